@@ -1,0 +1,91 @@
+// Package cli is what the commands share: how errors become one line and
+// an exit code, and how the manual pages are made from the help texts.
+package cli
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/cobra/doc"
+)
+
+// Exit codes of every latchkey command.
+const (
+	Failed   = 1  // anything not named below
+	WrongKey = 2  // a passphrase or key opens nothing
+	Rejected = 3  // a LUKS header breaks our rules
+	Refused  = 4  // the KMS said no
+	Usage    = 64 // EX_USAGE of sysexits.h
+)
+
+// Exit is an error with an exit code of its own.
+type Exit struct {
+	Code int
+	Err  error
+}
+
+func (e *Exit) Error() string { return e.Err.Error() }
+func (e *Exit) Unwrap() error { return e.Err }
+
+// Usagef is a usage error: exit code 64.
+func Usagef(format string, args ...any) error {
+	return &Exit{Usage, fmt.Errorf(format, args...)}
+}
+
+// Main runs root with args and returns the exit code. An error is
+// printed to stderr as one line, prefixed with the command's name.
+func Main(root *cobra.Command, args []string, stdout, stderr io.Writer) int {
+	root.SilenceErrors, root.SilenceUsage = true, true
+	root.CompletionOptions.HiddenDefaultCmd = true
+	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
+		return Usagef("%w (see %s --help)", err, c.CommandPath())
+	})
+	root.AddCommand(manCommand(root))
+	root.SetArgs(args)
+	root.SetOut(stdout)
+	root.SetErr(stderr)
+	err := root.Execute()
+	if err == nil {
+		return 0
+	}
+	fmt.Fprintf(stderr, "%s: %v\n", root.Name(), err)
+	if exit, ok := errors.AsType[*Exit](err); ok {
+		return exit.Code
+	}
+	return Failed
+}
+
+// Args makes a positional-argument check answer with a usage error.
+func Args(check cobra.PositionalArgs) cobra.PositionalArgs {
+	return func(c *cobra.Command, args []string) error {
+		if err := check(c, args); err != nil {
+			return Usagef("%w (see %s --help)", err, c.CommandPath())
+		}
+		return nil
+	}
+}
+
+// Group is the RunE of a command that only has subcommands.
+func Group(c *cobra.Command, args []string) error {
+	if len(args) > 0 {
+		return Usagef("unknown command %q for %q (see %s --help)", args[0], c.CommandPath(), c.CommandPath())
+	}
+	return c.Help()
+}
+
+func manCommand(root *cobra.Command) *cobra.Command {
+	return &cobra.Command{
+		Use: "man DIRECTORY", Hidden: true, Args: Args(cobra.ExactArgs(1)),
+		Short: "Write the manual pages into a directory",
+		RunE: func(_ *cobra.Command, args []string) error {
+			if err := os.MkdirAll(args[0], 0o755); err != nil {
+				return err
+			}
+			root.DisableAutoGenTag = true
+			return doc.GenManTree(root, &doc.GenManHeader{Section: "8", Source: "latchkey", Manual: "latchkey"}, args[0])
+		},
+	}
+}
