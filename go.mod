@@ -1,6 +1,6 @@
 module latchkey
 
-go 1.26
+go 1.26.0
 
 require (
 	github.com/anatol/devmapper.go v0.0.0-20260315162726-c47dfb6cf674 // indirect

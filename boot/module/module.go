@@ -1,0 +1,116 @@
+// Package module loads the kernel modules of the image: each once, its
+// dependencies first, side by side where nothing forbids it.
+package module
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"sync"
+
+	"golang.org/x/sys/unix"
+
+	"latchkey/boot/plan"
+)
+
+// A Loader loads modules of one index. It may be used by many goroutines.
+type Loader struct {
+	index   *plan.Modules
+	insert  func(path string) error
+	blocked map[int]bool
+	once    []sync.Once
+	errs    []error
+	log     *slog.Logger
+}
+
+// New makes a Loader. The blocked names are never loaded, not even as a
+// dependency; insert is Insert, or a fake in tests.
+func New(index *plan.Modules, blocked []string, insert func(string) error, log *slog.Logger) *Loader {
+	l := &Loader{
+		index: index, insert: insert, blocked: map[int]bool{}, log: log,
+		once: make([]sync.Once, len(index.List)), errs: make([]error, len(index.List)),
+	}
+	for _, name := range blocked {
+		if i := index.Find(name); i >= 0 {
+			l.blocked[i] = true
+		}
+	}
+	return l
+}
+
+// ErrBlocked is the error of a module that the command line blocks.
+var ErrBlocked = errors.New("blocked by the kernel command line")
+
+// Named loads the modules of these names and returns when all are there.
+// A name that is not in the image is no error: it may be built in.
+func (l *Loader) Named(names ...string) {
+	var wg sync.WaitGroup
+	for _, name := range names {
+		if i := l.index.Find(name); i >= 0 {
+			wg.Go(func() { l.try(i) })
+		}
+	}
+	wg.Wait()
+}
+
+// Device loads what serves a device with this modalias.
+func (l *Loader) Device(modalias string) {
+	var wg sync.WaitGroup
+	for _, i := range l.index.Match(modalias) {
+		wg.Go(func() { l.try(i) })
+	}
+	wg.Wait()
+}
+
+// try loads a module; a failure is logged and the boot goes on, because
+// what really was needed is missed by name later.
+func (l *Loader) try(i int) {
+	first := false
+	err := l.load(i, &first)
+	if first && err != nil {
+		l.log.Warn("module not loaded", "module", l.index.List[i].Name(), "err", err)
+	}
+}
+
+func (l *Loader) load(i int, first *bool) error {
+	l.once[i].Do(func() {
+		*first = true
+		l.errs[i] = l.loadNow(i)
+	})
+	return l.errs[i]
+}
+
+func (l *Loader) loadNow(i int) error {
+	if l.blocked[i] {
+		return ErrBlocked
+	}
+	m := l.index.List[i]
+	var wg sync.WaitGroup
+	errs := make([]error, len(m.Deps))
+	for _, d := range m.Soft {
+		wg.Go(func() { var f bool; l.load(d, &f) })
+	}
+	for n, d := range m.Deps {
+		wg.Go(func() { var f bool; errs[n] = l.load(d, &f) })
+	}
+	wg.Wait()
+	if err := errors.Join(errs...); err != nil {
+		return fmt.Errorf("loading what %s needs: %w", m.Name(), err)
+	}
+	return l.insert(m.Path)
+}
+
+// Insert gives a module file to the kernel: finit_module(2). A module
+// that is already there is no error.
+func Insert(path string) error {
+	f, err := os.Open(path)
+	if err != nil {
+		return fmt.Errorf("opening module: %w", err)
+	}
+	defer f.Close()
+	if err := unix.FinitModule(int(f.Fd()), "", 0); err != nil && err != unix.EEXIST {
+		return fmt.Errorf("inserting %s: %w", path, err)
+	}
+	return nil
+}

@@ -1,0 +1,151 @@
+package plan
+
+import (
+	"bytes"
+	"crypto/ed25519"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+)
+
+// Version is the version of the plan file that this package reads and
+// writes.
+const Version = 1
+
+// maxPlan caps the plan file, in bytes.
+const maxPlan = 1 << 20
+
+// ErrInvalid is wrapped by every error of a plan file that breaks a rule.
+var ErrInvalid = errors.New("invalid plan")
+
+// A Plan is all that a boot needs to know. Trust, Volumes and OnFail come
+// from the plan file in the image only; the command line may refine Find,
+// Net, Root and the timeouts.
+type Plan struct {
+	Version int      `json:"version"`
+	Trust   Trust    `json:"trust"`
+	Find    Find     `json:"find"`
+	Net     Net      `json:"net"`
+	TPM     TPM      `json:"tpm"`
+	Volumes []Volume `json:"volumes"`
+	Root    Root     `json:"root"`
+	OnFail  OnFail   `json:"on_fail"`
+	Modules Load     `json:"modules"`
+	// Wait is how long devices are waited for (rd.retry); 0 is for ever.
+	Wait time.Duration `json:"wait_ns"`
+	// Debug marks an image built for tests: fault injection is in it.
+	Debug bool `json:"debug,omitempty"`
+}
+
+// Trust says which key servers may give keys to this machine.
+type Trust struct {
+	KMS []PublicKey `json:"kms"` // pinned lk1 keys, at least one
+}
+
+// A PublicKey is a KMS key as `latchkey-kms trust` prints it: "lk1:" and
+// the standard base64 of 32 bytes of Ed25519.
+type PublicKey string
+
+// Key decodes the key.
+func (k PublicKey) Key() (ed25519.PublicKey, error) {
+	text, ok := strings.CutPrefix(string(k), "lk1:")
+	if !ok {
+		return nil, fmt.Errorf("%w: KMS key %q does not begin with lk1: (take it from 'latchkey-kms trust')", ErrInvalid, string(k))
+	}
+	raw, err := base64.StdEncoding.Strict().DecodeString(text)
+	if err != nil || len(raw) != ed25519.PublicKeySize {
+		return nil, fmt.Errorf("%w: KMS key %q is not 32 bytes of base64 (take it from 'latchkey-kms trust')", ErrInvalid, string(k))
+	}
+	return raw, nil
+}
+
+// Find says where to look for a KMS. What is found is never trusted.
+type Find struct {
+	URLs     []string `json:"urls,omitempty"`     // http://host[:port]; host may be x.local
+	Services []string `json:"services,omitempty"` // mDNS service types, "_latchkey._tcp"
+	// Timeout ends a boot that found no KMS; 0 is never.
+	Timeout time.Duration `json:"timeout_ns,omitempty"`
+	// NoReport keeps the report to the KMS off.
+	NoReport bool `json:"no_report,omitempty"`
+}
+
+// TPM says how the TPM is used.
+type TPM struct {
+	EK string `json:"ek,omitempty"` // "", "p256" or "rsa2048"; "" takes what the TPM lists
+}
+
+// A Volume is one LUKS2 volume that must be open before the pivot.
+type Volume struct {
+	UUID    string   `json:"uuid"`             // lower case, with dashes
+	Name    string   `json:"name"`             // of the mapping
+	Serial  string   `json:"serial,omitempty"` // of the disk; tells clones apart
+	Sources []string `json:"sources"`          // in the order to try: "kms"
+	// Digest is the header subset digest in hex, if the image pins it.
+	Digest  string   `json:"digest,omitempty"`
+	Options []string `json:"options,omitempty"` // crypttab words: "discard", "read-only", …
+	NoFail  bool     `json:"nofail,omitempty"`  // the boot goes on without it
+}
+
+// Root says what becomes "/".
+type Root struct {
+	// Device is /dev/mapper/NAME, UUID=, LABEL=, PARTUUID=, PARTLABEL= or a
+	// path; it selects inside the plan's volumes. "" is the first volume.
+	Device    string `json:"device,omitempty"`
+	FSType    string `json:"fstype,omitempty"`
+	Flags     string `json:"flags,omitempty"`
+	ReadWrite bool   `json:"rw,omitempty"`
+	Init      string `json:"init,omitempty"` // "" tries the usual paths
+}
+
+// OnFail is what follows a final failure.
+type OnFail struct {
+	Action string        `json:"action"` // "reboot", "poweroff", "halt" or "wait"
+	After  time.Duration `json:"after_ns"`
+}
+
+// Load names the modules that are always loaded, beside those that the
+// devices ask for.
+type Load struct {
+	Always  []string `json:"always,omitempty"`
+	Blocked []string `json:"blocked,omitempty"`
+}
+
+// Decode reads a plan file. It must be exactly what Encode writes, so no
+// key is unknown, doubled or in another case.
+func Decode(file []byte) (*Plan, error) {
+	if len(file) > maxPlan {
+		return nil, fmt.Errorf("%w: plan file has %d bytes, the limit is %d", ErrInvalid, len(file), maxPlan)
+	}
+	var p Plan
+	dec := json.NewDecoder(bytes.NewReader(file))
+	dec.DisallowUnknownFields()
+	if err := dec.Decode(&p); err != nil {
+		return nil, fmt.Errorf("%w: decoding the plan file: %w (build the image again)", ErrInvalid, err)
+	}
+	if p.Version != Version {
+		return nil, fmt.Errorf("%w: plan file has version %d, this init reads %d (build the image again)", ErrInvalid, p.Version, Version)
+	}
+	again, err := p.Encode()
+	if err != nil {
+		return nil, err
+	}
+	if !bytes.Equal(again, file) {
+		return nil, fmt.Errorf("%w: plan file is not as 'latchkey image build' writes it: edit latchkey.yaml and build the image again", ErrInvalid)
+	}
+	return &p, nil
+}
+
+// Encode checks the plan and writes its file.
+func (p *Plan) Encode() ([]byte, error) {
+	if err := p.Check(); err != nil {
+		return nil, err
+	}
+	out, err := json.Marshal(p)
+	if err != nil {
+		return nil, fmt.Errorf("encoding the plan: %w", err)
+	}
+	return append(out, '\n'), nil
+}
