@@ -1,0 +1,142 @@
+package plan
+
+import (
+	"fmt"
+	"strings"
+)
+
+// MergeNet returns the network settings of the plan file with those of
+// the command line in front: if the command line says anything of links
+// (ip=, vlan=, bond=, bridge=), its links replace the plan's as a whole,
+// so that one text says what the links are. Of the other settings, each
+// one that the command line gives replaces the plan's.
+func MergeNet(file, cmdline Net) Net {
+	n := file
+	if len(cmdline.IPs)+len(cmdline.VLANs)+len(cmdline.Bonds)+len(cmdline.Bridges) > 0 {
+		n.IPs, n.VLANs, n.Bonds, n.Bridges = cmdline.IPs, cmdline.VLANs, cmdline.Bonds, cmdline.Bridges
+	}
+	replace(&n.Names, cmdline.Names)
+	replace(&n.Nameservers, cmdline.Nameservers)
+	replace(&n.Routes, cmdline.Routes)
+	override(&n.Need, cmdline.Need)
+	override(&n.BootMAC, cmdline.BootMAC)
+	override(&n.BootDev, cmdline.BootDev)
+	override(&n.NoPeerDNS, cmdline.NoPeerDNS)
+	override(&n.Keep, cmdline.Keep)
+	override(&n.DHCPTries, cmdline.DHCPTries)
+	override(&n.Timeouts.DHCP, cmdline.Timeouts.DHCP)
+	override(&n.Timeouts.IfLink, cmdline.Timeouts.IfLink)
+	override(&n.Timeouts.IfUp, cmdline.Timeouts.IfUp)
+	override(&n.Timeouts.Route, cmdline.Timeouts.Route)
+	override(&n.Timeouts.IPv6DAD, cmdline.Timeouts.IPv6DAD)
+	override(&n.Timeouts.IPv6Auto, cmdline.Timeouts.IPv6Auto)
+	override(&n.Timeouts.Carrier, cmdline.Timeouts.Carrier)
+	return n
+}
+
+func override[T comparable](to *T, from T) {
+	var zero T
+	if from != zero {
+		*to = from
+	}
+}
+
+func replace[T any](to *[]T, from []T) {
+	if len(from) > 0 {
+		*to = from
+	}
+}
+
+// Wanted tells whether the network comes up, given that a Source needs it
+// or not.
+func (n Net) Wanted(sourceNeedsIt bool) bool {
+	if n.Need != NeedAuto {
+		return n.Need == NeedYes
+	}
+	return sourceNeedsIt || len(n.IPs)+len(n.VLANs)+len(n.Bonds)+len(n.Bridges) > 0
+}
+
+// String tells the settings in words, on one line, for the log.
+func (n Net) String() string {
+	if n.Need == NeedNever {
+		return "off (rd.neednet=0)"
+	}
+	var parts []string
+	add := func(format string, args ...any) { parts = append(parts, fmt.Sprintf(format, args...)) }
+	for _, v := range n.VLANs {
+		add("%s is VLAN %d on %s", v.Name, v.ID, v.On)
+	}
+	for _, b := range n.Bonds {
+		add("%s bonds %s%s", b.Name, strings.Join(b.Ports, "+"), bondString(b))
+	}
+	for _, b := range n.Bridges {
+		add("%s bridges %s", b.Name, strings.Join(b.Ports, "+"))
+	}
+	for _, line := range n.IPs {
+		add("%s", line)
+	}
+	if len(n.IPs) == 0 {
+		add("dhcp and router advertisements on every link")
+	}
+	for _, l := range n.Names {
+		add("%s is called %s", l.MAC, l.Name)
+	}
+	if n.BootDev != "" {
+		add("default route through %s", n.BootDev)
+	}
+	if n.BootMAC != "" {
+		add("booted from %s", n.BootMAC)
+	}
+	for _, r := range n.Routes {
+		add("route %s%s%s", r.To, word(" via ", r.Via), word(" on ", r.Link))
+	}
+	for _, a := range n.Nameservers {
+		add("DNS %s", a)
+	}
+	if n.NoPeerDNS {
+		add("no DNS from DHCP")
+	}
+	if n.Keep {
+		add("kept for the real root")
+	}
+	return strings.Join(parts, ", ")
+}
+
+func bondString(b Bond) string {
+	s := ""
+	for _, o := range b.Options {
+		s += " " + o.Name + "=" + o.Value
+	}
+	return s
+}
+
+// String tells the line in words.
+func (line IP) String() string {
+	link := line.Link
+	if link == "" {
+		link = "every link"
+	}
+	var how []string
+	for _, m := range line.Methods {
+		switch m {
+		case Static:
+			how = append(how, line.Address.String()+word(" peer ", line.Peer)+word(" gateway ", line.Gateway))
+		default:
+			how = append(how, string(m))
+		}
+	}
+	s := link + " " + strings.Join(how, "+")
+	if line.MTU != 0 {
+		s += fmt.Sprintf(" MTU %d", line.MTU)
+	}
+	return s + word(" MAC ", line.MAC) + word(" host ", line.Hostname)
+}
+
+// word is before and v, or nothing when v is its zero value.
+func word[T comparable](before string, v T) string {
+	var zero T
+	if v == zero {
+		return ""
+	}
+	return before + fmt.Sprint(v)
+}
