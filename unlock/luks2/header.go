@@ -1,0 +1,164 @@
+// Package luks2 reads, judges, opens and writes LUKS2 headers.
+//
+// A header is read once into private memory, judged there by an exact
+// allow-list, and opened from the same bytes: what is refused is never
+// tried, and what is tried was judged. The package does no system calls:
+// it takes readers and writers.
+//
+// The format is the LUKS2 On-Disk Format Specification 1.1.3; where that is
+// silent, cryptsetup's behaviour is the reference and its file is named.
+package luks2
+
+import (
+	"bytes"
+	"encoding/binary"
+	"encoding/json"
+	"io"
+	"slices"
+	"unicode"
+	"unicode/utf8"
+)
+
+// A Header is one LUKS2 header that keeps all our rules.
+type Header struct {
+	raw   []byte // the copy in use, as read
+	other hdrCopy
+	used  int64 // offset of the copy in use
+
+	uuid  string
+	label string
+	meta  metadata
+}
+
+// Segment is where the payload lies. The cipher is always aes-xts-plain64
+// with a key of 64 bytes and an IV that starts at 0.
+type Segment struct {
+	OffsetBytes int64
+	SizeBytes   int64 // what the device leaves when Dynamic
+	Dynamic     bool  // the segment reaches to the end of the device
+	SectorBytes int   // 512 or 4096
+}
+
+// Keyslot is one way to the volume key.
+type Keyslot struct {
+	ID       int
+	Priority int // 2 is tried first; 0 only when asked for by number
+	KDF      KDF
+	AFHash   string // of the anti-forensic merge: sha256 or sha512
+
+	areaOffset, areaSize int64
+}
+
+// KDF turns a passphrase into the key of a keyslot area.
+type KDF struct {
+	Type       string // pbkdf2, argon2i or argon2id
+	Hash       string // pbkdf2: sha256 or sha512
+	Iterations int    // pbkdf2
+	Time       int    // argon2: passes
+	MemoryKiB  int    // argon2
+	CPUs       int    // argon2: lanes
+
+	salt []byte
+}
+
+// Token is one token, as it stands in the header.
+type Token struct {
+	ID       int
+	Type     string
+	Keyslots []int
+	JSON     json.RawMessage
+}
+
+// digest verifies the volume key: specification, section 3.4.
+type digest struct {
+	id         int
+	iterations int
+	salt       []byte
+	value      []byte // exactly 32 bytes
+}
+
+// Read reads both header copies of a device of sizeBytes bytes and judges
+// the one in use. It writes nothing, also when one copy is damaged. The
+// error is a *Rejected (also ErrNotLUKS, ErrLUKS1, ErrDamaged) or an
+// *IOError.
+func Read(r io.ReaderAt, sizeBytes int64) (*Header, error) {
+	used, other, err := chooseCopy(r, sizeBytes)
+	if err != nil {
+		return nil, err
+	}
+	h := &Header{raw: used.raw, used: used.offset, other: other}
+	if h.uuid, err = canonicalUUID(cString(field(h.raw, offUUID, uuidSize))); err != nil {
+		return nil, err
+	}
+	if h.label, err = checkLabel(field(h.raw, offLabel, labelSize)); err != nil {
+		return nil, err
+	}
+	text, err := jsonText(h.raw[binSize:])
+	if err != nil {
+		return nil, err
+	}
+	h.meta, err = judge(text, int64(len(h.raw)), sizeBytes)
+	if err != nil {
+		return nil, err
+	}
+	return h, nil
+}
+
+// UUID is the volume's UUID, lower-case with dashes.
+func (h *Header) UUID() string { return h.uuid }
+
+// Label is the volume's label, printable, perhaps empty.
+func (h *Header) Label() string { return h.label }
+
+// SeqID counts the changes of the header.
+func (h *Header) SeqID() uint64 { return binary.BigEndian.Uint64(h.raw[offSeqID:]) }
+
+// Segment is the payload.
+func (h *Header) Segment() Segment { return h.meta.segment }
+
+// Keyslots are all keyslots, by ascending ID.
+func (h *Header) Keyslots() []Keyslot { return slices.Clone(h.meta.keyslots) }
+
+// Tokens are all tokens, by ascending ID.
+func (h *Header) Tokens() []Token { return slices.Clone(h.meta.tokens) }
+
+// Flags are the persistent activation flags in the header. They are only
+// a wish of whoever wrote the header: the plan decides.
+func (h *Header) Flags() []string { return slices.Clone(h.meta.flags) }
+
+// OneCopyDamaged reports that only one of the two header copies is valid.
+func (h *Header) OneCopyDamaged() bool { return h.other.raw == nil }
+
+func field(raw []byte, offset, size int) []byte { return raw[offset : offset+size] }
+
+// canonicalUUID lowers the 36-character form of RFC 9562, section 4.
+func canonicalUUID(s string) (string, error) {
+	b := bytes.ToLower([]byte(s))
+	ok := len(b) == 36
+	for i := 0; ok && i < len(b); i++ {
+		switch i {
+		case 8, 13, 18, 23:
+			ok = b[i] == '-'
+		default:
+			ok = b[i] >= '0' && b[i] <= '9' || b[i] >= 'a' && b[i] <= 'f'
+		}
+	}
+	if !ok {
+		return "", reject("uuid", "%q is not a UUID", s)
+	}
+	return string(b), nil
+}
+
+// checkLabel refuses what could write on an operator's terminal.
+func checkLabel(raw []byte) (string, error) {
+	label := cString(raw)
+	if label == "" && raw[0] != 0 || !utf8.ValidString(label) {
+		return "", reject("label", "the label is not text that ends in zeros")
+	}
+	for _, r := range label {
+		if !unicode.IsPrint(r) {
+			return "", reject("label", "the label holds the character %U", r)
+		}
+	}
+	return label, nil
+}

@@ -1,0 +1,67 @@
+package luks2
+
+import (
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/binary"
+
+	"latchkey/internal/secret"
+)
+
+// A VolumeKey is the key of one volume. Copies share it: Wipe empties all.
+type VolumeKey struct {
+	key    secret.Bytes
+	uuid   string
+	digest int
+}
+
+// Bytes are the key's 64 bytes, not a copy.
+func (v VolumeKey) Bytes() secret.Bytes { return v.key }
+
+// UUID is the volume's UUID, lower-case with dashes.
+func (v VolumeKey) UUID() string { return v.uuid }
+
+// DigestID is the number of the digest that verified the key. cryptsetup
+// puts it into the name of the key in the kernel keyring.
+func (v VolumeKey) DigestID() int { return v.digest }
+
+// Wipe overwrites the key.
+func (v VolumeKey) Wipe() { v.key.Wipe() }
+
+// MAC is HMAC-SHA256(key, "latchkey volume" ‖ UUID): it tells whether this
+// is the volume that was enrolled, without telling the key.
+func (v VolumeKey) MAC() [32]byte {
+	mac := hmac.New(sha256.New, v.key.Reveal())
+	mac.Write([]byte("latchkey volume" + v.uuid))
+	return [32]byte(mac.Sum(nil))
+}
+
+// SubsetDigest is SHA-256 over what makes the header the one of this
+// volume, and never over keyslots, tokens or seqid, which change in use:
+//
+//	"latchkey header subset 1"  24 bytes, no terminator
+//	UUID                        36 bytes, lower-case text
+//	segment offset              8 bytes, big-endian, in bytes
+//	segment size                8 bytes, in bytes; 0 means dynamic
+//	segment sector size         4 bytes
+//	digest iterations           4 bytes
+//	digest salt                 32 bytes
+//	digest value                32 bytes
+//
+// All else about the segment and the digest is fixed by the header rules
+// (aes-xts-plain64, IV offset 0, pbkdf2 with SHA-256).
+func (h *Header) SubsetDigest() [32]byte {
+	s := h.meta.segment
+	size := s.SizeBytes
+	if s.Dynamic {
+		size = 0
+	}
+	b := []byte("latchkey header subset 1" + h.uuid)
+	b = binary.BigEndian.AppendUint64(b, uint64(s.OffsetBytes))
+	b = binary.BigEndian.AppendUint64(b, uint64(size))
+	b = binary.BigEndian.AppendUint32(b, uint32(s.SectorBytes))
+	b = binary.BigEndian.AppendUint32(b, uint32(h.meta.digest.iterations))
+	b = append(b, h.meta.digest.salt...)
+	b = append(b, h.meta.digest.value...)
+	return sha256.Sum256(b)
+}

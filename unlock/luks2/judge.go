@@ -1,0 +1,157 @@
+package luks2
+
+import (
+	"encoding/json"
+	"slices"
+)
+
+// Cipher is the only cipher accepted, for the payload and the keyslots.
+const Cipher = "aes-xts-plain64"
+
+const (
+	keySize    = 64 // bytes: two AES-256 keys
+	digestSize = 32 // bytes: SHA-256
+	saltSize   = 32 // LUKS_SALTSIZE in cryptsetup's lib/luks1/luks.h
+
+	minIterations = 1_000
+	maxIterations = 10_000_000
+	maxKeyslots   = 128 << 20 // LUKS2_MAX_KEYSLOTS_SIZE in cryptsetup's lib/luks2/luks2.h
+)
+
+// metadata is the JSON area once judged. Nothing in it is a string of the
+// disk except token texts, token types and flag names.
+type metadata struct {
+	segment      Segment
+	digest       digest
+	keyslots     []Keyslot
+	tokens       []Token
+	flags        []string
+	keyslotsSize int64
+}
+
+func judge(text []byte, hdrSize, deviceSize int64) (metadata, error) {
+	var m metadata
+	j := &judgement{}
+	top := j.object(text, "the header", []string{"keyslots", "tokens", "segments", "digests", "config"})
+	j.config(&m, top["config"], hdrSize)
+	j.segment(&m, top["segments"], hdrSize, deviceSize)
+	j.keyslots(&m, top["keyslots"], hdrSize)
+	j.digest(&m, top["digests"])
+	j.tokens(&m, top["tokens"])
+	if j.err != nil {
+		return metadata{}, j.err
+	}
+	return m, nil
+}
+
+// config judges the sizes of the areas and the requirements:
+// specification, section 3.5.
+func (j *judgement) config(m *metadata, raw json.RawMessage, hdrSize int64) {
+	f := j.object(raw, "config", []string{"json_size", "keyslots_size"}, "flags", "requirements")
+	size := j.decimal(f["json_size"], "config", "json_size")
+	j.rule(size == hdrSize-binSize, "config", "json_size is %d, the area has %d bytes", size, hdrSize-binSize)
+	m.keyslotsSize = j.decimal(f["keyslots_size"], "config", "keyslots_size")
+	j.rule(m.keyslotsSize <= maxKeyslots && m.keyslotsSize%binSize == 0, "config", "keyslots_size is %d", m.keyslotsSize)
+	if f["requirements"] != nil {
+		req := j.object(f["requirements"], "requirements", []string{}, "mandatory")
+		if req["mandatory"] != nil {
+			names := j.names(req["mandatory"], "requirements")
+			j.rule(len(names) == 0, "requirements", "the header requires %q", names)
+		}
+	}
+	if f["flags"] != nil {
+		m.flags = j.names(f["flags"], "flags")
+	}
+}
+
+// names is a list of at most 32 short strings.
+func (j *judgement) names(raw json.RawMessage, what string) (list []string) {
+	if j.err == nil {
+		err := json.Unmarshal(raw, &list)
+		j.rule(err == nil && list != nil && len(list) <= maxObjects, "json-field", "%s is not a short list of strings", what)
+	}
+	return list
+}
+
+// segment judges the one segment: specification, section 3.3.
+func (j *judgement) segment(m *metadata, raw json.RawMessage, hdrSize, deviceSize int64) {
+	all := j.object(raw, "segments", nil)
+	j.rule(len(all) == 1 && all["0"] != nil, "segment-count", "%d segments, accepted is one with the number 0", len(all))
+	var kind struct {
+		Type  string   `json:"type"`
+		Flags []string `json:"flags"`
+	}
+	if j.err == nil { // the kind first: another kind has other fields
+		err := json.Unmarshal(all["0"], &kind)
+		j.rule(err == nil && kind.Type == "crypt", "segment-type", "segment 0 is not of type crypt")
+		j.rule(len(kind.Flags) == 0, "segment-flags", "segment 0 has the flags %q", kind.Flags)
+	}
+	f := j.object(all["0"], "segment 0", []string{"type", "offset", "size", "iv_tweak", "encryption", "sector_size"}, "flags")
+	j.oneOf(f["type"], "segment-type", "segment type", "crypt")
+	j.oneOf(f["encryption"], "segment-cipher", "segment cipher", Cipher)
+	j.oneOf(f["iv_tweak"], "segment-iv", "iv_tweak", "0")
+	s := Segment{SectorBytes: j.number(f["sector_size"], "segment-sector", "sector_size", 512, 4096)}
+	j.rule(s.SectorBytes == 512 || s.SectorBytes == 4096, "segment-sector", "sector_size is %d", s.SectorBytes)
+	s.OffsetBytes = j.decimal(f["offset"], "segment-range", "segment offset")
+	size := j.text(f["size"], "segment size")
+	if s.Dynamic = size == "dynamic"; s.Dynamic {
+		s.SizeBytes = deviceSize - s.OffsetBytes
+	} else {
+		s.SizeBytes = j.decimal(f["size"], "segment-range", "segment size")
+	}
+	if j.err == nil {
+		j.segmentRange(s, 2*hdrSize+m.keyslotsSize, deviceSize)
+	}
+	m.segment = s
+}
+
+func (j *judgement) segmentRange(s Segment, areasEnd, deviceSize int64) {
+	sector := int64(s.SectorBytes)
+	j.rule(s.OffsetBytes >= areasEnd, "segment-overlap", "the segment begins at %d, the keyslots end at %d", s.OffsetBytes, areasEnd)
+	j.rule(s.OffsetBytes < deviceSize && s.SizeBytes > 0 && s.SizeBytes <= deviceSize-s.OffsetBytes,
+		"segment-range", "the segment of %d bytes at %d is not inside the device of %d bytes", s.SizeBytes, s.OffsetBytes, deviceSize)
+	j.rule(s.OffsetBytes%sector == 0 && s.SizeBytes%sector == 0, "segment-align", "the segment of %d bytes at %d is not in whole sectors of %d", s.SizeBytes, s.OffsetBytes, sector)
+}
+
+// digest judges the one digest, which verifies the key of all keyslots and
+// of the segment: specification, section 3.4.
+func (j *judgement) digest(m *metadata, raw json.RawMessage) {
+	all := j.object(raw, "digests", nil)
+	j.rule(len(all) == 1, "digest-count", "%d digests, accepted is one", len(all))
+	if j.err != nil {
+		return
+	}
+	name := sortedKeys(all)[0]
+	m.digest.id = j.id(name, "digest-count", "digest")
+	f := j.object(all[name], "digest", []string{"type", "keyslots", "segments", "hash", "iterations", "salt", "digest"})
+	j.oneOf(f["type"], "digest-type", "digest type", "pbkdf2")
+	j.oneOf(f["hash"], "digest-hash", "digest hash", "sha256")
+	m.digest.iterations = j.number(f["iterations"], "digest-iterations", "digest iterations", minIterations, maxIterations)
+	m.digest.salt = j.base64(f["salt"], "digest-salt", "digest salt", saltSize)
+	m.digest.value = j.base64(f["digest"], "digest-length", "digest", digestSize)
+	segments := j.ids(f["segments"], "digest-binding", "digest segments")
+	j.rule(len(segments) == 1 && segments[0] == 0, "digest-binding", "the digest is for the segments %d", segments)
+	slots := j.ids(f["keyslots"], "digest-binding", "digest keyslots")
+	slices.Sort(slots)
+	j.rule(slices.EqualFunc(slots, m.keyslots, func(id int, k Keyslot) bool { return id == k.ID }),
+		"digest-binding", "the digest is for the keyslots %d, not for all there are", slots)
+}
+
+// tokens judges only what all tokens share (specification, section 3.6);
+// the rest belongs to the Source that knows the type.
+func (j *judgement) tokens(m *metadata, raw json.RawMessage) {
+	all := j.object(raw, "tokens", nil)
+	j.rule(len(all) <= maxObjects, "token", "%d tokens", len(all))
+	for _, name := range sortedKeys(all) {
+		t := Token{ID: j.id(name, "token", "token"), JSON: all[name]}
+		f := j.object(all[name], "token "+name, nil)
+		t.Type = j.text(f["type"], "token type")
+		j.rule(f["keyslots"] != nil, "json-field", "token %s lacks keyslots", name)
+		t.Keyslots = j.ids(f["keyslots"], "token", "token keyslots")
+		for _, id := range t.Keyslots {
+			j.rule(slices.ContainsFunc(m.keyslots, func(k Keyslot) bool { return k.ID == id }), "token", "token %s names keyslot %d, which is not there", name, id)
+		}
+		m.tokens = append(m.tokens, t)
+	}
+	slices.SortFunc(m.tokens, func(a, b Token) int { return a.ID - b.ID })
+}

@@ -1,0 +1,64 @@
+package luks2
+
+import (
+	"crypto/hmac"
+	"crypto/sha256"
+	"crypto/sha512"
+	"crypto/subtle"
+	"encoding/binary"
+	"hash"
+	"runtime/debug"
+
+	"golang.org/x/crypto/argon2"
+
+	"latchkey/internal/secret"
+)
+
+// derive makes the 64-byte key of a keyslot area from a passphrase.
+func (k KDF) derive(passphrase secret.Bytes) secret.Bytes {
+	switch k.Type {
+	case "argon2i":
+		defer debug.FreeOSMemory()
+		return secret.Own(argon2.Key(passphrase.Reveal(), k.salt, uint32(k.Time), uint32(k.MemoryKiB), uint8(k.CPUs), keySize))
+	case "argon2id":
+		// Up to 1 GiB that x/crypto does not wipe: it is given back to
+		// the kernel, which never shows it to another process, and which
+		// needs it for the rest of the boot.
+		defer debug.FreeOSMemory()
+		return secret.Own(argon2.IDKey(passphrase.Reveal(), k.salt, uint32(k.Time), uint32(k.MemoryKiB), uint8(k.CPUs), keySize))
+	}
+	newHash := sha256.New
+	if k.Hash == "sha512" {
+		newHash = sha512.New
+	}
+	return pbkdf2(newHash, passphrase, k.salt, k.Iterations, keySize)
+}
+
+// memoryBytes is what derive allocates.
+func (k KDF) memoryBytes() int64 { return int64(k.MemoryKiB) << 10 }
+
+// pbkdf2 is RFC 8018, section 5.2. The standard library's takes the
+// password as a string and copies it; this one leaves no copy in clear.
+func pbkdf2(newHash func() hash.Hash, password secret.Bytes, salt []byte, iterations, size int) secret.Bytes {
+	mac := hmac.New(newHash, password.Reveal())
+	out := secret.Make(size)
+	u := make([]byte, 0, mac.Size())
+	t := make([]byte, mac.Size())
+	for block := 1; (block-1)*len(t) < size; block++ {
+		mac.Reset()
+		mac.Write(salt)
+		mac.Write(binary.BigEndian.AppendUint32(nil, uint32(block)))
+		u = mac.Sum(u[:0])
+		copy(t, u)
+		for range iterations - 1 {
+			mac.Reset()
+			mac.Write(u)
+			u = mac.Sum(u[:0])
+			subtle.XORBytes(t, t, u)
+		}
+		copy(out.Reveal()[(block-1)*len(t):], t)
+	}
+	clear(u[:cap(u)])
+	clear(t)
+	return out
+}

@@ -1,0 +1,66 @@
+package luks2
+
+import (
+	"crypto/aes"
+	"crypto/cipher"
+	"encoding/binary"
+)
+
+// ivSector is the unit of plain64 IVs, in bytes, whatever the sector size:
+// dm-crypt without iv_large_sectors (drivers/md/dm-crypt.c).
+const ivSector = 512
+
+// xts is AES-256-XTS (IEEE 1619-2018) in whole sectors with the plain64
+// IV. golang.org/x/crypto/xts computes the same; this one doubles the
+// tweak in two words instead of sixteen bytes and takes many sectors at
+// once, which is three times as fast (BenchmarkXTS).
+type xts struct {
+	data, tweak cipher.Block
+}
+
+func newXTS(key []byte) xts {
+	half := len(key) / 2
+	data, err := aes.NewCipher(key[:half])
+	if err != nil {
+		panic(err) // a wrong key length is a bug: all callers pass 64 bytes
+	}
+	tweak, err := aes.NewCipher(key[half:])
+	if err != nil {
+		panic(err)
+	}
+	return xts{data, tweak}
+}
+
+// decrypt works in place on whole sectors, the first of which has the
+// number iv in units of 512 bytes.
+func (x xts) decrypt(b []byte, sectorBytes int, iv uint64) {
+	x.sectors(b, sectorBytes, iv, x.data.Decrypt)
+}
+
+func (x xts) encrypt(b []byte, sectorBytes int, iv uint64) {
+	x.sectors(b, sectorBytes, iv, x.data.Encrypt)
+}
+
+func (x xts) sectors(b []byte, sectorBytes int, iv uint64, crypt func(dst, src []byte)) {
+	var t [aes.BlockSize]byte
+	for ; len(b) >= sectorBytes; b = b[sectorBytes:] {
+		t = [aes.BlockSize]byte{}
+		binary.LittleEndian.PutUint64(t[:], iv)
+		x.tweak.Encrypt(t[:], t[:])
+		lo, hi := binary.LittleEndian.Uint64(t[:]), binary.LittleEndian.Uint64(t[8:])
+		for i := 0; i < sectorBytes; i += aes.BlockSize {
+			block := b[i : i+aes.BlockSize : i+aes.BlockSize]
+			xor128(block, lo, hi)
+			crypt(block, block)
+			xor128(block, lo, hi)
+			// Times x in GF(2^128): IEEE 1619-2018, section 5.2.
+			lo, hi = lo<<1^0x87&-(hi>>63), hi<<1|lo>>63
+		}
+		iv += uint64(sectorBytes / ivSector)
+	}
+}
+
+func xor128(b []byte, lo, hi uint64) {
+	binary.LittleEndian.PutUint64(b, binary.LittleEndian.Uint64(b)^lo)
+	binary.LittleEndian.PutUint64(b[8:], binary.LittleEndian.Uint64(b[8:])^hi)
+}
