@@ -1,0 +1,111 @@
+// Package kms is what a node and a key server (KMS) say to each other:
+// latchkey protocol version 1 ("lk1"), its messages, its keys, and the
+// node's client. It is safe over plain HTTP: the KMS signs its challenge
+// with a key that the node's image pins, and only the node's TPM can open
+// the challenge.
+//
+// The package is linked into init: no net/http, no TLS, no TPM library. A
+// TPM's structures pass through as bytes.
+package kms
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"latchkey/internal/secret"
+)
+
+// DefaultPort is where a KMS listens.
+const DefaultPort = 7741
+
+// Service is the mDNS service type of a KMS.
+const Service = "_latchkey._tcp"
+
+// Paths of the three exchanges.
+const (
+	ChallengePath = "/lk1/challenge"
+	RedeemPath    = "/lk1/redeem"
+	ReportPath    = "/lk1/report"
+)
+
+// Bounds of what travels.
+const (
+	MaxMessage = 64 << 10 // any message, in bytes
+	MaxVolumes = 16       // in one challenge
+	MaxSecret  = 512      // a passphrase or a TPM-bound blob; LUKS2 passphrases end there too
+	MaxPins    = 8        // KMS keys in one image
+)
+
+// A Quote is a TPM's signed statement about its PCRs.
+type Quote struct {
+	Attest    []byte // TPMS_ATTEST
+	Signature []byte // TPMT_SIGNATURE
+	PCRs      []PCR  // ascending
+}
+
+// A PCR is one value of the SHA-256 bank.
+type PCR struct {
+	Index int
+	Value [32]byte
+}
+
+// A Prover is a TPM that can prove which machine it is and what it booted.
+type Prover interface {
+	EKPublic() []byte // TPMT_PUBLIC
+	EKCert() []byte   // DER, or empty
+	AKPublic() []byte // TPMT_PUBLIC
+	// Activate opens a credential made for this EK and AK.
+	Activate(ctx context.Context, blob, seed []byte) (secret.Bytes, error)
+	Quote(ctx context.Context, pcrs []int, extra []byte) (Quote, error)
+}
+
+// An Operation is what a node asks of the KMS.
+type Operation byte
+
+const (
+	// Get asks for the secrets of volumes, in an unlocking boot.
+	Get Operation = iota + 1
+	// Stage leaves the next secret of volumes, in an unlocking boot.
+	Stage
+	// Put leaves the first secret of volumes, from a running system.
+	Put
+	// Enroll registers the node, the headers and the volume keys' MACs.
+	Enroll
+)
+
+func (o Operation) String() string {
+	if o < Get || o > Enroll {
+		return "unknown"
+	}
+	return [...]string{"get", "stage", "put", "enroll"}[o-1]
+}
+
+// A Kind says what the KMS keeps for a volume.
+type Kind byte
+
+const (
+	// Static is the passphrase itself.
+	Static Kind = iota + 1
+	// Bound is a secret sealed to the node's TPM: the KMS cannot read it.
+	Bound
+)
+
+func (k Kind) String() string {
+	switch k {
+	case Static:
+		return "static"
+	case Bound:
+		return "automated"
+	}
+	return "none"
+}
+
+// errors of a message that does not decode.
+var errMessage = errors.New("malformed lk1 message")
+
+// Deadlines of an exchange: protocol.md, "Limits".
+const (
+	connectTimeout  = 5 * time.Second
+	exchangeTimeout = 20 * time.Second
+)

@@ -1,0 +1,114 @@
+package kms
+
+import (
+	"crypto/ed25519"
+	"crypto/sha256"
+	_ "embed"
+	"encoding/base64"
+	"encoding/hex"
+	"fmt"
+	"strings"
+)
+
+// A NodeID names a node: SHA-256 of its EK's TPMT_PUBLIC.
+type NodeID [32]byte
+
+// NodeIDOf is the id of the node that has this EK.
+func NodeIDOf(ekPublic []byte) NodeID { return sha256.Sum256(ekPublic) }
+
+func (n NodeID) String() string { return hex.EncodeToString(n[:]) }
+
+// ParseNodeID reads 64 hex digits.
+func ParseNodeID(s string) (id NodeID, err error) {
+	b, err := hex.DecodeString(s)
+	if err != nil || len(b) != len(id) {
+		return id, fmt.Errorf("reading node id %q: not 64 hex digits", s)
+	}
+	return NodeID(b), nil
+}
+
+//go:embed words.txt
+var wordList string
+
+// Words is the node's fingerprint for people: six words of a list of 2,048,
+// from SHA-256("lk1/words" ‖ id). The same words stand on the node's console
+// and in the KMS.
+func (n NodeID) Words() string {
+	list := strings.Fields(wordList)
+	sum := hash([]byte("lk1/words"), n[:])
+	words := make([]string, 6)
+	for i := range words {
+		v := 0
+		for bit := 11 * i; bit < 11*(i+1); bit++ {
+			v = v<<1 | int(sum[bit/8]>>(7-bit%8)&1)
+		}
+		words[i] = list[v]
+	}
+	return strings.Join(words, " ")
+}
+
+// A Pin is the Ed25519 public key of a KMS.
+type Pin [ed25519.PublicKeySize]byte
+
+// pinPrefix names protocol and key type in a plan.
+const pinPrefix = "lk1:"
+
+// ParsePin reads "lk1:" and 32 bytes of standard base64.
+func ParsePin(s string) (p Pin, err error) {
+	text, ok := strings.CutPrefix(s, pinPrefix)
+	b, err := base64.StdEncoding.Strict().DecodeString(text)
+	if !ok || err != nil || len(b) != len(p) {
+		return p, fmt.Errorf("reading KMS key %q: not %s and 32 bytes in base64", s, pinPrefix)
+	}
+	return Pin(b), nil
+}
+
+func (p Pin) String() string { return pinPrefix + base64.StdEncoding.EncodeToString(p[:]) }
+
+// A KeyID names a KMS key in M1.
+type KeyID [8]byte
+
+// ID is the first bytes of the key's hash.
+func (p Pin) ID() KeyID {
+	sum := sha256.Sum256(p[:])
+	return KeyID(sum[:8])
+}
+
+// A UUID names a LUKS volume.
+type UUID [16]byte
+
+// ParseUUID reads the form 8-4-4-4-12 hex digits.
+func ParseUUID(s string) (u UUID, err error) {
+	bare := strings.ReplaceAll(s, "-", "")
+	b, err := hex.DecodeString(bare)
+	if err != nil || len(b) != len(u) {
+		return u, fmt.Errorf("reading UUID %q: not of the form 8-4-4-4-12 hex digits", s)
+	}
+	if u = UUID(b); u.String() != strings.ToLower(s) {
+		return u, fmt.Errorf("reading UUID %q: not of the form 8-4-4-4-12 hex digits", s)
+	}
+	return u, nil
+}
+
+func (u UUID) String() string {
+	s := hex.EncodeToString(u[:])
+	return strings.Join([]string{s[:8], s[8:12], s[12:16], s[16:20], s[20:]}, "-")
+}
+
+// MarshalText makes a UUID readable in JSON.
+func (u UUID) MarshalText() ([]byte, error) { return []byte(u.String()), nil }
+
+// UnmarshalText reads what MarshalText wrote.
+func (u *UUID) UnmarshalText(b []byte) (err error) {
+	*u, err = ParseUUID(string(b))
+	return err
+}
+
+// MarshalText makes a NodeID readable in JSON.
+func (n NodeID) MarshalText() ([]byte, error) { return []byte(n.String()), nil }
+
+// UnmarshalText reads what MarshalText wrote.
+func (n *NodeID) UnmarshalText(b []byte) (err error) {
+	*n, err = ParseNodeID(string(b))
+	return err
+}

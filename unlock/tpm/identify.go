@@ -1,0 +1,186 @@
+package tpm
+
+import (
+	"context"
+	"fmt"
+	"slices"
+
+	"github.com/google/go-tpm/tpm2"
+
+	"latchkey/kms"
+)
+
+// Options say which identity to load.
+type Options struct {
+	EK          EK
+	Certificate bool // read the EK certificate from NV as well
+}
+
+// An Identity is a TPM's two keys, loaded once per boot: the EK, whose
+// hash names the node, and the AK that signs its quotes. It implements
+// kms.Prover.
+type Identity struct {
+	tpm        *TPM
+	ek, ak     key
+	ekPublic   []byte
+	akPublic   []byte
+	ekCert     []byte
+	persistent bool // the EK lives in NV, nothing to flush
+}
+
+// key is a loaded object.
+type key struct {
+	handle tpm2.TPMHandle
+	name   tpm2.TPM2BName
+	public tpm2.TPMTPublic
+}
+
+// Identify loads the endorsement key and the attestation key. Neither
+// depends on any server, so a rogue one costs the TPM nothing.
+func (t *TPM) Identify(ctx context.Context, o Options) (*Identity, error) {
+	c, end := t.begin(ctx)
+	defer end()
+	kind, err := c.chooseEK(o.EK)
+	if err != nil {
+		return nil, err
+	}
+	id := &Identity{tpm: t}
+	if id.ek, id.persistent, err = c.loadEK(kind); err != nil {
+		return nil, err
+	}
+	if err := id.loadAK(c); err != nil {
+		id.release(c)
+		return nil, err
+	}
+	id.ekPublic, id.akPublic = tpm2.Marshal(id.ek.public), tpm2.Marshal(id.ak.public)
+	if o.Certificate {
+		id.ekCert = c.ekCertificate(kind)
+	}
+	return id, nil
+}
+
+// EKPublic is the EK's TPMT_PUBLIC.
+func (id *Identity) EKPublic() []byte { return slices.Clone(id.ekPublic) }
+
+// EKCert is the EK's certificate, DER, or empty.
+func (id *Identity) EKCert() []byte { return slices.Clone(id.ekCert) }
+
+// AKPublic is the AK's TPMT_PUBLIC.
+func (id *Identity) AKPublic() []byte { return slices.Clone(id.akPublic) }
+
+// NodeID is the node's name: the hash of its EK.
+func (id *Identity) NodeID() kms.NodeID { return kms.NodeIDOf(id.ekPublic) }
+
+// Close unloads the keys. Behind a resource manager that is the kernel's
+// work when the TPM is closed, and costs no command here.
+func (id *Identity) Close() {
+	c, end := id.tpm.begin(context.Background())
+	defer end()
+	if !id.tpm.managed {
+		id.release(c)
+	}
+}
+
+func (id *Identity) release(c call) {
+	if !id.persistent {
+		c.flush(id.ek.handle)
+	}
+	if id.ak.handle != 0 {
+		c.flush(id.ak.handle)
+	}
+}
+
+// loadAK loads the attestation key if it is not loaded.
+func (id *Identity) loadAK(c call) (err error) {
+	if id.ak.handle != 0 {
+		return nil
+	}
+	id.ak, err = c.createPrimary("creating the attestation key", tpm2.TPMRHEndorsement, akTemplate())
+	return err
+}
+
+// parkAK makes room for a storage key and a sealed object: a TPM holds as
+// few as three objects (PC Client Platform TPM Profile, TPM_PT_HR_TRANSIENT_MIN),
+// and only a resource manager swaps them.
+func (id *Identity) parkAK(c call) {
+	if !c.t.managed && id.ak.handle != 0 {
+		c.flush(id.ak.handle)
+		id.ak.handle = 0
+	}
+}
+
+// chooseEK depends only on what the TPM lists.
+func (c call) chooseEK(want EK) (EK, error) {
+	if want != EKAuto {
+		return want, nil
+	}
+	rsp, err := run(c, "listing elliptic curves", tpm2.GetCapability{
+		Capability: tpm2.TPMCapECCCurves, PropertyCount: 64,
+	})
+	if err != nil {
+		return 0, err
+	}
+	curves, err := rsp.CapabilityData.Data.ECCCurves()
+	if err != nil {
+		return 0, &Error{"listing elliptic curves", CodeFailed, err}
+	}
+	if slices.Contains(curves.ECCCurves, tpm2.TPMECCNistP256) {
+		return EKP256, nil
+	}
+	return EKRSA2048, nil
+}
+
+// loadEK makes the EK, or uses the persistent RSA one: an RSA-2048 primary
+// takes seconds on a real chip, and asking for the persistent one saves two
+// commands (create, flush) for one. A P-256 primary takes a fraction of a
+// second and has no handle of its own in the guidance, so there the search
+// would cost more than it saves.
+func (c call) loadEK(kind EK) (key, bool, error) {
+	if kind == EKP256 {
+		ek, err := c.createPrimary("creating the P-256 endorsement key", tpm2.TPMRHEndorsement, tpm2.ECCEKTemplate)
+		return ek, false, err
+	}
+	rsp, err := run(c, "reading the persistent endorsement key", tpm2.ReadPublic{ObjectHandle: persistentRSAEK})
+	if err == nil {
+		if public, err := rsp.OutPublic.Contents(); err == nil && matches(*public, tpm2.RSAEKTemplate) {
+			k, err := newKey(persistentRSAEK, *public)
+			return k, true, err
+		}
+	}
+	ek, err := c.createPrimary("creating the RSA-2048 endorsement key", tpm2.TPMRHEndorsement, tpm2.RSAEKTemplate)
+	return ek, false, err
+}
+
+// createPrimary makes a primary key from a template and checks that the
+// reply is of that template.
+func (c call) createPrimary(what string, hierarchy tpm2.TPMHandle, template tpm2.TPMTPublic) (key, error) {
+	rsp, err := run(c, what, tpm2.CreatePrimary{PrimaryHandle: hierarchy, InPublic: tpm2.New2B(template)})
+	if err != nil {
+		return key{}, err
+	}
+	c.t.kept[rsp.ObjectHandle] = true
+	public, err := rsp.OutPublic.Contents()
+	if err == nil && !matches(*public, template) {
+		err = fmt.Errorf("the TPM made a key of another template")
+	}
+	if err != nil {
+		c.flush(rsp.ObjectHandle)
+		return key{}, &Error{what, CodeFailed, err}
+	}
+	return newKey(rsp.ObjectHandle, *public)
+}
+
+// newKey computes the name itself: what authorisations are bound to must
+// not come from the bus.
+func newKey(h tpm2.TPMHandle, public tpm2.TPMTPublic) (key, error) {
+	name, err := tpm2.ObjectName(&public)
+	if err != nil {
+		return key{}, &Error{"naming a key", CodeFailed, err}
+	}
+	return key{h, *name, public}, nil
+}
+
+// auth is the key with its empty password.
+func (k key) auth() tpm2.AuthHandle {
+	return tpm2.AuthHandle{Handle: k.handle, Name: k.name, Auth: tpm2.PasswordAuth(nil)}
+}
