@@ -1,0 +1,170 @@
+// Package dm maps LUKS2 payloads with the kernel's device-mapper.
+//
+// It speaks to /dev/mapper/control itself (linux/dm-ioctl.h).
+// anatol/devmapper.go does that too, but it keeps the text of its table to
+// itself, so that no test could see what reaches the kernel; it cuts long
+// names short silently, leaves the device behind when resuming fails, and
+// links an XTS of its own.
+package dm
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"latchkey/unlock/luks2"
+)
+
+// ErrNotFound means that no mapping has the name.
+var ErrNotFound = errors.New("no such mapping")
+
+// Target is one mapping to be made.
+type Target struct {
+	Name    string // of the mapping: /dev/mapper/Name
+	Device  string // the block device that holds the LUKS header
+	Segment luks2.Segment
+	Options Options
+}
+
+// Options are dm-crypt's, named as in crypttab(5) less the dashes:
+// Documentation/admin-guide/device-mapper/dm-crypt.rst.
+type Options struct {
+	ReadOnly            bool
+	AllowDiscards       bool
+	NoReadWorkqueue     bool // Linux 5.9
+	NoWriteWorkqueue    bool // Linux 5.9
+	SameCPUCrypt        bool
+	SubmitFromCryptCPUs bool
+}
+
+// Number is a block device's number.
+type Number struct{ Major, Minor uint32 }
+
+const sectorBytes = 512 // device-mapper counts in it, whatever the disk does
+
+// Map makes the mapping and its node /dev/mapper/Name. The key goes
+// through the kernel keyring and is revoked there before Map returns; the
+// caller wipes its own copy. After an error no mapping is left.
+func Map(t Target, key luks2.VolumeKey) (err error) {
+	defer func() {
+		if err != nil {
+			err = fmt.Errorf("mapping %s as %s: %w", t.Device, t.Name, err)
+		}
+	}()
+	device, err := blockDevice(t.Device)
+	if err != nil {
+		return err
+	}
+	table, err := Table(t, key.UUID(), key.DigestID(), device)
+	if err != nil {
+		return err
+	}
+	reply, err := control(unix.DM_DEV_CREATE, request{name: t.Name, uuid: UUID(t.Name, key.UUID())})
+	if err != nil {
+		return err
+	}
+	if err := activate(t, table, key); err != nil {
+		return errors.Join(err, Remove(t.Name))
+	}
+	if err := makeNode(t.Name, reply.Dev); err != nil {
+		return errors.Join(err, Remove(t.Name))
+	}
+	return nil
+}
+
+// activate loads the table while the key is in the keyring, and resumes.
+func activate(t Target, table string, key luks2.VolumeKey) error {
+	load := request{name: t.Name, table: table, sectors: uint64(t.Segment.SizeBytes / sectorBytes)}
+	if t.Options.ReadOnly {
+		load.flags = unix.DM_READONLY_FLAG
+	}
+	err := withKey(keyName(key.UUID(), key.DigestID()), key.Bytes(), func() error {
+		_, err := control(unix.DM_TABLE_LOAD, load)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	// Without the suspend flag DM_DEV_SUSPEND resumes.
+	_, err = control(unix.DM_DEV_SUSPEND, request{name: t.Name, event: primarySource})
+	return err
+}
+
+// Remove takes the mapping and its node away. It wraps ErrNotFound when
+// there is none, and unix.EBUSY when it is in use.
+func Remove(name string) error {
+	if err := checkName(name); err != nil {
+		return err
+	}
+	if _, err := control(unix.DM_DEV_REMOVE, request{name: name, event: primarySource}); err != nil {
+		return fmt.Errorf("removing mapping %s: %w", name, err)
+	}
+	return removeNode(name)
+}
+
+// UUIDOf returns the device-mapper UUID of a mapping, which tells whose it
+// is: compare it with UUID. It wraps ErrNotFound when there is none.
+func UUIDOf(name string) (string, error) {
+	if err := checkName(name); err != nil {
+		return "", err
+	}
+	reply, err := control(unix.DM_DEV_STATUS, request{name: name})
+	if err != nil {
+		return "", fmt.Errorf("asking for mapping %s: %w", name, err)
+	}
+	return unix.ByteSliceToString(reply.Uuid[:]), nil
+}
+
+// UUID is the device-mapper UUID that cryptsetup gives a LUKS2 mapping
+// (dm_prepare_uuid in lib/libdevmapper.c) and that systemd and lsblk know.
+func UUID(name, volume string) string {
+	return "CRYPT-LUKS2-" + strings.ReplaceAll(volume, "-", "") + "-" + name
+}
+
+// Table is the dm-crypt table of the target on device, less the key. Every
+// field is a constant, a checked number or a checked UUID: nothing from the
+// disk reaches it as text.
+func Table(t Target, volume string, digestID int, device Number) (string, error) {
+	if err := checkName(t.Name); err != nil {
+		return "", err
+	}
+	if !isUUID(volume) || digestID < 0 || digestID > 31 {
+		return "", fmt.Errorf("volume %q, digest %d cannot name a key", volume, digestID)
+	}
+	s := t.Segment
+	sector := int64(s.SectorBytes)
+	if sector != 512 && sector != 4096 || s.OffsetBytes < 0 || s.SizeBytes <= 0 || s.OffsetBytes%sector != 0 || s.SizeBytes%sector != 0 {
+		return "", fmt.Errorf("segment %+v cannot be mapped", s)
+	}
+	const ivOffset = 0
+	table := fmt.Sprintf("%s :64:logon:%s %d %d:%d %d", luks2.Cipher, keyName(volume, digestID), ivOffset,
+		device.Major, device.Minor, s.OffsetBytes/sectorBytes)
+	options := t.Options.words()
+	if sector != sectorBytes {
+		options = append(options, "sector_size:4096")
+	}
+	if len(options) > 0 {
+		table += fmt.Sprintf(" %d %s", len(options), strings.Join(options, " "))
+	}
+	return table, nil
+}
+
+func (o Options) words() (words []string) {
+	for _, w := range []struct {
+		set  bool
+		word string
+	}{
+		{o.AllowDiscards, "allow_discards"},
+		{o.SameCPUCrypt, "same_cpu_crypt"},
+		{o.SubmitFromCryptCPUs, "submit_from_crypt_cpus"},
+		{o.NoReadWorkqueue, "no_read_workqueue"},
+		{o.NoWriteWorkqueue, "no_write_workqueue"},
+	} {
+		if w.set {
+			words = append(words, w.word)
+		}
+	}
+	return words
+}
