@@ -1,0 +1,144 @@
+// Package testlan is a LAN for tests: one in memory, of net.PacketConns
+// with loss and delay, and a real one, of network namespaces and veth
+// pairs.
+package testlan
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+const insideEnv = "LATCHKEY_TEST_NETNS"
+
+// Main is the TestMain of a package with tests on a real network: as root
+// it runs them all in a network namespace of their own, which is gone
+// when they end.
+func Main(m *testing.M) {
+	if os.Geteuid() != 0 || os.Getenv(insideEnv) != "" {
+		os.Exit(m.Run())
+	}
+	cmd := exec.Command("/proc/self/exe", os.Args[1:]...)
+	cmd.Args[0] = os.Args[0] // the fuzzing engine starts its workers by it
+	cmd.Env = append(os.Environ(), insideEnv+"=1")
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
+	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET, Pdeathsig: syscall.SIGKILL}
+	if err := cmd.Run(); err != nil {
+		if cmd.ProcessState == nil {
+			fmt.Fprintln(os.Stderr, "running tests in a network namespace:", err)
+		}
+		os.Exit(1)
+	}
+	os.Exit(0)
+}
+
+// Need skips the test unless it runs as root in a namespace of Main's and
+// the programs are installed. With CI=true it fails instead.
+func Need(t testing.TB, programs ...string) {
+	t.Helper()
+	complain := t.Skipf
+	if os.Getenv("CI") == "true" {
+		complain = t.Fatalf
+	}
+	if os.Getenv(insideEnv) == "" {
+		complain("needs root, to make network namespaces")
+	}
+	for _, p := range append(programs, "ip", "nsenter", "unshare") {
+		if _, err := exec.LookPath(p); err != nil {
+			complain("needs the program %s", p)
+		}
+	}
+}
+
+// A Peer is another machine: a network and mount namespace with a process
+// that keeps it.
+type Peer struct {
+	t   testing.TB
+	pid string
+}
+
+// NewPeer starts a machine that lives as long as the test.
+func NewPeer(t testing.TB) *Peer {
+	t.Helper()
+	cmd := exec.Command("unshare", "--net", "--mount", "sh", "-c", "mount -t tmpfs tmpfs /run && ip link set lo up && echo ready && exec sleep 1000")
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { cmd.Process.Kill(); cmd.Wait() })
+	if _, err := out.Read(make([]byte, 16)); err != nil {
+		t.Fatalf("starting a namespace: %v", err)
+	}
+	return &Peer{t: t, pid: fmt.Sprint(cmd.Process.Pid)}
+}
+
+// Connect lays a cable: a veth pair between the link here and the link
+// there. Both ends are down.
+func (p *Peer) Connect(here, there string) {
+	p.t.Helper()
+	Run(p.t, "ip", "link", "add", here, "type", "veth", "peer", "name", there, "netns", p.pid)
+	p.t.Cleanup(func() { exec.Command("ip", "link", "del", here).Run() })
+}
+
+// Run runs a program on the machine and returns what it prints.
+func (p *Peer) Run(name string, args ...string) string {
+	p.t.Helper()
+	return Run(p.t, "nsenter", p.args(name, args)...)
+}
+
+// Command is a program to run on the machine.
+func (p *Peer) Command(name string, args ...string) *exec.Cmd {
+	return exec.Command("nsenter", p.args(name, args)...)
+}
+
+func (p *Peer) args(name string, args []string) []string {
+	return append([]string{"--net", "--mount", "--target", p.pid, name}, args...)
+}
+
+// Start runs a program on the machine until the test ends; what it prints
+// is shown if the test fails.
+func (p *Peer) Start(name string, args ...string) *exec.Cmd {
+	p.t.Helper()
+	cmd := p.Command(name, args...)
+	var out strings.Builder
+	cmd.Stdout, cmd.Stderr = &out, &out
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	cmd.WaitDelay = time.Second
+	if err := cmd.Start(); err != nil {
+		p.t.Fatal(err)
+	}
+	p.t.Cleanup(func() {
+		cmd.Process.Signal(syscall.SIGTERM)
+		done := make(chan struct{})
+		go func() { cmd.Wait(); close(done) }()
+		select {
+		case <-done:
+		case <-time.After(2 * time.Second):
+			cmd.Process.Kill()
+			<-done
+		}
+		if p.t.Failed() {
+			p.t.Logf("%s: %s", name, out.String())
+		}
+	})
+	return cmd
+}
+
+// Run runs a program here and returns what it prints; the test ends if it
+// fails.
+func Run(t testing.TB, name string, args ...string) string {
+	t.Helper()
+	out, err := exec.Command(name, args...).CombinedOutput()
+	if err != nil {
+		t.Fatalf("%s %s: %v\n%s", name, strings.Join(args, " "), err, out)
+	}
+	return string(out)
+}

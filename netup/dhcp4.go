@@ -1,0 +1,190 @@
+package netup
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"net"
+	"net/netip"
+	"os"
+	"time"
+
+	"github.com/insomniacslk/dhcp/dhcpv4"
+)
+
+// The client asks sooner than the 4 s of RFC 2131, section 4.1: the first
+// packets after carrier are often lost in a switch that learns the port,
+// and a boot waits. From 4 s on it doubles, to 30 s.
+const (
+	firstRetry = 250 * time.Millisecond
+	earlyRetry = 4 * time.Second
+	lastRetry  = 30 * time.Second
+	// patience is how long a port may stay closed after carrier (spanning
+	// tree: 2 × 15 s) before the retries slow down.
+	patience = time.Minute
+	// requestTries bounds the requests to one server before others are asked.
+	requestTries = 4
+)
+
+var errNak = errors.New("DHCP server refused the request")
+
+// A dhcp4 is a DHCP client (RFC 2131) on one link.
+type dhcp4 struct {
+	conn     net.PacketConn
+	mac      net.HardwareAddr
+	hostname string
+	log      *slog.Logger
+	last     netip.Addr // address of an earlier lease, asked for again
+	// granted is called with each lease, and with nil when it ended.
+	granted func(*Lease)
+
+	started time.Time // of this acquisition, for the secs field
+	xid     dhcpv4.TransactionID
+}
+
+// run asks for ever, and keeps the lease once there is one, until ctx ends.
+func (d *dhcp4) run(ctx context.Context) {
+	stop := context.AfterFunc(ctx, func() { d.conn.SetReadDeadline(time.Unix(1, 0)) })
+	defer stop()
+	naks := 0
+	for ctx.Err() == nil {
+		lease, err := d.acquire(ctx)
+		if err != nil {
+			if naks++; ctx.Err() == nil {
+				d.log.Warn("asking for an address", "error", err)
+				pause(ctx, jitter(min(firstRetry<<min(naks, 7), lastRetry)))
+			}
+			continue
+		}
+		naks = 0
+		for lease != nil && ctx.Err() == nil {
+			d.last = lease.Address.Addr()
+			d.granted(lease)
+			lease = d.hold(ctx, *lease)
+		}
+		if ctx.Err() == nil {
+			d.granted(nil)
+		}
+	}
+}
+
+// acquire goes from INIT to BOUND: RFC 2131, figure 5.
+func (d *dhcp4) acquire(ctx context.Context) (*Lease, error) {
+	d.started = time.Now()
+	d.xid = newXID()
+	reply, err := d.discover(ctx)
+	if err != nil {
+		return nil, err
+	}
+	offer, err := parseLease(reply)
+	if err != nil {
+		return nil, err
+	}
+	if reply.MessageType() == dhcpv4.MessageTypeAck { // rapid commit
+		return &offer, nil
+	}
+	request := d.message(dhcpv4.MessageTypeRequest,
+		dhcpv4.WithOption(dhcpv4.OptServerIdentifier(offer.Server.AsSlice())),
+		dhcpv4.WithOption(dhcpv4.OptRequestedIPAddress(offer.Address.Addr().AsSlice())))
+	wait := firstRetry
+	for range requestTries {
+		reply, err := d.exchange(ctx, request, netip.IPv4Unspecified(), time.Now().Add(jitter(wait)))
+		if err == nil && reply.MessageType() == dhcpv4.MessageTypeNak {
+			d.last = netip.Addr{}
+			return nil, fmt.Errorf("%w for %s", errNak, offer.Address)
+		}
+		if err == nil && reply.MessageType() == dhcpv4.MessageTypeAck {
+			lease, err := parseLease(reply)
+			return &lease, err
+		}
+		if err != nil && !errors.Is(err, os.ErrDeadlineExceeded) {
+			return nil, err
+		}
+		wait *= 2
+	}
+	return nil, fmt.Errorf("DHCP server %s offered %s and fell silent", offer.Server, offer.Address)
+}
+
+// discover asks until a server offers something usable. The transaction
+// stays the same, so that a slow offer to an early question counts.
+func (d *dhcp4) discover(ctx context.Context) (*dhcpv4.DHCPv4, error) {
+	options := []dhcpv4.Modifier{dhcpv4.WithOption(dhcpv4.OptGeneric(dhcpv4.OptionRapidCommit, nil))} // RFC 4039
+	if d.last.IsValid() {
+		options = append(options, dhcpv4.WithOption(dhcpv4.OptRequestedIPAddress(d.last.AsSlice())))
+	}
+	for wait := firstRetry; ; wait = d.next(wait) {
+		m := d.message(dhcpv4.MessageTypeDiscover, options...)
+		reply, err := d.exchange(ctx, m, netip.IPv4Unspecified(), time.Now().Add(jitter(wait)))
+		if err == nil && reply.MessageType() != dhcpv4.MessageTypeNak {
+			return reply, nil
+		}
+		if err != nil && !errors.Is(err, os.ErrDeadlineExceeded) {
+			return nil, err
+		}
+	}
+}
+
+func (d *dhcp4) next(wait time.Duration) time.Duration {
+	limit := earlyRetry
+	if time.Since(d.started) > patience {
+		limit = lastRetry
+	}
+	return min(wait*2, limit)
+}
+
+// hold waits until the lease wants renewing and renews it. It returns nil
+// when the lease ended. The renewal is broadcast like a rebinding (RFC
+// 2131, section 4.4.5): one path for both, and it also reaches a server
+// that took over.
+func (d *dhcp4) hold(ctx context.Context, l Lease) *Lease {
+	granted := time.Now()
+	if !pause(ctx, l.Renew) {
+		return nil
+	}
+	d.started = time.Now()
+	for time.Since(granted) < l.Valid && ctx.Err() == nil {
+		d.xid = newXID()
+		m := d.message(dhcpv4.MessageTypeRequest, dhcpv4.WithClientIP(l.Address.Addr().AsSlice()))
+		// Half of what is left, at least 1 s, at most a minute.
+		wait := min(max((l.Valid-time.Since(granted))/2, time.Second), time.Minute)
+		until := time.Now().Add(jitter(wait))
+		reply, err := d.exchange(ctx, m, l.Address.Addr(), until)
+		if err == nil && reply.MessageType() == dhcpv4.MessageTypeNak {
+			d.log.Warn("renewing the lease", "error", errNak)
+			d.last = netip.Addr{}
+			return nil
+		}
+		if err == nil {
+			if renewed, err := parseLease(reply); err == nil && reply.MessageType() == dhcpv4.MessageTypeAck {
+				return &renewed
+			}
+		}
+		pause(ctx, time.Until(until))
+	}
+	return nil
+}
+
+func newXID() (xid dhcpv4.TransactionID) {
+	v := rand.Uint32()
+	return dhcpv4.TransactionID{byte(v >> 24), byte(v >> 16), byte(v >> 8), byte(v)}
+}
+
+// jitter is d give or take a fifth, so that machines that woke together
+// do not ask together.
+func jitter(d time.Duration) time.Duration {
+	return d - d/5 + rand.N(2*d/5+1)
+}
+
+// pause waits, and tells whether ctx still stands.
+func pause(ctx context.Context, d time.Duration) bool {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+		return false
+	case <-t.C:
+		return true
+	}
+}

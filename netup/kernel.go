@@ -1,0 +1,127 @@
+package netup
+
+import (
+	"context"
+	"net"
+	"net/netip"
+	"time"
+)
+
+// Kernel is what netup asks of the kernel's network.
+type Kernel interface {
+	// Watch returns a channel that gets a value after something about a
+	// link or an address has changed, until ctx ends.
+	Watch(ctx context.Context) (<-chan struct{}, error)
+	// Devices lists the network interfaces with their addresses.
+	Devices() ([]Device, error)
+	// Do carries out one change.
+	Do(op Op) error
+	// Open returns a socket for one protocol on one link. Its addresses are
+	// of type HW, but for DHCP6, where they are *net.UDPAddr.
+	Open(index int, p Protocol) (net.PacketConn, error)
+}
+
+// A Device is a network interface as the kernel has it.
+type Device struct {
+	Index   int
+	Name    string
+	Kind    string // IFLA_INFO_KIND: "vlan", "bond", "bridge", "veth"; "" is hardware
+	Alias   string // IFLA_IFALIAS, where netup notes what to undo
+	MAC     net.HardwareAddr
+	PermMAC net.HardwareAddr // the hardware's own, nil if the kernel does not tell
+	MTU     int
+	Master  int  // index of the bond or bridge that this is a port of
+	Ether   bool // Ethernet or InfiniBand, as opposed to loopback and tunnels
+	Up      bool // IFF_UP: administratively up
+	Carrier bool // operstate up: frames pass (RFC 2863, section 3.1.14)
+	Addrs   []Addr
+}
+
+// An Addr is an address of a Device.
+type Addr struct {
+	netip.Prefix
+	Tentative bool // duplicate address detection goes on or failed: RFC 4862, section 5.4
+	Kernel    bool // made by the kernel: IPv6 link-local, SLAAC
+}
+
+// A Protocol is something that netup speaks on a link itself.
+type Protocol int
+
+// The payload of a DHCP4 socket is an IPv4 packet, of an ARP socket an
+// ARP packet, of a DHCP6 socket a DHCPv6 message, of an NDP socket an
+// ICMPv6 message.
+const (
+	DHCP4 Protocol = iota + 1
+	ARP
+	DHCP6
+	NDP
+)
+
+// HW is a hardware address as a net.Addr.
+type HW string
+
+// HWAddr makes a HW of octets.
+func HWAddr(mac net.HardwareAddr) HW { return HW(mac) }
+
+// Network is the net.Addr method.
+func (HW) Network() string { return "packet" }
+
+func (h HW) String() string { return net.HardwareAddr(h).String() }
+
+// An Op is one change to the kernel's network.
+type Op interface{ op() }
+
+// The changes that netup makes.
+type (
+	SetUp   struct{ Index int }
+	SetDown struct{ Index int }
+	SetName struct {
+		Index int
+		Name  string
+	}
+	// SetAlias notes on the link itself what was changed, so that a worker
+	// that was started again can still undo it.
+	SetAlias struct {
+		Index int
+		Alias string
+	}
+	SetMTU struct{ Index, MTU int }
+	SetMAC struct {
+		Index int
+		MAC   net.HardwareAddr
+	}
+	// SetSysctl writes /proc/sys/net/<Family>/conf/<link>/<Key>.
+	SetSysctl struct {
+		Index              int
+		Family, Key, Value string
+	}
+	AddAddr struct {
+		Index  int
+		Prefix netip.Prefix
+		Peer   netip.Addr
+		Valid  time.Duration // 0 is for ever
+	}
+	DelAddr struct {
+		Index  int
+		Prefix netip.Prefix
+	}
+	AddRoute struct {
+		Index  int
+		To     netip.Prefix
+		Via    netip.Addr // invalid: on the link
+		Metric int
+	}
+	DelRoute AddRoute
+)
+
+func (SetUp) op()     {}
+func (SetDown) op()   {}
+func (SetName) op()   {}
+func (SetAlias) op()  {}
+func (SetMTU) op()    {}
+func (SetMAC) op()    {}
+func (SetSysctl) op() {}
+func (AddAddr) op()   {}
+func (DelAddr) op()   {}
+func (AddRoute) op()  {}
+func (DelRoute) op()  {}

@@ -1,0 +1,160 @@
+package netup
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"latchkey/internal/ifwatch"
+
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+)
+
+// Linux is the Kernel of the calling process' network namespace.
+type Linux struct{}
+
+// Watch subscribes to rtnetlink(7).
+func (Linux) Watch(ctx context.Context) (<-chan struct{}, error) { return ifwatch.Watch(ctx) }
+
+// Devices dumps links and addresses. A dump that a change interrupted is
+// used as it is: the change itself wakes the watcher, which asks again.
+func (Linux) Devices() ([]Device, error) {
+	links, err := netlink.LinkList()
+	if err != nil && !errors.Is(err, netlink.ErrDumpInterrupted) {
+		return nil, fmt.Errorf("listing links: %w", err)
+	}
+	addrs, err := netlink.AddrList(nil, netlink.FAMILY_ALL)
+	if err != nil && !errors.Is(err, netlink.ErrDumpInterrupted) {
+		return nil, fmt.Errorf("listing addresses: %w", err)
+	}
+	devices := make([]Device, 0, len(links))
+	for _, l := range links {
+		d := device(l)
+		for _, a := range addrs {
+			if a.LinkIndex == d.Index {
+				d.Addrs = append(d.Addrs, addr(a))
+			}
+		}
+		devices = append(devices, d)
+	}
+	return devices, nil
+}
+
+func device(l netlink.Link) Device {
+	a := l.Attrs()
+	d := Device{
+		Index: a.Index, Name: a.Name, Kind: l.Type(), Alias: a.Alias,
+		MAC: a.HardwareAddr, PermMAC: a.PermHWAddr, MTU: a.MTU, Master: a.MasterIndex,
+		Ether: a.EncapType == "ether" || a.EncapType == "infiniband",
+		Up:    a.Flags&net.FlagUp != 0,
+	}
+	if d.Kind == "device" {
+		d.Kind = ""
+	}
+	// Drivers that do not tell leave operstate at unknown; then the carrier
+	// decides (Documentation/networking/operstates.rst).
+	d.Carrier = d.Up && (a.OperState == netlink.OperUp ||
+		a.OperState == netlink.OperUnknown && a.RawFlags&unix.IFF_LOWER_UP != 0)
+	return d
+}
+
+func addr(a netlink.Addr) Addr {
+	ip, _ := netip.AddrFromSlice(a.IP)
+	ip = ip.Unmap()
+	ones, _ := a.Mask.Size()
+	return Addr{
+		Prefix: netip.PrefixFrom(ip, ones),
+		// An optimistic address may be used while it is checked: RFC 4429.
+		Tentative: a.Flags&unix.IFA_F_DADFAILED != 0 ||
+			a.Flags&unix.IFA_F_TENTATIVE != 0 && a.Flags&unix.IFA_F_OPTIMISTIC == 0,
+		Kernel: ip.Is6() && (ip.IsLinkLocalUnicast() || a.Flags&(unix.IFA_F_MANAGETEMPADDR|unix.IFA_F_TEMPORARY) != 0 || a.Flags&unix.IFA_F_PERMANENT == 0),
+	}
+}
+
+// Do carries out one change with a netlink request.
+func (Linux) Do(op Op) error {
+	if err := do(op); err != nil {
+		return fmt.Errorf("%s: %w", opString(op), err)
+	}
+	return nil
+}
+
+func opString(op Op) string {
+	name := strings.TrimPrefix(fmt.Sprintf("%T", op), "netup.")
+	return fmt.Sprintf("%s %+v", name, op)
+}
+
+func do(op Op) error {
+	switch o := op.(type) {
+	case SetUp:
+		return netlink.LinkSetUp(byIndex(o.Index))
+	case SetDown:
+		return netlink.LinkSetDown(byIndex(o.Index))
+	case SetName:
+		return netlink.LinkSetName(byIndex(o.Index), o.Name)
+	case SetAlias:
+		return netlink.LinkSetAlias(byIndex(o.Index), o.Alias)
+	case SetMTU:
+		return netlink.LinkSetMTU(byIndex(o.Index), o.MTU)
+	case SetMAC:
+		return netlink.LinkSetHardwareAddr(byIndex(o.Index), o.MAC)
+	case SetSysctl:
+		return setSysctl(o)
+	case AddAddr:
+		return netlink.AddrReplace(byIndex(o.Index), netAddr(o))
+	case DelAddr:
+		return netlink.AddrDel(byIndex(o.Index), &netlink.Addr{IPNet: ipNet(o.Prefix)})
+	case AddRoute:
+		return netlink.RouteReplace(netRoute(o))
+	case DelRoute:
+		return netlink.RouteDel(netRoute(AddRoute(o)))
+	}
+	return fmt.Errorf("changing the network: %T is not known", op)
+}
+
+func byIndex(index int) netlink.Link {
+	return &netlink.Device{LinkAttrs: netlink.LinkAttrs{Index: index}}
+}
+
+func setSysctl(o SetSysctl) error {
+	link, err := net.InterfaceByIndex(o.Index)
+	if err != nil {
+		return err
+	}
+	path := filepath.Join("/proc/sys/net", o.Family, "conf", link.Name, o.Key)
+	return os.WriteFile(path, []byte(o.Value), 0)
+}
+
+func ipNet(p netip.Prefix) *net.IPNet {
+	return &net.IPNet{IP: p.Addr().AsSlice(), Mask: net.CIDRMask(p.Bits(), p.Addr().BitLen())}
+}
+
+func netAddr(o AddAddr) *netlink.Addr {
+	a := &netlink.Addr{IPNet: ipNet(o.Prefix)}
+	if o.Peer.IsValid() {
+		a.Peer = ipNet(netip.PrefixFrom(o.Peer, o.Peer.BitLen()))
+	}
+	if o.Valid > 0 {
+		a.ValidLft = int(min(o.Valid.Seconds(), 1<<31-1))
+		a.PreferedLft = a.ValidLft
+	}
+	return a
+}
+
+func netRoute(o AddRoute) *netlink.Route {
+	r := &netlink.Route{LinkIndex: o.Index, Dst: ipNet(o.To), Priority: o.Metric, Protocol: unix.RTPROT_DHCP}
+	if o.Via.IsValid() {
+		r.Gw = o.Via.AsSlice()
+		// The router may stand outside the prefix (a /32 lease).
+		r.Flags = int(netlink.FLAG_ONLINK)
+	} else {
+		r.Scope = netlink.SCOPE_LINK
+	}
+	return r
+}

@@ -1,0 +1,195 @@
+// Package netup brings the network of a boot up: every link at once,
+// addresses by whatever the Plan says and the LAN offers, for ever.
+package netup
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/netip"
+	"reflect"
+	"slices"
+	"time"
+
+	"latchkey/boot/plan"
+)
+
+// A Link is one network interface brought up, with its addresses, gateways
+// and DNS servers.
+type Link struct {
+	Index    int
+	Name     string
+	MAC      net.HardwareAddr
+	Up       bool           // frames pass
+	Addrs    []netip.Prefix // usable ones; IPv6 link-local included
+	Gateways []netip.Addr
+	DNS      []netip.Addr
+	Domains  []string
+	NTP      []netip.Addr
+	Lease    *Lease // of DHCPv4, nil if there is none
+}
+
+// Run brings the links up and keeps them up until ctx ends, and then
+// returns nil. It calls update, from its own goroutine, with all links
+// whenever one of them has changed. It fails only if the kernel does not
+// tell about its links; whatever is wrong with one link is logged and
+// tried again.
+func Run(ctx context.Context, k Kernel, settings plan.Net, log *slog.Logger, update func([]Link)) error {
+	n := &network{
+		k: k, settings: settings, log: log, update: update,
+		links: map[int]*link{}, grants: make(chan grant), again: make(chan struct{}, 1),
+	}
+	defer n.stop()
+	changes, err := k.Watch(ctx)
+	if err != nil {
+		return err
+	}
+	if err := n.sync(ctx); err != nil {
+		return err
+	}
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case _, open := <-changes:
+			if !open && ctx.Err() == nil {
+				return fmt.Errorf("watching links: the kernel closed the socket")
+			}
+		case <-n.again:
+		case g := <-n.grants:
+			n.grant(g)
+		}
+		if err := n.sync(ctx); err != nil && ctx.Err() == nil {
+			log.Warn("reading the state of links", "error", err)
+			n.soon(time.Second)
+		}
+	}
+}
+
+// A network is the state of Run; only Run's goroutine touches it.
+type network struct {
+	k        Kernel
+	settings plan.Net
+	log      *slog.Logger
+	update   func([]Link)
+
+	links  map[int]*link
+	grants chan grant
+	again  chan struct{} // asks for another sync
+	told   []Link        // what update saw last
+}
+
+// soon asks for another sync after d.
+func (n *network) soon(d time.Duration) {
+	time.AfterFunc(d, func() {
+		select {
+		case n.again <- struct{}{}:
+		default:
+		}
+	})
+}
+
+// stop ends what runs on the links.
+func (n *network) stop() {
+	for _, l := range n.links {
+		l.lostCarrier()
+	}
+}
+
+// sync brings links and kernel together: new links are set up, links with
+// carrier start asking for addresses, those without stop, and what has
+// changed is told.
+func (n *network) sync(ctx context.Context) error {
+	devices, err := n.k.Devices()
+	if err != nil {
+		return err
+	}
+	seen := map[int]bool{}
+	for _, d := range devices {
+		if !n.ours(d) {
+			continue
+		}
+		seen[d.Index] = true
+		l := n.links[d.Index]
+		if l == nil {
+			l = &link{}
+			n.links[d.Index] = l
+		}
+		l.dev = d
+		n.syncLink(ctx, l)
+	}
+	for index, l := range n.links {
+		if !seen[index] {
+			l.lostCarrier()
+			delete(n.links, index)
+		}
+	}
+	n.tell()
+	return nil
+}
+
+// ours tells whether netup sets the device up.
+func (n *network) ours(d Device) bool {
+	return d.Ether && d.Master == 0 && (d.Kind == "" || d.Kind == "veth") && !slices.Contains(n.methods(d), plan.Off)
+}
+
+func (n *network) syncLink(ctx context.Context, l *link) {
+	if !l.prepared {
+		l.prepared = true
+		n.log.Info("link found", "link", l.dev.Name, "mac", l.dev.MAC.String())
+		n.prepare(l)
+	}
+	if !l.dev.Up && time.Now().After(l.tryUp) {
+		l.failures++
+		wait := min(time.Second<<min(l.failures, 5), lastRetry)
+		l.tryUp = time.Now().Add(wait)
+		if err := n.k.Do(SetUp{l.dev.Index}); err != nil {
+			n.log.Warn("bringing a link up", "link", l.dev.Name, "error", err, "again_in", wait)
+		}
+		n.soon(wait)
+	}
+	switch {
+	case l.dev.Carrier && l.cancel == nil:
+		n.gotCarrier(ctx, l)
+	case !l.dev.Carrier && l.cancel != nil:
+		n.log.Info("link lost its carrier", "link", l.dev.Name)
+		l.lostCarrier()
+	}
+}
+
+// tell calls update if something has changed.
+func (n *network) tell() {
+	var now []Link
+	for _, l := range n.links {
+		now = append(now, n.view(l))
+	}
+	slices.SortFunc(now, func(a, b Link) int { return a.Index - b.Index })
+	if !reflect.DeepEqual(now, n.told) {
+		n.told = now
+		n.update(slices.Clone(now))
+	}
+}
+
+func (n *network) view(l *link) Link {
+	v := Link{Index: l.dev.Index, Name: l.dev.Name, MAC: l.dev.MAC, Up: l.dev.Carrier, Lease: l.lease, DNS: slices.Clone(n.settings.Nameservers)}
+	for _, a := range l.dev.Addrs {
+		if !a.Tentative {
+			v.Addrs = append(v.Addrs, a.Prefix)
+		}
+	}
+	for _, line := range n.lines(l.dev) {
+		v.DNS = append(v.DNS, line.DNS...)
+		if line.Gateway.IsValid() {
+			v.Gateways = append(v.Gateways, line.Gateway)
+		}
+	}
+	if l.lease != nil {
+		v.Gateways = append(v.Gateways, l.lease.Gateways...)
+		v.Domains, v.NTP = l.lease.Domains, l.lease.NTP
+		if !n.settings.NoPeerDNS {
+			v.DNS = append(v.DNS, l.lease.DNS...)
+		}
+	}
+	return v
+}

@@ -1,0 +1,121 @@
+package netup
+
+import (
+	"fmt"
+	"net"
+	"os"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// Open returns a socket of packet(7) for DHCP4 and ARP: a DHCP client has
+// no address that the kernel's UDP could use.
+func (Linux) Open(index int, p Protocol) (net.PacketConn, error) {
+	switch p {
+	case DHCP4:
+		return openPacket(index, unix.ETH_P_IP, toClientPort)
+	case ARP:
+		return openPacket(index, unix.ETH_P_ARP, nil)
+	}
+	return nil, fmt.Errorf("opening a socket: protocol %d is not known", p)
+}
+
+// toClientPort lets UDP packets to port 68 pass that are not fragments:
+// the filter begins at the IP header.
+var toClientPort = []unix.SockFilter{
+	{Code: unix.BPF_LD | unix.BPF_B | unix.BPF_ABS, K: 9},
+	{Code: unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K, K: unix.IPPROTO_UDP, Jf: 6},
+	{Code: unix.BPF_LD | unix.BPF_H | unix.BPF_ABS, K: 6},
+	{Code: unix.BPF_JMP | unix.BPF_JSET | unix.BPF_K, K: 0x3fff, Jt: 4},
+	{Code: unix.BPF_LDX | unix.BPF_B | unix.BPF_MSH, K: 0},
+	{Code: unix.BPF_LD | unix.BPF_H | unix.BPF_IND, K: 2},
+	{Code: unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K, K: clientPort, Jf: 1},
+	{Code: unix.BPF_RET | unix.BPF_K, K: 0xffff},
+	{Code: unix.BPF_RET | unix.BPF_K, K: 0},
+}
+
+func openPacket(index int, proto uint16, filter []unix.SockFilter) (net.PacketConn, error) {
+	// Protocol 0 receives nothing until the filter is there and bind says
+	// which protocol it is.
+	fd, err := unix.Socket(unix.AF_PACKET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
+	if err != nil {
+		return nil, fmt.Errorf("opening a packet socket: %w", err)
+	}
+	c := &packetConn{index: index, proto: proto<<8 | proto>>8}
+	if len(filter) > 0 {
+		prog := &unix.SockFprog{Len: uint16(len(filter)), Filter: &filter[0]}
+		if err := unix.SetsockoptSockFprog(fd, unix.SOL_SOCKET, unix.SO_ATTACH_FILTER, prog); err != nil {
+			unix.Close(fd)
+			return nil, fmt.Errorf("filtering a packet socket: %w", err)
+		}
+	}
+	if err := unix.Bind(fd, &unix.SockaddrLinklayer{Protocol: c.proto, Ifindex: index}); err != nil {
+		unix.Close(fd)
+		return nil, fmt.Errorf("binding a packet socket: %w", err)
+	}
+	c.file = os.NewFile(uintptr(fd), "packet")
+	if c.raw, err = c.file.SyscallConn(); err != nil {
+		c.file.Close()
+		return nil, fmt.Errorf("binding a packet socket: %w", err)
+	}
+	return c, nil
+}
+
+// packetConn is a packet socket as a net.PacketConn. The os.File gives it
+// the poller, and with it deadlines.
+type packetConn struct {
+	file  *os.File
+	raw   syscall.RawConn
+	index int
+	proto uint16 // network byte order
+}
+
+func (c *packetConn) ReadFrom(b []byte) (int, net.Addr, error) {
+	var n int
+	var from unix.Sockaddr
+	var errRead error
+	err := c.raw.Read(func(fd uintptr) bool {
+		n, from, errRead = unix.Recvfrom(int(fd), b, 0)
+		return errRead != unix.EAGAIN
+	})
+	if err == nil && errRead != nil {
+		err = os.NewSyscallError("recvfrom", errRead)
+	}
+	if err != nil {
+		return 0, nil, err
+	}
+	ll, ok := from.(*unix.SockaddrLinklayer)
+	if !ok {
+		return n, HW(""), nil
+	}
+	return n, HW(ll.Addr[:min(int(ll.Halen), len(ll.Addr))]), nil
+}
+
+func (c *packetConn) WriteTo(b []byte, to net.Addr) (int, error) {
+	mac, ok := to.(HW)
+	if !ok || len(mac) > 8 {
+		return 0, fmt.Errorf("sending a packet: %v is not a hardware address", to)
+	}
+	ll := &unix.SockaddrLinklayer{Protocol: c.proto, Ifindex: c.index, Halen: uint8(len(mac))}
+	copy(ll.Addr[:], mac)
+	var errWrite error
+	err := c.raw.Write(func(fd uintptr) bool {
+		errWrite = unix.Sendto(int(fd), b, 0, ll)
+		return errWrite != unix.EAGAIN
+	})
+	if err == nil && errWrite != nil {
+		err = os.NewSyscallError("sendto", errWrite)
+	}
+	if err != nil {
+		return 0, err
+	}
+	return len(b), nil
+}
+
+func (c *packetConn) Close() error                       { return c.file.Close() }
+func (c *packetConn) LocalAddr() net.Addr                { return HW("") }
+func (c *packetConn) SetDeadline(t time.Time) error      { return c.file.SetDeadline(t) }
+func (c *packetConn) SetReadDeadline(t time.Time) error  { return c.file.SetReadDeadline(t) }
+func (c *packetConn) SetWriteDeadline(t time.Time) error { return c.file.SetWriteDeadline(t) }
