@@ -4,9 +4,7 @@ import (
 	"bytes"
 	"crypto/sha256"
 	"encoding/binary"
-	"errors"
 	"io"
-	"regexp"
 )
 
 // The binary header, LUKS2 On-Disk Format Specification 1.1.3, section 2.1.
@@ -53,8 +51,6 @@ type hdrCopy struct {
 
 func (c hdrCopy) seqID() uint64 { return binary.BigEndian.Uint64(c.raw[offSeqID:]) }
 
-var otherAlg = regexp.MustCompile(`^[a-z0-9-]{3,}$`)
-
 // readCopy reads the copy at offset once. A copy that is damaged has
 // neither raw nor err.
 func readCopy(r io.ReaderAt, offset, deviceSize int64) hdrCopy {
@@ -93,7 +89,7 @@ func readCopy(r io.ReaderAt, offset, deviceSize int64) hdrCopy {
 	// cryptsetup would verify such a copy and perhaps use it; to call it
 	// damaged would let a header mean one thing there and another here.
 	if alg := cString(raw[offAlg : offAlg+algSize]); alg != "sha256" {
-		if otherAlg.MatchString(alg) {
+		if isWord(alg) {
 			c.err = reject("checksum-algorithm", "the header checksum is %q, only sha256 is accepted", alg)
 		}
 		return c
@@ -102,6 +98,16 @@ func readCopy(r io.ReaderAt, offset, deviceSize int64) hdrCopy {
 		c.raw = raw
 	}
 	return c
+}
+
+// isWord tells the name of an algorithm from the field of a damaged copy.
+func isWord(s string) bool {
+	for _, c := range []byte(s) {
+		if c != '-' && (c < '0' || c > '9') && (c < 'a' || c > 'z') {
+			return false
+		}
+	}
+	return len(s) > 2
 }
 
 func headerSize(n uint64) bool { return n >= minHeader && n <= maxHeader && n&(n-1) == 0 }
@@ -114,52 +120,6 @@ func checksum(raw []byte) [sha256.Size]byte {
 	h.Write(make([]byte, checksumSize))
 	h.Write(raw[offChecksum+checksumSize:])
 	return [sha256.Size]byte(h.Sum(nil))
-}
-
-// chooseCopy picks the header as cryptsetup does (LUKS2_disk_hdr_read in
-// lib/luks2/luks2_disk_metadata.c): the higher seqid of the valid copies,
-// the primary when they are equal. One difference: a copy with a valid
-// checksum whose JSON breaks a rule is rejected by the caller, not passed
-// over for the other one.
-func chooseCopy(r io.ReaderAt, deviceSize int64) (used, other hdrCopy, err error) {
-	first := readCopy(r, 0, deviceSize)
-	if _, ok := errors.AsType[*Rejected](first.err); ok {
-		return first, other, first.err
-	}
-	second := readSecondary(r, first, deviceSize)
-	if _, ok := errors.AsType[*Rejected](second.err); ok {
-		return first, second, second.err
-	}
-	switch {
-	case first.raw != nil && (second.raw == nil || first.seqID() >= second.seqID()):
-		return first, second, nil
-	case second.raw != nil:
-		return second, first, nil
-	case first.err != nil:
-		return first, second, &IOError{first.err}
-	case first.magic || second.magic:
-		return first, second, ErrDamaged
-	}
-	return first, second, ErrNotLUKS
-}
-
-// readSecondary reads the copy that the primary points at, or looks at
-// each place where a secondary may be when there is no primary.
-func readSecondary(r io.ReaderAt, first hdrCopy, deviceSize int64) hdrCopy {
-	if first.raw != nil {
-		return readCopy(r, int64(len(first.raw)), deviceSize)
-	}
-	var seen hdrCopy
-	for offset := int64(minHeader); offset <= maxHeader; offset *= 2 {
-		c := readCopy(r, offset, deviceSize)
-		if _, rejected := errors.AsType[*Rejected](c.err); c.raw != nil || rejected {
-			return c
-		}
-		if c.magic {
-			seen = c
-		}
-	}
-	return seen
 }
 
 func readFull(r io.ReaderAt, p []byte, offset int64) error {

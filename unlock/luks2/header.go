@@ -21,9 +21,10 @@ import (
 
 // A Header is one LUKS2 header that keeps all our rules.
 type Header struct {
-	raw   []byte // the copy in use, as read
-	other hdrCopy
-	used  int64 // offset of the copy in use
+	raw        []byte // the copy in use, as read
+	used       int64  // its offset
+	other      bool   // the other copy is valid too
+	deviceSize int64
 
 	uuid  string
 	label string
@@ -86,7 +87,7 @@ func Read(r io.ReaderAt, sizeBytes int64) (*Header, error) {
 	if err != nil {
 		return nil, err
 	}
-	h := &Header{raw: used.raw, used: used.offset, other: other}
+	h := &Header{raw: used.raw, used: used.offset, other: other.raw != nil, deviceSize: sizeBytes}
 	if h.uuid, err = canonicalUUID(cString(field(h.raw, offUUID, uuidSize))); err != nil {
 		return nil, err
 	}
@@ -127,7 +128,7 @@ func (h *Header) Tokens() []Token { return slices.Clone(h.meta.tokens) }
 func (h *Header) Flags() []string { return slices.Clone(h.meta.flags) }
 
 // OneCopyDamaged reports that only one of the two header copies is valid.
-func (h *Header) OneCopyDamaged() bool { return h.other.raw == nil }
+func (h *Header) OneCopyDamaged() bool { return !h.other }
 
 func field(raw []byte, offset, size int) []byte { return raw[offset : offset+size] }
 
@@ -152,7 +153,7 @@ func canonicalUUID(s string) (string, error) {
 // checkLabel refuses what could write on an operator's terminal.
 func checkLabel(raw []byte) (string, error) {
 	label := cString(raw)
-	if label == "" && raw[0] != 0 || !utf8.ValidString(label) {
+	if label == "" && len(bytes.Trim(raw, "\x00")) > 0 || !utf8.ValidString(label) {
 		return "", reject("label", "the label is not text that ends in zeros")
 	}
 	for _, r := range label {

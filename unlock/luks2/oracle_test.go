@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"os/exec"
@@ -16,20 +17,35 @@ import (
 
 const passphrase = "correct horse battery staple"
 
-// cryptsetup runs the oracle with stdin and fails the test if it fails.
-func cryptsetup(t testing.TB, stdin string, args ...string) string {
+// runCryptsetup runs the oracle with stdin.
+func runCryptsetup(t testing.TB, stdin string, args ...string) (out string, err error) {
 	t.Helper()
 	if _, err := exec.LookPath("cryptsetup"); err != nil {
 		t.Skip("cryptsetup, the oracle, is not installed")
 	}
 	c := exec.Command("cryptsetup", args...)
 	c.Stdin = bytes.NewBufferString(stdin)
-	var out, errs bytes.Buffer
-	c.Stdout, c.Stderr = &out, &errs
-	if err := c.Run(); err != nil {
-		t.Fatalf("cryptsetup %q: %v: %s", args, err, &errs)
+	b, err := c.Output()
+	if exit, ok := errors.AsType[*exec.ExitError](err); ok {
+		err = fmt.Errorf("%w: %s", err, exit.Stderr)
 	}
-	return out.String()
+	return string(b), err
+}
+
+// cryptsetup fails the test if the oracle fails.
+func cryptsetup(t testing.TB, stdin string, args ...string) string {
+	t.Helper()
+	out, err := runCryptsetup(t, stdin, args...)
+	if err != nil {
+		t.Fatalf("cryptsetup %q: %v", args, err)
+	}
+	return out
+}
+
+func tryCryptsetup(t testing.TB, args ...string) (out string, ok bool) {
+	t.Helper()
+	out, err := runCryptsetup(t, "", args...)
+	return out, err == nil
 }
 
 // luksFormat makes an image of 20 MiB with the oracle and returns its path.
