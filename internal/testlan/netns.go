@@ -142,3 +142,11 @@ func Run(t testing.TB, name string, args ...string) string {
 	}
 	return string(out)
 }
+
+// Build compiles a command of this module and returns its path.
+func Build(t testing.TB, pkg string) string {
+	t.Helper()
+	bin := t.TempDir() + "/" + pkg[strings.LastIndexByte(pkg, '/')+1:]
+	Run(t, "go", "build", "-o", bin, pkg)
+	return bin
+}
