@@ -22,7 +22,7 @@ func (p *Plan) Check() error {
 	bad := func(format string, args ...any) error {
 		return fmt.Errorf("%w: "+format, append([]any{ErrInvalid}, args...)...)
 	}
-	if len(p.Trust.KMS) == 0 && p.needsKMS() {
+	if len(p.Trust.KMS) == 0 && p.NeedsKMS() {
 		return bad("trust.kms is empty: put the line of 'latchkey-kms trust' there")
 	}
 	for _, k := range p.Trust.KMS {
@@ -61,10 +61,11 @@ func (p *Plan) Check() error {
 	return nil
 }
 
-// maxVolumes keeps all volumes of a boot in one challenge of 64 KiB.
-const maxVolumes = 64
+// maxVolumes is what one lk1 challenge carries.
+const maxVolumes = 16
 
-func (p *Plan) needsKMS() bool {
+// NeedsKMS tells whether some volume names the KMS as a source.
+func (p *Plan) NeedsKMS() bool {
 	return slices.ContainsFunc(p.Volumes, func(v Volume) bool { return slices.Contains(v.Sources, "kms") })
 }
 
@@ -122,4 +123,9 @@ func isName(s string) bool {
 		}
 	}
 	return true
+}
+
+// NeedsTPM tells whether some volume can be opened through the TPM only.
+func (p *Plan) NeedsTPM() bool {
+	return slices.ContainsFunc(p.Volumes, func(v Volume) bool { return !slices.Contains(v.Sources, "prompt") })
 }

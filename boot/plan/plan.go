@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"crypto/ed25519"
 	"encoding/base64"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -148,4 +149,14 @@ func (p *Plan) Encode() ([]byte, error) {
 		return nil, fmt.Errorf("encoding the plan: %w", err)
 	}
 	return append(out, '\n'), nil
+}
+
+// PinnedDigest is the header subset digest that the image pins, 32 bytes,
+// or none.
+func (v Volume) PinnedDigest() ([]byte, error) {
+	raw, err := hex.DecodeString(v.Digest)
+	if err != nil {
+		return nil, fmt.Errorf("%w: digest of volume %s: %w", ErrInvalid, v.Name, err)
+	}
+	return raw, nil
 }

@@ -1,0 +1,267 @@
+package boot
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net"
+	"sync"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"latchkey/discover"
+	"latchkey/internal/secret"
+	"latchkey/kms"
+	"latchkey/unlock/tpm"
+)
+
+// A grant is what a KMS gave, and which one it was.
+type grant struct {
+	*kms.Grant
+	client *kms.Client
+	url    string
+	from   discover.Candidate
+}
+
+// maxCallers is how many candidates are asked at once: forged ones may
+// hang, and must not hold up the true one. discover offers no more.
+const maxCallers = 64
+
+// ask asks every candidate as it is found, until one that holds a pinned
+// key grants the volumes. It goes on for as long as the plan says.
+func (w *worker) ask(ctx context.Context, n *network, id *tpm.Identity, disks []*disk) (*grant, error) {
+	if id == nil {
+		return nil, fail("plan-invalid", "no volume has a source that works without a TPM")
+	}
+	wants := make([]kms.Want, len(disks))
+	for i, d := range disks {
+		var err error
+		if wants[i], err = d.Wanted(); err != nil {
+			return nil, err
+		}
+	}
+	a := &asking{worker: w, network: n, id: id, free: make(chan struct{}, 1), wants: wants, won: make(chan *grant, 1), lost: make(chan error, 1)}
+	a.free <- struct{}{}
+	for _, k := range w.plan.Trust.KMS {
+		pin, err := kms.ParsePin(string(k))
+		if err != nil {
+			return nil, fail("plan-invalid", "%w", err)
+		}
+		a.pins = append(a.pins, pin)
+	}
+	return step(ctx, w, "kms", w.plan.Find.Timeout, func(ctx context.Context) (*grant, string, error) {
+		g, err := a.run(ctx)
+		if err != nil {
+			return nil, "", err
+		}
+		return g, g.from.String(), nil
+	})
+}
+
+// An asking is one search for a KMS that grants.
+type asking struct {
+	*worker
+	network *network
+	id      *tpm.Identity
+	free    chan struct{} // the TPM's turns
+	stop    context.CancelFunc
+	wants   []kms.Want
+	pins    []kms.Pin
+	won     chan *grant
+	lost    chan error
+}
+
+func (a *asking) run(ctx context.Context) (*grant, error) {
+	outer := ctx
+	ctx, a.stop = context.WithCancel(ctx)
+	var callers sync.WaitGroup
+	defer callers.Wait()
+	defer a.stop()
+	candidates := make(chan discover.Candidate)
+	callers.Go(func() { a.offer(ctx, candidates) })
+	places := make(chan struct{}, maxCallers)
+	for {
+		select {
+		case c := <-candidates:
+			callers.Go(func() {
+				select {
+				case places <- struct{}{}:
+					a.call(ctx, c)
+					<-places
+				case <-ctx.Done():
+				}
+			})
+		case g := <-a.won:
+			return g, nil
+		case err := <-a.lost:
+			return nil, err
+		case <-outer.Done():
+			return nil, fail("kms-unreachable", "no key server answered: %w", outer.Err())
+		}
+	}
+}
+
+// offer passes on what discovery finds.
+func (a *asking) offer(ctx context.Context, to chan<- discover.Candidate) {
+	for {
+		c, err := a.network.finder.Next(ctx)
+		if err != nil {
+			return // the search is over
+		}
+		a.network.foundOnce(c)
+		select {
+		case to <- c:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// call asks one candidate. Only one that has proved to be a KMS of ours is
+// asked again from here; others wait aside, so that they hold no place.
+func (a *asking) call(ctx context.Context, c discover.Candidate) {
+	client := &kms.Client{Pins: a.pins, Dial: dialer(c)}
+	url := kms.Endpoint{Host: c.Addr.Addr().String(), Port: c.Addr.Port()}.String()
+	pause := time.Second
+	for ctx.Err() == nil {
+		g, err := a.once(ctx, client, url)
+		if err == nil {
+			select {
+			case a.won <- &grant{g, client, url, c}:
+			default: // another was faster
+				g.Wipe()
+			}
+			return
+		}
+		if ctx.Err() != nil || !a.again(ctx, c, err, &pause) {
+			return
+		}
+	}
+}
+
+// once makes one attempt. After a grant the others are stopped before the
+// TPM is free for them.
+func (a *asking) once(ctx context.Context, client *kms.Client, url string) (*kms.Grant, error) {
+	t := &turn{Identity: a.id, free: a.free}
+	defer t.end()
+	g, err := client.Get(ctx, url, t, a.wants)
+	if err != nil {
+		return nil, err
+	}
+	if err := granted(g); err != nil {
+		return nil, err
+	}
+	a.stop()
+	return g, nil
+}
+
+// again decides what follows an answer that is no grant, and waits if
+// the same candidate is worth asking again.
+func (a *asking) again(ctx context.Context, c discover.Candidate, err error, pause *time.Duration) bool {
+	code := codeOf(err)
+	switch Meanings(code).Class {
+	case Final:
+		select {
+		case a.lost <- err:
+		default:
+		}
+		return false
+	case Retry:
+		d := a.network.setAside(c, code)
+		a.log.Warn("set aside", "candidate", c.String(), "code", code, "for", d, "err", err)
+		return false
+	}
+	text := fmt.Sprintf("this machine is %q; %s", a.id.NodeID().Words(), err)
+	a.conn.Send(Record{Kind: KindWaiting, Code: code, Text: text})
+	timer := time.NewTimer(*pause/2 + rand.N(*pause/2))
+	defer timer.Stop()
+	*pause = min(2**pause, 30*time.Second)
+	select {
+	case <-timer.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
+// granted makes the refusal of one volume the refusal of all: a boot
+// needs every volume that was asked for.
+func granted(g *kms.Grant) error {
+	for _, v := range g.Volumes {
+		if v.Status != kms.OK {
+			g.Wipe()
+			return fail(v.Status.Code(), "volume %s: the key server says %s", v.UUID, v.Status.Code())
+		}
+	}
+	return nil
+}
+
+// A turn is one attempt's use of the TPM: one candidate at a time, from
+// the credential to the answer, and only after it has shown a pinned key
+// (the client asks for Activate no earlier).
+type turn struct {
+	*tpm.Identity
+	free chan struct{} // holds one value while the TPM is free
+	held bool
+}
+
+// Activate waits for its turn. A challenge that had to wait for long has
+// expired at the KMS, so it is not worth the TPM's time.
+func (t *turn) Activate(ctx context.Context, blob, seed []byte) (secret.Bytes, error) {
+	stale := time.NewTimer(5 * time.Second)
+	defer stale.Stop()
+	select {
+	case <-t.free:
+		t.held = true
+	case <-ctx.Done():
+		return secret.Bytes{}, ctx.Err()
+	case <-stale.C:
+		return secret.Bytes{}, fail(kms.CodeNoGrant, "the TPM was busy with another key server")
+	}
+	if err := ctx.Err(); err != nil {
+		return secret.Bytes{}, err
+	}
+	return t.Identity.Activate(ctx, blob, seed)
+}
+
+func (t *turn) end() {
+	if t.held {
+		t.free <- struct{}{}
+	}
+}
+
+// dialer connects over the link that a candidate was seen on, because two
+// links may carry the same addresses; if that has no route, over any.
+func dialer(c discover.Candidate) func(context.Context, string, string) (net.Conn, error) {
+	return func(ctx context.Context, network, address string) (net.Conn, error) {
+		var d net.Dialer
+		if c.Link != "" {
+			bound := net.Dialer{Control: func(_, _ string, raw syscall.RawConn) (err error) {
+				return errors.Join(raw.Control(func(fd uintptr) { err = unix.BindToDevice(int(fd), c.Link) }), err)
+			}}
+			conn, err := bound.DialContext(ctx, network, address)
+			if err == nil || !errors.Is(err, unix.ENETUNREACH) {
+				return conn, err
+			}
+		}
+		return d.DialContext(ctx, network, address)
+	}
+}
+
+// reportWait bounds the report to the KMS; the boot goes on beside it.
+const reportWait = time.Second
+
+// report tells the KMS what became of its grant: best effort.
+func (w *worker) report(ctx context.Context, g *grant, results []kms.Result) {
+	if w.plan.Find.NoReport {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, reportWait)
+	defer cancel()
+	step(ctx, w, "report", 0, func(ctx context.Context) (struct{}, string, error) {
+		return struct{}{}, "", g.client.Report(ctx, g.url, g.Grant, results)
+	})
+}

@@ -1,0 +1,243 @@
+package boot
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"latchkey/boot/plan"
+)
+
+// Where things are in the image and in /run.
+const (
+	PlanFile   = "/plan.json"
+	CmdlineAt  = "/proc/cmdline"
+	ReportFile = "/run/latchkey/boot.json"
+	sysroot    = "/sysroot"
+)
+
+// workerGrace is how long the worker may take, after all is open, to
+// report to the KMS and to leave the links as it found them.
+const workerGrace = 2 * time.Second
+
+// Run is one boot. It returns only if everything failed, Rescue and the
+// reboot included.
+func Run(sys System) error {
+	b := &pid1{sys: sys, began: sys.Now()}
+	err := b.boot()
+	return b.rescue(err)
+}
+
+// A pid1 is what PID 1 remembers during one boot.
+type pid1 struct {
+	sys     System
+	began   time.Duration
+	plan    *plan.Plan
+	latch   *latchKeeper
+	worker  *workerKeeper
+	steps   []Record // of kind KindStep, in the order they ended
+	opened  []Record // of kind KindOpened, in the order of the plan
+	root    Record   // of kind KindRoot
+	console string   // the last line that people were shown
+}
+
+// boot is the story: every line needs the one before it.
+func (b *pid1) boot() error {
+	if err := b.mountEarly(); err != nil {
+		return err
+	}
+	if err := b.readPlan(); err != nil {
+		return err
+	}
+	if err := b.unlock(); err != nil {
+		return err
+	}
+	if err := b.closeLatch(); err != nil {
+		return err
+	}
+	if err := b.mountRoot(); err != nil {
+		return err
+	}
+	return b.pivot()
+}
+
+func (b *pid1) mountEarly() error {
+	for _, m := range early() {
+		if err := b.sys.Mount(m); err != nil {
+			return &StepError{"mount", "failed", fmt.Errorf("mounting %s: %w", m.Target, err)}
+		}
+	}
+	// Without this /dev/kmsg takes ten lines in five seconds and drops
+	// the rest: Documentation/admin-guide/sysctl/kernel.rst.
+	if err := b.sys.WriteFile("/proc/sys/kernel/printk_devkmsg", []byte("on\n")); err != nil {
+		b.sys.Log(Info, "the kernel log may lose lines: "+err.Error())
+	}
+	return nil
+}
+
+func (b *pid1) readPlan() error {
+	start := b.sys.Now()
+	file, err := b.sys.ReadFile(PlanFile)
+	if err != nil {
+		return &StepError{"plan", "plan-invalid", err}
+	}
+	cmdline, err := b.sys.ReadFile(CmdlineAt)
+	if err != nil {
+		return &StepError{"plan", "plan-invalid", err}
+	}
+	p, problems, err := plan.Parse(file, string(cmdline))
+	if err != nil {
+		return &StepError{"plan", "plan-invalid", err}
+	}
+	b.plan = p
+	b.sys.Log(Info, "plan: "+p.String())
+	for _, problem := range problems {
+		b.sys.Log(Human, problem.String())
+	}
+	b.step("plan", start, "")
+	return nil
+}
+
+// step notes a step of PID 1's own.
+func (b *pid1) step(name string, start time.Duration, detail string) {
+	r := Record{Kind: KindStep, Name: name, Text: detail, Start: start, Duration: b.sys.Now() - start}
+	b.note(r)
+}
+
+// note keeps a step for the report and logs it.
+func (b *pid1) note(r Record) {
+	const maxSteps = 1000 // a worker that fails for a day fills no memory
+	if len(b.steps) >= maxSteps {
+		b.steps = slices.Delete(b.steps, 0, maxSteps/2)
+	}
+	b.steps = append(b.steps, r)
+	line := r.Name
+	if r.Text != "" {
+		line += " " + r.Text
+	}
+	if r.Code != "" {
+		line += " code=" + r.Code
+	}
+	b.sys.Log(Info, fmt.Sprintf("%s %dms", line, r.Duration.Milliseconds()))
+}
+
+// closeLatch measures the opened volumes and the end of the initrd phase
+// into the TPM. Nothing of the disk runs before that is done.
+func (b *pid1) closeLatch() error {
+	start := b.sys.Now()
+	if b.latch.absent {
+		b.latch.stop()
+		return nil
+	}
+	for _, o := range b.opened {
+		b.latch.add(Record{Kind: KindExtend, PCR: 15, New: o.New, Text: "volume " + o.Name})
+	}
+	b.latch.add(phase("leave-initrd"))
+	if err := b.waitLatch(); err != nil {
+		return err
+	}
+	b.latch.stop()
+	b.step("latch", start, fmt.Sprintf("volumes=%d", len(b.opened)))
+	return nil
+}
+
+func (b *pid1) mountRoot() error {
+	start := b.sys.Now()
+	name := b.root.Name
+	mappings, err := b.sys.Mappings()
+	if err != nil {
+		return &StepError{"root", "root-unusable", err}
+	}
+	v := b.volume(name)
+	if v == nil {
+		return &StepError{"root", "root-not-in-plan", fmt.Errorf("mapping %q is not in the plan", name)}
+	}
+	if got, want := mappings[name].UUID, mappingUUID(*v); got != want {
+		return &StepError{"root", "root-unusable", fmt.Errorf("mapping %s has UUID %q, want %q: this boot did not open it", name, got, want)}
+	}
+	flags, data := mountFlags(b.plan.Root)
+	fstype := cmp.Or(b.plan.Root.FSType, b.root.Text)
+	if err := b.sys.Mount(Mount{"/dev/mapper/" + name, sysroot, fstype, flags, data}); err != nil {
+		return &StepError{"root", "root-unusable", fmt.Errorf("mounting %s as %s: %w", name, fstype, err)}
+	}
+	b.step("root", start, fmt.Sprintf("%s type=%s %s", name, fstype, flags[0]))
+	return nil
+}
+
+// pivot hands over to the real root's init. Every check comes before the
+// first thing that cannot be undone.
+func (b *pid1) pivot() error {
+	init, resolved, err := b.findInit()
+	if err != nil {
+		return err
+	}
+	b.worker.finish(workerGrace, b.note)
+	if err := b.handOver(); err != nil {
+		return &StepError{"pivot", "failed", err}
+	}
+	var args []string
+	if strings.HasSuffix(resolved, "/systemd") {
+		if args, err = b.systemdArgs(); err != nil {
+			b.sys.Log(Info, "systemd will not know when the initrd began: "+err.Error())
+		}
+	}
+	b.summary()
+	return &StepError{"pivot", "failed", b.sys.SwitchRoot(sysroot, init, args)}
+}
+
+// findInit returns the path to run, as the root names it (busybox looks
+// at the name), and the file that it stands for.
+func (b *pid1) findInit() (path, resolved string, err error) {
+	paths := []string{"/sbin/init", "/etc/init", "/bin/init"}
+	if b.plan.Root.Init != "" {
+		paths = []string{b.plan.Root.Init}
+	}
+	var errs []error
+	for _, p := range paths {
+		resolved, err := b.sys.InitIn(sysroot, p)
+		if err == nil {
+			return p, resolved, nil
+		}
+		errs = append(errs, err)
+	}
+	return "", "", &StepError{"pivot", "no-init", errors.Join(errs...)}
+}
+
+// volume finds a volume of the plan by the name of its mapping.
+func (b *pid1) volume(name string) *plan.Volume {
+	for i := range b.plan.Volumes {
+		if b.plan.Volumes[i].Name == name {
+			return &b.plan.Volumes[i]
+		}
+	}
+	return nil
+}
+
+// mappingUUID is the device-mapper UUID of a volume's mapping, as
+// cryptsetup writes it (lib/libdevmapper.c, dm_prepare_uuid).
+func mappingUUID(v plan.Volume) string {
+	return "CRYPT-LUKS2-" + strings.ReplaceAll(v.UUID, "-", "") + "-" + v.Name
+}
+
+// mountFlags parts the root's options into those that are flags of
+// mount(2) and those that the file system reads; "defaults" means none.
+func mountFlags(r plan.Root) (flags []string, data string) {
+	flags = []string{"ro"}
+	if r.ReadWrite {
+		flags[0] = "rw"
+	}
+	var rest []string
+	for o := range strings.SplitSeq(r.Flags, ",") {
+		switch {
+		case o == "" || o == "defaults" || o == "ro" || o == "rw":
+		case mountFlag(o) != 0:
+			flags = append(flags, o)
+		default:
+			rest = append(rest, o)
+		}
+	}
+	return flags, strings.Join(rest, ",")
+}

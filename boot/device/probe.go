@@ -1,0 +1,117 @@
+package device
+
+import (
+	"bytes"
+	"encoding/binary"
+	"encoding/hex"
+	"fmt"
+	"io"
+	"strings"
+)
+
+// A Super is what the beginning of a device says it holds.
+type Super struct {
+	Type  string // "ext4", "xfs", "btrfs", "f2fs", "squashfs", "erofs", "crypto_LUKS"
+	UUID  string
+	Label string
+}
+
+// secondaries are the offsets at which a second LUKS2 header may stand,
+// in bytes: LUKS2 On-Disk Format Specification 1.1.4, section 2.2.
+var secondaries = []int64{0x4000, 0x8000, 0x10000, 0x20000, 0x40000, 0x80000, 0x100000, 0x200000, 0x400000}
+
+// Probe tells what is on a device; ok is false if nothing is recognised.
+func Probe(r io.ReaderAt) (s Super, ok bool) {
+	head := make([]byte, 68*1024) // reaches the btrfs superblock
+	n, err := r.ReadAt(head, 0)
+	if err != nil && err != io.EOF {
+		// A small device or a bad block further on: what was read counts.
+		head = head[:n]
+	}
+	head = head[:n]
+	for _, probe := range []func([]byte) (Super, bool){luks, ext, xfs, btrfs, f2fs, squashfs, erofs} {
+		if s, ok := probe(head); ok {
+			return s, true
+		}
+	}
+	for _, off := range secondaries {
+		var b [208]byte
+		if _, err := r.ReadAt(b[:], off); err == nil && bytes.HasPrefix(b[:], []byte("SKUL\xba\xbe")) {
+			return Super{"crypto_LUKS", text(b[168:208]), text(b[24:72])}, true
+		}
+	}
+	return Super{}, false
+}
+
+// luks reads the binary header: UUID at 168, label at 24 (LUKS2).
+func luks(b []byte) (Super, bool) {
+	if len(b) < 208 || !bytes.HasPrefix(b, []byte("LUKS\xba\xbe")) {
+		return Super{}, false
+	}
+	label := ""
+	if binary.BigEndian.Uint16(b[6:]) == 2 {
+		label = text(b[24:72])
+	}
+	return Super{"crypto_LUKS", text(b[168:208]), label}, true
+}
+
+// ext reads struct ext4_super_block of fs/ext4/ext4.h, at byte 1024.
+func ext(b []byte) (Super, bool) {
+	if len(b) < 2048 || binary.LittleEndian.Uint16(b[1024+56:]) != 0xef53 {
+		return Super{}, false
+	}
+	sb := b[1024:]
+	compat, incompat := binary.LittleEndian.Uint32(sb[92:]), binary.LittleEndian.Uint32(sb[96:])
+	kind := "ext2"
+	switch {
+	case incompat&^0x0016 != 0: // beyond filetype, recover, meta_bg: extents, 64bit, …
+		kind = "ext4"
+	case compat&0x0004 != 0: // has_journal
+		kind = "ext3"
+	}
+	return Super{kind, uuid(sb[104:120]), text(sb[120:136])}, true
+}
+
+func xfs(b []byte) (Super, bool) {
+	if len(b) < 512 || !bytes.HasPrefix(b, []byte("XFSB")) {
+		return Super{}, false
+	}
+	return Super{"xfs", uuid(b[32:48]), text(b[108:120])}, true
+}
+
+func btrfs(b []byte) (Super, bool) {
+	const at = 64 * 1024
+	if len(b) < at+0x12b+256 || string(b[at+64:at+72]) != "_BHRfS_M" {
+		return Super{}, false
+	}
+	return Super{"btrfs", uuid(b[at+32 : at+48]), text(b[at+0x12b : at+0x12b+256])}, true
+}
+
+func f2fs(b []byte) (Super, bool) {
+	if len(b) < 2048 || binary.LittleEndian.Uint32(b[1024:]) != 0xf2f52010 {
+		return Super{}, false
+	}
+	return Super{Type: "f2fs", UUID: uuid(b[1024+108 : 1024+124])}, true
+}
+
+func squashfs(b []byte) (Super, bool) {
+	return Super{Type: "squashfs"}, len(b) >= 96 && bytes.HasPrefix(b, []byte("hsqs"))
+}
+
+func erofs(b []byte) (Super, bool) {
+	if len(b) < 1152 || binary.LittleEndian.Uint32(b[1024:]) != 0xe0f5e1e2 {
+		return Super{}, false
+	}
+	return Super{"erofs", uuid(b[1024+48 : 1024+64]), text(b[1024+64 : 1024+80])}, true
+}
+
+func uuid(b []byte) string {
+	h := hex.EncodeToString(b)
+	return fmt.Sprintf("%s-%s-%s-%s-%s", h[:8], h[8:12], h[12:16], h[16:20], h[20:])
+}
+
+// text is a fixed field up to its first zero byte.
+func text(b []byte) string {
+	before, _, _ := strings.Cut(string(b), "\x00")
+	return before
+}

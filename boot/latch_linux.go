@@ -1,0 +1,167 @@
+package boot
+
+import (
+	"context"
+	"crypto"
+	_ "crypto/sha1" // TPMs may have this bank on; it gets its measurement too
+	"crypto/sha256"
+	_ "crypto/sha512" // likewise
+	"fmt"
+	"os"
+	"strings"
+	"time"
+
+	"latchkey/boot/device"
+	"latchkey/boot/plan"
+	"latchkey/unlock/tpm"
+)
+
+// tpmWait is how long a TPM may take to appear: its driver may be a
+// module, and hubs and firmware TPMs are slow.
+const tpmWait = 30 * time.Second
+
+// Latch is the role that measures into the TPM, as PID 1 orders. It tells
+// PID 1 a PCR's old and new value before each extend and waits for its
+// word, so that one who comes after it can tell what was done.
+func Latch(conn *Conn, incarnation int) error {
+	p, cmdline, err := readPlan()
+	if err != nil {
+		return conn.fail(err)
+	}
+	ctx := context.Background()
+	t, err := openTPM(ctx, tpmWait)
+	if err != nil {
+		return conn.fail(err)
+	}
+	defer t.Close()
+	l := &latch{conn, t, readFaults(p, "latch", incarnation, cmdline)}
+	if err := l.serve(ctx); err != nil {
+		return conn.fail(err)
+	}
+	return nil
+}
+
+type latch struct {
+	conn   *Conn
+	tpm    *tpm.TPM
+	faults faults
+}
+
+func (l *latch) serve(ctx context.Context) error {
+	var resume *Record
+	for {
+		r, err := l.conn.Recv()
+		if err != nil {
+			return nil //nolint:nilerr // PID 1 closed the socket: the boot goes on without us
+		}
+		switch r.Kind {
+		case KindResume:
+			resume = &r
+		case KindExtend:
+			if err := l.extend(ctx, r, resume); err != nil {
+				return err
+			}
+			resume = nil
+		}
+	}
+}
+
+// extend carries out one order, unless the one before us did.
+func (l *latch) extend(ctx context.Context, order Record, resume *Record) error {
+	old, err := l.tpm.ReadPCR(ctx, int(order.PCR))
+	if err != nil {
+		return err
+	}
+	name := strings.ReplaceAll(order.Text, " ", "-")
+	next := extended(old, order.New)
+	switch {
+	case resume != nil && old == resume.New:
+		return l.conn.Send(Record{Kind: KindExtended, PCR: order.PCR, New: old})
+	case resume != nil && old != resume.Old:
+		return fail("latch", "PCR %d changed while nobody of ours extended it", order.PCR)
+	case resume == nil:
+		if order.Text == "enter-initrd" {
+			if err := l.unused(ctx); err != nil {
+				return err
+			}
+		}
+		if err := l.conn.Send(Record{Kind: KindExtending, PCR: order.PCR, Old: old, New: next}); err != nil {
+			return err
+		}
+		if r, err := l.conn.Recv(); err != nil || r.Kind != KindGo {
+			return fail("latch", "PID 1 did not say go")
+		}
+	}
+	l.faults.at("before-" + name)
+	if err := l.tpm.Extend(ctx, int(order.PCR), bankDigest(order)); err != nil {
+		return err
+	}
+	l.faults.at("after-" + name)
+	return l.conn.Send(Record{Kind: KindExtended, PCR: order.PCR, New: next})
+}
+
+// unused refuses a boot whose volumes were opened already: after a kexec
+// PCR 15 is not zero any more.
+func (l *latch) unused(ctx context.Context) error {
+	v, err := l.tpm.ReadPCR(ctx, 15)
+	if err != nil {
+		return err
+	}
+	if v != [32]byte{} {
+		return fail("pcr15-used", "PCR 15 is not zero: this boot's volumes were opened before")
+	}
+	return nil
+}
+
+// bankDigest is what each bank is extended with: the order's digest in
+// the SHA-256 bank. Other banks get the phase's name hashed with their own
+// algorithm, as systemd does; for a volume, whose key is gone by now, the
+// hash of the SHA-256 digest.
+func bankDigest(order Record) func(crypto.Hash) []byte {
+	return func(h crypto.Hash) []byte {
+		if h == crypto.SHA256 {
+			return order.New[:]
+		}
+		text := []byte(order.Text)
+		if sha256.Sum256(text) != order.New {
+			text = order.New[:]
+		}
+		sum := h.New()
+		sum.Write(text)
+		return sum.Sum(nil)
+	}
+}
+
+// openTPM waits for the TPM's device to appear and opens it.
+func openTPM(ctx context.Context, wait time.Duration) (*tpm.TPM, error) {
+	ctx, cancel := context.WithTimeout(ctx, wait)
+	defer cancel()
+	events, err := device.Events(ctx) // before the first look: nothing is missed
+	if err != nil {
+		return nil, err
+	}
+	for {
+		if _, err := os.Stat(tpm.DefaultPath); err == nil {
+			return tpm.Open(tpm.DefaultPath)
+		}
+		select {
+		case <-events:
+		case <-ctx.Done():
+			return nil, fail("tpm-absent", "no %s after %s", tpm.DefaultPath, wait)
+		}
+	}
+}
+
+// readPlan is for the children: PID 1 has shown the problems already.
+func readPlan() (*plan.Plan, string, error) {
+	file, err := os.ReadFile(PlanFile)
+	if err != nil {
+		return nil, "", fmt.Errorf("reading the plan: %w", err)
+	}
+	cmdline, err := os.ReadFile(CmdlineAt)
+	if err != nil {
+		return nil, "", fmt.Errorf("reading the command line: %w", err)
+	}
+	p, _, err := plan.Parse(file, string(cmdline))
+	return p, string(cmdline), err
+}

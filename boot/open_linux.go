@@ -1,0 +1,192 @@
+package boot
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+	"sync"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"latchkey/boot/device"
+	"latchkey/kms"
+	"latchkey/unlock"
+	"latchkey/unlock/dm"
+	"latchkey/unlock/tpm"
+)
+
+// openAll opens every volume with what the KMS granted, side by side,
+// tells PID 1 of each, and returns what to report to the KMS.
+func (w *worker) openAll(ctx context.Context, disks []*disk, grant *grant, id *tpm.Identity) ([]kms.Result, error) {
+	defer closeDisks(disks)
+	defer grant.Wipe()
+	var wg sync.WaitGroup
+	errs := make([]error, len(disks))
+	results := make([]kms.Result, len(disks))
+	for i, d := range disks {
+		wg.Go(func() { results[i], errs[i] = w.openOne(ctx, d, grant.Volumes[i], id) })
+	}
+	wg.Wait()
+	return results, errors.Join(errs...)
+}
+
+// openDeadline leaves argon2id with 1 GiB time on a slow machine.
+const openDeadline = 3 * time.Minute
+
+func (w *worker) openOne(ctx context.Context, d *disk, g kms.Granted, id *tpm.Identity) (kms.Result, error) {
+	opened, err := step(ctx, w, "unlock", openDeadline, func(ctx context.Context) (unlock.Opened, string, error) {
+		known := unlock.Expect{Digest: g.Digest, MAC: g.MAC}
+		if err := d.Judge(known); err != nil { // before a sealed key is asked of the TPM
+			return unlock.Opened{}, d.Name, err
+		}
+		candidates, err := unlock.Granted(ctx, g, id)
+		if err != nil {
+			return unlock.Opened{}, d.Name, err
+		}
+		defer func() {
+			for _, c := range candidates {
+				c.Passphrase.Wipe()
+			}
+		}()
+		o, err := d.Open(ctx, d.file, candidates, known, freeBytes(), dm.Map)
+		return o, fmt.Sprintf("%s keyslot=%d", d.Name, o.Slot), err
+	})
+	if err != nil {
+		return kms.Result{}, err
+	}
+	result := kms.Result{UUID: g.UUID, Outcome: kms.OpenedActive, SeqID: d.Header.SeqID()}
+	if len(g.MAC) == 0 {
+		result.MAC = opened.MAC[:]
+	}
+	return result, w.conn.Send(Record{Kind: KindOpened, Name: d.Name, Slot: uint8(opened.Slot), New: opened.Measure})
+}
+
+// freeBytes is MemAvailable of /proc/meminfo, 0 if it is not told.
+func freeBytes() int64 {
+	text, err := os.ReadFile("/proc/meminfo")
+	if err != nil {
+		return 0
+	}
+	for line := range strings.Lines(string(text)) {
+		var kib int64
+		if n, _ := fmt.Sscanf(line, "MemAvailable: %d kB", &kib); n == 1 {
+			return kib * 1024
+		}
+	}
+	return 0
+}
+
+// chooseRoot finds the mapping that root= means and what file system is
+// in it, and has the file system's module loaded.
+func (w *worker) chooseRoot(ctx context.Context, disks []*disk) error {
+	_, err := step(ctx, w, "probe", time.Minute, func(context.Context) (struct{}, string, error) {
+		d, super, err := w.rootDisk(disks)
+		if err != nil {
+			return struct{}{}, "", err
+		}
+		fstype := cmp.Or(w.plan.Root.FSType, super.Type)
+		w.loader.Device("fs-" + fstype)
+		w.loader.Named(fstype)
+		err = w.conn.Send(Record{Kind: KindRoot, Name: d.Name, Text: fstype})
+		return struct{}{}, d.Name + " type=" + fstype, err
+	})
+	return err
+}
+
+func (w *worker) rootDisk(disks []*disk) (*disk, device.Super, error) {
+	want := cmp.Or(w.plan.Root.Device, "/dev/mapper/"+w.plan.Volumes[0].Name)
+	var seen []string
+	for _, d := range disks {
+		super, err := probeMapping(d.Name)
+		if err != nil {
+			return nil, super, fail("root-unusable", "%w", err)
+		}
+		if w.isRoot(want, d, super) {
+			if super.Type == "" && w.plan.Root.FSType == "" {
+				return nil, super, fail("root-unusable", "no file system is recognised in %s: name it in root.fstype", d.Name)
+			}
+			return d, super, nil
+		}
+		seen = append(seen, fmt.Sprintf("%s (%s UUID=%s LABEL=%s)", d.Name, super.Type, super.UUID, super.Label))
+	}
+	return nil, device.Super{}, fail("root-not-in-plan", "root=%s is none of the opened volumes: %s", want, strings.Join(seen, ", "))
+}
+
+func probeMapping(name string) (device.Super, error) {
+	f, err := os.Open("/dev/mapper/" + name)
+	if err != nil {
+		return device.Super{}, fmt.Errorf("opening the mapping %s: %w", name, err)
+	}
+	defer f.Close()
+	super, _ := device.Probe(f)
+	return super, nil
+}
+
+// isRoot tells whether root= means this volume: by its mapping, by the
+// file system in it, or by the device that the container is on.
+func (w *worker) isRoot(want string, d *disk, inside device.Super) bool {
+	key, value, tagged := strings.Cut(want, "=")
+	if tagged {
+		value = strings.Trim(value, `"`)
+		switch key {
+		case "UUID":
+			return strings.EqualFold(value, inside.UUID) || strings.EqualFold(value, d.Header.UUID())
+		case "LABEL":
+			return value == inside.Label || value == d.Header.Label()
+		case "PARTLABEL":
+			return value != "" && value == d.block.PartName
+		case "PARTUUID":
+			return strings.EqualFold(value, partUUID(d.block))
+		}
+		return false
+	}
+	if dir, name, ok := cutLast(want, "/"); ok && dir == "/dev/mapper" {
+		return name == d.Name || name == "luks-"+d.Header.UUID()
+	}
+	links := map[string]string{
+		"/dev/disk/by-uuid/":      inside.UUID,
+		"/dev/disk/by-label/":     inside.Label,
+		"/dev/disk/by-partuuid/":  partUUID(d.block),
+		"/dev/disk/by-partlabel/": d.block.PartName,
+	}
+	for dir, name := range links {
+		if after, ok := strings.CutPrefix(want, dir); ok {
+			return name != "" && strings.EqualFold(after, name)
+		}
+	}
+	return want == d.Device || sameDevice(want, d.block)
+}
+
+func cutLast(s, sep string) (before, after string, ok bool) {
+	i := strings.LastIndex(s, sep)
+	if i < 0 {
+		return s, "", false
+	}
+	return s[:i], s[i+1:], true
+}
+
+func sameDevice(path string, b device.Block) bool {
+	var st unix.Stat_t
+	return unix.Stat(path, &st) == nil && st.Mode&unix.S_IFMT == unix.S_IFBLK &&
+		unix.Major(st.Rdev) == b.Major && unix.Minor(st.Rdev) == b.Minor
+}
+
+func partUUID(b device.Block) string {
+	if b.Partition == 0 {
+		return ""
+	}
+	f, err := os.Open("/dev/" + b.Disk)
+	if err != nil {
+		return ""
+	}
+	defer f.Close()
+	uuid, err := device.PartUUID(f, b.Partition)
+	if err != nil {
+		return ""
+	}
+	return uuid
+}

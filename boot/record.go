@@ -1,0 +1,104 @@
+package boot
+
+import (
+	"encoding/binary"
+	"fmt"
+	"time"
+
+	"latchkey/internal/kmsg"
+)
+
+// recordBytes is the size of every message between PID 1 and its
+// children: one datagram of a SOCK_SEQPACKET socket.
+const recordBytes = 512
+
+// A Kind says what a Record tells.
+type Kind uint8
+
+// What the worker tells PID 1, what the latch tells it, and what PID 1
+// tells them.
+const (
+	KindAlive     Kind = iota + 1 // still at work
+	KindStep                      // Name took Duration from Start on; Code is "" if it went well
+	KindWaiting                   // Code: going on, but people should know why it takes time
+	KindOpened                    // volume Name is mapped; New is its measurement for PCR 15, Slot its keyslot
+	KindRoot                      // the root is mapping Name with file system Text
+	KindDone                      // all volumes are open
+	KindFailed                    // Code and Text: the child ends
+	KindExtending                 // about to extend PCR from Old to New
+	KindExtended                  // it holds New now
+	KindEntered                   // to the worker: the TPM may be used; Code if there is none
+	KindExtend                    // to the latch: extend PCR with New
+	KindResume                    // to the latch: this one was under way, from Old to New
+	KindGo                        // to the latch: yes, extend
+	kindEnd
+)
+
+// A Record is one message. Texts are printable ASCII after decoding, so
+// nobody who can make the worker say something can write to a terminal.
+type Record struct {
+	Kind     Kind
+	PCR      uint8
+	Slot     uint8
+	Code     string        // at most 31 bytes
+	Name     string        // at most 63 bytes
+	Text     string        // at most 255 bytes, longer ones are cut
+	Start    time.Duration // since the kernel started (CLOCK_BOOTTIME)
+	Duration time.Duration
+	Old, New [32]byte
+}
+
+// Offsets of the fields, in bytes. Texts have a length byte in front.
+const (
+	atCode  = 4
+	atName  = atCode + 32
+	atText  = atName + 64
+	atStart = atText + 256
+	atTook  = atStart + 8
+	atOld   = atTook + 8
+	atNew   = atOld + 32
+)
+
+// Encode writes the record's fixed form.
+func (r Record) Encode() [recordBytes]byte {
+	var b [recordBytes]byte
+	b[0], b[1], b[2] = byte(r.Kind), r.PCR, r.Slot
+	putText(b[atCode:atName], r.Code)
+	putText(b[atName:atText], r.Name)
+	putText(b[atText:atStart], r.Text)
+	binary.LittleEndian.PutUint64(b[atStart:], uint64(r.Start))
+	binary.LittleEndian.PutUint64(b[atTook:], uint64(r.Duration))
+	copy(b[atOld:], r.Old[:])
+	copy(b[atNew:], r.New[:])
+	return b
+}
+
+// DecodeRecord reads one message. An error means that the other side is
+// not what we started: it is killed.
+func DecodeRecord(b []byte) (Record, error) {
+	if len(b) != recordBytes || b[0] == 0 || Kind(b[0]) >= kindEnd {
+		return Record{}, fmt.Errorf("reading a record: %d bytes of kind %d", len(b), append(b, 0)[0])
+	}
+	r := Record{
+		Kind: Kind(b[0]), PCR: b[1], Slot: b[2],
+		Code: getText(b[atCode:atName]), Name: getText(b[atName:atText]), Text: getText(b[atText:atStart]),
+		Start:    time.Duration(binary.LittleEndian.Uint64(b[atStart:])),
+		Duration: time.Duration(binary.LittleEndian.Uint64(b[atTook:])),
+		Old:      [32]byte(b[atOld:atNew]), New: [32]byte(b[atNew : atNew+32]),
+	}
+	if r.PCR > 23 {
+		return Record{}, fmt.Errorf("reading a record: there is no PCR %d", r.PCR)
+	}
+	return r, nil
+}
+
+func putText(field []byte, s string) {
+	n := min(len(s), len(field)-1)
+	field[0] = byte(n)
+	copy(field[1:], s[:n])
+}
+
+func getText(field []byte) string {
+	n := min(int(field[0]), len(field)-1)
+	return kmsg.Clean(string(field[1 : 1+n]))
+}

@@ -1,0 +1,215 @@
+package boot
+
+import (
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"latchkey/internal/kmsg"
+	"latchkey/unlock/dm"
+)
+
+// Kernel is the real System.
+type Kernel struct {
+	kmsg *os.File // nil until /dev is there
+	log  *slog.Logger
+}
+
+// Mount implements System. The target is made if it is not there.
+func (k *Kernel) Mount(m Mount) error {
+	if err := os.MkdirAll(m.Target, 0o755); err != nil {
+		return err
+	}
+	var flags uintptr
+	for _, f := range m.Flags {
+		flags |= mountFlag(f)
+	}
+	return unix.Mount(m.Source, m.Target, m.Type, flags, m.Data)
+}
+
+func mountFlag(name string) uintptr {
+	switch name {
+	case "ro":
+		return unix.MS_RDONLY
+	case "nosuid":
+		return unix.MS_NOSUID
+	case "nodev":
+		return unix.MS_NODEV
+	case "noexec":
+		return unix.MS_NOEXEC
+	case "noatime":
+		return unix.MS_NOATIME
+	case "nodiratime":
+		return unix.MS_NODIRATIME
+	case "relatime":
+		return unix.MS_RELATIME
+	case "strictatime":
+		return unix.MS_STRICTATIME
+	case "lazytime":
+		return unix.MS_LAZYTIME
+	case "sync":
+		return unix.MS_SYNCHRONOUS
+	case "dirsync":
+		return unix.MS_DIRSYNC
+	}
+	return 0
+}
+
+// Mkdir implements System; a folder that is there already is fine.
+func (k *Kernel) Mkdir(path string) error { return os.MkdirAll(path, 0o755) }
+
+// ReadFile implements System.
+func (k *Kernel) ReadFile(path string) ([]byte, error) { return os.ReadFile(path) }
+
+// WriteFile implements System.
+func (k *Kernel) WriteFile(path string, data []byte) error { return os.WriteFile(path, data, 0o644) }
+
+// Now implements System with CLOCK_BOOTTIME.
+func (k *Kernel) Now() time.Duration { return bootTime() }
+
+func bootTime() time.Duration {
+	var t unix.Timespec
+	unix.ClockGettime(unix.CLOCK_BOOTTIME, &t) // cannot fail: the clock exists since 2.6.39
+	return time.Duration(t.Nano())
+}
+
+// Log implements System: to the kernel log, or to standard error (the
+// console) as long as there is no /dev/kmsg.
+func (k *Kernel) Log(level Level, text string) {
+	if k.kmsg == nil {
+		f, err := os.OpenFile("/dev/kmsg", os.O_WRONLY, 0)
+		if err != nil {
+			fmt.Fprintln(os.Stderr, "latchkey:", kmsg.Clean(text))
+			return
+		}
+		k.kmsg = f
+		k.log = slog.New(kmsg.New(f, slog.LevelInfo))
+	}
+	l := slog.LevelInfo
+	if level == Human {
+		l = kmsg.Human
+	}
+	k.log.Log(nil, l, text)
+}
+
+// Mappings implements System by what sysfs says of device-mapper.
+func (k *Kernel) Mappings() (map[string]Mapping, error) {
+	found := map[string]Mapping{}
+	dirs, err := filepath.Glob("/sys/class/block/dm-*")
+	if err != nil {
+		return nil, err
+	}
+	for _, dir := range dirs {
+		name, err := os.ReadFile(dir + "/dm/name")
+		if err != nil {
+			continue // removed while we look
+		}
+		uuid, err := os.ReadFile(dir + "/dm/uuid")
+		if err != nil {
+			continue
+		}
+		dev, err := os.ReadFile(dir + "/dev")
+		if err != nil {
+			continue
+		}
+		found[strings.TrimSpace(string(name))] = Mapping{strings.TrimSpace(string(uuid)), strings.TrimSpace(string(dev))}
+	}
+	return found, nil
+}
+
+// RemoveMapping implements System.
+func (k *Kernel) RemoveMapping(name string) error { return dm.Remove(name) }
+
+// Reboot implements System: reboot(2), after what is written is synced.
+func (k *Kernel) Reboot(action string) error {
+	unix.Sync()
+	cmd := unix.LINUX_REBOOT_CMD_RESTART
+	switch action {
+	case "poweroff":
+		cmd = unix.LINUX_REBOOT_CMD_POWER_OFF
+	case "halt":
+		cmd = unix.LINUX_REBOOT_CMD_HALT
+	}
+	return unix.Reboot(cmd)
+}
+
+// Timestamp implements System: a file in memory that systemd reads
+// through --deserialize (src/core/manager-serialize.c), times in µs.
+func (k *Kernel) Timestamp(realtime, monotonic time.Duration) (int, error) {
+	fd, err := unix.MemfdCreate("initrd-timestamp", 0) // stays open over execve
+	if err != nil {
+		return -1, fmt.Errorf("making the timestamp file: %w", err)
+	}
+	text := fmt.Sprintf("initrd-timestamp=%d %d\n\n", realtime.Microseconds(), monotonic.Microseconds())
+	if _, err := unix.Write(fd, []byte(text)); err != nil {
+		return -1, fmt.Errorf("writing the timestamp file: %w", err)
+	}
+	if _, err := unix.Seek(fd, 0, unix.SEEK_SET); err != nil {
+		return -1, fmt.Errorf("rewinding the timestamp file: %w", err)
+	}
+	return fd, nil
+}
+
+// Start implements System: the same binary, its role and how often it
+// was started before as arguments, the record socket as descriptor 3.
+func (k *Kernel) Start(role string, incarnation int) (Child, error) {
+	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
+	if err != nil {
+		return nil, fmt.Errorf("making the record socket: %w", err)
+	}
+	ours, theirs := os.NewFile(uintptr(pair[0]), "records"), os.NewFile(uintptr(pair[1]), "records")
+	defer theirs.Close()
+	proc, err := os.StartProcess("/proc/self/exe", []string{"latchkey-" + role, role, strconv.Itoa(incarnation)},
+		&os.ProcAttr{Dir: "/", Files: []*os.File{nil, os.Stderr, os.Stderr, theirs}})
+	if err != nil {
+		ours.Close()
+		return nil, err
+	}
+	c := &child{proc: proc, sock: ours, records: make(chan Record, 16)}
+	go c.read()
+	return c, nil
+}
+
+// A child is a process of ours. Nothing else is ever started before the
+// pivot, so waiting for each by its pid reaps all there is.
+type child struct {
+	proc    *os.Process
+	sock    *os.File
+	records chan Record
+}
+
+// read passes records on until the child ends or says what no record is.
+func (c *child) read() {
+	defer close(c.records)
+	defer c.sock.Close()
+	buf := make([]byte, recordBytes+1)
+	for {
+		n, err := c.sock.Read(buf)
+		if err != nil || n == 0 {
+			break
+		}
+		r, err := DecodeRecord(buf[:n])
+		if err != nil {
+			break
+		}
+		c.records <- r
+	}
+	c.proc.Kill() // it may live with its socket closed
+	c.proc.Wait()
+}
+
+func (c *child) Records() <-chan Record { return c.records }
+
+func (c *child) Send(r Record) error {
+	b := r.Encode()
+	_, err := c.sock.Write(b[:])
+	return err
+}
+
+func (c *child) Kill() { c.proc.Kill() }

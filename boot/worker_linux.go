@@ -1,0 +1,271 @@
+package boot
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"os"
+	"sync"
+	"time"
+
+	"latchkey/boot/device"
+	"latchkey/boot/module"
+	"latchkey/boot/plan"
+	"latchkey/internal/kmsg"
+	"latchkey/unlock/tpm"
+)
+
+// A worker reads everything that an outsider can write: the network, the
+// disks' headers, the TPM's replies. It may die at any point; PID 1 then
+// clears up and starts another.
+type worker struct {
+	conn    *Conn
+	plan    *plan.Plan
+	log     *slog.Logger
+	faults  faults
+	loader  *module.Loader
+	entered chan Record   // PID 1's word that the TPM may be used
+	blocks  chan struct{} // a block device came, changed or went
+}
+
+// Work is the worker's role. When it returns nil, every volume of the
+// plan is open and PID 1 knows.
+func Work(conn *Conn, incarnation int) error {
+	p, cmdline, err := readPlan()
+	if err != nil {
+		return conn.fail(err)
+	}
+	w := &worker{
+		conn: conn, plan: p, log: logger(), faults: readFaults(p, "worker", incarnation, cmdline),
+		entered: make(chan Record, 1), blocks: make(chan struct{}, 1),
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	go w.listen(cancel)
+	go w.alive(ctx)
+	if err := w.run(ctx); err != nil {
+		return conn.fail(err)
+	}
+	return nil
+}
+
+// run is the story. What does not need another's result begins at once;
+// each line after that needs the ones before it.
+func (w *worker) run(ctx context.Context) error {
+	events, err := device.Events(ctx) // before the first look: nothing is missed
+	if err != nil {
+		return err
+	}
+	if err := w.readModules(); err != nil {
+		return err
+	}
+	modules := begin(func() (struct{}, error) { return struct{}{}, w.loadModules(ctx, events) })
+	network, err := w.startNetwork(ctx)
+	if err != nil {
+		return err
+	}
+	identity := begin(func() (*tpm.Identity, error) { return w.identify(ctx) })
+	disks, err := step(ctx, w, "disks", w.deadline(), func(ctx context.Context) ([]*disk, string, error) {
+		d, err := findDisks(ctx, w.plan, w.blocks, w.waiting)
+		return d, fmt.Sprintf("found=%d", len(d)), err
+	})
+	if err != nil {
+		return err
+	}
+	id, err := identity()
+	if err != nil {
+		return err
+	}
+	grant, err := w.ask(ctx, network, id, disks)
+	if err != nil {
+		return err
+	}
+	if _, err := modules(); err != nil {
+		return err
+	}
+	results, err := w.openAll(ctx, disks, grant, id)
+	if err != nil {
+		return err
+	}
+	if err := w.chooseRoot(ctx, disks); err != nil {
+		return err
+	}
+	if err := w.conn.Send(Record{Kind: KindDone}); err != nil {
+		return err
+	}
+	// PID 1 goes on with the latch and the root; what follows is for others.
+	w.report(ctx, grant, results)
+	network.leave()
+	return nil
+}
+
+// begin starts f and returns how to wait for its result, any number of
+// times.
+func begin[T any](f func() (T, error)) func() (T, error) {
+	wait := sync.OnceValues(f)
+	go wait()
+	return wait
+}
+
+// step runs f as one step of the boot: PID 1 hears how long it took and
+// how it ended. A step that does not end by its deadline is an error even
+// if it never comes back; the process ends soon after.
+func step[T any](ctx context.Context, w *worker, name string, deadline time.Duration, f func(context.Context) (T, string, error)) (T, error) {
+	type result struct {
+		value  T
+		detail string
+		err    error
+	}
+	if deadline > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, deadline)
+		defer cancel()
+	}
+	start := bootTime()
+	done := make(chan result, 1)
+	go func() {
+		w.faults.at(name)
+		value, detail, err := f(ctx)
+		done <- result{value, detail, err}
+	}()
+	var r result
+	select {
+	case r = <-done:
+	case <-ctx.Done():
+		select { // f may be about to say why
+		case r = <-done:
+		case <-time.After(time.Second):
+			r.err = fmt.Errorf("%s: no end after %s: %w", name, deadline, ctx.Err())
+		}
+	}
+	record := Record{Kind: KindStep, Name: name, Text: r.detail, Start: start, Duration: bootTime() - start, Code: codeOf(r.err)}
+	if err := w.conn.Send(record); err != nil {
+		return r.value, err
+	}
+	return r.value, r.err
+}
+
+// deadline is the plan's wait for devices, with time to report it.
+func (w *worker) deadline() time.Duration {
+	if w.plan.Wait == 0 {
+		return 0
+	}
+	return w.plan.Wait + 10*time.Second
+}
+
+// waiting tells people why it takes time.
+func (w *worker) waiting(err error) {
+	w.conn.Send(Record{Kind: KindWaiting, Code: codeOf(err), Text: err.Error()})
+}
+
+// listen takes PID 1's words; when the socket closes the boot is over.
+func (w *worker) listen(cancel context.CancelFunc) {
+	defer cancel()
+	for {
+		r, err := w.conn.Recv()
+		if err != nil {
+			return
+		}
+		if r.Kind == KindEntered {
+			select {
+			case w.entered <- r:
+			default:
+			}
+		}
+	}
+}
+
+// alive keeps PID 1's watchdog quiet while the worker waits for others.
+// Every step has a deadline of its own.
+func (w *worker) alive(ctx context.Context) {
+	tick := time.NewTicker(silence / 4)
+	defer tick.Stop()
+	for {
+		select {
+		case <-tick.C:
+			w.conn.Send(Record{Kind: KindAlive})
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+func (w *worker) identify(ctx context.Context) (*tpm.Identity, error) {
+	if !w.plan.NeedsKMS() {
+		return nil, nil
+	}
+	select {
+	case r := <-w.entered:
+		if r.Code != "" {
+			return nil, fail(r.Code, "there is no TPM")
+		}
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+	return step(ctx, w, "tpm", 2*time.Minute, func(ctx context.Context) (*tpm.Identity, string, error) {
+		t, err := tpm.Open(tpm.DefaultPath)
+		if err != nil {
+			return nil, "", err
+		}
+		ek := map[string]tpm.EK{"": tpm.EKAuto, "p256": tpm.EKP256, "rsa2048": tpm.EKRSA2048}[w.plan.TPM.EK]
+		id, err := t.Identify(ctx, tpm.Options{EK: ek})
+		return id, fmt.Sprintf("commands=%d", t.Commands()), err
+	})
+}
+
+func (w *worker) readModules() error {
+	file, err := os.ReadFile(plan.ModulesFile)
+	if err != nil {
+		return fail("plan-invalid", "reading the module index: %w", err)
+	}
+	index, err := plan.DecodeModules(file)
+	if err != nil {
+		return fail("plan-invalid", "%w", err)
+	}
+	w.loader = module.New(index, w.plan.Modules.Blocked, module.Insert, w.log)
+	return nil
+}
+
+// loadModules loads what every boot needs and what the devices that are
+// there ask for. It goes on with the devices that come later, until ctx
+// ends, and tells the search for disks when to look again.
+func (w *worker) loadModules(ctx context.Context, events <-chan device.Event) error {
+	go w.follow(events)
+	_, err := step(ctx, w, "modules", time.Minute, func(context.Context) (struct{}, string, error) {
+		var wg sync.WaitGroup
+		wg.Go(func() { w.loader.Named(w.plan.Modules.Always...) })
+		for _, alias := range device.Modaliases("/sys") {
+			wg.Go(func() { w.loader.Device(alias) })
+		}
+		wg.Wait()
+		return struct{}{}, "", nil
+	})
+	return err
+}
+
+func (w *worker) follow(events <-chan device.Event) {
+	for e := range events {
+		if e.Action == "add" && e.Modalias != "" {
+			go w.loader.Device(e.Modalias)
+		}
+		if e.Action == "lost" {
+			for _, alias := range device.Modaliases("/sys") {
+				go w.loader.Device(alias)
+			}
+		}
+		if e.Subsystem == "block" || e.Action == "lost" {
+			select {
+			case w.blocks <- struct{}{}:
+			default: // a look is due already
+			}
+		}
+	}
+}
+
+func logger() *slog.Logger {
+	f, err := os.OpenFile("/dev/kmsg", os.O_WRONLY, 0)
+	if err != nil {
+		return slog.New(kmsg.New(os.Stderr, slog.LevelInfo))
+	}
+	return slog.New(kmsg.New(f, slog.LevelInfo))
+}

@@ -1,0 +1,42 @@
+// Init is PID 1 of the initramfs, and its two children: the worker that
+// finds and opens the volumes, and the latch that measures into the TPM.
+package main
+
+import (
+	"fmt"
+	"os"
+	"strconv"
+
+	"latchkey/boot"
+)
+
+func main() {
+	if err := run(os.Args); err != nil {
+		fmt.Fprintln(os.Stderr, "latchkey-init:", err)
+		os.Exit(1)
+	}
+}
+
+func run(args []string) error {
+	if os.Getpid() == 1 {
+		return boot.Run(&boot.Kernel{})
+	}
+	if len(args) != 3 {
+		return fmt.Errorf("this is the init of an initramfs, to be run by the kernel: put it into an image with 'latchkey image build'")
+	}
+	incarnation, err := strconv.Atoi(args[2])
+	if err != nil {
+		return fmt.Errorf("reading the incarnation: %w", err)
+	}
+	conn, err := boot.Inherited()
+	if err != nil {
+		return err
+	}
+	switch args[1] {
+	case "worker":
+		return boot.Work(conn, incarnation)
+	case "latch":
+		return boot.Latch(conn, incarnation)
+	}
+	return fmt.Errorf("there is no role %q", args[1])
+}

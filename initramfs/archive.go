@@ -1,0 +1,198 @@
+package initramfs
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/klauspost/compress/zstd"
+	"github.com/u-root/u-root/pkg/cpio"
+)
+
+// An archive gathers the files of an image. Folders are added as needed;
+// a second file of one name is ignored.
+type archive struct {
+	records map[string]cpio.Record
+}
+
+func newArchive() *archive {
+	a := &archive{map[string]cpio.Record{}}
+	for _, dir := range []string{"dev", "proc", "sys", "run", "sysroot"} {
+		a.records[dir] = cpio.Directory(dir, 0o755)
+	}
+	// The kernel opens /dev/console for init before devtmpfs is there.
+	a.records["dev/console"] = cpio.CharDev("dev/console", 0o600, 5, 1)
+	a.records["dev/null"] = cpio.CharDev("dev/null", 0o666, 1, 3)
+	return a
+}
+
+func (a *archive) file(name string, data []byte, perm uint64) {
+	if _, ok := a.records[name]; ok {
+		return
+	}
+	for dir := path.Dir(name); dir != "."; dir = path.Dir(dir) {
+		a.records[dir] = cpio.Directory(dir, 0o755)
+	}
+	a.records[name] = cpio.StaticFile(name, string(data), perm)
+}
+
+// firmware adds one firmware file from the first folder that has it; the
+// name may be a glob, and the file may be compressed, as the kernel reads
+// .xz and .zst itself.
+func (a *archive) firmware(name string, dirs []string) (bool, error) {
+	for _, dir := range dirs {
+		for _, suffix := range []string{"", ".xz", ".zst"} {
+			files, err := filepath.Glob(filepath.Join(dir, name) + suffix)
+			if err != nil || len(files) == 0 {
+				continue
+			}
+			for _, f := range files {
+				data, err := os.ReadFile(f)
+				if err != nil {
+					return false, fmt.Errorf("reading firmware: %w", err)
+				}
+				rel, _ := filepath.Rel(dir, f)
+				a.file(path.Join("lib/firmware", rel), data, 0o644)
+			}
+			return true, nil
+		}
+	}
+	return false, nil
+}
+
+// write writes the archive: sorted, without times, owners and inode
+// numbers of this machine, compressed with zstd.
+func (a *archive) write(w io.Writer, level int) error {
+	if level == 0 {
+		level = 19
+	}
+	z, err := zstd.NewWriter(w, zstd.WithEncoderLevel(zstd.EncoderLevelFromZstd(level)),
+		zstd.WithEncoderConcurrency(1), zstd.WithWindowSize(8<<20))
+	if err != nil {
+		return err
+	}
+	if err := writeRecords(z, a.records); err != nil {
+		return err
+	}
+	return z.Close()
+}
+
+func writeRecords(w io.Writer, records map[string]cpio.Record) error {
+	names := make([]string, 0, len(records))
+	for name := range records {
+		names = append(names, name)
+	}
+	slices.Sort(names)
+	out := cpio.Newc.Writer(w)
+	for i, name := range names {
+		r := cpio.MakeReproducible(records[name])
+		r.Ino = uint64(i + 1)
+		if err := out.WriteRecord(r); err != nil {
+			return fmt.Errorf("writing %s into the image: %w", name, err)
+		}
+	}
+	return cpio.WriteTrailer(out)
+}
+
+// microcode writes the first, uncompressed archive, from which the kernel
+// takes CPU microcode before it unpacks the rest
+// (Documentation/x86/microcode.rst). Nothing is written without files.
+func microcode(w io.Writer, dirs []string) error {
+	a := &archive{map[string]cpio.Record{}}
+	for vendor, glob := range map[string]string{"GenuineIntel": "intel-ucode/*", "AuthenticAMD": "amd-ucode/*.bin"} {
+		var blob []byte
+		for _, dir := range dirs {
+			files, err := filepath.Glob(filepath.Join(dir, glob))
+			if err != nil {
+				return err
+			}
+			for _, f := range files {
+				data, err := os.ReadFile(f)
+				if err != nil {
+					return fmt.Errorf("reading microcode: %w", err)
+				}
+				blob = append(blob, data...)
+			}
+		}
+		if blob != nil {
+			a.file("kernel/x86/microcode/"+vendor+".bin", blob, 0o644)
+		}
+	}
+	if len(a.records) == 0 {
+		return nil
+	}
+	return writeRecords(w, a.records)
+}
+
+// An Entry is one line of `latchkey image ls`.
+type Entry struct {
+	Name string      `json:"name"`
+	Mode fs.FileMode `json:"mode"`
+	Size int64       `json:"size_bytes"`
+	Data []byte      `json:"-"`
+}
+
+// maxImage caps what List unpacks, in bytes.
+const maxImage = 1 << 30
+
+// List reads an image: the archives in it one after the other, plain or
+// zstd.
+func List(image []byte) ([]Entry, error) {
+	var all []Entry
+	for len(image) > 0 {
+		switch {
+		case image[0] == 0:
+			image = image[1:]
+			continue
+		case bytes.HasPrefix(image, []byte{0x28, 0xb5, 0x2f, 0xfd}):
+			z, err := zstd.NewReader(nil, zstd.WithDecoderMaxMemory(maxImage))
+			if err != nil {
+				return nil, err
+			}
+			defer z.Close()
+			if image, err = z.DecodeAll(image, nil); err != nil {
+				return nil, fmt.Errorf("unpacking the image: %w", err)
+			}
+			continue
+		case !bytes.HasPrefix(image, []byte("070701")):
+			return nil, errors.New("not an initramfs image: neither a newc archive nor zstd")
+		}
+		r := &countingReader{r: bytes.NewReader(image)}
+		if err := cpio.ForEachRecord(cpio.Newc.Reader(r), func(rec cpio.Record) error {
+			e := Entry{Name: strings.TrimPrefix(rec.Name, "/"), Mode: fs.FileMode(rec.Mode & 0o7777), Size: int64(rec.FileSize)}
+			if rec.Mode&0o170000 == 0o040000 {
+				e.Mode |= fs.ModeDir
+			}
+			e.Data = make([]byte, rec.FileSize)
+			if _, err := rec.ReadAt(e.Data, 0); err != nil && !errors.Is(err, io.EOF) {
+				return err
+			}
+			all = append(all, e)
+			return nil
+		}); err != nil {
+			return nil, fmt.Errorf("reading the image: %w", err)
+		}
+		image = image[min(r.end, len(image)):]
+	}
+	return all, nil
+}
+
+// countingReader remembers how far it was read: where one archive ends
+// and the next begins.
+type countingReader struct {
+	r   *bytes.Reader
+	end int
+}
+
+func (c *countingReader) ReadAt(p []byte, off int64) (int, error) {
+	n, err := c.r.ReadAt(p, off)
+	c.end = max(c.end, int(off)+n)
+	return n, err
+}

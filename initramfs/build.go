@@ -1,0 +1,155 @@
+package initramfs
+
+import (
+	"bytes"
+	"debug/elf"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"latchkey/boot/plan"
+)
+
+// Options says what Build makes an image of. All are required but
+// Firmware and Microcode.
+type Options struct {
+	Config    *Config
+	Modules   string   // folder of one kernel version, holds modules.dep
+	Init      string   // the latchkey-init binary
+	Firmware  []string // folders to look for firmware in, the first hit counts
+	Microcode []string // folders that hold intel-ucode/ and amd-ucode/
+	Level     int      // zstd level, 1 to 22; 0 is 19
+}
+
+// A Result is what Build made, for the log and for tests.
+type Result struct {
+	Plan    *plan.Plan
+	Modules int
+	Missing []string // firmware files that modules name and no folder has
+}
+
+// Build writes the image to w. The same inputs give the same bytes.
+func Build(w io.Writer, o Options) (*Result, error) {
+	p, err := o.Config.Plan()
+	if err != nil {
+		return nil, err
+	}
+	init, err := readInit(o.Init)
+	if err != nil {
+		return nil, err
+	}
+	k, err := readKernel(o.Modules)
+	if err != nil {
+		return nil, err
+	}
+	chosen, err := k.choose(o.Config.Modules)
+	if err != nil {
+		return nil, err
+	}
+	index := k.closure(chosen, o.Config.Modules.Exclude)
+	p.Modules.Always = alwaysLoaded(k, index, o.Config.Modules.Add)
+
+	a := newArchive()
+	res := &Result{Plan: p, Modules: len(index.List)}
+	if res.Missing, err = addModules(a, k, index, o.Firmware); err != nil {
+		return nil, err
+	}
+	planFile, err := p.Encode()
+	if err != nil {
+		return nil, err
+	}
+	a.file("init", init, 0o755)
+	a.file("plan.json", planFile, 0o644)
+	a.file(strings.TrimPrefix(plan.ModulesFile, "/"), index.Encode(), 0o644)
+	if err := microcode(w, o.Microcode); err != nil {
+		return nil, err
+	}
+	return res, a.write(w, o.Level)
+}
+
+// alwaysLoaded are the names that the init loads without being asked.
+func alwaysLoaded(k *kernel, index *plan.Modules, added []string) []string {
+	var names []string
+	for _, word := range slices.Concat(always, added) {
+		for _, name := range k.resolve(word) {
+			if index.Find(name) >= 0 && !slices.Contains(names, name) {
+				names = append(names, name)
+			}
+		}
+	}
+	return names
+}
+
+// addModules puts the modules and their firmware into the archive and
+// makes the index name them by their place there.
+func addModules(a *archive, k *kernel, index *plan.Modules, firmware []string) (missing []string, err error) {
+	base := "lib/modules/" + filepath.Base(k.dir) + "/"
+	for i := range index.List {
+		file := index.List[i].Path
+		data, err := k.read(file)
+		if err != nil {
+			return nil, fmt.Errorf("reading module %s: %w", file, err)
+		}
+		name := base + strings.TrimSuffix(strings.TrimSuffix(strings.TrimSuffix(file, ".zst"), ".xz"), ".gz")
+		index.List[i].Path = "/" + name
+		a.file(name, data, 0o644)
+		wanted, err := firmwareOf(data)
+		if err != nil {
+			return nil, fmt.Errorf("reading module %s: %w", file, err)
+		}
+		for _, f := range wanted {
+			if found, err := a.firmware(f, firmware); err != nil {
+				return nil, err
+			} else if !found {
+				missing = append(missing, f)
+			}
+		}
+	}
+	slices.Sort(missing)
+	return slices.Compact(missing), nil
+}
+
+// firmwareOf lists the firmware files that a module's .modinfo section
+// names (MODULE_FIRMWARE in include/linux/module.h).
+func firmwareOf(module []byte) ([]string, error) {
+	f, err := elf.NewFile(bytes.NewReader(module))
+	if err != nil {
+		return nil, fmt.Errorf("not a kernel module: %w", err)
+	}
+	s := f.Section(".modinfo")
+	if s == nil {
+		return nil, nil
+	}
+	info, err := s.Data()
+	if err != nil {
+		return nil, err
+	}
+	var files []string
+	for entry := range bytes.SplitSeq(info, []byte{0}) {
+		if name, ok := bytes.CutPrefix(entry, []byte("firmware=")); ok {
+			files = append(files, string(name))
+		}
+	}
+	return files, nil
+}
+
+// readInit reads the init and refuses what the kernel could not run from
+// an image that holds nothing else.
+func readInit(path string) ([]byte, error) {
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return nil, fmt.Errorf("reading the init: %w (make build makes bin/latchkey-init)", err)
+	}
+	f, err := elf.NewFile(bytes.NewReader(data))
+	if err != nil {
+		return nil, fmt.Errorf("reading the init %s: not an ELF file: %w", path, err)
+	}
+	if slices.ContainsFunc(f.Progs, func(p *elf.Prog) bool { return p.Type == elf.PT_INTERP }) {
+		return nil, errors.New("the init " + path + " is linked dynamically: build it with CGO_ENABLED=0")
+	}
+	return data, nil
+}

@@ -1,0 +1,136 @@
+package initramfs
+
+import (
+	"bufio"
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/klauspost/compress/gzip"
+	"github.com/klauspost/compress/zstd"
+	"github.com/ulikunitz/xz"
+
+	"latchkey/boot/plan"
+)
+
+// A kernel is what depmod(8) wrote about the modules of one version.
+type kernel struct {
+	dir     string              // …/lib/modules/VERSION
+	deps    map[string][]string // file → files it needs, direct and indirect
+	byName  map[string]string   // name → file
+	builtin map[string]bool     // names
+	alias   []aliasLine         // in file order
+	soft    map[string][]string // name → names or aliases wanted before it
+}
+
+type aliasLine struct{ pattern, name string }
+
+// readKernel reads modules.dep, .builtin, .alias and .softdep.
+func readKernel(dir string) (*kernel, error) {
+	k := &kernel{dir: dir, deps: map[string][]string{}, byName: map[string]string{}, builtin: map[string]bool{}, soft: map[string][]string{}}
+	err := errors.Join(
+		k.lines("modules.dep", func(f []string) {
+			file := strings.TrimSuffix(f[0], ":")
+			k.deps[file] = f[1:]
+			k.byName[plan.ModuleName(file)] = file
+		}),
+		k.lines("modules.builtin", func(f []string) { k.builtin[plan.ModuleName(f[0])] = true }),
+		k.lines("modules.alias", func(f []string) {
+			if f[0] == "alias" && len(f) == 3 {
+				k.alias = append(k.alias, aliasLine{f[1], f[2]})
+			}
+		}),
+		k.lines("modules.softdep", func(f []string) {
+			if f[0] != "softdep" || len(f) < 3 {
+				return
+			}
+			pre := true // a word without "pre:" or "post:" counts as pre
+			for _, w := range f[2:] {
+				switch {
+				case w == "pre:" || w == "post:":
+					pre = w == "pre:"
+				case pre:
+					name := plan.ModuleName(f[1])
+					k.soft[name] = append(k.soft[name], w)
+				}
+			}
+		}))
+	if err != nil {
+		return nil, fmt.Errorf("reading what depmod knows of the kernel: %w (run depmod, or give --modules the folder that holds modules.dep)", err)
+	}
+	return k, nil
+}
+
+func (k *kernel) lines(name string, each func(fields []string)) error {
+	f, err := os.Open(filepath.Join(k.dir, name))
+	if errors.Is(err, fs.ErrNotExist) && name != "modules.dep" {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	s := bufio.NewScanner(f)
+	s.Buffer(nil, 1<<20)
+	for s.Scan() {
+		if fields := strings.Fields(s.Text()); len(fields) > 0 && fields[0][0] != '#' {
+			each(fields)
+		}
+	}
+	return s.Err()
+}
+
+// resolve finds the modules that a name or an alias stands for: none if
+// it is built in, an error if the kernel has no such thing.
+func (k *kernel) resolve(word string) []string {
+	name := plan.ModuleName(word)
+	if _, ok := k.byName[name]; ok {
+		return []string{name}
+	}
+	var found []string
+	for _, a := range k.alias {
+		if a.pattern == word || a.pattern == "crypto-"+word || plan.ModuleName(a.pattern) == name {
+			if n := plan.ModuleName(a.name); !slices.Contains(found, n) {
+				found = append(found, n)
+			}
+		}
+	}
+	return found
+}
+
+// read returns a module's bytes, decompressed: the init hands files to
+// finit_module(2) as they are, and the archive compresses better so.
+func (k *kernel) read(file string) ([]byte, error) {
+	raw, err := os.ReadFile(filepath.Join(k.dir, file))
+	if err != nil {
+		return nil, err
+	}
+	var r io.Reader
+	switch filepath.Ext(file) {
+	case ".ko":
+		return raw, nil
+	case ".zst":
+		z, err := zstd.NewReader(bytes.NewReader(raw))
+		if err != nil {
+			return nil, err
+		}
+		defer z.Close()
+		r = z
+	case ".xz":
+		r, err = xz.NewReader(bytes.NewReader(raw))
+	case ".gz":
+		r, err = gzip.NewReader(bytes.NewReader(raw))
+	default:
+		return nil, fmt.Errorf("%s: compression %s is not known", file, filepath.Ext(file))
+	}
+	if err != nil {
+		return nil, fmt.Errorf("decompressing %s: %w", file, err)
+	}
+	return io.ReadAll(r)
+}
