@@ -85,8 +85,9 @@ type (
 		Index int
 		Alias string
 	}
-	SetMTU struct{ Index, MTU int }
-	SetMAC struct {
+	DelLink struct{ Index int }
+	SetMTU  struct{ Index, MTU int }
+	SetMAC  struct {
 		Index int
 		MAC   net.HardwareAddr
 	}
@@ -118,6 +119,7 @@ func (SetUp) op()     {}
 func (SetDown) op()   {}
 func (SetName) op()   {}
 func (SetAlias) op()  {}
+func (DelLink) op()   {}
 func (SetMTU) op()    {}
 func (SetMAC) op()    {}
 func (SetSysctl) op() {}

@@ -58,11 +58,18 @@ func (n *network) methods(d Device) []plan.Method {
 	return out
 }
 
-// prepare does what must be done before a link is up.
+// optimistic are the settings of RFC 4429: an address is usable while it
+// is checked for duplicates, which takes a second or two.
+var optimistic = []string{"optimistic_dad", "use_optimistic"}
+
+// prepare does what must be done before a link is up, and notes on the
+// link how it was.
 func (n *network) prepare(l *link) {
-	// Optimistic addresses (RFC 4429) are usable while they are checked
-	// for duplicates: that check costs a second or two.
-	for _, key := range []string{"optimistic_dad", "use_optimistic"} {
+	if _, noted := parseNote(l.dev.Alias); !noted {
+		was := note{name: l.dev.Name, mtu: l.dev.MTU, mac: l.dev.MAC.String()}
+		n.do(l, SetAlias{l.dev.Index, was.String()})
+	}
+	for _, key := range optimistic {
 		if err := n.k.Do(SetSysctl{l.dev.Index, "ipv6", key, "1"}); err != nil {
 			n.log.Debug("preparing a link", "link", l.dev.Name, "error", err)
 		}

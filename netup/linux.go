@@ -100,6 +100,8 @@ func do(op Op) error {
 		return netlink.LinkSetName(byIndex(o.Index), o.Name)
 	case SetAlias:
 		return netlink.LinkSetAlias(byIndex(o.Index), o.Alias)
+	case DelLink:
+		return netlink.LinkDel(byIndex(o.Index))
 	case SetMTU:
 		return netlink.LinkSetMTU(byIndex(o.Index), o.MTU)
 	case SetMAC:

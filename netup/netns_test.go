@@ -4,6 +4,7 @@ import (
 	"context"
 	"log/slog"
 	"net/netip"
+	"strings"
 	"testing"
 	"time"
 
@@ -17,6 +18,14 @@ func TestMain(m *testing.M) { testlan.Main(m) }
 // run starts netup on the real kernel and returns its updates.
 func run(t testing.TB, settings plan.Net) <-chan []netup.Link {
 	t.Helper()
+	updates, stop := start(t, settings)
+	t.Cleanup(stop)
+	return updates
+}
+
+// start is run with a function that ends it.
+func start(t testing.TB, settings plan.Net) (<-chan []netup.Link, func()) {
+	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	updates := make(chan []netup.Link, 1000)
 	done := make(chan error)
@@ -24,13 +33,12 @@ func run(t testing.TB, settings plan.Net) <-chan []netup.Link {
 	go func() {
 		done <- netup.Run(ctx, netup.Linux{}, settings, log, func(l []netup.Link) { updates <- l })
 	}()
-	t.Cleanup(func() {
+	return updates, func() {
 		cancel()
 		if err := <-done; err != nil {
 			t.Errorf("Run() = %v, want nil", err)
 		}
-	})
-	return updates
+	}
 }
 
 // waitFor returns the first link that ok likes.
@@ -75,5 +83,26 @@ func TestDHCP(t *testing.T) {
 	l := waitFor(t, updates, has("192.0.2.10/24"))
 	if len(l.DNS) != 1 || l.DNS[0] != netip.MustParseAddr("192.0.2.1") {
 		t.Errorf("DNS = %v, want [192.0.2.1]", l.DNS)
+	}
+}
+
+func TestRelease(t *testing.T) {
+	testlan.Need(t)
+	lan := testlan.NewPeer(t)
+	lan.Connect("eth0", "lan0")
+	lan.Run("ip", "link", "set", "lan0", "up")
+	show := func() string {
+		out := testlan.Run(t, "ip", "-d", "address", "show", "dev", "eth0")
+		return strings.Replace(out, "qdisc noqueue", "qdisc noop", 1)
+	}
+	before := show()
+	updates, stop := start(t, plan.Net{IPs: []plan.IP{{Link: "eth0", Methods: []plan.Method{plan.Static}, Address: netip.MustParsePrefix("192.0.2.10/24"), MTU: 1400, MAC: "02:00:00:00:00:07"}}})
+	waitFor(t, updates, has("192.0.2.10/24"))
+	stop()
+	if err := netup.Release(netup.Linux{}, slog.New(slog.DiscardHandler)); err != nil {
+		t.Errorf("Release() = %v, want nil", err)
+	}
+	if after := show(); after != before {
+		t.Errorf("after Release:\n%swant as before:\n%s", after, before)
 	}
 }
