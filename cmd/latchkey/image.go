@@ -1,0 +1,179 @@
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/sys/unix"
+
+	"latchkey/initramfs"
+	"latchkey/internal/cli"
+)
+
+func imageCommand() *cobra.Command {
+	c := &cobra.Command{
+		Use:   "image",
+		Short: "Build and look into initramfs images",
+		Args:  cli.Args(cobra.ArbitraryArgs),
+		RunE:  cli.Group,
+	}
+	c.AddCommand(imageBuildCommand(), imageListCommand())
+	return c
+}
+
+type imageBuild struct {
+	config, kernel, modules, init, output string
+	firmware, microcode                   []string
+	level                                 int
+	json                                  bool
+}
+
+func imageBuildCommand() *cobra.Command {
+	var o imageBuild
+	c := &cobra.Command{
+		Use:   "build --config FILE --output FILE",
+		Short: "Build the initramfs image of a machine",
+		Long: `Build checks latchkey.yaml, compiles it into the image's plan, gathers the
+kernel modules that the machine needs, and writes one initramfs: early CPU
+microcode, then init, plan and modules as zstd. The same inputs give the
+same bytes. docs/plan.md describes every field of the configuration.`,
+		Example: `  # for the kernel that runs now
+  latchkey image build --config /etc/latchkey.yaml --output /boot/initrd.img-$(uname -r)
+
+  # for a kernel that is unpacked elsewhere
+  latchkey image build --config shop.yaml --modules ./root/lib/modules/6.1.0-56-amd64 --output shop.img`,
+		Args: cli.Args(cobra.NoArgs),
+		RunE: func(c *cobra.Command, _ []string) error { return o.run(c.OutOrStdout()) },
+	}
+	f := c.Flags()
+	f.StringVar(&o.config, "config", "", "the configuration, YAML (required)")
+	f.StringVar(&o.output, "output", "", "the image to write (required)")
+	f.StringVar(&o.kernel, "kernel-version", "", "kernel version whose modules in /lib/modules to use (default: the running kernel's)")
+	f.StringVar(&o.modules, "modules", "", "folder that holds modules.dep, instead of --kernel-version")
+	f.StringVar(&o.init, "init", "", "the latchkey-init to put in (default: beside this command, or /usr/lib/latchkey)")
+	f.StringSliceVar(&o.firmware, "firmware", []string{"/lib/firmware/updates", "/lib/firmware"}, "folders to take the modules' firmware from")
+	f.StringSliceVar(&o.microcode, "microcode", []string{"/lib/firmware"}, "folders that hold intel-ucode and amd-ucode; '' leaves microcode out")
+	f.IntVar(&o.level, "level", 19, "zstd level, 1 to 22")
+	f.BoolVar(&o.json, "json", false, "print what was built as JSON")
+	return c
+}
+
+func (o *imageBuild) run(stdout io.Writer) error {
+	if o.config == "" || o.output == "" {
+		return cli.Usagef("--config and --output are required (see latchkey image build --help)")
+	}
+	options, err := o.options()
+	if err != nil {
+		return err
+	}
+	// The old image stays until the new one is whole and on the disk.
+	tmp, err := os.CreateTemp(filepath.Dir(o.output), "."+filepath.Base(o.output)+"-*")
+	if err != nil {
+		return fmt.Errorf("writing the image: %w", err)
+	}
+	defer os.Remove(tmp.Name())
+	result, err := initramfs.Build(tmp, *options)
+	if err != nil {
+		return errors.Join(err, tmp.Close())
+	}
+	if err := errors.Join(tmp.Chmod(0o600), tmp.Sync(), tmp.Close()); err != nil {
+		return fmt.Errorf("writing the image: %w", err)
+	}
+	if err := os.Rename(tmp.Name(), o.output); err != nil {
+		return fmt.Errorf("writing the image: %w", err)
+	}
+	return o.print(stdout, result)
+}
+
+func (o *imageBuild) options() (*initramfs.Options, error) {
+	f, err := os.Open(o.config)
+	if err != nil {
+		return nil, fmt.Errorf("reading the configuration: %w", err)
+	}
+	defer f.Close()
+	config, err := initramfs.ReadConfig(f)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", o.config, err)
+	}
+	if o.modules == "" {
+		if o.kernel == "" {
+			o.kernel = runningKernel()
+		}
+		o.modules = filepath.Join("/lib/modules", o.kernel)
+	}
+	if o.init == "" {
+		o.init = findInit()
+	}
+	if o.level < 1 || o.level > 22 {
+		return nil, cli.Usagef("--level is %d, want 1 to 22", o.level)
+	}
+	return &initramfs.Options{Config: config, Modules: o.modules, Init: o.init, Firmware: o.firmware, Microcode: o.microcode, Level: o.level}, nil
+}
+
+func runningKernel() string {
+	var u unix.Utsname
+	unix.Uname(&u) // cannot fail with a valid pointer: uname(2)
+	return unix.ByteSliceToString(u.Release[:])
+}
+
+func findInit() string {
+	if self, err := os.Executable(); err == nil {
+		beside := filepath.Join(filepath.Dir(self), "latchkey-init")
+		if _, err := os.Stat(beside); err == nil {
+			return beside
+		}
+	}
+	return "/usr/lib/latchkey/latchkey-init"
+}
+
+func (o *imageBuild) print(stdout io.Writer, r *initramfs.Result) error {
+	info, err := os.Stat(o.output)
+	if err != nil {
+		return err
+	}
+	if o.json {
+		return json.NewEncoder(stdout).Encode(map[string]any{
+			"image": o.output, "size_bytes": info.Size(), "modules": r.Modules, "missing_firmware": r.Missing, "plan": r.Plan,
+		})
+	}
+	fmt.Fprintf(stdout, "%s: %d bytes, %d modules\nplan: %s\n", o.output, info.Size(), r.Modules, r.Plan)
+	if len(r.Missing) > 0 {
+		fmt.Fprintf(stdout, "firmware that modules name and no folder has (%d): %s\n", len(r.Missing), strings.Join(r.Missing, " "))
+	}
+	return nil
+}
+
+func imageListCommand() *cobra.Command {
+	var asJSON bool
+	c := &cobra.Command{
+		Use:     "ls IMAGE",
+		Short:   "List what is in an image",
+		Example: "  latchkey image ls /boot/initrd.img-$(uname -r)",
+		Args:    cli.Args(cobra.ExactArgs(1)),
+		RunE: func(c *cobra.Command, args []string) error {
+			data, err := os.ReadFile(args[0])
+			if err != nil {
+				return err
+			}
+			entries, err := initramfs.List(data)
+			if err != nil {
+				return fmt.Errorf("%s: %w", args[0], err)
+			}
+			if asJSON {
+				return json.NewEncoder(c.OutOrStdout()).Encode(entries)
+			}
+			for _, e := range entries {
+				fmt.Fprintf(c.OutOrStdout(), "%s %9d %s\n", e.Mode, e.Size, e.Name)
+			}
+			return nil
+		},
+	}
+	c.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	return c
+}
