@@ -38,12 +38,7 @@ type Hello struct {
 
 // Encode is the message's bytes.
 func (m *Hello) Encode() []byte {
-	var w, volumes, pins Writer
-	for _, v := range m.Volumes {
-		volumes.Field(v.UUID[:])
-		volumes.Field(v.Digest[:])
-		volumes.Uint64(v.SeqID)
-	}
+	var w, pins Writer
 	for _, p := range m.Pins {
 		pins.Field(p[:])
 	}
@@ -54,7 +49,7 @@ func (m *Hello) Encode() []byte {
 	w.Field(m.EKCert)
 	w.Field(m.AKPublic)
 	w.Byte(byte(m.Operation))
-	w.Field(volumes.Bytes())
+	WriteWants(&w, m.Volumes)
 	w.Field(pins.Bytes())
 	return w.Bytes()
 }
@@ -72,7 +67,7 @@ func ParseHello(b []byte) (*Hello, error) {
 	m.EKCert = bytes.Clone(r.Field("EK certificate", maxCert))
 	m.AKPublic = bytes.Clone(r.Field("AK public area", maxPublic))
 	m.Operation = Operation(r.Byte("operation"))
-	m.Volumes = readWants(r)
+	m.Volumes = ReadWants(r)
 	r.List("pins", MaxPins, func(r *Reader) { m.Pins = append(m.Pins, KeyID(r.Exact("key id", len(KeyID{})))) })
 	if err := r.End(); err != nil {
 		return nil, err
@@ -83,7 +78,19 @@ func ParseHello(b []byte) (*Hello, error) {
 	return m, checkWants(m.Volumes)
 }
 
-func readWants(r *Reader) (wants []Want) {
+// WriteWants appends a list of volumes.
+func WriteWants(w *Writer, wants []Want) {
+	var list Writer
+	for _, v := range wants {
+		list.Field(v.UUID[:])
+		list.Field(v.Digest[:])
+		list.Uint64(v.SeqID)
+	}
+	w.Field(list.Bytes())
+}
+
+// ReadWants reads a list of volumes.
+func ReadWants(r *Reader) (wants []Want) {
 	r.List("volumes", MaxVolumes, func(r *Reader) {
 		wants = append(wants, Want{
 			UUID:   UUID(r.Exact("UUID", 16)),

@@ -1,0 +1,106 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"os"
+	"syscall"
+
+	"latchkey/internal/cli"
+	"latchkey/kms/server"
+)
+
+// An admin asks the operator's interface: of the running server, by its
+// socket, or else of one opened in this process.
+type admin struct {
+	do    func(*http.Request) (*http.Response, error)
+	close func() error
+}
+
+func (o *options) admin(ctx context.Context) (*admin, error) {
+	conn, err := net.Dial("unix", o.socket())
+	if err == nil {
+		conn.Close()
+		client := &http.Client{Transport: &http.Transport{
+			DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+				return (&net.Dialer{}).DialContext(ctx, "unix", o.socket())
+			},
+		}}
+		return &admin{do: client.Do, close: func() error { return nil }}, nil
+	}
+	if !errors.Is(err, os.ErrNotExist) && !errors.Is(err, syscall.ECONNREFUSED) {
+		return nil, fmt.Errorf("asking the running server: %w", err)
+	}
+	s, err := o.open(ctx, server.Approve, slog.New(slog.DiscardHandler))
+	if err != nil {
+		return nil, err
+	}
+	handler := s.AdminHandler()
+	return &admin{close: s.Close, do: func(r *http.Request) (*http.Response, error) {
+		w := httptest.NewRecorder()
+		handler.ServeHTTP(w, r)
+		return w.Result(), nil
+	}}, nil
+}
+
+// call asks one thing and decodes the answer into to.
+func (o *options) call(ctx context.Context, method, path string, query url.Values, body, to any) error {
+	a, err := o.admin(ctx)
+	if err != nil {
+		return err
+	}
+	defer a.close()
+	reader, err := encodeBody(body)
+	if err != nil {
+		return err
+	}
+	r, err := http.NewRequestWithContext(ctx, method, "http://kms"+path+"?"+query.Encode(), reader)
+	if err != nil {
+		return err
+	}
+	reply, err := a.do(r)
+	if err != nil {
+		return fmt.Errorf("asking the running server: %w", err)
+	}
+	defer reply.Body.Close()
+	return decodeReply(reply, to)
+}
+
+func encodeBody(body any) (io.Reader, error) {
+	switch b := body.(type) {
+	case nil:
+		return http.NoBody, nil
+	case []byte:
+		return bytes.NewReader(b), nil
+	}
+	text, err := json.Marshal(body)
+	return bytes.NewReader(text), err
+}
+
+func decodeReply(reply *http.Response, to any) error {
+	if reply.StatusCode == http.StatusOK {
+		if w, ok := to.(io.Writer); ok {
+			_, err := io.Copy(w, reply.Body)
+			return err
+		}
+		return json.NewDecoder(reply.Body).Decode(to)
+	}
+	var p server.Problem
+	if err := json.NewDecoder(reply.Body).Decode(&p); err != nil || p.Error == "" {
+		return fmt.Errorf("asking the running server: HTTP status %d", reply.StatusCode)
+	}
+	err := errors.New(p.Error)
+	if reply.StatusCode == http.StatusConflict {
+		return &cli.Exit{Code: cli.Refused, Err: err}
+	}
+	return err
+}

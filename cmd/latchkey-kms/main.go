@@ -1,0 +1,58 @@
+// Command latchkey-kms is the key server and its administration.
+package main
+
+import (
+	"encoding/json"
+	"os"
+
+	"github.com/spf13/cobra"
+
+	"latchkey/internal/cli"
+)
+
+func main() { os.Exit(run(os.Args[1:], os.Stdin, os.Stdout, os.Stderr)) }
+
+// options are what every command takes.
+type options struct {
+	data     string
+	wrapping string
+	json     bool
+}
+
+func run(args []string, stdin, stdout, stderr *os.File) int {
+	o := &options{}
+	root := &cobra.Command{
+		Use:   "latchkey-kms",
+		Short: "Key server for machines that open their own encrypted disks",
+		Long: `latchkey-kms keeps the keys of encrypted disks and gives each machine its own,
+after the machine's TPM has proved which machine it is and what it booted.
+
+A first setup:
+
+  latchkey-kms init                         make keys and database, once
+  latchkey-kms trust                        print what the machines' images must trust
+  latchkey-kms serve                        answer machines
+  latchkey-kms node list                    who waits for approval, in six words each
+  latchkey-kms node approve WORDS...        compare the words with the machine's console first`,
+		Args: cli.Args(cobra.ArbitraryArgs),
+		RunE: cli.Group,
+	}
+	root.SetIn(stdin)
+	flags := root.PersistentFlags()
+	flags.StringVar(&o.data, "data", "/var/lib/latchkey-kms", "directory of keys and database")
+	flags.StringVar(&o.wrapping, "wrapping-key", "", "file of the key that wraps the database's key (default: the systemd credential latchkey-kms.wrapping-key, else wrapping.key in the data directory)")
+	flags.BoolVar(&o.json, "json", false, "print JSON")
+	root.AddCommand(initCommand(o), serveCommand(o), trustCommand(o), nodeCommand(o), volumeCommand(o))
+	return cli.Main(root, args, stdout, stderr)
+}
+
+// show prints v as JSON, or as text.
+func (o *options) show(c *cobra.Command, v any, text func()) error {
+	if !o.json {
+		text()
+		return nil
+	}
+	e := json.NewEncoder(c.OutOrStdout())
+	e.SetIndent("", "  ")
+	return e.Encode(v)
+}

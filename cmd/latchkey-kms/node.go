@@ -1,0 +1,95 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"net/url"
+	"strings"
+	"text/tabwriter"
+
+	"github.com/spf13/cobra"
+
+	"latchkey/internal/cli"
+	"latchkey/kms/server"
+)
+
+func nodeCommand(o *options) *cobra.Command {
+	c := &cobra.Command{
+		Use: "node", Short: "List, approve and stop machines", Args: cli.Args(cobra.ArbitraryArgs), RunE: cli.Group,
+		Long: `A node is a machine, named by its TPM's endorsement key. People name it by six
+words, which stand on the machine's console and here.`,
+	}
+	c.AddCommand(nodeList(o), nodeApprove(o))
+	return c
+}
+
+func nodeList(o *options) *cobra.Command {
+	return &cobra.Command{
+		Use: "list", Short: "List machines, those that wait for approval first", Args: cli.Args(cobra.NoArgs),
+		RunE: func(c *cobra.Command, _ []string) error {
+			var nodes []server.Node
+			if err := o.call(c.Context(), "GET", "/v1/nodes", nil, nil, &nodes); err != nil {
+				return err
+			}
+			return o.show(c, nodes, func() { printNodes(c.OutOrStdout(), nodes) })
+		},
+	}
+}
+
+func printNodes(out io.Writer, nodes []server.Node) {
+	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
+	defer w.Flush()
+	fmt.Fprintln(w, "WORDS\tSTATE\tVOLUMES\tLAST ANSWER\tLAST SEEN\tID")
+	for _, n := range nodes {
+		fmt.Fprintf(w, "%s\t%s\t%d\t%s\t%s\t%.16s\n", n.Words, n.Describe(), len(n.Bound), n.LastStatus, n.Last.Local().Format("2006-01-02 15:04"), n.ID)
+	}
+}
+
+func nodeApprove(o *options) *cobra.Command {
+	var a server.Approval
+	var pcr string
+	c := &cobra.Command{
+		Use:   "approve WORDS... | ID",
+		Short: "Approve a machine after comparing its words",
+		Long: `Approves the machine that shows these six words on its console. It gets the
+volumes that it showed, unless another machine owns them, and from then on
+must boot what it booted when it showed them (PCRs 7, 11 and 12).
+
+An unknown id of 64 digits is registered before its machine ever asks.`,
+		Example: `  latchkey-kms node approve copper lantern drift meadow quiet anvil
+  latchkey-kms node approve --move copper lantern drift meadow quiet anvil`,
+		Args: cli.Args(cobra.MinimumNArgs(1)),
+		RunE: func(c *cobra.Command, args []string) error {
+			if pcr != "shown" && pcr != "none" {
+				return cli.Usagef("--pcr %q: must be shown or none", pcr)
+			}
+			a.Who, a.NoPCRs = strings.Join(args, " "), pcr == "none"
+			var out server.Approved
+			if err := o.call(c.Context(), "POST", "/v1/node/approve", nil, a, &out); err != nil {
+				return err
+			}
+			return o.show(c, out, func() { printApproved(c.OutOrStdout(), out) })
+		},
+	}
+	c.Flags().StringVar(&pcr, "pcr", "shown", "boot state to insist on: shown or none")
+	c.Flags().BoolVar(&a.Move, "move", false, "take the shown volumes over from other machines")
+	return c
+}
+
+func printApproved(w io.Writer, a server.Approved) {
+	fmt.Fprintf(w, "approved %s\n", a.Node.Words)
+	for _, u := range a.Bound {
+		fmt.Fprintf(w, "volume %s is now its own\n", u)
+	}
+	for _, u := range a.Moved {
+		fmt.Fprintf(w, "volume %s was taken over\n", u)
+	}
+	for _, u := range a.Left {
+		fmt.Fprintf(w, "volume %s belongs to another machine and stays there; --move takes it over\n", u)
+	}
+	if a.Warning != "" {
+		fmt.Fprintln(w, "warning:", a.Warning)
+	}
+}
+
+func who(args []string) url.Values { return url.Values{"who": {strings.Join(args, " ")}} }

@@ -1,0 +1,113 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"os/signal"
+	"syscall"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"latchkey/internal/cli"
+	"latchkey/kms"
+	"latchkey/kms/server"
+)
+
+// shutdownWait is how long exchanges under way may take to end.
+const shutdownWait = 5 * time.Second
+
+func serveCommand(o *options) *cobra.Command {
+	var listen, enroll string
+	c := &cobra.Command{
+		Use:   "serve",
+		Short: "Answer machines",
+		Long: `Answers machines until SIGTERM. Plain HTTP is as it should be: the protocol
+signs and encrypts what it says. Other latchkey-kms commands work meanwhile.
+
+Enrolment "approve" shows machines that nobody knows to the operator;
+"closed" refuses all that were not registered beforehand.`,
+		Example: `  latchkey-kms serve --listen :7741
+  latchkey-kms serve --listen 192.0.2.5:7741 --enroll closed`,
+		Args: cli.Args(cobra.NoArgs),
+		RunE: func(c *cobra.Command, _ []string) error {
+			ctx, stop := signal.NotifyContext(c.Context(), syscall.SIGTERM, os.Interrupt)
+			defer stop()
+			log := slog.New(slog.NewTextHandler(c.ErrOrStderr(), nil))
+			return o.serve(ctx, listen, server.Enrollment(enroll), log, c.OutOrStdout())
+		},
+	}
+	c.Flags().StringVar(&listen, "listen", fmt.Sprintf(":%d", kms.DefaultPort), "address to listen on")
+	c.Flags().StringVar(&enroll, "enroll", string(server.Approve), "what becomes of unknown machines: approve or closed")
+	return c
+}
+
+func (o *options) serve(ctx context.Context, listen string, enroll server.Enrollment, log *slog.Logger, out io.Writer) error {
+	if enroll != server.Approve && enroll != server.Closed {
+		return cli.Usagef("--enroll %q: must be approve or closed", enroll)
+	}
+	s, err := o.open(ctx, enroll, log)
+	if err != nil {
+		return err
+	}
+	defer s.Close()
+	nodes, err := net.Listen("tcp", listen)
+	if err != nil {
+		return fmt.Errorf("listening for machines: %w", err)
+	}
+	defer nodes.Close()
+	operator, err := o.listenAdmin()
+	if err != nil {
+		return err
+	}
+	defer operator.Close()
+	front := server.NewHTTP(s, log)
+	back := &http.Server{Handler: s.AdminHandler(), ReadHeaderTimeout: 5 * time.Second, ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelDebug)}
+	failed := make(chan error, 2)
+	go func() { failed <- front.Serve(nodes) }()
+	go func() { failed <- back.Serve(operator) }()
+	fmt.Fprintf(out, "listening on %s\n", nodes.Addr())
+	notifyReady()
+	select {
+	case err = <-failed:
+	case <-ctx.Done():
+	}
+	end, cancel := context.WithTimeout(context.Background(), shutdownWait)
+	defer cancel()
+	return errors.Join(err, front.Shutdown(end), back.Shutdown(end))
+}
+
+// listenAdmin opens the operator's socket, mode 0600. The database's lock
+// is ours by now, so a socket that is there is of a process that is gone.
+func (o *options) listenAdmin() (net.Listener, error) {
+	if err := os.Remove(o.socket()); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return nil, fmt.Errorf("listening for the operator: %w", err)
+	}
+	old := syscall.Umask(0o177)
+	l, err := net.Listen("unix", o.socket())
+	syscall.Umask(old)
+	if err != nil {
+		return nil, fmt.Errorf("listening for the operator: %w", err)
+	}
+	return l, nil
+}
+
+// notifyReady tells systemd that the service is up: sd_notify(3).
+func notifyReady() {
+	path := os.Getenv("NOTIFY_SOCKET")
+	if path == "" {
+		return
+	}
+	conn, err := net.Dial("unixgram", path)
+	if err != nil {
+		return
+	}
+	defer conn.Close()
+	io.WriteString(conn, "READY=1")
+}

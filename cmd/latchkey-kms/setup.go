@@ -1,0 +1,56 @@
+package main
+
+import (
+	"fmt"
+
+	"github.com/spf13/cobra"
+
+	"latchkey/internal/cli"
+	"latchkey/kms/server"
+)
+
+func initCommand(o *options) *cobra.Command {
+	return &cobra.Command{
+		Use:   "init",
+		Short: "Make the keys and the database of a new KMS",
+		Long: `Makes the KMS' signing key, the wrapping key and an empty database. What is
+there already is never changed. Keep a copy of the wrapping key apart from
+the backups: they are useless without it, and to a thief with it.`,
+		Example: `  latchkey-kms init --data /srv/kms
+  latchkey-kms init --wrapping-key /etc/latchkey/wrapping.key`,
+		Args: cli.Args(cobra.NoArgs),
+		RunE: func(c *cobra.Command, _ []string) error {
+			pin, err := o.create(c.Context())
+			if err != nil {
+				return err
+			}
+			return o.show(c, server.Trust{KMS: []string{pin}}, func() {
+				fmt.Fprintf(c.OutOrStdout(), "KMS made in %s; its public key is\n%s\n", o.data, pin)
+			})
+		},
+	}
+}
+
+func trustCommand(o *options) *cobra.Command {
+	return &cobra.Command{
+		Use:   "trust",
+		Short: "Print what goes into the machines' plan",
+		Long: `Prints the KMS' public keys as lines for latchkey.yaml. An image that holds them
+believes this KMS and no other. Several keys are printed while one replaces
+the other.`,
+		Example: `  latchkey-kms trust >> latchkey.yaml`,
+		Args:    cli.Args(cobra.NoArgs),
+		RunE: func(c *cobra.Command, _ []string) error {
+			var t server.Trust
+			if err := o.call(c.Context(), "GET", "/v1/trust", nil, nil, &t); err != nil {
+				return err
+			}
+			return o.show(c, t, func() {
+				fmt.Fprintln(c.OutOrStdout(), "trust:\n  kms:")
+				for _, pin := range t.KMS {
+					fmt.Fprintf(c.OutOrStdout(), "    - %q\n", pin)
+				}
+			})
+		},
+	}
+}

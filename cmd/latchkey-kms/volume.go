@@ -1,0 +1,127 @@
+package main
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"net/url"
+	"os"
+	"text/tabwriter"
+
+	"github.com/spf13/cobra"
+
+	"latchkey/internal/cli"
+	"latchkey/internal/secret"
+	"latchkey/kms"
+	"latchkey/kms/server"
+)
+
+func volumeCommand(o *options) *cobra.Command {
+	c := &cobra.Command{
+		Use: "volume", Short: "List and keep the volumes' secrets", Args: cli.Args(cobra.ArbitraryArgs), RunE: cli.Group,
+		Long: `A volume is one LUKS2 volume, named by its UUID ("cryptsetup luksUUID DEVICE").`,
+	}
+	c.AddCommand(volumeList(o), volumePut(o))
+	return c
+}
+
+func volumeList(o *options) *cobra.Command {
+	return &cobra.Command{
+		Use: "list", Short: "List volumes", Args: cli.Args(cobra.NoArgs),
+		RunE: func(c *cobra.Command, _ []string) error {
+			var volumes []server.Volume
+			if err := o.call(c.Context(), "GET", "/v1/volumes", nil, nil, &volumes); err != nil {
+				return err
+			}
+			return o.show(c, volumes, func() { printVolumes(c.OutOrStdout(), volumes) })
+		},
+	}
+}
+
+func printVolumes(out io.Writer, volumes []server.Volume) {
+	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
+	defer w.Flush()
+	fmt.Fprintln(w, "UUID\tMODE\tMACHINE\tSTAGED\tCHANGED")
+	for _, v := range volumes {
+		machine := v.Words
+		switch {
+		case machine == "":
+			machine = "(none yet)"
+		case !v.Bound:
+			machine += " (proposed)"
+		}
+		fmt.Fprintf(w, "%s\t%s\t%s\t%t\t%s\n", v.UUID, v.Mode, machine, v.Staged, v.Changed.Local().Format("2006-01-02 15:04"))
+	}
+}
+
+func volumePut(o *options) *cobra.Command {
+	var generate bool
+	var keyFile, output string
+	c := &cobra.Command{
+		Use:   "put UUID",
+		Short: "Keep a volume's passphrase",
+		Long: `Keeps the passphrase of a volume, before or after its machine is known. It
+never replaces one. A generated passphrase is 256 random bits as 43 letters;
+--output writes it to a file, so that you can add it to the volume.`,
+		Example: `  latchkey-kms volume put 8b7f...-... --generate --output key
+  cryptsetup luksAddKey DEVICE key
+  latchkey-kms volume put 8b7f...-... --key-file key`,
+		Args: cli.Args(cobra.ExactArgs(1)),
+		RunE: func(c *cobra.Command, args []string) error {
+			if _, err := kms.ParseUUID(args[0]); err != nil {
+				return cli.Usagef("%w", err)
+			}
+			if generate == (keyFile != "") || output != "" && !generate {
+				return cli.Usagef("say either --generate, perhaps with --output, or --key-file")
+			}
+			passphrase, err := passphrase(c.InOrStdin(), keyFile, output)
+			if err != nil {
+				return err
+			}
+			defer passphrase.Wipe()
+			var rows []server.Volume
+			if err := o.call(c.Context(), "POST", "/v1/volume/put", url.Values{"uuid": args}, passphrase.Reveal(), &rows); err != nil {
+				return err
+			}
+			return o.show(c, rows, func() { fmt.Fprintf(c.OutOrStdout(), "kept the passphrase of volume %s\n", args[0]) })
+		},
+	}
+	c.Flags().BoolVar(&generate, "generate", false, "generate the passphrase")
+	c.Flags().StringVar(&keyFile, "key-file", "", "file of the passphrase, without anything added; - is standard input")
+	c.Flags().StringVar(&output, "output", "", "file to create with the generated passphrase")
+	return c
+}
+
+// passphrase reads one, or generates one and writes it out first: one that
+// the KMS has and nobody could put on the disk would be of no use.
+func passphrase(stdin io.Reader, keyFile, output string) (secret.Bytes, error) {
+	if keyFile == "" {
+		p := server.GeneratePassphrase()
+		if output == "" {
+			return p, nil
+		}
+		f, err := os.OpenFile(output, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
+		if err != nil {
+			return p, fmt.Errorf("writing the passphrase: %w", err)
+		}
+		_, err = f.Write(p.Reveal())
+		if closing := f.Close(); err == nil {
+			err = closing
+		}
+		return p, err
+	}
+	from := stdin
+	if keyFile != "-" {
+		f, err := os.Open(keyFile)
+		if err != nil {
+			return secret.Bytes{}, fmt.Errorf("reading the passphrase: %w", err)
+		}
+		defer f.Close()
+		from = f
+	}
+	var b bytes.Buffer
+	if _, err := io.Copy(&b, io.LimitReader(from, kms.MaxSecret+1)); err != nil {
+		return secret.Bytes{}, fmt.Errorf("reading the passphrase: %w", err)
+	}
+	return secret.Own(b.Bytes()), nil
+}

@@ -1,0 +1,82 @@
+package server
+
+import (
+	"crypto/ecdh"
+	"crypto/ed25519"
+	"crypto/rand"
+	"fmt"
+
+	"github.com/google/go-tpm/tpm2"
+
+	"latchkey/internal/secret"
+	"latchkey/kms"
+)
+
+// challenge answers M1 with M2. It reads no record: whoever asks, known or
+// not, costs and gets the same.
+func (s *Server) challenge(m1 []byte) ([]byte, error) {
+	hello, err := kms.ParseHello(m1)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := checkEK(hello.EKPublic); err != nil {
+		return nil, err
+	}
+	if _, err := ak.point(hello.AKPublic); err != nil {
+		return nil, err
+	}
+	ephemeral, err := ecdh.X25519().GenerateKey(rand.Reader)
+	if err != nil {
+		return nil, fmt.Errorf("generating an ephemeral key: %w", err)
+	}
+	if _, err := ecdh.X25519().NewPublicKey(hello.Ephemeral[:]); err != nil {
+		return nil, err
+	}
+	t := &ticket{
+		th1: kms.HelloHash(m1), s: secret.Random(32), ephemeral: secret.Own(ephemeral.Bytes()), peer: hello.Ephemeral,
+		node: kms.NodeIDOf(hello.EKPublic), akPublic: hello.AKPublic,
+		operation: hello.Operation, volumes: hello.Volumes, expiry: s.cookies.now() + challengeLife,
+	}
+	defer t.wipe()
+	core := kms.Core{Ephemeral: [32]byte(ephemeral.PublicKey().Bytes()), Selection: selectionPCRs}
+	rand.Read(core.Nonce[:])
+	if core.Blob, core.Seed, err = makeCredential(hello.EKPublic, hello.AKPublic, t.s); err != nil {
+		return nil, err
+	}
+	m2 := kms.Challenge{Core: core.Encode()}
+	t.th2 = kms.CoreHash(t.th1, m2.Core)
+	m2.Cookie = s.cookies.sealTicket(t)
+	m2.Signature = ed25519.Sign(s.signer(hello.Pins), m2.Signed(t.th1))
+	return m2.Encode(), nil
+}
+
+// signer is the first of our keys that the node pins. One who pins none of
+// them gets our newest, and will not believe it.
+func (s *Server) signer(pins []kms.KeyID) ed25519.PrivateKey {
+	for i, pin := range s.Pins() {
+		for _, want := range pins {
+			if pin.ID() == want {
+				return s.keys[i]
+			}
+		}
+	}
+	return s.keys[0]
+}
+
+// makeCredential is TPM2_MakeCredential in software (Part 1, section 24):
+// only the TPM that holds both the EK and this AK gets at the secret.
+func makeCredential(ekPublic, akPublic []byte, value secret.Bytes) (blob, seed []byte, err error) {
+	public, err := tpm2.Unmarshal[tpm2.TPMTPublic](ekPublic) // checked byte for byte before
+	if err != nil {
+		return nil, nil, fmt.Errorf("reading the EK: %w", err)
+	}
+	key, err := tpm2.ImportEncapsulationKey(public)
+	if err != nil {
+		return nil, nil, fmt.Errorf("reading the EK: %w", err)
+	}
+	blob, seed, err = tpm2.CreateCredential(rand.Reader, key, nameOf(akPublic), value.Reveal())
+	if err != nil {
+		return nil, nil, fmt.Errorf("making the credential: %w", err)
+	}
+	return blob, seed, nil
+}

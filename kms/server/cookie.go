@@ -1,0 +1,201 @@
+package server
+
+import (
+	"bytes"
+	"crypto/aes"
+	"crypto/cipher"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"latchkey/internal/secret"
+	"latchkey/kms"
+)
+
+// Lifetimes of what travels in cookies, and of the keys that close them.
+const (
+	challengeLife = 30 * time.Second
+	reportLife    = 10 * time.Minute
+	keyLife       = 10 * time.Minute // two keys are accepted
+)
+
+// Purposes keep one kind of cookie from being taken for the other.
+const (
+	forRedeem = "lk1/cookie"
+	forReport = "lk1/report-cookie"
+)
+
+// errCookie says no more: the sender learns nothing from it.
+var errCookie = errors.New("the cookie is not ours, or no longer")
+
+// cookies closes and opens cookies. Its keys live in memory only: after a
+// restart a node needs a new challenge.
+type cookies struct {
+	start          time.Time // all expiries count from here, by the monotonic clock
+	mu             sync.Mutex
+	key, last      cipher.AEAD
+	born, lastBorn time.Time
+}
+
+func newCookies() *cookies { return &cookies{start: time.Now()} }
+
+// now is the age of the process: a wall clock that is set back must not
+// make a spent cookie good again.
+func (c *cookies) now() time.Duration { return time.Since(c.start) }
+
+func newAEAD(key []byte) cipher.AEAD {
+	block, err := aes.NewCipher(key)
+	if err != nil {
+		panic(err) // the length is ours
+	}
+	gcm, err := cipher.NewGCM(block)
+	if err != nil {
+		panic(err)
+	}
+	return gcm
+}
+
+// keys rotates when it is time, and returns the keys that still count.
+func (c *cookies) keys() []cipher.AEAD {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	now := time.Now()
+	if c.key == nil || now.Sub(c.born) >= keyLife {
+		fresh := secret.Random(32)
+		c.last, c.lastBorn = c.key, c.born
+		c.key, c.born = newAEAD(fresh.Reveal()), now
+		fresh.Wipe()
+	}
+	if c.last == nil || now.Sub(c.lastBorn) >= 2*keyLife {
+		return []cipher.AEAD{c.key}
+	}
+	return []cipher.AEAD{c.key, c.last}
+}
+
+func (c *cookies) seal(purpose string, plain []byte) []byte {
+	key := c.keys()[0]
+	nonce := make([]byte, key.NonceSize(), key.NonceSize()+len(plain)+key.Overhead())
+	rand.Read(nonce)
+	return key.Seal(nonce, nonce, plain, []byte(purpose))
+}
+
+func (c *cookies) open(purpose string, cookie []byte) ([]byte, error) {
+	for _, key := range c.keys() {
+		if len(cookie) < key.NonceSize() {
+			return nil, errCookie
+		}
+		plain, err := key.Open(nil, cookie[:key.NonceSize()], cookie[key.NonceSize():], []byte(purpose))
+		if err == nil {
+			return plain, nil
+		}
+	}
+	return nil, errCookie
+}
+
+// ticket is what the KMS must remember between M2 and M3.
+type ticket struct {
+	th1, th2  [32]byte
+	s         secret.Bytes // what the TPM must open
+	ephemeral secret.Bytes // X25519 private key
+	peer      [32]byte     // the node's X25519 public key, from M1
+	node      kms.NodeID
+	akPublic  []byte
+	operation kms.Operation
+	volumes   []kms.Want
+	expiry    time.Duration // on cookies.now's clock
+}
+
+func (t *ticket) wipe() {
+	t.s.Wipe()
+	t.ephemeral.Wipe()
+}
+
+func (t *ticket) encode() []byte {
+	var w kms.Writer
+	w.Field(t.th1[:])
+	w.Field(t.th2[:])
+	w.Field(t.s.Reveal())
+	w.Field(t.ephemeral.Reveal())
+	w.Field(t.peer[:])
+	w.Field(t.node[:])
+	w.Field(t.akPublic)
+	w.Byte(byte(t.operation))
+	kms.WriteWants(&w, t.volumes)
+	w.Uint64(uint64(t.expiry))
+	return w.Bytes()
+}
+
+func (c *cookies) sealTicket(t *ticket) []byte {
+	plain := t.encode()
+	defer clear(plain)
+	return c.seal(forRedeem, plain)
+}
+
+func (c *cookies) openTicket(cookie []byte) (*ticket, error) {
+	plain, err := c.open(forRedeem, cookie)
+	if err != nil {
+		return nil, err
+	}
+	defer clear(plain)
+	r, t := kms.NewReader(plain), &ticket{}
+	t.th1 = [32]byte(r.Exact("th1", 32))
+	t.th2 = [32]byte(r.Exact("th2", 32))
+	t.s = secret.Own(bytes.Clone(r.Exact("S", 32)))
+	t.ephemeral = secret.Own(bytes.Clone(r.Exact("ephemeral key", 32)))
+	t.peer = [32]byte(r.Exact("peer key", 32))
+	t.node = kms.NodeID(r.Exact("node", 32))
+	t.akPublic = bytes.Clone(r.Field("AK public area", 1024))
+	t.operation = kms.Operation(r.Byte("operation"))
+	t.volumes = kms.ReadWants(r)
+	t.expiry = time.Duration(r.Uint64("expiry"))
+	if err := r.End(); err != nil {
+		return nil, fmt.Errorf("opening a cookie: %w", err)
+	}
+	if c.now() >= t.expiry {
+		return nil, errCookie
+	}
+	return t, nil
+}
+
+// receipt is what the KMS must remember between M4 and M5.
+type receipt struct {
+	key     secret.Bytes // k_m5
+	th3     [32]byte
+	node    kms.NodeID
+	volumes []kms.Want
+	expiry  time.Duration // on cookies.now's clock
+}
+
+func (c *cookies) sealReceipt(t *receipt) []byte {
+	var w kms.Writer
+	w.Field(t.key.Reveal())
+	w.Field(t.th3[:])
+	w.Field(t.node[:])
+	kms.WriteWants(&w, t.volumes)
+	w.Uint64(uint64(t.expiry))
+	defer clear(w.Bytes())
+	return c.seal(forReport, w.Bytes())
+}
+
+func (c *cookies) openReceipt(cookie []byte) (*receipt, error) {
+	plain, err := c.open(forReport, cookie)
+	if err != nil {
+		return nil, err
+	}
+	defer clear(plain)
+	r, t := kms.NewReader(plain), &receipt{}
+	t.key = secret.Own(bytes.Clone(r.Exact("key", 32)))
+	t.th3 = [32]byte(r.Exact("th3", 32))
+	t.node = kms.NodeID(r.Exact("node", 32))
+	t.volumes = kms.ReadWants(r)
+	t.expiry = time.Duration(r.Uint64("expiry"))
+	if err := r.End(); err != nil {
+		return nil, fmt.Errorf("opening a cookie: %w", err)
+	}
+	if c.now() >= t.expiry {
+		return nil, errCookie
+	}
+	return t, nil
+}

@@ -1,0 +1,20 @@
+package server
+
+import (
+	"log/slog"
+	"net/http"
+	"time"
+)
+
+// NewHTTP is the HTTP server for nodes, with lk1's limits.
+func NewHTTP(s *Server, log *slog.Logger) *http.Server {
+	return &http.Server{
+		Handler:           s.Handler(),
+		ReadHeaderTimeout: 5 * time.Second,
+		ReadTimeout:       5 * time.Second,
+		WriteTimeout:      20 * time.Second,
+		IdleTimeout:       10 * time.Second,
+		MaxHeaderBytes:    8 << 10,
+		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelDebug),
+	}
+}

@@ -1,0 +1,88 @@
+package server
+
+import (
+	"errors"
+	"io"
+	"math/rand/v2"
+	"net"
+	"net/http"
+	"strconv"
+
+	"latchkey/kms"
+)
+
+// unavailable is a failure of ours: the node may ask again. Nothing was
+// released.
+type unavailable struct{ err error }
+
+func (e *unavailable) Error() string { return e.err.Error() }
+func (e *unavailable) Unwrap() error { return e.err }
+
+// Handler answers nodes.
+func (s *Server) Handler() http.Handler {
+	mux := http.NewServeMux()
+	mux.HandleFunc("POST "+kms.ChallengePath, s.exchange(func(r *http.Request, body []byte) ([]byte, error) {
+		return s.challenge(body)
+	}))
+	mux.HandleFunc("POST "+kms.RedeemPath, s.exchange(func(r *http.Request, body []byte) ([]byte, error) {
+		return s.redeem(r.Context(), body, remote(r))
+	}))
+	mux.HandleFunc("POST "+kms.ReportPath, s.exchange(func(r *http.Request, body []byte) ([]byte, error) {
+		return nil, s.report(r.Context(), body, remote(r))
+	}))
+	return mux
+}
+
+// exchange reads one bounded message, waits for a worker and answers.
+func (s *Server) exchange(f func(*http.Request, []byte) ([]byte, error)) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, kms.MaxMessage))
+		if err != nil {
+			http.Error(w, "", http.StatusRequestEntityTooLarge)
+			return
+		}
+		reached(r.Context())
+		release, ok := s.work.enter(r.Context())
+		if !ok {
+			busy(w)
+			return
+		}
+		reply, err := f(r, body)
+		release()
+		s.reply(w, r, reply, err)
+	}
+}
+
+// reply: our own failures are 503, malformed messages 400, and all that a
+// message can be refused for is one 403.
+func (s *Server) reply(w http.ResponseWriter, r *http.Request, reply []byte, err error) {
+	failed, ours := errors.AsType[*unavailable](err)
+	switch {
+	case ours:
+		s.log.Error("answering", "path", r.URL.Path, "from", remote(r), "err", failed)
+		busy(w)
+	case err != nil:
+		s.log.Warn("refused", "path", r.URL.Path, "from", remote(r), "why", err)
+		w.WriteHeader(http.StatusForbidden)
+	case reply == nil:
+		w.WriteHeader(http.StatusNoContent)
+	default:
+		w.Header().Set("Content-Type", "application/octet-stream")
+		w.Header().Set("Content-Length", strconv.Itoa(len(reply)))
+		w.Write(reply)
+	}
+}
+
+// busy asks to come back, each at another time.
+func busy(w http.ResponseWriter) {
+	w.Header().Set("Retry-After", strconv.Itoa(1+rand.IntN(4)))
+	w.WriteHeader(http.StatusServiceUnavailable)
+}
+
+func remote(r *http.Request) string {
+	host, _, err := net.SplitHostPort(r.RemoteAddr)
+	if err != nil {
+		return r.RemoteAddr
+	}
+	return host
+}

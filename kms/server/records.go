@@ -1,0 +1,151 @@
+package server
+
+import (
+	"encoding/hex"
+	"fmt"
+	"time"
+
+	"latchkey/kms"
+)
+
+// A digest is 32 bytes that people read as hex.
+type digest [32]byte
+
+func (d digest) MarshalText() ([]byte, error) { return hex.AppendEncode(nil, d[:]), nil }
+
+func (d *digest) UnmarshalText(b []byte) error {
+	raw, err := hex.DecodeString(string(b))
+	if err != nil || len(raw) != len(d) {
+		return fmt.Errorf("reading %.70q: not 64 hex digits", b)
+	}
+	*d = digest(raw)
+	return nil
+}
+
+// A nodeState is what the operator decided.
+type nodeState string
+
+const (
+	statePending  nodeState = "pending"
+	stateApproved nodeState = "approved"
+	stateDeleted  nodeState = "deleted" // a tombstone: the EK stays refused
+)
+
+// nodeRow is one node, by the hash of its EK. Names are attributes.
+type nodeRow struct {
+	ID          kms.NodeID     `json:"id"`
+	State       nodeState      `json:"state"`
+	Quarantined bool           `json:"quarantined,omitempty"` // wins over everything but deleted
+	First       time.Time      `json:"first_seen"`
+	Last        time.Time      `json:"last_seen"`
+	Shown       *shown         `json:"shown,omitempty"` // the last verified proof
+	Pins        map[int]digest `json:"pins,omitempty"`
+	Clock       clock          `json:"clock"`
+	LastStatus  string         `json:"last_status,omitempty"`
+}
+
+// shown is what a verified proof showed.
+type shown struct {
+	Operation string         `json:"operation"`
+	Boot      bool           `json:"boot"` // in an unlocking boot, PCR 15 zero
+	Volumes   []shownVolume  `json:"volumes"`
+	PCRs      map[int]digest `json:"pcrs"`
+	Clock     clock          `json:"clock"`
+}
+
+type shownVolume struct {
+	UUID   kms.UUID `json:"uuid"`
+	Digest digest   `json:"header_digest"`
+	SeqID  uint64   `json:"seqid"`
+}
+
+// volumeRow is one volume of one node, or of nobody yet.
+type volumeRow struct {
+	UUID    kms.UUID   `json:"uuid"`
+	Node    kms.NodeID `json:"node"`
+	Kind    kms.Kind   `json:"kind"`              // zero: no secret yet
+	Digest  *digest    `json:"header,omitempty"`  // expected header subset
+	MAC     *digest    `json:"key_mac,omitempty"` // expected volume-key MAC
+	MinSeq  uint64     `json:"min_seqid"`
+	Staged  bool       `json:"staged"`
+	Created time.Time  `json:"created"`
+	Changed time.Time  `json:"changed"`
+}
+
+// nobody owns what was put before any node asked for it.
+var nobody kms.NodeID
+
+func volumeKey(node kms.NodeID, uuid kms.UUID) []byte { return append(node[:], uuid[:]...) }
+
+// node finds a node in whichever table it is.
+func (v view) node(id kms.NodeID) (nodeRow, bool, error) {
+	for _, table := range []string{tableNodes, tablePending} {
+		var row nodeRow
+		found, err := v.load(table, id[:], &row)
+		if found || err != nil {
+			return row, found, err
+		}
+	}
+	return nodeRow{}, false, nil
+}
+
+func (t *txn) saveNode(row nodeRow) error {
+	table := tableNodes
+	if row.State == statePending {
+		table = tablePending
+	}
+	return t.save(table, row.ID[:], row)
+}
+
+// owner is the node that a volume is bound to.
+func (v view) owner(uuid kms.UUID) (kms.NodeID, bool, error) {
+	var id kms.NodeID
+	found, err := v.load(tableOwners, uuid[:], &id)
+	return id, found, err
+}
+
+func (v view) volume(node kms.NodeID, uuid kms.UUID) (volumeRow, bool, error) {
+	var row volumeRow
+	found, err := v.load(tableVolumes, volumeKey(node, uuid), &row)
+	return row, found, err
+}
+
+func (t *txn) saveVolume(row volumeRow) error {
+	row.Changed = time.Now().UTC()
+	return t.save(tableVolumes, volumeKey(row.Node, row.UUID), row)
+}
+
+// dropVolume removes a volume's row and destroys its secrets.
+func (t *txn) dropVolume(node kms.NodeID, uuid kms.UUID) error {
+	key := volumeKey(node, uuid)
+	for _, state := range []byte{stateActive, stateStaged} {
+		if err := t.remove(tableSecrets, secretKey(key, state)); err != nil {
+			return err
+		}
+	}
+	return t.remove(tableVolumes, key)
+}
+
+// rename gives a volume with its secrets to another node.
+func (t *txn) rename(row volumeRow, to kms.NodeID) (volumeRow, error) {
+	from, key := volumeKey(row.Node, row.UUID), volumeKey(to, row.UUID)
+	for _, state := range []byte{stateActive, stateStaged} {
+		kind, s, err := t.loadSecret(from, state)
+		if err != nil {
+			return row, err
+		}
+		if kind == 0 {
+			continue
+		}
+		err = t.saveSecret(key, state, kind, s)
+		s.Wipe()
+		if err != nil {
+			return row, err
+		}
+	}
+	if err := t.dropVolume(row.Node, row.UUID); err != nil {
+		return row, err
+	}
+	row.Node = to
+	return row, t.saveVolume(row)
+}

@@ -1,0 +1,223 @@
+package server
+
+import (
+	"context"
+	"crypto/ecdh"
+	"crypto/rand"
+	"encoding/binary"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"time"
+
+	"latchkey/internal/secret"
+	"latchkey/kms"
+)
+
+// errRefused is a proof that does not hold. The sender gets an answer of
+// the usual size that nobody can open.
+var errRefused = errors.New("the proof does not hold")
+
+// proof is what a redeem has shown, once all of it was checked.
+type proof struct {
+	node      kms.NodeID
+	operation kms.Operation
+	volumes   []kms.Want
+	offers    []kms.Offer
+	pcrs      map[int]digest
+	clock     clock
+	th2       [32]byte
+	expiry    time.Duration
+	from      string
+}
+
+// redeem answers M3 with M4. Any failure after the cookie was opened gives
+// random bytes of an M4's size: from outside, a refusal is an answer.
+func (s *Server) redeem(ctx context.Context, m3 []byte, from string) ([]byte, error) {
+	m, err := kms.ParseRedeem(m3)
+	if err != nil {
+		return nil, err
+	}
+	t, err := s.cookies.openTicket(m.Cookie)
+	if err != nil {
+		return nil, err
+	}
+	defer t.wipe()
+	keys, err := t.keys()
+	if err != nil {
+		return nil, err
+	}
+	defer keys.Wipe()
+	p, err := s.check(m, t, keys)
+	if err != nil {
+		s.log.Warn("refused", "node", t.node, "words", t.node.Words(), "operation", t.operation, "from", from, "why", err)
+		return noise(len(t.volumes)), nil
+	}
+	p.from = from
+	defer wipeOffers(p.offers)
+	d, err := s.decide(ctx, p)
+	if errors.Is(err, errRefused) {
+		s.log.Warn("refused", "node", t.node, "words", t.node.Words(), "operation", t.operation, "from", from, "why", err)
+		return noise(len(t.volumes)), nil
+	}
+	if err != nil {
+		return nil, &unavailable{err}
+	}
+	defer wipeDecision(d)
+	return s.answer(d, t, keys, kms.RedeemHash(t.th2, m3))
+}
+
+// keys derives the exchange's keys from what the cookie held.
+func (t *ticket) keys() (*kms.Keys, error) {
+	private, err := ecdh.X25519().NewPrivateKey(t.ephemeral.Reveal())
+	if err != nil {
+		return nil, errCookie
+	}
+	public, err := ecdh.X25519().NewPublicKey(t.peer[:])
+	if err != nil {
+		return nil, errCookie
+	}
+	z, err := private.ECDH(public)
+	if err != nil {
+		return nil, fmt.Errorf("agreeing on keys: %w", err)
+	}
+	shared := secret.Own(z)
+	defer shared.Wipe()
+	return kms.NewKeys(t.s, shared, t.th2)
+}
+
+// check proves that the TPM opened S and that the quote is fresh and its
+// own, before any record is looked at.
+func (s *Server) check(m *kms.Redeem, t *ticket, keys *kms.Keys) (*proof, error) {
+	if !m.Verify(keys) {
+		return nil, fmt.Errorf("%w: the challenge was not opened", errRefused)
+	}
+	c, err := checkQuote(m.Quote, t.akPublic, t.th2)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", errRefused, err)
+	}
+	p := &proof{
+		node: t.node, operation: t.operation, volumes: t.volumes, clock: c, th2: t.th2, expiry: t.expiry,
+		pcrs: map[int]digest{},
+	}
+	for _, v := range m.Quote.PCRs {
+		p.pcrs[v.Index] = v.Value
+	}
+	if t.operation == kms.Get {
+		if len(m.Offers) != 0 {
+			return nil, fmt.Errorf("%w: get carries offers", errRefused)
+		}
+		return p, nil
+	}
+	plain, err := keys.OpenOffers(m.Offers)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", errRefused, err)
+	}
+	defer plain.Wipe()
+	if p.offers, err = kms.ParseOffers(plain); err != nil {
+		return nil, fmt.Errorf("%w: %w", errRefused, err)
+	}
+	return p, checkOffers(p)
+}
+
+// checkOffers: one for each volume named in M1, of the operation's kind.
+func checkOffers(p *proof) error {
+	if len(p.offers) != len(p.volumes) {
+		return fmt.Errorf("%w: offers for other volumes", errRefused)
+	}
+	for i, o := range p.offers {
+		if o.UUID != p.volumes[i].UUID {
+			return fmt.Errorf("%w: offers for other volumes", errRefused)
+		}
+		withSecret := o.Kind == kms.Static || o.Kind == kms.Bound
+		if o.Kind > kms.Bound || withSecret != (o.Secret.Len() > 0) || withSecret == (p.operation == kms.Enroll) {
+			return fmt.Errorf("%w: offer of kind %d with %s", errRefused, o.Kind, p.operation)
+		}
+	}
+	return nil
+}
+
+// decide runs the policy in the transaction that records the redeem, so
+// that approval and quarantine are those of this moment; it returns once
+// that is on stable storage.
+func (s *Server) decide(ctx context.Context, p *proof) (*kms.Decision, error) {
+	var d *kms.Decision
+	err := s.update(ctx, func(t *txn) error {
+		if d != nil {
+			wipeDecision(d) // of a run that did not count
+		}
+		d = nil
+		if err := t.spend(p.th2, p.expiry, s.cookies.now()); err != nil {
+			return err
+		}
+		decision, err := s.policy(t, p)
+		d = decision
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	s.logDecision(p, d)
+	return d, nil
+}
+
+// spend records a challenge as redeemed, once; and forgets those whose
+// cookies are dead anyway.
+func (t *txn) spend(th2 [32]byte, expiry, now time.Duration) error {
+	key := append(binary.BigEndian.AppendUint64(nil, uint64(expiry)), th2[:]...)
+	if t.Get(tableSpent, key) != nil {
+		return fmt.Errorf("%w: this challenge was redeemed before", errRefused)
+	}
+	var dead [][]byte
+	t.Scan(tableSpent, nil, func(old, _ []byte) bool {
+		if len(old) >= 8 && time.Duration(binary.BigEndian.Uint64(old)) >= now || len(dead) == 16 {
+			return false
+		}
+		dead = append(dead, append([]byte(nil), old...))
+		return true
+	})
+	for _, old := range dead {
+		if err := t.tx.Delete(tableSpent, old); err != nil {
+			return err
+		}
+	}
+	return t.tx.Put(tableSpent, key, []byte{1})
+}
+
+// answer seals the decision; after this it is released.
+func (s *Server) answer(d *kms.Decision, t *ticket, keys *kms.Keys, th3 [32]byte) ([]byte, error) {
+	d.Cookie = s.cookies.sealReceipt(&receipt{
+		key: keys.ReportKey(), th3: th3, node: t.node, volumes: t.volumes, expiry: s.cookies.now() + reportLife,
+	})
+	m4, err := keys.SealDecision(d, len(t.volumes), th3)
+	if err != nil {
+		return nil, err
+	}
+	return m4.Encode(), nil
+}
+
+// noise is a refusal that nobody can open, of an answer's size.
+func noise(volumes int) []byte {
+	m4 := kms.Answer{Sealed: make([]byte, kms.AnswerSize(volumes)-36)}
+	rand.Read(m4.Fresh[:])
+	rand.Read(m4.Sealed)
+	return m4.Encode()
+}
+
+func (s *Server) logDecision(p *proof, d *kms.Decision) {
+	s.log.Info("decided", "node", p.node, "words", p.node.Words(), "operation", p.operation,
+		"status", d.Status.Code(), "volumes", len(p.volumes), "from", p.from, "challenge", hex.EncodeToString(p.th2[:8]))
+}
+
+func wipeOffers(offers []kms.Offer) {
+	for _, o := range offers {
+		o.Secret.Wipe()
+	}
+}
+
+func wipeDecision(d *kms.Decision) {
+	for _, v := range d.Volumes {
+		v.Active.Secret.Wipe()
+		v.Staged.Secret.Wipe()
+	}
+}

@@ -1,0 +1,133 @@
+// Package server is the key server's side of lk1: who gets which key. It
+// judges proofs, keeps its records sealed, writes the audit log before it
+// releases anything, and is administered through an HTTP handler of its
+// own.
+package server
+
+import (
+	"context"
+	"crypto/ed25519"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+
+	"latchkey/internal/secret"
+	"latchkey/kms"
+	"latchkey/kms/store"
+)
+
+// An Enrollment says what becomes of a node that nobody approved.
+type Enrollment string
+
+const (
+	// Approve makes a pending row of it, for the operator to approve.
+	Approve Enrollment = "approve"
+	// Closed refuses it: ids are registered beforehand.
+	Closed Enrollment = "closed"
+)
+
+// A Mark is the epoch's high-water mark. It is kept apart from the
+// database, so that an old copy of the database is noticed.
+type Mark interface {
+	Read() (uint64, error)
+	Write(uint64) error
+}
+
+// ErrRolledBack is a database older than the high-water mark.
+var ErrRolledBack = errors.New("the database is older than the last change made to it")
+
+// Config is what a Server runs on.
+type Config struct {
+	Store    store.Store
+	Wrapping secret.Bytes // 32 bytes; not kept
+	Mark     Mark
+	Enroll   Enrollment
+	Log      *slog.Logger // nil logs nothing
+	Workers  int          // public-key operations at once; 0 is the number of cores
+}
+
+// A Server answers nodes and its operator. It owns its store.
+type Server struct {
+	store   store.Store
+	vault   *vault
+	keys    []ed25519.PrivateKey // the first one signs
+	cookies *cookies
+	enroll  Enrollment
+	log     *slog.Logger
+	work    *workers
+
+	markMu sync.Mutex
+	mark   Mark
+	raised uint64
+}
+
+// Open verifies the database, all of it but the bodies of old audit events'
+// meaning, and refuses one that it cannot verify.
+func Open(ctx context.Context, c Config) (*Server, error) {
+	s := &Server{
+		store: c.Store, cookies: newCookies(), enroll: c.Enroll, log: c.Log, mark: c.Mark, work: newWorkers(c.Workers),
+	}
+	if s.log == nil {
+		s.log = slog.New(slog.DiscardHandler)
+	}
+	if s.enroll == "" {
+		s.enroll = Approve
+	}
+	if s.enroll != Approve && s.enroll != Closed {
+		return nil, fmt.Errorf("enrolment %q is neither approve nor closed", s.enroll)
+	}
+	if err := s.unlock(c.Wrapping); err != nil {
+		return nil, err
+	}
+	if _, err := s.Check(); err != nil {
+		return nil, err
+	}
+	return s, s.start(ctx)
+}
+
+// start forgets the challenges that an earlier process gave out (their
+// cookies died with it) and begins an epoch.
+func (s *Server) start(ctx context.Context) error {
+	return s.update(ctx, func(t *txn) error {
+		var stale [][]byte
+		t.Scan(tableSpent, nil, func(key, _ []byte) bool {
+			stale = append(stale, append([]byte(nil), key...))
+			return true
+		})
+		for _, key := range stale {
+			if err := t.tx.Delete(tableSpent, key); err != nil {
+				return err
+			}
+		}
+		t.bump()
+		return t.note(Event{Event: "start", Detail: "enrolment " + string(s.enroll)})
+	})
+}
+
+// Close closes the store.
+func (s *Server) Close() error { return s.store.Close() }
+
+// Pins are the public keys that go into a plan: all that sign, or will.
+func (s *Server) Pins() []kms.Pin {
+	var pins []kms.Pin
+	for _, k := range s.keys {
+		pins = append(pins, kms.Pin(k.Public().(ed25519.PublicKey)))
+	}
+	return pins
+}
+
+// raiseMark follows the database: it is raised after a change is on disk,
+// so that a crash between the two leaves the mark behind, never ahead.
+func (s *Server) raiseMark(epoch uint64) error {
+	s.markMu.Lock()
+	defer s.markMu.Unlock()
+	if epoch <= s.raised {
+		return nil
+	}
+	if err := s.mark.Write(epoch); err != nil {
+		return fmt.Errorf("writing the epoch's high-water mark: %w", err)
+	}
+	s.raised = epoch
+	return nil
+}

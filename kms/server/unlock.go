@@ -1,0 +1,164 @@
+package server
+
+import (
+	"context"
+	"crypto/ed25519"
+	"crypto/rand"
+	"errors"
+	"fmt"
+
+	"latchkey/internal/secret"
+	"latchkey/kms"
+	"latchkey/kms/store"
+)
+
+// Records of tableMeta beside the state.
+var (
+	keyWrapped = []byte("wrapped-key") // data key, sealed with the wrapping key
+	keySigning = []byte("signing")     // Ed25519 seeds, 32 bytes each, sealed
+)
+
+// ErrWrappingKey is a wrapping key that does not open the data key.
+var ErrWrappingKey = errors.New("the wrapping key does not fit this database")
+
+// Initialise makes the keys of a new KMS in an empty store.
+func Initialise(ctx context.Context, st store.Store, wrapping secret.Bytes, mark Mark) (kms.Pin, error) {
+	dataKey, seed := secret.Random(32), secret.Random(ed25519.SeedSize)
+	defer dataKey.Wipe()
+	defer seed.Wipe()
+	v, err := newVault(dataKey)
+	if err != nil {
+		return kms.Pin{}, err
+	}
+	err = st.Update(ctx, func(tx store.Tx) error {
+		if tx.Get(tableMeta, keyWrapped) != nil {
+			return errors.New("initialising: this store holds a KMS already")
+		}
+		s := state{epoch: 1}
+		for key, value := range map[string][]byte{
+			string(keyWrapped): wrap(wrapping, dataKey),
+			string(keySigning): v.seal(place{tableMeta, keySigning, stateRow}, s.epoch, seed.Reveal()),
+			string(keyState):   v.seal(place{tableMeta, keyState, stateRow}, s.epoch, s.encode()),
+		} {
+			if err := tx.Put(tableMeta, []byte(key), value); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return kms.Pin{}, err
+	}
+	return kms.Pin(ed25519.NewKeyFromSeed(seed.Reveal()).Public().(ed25519.PublicKey)), mark.Write(1)
+}
+
+const wrapAAD = "lk1/data key"
+
+func wrap(wrapping, dataKey secret.Bytes) []byte {
+	aead := newAEAD(wrapping.Reveal())
+	nonce := make([]byte, aead.NonceSize())
+	rand.Read(nonce)
+	return aead.Seal(nonce, nonce, dataKey.Reveal(), []byte(wrapAAD))
+}
+
+// unlock opens the data key and the signing keys.
+func (s *Server) unlock(wrapping secret.Bytes) error {
+	if wrapping.Len() != 32 {
+		return fmt.Errorf("opening the data key: %w", ErrWrappingKey)
+	}
+	return s.store.View(func(r store.Reader) error {
+		wrapped := r.Get(tableMeta, keyWrapped)
+		if wrapped == nil {
+			return fmt.Errorf("opening the data key: %w: there is none", ErrUnverified)
+		}
+		aead := newAEAD(wrapping.Reveal())
+		if len(wrapped) < aead.NonceSize() {
+			return fmt.Errorf("opening the data key: %w", ErrUnverified)
+		}
+		plain, err := aead.Open(nil, wrapped[:aead.NonceSize()], wrapped[aead.NonceSize():], []byte(wrapAAD))
+		if err != nil {
+			return fmt.Errorf("opening the data key: %w", ErrWrappingKey)
+		}
+		dataKey := secret.Own(plain)
+		defer dataKey.Wipe()
+		if s.vault, err = newVault(dataKey); err != nil {
+			return err
+		}
+		seeds, _, err := s.vault.open(place{tableMeta, keySigning, stateRow}, r.Get(tableMeta, keySigning))
+		if err != nil {
+			return err
+		}
+		for ; len(seeds) >= ed25519.SeedSize; seeds = seeds[ed25519.SeedSize:] {
+			s.keys = append(s.keys, ed25519.NewKeyFromSeed(seeds[:ed25519.SeedSize]))
+		}
+		if len(seeds) != 0 || len(s.keys) == 0 {
+			return fmt.Errorf("reading the signing keys: %w", ErrUnverified)
+		}
+		return nil
+	})
+}
+
+// Checked is what a check of the database counted.
+type Checked struct {
+	Epoch   uint64 `json:"epoch"`
+	Records int    `json:"records"`
+	Events  uint64 `json:"audit_events"`
+}
+
+// Check verifies every sealed record, that none is missing or older than
+// the state, the audit log, and the high-water mark.
+func (s *Server) Check() (Checked, error) {
+	mark, err := s.mark.Read()
+	if err != nil {
+		return Checked{}, fmt.Errorf("reading the epoch's high-water mark: %w", err)
+	}
+	var c Checked
+	err = s.read(func(v view) error {
+		st, err := v.readState()
+		if err != nil {
+			return err
+		}
+		if st.epoch < mark {
+			return fmt.Errorf("checking the epoch: %w (epoch %d, mark %d): was it restored from an old backup?", ErrRolledBack, st.epoch, mark)
+		}
+		c.Epoch, c.Events = st.epoch, st.auditSeq
+		if c.Records, err = v.verifyRecords(st); err != nil {
+			return err
+		}
+		return v.verifyAudit(st)
+	})
+	return c, err
+}
+
+// verifyRecords opens every record and compares the digest over all.
+func (v view) verifyRecords(st state) (n int, err error) {
+	var set [32]byte
+	for _, table := range sealedTables {
+		v.Scan(table, nil, func(key, value []byte) bool {
+			p := place{table, key, stateRow}
+			if table == tableSecrets && len(key) > 0 {
+				p.state = key[len(key)-1]
+			}
+			var epoch uint64
+			var plain []byte
+			if plain, epoch, err = v.v.open(p, value); err != nil {
+				return false
+			}
+			clear(plain)
+			if epoch > st.epoch {
+				err = fmt.Errorf("checking %s: %w: a record is newer than the database", table, ErrUnverified)
+				return false
+			}
+			xor(&set, v.v.digest(table, key, value))
+			n++
+			return true
+		})
+		if err != nil {
+			return n, err
+		}
+	}
+	if set != st.set {
+		return n, fmt.Errorf("checking the records: %w: one was removed, or put back from an older copy", ErrUnverified)
+	}
+	return n, nil
+}

@@ -1,0 +1,158 @@
+package server
+
+import (
+	"context"
+	"encoding/base64"
+	"fmt"
+	"time"
+
+	"latchkey/internal/secret"
+	"latchkey/kms"
+)
+
+// A Volume is a volume as the operator sees it: never its secret.
+type Volume struct {
+	volumeRow
+	Mode  string `json:"mode"`
+	Bound bool   `json:"bound"`
+	Words string `json:"node_words,omitempty"`
+}
+
+// Volumes lists all volumes.
+func (s *Server) Volumes() (volumes []Volume, err error) {
+	err = s.read(func(v view) (failed error) {
+		v.Scan(tableVolumes, nil, func(key, _ []byte) bool {
+			var row volumeRow
+			var one Volume
+			if _, failed = v.load(tableVolumes, key, &row); failed == nil {
+				one, failed = v.presentVolume(row)
+				volumes = append(volumes, one)
+			}
+			return failed == nil
+		})
+		return failed
+	})
+	return volumes, err
+}
+
+func (v view) presentVolume(row volumeRow) (Volume, error) {
+	owner, bound, err := v.owner(row.UUID)
+	out := Volume{volumeRow: row, Mode: row.Kind.String(), Bound: bound && owner == row.Node}
+	if row.Node != nobody {
+		out.Words = row.Node.Words()
+	}
+	return out, err
+}
+
+// VolumesOf finds the rows of one volume: the bound one, nobody's, and what
+// pending nodes proposed.
+func (s *Server) VolumesOf(uuid kms.UUID) ([]Volume, error) {
+	all, err := s.Volumes()
+	var out []Volume
+	for _, v := range all {
+		if v.UUID == uuid {
+			out = append(out, v)
+		}
+	}
+	if err == nil && len(out) == 0 {
+		err = fmt.Errorf("looking for volume %s: %w", uuid, ErrNotFound)
+	}
+	return out, err
+}
+
+// PutVolume keeps a passphrase for a volume: create-only. The node may come
+// later; one that owns the volume already gets it at its next boot.
+func (s *Server) PutVolume(ctx context.Context, uuid kms.UUID, passphrase secret.Bytes) error {
+	if passphrase.Len() == 0 || passphrase.Len() > kms.MaxSecret {
+		return fmt.Errorf("putting volume %s: %w: the passphrase has %d bytes, not 1 to %d", uuid, ErrRefused, passphrase.Len(), kms.MaxSecret)
+	}
+	return s.update(ctx, func(t *txn) error {
+		node, _, err := t.owner(uuid)
+		if err != nil {
+			return err
+		}
+		row, found, err := t.volume(node, uuid)
+		if err != nil {
+			return err
+		}
+		if row.Kind != 0 {
+			return fmt.Errorf("putting volume %s: %w: it has a secret; delete the volume first if that is what you mean", uuid, ErrRefused)
+		}
+		if !found {
+			row = volumeRow{UUID: uuid, Node: node, Created: time.Now().UTC()}
+		}
+		t.bump()
+		row.Kind = kms.Static
+		if err := t.saveSecret(volumeKey(node, uuid), stateActive, byte(kms.Static), passphrase); err != nil {
+			return err
+		}
+		if err := t.saveVolume(row); err != nil {
+			return err
+		}
+		return t.note(Event{Event: "volume put", Volumes: []kms.UUID{uuid}, From: "operator"})
+	})
+}
+
+// GeneratePassphrase is 256 random bits as 43 letters, so that it can be
+// typed if all else fails.
+func GeneratePassphrase() secret.Bytes {
+	raw := secret.Random(32)
+	defer raw.Wipe()
+	text := secret.Make(base64.RawURLEncoding.EncodedLen(raw.Len()))
+	base64.RawURLEncoding.Encode(text.Reveal(), raw.Reveal())
+	return text
+}
+
+// DeleteVolume destroys all that the KMS has of a volume.
+func (s *Server) DeleteVolume(ctx context.Context, uuid kms.UUID) error {
+	rows, err := s.VolumesOf(uuid)
+	if err != nil {
+		return err
+	}
+	return s.update(ctx, func(t *txn) error {
+		t.bump()
+		for _, row := range rows {
+			if err := t.dropVolume(row.Node, uuid); err != nil {
+				return err
+			}
+		}
+		if err := t.remove(tableOwners, uuid[:]); err != nil {
+			return err
+		}
+		return t.note(Event{Event: "volume delete", Volumes: []kms.UUID{uuid}, From: "operator"})
+	})
+}
+
+// AcceptHeader takes the header that the volume's node showed last for the
+// enrolled one: after a header was restored from a backup.
+func (s *Server) AcceptHeader(ctx context.Context, uuid kms.UUID) error {
+	return s.update(ctx, func(t *txn) error {
+		id, bound, err := t.owner(uuid)
+		if err != nil {
+			return err
+		}
+		node, found, err := t.node(id)
+		if err != nil {
+			return err
+		}
+		d := node.shownDigest(uuid)
+		row, _, err := t.volume(id, uuid)
+		if err != nil {
+			return err
+		}
+		if !bound || !found || d == nil {
+			return fmt.Errorf("accepting the header of %s: %w: no node that owns it has shown one", uuid, ErrNotFound)
+		}
+		t.bump()
+		row.Digest = d
+		for _, v := range node.Shown.Volumes {
+			if v.UUID == uuid {
+				row.MinSeq = v.SeqID
+			}
+		}
+		if err := t.saveVolume(row); err != nil {
+			return err
+		}
+		return t.note(Event{Event: "volume accept-header", Node: id.String(), Volumes: []kms.UUID{uuid}, From: "operator"})
+	})
+}

@@ -1,0 +1,197 @@
+// Package bolt keeps a KMS' state in one file, with bbolt: a copy-on-write
+// B+ tree that survives power cuts at any point.
+package bolt
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"runtime/debug"
+	"sync"
+	"time"
+
+	"go.etcd.io/bbolt"
+
+	"latchkey/kms/store"
+)
+
+// ErrInUse is a database that another process has open.
+var ErrInUse = errors.New("the database is in use by another process")
+
+// lockWait is how long Open waits for another process to let go.
+const lockWait = time.Second
+
+// A DB is a store in one file.
+type DB struct {
+	db     *bbolt.DB
+	tables []string
+	queue  chan *job
+	done   chan struct{}
+
+	mu     sync.RWMutex // guards closed against queueing
+	closed bool
+}
+
+// Open opens the database at path, which must exist unless create is set,
+// and must not if it is. The tables are created as needed.
+func Open(path string, create bool, tables []string) (*DB, error) {
+	if err := checkFile(path, create); err != nil {
+		return nil, err
+	}
+	inner, err := openFile(path)
+	if err != nil {
+		return nil, err
+	}
+	d := &DB{db: inner, tables: tables, queue: make(chan *job, 4096), done: make(chan struct{})}
+	if err := d.prepare(create); err != nil {
+		inner.Close()
+		return nil, err
+	}
+	go d.commit()
+	return d, nil
+}
+
+func checkFile(path string, create bool) error {
+	info, err := os.Lstat(path)
+	switch {
+	case create && err == nil:
+		return fmt.Errorf("creating %s: %w", path, fs.ErrExist)
+	case create:
+		return nil
+	case err != nil:
+		return fmt.Errorf("opening the database: %w", err)
+	case !info.Mode().IsRegular():
+		return fmt.Errorf("opening %s: not a regular file", path)
+	case info.Mode().Perm()&0o077 != 0:
+		return fmt.Errorf("opening %s: others may read or write it; make it mode 0600", path)
+	}
+	return nil
+}
+
+// openFile turns bbolt's panics on a damaged file into errors.
+func openFile(path string) (db *bbolt.DB, err error) {
+	defer recoverDamage(&err)
+	db, err = bbolt.Open(path, 0o600, &bbolt.Options{
+		Timeout: lockWait, FreelistType: bbolt.FreelistMapType, NoFreelistSync: true, NoStatistics: true,
+	})
+	switch {
+	case errors.Is(err, bbolt.ErrTimeout):
+		return nil, fmt.Errorf("opening %s: %w", path, ErrInUse)
+	case errors.Is(err, bbolt.ErrInvalid), errors.Is(err, bbolt.ErrChecksum), errors.Is(err, bbolt.ErrVersionMismatch):
+		return nil, fmt.Errorf("opening %s: %w: %w", path, store.ErrDamaged, err)
+	case err != nil:
+		return nil, fmt.Errorf("opening %s: %w", path, err)
+	}
+	return db, nil
+}
+
+// prepare checks the tree's structure and makes the tables.
+func (d *DB) prepare(create bool) (err error) {
+	defer recoverDamage(&err)
+	if !create {
+		if err := d.check(); err != nil {
+			return err
+		}
+	}
+	return d.db.Update(func(tx *bbolt.Tx) error {
+		for _, t := range d.tables {
+			if _, err := tx.CreateBucketIfNotExists([]byte(t)); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+func (d *DB) check() error {
+	return d.db.View(func(tx *bbolt.Tx) error {
+		var first error
+		for err := range tx.Check() { // drained: the checker must end before tx
+			if first == nil {
+				first = fmt.Errorf("%w: %w", store.ErrDamaged, err)
+			}
+		}
+		return first
+	})
+}
+
+// recoverDamage: the file is mapped into memory, so a short or damaged one
+// shows as a fault.
+func recoverDamage(err *error) {
+	if p := recover(); p != nil {
+		*err = fmt.Errorf("%w: %v", store.ErrDamaged, p)
+	}
+}
+
+// View implements store.Store.
+func (d *DB) View(f func(store.Reader) error) (err error) {
+	defer recoverDamage(&err)
+	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
+	return d.db.View(func(tx *bbolt.Tx) error { return f(reader{tx}) })
+}
+
+// Backup implements store.Store.
+func (d *DB) Backup(w io.Writer) error {
+	return d.db.View(func(tx *bbolt.Tx) error {
+		_, err := tx.WriteTo(w)
+		return err
+	})
+}
+
+// Close waits for the updates under way.
+func (d *DB) Close() error {
+	d.mu.Lock()
+	already := d.closed
+	d.closed = true
+	d.mu.Unlock()
+	if already {
+		return nil
+	}
+	close(d.queue)
+	<-d.done
+	return d.db.Close()
+}
+
+// Update implements store.Store.
+func (d *DB) Update(ctx context.Context, f func(store.Tx) error) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	j := &job{f: f, done: make(chan error, 1)}
+	d.mu.RLock()
+	if d.closed {
+		d.mu.RUnlock()
+		return errors.New("the database is closed")
+	}
+	d.queue <- j
+	d.mu.RUnlock()
+	return <-j.done // never abandoned: the caller must know what was written
+}
+
+// reader is a bbolt transaction that reads.
+type reader struct{ tx *bbolt.Tx }
+
+func (r reader) Get(table string, key []byte) []byte {
+	return r.tx.Bucket([]byte(table)).Get(key)
+}
+
+func (r reader) Scan(table string, from []byte, f func(key, value []byte) bool) {
+	c := r.tx.Bucket([]byte(table)).Cursor()
+	for k, v := c.Seek(from); k != nil && f(k, v); k, v = c.Next() {
+	}
+}
+
+// writer is a bbolt transaction that writes.
+type writer struct{ reader }
+
+func (w writer) Put(table string, key, value []byte) error {
+	return w.tx.Bucket([]byte(table)).Put(bytes.Clone(key), value)
+}
+
+func (w writer) Delete(table string, key []byte) error {
+	return w.tx.Bucket([]byte(table)).Delete(key)
+}
