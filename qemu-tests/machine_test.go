@@ -1,0 +1,242 @@
+package qemutests
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/rogpeppe/go-internal/testscript"
+)
+
+// A machine is one run of QEMU.
+type machine struct {
+	*service
+	chip    *service // the software TPM, nil without one
+	console *transcript
+	qmp     *qmp
+	start   time.Time
+}
+
+func (m *machine) kill() {
+	m.cmd.Process.Kill()
+	<-m.done
+	if m.chip != nil {
+		m.chip.stop()
+	}
+}
+
+// A bootSpec is what "boot" was asked for.
+type bootSpec struct {
+	disks, appends []string
+	tpm            string
+	memory         int
+	nics           int
+	image          string
+	reboot         bool
+	rtc            string
+	extra          []string
+}
+
+func parseBoot(ts *testscript.TestScript, args []string) bootSpec {
+	b := bootSpec{memory: 256, nics: 1, image: "initrd.img"}
+	for i := 0; i < len(args); i++ {
+		value := func() string {
+			if i++; i >= len(args) {
+				ts.Fatalf("boot: %s needs a value", args[i-1])
+			}
+			return args[i]
+		}
+		switch args[i] {
+		case "-disk":
+			b.disks = append(b.disks, value())
+		case "-append":
+			b.appends = append(b.appends, value())
+		case "-tpm":
+			b.tpm = value()
+		case "-image":
+			b.image = value()
+		case "-memory":
+			b.memory, _ = strconv.Atoi(value())
+		case "-nics":
+			b.nics, _ = strconv.Atoi(value())
+		case "-rtc":
+			b.rtc = value()
+		case "-reboot":
+			b.reboot = true
+		case "-qemu":
+			b.extra = append(b.extra, strings.Fields(value())...)
+		default:
+			ts.Fatalf("boot: there is no option %s", args[i])
+		}
+	}
+	return b
+}
+
+// boot -disk FILE… [-tpm NAME] [-append OPTIONS] [-memory MiB] [-nics N]
+// [-image FILE] [-rtc TIME] [-reboot] [-qemu OPTIONS]: power on.
+func cmdBoot(ts *testscript.TestScript, neg bool, args []string) {
+	w := worldOf(ts)
+	if w.machine != nil {
+		w.machine.kill()
+		w.machine = nil
+	}
+	b := parseBoot(ts, args)
+	m := &machine{start: time.Now()}
+	flags := []string{"-machine", "q35", "-accel", "tcg,thread=multi", "-cpu", "max", "-m", strconv.Itoa(b.memory), "-smp", "2",
+		"-nodefaults", "-no-user-config", "-display", "none", "-serial", "stdio", "-device", "virtio-rng-pci",
+		"-qmp", "unix:" + filepath.Join(w.dir, "qmp.sock") + ",server=on,wait=off",
+		"-kernel", filepath.Join(w.shared.kernel, "vmlinuz"), "-initrd", ts.MkAbs(b.image),
+		"-append", strings.Join(append([]string{"console=ttyS0 edd=off panic=-1 init_on_free=1 rd.neednet=1"}, b.appends...), " ")}
+	if !b.reboot {
+		flags = append(flags, "-no-reboot")
+	}
+	if b.rtc != "" {
+		flags = append(flags, "-rtc", "base="+b.rtc)
+	}
+	for i, d := range b.disks {
+		flags = append(flags, "-drive", fmt.Sprintf("if=none,id=d%d,format=raw,file=%s", i, ts.MkAbs(d)),
+			"-device", fmt.Sprintf("virtio-blk-pci,drive=d%d,serial=disk%d", i, i))
+	}
+	for i := range b.nics {
+		tap, err := w.lan.tap()
+		ts.Check(err)
+		flags = append(flags, "-netdev", fmt.Sprintf("tap,id=n%d,ifname=%s,script=no,downscript=no", i, tap),
+			"-device", fmt.Sprintf("virtio-net-pci,netdev=n%d,id=nic%d,mac=52:54:00:00:00:%02x,romfile=", i, i, 0x10+i))
+	}
+	if b.tpm != "" {
+		flags = append(flags, w.startChip(ts, m, b.tpm)...)
+	}
+	flags = append(flags, b.extra...)
+	s, err := startService(w.dir, "console", w.lan.command("qemu-system-x86_64", flags...), os.Environ())
+	ts.Check(err)
+	m.service, m.console = s, s.out
+	w.machine = m
+}
+
+// startChip starts the software TPM of this name; its state is kept in
+// the script's folder, as a real chip keeps its own.
+func (w *world) startChip(ts *testscript.TestScript, m *machine, name string) []string {
+	state, sock := filepath.Join(w.dir, name), filepath.Join(w.dir, name+".sock")
+	if _, err := os.Stat(state); err != nil {
+		ts.Check(os.Mkdir(state, 0o700))
+		w.exec(ts, "swtpm_setup", "--tpm2", "--tpmstate", state, "--pcr-banks", "sha256")
+	}
+	os.Remove(sock)
+	chip, err := startService(w.dir, name, w.lan.command("swtpm", "socket", "--tpm2", "--tpmstate", "dir="+state,
+		"--ctrl", "type=unixio,path="+sock, "--flags", "startup-clear", "--terminate",
+		"--log", "file="+filepath.Join(w.dir, name+".commands")+",level=20"), os.Environ())
+	ts.Check(err)
+	for range 500 { // the socket shows that it listens; swtpm says nothing
+		if _, err := os.Stat(sock); err == nil {
+			break
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	m.chip = chip
+	return []string{"-chardev", "socket,id=t,path=" + sock, "-tpmdev", "emulator,id=tpm0,chardev=t", "-device", "tpm-crb,tpmdev=tpm0"}
+}
+
+// console REGEXP waits until the machine says so, after what was matched
+// before. "! console REGEXP" fails if it ever said so until now.
+func cmdConsole(ts *testscript.TestScript, neg bool, args []string) {
+	w := worldOf(ts)
+	if len(args) != 1 || w.machine == nil {
+		ts.Fatalf("usage: console REGEXP, after boot")
+	}
+	re, err := regexp.Compile("(?m)" + args[0])
+	ts.Check(err)
+	if neg {
+		if w.machine.console.contains(re) {
+			ts.Fatalf("the console has %q", re)
+		}
+		return
+	}
+	found, err := w.machine.console.wait(re, patience)
+	if err != nil {
+		ts.Fatalf("console: %v", err)
+	}
+	for i, f := range found[1:] {
+		ts.Setenv(fmt.Sprintf("MATCH%d", i+1), f)
+	}
+	fmt.Fprintf(ts.Stdout(), "%6.1f s: %s\n", time.Since(w.machine.start).Seconds(), found[0])
+}
+
+// fingerprint waits for the six words that the machine shows, $WORDS.
+func cmdFingerprint(ts *testscript.TestScript, neg bool, args []string) {
+	w := worldOf(ts)
+	found, err := w.machine.console.wait(regexp.MustCompile(`this machine is ["']([a-z]+(?: [a-z]+){5})["']`), patience)
+	if err != nil {
+		ts.Fatalf("fingerprint: %v", err)
+	}
+	ts.Setenv("WORDS", found[1])
+}
+
+// off waits until the machine has switched itself off.
+func cmdOff(ts *testscript.TestScript, neg bool, args []string) {
+	w := worldOf(ts)
+	if w.machine == nil {
+		ts.Fatalf("off: nothing was booted")
+	}
+	select {
+	case <-w.machine.done:
+	case <-time.After(patience):
+		ts.Fatalf("the machine is still on after %s", patience)
+	}
+	if w.machine.chip != nil {
+		w.machine.chip.stop()
+	}
+	w.machine = nil
+}
+
+// chip NAME VARIABLE counts the TPM commands of a chip so far.
+func cmdChip(ts *testscript.TestScript, neg bool, args []string) {
+	w := worldOf(ts)
+	if len(args) != 2 {
+		ts.Fatalf("usage: chip NAME VARIABLE: sets VARIABLE to the number of TPM commands that this machine's chip has had")
+	}
+	log, err := os.ReadFile(filepath.Join(w.dir, args[0]+".commands"))
+	ts.Check(err)
+	ts.Setenv(args[1], strconv.Itoa(strings.Count(string(log), "SWTPM_IO_Read")))
+}
+
+// wait NAME REGEXP waits for a line of a service (kms, dhcp, responder).
+func cmdWait(ts *testscript.TestScript, neg bool, args []string) {
+	w := worldOf(ts)
+	if len(args) != 2 || w.running[args[0]] == nil {
+		ts.Fatalf("usage: wait SERVICE REGEXP, of a running service")
+	}
+	re, err := regexp.Compile(args[1])
+	ts.Check(err)
+	if neg {
+		if w.running[args[0]].out.contains(re) {
+			ts.Fatalf("%s said %q", args[0], re)
+		}
+		return
+	}
+	if _, err := w.running[args[0]].out.wait(re, patience); err != nil {
+		ts.Fatalf("wait: %v", err)
+	}
+}
+
+// same A B compares two values.
+func cmdSame(ts *testscript.TestScript, neg bool, args []string) {
+	if len(args) != 2 {
+		ts.Fatalf("usage: same A B")
+	}
+	if (args[0] == args[1]) == neg {
+		ts.Fatalf("%q and %q: same is %t", args[0], args[1], !neg)
+	}
+}
+
+// net up|down NIC pulls or plugs a machine's cable, by its number.
+func cmdNet(ts *testscript.TestScript, neg bool, args []string) {
+	w := worldOf(ts)
+	if len(args) != 2 || w.machine == nil || (args[0] != "up" && args[0] != "down") {
+		ts.Fatalf("usage: net up|down NUMBER, after boot")
+	}
+	ts.Check(w.qmp(map[string]any{"execute": "set_link", "arguments": map[string]any{"name": "nic" + args[1], "up": args[0] == "up"}}))
+}

@@ -1,0 +1,59 @@
+package qemutests
+
+import (
+	"bufio"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"path/filepath"
+)
+
+// qmp is a connection to QEMU's monitor.
+type qmp struct {
+	conn net.Conn
+	in   *bufio.Scanner
+}
+
+// qmp carries out one command of QEMU's machine protocol.
+func (w *world) qmp(command map[string]any) error {
+	if w.machine.qmp == nil {
+		conn, err := net.Dial("unix", filepath.Join(w.dir, "qmp.sock"))
+		if err != nil {
+			return err
+		}
+		w.machine.qmp = &qmp{conn, bufio.NewScanner(conn)}
+		if err := w.machine.qmp.do(map[string]any{"execute": "qmp_capabilities"}); err != nil {
+			return err
+		}
+	}
+	return w.machine.qmp.do(command)
+}
+
+func (q *qmp) do(command map[string]any) error {
+	text, err := json.Marshal(command)
+	if err != nil {
+		return err
+	}
+	if _, err := fmt.Fprintf(q.conn, "%s\n", text); err != nil {
+		return err
+	}
+	for q.in.Scan() {
+		var answer struct {
+			Return json.RawMessage `json:"return"`
+			Error  *struct {
+				Desc string `json:"desc"`
+			} `json:"error"`
+		}
+		if err := json.Unmarshal(q.in.Bytes(), &answer); err != nil {
+			return err
+		}
+		if answer.Error != nil {
+			return errors.New("QEMU: " + answer.Error.Desc)
+		}
+		if answer.Return != nil {
+			return nil
+		}
+	}
+	return errors.New("QEMU closed its monitor")
+}

@@ -1,0 +1,81 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+)
+
+// do carries out one test.do= of the command line.
+func do(what string, console *os.File) error {
+	name, arg, _ := strings.Cut(what, ":")
+	switch name {
+	case "status":
+		return latchkey(console, "status")
+	case "askagain":
+		if err := network(); err != nil {
+			return err
+		}
+		return latchkey(console, strings.Split("kms,get,"+arg, ",")...)
+	case "kexec":
+		return kexec()
+	case "wait":
+		select {}
+	}
+	return fmt.Errorf("there is no %q", name)
+}
+
+// latchkey runs the operator's command; what it says goes to the console.
+func latchkey(console *os.File, args ...string) error {
+	p, err := os.StartProcess("/sbin/latchkey", append([]string{"latchkey"}, args...), &os.ProcAttr{Files: []*os.File{nil, console, console}, Env: os.Environ()})
+	if err != nil {
+		return err
+	}
+	state, err := p.Wait()
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(console, "testroot: latchkey %s: exit %d\n", args[0], state.ExitCode())
+	return nil
+}
+
+// network gives the first Ethernet link a fixed address.
+func network() error {
+	links, err := netlink.LinkList()
+	if err != nil {
+		return err
+	}
+	for _, l := range links {
+		if l.Attrs().EncapType != "ether" {
+			continue
+		}
+		addr, err := netlink.ParseAddr("192.0.2.77/24")
+		if err != nil {
+			return err
+		}
+		return errors.Join(netlink.AddrReplace(l, addr), netlink.LinkSetUp(l))
+	}
+	return errors.New("no Ethernet link")
+}
+
+// kexec starts the kernel of this root with the image that the script put
+// beside it on the second disk, as an attacker with root could.
+func kexec() error {
+	kernel, err := os.Open("/boot/vmlinuz")
+	if err != nil {
+		return err
+	}
+	image, err := os.Open("/dev/vdb")
+	if err != nil {
+		return err
+	}
+	cmdline := strings.TrimSpace(strings.ReplaceAll(read("/proc/cmdline"), "test.do=kexec", ""))
+	if err := unix.KexecFileLoad(int(kernel.Fd()), int(image.Fd()), cmdline, 0); err != nil {
+		return fmt.Errorf("loading the kernel: %w", err)
+	}
+	return unix.Reboot(unix.LINUX_REBOOT_CMD_KEXEC)
+}
