@@ -112,6 +112,7 @@ func (a *asking) offer(ctx context.Context, to chan<- discover.Candidate) {
 			return // the search is over
 		}
 		a.network.foundOnce(c)
+		a.network.retaken(c)
 		select {
 		case to <- c:
 		case <-ctx.Done():
@@ -126,6 +127,7 @@ func (a *asking) call(ctx context.Context, c discover.Candidate) {
 	client := &kms.Client{Pins: a.pins, Dial: dialer(c)}
 	url := kms.Endpoint{Host: c.Addr.Addr().String(), Port: c.Addr.Port()}.String()
 	pause := time.Second
+	a.network.reachable(ctx, c)
 	for ctx.Err() == nil {
 		g, err := a.once(ctx, client, url)
 		if err == nil {

@@ -21,9 +21,11 @@ type network struct {
 	start  time.Duration
 
 	mu       sync.Mutex
-	up       bool // a link has had a usable address
-	found    bool // there has been a candidate
+	up       chan struct{} // closed when a link has had a usable address
+	found    bool          // there has been a candidate
 	failures map[netip.AddrPort]int
+	waiting  map[netip.AddrPort]discover.Candidate // set aside as unreachable
+	addrs    map[netip.Prefix]bool                 // that the links have had
 }
 
 // startNetwork brings the links up and looks for a KMS on each from the
@@ -34,7 +36,8 @@ func (w *worker) startNetwork(ctx context.Context) (*network, error) {
 		return nil, fail("plan-invalid", "%w", err)
 	}
 	ctx, cancel := context.WithCancel(ctx)
-	n := &network{worker: w, finder: finder, cancel: cancel, done: make(chan struct{}), start: bootTime(), failures: map[netip.AddrPort]int{}}
+	n := &network{worker: w, finder: finder, cancel: cancel, done: make(chan struct{}), start: bootTime(),
+		up: make(chan struct{}), failures: map[netip.AddrPort]int{}, waiting: map[netip.AddrPort]discover.Candidate{}, addrs: map[netip.Prefix]bool{}}
 	var both sync.WaitGroup
 	both.Go(func() { finder.Run(ctx) })
 	both.Go(func() {
@@ -47,7 +50,8 @@ func (w *worker) startNetwork(ctx context.Context) (*network, error) {
 	return n, nil
 }
 
-// update passes the links on to discovery, and notes the first address.
+// update passes the links on to discovery, notes the first address, and
+// gives unreachable candidates another chance at each new one.
 func (n *network) update(links []netup.Link) {
 	var seen []discover.Interface
 	for _, l := range links {
@@ -56,20 +60,40 @@ func (n *network) update(links []netup.Link) {
 		}
 		seen = append(seen, discover.Interface{Index: l.Index, Name: l.Name, Addrs: l.Addrs, DNS: l.DNS, Domains: l.Domains})
 		for _, a := range l.Addrs {
-			if !a.Addr().IsLinkLocalUnicast() {
-				n.upOnce(l.Name, a)
+			if !a.Addr().IsLinkLocalUnicast() || a.Addr().Is4() {
+				n.address(l.Name, a)
 			}
 		}
 	}
 	n.finder.Update(seen)
 }
 
-func (n *network) upOnce(link string, addr netip.Prefix) {
+func (n *network) address(link string, a netip.Prefix) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	if !n.up {
-		n.up = true
-		n.note("net", fmt.Sprintf("%s %s", link, addr))
+	if n.addrs[a] {
+		return
+	}
+	n.addrs[a] = true
+	if len(n.addrs) == 1 {
+		n.note("net", fmt.Sprintf("%s %s", link, a))
+		close(n.up)
+	}
+	for at, c := range n.waiting {
+		delete(n.waiting, at)
+		n.finder.SetAside(c, 0)
+	}
+}
+
+// reachable waits until a candidate that is on no particular link can be
+// asked at all.
+func (n *network) reachable(ctx context.Context, c discover.Candidate) {
+	if c.Link != "" {
+		return
+	}
+	select {
+	case <-n.up:
+	case <-ctx.Done():
 	}
 }
 
@@ -98,12 +122,30 @@ func (n *network) setAside(c discover.Candidate, code string) time.Duration {
 		d = min(most, time.Second<<min(n.failures[c.Addr], 5))
 		n.failures[c.Addr]++
 	}
+	if code == kms.CodeUnreachable {
+		n.waiting[c.Addr] = c
+	}
 	n.finder.SetAside(c, d)
 	return d
 }
 
-// leave ends discovery and has netup leave the links as it found them.
+// retaken is called when a candidate is asked again.
+func (n *network) retaken(c discover.Candidate) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	delete(n.waiting, c.Addr)
+}
+
+// leave ends discovery and leaves the links as they were found, so that
+// the real root's udev and network manager do their own work, unless the
+// plan keeps them.
 func (n *network) leave() {
 	n.cancel()
 	<-n.done
+	if n.worker.plan.Net.Keep {
+		return
+	}
+	if err := netup.Release(netup.Linux{}, n.worker.log); err != nil {
+		n.worker.log.Warn("links not given back", "err", err)
+	}
 }
