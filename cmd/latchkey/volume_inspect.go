@@ -1,0 +1,121 @@
+package main
+
+import (
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"text/tabwriter"
+
+	"github.com/spf13/cobra"
+
+	"latchkey/internal/cli"
+	"latchkey/unlock/luks2"
+)
+
+// volumeReport is what inspect prints as JSON.
+type volumeReport struct {
+	Accepted       bool            `json:"accepted"`
+	Code           string          `json:"code,omitempty"` // the rule that is broken
+	What           string          `json:"what,omitempty"`
+	UUID           string          `json:"uuid,omitempty"`
+	Label          string          `json:"label,omitempty"`
+	SeqID          uint64          `json:"seqid,omitempty"`
+	OffsetBytes    int64           `json:"offset_bytes,omitempty"`
+	SizeBytes      int64           `json:"size_bytes,omitempty"`
+	SectorBytes    int             `json:"sector_bytes,omitempty"`
+	SubsetDigest   string          `json:"subset_digest,omitempty"`
+	OneCopyDamaged bool            `json:"one_copy_damaged"`
+	Flags          []string        `json:"flags,omitempty"`
+	Keyslots       []keyslotReport `json:"keyslots,omitempty"`
+	Tokens         []tokenReport   `json:"tokens,omitempty"`
+}
+
+type keyslotReport struct {
+	ID       int    `json:"id"`
+	KDF      string `json:"kdf"`
+	Cost     string `json:"cost"`
+	Priority int    `json:"priority"`
+}
+
+type tokenReport struct {
+	ID       int    `json:"id"`
+	Type     string `json:"type"`
+	Keyslots []int  `json:"keyslots"`
+}
+
+func volumeInspectCommand() *cobra.Command {
+	var asJSON bool
+	c := &cobra.Command{
+		Use:   "inspect IMAGE-OR-DEVICE",
+		Short: "Judge a LUKS2 header as the init does, and show it",
+		Long: `Inspect reads both header copies, chooses one as cryptsetup does, and holds
+it to the rules of the init. It exits with 3 and the line "rule: what" when
+the init would refuse the volume. It needs no key and writes nothing.`,
+		Example: `  latchkey volume inspect /dev/vda2
+  latchkey volume inspect --json root.luks2 | jq -r .subset_digest`,
+		Args: cli.Args(cobra.ExactArgs(1)),
+		RunE: func(c *cobra.Command, args []string) error {
+			f, h, err := readVolume(args[0], os.O_RDONLY)
+			if err != nil {
+				if rejected, ok := errors.AsType[*luks2.Rejected](err); ok && asJSON {
+					return errors.Join(printJSON(c.OutOrStdout(), volumeReport{Code: rejected.Code(), What: rejected.What()}), err)
+				}
+				return err
+			}
+			defer f.Close()
+			r := report(h)
+			if asJSON {
+				return printJSON(c.OutOrStdout(), r)
+			}
+			return r.print(c.OutOrStdout())
+		},
+	}
+	c.Flags().BoolVar(&asJSON, "json", false, "print the report as JSON")
+	return c
+}
+
+func report(h *luks2.Header) volumeReport {
+	s, sum := h.Segment(), h.SubsetDigest()
+	r := volumeReport{
+		Accepted: true, UUID: h.UUID(), Label: h.Label(), SeqID: h.SeqID(),
+		OffsetBytes: s.OffsetBytes, SizeBytes: s.SizeBytes, SectorBytes: s.SectorBytes,
+		SubsetDigest: hex.EncodeToString(sum[:]), OneCopyDamaged: h.OneCopyDamaged(), Flags: h.Flags(),
+	}
+	for _, k := range h.Keyslots() {
+		cost := fmt.Sprintf("%d iterations, %s", k.KDF.Iterations, k.KDF.Hash)
+		if k.KDF.Type != "pbkdf2" {
+			cost = fmt.Sprintf("%d KiB, %d passes, %d lanes", k.KDF.MemoryKiB, k.KDF.Time, k.KDF.CPUs)
+		}
+		r.Keyslots = append(r.Keyslots, keyslotReport{k.ID, k.KDF.Type, cost, k.Priority})
+	}
+	for _, t := range h.Tokens() {
+		r.Tokens = append(r.Tokens, tokenReport{t.ID, t.Type, t.Keyslots})
+	}
+	return r
+}
+
+func (r volumeReport) print(w io.Writer) error {
+	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	fmt.Fprintf(t, "uuid\t%s\n", r.UUID)
+	if r.Label != "" {
+		fmt.Fprintf(t, "label\t%s\n", r.Label)
+	}
+	fmt.Fprintf(t, "seqid\t%d\n", r.SeqID)
+	fmt.Fprintf(t, "payload\t%d bytes at %d, sectors of %d, %s\n", r.SizeBytes, r.OffsetBytes, r.SectorBytes, luks2.Cipher)
+	fmt.Fprintf(t, "subset\t%s\n", r.SubsetDigest)
+	if len(r.Flags) > 0 {
+		fmt.Fprintf(t, "flags\t%q\n", r.Flags)
+	}
+	for _, k := range r.Keyslots {
+		fmt.Fprintf(t, "keyslot %d\t%s, %s, priority %d\n", k.ID, k.KDF, k.Cost, k.Priority)
+	}
+	for _, k := range r.Tokens {
+		fmt.Fprintf(t, "token %d\t%q, keyslots %d\n", k.ID, k.Type, k.Keyslots)
+	}
+	if r.OneCopyDamaged {
+		fmt.Fprintln(t, "warning\tone of the two header copies is damaged")
+	}
+	return t.Flush()
+}

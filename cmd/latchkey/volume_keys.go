@@ -1,0 +1,143 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+
+	"github.com/spf13/cobra"
+
+	"latchkey/internal/cli"
+	"latchkey/internal/secret"
+	"latchkey/unlock/luks2"
+)
+
+func volumeAddKeyCommand() *cobra.Command {
+	var keyFile, newFile, kdf string
+	var asJSON bool
+	slot := luks2.AnySlot
+	c := &cobra.Command{
+		Use:   "add-key --key-file FILE --new-key-file FILE IMAGE-OR-DEVICE",
+		Short: "Put one more key into a volume",
+		Long: `Add-key opens the volume with a key that it has and adds another one. A
+power cut at any moment leaves all older keys. It is safe while the volume
+is in use.`,
+		Example: `  head -c 32 /dev/urandom > key2
+  latchkey volume add-key --key-file key --new-key-file key2 root.luks2`,
+		Args: cli.Args(cobra.ExactArgs(1)),
+		RunE: func(c *cobra.Command, args []string) error {
+			if err := requireFlags(c, "key-file", "new-key-file"); err != nil {
+				return err
+			}
+			if keyFile == "-" && newFile == "-" {
+				return cli.Usagef("only one of the keys can come from standard input")
+			}
+			f, h, err := readVolume(args[0], os.O_RDWR)
+			if err != nil {
+				return err
+			}
+			defer f.Close()
+			added, err := addKey(c.Context(), f, h, keyFile, newFile, kdf, slot)
+			if err != nil {
+				return err
+			}
+			if asJSON {
+				return printJSON(c.OutOrStdout(), map[string]any{"uuid": h.UUID(), "keyslot": added})
+			}
+			fmt.Fprintf(c.OutOrStdout(), "added keyslot %d to volume %s\n", added, h.UUID())
+			return nil
+		},
+	}
+	f := c.Flags()
+	f.StringVar(&keyFile, "key-file", "", `a key that the volume has, "-" for standard input (required)`)
+	f.StringVar(&newFile, "new-key-file", "", `the key to add, "-" for standard input (required)`)
+	f.StringVar(&kdf, "kdf", "auto", kdfUsage)
+	f.IntVar(&slot, "slot", slot, "the keyslot to use (-1: the lowest free one)")
+	f.BoolVar(&asJSON, "json", false, "print the result as JSON")
+	return c
+}
+
+func addKey(ctx context.Context, f volumeFile, h *luks2.Header, keyFile, newFile, kdf string, slot int) (int, error) {
+	old, err := readKeyFile(keyFile)
+	if err != nil {
+		return 0, err
+	}
+	defer old.Wipe()
+	key, err := newKey(newFile, kdf, slot)
+	if err != nil {
+		return 0, err
+	}
+	defer key.Passphrase.Wipe()
+	volume, _, err := h.Unlock(ctx, f, luks2.Attempt{Passphrase: old, Slot: luks2.AnySlot})
+	if err != nil {
+		return 0, volumeExit(err)
+	}
+	defer volume.Wipe()
+	_, added, err := h.AddKey(f, volume, key)
+	return added, err
+}
+
+func volumeRemoveKeyCommand() *cobra.Command {
+	var keyFile string
+	var slot int
+	var asJSON bool
+	c := &cobra.Command{
+		Use:   "remove-key --slot N --key-file FILE IMAGE-OR-DEVICE",
+		Short: "Remove a key from a volume",
+		Long: `Remove-key overwrites a keyslot and takes it out of the header. The key
+file must open one of the keyslots that stay: so nobody locks himself out.
+A key that somebody may have copied together with the old header opens that
+copy for ever; only encrypting anew helps against it.`,
+		Example: `  latchkey volume remove-key --slot 0 --key-file key2 root.luks2`,
+		Args:    cli.Args(cobra.ExactArgs(1)),
+		RunE: func(c *cobra.Command, args []string) error {
+			if err := requireFlags(c, "slot", "key-file"); err != nil {
+				return err
+			}
+			f, h, err := readVolume(args[0], os.O_RDWR)
+			if err != nil {
+				return err
+			}
+			defer f.Close()
+			key, err := readKeyFile(keyFile)
+			if err != nil {
+				return err
+			}
+			defer key.Wipe()
+			if err := removeKey(c.Context(), f, h, key, slot); err != nil {
+				return err
+			}
+			if asJSON {
+				return printJSON(c.OutOrStdout(), map[string]any{"uuid": h.UUID(), "removed": slot})
+			}
+			fmt.Fprintf(c.OutOrStdout(), "removed keyslot %d of volume %s\n", slot, h.UUID())
+			return nil
+		},
+	}
+	f := c.Flags()
+	f.StringVar(&keyFile, "key-file", "", `a key of another keyslot, "-" for standard input (required)`)
+	f.IntVar(&slot, "slot", 0, "the keyslot to remove (required)")
+	f.BoolVar(&asJSON, "json", false, "print the result as JSON")
+	return c
+}
+
+// removeKey removes the slot if the key opens another one.
+func removeKey(ctx context.Context, f volumeFile, h *luks2.Header, key secret.Bytes, slot int) error {
+	stays := errors.New("no keyslot would be left")
+	for _, k := range h.Keyslots() {
+		if k.ID == slot {
+			continue
+		}
+		volume, _, err := h.Unlock(ctx, f, luks2.Attempt{Passphrase: key, Slot: k.ID})
+		volume.Wipe()
+		if stays = err; err == nil {
+			break
+		}
+	}
+	if stays != nil {
+		return volumeExit(fmt.Errorf("the key file must open a keyslot other than %d: %w", slot, stays))
+	}
+	_, err := h.RemoveKey(f, slot)
+	return err
+}

@@ -1,0 +1,59 @@
+package main
+
+import (
+	"encoding/hex"
+	"fmt"
+	"os"
+
+	"github.com/spf13/cobra"
+
+	"latchkey/internal/cli"
+	"latchkey/unlock/luks2"
+)
+
+func volumeTestCommand() *cobra.Command {
+	var keyFile string
+	var asJSON bool
+	slot := luks2.AnySlot
+	c := &cobra.Command{
+		Use:   "test --key-file FILE IMAGE-OR-DEVICE",
+		Short: "Test whether a key opens a volume, without mapping it",
+		Long: `Test derives the volume key and verifies it, as the init does. It exits
+with 0 when a keyslot opens, 2 when none does, 3 when the header is refused.
+The volume MAC that --json prints names the volume key without telling it.`,
+		Example: `  latchkey volume test --key-file key root.luks2
+  latchkey volume test --key-file - --slot 1 /dev/vda2 < key`,
+		Args: cli.Args(cobra.ExactArgs(1)),
+		RunE: func(c *cobra.Command, args []string) error {
+			if err := requireFlags(c, "key-file"); err != nil {
+				return err
+			}
+			f, h, err := readVolume(args[0], os.O_RDONLY)
+			if err != nil {
+				return err
+			}
+			defer f.Close()
+			key, err := readKeyFile(keyFile)
+			if err != nil {
+				return err
+			}
+			defer key.Wipe()
+			volume, opened, err := h.Unlock(c.Context(), f, luks2.Attempt{Passphrase: key, Slot: slot})
+			if err != nil {
+				return volumeExit(err)
+			}
+			defer volume.Wipe()
+			if asJSON {
+				mac := volume.MAC()
+				return printJSON(c.OutOrStdout(), map[string]any{"uuid": h.UUID(), "keyslot": opened, "volume_mac": hex.EncodeToString(mac[:])})
+			}
+			fmt.Fprintf(c.OutOrStdout(), "keyslot %d of volume %s opens\n", opened, h.UUID())
+			return nil
+		},
+	}
+	f := c.Flags()
+	f.StringVar(&keyFile, "key-file", "", `file that holds the key, "-" for standard input (required)`)
+	f.IntVar(&slot, "slot", slot, "the only keyslot to try (-1: all)")
+	f.BoolVar(&asJSON, "json", false, "print the result as JSON")
+	return c
+}
