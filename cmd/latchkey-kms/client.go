@@ -10,7 +10,6 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
-	"net/http/httptest"
 	"net/url"
 	"os"
 	"syscall"
@@ -27,9 +26,11 @@ type admin struct {
 }
 
 func (o *options) admin(ctx context.Context) (*admin, error) {
-	conn, err := net.Dial("unix", o.socket())
-	if err == nil {
-		conn.Close()
+	up, err := o.running(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if up {
 		client := &http.Client{Transport: &http.Transport{
 			DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 				return (&net.Dialer{}).DialContext(ctx, "unix", o.socket())
@@ -37,19 +38,44 @@ func (o *options) admin(ctx context.Context) (*admin, error) {
 		}}
 		return &admin{do: client.Do, close: func() error { return nil }}, nil
 	}
-	if !errors.Is(err, os.ErrNotExist) && !errors.Is(err, syscall.ECONNREFUSED) {
-		return nil, fmt.Errorf("asking the running server: %w", err)
-	}
 	s, err := o.open(ctx, server.Approve, slog.New(slog.DiscardHandler))
 	if err != nil {
 		return nil, err
 	}
 	handler := s.AdminHandler()
 	return &admin{close: s.Close, do: func(r *http.Request) (*http.Response, error) {
-		w := httptest.NewRecorder()
+		w := &recorder{status: http.StatusOK}
 		handler.ServeHTTP(w, r)
-		return w.Result(), nil
+		return &http.Response{StatusCode: w.status, Body: io.NopCloser(&w.body)}, nil
 	}}, nil
+}
+
+// recorder keeps the answer of a handler called in this process.
+type recorder struct {
+	header http.Header
+	status int
+	body   bytes.Buffer
+}
+
+func (w *recorder) Header() http.Header {
+	if w.header == nil {
+		w.header = http.Header{}
+	}
+	return w.header
+}
+func (w *recorder) WriteHeader(status int)      { w.status = status }
+func (w *recorder) Write(b []byte) (int, error) { return w.body.Write(b) }
+
+// running tells whether a server answers the operator's socket.
+func (o *options) running(ctx context.Context) (bool, error) {
+	conn, err := (&net.Dialer{}).DialContext(ctx, "unix", o.socket())
+	switch {
+	case err == nil:
+		return true, conn.Close()
+	case errors.Is(err, os.ErrNotExist), errors.Is(err, syscall.ECONNREFUSED):
+		return false, nil
+	}
+	return false, fmt.Errorf("asking the running server: %w", err)
 }
 
 // call asks one thing and decodes the answer into to.

@@ -41,16 +41,20 @@ func (o *options) open(ctx context.Context, enroll server.Enrollment, log *slog.
 	if _, err := os.Stat(o.database()); errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("opening the KMS: there is none in %s; make one with: latchkey-kms init --data %s", o.data, o.data)
 	}
-	wrapping, err := server.ReadWrappingKey(o.wrappingPath())
+	return o.openFile(ctx, o.database(), o.mark(), enroll, log)
+}
+
+func (o *options) openFile(ctx context.Context, path string, mark server.Mark, enroll server.Enrollment, log *slog.Logger) (*server.Server, error) {
+	wrapping, err := o.readWrapping()
 	if err != nil {
 		return nil, err
 	}
 	defer wrapping.Wipe()
-	db, err := bolt.Open(o.database(), false, server.Tables())
+	db, err := bolt.Open(path, false, server.Tables())
 	if err != nil {
 		return nil, err
 	}
-	s, err := server.Open(ctx, server.Config{Store: db, Wrapping: wrapping, Mark: o.mark(), Enroll: enroll, Log: log})
+	s, err := server.Open(ctx, server.Config{Store: db, Wrapping: wrapping, Mark: mark, Enroll: enroll, Log: log})
 	if err != nil {
 		db.Close()
 		return nil, err
@@ -85,9 +89,24 @@ func (o *options) create(ctx context.Context) (pin string, err error) {
 	return p.String(), nil
 }
 
+// readWrapping reads or derives the wrapping key.
+func (o *options) readWrapping() (secret.Bytes, error) {
+	if o.passphrase != "" {
+		return server.DeriveWrappingKey(o.passphrase, filepath.Join(o.data, "wrapping.salt"))
+	}
+	return server.ReadWrappingKey(o.wrappingPath())
+}
+
 // wrappingKey reads the wrapping key, or makes one where it will be looked
 // for.
 func (o *options) wrappingKey() (secret.Bytes, error) {
+	if o.passphrase != "" {
+		salt := secret.Random(16)
+		if err := server.WriteFile(filepath.Join(o.data, "wrapping.salt"), salt.Reveal()); err != nil {
+			return secret.Bytes{}, fmt.Errorf("writing the wrapping salt: %w", err)
+		}
+		return o.readWrapping()
+	}
 	path := o.wrappingPath()
 	if _, err := os.Stat(path); err == nil {
 		return server.ReadWrappingKey(path)

@@ -14,9 +14,10 @@ func main() { os.Exit(run(os.Args[1:], os.Stdin, os.Stdout, os.Stderr)) }
 
 // options are what every command takes.
 type options struct {
-	data     string
-	wrapping string
-	json     bool
+	data       string
+	wrapping   string
+	passphrase string
+	json       bool
 }
 
 func run(args []string, stdin, stdout, stderr *os.File) int {
@@ -41,8 +42,9 @@ A first setup:
 	flags := root.PersistentFlags()
 	flags.StringVar(&o.data, "data", "/var/lib/latchkey-kms", "directory of keys and database")
 	flags.StringVar(&o.wrapping, "wrapping-key", "", "file of the key that wraps the database's key (default: the systemd credential latchkey-kms.wrapping-key, else wrapping.key in the data directory)")
+	flags.StringVar(&o.passphrase, "wrapping-passphrase", "", "file of a passphrase to derive the wrapping key from, instead of a key file")
 	flags.BoolVar(&o.json, "json", false, "print JSON")
-	root.AddCommand(initCommand(o), serveCommand(o), trustCommand(o), nodeCommand(o), volumeCommand(o))
+	root.AddCommand(initCommand(o), serveCommand(o), trustCommand(o), nodeCommand(o), volumeCommand(o), auditCommand(o), storeCommand(o), benchCommand(o))
 	return cli.Main(root, args, stdout, stderr)
 }
 

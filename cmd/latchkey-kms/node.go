@@ -3,13 +3,16 @@ package main
 import (
 	"fmt"
 	"io"
+	"maps"
 	"net/url"
+	"slices"
 	"strings"
 	"text/tabwriter"
 
 	"github.com/spf13/cobra"
 
 	"latchkey/internal/cli"
+	"latchkey/kms"
 	"latchkey/kms/server"
 )
 
@@ -19,7 +22,14 @@ func nodeCommand(o *options) *cobra.Command {
 		Long: `A node is a machine, named by its TPM's endorsement key. People name it by six
 words, which stand on the machine's console and here.`,
 	}
-	c.AddCommand(nodeList(o), nodeApprove(o))
+	c.AddCommand(nodeList(o), nodeShow(o), nodeApprove(o),
+		nodeChange(o, "quarantine", "Stop a machine", "It gets nothing until it is readmitted, and keeps asking."),
+		nodeChange(o, "readmit", "End a quarantine", "The machine gets its keys at its next try, without a reboot."),
+		nodeChange(o, "accept", "Accept what a machine booted last", `After an update of firmware, kernel or command line the boot state is another
+one, and the machine is refused (pcr-mismatch); after its TPM was cleared, too
+(tpm-cleared). Look at "node show" first: an intruder's kernel looks the same
+to the KMS as your update.`),
+		nodeChange(o, "delete", "Refuse a machine for good", "Its TPM stays refused. Its volumes stay until they are deleted or moved."))
 	return c
 }
 
@@ -48,6 +58,7 @@ func printNodes(out io.Writer, nodes []server.Node) {
 func nodeApprove(o *options) *cobra.Command {
 	var a server.Approval
 	var pcr string
+	var volumes []string
 	c := &cobra.Command{
 		Use:   "approve WORDS... | ID",
 		Short: "Approve a machine after comparing its words",
@@ -55,13 +66,22 @@ func nodeApprove(o *options) *cobra.Command {
 volumes that it showed, unless another machine owns them, and from then on
 must boot what it booted when it showed them (PCRs 7, 11 and 12).
 
-An unknown id of 64 digits is registered before its machine ever asks.`,
+An unknown id of 64 digits is registered before its machine ever asks; it has
+shown no boot state, so say --pcr none, and name its volumes.`,
 		Example: `  latchkey-kms node approve copper lantern drift meadow quiet anvil
-  latchkey-kms node approve --move copper lantern drift meadow quiet anvil`,
+  latchkey-kms node approve --move copper lantern drift meadow quiet anvil
+  latchkey-kms node approve 6f3c... --pcr none --volume 8b7f...-...`,
 		Args: cli.Args(cobra.MinimumNArgs(1)),
 		RunE: func(c *cobra.Command, args []string) error {
 			if pcr != "shown" && pcr != "none" {
 				return cli.Usagef("--pcr %q: must be shown or none", pcr)
+			}
+			for _, v := range volumes {
+				uuid, err := kms.ParseUUID(v)
+				if err != nil {
+					return cli.Usagef("--volume: %w", err)
+				}
+				a.Volumes = append(a.Volumes, uuid)
 			}
 			a.Who, a.NoPCRs = strings.Join(args, " "), pcr == "none"
 			var out server.Approved
@@ -73,6 +93,7 @@ An unknown id of 64 digits is registered before its machine ever asks.`,
 	}
 	c.Flags().StringVar(&pcr, "pcr", "shown", "boot state to insist on: shown or none")
 	c.Flags().BoolVar(&a.Move, "move", false, "take the shown volumes over from other machines")
+	c.Flags().StringSliceVar(&volumes, "volume", nil, "UUID of a volume to bind as well; may be repeated")
 	return c
 }
 
@@ -89,6 +110,58 @@ func printApproved(w io.Writer, a server.Approved) {
 	}
 	if a.Warning != "" {
 		fmt.Fprintln(w, "warning:", a.Warning)
+	}
+}
+
+func nodeShow(o *options) *cobra.Command {
+	return &cobra.Command{
+		Use: "show WORDS... | ID", Short: "Show one machine: volumes, boot state, what has changed",
+		Args: cli.Args(cobra.MinimumNArgs(1)),
+		RunE: func(c *cobra.Command, args []string) error {
+			var n server.Node
+			if err := o.call(c.Context(), "GET", "/v1/node", who(args), nil, &n); err != nil {
+				return err
+			}
+			return o.show(c, n, func() { printNode(c.OutOrStdout(), n) })
+		},
+	}
+}
+
+func printNode(w io.Writer, n server.Node) {
+	fmt.Fprintf(w, "words:       %s\nid:          %s\nstate:       %s\nlast answer: %s\n", n.Words, n.ID, n.Describe(), n.LastStatus)
+	for _, u := range n.Bound {
+		fmt.Fprintf(w, "owns:        %s\n", u)
+	}
+	if n.Shown == nil {
+		return
+	}
+	fmt.Fprintf(w, "showed (%s):\n", n.Shown.Operation)
+	for _, v := range n.Shown.Volumes {
+		fmt.Fprintf(w, "  volume %s\n", v.UUID)
+	}
+	for _, pcr := range slices.Sorted(maps.Keys(n.Shown.PCRs)) {
+		value, note := n.Shown.PCRs[pcr], ""
+		if pinned, ok := n.Pins[pcr]; ok && pinned == value {
+			note = "  as approved"
+		} else if ok {
+			note = fmt.Sprintf("  NOT the approved %x", pinned)
+		}
+		fmt.Fprintf(w, "  PCR %-2d %x%s\n", pcr, value, note)
+	}
+}
+
+// nodeChange is a command that changes one node's state.
+func nodeChange(o *options, verb, short, long string) *cobra.Command {
+	return &cobra.Command{
+		Use: verb + " WORDS... | ID", Short: short, Long: long, Args: cli.Args(cobra.MinimumNArgs(1)),
+		Example: "  latchkey-kms node " + verb + " copper lantern drift meadow quiet anvil",
+		RunE: func(c *cobra.Command, args []string) error {
+			var n server.Node
+			if err := o.call(c.Context(), "POST", "/v1/node/"+verb, who(args), nil, &n); err != nil {
+				return err
+			}
+			return o.show(c, n, func() { fmt.Fprintf(c.OutOrStdout(), "%s: %s\n", n.Words, n.Describe()) })
+		},
 	}
 }
 

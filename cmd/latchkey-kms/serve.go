@@ -70,7 +70,7 @@ func (o *options) serve(ctx context.Context, listen string, enroll server.Enroll
 	front := server.NewHTTP(s, log)
 	back := &http.Server{Handler: s.AdminHandler(), ReadHeaderTimeout: 5 * time.Second, ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelDebug)}
 	failed := make(chan error, 2)
-	go func() { failed <- front.Serve(nodes) }()
+	go func() { failed <- front.Serve(server.Limit(nodes)) }()
 	go func() { failed <- back.Serve(operator) }()
 	fmt.Fprintf(out, "listening on %s\n", nodes.Addr())
 	notifyReady()

@@ -21,7 +21,10 @@ func volumeCommand(o *options) *cobra.Command {
 		Use: "volume", Short: "List and keep the volumes' secrets", Args: cli.Args(cobra.ArbitraryArgs), RunE: cli.Group,
 		Long: `A volume is one LUKS2 volume, named by its UUID ("cryptsetup luksUUID DEVICE").`,
 	}
-	c.AddCommand(volumeList(o), volumePut(o))
+	c.AddCommand(volumeList(o), volumeShow(o), volumePut(o),
+		volumeChange(o, "delete", "Destroy all that the KMS has of a volume", "There is no way back: without a recovery key the volume is lost."),
+		volumeChange(o, "accept-header", "Accept the LUKS header that the machine showed last",
+			"For a volume whose header was restored from a backup or made anew: the KMS\nrefuses headers other than the enrolled one (header-differs) and older ones\n(header-rollback)."))
 	return c
 }
 
@@ -54,6 +57,53 @@ func printVolumes(out io.Writer, volumes []server.Volume) {
 	}
 }
 
+func volumeShow(o *options) *cobra.Command {
+	return &cobra.Command{
+		Use: "show UUID", Short: "Show one volume, never its secret", Args: cli.Args(cobra.ExactArgs(1)),
+		RunE: func(c *cobra.Command, args []string) error {
+			var rows []server.Volume
+			if err := o.callVolume(c, "GET", "/v1/volume", args[0], nil, &rows); err != nil {
+				return err
+			}
+			return o.show(c, rows, func() {
+				for _, v := range rows {
+					fmt.Fprintf(c.OutOrStdout(), "uuid:       %s\nmode:       %s\nmachine:    %s\nbound:      %t\nstaged:     %t\nheader:     %s\nvolume key: %s\nseqid from: %d\n",
+						v.UUID, v.Mode, v.Words, v.Bound, v.Staged, known(v.Digest != nil), known(v.MAC != nil), v.MinSeq)
+				}
+			})
+		},
+	}
+}
+
+func known(yes bool) string {
+	if yes {
+		return "recorded"
+	}
+	return "not recorded yet"
+}
+
+// volumeChange is a command that changes one volume.
+func volumeChange(o *options, verb, short, long string) *cobra.Command {
+	return &cobra.Command{
+		Use: verb + " UUID", Short: short, Long: long, Args: cli.Args(cobra.ExactArgs(1)),
+		RunE: func(c *cobra.Command, args []string) error {
+			var done struct{}
+			if err := o.callVolume(c, "POST", "/v1/volume/"+verb, args[0], nil, &done); err != nil {
+				return err
+			}
+			return o.show(c, done, func() { fmt.Fprintf(c.OutOrStdout(), "%s: volume %s\n", verb, args[0]) })
+		},
+	}
+}
+
+// callVolume checks the UUID before anything is asked.
+func (o *options) callVolume(c *cobra.Command, method, path, uuid string, body, to any) error {
+	if _, err := kms.ParseUUID(uuid); err != nil {
+		return cli.Usagef("%w", err)
+	}
+	return o.call(c.Context(), method, path, url.Values{"uuid": {uuid}}, body, to)
+}
+
 func volumePut(o *options) *cobra.Command {
 	var generate bool
 	var keyFile, output string
@@ -68,9 +118,6 @@ never replaces one. A generated passphrase is 256 random bits as 43 letters;
   latchkey-kms volume put 8b7f...-... --key-file key`,
 		Args: cli.Args(cobra.ExactArgs(1)),
 		RunE: func(c *cobra.Command, args []string) error {
-			if _, err := kms.ParseUUID(args[0]); err != nil {
-				return cli.Usagef("%w", err)
-			}
 			if generate == (keyFile != "") || output != "" && !generate {
 				return cli.Usagef("say either --generate, perhaps with --output, or --key-file")
 			}
@@ -80,7 +127,7 @@ never replaces one. A generated passphrase is 256 random bits as 43 letters;
 			}
 			defer passphrase.Wipe()
 			var rows []server.Volume
-			if err := o.call(c.Context(), "POST", "/v1/volume/put", url.Values{"uuid": args}, passphrase.Reveal(), &rows); err != nil {
+			if err := o.callVolume(c, "POST", "/v1/volume/put", args[0], passphrase.Reveal(), &rows); err != nil {
 				return err
 			}
 			return o.show(c, rows, func() { fmt.Fprintf(c.OutOrStdout(), "kept the passphrase of volume %s\n", args[0]) })

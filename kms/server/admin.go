@@ -29,7 +29,7 @@ func (s *Server) AdminHandler() http.Handler {
 	}
 	handle("GET /v1/trust", func(*http.Request) (any, error) { return s.trust(), nil })
 	handle("GET /v1/nodes", func(*http.Request) (any, error) { return list(s.Nodes()) })
-	handle("GET /v1/node", func(r *http.Request) (any, error) { return s.Node(r.FormValue("who")) })
+	handle("GET /v1/node", func(r *http.Request) (any, error) { return s.Node(r.URL.Query().Get("who")) })
 	handle("POST /v1/node/approve", func(r *http.Request) (any, error) {
 		var a Approval
 		if err := decodeJSON(r.Body, &a); err != nil {
@@ -38,13 +38,13 @@ func (s *Server) AdminHandler() http.Handler {
 		return s.ApproveNode(r.Context(), a)
 	})
 	handle("POST /v1/node/quarantine", func(r *http.Request) (any, error) {
-		return s.SetQuarantine(r.Context(), r.FormValue("who"), true)
+		return s.SetQuarantine(r.Context(), r.URL.Query().Get("who"), true)
 	})
 	handle("POST /v1/node/readmit", func(r *http.Request) (any, error) {
-		return s.SetQuarantine(r.Context(), r.FormValue("who"), false)
+		return s.SetQuarantine(r.Context(), r.URL.Query().Get("who"), false)
 	})
-	handle("POST /v1/node/accept", func(r *http.Request) (any, error) { return s.AcceptNode(r.Context(), r.FormValue("who")) })
-	handle("POST /v1/node/delete", func(r *http.Request) (any, error) { return s.DeleteNode(r.Context(), r.FormValue("who")) })
+	handle("POST /v1/node/accept", func(r *http.Request) (any, error) { return s.AcceptNode(r.Context(), r.URL.Query().Get("who")) })
+	handle("POST /v1/node/delete", func(r *http.Request) (any, error) { return s.DeleteNode(r.Context(), r.URL.Query().Get("who")) })
 	handle("GET /v1/volumes", func(*http.Request) (any, error) { return list(s.Volumes()) })
 	handle("GET /v1/volume", withUUID(func(_ *http.Request, u kms.UUID) (any, error) { return list(s.VolumesOf(u)) }))
 	handle("POST /v1/volume/put", withUUID(s.adminPut))

@@ -1,6 +1,7 @@
 package server
 
 import (
+	"context"
 	"crypto/ecdh"
 	"crypto/ed25519"
 	"crypto/rand"
@@ -14,11 +15,19 @@ import (
 
 // challenge answers M1 with M2. It reads no record: whoever asks, known or
 // not, costs and gets the same.
-func (s *Server) challenge(m1 []byte) ([]byte, error) {
+func (s *Server) challenge(ctx context.Context, m1 []byte) (m2 []byte, err error) {
 	hello, err := kms.ParseHello(m1)
 	if err != nil {
 		return nil, err
 	}
+	err = s.work.do(ctx, func() error {
+		m2, err = s.challengeFor(hello, kms.HelloHash(m1))
+		return err
+	})
+	return m2, err
+}
+
+func (s *Server) challengeFor(hello *kms.Hello, th1 [32]byte) ([]byte, error) {
 	if _, err := checkEK(hello.EKPublic); err != nil {
 		return nil, err
 	}
@@ -33,7 +42,7 @@ func (s *Server) challenge(m1 []byte) ([]byte, error) {
 		return nil, err
 	}
 	t := &ticket{
-		th1: kms.HelloHash(m1), s: secret.Random(32), ephemeral: secret.Own(ephemeral.Bytes()), peer: hello.Ephemeral,
+		th1: th1, s: secret.Random(32), ephemeral: secret.Own(ephemeral.Bytes()), peer: hello.Ephemeral,
 		node: kms.NodeIDOf(hello.EKPublic), akPublic: hello.AKPublic,
 		operation: hello.Operation, volumes: hello.Volumes, expiry: s.cookies.now() + challengeLife,
 	}

@@ -1,6 +1,7 @@
 package server
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -8,6 +9,8 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+
+	"golang.org/x/crypto/argon2"
 
 	"latchkey/internal/secret"
 )
@@ -91,4 +94,30 @@ func ReadWrappingKey(path string) (secret.Bytes, error) {
 		return secret.Bytes{}, err
 	}
 	return secret.Own(b), nil
+}
+
+// argon2id's cost for a passphrase file: RFC 9106, section 4, second choice.
+const (
+	argonTime   = 3
+	argonMemory = 64 << 10 // KiB
+	argonLanes  = 4
+)
+
+// DeriveWrappingKey derives the wrapping key from a passphrase file and a
+// salt file. A newline at the passphrase's end is not part of it.
+func DeriveWrappingKey(passphrasePath, saltPath string) (secret.Bytes, error) {
+	salt, err := os.ReadFile(saltPath)
+	if err != nil {
+		return secret.Bytes{}, fmt.Errorf("reading the wrapping salt: %w", err)
+	}
+	b, err := os.ReadFile(passphrasePath)
+	if err != nil {
+		return secret.Bytes{}, fmt.Errorf("reading the wrapping passphrase: %w", err)
+	}
+	defer clear(b)
+	passphrase := bytes.TrimRight(b, "\r\n")
+	if len(passphrase) < 12 || len(passphrase) > 1024 || len(salt) != 16 {
+		return secret.Bytes{}, errors.New("reading the wrapping passphrase: it must have 12 to 1,024 bytes")
+	}
+	return secret.Own(argon2.IDKey(passphrase, salt, argonTime, argonMemory, argonLanes, 32)), nil
 }

@@ -6,10 +6,13 @@ import (
 	"time"
 )
 
-// NewHTTP is the HTTP server for nodes, with lk1's limits.
+// NewHTTP is the HTTP server for nodes, with lk1's deadlines: header and
+// message within 5 seconds, an exchange within 20. Its listener goes through
+// Limit.
 func NewHTTP(s *Server, log *slog.Logger) *http.Server {
 	return &http.Server{
 		Handler:           s.Handler(),
+		ConnContext:       withConn,
 		ReadHeaderTimeout: 5 * time.Second,
 		ReadTimeout:       5 * time.Second,
 		WriteTimeout:      20 * time.Second,

@@ -22,7 +22,7 @@ func (e *unavailable) Unwrap() error { return e.err }
 func (s *Server) Handler() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("POST "+kms.ChallengePath, s.exchange(func(r *http.Request, body []byte) ([]byte, error) {
-		return s.challenge(body)
+		return s.challenge(r.Context(), body)
 	}))
 	mux.HandleFunc("POST "+kms.RedeemPath, s.exchange(func(r *http.Request, body []byte) ([]byte, error) {
 		return s.redeem(r.Context(), body, remote(r))
@@ -33,7 +33,7 @@ func (s *Server) Handler() http.Handler {
 	return mux
 }
 
-// exchange reads one bounded message, waits for a worker and answers.
+// exchange reads one bounded message and answers.
 func (s *Server) exchange(f func(*http.Request, []byte) ([]byte, error)) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, kms.MaxMessage))
@@ -41,14 +41,8 @@ func (s *Server) exchange(f func(*http.Request, []byte) ([]byte, error)) http.Ha
 			http.Error(w, "", http.StatusRequestEntityTooLarge)
 			return
 		}
-		reached(r.Context())
-		release, ok := s.work.enter(r.Context())
-		if !ok {
-			busy(w)
-			return
-		}
+		defer serving(r.Context())()
 		reply, err := f(r, body)
-		release()
 		s.reply(w, r, reply, err)
 	}
 }
@@ -58,6 +52,8 @@ func (s *Server) exchange(f func(*http.Request, []byte) ([]byte, error)) http.Ha
 func (s *Server) reply(w http.ResponseWriter, r *http.Request, reply []byte, err error) {
 	failed, ours := errors.AsType[*unavailable](err)
 	switch {
+	case errors.Is(err, errBusy):
+		busy(w)
 	case ours:
 		s.log.Error("answering", "path", r.URL.Path, "from", remote(r), "err", failed)
 		busy(w)

@@ -86,6 +86,13 @@ func (s *Server) Node(who string) (n Node, err error) {
 }
 
 func (v view) find(who string) (nodeRow, error) {
+	if id, err := kms.ParseNodeID(strings.ToLower(strings.TrimSpace(who))); err == nil {
+		row, found, err := v.node(id)
+		if err == nil && !found {
+			err = fmt.Errorf("looking for node %s: %w", id, ErrNotFound)
+		}
+		return row, err
+	}
 	who = strings.ToLower(strings.Join(strings.FieldsFunc(who, func(r rune) bool { return r == ' ' || r == '-' || r == '\t' }), " "))
 	var matches []nodeRow
 	for _, table := range []string{tablePending, tableNodes} {

@@ -43,12 +43,20 @@ func (s *Server) redeem(ctx context.Context, m3 []byte, from string) ([]byte, er
 		return nil, err
 	}
 	defer t.wipe()
-	keys, err := t.keys()
-	if err != nil {
+	var keys *kms.Keys
+	var p *proof
+	err = s.work.do(ctx, func() (err error) {
+		if keys, err = t.keys(); err == nil {
+			p, err = check(m, t, keys)
+		}
+		return err
+	})
+	if keys != nil {
+		defer keys.Wipe()
+	}
+	if errors.Is(err, errBusy) {
 		return nil, err
 	}
-	defer keys.Wipe()
-	p, err := s.check(m, t, keys)
 	if err != nil {
 		s.log.Warn("refused", "node", t.node, "words", t.node.Words(), "operation", t.operation, "from", from, "why", err)
 		return noise(len(t.volumes)), nil
@@ -88,7 +96,7 @@ func (t *ticket) keys() (*kms.Keys, error) {
 
 // check proves that the TPM opened S and that the quote is fresh and its
 // own, before any record is looked at.
-func (s *Server) check(m *kms.Redeem, t *ticket, keys *kms.Keys) (*proof, error) {
+func check(m *kms.Redeem, t *ticket, keys *kms.Keys) (*proof, error) {
 	if !m.Verify(keys) {
 		return nil, fmt.Errorf("%w: the challenge was not opened", errRefused)
 	}

@@ -4,6 +4,8 @@ import (
 	"context"
 	"crypto/ed25519"
 	"crypto/rand"
+	"encoding/binary"
+	"encoding/hex"
 	"errors"
 	"fmt"
 
@@ -103,6 +105,22 @@ type Checked struct {
 	Epoch   uint64 `json:"epoch"`
 	Records int    `json:"records"`
 	Events  uint64 `json:"audit_events"`
+	Head    Head   `json:"audit_head"`
+}
+
+// A Head is the audit log's end, signed with the KMS' key: kept elsewhere,
+// it shows later that nothing before it was changed.
+type Head struct {
+	Hash      string `json:"hash"`
+	Key       string `json:"key"`
+	Signature string `json:"signature"`
+}
+
+// head signs "lk1/audit-head" ‖ sequence number ‖ hash.
+func (s *Server) head(st state) Head {
+	signed := binary.BigEndian.AppendUint64([]byte("lk1/audit-head"), st.auditSeq)
+	signature := ed25519.Sign(s.keys[0], append(signed, st.auditHash[:]...))
+	return Head{hex.EncodeToString(st.auditHash[:]), s.Pins()[0].String(), hex.EncodeToString(signature)}
 }
 
 // Check verifies every sealed record, that none is missing or older than
@@ -121,7 +139,7 @@ func (s *Server) Check() (Checked, error) {
 		if st.epoch < mark {
 			return fmt.Errorf("checking the epoch: %w (epoch %d, mark %d): was it restored from an old backup?", ErrRolledBack, st.epoch, mark)
 		}
-		c.Epoch, c.Events = st.epoch, st.auditSeq
+		c.Epoch, c.Events, c.Head = st.epoch, st.auditSeq, s.head(st)
 		if c.Records, err = v.verifyRecords(st); err != nil {
 			return err
 		}
@@ -161,4 +179,19 @@ func (v view) verifyRecords(st state) (n int, err error) {
 		return n, fmt.Errorf("checking the records: %w: one was removed, or put back from an older copy", ErrUnverified)
 	}
 	return n, nil
+}
+
+// Restored makes a verified copy of an older database the current one: its
+// epoch goes above the mark of the one that it replaces.
+func (s *Server) Restored(ctx context.Context, mark uint64) (Checked, error) {
+	err := s.update(ctx, func(t *txn) error {
+		from := t.state.epoch
+		t.state.epoch = max(t.state.epoch, mark)
+		t.bump()
+		return t.note(Event{Event: "restore", From: "operator", Detail: fmt.Sprintf("from epoch %d, to %d", from, t.state.epoch)})
+	})
+	if err != nil {
+		return Checked{}, err
+	}
+	return s.Check()
 }

@@ -2,45 +2,65 @@ package server
 
 import (
 	"context"
+	"errors"
 	"runtime"
 	"time"
 )
 
-// queueWait is how long a request waits for a worker before it is told to
-// come back: well within the exchange's 20 seconds.
-const queueWait = 10 * time.Second
+// maxQueue is how many requests may wait for a worker, and queueWait how
+// long: well within the exchange's 20 seconds.
+const (
+	maxQueue  = 2048
+	queueWait = 10 * time.Second
+)
 
 // workers bound the public-key work to the cores: more at once would only
 // make all of it late.
-type workers struct{ slots chan struct{} }
+type workers struct {
+	slots chan struct{}
+	queue chan struct{}
+}
 
 func newWorkers(n int) *workers {
 	if n <= 0 {
 		n = runtime.GOMAXPROCS(0)
 	}
-	// A redeem spends most of its time waiting for the disk, and shares
-	// that wait with others.
-	return &workers{make(chan struct{}, 64*n)}
+	return &workers{make(chan struct{}, n), make(chan struct{}, maxQueue)}
 }
 
-// enter waits for a worker; false means that none was free in time.
-func (w *workers) enter(ctx context.Context) (release func(), ok bool) {
-	release = func() { <-w.slots }
+// errBusy: the queue is full, or no worker was free in time.
+var errBusy = errors.New("too much work at once")
+
+// do runs f on a worker. It must not wait for the disk: those who wait for
+// it do so together, not one by one.
+func (w *workers) do(ctx context.Context, f func() error) error {
+	if err := w.enter(ctx); err != nil {
+		return err
+	}
+	defer func() { <-w.slots }()
+	return f()
+}
+
+func (w *workers) enter(ctx context.Context) error {
 	select {
 	case w.slots <- struct{}{}:
-		return release, true
+		return nil
 	default:
+	}
+	select {
+	case w.queue <- struct{}{}:
+		defer func() { <-w.queue }()
+	default:
+		return errBusy
 	}
 	timer := time.NewTimer(queueWait)
 	defer timer.Stop()
 	select {
 	case w.slots <- struct{}{}:
-		return release, true
+		return nil
 	case <-timer.C:
+		return errBusy
 	case <-ctx.Done():
+		return errBusy
 	}
-	return nil, false
 }
-
-// reached marks the request's connection as one that is being worked on.
-func reached(ctx context.Context) {}

@@ -1,0 +1,86 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"net/url"
+	"strconv"
+
+	"github.com/spf13/cobra"
+
+	"latchkey/internal/cli"
+	"latchkey/kms/server"
+)
+
+func auditCommand(o *options) *cobra.Command {
+	c := &cobra.Command{
+		Use: "audit", Short: "Read and verify the audit log", Args: cli.Args(cobra.ArbitraryArgs), RunE: cli.Group,
+		Long: `Every release of a key and every change is in the audit log before it takes
+effect. Each event's hash covers the one before, so that an edit shows.`,
+	}
+	c.AddCommand(auditShow(o), auditVerify(o))
+	return c
+}
+
+func auditShow(o *options) *cobra.Command {
+	var from uint64
+	c := &cobra.Command{
+		Use: "show", Short: "Print the audit log", Args: cli.Args(cobra.NoArgs),
+		Example: "  latchkey-kms audit show --from 1200",
+		RunE: func(c *cobra.Command, _ []string) error {
+			all := []server.Event{}
+			for next := from; ; {
+				var page []server.Event
+				if err := o.call(c.Context(), "GET", "/v1/audit", url.Values{"from": {strconv.FormatUint(next, 10)}}, nil, &page); err != nil {
+					return err
+				}
+				if len(page) == 0 {
+					break
+				}
+				if !o.json {
+					printEvents(c.OutOrStdout(), page)
+				} else {
+					all = append(all, page...)
+				}
+				next = page[len(page)-1].Seq + 1
+			}
+			return o.show(c, all, func() {})
+		},
+	}
+	c.Flags().Uint64Var(&from, "from", 1, "number of the first event")
+	return c
+}
+
+func printEvents(w io.Writer, events []server.Event) {
+	for _, e := range events {
+		fmt.Fprintf(w, "%d %s %s", e.Seq, e.Time.Format("2006-01-02T15:04:05Z"), e.Event)
+		for _, part := range []struct{ name, value string }{{"node", e.Node}, {"status", e.Status}, {"from", e.From}, {"detail", e.Detail}} {
+			if part.value != "" {
+				fmt.Fprintf(w, " %s=%q", part.name, part.value)
+			}
+		}
+		for _, u := range e.Volumes {
+			fmt.Fprintf(w, " volume=%s", u)
+		}
+		fmt.Fprintln(w)
+	}
+}
+
+func auditVerify(o *options) *cobra.Command {
+	return &cobra.Command{
+		Use: "verify", Short: "Verify the audit log and the database", Args: cli.Args(cobra.NoArgs),
+		RunE: func(c *cobra.Command, _ []string) error { return o.check(c) },
+	}
+}
+
+// check verifies everything there is, in the running server or here.
+func (o *options) check(c *cobra.Command) error {
+	var r server.Checked
+	if err := o.call(c.Context(), "GET", "/v1/check", nil, nil, &r); err != nil {
+		return err
+	}
+	return o.show(c, r, func() {
+		fmt.Fprintf(c.OutOrStdout(), "ok: %d records and %d audit events verified, epoch %d\nhead of the audit log: %s\nsignature by %s: %s\n",
+			r.Records, r.Events, r.Epoch, r.Head.Hash, r.Head.Key, r.Head.Signature)
+	})
+}
