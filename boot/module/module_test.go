@@ -1,0 +1,75 @@
+package module_test
+
+import (
+	"errors"
+	"io"
+	"log/slog"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+
+	"latchkey/boot/module"
+	"latchkey/boot/plan"
+)
+
+// insertions notes which modules were inserted, and fails for some.
+type insertions struct {
+	mu    sync.Mutex
+	names []string
+	bad   string
+}
+
+func (i *insertions) insert(path string) error {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	if path == i.bad {
+		return errors.New("no such device")
+	}
+	i.names = append(i.names, plan.ModuleName(path))
+	return nil
+}
+
+func load(t *testing.T, bad string, blocked []string, use func(*module.Loader)) []string {
+	t.Helper()
+	index := &plan.Modules{
+		List: []plan.Module{
+			{Path: "/ring.ko"}, {Path: "/virtio.ko", Deps: []int{0}}, {Path: "/net.ko", Deps: []int{0, 1}}, {Path: "/ecb.ko"}, {Path: "/xts.ko", Soft: []int{3}},
+		},
+		Aliases: []plan.Alias{{Pattern: "virtio:d1*", Module: 2}},
+	}
+	i := &insertions{bad: bad}
+	l := module.New(index, blocked, i.insert, slog.New(slog.NewTextHandler(io.Discard, nil)))
+	var wg sync.WaitGroup
+	for range 4 { // as uevents do, several at once
+		wg.Go(func() { use(l) })
+	}
+	wg.Wait()
+	return i.names
+}
+
+func TestLoad(t *testing.T) {
+	device := func(l *module.Loader) { l.Device("virtio:d1v2") }
+	named := func(names ...string) func(*module.Loader) { return func(l *module.Loader) { l.Named(names...) } }
+	for _, tt := range []struct {
+		name    string
+		bad     string
+		blocked []string
+		use     func(*module.Loader)
+		want    string
+	}{
+		{"dependencies first, each once", "", nil, device, "ring virtio net"},
+		{"nothing serves the device", "", nil, func(l *module.Loader) { l.Device("pci:x") }, ""},
+		{"built in or unknown", "", nil, named("ext4"), ""},
+		{"soft dependency", "", nil, named("xts"), "ecb xts"},
+		{"soft dependency fails", "/ecb.ko", nil, named("xts"), "xts"},
+		{"dependency fails", "/ring.ko", nil, device, ""},
+		{"blocked", "", []string{"net"}, device, ""},
+		{"dependency blocked", "", []string{"virtio"}, device, "ring"},
+	} {
+		got := load(t, tt.bad, tt.blocked, tt.use)
+		if want := strings.Fields(tt.want); !slices.Equal(got, want) {
+			t.Errorf("%s: inserted %v, want %v", tt.name, got, want)
+		}
+	}
+}
