@@ -1,0 +1,158 @@
+package device_test
+
+import (
+	"bytes"
+	"encoding/binary"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"latchkey/boot/device"
+)
+
+const uuid = "01234567-89ab-cdef-0123-456789abcdef"
+
+// TestProbe has the real tools make what Probe must recognise.
+func TestProbe(t *testing.T) {
+	for _, tt := range []struct {
+		name string
+		make []string // a command; FILE is an empty image
+		want device.Super
+	}{
+		{"ext4", []string{"mke2fs", "-q", "-t", "ext4", "-U", uuid, "-L", "lab", "FILE"}, device.Super{Type: "ext4", UUID: uuid, Label: "lab"}},
+		{"ext3", []string{"mke2fs", "-q", "-t", "ext3", "-U", uuid, "FILE"}, device.Super{Type: "ext3", UUID: uuid}},
+		{"ext2", []string{"mke2fs", "-q", "-t", "ext2", "-U", uuid, "FILE"}, device.Super{Type: "ext2", UUID: uuid}},
+		{"LUKS2", []string{"cryptsetup", "luksFormat", "-q", "--type", "luks2", "--pbkdf", "pbkdf2", "--pbkdf-force-iterations", "1000",
+			"--uuid", uuid, "--label", "lab", "--key-file", "/dev/null", "--keyfile-size", "0", "FILE"}, device.Super{Type: "crypto_LUKS", UUID: uuid, Label: "lab"}},
+		{"zeros", []string{"true"}, device.Super{}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			file := image(t, tt.make, 32<<20)
+			got, ok := device.Probe(file)
+			if diff := cmp.Diff(tt.want, got); diff != "" || ok != (tt.want != device.Super{}) {
+				t.Errorf("Probe = %v, %t (-want +got):\n%s", got, ok, diff)
+			}
+			if tt.name == "LUKS2" {
+				file.WriteAt(make([]byte, 4096), 0)
+				if got, _ := device.Probe(file); got.UUID != uuid {
+					t.Errorf("with the primary header gone, Probe = %v", got)
+				}
+			}
+		})
+	}
+}
+
+func image(t *testing.T, command []string, size int64) *os.File {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "image")
+	f, err := os.Create(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { f.Close() })
+	if err := f.Truncate(size); err != nil {
+		t.Fatal(err)
+	}
+	var args []string
+	for _, a := range command[1:] {
+		switch a {
+		case "FILE":
+			a = path
+		case "/dev/null":
+			a = filepath.Join(t.TempDir(), "key")
+			os.WriteFile(a, []byte("canary"), 0o600)
+		case "--keyfile-size", "0":
+			continue
+		}
+		args = append(args, a)
+	}
+	if _, err := exec.LookPath(command[0]); err != nil && os.Getenv("CI") == "" {
+		t.Skip("needs " + command[0] + ": run images/deps")
+	}
+	if out, err := exec.Command(command[0], args...).CombinedOutput(); err != nil {
+		t.Fatalf("%v: %v: %s", command, err, out)
+	}
+	return f
+}
+
+func FuzzProbe(f *testing.F) {
+	f.Add([]byte("LUKS\xba\xbe"), 0)
+	f.Add([]byte{0x53, 0xef}, 1024+56)
+	f.Add([]byte("XFSB"), 0)
+	f.Add([]byte("_BHRfS_M"), 64*1024+64)
+	f.Fuzz(func(t *testing.T, what []byte, at int) {
+		b := make([]byte, 70*1024)
+		if at >= 0 && at < len(b) {
+			copy(b[at:], what)
+		}
+		device.Probe(bytes.NewReader(b))
+		device.Probe(bytes.NewReader(what))
+		device.PartUUID(bytes.NewReader(b), at)
+		device.PartUUID(bytes.NewReader(what), 1)
+	})
+}
+
+func TestPartUUID(t *testing.T) {
+	gpt := make([]byte, 8192)
+	copy(gpt[512:], "EFI PART")
+	binary.LittleEndian.PutUint64(gpt[512+72:], 2)
+	binary.LittleEndian.PutUint32(gpt[512+80:], 128)
+	binary.LittleEndian.PutUint32(gpt[512+84:], 128)
+	copy(gpt[1024+128+16:], []byte{0x67, 0x45, 0x23, 0x01, 0xab, 0x89, 0xef, 0xcd, 0x01, 0x23, 0x45, 0x67, 0x89, 0xab, 0xcd, 0xef})
+	mbr := make([]byte, 8192)
+	mbr[510], mbr[511] = 0x55, 0xaa
+	binary.LittleEndian.PutUint32(mbr[440:], 0xdeadbeef)
+	for _, tt := range []struct {
+		name string
+		disk []byte
+		n    int
+		want string // "" is an error
+	}{
+		{"GPT", gpt, 2, uuid},
+		{"GPT, no such entry", gpt, 129, ""},
+		{"GPT, entry 0", gpt, 0, ""},
+		{"MBR", mbr, 1, "deadbeef-01"},
+		{"none", make([]byte, 8192), 1, ""},
+		{"short", make([]byte, 100), 1, ""},
+	} {
+		got, err := device.PartUUID(bytes.NewReader(tt.disk), tt.n)
+		if got != tt.want || (err != nil) != (tt.want == "") {
+			t.Errorf("%s: PartUUID = %q, %v, want %q", tt.name, got, err, tt.want)
+		}
+	}
+}
+
+func TestBlocks(t *testing.T) {
+	sys := t.TempDir()
+	write := func(path, text string) {
+		t.Helper()
+		path = filepath.Join(sys, path)
+		os.MkdirAll(filepath.Dir(path), 0o755)
+		if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	disk := "devices/pci0/virtio1/block/vda/"
+	write(disk+"uevent", "MAJOR=254\nMINOR=0\nDEVNAME=vda\nDEVTYPE=disk\n")
+	write(disk+"size", "2048\n")
+	write(disk+"serial", "shop-7")
+	write(disk+"vda2/uevent", "MAJOR=254\nMINOR=2\nDEVNAME=vda2\nDEVTYPE=partition\nPARTN=2\nPARTNAME=data\n")
+	write(disk+"vda2/size", "1024\n")
+	write("devices/virtual/block/loop0/uevent", "MAJOR=7\nMINOR=0\nDEVNAME=loop0\n")
+	write("devices/virtual/block/loop0/size", "0\n")
+	os.MkdirAll(filepath.Join(sys, "class/block"), 0o755)
+	for name, to := range map[string]string{"vda": disk, "vda2": disk + "vda2", "loop0": "devices/virtual/block/loop0"} {
+		os.Symlink(filepath.Join(sys, to), filepath.Join(sys, "class/block", name))
+	}
+	got, err := device.Blocks(sys)
+	want := []device.Block{
+		{Name: "vda", Path: "/dev/vda", Major: 254, SizeBytes: 1 << 20, Disk: "vda", Serial: "shop-7"},
+		{Name: "vda2", Path: "/dev/vda2", Major: 254, Minor: 2, SizeBytes: 1 << 19, Disk: "vda", Partition: 2, PartName: "data", Serial: "shop-7"},
+	}
+	if diff := cmp.Diff(want, got); err != nil || diff != "" {
+		t.Errorf("Blocks (-want +got), %v:\n%s", err, diff)
+	}
+}
