@@ -79,7 +79,7 @@ func (b *browser) ask(qs []dns.Question) error {
 	if err != nil {
 		return err
 	}
-	if _, err := b.conn.WriteTo(packet, groupAddr(b.link, b.v6)); err != nil {
+	if _, err := b.conn.WriteTo(packet, groupAddr(b.v6)); err != nil {
 		return fmt.Errorf("asking by mDNS on %s: %w", b.link.Name, err)
 	}
 	return nil

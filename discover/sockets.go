@@ -98,10 +98,12 @@ func joinGroup(fd int, i Interface, v6 bool) error {
 	return unix.SetsockoptIPMreqn(fd, unix.IPPROTO_IP, unix.IP_ADD_MEMBERSHIP, m)
 }
 
-// groupAddr is where queries and answers for everybody go.
-func groupAddr(i Interface, v6 bool) *net.UDPAddr {
+// groupAddr is where queries and answers for everybody go. It has no
+// zone: the socket is bound to the link, and package net remembers the
+// names of zones for a minute after a link was renamed.
+func groupAddr(v6 bool) *net.UDPAddr {
 	if v6 {
-		return &net.UDPAddr{IP: group6.AsSlice(), Port: mdnsPort, Zone: i.Name}
+		return &net.UDPAddr{IP: group6.AsSlice(), Port: mdnsPort}
 	}
 	return &net.UDPAddr{IP: group4.AsSlice(), Port: mdnsPort}
 }

@@ -52,7 +52,7 @@ func (r *Responder) speak(ctx context.Context, l Interface, v6 bool) error {
 		return err
 	}
 	defer s.goodbye()
-	s.schedule(time.Now().Add(time.Second), s.zone.message(s.zone.records), groupAddr(l, v6))
+	s.schedule(time.Now().Add(time.Second), s.zone.message(s.zone.records), groupAddr(v6))
 	packet := make([]byte, dns.MaxMessage+1)
 	for ctx.Err() == nil {
 		if err := conn.SetReadDeadline(s.due()); err != nil {
@@ -82,7 +82,7 @@ func (s *speaker) announce(goodbye int) error {
 			m.Answers[i].TTL = 0
 		}
 	}
-	return s.send(m, groupAddr(s.link, s.v6))
+	return s.send(m, groupAddr(s.v6))
 }
 
 func (s *speaker) goodbye() {
@@ -106,6 +106,7 @@ func (s *speaker) send(m *dns.Message, to net.Addr) error {
 // hear answers a query.
 func (s *speaker) hear(packet []byte, from *net.UDPAddr) {
 	addr := from.AddrPort().Addr().WithZone("").Unmap()
+	from = &net.UDPAddr{IP: from.IP, Port: from.Port} // without its zone: groupAddr says why
 	if !s.link.onLink(addr) {
 		return
 	}
@@ -122,7 +123,7 @@ func (s *speaker) hear(packet []byte, from *net.UDPAddr) {
 	unicast := s.zone.reply(m, func(q dns.Question) bool { return q.Unicast && !s.own(addr) })
 	multicast := s.zone.reply(m, func(q dns.Question) bool { return !q.Unicast || s.own(addr) })
 	s.answer(unicast.unique, unicast.shared, s.zone.message, from)
-	s.answer(multicast.unique, multicast.shared, s.zone.message, groupAddr(s.link, s.v6))
+	s.answer(multicast.unique, multicast.shared, s.zone.message, groupAddr(s.v6))
 }
 
 // own tells whether the asker is on this machine: a unicast answer to it

@@ -5,6 +5,8 @@ import (
 	"net"
 	"net/netip"
 	"time"
+
+	"latchkey/boot/plan"
 )
 
 // Kernel is what netup asks of the kernel's network.
@@ -17,7 +19,7 @@ type Kernel interface {
 	// Do carries out one change.
 	Do(op Op) error
 	// Open returns a socket for one protocol on one link. Its addresses are
-	// of type HW, but for DHCP6, where they are *net.UDPAddr.
+	// of type HW, but *net.UDPAddr for DHCP6 and *net.IPAddr for NDP.
 	Open(index int, p Protocol) (net.PacketConn, error)
 }
 
@@ -41,7 +43,6 @@ type Device struct {
 type Addr struct {
 	netip.Prefix
 	Tentative bool // duplicate address detection goes on or failed: RFC 4862, section 5.4
-	Kernel    bool // made by the kernel: IPv6 link-local, SLAAC
 }
 
 // A Protocol is something that netup speaks on a link itself.
@@ -85,9 +86,16 @@ type (
 		Index int
 		Alias string
 	}
-	DelLink struct{ Index int }
-	SetMTU  struct{ Index, MTU int }
-	SetMAC  struct {
+	AddVLAN struct {
+		plan.VLAN
+		Parent int // index
+	}
+	AddBond   struct{ plan.Bond }
+	AddBridge struct{ Name string }
+	SetMaster struct{ Index, Master int }
+	DelLink   struct{ Index int }
+	SetMTU    struct{ Index, MTU int }
+	SetMAC    struct {
 		Index int
 		MAC   net.HardwareAddr
 	}
@@ -119,6 +127,10 @@ func (SetUp) op()     {}
 func (SetDown) op()   {}
 func (SetName) op()   {}
 func (SetAlias) op()  {}
+func (AddVLAN) op()   {}
+func (AddBond) op()   {}
+func (AddBridge) op() {}
+func (SetMaster) op() {}
 func (DelLink) op()   {}
 func (SetMTU) op()    {}
 func (SetMAC) op()    {}

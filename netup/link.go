@@ -17,15 +17,31 @@ type link struct {
 	failures int
 	cancel   context.CancelFunc // ends what runs while there is carrier
 	since    time.Time          // the carrier came
-	lease    *Lease
-	last     netip.Addr
+	routed   []Addr             // the addresses when rd.route= was last looked at
+	lease    *Lease             // of DHCPv4
+	local    netip.Prefix       // IPv4 link-local
+	router   Router             // as it told last
+	dhcp6    Lease6
+	asks6    time.Time  // since of the carrier for which DHCPv6 was started
+	last     netip.Addr // of an earlier lease
 }
 
-// grant is what a DHCP client has got; lease is nil when it ended.
-type grant struct {
+// An event is something that happened on a link while it had carrier.
+type event struct {
 	index int
-	since time.Time // tells an old carrier's client from the present one
-	lease *Lease
+	since time.Time // tells an old carrier's worker from the present one's
+	apply func(*link)
+}
+
+// post hands an event of a link's worker to Run's goroutine.
+func (n *network) post(ctx context.Context, l *link) func(apply func(*link)) {
+	index, since := l.dev.Index, l.since
+	return func(apply func(*link)) {
+		select {
+		case n.events <- event{index, since, apply}:
+		case <-ctx.Done():
+		}
+	}
 }
 
 // lines are the ip= lines for a device: those that name it, else those
@@ -33,11 +49,11 @@ type grant struct {
 func (n *network) lines(d Device) []plan.IP {
 	var named, all []plan.IP
 	for _, line := range n.settings.IPs {
-		switch line.Link {
-		case d.Name:
-			named = append(named, line)
-		case "":
+		switch {
+		case line.Link == "":
 			all = append(all, line)
+		case called(d, line.Link):
+			named = append(named, line)
 		}
 	}
 	if named != nil {
@@ -46,10 +62,13 @@ func (n *network) lines(d Device) []plan.IP {
 	return all
 }
 
+// either is the default for IPv6: what the router advertises.
+const either plan.Method = "advertised"
+
 // methods are the ways in which a device gets addresses.
 func (n *network) methods(d Device) []plan.Method {
 	if len(n.settings.IPs) == 0 {
-		return []plan.Method{plan.DHCP}
+		return []plan.Method{plan.DHCP, either}
 	}
 	var out []plan.Method
 	for _, line := range n.lines(d) {
@@ -58,19 +77,15 @@ func (n *network) methods(d Device) []plan.Method {
 	return out
 }
 
-// optimistic are the settings of RFC 4429: an address is usable while it
-// is checked for duplicates, which takes a second or two.
-var optimistic = []string{"optimistic_dad", "use_optimistic"}
-
-// prepare does what must be done before a link is up, and notes on the
-// link how it was.
+// prepare does what must be done before a link is up.
 func (n *network) prepare(l *link) {
-	if _, noted := parseNote(l.dev.Alias); !noted {
-		was := note{name: l.dev.Name, mtu: l.dev.MTU, mac: l.dev.MAC.String()}
-		n.do(l, SetAlias{l.dev.Index, was.String()})
+	n.note(l)
+	sysctls := slices.Clone(optimistic)
+	if m := n.methods(l.dev); len(m) == 1 && m[0] == plan.Link6 {
+		sysctls = append(sysctls, sysctl{"accept_ra", "0"})
 	}
-	for _, key := range optimistic {
-		if err := n.k.Do(SetSysctl{l.dev.Index, "ipv6", key, "1"}); err != nil {
+	for _, s := range sysctls {
+		if err := n.k.Do(SetSysctl{l.dev.Index, "ipv6", s.key, s.value}); err != nil {
 			n.log.Debug("preparing a link", "link", l.dev.Name, "error", err)
 		}
 	}
@@ -82,6 +97,22 @@ func (n *network) prepare(l *link) {
 			n.do(l, SetMAC{l.dev.Index, line.MAC.HardwareAddr()})
 		}
 	}
+}
+
+type sysctl struct{ key, value string }
+
+// optimistic are the settings of RFC 4429: an address is usable while it
+// is checked for duplicates, which takes a second or two.
+var optimistic = []sysctl{{"optimistic_dad", "1"}, {"use_optimistic", "1"}}
+
+// note writes on the link how it was.
+func (n *network) note(l *link) {
+	if _, noted := parseNote(l.dev.Alias); noted {
+		return
+	}
+	was := note{name: l.dev.Name, mtu: l.dev.MTU, mac: l.dev.MAC.String(), made: n.made(l.dev.Name)}
+	l.dev.Alias = was.String()
+	n.do(l, SetAlias{l.dev.Index, l.dev.Alias})
 }
 
 // do carries out op; a failure is logged, and the boot goes on with what
@@ -99,9 +130,7 @@ func (n *network) gotCarrier(ctx context.Context, l *link) {
 	n.log.Info("link has carrier", "link", l.dev.Name)
 	ctx, l.cancel = context.WithCancel(ctx)
 	n.addStatic(l)
-	if slices.Contains(n.methods(l.dev), plan.DHCP) {
-		n.startDHCP(ctx, l)
-	}
+	n.startWorkers(ctx, l)
 }
 
 // lostCarrier ends what runs on the link. Its addresses stay: most
@@ -129,86 +158,4 @@ func (n *network) addStatic(l *link) {
 			n.do(l, n.defaultRoute(l, line.Gateway))
 		}
 	}
-}
-
-func (n *network) startDHCP(ctx context.Context, l *link) {
-	conn, err := n.k.Open(l.dev.Index, DHCP4)
-	if err != nil {
-		n.log.Warn("asking for an address", "link", l.dev.Name, "error", err)
-		l.lostCarrier()
-		n.soon(time.Second)
-		return
-	}
-	index, since := l.dev.Index, l.since
-	client := &dhcp4{
-		conn: conn, mac: l.dev.MAC, last: l.last, log: n.log.With("link", l.dev.Name),
-		granted: func(lease *Lease) {
-			select {
-			case n.grants <- grant{index, since, lease}:
-			case <-ctx.Done():
-			}
-		},
-	}
-	for _, line := range n.lines(l.dev) {
-		client.hostname = line.Hostname
-	}
-	go func() {
-		defer conn.Close()
-		client.run(ctx)
-	}()
-}
-
-// grant puts a lease on its link, or takes it off.
-func (n *network) grant(g grant) {
-	l := n.links[g.index]
-	if l == nil || l.since != g.since {
-		return
-	}
-	if l.lease != nil && (g.lease == nil || g.lease.Address != l.lease.Address) {
-		n.do(l, DelAddr{g.index, l.lease.Address})
-	}
-	fresh := l.lease == nil
-	l.lease = g.lease
-	if g.lease == nil {
-		n.log.Warn("lease ended", "link", l.dev.Name)
-		return
-	}
-	l.last = g.lease.Address.Addr()
-	n.addLease(l, *g.lease)
-	if fresh {
-		n.log.Info("link has an address", "link", l.dev.Name, "address", g.lease.Address.String(),
-			"server", g.lease.Server.String(), "after_carrier", time.Since(l.since).Round(time.Microsecond))
-	}
-}
-
-func (n *network) addLease(l *link, lease Lease) {
-	n.do(l, AddAddr{Index: l.dev.Index, Prefix: lease.Address, Valid: lease.Valid})
-	if lease.MTU != 0 && lease.MTU != l.dev.MTU && !slices.ContainsFunc(n.lines(l.dev), func(i plan.IP) bool { return i.MTU != 0 }) {
-		n.do(l, SetMTU{l.dev.Index, lease.MTU})
-	}
-	if len(lease.Gateways) > 0 {
-		n.do(l, n.defaultRoute(l, lease.Gateways[0]))
-	}
-	// Routes on the link come first: others lead over them.
-	for _, onLink := range []bool{true, false} {
-		for _, r := range lease.Routes {
-			if r.Via.IsValid() != onLink {
-				n.do(l, AddRoute{l.dev.Index, r.To, r.Via, n.metric(l)})
-			}
-		}
-	}
-}
-
-func (n *network) defaultRoute(l *link, via netip.Addr) AddRoute {
-	everywhere := netip.PrefixFrom(via, 0).Masked()
-	return AddRoute{l.dev.Index, everywhere, via, n.metric(l)}
-}
-
-// metric orders the default routes of several links: bootdev= first, then
-// by index, so that each link keeps its own.
-func (n *network) metric(l *link) int {
-	if n.settings.BootDev == l.dev.Name {
-		return 100
-	}
-	return 1000 + l.dev.Index
 }

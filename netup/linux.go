@@ -73,7 +73,6 @@ func addr(a netlink.Addr) Addr {
 		// An optimistic address may be used while it is checked: RFC 4429.
 		Tentative: a.Flags&unix.IFA_F_DADFAILED != 0 ||
 			a.Flags&unix.IFA_F_TENTATIVE != 0 && a.Flags&unix.IFA_F_OPTIMISTIC == 0,
-		Kernel: ip.Is6() && (ip.IsLinkLocalUnicast() || a.Flags&(unix.IFA_F_MANAGETEMPADDR|unix.IFA_F_TEMPORARY) != 0 || a.Flags&unix.IFA_F_PERMANENT == 0),
 	}
 }
 
@@ -100,6 +99,14 @@ func do(op Op) error {
 		return netlink.LinkSetName(byIndex(o.Index), o.Name)
 	case SetAlias:
 		return netlink.LinkSetAlias(byIndex(o.Index), o.Alias)
+	case AddVLAN:
+		return addVLAN(o)
+	case AddBond:
+		return addBond(o.Bond)
+	case AddBridge:
+		return addBridge(o.Name)
+	case SetMaster:
+		return netlink.LinkSetMasterByIndex(byIndex(o.Index), o.Master)
 	case DelLink:
 		return netlink.LinkDel(byIndex(o.Index))
 	case SetMTU:

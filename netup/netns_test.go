@@ -106,3 +106,118 @@ func TestRelease(t *testing.T) {
 		t.Errorf("after Release:\n%swant as before:\n%s", after, before)
 	}
 }
+
+// dnsmasq serves a peer's link lan0.
+func dnsmasq(lan *testlan.Peer, args ...string) {
+	lan.Start("dnsmasq", append([]string{
+		"--no-daemon", "--conf-file=/dev/null", "--port=0", "--interface=lan0", "--bind-interfaces", "--no-ping",
+		"--dhcp-authoritative", "--dhcp-leasefile=/run/leases", "--log-dhcp",
+	}, args...)...)
+}
+
+func TestIPv6(t *testing.T) {
+	testlan.Need(t, "dnsmasq")
+	for _, row := range []struct {
+		name     string
+		settings plan.Net
+		dnsmasq  []string
+		ok       func(netup.Link) bool
+	}{
+		{"SLAAC with DNS", plan.Net{}, []string{"--enable-ra", "--dhcp-range=2001:db8::,ra-only", "--dhcp-option=option6:dns-server,[2001:db8::1]"},
+			func(l netup.Link) bool {
+				return global6(l).Bits() == 64 && len(l.DNS) == 1 && l.DNS[0] == netip.MustParseAddr("2001:db8::1") && len(l.Gateways) == 1
+			}},
+		{"router says DHCPv6", plan.Net{}, []string{"--enable-ra", "--dhcp-range=2001:db8::100,2001:db8::100,64,1h"},
+			func(l netup.Link) bool { return global6(l) == netip.MustParsePrefix("2001:db8::100/128") }},
+		{"dhcp6 without router", plan.Net{IPs: []plan.IP{{Methods: []plan.Method{plan.DHCP6}}}}, []string{"--dhcp-range=2001:db8::100,2001:db8::100,64,1h"},
+			func(l netup.Link) bool { return global6(l) == netip.MustParsePrefix("2001:db8::100/64") }},
+		{"either6 falls back", plan.Net{IPs: []plan.IP{{Methods: []plan.Method{plan.Either6}}}, Timeouts: plan.NetTimeouts{IPv6Auto: time.Second}},
+			[]string{"--dhcp-range=2001:db8::100,2001:db8::100,64,1h"},
+			func(l netup.Link) bool { return global6(l) == netip.MustParsePrefix("2001:db8::100/64") }},
+		{"link6 takes no prefix", plan.Net{IPs: []plan.IP{{Methods: []plan.Method{plan.Link6}}}}, []string{"--enable-ra", "--dhcp-range=2001:db8::,ra-only"},
+			func(l netup.Link) bool { return len(l.Addrs) == 1 && l.Addrs[0].Addr().IsLinkLocalUnicast() }},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			lan := testlan.NewPeer(t)
+			lan.Connect("eth0", "lan0")
+			lan.Run("sysctl", "-qw", "net.ipv6.conf.lan0.accept_dad=0")
+			lan.Run("ip", "addr", "add", "2001:db8::1/64", "dev", "lan0")
+			lan.Run("ip", "link", "set", "lan0", "up")
+			if row.dnsmasq[0] != "--enable-ra" {
+				// Without RA, dnsmasq joins the group only on addresses that it
+				// finds when it starts.
+				testlan.Run(t, "ip", "link", "set", "eth0", "up")
+				testlan.Await(t, "lan0's address", func() bool { return strings.Contains(lan.Run("ip", "-6", "addr", "show", "dev", "lan0"), "fe80") })
+			}
+			dnsmasq(lan, row.dnsmasq...)
+			waitFor(t, run(t, row.settings), row.ok)
+		})
+	}
+}
+
+// global6 is the link's first IPv6 address that is not link-local.
+func global6(l netup.Link) netip.Prefix {
+	for _, a := range l.Addrs {
+		if a.Addr().Is6() && !a.Addr().IsLinkLocalUnicast() {
+			return a
+		}
+	}
+	return netip.Prefix{}
+}
+
+func TestNoServer(t *testing.T) {
+	testlan.Need(t)
+	lan := testlan.NewPeer(t)
+	lan.Connect("eth0", "lan0")
+	lan.Run("ip", "link", "set", "lan0", "up")
+	updates := run(t, plan.Net{})
+	waitFor(t, updates, func(l netup.Link) bool { return len(l.Addrs) > 0 && l.Addrs[0].Addr().Is6() })
+	l := waitFor(t, updates, func(l netup.Link) bool {
+		return len(l.Addrs) > 1 && l.Addrs[0].Addr().Is4() && l.Addrs[0].Addr().IsLinkLocalUnicast()
+	})
+	lan.Run("ip", "addr", "add", "169.254.0.1/16", "dev", "lan0")
+	lan.Run("ping", "-c1", "-W2", l.Addrs[0].Addr().String())
+}
+
+func TestBridge(t *testing.T) {
+	testlan.Need(t, "dnsmasq")
+	lan := testlan.NewPeer(t)
+	lan.Connect("eth0", "lan0")
+	lan.Run("ip", "addr", "add", "192.0.2.1/24", "dev", "lan0")
+	lan.Run("ip", "link", "set", "lan0", "up")
+	dnsmasq(lan, "--dhcp-range=192.0.2.10,192.0.2.10,1h")
+	updates, stop := start(t, plan.Net{Bridges: []plan.Bridge{{Name: "br0", Ports: []string{"eth0"}}}})
+	l := waitFor(t, updates, has("192.0.2.10/24"))
+	if l.Name != "br0" {
+		t.Errorf("link %s has the address, want br0", l.Name)
+	}
+	stop()
+	if err := netup.Release(netup.Linux{}, slog.New(slog.DiscardHandler)); err != nil {
+		t.Errorf("Release() = %v, want nil", err)
+	}
+	if links := testlan.Run(t, "ip", "link"); strings.Contains(links, "br0") {
+		t.Errorf("br0 is still there after Release:\n%s", links)
+	}
+}
+
+func TestRename(t *testing.T) {
+	testlan.Need(t)
+	lan := testlan.NewPeer(t)
+	lan.Connect("eth0", "lan0")
+	lan.Connect("eth1", "lan1")
+	lan.Run("ip", "link", "set", "lan0", "up")
+	testlan.Run(t, "ip", "link", "set", "eth0", "address", "02:00:00:00:00:01")
+	testlan.Run(t, "ip", "link", "set", "eth1", "address", "02:00:00:00:00:02")
+	// The two change their names, the hardest case.
+	updates, stop := start(t, plan.Net{
+		Names: []plan.LinkName{{Name: "eth1", MAC: "02:00:00:00:00:01"}, {Name: "eth0", MAC: "02:00:00:00:00:02"}},
+	})
+	waitFor(t, updates, func(l netup.Link) bool { return l.Name == "eth1" && l.MAC.String() == "02:00:00:00:00:01" && l.Up })
+	stop()
+	if err := netup.Release(netup.Linux{}, slog.New(slog.DiscardHandler)); err != nil {
+		t.Errorf("Release() = %v, want nil", err)
+	}
+	if out := testlan.Run(t, "ip", "-br", "link", "show", "dev", "eth0"); !strings.Contains(out, "02:00:00:00:00:01") {
+		t.Errorf("eth0 is %s, want its own address back", out)
+	}
+}

@@ -38,7 +38,8 @@ type Link struct {
 func Run(ctx context.Context, k Kernel, settings plan.Net, log *slog.Logger, update func([]Link)) error {
 	n := &network{
 		k: k, settings: settings, log: log, update: update,
-		links: map[int]*link{}, grants: make(chan grant), again: make(chan struct{}, 1),
+		links: map[int]*link{}, makeAgain: map[string]time.Time{}, renamed: map[int]bool{},
+		events: make(chan event), again: make(chan struct{}, 1),
 	}
 	defer n.stop()
 	changes, err := k.Watch(ctx)
@@ -57,8 +58,10 @@ func Run(ctx context.Context, k Kernel, settings plan.Net, log *slog.Logger, upd
 				return fmt.Errorf("watching links: the kernel closed the socket")
 			}
 		case <-n.again:
-		case g := <-n.grants:
-			n.grant(g)
+		case e := <-n.events:
+			if l := n.links[e.index]; l != nil && l.since == e.since {
+				e.apply(l)
+			}
 		}
 		if err := n.sync(ctx); err != nil && ctx.Err() == nil {
 			log.Warn("reading the state of links", "error", err)
@@ -74,10 +77,12 @@ type network struct {
 	log      *slog.Logger
 	update   func([]Link)
 
-	links  map[int]*link
-	grants chan grant
-	again  chan struct{} // asks for another sync
-	told   []Link        // what update saw last
+	links     map[int]*link
+	makeAgain map[string]time.Time // links that could not be made, not before
+	renamed   map[int]bool
+	events    chan event
+	again     chan struct{} // asks for another sync
+	told      []Link        // what update saw last
 }
 
 // soon asks for another sync after d.
@@ -105,6 +110,12 @@ func (n *network) sync(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if n.rename(devices) {
+		if devices, err = n.k.Devices(); err != nil {
+			return err
+		}
+	}
+	n.layers(devices)
 	seen := map[int]bool{}
 	for _, d := range devices {
 		if !n.ours(d) {
@@ -129,9 +140,12 @@ func (n *network) sync(ctx context.Context) error {
 	return nil
 }
 
-// ours tells whether netup sets the device up.
+// ours tells whether netup sets the device up: hardware, and what the
+// plan makes.
 func (n *network) ours(d Device) bool {
-	return d.Ether && d.Master == 0 && (d.Kind == "" || d.Kind == "veth") && !slices.Contains(n.methods(d), plan.Off)
+	hardware := d.Kind == "" || d.Kind == "veth"
+	return d.Ether && d.Master == 0 && (hardware && !n.isPort(d) || n.made(d.Name)) &&
+		!slices.Contains(n.methods(d), plan.Off)
 }
 
 func (n *network) syncLink(ctx context.Context, l *link) {
@@ -156,6 +170,10 @@ func (n *network) syncLink(ctx context.Context, l *link) {
 		n.log.Info("link lost its carrier", "link", l.dev.Name)
 		l.lostCarrier()
 	}
+	if l.dev.Up && !slices.Equal(l.routed, l.dev.Addrs) {
+		l.routed = slices.Clone(l.dev.Addrs)
+		n.addRoutes(l)
+	}
 }
 
 // tell calls update if something has changed.
@@ -169,27 +187,4 @@ func (n *network) tell() {
 		n.told = now
 		n.update(slices.Clone(now))
 	}
-}
-
-func (n *network) view(l *link) Link {
-	v := Link{Index: l.dev.Index, Name: l.dev.Name, MAC: l.dev.MAC, Up: l.dev.Carrier, Lease: l.lease, DNS: slices.Clone(n.settings.Nameservers)}
-	for _, a := range l.dev.Addrs {
-		if !a.Tentative {
-			v.Addrs = append(v.Addrs, a.Prefix)
-		}
-	}
-	for _, line := range n.lines(l.dev) {
-		v.DNS = append(v.DNS, line.DNS...)
-		if line.Gateway.IsValid() {
-			v.Gateways = append(v.Gateways, line.Gateway)
-		}
-	}
-	if l.lease != nil {
-		v.Gateways = append(v.Gateways, l.lease.Gateways...)
-		v.Domains, v.NTP = l.lease.Domains, l.lease.NTP
-		if !n.settings.NoPeerDNS {
-			v.DNS = append(v.DNS, l.lease.DNS...)
-		}
-	}
-	return v
 }

@@ -11,13 +11,17 @@ import (
 )
 
 // Open returns a socket of packet(7) for DHCP4 and ARP: a DHCP client has
-// no address that the kernel's UDP could use.
+// no address that the kernel's UDP could use. IPv6 always has one.
 func (Linux) Open(index int, p Protocol) (net.PacketConn, error) {
 	switch p {
 	case DHCP4:
 		return openPacket(index, unix.ETH_P_IP, toClientPort)
 	case ARP:
 		return openPacket(index, unix.ETH_P_ARP, nil)
+	case DHCP6:
+		return openDHCP6(index)
+	case NDP:
+		return openNDP(index)
 	}
 	return nil, fmt.Errorf("opening a socket: protocol %d is not known", p)
 }

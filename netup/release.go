@@ -68,7 +68,7 @@ func Release(k Kernel, log *slog.Logger) error {
 			failed = append(failed, err)
 		}
 	}
-	for _, d := range devices {
+	for i, d := range devices {
 		n, ours := parseNote(d.Alias)
 		if !ours {
 			continue
@@ -80,7 +80,15 @@ func Release(k Kernel, log *slog.Logger) error {
 			}
 		}
 		do(SetDown{d.Index}) // and with it IPv6 addresses and routes
-		restore(do, d, n)
+		if n.name != "" && n.name != d.Name {
+			devices[i].Name = parked(d) // links may have each other's names
+			do(SetName{d.Index, devices[i].Name})
+		}
+	}
+	for _, d := range devices {
+		if n, ours := parseNote(d.Alias); ours {
+			restore(do, d, n)
+		}
 	}
 	return errors.Join(failed...)
 }
@@ -91,8 +99,8 @@ func restore(do func(Op), d Device, n note) {
 		do(DelLink{d.Index})
 		return
 	}
-	for _, key := range optimistic {
-		do(SetSysctl{d.Index, "ipv6", key, "0"})
+	for _, s := range optimistic {
+		do(SetSysctl{d.Index, "ipv6", s.key, "0"})
 	}
 	if n.mtu != 0 && n.mtu != d.MTU {
 		do(SetMTU{d.Index, n.mtu})

@@ -150,3 +150,16 @@ func Build(t testing.TB, pkg string) string {
 	Run(t, "go", "build", "-o", bin, pkg)
 	return bin
 }
+
+// Await looks until ok is true; the test ends if it is not after 10 s.
+func Await(t testing.TB, what string, ok func() bool) {
+	t.Helper()
+	end := time.After(10 * time.Second)
+	for tick := time.Tick(10 * time.Millisecond); !ok(); {
+		select {
+		case <-end:
+			t.Fatalf("waiting for %s: not there after 10 s", what)
+		case <-tick:
+		}
+	}
+}

@@ -1,0 +1,108 @@
+package netup
+
+import (
+	"slices"
+	"time"
+
+	"latchkey/boot/plan"
+)
+
+// layers makes the bonds, bridges and VLANs of the plan as soon as the
+// links below them are there. It is called with each sync and does what
+// is missing, so a port that is plugged in later joins later.
+func (n *network) layers(devices []Device) {
+	for _, b := range n.settings.Bonds {
+		if n.make(devices, b.Name, AddBond{b}) {
+			n.join(devices, b.Name, b.Ports, true)
+		}
+	}
+	for _, b := range n.settings.Bridges {
+		if n.make(devices, b.Name, AddBridge{b.Name}) {
+			n.join(devices, b.Name, b.Ports, false)
+		}
+	}
+	for _, v := range n.settings.VLANs {
+		if on := n.find(devices, v.On); on != nil {
+			n.make(devices, v.Name, AddVLAN{v, on.Index})
+		}
+	}
+}
+
+// made tells whether the plan makes a link of this name.
+func (n *network) made(name string) bool {
+	return slices.ContainsFunc(n.settings.Bonds, func(b plan.Bond) bool { return b.Name == name }) ||
+		slices.ContainsFunc(n.settings.Bridges, func(b plan.Bridge) bool { return b.Name == name }) ||
+		slices.ContainsFunc(n.settings.VLANs, func(v plan.VLAN) bool { return v.Name == name })
+}
+
+// make makes a link unless it exists, and tells whether it exists.
+func (n *network) make(devices []Device, name string, op Op) bool {
+	if find(devices, name) != nil {
+		return true
+	}
+	if time.Now().Before(n.makeAgain[name]) {
+		return false
+	}
+	if err := n.k.Do(op); err != nil {
+		n.log.Warn("making a link", "link", name, "error", err)
+		n.makeAgain[name] = time.Now().Add(time.Second)
+	}
+	n.soon(time.Second)
+	return false // the kernel's event wakes us when it is there
+}
+
+// join puts ports under a bond or bridge. A bond takes only links that
+// are down (bond_enslave in drivers/net/bonding/bond_main.c).
+func (n *network) join(devices []Device, name string, ports []string, down bool) {
+	master := find(devices, name)
+	for _, port := range ports {
+		d := n.find(devices, port)
+		if d == nil || d.Master == master.Index || time.Now().Before(n.makeAgain[port]) {
+			continue
+		}
+		n.makeAgain[port] = time.Now().Add(time.Second)
+		l := &link{dev: *d}
+		n.prepare(l)
+		if down && d.Up {
+			n.do(l, SetDown{d.Index})
+		}
+		n.do(l, SetMaster{d.Index, master.Index})
+		n.do(l, SetUp{d.Index})
+	}
+}
+
+// find returns the device that a name of the plan means.
+func (n *network) find(devices []Device, name string) *Device {
+	if d := find(devices, name); d != nil {
+		return d
+	}
+	for i, d := range devices {
+		if called(d, name) {
+			return &devices[i]
+		}
+	}
+	return nil
+}
+
+func find(devices []Device, name string) *Device {
+	if i := slices.IndexFunc(devices, func(d Device) bool { return d.Name == name }); i >= 0 {
+		return &devices[i]
+	}
+	return nil
+}
+
+// isPort tells whether the plan puts the device under a bond or bridge;
+// such a link gets no addresses of its own.
+func (n *network) isPort(d Device) bool {
+	for _, b := range n.settings.Bonds {
+		if slices.ContainsFunc(b.Ports, func(p string) bool { return called(d, p) }) {
+			return true
+		}
+	}
+	for _, b := range n.settings.Bridges {
+		if slices.ContainsFunc(b.Ports, func(p string) bool { return called(d, p) }) {
+			return true
+		}
+	}
+	return false
+}

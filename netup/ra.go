@@ -1,0 +1,182 @@
+package netup
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/netip"
+	"slices"
+	"strings"
+	"time"
+)
+
+// Option numbers of router advertisements: RFC 4861, section 4.6, and RFC
+// 8106, section 5.
+const (
+	optPrefix  = 3
+	optRDNSS   = 25
+	optDNSSL   = 31
+	raHeader   = 16 // RFC 4861, section 4.2
+	raType     = 134
+	rsType     = 133
+	optionUnit = 8
+)
+
+// maxRA is the largest advertisement that is read, in bytes.
+const maxRA = 9216
+
+// A Router is what a router advertised, as far as the kernel does not act
+// on it itself.
+type Router struct {
+	Address     netip.Addr // link-local
+	Managed     bool       // M: addresses by DHCPv6
+	OtherConfig bool       // O: DNS by DHCPv6
+	Autoconf    bool       // a prefix for SLAAC was in it
+	DNS         []netip.Addr
+	Domains     []string
+}
+
+var errRA = errors.New("malformed router advertisement")
+
+// parseRA reads an ICMPv6 router advertisement: RFC 4861, section 6.1.2.
+func parseRA(p []byte) (Router, error) {
+	if len(p) < raHeader || p[0] != raType || p[1] != 0 {
+		return Router{}, errRA
+	}
+	r := Router{Managed: p[5]&0x80 != 0, OtherConfig: p[5]&0x40 != 0}
+	for p = p[raHeader:]; len(p) > 0; {
+		if len(p) < 2 {
+			return Router{}, errRA
+		}
+		size := int(p[1]) * optionUnit
+		if size == 0 || size > len(p) {
+			return Router{}, fmt.Errorf("%w: option %d has %d bytes", errRA, p[0], size)
+		}
+		r.option(p[0], p[:size])
+		p = p[size:]
+	}
+	return r, nil
+}
+
+// option reads one option; what is malformed inside is left out.
+func (r *Router) option(kind byte, o []byte) {
+	switch kind {
+	case optPrefix: // RFC 4861, section 4.6.2
+		r.Autoconf = r.Autoconf || len(o) == 32 && o[3]&0x40 != 0 && binary.BigEndian.Uint32(o[4:]) != 0
+	case optRDNSS: // RFC 8106, section 5.1
+		if len(o) < 24 || binary.BigEndian.Uint32(o[4:]) == 0 {
+			return
+		}
+		for s := o[8:]; len(s) >= 16 && len(r.DNS) < maxServers; s = s[16:] {
+			if a := netip.AddrFrom16([16]byte(s)); isUnicast(a) && !slices.Contains(r.DNS, a) {
+				r.DNS = append(r.DNS, a)
+			}
+		}
+	case optDNSSL: // RFC 8106, section 5.2
+		if len(o) < 16 || binary.BigEndian.Uint32(o[4:]) == 0 {
+			return
+		}
+		for _, d := range labels(o[8:]) {
+			if len(r.Domains) < maxDomains && clean(d) != "" && !slices.Contains(r.Domains, d) {
+				r.Domains = append(r.Domains, d)
+			}
+		}
+	}
+}
+
+// labels reads domain names without compression, padded with zeros: RFC
+// 1035, section 3.1.
+func labels(p []byte) []string {
+	var names []string
+	var name []string
+	for len(p) > 0 {
+		n := int(p[0])
+		switch {
+		case n > 63 || 1+n > len(p):
+			return names
+		case n == 0:
+			if len(name) > 0 {
+				names = append(names, strings.Join(name, "."))
+			}
+			name = nil
+		default:
+			name = append(name, string(p[1:1+n]))
+		}
+		p = p[1+n:]
+	}
+	return names
+}
+
+// allRouters is the group that solicitations go to.
+var allRouters = netip.MustParseAddr("ff02::2")
+
+// A solicitor asks for routers and listens to them.
+type solicitor struct {
+	conn net.PacketConn // NDP
+	mac  net.HardwareAddr
+	log  *slog.Logger
+	told func(Router)
+}
+
+// run asks until a router answers, for ever, and listens on.
+func (s *solicitor) run(ctx context.Context) {
+	stop := context.AfterFunc(ctx, func() { s.conn.SetReadDeadline(time.Unix(1, 0)) })
+	defer stop()
+	answered := false
+	for wait := firstRetry; ctx.Err() == nil; wait = min(2*wait, lastRetry) {
+		if !answered {
+			s.ask()
+		}
+		until := time.Now().Add(jitter(wait))
+		for {
+			r, err := s.hear(ctx, until)
+			if err != nil {
+				break
+			}
+			answered = true
+			s.told(r)
+		}
+		pause(ctx, min(time.Until(until), firstRetry)) // only if hearing fails at once
+	}
+}
+
+// ask sends a solicitation with our link-layer address: RFC 4861, section
+// 4.1. The kernel fills in the checksum.
+func (s *solicitor) ask() {
+	p := []byte{rsType, 0, 0, 0, 0, 0, 0, 0}
+	if len(s.mac) == 6 {
+		p = append(append(p, 1, 1), s.mac...)
+	}
+	if _, err := s.conn.WriteTo(p, &net.IPAddr{IP: allRouters.AsSlice()}); err != nil {
+		s.log.Debug("asking for routers", "error", err) // no address yet: asked again
+	}
+}
+
+// hear waits for an advertisement.
+func (s *solicitor) hear(ctx context.Context, until time.Time) (Router, error) {
+	if err := s.conn.SetReadDeadline(until); err != nil {
+		return Router{}, err
+	}
+	packet := make([]byte, maxRA)
+	for {
+		if err := ctx.Err(); err != nil {
+			return Router{}, err
+		}
+		n, from, err := s.conn.ReadFrom(packet)
+		if err != nil {
+			return Router{}, err
+		}
+		r, err := parseRA(packet[:n])
+		addr, ok := from.(*net.IPAddr)
+		if err != nil || !ok {
+			continue
+		}
+		if r.Address, ok = netip.AddrFromSlice(addr.IP); !ok || !r.Address.IsLinkLocalUnicast() {
+			continue
+		}
+		return r, nil
+	}
+}

@@ -1,0 +1,51 @@
+package netup
+
+import (
+	"net/netip"
+	"slices"
+
+	"latchkey/boot/plan"
+)
+
+func (n *network) addLease(l *link, lease Lease) {
+	n.do(l, AddAddr{Index: l.dev.Index, Prefix: lease.Address, Valid: lease.Valid})
+	if lease.MTU != 0 && lease.MTU != l.dev.MTU && !slices.ContainsFunc(n.lines(l.dev), func(i plan.IP) bool { return i.MTU != 0 }) {
+		n.do(l, SetMTU{l.dev.Index, lease.MTU})
+	}
+	if len(lease.Gateways) > 0 {
+		n.do(l, n.defaultRoute(l, lease.Gateways[0]))
+	}
+	// Routes on the link come first: others lead over them.
+	for _, onLink := range []bool{true, false} {
+		for _, r := range lease.Routes {
+			if r.Via.IsValid() != onLink {
+				n.do(l, AddRoute{l.dev.Index, r.To, r.Via, n.metric(l)})
+			}
+		}
+	}
+}
+
+func (n *network) defaultRoute(l *link, via netip.Addr) AddRoute {
+	everywhere := netip.PrefixFrom(via, 0).Masked()
+	return AddRoute{l.dev.Index, everywhere, via, n.metric(l)}
+}
+
+// metric orders the default routes of several links: bootdev= first, then
+// by index, so that each link keeps its own.
+func (n *network) metric(l *link) int {
+	if n.settings.BootDev == l.dev.Name {
+		return 100
+	}
+	return 1000 + l.dev.Index
+}
+
+// addRoutes sets the routes of rd.route= that lead over the link: those
+// that name it, and those whose gateway it reaches.
+func (n *network) addRoutes(l *link) {
+	for _, r := range n.settings.Routes {
+		reaches := slices.ContainsFunc(l.dev.Addrs, func(a Addr) bool { return r.Via.IsValid() && a.Contains(r.Via) })
+		if r.Link != "" && called(l.dev, r.Link) || r.Link == "" && reaches {
+			n.do(l, AddRoute{l.dev.Index, r.To, r.Via, n.metric(l)})
+		}
+	}
+}

@@ -1,0 +1,56 @@
+package netup
+
+import (
+	"net/netip"
+	"slices"
+)
+
+// view is what others see of a link.
+func (n *network) view(l *link) Link {
+	v := Link{Index: l.dev.Index, Name: l.dev.Name, MAC: l.dev.MAC, Up: l.dev.Carrier, Lease: l.lease}
+	for _, a := range l.dev.Addrs {
+		if !a.Tentative {
+			v.Addrs = append(v.Addrs, a.Prefix)
+		}
+	}
+	servers := slices.Clone(n.settings.Nameservers)
+	for _, line := range n.lines(l.dev) {
+		servers = append(servers, line.DNS...)
+		v.Gateways = add(v.Gateways, line.Gateway)
+		v.NTP = add(v.NTP, line.NTP)
+	}
+	if l.lease != nil {
+		v.Gateways = add(v.Gateways, l.lease.Gateways...)
+		v.NTP = add(v.NTP, l.lease.NTP...)
+		v.Domains = slices.Clone(l.lease.Domains)
+		servers = append(servers, n.peerDNS(l.lease.DNS)...)
+	}
+	v.Gateways = add(v.Gateways, l.router.Address)
+	servers = append(servers, n.peerDNS(l.router.DNS)...)
+	servers = append(servers, n.peerDNS(l.dhcp6.DNS)...)
+	v.DNS = add(nil, servers...)
+	for _, d := range slices.Concat(l.router.Domains, l.dhcp6.Domains) {
+		if !slices.Contains(v.Domains, d) && len(v.Domains) < maxDomains {
+			v.Domains = append(v.Domains, d)
+		}
+	}
+	return v
+}
+
+// peerDNS are the servers of the network, unless rd.peerdns=0.
+func (n *network) peerDNS(servers []netip.Addr) []netip.Addr {
+	if n.settings.NoPeerDNS {
+		return nil
+	}
+	return servers
+}
+
+// add appends those addresses that are valid and not there yet.
+func add(list []netip.Addr, more ...netip.Addr) []netip.Addr {
+	for _, a := range more {
+		if a.IsValid() && !slices.Contains(list, a) && len(list) < 2*maxServers {
+			list = append(list, a)
+		}
+	}
+	return list
+}
