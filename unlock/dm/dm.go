@@ -14,6 +14,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"latchkey/internal/secret"
 	"latchkey/unlock/luks2"
 )
 
@@ -57,15 +58,16 @@ func Map(t Target, key luks2.VolumeKey) (err error) {
 	if err != nil {
 		return err
 	}
-	table, err := Table(t, key.UUID(), key.DigestID(), device)
+	ref := KeyRef{Type: key.Type(), UUID: key.UUID(), DigestID: key.DigestID(), SizeBytes: key.Bytes().Len()}
+	table, err := Table(t, ref, device)
 	if err != nil {
 		return err
 	}
-	reply, err := control(unix.DM_DEV_CREATE, request{name: t.Name, uuid: UUID(t.Name, key.UUID())})
+	reply, err := control(unix.DM_DEV_CREATE, request{name: t.Name, uuid: ref.mappingUUID(t.Name)})
 	if err != nil {
 		return err
 	}
-	if err := activate(t, table, key); err != nil {
+	if err := activate(t, table, ref, key.Bytes()); err != nil {
 		return errors.Join(err, Remove(t.Name))
 	}
 	if err := makeNode(t.Name, reply.Dev); err != nil {
@@ -75,12 +77,12 @@ func Map(t Target, key luks2.VolumeKey) (err error) {
 }
 
 // activate loads the table while the key is in the keyring, and resumes.
-func activate(t Target, table string, key luks2.VolumeKey) error {
+func activate(t Target, table string, ref KeyRef, key secret.Bytes) error {
 	load := request{name: t.Name, table: table, sectors: uint64(t.Segment.SizeBytes / sectorBytes)}
 	if t.Options.ReadOnly {
 		load.flags = unix.DM_READONLY_FLAG
 	}
-	err := withKey(keyName(key.UUID(), key.DigestID()), key.Bytes(), func() error {
+	err := withKey(ref.name(), key, func() error {
 		_, err := control(unix.DM_TABLE_LOAD, load)
 		return err
 	})
@@ -105,7 +107,7 @@ func Remove(name string) error {
 }
 
 // UUIDOf returns the device-mapper UUID of a mapping, which tells whose it
-// is: compare it with UUID. It wraps ErrNotFound when there is none.
+// is: CRYPT-LUKS2-, the volume's UUID without dashes, -name. It wraps ErrNotFound when there is none.
 func UUIDOf(name string) (string, error) {
 	if err := checkName(name); err != nil {
 		return "", err
@@ -117,21 +119,15 @@ func UUIDOf(name string) (string, error) {
 	return unix.ByteSliceToString(reply.Uuid[:]), nil
 }
 
-// UUID is the device-mapper UUID that cryptsetup gives a LUKS2 mapping
-// (dm_prepare_uuid in lib/libdevmapper.c) and that systemd and lsblk know.
-func UUID(name, volume string) string {
-	return "CRYPT-LUKS2-" + strings.ReplaceAll(volume, "-", "") + "-" + name
-}
-
 // Table is the dm-crypt table of the target on device, less the key. Every
 // field is a constant, a checked number or a checked UUID: nothing from the
 // disk reaches it as text.
-func Table(t Target, volume string, digestID int, device Number) (string, error) {
+func Table(t Target, key KeyRef, device Number) (string, error) {
 	if err := checkName(t.Name); err != nil {
 		return "", err
 	}
-	if !isUUID(volume) || digestID < 0 || digestID > 31 {
-		return "", fmt.Errorf("volume %q, digest %d cannot name a key", volume, digestID)
+	if err := key.check(); err != nil {
+		return "", err
 	}
 	s := t.Segment
 	sector := int64(s.SectorBytes)
@@ -139,8 +135,8 @@ func Table(t Target, volume string, digestID int, device Number) (string, error)
 		return "", fmt.Errorf("segment %+v cannot be mapped", s)
 	}
 	const ivOffset = 0
-	table := fmt.Sprintf("%s :64:logon:%s %d %d:%d %d", luks2.Cipher, keyName(volume, digestID), ivOffset,
-		device.Major, device.Minor, s.OffsetBytes/sectorBytes)
+	table := fmt.Sprintf("%s :%d:logon:%s %d %d:%d %d", luks2.Cipher, key.SizeBytes, key.name(), ivOffset, device.Major, device.Minor,
+		s.OffsetBytes/sectorBytes)
 	options := t.Options.words()
 	if sector != sectorBytes {
 		options = append(options, "sector_size:4096")

@@ -49,7 +49,7 @@ func TestTable(t *testing.T) {
 		{"name-newline", func(t *dm.Target) { t.Name = "a\n0 1 zero" }, ""},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			got, err := dm.Table(target(tt.change), volume, 0, dm.Number{8, 1})
+			got, err := dm.Table(target(tt.change), luks2Key(volume), dm.Number{8, 1})
 			if got != tt.want || (err != nil) != (tt.want == "") {
 				t.Errorf("Table = %q, %v, want %q", got, err, tt.want)
 			}
@@ -57,14 +57,23 @@ func TestTable(t *testing.T) {
 	}
 }
 
-func TestTableRefusesVolume(t *testing.T) {
+func luks2Key(uuid string) dm.KeyRef { return dm.KeyRef{Type: "LUKS2", UUID: uuid, SizeBytes: 64} }
+
+func TestTableRefusesKey(t *testing.T) {
+	plain := target(func(*dm.Target) {})
 	for _, bad := range []string{"", "x", strings.ToUpper(volume), volume[:35] + " ", volume[:35] + "\n", strings.ReplaceAll(volume, "-", ":")} {
-		if got, err := dm.Table(target(func(*dm.Target) {}), bad, 0, dm.Number{}); err == nil {
+		if got, err := dm.Table(plain, luks2Key(bad), dm.Number{}); err == nil {
 			t.Errorf("Table for volume %q = %q, want an error", bad, got)
 		}
 	}
-	if got, err := dm.Table(target(func(*dm.Target) {}), volume, 32, dm.Number{}); err == nil {
-		t.Errorf("Table for digest 32 = %q, want an error", got)
+	for _, bad := range []dm.KeyRef{{"LUKS2", volume, 32, 64}, {"LUKS2", volume, -1, 64}, {"PLAIN", volume, 0, 64}, {"LUKS2", volume, 0, 0}, {"LUKS2", volume, 0, 16}} {
+		if got, err := dm.Table(plain, bad, dm.Number{}); err == nil {
+			t.Errorf("Table for key %+v = %q, want an error", bad, got)
+		}
+	}
+	got, err := dm.Table(plain, dm.KeyRef{"LUKS1", volume, 0, 32}, dm.Number{253, 7})
+	if want := "aes-xts-plain64 :32:logon:cryptsetup:" + volume + "-d0 0 253:7 32768"; err != nil || got != want {
+		t.Errorf("Table for LUKS1 = %q, %v, want %q", got, err, want)
 	}
 }
 
@@ -77,7 +86,7 @@ func FuzzTable(f *testing.F) {
 	f.Fuzz(func(t *testing.T, name, uuid string, digest int, offset, size int64, sector int, o uint8) {
 		tgt := dm.Target{Name: name, Segment: luks2.Segment{OffsetBytes: offset, SizeBytes: size, SectorBytes: sector},
 			Options: dm.Options{o&1 > 0, o&2 > 0, o&4 > 0, o&8 > 0, o&16 > 0, o&32 > 0}}
-		table, err := dm.Table(tgt, uuid, digest, dm.Number{uint32(o), uint32(o)})
+		table, err := dm.Table(tgt, dm.KeyRef{Type: "LUKS2", UUID: uuid, DigestID: digest, SizeBytes: 64}, dm.Number{uint32(o), uint32(o)})
 		if err == nil && !tableShape.MatchString(table) {
 			t.Errorf("Table = %q", table)
 		}
@@ -86,7 +95,7 @@ func FuzzTable(f *testing.F) {
 
 // The bytes are those of linux/dm-ioctl.h, offsets counted by hand there.
 func TestEncode(t *testing.T) {
-	b := dm.Encode("root", dm.UUID("root", volume), "a table", 8192)
+	b := dm.Encode("root", luks2Key(volume), "a table", 8192)
 	u32 := func(at int) uint32 { return binary.NativeEndian.Uint32(b[at:]) }
 	for _, f := range []struct {
 		name      string

@@ -1,6 +1,9 @@
 package dm
 
-import "fmt"
+import (
+	"fmt"
+	"strings"
+)
 
 // maxName leaves room for "CRYPT-LUKS2-", 32 digits and a dash in the 128
 // characters of DM_UUID_LEN (linux/dm-ioctl.h).
@@ -34,9 +37,28 @@ func isUUID(s string) bool {
 	return true
 }
 
-// keyName is the name that cryptsetup gives the key of a volume
+// A KeyRef names a volume key without holding it.
+type KeyRef struct {
+	Type      string // of the header: LUKS2 or LUKS1
+	UUID      string // of the volume
+	DigestID  int
+	SizeBytes int
+}
+
+func (k KeyRef) check() error {
+	if k.Type != "LUKS2" && k.Type != "LUKS1" || !isUUID(k.UUID) || k.DigestID < 0 || k.DigestID > 31 || k.SizeBytes != 64 && k.SizeBytes != 32 {
+		return fmt.Errorf("%.200q cannot name a key", fmt.Sprint(k))
+	}
+	return nil
+}
+
+// name is what cryptsetup calls the key of a volume
 // (LUKS2_key_description_by_segment in lib/luks2/luks2_json_metadata.c).
-// With another one `cryptsetup resize` would not find the key again.
-func keyName(volume string, digestID int) string {
-	return fmt.Sprintf("cryptsetup:%s-d%d", volume, digestID)
+// With another name `cryptsetup resize` would not find the key again.
+func (k KeyRef) name() string { return fmt.Sprintf("cryptsetup:%s-d%d", k.UUID, k.DigestID) }
+
+// mappingUUID is the device-mapper UUID that cryptsetup gives a mapping
+// (dm_prepare_uuid in lib/libdevmapper.c) and that systemd and lsblk know.
+func (k KeyRef) mappingUUID(name string) string {
+	return "CRYPT-" + k.Type + "-" + strings.ReplaceAll(k.UUID, "-", "") + "-" + name
 }

@@ -17,11 +17,11 @@ func (h *Header) AddKey(s Storage, volume VolumeKey, key NewKey) (*Header, int, 
 	if volume.uuid != h.uuid || !h.meta.digest.verifies(volume.key) {
 		return nil, 0, fmt.Errorf("adding a key to volume %s: %w", h.uuid, ErrWrongKey)
 	}
-	slot, err := h.meta.newKeyslot(int64(len(h.raw)), key)
-	if err != nil {
+	if err := h.unchanged(s); err != nil {
 		return nil, 0, fmt.Errorf("adding a key to volume %s: %w", h.uuid, err)
 	}
-	if err := h.unchanged(s); err != nil {
+	slot, err := h.meta.newKeyslot(int64(len(h.raw)), key)
+	if err != nil {
 		return nil, 0, fmt.Errorf("adding a key to volume %s: %w", h.uuid, err)
 	}
 	if err := slot.store(s, volume.key, key.Passphrase); err != nil {

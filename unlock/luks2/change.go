@@ -51,8 +51,11 @@ func (h *Header) change(s Storage, edit func(*metadata) error) (*Header, error) 
 	return Read(s, h.deviceSize)
 }
 
-// unchanged reads the copy in use again.
+// unchanged reads the copy in use again. All changes begin with it.
 func (h *Header) unchanged(r io.ReaderAt) error {
+	if h.luks1 {
+		return ErrLUKS1
+	}
 	now := make([]byte, len(h.raw))
 	if err := readFull(r, now, h.used); err != nil {
 		return &IOError{err}

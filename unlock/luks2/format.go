@@ -46,7 +46,7 @@ func format(s Storage, v NewVolume, key NewKey) (*Header, VolumeKey, error) {
 	if err != nil {
 		return nil, VolumeKey{}, err
 	}
-	volume := VolumeKey{secret.Random(keySize), cString(field(bin, offUUID, uuidSize)), 0}
+	volume := VolumeKey{secret.Random(keySize), cString(field(bin, offUUID, uuidSize)), 0, false}
 	m.keyslots = []Keyslot{slot}
 	m.digest = newDigest(volume.key)
 	text, err := m.encode(newHeaderSize)
@@ -107,7 +107,7 @@ func (v NewVolume) layout() (bin []byte, m metadata, err error) {
 }
 
 func newDigest(volume secret.Bytes) digest {
-	d := digest{iterations: minIterations, salt: make([]byte, saltSize)}
+	d := digest{hash: "sha256", iterations: minIterations, salt: make([]byte, saltSize)}
 	rand.Read(d.salt)
 	// The volume key is random: more iterations would protect nothing.
 	d.value = pbkdf2(sha256.New, volume, d.salt, d.iterations, digestSize).Reveal()

@@ -25,6 +25,7 @@ type Header struct {
 	used       int64  // its offset
 	other      bool   // the other copy is valid too
 	deviceSize int64
+	luks1      bool // then raw is the LUKS1 header
 
 	uuid  string
 	label string
@@ -73,9 +74,10 @@ type Token struct {
 // digest verifies the volume key: specification, section 3.4.
 type digest struct {
 	id         int
+	hash       string // sha256, in LUKS1 also sha512
 	iterations int
 	salt       []byte
-	value      []byte // exactly 32 bytes
+	value      []byte // exactly 32 bytes, in LUKS1 20
 }
 
 // Read reads both header copies of a device of sizeBytes bytes and judges
@@ -111,8 +113,13 @@ func (h *Header) UUID() string { return h.uuid }
 // Label is the volume's label, printable, perhaps empty.
 func (h *Header) Label() string { return h.label }
 
-// SeqID counts the changes of the header.
-func (h *Header) SeqID() uint64 { return binary.BigEndian.Uint64(h.raw[offSeqID:]) }
+// SeqID counts the changes of the header; 0 in LUKS1, which does not.
+func (h *Header) SeqID() uint64 {
+	if h.luks1 {
+		return 0
+	}
+	return binary.BigEndian.Uint64(h.raw[offSeqID:])
+}
 
 // Segment is the payload.
 func (h *Header) Segment() Segment { return h.meta.segment }
@@ -128,7 +135,17 @@ func (h *Header) Tokens() []Token { return slices.Clone(h.meta.tokens) }
 func (h *Header) Flags() []string { return slices.Clone(h.meta.flags) }
 
 // OneCopyDamaged reports that only one of the two header copies is valid.
-func (h *Header) OneCopyDamaged() bool { return !h.other }
+func (h *Header) OneCopyDamaged() bool { return !h.luks1 && !h.other }
+
+// Type is LUKS2 or LUKS1.
+func (h *Header) Type() string { return luksType(h.luks1) }
+
+func luksType(luks1 bool) string {
+	if luks1 {
+		return "LUKS1"
+	}
+	return "LUKS2"
+}
 
 func field(raw []byte, offset, size int) []byte { return raw[offset : offset+size] }
 

@@ -13,9 +13,10 @@ type VolumeKey struct {
 	key    secret.Bytes
 	uuid   string
 	digest int
+	luks1  bool
 }
 
-// Bytes are the key's 64 bytes, not a copy.
+// Bytes are the key's 64 bytes, in LUKS1 perhaps 32, not a copy.
 func (v VolumeKey) Bytes() secret.Bytes { return v.key }
 
 // UUID is the volume's UUID, lower-case with dashes.
@@ -24,6 +25,9 @@ func (v VolumeKey) UUID() string { return v.uuid }
 // DigestID is the number of the digest that verified the key. cryptsetup
 // puts it into the name of the key in the kernel keyring.
 func (v VolumeKey) DigestID() int { return v.digest }
+
+// Type is LUKS2 or LUKS1.
+func (v VolumeKey) Type() string { return luksType(v.luks1) }
 
 // Wipe overwrites the key.
 func (v VolumeKey) Wipe() { v.key.Wipe() }
@@ -48,6 +52,10 @@ func (v VolumeKey) MAC() [32]byte {
 //	digest salt                 32 bytes
 //	digest value                32 bytes
 //
+// A LUKS1 header begins with "latchkey LUKS1 subset 1 ", UUID, space, hash
+// name, space and the key size in 4 bytes instead of the first two fields,
+// and its digest value has 20 bytes.
+//
 // All else about the segment and the digest is fixed by the header rules
 // (aes-xts-plain64, IV offset 0, pbkdf2 with SHA-256).
 func (h *Header) SubsetDigest() [32]byte {
@@ -57,6 +65,10 @@ func (h *Header) SubsetDigest() [32]byte {
 		size = 0
 	}
 	b := []byte("latchkey header subset 1" + h.uuid)
+	if h.luks1 {
+		b = []byte("latchkey LUKS1 subset 1 " + h.uuid + " " + h.meta.digest.hash + " ")
+		b = binary.BigEndian.AppendUint32(b, uint32(h.meta.keyBytes))
+	}
 	b = binary.BigEndian.AppendUint64(b, uint64(s.OffsetBytes))
 	b = binary.BigEndian.AppendUint64(b, uint64(size))
 	b = binary.BigEndian.AppendUint32(b, uint32(s.SectorBytes))

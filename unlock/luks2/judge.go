@@ -21,6 +21,7 @@ const (
 // metadata is the JSON area once judged. Nothing in it is a string of the
 // disk except token texts, token types and flag names.
 type metadata struct {
+	keyBytes     int // of the volume key: 64, in LUKS1 also 32
 	segment      Segment
 	digest       digest
 	keyslots     []Keyslot
@@ -30,7 +31,7 @@ type metadata struct {
 }
 
 func judge(text []byte, hdrSize, deviceSize int64) (metadata, error) {
-	var m metadata
+	m := metadata{keyBytes: keySize}
 	j := &judgement{}
 	top := j.object(text, "the header", []string{"keyslots", "tokens", "segments", "digests", "config"})
 	j.config(&m, top["config"], hdrSize)
@@ -122,6 +123,7 @@ func (j *judgement) digest(m *metadata, raw json.RawMessage) {
 		return
 	}
 	name := sortedKeys(all)[0]
+	m.digest.hash = "sha256"
 	m.digest.id = j.id(name, "digest-count", "digest")
 	f := j.object(all[name], "digest", []string{"type", "keyslots", "segments", "hash", "iterations", "salt", "digest"})
 	j.oneOf(f["type"], "digest-type", "digest type", "pbkdf2")
@@ -141,12 +143,10 @@ func (j *judgement) digest(m *metadata, raw json.RawMessage) {
 // the rest belongs to the Source that knows the type.
 func (j *judgement) tokens(m *metadata, raw json.RawMessage) {
 	all := j.object(raw, "tokens", nil)
-	j.rule(len(all) <= maxObjects, "token", "%d tokens", len(all))
 	for _, name := range sortedKeys(all) {
 		t := Token{ID: j.id(name, "token", "token"), JSON: all[name]}
 		f := j.object(all[name], "token "+name, nil)
 		t.Type = j.text(f["type"], "token type")
-		j.rule(f["keyslots"] != nil, "json-field", "token %s lacks keyslots", name)
 		t.Keyslots = j.ids(f["keyslots"], "token", "token keyslots")
 		for _, id := range t.Keyslots {
 			j.rule(slices.ContainsFunc(m.keyslots, func(k Keyslot) bool { return k.ID == id }), "token", "token %s names keyslot %d, which is not there", name, id)

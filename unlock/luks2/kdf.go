@@ -14,24 +14,27 @@ import (
 	"latchkey/internal/secret"
 )
 
-// derive makes the 64-byte key of a keyslot area from a passphrase.
-func (k KDF) derive(passphrase secret.Bytes) secret.Bytes {
+// derive makes the key of a keyslot area, of size bytes, from a passphrase.
+func (k KDF) derive(passphrase secret.Bytes, size int) secret.Bytes {
 	switch k.Type {
 	case "argon2i":
 		defer debug.FreeOSMemory()
-		return secret.Own(argon2.Key(passphrase.Reveal(), k.salt, uint32(k.Time), uint32(k.MemoryKiB), uint8(k.CPUs), keySize))
+		return secret.Own(argon2.Key(passphrase.Reveal(), k.salt, uint32(k.Time), uint32(k.MemoryKiB), uint8(k.CPUs), uint32(size)))
 	case "argon2id":
 		// Up to 1 GiB that x/crypto does not wipe: it is given back to
 		// the kernel, which never shows it to another process, and which
 		// needs it for the rest of the boot.
 		defer debug.FreeOSMemory()
-		return secret.Own(argon2.IDKey(passphrase.Reveal(), k.salt, uint32(k.Time), uint32(k.MemoryKiB), uint8(k.CPUs), keySize))
+		return secret.Own(argon2.IDKey(passphrase.Reveal(), k.salt, uint32(k.Time), uint32(k.MemoryKiB), uint8(k.CPUs), uint32(size)))
 	}
-	newHash := sha256.New
-	if k.Hash == "sha512" {
-		newHash = sha512.New
+	return pbkdf2(newHash(k.Hash), passphrase, k.salt, k.Iterations, size)
+}
+
+func newHash(name string) func() hash.Hash {
+	if name == "sha512" {
+		return sha512.New
 	}
-	return pbkdf2(newHash, passphrase, k.salt, k.Iterations, keySize)
+	return sha256.New
 }
 
 // memoryBytes is what derive allocates.

@@ -20,7 +20,6 @@ const (
 // keyslots judges all keyslots: specification, section 3.2.
 func (j *judgement) keyslots(m *metadata, raw json.RawMessage, hdrSize int64) {
 	all := j.object(raw, "keyslots", nil)
-	j.rule(len(all) <= maxObjects, "keyslot-count", "%d keyslots", len(all))
 	for _, name := range sortedKeys(all) {
 		k := j.keyslot(all[name], "keyslot "+name)
 		k.ID = j.id(name, "keyslot-count", "keyslot")
@@ -29,7 +28,11 @@ func (j *judgement) keyslots(m *metadata, raw json.RawMessage, hdrSize int64) {
 		m.keyslots = append(m.keyslots, k)
 	}
 	slices.SortFunc(m.keyslots, func(a, b Keyslot) int { return a.ID - b.ID })
-	byArea := slices.Clone(m.keyslots)
+	j.overlaps(slices.Clone(m.keyslots))
+}
+
+// overlaps refuses areas that share bytes; it sorts its argument.
+func (j *judgement) overlaps(byArea []Keyslot) {
 	slices.SortFunc(byArea, func(a, b Keyslot) int { return cmp.Compare(a.areaOffset, b.areaOffset) })
 	for i := 1; i < len(byArea); i++ {
 		a, b := byArea[i-1], byArea[i]

@@ -89,7 +89,7 @@ func (k Keyslot) store(s Storage, volume, passphrase secret.Bytes) error {
 	area := make([]byte, areaSize)
 	afSplit(area[:afSize], volume.Reveal(), k.AFHash)
 	rand.Read(area[afSize:])
-	areaKey := k.KDF.derive(passphrase)
+	areaKey := k.KDF.derive(passphrase, keySize)
 	defer areaKey.Wipe()
 	newXTS(areaKey.Reveal()).encrypt(area[:afSize], ivSector, 0)
 	if err := writeSync(s, area, k.areaOffset); err != nil {

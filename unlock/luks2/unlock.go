@@ -3,7 +3,6 @@ package luks2
 import (
 	"cmp"
 	"context"
-	"crypto/sha256"
 	"crypto/subtle"
 	"errors"
 	"fmt"
@@ -51,7 +50,7 @@ func (h *Header) Unlock(ctx context.Context, r io.ReaderAt, a Attempt) (VolumeKe
 		key, err := h.tryKeyslot(r, k, a)
 		switch {
 		case err == nil:
-			return VolumeKey{key, h.uuid, h.meta.digest.id}, k.ID, nil
+			return VolumeKey{key, h.uuid, h.meta.digest.id, h.luks1}, k.ID, nil
 		case errors.Is(err, ErrWrongKey):
 		default:
 			// A slot too big for this machine or one bad disk sector
@@ -87,15 +86,15 @@ func (h *Header) tryKeyslot(r io.ReaderAt, k Keyslot, a Attempt) (secret.Bytes, 
 	if need := k.KDF.memoryBytes(); a.FreeBytes > 0 && need > a.FreeBytes/2 {
 		return secret.Bytes{}, reject("kdf-memory", "keyslot %d needs %d MiB, half of the free memory is %d MiB", k.ID, need>>20, a.FreeBytes>>21)
 	}
-	area := secret.Make(afSize)
+	area := secret.Make(h.meta.keyBytes * stripes)
 	defer area.Wipe()
 	if err := readFull(r, area.Reveal(), k.areaOffset); err != nil {
 		return secret.Bytes{}, fmt.Errorf("reading keyslot %d: %w", k.ID, err)
 	}
-	areaKey := k.KDF.derive(a.Passphrase)
+	areaKey := k.KDF.derive(a.Passphrase, h.meta.keyBytes)
 	defer areaKey.Wipe()
 	newXTS(areaKey.Reveal()).decrypt(area.Reveal(), ivSector, 0)
-	key := secret.Make(keySize)
+	key := secret.Make(h.meta.keyBytes)
 	afMerge(key.Reveal(), area.Reveal(), k.AFHash)
 	if !h.meta.digest.verifies(key) {
 		key.Wipe()
@@ -105,6 +104,6 @@ func (h *Header) tryKeyslot(r io.ReaderAt, k Keyslot, a Attempt) (secret.Bytes, 
 }
 
 func (d digest) verifies(key secret.Bytes) bool {
-	sum := pbkdf2(sha256.New, key, d.salt, d.iterations, digestSize)
+	sum := pbkdf2(newHash(d.hash), key, d.salt, d.iterations, len(d.value))
 	return subtle.ConstantTimeCompare(sum.Reveal(), d.value) == 1
 }

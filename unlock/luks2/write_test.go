@@ -33,6 +33,15 @@ func save(t testing.TB, d disk) string {
 	return path
 }
 
+func load(t testing.TB, path string) disk {
+	t.Helper()
+	d, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return d
+}
+
 // opensElsewhere checks that cryptsetup and luks.go open the keyslot.
 func opensElsewhere(t *testing.T, path, pass, slot string, mac [32]byte) {
 	t.Helper()

@@ -1,0 +1,96 @@
+package luks2
+
+import (
+	"encoding/binary"
+	"io"
+	"slices"
+)
+
+// LUKS1 On-Disk Format Specification 1.2.3, section 2.3: phdr, big-endian.
+const (
+	phdrSize        = 592
+	off1Cipher      = 8
+	off1Mode        = 40
+	off1Hash        = 72
+	off1Payload     = 104
+	off1KeyBytes    = 108
+	off1Digest      = 112
+	off1Salt        = 132
+	off1Iterations  = 164
+	off1UUID        = 168
+	off1Slots       = 208
+	nameSize1       = 32
+	digestSize1     = 20
+	slotSize1       = 48
+	slots1          = 8
+	slotEnabled     = 0x00ac71f3
+	slotDisabled    = 0x0000dead
+	slot1Iterations = 4
+	slot1Salt       = 8
+	slot1Offset     = 40 // of the key material, in sectors of 512 bytes
+	slot1Stripes    = 44
+)
+
+// ReadLUKS1 is Read for LUKS1, which has one header and no checksum. The
+// Header opens as any other and cannot be changed. It is apart from Read
+// so that a program that does not call it does not accept LUKS1.
+//
+// luks.go, which opens LUKS1 too, is the oracle in the tests: it would put
+// the key into the table as hex, where `dmsetup table --showkeys` shows it,
+// put cipher names from the disk there as well, and read the device again
+// after we judged it.
+func ReadLUKS1(r io.ReaderAt, sizeBytes int64) (*Header, error) {
+	if sizeBytes < phdrSize {
+		return nil, ErrNotLUKS
+	}
+	raw := make([]byte, phdrSize)
+	if err := readFull(r, raw, 0); err != nil {
+		return nil, &IOError{err}
+	}
+	if string(raw[:offVersion]) != magicPrimary || binary.BigEndian.Uint16(raw[offVersion:]) != 1 {
+		return nil, ErrNotLUKS
+	}
+	h := &Header{raw: raw, deviceSize: sizeBytes, luks1: true}
+	var err error
+	if h.uuid, err = canonicalUUID(cString(field(raw, off1UUID, uuidSize))); err != nil {
+		return nil, err
+	}
+	j := &judgement{}
+	j.phdr(&h.meta, raw, sizeBytes)
+	if j.err != nil {
+		return nil, j.err
+	}
+	return h, nil
+}
+
+// phdr holds a LUKS1 header to the rules of a LUKS2 one.
+func (j *judgement) phdr(m *metadata, raw []byte, deviceSize int64) {
+	u32 := func(at int) int { return int(binary.BigEndian.Uint32(raw[at:])) }
+	cipher := cString(field(raw, off1Cipher, nameSize1)) + "-" + cString(field(raw, off1Mode, nameSize1))
+	j.rule(cipher == Cipher, "segment-cipher", "the cipher is %q, accepted is %q", cipher, Cipher)
+	hash := cString(field(raw, off1Hash, nameSize1))
+	j.rule(hash == "sha256" || hash == "sha512", "digest-hash", "the hash is %q, accepted is sha256 and sha512", hash)
+	m.keyBytes = u32(off1KeyBytes)
+	j.rule(m.keyBytes == 64 || m.keyBytes == 32, "keyslot-key-size", "the key has %d bytes, accepted is 64 and 32", m.keyBytes)
+	m.digest = digest{hash: hash, iterations: u32(off1Iterations), salt: field(raw, off1Salt, saltSize), value: field(raw, off1Digest, digestSize1)}
+	j.rule(m.digest.iterations >= minIterations && m.digest.iterations <= maxIterations, "digest-iterations", "the digest has %d iterations", m.digest.iterations)
+	m.segment = Segment{OffsetBytes: int64(u32(off1Payload)) * ivSector, Dynamic: true, SectorBytes: ivSector}
+	m.segment.SizeBytes = deviceSize - m.segment.OffsetBytes
+	for id := range slots1 {
+		at := off1Slots + id*slotSize1
+		switch state := u32(at); state {
+		case slotDisabled:
+		case slotEnabled:
+			k := Keyslot{ID: id, Priority: 1, AFHash: hash, areaOffset: int64(u32(at+slot1Offset)) * ivSector, areaSize: int64(m.keyBytes * stripes)}
+			k.KDF = KDF{Type: "pbkdf2", Hash: hash, Iterations: u32(at + slot1Iterations), salt: field(raw, at+slot1Salt, saltSize)}
+			j.rule(k.KDF.Iterations >= minIterations && k.KDF.Iterations <= maxIterations, "kdf-iterations", "keyslot %d has %d iterations", id, k.KDF.Iterations)
+			j.rule(u32(at+slot1Stripes) == stripes, "keyslot-af", "keyslot %d has %d stripes", id, u32(at+slot1Stripes))
+			j.rule(k.areaOffset >= phdrSize && k.areaOffset+k.areaSize <= m.segment.OffsetBytes, "keyslot-area", "keyslot %d: %d bytes at %d are not between header and payload", id, k.areaSize, k.areaOffset)
+			m.keyslots = append(m.keyslots, k)
+		default:
+			j.rule(false, "keyslot-type", "keyslot %d is in state %#x", id, state)
+		}
+	}
+	j.overlaps(slices.Clone(m.keyslots))
+	j.segmentRange(m.segment, phdrSize, deviceSize)
+}
