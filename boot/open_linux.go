@@ -53,7 +53,10 @@ func (w *worker) openOne(ctx context.Context, d *disk, g kms.Granted, id *tpm.Id
 			}
 		}()
 		o, err := d.Open(ctx, d.file, candidates, known, freeBytes(), dm.Map)
-		return o, fmt.Sprintf("%s keyslot=%d", d.Name, o.Slot), err
+		if err != nil {
+			return o, d.Name, err
+		}
+		return o, fmt.Sprintf("%s keyslot=%d", d.Name, o.Slot), nil
 	})
 	if err != nil {
 		return kms.Result{}, err

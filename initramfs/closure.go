@@ -41,14 +41,17 @@ var unusual = []string{
 
 // choose lists the names of the modules that the image needs, without
 // what those depend on.
-func (k *kernel) choose(c ModulesConfig) ([]string, error) {
+func (k *kernel) choose(c ModulesConfig, fstype string) ([]string, error) {
 	var names []string
 	switch c.Set {
 	case "", "universal":
 		for file := range k.deps {
 			path, _ := strings.CutPrefix(file, "kernel/")
 			name := plan.ModuleName(file)
-			if slices.ContainsFunc(universal, func(p string) bool { return strings.HasPrefix(path, p) }) && !slices.Contains(unusual, name) {
+			if otherFileSystem(path, fstype) || slices.Contains(unusual, name) {
+				continue
+			}
+			if slices.ContainsFunc(universal, func(p string) bool { return strings.HasPrefix(path, p) }) {
 				names = append(names, name)
 			}
 		}
@@ -74,6 +77,12 @@ func (k *kernel) choose(c ModulesConfig) ([]string, error) {
 	}
 	slices.Sort(names)
 	return slices.Compact(names), nil
+}
+
+// otherFileSystem tells whether a module is a file system's that the root
+// is said not to have.
+func otherFileSystem(path, fstype string) bool {
+	return fstype != "" && strings.HasPrefix(path, "fs/") && !strings.HasPrefix(path, "fs/"+fstype+"/")
 }
 
 // ofHost lists the modules that the devices of this machine ask for, and

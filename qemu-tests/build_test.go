@@ -95,7 +95,7 @@ func cmdDisk(ts *testscript.TestScript, neg bool, args []string) {
 			rand.Read(secret)
 			ts.Check(os.WriteFile(key, []byte(hex.EncodeToString(secret)), 0o600))
 		}
-		flags := append([]string{"volume", "encrypt", "--key-file", key, "--uuid", args[1]}, args[2:]...)
+		flags := append([]string{"volume", "encrypt", "--kdf", "pbkdf2", "--key-file", key, "--uuid", args[1]}, args[2:]...)
 		w.exec(ts, filepath.Join(w.shared.bin, "latchkey"), append(flags, w.shared.root, image)...)
 	default:
 		ts.Fatalf("disk: %q is neither a UUID nor plain nor empty", args[1])
