@@ -85,7 +85,7 @@ func (s *Server) admit(t *txn, p *proof, row *nodeRow) (kms.Status, error) {
 	if s.enroll == Closed {
 		return kms.Refused, nil
 	}
-	full, err := t.prunePending()
+	full, err := s.prunePending(t)
 	if err != nil {
 		return 0, err
 	}
@@ -111,24 +111,26 @@ func (t *txn) remember(p *proof, row nodeRow, status kms.Status) error {
 	return t.saveNode(row)
 }
 
+// pruneEvery is how often the table is looked through for rows that are
+// over: a flood must not make every newcomer cost a thousand rows.
+const pruneEvery = time.Minute
+
 // prunePending removes the rows that nobody approved in time, and, when the
 // table is full, those that stopped asking. It tells whether it still is.
-func (t *txn) prunePending() (full bool, err error) {
-	var rows []nodeRow
+func (s *Server) prunePending(t *txn) (full bool, err error) {
 	n := 0
 	t.Scan(tablePending, nil, func(_, _ []byte) bool { n++; return n < maxPending })
-	if n == 0 {
-		return false, nil
+	now := s.cookies.now()
+	if last := time.Duration(s.pruned.Load()); last != 0 && now-last < pruneEvery {
+		return n >= maxPending, nil
 	}
-	if n < maxPending && n%32 != 0 {
-		return false, nil // not worth reading all rows for
-	}
-	if rows, err = t.pendingRows(); err != nil {
+	s.pruned.Store(int64(now))
+	rows, err := t.pendingRows()
+	if err != nil {
 		return false, err
 	}
-	now := time.Now()
 	for _, row := range rows {
-		if now.Sub(row.First) < pendingLife && (n < maxPending || now.Sub(row.Last) < idlePending) {
+		if time.Since(row.First) < pendingLife && (n < maxPending || time.Since(row.Last) < idlePending) {
 			continue
 		}
 		if err := t.forget(row.ID); err != nil {

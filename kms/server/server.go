@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 
 	"latchkey/internal/secret"
 	"latchkey/kms"
@@ -56,6 +57,7 @@ type Server struct {
 	enroll  Enrollment
 	log     *slog.Logger
 	work    *workers
+	pruned  atomic.Int64 // when the pending table was looked through, on cookies.now's clock
 
 	markMu sync.Mutex
 	mark   Mark

@@ -12,6 +12,7 @@ import (
 	"os"
 	"runtime/debug"
 	"sync"
+	"syscall"
 	"time"
 
 	"go.etcd.io/bbolt"
@@ -42,12 +43,17 @@ func Open(path string, create bool, tables []string) (*DB, error) {
 	if err := checkFile(path, create); err != nil {
 		return nil, err
 	}
+	if !create {
+		if err := verifyFile(path); err != nil {
+			return nil, fmt.Errorf("opening %s: %w", path, err)
+		}
+	}
 	inner, err := openFile(path)
 	if err != nil {
 		return nil, err
 	}
 	d := &DB{db: inner, tables: tables, queue: make(chan *job, 4096), done: make(chan struct{})}
-	if err := d.prepare(create); err != nil {
+	if err := d.prepare(); err != nil {
 		inner.Close()
 		return nil, err
 	}
@@ -89,14 +95,35 @@ func openFile(path string) (db *bbolt.DB, err error) {
 	return db, nil
 }
 
-// prepare checks the tree's structure and makes the tables.
-func (d *DB) prepare(create bool) (err error) {
-	defer recoverDamage(&err)
-	if !create {
-		if err := d.check(); err != nil {
+// verifyFile walks the tree while nobody else can change it.
+func verifyFile(path string) error {
+	f, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	for start := time.Now(); ; time.Sleep(lockWait / 20) {
+		err := syscall.Flock(int(f.Fd()), syscall.LOCK_SH|syscall.LOCK_NB)
+		if err == nil {
+			break
+		}
+		if !errors.Is(err, syscall.EWOULDBLOCK) {
 			return err
 		}
+		if time.Since(start) > lockWait {
+			return ErrInUse
+		}
 	}
+	info, err := f.Stat()
+	if err != nil {
+		return err
+	}
+	return verify(f, info.Size())
+}
+
+// prepare makes the tables.
+func (d *DB) prepare() (err error) {
+	defer recoverDamage(&err)
 	return d.db.Update(func(tx *bbolt.Tx) error {
 		for _, t := range d.tables {
 			if _, err := tx.CreateBucketIfNotExists([]byte(t)); err != nil {
@@ -104,18 +131,6 @@ func (d *DB) prepare(create bool) (err error) {
 			}
 		}
 		return nil
-	})
-}
-
-func (d *DB) check() error {
-	return d.db.View(func(tx *bbolt.Tx) error {
-		var first error
-		for err := range tx.Check() { // drained: the checker must end before tx
-			if first == nil {
-				first = fmt.Errorf("%w: %w", store.ErrDamaged, err)
-			}
-		}
-		return first
 	})
 }
 
