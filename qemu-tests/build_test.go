@@ -112,17 +112,26 @@ func (w *world) exec(ts *testscript.TestScript, name string, args ...string) str
 	return string(out)
 }
 
-// image [-pin KEY] [NAME=UUID…]: initrd.img, whose plan trusts the KMS of
+// image [-pin KEY] [-o FILE] [NAME=UUID…]: FILE or initrd.img, whose plan trusts the KMS of
 // this script and opens these volumes (default root=$UUID). YAML that a
 // script has in extra.yaml is added.
 func cmdImage(ts *testscript.TestScript, neg bool, args []string) {
 	w := worldOf(ts)
-	pin := ""
-	if len(args) > 1 && args[0] == "-pin" {
-		pin, args = args[1], args[2:]
+	pin, output := "", "initrd.img"
+	for len(args) > 1 && args[0][0] == '-' {
+		switch args[0] {
+		case "-pin":
+			pin = args[1]
+		case "-o":
+			output = args[1]
+		default:
+			ts.Fatalf("image: there is no option %s", args[0])
+		}
+		args = args[2:]
 	}
 	if pin == "" {
 		pin = w.pin(ts)
+		ts.Setenv("PIN", pin)
 	}
 	if len(args) == 0 {
 		args = []string{"root=" + ts.Getenv("UUID")}
@@ -143,7 +152,7 @@ func cmdImage(ts *testscript.TestScript, neg bool, args []string) {
 	b.Write(extra)
 	ts.Check(os.WriteFile(ts.MkAbs("latchkey.yaml"), []byte(b.String()), 0o644))
 	w.exec(ts, filepath.Join(w.shared.bin, "latchkey"), "image", "build", "--config", "latchkey.yaml",
-		"--modules", w.shared.modules, "--init", filepath.Join(w.shared.bin, "latchkey-init"), "--microcode", "", "--level", "1", "--output", "initrd.img")
+		"--modules", w.shared.modules, "--init", filepath.Join(w.shared.bin, "latchkey-init"), "--microcode", "", "--level", "1", "--output", output)
 }
 
 var pinRE = regexp.MustCompile(`lk1:[A-Za-z0-9+/=]+`)

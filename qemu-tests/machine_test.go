@@ -232,11 +232,31 @@ func cmdSame(ts *testscript.TestScript, neg bool, args []string) {
 	}
 }
 
-// net up|down NIC pulls or plugs a machine's cable, by its number.
+// net up|down NIC pulls or plugs a machine's cable, by its number; "net
+// wait TIME" lets that much time pass, where the passing is the test.
 func cmdNet(ts *testscript.TestScript, neg bool, args []string) {
 	w := worldOf(ts)
+	if len(args) == 2 && args[0] == "wait" {
+		d, err := time.ParseDuration(args[1])
+		ts.Check(err)
+		time.Sleep(d)
+		return
+	}
 	if len(args) != 2 || w.machine == nil || (args[0] != "up" && args[0] != "down") {
 		ts.Fatalf("usage: net up|down NUMBER, after boot")
 	}
 	ts.Check(w.qmp(map[string]any{"execute": "set_link", "arguments": map[string]any{"name": "nic" + args[1], "up": args[0] == "up"}}))
+}
+
+// survive FAULT…: boots root.img with chip0 once for each fault of a debug
+// image, and wants the same PCRs as in the boot without one.
+func cmdSurvive(ts *testscript.TestScript, neg bool, args []string) {
+	for _, fault := range args {
+		cmdBoot(ts, false, []string{"-disk", "root.img", "-tpm", "chip0", "-append", ts.Getenv("CMDLINE"), "-append", "rd.latchkey.fault=" + fault})
+		role, _, _ := strings.Cut(fault, ":")
+		cmdConsole(ts, false, []string{"latchkey: the " + role + " died: starting it again"})
+		cmdConsole(ts, false, []string{"testroot: pcr 11 " + ts.Getenv("PCR11")})
+		cmdConsole(ts, false, []string{"testroot: pcr 15 " + ts.Getenv("PCR15")})
+		cmdOff(ts, false, nil)
+	}
 }
