@@ -2,8 +2,143 @@ package discover
 
 import (
 	"context"
+	"errors"
+	"net/netip"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"latchkey/discover/dns"
 )
 
-func (f *Finder) asksServers(l Interface) bool { return false }
+// A name is asked for again no sooner than minRefresh after it was found,
+// and no later than maxRefresh: a KMS may have moved.
+const (
+	minRefresh = 30 * time.Second
+	maxRefresh = 5 * time.Minute
+)
 
-func (f *Finder) lookUp(ctx context.Context, l Interface) error { <-ctx.Done(); return ctx.Err() }
+// maxSRV caps the servers that one SRV answer leads to.
+const maxSRV = 16
+
+var errNothing = errors.New("DNS knows no key server")
+
+// question is what the DNS servers of a link are asked for.
+type question struct {
+	name    dns.Name
+	target  target // for a host
+	service string // for SRV
+}
+
+// questionsFor lists the hosts of URLs, and the services in the domains of
+// the link.
+func (f *Finder) questionsFor(l Interface) []question {
+	var out []question
+	for _, t := range f.targets {
+		if !t.addr.IsValid() && !t.local() {
+			out = append(out, question{name: dns.Name(t.host), target: t})
+		}
+	}
+	for _, s := range f.services {
+		kind := strings.TrimSuffix(string(s), ".local")
+		for _, d := range l.Domains {
+			name := dns.Name(kind + "." + strings.ToLower(strings.TrimSuffix(d, ".")))
+			if name.Check() == nil && !name.HasSuffix("local") && len(out) < 2*maxTargets {
+				out = append(out, question{name: name, service: kind})
+			}
+		}
+	}
+	return out
+}
+
+func (f *Finder) asksServers(l Interface) bool { return len(f.questionsFor(l)) > 0 }
+
+// lookUp asks the DNS servers of a link, all questions at once, until one
+// round brings nothing.
+func (f *Finder) lookUp(ctx context.Context, l Interface) error {
+	r := resolver{f.sockets, l}
+	for {
+		var mu sync.Mutex
+		var failed error = errNothing
+		next := time.Duration(0)
+		var wg sync.WaitGroup
+		for _, q := range f.questionsFor(l) {
+			wg.Go(func() {
+				ttl, err := f.lookUpOne(ctx, r, q)
+				mu.Lock()
+				defer mu.Unlock()
+				if err != nil {
+					failed = err
+				} else if next == 0 || ttl < next {
+					next = ttl
+				}
+			})
+		}
+		wg.Wait()
+		if next == 0 {
+			return failed
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(jitter(min(max(next, minRefresh), maxRefresh))):
+		}
+	}
+}
+
+// lookUpOne asks one question and offers what it leads to.
+func (f *Finder) lookUpOne(ctx context.Context, r resolver, q question) (time.Duration, error) {
+	if q.service != "" {
+		return f.lookUpService(ctx, r, q)
+	}
+	addrs, ttl, err := r.addresses(ctx, q.name)
+	for _, a := range addrs {
+		f.addDNS(r.link, Candidate{Addr: netip.AddrPortFrom(a, q.target.portOr(DefaultPort)), URL: q.target.url, Host: q.target.host}, ttl)
+	}
+	return ttl, err
+}
+
+// lookUpService asks for SRV records (RFC 2782) and for the addresses that
+// did not come with them.
+func (f *Finder) lookUpService(ctx context.Context, r resolver, q question) (time.Duration, error) {
+	m, err := r.ask(ctx, q.name, dns.TypeSRV)
+	if err != nil {
+		return 0, err
+	}
+	servers := follow(m, q.name)
+	servers = slices.DeleteFunc(servers, func(rec dns.Record) bool {
+		srv, ok := rec.Data.(dns.SRV)
+		return !ok || srv.Port == 0 || srv.Target == "" // "." is no service
+	})
+	slices.SortStableFunc(servers, func(a, b dns.Record) int {
+		return int(a.Data.(dns.SRV).Priority) - int(b.Data.(dns.SRV).Priority)
+	})
+	least := time.Duration(0)
+	err = errNothing
+	for _, rec := range servers[:min(len(servers), maxSRV)] {
+		srv := rec.Data.(dns.SRV)
+		addrs, ttl, failed := r.addresses(ctx, srv.Target)
+		if failed != nil {
+			if least == 0 {
+				err = failed
+			}
+			continue
+		}
+		if least == 0 || ttl < least {
+			least, err = ttl, nil
+		}
+		for _, a := range addrs {
+			f.addDNS(r.link, Candidate{Addr: netip.AddrPortFrom(a, srv.Port), Host: string(srv.Target.Key()), Service: q.service}, ttl)
+		}
+	}
+	return least, err
+}
+
+func (f *Finder) addDNS(l Interface, c Candidate, ttl time.Duration) {
+	c.Addr = netip.AddrPortFrom(zoned(c.Addr.Addr(), l), c.Addr.Port())
+	c.Link, c.Source = l.Name, FromDNS
+	if f.pool.add(c, max(ttl, maxRefresh)+minRefresh) {
+		f.log.Info("found a key server", "candidate", c.String())
+	}
+}

@@ -3,7 +3,9 @@ package discover_test
 import (
 	"context"
 	"log/slog"
+	"net"
 	"net/netip"
+	"slices"
 	"testing"
 	"time"
 
@@ -60,4 +62,58 @@ func TestFindOurResponder(t *testing.T) {
 	if want := netip.MustParseAddrPort("192.0.2.5:8443"); c.Addr != want {
 		t.Errorf("Next() = %v, want address %s", c, want)
 	}
+}
+
+func TestFindByDNS(t *testing.T) {
+	testlan.Need(t, "dnsmasq")
+	lan := cable(t)
+	lan.Start("dnsmasq", "--no-daemon", "--conf-file=/dev/null", "--no-resolv", "--no-hosts", "--interface=lan0", "--bind-interfaces", "--log-queries",
+		"--host-record=kms.example.org,192.0.2.5,2001:db8::5", "--cname=alias.example.org,kms.example.org",
+		"--srv-host=_latchkey._tcp.example.org,kms.example.org,8443")
+	link := discover.Interface{
+		Index: index(t, "eth0"), Name: "eth0", Addrs: []netip.Prefix{netip.MustParsePrefix("192.0.2.10/24")},
+		DNS: []netip.Addr{netip.MustParseAddr("192.0.2.77"), netip.MustParseAddr("192.0.2.1")}, Domains: []string{"example.org"},
+	}
+	for _, row := range []struct {
+		name  string
+		query discover.Query
+		want  []string
+	}{
+		{"name", discover.Query{URLs: []string{"http://kms.example.org"}}, []string{"192.0.2.5:7741", "[2001:db8::5]:7741"}},
+		{"alias", discover.Query{URLs: []string{"http://alias.example.org:1"}}, []string{"192.0.2.5:1", "[2001:db8::5]:1"}},
+		{"service", discover.Query{Services: []string{"_latchkey._tcp"}}, []string{"192.0.2.5:8443", "[2001:db8::5]:8443"}},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			f, err := discover.NewFinder(row.query, discover.System{}, logger(t))
+			if err != nil {
+				t.Fatal(err)
+			}
+			ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+			done := make(chan struct{})
+			go func() { f.Run(ctx); close(done) }()
+			defer func() { cancel(); <-done }()
+			f.Update([]discover.Interface{link})
+			var got []string
+			for range row.want {
+				c, err := f.Next(ctx)
+				if err != nil {
+					t.Fatal(err)
+				}
+				got = append(got, c.Addr.String())
+			}
+			slices.Sort(got)
+			if !slices.Equal(got, row.want) {
+				t.Errorf("candidates = %v, want %v", got, row.want)
+			}
+		})
+	}
+}
+
+func index(t testing.TB, name string) int {
+	t.Helper()
+	i, err := net.InterfaceByName(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return i.Index
 }

@@ -33,6 +33,8 @@ type Sockets interface {
 	// Multicast returns a connection that sends to, and hears, the mDNS
 	// group of one IP version on one link only, from port 5353.
 	Multicast(i Interface, v6 bool) (net.PacketConn, error)
+	// Dial connects to a DNS server by "udp" or "tcp", over one link only.
+	Dial(ctx context.Context, i Interface, network string, to netip.AddrPort) (net.Conn, error)
 }
 
 // System is the Sockets of the kernel.
@@ -58,6 +60,19 @@ func (System) Multicast(i Interface, v6 bool) (net.PacketConn, error) {
 		return nil, fmt.Errorf("listening for mDNS on %s: %w", i.Name, err)
 	}
 	return conn, nil
+}
+
+// Dial goes over the link that named the server: two links may have
+// networks that know nothing of each other.
+func (System) Dial(ctx context.Context, i Interface, network string, to netip.AddrPort) (net.Conn, error) {
+	dialer := net.Dialer{Control: func(_, _ string, c syscall.RawConn) error {
+		var err error
+		if ctl := c.Control(func(fd uintptr) { err = unix.BindToDevice(int(fd), i.Name) }); ctl != nil {
+			return ctl
+		}
+		return err
+	}}
+	return dialer.DialContext(ctx, network, to.String())
 }
 
 // option is one setsockopt(2) with a number.
