@@ -2,6 +2,8 @@ package luks2_test
 
 import (
 	"bytes"
+	"crypto/sha256"
+	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -53,6 +55,14 @@ var copyCases = []struct {
 	{"secondary-zeroed", func(d disk) { clear(d[hdrSize : 2*hdrSize]) }, "primary"},
 	{"primary-torn", func(d disk) { clear(d[512:hdrSize]) }, "backup1"},
 	{"both-zeroed", func(d disk) { clear(d[:2*hdrSize]) }, "not-luks"},
+	{"secondary-of-another-size", func(d disk) {
+		damage(d, 0)
+		raw := d[hdrSize : 3*hdrSize]
+		binary.BigEndian.PutUint64(raw[8:], 2*hdrSize)
+		clear(raw[448:512])
+		sum := sha256.Sum256(raw)
+		copy(raw[448:], sum[:])
+	}, "headers-damaged"},
 	{"secondary-moved", func(d disk) { copy(d[2*hdrSize:], d[hdrSize:2*hdrSize]); clear(d[:2*hdrSize]) }, "headers-damaged"},
 }
 
@@ -146,6 +156,17 @@ func TestShortDevice(t *testing.T) {
 	}
 	if _, err := luks2.Read(d[:8192], int64(len(d))); !errors.Is(err, io.ErrUnexpectedEOF) {
 		t.Errorf("Read of a device that ends early = %v, want %v", err, io.ErrUnexpectedEOF)
+	}
+}
+
+// A header that says it is larger than the device is damaged, not an I/O
+// error that is worth another try.
+func TestHeaderLargerThanDevice(t *testing.T) {
+	_, _, d := format(t)
+	d = d[:24<<10]
+	rewrite(d, 0, func(raw []byte) { binary.BigEndian.PutUint64(raw[8:], 2*hdrSize) })
+	if _, err := read(d); !errors.Is(err, luks2.ErrDamaged) {
+		t.Errorf("Read = %v, want %v", err, luks2.ErrDamaged)
 	}
 }
 

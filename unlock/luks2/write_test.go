@@ -158,6 +158,45 @@ func TestEncrypt(t *testing.T) {
 	}
 }
 
+// More than a payload that ends before the device is refused, and what is
+// behind the payload stays.
+func TestEncryptTooMuch(t *testing.T) {
+	_, key, d := format(t)
+	rewriteJSON(t, d, func(text string) string { return strings.Replace(text, `"dynamic"`, `"524288"`, 1) })
+	h, err := read(d)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := h.Encrypt(context.Background(), d, key, bytes.NewReader(make([]byte, 524289))); err == nil {
+		t.Error("Encrypt of one byte more than the payload holds succeeds")
+	}
+	if len(bytes.Trim(d[1<<20+524288:], "\x00")) > 0 {
+		t.Error("Encrypt wrote behind the payload")
+	}
+}
+
+// lying drops writes of keyslot areas, as a failing disk may.
+type lying struct{ disk }
+
+func (l lying) WriteAt(p []byte, off int64) (int, error) {
+	if len(p) > hdrSize {
+		return len(p), nil
+	}
+	return l.disk.WriteAt(p, off)
+}
+
+// A keyslot that does not read back is never named in the header.
+func TestAddKeyReadsBack(t *testing.T) {
+	h, key, d := format(t)
+	before := clone(d)
+	if _, _, err := h.AddKey(lying{d}, key, random(randomKey)); err == nil {
+		t.Error("AddKey on a disk that loses writes succeeds")
+	}
+	if !bytes.Equal(before, d) {
+		t.Error("AddKey changed the header")
+	}
+}
+
 func TestEncryptRefuses(t *testing.T) {
 	h, key, d := format(t)
 	_, other, _ := format(t)
