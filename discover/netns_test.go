@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/netip"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -116,4 +117,73 @@ func index(t testing.TB, name string) int {
 		t.Fatal(err)
 	}
 	return i.Index
+}
+
+// avahi starts avahi-daemon, with the bus it needs, on a peer.
+func avahi(t testing.TB, lan *testlan.Peer, host string) {
+	t.Helper()
+	lan.Run("sh", "-c", `mkdir -p /run/dbus /run/avahi-daemon && printf '[server]\nhost-name=%s\nuse-ipv4=yes\nuse-ipv6=yes\n[publish]\npublish-workstation=no\n' "$0" > /run/avahi.conf`, host)
+	lan.Start("dbus-daemon", "--system", "--nofork", "--nopidfile")
+	testlan.Await(t, "dbus-daemon", func() bool { return lan.Command("test", "-S", "/run/dbus/system_bus_socket").Run() == nil })
+	lan.Start("avahi-daemon", "--no-drop-root", "--no-rlimits", "--no-chroot", "-f", "/run/avahi.conf")
+	testlan.Await(t, "avahi-daemon", func() bool { return lan.Command("avahi-browse", "-t", "-a").Run() == nil })
+}
+
+func respond(t testing.TB, links []string, all ...discover.Announcement) *discover.Responder {
+	t.Helper()
+	r, err := discover.NewResponder(all, discover.System{}, logger(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan struct{})
+	go func() { r.Run(ctx); close(done) }()
+	go discover.WatchInterfaces(ctx, links, r.Update)
+	t.Cleanup(func() { cancel(); <-done })
+	return r
+}
+
+func TestAvahiFindsUs(t *testing.T) {
+	testlan.Need(t, "avahi-daemon", "avahi-browse", "avahi-resolve", "dbus-daemon")
+	lan := cable(t)
+	respond(t, []string{"eth0"}, discover.Announcement{
+		Host: "kms.local", Addrs: []netip.Addr{netip.MustParseAddr("192.0.2.5"), netip.MustParseAddr("2001:db8::5")}, Port: 8443,
+		Services: []string{"_latchkey._tcp", "_kcrypt._tcp"}, Instance: "Key server v1.2", Text: []string{"v=1"},
+	})
+	avahi(t, lan, "other")
+	for _, row := range []struct {
+		args []string
+		want []string
+	}{
+		{[]string{"avahi-resolve", "-4", "-n", "kms.local"}, []string{"192.0.2.5"}},
+		{[]string{"avahi-resolve", "-6", "-n", "kms.local"}, []string{"2001:db8::5"}},
+		{[]string{"avahi-browse", "-t", "-r", "-p", "_latchkey._tcp"}, []string{"kms.local;192.0.2.5;8443", `"v=1"`}},
+		{[]string{"avahi-browse", "-t", "-r", "-p", "_kcrypt._tcp"}, []string{"kms.local;192.0.2.5;8443"}},
+		{[]string{"avahi-browse", "-t", "-a"}, []string{"Key server v1.2", "_latchkey._tcp"}},
+	} {
+		t.Run(strings.Join(row.args, " "), func(t *testing.T) {
+			out := lan.Run(row.args[0], row.args[1:]...)
+			for _, w := range row.want {
+				if !strings.Contains(out, w) {
+					t.Errorf("output lacks %q:\n%s", w, out)
+				}
+			}
+		})
+	}
+}
+
+func TestConflictWithAvahi(t *testing.T) {
+	testlan.Need(t, "avahi-daemon", "avahi-browse", "dbus-daemon")
+	lan := cable(t)
+	avahi(t, lan, "kms")
+	r := respond(t, []string{"eth0"}, discover.Announcement{
+		Host: "kms.local", Addrs: []netip.Addr{netip.MustParseAddr("192.0.2.5")}, Port: 8443, Services: []string{"_latchkey._tcp"},
+	})
+	testlan.Await(t, "another name", func() bool { return r.Announcements()[0].Host == "kms-2.local" })
+	testlan.Await(t, "the other name's address", func() bool {
+		return strings.Contains(lan.Run("avahi-resolve", "-4", "-n", "kms-2.local"), "192.0.2.5")
+	})
+	if out := lan.Run("avahi-resolve", "-4", "-n", "kms.local"); !strings.Contains(out, "192.0.2.1") {
+		t.Errorf("kms.local is %s, want avahi's own 192.0.2.1", out)
+	}
 }

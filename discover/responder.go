@@ -4,15 +4,25 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"net/netip"
 	"slices"
 	"strings"
 	"sync"
 	"time"
+
+	"latchkey/discover/dns"
 )
 
 // maxAnnouncements caps what one responder answers for: all of it goes
 // into one packet when it is announced.
 const maxAnnouncements = 16
+
+// Renaming slows down after quickConflicts, so that a machine that
+// objects to every name does not make a storm: RFC 6762, section 8.1.
+const (
+	quickConflicts = 15
+	slowConflict   = 5 * time.Second
+)
 
 // A Responder answers multicast DNS for key servers, on all links that it
 // is told of: RFC 6762 and RFC 6763.
@@ -20,26 +30,42 @@ type Responder struct {
 	sockets Sockets
 	log     *slog.Logger
 
-	mu    sync.Mutex
-	all   []Announcement
-	links []Interface
-	wake  chan struct{}
+	mu        sync.Mutex
+	all       []Announcement
+	links     []Interface
+	conflicts int
+	version   int // of the names: grows with each conflict
+	wake      chan struct{}
 }
 
 // NewResponder checks the announcements. It opens nothing yet.
 func NewResponder(all []Announcement, s Sockets, log *slog.Logger) (*Responder, error) {
-	if len(all) == 0 || len(all) > maxAnnouncements {
-		return nil, fmt.Errorf("announcing %d key servers, want 1 to %d", len(all), maxAnnouncements)
-	}
 	r := &Responder{sockets: s, log: log, wake: make(chan struct{}, 1)}
+	return r, r.Announce(all)
+}
+
+// Announce replaces what is answered for. None at all is allowed: then
+// what was announced before is taken back, and nothing is answered.
+func (r *Responder) Announce(all []Announcement) error {
+	if len(all) > maxAnnouncements {
+		return fmt.Errorf("announcing %d key servers, the limit is %d", len(all), maxAnnouncements)
+	}
+	var checked []Announcement
 	for _, a := range all {
 		if err := a.check(); err != nil {
-			return nil, fmt.Errorf("announcing %q: %w", a.Host, err)
+			return fmt.Errorf("announcing %q: %w", a.Host, err)
 		}
 		a.Host = strings.ToLower(strings.TrimSuffix(a.Host, "."))
-		r.all = append(r.all, a)
+		if a.Instance == "" {
+			a.Instance, _, _ = strings.Cut(a.Host, ".")
+		}
+		checked = append(checked, a)
 	}
-	return r, nil
+	r.mu.Lock()
+	r.all = checked
+	r.mu.Unlock()
+	r.poke()
+	return nil
 }
 
 // Update tells the links that there are now. It never waits.
@@ -47,17 +73,75 @@ func (r *Responder) Update(links []Interface) {
 	r.mu.Lock()
 	r.links = slices.Clone(links)
 	r.mu.Unlock()
+	r.poke()
+}
+
+func (r *Responder) poke() {
 	select {
 	case r.wake <- struct{}{}:
 	default:
 	}
 }
 
+// Announcements returns what is answered for now, with the names that
+// conflicts led to.
+func (r *Responder) Announcements() []Announcement {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return slices.Clone(r.all)
+}
+
+func (r *Responder) zone(l Interface) zone { return newZone(r.Announcements(), l) }
+
+// owns tells whether an address is this machine's.
+func (r *Responder) owns(a netip.Addr) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, l := range r.links {
+		for _, p := range l.Addrs {
+			if p.Addr().WithZone("") == a {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// conflict gives the announcements with a name another one: RFC 6762,
+// section 9. It does nothing if the name has been changed meanwhile.
+func (r *Responder) conflict(name dns.Name, seen zone) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	changed := false
+	for i, a := range r.all {
+		switch label, service := name.Cut(); {
+		case name.Equal(dns.Name(a.Host)):
+			r.all[i].Host = nextHost(a.Host)
+			r.log.Warn("another machine has our host name", "name", a.Host, "now", r.all[i].Host)
+			changed = true
+		case label == a.Instance && slices.ContainsFunc(a.Services, func(s string) bool { n, _ := serviceName(s); return n.Equal(service) }):
+			r.all[i].Instance = nextInstance(a.Instance)
+			r.log.Warn("another machine has our service name", "name", a.Instance, "now", r.all[i].Instance)
+			changed = true
+		}
+	}
+	if !changed {
+		return
+	}
+	r.conflicts++
+	r.version++
+	if r.conflicts > quickConflicts {
+		time.AfterFunc(slowConflict, r.poke)
+		return
+	}
+	r.poke()
+}
+
 // Run answers until ctx ends, and then says goodbye.
 func (r *Responder) Run(ctx context.Context) {
 	var workers sync.WaitGroup
 	defer workers.Wait()
-	running := map[browserKey]*worker{}
+	running := map[browserKey]*talker{}
 	defer func() {
 		for _, w := range running {
 			w.cancel()
@@ -73,47 +157,10 @@ func (r *Responder) Run(ctx context.Context) {
 	}
 }
 
-// reconcile starts a speaker for each link and IP version, and stops those
-// of links that are gone or have changed.
-func (r *Responder) reconcile(ctx context.Context, running map[browserKey]*worker, wg *sync.WaitGroup) {
-	r.mu.Lock()
-	links := r.links
-	r.mu.Unlock()
-	wanted := map[browserKey]Interface{}
-	for _, l := range links {
-		if l.has(false) {
-			wanted[browserKey{l.Index, mdns4}] = l
-		}
-		if l.has(true) {
-			wanted[browserKey{l.Index, mdns6}] = l
-		}
-	}
-	for key, w := range running {
-		if l, ok := wanted[key]; !ok || !l.equal(w.link) {
-			w.cancel()
-			delete(running, key)
-		}
-	}
-	for key, l := range wanted {
-		if running[key] != nil {
-			continue
-		}
-		ctx, cancel := context.WithCancel(ctx)
-		running[key] = &worker{l, cancel}
-		wg.Go(func() { r.work(ctx, l, key.way == mdns6) })
-	}
-}
-
-func (r *Responder) work(ctx context.Context, l Interface, v6 bool) {
-	for wait := time.Second; ctx.Err() == nil; wait = min(2*wait, lastInterval) {
-		err := r.speak(ctx, l, v6)
-		if ctx.Err() != nil {
-			return
-		}
-		r.log.Warn("answering on a link", "link", l.Name, "error", err, "again_in", wait)
-		select {
-		case <-ctx.Done():
-		case <-time.After(jitter(wait)):
-		}
-	}
+// A talker is a speaker that runs.
+type talker struct {
+	cancel  context.CancelFunc
+	version int
+	name    string
+	updates chan Interface
 }

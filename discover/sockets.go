@@ -33,6 +33,9 @@ type Sockets interface {
 	// Multicast returns a connection that sends to, and hears, the mDNS
 	// group of one IP version on one link only, from port 5353.
 	Multicast(i Interface, v6 bool) (net.PacketConn, error)
+	// Group is Multicast, but hears only what is sent to the group: what is
+	// sent to this machine stays with the other programs on the port.
+	Group(i Interface, v6 bool) (net.PacketConn, error)
 	// Dial connects to a DNS server by "udp" or "tcp", over one link only.
 	Dial(ctx context.Context, i Interface, network string, to netip.AddrPort) (net.Conn, error)
 }
@@ -44,9 +47,24 @@ type System struct{}
 // avahi-daemon. The socket is bound to the link, so that what it hears
 // came in there: RFC 6762, section 11.
 func (System) Multicast(i Interface, v6 bool) (net.PacketConn, error) {
-	network, address := "udp4", "0.0.0.0:5353"
 	if v6 {
-		network, address = "udp6", "[::]:5353"
+		return listen(i, v6, "[::]:5353")
+	}
+	return listen(i, v6, "0.0.0.0:5353")
+}
+
+// Group binds to the group's address.
+func (System) Group(i Interface, v6 bool) (net.PacketConn, error) {
+	if v6 {
+		return listen(i, v6, fmt.Sprintf("[%s%%%d]:%d", group6, i.Index, mdnsPort))
+	}
+	return listen(i, v6, netip.AddrPortFrom(group4, mdnsPort).String())
+}
+
+func listen(i Interface, v6 bool, address string) (net.PacketConn, error) {
+	network := "udp4"
+	if v6 {
+		network = "udp6"
 	}
 	config := net.ListenConfig{Control: func(_, _ string, c syscall.RawConn) error {
 		var err error

@@ -2,182 +2,214 @@ package discover
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"math/rand/v2"
 	"net"
 	"net/netip"
-	"os"
+	"slices"
 	"time"
 
 	"latchkey/discover/dns"
 )
 
-// A speaker answers on one link in one IP version.
-type speaker struct {
-	r    *Responder
-	link Interface
-	v6   bool
-	conn net.PacketConn
-	zone zone
-	// later are answers that wait for their time, by when they are due.
-	later []later
-}
+// Limits of what one speaker keeps in mind.
+const (
+	maxLater   = 64
+	maxPending = 16
+)
 
-// later is a packet to be sent.
-type later struct {
-	at      time.Time
-	message *dns.Message
-	to      net.Addr
-}
-
-// maxLater caps the answers that wait.
-const maxLater = 64
-
-// goodbyeTime is how long the last packets may take.
+// goodbyeTime is how long the last packet may take.
 const goodbyeTime = 500 * time.Millisecond
 
-func (r *Responder) speak(ctx context.Context, l Interface, v6 bool) error {
-	conn, err := r.sockets.Multicast(l, v6)
+// A speaker answers on one link in one IP version. Only its own goroutine
+// touches it.
+type speaker struct {
+	r       *Responder
+	link    Interface
+	v6      bool
+	conn    net.PacketConn
+	zone    zone
+	sure    bool // the names are ours: probing is over
+	later   []later
+	sent    map[cacheKey]time.Time          // when a record was last multicast
+	pending map[netip.AddrPort]*dns.Message // queries of which more packets come
+}
+
+// later is something to do, unless it is called off.
+type later struct {
+	at      time.Time
+	do      func()
+	answers []owned // what it sends to everybody, if it can be called off
+}
+
+// heard is one packet.
+type heard struct {
+	data []byte
+	from *net.UDPAddr
+}
+
+// speak answers until ctx ends. Updates bring the link's new addresses.
+func (r *Responder) speak(ctx context.Context, l Interface, v6 bool, updates <-chan Interface) error {
+	conn, err := r.sockets.Group(l, v6)
 	if err != nil {
 		return err
 	}
 	defer conn.Close()
-	stop := context.AfterFunc(ctx, func() { conn.SetReadDeadline(time.Unix(1, 0)) })
-	defer stop()
-	r.mu.Lock()
-	s := &speaker{r: r, link: l, v6: v6, conn: conn, zone: newZone(r.all, l)}
-	r.mu.Unlock()
-	if err := s.announce(0); err != nil {
-		return err
+	s := &speaker{
+		r: r, link: l, v6: v6, conn: conn, zone: r.zone(l),
+		sent: map[cacheKey]time.Time{}, pending: map[netip.AddrPort]*dns.Message{},
 	}
-	defer s.goodbye()
-	s.schedule(time.Now().Add(time.Second), s.zone.message(s.zone.records), groupAddr(v6))
-	packet := make([]byte, dns.MaxMessage+1)
-	for ctx.Err() == nil {
-		if err := conn.SetReadDeadline(s.due()); err != nil {
-			return err
-		}
-		if ctx.Err() != nil {
-			break
-		}
-		n, from, err := conn.ReadFrom(packet)
-		if err != nil && !errors.Is(err, os.ErrDeadlineExceeded) {
+	packets := make(chan heard)
+	failed := make(chan error, 1)
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	go receive(ctx, conn, packets, failed)
+	s.probe(0)
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			s.goodbye(s.zone.records)
+			return ctx.Err()
+		case err := <-failed:
 			return fmt.Errorf("hearing mDNS on %s: %w", l.Name, err)
+		case p := <-packets:
+			s.hear(p)
+		case l := <-updates:
+			s.update(l)
+		case <-timer.C:
 		}
-		if addr, ok := from.(*net.UDPAddr); ok && err == nil {
-			s.hear(packet[:n], addr)
+		timer.Reset(s.flush())
+	}
+}
+
+// receive hands on packets until the connection is closed.
+func receive(ctx context.Context, conn net.PacketConn, packets chan<- heard, failed chan<- error) {
+	buf := make([]byte, dns.MaxMessage+1)
+	for {
+		n, from, err := conn.ReadFrom(buf)
+		if err != nil {
+			failed <- err
+			return
 		}
-		s.flush()
-	}
-	return ctx.Err()
-}
-
-// announce sends all records to everybody. With ttl it is an announcement
-// (RFC 6762, section 8.3), without a goodbye (section 10.1).
-func (s *speaker) announce(goodbye int) error {
-	m := s.zone.message(s.zone.records)
-	if goodbye != 0 {
-		for i := range m.Answers {
-			m.Answers[i].TTL = 0
-		}
-	}
-	return s.send(m, groupAddr(s.v6))
-}
-
-func (s *speaker) goodbye() {
-	s.conn.SetWriteDeadline(time.Now().Add(goodbyeTime))
-	if err := s.announce(1); err != nil {
-		s.r.log.Debug("saying goodbye", "link", s.link.Name, "error", err)
-	}
-}
-
-func (s *speaker) send(m *dns.Message, to net.Addr) error {
-	packet, err := m.Pack()
-	if err != nil {
-		return err
-	}
-	if _, err := s.conn.WriteTo(packet, to); err != nil {
-		return fmt.Errorf("answering on %s: %w", s.link.Name, err)
-	}
-	return nil
-}
-
-// hear answers a query.
-func (s *speaker) hear(packet []byte, from *net.UDPAddr) {
-	addr := from.AddrPort().Addr().WithZone("").Unmap()
-	from = &net.UDPAddr{IP: from.IP, Port: from.Port} // without its zone: groupAddr says why
-	if !s.link.onLink(addr) {
-		return
-	}
-	m, err := dns.Parse(packet)
-	if err != nil || m.Response || m.Opcode != 0 {
-		return
-	}
-	if from.Port != mdnsPort {
-		all := s.zone.reply(m, func(dns.Question) bool { return true })
-		s.answer(all.unique, nil, func(a []owned) *dns.Message { return s.zone.legacy(m, a) }, from)
-		s.answer(nil, all.shared, func(a []owned) *dns.Message { return s.zone.legacy(m, a) }, from)
-		return
-	}
-	unicast := s.zone.reply(m, func(q dns.Question) bool { return q.Unicast && !s.own(addr) })
-	multicast := s.zone.reply(m, func(q dns.Question) bool { return !q.Unicast || s.own(addr) })
-	s.answer(unicast.unique, unicast.shared, s.zone.message, from)
-	s.answer(multicast.unique, multicast.shared, s.zone.message, groupAddr(s.v6))
-}
-
-// own tells whether the asker is on this machine: a unicast answer to it
-// would take the loopback, and not reach a socket that is bound to the link.
-func (s *speaker) own(a netip.Addr) bool {
-	for _, p := range s.link.Addrs {
-		if p.Addr().WithZone("") == a {
-			return true
-		}
-	}
-	return false
-}
-
-// answer sends unique records at once and shared ones after the pause of
-// RFC 6762, section 6, in which others may be answering.
-func (s *speaker) answer(unique, shared []owned, message func([]owned) *dns.Message, to net.Addr) {
-	if len(unique) > 0 {
-		s.schedule(time.Now(), message(unique), to)
-	}
-	if len(shared) > 0 {
-		pause := 20*time.Millisecond + rand.N(100*time.Millisecond)
-		s.schedule(time.Now().Add(pause), message(shared), to)
-	}
-}
-
-func (s *speaker) schedule(at time.Time, m *dns.Message, to net.Addr) {
-	if len(s.later) < maxLater {
-		s.later = append(s.later, later{at, m, to})
-	}
-}
-
-// due is when the next packet is to be sent; zero is never.
-func (s *speaker) due() time.Time {
-	var next time.Time
-	for _, l := range s.later {
-		if next.IsZero() || l.at.Before(next) {
-			next = l.at
-		}
-	}
-	return next
-}
-
-// flush sends what is due.
-func (s *speaker) flush() {
-	now := time.Now()
-	rest := s.later[:0]
-	for _, l := range s.later {
-		if l.at.After(now) {
-			rest = append(rest, l)
+		addr, ok := from.(*net.UDPAddr)
+		if !ok {
 			continue
 		}
-		if err := s.send(l.message, l.to); err != nil {
-			s.r.log.Debug("answering", "link", s.link.Name, "error", err)
+		select {
+		case packets <- heard{slices.Clone(buf[:n]), addr}:
+		case <-ctx.Done():
+			return
 		}
 	}
-	s.later = rest
 }
+
+// schedule does something after d. When too much waits, it is not done:
+// the asker asks again.
+func (s *speaker) schedule(d time.Duration, do func(), answers ...owned) {
+	if len(s.later) < maxLater {
+		s.later = append(s.later, later{time.Now().Add(d), do, answers})
+	}
+}
+
+// flush does what is due, and returns how long nothing else is.
+func (s *speaker) flush() time.Duration {
+	for {
+		i := slices.IndexFunc(s.later, func(l later) bool { return !l.at.After(time.Now()) })
+		if i < 0 {
+			break
+		}
+		do := s.later[i].do
+		s.later = slices.Delete(s.later, i, i+1)
+		do()
+	}
+	wait := time.Hour
+	for _, l := range s.later {
+		wait = min(wait, time.Until(l.at))
+	}
+	return max(wait, 0)
+}
+
+// send sends a message, to everybody if to is nil.
+func (s *speaker) send(m *dns.Message, to net.Addr) {
+	if to == nil {
+		to = groupAddr(s.v6)
+	}
+	packet, err := m.Pack()
+	if err == nil {
+		_, err = s.conn.WriteTo(packet, to)
+	}
+	if err != nil {
+		s.r.log.Debug("sending mDNS", "link", s.link.Name, "error", err)
+	}
+}
+
+// multicast sends records to everybody, but none a second time within a
+// second: RFC 6762, section 6.
+func (s *speaker) multicast(answers []owned, again time.Duration) {
+	now := time.Now()
+	answers = slices.DeleteFunc(slices.Clone(answers), func(r owned) bool {
+		return now.Sub(s.sent[r.cacheKey()]) < again
+	})
+	if len(answers) == 0 {
+		return
+	}
+	for _, r := range answers {
+		s.sent[r.cacheKey()] = now
+	}
+	s.send(s.zone.message(answers), nil)
+}
+
+func (r owned) cacheKey() cacheKey { return cacheKey{r.Name.Key(), r.Data} }
+
+// update follows a change of the link's addresses: what is no longer true
+// is taken back, what is new announced. The names stay ours.
+func (s *speaker) update(l Interface) {
+	s.link = l
+	before := s.zone
+	s.zone = s.r.zone(l)
+	gone := slices.DeleteFunc(slices.Clone(before.records), s.zone.has)
+	fresh := slices.DeleteFunc(slices.Clone(s.zone.records), before.has)
+	if !s.sure {
+		return // announced after probing anyway
+	}
+	s.goodbye(gone)
+	if len(fresh) > 0 {
+		s.announce(0)
+	}
+}
+
+// announcements are sent twice, a second apart: RFC 6762, section 8.3.
+const announcements = 2
+
+func (s *speaker) announce(n int) {
+	s.multicast(s.zone.records, 0)
+	if n+1 < announcements {
+		s.schedule(time.Second, func() { s.announce(n + 1) })
+	}
+}
+
+// goodbye takes records back: RFC 6762, section 10.1. Without the flush
+// bit, so that another machine's records of the name stay. What was never
+// announced is not taken back.
+func (s *speaker) goodbye(records []owned) {
+	if !s.sure || len(records) == 0 {
+		return
+	}
+	m := &dns.Message{Response: true, Authoritative: true}
+	for _, r := range records {
+		if r.Name == serviceTypes {
+			continue // others may have the type, too
+		}
+		r.TTL = 0
+		m.Answers = append(m.Answers, r.Record)
+	}
+	s.conn.SetWriteDeadline(time.Now().Add(goodbyeTime))
+	s.send(m, nil)
+	s.conn.SetWriteDeadline(time.Time{})
+}
+
+// pauseShared is the random pause before an answer that others may give
+// too: RFC 6762, section 6.
+func pauseShared() time.Duration { return 20*time.Millisecond + rand.N(100*time.Millisecond) }

@@ -17,6 +17,10 @@ const (
 	legacyTTL  = 10 // section 6.7
 )
 
+// serviceTypes lists the types of services that there are: RFC 6763,
+// section 9.
+const serviceTypes dns.Name = "_services._dns-sd._udp.local"
+
 // An Announcement is a key server to answer for.
 type Announcement struct {
 	Host     string       // "kms.local"
@@ -101,23 +105,23 @@ func (z *zone) addService(a Announcement, service string) {
 	if err != nil {
 		return // check has refused it
 	}
-	label := a.Instance
-	if label == "" {
-		label, _, _ = strings.Cut(a.Host, ".")
-	}
-	instance := dns.Label(label).Under(name)
+	instance := dns.Label(a.Instance).Under(name)
 	z.add(owned{shared: true, Record: dns.Record{Name: name, TTL: serviceTTL, Data: dns.PTR{Target: instance}}})
 	z.add(owned{Record: dns.Record{Name: instance, TTL: hostTTL, Data: dns.SRV{Port: a.Port, Target: dns.Name(a.Host)}}})
 	z.add(owned{Record: dns.Record{Name: instance, TTL: serviceTTL, Data: dns.Text(a.Text...)}})
-	// RFC 6763, section 9: the list of service types.
-	z.add(owned{shared: true, Record: dns.Record{Name: "_services._dns-sd._udp.local", TTL: serviceTTL, Data: dns.PTR{Target: name}}})
+	z.add(owned{shared: true, Record: dns.Record{Name: serviceTypes, TTL: serviceTTL, Data: dns.PTR{Target: name}}})
 }
 
 func (z *zone) add(r owned) {
 	r.Class = dns.ClassIN
-	if !slices.ContainsFunc(z.records, func(o owned) bool { return o.Name.Equal(r.Name) && o.Data == r.Data }) {
+	if !z.has(r) {
 		z.records = append(z.records, r)
 	}
+}
+
+// has tells whether a record is in the zone.
+func (z zone) has(r owned) bool {
+	return slices.ContainsFunc(z.records, func(o owned) bool { return o.Name.Equal(r.Name) && o.Data == r.Data })
 }
 
 // of returns the records of a name and type.

@@ -142,11 +142,12 @@ func (w *writer) appendName(n Name, compress bool) {
 	}
 	for n != "" {
 		key := n.Key()
-		if at, ok := w.names[key]; ok && compress {
+		at, known := w.names[key]
+		if known && compress {
 			w.buf = append(w.buf, 0xc0|byte(at>>8), byte(at))
 			return
 		}
-		if _, ok := w.names[key]; !ok && len(w.buf) < 1<<14 {
+		if !known && !w.plain && len(w.buf) < 1<<14 {
 			w.names[key] = len(w.buf)
 		}
 		var label string

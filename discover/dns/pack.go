@@ -10,6 +10,7 @@ import (
 type writer struct {
 	buf   []byte
 	names map[Name]int // where a name stands, for compression
+	plain bool         // no compression at all
 	err   error
 }
 
@@ -59,7 +60,25 @@ func (w *writer) record(r Record) {
 	w.appendName(r.Name, true)
 	w.uint16(uint16(r.Data.Type()), class(r.Class, r.Flush), uint16(r.TTL>>16), uint16(r.TTL), 0)
 	start := len(w.buf)
-	switch d := r.Data.(type) {
+	w.data(r.Data)
+	if size := len(w.buf) - start; size <= 0xffff {
+		binary.BigEndian.PutUint16(w.buf[start-2:], uint16(size))
+	} else {
+		w.err = fmt.Errorf("record of %s has %d bytes", r.Name, size)
+	}
+}
+
+// Canonical is class, type and data without compression, by which records
+// are put in order: RFC 6762, section 8.2.
+func (r Record) Canonical() ([]byte, error) {
+	w := &writer{plain: true}
+	w.uint16(class(r.Class, false), uint16(r.Data.Type()))
+	w.data(r.Data)
+	return w.buf, w.err
+}
+
+func (w *writer) data(d Data) {
+	switch d := d.(type) {
 	case A:
 		w.buf = append(w.buf, d.Addr.AsSlice()...)
 	case AAAA:
@@ -78,11 +97,6 @@ func (w *writer) record(r Record) {
 		w.buf = append(w.buf, d.Types...)
 	case Raw:
 		w.buf = append(w.buf, d.Data...)
-	}
-	if size := len(w.buf) - start; size <= 0xffff {
-		binary.BigEndian.PutUint16(w.buf[start-2:], uint16(size))
-	} else {
-		w.err = fmt.Errorf("record of %s has %d bytes", r.Name, size)
 	}
 }
 
