@@ -39,10 +39,9 @@ func (c *Conn) Recv() (Record, error) {
 	return DecodeRecord(buf[:n])
 }
 
-// fail tells PID 1 why the child ends.
+// fail tells PID 1 why the child ends; PID 1 tells the people.
 func (c *Conn) fail(err error) error {
-	r := Record{Kind: KindFailed, Code: codeOf(err), Text: err.Error()}
-	return errors.Join(err, c.Send(r))
+	return c.Send(Record{Kind: KindFailed, Code: codeOf(err), Text: err.Error()})
 }
 
 // A fault is what a debug image does to itself at a named point, so that

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -139,7 +140,7 @@ func (w *worker) isRoot(want string, d *disk, inside device.Super) bool {
 		case "UUID":
 			return strings.EqualFold(value, inside.UUID) || strings.EqualFold(value, d.Header.UUID())
 		case "LABEL":
-			return value == inside.Label || value == d.Header.Label()
+			return value != "" && (value == inside.Label || value == d.Header.Label())
 		case "PARTLABEL":
 			return value != "" && value == d.block.PartName
 		case "PARTUUID":
@@ -150,15 +151,14 @@ func (w *worker) isRoot(want string, d *disk, inside device.Super) bool {
 	if dir, name, ok := cutLast(want, "/"); ok && dir == "/dev/mapper" {
 		return name == d.Name || name == "luks-"+d.Header.UUID()
 	}
-	links := map[string]string{
-		"/dev/disk/by-uuid/":      inside.UUID,
-		"/dev/disk/by-label/":     inside.Label,
-		"/dev/disk/by-partuuid/":  partUUID(d.block),
-		"/dev/disk/by-partlabel/": d.block.PartName,
-	}
-	for dir, name := range links {
+	for dir, names := range map[string][]string{
+		"/dev/disk/by-uuid/":      {inside.UUID, d.Header.UUID()},
+		"/dev/disk/by-label/":     {inside.Label, d.Header.Label()},
+		"/dev/disk/by-partuuid/":  {partUUID(d.block)},
+		"/dev/disk/by-partlabel/": {d.block.PartName},
+	} {
 		if after, ok := strings.CutPrefix(want, dir); ok {
-			return name != "" && strings.EqualFold(after, name)
+			return after != "" && slices.Contains(names, after)
 		}
 	}
 	return want == d.Device || sameDevice(want, d.block)

@@ -41,6 +41,7 @@ func TestScripts(t *testing.T) {
 			"responder":   cmdResponder,
 			"fingerprint": cmdFingerprint,
 			"same":        cmdSame,
+			"survive":     cmdSurvive,
 			"wait":        cmdWait,
 		},
 		RequireUniqueNames:  true,
