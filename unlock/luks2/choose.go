@@ -1,9 +1,6 @@
 package luks2
 
-import (
-	"errors"
-	"io"
-)
+import "io"
 
 // chooseCopy picks the header as cryptsetup does (LUKS2_disk_hdr_read in
 // lib/luks2/luks2_disk_metadata.c): the higher seqid of the valid copies,
@@ -12,11 +9,11 @@ import (
 // over for the other one.
 func chooseCopy(r io.ReaderAt, deviceSize int64) (used, other hdrCopy, err error) {
 	first := readCopy(r, 0, deviceSize)
-	if _, ok := errors.AsType[*Rejected](first.err); ok {
+	if isRejected(first.err) {
 		return first, other, first.err
 	}
 	second := readSecondary(r, first, deviceSize)
-	if _, ok := errors.AsType[*Rejected](second.err); ok {
+	if isRejected(second.err) {
 		return first, second, second.err
 	}
 	switch {
@@ -41,7 +38,7 @@ func readSecondary(r io.ReaderAt, first hdrCopy, deviceSize int64) hdrCopy {
 	var seen hdrCopy
 	for offset := int64(minHeader); offset <= maxHeader; offset *= 2 {
 		c := readCopy(r, offset, deviceSize)
-		if _, rejected := errors.AsType[*Rejected](c.err); c.raw != nil || rejected {
+		if c.raw != nil || isRejected(c.err) {
 			return c
 		}
 		if c.magic {

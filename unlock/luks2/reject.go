@@ -1,6 +1,9 @@
 package luks2
 
-import "fmt"
+import (
+	"errors"
+	"fmt"
+)
 
 // Rejected says which of our rules a header breaks. The codes are stable:
 // scripts, tests and the boot's report compare them.
@@ -30,6 +33,11 @@ func (r *Rejected) Error() string { return r.code + ": " + r.what }
 
 func reject(code, format string, args ...any) *Rejected {
 	return &Rejected{code, fmt.Sprintf(format, args...)}
+}
+
+func isRejected(err error) bool {
+	_, ok := errors.AsType[*Rejected](err)
+	return ok
 }
 
 // IOError is a header that could not be read: worth another try, unlike a

@@ -33,16 +33,17 @@ type Attempt struct {
 }
 
 // Unlock returns the volume key and the keyslot that gave it. The error
-// wraps ErrWrongKey when no slot tried opens, ErrNoSlot when the slot asked
-// for is not there, is a *Rejected with the code kdf-memory when a slot
-// that might have opened needs too much memory, or comes from r or ctx. A
-// running KDF is not interrupted: ctx is looked at before each slot.
+// wraps ErrWrongKey when a slot was tried and none opened, a *Rejected with
+// the code kdf-memory when a slot was not tried because it needs too much
+// memory (both, when both happened), ErrNoSlot when the slot asked for is
+// not there, or it comes from r or ctx: then another try may help. A running
+// KDF is not interrupted: ctx is looked at before each slot.
 func (h *Header) Unlock(ctx context.Context, r io.ReaderAt, a Attempt) (VolumeKey, int, error) {
 	slots, err := h.order(a.Slot)
 	if err != nil {
 		return VolumeKey{}, 0, err
 	}
-	result := error(ErrWrongKey)
+	var wrong, tooBig, failed error
 	for _, k := range slots {
 		if err := ctx.Err(); err != nil {
 			return VolumeKey{}, 0, fmt.Errorf("unlocking volume %s: %w", h.uuid, err)
@@ -52,13 +53,27 @@ func (h *Header) Unlock(ctx context.Context, r io.ReaderAt, a Attempt) (VolumeKe
 		case err == nil:
 			return VolumeKey{key, h.uuid, h.meta.digest.id, h.luks1}, k.ID, nil
 		case errors.Is(err, ErrWrongKey):
-		default:
-			// A slot too big for this machine or one bad disk sector
-			// must not keep the others from being tried.
-			result = err
+			wrong = err
+		case isRejected(err):
+			tooBig = err
+		default: // one bad sector must not keep the others from being tried
+			failed = err
 		}
 	}
-	return VolumeKey{}, 0, fmt.Errorf("unlocking volume %s: %w", h.uuid, result)
+	return VolumeKey{}, 0, fmt.Errorf("unlocking volume %s: %w", h.uuid, verdict(wrong, tooBig, failed))
+}
+
+// verdict is the error of Unlock out of what its keyslots gave.
+func verdict(wrong, tooBig, failed error) error {
+	switch {
+	case failed != nil:
+		return failed
+	case wrong != nil && tooBig != nil:
+		return fmt.Errorf("%w; %w", wrong, tooBig)
+	case tooBig != nil:
+		return tooBig
+	}
+	return ErrWrongKey // also when there is no keyslot to try
 }
 
 // order lists the keyslots to try: higher priority first as cryptsetup

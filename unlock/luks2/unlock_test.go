@@ -51,6 +51,9 @@ func TestUnlockMemory(t *testing.T) {
 		if code(err) != tt.want || (err == nil) != (tt.want == "") {
 			t.Errorf("%s: Unlock = %v, want code %q", tt.name, err, tt.want)
 		}
+		if tried := tt.slot == luks2.AnySlot && tt.want != ""; errors.Is(err, luks2.ErrWrongKey) != tried {
+			t.Errorf("%s: Unlock = %v; the other slot was tried: %v", tt.name, err, tried)
+		}
 		if tt.slot == slot && tt.want != "" && len(r.reads) > 0 {
 			t.Errorf("%s: the area was read at %d", tt.name, r.reads)
 		}
