@@ -8,6 +8,8 @@ import (
 	"path/filepath"
 	"testing"
 
+	"github.com/google/go-tpm/tpm2"
+
 	"latchkey/internal/secret"
 	"latchkey/kms"
 	"latchkey/kms/server"
@@ -72,5 +74,100 @@ func TestGetAfterApprovalUntilLatch(t *testing.T) {
 	}
 	if _, err := client.Get(ctx, url, id, wants); code(err) != "pcr15-used" {
 		t.Errorf("Get after the latch = %v, want code pcr15-used", err)
+	}
+}
+
+// getApproved makes the prover a node that owns the root volume.
+func getApproved(t testing.TB, s *server.Server, url string, p interface {
+	kms.Prover
+	NodeID() kms.NodeID
+}) {
+	t.Helper()
+	ctx := context.Background()
+	if err := s.PutVolume(ctx, rootVolume, secret.Own([]byte("canary passphrase"))); err != nil {
+		t.Fatal(err)
+	}
+	client := &kms.Client{Pins: s.Pins()}
+	if _, err := client.Get(ctx, url, p, []kms.Want{{UUID: rootVolume}}); code(err) != "pending" {
+		t.Fatalf("Get before approval = %v, want code pending", err)
+	}
+	if _, err := s.ApproveNode(ctx, server.Approval{Who: p.NodeID().Words()}); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func getOnce(t testing.TB, s *server.Server, url string, p kms.Prover) {
+	t.Helper()
+	client := &kms.Client{Pins: s.Pins()}
+	g, err := client.Get(context.Background(), url, p, []kms.Want{{UUID: rootVolume}})
+	if err != nil || g.Volumes[0].Status != kms.OK {
+		t.Fatalf("Get = %+v, %v", g, err)
+	}
+}
+
+// A KMS without a pinned key costs the TPM nothing.
+func TestRogueKMSCostsNoCommand(t *testing.T) {
+	wire := &bus{TPM: rawBus(t, tpmtest.Start(t))}
+	s, url := keyServer(t)
+	_, rogue := keyServer(t)
+	id := identify(t, tpm.New(wire), tpm.Options{})
+	getApproved(t, s, url, id)
+	wire.sent = nil
+	client := &kms.Client{Pins: s.Pins()}
+	for range 3 {
+		if _, err := client.Get(context.Background(), rogue, id, []kms.Want{{UUID: rootVolume}}); code(err) != kms.CodeWrongPin {
+			t.Errorf("Get from a rogue = %v, want code %s", err, kms.CodeWrongPin)
+		}
+	}
+	if len(wire.sent) != 0 {
+		t.Errorf("a rogue KMS cost %q", wire.commands())
+	}
+	getOnce(t, s, url, id)
+}
+
+// F17: after TPM2_Clear the node is the same, its sealed secrets are gone,
+// and the KMS stops until the operator says that it was meant.
+func TestClearedTPM(t *testing.T) {
+	ctx := context.Background()
+	sim := tpmtest.Start(t)
+	sim.Reboot() // so that the counters can fall
+	dev := open(t, sim)
+	s, url := keyServer(t)
+	id := identify(t, dev, tpm.Options{})
+	getApproved(t, s, url, id)
+	getOnce(t, s, url, id)
+	blob, err := id.Seal(ctx, secret.Random(32))
+	if err != nil {
+		t.Fatal(err)
+	}
+	id.Close()
+	if _, err := (tpm2.Clear{AuthHandle: tpm2.AuthHandle{Handle: tpm2.TPMRHLockout, Auth: tpm2.PasswordAuth(nil)}}).Execute(rawBus(t, sim)); err != nil {
+		t.Fatal(err)
+	}
+	after := identify(t, dev, tpm.Options{})
+	if after.NodeID() != id.NodeID() {
+		t.Fatal("the EK changed")
+	}
+	if _, err := after.Unseal(ctx, blob); code(err) != tpm.CodeSealForeign {
+		t.Errorf("Unseal = %v, want code %s", err, tpm.CodeSealForeign)
+	}
+	client := &kms.Client{Pins: s.Pins()}
+	if _, err := client.Get(ctx, url, after, []kms.Want{{UUID: rootVolume}}); code(err) != "tpm-cleared" {
+		t.Errorf("Get = %v, want code tpm-cleared", err)
+	}
+	if _, err := s.AcceptNode(ctx, id.NodeID().Words()); err != nil {
+		t.Fatal(err)
+	}
+	getOnce(t, s, url, after)
+}
+
+// C3: another TPM is another node, whatever volumes it names.
+func TestAnotherTPMIsAnotherNode(t *testing.T) {
+	s, url := keyServer(t)
+	getApproved(t, s, url, identify(t, open(t, tpmtest.Start(t)), tpm.Options{}))
+	other := identify(t, open(t, tpmtest.Start(t)), tpm.Options{})
+	client := &kms.Client{Pins: s.Pins()}
+	if _, err := client.Get(context.Background(), url, other, []kms.Want{{UUID: rootVolume}}); code(err) != "pending" {
+		t.Errorf("Get = %v, want code pending", err)
 	}
 }

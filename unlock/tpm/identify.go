@@ -22,6 +22,7 @@ type Options struct {
 type Identity struct {
 	tpm        *TPM
 	ek, ak     key
+	srk        key // loaded with the first sealed secret
 	ekPublic   []byte
 	akPublic   []byte
 	ekCert     []byte
@@ -71,8 +72,8 @@ func (id *Identity) AKPublic() []byte { return slices.Clone(id.akPublic) }
 // NodeID is the node's name: the hash of its EK.
 func (id *Identity) NodeID() kms.NodeID { return kms.NodeIDOf(id.ekPublic) }
 
-// Close unloads the keys. Behind a resource manager that is the kernel's
-// work when the TPM is closed, and costs no command here.
+// Close unloads the keys, once. Behind a resource manager that is the
+// kernel's work when the TPM is closed, and costs no command here.
 func (id *Identity) Close() {
 	c, end := id.tpm.begin(context.Background())
 	defer end()
@@ -82,30 +83,39 @@ func (id *Identity) Close() {
 }
 
 func (id *Identity) release(c call) {
-	if !id.persistent {
-		c.flush(id.ek.handle)
+	if id.persistent {
+		id.ek.handle = 0
 	}
-	if id.ak.handle != 0 {
-		c.flush(id.ak.handle)
+	for _, k := range []*key{&id.ek, &id.ak, &id.srk} {
+		c.unload(k)
 	}
 }
 
 // loadAK loads the attestation key if it is not loaded.
 func (id *Identity) loadAK(c call) (err error) {
-	if id.ak.handle != 0 {
-		return nil
+	if id.ak.handle == 0 {
+		id.ak, err = c.createPrimary("creating the attestation key", tpm2.TPMRHEndorsement, akTemplate())
 	}
-	id.ak, err = c.createPrimary("creating the attestation key", tpm2.TPMRHEndorsement, akTemplate())
 	return err
 }
 
-// parkAK makes room for a storage key and a sealed object: a TPM holds as
-// few as three objects (PC Client Platform TPM Profile, TPM_PT_HR_TRANSIENT_MIN),
-// and only a resource manager swaps them.
-func (id *Identity) parkAK(c call) {
-	if !c.t.managed && id.ak.handle != 0 {
-		c.flush(id.ak.handle)
-		id.ak.handle = 0
+// loadSRK loads the storage key, and makes room for a sealed object beside
+// it and the EK. A TPM holds as few as three objects, and so does one user
+// of the kernel's resource manager: context_tbl in struct tpm_space,
+// drivers/char/tpm/tpm.h.
+func (id *Identity) loadSRK(c call) (err error) {
+	c.unload(&id.ak)
+	if id.srk.handle == 0 {
+		id.srk, err = c.createPrimary("creating the storage root key", tpm2.TPMRHOwner, id.srkTemplate())
+	}
+	return err
+}
+
+// unload flushes a key if it is loaded; it can be made again.
+func (c call) unload(k *key) {
+	if k.handle != 0 {
+		c.flush(k.handle)
+		k.handle = 0
 	}
 }
 

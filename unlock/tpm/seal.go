@@ -30,16 +30,13 @@ func (id *Identity) Seal(ctx context.Context, s secret.Bytes) ([]byte, error) {
 	}
 	c, end := id.tpm.begin(ctx)
 	defer end()
-	id.parkAK(c)
-	parent, err := c.createPrimary("creating the storage root key", tpm2.TPMRHOwner, id.srkTemplate())
-	if err != nil {
+	if err := id.loadSRK(c); err != nil {
 		return nil, err
 	}
-	defer c.flush(parent.handle)
 	data := s.Clone()
 	defer data.Wipe()
 	rsp, err := run(c, "sealing a secret", tpm2.Create{
-		ParentHandle: parent.auth(),
+		ParentHandle: id.srk.auth(),
 		InSensitive: tpm2.TPM2BSensitiveCreate{Sensitive: &tpm2.TPMSSensitiveCreate{
 			Data: tpm2.NewTPMUSensitiveCreate(&tpm2.TPM2BSensitiveData{Buffer: data.Reveal()}),
 		}},
@@ -61,14 +58,11 @@ func (id *Identity) Unseal(ctx context.Context, blob []byte) (secret.Bytes, erro
 	}
 	c, end := id.tpm.begin(ctx)
 	defer end()
-	id.parkAK(c)
-	parent, err := c.createPrimary("creating the storage root key", tpm2.TPMRHOwner, id.srkTemplate())
-	if err != nil {
+	if err := id.loadSRK(c); err != nil {
 		return secret.Bytes{}, err
 	}
-	defer c.flush(parent.handle)
 	loaded, err := run(c, "loading the sealed secret", tpm2.Load{
-		ParentHandle: parent.auth(), InPrivate: tpm2.TPM2BPrivate{Buffer: private}, InPublic: tpm2.New2B(public),
+		ParentHandle: id.srk.auth(), InPrivate: tpm2.TPM2BPrivate{Buffer: private}, InPublic: tpm2.New2B(public),
 	})
 	if err != nil {
 		return secret.Bytes{}, sealFailure("loading the sealed secret", err)

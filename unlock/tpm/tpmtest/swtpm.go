@@ -8,8 +8,9 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
-	"syscall"
 	"testing"
+
+	"golang.org/x/sys/unix"
 )
 
 // A Simulator is a software TPM: swtpm on a Unix socket.
@@ -68,7 +69,12 @@ func (s *Simulator) Stop() {
 	if err != nil {
 		return
 	}
-	syscall.Kill(pid, syscall.SIGKILL)
+	if fd, err := unix.PidfdOpen(pid, 0); err == nil {
+		unix.Kill(pid, unix.SIGKILL)
+		// Gone means that the lock on its state is free.
+		unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, 10_000)
+		unix.Close(fd)
+	}
 	os.Remove(s.pidFile())
 	os.Remove(s.Socket)
 }

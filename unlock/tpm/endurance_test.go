@@ -1,0 +1,302 @@
+package tpm_test
+
+import (
+	"context"
+	"crypto"
+	"crypto/rand"
+	"crypto/rsa"
+	"crypto/sha256"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/hex"
+	"math/big"
+	"testing"
+	"time"
+
+	"github.com/google/go-tpm/tpm2"
+	"github.com/google/go-tpm/tpm2/transport"
+
+	"latchkey/internal/secret"
+	"latchkey/kms"
+	"latchkey/kms/server"
+	"latchkey/unlock/tpm"
+	"latchkey/unlock/tpm/tpmtest"
+)
+
+type tpmBus = transport.TPM
+
+var wantRoot = []kms.Want{{UUID: rootVolume}}
+
+func clientOf(s *server.Server) *kms.Client { return &kms.Client{Pins: s.Pins()} }
+
+// handles counts what is loaded.
+func handles(t *testing.T, raw tpmBus) (n int) {
+	t.Helper()
+	for _, kind := range []uint32{0x80000000, 0x02000000, 0x03000000} {
+		rsp, err := tpm2.GetCapability{Capability: tpm2.TPMCapHandles, Property: kind, PropertyCount: 100}.Execute(raw)
+		if err != nil {
+			t.Fatal(err)
+		}
+		list, err := rsp.CapabilityData.Data.Handles()
+		if err != nil {
+			t.Fatal(err)
+		}
+		n += len(list.Handle)
+	}
+	return n
+}
+
+// F16: 200 boots that die without cleaning up, on a TPM without resource
+// manager.
+func TestOrphansAreFlushed(t *testing.T) {
+	ctx := context.Background()
+	sim := tpmtest.Start(t)
+	raw := rawBus(t, sim)
+	peak := 0
+	for i := range 200 {
+		id, err := open(t, sim).Identify(ctx, tpm.Options{})
+		if err != nil {
+			t.Fatalf("boot %d: %v", i, err)
+		}
+		// An orphaned session as well.
+		if _, _, err := tpm2.HMACSession(raw, tpm2.TPMAlgSHA256, 16); err != nil && i == 0 {
+			t.Fatal(err)
+		}
+		blob, seed := credential(t, id.EKPublic(), id.AKPublic(), make([]byte, 32))
+		if _, err := id.Activate(ctx, blob, seed); err != nil {
+			t.Fatalf("boot %d: %v", i, err)
+		}
+		peak = max(peak, handles(t, raw))
+	}
+	if peak > 10 {
+		t.Errorf("%d handles at once: they pile up", peak)
+	}
+}
+
+// Nothing is left behind by one that does clean up, on success or failure.
+func TestNoHandleLeaks(t *testing.T) {
+	ctx := context.Background()
+	sim := tpmtest.Start(t)
+	raw := rawBus(t, sim)
+	dev := open(t, sim)
+	id, err := dev.Identify(ctx, tpm.Options{Certificate: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	blob, err := id.Seal(ctx, secret.Random(32))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 5 {
+		if _, err := id.Unseal(ctx, blob); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := id.Activate(ctx, make([]byte, 60), make([]byte, 68)); code(err) != tpm.CodeCredential {
+			t.Errorf("Activate of zeros = %v, want code %s", err, tpm.CodeCredential)
+		}
+	}
+	if err := dev.Extend(ctx, 15, func(h crypto.Hash) []byte { return make([]byte, h.Size()) }); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := id.Unseal(ctx, blob); err == nil {
+		t.Fatal("Unseal after the latch succeeded")
+	}
+	id.Close()
+	if _, err := dev.Hash(ctx); err != nil {
+		t.Fatal(err)
+	}
+	if n := handles(t, raw); n != 0 {
+		t.Errorf("%d handles are left", n)
+	}
+}
+
+// C10: power cuts count as failed authorisations for keys that are subject
+// to the dictionary-attack protection; ours are not.
+func TestPowerCutsDoNotLockOut(t *testing.T) {
+	ctx := context.Background()
+	sim := tpmtest.Start(t)
+	first, err := open(t, sim).Identify(ctx, tpm.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := secret.Random(32)
+	blob, err := first.Seal(ctx, want)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range 40 {
+		sim.Reboot()
+		id, err := open(t, sim).Identify(ctx, tpm.Options{})
+		if err != nil {
+			t.Fatalf("boot %d: %v", i, err)
+		}
+		if got, err := id.Unseal(ctx, blob); err != nil || !got.Equal(want) {
+			t.Fatalf("boot %d: Unseal = %v", i, err)
+		}
+	}
+}
+
+func TestAbsentTPM(t *testing.T) {
+	dir := t.TempDir()
+	for _, path := range []string{dir + "/none", dir, "/dev/null/tpm"} {
+		if _, err := tpm.Open(path); code(err) != tpm.CodeAbsent {
+			t.Errorf("Open(%q) = %v, want code %s", path, err, tpm.CodeAbsent)
+		}
+	}
+	sim := tpmtest.Start(t)
+	dev := open(t, sim)
+	sim.Stop()
+	if _, err := dev.ReadPCR(context.Background(), 7); code(err) != tpm.CodeAbsent {
+		t.Errorf("ReadPCR of a TPM that went away = %v, want code %s", err, tpm.CodeAbsent)
+	}
+	sim.Boot()
+	if _, err := dev.ReadPCR(context.Background(), 7); err != nil {
+		t.Errorf("ReadPCR of a TPM that came back = %v", err)
+	}
+}
+
+// The EK is the same at every boot, depends on what is asked for only, and
+// a persistent RSA one is used when it is the right key.
+func TestIdentityIsStable(t *testing.T) {
+	sim := tpmtest.Start(t)
+	node := func(o tpm.Options) (kms.NodeID, []string) {
+		wire := &bus{TPM: rawBus(t, sim)}
+		id, err := tpm.New(wire).Identify(context.Background(), o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		sent := wire.commands()
+		id.Close()
+		return id.NodeID(), sent
+	}
+	p256, _ := node(tpm.Options{EK: tpm.EKP256})
+	rsa2048, created := node(tpm.Options{EK: tpm.EKRSA2048})
+	if p256 == rsa2048 {
+		t.Fatal("two EKs have one name")
+	}
+	persistRSAEK(t, rawBus(t, sim), tpm2.RSAEKTemplate)
+	sim.Reboot()
+	if auto, _ := node(tpm.Options{}); auto != p256 {
+		t.Error("a persistent RSA EK changed the node's identity")
+	}
+	again, found := node(tpm.Options{EK: tpm.EKRSA2048})
+	if again != rsa2048 {
+		t.Error("the persistent EK is another node")
+	}
+	if len(found) >= len(created) {
+		t.Errorf("with the persistent EK %q, without %q: it saves nothing", found, created)
+	}
+}
+
+func persistRSAEK(t *testing.T, raw tpmBus, template tpm2.TPMTPublic) {
+	t.Helper()
+	ek, err := tpm2.CreatePrimary{PrimaryHandle: tpm2.TPMRHEndorsement, InPublic: tpm2.New2B(template)}.Execute(raw)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer tpm2.FlushContext{FlushHandle: ek.ObjectHandle}.Execute(raw)
+	_, err = tpm2.EvictControl{
+		Auth:             tpm2.AuthHandle{Handle: tpm2.TPMRHOwner, Auth: tpm2.PasswordAuth(nil)},
+		ObjectHandle:     &tpm2.NamedHandle{Handle: ek.ObjectHandle, Name: ek.Name},
+		PersistentHandle: 0x81010001,
+	}.Execute(raw)
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// What else may be at the handle is left alone.
+func TestWrongPersistentKeyIsNotUsed(t *testing.T) {
+	sim := tpmtest.Start(t)
+	before, err := open(t, sim).Identify(context.Background(), tpm.Options{EK: tpm.EKRSA2048})
+	if err != nil {
+		t.Fatal(err)
+	}
+	before.Close()
+	persistRSAEK(t, rawBus(t, sim), tpm2.RSASRKTemplate)
+	after := identify(t, open(t, sim), tpm.Options{EK: tpm.EKRSA2048})
+	if after.NodeID() != before.NodeID() {
+		t.Error("a key of another template was taken for the EK")
+	}
+}
+
+// TPMHash is that of the certificate's key, else of the key that the TPM
+// makes; both as crypto/x509 encodes them.
+func TestHash(t *testing.T) {
+	ctx := context.Background()
+	sim := tpmtest.Start(t)
+	dev, raw := open(t, sim), rawBus(t, sim)
+	rsp, err := tpm2.CreatePrimary{PrimaryHandle: tpm2.TPMRHEndorsement, InPublic: tpm2.New2B(tpm2.RSAEKTemplate)}.Execute(raw)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := (tpm2.FlushContext{FlushHandle: rsp.ObjectHandle}).Execute(raw); err != nil {
+		t.Fatal(err)
+	}
+	public, err := rsp.OutPublic.Contents()
+	if err != nil {
+		t.Fatal(err)
+	}
+	key, err := tpm2.Pub(*public)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, err := dev.Hash(ctx); err != nil || got != spkiHash(t, key) {
+		t.Errorf("Hash = %s, %v, want %s", got, err, spkiHash(t, key))
+	}
+	certified, err := rsa.GenerateKey(rand.Reader, 2048)
+	if err != nil {
+		t.Fatal(err)
+	}
+	writeCertificate(t, raw, certified)
+	if got, err := dev.Hash(ctx); err != nil || got != spkiHash(t, certified.Public()) {
+		t.Errorf("Hash with a certificate = %s, %v, want %s", got, err, spkiHash(t, certified.Public()))
+	}
+	id := identify(t, dev, tpm.Options{EK: tpm.EKRSA2048, Certificate: true})
+	if len(id.EKCert()) != 1500 {
+		t.Errorf("EKCert has %d bytes, want the index' 1500", len(id.EKCert()))
+	}
+}
+
+func spkiHash(t *testing.T, key crypto.PublicKey) string {
+	t.Helper()
+	der, err := x509.MarshalPKIXPublicKey(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	sum := sha256.Sum256(der)
+	return hex.EncodeToString(sum[:])
+}
+
+// writeCertificate defines the EK certificate's index, larger than what is
+// in it, as manufacturers do.
+func writeCertificate(t *testing.T, raw tpmBus, key *rsa.PrivateKey) {
+	t.Helper()
+	template := &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "EK"}, NotAfter: time.Unix(4e9, 0)}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	data := make([]byte, 1500)
+	copy(data, der)
+	owner := tpm2.AuthHandle{Handle: tpm2.TPMRHOwner, Auth: tpm2.PasswordAuth(nil)}
+	public := tpm2.TPMSNVPublic{
+		NVIndex: 0x01C00002, NameAlg: tpm2.TPMAlgSHA256, DataSize: uint16(len(data)),
+		Attributes: tpm2.TPMANV{OwnerWrite: true, OwnerRead: true, AuthRead: true, NoDA: true},
+	}
+	if _, err := (tpm2.NVDefineSpace{AuthHandle: owner, PublicInfo: tpm2.New2B(public)}).Execute(raw); err != nil {
+		t.Fatal(err)
+	}
+	for at := 0; at < len(data); at += 500 {
+		rsp, err := tpm2.NVReadPublic{NVIndex: tpm2.TPMHandle(0x01C00002)}.Execute(raw)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := (tpm2.NVWrite{
+			AuthHandle: owner, NVIndex: tpm2.NamedHandle{Handle: 0x01C00002, Name: rsp.NVName},
+			Data: tpm2.TPM2BMaxNVBuffer{Buffer: data[at : at+500]}, Offset: uint16(at),
+		}).Execute(raw); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
