@@ -149,6 +149,7 @@ func (a *asking) call(ctx context.Context, c discover.Candidate) {
 func (a *asking) once(ctx context.Context, client *kms.Client, url string) (*kms.Grant, error) {
 	t := &turn{Identity: a.id, free: a.free}
 	defer t.end()
+	a.faults.at("ask")
 	g, err := client.Get(ctx, url, t, a.wants)
 	if err != nil {
 		return nil, err
