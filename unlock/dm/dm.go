@@ -107,7 +107,8 @@ func Remove(name string) error {
 }
 
 // UUIDOf returns the device-mapper UUID of a mapping, which tells whose it
-// is: CRYPT-LUKS2-, the volume's UUID without dashes, -name. It wraps ErrNotFound when there is none.
+// is: CRYPT-LUKS2-, the volume's UUID without dashes, -name. It wraps
+// ErrNotFound when there is none.
 func UUIDOf(name string) (string, error) {
 	if err := checkName(name); err != nil {
 		return "", err

@@ -4,6 +4,7 @@ import (
 	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/binary"
+	"fmt"
 
 	"latchkey/internal/secret"
 )
@@ -25,6 +26,10 @@ func (v VolumeKey) UUID() string { return v.uuid }
 // DigestID is the number of the digest that verified the key. cryptsetup
 // puts it into the name of the key in the kernel keyring.
 func (v VolumeKey) DigestID() int { return v.digest }
+
+// Format prints the UUID for every verb. Without it fmt would print the
+// bytes of the key, because it calls no methods of unexported fields.
+func (v VolumeKey) Format(f fmt.State, _ rune) { fmt.Fprintf(f, "key of volume %s", v.uuid) }
 
 // Type is LUKS2 or LUKS1.
 func (v VolumeKey) Type() string { return luksType(v.luks1) }

@@ -3,6 +3,7 @@ package luks2_test
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -164,6 +165,20 @@ func TestIdentityVector(t *testing.T) {
 	const wantMAC = "e60dbf9b097d8d8eb49980a9266ad596338f518bcac18f8cdd363af6dda37818"
 	if got := fmt.Sprintf("%x", key.MAC()); got != wantMAC {
 		t.Errorf("MAC = %s, want %s", got, wantMAC)
+	}
+}
+
+// A key that somebody prints or encodes does not show.
+func TestVolumeKeyPrints(t *testing.T) {
+	_, key, _ := format(t)
+	want := "key of volume " + testUUID
+	for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%x", "%q", "%d"} {
+		if got := fmt.Sprintf(verb, key); got != want {
+			t.Errorf("Sprintf(%q) = %q, want %q", verb, got, want)
+		}
+	}
+	if got, err := json.Marshal(key); err == nil && string(got) != "{}" {
+		t.Errorf("Marshal = %s, want no fields", got)
 	}
 }
 
