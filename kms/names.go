@@ -60,7 +60,10 @@ func ParsePin(s string) (p Pin, err error) {
 	if !ok || err != nil || len(b) != len(p) {
 		return p, fmt.Errorf("reading KMS key %q: not %s and 32 bytes in base64", s, pinPrefix)
 	}
-	return Pin(b), nil
+	if p = Pin(b); p.String() != s { // base64 skips line ends
+		return Pin{}, fmt.Errorf("reading KMS key %q: not %s and 32 bytes in base64", s, pinPrefix)
+	}
+	return p, nil
 }
 
 func (p Pin) String() string { return pinPrefix + base64.StdEncoding.EncodeToString(p[:]) }
