@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"slices"
 	"time"
 
 	"latchkey/discover/dns"
@@ -118,21 +119,26 @@ func (b *browser) hear(packet []byte, from netip.AddrPort) {
 	if err != nil || !m.Response || m.Opcode != 0 || m.RCode != 0 {
 		return
 	}
-	for _, section := range [][]dns.Record{m.Answers, m.Authorities, m.Additionals} {
-		for _, r := range section {
-			if r.Class != dns.ClassIN || !b.wants(r) {
-				continue
-			}
-			if r.TTL == 0 {
-				b.cache.remove(r)
-				b.goodbye(r)
-				continue
-			}
-			b.cache.put(r)
+	news := map[dns.Name]bool{}
+	for _, r := range slices.Concat(m.Answers, m.Authorities, m.Additionals) {
+		if r.Class != dns.ClassIN || !b.wants(r) {
+			continue
+		}
+		if r.TTL == 0 {
+			b.cache.remove(r)
+			b.goodbye(r)
+			continue
+		}
+		b.cache.put(r)
+		news[r.Name.Key()] = true
+		if ptr, ok := r.Data.(dns.PTR); ok {
+			news[ptr.Target.Key()] = true
 		}
 	}
-	b.offer()
-	b.followUp()
+	if len(news) > 0 {
+		b.offer(news, from.Addr())
+		b.followUp()
+	}
 }
 
 // wants tells whether a record can lead to a key server.

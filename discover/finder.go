@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"latchkey/discover/dns"
@@ -19,6 +20,7 @@ type Finder struct {
 	sockets  Sockets
 	log      *slog.Logger
 	pool     *pool
+	told     atomic.Int64 // finds so far
 
 	mu    sync.Mutex
 	links []Interface
@@ -37,7 +39,7 @@ func NewFinder(q Query, s Sockets, log *slog.Logger) (*Finder, error) {
 	}
 	for _, t := range targets {
 		if t.addr.IsValid() && t.addr.Zone() == "" && !t.addr.IsLinkLocalUnicast() {
-			f.pool.add(Candidate{Addr: netip.AddrPortFrom(t.addr, t.portOr(DefaultPort)), URL: t.url, Host: t.host, Source: FromURL}, 0)
+			f.pool.add(Candidate{Addr: netip.AddrPortFrom(t.addr, t.portOr(DefaultPort)), URL: t.url, Host: t.host, Source: FromURL}, 0, netip.Addr{})
 		}
 	}
 	return f, nil
@@ -52,6 +54,22 @@ func (f *Finder) Update(links []Interface) {
 	case f.wake <- struct{}{}:
 	default:
 	}
+}
+
+// loudly is how many finds are told; a flood of forged ones is not.
+const loudly = 16
+
+// found puts a candidate into the pool. From is who told of it, if that
+// was by multicast.
+func (f *Finder) found(c Candidate, ttl time.Duration, from netip.Addr) {
+	if !f.pool.add(c, ttl, from) {
+		return
+	}
+	level := slog.LevelInfo
+	if f.told.Add(1) > loudly {
+		level = slog.LevelDebug
+	}
+	f.log.Log(context.Background(), level, "found a key server", "candidate", c.String())
 }
 
 // Next waits for a candidate that has not been offered yet, or whose time
@@ -170,7 +188,7 @@ func (f *Finder) direct(links []Interface) {
 		}
 		for _, l := range links {
 			if l.has(t.addr.Is6()) && (t.addr.Zone() == "" || t.addr.Zone() == l.Name) {
-				f.pool.add(Candidate{Addr: netip.AddrPortFrom(zoned(t.addr, l), t.portOr(DefaultPort)), URL: t.url, Host: t.host, Link: l.Name, Source: FromURL}, 0)
+				f.pool.add(Candidate{Addr: netip.AddrPortFrom(zoned(t.addr, l), t.portOr(DefaultPort)), URL: t.url, Host: t.host, Link: l.Name, Source: FromURL}, 0, netip.Addr{})
 			}
 		}
 	}

@@ -138,7 +138,5 @@ func (f *Finder) lookUpService(ctx context.Context, r resolver, q question) (tim
 func (f *Finder) addDNS(l Interface, c Candidate, ttl time.Duration) {
 	c.Addr = netip.AddrPortFrom(zoned(c.Addr.Addr(), l), c.Addr.Port())
 	c.Link, c.Source = l.Name, FromDNS
-	if f.pool.add(c, max(ttl, maxRefresh)+minRefresh) {
-		f.log.Info("found a key server", "candidate", c.String())
-	}
+	f.found(c, max(ttl, maxRefresh)+minRefresh, netip.Addr{})
 }

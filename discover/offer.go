@@ -10,39 +10,41 @@ import (
 // followUpAgain is how long an unanswered follow-up question rests.
 const followUpAgain = time.Second
 
-// offer puts every candidate that the cache holds into the pool.
-func (b *browser) offer() {
+// offer puts the candidates that a packet has news of into the pool: what
+// else the cache holds has been offered before, and in a flood would only
+// crowd the others out.
+func (b *browser) offer(news map[dns.Name]bool, from netip.Addr) {
 	for _, t := range b.f.targets {
-		if !t.local() {
+		if !news[dns.Name(t.host)] {
 			continue
 		}
 		b.addresses(dns.Name(t.host), func(a netip.Addr, ttl time.Duration) {
-			b.add(Candidate{Addr: netip.AddrPortFrom(a, t.portOr(DefaultPort)), URL: t.url, Host: t.host}, ttl)
+			b.add(Candidate{Addr: netip.AddrPortFrom(a, t.portOr(DefaultPort)), URL: t.url, Host: t.host}, ttl, from)
 		})
 	}
 	for _, s := range b.f.services {
-		for _, instance := range b.cache.names(s) {
-			b.offerInstance(s, instance)
+		for key, instance := range b.cache.names(s) {
+			b.offerInstance(s, instance, news[key], news, from)
 		}
 	}
 }
 
-func (b *browser) offerInstance(service, instance dns.Name) {
+func (b *browser) offerInstance(service, instance dns.Name, isNews bool, news map[dns.Name]bool, from netip.Addr) {
 	label, _ := instance.Cut()
 	kind := string(service[:len(service)-len(".local")])
 	var text []string
 	b.cache.each(instance, dns.TypeTXT, func(d dns.Data, _ time.Duration) { text = d.(dns.TXT).Strings() })
 	b.cache.each(instance, dns.TypeSRV, func(d dns.Data, ttlSRV time.Duration) {
 		srv := d.(dns.SRV)
-		if srv.Port == 0 {
+		host := srv.Target.Key()
+		if srv.Port == 0 || !isNews && !news[host] {
 			return
 		}
-		host := string(srv.Target.Key())
 		b.addresses(srv.Target, func(a netip.Addr, ttl time.Duration) {
 			b.add(Candidate{
-				Addr: netip.AddrPortFrom(a, srv.Port), URL: b.urlOf(host, srv.Port), Host: host,
+				Addr: netip.AddrPortFrom(a, srv.Port), URL: b.urlOf(string(host), srv.Port), Host: string(host),
 				Service: kind, Instance: label, Text: text,
-			}, min(ttl, ttlSRV))
+			}, min(ttl, ttlSRV), from)
 		})
 	})
 }
@@ -58,11 +60,9 @@ func (b *browser) urlOf(host string, port uint16) string {
 	return ""
 }
 
-func (b *browser) add(c Candidate, ttl time.Duration) {
+func (b *browser) add(c Candidate, ttl time.Duration, from netip.Addr) {
 	c.Link, c.Source = b.link.Name, FromMDNS
-	if b.f.pool.add(c, ttl) {
-		b.f.log.Info("found a key server", "candidate", c.String())
-	}
+	b.f.found(c, ttl, from)
 }
 
 // addresses calls do with each usable address of a host.

@@ -3,6 +3,7 @@ package discover
 import (
 	"context"
 	"math/rand/v2"
+	"net/netip"
 	"sync"
 	"time"
 )
@@ -13,22 +14,34 @@ const maxCandidates = 128
 // AsideTime is how long a bad candidate is set aside by default.
 const AsideTime = 30 * time.Second
 
-// A pool holds the candidates that are known, and hands each out once.
+// fairTime is how long the pool remembers whose candidates were offered,
+// and maxTellers how many it remembers.
+const (
+	fairTime   = time.Minute
+	maxTellers = 1024
+)
+
+// A pool holds the candidates that are known, and hands each out once. It
+// is fair to those who tell of candidates: one machine that floods the LAN
+// with forged ones has its own offered in turn with the others'.
 type pool struct {
 	mu      sync.Mutex
 	entries map[poolKey]*entry
-	order   int           // of the next entry
-	changed chan struct{} // closed and replaced at each change
+	order   int                // of the next entry
+	offers  map[netip.Addr]int // in this fairTime, by teller
+	since   time.Time          // of offers
+	changed chan struct{}      // closed and replaced at each change
 }
 
 // poolKey is what makes two candidates the same one.
 type poolKey struct {
-	addr string
+	addr netip.AddrPort
 	url  string
 }
 
 type entry struct {
 	Candidate
+	teller    netip.Addr // invalid if it was not found by multicast
 	order     int
 	offered   bool
 	notBefore time.Time // set aside until then
@@ -36,14 +49,14 @@ type entry struct {
 }
 
 func newPool() *pool {
-	return &pool{entries: map[poolKey]*entry{}, changed: make(chan struct{})}
+	return &pool{entries: map[poolKey]*entry{}, offers: map[netip.Addr]int{}, changed: make(chan struct{})}
 }
 
-func (c Candidate) key() poolKey { return poolKey{c.Addr.String(), c.URL} }
+func (c Candidate) key() poolKey { return poolKey{c.Addr, c.URL} }
 
 // add puts a candidate in, or lets a known one live longer. A zero ttl is
 // for ever. It tells whether the candidate is new.
-func (p *pool) add(c Candidate, ttl time.Duration) bool {
+func (p *pool) add(c Candidate, ttl time.Duration, teller netip.Addr) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	var expires time.Time
@@ -60,31 +73,34 @@ func (p *pool) add(c Candidate, ttl time.Duration) bool {
 	if len(p.entries) >= maxCandidates {
 		p.evict()
 	}
-	p.entries[c.key()] = &entry{Candidate: c, order: p.order, expires: expires}
+	p.entries[c.key()] = &entry{Candidate: c, teller: teller, order: p.order, expires: expires}
 	p.order++
 	p.notify()
 	return true
 }
 
-// evict makes room: first one that was tried, then any that was found by
-// multicast. Which one is chance, so that a flood cannot keep the true
-// server out: it comes back with each answer.
+// evict makes room: from the teller with the most candidates it takes one
+// that was offered, else any.
 func (p *pool) evict() {
+	count := map[netip.Addr]int{}
+	for _, e := range p.entries {
+		count[e.teller]++
+	}
+	delete(count, netip.Addr{})
 	var victim poolKey
 	best, ties := -1, 0
 	for k, e := range p.entries {
-		rank := 0
-		if e.Source == FromMDNS {
-			rank = 1
-		}
+		rank := 2 * count[e.teller]
 		if e.offered {
-			rank += 2
+			rank++
 		}
 		if rank > best {
 			best, ties = rank, 0
 		}
-		if ties++; rank == best && rand.N(ties) == 0 {
-			victim = k
+		if rank == best {
+			if ties++; rand.N(ties) == 0 {
+				victim = k
+			}
 		}
 	}
 	delete(p.entries, victim)
@@ -114,51 +130,6 @@ func (p *pool) setAside(c Candidate, d time.Duration) {
 func (p *pool) notify() {
 	close(p.changed)
 	p.changed = make(chan struct{})
-}
-
-// take returns a candidate that may be offered now, else how long until
-// one may be, 0 if none waits.
-func (p *pool) take() (*Candidate, time.Duration, <-chan struct{}) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	now := time.Now()
-	var best *entry
-	var wait time.Duration
-	for k, e := range p.entries {
-		if !e.expires.IsZero() && now.After(e.expires) {
-			delete(p.entries, k)
-			continue
-		}
-		if e.offered {
-			continue
-		}
-		if left := e.notBefore.Sub(now); left > 0 {
-			if wait == 0 || left < wait {
-				wait = left
-			}
-			continue
-		}
-		if best == nil || e.before(best) {
-			best = e
-		}
-	}
-	if best == nil {
-		return nil, wait, p.changed
-	}
-	best.offered = true
-	return &best.Candidate, 0, nil
-}
-
-// before orders offers: those never tried, those that a URL names, then
-// as they came.
-func (e *entry) before(o *entry) bool {
-	if fresh := e.notBefore.IsZero(); fresh != o.notBefore.IsZero() {
-		return fresh
-	}
-	if named := e.URL != ""; named != (o.URL != "") {
-		return named
-	}
-	return e.order < o.order
 }
 
 // next waits for a candidate.

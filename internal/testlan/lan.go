@@ -74,7 +74,7 @@ func (l *LAN) send(data []byte, from, to net.Addr) {
 	l.mu.Unlock()
 	data = slices.Clone(data)
 	for _, m := range members {
-		if !l.Hears(m.addr, to) || l.Lose != nil && l.Lose(data, from, m.addr) {
+		if !l.Hears(m.addr, to) || l.lost(data, from, m.addr) {
 			continue
 		}
 		p := packet{data, from}
@@ -84,6 +84,13 @@ func (l *LAN) send(data []byte, from, to net.Addr) {
 		}
 		time.AfterFunc(l.Delay(), func() { m.take(p) })
 	}
+}
+
+// lost asks Lose, one packet at a time, so that it may keep a state.
+func (l *LAN) lost(data []byte, from, to net.Addr) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.Lose != nil && l.Lose(data, from, to)
 }
 
 func (c *Conn) take(p packet) {
