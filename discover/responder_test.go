@@ -1,0 +1,319 @@
+package discover_test
+
+import (
+	"context"
+	"encoding/hex"
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"latchkey/discover"
+	"latchkey/discover/dns"
+	"latchkey/internal/testlan"
+)
+
+// An ear collects the messages that a connection hears.
+type ear struct {
+	t    *testing.T
+	conn net.PacketConn
+}
+
+// within returns what is heard until d from now.
+func (e ear) within(d time.Duration) []*dns.Message {
+	e.t.Helper()
+	e.conn.SetReadDeadline(time.Now().Add(d))
+	var out []*dns.Message
+	buf := make([]byte, 9001)
+	for {
+		n, _, err := e.conn.ReadFrom(buf)
+		if err != nil {
+			return out
+		}
+		m, err := dns.Parse(buf[:n])
+		if err != nil {
+			e.t.Fatalf("the responder sent %x: %v", buf[:n], err)
+		}
+		out = append(out, m)
+	}
+}
+
+// show writes records as text, one per line.
+func show(records []dns.Record) string {
+	var b strings.Builder
+	for _, r := range records {
+		flush := ""
+		if r.Flush {
+			flush = " flush"
+		}
+		fmt.Fprintf(&b, "%s %d%s %+v\n", r.Name, r.TTL, flush, r.Data)
+	}
+	return b.String()
+}
+
+// settled waits until a responder has probed and announced.
+func settled() { time.Sleep(5 * time.Second) }
+
+func TestProbeAndAnnounce(t *testing.T) {
+	bubble(t, func(t *testing.T, ctx context.Context, lan *testlan.LAN) {
+		e := ear{t, at(lan, 2).raw(5353)}
+		until, stop := context.WithCancel(ctx)
+		at(lan, 1).answer(t, until, kms)
+		heard := e.within(10 * time.Second)
+		if len(heard) != 5 {
+			t.Fatalf("%d messages in 10 s, want three probes and two announcements", len(heard))
+		}
+		for i, m := range heard[:3] {
+			if m.Response || len(m.Questions) != 2 || len(m.Authorities) != 3 {
+				t.Errorf("probe %d = %+v, want two names asked for and three records proposed", i, m)
+			}
+		}
+		want := `kms.local 120 flush {Addr:192.0.2.5}
+_latchkey._tcp.local 4500 {Target:kms._latchkey._tcp.local}
+kms._latchkey._tcp.local 120 flush {Priority:0 Weight:0 Port:8443 Target:kms.local}
+kms._latchkey._tcp.local 4500 flush {Text:` + "\x03v=1" + `}
+_services._dns-sd._udp.local 4500 {Target:_latchkey._tcp.local}
+`
+		for i, m := range heard[3:] {
+			if got := show(m.Answers); got != want || !m.Response || !m.Authoritative {
+				t.Errorf("announcement %d:\n%swant\n%s", i, got, want)
+			}
+		}
+		stop()
+		bye := e.within(time.Second)
+		if len(bye) != 1 || len(bye[0].Answers) != 4 || slices.ContainsFunc(bye[0].Answers, func(r dns.Record) bool { return r.TTL != 0 }) {
+			t.Errorf("at the end %+v, want one goodbye for four records", bye)
+		}
+	})
+}
+
+// Each row is one query to a settled responder.
+func TestReplies(t *testing.T) {
+	ask := func(name dns.Name, kind dns.Type, unicast bool) dns.Message {
+		return dns.Message{Questions: []dns.Question{{Name: name, Type: kind, Unicast: unicast}}}
+	}
+	knowing := func(m dns.Message, r ...dns.Record) dns.Message { m.Answers = r; return m }
+	host := "kms.local 120 flush {Addr:192.0.2.5}\n"
+	ptr := "_latchkey._tcp.local 4500 {Target:kms._latchkey._tcp.local}\n"
+	nsec := "kms.local 120 flush {Next:kms.local Types:\x00\x01\x40}\n"
+	known := record("_latchkey._tcp.local", dns.PTR{Target: "kms._latchkey._tcp.local"})
+	for _, row := range []struct {
+		name       string
+		query      dns.Message
+		answers    string
+		additional int
+		toGroup    bool
+		soon       bool // within 10 ms, not after the pause for shared records
+	}{
+		{"A for everybody", ask("kms.local", dns.TypeA, false), host, 1, true, true},
+		{"A for the asker", ask("kms.local", dns.TypeA, true), host, 1, false, true},
+		{"in another case", ask("KMS.LOCAL", dns.TypeA, true), host, 1, false, true},
+		{"AAAA that is not there", ask("kms.local", dns.TypeAAAA, true), nsec, 0, false, true},
+		{"any", ask("kms.local", dns.TypeANY, true), host, 1, false, true},
+		{"service", ask("_latchkey._tcp.local", dns.TypePTR, true), ptr, 4, false, false},
+		{"service for everybody", ask("_latchkey._tcp.local", dns.TypePTR, false), ptr, 4, true, false},
+		{"service, known", knowing(ask("_latchkey._tcp.local", dns.TypePTR, true), dns.Record{Name: known.Name, Class: 1, TTL: 2250, Data: known.Data}), "", 0, false, false},
+		{"service, known too long ago", knowing(ask("_latchkey._tcp.local", dns.TypePTR, true), dns.Record{Name: known.Name, Class: 1, TTL: 2249, Data: known.Data}), ptr, 4, false, false},
+		{"host, known", knowing(ask("kms.local", dns.TypeA, true), a("kms.local", "192.0.2.5")), "", 0, false, true},
+		{"SRV", ask("kms._latchkey._tcp.local", dns.TypeSRV, true), "kms._latchkey._tcp.local 120 flush {Priority:0 Weight:0 Port:8443 Target:kms.local}\n", 2, false, true},
+		{"type list", ask("_services._dns-sd._udp.local", dns.TypePTR, true), "_services._dns-sd._udp.local 4500 {Target:_latchkey._tcp.local}\n", 0, false, false},
+		{"another name", ask("other.local", dns.TypeA, true), "", 0, false, true},
+		{"another class", dns.Message{Questions: []dns.Question{{Name: "kms.local", Type: dns.TypeA, Class: 3}}}, "", 0, false, true},
+		{"another opcode", dns.Message{Opcode: 4, Questions: ask("kms.local", dns.TypeA, true).Questions}, "", 0, false, true},
+		{"an answer", dns.Message{Response: true, Questions: ask("kms.local", dns.TypeA, true).Questions}, "", 0, false, true},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			bubble(t, func(t *testing.T, ctx context.Context, lan *testlan.LAN) {
+				at(lan, 1).answer(t, ctx, kms)
+				settled()
+				asker, other := ear{t, at(lan, 2).raw(5353)}, ear{t, at(lan, 3).raw(5353)}
+				asker.conn.WriteTo(pack(t, row.query), &group)
+				wait := 10 * time.Millisecond
+				if !row.soon {
+					if early := asker.within(20 * time.Millisecond); len(early) > 1 { // the query itself is heard
+						t.Errorf("answered within 20 ms, want a pause for a shared record")
+					}
+					wait = 200 * time.Millisecond
+				}
+				heard := slices.DeleteFunc(asker.within(wait), func(m *dns.Message) bool { return !m.Response || len(m.Questions) > 0 })
+				elsewhere := slices.DeleteFunc(other.within(time.Millisecond), func(m *dns.Message) bool { return !m.Response || len(m.Questions) > 0 })
+				if row.answers == "" {
+					if len(heard) > 0 {
+						t.Errorf("answered %s, want silence", show(heard[0].Answers))
+					}
+					return
+				}
+				if len(heard) != 1 {
+					t.Fatalf("%d answers, want 1", len(heard))
+				}
+				if got := show(heard[0].Answers); got != row.answers {
+					t.Errorf("answers\n%swant\n%s", got, row.answers)
+				}
+				if n := len(heard[0].Additionals); n != row.additional {
+					t.Errorf("%d additional records, want %d:\n%s", n, row.additional, show(heard[0].Additionals))
+				}
+				if toGroup := len(elsewhere) > 0; toGroup != row.toGroup {
+					t.Errorf("sent to everybody: %v, want %v", toGroup, row.toGroup)
+				}
+			})
+		})
+	}
+}
+
+func TestNotTwiceASecond(t *testing.T) {
+	bubble(t, func(t *testing.T, ctx context.Context, lan *testlan.LAN) {
+		at(lan, 1).answer(t, ctx, kms)
+		settled()
+		asker := ear{t, at(lan, 2).raw(5353)}
+		query := pack(t, dns.Message{Questions: []dns.Question{{Name: "kms.local", Type: dns.TypeA}}})
+		sent := lan.Sent()
+		for range 10 {
+			asker.conn.WriteTo(query, &group)
+			time.Sleep(50 * time.Millisecond)
+		}
+		if n := lan.Sent() - sent - 10; n != 1 {
+			t.Errorf("%d answers to ten questions in half a second, want 1", n)
+		}
+	})
+}
+
+// The query that Kairos' node sends, as recorded, and the answer in the
+// order in which its client needs it.
+func TestKairos(t *testing.T) {
+	file, err := os.ReadFile("testdata/kairos-mdns.txt")
+	if err != nil {
+		t.Fatal(err)
+	}
+	fields := strings.Fields(strings.SplitN(string(file), "\n", 2)[0])
+	query, err := hex.DecodeString(fields[len(fields)-1])
+	if err != nil {
+		t.Fatal(err)
+	}
+	bubble(t, func(t *testing.T, ctx context.Context, lan *testlan.LAN) {
+		at(lan, 1).answer(t, ctx, discover.Announcement{
+			Host: "mychallenger.local", Addrs: []netip.Addr{netip.MustParseAddr("192.0.2.5")}, Port: 30000, Services: []string{"_kcrypt._tcp"},
+		})
+		settled()
+		asker := ear{t, at(lan, 2).raw(58001)}
+		asker.conn.WriteTo(query, &group)
+		heard := asker.within(time.Second)
+		if len(heard) != 1 {
+			t.Fatalf("%d answers within a second, want 1", len(heard))
+		}
+		want := `_kcrypt._tcp.local 10 {Target:mychallenger._kcrypt._tcp.local}
+mychallenger._kcrypt._tcp.local 10 {Priority:0 Weight:0 Port:30000 Target:mychallenger.local}
+mychallenger.local 10 {Addr:192.0.2.5}
+mychallenger._kcrypt._tcp.local 10 {Text:` + "\x00" + `}
+`
+		m := heard[0]
+		if got := show(m.Answers); got != want || len(m.Additionals)+len(m.Authorities) > 0 {
+			t.Errorf("answers\n%swant\n%s", got, want)
+		}
+		if m.ID != 0x6ca1 || len(m.Questions) != 1 || m.Questions[0].Name != "_kcrypt._tcp.local" {
+			t.Errorf("id %#x and question %v, want those of the query", m.ID, m.Questions)
+		}
+	})
+}
+
+func TestConflict(t *testing.T) {
+	for _, row := range []struct {
+		name   string
+		theirs dns.Record
+		want   string // host and instance afterwards
+	}{
+		{"host elsewhere", a("kms.local", "192.0.2.66"), "kms-2.local kms"},
+		{"host with another family", record("kms.local", dns.AAAA{Addr: netip.MustParseAddr("2001:db8::66")}), "kms-2.local kms"},
+		{"instance elsewhere", record("kms._latchkey._tcp.local", dns.SRV{Port: 1, Target: "x.local"}), "kms.local kms (2)"},
+		{"the same answer of a twin", a("kms.local", "192.0.2.5"), "kms.local kms"},
+		{"another name", a("other.local", "192.0.2.66"), "kms.local kms"},
+		{"a shared record", record("_latchkey._tcp.local", dns.PTR{Target: "x._latchkey._tcp.local"}), "kms.local kms"},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			bubble(t, func(t *testing.T, ctx context.Context, lan *testlan.LAN) {
+				r := at(lan, 1).answer(t, ctx, kms)
+				asker := ear{t, at(lan, 66).raw(5353)}
+				asker.within(250 * time.Millisecond) // a first probe
+				asker.conn.WriteTo(pack(t, answers(row.theirs)), &group)
+				settled()
+				got := r.Announcements()[0]
+				if s := got.Host + " " + got.Instance; s != row.want {
+					t.Errorf("names = %q, want %q", s, row.want)
+				}
+			})
+		})
+	}
+}
+
+// Two responders that want one name for different servers end with two
+// names, and both servers are found.
+func TestTie(t *testing.T) {
+	bubble(t, func(t *testing.T, ctx context.Context, lan *testlan.LAN) {
+		other := kms
+		other.Addrs = []netip.Addr{netip.MustParseAddr("192.0.2.6")}
+		one, two := at(lan, 1).answer(t, ctx, kms), at(lan, 2).answer(t, ctx, other)
+		time.Sleep(20 * time.Second)
+		names := []string{one.Announcements()[0].Host, two.Announcements()[0].Host}
+		slices.Sort(names)
+		if !slices.Equal(names, []string{"kms-2.local", "kms.local"}) {
+			t.Errorf("names = %q, want kms.local and kms-2.local", names)
+		}
+		f := at(lan, 10).find(t, ctx, discover.Query{Services: []string{"_latchkey._tcp"}})
+		found := []string{next(ctx, f, time.Second), next(ctx, f, time.Second)}
+		slices.Sort(found)
+		if !slices.Equal(found, []string{"192.0.2.5:8443", "192.0.2.6:8443"}) {
+			t.Errorf("found %q, want both servers", found)
+		}
+	})
+}
+
+// A responder that answers for its own machine follows its addresses.
+func TestAddressChange(t *testing.T) {
+	bubble(t, func(t *testing.T, ctx context.Context, lan *testlan.LAN) {
+		own := kms
+		own.Addrs = nil
+		h := at(lan, 1)
+		r := h.answer(t, ctx, own)
+		settled()
+		f := at(lan, 10).find(t, ctx, discover.Query{URLs: []string{"http://kms.local"}})
+		if got := next(ctx, f, time.Second); got != "192.0.2.1:7741" {
+			t.Errorf("Next() = %s, want 192.0.2.1:7741", got)
+		}
+		link := h.link()
+		link[0].Addrs = append(link[0].Addrs[:0:0], netip.MustParsePrefix("192.0.2.77/24"))
+		r.Update(link)
+		if got := next(ctx, f, time.Second); got != "192.0.2.77:7741" {
+			t.Errorf("after the change Next() = %s, want 192.0.2.77:7741", got)
+		}
+	})
+}
+
+func TestAnnounceRefuses(t *testing.T) {
+	for _, row := range []struct {
+		name string
+		a    discover.Announcement
+	}{
+		{"no host", discover.Announcement{}},
+		{"not local", discover.Announcement{Host: "kms.example.org"}},
+		{"only local", discover.Announcement{Host: "local"}},
+		{"blank in the host", discover.Announcement{Host: "k ms.local"}},
+		{"label too long", discover.Announcement{Host: strings.Repeat("k", 64) + ".local"}},
+		{"service without port", discover.Announcement{Host: "kms.local", Services: []string{"_latchkey._tcp"}}},
+		{"bad service", discover.Announcement{Host: "kms.local", Port: 1, Services: []string{"latchkey"}}},
+		{"service too long", discover.Announcement{Host: "kms.local", Port: 1, Services: []string{"_0123456789abcdefg._tcp"}}},
+		{"multicast target", discover.Announcement{Host: "kms.local", Addrs: []netip.Addr{netip.MustParseAddr("224.0.0.251")}}},
+		{"empty text", discover.Announcement{Host: "kms.local", Text: []string{""}}},
+		{"instance too long", discover.Announcement{Host: "kms.local", Instance: strings.Repeat("k", 64)}},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			if _, err := discover.NewResponder([]discover.Announcement{row.a}, discover.System{}, logger(t)); err == nil {
+				t.Error("NewResponder() = nil, want an error")
+			} else {
+				t.Log(err)
+			}
+		})
+	}
+}
