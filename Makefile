@@ -18,13 +18,13 @@ build: ## all commands into bin/
 deps: ## the Debian packages that demo and test need
 	@images/deps
 
-demo: deps build
+demo: deps build ## the main job, for real, twice
 	@images/demo
 
-test: deps build
+test: deps build ## everything: lint, unit, race, fuzz, whole boots
 	@qemu-tests/run
 
-bench: deps build
+bench: deps build ## speed and size, as ratios against the floor
 	@qemu-tests/bench
 
 lint:
