@@ -1,0 +1,245 @@
+package qemutests
+
+import (
+	"cmp"
+	"encoding/hex"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+)
+
+// TestBenchBoot measures whole boots, ours and the floor's in turn, and
+// prints the ratio. It runs with BENCH=1 (make bench) and asserts nothing
+// about time.
+func TestBenchBoot(t *testing.T) {
+	if os.Getenv("BENCH") == "" {
+		t.Skip("measures for minutes: run make bench")
+	}
+	if reason := missing(); reason != "" {
+		t.Fatal(reason)
+	}
+	b := newBench(t)
+	rounds := 5
+	if n, err := strconv.Atoi(os.Getenv("ROUNDS")); err == nil {
+		rounds = n
+	}
+	var floor, ours []float64
+	for i := range rounds {
+		floor = append(floor, b.boot("floor", "floor.img", false))
+		ours = append(ours, b.boot("latchkey", "initrd.img", true))
+		fmt.Printf("round %d: floor %.3f s, latchkey %.3f s (load %s)\n", i+1, floor[i], ours[i], load())
+	}
+	f, o := median(floor), median(ours)
+	fmt.Printf("init's start to the real root's start, medians of %d: floor %.3f s, latchkey %.3f s, ratio %.2f (aim 2.0)\n", rounds, f, o, o/f)
+	fmt.Printf("the last of ours, step by step: %s\n", b.steps)
+	for _, file := range []string{"floor.img", "initrd.img"} {
+		info, err := os.Stat(filepath.Join(b.dir, file))
+		if err != nil {
+			t.Fatal(err)
+		}
+		fmt.Printf("%s: %d bytes\n", file, info.Size())
+	}
+}
+
+type bench struct {
+	t     *testing.T
+	s     *shared
+	dir   string
+	lan   *lan
+	tap   string
+	steps string
+}
+
+const benchUUID = "be7c0000-0000-4000-8000-000000000001"
+
+func newBench(t *testing.T) *bench {
+	s := prepare(t)
+	b := &bench{t: t, s: s, dir: t.TempDir()}
+	top, _ := filepath.Abs("..")
+	for _, name := range []string{"floor", "marker"} {
+		run(t, top, "gcc", "-O2", "-static", "-o", filepath.Join(b.dir, name), "qemu-tests/floor/"+name+".c")
+	}
+	b.makeDisk()
+	b.makeFloor()
+	b.startLAN()
+	return b
+}
+
+func (b *bench) sh(script string) string { return run(b.t, b.dir, "sh", "-ec", script) }
+
+// makeDisk makes the volume that both open: pbkdf2 slot, 64 MiB.
+func (b *bench) makeDisk() {
+	b.sh(`mkdir -p tree/sbin tree/dev tree/proc tree/sys tree/run && cp marker tree/sbin/init
+truncate -s 64M root.ext4 && mke2fs -q -t ext4 -d tree root.ext4
+head -c 32 /dev/urandom >key
+` + b.s.bin + `/latchkey volume encrypt --kdf pbkdf2 --key-file key --uuid ` + benchUUID + ` root.ext4 root.img
+cryptsetup luksDump -q --dump-volume-key --key-file key --volume-key-file volume.key root.img >/dev/null`)
+}
+
+// makeFloor makes the floor's image: its modules in order, and the
+// dm-crypt table with the volume key in clear.
+func (b *bench) makeFloor() {
+	key, err := os.ReadFile(filepath.Join(b.dir, "volume.key"))
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	modules := closure(b.t, b.s.modules, "virtio_pci", "virtio_blk", "aesni-intel", "ecb", "xts", "dm-crypt")
+	tree := filepath.Join(b.dir, "floortree")
+	var list strings.Builder
+	for _, m := range modules {
+		to := filepath.Join(tree, "m", filepath.Base(m))
+		os.MkdirAll(filepath.Dir(to), 0o755)
+		run(b.t, b.dir, "cp", filepath.Join(b.s.modules, m), to)
+		list.WriteString("/m/" + filepath.Base(m) + "\n")
+	}
+	os.WriteFile(filepath.Join(tree, "modules"), []byte(list.String()), 0o644)
+	table := fmt.Sprintf("aes-xts-plain64 %s 0 /dev/vda %d", hex.EncodeToString(key), 16<<20/512)
+	os.WriteFile(filepath.Join(tree, "table"), []byte(table), 0o600)
+	b.sh(`cp floor floortree/init && mkdir -p floortree/dev && mknod floortree/dev/console c 5 1
+cd floortree && find . | sort | cpio -o -H newc --quiet --reproducible | zstd -19 -q >../floor.img`)
+}
+
+// closure orders modules after what they need, by modules.dep.
+func closure(t *testing.T, dir string, names ...string) []string {
+	text, err := os.ReadFile(filepath.Join(dir, "modules.dep"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	deps := map[string][]string{}
+	for line := range strings.Lines(string(text)) {
+		file, needs, _ := strings.Cut(strings.TrimSpace(line), ":")
+		deps[file] = strings.Fields(needs)
+	}
+	var order []string
+	var add func(file string)
+	add = func(file string) {
+		if slices.Contains(order, file) {
+			return
+		}
+		for _, d := range slices.Backward(deps[file]) {
+			add(d)
+		}
+		order = append(order, file)
+	}
+	for _, n := range names {
+		for file := range deps {
+			if strings.TrimSuffix(filepath.Base(file), ".ko") == n {
+				add(file)
+			}
+		}
+	}
+	return order
+}
+
+// startLAN starts DHCP, the KMS with the node approved in advance, and
+// the responder.
+func (b *bench) startLAN() {
+	var err error
+	if b.lan, err = newLAN(); err != nil {
+		b.t.Fatal(err)
+	}
+	b.t.Cleanup(b.lan.close)
+	if b.tap, err = b.lan.tap(); err != nil {
+		b.t.Fatal(err)
+	}
+	kms := b.s.bin + "/latchkey-kms"
+	b.sh(kms + ` init --data kms >/dev/null && ` + kms + ` volume put ` + benchUUID + ` --key-file key --data kms >/dev/null
+{ echo 'find: {urls: ["http://kms.local"]}'; echo 'root: {fstype: ext4}'; echo 'on-fail: {action: poweroff, after: 0s}'
+echo 'volumes: [{uuid: ` + benchUUID + `, name: root}]'; ` + kms + ` trust --data kms; } >latchkey.yaml
+` + b.s.bin + `/latchkey image build --config latchkey.yaml --modules ` + b.s.modules + ` --microcode "" --output initrd.img >/dev/null
+mkdir tpm && swtpm_setup --tpm2 --tpmstate tpm --pcr-banks sha256 >/dev/null`)
+	b.service("dhcp", "DHCP, IP range", "dnsmasq", "--keep-in-foreground", "--conf-file=/dev/null", "--port=0", "--interface=br0", "--bind-interfaces",
+		"--dhcp-authoritative", "--no-ping", "--dhcp-range=192.0.2.100,192.0.2.150,255.255.255.0,1h", "--log-facility=-", "--user=root", "--pid-file=", "--dhcp-leasefile="+b.dir+"/leases")
+	b.service("kms", "listening on", kms, "serve", "--data", "kms", "--listen", "192.0.2.1:7741")
+	b.service("responder", "answering", b.s.bin+"/latchkey-responder", "--host", "kms.local", "--target", "192.0.2.1:7741", "--interface", "br0")
+	// The first boot enrolls, unmeasured.
+	m := b.power("initrd.img", true)
+	found, err := m.out.wait(regexp.MustCompile(`this machine is ["']([a-z ]+)["']`), patience)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	b.sh(kms + ` node approve ` + found[1] + ` --data kms >/dev/null`)
+	b.finish(m)
+}
+
+func (b *bench) service(name, ready string, args ...string) {
+	s, err := startService(b.dir, name, b.lan.command(args[0], args[1:]...), os.Environ())
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	b.t.Cleanup(s.stop)
+	if _, err := s.out.wait(regexp.MustCompile(ready), 20*time.Second); err != nil {
+		b.t.Fatal(name, err)
+	}
+}
+
+// power starts one machine; both kinds have the same shape.
+func (b *bench) power(image string, tpm bool) *service {
+	flags := []string{"-machine", "q35", "-accel", "tcg,thread=multi", "-cpu", "max", "-m", "512", "-smp", "2", "-nodefaults", "-no-user-config",
+		"-display", "none", "-no-reboot", "-serial", "stdio", "-device", "virtio-rng-pci", "-kernel", b.s.kernel + "/vmlinuz", "-initrd", image,
+		"-append", "console=ttyS0 edd=off panic=-1 rd.neednet=1", "-drive", "if=none,id=d0,format=raw,file=root.img,snapshot=on",
+		"-device", "virtio-blk-pci,drive=d0", "-netdev", "tap,id=n0,ifname=" + b.tap + ",script=no,downscript=no", "-device", "virtio-net-pci,netdev=n0,romfile="}
+	sock := filepath.Join(b.dir, "tpm.sock")
+	os.Remove(sock)
+	chip := exec.Command("swtpm", "socket", "--tpm2", "--tpmstate", "dir="+b.dir+"/tpm", "--ctrl", "type=unixio,path="+sock, "--flags", "startup-clear", "--terminate")
+	if err := chip.Start(); err != nil {
+		b.t.Fatal(err)
+	}
+	b.t.Cleanup(func() { chip.Process.Kill(); chip.Wait() })
+	for _, err := os.Stat(sock); err != nil; _, err = os.Stat(sock) {
+		time.Sleep(5 * time.Millisecond)
+	}
+	flags = append(flags, "-chardev", "socket,id=t,path="+sock, "-tpmdev", "emulator,id=tpm0,chardev=t", "-device", "tpm-crb,tpmdev=tpm0")
+	s, err := startService(b.dir, "console", b.lan.command("qemu-system-x86_64", flags...), os.Environ())
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	return s
+}
+
+var (
+	beganRE = regexp.MustCompile(`\[ *([0-9.]+)\] Run /init as init process`)
+	rootRE  = regexp.MustCompile(`\[ *([0-9.]+)\] marker: the real root runs`)
+	stepsRE = regexp.MustCompile(`latchkey: boot took ([^\r\n]*)`)
+)
+
+func (b *bench) boot(name, image string, tpm bool) float64 {
+	return b.finish(b.power(image, tpm))
+}
+
+// finish waits for the machine to switch itself off and returns the
+// seconds between the two lines of its kernel log.
+func (b *bench) finish(s *service) float64 {
+	began, err := s.out.wait(beganRE, patience)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	root, err := s.out.wait(rootRE, patience)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	<-s.done
+	if m := stepsRE.FindStringSubmatch(s.out.text.String()); m != nil {
+		b.steps = m[1]
+	}
+	from, _ := strconv.ParseFloat(began[1], 64)
+	to, _ := strconv.ParseFloat(root[1], 64)
+	return to - from
+}
+
+func median(v []float64) float64 {
+	s := slices.Sorted(slices.Values(v))
+	return s[len(s)/2]
+}
+
+func load() string {
+	text, _ := os.ReadFile("/proc/loadavg")
+	return cmp.Or(strings.SplitN(string(text), " ", 2)[0], "?")
+}
