@@ -24,7 +24,6 @@ import (
 // tells PID 1 of each, and returns what to report to the KMS.
 func (w *worker) openAll(ctx context.Context, disks []*disk, grant *grant, id *tpm.Identity) ([]kms.Result, error) {
 	defer closeDisks(disks)
-	defer grant.Wipe()
 	var wg sync.WaitGroup
 	errs := make([]error, len(disks))
 	results := make([]kms.Result, len(disks))

@@ -83,6 +83,7 @@ func (w *worker) run(ctx context.Context) error {
 	if _, err := modules(); err != nil {
 		return err
 	}
+	defer grant.Wipe()
 	results, err := w.openAll(ctx, disks, grant, id)
 	if err != nil {
 		return err
