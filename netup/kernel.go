@@ -35,7 +35,7 @@ type Device struct {
 	Master  int  // index of the bond or bridge that this is a port of
 	Ether   bool // Ethernet or InfiniBand, as opposed to loopback and tunnels
 	Up      bool // IFF_UP: administratively up
-	Carrier bool // operstate up: frames pass (RFC 2863, section 3.1.14)
+	Carrier bool // IFF_LOWER_UP, and not dormant (802.1X): frames pass
 	Addrs   []Addr
 }
 
