@@ -21,6 +21,8 @@ type network struct {
 	start  time.Duration
 
 	mu       sync.Mutex
+	linked   chan struct{} // closed when frames pass on a link
+	isLinked bool
 	up       chan struct{} // closed when a link has had a usable address
 	found    bool          // there has been a candidate
 	failures map[netip.AddrPort]int
@@ -37,7 +39,7 @@ func (w *worker) startNetwork(ctx context.Context) (*network, error) {
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	n := &network{worker: w, finder: finder, cancel: cancel, done: make(chan struct{}), start: bootTime(),
-		up: make(chan struct{}), failures: map[netip.AddrPort]int{}, waiting: map[netip.AddrPort]discover.Candidate{}, addrs: map[netip.Prefix]bool{}}
+		up: make(chan struct{}), linked: make(chan struct{}), failures: map[netip.AddrPort]int{}, waiting: map[netip.AddrPort]discover.Candidate{}, addrs: map[netip.Prefix]bool{}}
 	var both sync.WaitGroup
 	both.Go(func() { finder.Run(ctx) })
 	both.Go(func() {
@@ -64,6 +66,10 @@ func (n *network) update(links []netup.Link) {
 				n.address(l.Name, a)
 			}
 		}
+	}
+	if len(seen) > 0 && !n.isLinked { // update is called by one goroutine
+		n.isLinked = true
+		close(n.linked)
 	}
 	n.finder.Update(seen)
 }

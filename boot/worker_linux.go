@@ -26,6 +26,7 @@ type worker struct {
 	loader  *module.Loader
 	entered chan Record   // PID 1's word that the TPM may be used
 	blocks  chan struct{} // a block device came, changed or went
+	found   chan struct{} // closed when all disks are
 }
 
 // Work is the worker's role. When it returns nil, every volume of the
@@ -37,7 +38,7 @@ func Work(conn *Conn, incarnation int) error {
 	}
 	w := &worker{
 		conn: conn, plan: p, log: logger(), faults: readFaults(p, "worker", incarnation, cmdline),
-		entered: make(chan Record, 1), blocks: make(chan struct{}, 1),
+		entered: make(chan Record, 1), blocks: make(chan struct{}, 1), found: make(chan struct{}),
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
@@ -65,6 +66,7 @@ func (w *worker) run(ctx context.Context) error {
 		return err
 	}
 	identity := begin(func() (*tpm.Identity, error) { return w.identify(ctx) })
+	go func() { modules(); w.loadSlow(ctx, network) }()
 	disks, err := step(ctx, w, "disks", w.deadline(), func(ctx context.Context) ([]*disk, string, error) {
 		d, err := findDisks(ctx, w.plan, w.blocks, w.waiting)
 		return d, fmt.Sprintf("found=%d", len(d)), err
@@ -72,6 +74,7 @@ func (w *worker) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	close(w.found)
 	id, err := identity()
 	if err != nil {
 		return err
@@ -231,6 +234,7 @@ func (w *worker) readModules() error {
 // there ask for. It goes on with the devices that come later, until ctx
 // ends, and tells the search for disks when to look again.
 func (w *worker) loadModules(ctx context.Context, events <-chan device.Event) error {
+	w.loader.Hold()
 	go w.follow(events)
 	_, err := step(ctx, w, "modules", time.Minute, func(context.Context) (struct{}, string, error) {
 		var wg sync.WaitGroup
@@ -242,6 +246,31 @@ func (w *worker) loadModules(ctx context.Context, events <-chan device.Event) er
 		return struct{}{}, "", nil
 	})
 	return err
+}
+
+// loadSlow has the slow drivers loaded as soon as it seems that they are
+// needed: the disks or the network are not there after a moment, or the
+// network that is there leads to no KMS.
+func (w *worker) loadSlow(ctx context.Context, n *network) {
+	const moment, patience = 150 * time.Millisecond, 3 * time.Second
+	soon := time.NewTimer(moment)
+	defer soon.Stop()
+	for _, there := range []<-chan struct{}{w.found, n.linked} {
+		select {
+		case <-there:
+			continue
+		case <-soon.C:
+		case <-ctx.Done():
+			return
+		}
+		w.loader.Release()
+		return
+	}
+	select {
+	case <-time.After(patience):
+		w.loader.Release()
+	case <-ctx.Done():
+	}
 }
 
 func (w *worker) follow(events <-chan device.Event) {

@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"slices"
+	"strings"
 	"sync"
 
 	"golang.org/x/sys/unix"
@@ -22,7 +24,15 @@ type Loader struct {
 	once    []sync.Once
 	errs    []error
 	log     *slog.Logger
+
+	mu   sync.Mutex
+	held bool
+	late []int // asked for while held
 }
+
+// slow are the folders of drivers that take their time to probe and that
+// most machines boot without: they are kept back by Hold.
+var slow = []string{"/drivers/ata/", "/drivers/hid/", "/drivers/message/", "/drivers/mmc/", "/drivers/scsi/", "/drivers/ufs/", "/drivers/usb/"}
 
 // New makes a Loader. The blocked names are never loaded, not even as a
 // dependency; insert is Insert, or a fake in tests.
@@ -58,9 +68,44 @@ func (l *Loader) Named(names ...string) {
 func (l *Loader) Device(modalias string) {
 	var wg sync.WaitGroup
 	for _, i := range l.index.Match(modalias) {
+		if !l.keep(i) {
+			wg.Go(func() { l.try(i) })
+		}
+	}
+	wg.Wait()
+}
+
+// Hold keeps slow drivers back until Release. On a machine that finds its
+// disks and its network without them they are never loaded; the real
+// root's udev does it while nobody waits.
+func (l *Loader) Hold() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.held = true
+}
+
+// Release loads what was asked for while held, and holds no more.
+func (l *Loader) Release() {
+	l.mu.Lock()
+	late := l.late
+	l.late, l.held = nil, false
+	l.mu.Unlock()
+	var wg sync.WaitGroup
+	for _, i := range late {
 		wg.Go(func() { l.try(i) })
 	}
 	wg.Wait()
+}
+
+// keep tells whether a module is kept back, and remembers it.
+func (l *Loader) keep(i int) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	isSlow := slices.ContainsFunc(slow, func(dir string) bool { return strings.Contains(l.index.List[i].Path, dir) })
+	if l.held && isSlow {
+		l.late = append(l.late, i)
+	}
+	return l.held && isSlow
 }
 
 // try loads a module; a failure is logged and the boot goes on, because

@@ -73,3 +73,22 @@ func TestLoad(t *testing.T) {
 		}
 	}
 }
+
+func TestHold(t *testing.T) {
+	index := &plan.Modules{
+		List:    []plan.Module{{Path: "/kernel/drivers/scsi/scsi_mod.ko"}, {Path: "/kernel/drivers/ata/ahci.ko", Deps: []int{0}}, {Path: "/kernel/drivers/nvme/host/nvme.ko"}},
+		Aliases: []plan.Alias{{Pattern: "pci:*", Module: 1}, {Pattern: "pci:*", Module: 2}},
+	}
+	i := &insertions{}
+	l := module.New(index, nil, i.insert, slog.New(slog.NewTextHandler(io.Discard, nil)))
+	l.Hold()
+	l.Device("pci:v1")
+	if want := []string{"nvme"}; !slices.Equal(i.names, want) {
+		t.Errorf("while held, inserted %v, want %v", i.names, want)
+	}
+	l.Release()
+	l.Device("pci:v1")
+	if want := []string{"nvme", "scsi_mod", "ahci"}; !slices.Equal(i.names, want) {
+		t.Errorf("after Release, inserted %v, want %v", i.names, want)
+	}
+}
