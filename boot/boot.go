@@ -49,6 +49,9 @@ func (b *pid1) boot() error {
 	if err := b.mountEarly(); err != nil {
 		return err
 	}
+	if err := b.startChildren(); err != nil {
+		return err
+	}
 	if err := b.readPlan(); err != nil {
 		return err
 	}

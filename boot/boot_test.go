@@ -177,7 +177,11 @@ func stoppingLatch(c *child, point string, n int) {
 		}
 		if resume == nil {
 			c.records <- boot.Record{Kind: boot.KindExtending, PCR: order.PCR, Old: old, New: next}
-			<-c.orders // go
+			select {
+			case <-c.orders: // go
+			case <-c.killed:
+				return
+			}
 		}
 		resume = nil
 		if n == 1 && point == "before" {

@@ -34,7 +34,7 @@ func Latch(conn *Conn, incarnation int) error {
 		return conn.fail(err)
 	}
 	defer t.Close()
-	l := &latch{conn, t, readFaults(p, "latch", incarnation, cmdline)}
+	l := &latch{conn, t, readFaults(p, "latch", incarnation, cmdline), map[uint8][32]byte{}}
 	if err := l.serve(ctx); err != nil {
 		return conn.fail(err)
 	}
@@ -45,6 +45,22 @@ type latch struct {
 	conn   *Conn
 	tpm    *tpm.TPM
 	faults faults
+	// values are what PCRs held when this process last read or extended
+	// them. Should something else have extended one since, then PID 1
+	// learns a wrong value, but the extend itself is none the less done.
+	values map[uint8][32]byte
+}
+
+// read returns a PCR, from the TPM only if this process has not seen it.
+func (l *latch) read(ctx context.Context, pcr uint8) ([32]byte, error) {
+	if v, ok := l.values[pcr]; ok {
+		return v, nil
+	}
+	v, err := l.tpm.ReadPCR(ctx, int(pcr))
+	if err == nil {
+		l.values[pcr] = v
+	}
+	return v, err
 }
 
 func (l *latch) serve(ctx context.Context) error {
@@ -68,7 +84,7 @@ func (l *latch) serve(ctx context.Context) error {
 
 // extend carries out one order, unless the one before us did.
 func (l *latch) extend(ctx context.Context, order Record, resume *Record) error {
-	old, err := l.tpm.ReadPCR(ctx, int(order.PCR))
+	old, err := l.read(ctx, order.PCR)
 	if err != nil {
 		return err
 	}
@@ -97,13 +113,14 @@ func (l *latch) extend(ctx context.Context, order Record, resume *Record) error 
 		return err
 	}
 	l.faults.at("after-" + name)
+	l.values[order.PCR] = next
 	return l.conn.Send(Record{Kind: KindExtended, PCR: order.PCR, New: next})
 }
 
 // unused refuses a boot whose volumes were opened already: after a kexec
 // PCR 15 is not zero any more.
 func (l *latch) unused(ctx context.Context) error {
-	v, err := l.tpm.ReadPCR(ctx, 15)
+	v, err := l.read(ctx, 15)
 	if err != nil {
 		return err
 	}

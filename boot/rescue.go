@@ -46,16 +46,18 @@ func (b *pid1) say(step *StepError) {
 // boot can unseal or be granted what this boot could. It is best effort:
 // there may be no TPM, and the mappings are closed in any case.
 func (b *pid1) capTPM() {
-	if b.latch == nil || b.latch.child == nil || b.latch.absent || b.plan == nil {
+	if b.latch == nil || b.latch.absent {
 		return
 	}
-	b.latch.orders = nil
-	b.latch.pending = nil
+	b.latch.stop() // whatever it was at
 	last := phase("latchkey-rescue")
 	last.PCR = 15
-	b.latch.add(last)
-	b.latch.add(phase("leave-initrd"))
-	if err := b.waitLatch(); err != nil {
+	*b.latch = latchKeeper{sys: b.sys, orders: []Record{last, phase("leave-initrd")}}
+	err := b.latch.start()
+	if err == nil {
+		err = b.waitLatch()
+	}
+	if err != nil {
 		b.sys.Log(Human, "closing the TPM: "+err.Error())
 	}
 	b.latch.stop()

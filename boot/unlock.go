@@ -14,17 +14,20 @@ const silence = 60 * time.Second
 // the boot is given up: the machine then starts afresh.
 const maxRestarts = 8
 
-// unlock supervises the worker and the latch until all volumes are open.
-func (b *pid1) unlock() error {
+// startChildren starts the latch and the worker. They read the plan
+// themselves, so they need not wait until PID 1 has.
+func (b *pid1) startChildren() error {
 	b.latch = &latchKeeper{sys: b.sys}
 	b.worker = &workerKeeper{sys: b.sys}
 	b.latch.add(phase("enter-initrd"))
 	if err := b.latch.start(); err != nil {
 		return err
 	}
-	if err := b.worker.start(); err != nil {
-		return err
-	}
+	return b.worker.start()
+}
+
+// unlock supervises the worker and the latch until all volumes are open.
+func (b *pid1) unlock() error {
 	dog := time.NewTimer(silence)
 	defer dog.Stop()
 	for {

@@ -5,6 +5,7 @@ package main
 import (
 	"fmt"
 	"os"
+	"runtime/debug"
 	"strconv"
 
 	"latchkey/boot"
@@ -18,6 +19,9 @@ func main() {
 }
 
 func run(args []string) error {
+	// A boot is short and small: the collector runs only if something grows.
+	debug.SetGCPercent(-1)
+	debug.SetMemoryLimit(32 << 20)
 	if os.Getpid() == 1 {
 		return boot.Run(&boot.Kernel{})
 	}
