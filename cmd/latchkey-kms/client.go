@@ -38,7 +38,7 @@ func (o *options) admin(ctx context.Context) (*admin, error) {
 		}}
 		return &admin{do: client.Do, close: func() error { return nil }}, nil
 	}
-	s, err := o.open(ctx, server.Approve, slog.New(slog.DiscardHandler))
+	s, err := o.open(server.Approve, slog.New(slog.DiscardHandler))
 	if err != nil {
 		return nil, err
 	}

@@ -52,11 +52,14 @@ func (o *options) serve(ctx context.Context, listen string, enroll server.Enroll
 	if enroll != server.Approve && enroll != server.Closed {
 		return cli.Usagef("--enroll %q: must be approve or closed", enroll)
 	}
-	s, err := o.open(ctx, enroll, log)
+	s, err := o.open(enroll, log)
 	if err != nil {
 		return err
 	}
 	defer s.Close()
+	if err := s.Begin(ctx); err != nil {
+		return err
+	}
 	nodes, err := net.Listen("tcp", listen)
 	if err != nil {
 		return fmt.Errorf("listening for machines: %w", err)

@@ -109,7 +109,7 @@ func (o *options) restore(ctx context.Context, from string) (r server.Checked, e
 	if err := copyFile(from, copyPath); err != nil {
 		return r, fmt.Errorf("restoring: %w", err)
 	}
-	s, err := o.openFile(ctx, copyPath, &freeMark{}, server.Approve, slog.New(slog.DiscardHandler))
+	s, err := o.openFile(copyPath, &freeMark{}, server.Approve, slog.New(slog.DiscardHandler))
 	if err != nil {
 		return r, fmt.Errorf("restoring %s: %w", from, err)
 	}
@@ -137,7 +137,7 @@ func (o *options) lockCurrent(ctx context.Context) (*server.Server, error) {
 	if a {
 		return nil, fmt.Errorf("restoring: the server is running; stop it first")
 	}
-	s, err := o.open(ctx, server.Approve, slog.New(slog.DiscardHandler))
+	s, err := o.open(server.Approve, slog.New(slog.DiscardHandler))
 	if err != nil {
 		return nil, nil
 	}

@@ -78,10 +78,13 @@ func (f *fixture) start() error {
 	if f.wrap != nil {
 		st = f.wrap(db)
 	}
-	s, err := server.Open(context.Background(), server.Config{Store: st, Wrapping: f.wrapping, Mark: f.mark(), Enroll: f.enroll})
+	s, err := server.Open(server.Config{Store: st, Wrapping: f.wrapping, Mark: f.mark(), Enroll: f.enroll})
 	if err != nil {
 		db.Close()
 		return err
+	}
+	if err := s.Begin(context.Background()); err != nil {
+		f.t.Fatal(err)
 	}
 	var l net.Listener = f.pipe
 	if f.pipe == nil {

@@ -64,9 +64,9 @@ type Server struct {
 	raised uint64
 }
 
-// Open verifies the database, all of it but the bodies of old audit events'
-// meaning, and refuses one that it cannot verify.
-func Open(ctx context.Context, c Config) (*Server, error) {
+// Open verifies the database and refuses one that it cannot verify. It
+// writes nothing.
+func Open(c Config) (*Server, error) {
 	s := &Server{
 		store: c.Store, cookies: newCookies(), enroll: c.Enroll, log: c.Log, mark: c.Mark, work: newWorkers(c.Workers),
 	}
@@ -82,15 +82,14 @@ func Open(ctx context.Context, c Config) (*Server, error) {
 	if err := s.unlock(c.Wrapping); err != nil {
 		return nil, err
 	}
-	if _, err := s.Check(); err != nil {
-		return nil, err
-	}
-	return s, s.start(ctx)
+	_, err := s.Check()
+	return s, err
 }
 
-// start forgets the challenges that an earlier process gave out (their
-// cookies died with it) and begins an epoch.
-func (s *Server) start(ctx context.Context) error {
+// Begin is called once before nodes are served. It forgets the challenges
+// that an earlier process gave out (their cookies died with it) and begins
+// an epoch.
+func (s *Server) Begin(ctx context.Context) error {
 	return s.update(ctx, func(t *txn) error {
 		var stale [][]byte
 		t.Scan(tableSpent, nil, func(key, _ []byte) bool {

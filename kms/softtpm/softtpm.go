@@ -44,11 +44,19 @@ type TPM struct {
 
 // New makes a TPM with fresh keys. All PCRs are zero but 7, 11 and 12.
 func New() (*TPM, error) {
-	ek, err := ecdh.P256().GenerateKey(rand.Reader)
+	seed := make([]byte, 32)
+	rand.Read(seed)
+	return Named(string(seed))
+}
+
+// Named makes the TPM of that name: always the same one.
+func Named(name string) (*TPM, error) {
+	ekSeed, akSeed := sha256.Sum256([]byte("ek "+name)), sha256.Sum256([]byte("ak "+name))
+	ek, err := ecdh.P256().NewPrivateKey(ekSeed[:])
 	if err != nil {
 		return nil, err
 	}
-	ak, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	ak, err := ecdsa.ParseRawPrivateKey(elliptic.P256(), akSeed[:])
 	if err != nil {
 		return nil, err
 	}

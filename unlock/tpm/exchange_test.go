@@ -32,7 +32,7 @@ func keyServer(t testing.TB) (*server.Server, string) {
 	if _, err := server.Initialise(ctx, db, wrapping, mark); err != nil {
 		t.Fatal(err)
 	}
-	s, err := server.Open(ctx, server.Config{Store: db, Wrapping: wrapping, Mark: mark})
+	s, err := server.Open(server.Config{Store: db, Wrapping: wrapping, Mark: mark})
 	if err != nil {
 		t.Fatal(err)
 	}
