@@ -99,7 +99,7 @@ func (a *asking) run(ctx context.Context) (*grant, error) {
 		case err := <-a.lost:
 			return nil, err
 		case <-outer.Done():
-			return nil, fail("kms-unreachable", "no key server answered: %w", outer.Err())
+			return nil, fail("kms-timeout", "no key server granted in %s", a.plan.Find.Timeout)
 		}
 	}
 }

@@ -67,57 +67,44 @@ type Meaning struct {
 // Meanings is the one table of codes. A code that is not in it is
 // retried: an error nobody thought of must not strand a machine.
 func Meanings(code string) Meaning {
-	switch code {
-	case "pending":
-		return Meaning{Operator, "approve this machine: latchkey-kms node approve WORDS"}
-	case "quarantined":
-		return Meaning{Operator, "this machine is quarantined: latchkey-kms node readmit WORDS"}
-	case "refused":
-		return Meaning{Operator, "the key server refuses this machine: latchkey-kms audit show tells why"}
-	case "not-bound":
-		return Meaning{Operator, "the volume is not this machine's yet: latchkey-kms node approve WORDS"}
-	case "no-secret":
-		return Meaning{Operator, "the key server has no key for the volume: latchkey-kms volume put UUID, or latchkey volume enroll"}
-	case "pending-full":
-		return Meaning{Operator, "too many machines await approval: latchkey-kms node list --pending"}
-	case "pcr-mismatch":
-		return Meaning{Operator, "this boot differs from what was approved: if that is right, latchkey-kms node accept WORDS"}
-	case "tpm-cleared":
-		return Meaning{Operator, "the TPM was cleared or replaced: latchkey-kms node accept WORDS"}
-	case "header-rollback":
-		return Meaning{Operator, "an old LUKS header was put back: latchkey-kms volume accept-header UUID if you did that"}
-	case "tpm-lockout":
-		return Meaning{Operator, "the TPM is in lockout after wrong passwords: wait, or its owner resets it (tpm2_dictionarylockout)"}
-	case "plan-invalid":
-		return Meaning{Final, "build the image again: latchkey image build"}
-	case "volume-missing":
-		return Meaning{Final, "look at the cable and the disk: latchkey volume inspect DEVICE"}
-	case "volume-clones":
-		return Meaning{Final, "two disks carry one UUID: remove one, or name its serial in the plan"}
-	case "header-rejected":
-		return Meaning{Final, "the LUKS header breaks a rule: latchkey volume inspect DEVICE"}
-	case "headers-damaged":
-		return Meaning{Final, "both LUKS headers are damaged: restore a header backup"}
-	case "volume-locked", "header-differs":
-		return Meaning{Final, "this is not the volume that was enrolled: do not trust this disk"}
-	case "wrong-key":
-		return Meaning{Operator, "no keyslot takes the granted key: enroll the volume again: latchkey volume enroll"}
-	case "kdf-memory":
-		return Meaning{Final, "the keyslot needs more memory than the machine has: latchkey volume add-key --kdf pbkdf2"}
-	case "tpm-seal-policy", "tpm-seal-foreign":
-		return Meaning{Final, "this TPM does not open the sealed key: enroll the volume again: latchkey volume enroll"}
-	case "tpm-unsupported", "tpm-auth":
-		return Meaning{Final, "this TPM cannot be used unattended: see docs/operators.md"}
-	case "tpm-absent":
-		return Meaning{Final, "there is no TPM: switch it on in the firmware"}
-	case "pcr15-used":
-		return Meaning{Final, "this boot already opened its volumes (kexec): rebooting through the firmware"}
-	case "latch":
-		return Meaning{Final, "the TPM did not take the closing measurement: nothing of the disk is run"}
-	case "root-unusable", "root-not-in-plan":
-		return Meaning{Final, "the root does not mount: check root= and the file system on another machine"}
-	case "no-init":
-		return Meaning{Final, "the root has no init: check its contents on another machine"}
+	if m, ok := codes()[code]; ok {
+		return m
 	}
 	return Meaning{Retry, ""}
+}
+
+// codes is the table; docs/codes.md is made of it.
+func codes() map[string]Meaning {
+	return map[string]Meaning{
+		"pending":          {Operator, "approve this machine: latchkey-kms node approve WORDS"},
+		"quarantined":      {Operator, "this machine is quarantined: latchkey-kms node readmit WORDS"},
+		"refused":          {Operator, "the key server refuses this machine: latchkey-kms audit show tells why"},
+		"not-bound":        {Operator, "the volume is not this machine's yet: latchkey-kms node approve WORDS"},
+		"no-secret":        {Operator, "the key server has no key for the volume: latchkey-kms volume put UUID, or latchkey volume enroll"},
+		"pending-full":     {Operator, "too many machines await approval: latchkey-kms node list"},
+		"pcr-mismatch":     {Operator, "this boot differs from what was approved: if that is right, latchkey-kms node accept WORDS"},
+		"tpm-cleared":      {Operator, "the TPM was cleared or replaced: latchkey-kms node accept WORDS"},
+		"header-rollback":  {Operator, "an old LUKS header was put back: latchkey-kms volume accept-header UUID if you did that"},
+		"tpm-lockout":      {Operator, "the TPM is in lockout after wrong passwords: wait, or its owner resets it (tpm2_dictionarylockout)"},
+		"plan-invalid":     {Final, "build the image again: latchkey image build"},
+		"volume-missing":   {Final, "look at the cable and the disk: latchkey volume inspect DEVICE"},
+		"volume-clones":    {Final, "two disks carry one UUID: remove one, or name its serial in the plan"},
+		"header-rejected":  {Final, "the LUKS header breaks a rule: latchkey volume inspect DEVICE"},
+		"headers-damaged":  {Final, "both LUKS headers are damaged: restore a header backup"},
+		"volume-locked":    {Final, "this is not the volume that was enrolled: do not trust this disk"},
+		"header-differs":   {Final, "this is not the volume that was enrolled: do not trust this disk"},
+		"wrong-key":        {Operator, "no keyslot takes the granted key: enroll the volume again: latchkey volume enroll"},
+		"kms-timeout":      {Final, "no key server granted in time: is it up, and on this LAN? latchkey-kms node list"},
+		"kdf-memory":       {Final, "the keyslot needs more memory than the machine has: latchkey volume add-key --kdf pbkdf2"},
+		"tpm-seal-policy":  {Final, "this TPM does not open the sealed key: enroll the volume again: latchkey volume enroll"},
+		"tpm-seal-foreign": {Final, "this TPM does not open the sealed key: enroll the volume again: latchkey volume enroll"},
+		"tpm-unsupported":  {Final, "this TPM cannot be used unattended: see docs/operators.md"},
+		"tpm-auth":         {Final, "this TPM cannot be used unattended: see docs/operators.md"},
+		"tpm-absent":       {Final, "there is no TPM: switch it on in the firmware"},
+		"pcr15-used":       {Final, "this boot already opened its volumes (kexec): rebooting through the firmware"},
+		"latch":            {Final, "the TPM did not take the closing measurement: nothing of the disk is run"},
+		"root-unusable":    {Final, "the root does not mount: check root= and the file system on another machine"},
+		"root-not-in-plan": {Final, "the root does not mount: check root= and the file system on another machine"},
+		"no-init":          {Final, "the root has no init: check its contents on another machine"},
+	}
 }
