@@ -24,8 +24,15 @@ const (
 	// patience is how long a port may stay closed after carrier (spanning
 	// tree: 2 × 15 s) before the retries slow down.
 	patience = time.Minute
-	// requestTries bounds the requests to one server before others are asked.
+	// requestTries bounds the requests to one DHCPv6 server before others
+	// are asked.
 	requestTries = 4
+	// requestTime is how long a DHCPv4 server that offered something may
+	// take to grant it; one that took long to offer may take twice as long.
+	requestTime = 4 * time.Second
+	// avoidTime is how long offers of a server are passed over that did not
+	// grant what it offered, so that another one is heard.
+	avoidTime = 3 * time.Second
 )
 
 var errNak = errors.New("DHCP server refused the request")
@@ -42,10 +49,13 @@ type dhcp4 struct {
 
 	started time.Time // of this acquisition, for the secs field
 	xid     dhcpv4.TransactionID
+	silent  netip.Addr // server that offered and did not grant
+	avoid   time.Time  // its offers until then
 }
 
 // run asks for ever, and keeps the lease once there is one, until ctx ends.
-func (d *dhcp4) run(ctx context.Context) {
+func (d *dhcp4) run(ctx context.Context, conn net.PacketConn) {
+	d.conn = conn
 	stop := context.AfterFunc(ctx, func() { d.conn.SetReadDeadline(time.Unix(1, 0)) })
 	defer stop()
 	naks := 0
@@ -85,11 +95,16 @@ func (d *dhcp4) acquire(ctx context.Context) (*Lease, error) {
 	if reply.MessageType() == dhcpv4.MessageTypeAck { // rapid commit
 		return &offer, nil
 	}
+	return d.request(ctx, offer)
+}
+
+// request asks for what a server offered: RFC 2131, section 4.3.2.
+func (d *dhcp4) request(ctx context.Context, offer Lease) (*Lease, error) {
 	request := d.message(dhcpv4.MessageTypeRequest,
 		dhcpv4.WithOption(dhcpv4.OptServerIdentifier(offer.Server.AsSlice())),
 		dhcpv4.WithOption(dhcpv4.OptRequestedIPAddress(offer.Address.Addr().AsSlice())))
-	wait := firstRetry
-	for range requestTries {
+	end := time.Now().Add(max(requestTime, 2*time.Since(d.started)))
+	for wait := firstRetry; time.Now().Before(end); wait = min(2*wait, earlyRetry) {
 		reply, err := d.exchange(ctx, request, netip.IPv4Unspecified(), time.Now().Add(jitter(wait)))
 		if err == nil && reply.MessageType() == dhcpv4.MessageTypeNak {
 			d.last = netip.Addr{}
@@ -102,8 +117,8 @@ func (d *dhcp4) acquire(ctx context.Context) (*Lease, error) {
 		if err != nil && !errors.Is(err, os.ErrDeadlineExceeded) {
 			return nil, err
 		}
-		wait *= 2
 	}
+	d.silent, d.avoid = offer.Server, time.Now().Add(avoidTime)
 	return nil, fmt.Errorf("DHCP server %s offered %s and fell silent", offer.Server, offer.Address)
 }
 

@@ -106,8 +106,12 @@ func (d *dhcp4) answer(m *dhcpv4.DHCPv4, packet []byte) *dhcpv4.DHCPv4 {
 	default:
 		return nil
 	}
-	if _, err := parseLease(reply); err != nil {
+	lease, err := parseLease(reply)
+	if err != nil {
 		d.log.Debug("ignoring a DHCP answer", "error", err)
+		return nil
+	}
+	if discovering && lease.Server == d.silent && time.Now().Before(d.avoid) {
 		return nil
 	}
 	return reply

@@ -50,7 +50,8 @@ type dhcp6 struct {
 var errRefused6 = errors.New("DHCPv6 server refused the request")
 
 // run asks for ever, and keeps the lease once there is one, until ctx ends.
-func (d *dhcp6) run(ctx context.Context) {
+func (d *dhcp6) run(ctx context.Context, conn net.PacketConn) {
+	d.conn = conn
 	stop := context.AfterFunc(ctx, func() { d.conn.SetReadDeadline(time.Unix(1, 0)) })
 	defer stop()
 	failures := 0

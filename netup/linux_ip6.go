@@ -3,6 +3,7 @@ package netup
 import (
 	"context"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"net"
 	"syscall"
@@ -27,7 +28,7 @@ func openDHCP6(index int) (net.PacketConn, error) {
 	})}
 	conn, err := config.ListenPacket(context.Background(), "udp6", fmt.Sprintf("[::]:%d", clientPort6))
 	if err != nil {
-		return nil, fmt.Errorf("opening a DHCPv6 socket on %s: %w", link.Name, err)
+		return nil, fmt.Errorf("opening a DHCPv6 socket on %s: %w", link.Name, unsupported(err))
 	}
 	return conn, nil
 }
@@ -41,7 +42,7 @@ func openNDP(index int) (net.PacketConn, error) {
 	config := net.ListenConfig{Control: control(func(fd int) error { return prepareNDP(fd, link) })}
 	conn, err := config.ListenPacket(context.Background(), "ip6:ipv6-icmp", "::")
 	if err != nil {
-		return nil, fmt.Errorf("opening an NDP socket on %s: %w", link.Name, err)
+		return nil, fmt.Errorf("opening an NDP socket on %s: %w", link.Name, unsupported(err))
 	}
 	raw, ok := conn.(*net.IPConn)
 	if !ok {
@@ -113,4 +114,12 @@ func control(f func(fd int) error) func(string, string, syscall.RawConn) error {
 		}
 		return err
 	}
+}
+
+// unsupported makes a kernel without IPv6 an errors.ErrUnsupported.
+func unsupported(err error) error {
+	if errors.Is(err, unix.EAFNOSUPPORT) {
+		return fmt.Errorf("%w (%w)", err, errors.ErrUnsupported)
+	}
+	return err
 }

@@ -29,9 +29,8 @@ func start(t testing.TB, settings plan.Net) (<-chan []netup.Link, func()) {
 	ctx, cancel := context.WithCancel(context.Background())
 	updates := make(chan []netup.Link, 1000)
 	done := make(chan error)
-	log := slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelDebug}))
 	go func() {
-		done <- netup.Run(ctx, netup.Linux{}, settings, log, func(l []netup.Link) { updates <- l })
+		done <- netup.Run(ctx, netup.Linux{}, settings, logger(t), func(l []netup.Link) { updates <- l })
 	}()
 	return updates, func() {
 		cancel()

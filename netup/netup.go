@@ -154,7 +154,7 @@ func (n *network) syncLink(ctx context.Context, l *link) {
 		n.log.Info("link found", "link", l.dev.Name, "mac", l.dev.MAC.String())
 		n.prepare(l)
 	}
-	if !l.dev.Up && time.Now().After(l.tryUp) {
+	if !l.dev.Up && !time.Now().Before(l.tryUp) {
 		l.failures++
 		wait := min(time.Second<<min(l.failures, 5), lastRetry)
 		l.tryUp = time.Now().Add(wait)

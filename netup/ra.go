@@ -122,7 +122,8 @@ type solicitor struct {
 }
 
 // run asks until a router answers, for ever, and listens on.
-func (s *solicitor) run(ctx context.Context) {
+func (s *solicitor) run(ctx context.Context, conn net.PacketConn) {
+	s.conn = conn
 	stop := context.AfterFunc(ctx, func() { s.conn.SetReadDeadline(time.Unix(1, 0)) })
 	defer stop()
 	answered := false

@@ -2,6 +2,7 @@ package netup
 
 import (
 	"context"
+	"errors"
 	"net"
 	"net/netip"
 	"slices"
@@ -30,36 +31,41 @@ func (n *network) startWorkers(ctx context.Context, l *link) {
 	}
 }
 
-// open opens a socket for a worker; if that fails the link's workers are
-// started again a second later.
-func (n *network) open(l *link, p Protocol) net.PacketConn {
-	conn, err := n.k.Open(l.dev.Index, p)
-	if err != nil {
-		n.log.Warn("asking for an address", "link", l.dev.Name, "error", err)
-		l.lostCarrier()
-		n.soon(time.Second)
-		return nil
-	}
-	return conn
+// work runs one protocol's client on a link, with a socket of its own. A
+// socket that cannot be opened is tried again, and nothing else waits for
+// it; a protocol that this kernel lacks is left out.
+func (n *network) work(ctx context.Context, l *link, p Protocol, run func(context.Context, net.PacketConn)) {
+	index, name := l.dev.Index, l.dev.Name
+	go func() {
+		for wait := time.Second; ; wait = min(2*wait, lastRetry) {
+			conn, err := n.k.Open(index, p)
+			if err == nil {
+				defer conn.Close()
+				run(ctx, conn)
+				return
+			}
+			if errors.Is(err, errors.ErrUnsupported) {
+				n.log.Debug("asking for an address", "link", name, "error", err)
+				return
+			}
+			n.log.Warn("asking for an address", "link", name, "error", err, "again_in", wait)
+			if !pause(ctx, wait) {
+				return
+			}
+		}
+	}()
 }
 
 func (n *network) startDHCP(ctx context.Context, l *link) {
-	conn := n.open(l, DHCP4)
-	if conn == nil {
-		return
-	}
 	post := n.post(ctx, l)
 	client := &dhcp4{
-		conn: conn, mac: l.dev.MAC, last: l.last, log: n.log.With("link", l.dev.Name),
+		mac: l.dev.MAC, last: l.last, log: n.log.With("link", l.dev.Name),
 		granted: func(lease *Lease) { post(func(l *link) { n.grant(l, lease) }) },
 	}
 	for _, line := range n.lines(l.dev) {
 		client.hostname = line.Hostname
 	}
-	go func() {
-		defer conn.Close()
-		client.run(ctx)
-	}()
+	n.work(ctx, l, DHCP4, client.run)
 }
 
 // grant puts a lease on its link, or takes it off.
@@ -102,19 +108,12 @@ func (n *network) linkLocal(ctx context.Context, l *link) {
 	if l.lease != nil {
 		return
 	}
-	conn := n.open(l, ARP)
-	if conn == nil {
-		return
-	}
 	post := n.post(ctx, l)
 	client := &linkLocal4{
-		conn: conn, mac: l.dev.MAC, log: n.log.With("link", l.dev.Name),
+		mac: l.dev.MAC, log: n.log.With("link", l.dev.Name),
 		claimed: func(p netip.Prefix) { post(func(l *link) { n.claim(l, p) }) },
 	}
-	go func() {
-		defer conn.Close()
-		client.run(ctx)
-	}()
+	n.work(ctx, l, ARP, client.run)
 }
 
 // claim puts a link-local address on its link; an invalid one takes it

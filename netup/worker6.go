@@ -16,19 +16,12 @@ const autoTime = 40 * time.Second
 // startSolicitor asks for routers. The kernel makes the addresses and the
 // default route of what they advertise; DNS and the flags are ours.
 func (n *network) startSolicitor(ctx context.Context, l *link) {
-	conn := n.open(l, NDP)
-	if conn == nil {
-		return
-	}
 	post := n.post(ctx, l)
 	s := &solicitor{
-		conn: conn, mac: l.dev.MAC, log: n.log.With("link", l.dev.Name),
+		mac: l.dev.MAC, log: n.log.With("link", l.dev.Name),
 		told: func(r Router) { post(func(l *link) { n.router(ctx, l, r) }) },
 	}
-	go func() {
-		defer conn.Close()
-		s.run(ctx)
-	}()
+	n.work(ctx, l, NDP, s.run)
 }
 
 // router notes what a router advertised, and asks by DHCPv6 if it says so.
@@ -76,19 +69,12 @@ func (n *network) startDHCP6(ctx context.Context, l *link, stateful bool) {
 		return
 	}
 	l.asks6 = l.since
-	conn := n.open(l, DHCP6)
-	if conn == nil {
-		return
-	}
 	post := n.post(ctx, l)
 	client := &dhcp6{
-		conn: conn, mac: l.dev.MAC, stateful: stateful, log: n.log.With("link", l.dev.Name),
+		mac: l.dev.MAC, stateful: stateful, log: n.log.With("link", l.dev.Name),
 		granted: func(lease Lease6) { post(func(l *link) { n.grant6(l, lease) }) },
 	}
-	go func() {
-		defer conn.Close()
-		client.run(ctx)
-	}()
+	n.work(ctx, l, DHCP6, client.run)
 }
 
 // grant6 puts a DHCPv6 lease on its link, or takes it off.

@@ -53,6 +53,16 @@ func (l *LAN) Join(addr net.Addr) *Conn {
 	return c
 }
 
+// Close takes all members off the LAN.
+func (l *LAN) Close() {
+	l.mu.Lock()
+	members := slices.Clone(l.members)
+	l.mu.Unlock()
+	for _, m := range members {
+		m.Close()
+	}
+}
+
 // Sent is the number of packets that were sent so far.
 func (l *LAN) Sent() int {
 	l.mu.Lock()

@@ -1,0 +1,270 @@
+package netup_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"latchkey/boot/plan"
+	"latchkey/internal/testlan"
+	"latchkey/netup"
+)
+
+// A fakeKernel is a kernel whose links are a value, and whose cables are
+// LANs in memory.
+type fakeKernel struct {
+	mu      sync.Mutex
+	devices map[int]netup.Device
+	lans    map[int]*testlan.LAN
+	ops     []string // what it was told to do, as text
+	wake    chan struct{}
+	after   func()               // called when Run has ended
+	fail    func(netup.Op) error // nil never fails
+}
+
+func newKernel(devices ...netup.Device) *fakeKernel {
+	k := &fakeKernel{devices: map[int]netup.Device{}, lans: map[int]*testlan.LAN{}, wake: make(chan struct{}, 1)}
+	for _, d := range devices {
+		k.plug(d)
+	}
+	return k
+}
+
+// eth is hardware with index n, called eth<n-1>, with a cable.
+func eth(n int) netup.Device {
+	return netup.Device{Index: n, Name: fmt.Sprintf("eth%d", n-1), MAC: net.HardwareAddr{2, 0, 0, 0, 0, byte(n)}, MTU: 1500, Ether: true}
+}
+
+// hwLAN is a LAN that delivers by hardware address.
+func hwLAN() *testlan.LAN {
+	return &testlan.LAN{
+		Hears: func(member, to net.Addr) bool {
+			return member.String() == to.String() || to.String() == "ff:ff:ff:ff:ff:ff"
+		},
+		Delay: func() time.Duration { return time.Millisecond },
+	}
+}
+
+func (k *fakeKernel) plug(d netup.Device) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.devices[d.Index], k.lans[d.Index] = d, hwLAN()
+	k.poke()
+}
+
+func (k *fakeKernel) unplug(index int) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	delete(k.devices, index)
+	k.lans[index].Close()
+	k.poke()
+}
+
+// carrier sets whether frames pass on a link that is up.
+func (k *fakeKernel) carrier(index int, on bool) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	d := k.devices[index]
+	d.Carrier = on
+	k.devices[index] = d
+	k.poke()
+}
+
+func (k *fakeKernel) poke() {
+	select {
+	case k.wake <- struct{}{}:
+	default:
+	}
+}
+
+func (k *fakeKernel) Watch(context.Context) (<-chan struct{}, error) { return k.wake, nil }
+
+func (k *fakeKernel) Devices() ([]netup.Device, error) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	var out []netup.Device
+	for _, d := range k.devices {
+		d.Addrs = slices.Clone(d.Addrs)
+		out = append(out, d)
+	}
+	slices.SortFunc(out, func(a, b netup.Device) int { return a.Index - b.Index })
+	return out, nil
+}
+
+func (k *fakeKernel) Do(op netup.Op) error {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.ops = append(k.ops, strings.TrimPrefix(fmt.Sprintf("%T%+v", op, op), "netup."))
+	if k.fail != nil {
+		if err := k.fail(op); err != nil {
+			return err
+		}
+	}
+	defer k.poke()
+	switch o := op.(type) {
+	case netup.AddVLAN:
+		return k.add(o.Name, "vlan")
+	case netup.AddBond:
+		return k.add(o.Name, "bond")
+	case netup.AddBridge:
+		return k.add(o.Name, "bridge")
+	case netup.DelLink:
+		delete(k.devices, o.Index)
+		return nil
+	}
+	return k.change(op)
+}
+
+func (k *fakeKernel) add(name, kind string) error {
+	n := 100 + len(k.devices)
+	k.devices[n] = netup.Device{Index: n, Name: name, Kind: kind, MAC: net.HardwareAddr{2, 0, 0, 0, 1, byte(n)}, MTU: 1500, Ether: true}
+	k.lans[n] = hwLAN()
+	return nil
+}
+
+func (k *fakeKernel) change(op netup.Op) error {
+	edit := func(index int, change func(*netup.Device)) error {
+		d, ok := k.devices[index]
+		if !ok {
+			return errors.New("no such device")
+		}
+		change(&d)
+		k.devices[index] = d
+		return nil
+	}
+	switch o := op.(type) {
+	case netup.SetUp:
+		return edit(o.Index, func(d *netup.Device) { d.Up, d.Carrier = true, true })
+	case netup.SetDown:
+		return edit(o.Index, func(d *netup.Device) { d.Up, d.Carrier = false, false })
+	case netup.SetName:
+		return edit(o.Index, func(d *netup.Device) { d.Name = o.Name })
+	case netup.SetAlias:
+		return edit(o.Index, func(d *netup.Device) { d.Alias = o.Alias })
+	case netup.SetMTU:
+		return edit(o.Index, func(d *netup.Device) { d.MTU = o.MTU })
+	case netup.SetMAC:
+		return edit(o.Index, func(d *netup.Device) { d.MAC = o.MAC })
+	case netup.SetMaster:
+		return edit(o.Index, func(d *netup.Device) { d.Master = o.Master })
+	case netup.AddAddr:
+		return edit(o.Index, func(d *netup.Device) {
+			if !slices.ContainsFunc(d.Addrs, func(a netup.Addr) bool { return a.Prefix == o.Prefix }) {
+				d.Addrs = append(slices.Clone(d.Addrs), netup.Addr{Prefix: o.Prefix})
+			}
+		})
+	case netup.DelAddr:
+		return edit(o.Index, func(d *netup.Device) {
+			d.Addrs = slices.DeleteFunc(slices.Clone(d.Addrs), func(a netup.Addr) bool { return a.Prefix == o.Prefix })
+		})
+	}
+	return nil
+}
+
+func (k *fakeKernel) Open(index int, p netup.Protocol) (net.PacketConn, error) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	d, ok := k.devices[index]
+	if !ok || !d.Up {
+		return nil, errors.New("network is down")
+	}
+	switch p {
+	case netup.DHCP4:
+		return k.lans[index].Join(netup.HWAddr(d.MAC)), nil
+	case netup.ARP:
+		return k.side(index, p).Join(netup.HWAddr(d.MAC)), nil
+	case netup.NDP:
+		return k.side(index, p).Join(&net.IPAddr{IP: net.ParseIP("fe80::1")}), nil
+	case netup.DHCP6:
+		return k.side(index, p).Join(&net.UDPAddr{IP: net.ParseIP("fe80::1"), Port: 546}), nil
+	}
+	return nil, fmt.Errorf("no such protocol on this LAN: %w", errors.ErrUnsupported)
+}
+
+// side is the LAN of a link's packets of another protocol than DHCP4,
+// which everybody on it hears.
+func (k *fakeKernel) side(index int, p netup.Protocol) *testlan.LAN {
+	key := -1000*int(p) - index
+	if k.lans[key] == nil {
+		k.lans[key] = &testlan.LAN{Hears: func(_, _ net.Addr) bool { return true }, Delay: func() time.Duration { return time.Millisecond }}
+	}
+	return k.lans[key]
+}
+
+// told returns the operations that begin with one of the words.
+func (k *fakeKernel) told(words ...string) []string {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	var out []string
+	for _, op := range k.ops {
+		if slices.ContainsFunc(words, func(w string) bool { return strings.HasPrefix(op, w) }) {
+			out = append(out, op)
+		}
+	}
+	return out
+}
+
+// A state is the last update that Run told.
+type state struct {
+	mu    sync.Mutex
+	links []netup.Link
+}
+
+func (s *state) link(name string) netup.Link {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, l := range s.links {
+		if l.Name == name {
+			return l
+		}
+	}
+	return netup.Link{}
+}
+
+// addrs are the IPv4 addresses of a link, as text.
+func (s *state) addrs(name string) string {
+	var out []string
+	for _, a := range s.link(name).Addrs {
+		out = append(out, a.String())
+	}
+	return strings.Join(out, " ")
+}
+
+// fake runs a test with netup on a fake kernel, on a clock of its own.
+func fake(t *testing.T, k func() *fakeKernel, settings plan.Net, test func(t *testing.T, ctx context.Context, k *fakeKernel, s *state)) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithCancel(t.Context())
+		kernel, s := k(), &state{}
+		done := make(chan error)
+		go func() {
+			done <- netup.Run(ctx, kernel, settings, logger(t), func(l []netup.Link) {
+				s.mu.Lock()
+				defer s.mu.Unlock()
+				s.links = l
+			})
+		}()
+		test(t, ctx, kernel, s)
+		cancel()
+		if err := <-done; err != nil {
+			t.Errorf("Run() = %v, want nil", err)
+		}
+		if kernel.after != nil {
+			kernel.after()
+		}
+		for _, lan := range kernel.lans {
+			lan.Close()
+		}
+		time.Sleep(time.Hour) // whatever sleeps wakes and sees that it is over
+	})
+}
+
+// one is a kernel with one link.
+func one() *fakeKernel { return newKernel(eth(1)) }
