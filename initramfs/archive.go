@@ -170,6 +170,9 @@ func List(image []byte) ([]Entry, error) {
 			if rec.Mode&0o170000 == 0o040000 {
 				e.Mode |= fs.ModeDir
 			}
+			if e.Size > int64(len(image)) {
+				return fmt.Errorf("%s claims %d bytes", e.Name, e.Size)
+			}
 			e.Data = make([]byte, rec.FileSize)
 			if _, err := rec.ReadAt(e.Data, 0); err != nil && !errors.Is(err, io.EOF) {
 				return err
