@@ -13,7 +13,7 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	testscript.Main(m, map[string]func(){"latchkey": main})
+	testscript.Main(suite{m}, map[string]func(){"latchkey": main})
 }
 
 // Beside testscript's own commands the scripts have
@@ -21,15 +21,38 @@ func TestMain(m *testing.M) {
 //	random FILE N        N random bytes
 //	poke FILE OFFSET HEX writes bytes into a file
 //	exits CODE PROGRAM.. runs it and compares the exit code
+//	chip, kms            software TPMs and a key server: see lab_test.go
 func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
-		Dir: "testdata/script",
+		Dir:   "testdata/script",
+		Setup: setUp,
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"random": random,
 			"poke":   poke,
 			"exits":  exits,
+			"chip":   cmdChip,
+			"kms":    cmdKMS,
+		},
+		Condition: func(name string) (bool, error) {
+			if name != "chips" {
+				return false, errors.New("there is only the condition chips")
+			}
+			return needChips() == "", nil
 		},
 	})
+}
+
+func setUp(e *testscript.Env) error {
+	l := &lab{dir: e.WorkDir, running: map[string]*exec.Cmd{}}
+	e.Values[labKey{}] = l
+	e.Defer(l.close)
+	e.Setenv("DATA", e.WorkDir+"/kms")
+	if needChips() != "" {
+		return nil
+	}
+	bin, err := buildKMS()
+	e.Setenv("PATH", bin+":"+e.Getenv("PATH"))
+	return err
 }
 
 func random(ts *testscript.TestScript, neg bool, args []string) {

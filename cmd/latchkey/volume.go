@@ -6,8 +6,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"unicode"
-	"unicode/utf8"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/sys/unix"
@@ -20,7 +18,7 @@ import (
 func volumeCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "volume",
-		Short: "Inspect, test, make and change LUKS2 volumes",
+		Short: "Inspect, test, make, change and enroll LUKS2 volumes",
 		Long: `Volume works on LUKS2 images and block devices, mapped or not, and needs
 no device-mapper. Keys come from files only ("-" is standard input) and are
 used byte for byte, as cryptsetup's --key-file does.`,
@@ -32,7 +30,7 @@ used byte for byte, as cryptsetup's --key-file does.`,
 		RunE: cli.Group,
 	}
 	c.AddCommand(volumeInspectCommand(), volumeTestCommand(), volumeFormatCommand(), volumeEncryptCommand(),
-		volumeAddKeyCommand(), volumeRemoveKeyCommand())
+		volumeAddKeyCommand(), volumeRemoveKeyCommand(), volumeEnrollCommand())
 	return c
 }
 
@@ -128,23 +126,6 @@ func readKeyFile(path string) (secret.Bytes, error) {
 	return secret.Own(b), nil
 }
 
-// isRandom guesses that a key is 256 random bits and not typed by a person:
-// 32 to 64 bytes that are not text.
-func isRandom(key secret.Bytes) bool {
-	b := key.Reveal()
-	if len(b) < 32 || len(b) > 64 {
-		return false
-	}
-	for len(b) > 0 {
-		r, n := utf8.DecodeRune(b)
-		if r == utf8.RuneError && n == 1 || !unicode.IsPrint(r) && !unicode.IsSpace(r) {
-			return true
-		}
-		b = b[n:]
-	}
-	return false
-}
-
 // newKey reads a key that will be put into a keyslot.
 func newKey(path, kdf string, slot int) (luks2.NewKey, error) {
 	if kdf != "auto" && kdf != "pbkdf2" && kdf != "argon2id" {
@@ -157,7 +138,7 @@ func newKey(path, kdf string, slot int) (luks2.NewKey, error) {
 	return luks2.NewKey{Passphrase: b, Slot: slot, Random: kdf == "pbkdf2" || kdf == "auto" && isRandom(b)}, nil
 }
 
-const kdfUsage = `pbkdf2 (1,000 iterations; only for 256 random bits), argon2id (256 MiB), or auto: pbkdf2 for 32 to 64 bytes that are not text`
+const kdfUsage = `pbkdf2 (1,000 iterations; only for 256 random bits), argon2id (256 MiB), or auto: pbkdf2 for 32 to 64 bytes that are not text, and for 32 bytes in hex or base64`
 
 func printJSON(w io.Writer, v any) error {
 	e := json.NewEncoder(w)

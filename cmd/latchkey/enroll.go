@@ -1,0 +1,168 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/spf13/cobra"
+
+	"latchkey/internal/cli"
+	"latchkey/kms"
+	"latchkey/unlock/luks2"
+	"latchkey/unlock/tpm"
+)
+
+func volumeEnrollCommand() *cobra.Command {
+	var o enrollOptions
+	c := &cobra.Command{
+		Use:   "enroll DEVICE --kms URL --pin KEY --key-file FILE",
+		Short: "Give a volume a keyslot that this machine opens by itself at boot",
+		Long: `Enroll adds a keyslot with a new random secret to a LUKS2 volume, mapped or
+not, and registers the volume with the KMS:
+
+  automated  the secret is sealed to this machine's TPM and only the sealed
+             form is given to the KMS: both are needed, and the KMS cannot
+             read it (default)
+  static     the KMS holds the secret itself: survives another mainboard
+
+A machine that the KMS does not know shows its six words and waits until an
+operator has approved them. Then it shows a recovery key, once: write it down.
+
+A key that the volume had stays. A power cut at any moment leaves it as it
+was, or enrolled. The KMS replaces no key that it has for a volume.`,
+		Example: `  latchkey volume enroll /dev/vda2 --key-file key --kms http://kms.local:7741 --pin lk1:...
+  latchkey volume enroll /dev/vda2 --key-file - --mode static --kms http://192.0.2.5:7741 --pin lk1:...`,
+		Args: cli.Args(cobra.ExactArgs(1)),
+		RunE: func(c *cobra.Command, args []string) error {
+			ctx, stop := signal.NotifyContext(c.Context(), os.Interrupt, syscall.SIGTERM)
+			defer stop()
+			e, err := o.prepare(c)
+			if err != nil {
+				return err
+			}
+			return o.run(ctx, c, e, args[0])
+		},
+	}
+	o.flags(c)
+	return c
+}
+
+// enrollOptions are the options of "volume enroll".
+type enrollOptions struct {
+	kmsOptions
+	keyFile, mode string
+	slot          int
+	noRecovery    bool
+	noWait        bool
+}
+
+func (o *enrollOptions) flags(c *cobra.Command) {
+	o.kmsOptions.flags(c)
+	f := c.Flags()
+	f.StringVar(&o.keyFile, "key-file", "", `a key that the volume has, "-" for standard input (required)`)
+	f.StringVar(&o.mode, "mode", kms.Bound.String(), "automated or static")
+	f.IntVar(&o.slot, "slot", luks2.AnySlot, "the keyslot to use (-1: the lowest free one)")
+	f.BoolVar(&o.noRecovery, "no-recovery", false, "add no recovery key")
+	f.BoolVar(&o.noWait, "no-wait", false, "do not wait for the operator: exit with 4")
+}
+
+// prepare checks all options before anything is touched.
+func (o *enrollOptions) prepare(c *cobra.Command) (*enrollment, error) {
+	client, err := o.client(c)
+	if err != nil {
+		return nil, err
+	}
+	if err := requireFlags(c, "key-file"); err != nil {
+		return nil, err
+	}
+	e := &enrollment{client: client, url: o.url, slot: o.slot, wait: !o.noWait, say: func(format string, args ...any) {
+		fmt.Fprintf(c.ErrOrStderr(), format+"\n", args...)
+	}}
+	switch o.mode {
+	case kms.Static.String():
+		e.mode = kms.Static
+	case kms.Bound.String():
+		e.mode = kms.Bound
+	default:
+		return nil, cli.Usagef("--mode %q: it is automated or static", o.mode)
+	}
+	return e, nil
+}
+
+// An enrollment is what the steps of one enrollment share.
+type enrollment struct {
+	client *kms.Client
+	url    string
+	id     *tpm.Identity
+	mode   kms.Kind
+	slot   int
+	wait   bool
+	say    func(format string, args ...any)
+
+	volume luks2.VolumeKey
+	want   kms.Want
+}
+
+// run is the whole enrollment. Until the KMS takes this machine for one
+// that is approved, the device is only read, and not held: a wait may take
+// days.
+func (o *enrollOptions) run(ctx context.Context, c *cobra.Command, e *enrollment, path string) (err error) {
+	id, done, err := openIdentity(ctx, o.tpm)
+	if err != nil {
+		return err
+	}
+	defer done()
+	e.id = id
+	if err := e.unlock(ctx, path, o.keyFile); err != nil {
+		return err
+	}
+	defer e.volume.Wipe()
+	if err := e.register(ctx); err != nil {
+		return err
+	}
+	ctx = context.WithoutCancel(ctx) // from here on it is quick, and whole
+	f, err := openVolume(path, os.O_RDWR)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	slot, err := e.commit(ctx, f, f.sizeBytes)
+	if err != nil {
+		return err
+	}
+	out := enrolled{UUID: e.want.UUID, Mode: e.mode, Keyslot: slot, NodeID: id.NodeID(), Words: id.NodeID().Words()}
+	if !o.noRecovery {
+		recovery, err := addRecovery(f, f.sizeBytes, e.volume)
+		if err != nil {
+			return fmt.Errorf("volume %s is enrolled, but has no recovery key: %w", e.want.UUID, err)
+		}
+		defer recovery.text.Wipe()
+		out.recovery = &recovery
+	}
+	return out.print(c.OutOrStdout(), o.json)
+}
+
+// unlock opens the volume with the operator's key, which is not needed
+// after that.
+func (e *enrollment) unlock(ctx context.Context, path, keyFile string) error {
+	f, h, err := readVolume(path, os.O_RDONLY)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	uuid, err := kms.ParseUUID(h.UUID())
+	if err != nil {
+		return err
+	}
+	e.want = kms.Want{UUID: uuid, Digest: h.SubsetDigest(), SeqID: h.SeqID()}
+	key, err := readKeyFile(keyFile)
+	if err != nil {
+		return err
+	}
+	defer key.Wipe()
+	e.volume, _, err = h.Unlock(ctx, f, luks2.Attempt{Passphrase: key, Slot: luks2.AnySlot})
+	return volumeExit(err)
+}

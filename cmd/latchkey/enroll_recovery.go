@@ -1,0 +1,109 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+
+	"latchkey/internal/secret"
+	"latchkey/kms"
+	"latchkey/unlock/luks2"
+)
+
+// A recoveryKey opens a volume when TPM or KMS are no more.
+type recoveryKey struct {
+	text secret.Bytes
+	slot int
+}
+
+// recoveryLetters are modhex, as systemd-cryptenroll's recovery keys: keys
+// that nearly all keyboard layouts have in the same place, so that it can
+// be typed before a layout is loaded.
+const recoveryLetters = "cbdefghijklnrtuv"
+
+// Letters carry four bits each: 128 in all, in groups to be copied by hand.
+const (
+	recoveryGroups     = 8
+	recoveryGroupChars = 4
+)
+
+// newRecoveryText is a recovery key as it is typed, dashes included.
+func newRecoveryText() secret.Bytes {
+	raw := secret.Random(recoveryGroups * recoveryGroupChars)
+	defer raw.Wipe()
+	text := secret.Make(recoveryGroups*(recoveryGroupChars+1) - 1)
+	out := text.Reveal()[:0]
+	for i, b := range raw.Reveal() {
+		if i > 0 && i%recoveryGroupChars == 0 {
+			out = append(out, '-')
+		}
+		out = append(out, recoveryLetters[b%byte(len(recoveryLetters))])
+	}
+	return text
+}
+
+// addRecovery puts a recovery key into the volume and sees it open.
+func addRecovery(s luks2.Storage, sizeBytes int64, volume luks2.VolumeKey) (r recoveryKey, err error) {
+	r.text = newRecoveryText()
+	defer func() {
+		if err != nil {
+			r.text.Wipe()
+		}
+	}()
+	h, err := luks2.Read(s, sizeBytes)
+	if err != nil {
+		return r, err
+	}
+	h, r.slot, err = h.AddKey(s, volume, luks2.NewKey{Passphrase: r.text, Slot: luks2.AnySlot})
+	if err != nil {
+		return r, err
+	}
+	again, _, err := h.Unlock(context.Background(), s, luks2.Attempt{Passphrase: r.text, Slot: r.slot})
+	defer again.Wipe()
+	return r, err
+}
+
+// enrolled is what an enrollment made.
+type enrolled struct {
+	UUID    kms.UUID
+	Mode    kms.Kind
+	Keyslot int
+	NodeID  kms.NodeID
+	Words   string
+
+	recovery *recoveryKey
+}
+
+// print shows it, the recovery key for the only time.
+func (e enrolled) print(w io.Writer, asJSON bool) error {
+	if asJSON {
+		return e.printJSON(w)
+	}
+	_, err := fmt.Fprintf(w, "enrolled volume %s: keyslot %d, %s, machine %q\n", e.UUID, e.Keyslot, e.Mode, e.Words)
+	if e.recovery == nil || err != nil {
+		return err
+	}
+	fmt.Fprintf(w, "recovery key (keyslot %d), shown only now; write it down, dashes and all:\n\n    ", e.recovery.slot)
+	return e.recovery.write(w, "", "\n\n")
+}
+
+func (e enrolled) printJSON(w io.Writer) error {
+	_, err := fmt.Fprintf(w, `{"uuid": %q, "mode": %q, "keyslot": %d, "node_id": %q, "words": %q`,
+		e.UUID, e.Mode, e.Keyslot, e.NodeID, e.Words)
+	if e.recovery != nil {
+		fmt.Fprintf(w, `, "recovery_keyslot": %d, "recovery_key": `, e.recovery.slot)
+		err = errors.Join(err, e.recovery.write(w, `"`, `"`))
+	}
+	_, end := io.WriteString(w, "}\n")
+	return errors.Join(err, end)
+}
+
+// write lets the key pass through no string.
+func (r *recoveryKey) write(w io.Writer, before, after string) error {
+	line := slices.Concat([]byte(before), r.text.Reveal(), []byte(after))
+	defer clear(line)
+	_, err := w.Write(line)
+	return err
+}

@@ -1,0 +1,111 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"latchkey/internal/secret"
+	"latchkey/kms"
+	"latchkey/unlock/luks2"
+	"latchkey/unlock/tpm"
+)
+
+// commit adds the keyslot, proves it and gives its secret to the KMS, in
+// this order, so that what the KMS holds always opens something:
+//
+//  1. the keyslot: cut behind it, a keyslot is left whose secret is gone
+//  2. the mark "enrolling" on it, by which a later run finds it
+//  3. the proof, from a fresh reading of the disk
+//  4. the KMS takes the secret: from here on the machine boots
+//  5. the mark "enrolled"; what earlier runs left is removed
+//
+// When the KMS says no, 1 and 2 are undone.
+func (e *enrollment) commit(ctx context.Context, s luks2.Storage, sizeBytes int64) (slot int, err error) {
+	passphrase := secret.Random(32)
+	defer passphrase.Wipe()
+	offer, err := e.offer(ctx, passphrase)
+	if err != nil {
+		return 0, err
+	}
+	defer offer.Secret.Wipe()
+	h, err := luks2.Read(s, sizeBytes)
+	if err != nil {
+		return 0, volumeExit(err)
+	}
+	before := h
+	h, slot, err = h.AddKey(s, e.volume, luks2.NewKey{Passphrase: passphrase, Slot: e.slot, Random: true})
+	if err != nil {
+		return 0, err
+	}
+	m := mark{Slot: slot, State: markEnrolling, Node: e.id.NodeID(), KMS: e.client.Pins}
+	h, m.token, err = h.SetToken(s, luks2.AnyToken, m.json())
+	if err == nil {
+		err = e.prove(ctx, s, sizeBytes, slot, passphrase, offer)
+	}
+	if err != nil {
+		return 0, errors.Join(err, withdraw(s, sizeBytes, slot))
+	}
+	if err := e.hand(ctx, s, sizeBytes, before, slot, offer); err != nil {
+		return 0, err
+	}
+	m.State = markEnrolled
+	if h, _, err = h.SetToken(s, m.token, m.json()); err == nil {
+		err = sweep(s, h, m)
+	}
+	if err != nil {
+		e.say("the volume is enrolled, but its token could not be written: %v", err)
+	}
+	return slot, nil
+}
+
+// hand gives the KMS the secret of the new keyslot, and takes the keyslot
+// back when it is sure that the KMS did not take it.
+func (e *enrollment) hand(ctx context.Context, s luks2.Storage, sizeBytes int64, before *luks2.Header, slot int, offer kms.Offer) error {
+	err := e.put(ctx, offer)
+	if err == nil {
+		return nil
+	}
+	// A pending machine's offer is kept until an operator decides.
+	if !decided(err) || codeOf(err) == kms.Pending.Code() {
+		e.say("keyslot %d stays, because the KMS may have taken its key: run this command again when the KMS answers", slot)
+		return e.exit(err)
+	}
+	if codeOf(err) == kms.Exists.Code() {
+		for _, m := range marks(before) {
+			if m.ours(mark{Node: e.id.NodeID(), KMS: e.client.Pins}) {
+				e.say("an earlier run put a key into keyslot %d (%s): the KMS may hold that one; boot the machine to see", m.Slot, m.State)
+			}
+		}
+	}
+	return errors.Join(e.exit(err), withdraw(s, sizeBytes, slot))
+}
+
+// prove reads the disk again and opens the new keyslot with what comes out
+// of the offer.
+func (e *enrollment) prove(ctx context.Context, s luks2.Storage, sizeBytes int64, slot int, passphrase secret.Bytes, offer kms.Offer) error {
+	if offer.Kind == kms.Bound {
+		out, err := e.id.Unseal(ctx, offer.Secret.Reveal())
+		defer out.Wipe()
+		switch {
+		case codeOf(err) == tpm.CodeSealPolicy: // PCR 15 is used on a running system
+		case err != nil:
+			return advise(err)
+		case !out.Equal(passphrase):
+			return errors.New("proving the new key: the TPM gives another one back")
+		}
+	}
+	h, err := luks2.Read(s, sizeBytes)
+	if err != nil {
+		return err
+	}
+	volume, _, err := h.Unlock(ctx, s, luks2.Attempt{Passphrase: passphrase, Slot: slot})
+	if err != nil {
+		return fmt.Errorf("proving the new keyslot %d: %w", slot, err)
+	}
+	defer volume.Wipe()
+	if volume.MAC() != e.volume.MAC() {
+		return fmt.Errorf("proving the new keyslot %d: it gives another volume key", slot)
+	}
+	return nil
+}
