@@ -80,6 +80,6 @@ func (r *benchResult) print(w io.Writer) {
 	}
 	fmt.Fprintf(w, "one core of this machine, same run (%d cores):\n", r.Cores)
 	for _, op := range r.Bare {
-		fmt.Fprintf(w, "  %-20s %8.0f per second, %.2f challenges each\n", op.Name, op.PerSecond, r.Challenges.PerCore/op.PerSecond)
+		fmt.Fprintf(w, "  %-20s %8.0f per second; a challenge costs %.1f of them\n", op.Name, op.PerSecond, op.PerSecond/r.Challenges.PerCore)
 	}
 }

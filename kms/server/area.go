@@ -5,9 +5,10 @@ import (
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
+
+	"github.com/google/go-tpm/tpm2"
 )
 
 // A TPMT_PUBLIC (Part 2, section 12.2.4) that lk1 takes is one of three
@@ -20,45 +21,42 @@ type template struct {
 }
 
 // field is a part of a template, for the error that names it.
-type field struct{ name, hex string }
+type field struct{ name, bytes string }
 
 // policySecretEndorsement is PolicySecret(TPM_RH_ENDORSEMENT): EK Credential
 // Profile 2.3, B.3.
-const policySecretEndorsement = "0020837197674484b3f81a90cc8d46a5d724fd52d76e06520b64f2a1da1b331469aa"
+const policySecretEndorsement = "\x00\x20\x83\x71\x97\x67\x44\x84\xb3\xf8\x1a\x90\xcc\x8d\x46\xa5\xd7\x24" +
+	"\xfd\x52\xd7\x6e\x06\x52\x0b\x64\xf2\xa1\xda\x1b\x33\x14\x69\xaa"
 
 var (
 	// ekP256 is template L-2: restricted decryption key, fixedTPM,
 	// fixedParent, sensitiveDataOrigin, adminWithPolicy.
 	ekP256 = template{"P-256", []field{
-		{"type", "0023"}, {"name algorithm", "000b"}, {"attributes", "000300b2"},
-		{"policy", policySecretEndorsement}, {"symmetric algorithm", "000600800043"},
-		{"scheme", "0010"}, {"curve", "0003"}, {"KDF", "0010"},
+		{"type", "\x00\x23"}, {"name algorithm", "\x00\x0b"}, {"attributes", "\x00\x03\x00\xb2"},
+		{"policy", policySecretEndorsement}, {"symmetric algorithm", "\x00\x06\x00\x80\x00\x43"},
+		{"scheme", "\x00\x10"}, {"curve", "\x00\x03"}, {"KDF", "\x00\x10"},
 	}, 32}
 	// ekRSA2048 is template L-1.
 	ekRSA2048 = template{"RSA-2048", []field{
-		{"type", "0001"}, {"name algorithm", "000b"}, {"attributes", "000300b2"},
-		{"policy", policySecretEndorsement}, {"symmetric algorithm", "000600800043"},
-		{"scheme", "0010"}, {"key size", "0800"}, {"exponent", "00000000"},
+		{"type", "\x00\x01"}, {"name algorithm", "\x00\x0b"}, {"attributes", "\x00\x03\x00\xb2"},
+		{"policy", policySecretEndorsement}, {"symmetric algorithm", "\x00\x06\x00\x80\x00\x43"},
+		{"scheme", "\x00\x10"}, {"key size", "\x08\x00"}, {"exponent", "\x00\x00\x00\x00"},
 	}, 256}
 	// ak is restricted, sign, not decrypt, fixedTPM, fixedParent,
 	// sensitiveDataOrigin, userWithAuth, noDA; ECDSA with SHA-256.
 	ak = template{"AK", []field{
-		{"type", "0023"}, {"name algorithm", "000b"}, {"attributes", "00050472"}, {"policy", "0000"},
-		{"symmetric algorithm", "0010"}, {"scheme", "0018000b"}, {"curve", "0003"}, {"KDF", "0010"},
+		{"type", "\x00\x23"}, {"name algorithm", "\x00\x0b"}, {"attributes", "\x00\x05\x04\x72"}, {"policy", "\x00\x00"},
+		{"symmetric algorithm", "\x00\x10"}, {"scheme", "\x00\x18\x00\x0b"}, {"curve", "\x00\x03"}, {"KDF", "\x00\x10"},
 	}, 32}
 )
 
 // match takes the template off area and returns what is left: the key.
 func (t template) match(area []byte) ([]byte, error) {
 	for _, f := range t.fields {
-		want, err := hex.DecodeString(f.hex)
-		if err != nil {
-			panic(err) // a constant above
-		}
-		if !bytes.HasPrefix(area, want) {
+		if len(area) < len(f.bytes) || string(area[:len(f.bytes)]) != f.bytes {
 			return nil, fmt.Errorf("public area is not lk1's %s template: other %s", t.name, f.name)
 		}
-		area = area[len(want):]
+		area = area[len(f.bytes):]
 	}
 	return area, nil
 }
@@ -86,21 +84,39 @@ func (t template) point(area []byte) (*ecdsa.PublicKey, error) {
 	return ecdsa.ParseUncompressedPublicKey(elliptic.P256(), uncompressed)
 }
 
-// checkEK tells which template an EK has.
-func checkEK(area []byte) (kind string, err error) {
+// readEK checks an EK against the two templates and returns it as go-tpm
+// wants it: the template with this key.
+func readEK(area []byte) (tpm2.TPMTPublic, error) {
 	if bytes.HasPrefix(area, []byte{0x00, 0x23}) {
-		_, err := ekP256.point(area)
-		return ekP256.name, err
+		return readP256EK(area)
 	}
 	rest, err := ekRSA2048.match(area)
 	if err != nil {
-		return "", err
+		return tpm2.TPMTPublic{}, err
 	}
 	modulus, after, ok := cut2B(rest)
 	if !ok || len(after) != 0 || len(modulus) != ekRSA2048.key || modulus[0]&0x80 == 0 || modulus[255]&1 == 0 {
-		return "", errors.New("RSA-2048 public area has a malformed modulus")
+		return tpm2.TPMTPublic{}, errors.New("RSA-2048 public area has a malformed modulus")
 	}
-	return ekRSA2048.name, nil
+	public := tpm2.RSAEKTemplate
+	public.Unique = tpm2.NewTPMUPublicID(tpm2.TPMAlgRSA, &tpm2.TPM2BPublicKeyRSA{Buffer: modulus})
+	return public, nil
+}
+
+func readP256EK(area []byte) (tpm2.TPMTPublic, error) {
+	key, err := ekP256.point(area)
+	if err != nil {
+		return tpm2.TPMTPublic{}, err
+	}
+	point, err := key.Bytes()
+	if err != nil {
+		return tpm2.TPMTPublic{}, err
+	}
+	public := tpm2.ECCEKTemplate
+	public.Unique = tpm2.NewTPMUPublicID(tpm2.TPMAlgECC, &tpm2.TPMSECCPoint{
+		X: tpm2.TPM2BECCParameter{Buffer: point[1:33]}, Y: tpm2.TPM2BECCParameter{Buffer: point[33:]},
+	})
+	return public, nil
 }
 
 // nameOf is an object's name (Part 1, section 16): the KMS computes it, so

@@ -28,7 +28,8 @@ func (s *Server) challenge(ctx context.Context, m1 []byte) (m2 []byte, err error
 }
 
 func (s *Server) challengeFor(hello *kms.Hello, th1 [32]byte) ([]byte, error) {
-	if _, err := checkEK(hello.EKPublic); err != nil {
+	ek, err := readEK(hello.EKPublic)
+	if err != nil {
 		return nil, err
 	}
 	if _, err := ak.point(hello.AKPublic); err != nil {
@@ -49,7 +50,7 @@ func (s *Server) challengeFor(hello *kms.Hello, th1 [32]byte) ([]byte, error) {
 	defer t.wipe()
 	core := kms.Core{Ephemeral: [32]byte(ephemeral.PublicKey().Bytes()), Selection: selectionPCRs}
 	rand.Read(core.Nonce[:])
-	if core.Blob, core.Seed, err = makeCredential(hello.EKPublic, hello.AKPublic, t.s); err != nil {
+	if core.Blob, core.Seed, err = makeCredential(ek, hello.AKPublic, t.s); err != nil {
 		return nil, err
 	}
 	m2 := kms.Challenge{Core: core.Encode()}
@@ -74,12 +75,8 @@ func (s *Server) signer(pins []kms.KeyID) ed25519.PrivateKey {
 
 // makeCredential is TPM2_MakeCredential in software (Part 1, section 24):
 // only the TPM that holds both the EK and this AK gets at the secret.
-func makeCredential(ekPublic, akPublic []byte, value secret.Bytes) (blob, seed []byte, err error) {
-	public, err := tpm2.Unmarshal[tpm2.TPMTPublic](ekPublic) // checked byte for byte before
-	if err != nil {
-		return nil, nil, fmt.Errorf("reading the EK: %w", err)
-	}
-	key, err := tpm2.ImportEncapsulationKey(public)
+func makeCredential(ek tpm2.TPMTPublic, akPublic []byte, value secret.Bytes) (blob, seed []byte, err error) {
+	key, err := tpm2.ImportEncapsulationKey(&ek)
 	if err != nil {
 		return nil, nil, fmt.Errorf("reading the EK: %w", err)
 	}

@@ -195,3 +195,11 @@ func TestChallengeMustBeOpened(t *testing.T) {
 		t.Errorf("Get with a guessed secret = %v, want code %s", err, kms.CodeNoGrant)
 	}
 }
+
+// quoteOf signs what change makes of the honest statement.
+func quoteOf(node *softtpm.TPM, change func(honest, extra []byte) []byte) func([]int, []byte) (kms.Quote, error) {
+	return func(pcrs []int, extra []byte) (kms.Quote, error) {
+		a, values := node.Statement(pcrs, extra)
+		return node.Sign(change(a.Encode(), extra), values)
+	}
+}

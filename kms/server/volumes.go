@@ -19,9 +19,17 @@ type Volume struct {
 }
 
 // Volumes lists all volumes.
-func (s *Server) Volumes() (volumes []Volume, err error) {
+func (s *Server) Volumes() ([]Volume, error) {
+	return s.volumesWhere(func(kms.UUID) bool { return true })
+}
+
+// volumesWhere opens only the rows that are asked for: a key says which.
+func (s *Server) volumesWhere(wanted func(kms.UUID) bool) (volumes []Volume, err error) {
 	err = s.read(func(v view) (failed error) {
 		v.Scan(tableVolumes, nil, func(key, _ []byte) bool {
+			if len(key) != 48 || !wanted(kms.UUID(key[32:])) {
+				return true
+			}
 			var row volumeRow
 			var one Volume
 			if _, failed = v.load(tableVolumes, key, &row); failed == nil {
@@ -47,13 +55,7 @@ func (v view) presentVolume(row volumeRow) (Volume, error) {
 // VolumesOf finds the rows of one volume: the bound one, nobody's, and what
 // pending nodes proposed.
 func (s *Server) VolumesOf(uuid kms.UUID) ([]Volume, error) {
-	all, err := s.Volumes()
-	var out []Volume
-	for _, v := range all {
-		if v.UUID == uuid {
-			out = append(out, v)
-		}
-	}
+	out, err := s.volumesWhere(func(u kms.UUID) bool { return u == uuid })
 	if err == nil && len(out) == 0 {
 		err = fmt.Errorf("looking for volume %s: %w", uuid, ErrNotFound)
 	}
