@@ -174,19 +174,6 @@ func within(limit time.Duration, so func() bool) error {
 	return nil
 }
 
-// latch extends PCR 15, as the init does when the volumes are open.
-func latch(t testing.TB, socket string) {
-	t.Helper()
-	dev, err := tpm.Open(socket)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer dev.Close()
-	if err := dev.Extend(context.Background(), 15, func(h crypto.Hash) []byte { return make([]byte, h.Size()) }); err != nil {
-		t.Fatal(err)
-	}
-}
-
 func labOf(ts *testscript.TestScript) *lab { return ts.Value(labKey{}).(*lab) }
 
 // cmdChip: chip start NAME sets $TPM, chip stop NAME, chip latch.
