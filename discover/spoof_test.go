@@ -125,12 +125,12 @@ func TestGoodbye(t *testing.T) {
 // Instances that come without addresses are asked for more.
 func TestFollowUp(t *testing.T) {
 	bubble(t, func(t *testing.T, ctx context.Context, lan *testlan.LAN) {
-		f := at(lan, 10).find(t, ctx, discover.Query{Services: []string{"_latchkey._tcp"}})
-		at(lan, 1).answer(t, ctx, kms)
 		lan.Lose = func(p []byte, from, to net.Addr) bool {
 			m, err := dns.Parse(p)
 			return err == nil && m.Response && len(m.Answers) > 1 // announcements
 		}
+		f := at(lan, 10).find(t, ctx, discover.Query{Services: []string{"_latchkey._tcp"}})
+		at(lan, 1).answer(t, ctx, kms)
 		time.Sleep(10 * time.Second)
 		// Only the PTR, as from a responder that adds nothing.
 		at(lan, 2).raw(5353).WriteTo(pack(t, answers(record("_latchkey._tcp.local", dns.PTR{Target: "kms._latchkey._tcp.local"}))), &group)

@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/netip"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -33,7 +34,7 @@ type server struct {
 	delay time.Duration
 	// reply changes an answer, or returns nil to keep silent.
 	reply func(request, answer *dhcpv4.DHCPv4) *dhcpv4.DHCPv4
-	heard []dhcpv4.MessageType
+	heard atomic.Int64 // requests
 }
 
 // serve starts a DHCP server, 192.0.2.<n>, on the cable of a link.
@@ -63,7 +64,7 @@ func (s *server) run() {
 		if err != nil || request.OpCode != dhcpv4.OpcodeBootRequest {
 			continue
 		}
-		s.heard = append(s.heard, request.MessageType())
+		s.heard.Add(1)
 		if asked := request.ServerIdentifier(); asked != nil && !asked.Equal(s.addr.AsSlice()) {
 			continue
 		}
@@ -235,7 +236,7 @@ func TestRenewal(t *testing.T) {
 		if got := s.addrs("eth0"); got != "192.0.2.101/24" {
 			t.Errorf("after a day: addresses %q, want 192.0.2.101/24", got)
 		}
-		if n := len(dhcp.heard); n < 45 || n > 60 {
+		if n := dhcp.heard.Load(); n < 45 || n > 60 {
 			t.Errorf("%d messages to the server in a day, want about one each half hour", n)
 		}
 		// The server goes away: the lease ends, the address with it, and a
