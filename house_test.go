@@ -1,0 +1,116 @@
+// Package latchkey_test holds the house to its own rules: who may import
+// what (DESIGN.md, "Folders"), and how large the init may be.
+package latchkey_test
+
+import (
+	"bytes"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/klauspost/compress/zstd"
+)
+
+// rules say which packages a folder's code may not reach, directly or
+// through others. A name that ends in "/" is a whole tree.
+var rules = []struct {
+	folder string
+	never  []string
+	why    string
+}{
+	{"cmd/init", []string{"flag", "os/exec", "net/http", "crypto/tls", "text/template", "html/template", "google.golang.org/", "k8s.io/", "go.yaml.in/", "gopkg.in/",
+		"github.com/spf13/", "github.com/miekg/", "github.com/grandcat/", "go.etcd.io/", "github.com/anatol/"}, "the init is small and runs nothing else"},
+	{"cmd/latchkey", []string{"latchkey/kms/server", "latchkey/kms/store"}, "the operator's command is no key server"},
+	{"cmd/latchkey-kms", []string{"latchkey/boot", "latchkey/netup"}, "the key server boots nothing"},
+	{"cmd/latchkey-responder", []string{"latchkey/kms/server", "latchkey/unlock/"}, "the responder holds no secret"},
+	{"boot/plan", []string{"github.com/", "golang.org/", "latchkey/boot/module", "latchkey/netup"}, "a leaf that image build and init share"},
+	{"boot", []string{"net/http", "os/exec"}, "PID 1 speaks to nobody"},
+	{"netup", []string{"latchkey/discover", "latchkey/kms", "os/exec", "net/http"}, "links know nothing of what is found on them"},
+	{"discover", []string{"latchkey/kms", "latchkey/netup", "os/exec", "net/http", "github.com/miekg/"}, "what is found is never trusted here"},
+	{"unlock", []string{"latchkey/discover", "latchkey/netup", "net/http"}, "sources do not search"},
+	{"unlock/luks2", []string{"latchkey/unlock/dm", "os/exec"}, "headers are judged from bytes"},
+	{"unlock/tpm", []string{"github.com/google/go-attestation/"}, "the direct API only"},
+	{"kms", []string{"latchkey/kms/server", "latchkey/unlock", "net/http", "crypto/tls"}, "the init links it"},
+	{"kms/server", []string{"latchkey/unlock"}, "the server trusts nothing of the node's code"},
+	{"kms/store", []string{"latchkey/kms/server"}, "stores keep, servers decide"},
+	{"initramfs", []string{"latchkey/netup", "latchkey/unlock/"}, "building an image touches no machine"},
+}
+
+func TestImports(t *testing.T) {
+	for _, r := range rules {
+		deps := strings.Fields(output(t, "go", "list", "-deps", "./"+r.folder))
+		for _, d := range deps {
+			for _, n := range r.never {
+				if d == n || strings.HasSuffix(n, "/") && strings.HasPrefix(d, n) {
+					t.Errorf("%s reaches %s: %s", r.folder, d, r.why)
+				}
+			}
+		}
+	}
+}
+
+// TestNoLegacyTPM looks at our own imports only: go-tpm's transports reach
+// its legacy package themselves.
+func TestNoLegacyTPM(t *testing.T) {
+	if out := output(t, "go", "list", "-f", "{{.ImportPath}}: {{.Imports}}", "./..."); strings.Contains(out, "go-tpm/legacy") {
+		t.Errorf("a package of ours imports go-tpm/legacy:\n%s", out)
+	}
+}
+
+func output(t *testing.T, name string, args ...string) string {
+	t.Helper()
+	cmd := exec.Command(name, args...)
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+	var stderr bytes.Buffer
+	cmd.Stderr = &stderr
+	out, err := cmd.Output()
+	if err != nil {
+		t.Fatalf("%s %s: %v\n%s", name, strings.Join(args, " "), err, stderr.Bytes())
+	}
+	return string(out)
+}
+
+// The init's budget, in bytes: DESIGN.md, "Dependencies".
+const (
+	maxInit       = 9_000_000
+	maxCompressed = 3_000_000
+)
+
+func TestInitBudget(t *testing.T) {
+	for _, arch := range []string{"amd64", "arm64"} {
+		init := filepath.Join(t.TempDir(), "init")
+		t.Setenv("GOARCH", arch)
+		output(t, "go", "build", "-trimpath", "-ldflags=-s -w", "-o", init, "./cmd/init")
+		data, err := os.ReadFile(init)
+		if err != nil {
+			t.Fatal(err)
+		}
+		z, err := zstd.NewWriter(nil, zstd.WithEncoderLevel(zstd.EncoderLevelFromZstd(19)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		compressed := len(z.EncodeAll(data, nil))
+		t.Logf("%s: %d bytes, %d as zstd -19", arch, len(data), compressed)
+		if len(data) > maxInit || compressed > maxCompressed {
+			t.Errorf("%s: the init has %d bytes and %d compressed, want at most %d and %d", arch, len(data), compressed, maxInit, maxCompressed)
+		}
+	}
+}
+
+// TestDeadMethods: one call of reflect's Method by name makes the linker
+// keep every exported method of every type.
+func TestDeadMethods(t *testing.T) {
+	cmd := exec.Command("go", "build", "-ldflags=-dumpdep", "-o", filepath.Join(t.TempDir(), "init"), "./cmd/init")
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	for line := range bytes.Lines(out) {
+		if bytes.Contains(line, []byte("ReflectMethod")) {
+			t.Errorf("the linker keeps all methods because of: %s", line)
+		}
+	}
+}
