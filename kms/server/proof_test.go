@@ -41,12 +41,13 @@ func (f forger) Activate(c context.Context, blob, seed []byte) (secret.Bytes, er
 	return s, err
 }
 
-// C5, C6: a quote that is not exactly what was asked is no proof, even if
-// the approved node's own AK signed it.
-func TestForgedQuotesAreRefused(t *testing.T) {
-	f := newKMS(t)
-	node := f.approved()
-	f.mustGet(node)
+// A forgery is a quote that is not exactly what was asked.
+type forgery struct {
+	name  string
+	quote func([]int, []byte) (kms.Quote, error)
+}
+
+func forgeries(node, stranger *softtpm.TPM) []forgery {
 	statement := func(change func(*softtpm.Attest, *[]kms.PCR)) func([]int, []byte) (kms.Quote, error) {
 		return func(pcrs []int, extra []byte) (kms.Quote, error) {
 			a, values := node.Statement(pcrs, extra)
@@ -55,10 +56,7 @@ func TestForgedQuotesAreRefused(t *testing.T) {
 		}
 	}
 	var replayed kms.Quote
-	for _, row := range []struct {
-		name  string
-		quote func([]int, []byte) (kms.Quote, error)
-	}{
+	return []forgery{
 		{"made up: no TPM's magic", statement(func(a *softtpm.Attest, _ *[]kms.PCR) { a.Magic = 0xff544348 })},
 		{"a certification, not a quote", statement(func(a *softtpm.Attest, _ *[]kms.PCR) { a.Type = 0x8017 })},
 		{"answers another challenge", statement(func(a *softtpm.Attest, _ *[]kms.PCR) { a.Extra = make([]byte, 32) })},
@@ -95,7 +93,7 @@ func TestForgedQuotesAreRefused(t *testing.T) {
 		}},
 		{"signed by another key", func(pcrs []int, extra []byte) (kms.Quote, error) {
 			a, values := node.Statement(pcrs, extra)
-			return newTPM(t).Sign(a.Encode(), values)
+			return stranger.Sign(a.Encode(), values)
 		}},
 		{"signature of another scheme", func(pcrs []int, extra []byte) (kms.Quote, error) {
 			a, values := node.Statement(pcrs, extra)
@@ -124,7 +122,16 @@ func TestForgedQuotesAreRefused(t *testing.T) {
 			}
 			return replayed, nil
 		}},
-	} {
+	}
+}
+
+// C5, C6: a quote that is not exactly what was asked is no proof, even if
+// the approved node's own AK signed it.
+func TestForgedQuotesAreRefused(t *testing.T) {
+	f := newKMS(t)
+	node := f.approved()
+	f.mustGet(node)
+	for _, row := range forgeries(node, newTPM(t)) {
 		t.Run(row.name, func(t *testing.T) {
 			cheat := forger{TPM: node, quote: row.quote}
 			if row.name == "replayed" {

@@ -1,0 +1,178 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"latchkey/kms"
+)
+
+// An Approval says what to approve.
+type Approval struct {
+	Who     string     `json:"who"`     // six words, or an id; an unknown whole id is registered beforehand
+	NoPCRs  bool       `json:"no_pcrs"` // pin no boot state
+	Move    bool       `json:"move"`    // take volumes over from other nodes
+	Volumes []kms.UUID `json:"volumes"` // for a node registered beforehand
+}
+
+// Approved is what an approval did.
+type Approved struct {
+	Node    Node       `json:"node"`
+	Bound   []kms.UUID `json:"bound"`
+	Moved   []kms.UUID `json:"moved,omitempty"`
+	Left    []kms.UUID `json:"left,omitempty"` // owned by other nodes
+	Pinned  []int      `json:"pinned_pcrs"`
+	Warning string     `json:"warning,omitempty"`
+}
+
+// ApproveNode approves a node: it binds exactly the volumes that the node
+// showed and no other owns, and pins the boot state that it showed.
+func (s *Server) ApproveNode(ctx context.Context, a Approval) (out Approved, err error) {
+	err = s.update(ctx, func(t *txn) error {
+		out = Approved{}
+		row, err := t.candidate(a)
+		if err != nil {
+			return err
+		}
+		if row.State == stateDeleted {
+			return fmt.Errorf("approving node %s: %w: it was deleted, and stays refused", row.ID.Words(), ErrRefused)
+		}
+		if err := t.remove(tablePending, row.ID[:]); err != nil {
+			return err
+		}
+		t.bump()
+		row.State = stateApproved
+		if err := row.pin(a, &out); err != nil {
+			return err
+		}
+		if err := t.bindAll(row, a, &out); err != nil {
+			return err
+		}
+		if err := t.saveNode(row); err != nil {
+			return err
+		}
+		out.Node = t.present(row)
+		return t.note(Event{Event: "approve", Node: row.ID.String(), Volumes: append(out.Bound, out.Moved...), From: "operator",
+			Detail: fmt.Sprintf("pinned PCRs %v", out.Pinned)})
+	})
+	return out, err
+}
+
+// candidate is the node to approve: one that is there, or an id that is
+// registered before its node ever asked.
+func (t *txn) candidate(a Approval) (nodeRow, error) {
+	row, err := t.find(a.Who)
+	if !errors.Is(err, ErrNotFound) {
+		return row, err
+	}
+	id, bad := kms.ParseNodeID(strings.TrimSpace(a.Who))
+	if bad != nil {
+		return row, err
+	}
+	if !a.NoPCRs {
+		return row, fmt.Errorf("registering node %s: %w: it has shown no boot state yet; say --pcr none", id, ErrRefused)
+	}
+	return nodeRow{ID: id, First: time.Now().UTC()}, nil
+}
+
+// pin takes the shown boot state for the approved one: PCRs 7, 12, and 11
+// if it is not zero. One shown by a running system has gone on in PCR 11.
+func (row *nodeRow) pin(a Approval, out *Approved) error {
+	row.Pins = nil
+	if row.Shown != nil {
+		row.Clock = row.Shown.Clock
+	}
+	if a.NoPCRs {
+		return nil
+	}
+	row.Pins = map[int]digest{}
+	for _, pcr := range []int{7, 11, 12} {
+		value := row.Shown.PCRs[pcr]
+		if pcr == 11 && (value == digest{} || !row.Shown.Boot) {
+			continue
+		}
+		row.Pins[pcr] = value
+		out.Pinned = append(out.Pinned, pcr)
+	}
+	if !row.Shown.Boot {
+		out.Warning = "PCR 11 is not pinned: the node showed a running system; approve it again while it waits in a boot"
+	}
+	return nil
+}
+
+// bindAll binds the volumes that the node showed.
+func (t *txn) bindAll(row nodeRow, a Approval, out *Approved) error {
+	uuids := slices.Clone(a.Volumes)
+	if row.Shown != nil {
+		for _, v := range row.Shown.Volumes {
+			uuids = append(uuids, v.UUID)
+		}
+	}
+	uuids = append(uuids, t.uuidsOf(row.ID)...)
+	slices.SortFunc(uuids, func(a, b kms.UUID) int { return slices.Compare(a[:], b[:]) })
+	for _, uuid := range slices.Compact(uuids) {
+		if err := t.bind(row, uuid, a.Move, out); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (t *txn) bind(row nodeRow, uuid kms.UUID, move bool, out *Approved) error {
+	owner, bound, err := t.owner(uuid)
+	if err != nil {
+		return err
+	}
+	from := nobody
+	switch {
+	case bound && owner == row.ID:
+		return nil
+	case bound && !move:
+		out.Left = append(out.Left, uuid)
+		return nil
+	case bound:
+		from = owner
+		out.Moved = append(out.Moved, uuid)
+	default:
+		out.Bound = append(out.Bound, uuid)
+	}
+	volume, found, err := t.volume(from, uuid)
+	if err != nil {
+		return err
+	}
+	if found { // the operator's own, or the other node's, goes before what this node proposed
+		if err := t.dropVolume(row.ID, uuid); err != nil {
+			return err
+		}
+		volume, err = t.rename(volume, row.ID)
+	} else if volume, found, err = t.volume(row.ID, uuid); err == nil && !found {
+		volume = volumeRow{UUID: uuid, Node: row.ID, Created: time.Now().UTC()}
+	}
+	if err != nil {
+		return err
+	}
+	if d := row.shownDigest(uuid); volume.Digest == nil && d != nil {
+		volume.Digest = d
+	}
+	if err := t.saveVolume(volume); err != nil {
+		return err
+	}
+	return t.save(tableOwners, uuid[:], row.ID)
+}
+
+func (row *nodeRow) shownDigest(uuid kms.UUID) *digest {
+	if row.Shown == nil {
+		return nil
+	}
+	for _, v := range row.Shown.Volumes {
+		if v.UUID == uuid && v.Digest != (digest{}) {
+			d := v.Digest
+			return &d
+		}
+	}
+	return nil
+}
