@@ -28,7 +28,7 @@ func (w *worker) openAll(ctx context.Context, disks []*disk, grant *grant, id *t
 	errs := make([]error, len(disks))
 	results := make([]kms.Result, len(disks))
 	for i, d := range disks {
-		wg.Go(func() { results[i], errs[i] = w.openOne(ctx, d, grant.Volumes[i], id) })
+		wg.Go(func() { results[i], errs[i] = w.openOne(ctx, d, grant, i, id) })
 	}
 	wg.Wait()
 	return results, errors.Join(errs...)
@@ -37,7 +37,11 @@ func (w *worker) openAll(ctx context.Context, disks []*disk, grant *grant, id *t
 // openDeadline leaves argon2id with 1 GiB time on a slow machine.
 const openDeadline = 3 * time.Minute
 
-func (w *worker) openOne(ctx context.Context, d *disk, g kms.Granted, id *tpm.Identity) (kms.Result, error) {
+func (w *worker) openOne(ctx context.Context, d *disk, from *grant, i int, id *tpm.Identity) (kms.Result, error) {
+	var g kms.Granted // empty if the passphrase was typed
+	if from.Grant != nil {
+		g = from.Volumes[i]
+	}
 	opened, err := step(ctx, w, "unlock", openDeadline, func(ctx context.Context) (unlock.Opened, string, error) {
 		known := unlock.Expect{Digest: g.Digest, MAC: g.MAC}
 		if err := d.Judge(known); err != nil { // before a sealed key is asked of the TPM
@@ -46,6 +50,9 @@ func (w *worker) openOne(ctx context.Context, d *disk, g kms.Granted, id *tpm.Id
 		candidates, err := unlock.Granted(ctx, g, id)
 		if err != nil {
 			return unlock.Opened{}, d.Name, err
+		}
+		if from.typed != nil {
+			candidates = append(candidates, unlock.Candidate{Passphrase: from.typed[i].Clone()})
 		}
 		defer func() {
 			for _, c := range candidates {

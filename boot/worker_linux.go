@@ -77,16 +77,19 @@ func (w *worker) run(ctx context.Context) error {
 	close(w.found)
 	id, err := identity()
 	if err != nil {
-		return err
+		if !w.plan.Prompts() {
+			return err
+		}
+		w.waiting(err) // a person may still help
 	}
-	grant, err := w.ask(ctx, network, id, disks)
+	grant, err := w.keys(ctx, network, id, disks)
 	if err != nil {
 		return err
 	}
 	if _, err := modules(); err != nil {
 		return err
 	}
-	defer grant.Wipe()
+	defer grant.wipe()
 	results, err := w.openAll(ctx, disks, grant, id)
 	if err != nil {
 		return err

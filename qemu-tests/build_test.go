@@ -112,18 +112,20 @@ func (w *world) exec(ts *testscript.TestScript, name string, args ...string) str
 	return string(out)
 }
 
-// image [-pin KEY] [-o FILE] [NAME=UUID…]: FILE or initrd.img, whose plan trusts the KMS of
+// image [-pin KEY] [-o FILE] [-sources LIST] [NAME=UUID…]: FILE or initrd.img, whose plan trusts the KMS of
 // this script and opens these volumes (default root=$UUID). YAML that a
 // script has in extra.yaml is added.
 func cmdImage(ts *testscript.TestScript, neg bool, args []string) {
 	w := worldOf(ts)
-	pin, output := "", "initrd.img"
+	pin, output, sources := "", "initrd.img", "kms"
 	for len(args) > 1 && args[0][0] == '-' {
 		switch args[0] {
 		case "-pin":
 			pin = args[1]
 		case "-o":
 			output = args[1]
+		case "-sources":
+			sources = args[1]
 		default:
 			ts.Fatalf("image: there is no option %s", args[0])
 		}
@@ -143,7 +145,7 @@ func cmdImage(ts *testscript.TestScript, neg bool, args []string) {
 		if !ok {
 			ts.Fatalf("image: %q is not NAME=UUID", a)
 		}
-		fmt.Fprintf(&b, "  - {name: %s, uuid: %q}\n", name, uuid)
+		fmt.Fprintf(&b, "  - {name: %s, uuid: %q, sources: [%s]}\n", name, uuid, sources)
 	}
 	extra, err := os.ReadFile(ts.MkAbs("extra.yaml"))
 	if err != nil {

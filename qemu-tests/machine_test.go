@@ -2,6 +2,7 @@ package qemutests
 
 import (
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -17,6 +18,7 @@ type machine struct {
 	*service
 	chip    *service // the software TPM, nil without one
 	console *transcript
+	keys    io.WriteCloser // its serial console's other side
 	qmp     *qmp
 	start   time.Time
 }
@@ -111,7 +113,11 @@ func cmdBoot(ts *testscript.TestScript, neg bool, args []string) {
 		flags = append(flags, w.startChip(ts, m, b.tpm)...)
 	}
 	flags = append(flags, b.extra...)
-	s, err := startService(w.dir, "console", w.lan.command("qemu-system-x86_64", flags...), os.Environ())
+	cmd := w.lan.command("qemu-system-x86_64", flags...)
+	keys, err := cmd.StdinPipe()
+	ts.Check(err)
+	m.keys = keys
+	s, err := startService(w.dir, "console", cmd, os.Environ())
 	ts.Check(err)
 	m.service, m.console = s, s.out
 	w.machine = m
@@ -259,4 +265,14 @@ func cmdSurvive(ts *testscript.TestScript, neg bool, args []string) {
 		cmdConsole(ts, false, []string{"testroot: pcr 15 " + ts.Getenv("PCR15")})
 		cmdOff(ts, false, nil)
 	}
+}
+
+// type TEXT types at the machine's serial console; \n is the return key.
+func cmdType(ts *testscript.TestScript, neg bool, args []string) {
+	w := worldOf(ts)
+	if len(args) != 1 || w.machine == nil {
+		ts.Fatalf("usage: type TEXT, after boot")
+	}
+	_, err := w.machine.keys.Write([]byte(strings.ReplaceAll(args[0], `\n`, "\n")))
+	ts.Check(err)
 }

@@ -42,6 +42,7 @@ func TestScripts(t *testing.T) {
 			"fingerprint": cmdFingerprint,
 			"same":        cmdSame,
 			"survive":     cmdSurvive,
+			"type":        cmdType,
 			"wait":        cmdWait,
 		},
 		RequireUniqueNames:  true,

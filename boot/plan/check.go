@@ -129,3 +129,9 @@ func isName(s string) bool {
 func (p *Plan) NeedsTPM() bool {
 	return slices.ContainsFunc(p.Volumes, func(v Volume) bool { return !slices.Contains(v.Sources, "prompt") })
 }
+
+// Prompts tells whether a person at the console may open every volume
+// that the boot cannot do without.
+func (p *Plan) Prompts() bool {
+	return !slices.ContainsFunc(p.Volumes, func(v Volume) bool { return !v.NoFail && !slices.Contains(v.Sources, "prompt") })
+}

@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"strings"
 
@@ -69,7 +70,7 @@ func kexec() error {
 	if err != nil {
 		return err
 	}
-	image, err := os.Open("/dev/vdb")
+	image, err := regular("/dev/vdb")
 	if err != nil {
 		return err
 	}
@@ -78,4 +79,25 @@ func kexec() error {
 		return fmt.Errorf("loading the kernel: %w", err)
 	}
 	return unix.Reboot(unix.LINUX_REBOOT_CMD_KEXEC)
+}
+
+// regular is a copy of a device as a file: kexec takes no other
+// (fs/kernel_read_file.c).
+func regular(path string) (*os.File, error) {
+	from, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer from.Close()
+	to, err := os.Create("/run/image")
+	if err != nil {
+		return nil, err
+	}
+	if _, err := io.Copy(to, from); err != nil {
+		return nil, err
+	}
+	if err := to.Close(); err != nil {
+		return nil, err
+	}
+	return os.Open("/run/image") // one that is open for writing is busy
 }
