@@ -14,8 +14,6 @@ import (
 	"latchkey/internal/testlan"
 )
 
-func TestMain(m *testing.M) { testlan.Main(m) }
-
 func logger(t testing.TB) *slog.Logger {
 	return slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelDebug}))
 }
