@@ -146,6 +146,9 @@ func (a *asking) run(ctx context.Context) (*grant, error) {
 		case err := <-a.lost:
 			return nil, err
 		case <-outer.Done():
+			if errors.Is(outer.Err(), context.Canceled) {
+				return nil, outer.Err()
+			}
 			return nil, fail("kms-timeout", "no key server granted in %s", a.plan.Find.Timeout)
 		}
 	}

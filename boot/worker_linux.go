@@ -2,6 +2,7 @@ package boot
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"os"
@@ -144,6 +145,9 @@ func step[T any](ctx context.Context, w *worker, name string, deadline time.Dura
 		case <-time.After(time.Second):
 			r.err = fmt.Errorf("%s: no end after %s: %w", name, deadline, ctx.Err())
 		}
+	}
+	if errors.Is(r.err, context.Canceled) {
+		return r.value, r.err // called off, not failed: nobody needs to know
 	}
 	record := Record{Kind: KindStep, Name: name, Text: r.detail, Start: start, Duration: bootTime() - start, Code: codeOf(r.err)}
 	if err := w.conn.Send(record); err != nil {
