@@ -25,6 +25,7 @@ const shutdownWait = 5 * time.Second
 
 func serveCommand(o *options) *cobra.Command {
 	var listen, enroll string
+	var names []string
 	c := &cobra.Command{
 		Use:   "serve",
 		Short: "Answer machines",
@@ -32,27 +33,39 @@ func serveCommand(o *options) *cobra.Command {
 signs and encrypts what it says. Other latchkey-kms commands work meanwhile.
 
 Enrolment "approve" shows machines that nobody knows to the operator;
-"closed" refuses all that were not registered beforehand.`,
+"closed" refuses all that were not registered beforehand.
+
+--advertise answers multicast DNS for the KMS on the LANs it stands on; for
+other LANs there is latchkey-responder.`,
 		Example: `  latchkey-kms serve --listen :7741
-  latchkey-kms serve --listen 192.0.2.5:7741 --enroll closed`,
+  latchkey-kms serve --listen 192.0.2.5:7741 --enroll closed
+  latchkey-kms serve --advertise kms.local`,
 		Args: cli.Args(cobra.NoArgs),
 		RunE: func(c *cobra.Command, _ []string) error {
 			ctx, stop := signal.NotifyContext(c.Context(), syscall.SIGTERM, os.Interrupt)
 			defer stop()
 			log := slog.New(slog.NewTextHandler(c.ErrOrStderr(), nil))
-			return o.serve(ctx, listen, server.Enrollment(enroll), log, c.OutOrStdout())
+			return o.serve(ctx, serving{listen, server.Enrollment(enroll), names}, log, c.OutOrStdout())
 		},
 	}
 	c.Flags().StringVar(&listen, "listen", fmt.Sprintf(":%d", kms.DefaultPort), "address to listen on")
 	c.Flags().StringVar(&enroll, "enroll", string(server.Approve), "what becomes of unknown machines: approve or closed")
+	c.Flags().StringSliceVar(&names, "advertise", nil, "name to answer for by multicast DNS, ending in .local; repeat it for more")
 	return c
 }
 
-func (o *options) serve(ctx context.Context, listen string, enroll server.Enrollment, log *slog.Logger, out io.Writer) error {
-	if enroll != server.Approve && enroll != server.Closed {
-		return cli.Usagef("--enroll %q: must be approve or closed", enroll)
+// A serving is how the KMS is to serve.
+type serving struct {
+	listen    string
+	enroll    server.Enrollment
+	advertise []string // names
+}
+
+func (o *options) serve(ctx context.Context, how serving, log *slog.Logger, out io.Writer) error {
+	if how.enroll != server.Approve && how.enroll != server.Closed {
+		return cli.Usagef("--enroll %q: must be approve or closed", how.enroll)
 	}
-	s, err := o.open(enroll, log)
+	s, err := o.open(how.enroll, log)
 	if err != nil {
 		return err
 	}
@@ -60,7 +73,7 @@ func (o *options) serve(ctx context.Context, listen string, enroll server.Enroll
 	if err := s.Begin(ctx); err != nil {
 		return err
 	}
-	nodes, err := net.Listen("tcp", listen)
+	nodes, err := net.Listen("tcp", how.listen)
 	if err != nil {
 		return fmt.Errorf("listening for machines: %w", err)
 	}
@@ -75,6 +88,11 @@ func (o *options) serve(ctx context.Context, listen string, enroll server.Enroll
 	failed := make(chan error, 2)
 	go func() { failed <- front.Serve(server.Limit(nodes)) }()
 	go func() { failed <- back.Serve(operator) }()
+	silence, err := advertise(ctx, how.advertise, nodes.Addr(), log)
+	if err != nil {
+		return err
+	}
+	defer silence()
 	fmt.Fprintf(out, "listening on %s\n", nodes.Addr())
 	notifyReady()
 	select {
