@@ -139,7 +139,7 @@ func cmdImage(ts *testscript.TestScript, neg bool, args []string) {
 		args = []string{"root=" + ts.Getenv("UUID")}
 	}
 	var b strings.Builder
-	fmt.Fprintf(&b, "trust:\n  kms: [%q]\ndebug: true\nmodules: {exclude: [xfs, btrfs, mlx4_core, mlx5_core, bridge]}\non-fail: {action: poweroff, after: 0s}\nvolumes:\n", pin)
+	fmt.Fprintf(&b, "trust:\n  kms: [%q]\ndebug: true\nmodules: {exclude: [xfs, btrfs, mlx4_core, mlx5_core]}\non-fail: {action: poweroff, after: 0s}\nvolumes:\n", pin)
 	for _, a := range args {
 		name, uuid, ok := strings.Cut(a, "=")
 		if !ok {

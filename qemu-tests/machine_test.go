@@ -276,3 +276,8 @@ func cmdType(ts *testscript.TestScript, neg bool, args []string) {
 	_, err := w.machine.keys.Write([]byte(strings.ReplaceAll(args[0], `\n`, "\n")))
 	ts.Check(err)
 }
+
+// lan WORDS…: ip(8) on the host's side of the LAN.
+func cmdLAN(ts *testscript.TestScript, neg bool, args []string) {
+	ts.Check(worldOf(ts).lan.ip(strings.Join(args, " ")))
+}

@@ -36,6 +36,7 @@ func TestScripts(t *testing.T) {
 			"disk":        cmdDisk,
 			"image":       cmdImage,
 			"kms":         cmdKMS,
+			"lan":         cmdLAN,
 			"net":         cmdNet,
 			"off":         cmdOff,
 			"responder":   cmdResponder,

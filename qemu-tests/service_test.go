@@ -170,9 +170,12 @@ func cmdDHCP(ts *testscript.TestScript, neg bool, args []string) {
 		return
 	}
 	flags := append([]string{"--keep-in-foreground", "--conf-file=/dev/null", "--port=0", "--interface=br0", "--bind-interfaces",
-		"--dhcp-authoritative", "--no-ping", "--dhcp-range=192.0.2.100,192.0.2.150,255.255.255.0,1h", "--log-dhcp", "--log-facility=-",
+		"--dhcp-authoritative", "--no-ping", "--log-dhcp", "--log-facility=-",
 		"--user=root", "--pid-file=", "--dhcp-leasefile=" + filepath.Join(w.dir, "leases")}, args[1:]...)
-	w.start(ts, "dhcp", "DHCP, IP range", w.lan.command("dnsmasq", flags...))
+	if len(args) == 1 {
+		flags = append(flags, "--dhcp-range=192.0.2.100,192.0.2.150,255.255.255.0,1h")
+	}
+	w.start(ts, "dhcp", "DHCP.*, (IP range|static leases)", w.lan.command("dnsmasq", flags...))
 }
 
 // kms init|start|stop|kill: the key server on the LAN's host side, its
@@ -190,8 +193,7 @@ func cmdKMS(ts *testscript.TestScript, neg bool, args []string) {
 		if _, err := os.Stat(data); err != nil {
 			w.initKMS(ts, data)
 		}
-		listen := "192.0.2.1:7741"
-		flags := append([]string{"serve", "--data", data, "--listen", listen}, args[1:]...)
+		flags := append([]string{"serve", "--data", data, "--listen", ":7741"}, args[1:]...)
 		w.start(ts, "kms", "listening on", w.lan.command(filepath.Join(w.shared.bin, "latchkey-kms"), flags...))
 	case "stop", "kill":
 		w.stop(ts, "kms", args[0] == "kill")
