@@ -195,17 +195,19 @@ func TestBadRequests(t *testing.T) {
 	}
 }
 
-// A chunked answer is read like one with a length.
+// A chunked answer is read like one with a length; one with both is not.
 func TestChunkedAnswer(t *testing.T) {
 	m2 := (&kms.Challenge{Core: fill(1, 300), Cookie: fill(2, 300), Signature: fill(3, 64)}).Encode()
-	var reply bytes.Buffer
-	reply.WriteString("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
-	for _, part := range [][]byte{m2[:100], m2[100:]} {
-		fmt.Fprintf(&reply, "%x\r\n%s\r\n", len(part), part)
-	}
-	reply.WriteString("0\r\n\r\n")
-	c := &kms.Client{Pins: []kms.Pin{{1}}, Dial: answering(reply.String())}
-	if _, err := c.Get(context.Background(), "http://192.0.2.1", untouchable{t}, one); code(err) != kms.CodeWrongPin {
-		t.Errorf("Get = %v, want code %s: the answer was read and not believed", err, kms.CodeWrongPin)
+	for _, row := range []struct{ header, code string }{{"", kms.CodeWrongPin}, {"Content-Length: 3\r\n", kms.CodeBadAnswer}} {
+		var reply bytes.Buffer
+		reply.WriteString("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n" + row.header + "\r\n")
+		for _, part := range [][]byte{m2[:100], m2[100:]} {
+			fmt.Fprintf(&reply, "%x\r\n%s\r\n", len(part), part)
+		}
+		reply.WriteString("0\r\n\r\n")
+		c := &kms.Client{Pins: []kms.Pin{{1}}, Dial: answering(reply.String())}
+		if _, err := c.Get(context.Background(), "http://192.0.2.1", untouchable{t}, one); code(err) != row.code {
+			t.Errorf("Get of an answer with header %q = %v, want code %s", row.header, err, row.code)
+		}
 	}
 }

@@ -37,21 +37,39 @@ func (s *session) close() {
 	}
 }
 
-// post sends one request and returns the body of a 200 or 204.
+// post sends one request and returns the body of a 200 or 204. A kept
+// connection may have ended while the TPM worked: then a new one is made,
+// once.
 func (s *session) post(ctx context.Context, path string, body []byte) ([]byte, error) {
+	kept := s.conn != nil
+	reply, err := s.once(ctx, path, body)
+	if kept && errors.Is(err, errGone) && ctx.Err() == nil {
+		reply, err = s.once(ctx, path, body)
+	}
+	return reply, err
+}
+
+// errGone is a connection that ended before one byte of an answer.
+var errGone = errors.New("the connection ended")
+
+func (s *session) once(ctx context.Context, path string, body []byte) ([]byte, error) {
 	what := fmt.Sprintf("asking %s for %s", s.to, path)
 	if err := s.connect(ctx); err != nil {
 		return nil, &Error{What: what, code: CodeUnreachable, Err: err}
 	}
-	if err := s.conn.SetDeadline(deadline(ctx, exchangeTimeout)); err != nil {
-		return nil, &Error{What: what, code: CodeUnreachable, Err: err}
-	}
 	conn := s.conn
+	err := conn.SetDeadline(deadline(ctx, exchangeTimeout))
 	stop := context.AfterFunc(ctx, func() { conn.SetDeadline(time.Unix(1, 0)) })
 	defer stop()
-	if err := s.send(path, body); err != nil {
+	if err == nil {
+		err = s.send(path, body)
+	}
+	if err == nil {
+		_, err = s.r.Peek(1)
+	}
+	if err != nil {
 		s.close()
-		return nil, &Error{What: what, code: CodeUnreachable, Err: err}
+		return nil, &Error{What: what, code: CodeUnreachable, Err: fmt.Errorf("%w: %w", errGone, err)}
 	}
 	reply, keep, err := s.receive()
 	if err != nil || !keep {

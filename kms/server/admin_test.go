@@ -30,6 +30,9 @@ func TestStrictJSON(t *testing.T) {
 		if err := json.Unmarshal(answer, &p); err != nil || status != http.StatusBadRequest || p.Error == "" {
 			t.Errorf("%s: status %d, %s, want 400 and why", row.name, status, answer)
 		}
+		if row.name == "too deep" && !strings.Contains(p.Error, "deeper than 8") {
+			t.Errorf("too deep: %q", p.Error)
+		}
 	}
 	status, _ := post(f.AdminHandler(), "/v1/node/approve", []byte(`{"who":"nobody of that name","no_pcrs":false,"move":false,"volumes":[]}`))
 	if status != http.StatusNotFound {

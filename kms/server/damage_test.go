@@ -163,6 +163,33 @@ func TestEditedDatabaseIsRefused(t *testing.T) {
 	}
 }
 
+// F24: a record that is exchanged under a running server is not given out
+// in another's place.
+func TestSwappedWhileRunning(t *testing.T) {
+	var db store.Store
+	f := newKMS(t, func(f *fixture) {
+		f.wrap = func(st store.Store) store.Store {
+			db = st
+			return st
+		}
+	})
+	node := f.approved()
+	f.deposit(node, kms.Put, data, blob("sealed"))
+	err := db.Update(ctx, func(tx store.Tx) error {
+		k, v := all(tx, "secrets")
+		if err := tx.Put("secrets", k[0], v[1]); err != nil {
+			return err
+		}
+		return tx.Put("secrets", k[1], v[0])
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if g, err := f.get(node, root, data); err == nil {
+		t.Errorf("Get of swapped secrets = %+v", g)
+	}
+}
+
 // A record put back from an older copy of the same database is found by the
 // digest over all records.
 func TestOldRecordIsNoticed(t *testing.T) {

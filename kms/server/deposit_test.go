@@ -1,10 +1,12 @@
 package server_test
 
 import (
+	"slices"
 	"testing"
 
 	"latchkey/internal/secret"
 	"latchkey/kms"
+	"latchkey/kms/server"
 	"latchkey/kms/softtpm"
 )
 
@@ -96,6 +98,10 @@ func TestMACIsRecordedOnce(t *testing.T) {
 	node := f.approved()
 	first, second := make([]byte, 32), make([]byte, 32)
 	first[0], second[0] = 1, 2
+	f.report(node, kms.Result{UUID: root, Outcome: kms.NotOpened, MAC: second})
+	if g, err := f.get(node); err != nil || len(g.Volumes[0].MAC) != 0 {
+		t.Errorf("a volume that did not open left a MAC: %v, %v", g, err)
+	}
 	if got := f.deposit(node, kms.Enroll, root, kms.Offer{MAC: first}); got != kms.OK {
 		t.Fatalf("enroll = %s", got.Code())
 	}
@@ -120,6 +126,22 @@ func (f *fixture) report(n *softtpm.TPM, results ...kms.Result) {
 	}
 	if err := f.client().Report(ctx, f.url, g, results); err != nil {
 		f.t.Fatal(err)
+	}
+}
+
+// What a running system measured is not a boot state: PCR 11 is left open,
+// and the operator is told.
+func TestApprovalOfARunningSystem(t *testing.T) {
+	f := newKMS(t)
+	node := newTPM(t)
+	node.PCRs[15] = [32]byte{1}
+	offer := kms.Offer{UUID: root, MAC: make([]byte, 32)}
+	if _, err := f.client().Deposit(ctx, f.url, node, kms.Enroll, wants(root), []kms.Offer{offer}); code(err) != "pending" {
+		t.Fatalf("enroll = %v, want code pending", err)
+	}
+	out, err := f.ApproveNode(ctx, server.Approval{Who: node.NodeID().Words()})
+	if err != nil || !slices.Equal(out.Pinned, []int{7, 12}) || out.Warning == "" {
+		t.Errorf("approval pinned %v with warning %q (%v), want 7, 12 and a warning", out.Pinned, out.Warning, err)
 	}
 }
 

@@ -16,7 +16,7 @@ func NewHTTP(s *Server, log *slog.Logger) *http.Server {
 		ReadHeaderTimeout: 5 * time.Second,
 		ReadTimeout:       5 * time.Second,
 		WriteTimeout:      20 * time.Second,
-		IdleTimeout:       10 * time.Second,
+		IdleTimeout:       challengeLife, // a TPM may need as long; idle ones make room
 		MaxHeaderBytes:    8 << 10,
 		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelDebug),
 	}

@@ -201,6 +201,9 @@ func TestChallengeMustBeOpened(t *testing.T) {
 	if _, err := f.get(guess); code(err) != kms.CodeNoGrant {
 		t.Errorf("Get with a guessed secret = %v, want code %s", err, kms.CodeNoGrant)
 	}
+	if n := f.events("get"); n != 0 {
+		t.Errorf("%d grants were recorded for who did not open the challenge", n)
+	}
 }
 
 // quoteOf signs what change makes of the honest statement.

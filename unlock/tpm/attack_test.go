@@ -37,6 +37,11 @@ func TestBusShowsNoSecret(t *testing.T) {
 		t.Error("the secret crossed the bus in clear")
 	}
 
+	for _, command := range wire.sent {
+		if commandCode(command) == tpm2.TPMCCStartAuthSession && tpm2.TPMHandle(binary.BigEndian.Uint32(command[10:])) == tpm2.TPMRHNull {
+			t.Error("a session is not salted: its key is known to who sees the bus")
+		}
+	}
 	id.Close()
 
 	// The twin: without an encrypting session the recorder sees it.
