@@ -44,7 +44,7 @@ const MaxReportCookie = 2048
 
 // encode pads to the size for n volumes, whatever there is to say.
 func (d *Decision) encode(n int) (secret.Bytes, error) {
-	var list, w Writer
+	list, w := NewWriter(n*grantedSize), NewWriter(decisionSize(n, MaxReportCookie))
 	for _, g := range d.Volumes {
 		list.Field(g.UUID[:])
 		list.Byte(byte(g.Status))
@@ -55,7 +55,6 @@ func (d *Decision) encode(n int) (secret.Bytes, error) {
 		list.Field(g.Digest)
 		list.Field(g.MAC)
 	}
-	w.b = make([]byte, 0, decisionSize(n, MaxReportCookie))
 	w.Byte(byte(d.Status))
 	w.Field(list.Bytes())
 	clear(list.b)

@@ -79,7 +79,8 @@ type Offer struct {
 
 // EncodeOffers is the plain text of M3's offers. The caller wipes it.
 func EncodeOffers(offers []Offer) secret.Bytes {
-	var list, w Writer
+	room := len(offers) * grantedSize
+	list, w := NewWriter(room), NewWriter(room+2)
 	for _, o := range offers {
 		list.Field(o.UUID[:])
 		list.Byte(byte(o.Kind))

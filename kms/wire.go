@@ -12,6 +12,10 @@ import (
 // A Writer builds a message.
 type Writer struct{ b []byte }
 
+// NewWriter has room for so many bytes: one that holds secrets must not
+// grow, because that leaves a copy behind.
+func NewWriter(room int) *Writer { return &Writer{make([]byte, 0, room)} }
+
 // Field appends one field.
 func (w *Writer) Field(b []byte) {
 	if len(b) > 0xffff {

@@ -34,7 +34,7 @@ func TestStrictJSON(t *testing.T) {
 			t.Errorf("too deep: %q", p.Error)
 		}
 	}
-	status, _ := post(f.AdminHandler(), "/v1/node/approve", []byte(`{"who":"nobody of that name","no_pcrs":false,"move":false,"volumes":[]}`))
+	status, _ := post(f.AdminHandler(), "/v1/node/approve", []byte(`{"who":"one two three four five six","no_pcrs":false,"move":false,"volumes":[]}`))
 	if status != http.StatusNotFound {
 		t.Errorf("an approval in good form of nobody: status %d, want 404", status)
 	}

@@ -45,10 +45,12 @@ func (s *Server) ApproveNode(ctx context.Context, a Approval) (out Approved, err
 			return err
 		}
 		t.bump()
-		row.State = stateApproved
-		if err := row.pin(a, &out); err != nil {
-			return err
+		// A node that is approved already keeps its pins: approving again
+		// binds volumes, and only accept takes another boot state.
+		if row.State != stateApproved || a.NoPCRs {
+			row.pin(a.NoPCRs, &out)
 		}
+		row.State = stateApproved
 		if err := t.bindAll(row, a, &out); err != nil {
 			return err
 		}
@@ -65,6 +67,10 @@ func (s *Server) ApproveNode(ctx context.Context, a Approval) (out Approved, err
 // candidate is the node to approve: one that is there, or an id that is
 // registered before its node ever asked.
 func (t *txn) candidate(a Approval) (nodeRow, error) {
+	if n := len(strings.Fields(strings.ReplaceAll(a.Who, "-", " "))); n != 6 && len(strings.TrimSpace(a.Who)) != 64 {
+		// A part of an id is soon found again by somebody who makes keys.
+		return nodeRow{}, fmt.Errorf("approving %q: %w: give all six words, or all 64 digits of the id", a.Who, ErrRefused)
+	}
 	row, err := t.find(a.Who)
 	if !errors.Is(err, ErrNotFound) {
 		return row, err
@@ -81,13 +87,13 @@ func (t *txn) candidate(a Approval) (nodeRow, error) {
 
 // pin takes the shown boot state for the approved one: PCRs 7, 12, and 11
 // if it is not zero. One shown by a running system has gone on in PCR 11.
-func (row *nodeRow) pin(a Approval, out *Approved) error {
+func (row *nodeRow) pin(none bool, out *Approved) {
 	row.Pins = nil
 	if row.Shown != nil {
 		row.Clock = row.Shown.Clock
 	}
-	if a.NoPCRs {
-		return nil
+	if none {
+		return
 	}
 	row.Pins = map[int]digest{}
 	for _, pcr := range []int{7, 11, 12} {
@@ -99,9 +105,8 @@ func (row *nodeRow) pin(a Approval, out *Approved) error {
 		out.Pinned = append(out.Pinned, pcr)
 	}
 	if !row.Shown.Boot {
-		out.Warning = "PCR 11 is not pinned: the node showed a running system; approve it again while it waits in a boot"
+		out.Warning = "PCR 11 is not pinned: the node showed a running system; after its next boot say: node accept"
 	}
-	return nil
 }
 
 // bindAll binds the volumes that the node showed.

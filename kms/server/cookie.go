@@ -113,7 +113,7 @@ func (t *ticket) wipe() {
 }
 
 func (t *ticket) encode() []byte {
-	var w kms.Writer
+	w := kms.NewWriter(kms.MaxCookie)
 	w.Field(t.th1[:])
 	w.Field(t.th2[:])
 	w.Field(t.s.Reveal())
@@ -122,7 +122,7 @@ func (t *ticket) encode() []byte {
 	w.Field(t.node[:])
 	w.Field(t.akPublic)
 	w.Byte(byte(t.operation))
-	kms.WriteWants(&w, t.volumes)
+	kms.WriteWants(w, t.volumes)
 	w.Uint64(uint64(t.expiry))
 	return w.Bytes()
 }
@@ -169,11 +169,11 @@ type receipt struct {
 }
 
 func (c *cookies) sealReceipt(t *receipt) []byte {
-	var w kms.Writer
+	w := kms.NewWriter(kms.MaxReportCookie)
 	w.Field(t.key.Reveal())
 	w.Field(t.th3[:])
 	w.Field(t.node[:])
-	kms.WriteWants(&w, t.volumes)
+	kms.WriteWants(w, t.volumes)
 	w.Uint64(uint64(t.expiry))
 	defer clear(w.Bytes())
 	return c.seal(forReport, w.Bytes())

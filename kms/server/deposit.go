@@ -116,8 +116,11 @@ func (t *txn) describe(row volumeRow, want kms.Want, mac []byte, g *kms.Granted)
 }
 
 // propose keeps the offers of a node that waits for approval, beside and
-// not instead of what is there under that node.
+// not instead of what is there under that node. Strangers do this, so it
+// begins no epoch.
 func (t *txn) propose(p *proof) error {
+	t.still = true
+	defer func() { t.still = false }()
 	for i, want := range p.volumes {
 		row, found, err := t.volume(p.node, want.UUID)
 		if err != nil {

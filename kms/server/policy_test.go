@@ -3,6 +3,7 @@ package server_test
 import (
 	"context"
 	"log/slog"
+	"strings"
 	"testing"
 
 	"latchkey/internal/secret"
@@ -83,6 +84,39 @@ func TestAcceptTakesTheNewBootState(t *testing.T) {
 	node.PCRs[11] = [32]byte{11} // the old kernel is no longer the approved one
 	if _, err := f.get(node); code(err) != "pcr-mismatch" {
 		t.Errorf("Get with the old boot state = %v, want code pcr-mismatch", err)
+	}
+}
+
+// Approving again binds volumes; it takes no other boot state by the way.
+func TestApprovingAgainKeepsThePins(t *testing.T) {
+	f := newKMS(t)
+	node := f.approved()
+	node.PCRs[11] = [32]byte{99}
+	if _, err := f.get(node); code(err) != "pcr-mismatch" {
+		t.Fatal(err)
+	}
+	if _, err := f.ApproveNode(ctx, server.Approval{Who: node.NodeID().Words()}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := f.get(node); code(err) != "pcr-mismatch" {
+		t.Errorf("Get = %v, want code pcr-mismatch still", err)
+	}
+}
+
+// Part of an id names no node to approve: anybody can make a key whose id
+// begins as another's.
+func TestApprovalNeedsTheWholeName(t *testing.T) {
+	f := newKMS(t)
+	node := newTPM(t)
+	f.mustPend(node)
+	id, words := node.NodeID().String(), strings.Fields(node.NodeID().Words())
+	for _, who := range []string{id[:8], id[:63], "", strings.Join(words[:5], " "), strings.Join(append(words, "extra"), " ")} {
+		if _, err := f.ApproveNode(ctx, server.Approval{Who: who}); err == nil {
+			t.Errorf("approving %q succeeded", who)
+		}
+	}
+	if _, err := f.ApproveNode(ctx, server.Approval{Who: strings.ToUpper(strings.Join(words, "-"))}); err != nil {
+		t.Error(err)
 	}
 }
 

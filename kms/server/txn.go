@@ -70,6 +70,7 @@ type txn struct {
 	tx     store.Tx
 	state  state
 	bumped bool
+	still  bool // what is written now gives nobody anything
 }
 
 // read runs f on one consistent state.
@@ -118,7 +119,7 @@ func (t *txn) loadState() (err error) {
 
 // bump starts a new epoch, once for a transaction.
 func (t *txn) bump() {
-	if !t.bumped {
+	if !t.bumped && !t.still {
 		t.state.epoch++
 		t.bumped = true
 	}

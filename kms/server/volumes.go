@@ -19,28 +19,29 @@ type Volume struct {
 }
 
 // Volumes lists all volumes.
-func (s *Server) Volumes() ([]Volume, error) {
-	return s.volumesWhere(func(kms.UUID) bool { return true })
+func (s *Server) Volumes() (volumes []Volume, err error) {
+	err = s.read(func(v view) error {
+		volumes, err = v.volumesWhere(func(kms.UUID) bool { return true })
+		return err
+	})
+	return volumes, err
 }
 
 // volumesWhere opens only the rows that are asked for: a key says which.
-func (s *Server) volumesWhere(wanted func(kms.UUID) bool) (volumes []Volume, err error) {
-	err = s.read(func(v view) (failed error) {
-		v.Scan(tableVolumes, nil, func(key, _ []byte) bool {
-			if len(key) != 48 || !wanted(kms.UUID(key[32:])) {
-				return true
-			}
-			var row volumeRow
-			var one Volume
-			if _, failed = v.load(tableVolumes, key, &row); failed == nil {
-				one, failed = v.presentVolume(row)
-				volumes = append(volumes, one)
-			}
-			return failed == nil
-		})
-		return failed
+func (v view) volumesWhere(wanted func(kms.UUID) bool) (volumes []Volume, failed error) {
+	v.Scan(tableVolumes, nil, func(key, _ []byte) bool {
+		if len(key) != 48 || !wanted(kms.UUID(key[32:])) {
+			return true
+		}
+		var row volumeRow
+		if _, failed = v.load(tableVolumes, key, &row); failed != nil {
+			return false
+		}
+		one, err := v.presentVolume(row)
+		volumes, failed = append(volumes, one), err
+		return err == nil
 	})
-	return volumes, err
+	return volumes, failed
 }
 
 func (v view) presentVolume(row volumeRow) (Volume, error) {
@@ -54,12 +55,20 @@ func (v view) presentVolume(row volumeRow) (Volume, error) {
 
 // VolumesOf finds the rows of one volume: the bound one, nobody's, and what
 // pending nodes proposed.
-func (s *Server) VolumesOf(uuid kms.UUID) ([]Volume, error) {
-	out, err := s.volumesWhere(func(u kms.UUID) bool { return u == uuid })
-	if err == nil && len(out) == 0 {
+func (s *Server) VolumesOf(uuid kms.UUID) (volumes []Volume, err error) {
+	err = s.read(func(v view) error {
+		volumes, err = v.volumesOf(uuid)
+		return err
+	})
+	return volumes, err
+}
+
+func (v view) volumesOf(uuid kms.UUID) ([]Volume, error) {
+	rows, err := v.volumesWhere(func(u kms.UUID) bool { return u == uuid })
+	if err == nil && len(rows) == 0 {
 		err = fmt.Errorf("looking for volume %s: %w", uuid, ErrNotFound)
 	}
-	return out, err
+	return rows, err
 }
 
 // PutVolume keeps a passphrase for a volume: create-only. The node may come
@@ -107,11 +116,11 @@ func GeneratePassphrase() secret.Bytes {
 
 // DeleteVolume destroys all that the KMS has of a volume.
 func (s *Server) DeleteVolume(ctx context.Context, uuid kms.UUID) error {
-	rows, err := s.VolumesOf(uuid)
-	if err != nil {
-		return err
-	}
 	return s.update(ctx, func(t *txn) error {
+		rows, err := t.volumesOf(uuid)
+		if err != nil {
+			return err
+		}
 		t.bump()
 		for _, row := range rows {
 			if err := t.dropVolume(row.Node, uuid); err != nil {

@@ -102,6 +102,33 @@ func TestNoHandleLeaks(t *testing.T) {
 	}
 }
 
+// A session whose policy fails is not left behind either.
+func TestFailedPoliciesLeaveNoSession(t *testing.T) {
+	ctx := context.Background()
+	sim := tpmtest.Start(t)
+	wire := &bus{TPM: rawBus(t, sim)}
+	id := identify(t, tpm.New(wire), tpm.Options{})
+	blob, seed := credential(t, id.EKPublic(), id.AKPublic(), make([]byte, 32))
+	wire.inject = func(command []byte) []byte {
+		if commandCode(command) == tpm2.TPMCCPolicySecret {
+			return response(tpm2.TPMRCFailure)
+		}
+		return nil
+	}
+	for range 10 {
+		if _, err := id.Activate(ctx, blob, seed); code(err) != tpm.CodeFailed {
+			t.Fatalf("Activate = %v, want code %s", err, tpm.CodeFailed)
+		}
+	}
+	if n := handles(t, wire.TPM); n != 2 {
+		t.Errorf("%d handles, want 2: EK and AK", n)
+	}
+	wire.inject = nil
+	if _, err := id.Activate(ctx, blob, seed); err != nil {
+		t.Error(err)
+	}
+}
+
 // C10: power cuts count as failed authorisations for keys that are subject
 // to the dictionary-attack protection; ours are not.
 func TestPowerCutsDoNotLockOut(t *testing.T) {

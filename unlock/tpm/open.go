@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"path/filepath"
 	"strings"
 	"syscall"
 	"time"
@@ -46,7 +47,9 @@ func openDevice(path string) (*TPM, error) {
 		return nil, &Error{"opening " + path, CodeAbsent, err}
 	}
 	t := New(device(fd))
-	t.managed = strings.Contains(path, "tpmrm")
+	if real, err := filepath.EvalSymlinks(path); err == nil {
+		t.managed = strings.HasPrefix(filepath.Base(real), "tpmrm")
+	}
 	return t, nil
 }
 

@@ -83,6 +83,9 @@ func (c call) activeBanks() ([]tpm2.TPMIAlgHash, error) {
 // time (Part 3, section 22.4), so it is asked for the rest again.
 func (c call) readPCRs(pcrs []int) ([]kms.PCR, error) {
 	const what = "reading PCRs"
+	if err := checkPCRs(pcrs); err != nil {
+		return nil, err
+	}
 	values := map[int][32]byte{}
 	for left := slices.Clone(pcrs); len(left) > 0; {
 		rsp, err := run(c, what, tpm2.PCRRead{PCRSelectionIn: selection(left...)})
@@ -107,6 +110,16 @@ func (c call) readPCRs(pcrs []int) ([]kms.PCR, error) {
 		out = append(out, kms.PCR{Index: pcr, Value: values[pcr]})
 	}
 	return out, nil
+}
+
+// checkPCRs: 24 are what every PC has.
+func checkPCRs(pcrs []int) error {
+	for _, pcr := range pcrs {
+		if pcr < 0 || pcr > 23 {
+			return &Error{"selecting PCRs", CodeUnsupported, fmt.Errorf("there is no PCR %d", pcr)}
+		}
+	}
+	return nil
 }
 
 // selection selects PCRs of the SHA-256 bank.

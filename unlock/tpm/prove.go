@@ -68,6 +68,9 @@ func credentialFailure(err error) error {
 // Quote signs the PCRs (SHA-256 bank) and extra with the AK, and reads
 // their values.
 func (id *Identity) Quote(ctx context.Context, pcrs []int, extra []byte) (kms.Quote, error) {
+	if err := checkPCRs(pcrs); err != nil {
+		return kms.Quote{}, err
+	}
 	c, end := id.tpm.begin(ctx)
 	defer end()
 	if err := id.loadAK(c); err != nil {

@@ -76,9 +76,22 @@ func run[R any](c call, what string, cmd executor[R], sessions ...tpm2.Session) 
 	}()
 	rsp, err = cmd.Execute(c, sessions...)
 	if err != nil {
+		c.dropSessions()
 		return nil, failure(what, err)
 	}
 	return rsp, nil
+}
+
+// dropSessions flushes the sessions of a call that failed: go-tpm leaves
+// one behind whose policy could not be satisfied, and three are all that a
+// user of the resource manager may have. One that is gone already only
+// gives an error.
+func (c call) dropSessions() {
+	c.ctx = context.WithoutCancel(c.ctx)
+	for h := range c.t.sessions {
+		delete(c.t.sessions, h)
+		_, _ = tpm2.FlushContext{FlushHandle: h}.Execute(direct{c})
+	}
 }
 
 // flush unloads a handle that this call loaded. An object that is still
