@@ -246,6 +246,7 @@ func (w *worker) loadModules(ctx context.Context, events <-chan device.Event) er
 	_, err := step(ctx, w, "modules", time.Minute, func(context.Context) (struct{}, string, error) {
 		var wg sync.WaitGroup
 		wg.Go(func() { w.loader.Named(w.plan.Modules.Always...) })
+		wg.Go(func() { w.loader.Named(layerModules(w.plan.Net)...) })
 		for _, alias := range device.Modaliases("/sys") {
 			wg.Go(func() { w.loader.Device(alias) })
 		}
@@ -253,6 +254,21 @@ func (w *worker) loadModules(ctx context.Context, events <-chan device.Event) er
 		return struct{}{}, "", nil
 	})
 	return err
+}
+
+// layerModules are the modules of the links that netup will make. The
+// kernel would ask modprobe for them, and there is none here.
+func layerModules(n plan.Net) (names []string) {
+	if len(n.VLANs) > 0 {
+		names = append(names, "8021q")
+	}
+	if len(n.Bonds) > 0 {
+		names = append(names, "bonding")
+	}
+	if len(n.Bridges) > 0 {
+		names = append(names, "bridge")
+	}
+	return names
 }
 
 // loadSlow has the slow drivers loaded as soon as it seems that they are

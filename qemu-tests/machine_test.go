@@ -123,29 +123,6 @@ func cmdBoot(ts *testscript.TestScript, neg bool, args []string) {
 	w.machine = m
 }
 
-// startChip starts the software TPM of this name; its state is kept in
-// the script's folder, as a real chip keeps its own.
-func (w *world) startChip(ts *testscript.TestScript, m *machine, name string) []string {
-	state, sock := filepath.Join(w.dir, name), filepath.Join(w.dir, name+".sock")
-	if _, err := os.Stat(state); err != nil {
-		ts.Check(os.Mkdir(state, 0o700))
-		w.exec(ts, "swtpm_setup", "--tpm2", "--tpmstate", state, "--pcr-banks", "sha256")
-	}
-	os.Remove(sock)
-	chip, err := startService(w.dir, name, w.lan.command("swtpm", "socket", "--tpm2", "--tpmstate", "dir="+state,
-		"--ctrl", "type=unixio,path="+sock, "--flags", "startup-clear", "--terminate",
-		"--log", "file="+filepath.Join(w.dir, name+".commands")+",level=20"), os.Environ())
-	ts.Check(err)
-	for range 500 { // the socket shows that it listens; swtpm says nothing
-		if _, err := os.Stat(sock); err == nil {
-			break
-		}
-		time.Sleep(10 * time.Millisecond)
-	}
-	m.chip = chip
-	return []string{"-chardev", "socket,id=t,path=" + sock, "-tpmdev", "emulator,id=tpm0,chardev=t", "-device", "tpm-crb,tpmdev=tpm0"}
-}
-
 // console REGEXP waits until the machine says so, after what was matched
 // before. "! console REGEXP" fails if it ever said so until now.
 func cmdConsole(ts *testscript.TestScript, neg bool, args []string) {
@@ -196,17 +173,6 @@ func cmdOff(ts *testscript.TestScript, neg bool, args []string) {
 		w.machine.chip.stop()
 	}
 	w.machine = nil
-}
-
-// chip NAME VARIABLE counts the TPM commands of a chip so far.
-func cmdChip(ts *testscript.TestScript, neg bool, args []string) {
-	w := worldOf(ts)
-	if len(args) != 2 {
-		ts.Fatalf("usage: chip NAME VARIABLE: sets VARIABLE to the number of TPM commands that this machine's chip has had")
-	}
-	log, err := os.ReadFile(filepath.Join(w.dir, args[0]+".commands"))
-	ts.Check(err)
-	ts.Setenv(args[1], strconv.Itoa(strings.Count(string(log), "SWTPM_IO_Read")))
 }
 
 // wait NAME REGEXP waits for a line of a service (kms, dhcp, responder).

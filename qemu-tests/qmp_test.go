@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net"
 	"path/filepath"
+	"time"
 )
 
 // qmp is a connection to QEMU's monitor.
@@ -18,7 +19,7 @@ type qmp struct {
 // qmp carries out one command of QEMU's machine protocol.
 func (w *world) qmp(command map[string]any) error {
 	if w.machine.qmp == nil {
-		conn, err := net.Dial("unix", filepath.Join(w.dir, "qmp.sock"))
+		conn, err := w.dialMonitor()
 		if err != nil {
 			return err
 		}
@@ -56,4 +57,14 @@ func (q *qmp) do(command map[string]any) error {
 		}
 	}
 	return errors.New("QEMU closed its monitor")
+}
+
+// dialMonitor waits for a QEMU that has just been started to listen.
+func (w *world) dialMonitor() (net.Conn, error) {
+	for began := time.Now(); ; time.Sleep(20 * time.Millisecond) {
+		conn, err := net.Dial("unix", filepath.Join(w.dir, "qmp.sock"))
+		if err == nil || time.Since(began) > 20*time.Second {
+			return conn, err
+		}
+	}
 }

@@ -1,0 +1,86 @@
+package qemutests
+
+import (
+	"net"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/rogpeppe/go-internal/testscript"
+)
+
+// chipFolder is where a chip keeps its state, made with the chip.
+func (w *world) chipFolder(ts *testscript.TestScript, name string) string {
+	state := filepath.Join(w.dir, name)
+	if _, err := os.Stat(state); err != nil {
+		ts.Check(os.Mkdir(state, 0o700))
+		w.exec(ts, "swtpm_setup", "--tpm2", "--tpmstate", state, "--pcr-banks", "sha256")
+	}
+	return state
+}
+
+// startChip starts the software TPM of this name; its state is kept in
+// the script's folder, as a real chip keeps its own.
+func (w *world) startChip(ts *testscript.TestScript, m *machine, name string) []string {
+	state, sock := w.chipFolder(ts, name), filepath.Join(w.dir, name+".sock")
+	m.chip = w.power(ts, name, sock, "--tpmstate", "dir="+state, "--ctrl", "type=unixio,path="+sock, "--flags", "startup-clear", "--terminate")
+	return []string{"-chardev", "socket,id=t,path=" + sock, "-tpmdev", "emulator,id=tpm0,chardev=t", "-device", "tpm-crb,tpmdev=tpm0"}
+}
+
+// power starts swtpm and waits until its socket is there.
+func (w *world) power(ts *testscript.TestScript, name, sock string, flags ...string) *service {
+	os.Remove(sock)
+	log := "file=" + filepath.Join(w.dir, name+".commands") + ",level=20,truncate"
+	chip, err := startService(w.dir, name, w.lan.command("swtpm", append([]string{"socket", "--tpm2", "--log", log}, flags...)...), os.Environ())
+	ts.Check(err)
+	for range 500 { // the socket shows that it listens; swtpm says nothing
+		if _, err := os.Stat(sock); err == nil {
+			break
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	return chip
+}
+
+// chip start NAME: the chip of a machine that is off, powered on for the
+// host, which speaks to the socket $TPM. chip stop NAME: off again.
+// chip NAME VARIABLE: the number of commands since it was powered on.
+func cmdChip(ts *testscript.TestScript, neg bool, args []string) {
+	w := worldOf(ts)
+	switch {
+	case len(args) != 2:
+		ts.Fatalf("usage: chip start NAME | chip stop NAME | chip NAME VARIABLE")
+	case args[0] == "start":
+		state, sock := w.chipFolder(ts, args[1]), filepath.Join(w.dir, args[1]+".host.sock")
+		w.running[args[1]] = w.power(ts, args[1], sock, "--tpmstate", "dir="+state, "--server", "type=unixio,path="+sock,
+			"--ctrl", "type=unixio,path="+sock+".ctrl", "--flags", "not-need-init,startup-clear")
+		ts.Setenv("TPM", sock)
+		c, err := net.Dial("unix", sock)
+		ts.Check(err)
+		ts.Check(c.Close())
+	case args[0] == "stop":
+		w.stop(ts, args[1], false)
+	default:
+		log, err := os.ReadFile(filepath.Join(w.dir, args[0]+".commands"))
+		ts.Check(err)
+		ts.Setenv(args[1], strconv.Itoa(countCommands(string(log))))
+	}
+}
+
+// commandRE finds a command's code in swtpm's log: behind tag and size.
+var commandRE = regexp.MustCompile(`SWTPM_IO_Read: length \d+\n 80 0[12] (?:[0-9A-F]{2} ){4}((?:[0-9A-F]{2} ){4})`)
+
+// getRandom is what the kernel's own hwrng asks of a TPM now and then.
+const getRandom = "00 00 01 7B"
+
+func countCommands(log string) (n int) {
+	for _, m := range commandRE.FindAllStringSubmatch(log, -1) {
+		if strings.TrimSpace(m[1]) != getRandom {
+			n++
+		}
+	}
+	return n
+}

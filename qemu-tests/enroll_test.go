@@ -1,0 +1,46 @@
+package qemutests
+
+import (
+	"os"
+	"path/filepath"
+	"regexp"
+
+	"github.com/rogpeppe/go-internal/testscript"
+)
+
+var wordsRE = regexp.MustCompile(`this machine is "([a-z ]+)"`)
+
+// enroll FILE.img [flags of latchkey volume enroll]: enrolls the disk with
+// the chip that "chip start" powered on, opened with FILE.key. The machine
+// is approved on the way, as an operator does in another window; its boot
+// state is not pinned, because it has not booted yet.
+func cmdEnroll(ts *testscript.TestScript, neg bool, args []string) {
+	w := worldOf(ts)
+	if len(args) < 1 {
+		ts.Fatalf("usage: enroll FILE.img [flags]")
+	}
+	image := ts.MkAbs(args[0])
+	flags := append([]string{"volume", "enroll", image, "--kms", "http://192.0.2.1:7741", "--pin", w.pin(ts), "--tpm", ts.Getenv("TPM"),
+		"--key-file", image[:len(image)-len(filepath.Ext(image))] + ".key", "--no-wait"}, args[1:]...)
+	for range 2 {
+		out, err := w.lan.command(filepath.Join(w.shared.bin, "latchkey"), flags...).CombinedOutput()
+		ts.Stdout().Write(out)
+		if err == nil {
+			if neg {
+				ts.Fatalf("it was enrolled")
+			}
+			ts.Check(os.WriteFile(ts.MkAbs("enrolled"), out, 0o600))
+			return
+		}
+		words := wordsRE.FindSubmatch(out)
+		if neg {
+			return
+		}
+		if words == nil {
+			ts.Fatalf("enroll: %v: %s", err, out)
+		}
+		ts.Setenv("WORDS", string(words[1]))
+		w.exec(ts, filepath.Join(w.shared.bin, "latchkey-kms"), "node", "approve", string(words[1]), "--pcr", "none", "--data", ts.Getenv("KMS_DATA"))
+	}
+	ts.Fatalf("enroll: it is still not approved")
+}
