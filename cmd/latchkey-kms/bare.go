@@ -22,6 +22,7 @@ type benchResult struct {
 	Nodes      int             `json:"nodes"`
 	Cores      int             `json:"cores"`
 	Burst      burst           `json:"all_at_once"`
+	Answers    []answerTime    `json:"answers"`
 	Challenges rate            `json:"challenges"`
 	Exchanges  rate            `json:"exchanges"`
 	Bare       []bareOperation `json:"bare_operations"`
@@ -71,6 +72,9 @@ func bareOperations() []bareOperation {
 
 func (r *benchResult) print(w io.Writer) {
 	fmt.Fprintf(w, "all at once: %d of %d machines served in %v, %d retries\n", r.Burst.Served, r.Nodes, r.Burst.Took.Round(time.Millisecond), r.Burst.Retries)
+	for _, a := range r.Answers {
+		fmt.Fprintf(w, "one exchange, %s: median %v\n", a.Answer, a.Median.Round(time.Microsecond))
+	}
 	for _, v := range []struct {
 		name string
 		rate rate

@@ -58,6 +58,9 @@ func (b *load) run(ctx context.Context) (*benchResult, error) {
 	if r.Burst, err = b.burst(ctx); err != nil {
 		return nil, err
 	}
+	if r.Answers, err = b.answers(ctx); err != nil {
+		return nil, err
+	}
 	if r.Challenges, err = b.steady(ctx, b.challengeOnly); err != nil {
 		return nil, err
 	}

@@ -7,11 +7,13 @@ import (
 	"io"
 	"math/rand/v2"
 	"os"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"time"
 
 	"latchkey/kms"
+	"latchkey/kms/softtpm"
 )
 
 // A burst is all machines at once, each retrying as a booting one would.
@@ -39,6 +41,46 @@ func (b *load) burst(ctx context.Context) (r burst, err error) {
 		}
 	})
 	return burst{int(served.Load()), retries.Load(), time.Since(start)}, err
+}
+
+// An answerTime is how long an exchange takes that ends one way: from
+// outside, a refusal should not differ from a grant.
+type answerTime struct {
+	Answer string        `json:"answer"`
+	Median time.Duration `json:"median_ns"`
+}
+
+// answerRuns is how often each way is timed, in turn.
+const answerRuns = 101
+
+func (b *load) answers(ctx context.Context) ([]answerTime, error) {
+	stranger, err := softtpm.New()
+	if err != nil {
+		return nil, err
+	}
+	changed := *b.tpms[0]
+	changed.PCRs = map[int][32]byte{7: {99}}
+	asks := []struct {
+		name, code string
+		tpm        kms.Prover
+	}{{"granted", "", b.tpms[0]}, {"pending", kms.Pending.Code(), stranger}, {"other boot state", kms.PCRMismatch.Code(), &changed}}
+	times := make([][]time.Duration, len(asks))
+	for range answerRuns {
+		for i, ask := range asks {
+			start := time.Now()
+			_, err := b.client(0).Get(ctx, b.url, ask.tpm, []kms.Want{{UUID: uuidOf(0)}})
+			if codeOf(err) != ask.code {
+				return nil, fmt.Errorf("%s: %w", ask.name, err)
+			}
+			times[i] = append(times[i], time.Since(start))
+		}
+	}
+	var out []answerTime
+	for i, ask := range asks {
+		slices.Sort(times[i])
+		out = append(out, answerTime{ask.name, times[i][answerRuns/2]})
+	}
+	return out, nil
 }
 
 // A rate is a steady run: how much was done, in what time, with how much of

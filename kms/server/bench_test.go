@@ -65,7 +65,7 @@ func BenchmarkRedeem(b *testing.B) {
 }
 
 // helloOf records the M1 of a machine.
-func helloOf(b *testing.B, f *fixture) (m1 []byte) {
+func helloOf(b testing.TB, f *fixture) (m1 []byte) {
 	b.Helper()
 	w := &wire{Handler: f.Handler()}
 	w.request = func(_ string, body []byte) []byte {

@@ -134,6 +134,33 @@ func TestReportCookieExpires(t *testing.T) {
 	})
 }
 
+// D7: more work than can be done in time is put off, at different times for
+// each; what is taken is done.
+func TestWorkIsBounded(t *testing.T) {
+	f := newKMS(t, func(f *fixture) { f.workers = 1 })
+	m1, h := helloOf(t, f), f.Handler()
+	const asked = 4000
+	var done, put atomic.Int64
+	var group sync.WaitGroup
+	start := make(chan struct{})
+	for range asked {
+		group.Go(func() {
+			<-start
+			switch status, _ := post(h, kms.ChallengePath, m1); status {
+			case http.StatusOK:
+				done.Add(1)
+			case http.StatusServiceUnavailable:
+				put.Add(1)
+			}
+		})
+	}
+	close(start)
+	group.Wait()
+	if done.Load()+put.Load() != asked || put.Load() == 0 || done.Load() < 2048 {
+		t.Errorf("%d were done and %d put off, want 2,048 or more done, the others put off", done.Load(), put.Load())
+	}
+}
+
 // D7: 2,000 connections that never send a whole request, from the very
 // address of a good node.
 func TestHalfOpenConnections(t *testing.T) {

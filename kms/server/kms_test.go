@@ -29,6 +29,7 @@ type fixture struct {
 	dir      string
 	wrapping secret.Bytes
 	enroll   server.Enrollment
+	workers  int
 	wrap     func(store.Store) store.Store // what stands between server and database
 
 	*server.Server
@@ -78,7 +79,7 @@ func (f *fixture) start() error {
 	if f.wrap != nil {
 		st = f.wrap(db)
 	}
-	s, err := server.Open(server.Config{Store: st, Wrapping: f.wrapping, Mark: f.mark(), Enroll: f.enroll})
+	s, err := server.Open(server.Config{Store: st, Wrapping: f.wrapping, Mark: f.mark(), Enroll: f.enroll, Workers: f.workers})
 	if err != nil {
 		db.Close()
 		return err

@@ -12,6 +12,7 @@ import (
 	"github.com/google/go-tpm/tpm2/transport"
 	"github.com/google/go-tpm/tpm2/transport/linuxudstpm"
 
+	"latchkey/internal/secret"
 	"latchkey/unlock/tpm"
 	"latchkey/unlock/tpm/tpmtest"
 )
@@ -205,4 +206,25 @@ func TestCommandsOfABoot(t *testing.T) {
 		t.Errorf("a boot sends %q, want %q", got, want)
 	}
 	t.Logf("%d commands: %q", len(want), want)
+
+	// A sealed secret more for the first volume, and for each that follows.
+	blob, err := again.Seal(context.Background(), secret.Random(32))
+	if err != nil {
+		t.Fatal(err)
+	}
+	again.Close()
+	sealed := identify(t, boot, tpm.Options{})
+	for _, want := range [][]string{
+		{"FlushContext", "CreatePrimary", "Load", "StartAuthSession", "PolicyPCR", "Unseal", "FlushContext"},
+		{"Load", "StartAuthSession", "PolicyPCR", "Unseal", "FlushContext"},
+	} {
+		wire.sent = nil
+		if _, err := sealed.Unseal(context.Background(), blob); err != nil {
+			t.Fatal(err)
+		}
+		if got := wire.commands(); !slices.Equal(got, want) {
+			t.Errorf("Unseal sends %q, want %q", got, want)
+		}
+		t.Logf("%d commands: %q", len(want), want)
+	}
 }

@@ -127,6 +127,9 @@ func (c call) chooseEK(want EK) (EK, error) {
 	rsp, err := run(c, "listing elliptic curves", tpm2.GetCapability{
 		Capability: tpm2.TPMCapECCCurves, PropertyCount: 64,
 	})
+	if isRC(err, tpm2.TPMRCValue) {
+		return EKRSA2048, nil // a TPM without any curve has no such list
+	}
 	if err != nil {
 		return 0, err
 	}
