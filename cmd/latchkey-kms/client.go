@@ -43,7 +43,12 @@ func (o *options) admin(ctx context.Context) (*admin, error) {
 		return nil, err
 	}
 	handler := s.AdminHandler()
-	return &admin{close: s.Close, do: func(r *http.Request) (*http.Response, error) {
+	return &admin{close: s.Close, do: func(r *http.Request) (reply *http.Response, err error) {
+		defer func() {
+			if p := recover(); p != nil { // http.ErrAbortHandler: the answer is not whole
+				err = fmt.Errorf("reading the database: %v", p)
+			}
+		}()
 		w := &recorder{status: http.StatusOK}
 		handler.ServeHTTP(w, r)
 		return &http.Response{StatusCode: w.status, Body: io.NopCloser(&w.body)}, nil

@@ -175,6 +175,47 @@ func TestOnlyPCR15OpensASealedSecret(t *testing.T) {
 	}
 }
 
+// A bank that is left out of an extend could still vouch for the state
+// before.
+func TestExtendReachesEveryBank(t *testing.T) {
+	sim := tpmtest.Start(t)
+	dev, raw := open(t, sim), rawBus(t, sim)
+	rsp, err := tpm2.GetCapability{Capability: tpm2.TPMCapPCRs, PropertyCount: 1}.Execute(raw)
+	if err != nil {
+		t.Fatal(err)
+	}
+	assigned, err := rsp.CapabilityData.Data.AssignedPCR()
+	if err != nil {
+		t.Fatal(err)
+	}
+	asked := 0
+	if err := dev.Extend(context.Background(), 15, func(h crypto.Hash) []byte { asked++; return make([]byte, h.Size()) }); err != nil {
+		t.Fatal(err)
+	}
+	for _, bank := range assigned.PCRSelections {
+		read, err := tpm2.PCRRead{PCRSelectionIn: tpm2.TPMLPCRSelection{PCRSelections: []tpm2.TPMSPCRSelection{
+			{Hash: bank.Hash, PCRSelect: []byte{0, 1 << 7, 0}},
+		}}}.Execute(raw)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if d := read.PCRValues.Digests; len(d) == 1 && bytes.Equal(d[0].Buffer, make([]byte, len(d[0].Buffer))) {
+			t.Errorf("bank %v was not extended", bank.Hash)
+		}
+	}
+	if asked < 2 {
+		t.Errorf("%d banks are on: the test shows nothing", asked)
+	}
+	if err := dev.Extend(context.Background(), 15, func(crypto.Hash) []byte { return []byte{1} }); err == nil {
+		t.Error("a digest of another length was taken")
+	}
+	for _, pcr := range []int{-1, 24} {
+		if _, err := dev.ReadPCR(context.Background(), pcr); code(err) != tpm.CodeUnsupported {
+			t.Errorf("ReadPCR(%d) = %v, want code %s", pcr, err, tpm.CodeUnsupported)
+		}
+	}
+}
+
 func TestNoPasswordOpensASealedSecret(t *testing.T) {
 	ctx := context.Background()
 	sim := tpmtest.Start(t)

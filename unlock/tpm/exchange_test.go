@@ -43,10 +43,19 @@ func keyServer(t testing.TB) (*server.Server, string) {
 }
 
 func TestGetAfterApprovalUntilLatch(t *testing.T) {
+	for _, row := range []struct {
+		name string
+		ek   tpm.EK
+	}{{"P-256", tpm.EKP256}, {"RSA-2048", tpm.EKRSA2048}} {
+		t.Run(row.name, func(t *testing.T) { getUntilLatch(t, row.ek) })
+	}
+}
+
+func getUntilLatch(t *testing.T, ek tpm.EK) {
 	ctx := context.Background()
 	s, url := keyServer(t)
 	dev := open(t, tpmtest.Start(t))
-	id := identify(t, dev, tpm.Options{})
+	id := identify(t, dev, tpm.Options{EK: ek})
 	client := &kms.Client{Pins: s.Pins()}
 	wants := []kms.Want{{UUID: rootVolume, Digest: [32]byte{9}}}
 	if err := s.PutVolume(ctx, rootVolume, secret.Own([]byte("canary passphrase"))); err != nil {
