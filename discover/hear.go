@@ -23,6 +23,7 @@ func (s *speaker) hear(p heard) {
 		}
 		return
 	}
+	s.r.queries.Add(1)
 	if !s.sure {
 		if !s.r.owns(addr) && len(m.Authorities) > 0 && s.tie(m) {
 			s.lost()

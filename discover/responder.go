@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"latchkey/discover/dns"
@@ -36,6 +37,23 @@ type Responder struct {
 	conflicts int
 	version   int // of the names: grows with each conflict
 	wake      chan struct{}
+
+	queries, answers atomic.Int64
+}
+
+// Stats count what a Responder has done.
+type Stats struct {
+	Queries   int64 // heard
+	Answers   int64 // messages sent: answers, announcements, goodbyes
+	Conflicts int64 // names changed
+	Links     int   // answered on
+}
+
+// Stats returns the counters now.
+func (r *Responder) Stats() Stats {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return Stats{r.queries.Load(), r.answers.Load(), int64(r.conflicts), len(r.links)}
 }
 
 // NewResponder checks the announcements. It opens nothing yet.

@@ -136,6 +136,9 @@ func (s *speaker) send(m *dns.Message, to net.Addr) {
 	if to == nil {
 		to = groupAddr(s.v6)
 	}
+	if m.Response {
+		s.r.answers.Add(1)
+	}
 	packet, err := m.Pack()
 	if err == nil {
 		_, err = s.conn.WriteTo(packet, to)
@@ -163,19 +166,25 @@ func (s *speaker) multicast(answers []owned, again time.Duration) {
 
 func (r owned) cacheKey() cacheKey { return cacheKey{r.Name.Key(), r.Data} }
 
-// update follows a change of the link's addresses: what is no longer true
-// is taken back, what is new announced. The names stay ours.
+// update follows a change of the link's addresses or of what is
+// announced: what is no longer true is taken back, what is new announced.
+// Names that are new are probed for first.
 func (s *speaker) update(l Interface) {
 	s.link = l
 	before := s.zone
 	s.zone = s.r.zone(l)
-	gone := slices.DeleteFunc(slices.Clone(before.records), s.zone.has)
-	fresh := slices.DeleteFunc(slices.Clone(s.zone.records), before.has)
 	if !s.sure {
 		return // announced after probing anyway
 	}
+	gone := slices.DeleteFunc(slices.Clone(before.records), s.zone.has)
+	fresh := slices.DeleteFunc(slices.Clone(s.zone.records), before.has)
 	s.goodbye(gone)
-	if len(fresh) > 0 {
+	switch {
+	case slices.ContainsFunc(s.zone.names(), func(n dns.Name) bool { return !before.unique(n) }):
+		s.sure = false
+		s.later = nil
+		s.probe(0)
+	case len(fresh) > 0:
 		s.announce(0)
 	}
 }

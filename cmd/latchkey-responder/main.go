@@ -14,5 +14,5 @@ import (
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
 	defer stop()
-	os.Exit(cli.Main(command(ctx, os.Stderr), os.Args[1:], os.Stdout, os.Stderr))
+	os.Exit(cli.Main(command(ctx, os.Stdout, os.Stderr), os.Args[1:], os.Stdout, os.Stderr))
 }

@@ -1,0 +1,111 @@
+package main
+
+import (
+	"bufio"
+	"cmp"
+	"fmt"
+	"io"
+	"net/netip"
+	"os"
+	"slices"
+	"strings"
+
+	"latchkey/discover"
+)
+
+// Limits of a targets file.
+const (
+	maxFile    = 64 << 10
+	maxTargets = 64
+)
+
+// A target is one address of a key server, and the names it is answered
+// for.
+type target struct {
+	host     string
+	addr     netip.AddrPort
+	services string // comma-separated
+}
+
+func parseTarget(text string) (netip.AddrPort, error) {
+	ap, err := netip.ParseAddrPort(text)
+	if err != nil || ap.Port() == 0 {
+		return ap, fmt.Errorf("target %q is not ADDRESS:PORT, such as 192.0.2.5:8443 or [2001:db8::5]:8443", text)
+	}
+	return ap, nil
+}
+
+// readTargets reads a targets file: a line for each target, HOST
+// ADDRESS:PORT [SERVICE,SERVICE…]; # begins a comment.
+func readTargets(path, services string) ([]target, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, fmt.Errorf("reading targets: %w", err)
+	}
+	defer f.Close()
+	var out []target
+	lines := bufio.NewScanner(io.LimitReader(f, maxFile))
+	for n := 1; lines.Scan(); n++ {
+		text, _, _ := strings.Cut(lines.Text(), "#")
+		fields := strings.Fields(text)
+		if len(fields) == 0 {
+			continue
+		}
+		if len(fields) < 2 || len(fields) > 3 {
+			return nil, fmt.Errorf("%s:%d: want HOST ADDRESS:PORT [SERVICE,SERVICE…]", path, n)
+		}
+		addr, err := parseTarget(fields[1])
+		if err != nil {
+			return nil, fmt.Errorf("%s:%d: %w", path, n, err)
+		}
+		t := target{fields[0], addr, services}
+		if len(fields) == 3 {
+			t.services = fields[2]
+		}
+		out = append(out, t)
+		if len(out) > maxTargets {
+			return nil, fmt.Errorf("%s:%d: more than %d targets", path, n, maxTargets)
+		}
+	}
+	if err := lines.Err(); err != nil {
+		return nil, fmt.Errorf("reading %s: %w", path, err)
+	}
+	if len(out) == 0 {
+		return nil, fmt.Errorf("%s names no target", path)
+	}
+	return out, nil
+}
+
+// announcements puts targets with the same host, port and services
+// together. Those that alive refuses are left out.
+func (o *options) announcements(targets []target, alive func(netip.AddrPort) bool) []discover.Announcement {
+	var all []discover.Announcement
+	for _, t := range targets {
+		if !alive(t.addr) {
+			continue
+		}
+		services := strings.Split(t.services, ",")
+		i := slices.IndexFunc(all, func(a discover.Announcement) bool {
+			return strings.EqualFold(a.Host, t.host) && a.Port == t.addr.Port() && slices.Equal(a.Services, services)
+		})
+		if i < 0 {
+			all = append(all, discover.Announcement{
+				Host: t.host, Port: t.addr.Port(), Services: services, Text: o.text, Instance: o.instanceOf(t, all),
+			})
+			i = len(all) - 1
+		}
+		all[i].Addrs = append(all[i].Addrs, t.addr.Addr())
+	}
+	return all
+}
+
+// instanceOf names the service instance: --instance, else the first label
+// of the host. A second port of one host makes a second instance.
+func (o *options) instanceOf(t target, before []discover.Announcement) string {
+	label, _, _ := strings.Cut(t.host, ".")
+	name := cmp.Or(o.instance, label)
+	if slices.ContainsFunc(before, func(a discover.Announcement) bool { return a.Instance == name }) {
+		name = fmt.Sprintf("%s port %d", name, t.addr.Port())
+	}
+	return name
+}
