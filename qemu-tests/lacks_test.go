@@ -13,22 +13,31 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 )
 
-// lacks PATH KEYFILE…: no file in PATH holds any piece of 16 bytes of a
-// key: raw, in hex, or in base64 at any alignment. "! lacks" is the proof
-// that it looks: the key is there.
+// lacks [-text] PATH KEYFILE…: no file in PATH holds any piece of 16 bytes
+// of a key: raw, in hex, or in base64 at any alignment. "! lacks" is the
+// proof that it looks: the key is there. With -text it may be there raw:
+// the kernel has it in its ciphers.
 func cmdLacks(ts *testscript.TestScript, neg bool, args []string) {
+	text := len(args) > 0 && args[0] == "-text"
+	if text {
+		args = args[1:]
+	}
 	if len(args) < 2 {
-		ts.Fatalf("usage: lacks FILE-OR-FOLDER KEYFILE…")
+		ts.Fatalf("usage: lacks [-text] FILE-OR-FOLDER KEYFILE…")
 	}
 	var found []string
 	for _, keyFile := range args[1:] {
 		key, err := os.ReadFile(ts.MkAbs(keyFile))
 		ts.Check(err)
+		pieces := shapes(key)
+		if text {
+			delete(pieces, "raw")
+		}
 		ts.Check(filepath.WalkDir(ts.MkAbs(args[0]), func(path string, d fs.DirEntry, err error) error {
 			if err != nil || !d.Type().IsRegular() {
 				return err
 			}
-			form, err := findPieces(path, shapes(key))
+			form, err := findPieces(path, pieces)
 			if form != "" {
 				found = append(found, keyFile+" as "+form+" in "+path)
 			}

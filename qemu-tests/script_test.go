@@ -30,6 +30,7 @@ func TestScripts(t *testing.T) {
 		Setup: func(env *testscript.Env) error { return setUp(env, shared) },
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"boot":        cmdBoot,
+			"capture":     cmdCapture,
 			"chip":        cmdChip,
 			"console":     cmdConsole,
 			"dhcp":        cmdDHCP,
@@ -38,10 +39,14 @@ func TestScripts(t *testing.T) {
 			"image":       cmdImage,
 			"kms":         cmdKMS,
 			"lacks":       cmdLacks,
+			"mash":        cmdMash,
+			"memory":      cmdMemory,
 			"lan":         cmdLAN,
 			"net":         cmdNet,
 			"off":         cmdOff,
+			"relay":       cmdRelay,
 			"responder":   cmdResponder,
+			"rogue":       cmdRogue,
 			"fingerprint": cmdFingerprint,
 			"same":        cmdSame,
 			"survive":     cmdSurvive,
@@ -77,6 +82,8 @@ type world struct {
 	machine *machine
 	began   time.Time
 	running map[string]*service
+	relay   *relay
+	capture *capture
 }
 
 type worldKey struct{}
