@@ -18,7 +18,7 @@ func BenchmarkCandidate(b *testing.B) {
 	testlan.Need(b, "ping")
 	bin := testlan.Build(b, "latchkey/cmd/latchkey-responder")
 	lan := cable(b)
-	lan.Start(bin, "--host", "kms.local", "--target", "192.0.2.5:8443")
+	lan.Start(bin, "--host", "kms.local", "--target", "192.0.2.5:8443", "--check", "off")
 	link := discover.Interface{Index: index(b, "eth0"), Name: "eth0", Addrs: []netip.Prefix{netip.MustParsePrefix("192.0.2.10/24")}}
 	for name, q := range map[string]discover.Query{
 		"host":    {URLs: []string{"http://kms.local"}},

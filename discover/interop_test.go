@@ -166,7 +166,14 @@ func TestFoundByOthers(t *testing.T) {
 	}
 	for _, peer := range []string{"hashicorp-client", "grandcat-client", "brutella-client"} {
 		t.Run(peer, func(t *testing.T) {
-			out := lan.Run("env", as(t, peer)...)
+			// What was said to another client within the last second is not
+			// repeated (RFC 6762, section 6), and not all ask twice.
+			out := ""
+			for range 3 {
+				if out = lan.Run("env", as(t, peer)...); out != "" {
+					break
+				}
+			}
 			if !strings.Contains(out, "kms") || !strings.Contains(out, "192.0.2.5") || !strings.Contains(out, "8443") {
 				t.Errorf("it found %q, want kms, 192.0.2.5 and 8443", out)
 			}
