@@ -18,61 +18,6 @@ import (
 	"latchkey/unlock/tpm"
 )
 
-// A grant is what a KMS gave, and which one it was; or what was typed.
-type grant struct {
-	*kms.Grant
-	client *kms.Client
-	url    string
-	from   discover.Candidate
-	typed  []secret.Bytes // for each volume, instead of a KMS' grant
-}
-
-func (g *grant) wipe() {
-	if g.Grant != nil {
-		g.Grant.Wipe()
-	}
-	for _, t := range g.typed {
-		t.Wipe()
-	}
-}
-
-// keys has the KMS asked, and people at the console if the plan says so:
-// the first that can open the volumes counts.
-func (w *worker) keys(ctx context.Context, n *network, id *tpm.Identity, disks []*disk) (*grant, error) {
-	if !w.plan.Prompts() {
-		return w.ask(ctx, n, id, disks)
-	}
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	type answer struct {
-		grant *grant
-		err   error
-	}
-	answers := make(chan answer, 2)
-	after, waiting := time.Duration(0), 1
-	if id != nil {
-		after, waiting = promptAfter, 2
-		go func() {
-			g, err := w.ask(ctx, n, id, disks)
-			answers <- answer{g, err}
-		}()
-	}
-	go func() {
-		typed, err := w.prompt(ctx, disks, after)
-		answers <- answer{&grant{typed: typed}, err}
-	}()
-	var errs []error
-	for range waiting {
-		a := <-answers
-		if a.err == nil {
-			return a.grant, nil
-		}
-		w.waiting(a.err)
-		errs = append(errs, a.err)
-	}
-	return nil, errors.Join(errs...)
-}
-
 // maxCallers is how many candidates are asked at once: forged ones may
 // hang, and must not hold up the true one. discover offers no more.
 const maxCallers = 64
@@ -240,18 +185,6 @@ func (a *asking) again(ctx context.Context, c discover.Candidate, err error, pau
 	}
 }
 
-// granted makes the refusal of one volume the refusal of all: a boot
-// needs every volume that was asked for.
-func granted(g *kms.Grant) error {
-	for _, v := range g.Volumes {
-		if v.Status != kms.OK {
-			g.Wipe()
-			return fail(v.Status.Code(), "volume %s: the key server says %s", v.UUID, v.Status.Code())
-		}
-	}
-	return nil
-}
-
 // A turn is one attempt's use of the TPM: one candidate at a time, from
 // the credential to the answer, and only after it has shown a pinned key
 // (the client asks for Activate no earlier).
@@ -302,19 +235,4 @@ func dialer(c discover.Candidate) func(context.Context, string, string) (net.Con
 		}
 		return d.DialContext(ctx, network, address)
 	}
-}
-
-// reportWait bounds the report to the KMS; the boot goes on beside it.
-const reportWait = time.Second
-
-// report tells the KMS what became of its grant: best effort.
-func (w *worker) report(ctx context.Context, g *grant, results []kms.Result) {
-	if w.plan.Find.NoReport || g.Grant == nil {
-		return
-	}
-	ctx, cancel := context.WithTimeout(ctx, reportWait)
-	defer cancel()
-	step(ctx, w, "report", 0, func(ctx context.Context) (struct{}, string, error) {
-		return struct{}{}, "", g.client.Report(ctx, g.url, g.Grant, results)
-	})
 }

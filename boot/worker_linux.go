@@ -2,11 +2,9 @@ package boot
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"os"
-	"sync"
 	"time"
 
 	"latchkey/boot/device"
@@ -107,55 +105,6 @@ func (w *worker) run(ctx context.Context) error {
 	return nil
 }
 
-// begin starts f and returns how to wait for its result, any number of
-// times.
-func begin[T any](f func() (T, error)) func() (T, error) {
-	wait := sync.OnceValues(f)
-	go wait()
-	return wait
-}
-
-// step runs f as one step of the boot: PID 1 hears how long it took and
-// how it ended. A step that does not end by its deadline is an error even
-// if it never comes back; the process ends soon after.
-func step[T any](ctx context.Context, w *worker, name string, deadline time.Duration, f func(context.Context) (T, string, error)) (T, error) {
-	type result struct {
-		value  T
-		detail string
-		err    error
-	}
-	if deadline > 0 {
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, deadline)
-		defer cancel()
-	}
-	start := bootTime()
-	done := make(chan result, 1)
-	go func() {
-		w.faults.at(name)
-		value, detail, err := f(ctx)
-		done <- result{value, detail, err}
-	}()
-	var r result
-	select {
-	case r = <-done:
-	case <-ctx.Done():
-		select { // f may be about to say why
-		case r = <-done:
-		case <-time.After(time.Second):
-			r.err = fmt.Errorf("%s: no end after %s: %w", name, deadline, ctx.Err())
-		}
-	}
-	if errors.Is(r.err, context.Canceled) {
-		return r.value, r.err // called off, not failed: nobody needs to know
-	}
-	record := Record{Kind: KindStep, Name: name, Text: r.detail, Start: start, Duration: bootTime() - start, Code: codeOf(r.err)}
-	if err := w.conn.Send(record); err != nil {
-		return r.value, err
-	}
-	return r.value, r.err
-}
-
 // deadline is the plan's wait for devices, with time to report it.
 func (w *worker) deadline() time.Duration {
 	if w.plan.Wait == 0 {
@@ -222,97 +171,6 @@ func (w *worker) identify(ctx context.Context) (*tpm.Identity, error) {
 		id, err := t.Identify(ctx, tpm.Options{EK: ek})
 		return id, fmt.Sprintf("commands=%d", t.Commands()), err
 	})
-}
-
-func (w *worker) readModules() error {
-	file, err := os.ReadFile(plan.ModulesFile)
-	if err != nil {
-		return fail("plan-invalid", "reading the module index: %w", err)
-	}
-	index, err := plan.DecodeModules(file)
-	if err != nil {
-		return fail("plan-invalid", "%w", err)
-	}
-	w.loader = module.New(index, w.plan.Modules.Blocked, module.Insert, w.log)
-	return nil
-}
-
-// loadModules loads what every boot needs and what the devices that are
-// there ask for. It goes on with the devices that come later, until ctx
-// ends, and tells the search for disks when to look again.
-func (w *worker) loadModules(ctx context.Context, events <-chan device.Event) error {
-	w.loader.Hold()
-	go w.follow(events)
-	_, err := step(ctx, w, "modules", time.Minute, func(context.Context) (struct{}, string, error) {
-		var wg sync.WaitGroup
-		wg.Go(func() { w.loader.Named(w.plan.Modules.Always...) })
-		wg.Go(func() { w.loader.Named(layerModules(w.plan.Net)...) })
-		for _, alias := range device.Modaliases("/sys") {
-			wg.Go(func() { w.loader.Device(alias) })
-		}
-		wg.Wait()
-		return struct{}{}, "", nil
-	})
-	return err
-}
-
-// layerModules are the modules of the links that netup will make. The
-// kernel would ask modprobe for them, and there is none here.
-func layerModules(n plan.Net) (names []string) {
-	if len(n.VLANs) > 0 {
-		names = append(names, "8021q")
-	}
-	if len(n.Bonds) > 0 {
-		names = append(names, "bonding")
-	}
-	if len(n.Bridges) > 0 {
-		names = append(names, "bridge")
-	}
-	return names
-}
-
-// loadSlow has the slow drivers loaded as soon as it seems that they are
-// needed: the disks or the network are not there after a moment, or the
-// network that is there leads to no KMS.
-func (w *worker) loadSlow(ctx context.Context, n *network) {
-	const moment, patience = 150 * time.Millisecond, 3 * time.Second
-	soon := time.NewTimer(moment)
-	defer soon.Stop()
-	for _, there := range []<-chan struct{}{w.found, n.linked} {
-		select {
-		case <-there:
-			continue
-		case <-soon.C:
-		case <-ctx.Done():
-			return
-		}
-		w.loader.Release()
-		return
-	}
-	select {
-	case <-time.After(patience):
-		w.loader.Release()
-	case <-ctx.Done():
-	}
-}
-
-func (w *worker) follow(events <-chan device.Event) {
-	for e := range events {
-		if e.Action == "add" && e.Modalias != "" {
-			go w.loader.Device(e.Modalias)
-		}
-		if e.Action == "lost" {
-			for _, alias := range device.Modaliases("/sys") {
-				go w.loader.Device(alias)
-			}
-		}
-		if e.Subsystem == "block" || e.Action == "lost" {
-			select {
-			case w.blocks <- struct{}{}:
-			default: // a look is due already
-			}
-		}
-	}
 }
 
 func logger() *slog.Logger {
