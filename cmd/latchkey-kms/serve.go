@@ -93,8 +93,6 @@ func (o *options) serve(ctx context.Context, how serving, log *slog.Logger, out 
 		return err
 	}
 	defer silence()
-	// What announces this KMS belongs here: nodes.Addr() is bound, and ctx
-	// ends with the server.
 	fmt.Fprintf(out, "listening on %s\n", nodes.Addr())
 	notifyReady()
 	select {

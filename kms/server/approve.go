@@ -145,18 +145,7 @@ func (t *txn) bind(row nodeRow, uuid kms.UUID, move bool, out *Approved) error {
 	default:
 		out.Bound = append(out.Bound, uuid)
 	}
-	volume, found, err := t.volume(from, uuid)
-	if err != nil {
-		return err
-	}
-	if found { // the operator's own, or the other node's, goes before what this node proposed
-		if err := t.dropVolume(row.ID, uuid); err != nil {
-			return err
-		}
-		volume, err = t.rename(volume, row.ID)
-	} else if volume, found, err = t.volume(row.ID, uuid); err == nil && !found {
-		volume = volumeRow{UUID: uuid, Node: row.ID, Created: time.Now().UTC()}
-	}
+	volume, err := t.take(from, row.ID, uuid)
 	if err != nil {
 		return err
 	}
@@ -167,6 +156,35 @@ func (t *txn) bind(row nodeRow, uuid kms.UUID, move bool, out *Approved) error {
 		return err
 	}
 	return t.save(tableOwners, uuid[:], row.ID)
+}
+
+// take makes a volume the node's. The secret that is there already, the
+// operator's or another node's, goes before one that this node proposed;
+// what the node said of its volume key and header fills what is not known.
+func (t *txn) take(from, to kms.NodeID, uuid kms.UUID) (volumeRow, error) {
+	proposed, offered, err := t.volume(to, uuid)
+	if err != nil {
+		return volumeRow{}, err
+	}
+	volume, found, err := t.volume(from, uuid)
+	switch {
+	case err != nil:
+		return volumeRow{}, err
+	case !found && offered:
+		return proposed, nil
+	case !found:
+		return volumeRow{UUID: uuid, Node: to, Created: time.Now().UTC()}, nil
+	}
+	if err := t.dropVolume(to, uuid); err != nil {
+		return volumeRow{}, err
+	}
+	if volume.MAC == nil {
+		volume.MAC = proposed.MAC
+	}
+	if volume.Digest == nil {
+		volume.Digest = proposed.Digest
+	}
+	return t.rename(volume, to)
 }
 
 func (row *nodeRow) shownDigest(uuid kms.UUID) *digest {

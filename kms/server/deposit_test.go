@@ -129,6 +129,42 @@ func (f *fixture) report(n *softtpm.TPM, results ...kms.Result) {
 	}
 }
 
+// The operator's secret and what the node enrolled belong together.
+func TestEnrollBesideTheOperatorsSecret(t *testing.T) {
+	f := newKMS(t)
+	if err := f.PutVolume(ctx, root, secret.Own([]byte(canary))); err != nil {
+		t.Fatal(err)
+	}
+	node, mac := newTPM(t), make([]byte, 32)
+	mac[0] = 7
+	if _, err := f.client().Deposit(ctx, f.url, node, kms.Enroll, wants(root), []kms.Offer{{UUID: root, MAC: mac}}); code(err) != "pending" {
+		t.Fatalf("enroll = %v, want code pending", err)
+	}
+	f.approve(node, root)
+	g, err := f.get(node)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if v := g.Volumes[0]; string(v.Active.Secret.Reveal()) != canary || !slices.Equal(v.MAC, mac) {
+		t.Errorf("Get = %+v, want the operator's secret and the enrolled MAC", v)
+	}
+	// A secret that the node proposed meanwhile does not replace it.
+	other := newTPM(t)
+	if err := f.PutVolume(ctx, data, secret.Own([]byte("the operator's"))); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := f.client().Deposit(ctx, f.url, other, kms.Put, wants(data), []kms.Offer{{UUID: data, Kind: kms.Bound, Secret: secret.Own([]byte("its own"))}}); code(err) != "pending" {
+		t.Fatalf("put = %v, want code pending", err)
+	}
+	f.approve(other, data)
+	if g, err = f.get(other, data); err != nil || string(g.Volumes[0].Active.Secret.Reveal()) != "the operator's" {
+		t.Errorf("Get = %+v, %v", g, err)
+	}
+	if _, err := f.Check(); err != nil {
+		t.Error(err)
+	}
+}
+
 // What a running system measured is not a boot state: PCR 11 is left open,
 // and the operator is told.
 func TestApprovalOfARunningSystem(t *testing.T) {

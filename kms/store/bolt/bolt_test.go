@@ -3,6 +3,7 @@ package bolt_test
 import (
 	"bytes"
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"os"
@@ -147,4 +148,41 @@ func FuzzOpen(f *testing.F) {
 		defer db.Close()
 		count(t, db)
 	})
+}
+
+// Many updates at once share writes to the disk; a lone one waits for
+// nobody.
+func TestUpdatesShareWrites(t *testing.T) {
+	db, path := create(t)
+	before := transactions(t, path)
+	const updates = 400
+	var group sync.WaitGroup
+	for i := range updates {
+		group.Go(func() {
+			if err := db.Update(ctx, func(tx store.Tx) error { return tx.Put(table, fmt.Append(nil, i), []byte{1}) }); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	group.Wait()
+	if n := transactions(t, path) - before; n > updates/2 {
+		t.Errorf("%d updates at once took %d transactions", updates, n)
+	}
+	if n := count(t, db); n != updates {
+		t.Errorf("%d records, want %d", n, updates)
+	}
+}
+
+// transactions reads the number of the newest transaction from the two meta
+// pages.
+func transactions(t testing.TB, path string) (newest uint64) {
+	t.Helper()
+	b, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, page := range []int{0, os.Getpagesize()} {
+		newest = max(newest, binary.LittleEndian.Uint64(b[page+16+48:]))
+	}
+	return newest
 }
