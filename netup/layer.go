@@ -8,24 +8,26 @@ import (
 )
 
 // layers makes the bonds, bridges and VLANs of the plan as soon as the
-// links below them are there. It is called with each sync and does what
-// is missing, so a port that is plugged in later joins later.
-func (n *network) layers(devices []Device) {
+// links below them are there, and tells whether it changed anything. It is
+// called with each sync and does what is missing, so a port that is
+// plugged in later joins later.
+func (n *network) layers(devices []Device) (changed bool) {
 	for _, b := range n.settings.Bonds {
-		if n.make(devices, b.Name, AddBond{b}) {
-			n.join(devices, b.Name, b.Ports, true)
+		if n.make(devices, b.Name, AddBond{b}, &changed) {
+			n.join(devices, b.Name, b.Ports, true, &changed)
 		}
 	}
 	for _, b := range n.settings.Bridges {
-		if n.make(devices, b.Name, AddBridge{b.Name}) {
-			n.join(devices, b.Name, b.Ports, false)
+		if n.make(devices, b.Name, AddBridge{b.Name}, &changed) {
+			n.join(devices, b.Name, b.Ports, false, &changed)
 		}
 	}
 	for _, v := range n.settings.VLANs {
 		if on := n.find(devices, v.On); on != nil {
-			n.make(devices, v.Name, AddVLAN{v, on.Index})
+			n.make(devices, v.Name, AddVLAN{v, on.Index}, &changed)
 		}
 	}
+	return changed
 }
 
 // made tells whether the plan makes a link of this name.
@@ -35,25 +37,42 @@ func (n *network) made(name string) bool {
 		slices.ContainsFunc(n.settings.VLANs, func(v plan.VLAN) bool { return v.Name == name })
 }
 
-// make makes a link unless it exists, and tells whether it exists.
-func (n *network) make(devices []Device, name string, op Op) bool {
-	if find(devices, name) != nil {
-		return true
+// make makes a link unless we have, and tells whether it exists. A bond of
+// that name that is not ours comes from the bonding module, which makes
+// bond0 when it is loaded (max_bonds), without our options: it is replaced.
+func (n *network) make(devices []Device, name string, op Op, changed *bool) bool {
+	there := find(devices, name)
+	if there != nil {
+		_, ours := parseNote(there.Alias)
+		if _, bond := op.(AddBond); !bond || ours || there.Kind != "bond" {
+			return true
+		}
 	}
 	if time.Now().Before(n.makeAgain[name]) {
 		return false
 	}
+	n.makeAgain[name] = time.Now().Add(time.Second)
+	n.soon(time.Second)
+	*changed = true
+	if there != nil {
+		n.do(&link{dev: *there}, DelLink{there.Index})
+	}
 	if err := n.k.Do(op); err != nil {
 		n.log.Warn("making a link", "link", name, "error", err)
-		n.makeAgain[name] = time.Now().Add(time.Second)
+		return false
 	}
-	n.soon(time.Second)
+	// The note goes on at once: a link without one is not ours.
+	if now, err := n.k.Devices(); err == nil {
+		if d := find(now, name); d != nil {
+			n.note(&link{dev: *d})
+		}
+	}
 	return false // the kernel's event wakes us when it is there
 }
 
 // join puts ports under a bond or bridge. A bond takes only links that
 // are down (bond_enslave in drivers/net/bonding/bond_main.c).
-func (n *network) join(devices []Device, name string, ports []string, down bool) {
+func (n *network) join(devices []Device, name string, ports []string, down bool, changed *bool) {
 	master := find(devices, name)
 	for _, port := range ports {
 		d := n.find(devices, port)
@@ -61,6 +80,7 @@ func (n *network) join(devices []Device, name string, ports []string, down bool)
 			continue
 		}
 		n.makeAgain[port] = time.Now().Add(time.Second)
+		*changed = true
 		l := &link{dev: *d}
 		n.prepare(l)
 		if down && d.Up {

@@ -218,6 +218,25 @@ func TestReleaseUndoes(t *testing.T) {
 	}
 }
 
+// The bonding module makes bond0 when it is loaded, without our options.
+func TestForeignBond(t *testing.T) {
+	settings, _ := parse(t, "bond=bond0:eth0:mode=1")
+	fake(t, func() *fakeKernel {
+		foreign := eth(7)
+		foreign.Name, foreign.Kind = "bond0", "bond"
+		return newKernel(eth(1), foreign)
+	}, settings, func(t *testing.T, ctx context.Context, k *fakeKernel, s *state) {
+		settle()
+		settle()
+		if got := k.told("DelLink", "AddBond"); len(got) != 2 || got[0] != "DelLink{Index:7}" || !strings.HasPrefix(got[1], "AddBond") {
+			t.Errorf("operations %q, want the foreign bond0 replaced once", got)
+		}
+		if !s.link("bond0").Up {
+			t.Errorf("bond0 is %+v, want it up", s.link("bond0"))
+		}
+	})
+}
+
 // A link that had carrier stays quiet about what it cannot have: a kernel
 // without IPv6 still gets its IPv4 address, and no name server that
 // rd.peerdns=0 forbids is told.

@@ -115,7 +115,11 @@ func (n *network) sync(ctx context.Context) error {
 			return err
 		}
 	}
-	n.layers(devices)
+	if n.layers(devices) {
+		if devices, err = n.k.Devices(); err != nil {
+			return err
+		}
+	}
 	seen := map[int]bool{}
 	for _, d := range devices {
 		if !n.ours(d) {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"net"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -85,7 +86,8 @@ func Release(k Kernel, log *slog.Logger) error {
 			do(SetName{d.Index, devices[i].Name})
 		}
 	}
-	for _, d := range devices {
+	// Links that lie on others were made after them, and go first.
+	for _, d := range slices.Backward(devices) {
 		if n, ours := parseNote(d.Alias); ours {
 			restore(do, d, n)
 		}

@@ -88,3 +88,13 @@ func FuzzParseNet(f *testing.F) {
 		}
 	})
 }
+
+func TestNetModules(t *testing.T) {
+	n, _ := parseNet(t, "bond vlan=vlan5:eth0 bridge=br0:eth1")
+	if got := strings.Join(n.Modules(), " "); got != "bonding 8021q bridge" {
+		t.Errorf("Modules() = %q, want bonding 8021q bridge", got)
+	}
+	if n, _ := parseNet(t, "ip=dhcp"); len(n.Modules()) > 0 {
+		t.Errorf("Modules() = %q for ip=dhcp, want none", n.Modules())
+	}
+}

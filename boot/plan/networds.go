@@ -56,6 +56,21 @@ func (n Net) Wanted(sourceNeedsIt bool) bool {
 	return sourceNeedsIt || len(n.IPs)+len(n.VLANs)+len(n.Bonds)+len(n.Bridges) > 0
 }
 
+// Modules are the kernel modules that the settings need beside the
+// drivers of the hardware.
+func (n Net) Modules() []string {
+	var out []string
+	for _, m := range []struct {
+		needed bool
+		name   string
+	}{{len(n.Bonds) > 0, "bonding"}, {len(n.VLANs) > 0, "8021q"}, {len(n.Bridges) > 0, "bridge"}} {
+		if m.needed {
+			out = append(out, m.name)
+		}
+	}
+	return out
+}
+
 // String tells the settings in words, on one line, for the log.
 func (n Net) String() string {
 	if n.Need == NeedNever {
