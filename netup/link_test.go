@@ -147,10 +147,10 @@ func TestOperations(t *testing.T) {
 			"AddVLAN{VLAN:{Name:eth0.5 On:eth0 ID:5} Parent:1}", "SetUp{Index:1}", "SetUp{Index:101}",
 		}},
 		{"bridge", "bridge=br0:eth0", nil, []string{
-			"AddBridge{Name:br0}", "SetMaster{Index:1 Master:101}", "SetUp{Index:1}", "SetUp{Index:101}",
+			"AddBridge{Name:br0}", "SetUp{Index:101}", "SetMaster{Index:1 Master:101}", "SetUp{Index:1}",
 		}},
 		{"bond", "bond=bond0:eth0:mode=1", nil, []string{
-			"AddBond{Bond:{Name:bond0 Ports:[eth0] Options:[{Name:mode Value:active-backup}] MTU:0}}", "SetMaster{Index:1 Master:101}", "SetUp{Index:1}", "SetUp{Index:101}",
+			"AddBond{Bond:{Name:bond0 Ports:[eth0] Options:[{Name:mode Value:active-backup}] MTU:0}}", "SetUp{Index:101}", "SetMaster{Index:1 Master:101}", "SetUp{Index:1}",
 		}},
 	} {
 		t.Run(row.name, func(t *testing.T) {
