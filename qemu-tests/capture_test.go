@@ -4,6 +4,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
 	"golang.org/x/sys/unix"
@@ -12,6 +13,7 @@ import (
 // A capture is all frames that pass the LAN, one behind the other.
 type capture struct {
 	fd   int
+	stop chan struct{}
 	done chan error
 }
 
@@ -26,8 +28,7 @@ func cmdCapture(ts *testscript.TestScript, neg bool, args []string) {
 		w.capture, err = w.lan.capture(out)
 		ts.Check(err)
 	case len(args) == 1 && args[0] == "stop" && w.capture != nil:
-		// What came in before the shutdown is still read: packet(7).
-		unix.Shutdown(w.capture.fd, unix.SHUT_RD)
+		close(w.capture.stop)
 		ts.Check(<-w.capture.done)
 		w.capture = nil
 	default:
@@ -36,7 +37,7 @@ func cmdCapture(ts *testscript.TestScript, neg bool, args []string) {
 }
 
 func (l *lan) capture(out *os.File) (*capture, error) {
-	c := &capture{fd: -1, done: make(chan error, 1)}
+	c := &capture{fd: -1, stop: make(chan struct{}), done: make(chan error, 1)}
 	err := l.inside(func() error {
 		bridge, err := net.InterfaceByName("br0")
 		if err != nil {
@@ -44,6 +45,12 @@ func (l *lan) capture(out *os.File) (*capture, error) {
 		}
 		all := unix.ETH_P_ALL<<8&0xff00 | unix.ETH_P_ALL>>8 // in network order
 		if c.fd, err = unix.Socket(unix.AF_PACKET, unix.SOCK_RAW|unix.SOCK_CLOEXEC, all); err != nil {
+			return err
+		}
+		// So that it can look whether it is to stop; what came in before is
+		// read by then. Shutting the socket down is not supported: packet(7).
+		wait := unix.NsecToTimeval(int64(100 * time.Millisecond))
+		if err := unix.SetsockoptTimeval(c.fd, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &wait); err != nil {
 			return err
 		}
 		return unix.Bind(c.fd, &unix.SockaddrLinklayer{Protocol: uint16(all), Ifindex: bridge.Index})
@@ -62,12 +69,17 @@ func (c *capture) run(out *os.File) error {
 	for {
 		n, _, err := unix.Recvfrom(c.fd, frame, 0)
 		switch {
+		case err == unix.EAGAIN:
+			select {
+			case <-c.stop:
+				return nil
+			default:
+			}
+			continue
 		case err == unix.EINTR || err == unix.ENETDOWN:
 			continue
 		case err != nil:
 			return err
-		case n == 0:
-			return nil
 		}
 		if _, err := out.Write(frame[:n]); err != nil {
 			return err
