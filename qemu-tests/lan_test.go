@@ -30,7 +30,8 @@ func newLAN() (*lan, error) {
 		// while no machine runs, and mDNS responders leave it.
 		"link add leg0 type veth peer name leg1",
 		"link set leg0 master br0 up",
-		"link set leg1 up",
+		// It is nobody: it must not answer ARP for the bridge.
+		"link set leg1 arp off addrgenmode none up",
 		"link set br0 up",
 		"addr add 192.0.2.1/24 dev br0",
 		"addr add 2001:db8::1/64 dev br0 nodad",
