@@ -27,8 +27,9 @@ type Kernel interface {
 type Device struct {
 	Index   int
 	Name    string
-	Kind    string // IFLA_INFO_KIND: "vlan", "bond", "bridge", "veth"; "" is hardware
-	Alias   string // IFLA_IFALIAS, where netup notes what to undo
+	Others  []string // names that udev would give it: "enp1s0"
+	Kind    string   // IFLA_INFO_KIND: "vlan", "bond", "bridge", "veth"; "" is hardware
+	Alias   string   // IFLA_IFALIAS, where netup notes what to undo
 	MAC     net.HardwareAddr
 	PermMAC net.HardwareAddr // the hardware's own, nil if the kernel does not tell
 	MTU     int

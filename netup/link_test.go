@@ -237,6 +237,23 @@ func TestForeignBond(t *testing.T) {
 	})
 }
 
+// Owners write the names that udev would give.
+func TestUdevNames(t *testing.T) {
+	for _, name := range []string{"enp1s0", "ens3", "enx020000000001"} {
+		settings, _ := parse(t, "ip="+name+":off ip=192.0.2.5/24::::::none")
+		fake(t, func() *fakeKernel {
+			one := eth(1)
+			one.Others = []string{"ens3", "enp1s0"}
+			return newKernel(one, eth(2))
+		}, settings, func(t *testing.T, ctx context.Context, k *fakeKernel, s *state) {
+			settle()
+			if s.link("eth0").Name != "" || s.addrs("eth1") != "192.0.2.5/24" {
+				t.Errorf("%s: links are %+v, want eth0 left alone", name, s.links)
+			}
+		})
+	}
+}
+
 // A link that had carrier stays quiet about what it cannot have: a kernel
 // without IPv6 still gets its IPv4 address, and no name server that
 // rd.peerdns=0 forbids is told.

@@ -55,7 +55,7 @@ func device(l netlink.Link) Device {
 		Up:    a.Flags&net.FlagUp != 0,
 	}
 	if d.Kind == "device" {
-		d.Kind = ""
+		d.Kind, d.Others = "", altNames("/sys", d.Name)
 	}
 	// A carrier that comes while the driver opens the link makes the kernel
 	// pass frames at once, but its operstate follows only with the next run

@@ -4,13 +4,14 @@ import (
 	"bytes"
 	"encoding/hex"
 	"fmt"
+	"slices"
 )
 
 // called tells whether a name in the plan means the device: its name now,
-// the name it had before ifname=, or the enx… name that udev would make
-// of its hardware address (systemd.net-naming-scheme(7)).
+// the name it had before ifname=, or one that udev would give it, by its
+// place or by its hardware address (systemd.net-naming-scheme(7)).
 func called(d Device, name string) bool {
-	if d.Name == name || name == "enx"+hex.EncodeToString(d.MAC) {
+	if d.Name == name || slices.Contains(d.Others, name) || name == "enx"+hex.EncodeToString(d.MAC) {
 		return true
 	}
 	was, _ := parseNote(d.Alias)
