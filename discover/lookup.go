@@ -92,11 +92,9 @@ func (f *Finder) lookUpOne(ctx context.Context, r resolver, q question) (time.Du
 	if q.service != "" {
 		return f.lookUpService(ctx, r, q)
 	}
-	addrs, ttl, err := r.addresses(ctx, q.name)
-	for _, a := range addrs {
+	return r.addresses(ctx, q.name, func(a netip.Addr, ttl time.Duration) {
 		f.addDNS(r.link, Candidate{Addr: netip.AddrPortFrom(a, q.target.portOr(DefaultPort)), URL: q.target.url, Host: q.target.host}, ttl)
-	}
-	return ttl, err
+	})
 }
 
 // lookUpService asks for SRV records (RFC 2782) and for the addresses that
@@ -114,25 +112,29 @@ func (f *Finder) lookUpService(ctx context.Context, r resolver, q question) (tim
 	slices.SortStableFunc(servers, func(a, b dns.Record) int {
 		return int(a.Data.(dns.SRV).Priority) - int(b.Data.(dns.SRV).Priority)
 	})
-	least := time.Duration(0)
-	err = errNothing
+	var mu sync.Mutex
+	least, failed := time.Duration(0), errNothing
+	var all sync.WaitGroup
 	for _, rec := range servers[:min(len(servers), maxSRV)] {
 		srv := rec.Data.(dns.SRV)
-		addrs, ttl, failed := r.addresses(ctx, srv.Target)
-		if failed != nil {
-			if least == 0 {
-				err = failed
+		all.Go(func() {
+			ttl, err := r.addresses(ctx, srv.Target, func(a netip.Addr, ttl time.Duration) {
+				f.addDNS(r.link, Candidate{Addr: netip.AddrPortFrom(a, srv.Port), Host: string(srv.Target.Key()), Service: q.service}, ttl)
+			})
+			mu.Lock()
+			defer mu.Unlock()
+			if err != nil {
+				failed = err
+			} else if least == 0 || ttl < least {
+				least = ttl
 			}
-			continue
-		}
-		if least == 0 || ttl < least {
-			least, err = ttl, nil
-		}
-		for _, a := range addrs {
-			f.addDNS(r.link, Candidate{Addr: netip.AddrPortFrom(a, srv.Port), Host: string(srv.Target.Key()), Service: q.service}, ttl)
-		}
+		})
 	}
-	return least, err
+	all.Wait()
+	if least == 0 {
+		return 0, failed
+	}
+	return least, nil
 }
 
 func (f *Finder) addDNS(l Interface, c Candidate, ttl time.Duration) {

@@ -12,6 +12,7 @@ import (
 // A link is a device that netup has set up.
 type link struct {
 	dev      Device
+	found    time.Time
 	prepared bool
 	tryUp    time.Time // not before
 	failures int

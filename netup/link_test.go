@@ -1,6 +1,7 @@
 package netup_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"log/slog"
@@ -276,4 +277,36 @@ func TestView(t *testing.T) {
 			t.Errorf("Lease = %+v, want one of an hour", l.Lease)
 		}
 	})
+}
+
+// What is missing for too long is said, once, and waited for all the same.
+func TestComplaints(t *testing.T) {
+	settings, _ := parse(t, "ip=eth9:dhcp ip=dhcp rd.net.timeout.carrier=5")
+	var said bytes.Buffer
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithCancel(t.Context())
+		k := newKernel(eth(1), eth(2))
+		k.fail = func(op netup.Op) error {
+			if up, ok := op.(netup.SetUp); ok && up.Index == 2 {
+				return errors.New("no firmware")
+			}
+			return nil
+		}
+		done := make(chan error)
+		log := slog.New(slog.NewTextHandler(&said, &slog.HandlerOptions{Level: slog.LevelWarn}))
+		go func() { done <- netup.Run(ctx, k, settings, log, func([]netup.Link) {}) }()
+		time.Sleep(time.Hour)
+		cancel()
+		<-done
+		time.Sleep(time.Hour)
+	})
+	for _, want := range []string{
+		`msg="the link is not there; waiting on" link=eth9 for=1m0s`,
+		`msg="the link has no carrier; waiting on" link=eth1 for=5s`,
+		`msg="the link has no address but a link-local one; waiting on" link=eth0 for=20s`,
+	} {
+		if n := strings.Count(said.String(), want); n != 1 {
+			t.Errorf("%q was said %d times, want once:\n%s", want, n, said.String())
+		}
+	}
 }

@@ -39,6 +39,7 @@ func Run(ctx context.Context, k Kernel, settings plan.Net, log *slog.Logger, upd
 	n := &network{
 		k: k, settings: settings, log: log, update: update,
 		links: map[int]*link{}, makeAgain: map[string]time.Time{}, renamed: map[int]bool{},
+		started: time.Now(), looking: map[string]bool{}, said: map[string]bool{},
 		events: make(chan event), again: make(chan struct{}, 1),
 	}
 	defer n.stop()
@@ -80,6 +81,9 @@ type network struct {
 	links     map[int]*link
 	makeAgain map[string]time.Time // links that could not be made, not before
 	renamed   map[int]bool
+	started   time.Time
+	looking   map[string]bool // what late will look at again
+	said      map[string]bool // what late has said
 	events    chan event
 	again     chan struct{} // asks for another sync
 	told      []Link        // what update saw last
@@ -128,7 +132,7 @@ func (n *network) sync(ctx context.Context) error {
 		seen[d.Index] = true
 		l := n.links[d.Index]
 		if l == nil {
-			l = &link{}
+			l = &link{found: time.Now()}
 			n.links[d.Index] = l
 		}
 		l.dev = d
@@ -140,6 +144,7 @@ func (n *network) sync(ctx context.Context) error {
 			delete(n.links, index)
 		}
 	}
+	n.complain(devices)
 	n.tell()
 	return nil
 }
