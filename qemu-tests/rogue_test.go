@@ -1,9 +1,11 @@
 package qemutests
 
 import (
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
+	"os/exec"
 	"path/filepath"
 
 	"github.com/rogpeppe/go-internal/testscript"
@@ -22,20 +24,34 @@ func cmdRogue(ts *testscript.TestScript, neg bool, args []string) {
 	if len(args) != 1 || args[0] != "start" {
 		ts.Fatalf("usage: rogue start")
 	}
-	for i := range forged {
-		ts.Check(w.lan.ip(fmt.Sprintf("addr add %s/24 dev br0", rogueAddr(i))))
-	}
+	host, err := w.lan.plugIn()
+	ts.Check(err)
+	ts.Defer(host.close)
 	data := filepath.Join(w.dir, "rogue")
 	w.initKMS(ts, data)
-	w.start(ts, "rogue", "listening on", w.lan.command(filepath.Join(w.shared.bin, "latchkey-kms"), "serve", "--data", data, "--listen", "0.0.0.0:7742"))
-	silent, err := w.lan.listen("0.0.0.0:7743")
+	w.start(ts, "rogue", "listening on", host.command(filepath.Join(w.shared.bin, "latchkey-kms"), "serve", "--data", data, "--listen", "0.0.0.0:7742"))
+	silent, err := host.listen("0.0.0.0:7743")
 	ts.Check(err)
 	go hang(silent)
 	ts.Defer(func() { silent.Close() })
-	conn, err := w.lan.mdns()
+	conn, err := host.mdns()
 	ts.Check(err)
 	ts.Defer(func() { conn.Close() })
 	go lie(conn)
+}
+
+// plugIn is the rogue's own machine on the LAN, with many addresses.
+func (l *lan) plugIn() (*lan, error) {
+	host := &lan{ns: l.ns + "r"}
+	if out, err := exec.Command("ip", "netns", "add", host.ns).CombinedOutput(); err != nil {
+		return nil, fmt.Errorf("making a network namespace: %w: %s", err, out)
+	}
+	err := errors.Join(l.ip("link add rogue type veth peer name eth0 netns "+host.ns), l.ip("link set rogue master br0 up"),
+		host.ip("link set eth0 up"))
+	for i := range forged {
+		err = errors.Join(err, host.ip(fmt.Sprintf("addr add %s/24 dev eth0", rogueAddr(i))))
+	}
+	return host, err
 }
 
 // rogueAddr are addresses of the LAN that DHCP does not give.
@@ -45,10 +61,16 @@ func roguePort(i int) uint16 { return 7742 + uint16(i%2) }
 
 // hang takes connections and says nothing.
 func hang(ln net.Listener) {
+	var all []net.Conn // one that nobody holds would be closed
 	for {
-		if _, err := ln.Accept(); err != nil {
-			return
+		c, err := ln.Accept()
+		if err != nil {
+			break
 		}
+		all = append(all, c)
+	}
+	for _, c := range all {
+		c.Close()
 	}
 }
 
@@ -56,16 +78,16 @@ var mdnsGroup = &net.UDPAddr{IP: net.IPv4(224, 0, 0, 251), Port: 5353}
 
 func (l *lan) mdns() (conn *net.UDPConn, err error) {
 	err = l.inside(func() error {
-		bridge, err := net.InterfaceByName("br0")
+		link, err := net.InterfaceByName("eth0")
 		if err != nil {
 			return err
 		}
-		if conn, err = net.ListenMulticastUDP("udp4", bridge, mdnsGroup); err != nil {
+		if conn, err = net.ListenMulticastUDP("udp4", link, mdnsGroup); err != nil {
 			return err
 		}
 		p := ipv4.NewPacketConn(conn)
 		p.SetMulticastTTL(255) // RFC 6762, section 11
-		return p.SetMulticastInterface(bridge)
+		return p.SetMulticastInterface(link)
 	})
 	return conn, err
 }
