@@ -46,6 +46,9 @@ type dhcp4 struct {
 	last     netip.Addr // address of an earlier lease, asked for again
 	// granted is called with each lease, and with nil when it ended.
 	granted func(*Lease)
+	// declined takes an address that another machine has.
+	declined chan netip.Addr
+	declines int
 
 	started time.Time // of this acquisition, for the secs field
 	xid     dhcpv4.TransactionID
@@ -147,38 +150,6 @@ func (d *dhcp4) next(wait time.Duration) time.Duration {
 		limit = lastRetry
 	}
 	return min(wait*2, limit)
-}
-
-// hold waits until the lease wants renewing and renews it. It returns nil
-// when the lease ended. The renewal is broadcast like a rebinding (RFC
-// 2131, section 4.4.5): one path for both, and it also reaches a server
-// that took over.
-func (d *dhcp4) hold(ctx context.Context, l Lease) *Lease {
-	granted := time.Now()
-	if !pause(ctx, l.Renew) {
-		return nil
-	}
-	d.started = time.Now()
-	for time.Since(granted) < l.Valid && ctx.Err() == nil {
-		d.xid = newXID()
-		m := d.message(dhcpv4.MessageTypeRequest, dhcpv4.WithClientIP(l.Address.Addr().AsSlice()))
-		// Half of what is left, at least 1 s, at most a minute.
-		wait := min(max((l.Valid-time.Since(granted))/2, time.Second), time.Minute)
-		until := time.Now().Add(jitter(wait))
-		reply, err := d.exchange(ctx, m, l.Address.Addr(), until)
-		if err == nil && reply.MessageType() == dhcpv4.MessageTypeNak {
-			d.log.Warn("renewing the lease", "error", errNak)
-			d.last = netip.Addr{}
-			return nil
-		}
-		if err == nil {
-			if renewed, err := parseLease(reply); err == nil && reply.MessageType() == dhcpv4.MessageTypeAck {
-				return &renewed
-			}
-		}
-		pause(ctx, time.Until(until))
-	}
-	return nil
 }
 
 func newXID() (xid dhcpv4.TransactionID) {

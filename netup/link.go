@@ -19,6 +19,7 @@ type link struct {
 	cancel   context.CancelFunc // ends what runs while there is carrier
 	since    time.Time          // the carrier came
 	routed   []Addr             // the addresses when rd.route= was last looked at
+	client   *dhcp4             // while there is carrier
 	lease    *Lease             // of DHCPv4
 	local    netip.Prefix       // IPv4 link-local
 	router   Router             // as it told last
@@ -130,7 +131,7 @@ func (n *network) gotCarrier(ctx context.Context, l *link) {
 	l.since = time.Now()
 	n.log.Info("link has carrier", "link", l.dev.Name)
 	ctx, l.cancel = context.WithCancel(ctx)
-	n.addStatic(l)
+	n.addStatic(ctx, l)
 	n.startWorkers(ctx, l)
 }
 
@@ -143,7 +144,7 @@ func (l *link) lostCarrier() {
 	}
 }
 
-func (n *network) addStatic(l *link) {
+func (n *network) addStatic(ctx context.Context, l *link) {
 	for _, line := range n.lines(l.dev) {
 		if !line.Address.IsValid() {
 			continue
@@ -155,6 +156,7 @@ func (n *network) addStatic(l *link) {
 			add.Peer = line.Peer
 		}
 		n.do(l, add)
+		n.guardStatic(ctx, l, add)
 		if line.Gateway.IsValid() {
 			n.do(l, n.defaultRoute(l, line.Gateway))
 		}

@@ -1,15 +1,11 @@
 package netup
 
 import (
-	"bytes"
 	"context"
 	"encoding/binary"
-	"errors"
-	"log/slog"
 	"math/rand/v2"
 	"net"
 	"net/netip"
-	"os"
 	"time"
 )
 
@@ -32,9 +28,7 @@ const linkLocalAfter = 2 * time.Second
 
 // A linkLocal4 takes an IPv4 link-local address: RFC 3927.
 type linkLocal4 struct {
-	conn net.PacketConn // ARP
-	mac  net.HardwareAddr
-	log  *slog.Logger
+	arpClient
 	// claimed is called with the address, and with an invalid one when it
 	// had to be given up.
 	claimed func(netip.Prefix)
@@ -98,38 +92,4 @@ func (c *linkLocal4) defend(ctx context.Context, addr netip.Addr) {
 	}
 	for c.quiet(ctx, addr, time.Hour) {
 	}
-}
-
-func (c *linkLocal4) ask(sender, target netip.Addr) {
-	p := arpPacket{op: arpRequest, senderMAC: c.mac, senderAddr: sender, targetAddr: target}
-	if _, err := c.conn.WriteTo(p.pack(), broadcastHW); err != nil {
-		c.log.Debug("sending ARP", "error", err)
-	}
-}
-
-// quiet listens for d and tells whether nobody else uses or wants addr.
-func (c *linkLocal4) quiet(ctx context.Context, addr netip.Addr, d time.Duration) bool {
-	if c.conn.SetReadDeadline(time.Now().Add(d)) != nil {
-		return false
-	}
-	packet := make([]byte, 128)
-	for ctx.Err() == nil {
-		n, _, err := c.conn.ReadFrom(packet)
-		if errors.Is(err, os.ErrDeadlineExceeded) {
-			return ctx.Err() == nil
-		}
-		if err != nil {
-			pause(ctx, d) // the link is going down
-			return false
-		}
-		a, err := parseARP(packet[:n])
-		if err != nil || bytes.Equal(a.senderMAC, c.mac) {
-			continue
-		}
-		probe := a.senderAddr.IsUnspecified() && a.op == arpRequest && a.targetAddr == addr
-		if a.senderAddr == addr || probe {
-			return false
-		}
-	}
-	return false
 }

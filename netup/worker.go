@@ -60,17 +60,65 @@ func (n *network) startDHCP(ctx context.Context, l *link) {
 	post := n.post(ctx, l)
 	client := &dhcp4{
 		mac: l.dev.MAC, last: l.last, log: n.log.With("link", l.dev.Name),
-		granted: func(lease *Lease) { post(func(l *link) { n.grant(l, lease) }) },
+		granted:  func(lease *Lease) { post(func(l *link) { n.grant(ctx, l, lease) }) },
+		declined: make(chan netip.Addr, 1),
 	}
 	for _, line := range n.lines(l.dev) {
 		client.hostname = line.Hostname
 	}
+	l.client = client
 	n.work(ctx, l, DHCP4, client.run)
 }
 
+func (n *network) arp(l *link) arpClient {
+	return arpClient{mac: l.dev.MAC, log: n.log.With("link", l.dev.Name)}
+}
+
+// guardLease looks whether another machine has the lease's address, and
+// declines the lease if so: RFC 2131, section 4.4.1.
+func (n *network) guardLease(ctx context.Context, l *link, lease Lease) {
+	if len(l.dev.MAC) != 6 {
+		return
+	}
+	post := n.post(ctx, l)
+	g := &guard{arpClient: n.arp(l), addr: lease.Address.Addr(), free: func() {}}
+	g.taken = func() {
+		post(func(l *link) {
+			n.log.Warn("another machine has the leased address", "link", l.dev.Name, "address", lease.Address.String())
+			select {
+			case l.client.declined <- lease.Address.Addr():
+			default:
+			}
+		})
+	}
+	n.work(ctx, l, ARP, g.run)
+}
+
+// guardStatic looks whether another machine has an address of the plan; it
+// is taken off while that is so.
+func (n *network) guardStatic(ctx context.Context, l *link, add AddAddr) {
+	if len(l.dev.MAC) != 6 || !add.Prefix.Addr().Is4() {
+		return
+	}
+	post := n.post(ctx, l)
+	n.work(ctx, l, ARP, (&guard{
+		arpClient: n.arp(l), addr: add.Prefix.Addr(),
+		taken: func() {
+			post(func(l *link) {
+				n.log.Warn("another machine has the address", "link", l.dev.Name, "address", add.Prefix.String())
+				n.do(l, DelAddr{l.dev.Index, add.Prefix})
+			})
+		},
+		free: func() { post(func(l *link) { n.addStatic(ctx, l) }) },
+	}).run)
+}
+
 // grant puts a lease on its link, or takes it off.
-func (n *network) grant(l *link, lease *Lease) {
+func (n *network) grant(ctx context.Context, l *link, lease *Lease) {
 	was := l.lease
+	if lease == nil && was == nil {
+		return
+	}
 	l.lease = lease
 	if was != nil && (lease == nil || lease.Address != was.Address) {
 		n.do(l, DelAddr{l.dev.Index, was.Address})
@@ -81,6 +129,9 @@ func (n *network) grant(l *link, lease *Lease) {
 	}
 	l.last = lease.Address.Addr()
 	n.addLease(l, *lease)
+	if was == nil || was.Address != lease.Address {
+		n.guardLease(ctx, l, *lease)
+	}
 	if was == nil {
 		n.log.Info("link has an address", "link", l.dev.Name, "address", lease.Address.String(),
 			"server", lease.Server.String(), "after_carrier", time.Since(l.since).Round(time.Microsecond))
@@ -110,8 +161,8 @@ func (n *network) linkLocal(ctx context.Context, l *link) {
 	}
 	post := n.post(ctx, l)
 	client := &linkLocal4{
-		mac: l.dev.MAC, log: n.log.With("link", l.dev.Name),
-		claimed: func(p netip.Prefix) { post(func(l *link) { n.claim(l, p) }) },
+		arpClient: n.arp(l),
+		claimed:   func(p netip.Prefix) { post(func(l *link) { n.claim(l, p) }) },
 	}
 	n.work(ctx, l, ARP, client.run)
 }
