@@ -61,13 +61,19 @@ type keptFile struct {
 }
 
 func (k kept) files() []keptFile {
-	return []keptFile{
+	files := []keptFile{
 		{"systemd/network/10-latchkey-" + k.Name + ".network", k.networkd(), 0o644},
-		// NetworkManager ignores a connection that others can read.
-		{"NetworkManager/system-connections/latchkey-" + k.Name + ".nmconnection", k.networkManager(), 0o600},
-		{fmt.Sprintf("NetworkManager/devices/%d", k.Index), "[device]\nmanaged=1\nconnection-uuid=" + k.uuid() + "\n", 0o644},
 		{"net-" + k.Name + ".conf", k.klibc(), 0o644},
 	}
+	if k.Kind != "" && k.Kind != "veth" {
+		// NetworkManager takes over a VLAN, bond or bridge that exists by
+		// itself; a connection of ours would need its ports', too.
+		return files
+	}
+	return append(files,
+		// NetworkManager ignores a connection that others can read.
+		keptFile{"NetworkManager/system-connections/latchkey-" + k.Name + ".nmconnection", k.networkManager(), 0o600},
+		keptFile{fmt.Sprintf("NetworkManager/devices/%d", k.Index), "[device]\nmanaged=1\nconnection-uuid=" + k.uuid() + "\n", 0o644})
 }
 
 // static tells whether the IPv4 address is from the plan, not from DHCP.

@@ -20,6 +20,7 @@ import (
 type Link struct {
 	Index    int
 	Name     string
+	Kind     string // "" is hardware; "vlan", "bond", "bridge"
 	MAC      net.HardwareAddr
 	Up       bool           // frames pass
 	Addrs    []netip.Prefix // usable ones; IPv6 link-local included

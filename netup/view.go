@@ -7,7 +7,7 @@ import (
 
 // view is what others see of a link.
 func (n *network) view(l *link) Link {
-	v := Link{Index: l.dev.Index, Name: l.dev.Name, MAC: l.dev.MAC, Up: l.dev.Carrier, Lease: l.lease}
+	v := Link{Index: l.dev.Index, Name: l.dev.Name, Kind: l.dev.Kind, MAC: l.dev.MAC, Up: l.dev.Carrier, Lease: l.lease}
 	for _, a := range l.dev.Addrs {
 		if !a.Tentative {
 			v.Addrs = append(v.Addrs, a.Prefix)
