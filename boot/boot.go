@@ -58,10 +58,11 @@ func (b *pid1) boot() error {
 	if err := b.unlock(); err != nil {
 		return err
 	}
-	if err := b.closeLatch(); err != nil {
+	closing := b.closeLatch() // goes on beside the mount, which runs nothing
+	if err := b.mountRoot(); err != nil {
 		return err
 	}
-	if err := b.mountRoot(); err != nil {
+	if err := closing(); err != nil {
 		return err
 	}
 	return b.pivot()
@@ -127,24 +128,26 @@ func (b *pid1) note(r Record) {
 	b.sys.Log(Info, fmt.Sprintf("%s %dms", line, r.Duration.Milliseconds()))
 }
 
-// closeLatch measures the opened volumes and the end of the initrd phase
-// into the TPM. Nothing of the disk runs before that is done.
-func (b *pid1) closeLatch() error {
+// closeLatch orders the opened volumes and the end of the initrd phase to
+// be measured into the TPM, and returns how to wait for it. Nothing of the
+// disk runs before that is done.
+func (b *pid1) closeLatch() (wait func() error) {
 	start := b.sys.Now()
 	if b.latch.absent {
-		b.latch.stop()
-		return nil
+		return func() error { b.latch.stop(); return nil }
 	}
 	for _, o := range b.opened {
 		b.latch.add(Record{Kind: KindExtend, PCR: 15, New: o.New, Text: "volume " + o.Name})
 	}
 	b.latch.add(phase("leave-initrd"))
-	if err := b.waitLatch(); err != nil {
-		return err
+	return func() error {
+		if err := b.waitLatch(); err != nil {
+			return err
+		}
+		b.latch.stop()
+		b.step("latch", start, fmt.Sprintf("volumes=%d", len(b.opened)))
+		return nil
 	}
-	b.latch.stop()
-	b.step("latch", start, fmt.Sprintf("volumes=%d", len(b.opened)))
-	return nil
 }
 
 func (b *pid1) mountRoot() error {

@@ -30,18 +30,29 @@ func (w *worker) readModules() error {
 func (w *worker) loadModules(ctx context.Context, events <-chan device.Event) error {
 	w.loader.Hold()
 	go w.follow(events)
-	_, err := step(ctx, w, "modules", time.Minute, func(context.Context) (struct{}, string, error) {
+	_, err := step(ctx, w, "modules", time.Minute, func(ctx context.Context) (struct{}, string, error) {
 		var wg sync.WaitGroup
-		wg.Go(func() { w.loader.Named(w.plan.Modules.Always...) })
 		wg.Go(func() { w.loader.Named(layerModules(w.plan.Net)...) })
 		for _, alias := range device.Modaliases("/sys") {
 			wg.Go(func() { w.loader.Device(alias) })
 		}
 		wg.Wait()
+		// The ciphers test themselves when they are loaded. Nobody needs them
+		// before the KMS has answered; disks and links come first.
+		select {
+		case <-w.found:
+		case <-time.After(cipherWait):
+		case <-ctx.Done():
+		}
+		w.loader.Named(w.plan.Modules.Always...)
 		return struct{}{}, "", nil
 	})
 	return err
 }
+
+// cipherWait is how long the ciphers' modules wait for the disks to be
+// found.
+const cipherWait = 100 * time.Millisecond
 
 // layerModules are the modules of the links that netup will make. The
 // kernel would ask modprobe for them, and there is none here.

@@ -20,10 +20,10 @@ func (b *pid1) startChildren() error {
 	b.latch = &latchKeeper{sys: b.sys}
 	b.worker = &workerKeeper{sys: b.sys}
 	b.latch.add(phase("enter-initrd"))
-	if err := b.latch.start(); err != nil {
+	if err := b.worker.start(); err != nil { // first: everything waits for it
 		return err
 	}
-	return b.worker.start()
+	return b.latch.start()
 }
 
 // unlock supervises the worker and the latch until all volumes are open.

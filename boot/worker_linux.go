@@ -93,14 +93,14 @@ func (w *worker) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	reported := begin(func() (struct{}, error) { w.report(ctx, grant, results); return struct{}{}, nil })
 	if err := w.chooseRoot(ctx, disks); err != nil {
 		return err
 	}
 	if err := w.conn.Send(Record{Kind: KindDone}); err != nil {
 		return err
 	}
-	// PID 1 goes on with the latch and the root; what follows is for others.
-	w.report(ctx, grant, results)
+	reported() // PID 1 goes on with the latch and the root meanwhile
 	network.leave()
 	return nil
 }

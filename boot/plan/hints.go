@@ -17,9 +17,26 @@ func Parse(file []byte, cmdline string) (*Plan, []Problem, error) {
 	if err != nil {
 		return nil, nil, err
 	}
+	return p, p.refine(cmdline), nil
+}
+
+// ParseAgain is Parse for PID 1's children: PID 1 itself has Parse check
+// the same bytes, says what the problems are, and ends the boot if there
+// is anything wrong with the file.
+func ParseAgain(file []byte, cmdline string) (*Plan, error) {
+	p, err := decode(file)
+	if err != nil {
+		return nil, err
+	}
+	p.refine(cmdline)
+	return p, nil
+}
+
+// refine applies the command line.
+func (p *Plan) refine(cmdline string) []Problem {
 	args, err := SplitCmdline(cmdline)
 	if err != nil {
-		return p, []Problem{{Reason: err.Error() + "; it is not used"}}, nil
+		return []Problem{{Reason: err.Error() + "; it is not used"}}
 	}
 	net, problems := ParseNet(args)
 	p.Net = MergeNet(p.Net, net)
@@ -28,7 +45,7 @@ func Parse(file []byte, cmdline string) (*Plan, []Problem, error) {
 			problems = append(problems, Problem{a, reason})
 		}
 	}
-	return p, problems, nil
+	return problems
 }
 
 // hint applies one option that is not about the network. It returns why

@@ -117,6 +117,22 @@ type Load struct {
 // Decode reads a plan file. It must be exactly what Encode writes, so no
 // key is unknown, doubled or in another case.
 func Decode(file []byte) (*Plan, error) {
+	p, err := decode(file)
+	if err != nil {
+		return nil, err
+	}
+	again, err := p.Encode()
+	if err != nil {
+		return nil, err
+	}
+	if !bytes.Equal(again, file) {
+		return nil, fmt.Errorf("%w: plan file is not as 'latchkey image build' writes it: edit latchkey.yaml and build the image again", ErrInvalid)
+	}
+	return p, nil
+}
+
+// decode is Decode without the last check, which costs as much again.
+func decode(file []byte) (*Plan, error) {
 	if len(file) > maxPlan {
 		return nil, fmt.Errorf("%w: plan file has %d bytes, the limit is %d", ErrInvalid, len(file), maxPlan)
 	}
@@ -129,14 +145,7 @@ func Decode(file []byte) (*Plan, error) {
 	if p.Version != Version {
 		return nil, fmt.Errorf("%w: plan file has version %d, this init reads %d (build the image again)", ErrInvalid, p.Version, Version)
 	}
-	again, err := p.Encode()
-	if err != nil {
-		return nil, err
-	}
-	if !bytes.Equal(again, file) {
-		return nil, fmt.Errorf("%w: plan file is not as 'latchkey image build' writes it: edit latchkey.yaml and build the image again", ErrInvalid)
-	}
-	return &p, nil
+	return &p, p.Check()
 }
 
 // Encode checks the plan and writes its file.
