@@ -48,7 +48,7 @@ func (o *kmsOptions) client(c *cobra.Command) (*kms.Client, error) {
 	if _, err := kms.ParseURL(o.url); err != nil {
 		return nil, cli.Usagef("--kms: %w", err)
 	}
-	var client kms.Client
+	client := kms.Client{Dial: dialKMS}
 	for _, p := range o.pins {
 		pin, err := kms.ParsePin(p)
 		if err != nil {
