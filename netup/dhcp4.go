@@ -132,7 +132,7 @@ func (d *dhcp4) discover(ctx context.Context) (*dhcpv4.DHCPv4, error) {
 	if d.last.IsValid() {
 		options = append(options, dhcpv4.WithOption(dhcpv4.OptRequestedIPAddress(d.last.AsSlice())))
 	}
-	for wait := firstRetry; ; wait = d.next(wait) {
+	for wait := firstRetry; ; wait = nextRetry(wait, d.started) {
 		m := d.message(dhcpv4.MessageTypeDiscover, options...)
 		reply, err := d.exchange(ctx, m, netip.IPv4Unspecified(), time.Now().Add(jitter(wait)))
 		if err == nil && reply.MessageType() != dhcpv4.MessageTypeNak {
@@ -144,9 +144,11 @@ func (d *dhcp4) discover(ctx context.Context) (*dhcpv4.DHCPv4, error) {
 	}
 }
 
-func (d *dhcp4) next(wait time.Duration) time.Duration {
+// nextRetry doubles a wait, up to a limit that is low as long as the port
+// may not be forwarding yet.
+func nextRetry(wait time.Duration, started time.Time) time.Duration {
 	limit := earlyRetry
-	if time.Since(d.started) > patience {
+	if time.Since(started) > patience {
 		limit = lastRetry
 	}
 	return min(wait*2, limit)

@@ -155,22 +155,21 @@ func (d *dhcp6) exchange(ctx context.Context, t dhcpv6.MessageType, tries int, m
 	}
 	m.AddOption(dhcpv6.OptClientID(&dhcpv6.DUIDLL{HWType: hardware, LinkLayerAddr: d.mac}))
 	m.AddOption(dhcpv6.OptRequestedOption(dhcpv6.OptionDNSRecursiveNameServer, dhcpv6.OptionDomainSearchList, dhcpv6.OptionNTPServer))
+	to := &net.UDPAddr{IP: allServers.AsSlice(), Port: serverPort6}
 	wait := firstRetry
-	for i := 0; tries == 0 || i < tries; i++ {
+	for sent := 0; tries == 0 || sent < tries; {
 		m.UpdateOption(dhcpv6.OptElapsedTime(min(time.Since(d.started), 655350*time.Millisecond)))
-		to := &net.UDPAddr{IP: allServers.AsSlice(), Port: serverPort6}
+		next := wait
 		if _, err := d.conn.WriteTo(m.ToBytes(), to); err != nil {
-			d.log.Debug("sending to DHCPv6", "error", err) // no address yet: the retry sends again
+			next = unsentRetry(d.started)
+		} else {
+			sent++
+			wait = nextRetry(wait, d.started)
 		}
-		reply, err := d.listen(ctx, m, time.Now().Add(jitter(wait)))
+		reply, err := d.listen(ctx, m, time.Now().Add(jitter(next)))
 		if !errors.Is(err, os.ErrDeadlineExceeded) {
 			return reply, err
 		}
-		limit := earlyRetry
-		if time.Since(d.started) > patience {
-			limit = lastRetry
-		}
-		wait = min(2*wait, limit)
 	}
 	return nil, fmt.Errorf("waiting for DHCPv6: %w", os.ErrDeadlineExceeded)
 }

@@ -130,6 +130,9 @@ func TestOperations(t *testing.T) {
 			"SetUp{Index:1}", "AddAddr{Index:1 Prefix:192.0.2.101/24 Peer:invalid IP Valid:1h0m0s}",
 			"AddRoute{Index:1 To:0.0.0.0/0 Via:192.0.2.1 Metric:100}", "AddRoute{Index:1 To:198.51.100.0/24 Via:192.0.2.9 Metric:100}",
 		}},
+		{"booted from", "BOOTIF=01-02-00-00-00-00-01", nil, []string{
+			"SetUp{Index:1}", "AddAddr{Index:1 Prefix:192.0.2.101/24 Peer:invalid IP Valid:1h0m0s}", "AddRoute{Index:1 To:0.0.0.0/0 Via:192.0.2.1 Metric:200}",
+		}},
 		{"lease with MTU and classless routes", "", func(s *server) {
 			s.reply = func(_, a *dhcpv4.DHCPv4) *dhcpv4.DHCPv4 {
 				a.UpdateOption(dhcpv4.OptGeneric(dhcpv4.OptionInterfaceMTU, []byte{0x05, 0x78}))

@@ -4,6 +4,9 @@ import (
 	"context"
 	"log/slog"
 	"net/netip"
+	"os"
+	"os/exec"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -219,4 +222,29 @@ func TestRename(t *testing.T) {
 	if out := testlan.Run(t, "ip", "-br", "link", "show", "dev", "eth0"); !strings.Contains(out, "02:00:00:00:00:01") {
 		t.Errorf("eth0 is %s, want its own address back", out)
 	}
+}
+
+// radvd's advertisements, with DNS and a search domain.
+func TestRadvd(t *testing.T) {
+	testlan.Need(t)
+	if _, err := exec.LookPath("radvd"); err != nil {
+		t.Skip("needs the program radvd; dnsmasq's advertisements are tested in any case")
+	}
+	lan := testlan.NewPeer(t)
+	lan.Connect("eth0", "lan0")
+	lan.Run("sysctl", "-qw", "net.ipv6.conf.lan0.accept_dad=0", "net.ipv6.conf.all.forwarding=1")
+	lan.Run("ip", "addr", "add", "2001:db8::1/64", "dev", "lan0")
+	lan.Run("ip", "link", "set", "lan0", "up")
+	testlan.Run(t, "ip", "link", "set", "eth0", "up")
+	testlan.Await(t, "lan0's address", func() bool { return strings.Contains(lan.Run("ip", "-6", "addr", "show", "dev", "lan0"), "fe80") })
+	conf := filepath.Join(t.TempDir(), "radvd.conf")
+	text := "interface lan0 { AdvSendAdvert on; prefix 2001:db8::/64 {}; RDNSS 2001:db8::53 {}; DNSSL example.org {}; };\n"
+	if err := os.WriteFile(conf, []byte(text), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	lan.Start("radvd", "--nodaemon", "--config", conf, "--pidfile", "/run/radvd.pid", "--logmethod", "stderr")
+	waitFor(t, run(t, plan.Net{}), func(l netup.Link) bool {
+		return global6(l).Bits() == 64 && len(l.DNS) == 1 && l.DNS[0] == netip.MustParseAddr("2001:db8::53") &&
+			strings.Join(l.Domains, " ") == "example.org" && len(l.Gateways) == 1
+	})
 }

@@ -5,7 +5,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"log/slog"
 	"net"
 	"net/netip"
 	"slices"
@@ -117,7 +116,6 @@ var allRouters = netip.MustParseAddr("ff02::2")
 type solicitor struct {
 	conn net.PacketConn // NDP
 	mac  net.HardwareAddr
-	log  *slog.Logger
 	told func(Router)
 }
 
@@ -126,12 +124,15 @@ func (s *solicitor) run(ctx context.Context, conn net.PacketConn) {
 	s.conn = conn
 	stop := context.AfterFunc(ctx, func() { s.conn.SetReadDeadline(time.Unix(1, 0)) })
 	defer stop()
-	answered := false
-	for wait := firstRetry; ctx.Err() == nil; wait = min(2*wait, lastRetry) {
-		if !answered {
-			s.ask()
+	answered, wait, started := false, firstRetry, time.Now()
+	for ctx.Err() == nil {
+		next := wait
+		if !answered && !s.ask() {
+			next = unsentRetry(started)
+		} else {
+			wait = min(2*wait, lastRetry)
 		}
-		until := time.Now().Add(jitter(wait))
+		until := time.Now().Add(jitter(next))
 		for {
 			r, err := s.hear(ctx, until)
 			if err != nil {
@@ -144,16 +145,27 @@ func (s *solicitor) run(ctx context.Context, conn net.PacketConn) {
 	}
 }
 
+// unsentRetry is how soon something is sent again that could not be,
+// because the link has no link-local address yet: the kernel gives it one
+// up to a second after the carrier, or never.
+func unsentRetry(started time.Time) time.Duration {
+	if time.Since(started) > 5*time.Second {
+		return time.Second
+	}
+	return 50 * time.Millisecond
+}
+
 // ask sends a solicitation with our link-layer address: RFC 4861, section
-// 4.1. The kernel fills in the checksum.
-func (s *solicitor) ask() {
+// 4.1. The kernel fills in the checksum. It tells whether it was sent.
+func (s *solicitor) ask() bool {
 	p := []byte{rsType, 0, 0, 0, 0, 0, 0, 0}
 	if len(s.mac) == 6 {
 		p = append(append(p, 1, 1), s.mac...)
 	}
 	if _, err := s.conn.WriteTo(p, &net.IPAddr{IP: allRouters.AsSlice()}); err != nil {
-		s.log.Debug("asking for routers", "error", err) // no address yet: asked again
+		return false
 	}
+	return true
 }
 
 // hear waits for an advertisement.

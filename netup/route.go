@@ -1,6 +1,7 @@
 package netup
 
 import (
+	"bytes"
 	"net/netip"
 	"slices"
 
@@ -30,11 +31,15 @@ func (n *network) defaultRoute(l *link, via netip.Addr) AddRoute {
 	return AddRoute{l.dev.Index, everywhere, via, n.metric(l)}
 }
 
-// metric orders the default routes of several links: bootdev= first, then
-// by index, so that each link keeps its own.
+// metric orders the default routes of several links: that of bootdev=
+// first, else the link that the firmware booted from, then by index. Each
+// link keeps its own.
 func (n *network) metric(l *link) int {
-	if n.settings.BootDev == l.dev.Name {
+	if n.settings.BootDev != "" && called(l.dev, n.settings.BootDev) {
 		return 100
+	}
+	if n.settings.BootMAC != "" && bytes.Equal(hardware(l.dev), n.settings.BootMAC.HardwareAddr()) {
+		return 200
 	}
 	return 1000 + l.dev.Index
 }

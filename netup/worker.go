@@ -1,6 +1,7 @@
 package netup
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"net"
@@ -64,7 +65,7 @@ func (n *network) startDHCP(ctx context.Context, l *link) {
 		declined: make(chan netip.Addr, 1),
 	}
 	for _, line := range n.lines(l.dev) {
-		client.hostname = line.Hostname
+		client.hostname = cmp.Or(client.hostname, line.Hostname)
 	}
 	l.client = client
 	n.work(ctx, l, DHCP4, client.run)

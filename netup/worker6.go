@@ -18,7 +18,7 @@ const autoTime = 40 * time.Second
 func (n *network) startSolicitor(ctx context.Context, l *link) {
 	post := n.post(ctx, l)
 	s := &solicitor{
-		mac: l.dev.MAC, log: n.log.With("link", l.dev.Name),
+		mac:  l.dev.MAC,
 		told: func(r Router) { post(func(l *link) { n.router(ctx, l, r) }) },
 	}
 	n.work(ctx, l, NDP, s.run)

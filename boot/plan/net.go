@@ -25,7 +25,7 @@ type Net struct {
 	Bonds       []Bond       `json:"bond,omitempty"`       // bond=
 	Bridges     []Bridge     `json:"bridge,omitempty"`     // bridge=
 	Timeouts    NetTimeouts  `json:"timeouts,omitzero"`    // rd.net.timeout.*
-	DHCPTries   int          `json:"dhcp_tries,omitempty"` // rd.net.dhcp.retry; 0 is the default, 1
+	DHCPTries   int          `json:"dhcp_tries,omitempty"` // rd.net.dhcp.retry; without use, since DHCP is asked for ever
 	Keep        bool         `json:"keep,omitempty"`       // rd.latchkey.keepnet: links stay as they are for the real root
 }
 
@@ -111,7 +111,11 @@ type Bridge struct {
 	Ports []string `json:"ports"`
 }
 
-// NetTimeouts are the rd.net.timeout.* options; 0 is dracut's default.
+// NetTimeouts are the rd.net.timeout.* options; 0 is dracut's default. The
+// network is never given up, so they say when something else is begun (DHCP:
+// an IPv4 link-local address; IPv6Auto: DHCPv6 for either6) or when the log
+// tells what is missing (IfLink, Carrier, IfUp). Route and IPv6DAD have no
+// use: routes and duplicate address detection are not waited for.
 type NetTimeouts struct {
 	DHCP     time.Duration `json:"dhcp_ns,omitempty"`
 	IfLink   time.Duration `json:"iflink_ns,omitempty"`
