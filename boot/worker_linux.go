@@ -93,10 +93,17 @@ func (w *worker) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	closed := begin(func() (struct{}, error) {
+		if id != nil {
+			id.Close()
+		}
+		return struct{}{}, nil
+	})
 	reported := begin(func() (struct{}, error) { w.report(ctx, grant, results); return struct{}{}, nil })
 	if err := w.chooseRoot(ctx, disks); err != nil {
 		return err
 	}
+	closed() // the real root finds the TPM empty
 	if err := w.conn.Send(Record{Kind: KindDone}); err != nil {
 		return err
 	}
@@ -150,6 +157,17 @@ func (w *worker) alive(ctx context.Context) {
 	}
 }
 
+// openOwnTPM opens the TPM without the kernel's resource manager, which
+// would load and save every object around every command; on a slow chip
+// that costs more than the commands. Nobody else holds objects now: the
+// latch has none. If somebody is there, the resource manager shares.
+func openOwnTPM() (*tpm.TPM, error) {
+	if t, err := tpm.Open("/dev/tpm0"); err == nil {
+		return t, nil
+	}
+	return tpm.Open(tpm.DefaultPath)
+}
+
 func (w *worker) identify(ctx context.Context) (*tpm.Identity, error) {
 	if !w.plan.NeedsKMS() {
 		return nil, nil
@@ -163,7 +181,7 @@ func (w *worker) identify(ctx context.Context) (*tpm.Identity, error) {
 		return nil, ctx.Err()
 	}
 	return step(ctx, w, "tpm", 2*time.Minute, func(ctx context.Context) (*tpm.Identity, string, error) {
-		t, err := tpm.Open(tpm.DefaultPath)
+		t, err := openOwnTPM()
 		if err != nil {
 			return nil, "", err
 		}
