@@ -1,6 +1,7 @@
 package qemutests
 
 import (
+	"fmt"
 	"net"
 	"os"
 	"path/filepath"
@@ -66,7 +67,9 @@ func cmdChip(ts *testscript.TestScript, neg bool, args []string) {
 	default:
 		log, err := os.ReadFile(filepath.Join(w.dir, args[0]+".commands"))
 		ts.Check(err)
-		ts.Setenv(args[1], strconv.Itoa(countCommands(string(log))))
+		n := strconv.Itoa(countCommands(string(log)))
+		ts.Setenv(args[1], n)
+		fmt.Fprintln(ts.Stdout(), n, "TPM commands")
 	}
 }
 
