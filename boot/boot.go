@@ -38,6 +38,7 @@ type pid1 struct {
 	plan    *plan.Plan
 	latch   *latchKeeper
 	worker  *workerKeeper
+	ciphers ciphers
 	steps   []Record // of kind KindStep, in the order they ended
 	opened  []Record // of kind KindOpened, in the order of the plan
 	root    Record   // of kind KindRoot

@@ -77,6 +77,10 @@ func (r *recorder) WriteFile(path string, data []byte) error {
 	r.note("write %s %q", path, strings.SplitN(string(data), "\n", 2)[0])
 	return nil
 }
+func (r *recorder) Load(names, blocked []string) error {
+	r.note("load %q but %q", names, blocked)
+	return nil
+}
 func (r *recorder) Mappings() (map[string]boot.Mapping, error) { return maps.Clone(r.mappings), nil }
 func (r *recorder) RemoveMapping(name string) error {
 	r.note("remove mapping %s", name)
@@ -137,12 +141,16 @@ func (c *child) Kill() {
 	}
 }
 
-// goodWorker opens the root once the TPM may be used.
+// goodWorker opens the root once the ciphers are loaded and the TPM may
+// be used, in whatever order it hears of that.
 func goodWorker(_ int, c *child) {
-	select {
-	case <-c.orders:
-	case <-c.killed:
-		return
+	c.records <- boot.Record{Kind: boot.KindWantCiphers}
+	for range 2 {
+		select {
+		case <-c.orders:
+		case <-c.killed:
+			return
+		}
 	}
 	c.sys.mappings["root"] = boot.Mapping{UUID: "CRYPT-LUKS2-" + strings.ReplaceAll(rootUUID, "-", "") + "-root", Device: "253:0"}
 	c.records <- boot.Record{Kind: boot.KindOpened, Name: "root", Slot: 1, New: sha256.Sum256([]byte("volume"))}

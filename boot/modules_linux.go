@@ -2,7 +2,6 @@ package boot
 
 import (
 	"context"
-	"os"
 	"sync"
 	"time"
 
@@ -12,13 +11,9 @@ import (
 )
 
 func (w *worker) readModules() error {
-	file, err := os.ReadFile(plan.ModulesFile)
+	index, err := readModules()
 	if err != nil {
-		return fail("plan-invalid", "reading the module index: %w", err)
-	}
-	index, err := plan.DecodeModules(file)
-	if err != nil {
-		return fail("plan-invalid", "%w", err)
+		return err
 	}
 	w.loader = module.New(index, w.plan.Modules.Blocked, module.Insert, w.log)
 	return nil
@@ -44,7 +39,14 @@ func (w *worker) loadModules(ctx context.Context, events <-chan device.Event) er
 		case <-time.After(cipherWait):
 		case <-ctx.Done():
 		}
-		w.loader.Named(w.plan.Modules.Always...)
+		if err := w.conn.Send(Record{Kind: KindWantCiphers}); err != nil {
+			return struct{}{}, "", err
+		}
+		select {
+		case <-w.ciphers:
+		case <-ctx.Done():
+			return struct{}{}, "", ctx.Err()
+		}
 		return struct{}{}, "", nil
 	})
 	return err

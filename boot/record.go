@@ -18,19 +18,21 @@ type Kind uint8
 // What the worker tells PID 1, what the latch tells it, and what PID 1
 // tells them.
 const (
-	KindAlive     Kind = iota + 1 // still at work
-	KindStep                      // Name took Duration from Start on; Code is "" if it went well
-	KindWaiting                   // Code: going on, but people should know why it takes time
-	KindOpened                    // volume Name is mapped; New is its measurement for PCR 15, Slot its keyslot
-	KindRoot                      // the root is mapping Name with file system Text
-	KindDone                      // all volumes are open
-	KindFailed                    // Code and Text: the child ends
-	KindExtending                 // about to extend PCR from Old to New
-	KindExtended                  // it holds New now
-	KindEntered                   // to the worker: the TPM may be used; Code if there is none
-	KindExtend                    // to the latch: extend PCR with New
-	KindResume                    // to the latch: this one was under way, from Old to New
-	KindGo                        // to the latch: yes, extend
+	KindAlive       Kind = iota + 1 // still at work
+	KindStep                        // Name took Duration from Start on; Code is "" if it went well
+	KindWaiting                     // Code: going on, but people should know why it takes time
+	KindOpened                      // volume Name is mapped; New is its measurement for PCR 15, Slot its keyslot
+	KindRoot                        // the root is mapping Name with file system Text
+	KindDone                        // all volumes are open
+	KindFailed                      // Code and Text: the child ends
+	KindWantCiphers                 // the disks had their turn: the modules that every boot needs may load
+	KindExtending                   // about to extend PCR from Old to New
+	KindExtended                    // it holds New now
+	KindEntered                     // to the worker: the TPM may be used; Code if there is none
+	KindCiphers                     // to the worker: those modules are loaded
+	KindExtend                      // to the latch: extend PCR with New
+	KindResume                      // to the latch: this one was under way, from Old to New
+	KindGo                          // to the latch: yes, extend
 	kindEnd
 )
 

@@ -17,6 +17,8 @@ type System interface {
 	Mkdir(path string) error
 	ReadFile(path string) ([]byte, error)
 	WriteFile(path string, data []byte) error
+	// Load loads modules of the image by name, except the blocked ones.
+	Load(names, blocked []string) error
 	// Start runs this binary again in a role. The channel yields what it
 	// says and is closed when it has ended.
 	Start(role string, incarnation int) (Child, error)

@@ -11,6 +11,8 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"latchkey/boot/module"
+	"latchkey/boot/plan"
 	"latchkey/internal/kmsg"
 	"latchkey/unlock/dm"
 )
@@ -121,6 +123,28 @@ func (k *Kernel) Mappings() (map[string]Mapping, error) {
 		found[strings.TrimSpace(string(name))] = Mapping{strings.TrimSpace(string(uuid)), strings.TrimSpace(string(dev))}
 	}
 	return found, nil
+}
+
+// Load implements System.
+func (k *Kernel) Load(names, blocked []string) error {
+	index, err := readModules()
+	if err != nil {
+		return err
+	}
+	module.New(index, blocked, module.Insert, k.log).Named(names...)
+	return nil
+}
+
+func readModules() (*plan.Modules, error) {
+	file, err := os.ReadFile(plan.ModulesFile)
+	if err != nil {
+		return nil, fail("plan-invalid", "reading the module index: %w", err)
+	}
+	index, err := plan.DecodeModules(file)
+	if err != nil {
+		return nil, fail("plan-invalid", "%w", err)
+	}
+	return index, nil
 }
 
 // RemoveMapping implements System.

@@ -44,6 +44,8 @@ func (b *pid1) unlock() error {
 			if b.latch.idle() || b.latch.absent {
 				b.worker.entered(b.latch.absent)
 			}
+		case err := <-b.ciphers.loading:
+			b.ciphersLoaded(err)
 		case <-b.worker.again:
 			if err := b.worker.start(); err != nil {
 				return err
@@ -84,6 +86,8 @@ func (b *pid1) fromWorker(r Record, ok bool) (done bool, err error) {
 	switch r.Kind {
 	case KindStep:
 		b.note(r)
+	case KindWantCiphers:
+		b.loadCiphers()
 	case KindWaiting:
 		b.show(r)
 	case KindOpened:

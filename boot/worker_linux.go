@@ -24,6 +24,7 @@ type worker struct {
 	faults  faults
 	loader  *module.Loader
 	entered chan Record   // PID 1's word that the TPM may be used
+	ciphers chan struct{} // closed when PID 1 has loaded what every boot needs
 	blocks  chan struct{} // a block device came, changed or went
 	found   chan struct{} // closed when all disks are
 }
@@ -37,7 +38,7 @@ func Work(conn *Conn, incarnation int) error {
 	}
 	w := &worker{
 		conn: conn, plan: p, log: logger(), faults: readFaults(p, "worker", incarnation, cmdline),
-		entered: make(chan Record, 1), blocks: make(chan struct{}, 1), found: make(chan struct{}),
+		entered: make(chan Record, 1), blocks: make(chan struct{}, 1), found: make(chan struct{}), ciphers: make(chan struct{}),
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
@@ -133,11 +134,14 @@ func (w *worker) listen(cancel context.CancelFunc) {
 		if err != nil {
 			return
 		}
-		if r.Kind == KindEntered {
+		switch r.Kind {
+		case KindEntered:
 			select {
 			case w.entered <- r:
 			default:
 			}
+		case KindCiphers:
+			close(w.ciphers) // said once to each worker
 		}
 	}
 }
