@@ -148,3 +148,35 @@ func TestDNSServers(t *testing.T) {
 		})
 	}
 }
+
+// An SRV record that leads to a .local name leads nowhere: the name is not
+// asked for.
+func TestSRVToLocal(t *testing.T) {
+	for target, want := range map[dns.Name]string{"kms.example.org": "192.0.2.5:8443", "kms.local": "none"} {
+		synctest.Test(t, func(t *testing.T) {
+			ctx, cancel := context.WithCancel(t.Context())
+			server := netip.MustParseAddr("192.0.2.53")
+			d := &dnsNet{servers: map[netip.Addr]func(string, *dns.Message) *dns.Message{server: func(_ string, q *dns.Message) *dns.Message {
+				m := &dns.Message{ID: q.ID, Questions: q.Questions}
+				switch q.Questions[0].Type {
+				case dns.TypeSRV:
+					m.Answers = []dns.Record{record(q.Questions[0].Name, dns.SRV{Port: 8443, Target: target})}
+				case dns.TypeA:
+					m.Answers = []dns.Record{a(q.Questions[0].Name, "192.0.2.5")}
+				}
+				return m
+			}}}
+			f, err := discover.NewFinder(discover.Query{Services: []string{"_latchkey._tcp"}}, d, logger(t))
+			if err != nil {
+				t.Fatal(err)
+			}
+			f.Update([]discover.Interface{{Index: 1, Name: "eth0", Addrs: []netip.Prefix{netip.MustParsePrefix("192.0.2.10/24")}, DNS: []netip.Addr{server}, Domains: []string{"example.org"}}})
+			go f.Run(ctx)
+			if got := next(ctx, f, 5*time.Second); got != want {
+				t.Errorf("SRV to %s: Next() = %s, want %s", target, got, want)
+			}
+			cancel()
+			time.Sleep(time.Minute)
+		})
+	}
+}

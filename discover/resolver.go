@@ -111,7 +111,7 @@ func (r resolver) addresses(ctx context.Context, host dns.Name, found func(netip
 				return
 			}
 			for _, rec := range follow(m, host) {
-				ttl := time.Duration(rec.TTL) * time.Second
+				ttl := max(time.Duration(rec.TTL)*time.Second, time.Second)
 				if a := addrOf(rec.Data); isHost(a) && !seen[a] && len(seen) < maxAddresses {
 					seen[a], least = true, min(least, ttl)
 					found(a, ttl)

@@ -178,6 +178,27 @@ func TestFlood(t *testing.T) {
 	})
 }
 
+// Whoever floods first does not push the true server out, however many
+// forged ones come before a candidate is asked for.
+func TestFloodBeforeUse(t *testing.T) {
+	bubble(t, func(t *testing.T, ctx context.Context, lan *testlan.LAN) {
+		f := at(lan, 10).find(t, ctx, discover.Query{URLs: []string{"http://kms.local"}})
+		at(lan, 1).answer(t, ctx, kms)
+		settled()
+		evil := at(lan, 66).raw(5353)
+		for i := range 5000 {
+			evil.WriteTo(pack(t, answers(record("kms.local", dns.A{Addr: netip.AddrFrom4([4]byte{10, 0, byte(i >> 8), byte(i)})}))), &group)
+			time.Sleep(time.Millisecond)
+		}
+		for range 3 {
+			if next(ctx, f, time.Second) == "192.0.2.5:7741" {
+				return
+			}
+		}
+		t.Error("the true server is not among the first three candidates")
+	})
+}
+
 // A key server that is away for a day costs a bounded number of packets
 // and no memory.
 func TestAwayForADay(t *testing.T) {
