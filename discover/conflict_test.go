@@ -42,6 +42,35 @@ func TestConflict(t *testing.T) {
 	}
 }
 
+// Once a name is ours, a forged answer does not take it: it is defended,
+// once a second.
+func TestDefend(t *testing.T) {
+	bubble(t, func(t *testing.T, ctx context.Context, lan *testlan.LAN) {
+		r := at(lan, 1).answer(t, ctx, kms)
+		settled()
+		evil := ear{t, at(lan, 66).raw(5353)}
+		for range 100 {
+			evil.conn.WriteTo(pack(t, answers(a("kms.local", "192.0.2.66"))), &group)
+			time.Sleep(10 * time.Millisecond)
+		}
+		if got := r.Announcements()[0].Host; got != "kms.local" {
+			t.Errorf("the name is %s, want kms.local kept", got)
+		}
+		if n := r.Stats().Challenges; n != 100 {
+			t.Errorf("%d challenges counted, want 100", n)
+		}
+		defended := 0
+		for _, m := range evil.within(time.Millisecond) {
+			if m.Response && strings.Contains(show(m.Answers), "192.0.2.5") {
+				defended++
+			}
+		}
+		if defended < 1 || defended > 2 {
+			t.Errorf("defended %d times within a second, want once or twice", defended)
+		}
+	})
+}
+
 // Two responders that want one name for different servers end with two
 // names, and both servers are found.
 func TestTie(t *testing.T) {

@@ -60,9 +60,10 @@ func (z zone) names() []dns.Name {
 }
 
 // judge looks at another machine's answers. One that says something else
-// of a name of ours is a conflict (RFC 6762, section 9): while probing any
-// record of the name is one, later only another value of the same type.
-// One that says what we were about to say calls ours off (section 7.4).
+// of a name of ours is a conflict: while probing any record of the name is
+// one, and we take another name; later only another value of the same
+// type, and we defend ours. One that says what we were about to say calls
+// ours off (RFC 6762, section 7.4).
 func (s *speaker) judge(m *dns.Message) {
 	for _, r := range slices.Concat(m.Answers, m.Authorities, m.Additionals) {
 		if r.Class != dns.ClassIN || r.Data.Type() == dns.TypeNSEC || r.TTL == 0 {
@@ -74,11 +75,22 @@ func (s *speaker) judge(m *dns.Message) {
 		case same:
 			s.callOff(r)
 		case !s.zone.unique(r.Name):
-		case !s.sure || slices.ContainsFunc(ours, func(o owned) bool { return o.Data.Type() == r.Data.Type() }):
+		case !s.sure:
 			s.r.conflict(r.Name, s.zone)
 			return
+		case slices.ContainsFunc(ours, func(o owned) bool { return o.Data.Type() == r.Data.Type() }):
+			s.defend(r.Name)
 		}
 	}
+}
+
+// defend says again what we say of a name. RFC 6762, section 9, would have
+// us probe again, and change the name if the other machine answers; then
+// one forged packet takes the name that machines are told to ask for. They
+// try every answer and trust none, so two that answer do no harm.
+func (s *speaker) defend(name dns.Name) {
+	s.r.challenge(name)
+	s.multicast(slices.DeleteFunc(s.zone.of(name, dns.TypeANY), func(o owned) bool { return o.shared }), time.Second)
 }
 
 func (s *speaker) callOff(r dns.Record) {

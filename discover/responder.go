@@ -38,22 +38,24 @@ type Responder struct {
 	version   int // of the names: grows with each conflict
 	wake      chan struct{}
 
-	queries, answers atomic.Int64
+	queries, answers, challenges atomic.Int64
+	complained                   time.Time // of a challenge, in the log
 }
 
 // Stats count what a Responder has done.
 type Stats struct {
-	Queries   int64 // heard
-	Answers   int64 // messages sent: answers, announcements, goodbyes
-	Conflicts int64 // names changed
-	Links     int   // answered on
+	Queries    int64 // heard
+	Answers    int64 // messages sent: answers, announcements, goodbyes
+	Conflicts  int64 // names changed, because another machine had them first
+	Challenges int64 // records of other machines that said something else of our names
+	Links      int   // answered on
 }
 
 // Stats returns the counters now.
 func (r *Responder) Stats() Stats {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return Stats{r.queries.Load(), r.answers.Load(), int64(r.conflicts), len(r.links)}
+	return Stats{r.queries.Load(), r.answers.Load(), int64(r.conflicts), r.challenges.Load(), len(r.links)}
 }
 
 // NewResponder checks the announcements. It opens nothing yet.
@@ -123,6 +125,21 @@ func (r *Responder) owns(a netip.Addr) bool {
 		}
 	}
 	return false
+}
+
+// complainEvery is how often a challenge is logged.
+const complainEvery = time.Minute
+
+// challenge counts, and says now and then, that another machine uses a
+// name of ours.
+func (r *Responder) challenge(name dns.Name) {
+	r.challenges.Add(1)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if time.Since(r.complained) > complainEvery {
+		r.complained = time.Now()
+		r.log.Warn("another machine says something else of our name; keeping it", "name", string(name))
+	}
 }
 
 // conflict gives the announcements with a name another one: RFC 6762,

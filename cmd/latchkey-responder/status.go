@@ -93,6 +93,7 @@ func (r report) metrics(w io.Writer) {
 		{"latchkey_responder_queries_total", "counter", "mDNS queries heard", r.Stats.Queries},
 		{"latchkey_responder_answers_total", "counter", "mDNS answers, announcements and goodbyes sent", r.Stats.Answers},
 		{"latchkey_responder_conflicts_total", "counter", "names changed because another machine had them", r.Stats.Conflicts},
+		{"latchkey_responder_challenges_total", "counter", "records of other machines that contradicted ours", r.Stats.Challenges},
 		{"latchkey_responder_links", "gauge", "links answered on", int64(r.Stats.Links)},
 		{"latchkey_responder_announced", "gauge", "key servers announced now", int64(len(r.Announced))},
 	} {
@@ -164,7 +165,7 @@ func (r report) table(out io.Writer) error {
 		}
 		fmt.Fprintf(w, "%s\t%s\t%s\t%s\n", t.Target, map[bool]string{true: "up", false: "down"}[t.Alive], checked, t.Error)
 	}
-	fmt.Fprintf(w, "\n%d queries heard, %d messages sent, %d conflicts, on %d links, since %s\n",
-		r.Stats.Queries, r.Stats.Answers, r.Stats.Conflicts, r.Stats.Links, r.Started.Format(time.DateTime))
+	fmt.Fprintf(w, "\n%d queries heard, %d messages sent, %d names changed, %d challenged, on %d links, since %s\n",
+		r.Stats.Queries, r.Stats.Answers, r.Stats.Conflicts, r.Stats.Challenges, r.Stats.Links, r.Started.Format(time.DateTime))
 	return w.Flush()
 }
