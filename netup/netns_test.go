@@ -2,12 +2,16 @@ package netup_test
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
+	"net"
 	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -16,7 +20,64 @@ import (
 	"latchkey/netup"
 )
 
-func TestMain(m *testing.M) { testlan.Main(m) }
+// raEnv makes this test program a machine that sends one router
+// advertisement on lan0 with this hop limit.
+const raEnv = "LATCHKEY_TEST_RA_HOPS"
+
+func TestMain(m *testing.M) {
+	if hops := os.Getenv(raEnv); hops != "" {
+		if err := advertise(hops); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		return
+	}
+	testlan.Main(m)
+}
+
+// advertise names the DNS server 2001:db8::<hops>: RFC 8106.
+func advertise(hops string) error {
+	limit, err := strconv.Atoi(hops)
+	if err != nil {
+		return err
+	}
+	config := net.ListenConfig{Control: func(_, _ string, c syscall.RawConn) error {
+		return c.Control(func(fd uintptr) {
+			syscall.SetsockoptInt(int(fd), syscall.IPPROTO_IPV6, syscall.IPV6_MULTICAST_HOPS, limit)
+		})
+	}}
+	conn, err := config.ListenPacket(context.Background(), "ip6:ipv6-icmp", "::")
+	if err != nil {
+		return err
+	}
+	ra := "\x86\x00\x00\x00\x40\x00\x07\x08" + strings.Repeat("\x00", 8) +
+		"\x19\x03\x00\x00\x00\x00\x00\x3c\x20\x01\x0d\xb8" + strings.Repeat("\x00", 11) + string([]byte{byte(limit)})
+	_, err = conn.WriteTo([]byte(ra), &net.IPAddr{IP: net.ParseIP("ff02::1"), Zone: "lan0"})
+	return err
+}
+
+// An advertisement that has passed a router is not one of this link: RFC
+// 4861, section 6.1.2.
+func TestHopLimit(t *testing.T) {
+	testlan.Need(t)
+	exe, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	lan := testlan.NewPeer(t)
+	lan.Connect("eth0", "lan0")
+	lan.Run("sysctl", "-qw", "net.ipv6.conf.lan0.accept_dad=0")
+	lan.Run("ip", "link", "set", "lan0", "up")
+	updates := run(t, plan.Net{})
+	waitFor(t, updates, func(l netup.Link) bool { return len(l.Addrs) > 0 })
+	testlan.Await(t, "lan0's address", func() bool { return strings.Contains(lan.Run("ip", "-6", "addr", "show", "dev", "lan0"), "fe80") })
+	lan.Run("env", raEnv+"=254", exe)
+	lan.Run("env", raEnv+"=255", exe)
+	first := waitFor(t, updates, func(l netup.Link) bool { return len(l.DNS) > 0 })
+	if want := netip.MustParseAddr("2001:db8::ff"); first.DNS[0] != want {
+		t.Errorf("DNS = %v, want %s", first.DNS, want)
+	}
+}
 
 // run starts netup on the real kernel and returns its updates.
 func run(t testing.TB, settings plan.Net) <-chan []netup.Link {
