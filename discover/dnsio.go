@@ -6,11 +6,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"latchkey/discover/dns"
 	"math/rand/v2"
 	"net"
 	"net/netip"
 	"time"
+
+	"latchkey/discover/dns"
 )
 
 // exchange asks by UDP, and by TCP if the answer was cut off: RFC 7766,

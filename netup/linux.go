@@ -10,10 +10,10 @@ import (
 	"path/filepath"
 	"strings"
 
-	"latchkey/internal/ifwatch"
-
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
+
+	"latchkey/internal/ifwatch"
 )
 
 // Linux is the Kernel of the calling process' network namespace.

@@ -2,9 +2,6 @@ package netup_test
 
 import (
 	"context"
-	"latchkey/boot/plan"
-	"latchkey/internal/testlan"
-	"latchkey/netup"
 	"net"
 	"net/netip"
 	"os"
@@ -15,6 +12,10 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"latchkey/boot/plan"
+	"latchkey/internal/testlan"
+	"latchkey/netup"
 )
 
 // advertise names the DNS server 2001:db8::<hops>: RFC 8106.

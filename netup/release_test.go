@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"errors"
-	"latchkey/netup"
 	"log/slog"
 	"net/netip"
 	"strings"
@@ -13,6 +12,8 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+
+	"latchkey/netup"
 )
 
 // What Run did, Release undoes, whatever it was.
