@@ -7,7 +7,6 @@ import (
 
 	"latchkey/boot/device"
 	"latchkey/boot/module"
-	"latchkey/boot/plan"
 )
 
 func (w *worker) readModules() error {
@@ -27,7 +26,7 @@ func (w *worker) loadModules(ctx context.Context, events <-chan device.Event) er
 	go w.follow(events)
 	_, err := step(ctx, w, "modules", time.Minute, func(ctx context.Context) (struct{}, string, error) {
 		var wg sync.WaitGroup
-		wg.Go(func() { w.loader.Named(layerModules(w.plan.Net)...) })
+		wg.Go(func() { w.loader.Named(w.plan.Net.Modules()...) })
 		for _, alias := range device.Modaliases("/sys") {
 			wg.Go(func() { w.loader.Device(alias) })
 		}
@@ -55,21 +54,6 @@ func (w *worker) loadModules(ctx context.Context, events <-chan device.Event) er
 // cipherWait is how long the ciphers' modules wait for the disks to be
 // found.
 const cipherWait = 100 * time.Millisecond
-
-// layerModules are the modules of the links that netup will make. The
-// kernel would ask modprobe for them, and there is none here.
-func layerModules(n plan.Net) (names []string) {
-	if len(n.VLANs) > 0 {
-		names = append(names, "8021q")
-	}
-	if len(n.Bonds) > 0 {
-		names = append(names, "bonding")
-	}
-	if len(n.Bridges) > 0 {
-		names = append(names, "bridge")
-	}
-	return names
-}
 
 // loadSlow has the slow drivers loaded as soon as it seems that they are
 // needed: the disks or the network are not there after a moment, or the

@@ -20,6 +20,8 @@ type network struct {
 	done   chan struct{}
 	start  time.Duration
 
+	links []netup.Link
+
 	mu       sync.Mutex
 	linked   chan struct{} // closed when frames pass on a link
 	isLinked bool
@@ -55,6 +57,7 @@ func (w *worker) startNetwork(ctx context.Context) (*network, error) {
 // update passes the links on to discovery, notes the first address, and
 // gives unreachable candidates another chance at each new one.
 func (n *network) update(links []netup.Link) {
+	n.links = links // read by leave, when update is called no more
 	var seen []discover.Interface
 	for _, l := range links {
 		if !l.Up {
@@ -149,6 +152,9 @@ func (n *network) leave() {
 	n.cancel()
 	<-n.done
 	if n.worker.plan.Net.Keep {
+		if err := netup.Keep("/run", n.worker.plan.Net, n.links); err != nil {
+			n.worker.log.Warn("the leases are not handed over", "err", err)
+		}
 		return
 	}
 	if err := netup.Release(netup.Linux{}, n.worker.log); err != nil {

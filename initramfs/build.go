@@ -46,7 +46,7 @@ func Build(w io.Writer, o Options) (*Result, error) {
 	if err != nil {
 		return nil, err
 	}
-	chosen, err := k.choose(o.Config.Modules, p.Root.FSType)
+	chosen, err := k.choose(o.Config.Modules, p)
 	if err != nil {
 		return nil, err
 	}

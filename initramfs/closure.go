@@ -41,14 +41,14 @@ var unusual = []string{
 
 // choose lists the names of the modules that the image needs, without
 // what those depend on.
-func (k *kernel) choose(c ModulesConfig, fstype string) ([]string, error) {
+func (k *kernel) choose(c ModulesConfig, p *plan.Plan) ([]string, error) {
 	var names []string
 	switch c.Set {
 	case "", "universal":
 		for file := range k.deps {
 			path, _ := strings.CutPrefix(file, "kernel/")
 			name := plan.ModuleName(file)
-			if otherFileSystem(path, fstype) || slices.Contains(unusual, name) {
+			if otherFileSystem(path, p.Root.FSType) || slices.Contains(unusual, name) {
 				continue
 			}
 			if slices.ContainsFunc(universal, func(p string) bool { return strings.HasPrefix(path, p) }) {
@@ -65,7 +65,7 @@ func (k *kernel) choose(c ModulesConfig, fstype string) ([]string, error) {
 	default:
 		return nil, fmt.Errorf("modules.set is %q, want universal, host or none", c.Set)
 	}
-	for _, word := range always {
+	for _, word := range slices.Concat(always, p.Net.Modules()) {
 		names = append(names, k.resolve(word)...)
 	}
 	for _, word := range c.Add {
