@@ -51,6 +51,12 @@ func tell(say func(string, ...any)) {
 	for _, pcr := range []string{"11", "15"} {
 		say("pcr %s %s", pcr, strings.TrimSpace(read("/sys/class/tpm/tpm0/pcr-sha256/"+pcr)))
 	}
+	leases, _ := os.ReadDir("/run/systemd/network")
+	defer func() {
+		for _, l := range leases {
+			say("lease %s", l.Name())
+		}
+	}()
 	for line := range strings.Lines(read("/proc/net/dev")) {
 		if name, _, ok := strings.Cut(strings.TrimSpace(line), ":"); ok {
 			say("link %s flags %s", name, strings.TrimSpace(read("/sys/class/net/"+name+"/flags")))

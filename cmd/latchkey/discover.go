@@ -1,0 +1,166 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"sync"
+	"text/tabwriter"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"latchkey/discover"
+	"latchkey/internal/cli"
+	"latchkey/internal/secret"
+	"latchkey/kms"
+	"latchkey/kms/softtpm"
+)
+
+type discovery struct {
+	urls, services, interfaces, pins []string
+	wait                             time.Duration
+	json                             bool
+}
+
+func discoverCommand() *cobra.Command {
+	var o discovery
+	c := &cobra.Command{
+		Use:   "discover",
+		Short: "Show which key servers answer on this LAN",
+		Long: `Discover asks as the init would, by multicast DNS on every link and by name,
+and lists who answers. With --pin it also asks each for a challenge and
+says whether it is signed with that key. It has no TPM of this machine
+take part, and no KMS shows a machine for it to approve.`,
+		Example: `  latchkey discover
+  latchkey discover --url http://kms.local --pin lk1:IACMx2/hiNfc+4150nkCg2G5sY+MZdXNO3jt6GLQ+T0=`,
+		Args: cli.Args(cobra.NoArgs),
+		RunE: func(c *cobra.Command, _ []string) error { return o.run(c.Context(), c.OutOrStdout()) },
+	}
+	f := c.Flags()
+	f.StringSliceVar(&o.urls, "url", []string{"http://kms.local"}, "where to ask, as in find.urls")
+	f.StringSliceVar(&o.services, "service", []string{kms.Service}, "DNS-SD types to browse for")
+	f.StringSliceVar(&o.interfaces, "interface", nil, "links to ask on (default all)")
+	f.StringSliceVar(&o.pins, "pin", nil, "KMS keys that count as ours, as 'latchkey-kms trust' prints them")
+	f.DurationVar(&o.wait, "wait", 3*time.Second, "how long to listen")
+	f.BoolVar(&o.json, "json", false, "print JSON")
+	return c
+}
+
+// A found is one line of the answer.
+type found struct {
+	Address  string `json:"address"`
+	Name     string `json:"name"`
+	Instance string `json:"instance,omitempty"`
+	Source   string `json:"source"`
+	Link     string `json:"link,omitempty"`
+	Pin      string `json:"pin"` // "ours", "another key", a code, or "" if none was given
+}
+
+func (o *discovery) run(ctx context.Context, out io.Writer) error {
+	client := &kms.Client{}
+	for _, p := range o.pins {
+		pin, err := kms.ParsePin(p)
+		if err != nil {
+			return &cli.Exit{Code: cli.Usage, Err: err}
+		}
+		client.Pins = append(client.Pins, pin)
+	}
+	finder, err := discover.NewFinder(discover.Query{URLs: o.urls, Services: o.services}, discover.System{}, slog.New(slog.DiscardHandler))
+	if err != nil {
+		return &cli.Exit{Code: cli.Usage, Err: err}
+	}
+	all, err := o.listen(ctx, finder, client)
+	if err != nil {
+		return err
+	}
+	if o.json {
+		return json.NewEncoder(out).Encode(all)
+	}
+	if len(all) == 0 {
+		return errors.New("nobody answered: is latchkey-responder or 'latchkey-kms serve --advertise' running on this LAN?")
+	}
+	t := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(t, "ADDRESS\tNAME\tFOUND BY\tLINK\tKEY")
+	for _, f := range all {
+		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\n", f.Address, f.Name, f.Source, f.Link, f.Pin)
+	}
+	return t.Flush()
+}
+
+// listen gathers candidates until the time is over, and asks each for a
+// challenge meanwhile.
+func (o *discovery) listen(ctx context.Context, finder *discover.Finder, client *kms.Client) ([]found, error) {
+	ctx, cancel := context.WithTimeout(ctx, o.wait)
+	defer cancel()
+	var workers sync.WaitGroup
+	defer workers.Wait()
+	workers.Go(func() { finder.Run(ctx) })
+	failed := make(chan error, 1)
+	workers.Go(func() {
+		if err := discover.WatchInterfaces(ctx, o.interfaces, finder.Update); err != nil {
+			failed <- err
+			cancel()
+		}
+	})
+	var mu sync.Mutex
+	all := []found{}
+	var asked sync.WaitGroup
+	for {
+		c, err := finder.Next(ctx)
+		if err != nil {
+			break // the time is over
+		}
+		asked.Go(func() {
+			f := found{c.Addr.String(), c.Host, c.Instance, string(c.Source), c.Link, whose(ctx, client, c)}
+			mu.Lock()
+			defer mu.Unlock()
+			all = append(all, f)
+		})
+	}
+	asked.Wait()
+	select {
+	case err := <-failed:
+		return nil, err
+	default:
+		return all, nil
+	}
+}
+
+// whose asks for a challenge with a made-up TPM and goes no further than
+// the signature: errStop comes instead of an activation.
+func whose(ctx context.Context, client *kms.Client, c discover.Candidate) string {
+	if len(client.Pins) == 0 {
+		return ""
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
+	defer cancel()
+	prover, err := softtpm.New()
+	if err != nil {
+		return err.Error()
+	}
+	url := kms.Endpoint{Host: c.Addr.Addr().String(), Port: c.Addr.Port()}.String()
+	_, err = client.Get(ctx, url, stopping{prover}, []kms.Want{{UUID: kms.UUID{1}}})
+	var coded interface{ Code() string }
+	switch {
+	case errors.Is(err, errStop):
+		return "ours"
+	case errors.As(err, &coded) && coded.Code() == kms.CodeWrongPin:
+		return "another key"
+	case errors.As(err, &coded):
+		return coded.Code()
+	}
+	return fmt.Sprint(err)
+}
+
+var errStop = errors.New("the signature is all that was wanted")
+
+// stopping is a prover that ends the exchange before anything is proved.
+type stopping struct{ kms.Prover }
+
+func (stopping) Activate(context.Context, []byte, []byte) (secret.Bytes, error) {
+	return secret.Bytes{}, errStop
+}
