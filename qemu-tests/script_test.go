@@ -100,7 +100,9 @@ func setUp(env *testscript.Env, s *shared) error {
 		fmt.Printf("%-40s %6.1f s\n", name, time.Since(w.began).Seconds())
 	})
 	var err error
-	w.lan, err = newLAN()
+	if w.lan, err = newLAN(); err == nil {
+		env.Setenv("NS", w.lan.ns) // for: exec ip netns exec $NS …
+	}
 	return err
 }
 
