@@ -116,6 +116,9 @@ func TestHopLimit(t *testing.T) {
 func TestRadvd(t *testing.T) {
 	testlan.Need(t)
 	if _, err := exec.LookPath("radvd"); err != nil {
+		if os.Getenv("CI") != "" {
+			t.Fatal("needs the program radvd: run images/deps")
+		}
 		t.Skip("needs the program radvd; dnsmasq's advertisements are tested in any case")
 	}
 	lan := testlan.NewPeer(t)
