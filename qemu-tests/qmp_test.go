@@ -8,6 +8,8 @@ import (
 	"net"
 	"path/filepath"
 	"time"
+
+	"github.com/rogpeppe/go-internal/testscript"
 )
 
 // qmp is a connection to QEMU's monitor.
@@ -67,4 +69,19 @@ func (w *world) dialMonitor() (net.Conn, error) {
 			return conn, err
 		}
 	}
+}
+
+// plug puts a network card into a running machine; it must have been
+// started with "-qemu -device pcie-root-port,id=slot,chassis=1".
+func cmdPlug(ts *testscript.TestScript, neg bool, args []string) {
+	w := worldOf(ts)
+	if len(args) != 0 || w.machine == nil {
+		ts.Fatalf("usage: plug, after boot")
+	}
+	tap, err := w.lan.tap()
+	ts.Check(err)
+	ts.Check(w.qmp(map[string]any{"execute": "netdev_add", "arguments": map[string]any{
+		"type": "tap", "id": "late", "ifname": tap, "script": "no", "downscript": "no"}}))
+	ts.Check(w.qmp(map[string]any{"execute": "device_add", "arguments": map[string]any{
+		"driver": "virtio-net-pci", "netdev": "late", "bus": "slot", "mac": "52:54:00:00:00:20", "romfile": ""}}))
 }

@@ -49,6 +49,8 @@ func TestScripts(t *testing.T) {
 			"rogue":       cmdRogue,
 			"fingerprint": cmdFingerprint,
 			"same":        cmdSame,
+			"storm":       cmdStorm,
+			"plug":        cmdPlug,
 			"survive":     cmdSurvive,
 			"type":        cmdType,
 			"wait":        cmdWait,
@@ -82,6 +84,7 @@ type world struct {
 	machine *machine
 	began   time.Time
 	running map[string]*service
+	storm   *storm
 	relay   *relay
 	capture *capture
 }
