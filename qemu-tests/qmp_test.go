@@ -72,7 +72,7 @@ func (w *world) dialMonitor() (net.Conn, error) {
 }
 
 // plug puts a network card into a running machine; it must have been
-// started with "-qemu -device pcie-root-port,id=slot,chassis=1".
+// started with "-qemu -device pcie-root-port,id=slot0,chassis=1".
 func cmdPlug(ts *testscript.TestScript, neg bool, args []string) {
 	w := worldOf(ts)
 	if len(args) != 0 || w.machine == nil {
@@ -83,5 +83,5 @@ func cmdPlug(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Check(w.qmp(map[string]any{"execute": "netdev_add", "arguments": map[string]any{
 		"type": "tap", "id": "late", "ifname": tap, "script": "no", "downscript": "no"}}))
 	ts.Check(w.qmp(map[string]any{"execute": "device_add", "arguments": map[string]any{
-		"driver": "virtio-net-pci", "netdev": "late", "bus": "slot", "mac": "52:54:00:00:00:20", "romfile": ""}}))
+		"driver": "virtio-net-pci", "netdev": "late", "bus": "slot0", "mac": "52:54:00:00:00:20", "romfile": ""}}))
 }
