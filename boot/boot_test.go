@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -41,6 +42,7 @@ func testPlan(change func(*plan.Plan)) []byte {
 
 // A recorder is a System that writes down what PID 1 asks of it.
 type recorder struct {
+	mu       sync.Mutex // of log: PID 1 loads modules in a goroutine of its own
 	files    map[string][]byte
 	log      []string
 	mappings map[string]boot.Mapping
@@ -62,6 +64,8 @@ func newRecorder(p []byte) *recorder {
 }
 
 func (r *recorder) note(format string, args ...any) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
 	r.log = append(r.log, fmt.Sprintf(format, args...))
 }
 
@@ -223,6 +227,8 @@ func (r *recorder) run(t *testing.T) string {
 	case <-time.After(time.Hour):
 		t.Fatalf("no end after an hour:\n%s", strings.Join(r.log, "\n"))
 	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
 	return strings.Join(r.log, "\n") + "\n"
 }
 
