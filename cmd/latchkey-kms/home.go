@@ -37,14 +37,14 @@ func (o *options) wrappingPath() string {
 }
 
 // open opens the KMS in this process.
-func (o *options) open(enroll server.Enrollment, log *slog.Logger) (*server.Server, error) {
+func (o *options) open(enroll server.Enrollment, log *slog.Logger, protocols ...server.Protocol) (*server.Server, error) {
 	if _, err := os.Stat(o.database()); errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("opening the KMS: there is none in %s; make one with: latchkey-kms init --data %s", o.data, o.data)
 	}
-	return o.openFile(o.database(), o.mark(), enroll, log)
+	return o.openFile(o.database(), o.mark(), enroll, log, protocols...)
 }
 
-func (o *options) openFile(path string, mark server.Mark, enroll server.Enrollment, log *slog.Logger) (*server.Server, error) {
+func (o *options) openFile(path string, mark server.Mark, enroll server.Enrollment, log *slog.Logger, protocols ...server.Protocol) (*server.Server, error) {
 	wrapping, err := o.readWrapping()
 	if err != nil {
 		return nil, err
@@ -54,7 +54,7 @@ func (o *options) openFile(path string, mark server.Mark, enroll server.Enrollme
 	if err != nil {
 		return nil, err
 	}
-	s, err := server.Open(server.Config{Store: db, Wrapping: wrapping, Mark: mark, Enroll: enroll, Log: log})
+	s, err := server.Open(server.Config{Store: db, Wrapping: wrapping, Mark: mark, Enroll: enroll, Log: log, Protocols: protocols})
 	if err != nil {
 		db.Close()
 		return nil, err

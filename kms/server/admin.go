@@ -10,6 +10,7 @@ import (
 
 	"latchkey/internal/secret"
 	"latchkey/kms"
+	"latchkey/kms/server/kairos"
 )
 
 // maxAdmin bounds an operator's request, in bytes.
@@ -22,7 +23,11 @@ func (s *Server) AdminHandler() http.Handler {
 	mux := http.NewServeMux()
 	handle := func(pattern string, f func(*http.Request) (any, error)) {
 		mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
-			r.Body = http.MaxBytesReader(w, r.Body, maxAdmin)
+			limit := int64(maxAdmin)
+			if r.URL.Path == documentsPath {
+				limit = kairos.MaxDocuments
+			}
+			r.Body = http.MaxBytesReader(w, r.Body, limit)
 			v, err := f(r)
 			writeResult(w, v, err)
 		})
@@ -54,6 +59,7 @@ func (s *Server) AdminHandler() http.Handler {
 	handle("POST /v1/volume/accept-header", withUUID(func(r *http.Request, u kms.UUID) (any, error) {
 		return struct{}{}, s.AcceptHeader(r.Context(), u)
 	}))
+	s.handleKairosAdmin(handle)
 	handle("GET /v1/audit", s.adminAudit)
 	handle("GET /v1/check", func(*http.Request) (any, error) { return s.Check() })
 	mux.HandleFunc("GET /v1/backup", func(w http.ResponseWriter, _ *http.Request) {

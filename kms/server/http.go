@@ -6,9 +6,11 @@ import (
 	"math/rand/v2"
 	"net"
 	"net/http"
+	"slices"
 	"strconv"
 
 	"latchkey/kms"
+	"latchkey/kms/server/kairos"
 )
 
 // unavailable is a failure of ours: the node may ask again. Nothing was
@@ -18,9 +20,22 @@ type unavailable struct{ err error }
 func (e *unavailable) Error() string { return e.err.Error() }
 func (e *unavailable) Unwrap() error { return e.err }
 
-// Handler answers nodes.
+// Handler answers nodes, in the protocols that are switched on.
 func (s *Server) Handler() http.Handler {
 	mux := http.NewServeMux()
+	if slices.Contains(s.protocols, LK1) {
+		s.handleLK1(mux)
+	}
+	if slices.Contains(s.protocols, Kairos) {
+		h := s.kairosHandler()
+		for _, path := range []string{kairos.AttestationPath, kairos.GetPath, kairos.PostPath} {
+			mux.Handle("GET "+path, h)
+		}
+	}
+	return mux
+}
+
+func (s *Server) handleLK1(mux *http.ServeMux) {
 	mux.HandleFunc("POST "+kms.ChallengePath, s.exchange(func(r *http.Request, body []byte) ([]byte, error) {
 		return s.challenge(r.Context(), body)
 	}))
@@ -30,7 +45,6 @@ func (s *Server) Handler() http.Handler {
 	mux.HandleFunc("POST "+kms.ReportPath, s.exchange(func(r *http.Request, body []byte) ([]byte, error) {
 		return nil, s.report(r.Context(), body, remote(r))
 	}))
-	return mux
 }
 
 // exchange reads one bounded message and answers.

@@ -32,6 +32,8 @@ type fixture struct {
 	workers  int
 	wrap     func(store.Store) store.Store // what stands between server and database
 
+	protocols []server.Protocol
+
 	*server.Server
 	url  string
 	pipe *pipes // instead of loopback, for tests whose time is not the clock's
@@ -79,7 +81,7 @@ func (f *fixture) start() error {
 	if f.wrap != nil {
 		st = f.wrap(db)
 	}
-	s, err := server.Open(server.Config{Store: st, Wrapping: f.wrapping, Mark: f.mark(), Enroll: f.enroll, Workers: f.workers})
+	s, err := server.Open(server.Config{Store: st, Wrapping: f.wrapping, Mark: f.mark(), Enroll: f.enroll, Workers: f.workers, Protocols: f.protocols})
 	if err != nil {
 		db.Close()
 		return err

@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 	"sync/atomic"
 
@@ -26,6 +27,9 @@ const (
 	Approve Enrollment = "approve"
 	// Closed refuses it: ids are registered beforehand.
 	Closed Enrollment = "closed"
+	// Tofu approves a node of Kairos at first sight, as their server does:
+	// whoever asks first from a LAN gets a row. For lk1 it is Approve.
+	Tofu Enrollment = "tofu"
 )
 
 // A Mark is the epoch's high-water mark. It is kept apart from the
@@ -46,6 +50,8 @@ type Config struct {
 	Enroll   Enrollment
 	Log      *slog.Logger // nil logs nothing
 	Workers  int          // public-key operations at once; 0 is the number of cores
+
+	Protocols []Protocol // what nodes may speak; none is lk1
 }
 
 // A Server answers nodes and its operator. It owns its store.
@@ -59,6 +65,9 @@ type Server struct {
 	work    *workers
 	pruned  atomic.Int64 // when the pending table was looked through, on cookies.now's clock
 
+	protocols    []Protocol
+	kairosPruned atomic.Int64 // as pruned
+
 	markMu sync.Mutex
 	mark   Mark
 	raised uint64
@@ -69,6 +78,7 @@ type Server struct {
 func Open(c Config) (*Server, error) {
 	s := &Server{
 		store: c.Store, cookies: newCookies(), enroll: c.Enroll, log: c.Log, mark: c.Mark, work: newWorkers(c.Workers),
+		protocols: c.Protocols,
 	}
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)
@@ -76,14 +86,34 @@ func Open(c Config) (*Server, error) {
 	if s.enroll == "" {
 		s.enroll = Approve
 	}
-	if s.enroll != Approve && s.enroll != Closed {
-		return nil, fmt.Errorf("enrolment %q is neither approve nor closed", s.enroll)
+	if err := s.checkChoices(); err != nil {
+		return nil, err
 	}
 	if err := s.unlock(c.Wrapping); err != nil {
 		return nil, err
 	}
 	_, err := s.Check()
 	return s, err
+}
+
+func (s *Server) checkChoices() error {
+	if len(s.protocols) == 0 {
+		s.protocols = []Protocol{LK1}
+	}
+	for _, p := range s.protocols {
+		if p != LK1 && p != Kairos {
+			return fmt.Errorf("protocol %q is neither lk1 nor kairos", p)
+		}
+	}
+	switch {
+	case s.enroll != Approve && s.enroll != Closed && s.enroll != Tofu:
+		return fmt.Errorf("enrolment %q is neither approve nor closed nor tofu", s.enroll)
+	case s.enroll == Tofu && !slices.Contains(s.protocols, Kairos):
+		return errors.New("enrolment tofu is for the protocol kairos only")
+	case s.enroll == Tofu:
+		s.log.Warn("trust on first use: any machine that reaches this server gets a key of its own, and is trusted from then on; enrolment approve asks you first")
+	}
+	return nil
 }
 
 // Begin is called once before nodes are served. It forgets the challenges

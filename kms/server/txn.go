@@ -20,15 +20,22 @@ const (
 	tableOwners  = "owners"  // by UUID: the node that it is bound to
 	tableSpent   = "spent"   // by expiry ‖ th2: challenges redeemed, plain
 	tableAudit   = "audit"   // by sequence number: hash ‖ event, plain
+
+	tableKairosNodes   = "kairos-nodes"   // by TPMHash: approved and deleted ones
+	tableKairosPending = "kairos-pending" // by TPMHash: those that wait for the operator
+	tableKairosSecrets = "kairos-secrets" // "o" ‖ TPMHash ‖ partition, or "n" ‖ hashes of a Secret's name and key
+	tableKairosAKs     = "kairos-aks"     // by TPMHash ‖ attestation key: those seen before
 )
 
 // Tables lists what a store must have.
 func Tables() []string {
-	return []string{tableMeta, tableNodes, tablePending, tableVolumes, tableSecrets, tableOwners, tableSpent, tableAudit}
+	return []string{tableMeta, tableNodes, tablePending, tableVolumes, tableSecrets, tableOwners, tableSpent, tableAudit,
+		tableKairosNodes, tableKairosPending, tableKairosSecrets, tableKairosAKs}
 }
 
 // sealedTables are those that the digest over all records covers.
-var sealedTables = []string{tableNodes, tablePending, tableVolumes, tableSecrets, tableOwners}
+var sealedTables = []string{tableNodes, tablePending, tableVolumes, tableSecrets, tableOwners,
+	tableKairosNodes, tableKairosPending, tableKairosSecrets, tableKairosAKs}
 
 var keyState = []byte("state")
 

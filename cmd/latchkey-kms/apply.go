@@ -1,0 +1,76 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"net/url"
+	"os"
+	"strconv"
+
+	"github.com/spf13/cobra"
+
+	"latchkey/internal/cli"
+	"latchkey/kms/server"
+	"latchkey/kms/server/kairos"
+)
+
+func applyCommand(o *options) *cobra.Command {
+	var path string
+	var replace bool
+	c := &cobra.Command{
+		Use:   "apply -f FILE",
+		Short: "Take the SealedVolume and Secret documents of Kairos",
+		Long: `Reads YAML documents as an operator of Kairos has them: SealedVolume
+(keyserver.kairos.io/v1alpha1) says what a TPM gets, Secret (v1) holds
+passphrases. All documents of the file are taken, or none. A SealedVolume
+approves its TPM before it ever asks.
+
+Namespaces, labels and annotations mean nothing here. Applying a file again
+forgets nothing that was learnt.`,
+		Example: `  latchkey-kms apply -f sealedvolume.yaml
+  latchkey-kms apply --replace -f secret.yaml`,
+		Args: cli.Args(cobra.NoArgs),
+		RunE: func(c *cobra.Command, _ []string) error {
+			if path == "" {
+				return cli.Usagef("name a file: -f FILE, or -f - for standard input")
+			}
+			file, err := readDocuments(c.InOrStdin(), path)
+			if err != nil {
+				return err
+			}
+			defer clear(file)
+			var done []server.Applied
+			if err := o.call(c.Context(), "POST", "/v1/kairos/documents", url.Values{"replace": {strconv.FormatBool(replace)}}, file, &done); err != nil {
+				return err
+			}
+			return o.show(c, done, func() {
+				for _, d := range done {
+					fmt.Fprintf(c.OutOrStdout(), "%s %s %s\n", d.Kind, d.Name, d.Action)
+				}
+			})
+		},
+	}
+	c.Flags().StringVarP(&path, "filename", "f", "", "file of YAML documents; - is standard input")
+	c.Flags().BoolVar(&replace, "replace", false, "replace passphrases that have another value; a disk may need the old one")
+	return c
+}
+
+func readDocuments(stdin io.Reader, path string) ([]byte, error) {
+	from := stdin
+	if path != "-" {
+		f, err := os.Open(path)
+		if err != nil {
+			return nil, fmt.Errorf("reading documents: %w", err)
+		}
+		defer f.Close()
+		from = f
+	}
+	file, err := io.ReadAll(io.LimitReader(from, kairos.MaxDocuments+1))
+	if err != nil {
+		return nil, fmt.Errorf("reading documents: %w", err)
+	}
+	if len(file) > kairos.MaxDocuments {
+		return nil, fmt.Errorf("reading documents: %s has more than %d bytes", path, kairos.MaxDocuments)
+	}
+	return file, nil
+}

@@ -1,0 +1,184 @@
+package server
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"latchkey/kms"
+	"latchkey/kms/server/kairos"
+)
+
+// An Applied says what became of one document.
+type Applied struct {
+	Kind   string `json:"kind"`
+	Name   string `json:"name"`
+	Action string `json:"action"` // created, configured or unchanged
+}
+
+// ApplyKairos takes a file of SealedVolume and Secret documents: all or
+// none of them. A passphrase that is there is only replaced if replace is
+// set: a disk may need the old one.
+func (s *Server) ApplyKairos(ctx context.Context, file []byte, replace bool) (done []Applied, err error) {
+	documents, err := kairos.ParseDocuments(file)
+	if err != nil {
+		return nil, err
+	}
+	defer documents.Wipe()
+	err = s.update(ctx, func(t *txn) error {
+		done = nil
+		names, err := t.volumeNames()
+		if err != nil {
+			return err
+		}
+		for _, d := range documents.Secrets {
+			action, err := t.applySecret(d, replace)
+			if err != nil {
+				return err
+			}
+			done = append(done, Applied{"Secret", d.Name, action})
+		}
+		for _, d := range documents.Volumes {
+			if other, taken := names[d.Name]; taken && other != d.Hash {
+				return fmt.Errorf("applying SealedVolume %s: %w: it is TPMHash %s's; delete that node first", d.Name, ErrRefused, other)
+			}
+			action, err := t.applyVolume(d)
+			if err != nil {
+				return err
+			}
+			names[d.Name] = d.Hash
+			done = append(done, Applied{"SealedVolume", d.Name, action})
+		}
+		var detail []string
+		for _, a := range done {
+			detail = append(detail, a.Kind+" "+a.Name+" "+a.Action)
+		}
+		return t.note(Event{Event: "kairos apply", From: "operator", Detail: strings.Join(detail, "; ")})
+	})
+	return done, err
+}
+
+func (t *txn) applySecret(d kairos.Secret, replace bool) (action string, err error) {
+	action = "unchanged"
+	for _, key := range slices.Sorted(maps.Keys(d.Data)) {
+		at, value := secretName(d.Name, key), d.Data[key]
+		kind, old, err := t.loadKairosSecret(at)
+		if err != nil {
+			return "", err
+		}
+		same := kind != 0 && old.Equal(value)
+		old.Wipe()
+		switch {
+		case same:
+			continue
+		case kind == 0 && action == "unchanged":
+			action = "created"
+		case kind != 0 && !replace:
+			return "", fmt.Errorf("applying Secret %s: %w: key %.64q has another value; a disk may need it (see --replace)", d.Name, ErrRefused, key)
+		case kind != 0:
+			action = "configured"
+		}
+		if err := t.putKairosSecret(at, kairosStatic, value); err != nil {
+			return "", err
+		}
+	}
+	return action, nil
+}
+
+// applyVolume is also how a node is approved that never asked.
+func (t *txn) applyVolume(d kairos.SealedVolume) (string, error) {
+	row, found, err := t.kairosNode(d.Hash)
+	if err != nil {
+		return "", err
+	}
+	if row.State == stateDeleted {
+		return "", fmt.Errorf("applying SealedVolume %s: %w: TPMHash %s was deleted, and stays refused", d.Name, ErrRefused, d.Hash)
+	}
+	t.bump()
+	if !found {
+		row = kairosRow{Hash: d.Hash, First: time.Now().UTC()}
+	}
+	row.State = stateApproved
+	known := row.document(d)
+	row.merge(d)
+	if len(row.Partitions) > maxPartitions {
+		return "", fmt.Errorf("applying SealedVolume %s: %w: more than %d partitions for one TPM", d.Name, ErrRefused, maxPartitions)
+	}
+	if err := t.saveKairos(row); err != nil {
+		return "", err
+	}
+	if known {
+		return "configured", nil
+	}
+	return "created", nil
+}
+
+// volumeNames: a name is one TPM's. Passphrases of the default name are
+// found by it.
+func (v view) volumeNames() (map[string]kms.NodeID, error) {
+	names := map[string]kms.NodeID{}
+	err := v.kairosIn(tableKairosNodes, func(row kairosRow) {
+		for _, d := range row.Volumes {
+			if row.State != stateDeleted {
+				names[d.Name] = row.Hash
+			}
+		}
+	})
+	return names, err
+}
+
+// document keeps what is said of quarantine and boot state. What was learnt
+// stays unless this says something else than it said before: applying a
+// file again must not forget. It tells whether the document was known.
+func (row *kairosRow) document(d kairos.SealedVolume) (known bool) {
+	now := kairosVolume{Name: d.Name, Quarantined: d.Quarantined, PCRs: d.PCRs}
+	i := slices.IndexFunc(row.Volumes, func(v kairosVolume) bool { return v.Name == d.Name })
+	if d.PCRs != nil && (i < 0 || row.Volumes[i].PCRs == nil || !maps.Equal(row.Volumes[i].PCRs, d.PCRs)) {
+		row.PCRs = maps.Clone(d.PCRs)
+	}
+	if i < 0 {
+		row.Volumes = append(row.Volumes, now)
+		return false
+	}
+	row.Volumes[i] = now
+	return true
+}
+
+// merge brings a document's partitions in, in its order. One that was there
+// keeps its id, and so its secret; one that went is kept aside.
+func (row *kairosRow) merge(d kairos.SealedVolume) {
+	before := row.Partitions
+	var written []kairosPartition
+	for _, p := range d.Partitions {
+		next := kairosPartition{ID: newPartitionID(), Volume: d.Name, Label: p.Label, Device: p.Device, UUID: p.UUID, Secret: p.Secret, Key: p.Key, Written: true}
+		if i := slices.IndexFunc(before, next.same); i >= 0 {
+			next.ID = before[i].ID
+			before = slices.Delete(slices.Clone(before), i, i+1)
+		}
+		written = append(written, next)
+	}
+	var rest, gone []kairosPartition
+	for _, p := range before {
+		if p.Removed = p.Removed || p.Written && p.Volume == d.Name; p.Removed {
+			gone = append(gone, p)
+		} else {
+			rest = append(rest, p)
+		}
+	}
+	row.Partitions = slices.Concat(rest, written, gone)
+}
+
+// same: one volume by its label, else its UUID, else by the kernel's name,
+// which changes and so counts last.
+func (p kairosPartition) same(o kairosPartition) bool {
+	switch {
+	case p.Label != "" && o.Label != "":
+		return p.Label == o.Label
+	case p.UUID != "" && o.UUID != "":
+		return p.UUID == o.UUID
+	}
+	return p.Device != "" && p.Device == o.Device
+}
