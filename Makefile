@@ -5,7 +5,7 @@ SHELL := /bin/bash
 .DELETE_ON_ERROR:
 export CGO_ENABLED ?= 0
 VERSION := $(shell git describe --always --dirty 2>/dev/null || echo unknown)
-GOFLAGS_BIN := -trimpath -ldflags='-s -w -X main.version=$(VERSION)'
+GOFLAGS_BIN := -trimpath -ldflags='-s -w -X latchkey/internal/cli.version=$(VERSION)'
 COMMANDS := latchkey latchkey-kms latchkey-responder
 
 .PHONY: build demo test bench lint clean deps man

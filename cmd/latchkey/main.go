@@ -10,20 +10,16 @@ import (
 	"latchkey/internal/cli"
 )
 
-// version is set by the Makefile.
-var version = "unknown"
-
 func main() {
 	os.Exit(cli.Main(root(), os.Args[1:], os.Stdout, os.Stderr))
 }
 
 func root() *cobra.Command {
 	c := &cobra.Command{
-		Use:     "latchkey",
-		Short:   "Let an unattended machine open its own encrypted disks at boot",
-		Version: version,
-		Args:    cli.Args(cobra.ArbitraryArgs),
-		RunE:    cli.Group,
+		Use:   "latchkey",
+		Short: "Let an unattended machine open its own encrypted disks at boot",
+		Args:  cli.Args(cobra.ArbitraryArgs),
+		RunE:  cli.Group,
 		Long: `latchkey prepares machines that open their own LUKS2 disks at boot: it
 builds the initramfs image, enrolls volumes with a key server (KMS), and
 shows what the init will find.

@@ -35,10 +35,14 @@ func Usagef(format string, args ...any) error {
 	return &Exit{Usage, fmt.Errorf(format, args...)}
 }
 
+// version is set by the Makefile: -X latchkey/internal/cli.version=….
+var version = "unknown"
+
 // Main runs root with args and returns the exit code. An error is
 // printed to stderr as one line, prefixed with the command's name.
 func Main(root *cobra.Command, args []string, stdout, stderr io.Writer) int {
 	root.SilenceErrors, root.SilenceUsage = true, true
+	root.Version = version
 	root.CompletionOptions.HiddenDefaultCmd = true
 	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
 		return Usagef("%w (see %s --help)", err, c.CommandPath())
