@@ -112,7 +112,7 @@ func (w *world) exec(ts *testscript.TestScript, name string, args ...string) str
 	return string(out)
 }
 
-// image [-pin KEY] [-o FILE] [-sources LIST] [NAME=UUID…]: FILE or initrd.img, whose plan trusts the KMS of
+// image [-pin KEY] [-o FILE] [-sources LIST] [NAME=UUID[@SERIAL]…]: FILE or initrd.img, whose plan trusts the KMS of
 // this script and opens these volumes (default root=$UUID). YAML that a
 // script has in extra.yaml is added.
 func cmdImage(ts *testscript.TestScript, neg bool, args []string) {
@@ -145,7 +145,8 @@ func cmdImage(ts *testscript.TestScript, neg bool, args []string) {
 		if !ok {
 			ts.Fatalf("image: %q is not NAME=UUID", a)
 		}
-		fmt.Fprintf(&b, "  - {name: %s, uuid: %q, sources: [%s]}\n", name, uuid, sources)
+		uuid, serial, _ := strings.Cut(uuid, "@")
+		fmt.Fprintf(&b, "  - {name: %s, uuid: %q, serial: %q, sources: [%s]}\n", name, uuid, serial, sources)
 	}
 	extra, err := os.ReadFile(ts.MkAbs("extra.yaml"))
 	if err != nil {
