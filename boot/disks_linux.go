@@ -28,6 +28,11 @@ type disk struct {
 // with errors is given up.
 const readTries = 3
 
+// settle is how long no further block device may appear before what was
+// found counts: the clone of a volume is often on the same controller. The
+// network takes longer in any case.
+const settle = 30 * time.Millisecond
+
 // findDisks waits until every volume of the plan has been found, looking
 // again whenever a block device comes or changes. A volume that may be
 // absent is waited for as long as the others take.
@@ -44,17 +49,28 @@ func findDisks(ctx context.Context, p *plan.Plan, changed <-chan struct{}, waiti
 	failures := map[string]int{}
 	for {
 		found, missing := lookOnce(p, failures)
-		if missing == nil || codeOf(missing) != "volume-missing" {
-			return found, missing
+		if missing != nil && codeOf(missing) != "volume-missing" {
+			return nil, missing
+		}
+		var settled <-chan time.Time
+		if missing == nil {
+			settled = time.After(settle)
 		}
 		select {
+		case <-settled:
+			return found, nil
 		case <-changed:
 		case <-again.C:
 		case <-soon.C:
-			waiting(missing)
+			if missing != nil {
+				waiting(missing)
+			}
 		case <-ctx.Done():
-			return nil, missing
+			if missing != nil {
+				return nil, missing
+			}
 		}
+		closeDisks(found)
 	}
 }
 
