@@ -66,9 +66,7 @@ func findDisks(ctx context.Context, p *plan.Plan, changed <-chan struct{}, waiti
 				waiting(missing)
 			}
 		case <-ctx.Done():
-			if missing != nil {
-				return nil, missing
-			}
+			return found, missing
 		}
 		closeDisks(found)
 	}
