@@ -157,6 +157,11 @@ func TestKairosPCRsOfDocument(t *testing.T) {
 		t.Fatal(err)
 	}
 	refused(t, n, "PCR11 changed")
+	second := strings.NewReplacer("machine-a", "machine-b", "COS_PERSISTENT", "DATA").Replace(pinned)
+	if err := f.apply(tpm, second); err != nil { // nor by another document
+		t.Fatal(err)
+	}
+	refused(t, n, "PCR11 changed")
 	if err := f.apply(tpm, strings.ReplaceAll(pinned, `, "11": ""`, `, "11": "", "0": ""`)); err != nil {
 		t.Fatal(err)
 	}
@@ -279,6 +284,15 @@ func TestKairosAndLK1(t *testing.T) {
 	must(t, &byLabel)
 	f.approve(newTPM(t), uuid)
 	refused(t, n, "lk1-volume")
+	upper := *n
+	upper.Want.UUID = strings.ToUpper("abcdef00-2222-3333-4444-555555555555")
+	must(t, &upper)
+	abc, err := kms.ParseUUID(strings.ToLower(upper.Want.UUID))
+	if err != nil {
+		t.Fatal(err)
+	}
+	f.approve(newTPM(t), abc)
+	refused(t, &upper, "lk1-volume")
 	must(t, &byLabel)
 	// COS_PERSISTENT's UUID on every disk of Kairos: v5 of the label.
 	all, err := kms.ParseUUID("85c39d0f-4867-5227-8334-f5eec606d9eb")
@@ -287,4 +301,38 @@ func TestKairosAndLK1(t *testing.T) {
 	}
 	f.approve(newTPM(t), all)
 	refused(t, &byLabel, "lk1-volume")
+}
+
+// An edited document leads to the same passphrase, and so does one that
+// came back; another TPM cannot take a document's name over.
+func TestKairosEditedDocuments(t *testing.T) {
+	f, tpm, n := setUp(t)
+	first := must(t, n)
+	for _, edited := range []string{
+		document + "      uuid: " + persistent.UUID + "\n",
+		strings.ReplaceAll(document, "label: COS_PERSISTENT", "label: OTHER") + "    - label: COS_PERSISTENT\n",
+		strings.ReplaceAll(document, "machine-a", "renamed"),
+	} {
+		if err := f.apply(tpm, edited); err != nil {
+			t.Fatal(err)
+		}
+		if must(t, n) != first {
+			t.Errorf("another passphrase after applying\n%s", edited)
+		}
+	}
+	f, tpm, n = setUp(t)
+	first = must(t, n)
+	if err := f.apply(tpm, strings.ReplaceAll(document, "COS_PERSISTENT", "OTHER")); err != nil {
+		t.Fatal(err)
+	}
+	refused(t, n, "") // it is gone from the document
+	if err := f.apply(tpm, document); err != nil {
+		t.Fatal(err)
+	}
+	if must(t, n) != first {
+		t.Error("another passphrase after the partition came back")
+	}
+	if err := f.apply(newSoft(t), document); err == nil {
+		t.Error("a document's name was taken over by another TPM")
+	}
 }

@@ -132,19 +132,33 @@ func (v view) volumeNames() (map[string]kms.NodeID, error) {
 
 // document keeps what is said of quarantine and boot state. What was learnt
 // stays unless this says something else than it said before: applying a
-// file again must not forget. It tells whether the document was known.
+// file again must not forget, nor a second document about the same TPM. It
+// tells whether the document was known.
 func (row *kairosRow) document(d kairos.SealedVolume) (known bool) {
 	now := kairosVolume{Name: d.Name, Quarantined: d.Quarantined, PCRs: d.PCRs}
 	i := slices.IndexFunc(row.Volumes, func(v kairosVolume) bool { return v.Name == d.Name })
-	if d.PCRs != nil && (i < 0 || row.Volumes[i].PCRs == nil || !maps.Equal(row.Volumes[i].PCRs, d.PCRs)) {
+	if i >= 0 && d.PCRs != nil && (row.Volumes[i].PCRs == nil || !maps.Equal(row.Volumes[i].PCRs, d.PCRs)) {
 		row.PCRs = maps.Clone(d.PCRs)
 	}
 	if i < 0 {
+		row.alsoPin(d.PCRs)
 		row.Volumes = append(row.Volumes, now)
 		return false
 	}
 	row.Volumes[i] = now
 	return true
+}
+
+// alsoPin adds what a new document says to what is pinned already.
+func (row *kairosRow) alsoPin(pcrs map[string]string) {
+	if pcrs != nil && row.PCRs == nil {
+		row.PCRs = map[string]string{}
+	}
+	for index, value := range pcrs {
+		if value != "" || row.PCRs[index] == "" {
+			row.PCRs[index] = value
+		}
+	}
 }
 
 // merge brings a document's partitions in, in its order. One that was there
