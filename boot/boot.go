@@ -42,6 +42,7 @@ type pid1 struct {
 	steps   []Record // of kind KindStep, in the order they ended
 	opened  []Record // of kind KindOpened, in the order of the plan
 	root    Record   // of kind KindRoot
+	mounted bool     // the root is, on sysroot
 	console string   // the last line that people were shown
 }
 
@@ -170,6 +171,7 @@ func (b *pid1) mountRoot() error {
 	if err := b.sys.Mount(Mount{"/dev/mapper/" + name, sysroot, fstype, flags, data}); err != nil {
 		return &StepError{"root", "root-unusable", fmt.Errorf("mounting %s as %s: %w", name, fstype, err)}
 	}
+	b.mounted = true
 	b.step("root", start, fmt.Sprintf("%s type=%s %s", name, fstype, flags[0]))
 	return nil
 }

@@ -70,6 +70,10 @@ func (r *recorder) note(format string, args ...any) {
 }
 
 func (r *recorder) Mount(m boot.Mount) error { r.note("%s", m); return r.mountErr[m.Target] }
+func (r *recorder) Unmount(target string) error {
+	r.note("unmount %s", target)
+	return nil
+}
 func (r *recorder) Mkdir(path string) error  { r.note("mkdir %s", path); return nil }
 func (r *recorder) ReadFile(path string) ([]byte, error) {
 	if b, ok := r.files[path]; ok {

@@ -109,7 +109,7 @@ func (b *pid1) fromLatch(r Record, ok bool) error {
 }
 
 func (b *pid1) latchFailed(r Record) error {
-	if r.Code == "tpm-absent" && b.plan != nil && !b.plan.NeedsTPM() {
+	if r.Code == "tpm-missing" && b.plan != nil && !b.plan.NeedsTPM() {
 		b.latch.absent = true
 		b.latch.orders = nil
 		return nil

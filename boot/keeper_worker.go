@@ -49,7 +49,7 @@ func (w *workerKeeper) resend() {
 	}
 	r := Record{Kind: KindEntered}
 	if w.isAbsent {
-		r.Code = "tpm-absent"
+		r.Code = "tpm-missing"
 	}
 	w.child.Send(r) // a worker that is gone shows as the end of its records
 }

@@ -178,7 +178,7 @@ func openTPM(ctx context.Context, wait time.Duration) (*tpm.TPM, error) {
 		select {
 		case <-events:
 		case <-ctx.Done():
-			return nil, fail("tpm-absent", "no %s after %s", tpm.DefaultPath, wait)
+			return nil, fail("tpm-missing", "no %s after %s", tpm.DefaultPath, wait)
 		}
 	}
 }

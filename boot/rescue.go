@@ -18,6 +18,11 @@ func (b *pid1) rescue(cause error) error {
 	if b.worker != nil {
 		b.worker.stop()
 	}
+	if b.mounted {
+		if err := b.sys.Unmount(sysroot); err != nil {
+			b.sys.Log(Human, "unmounting the root: "+err.Error())
+		}
+	}
 	b.removeMappings()
 	b.capTPM()
 	action, after := "reboot", time.Minute

@@ -14,6 +14,7 @@ import (
 // order of a boot can be read as text.
 type System interface {
 	Mount(Mount) error
+	Unmount(target string) error
 	Mkdir(path string) error
 	ReadFile(path string) ([]byte, error)
 	WriteFile(path string, data []byte) error

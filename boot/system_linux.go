@@ -35,6 +35,9 @@ func (k *Kernel) Mount(m Mount) error {
 	return unix.Mount(m.Source, m.Target, m.Type, flags, m.Data)
 }
 
+// Unmount implements System.
+func (k *Kernel) Unmount(target string) error { return unix.Unmount(target, 0) }
+
 func mountFlag(name string) uintptr {
 	switch name {
 	case "ro":

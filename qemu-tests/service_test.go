@@ -58,6 +58,9 @@ func (t *transcript) wait(re *regexp.Regexp, limit time.Duration) ([]string, err
 	for {
 		t.mu.Lock()
 		rest := t.text.Bytes()[t.read:]
+		if re.NumSubexp() > 0 { // half a line would give half a value
+			rest = rest[:bytes.LastIndexByte(rest, '\n')+1]
+		}
 		if loc := re.FindSubmatchIndex(rest); loc != nil {
 			var found []string
 			for i := 0; i < len(loc); i += 2 {

@@ -101,7 +101,7 @@ func (o *discovery) listen(ctx context.Context, finder *discover.Finder, client 
 	workers.Go(func() { finder.Run(ctx) })
 	failed := make(chan error, 1)
 	workers.Go(func() {
-		if err := discover.WatchInterfaces(ctx, o.interfaces, finder.Update); err != nil {
+		if err := discover.WatchInterfaces(ctx, o.interfaces, finder.Update); err != nil && ctx.Err() == nil {
 			failed <- err
 			cancel()
 		}
