@@ -269,6 +269,16 @@ func TestKairosNamesOfOthers(t *testing.T) {
 	if got := must(t, f.kairosNode(thief)); got == canary {
 		t.Error("another TPM got the Secret by its label")
 	}
+	// Their server calls what it makes by eight digits of the hash: soon
+	// found again by somebody who makes keys.
+	thief = newSoft(t)
+	name := "tofu-" + thief.Hash()[:8] + "-cos-persistent"
+	if err := f.apply(victim, "apiVersion: v1\nkind: Secret\nmetadata: {name: "+name+"}\nstringData: {passphrase: "+canary+"}\n"); err != nil {
+		t.Fatal(err)
+	}
+	if got := must(t, f.kairosNode(thief)); got == canary {
+		t.Error("a TPM got a Secret by a part of its hash")
+	}
 }
 
 // What lk1 serves is never had without a nonce, by whichever name.

@@ -20,9 +20,9 @@ const maxDepth = 8
 var errJSON = errors.New("malformed JSON")
 
 // decode reads exactly one JSON object into to. Keys that we do not know
-// are passed over: other versions of their client may send more. Keys are
-// ASCII, none is there twice, and none differs from one of ours in case
-// only: Go's decoder would take it.
+// are passed over: other versions of their client may send more. None is
+// there twice, and none differs from one of ours in case only, or by a
+// letter that folds to ours: Go's decoder would take it.
 func decode(message []byte, to any, ours ...string) error {
 	d := json.NewDecoder(bytes.NewReader(message))
 	if len(bytes.TrimLeft(message, " \t\r\n")) == 0 || bytes.TrimLeft(message, " \t\r\n")[0] != '{' {
@@ -74,11 +74,6 @@ func walkKey(d *json.Decoder, seen map[string]bool, ours []string) error {
 		return fmt.Errorf("%w: %w", errJSON, err)
 	}
 	key, _ := token.(string)
-	for _, c := range []byte(key) {
-		if c >= utf8.RuneSelf {
-			return fmt.Errorf("%w: key %q is not ASCII", errJSON, key)
-		}
-	}
 	folded := strings.ToLower(key)
 	if seen[folded] {
 		return fmt.Errorf("%w: key %q twice", errJSON, key)
