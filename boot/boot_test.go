@@ -74,7 +74,7 @@ func (r *recorder) Unmount(target string) error {
 	r.note("unmount %s", target)
 	return nil
 }
-func (r *recorder) Mkdir(path string) error  { r.note("mkdir %s", path); return nil }
+func (r *recorder) Mkdir(path string) error { r.note("mkdir %s", path); return nil }
 func (r *recorder) ReadFile(path string) ([]byte, error) {
 	if b, ok := r.files[path]; ok {
 		return b, nil

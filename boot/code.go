@@ -100,7 +100,7 @@ func codes() map[string]Meaning {
 		"tpm-seal-foreign": {Final, "this TPM does not open the sealed key: enroll the volume again: latchkey volume enroll"},
 		"tpm-unsupported":  {Final, "this TPM cannot be used unattended: see docs/operators.md"},
 		"tpm-auth":         {Final, "this TPM cannot be used unattended: see docs/operators.md"},
-		"tpm-missing":       {Final, "there is no TPM: switch it on in the firmware"},
+		"tpm-missing":      {Final, "there is no TPM: switch it on in the firmware"},
 		"pcr15-used":       {Final, "this boot already opened its volumes (kexec): rebooting through the firmware"},
 		"latch":            {Final, "the TPM did not take the closing measurement: nothing of the disk is run"},
 		"root-unusable":    {Final, "the root does not mount: check root= and the file system on another machine"},
