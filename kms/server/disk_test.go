@@ -3,6 +3,7 @@ package server_test
 import (
 	"context"
 	"errors"
+	"sync/atomic"
 	"testing"
 
 	"latchkey/kms"
@@ -12,13 +13,13 @@ import (
 // full is a disk without room.
 type full struct {
 	store.Store
-	on bool
+	on atomic.Bool
 }
 
 var errFull = errors.New("no space left on device")
 
 func (d *full) Update(ctx context.Context, f func(store.Tx) error) error {
-	if !d.on {
+	if !d.on.Load() {
 		return d.Store.Update(ctx, f)
 	}
 	return d.Store.Update(ctx, func(tx store.Tx) error {
@@ -39,14 +40,14 @@ func TestFullDiskReleasesNothing(t *testing.T) {
 		}
 	})
 	node := f.approved()
-	disk.on = true
+	disk.on.Store(true)
 	if g, err := f.get(node); code(err) != kms.CodeBusy {
 		t.Errorf("Get on a full disk = %v, %v, want code %s", g, err, kms.CodeBusy)
 	}
 	if f.events("get") != 0 {
 		t.Error("a grant is in the log that never happened")
 	}
-	disk.on = false
+	disk.on.Store(false)
 	f.mustGet(node)
 	if f.events("get") != 1 {
 		t.Error("the grant is not in the log")

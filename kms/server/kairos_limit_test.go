@@ -82,13 +82,13 @@ func TestKairosFullDisk(t *testing.T) {
 		t.Fatal(err)
 	}
 	n := f.kairosNode(tpm)
-	disk.on = true
+	disk.on.Store(true)
 	refused(t, n, "") // it passes
-	disk.on = false
+	disk.on.Store(false)
 	first := must(t, n)
-	disk.on = true
+	disk.on.Store(true)
 	refused(t, n, "")
-	disk.on = false
+	disk.on.Store(false)
 	if must(t, n) != first {
 		t.Error("another passphrase after the disk was full")
 	}
