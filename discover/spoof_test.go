@@ -171,8 +171,10 @@ func TestFlood(t *testing.T) {
 			}
 			time.Sleep(10 * time.Millisecond) // refused at once
 			f.SetAside(c, discover.AsideTime)
-			if time.Since(start) > 10*time.Second {
-				t.Fatalf("not found within 10 s, after %d forged ones", tried)
+			// A few in a hundred runs lose the first announcement to the flood;
+			// the next question comes after 30 s at the latest.
+			if time.Since(start) > time.Minute {
+				t.Fatalf("not found within a minute, after %d forged ones", tried)
 			}
 		}
 	})
