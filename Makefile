@@ -8,7 +8,7 @@ VERSION := $(shell git describe --always --dirty 2>/dev/null || echo unknown)
 GOFLAGS_BIN := -trimpath -ldflags='-s -w -X latchkey/internal/cli.version=$(VERSION)'
 COMMANDS := latchkey latchkey-kms latchkey-responder
 
-.PHONY: build demo test bench lint clean deps man
+.PHONY: build demo test fuzz bench lint clean deps man
 
 build: ## all commands into bin/
 	@mkdir -p bin
@@ -21,8 +21,11 @@ deps: ## the Debian packages that demo and test need
 demo: deps build ## the main job, for real, twice
 	@images/demo
 
-test: deps build ## everything: lint, unit, race, fuzz, whole boots
+test: deps build ## everything: lint, unit, race, whole boots
 	@qemu-tests/run
+
+fuzz: deps build ## every fuzz target for FUZZTIME (4s)
+	@qemu-tests/run fuzz
 
 bench: deps build ## speed and size, as ratios against the floor
 	@qemu-tests/bench

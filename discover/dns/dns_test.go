@@ -178,13 +178,26 @@ func FuzzParse(f *testing.F) {
 		}
 		var theirs dnsmessage.Message
 		text := fmt.Sprintf("%+v", m)
-		if err := theirs.Unpack(again); err != nil && !strings.Contains(text, `\.`) && !strings.Contains(text, "{Kind:") {
+		if err := theirs.Unpack(again); err != nil && !strings.Contains(text, `\.`) && !strings.Contains(text, "{Kind:") && !cut(m) {
 			t.Fatalf("dnsmessage does not read %x of %+v: %v", again, m, err)
 		}
 		if diff := cmp.Diff(m, back, cmpAddr); diff != "" && !rewritten(m) {
 			t.Fatalf("Parse(Pack()) (-want +got):\n%s", diff)
 		}
 	})
+}
+
+// cut tells whether a TXT ends inside a string. We leave that string out;
+// dnsmessage refuses the message.
+func cut(m *dns.Message) bool {
+	for _, section := range [][]dns.Record{m.Answers, m.Authorities, m.Additionals} {
+		for _, r := range section {
+			if t, ok := r.Data.(dns.TXT); ok && len(t.Text) > 0 && dns.Text(t.Strings()...) != t {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // strict tells whether a message that dnsmessage took keeps our rules,
