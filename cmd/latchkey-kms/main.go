@@ -6,6 +6,7 @@ import (
 	"os"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"latchkey/internal/cli"
 )
@@ -14,6 +15,7 @@ func main() { os.Exit(run(os.Args[1:], os.Stdin, os.Stdout, os.Stderr)) }
 
 // options are what every command takes.
 type options struct {
+	config     string
 	data       string
 	wrapping   string
 	passphrase string
@@ -39,13 +41,31 @@ A first setup:
 		RunE: cli.Group,
 	}
 	root.SetIn(stdin)
+	root.PersistentPreRunE = func(c *cobra.Command, _ []string) error { return o.locate(c.Flags()) }
 	flags := root.PersistentFlags()
-	flags.StringVar(&o.data, "data", "/var/lib/latchkey-kms", "directory of keys and database")
+	flags.StringVar(&o.config, "config", "", "configuration file (YAML) of the key server; flags win over it")
+	flags.StringVar(&o.data, "data", defaultData, "directory of keys and database")
 	flags.StringVar(&o.wrapping, "wrapping-key", "", "file of the key that wraps the database's key (default: the systemd credential latchkey-kms.wrapping-key, else wrapping.key in the data directory)")
 	flags.StringVar(&o.passphrase, "wrapping-passphrase", "", "file of a passphrase to derive the wrapping key from, instead of a key file")
 	flags.BoolVar(&o.json, "json", false, "print JSON")
 	root.AddCommand(initCommand(o), serveCommand(o), trustCommand(o), nodeCommand(o), volumeCommand(o), applyCommand(o), kairosCommand(o), auditCommand(o), storeCommand(o), benchCommand(o))
 	return cli.Main(root, args, stdout, stderr)
+}
+
+// defaultData is where the KMS keeps its keys and database.
+const defaultData = "/var/lib/latchkey-kms"
+
+// locate takes what every command needs from the configuration, where no
+// flag said it.
+func (o *options) locate(flags *pflag.FlagSet) error {
+	c, err := readConfig(o.config)
+	if err != nil {
+		return err
+	}
+	if c.Data != "" && !flags.Changed("data") {
+		o.data = c.Data
+	}
+	return nil
 }
 
 // show prints v as JSON, or as text.

@@ -7,10 +7,12 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"regexp"
 	"strconv"
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
 
@@ -36,15 +38,17 @@ func TestScripts(t *testing.T) {
 	})
 }
 
-// kmsCommand: kms start [flags] | kms stop.
+// kmsCommand: kms start [flags] | kms reload LOG-REGEXP | kms stop.
 func kmsCommand(ts *testscript.TestScript, neg bool, args []string) {
 	switch {
 	case len(args) > 0 && args[0] == "start":
 		startKMS(ts, args[1:])
 	case len(args) == 1 && args[0] == "stop":
 		stopKMS(ts)
+	case len(args) == 2 && args[0] == "reload":
+		reloadKMS(ts, regexp.MustCompile(args[1]))
 	default:
-		ts.Fatalf("usage: kms start [flags] | kms stop")
+		ts.Fatalf("usage: kms start [flags] | kms reload LOG-REGEXP | kms stop")
 	}
 }
 
@@ -52,6 +56,7 @@ func startKMS(ts *testscript.TestScript, flags []string) {
 	self, err := os.Executable()
 	ts.Check(err)
 	cmd := exec.Command(self, append([]string{"serve", "--data", ts.Getenv("DATA"), "--listen", "127.0.0.1:0"}, flags...)...)
+	cmd.Dir = ts.MkAbs(".")
 	cmd.Args[0] = "latchkey-kms" // the test's binary takes the command's name
 	cmd.Env = append(os.Environ(), "CREDENTIALS_DIRECTORY="+ts.Getenv("CREDENTIALS_DIRECTORY"))
 	log, err := os.OpenFile(ts.MkAbs("kms.log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
@@ -71,6 +76,19 @@ func startKMS(ts *testscript.TestScript, flags []string) {
 	go func() { ended <- cmd.Wait() }()
 	running[cmd.Process.Pid] = ended
 	ts.Defer(func() { cmd.Process.Kill() })
+}
+
+// reloadKMS sends SIGHUP and waits for a line that the server then logs.
+func reloadKMS(ts *testscript.TestScript, want *regexp.Regexp) {
+	pid, err := strconv.Atoi(ts.Getenv("PID"))
+	ts.Check(err)
+	before := len(ts.ReadFile("kms.log"))
+	ts.Check(syscall.Kill(pid, syscall.SIGHUP))
+	for end := time.Now().Add(10 * time.Second); !want.MatchString(ts.ReadFile("kms.log")[before:]); time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(end) {
+			ts.Fatalf("the server did not log %q:\n%s", want, ts.ReadFile("kms.log")[before:])
+		}
+	}
 }
 
 // running holds how the servers of this process' scripts end. Scripts run

@@ -10,11 +10,11 @@ import (
 	"net/http"
 	"os"
 	"os/signal"
-	"slices"
 	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"latchkey/internal/cli"
 	"latchkey/kms"
@@ -25,13 +25,15 @@ import (
 const shutdownWait = 5 * time.Second
 
 func serveCommand(o *options) *cobra.Command {
-	var listen, enroll string
-	var names, protocols []string
 	c := &cobra.Command{
 		Use:   "serve",
 		Short: "Answer machines",
 		Long: `Answers machines until SIGTERM. Plain HTTP is as it should be: the protocol
 signs and encrypts what it says. Other latchkey-kms commands work meanwhile.
+
+--config names a file that says all that the flags say, and more; flags win
+over it. It is read strictly, and again on SIGHUP: a wrong one changes
+nothing and is named in the log.
 
 Enrolment "approve" shows machines that nobody knows to the operator;
 "closed" refuses all that were not registered beforehand. "tofu" gives any
@@ -45,96 +47,106 @@ before it: that protocol sends passphrases as they are.
 --advertise answers multicast DNS for the KMS on the LANs it stands on; for
 other LANs there is latchkey-responder.`,
 		Example: `  latchkey-kms serve --listen :7741
+  latchkey-kms serve --config /etc/latchkey/kms.yaml
   latchkey-kms serve --listen 192.0.2.5:7741 --enroll closed
   latchkey-kms serve --advertise kms.local
   latchkey-kms serve --protocol lk1,kairos`,
 		Args: cli.Args(cobra.NoArgs),
-		RunE: func(c *cobra.Command, _ []string) error {
-			ctx, stop := signal.NotifyContext(c.Context(), syscall.SIGTERM, os.Interrupt)
-			defer stop()
-			log := slog.New(slog.NewTextHandler(c.ErrOrStderr(), nil))
-			return o.serve(ctx, serving{listen, server.Enrollment(enroll), names, protocols}, log, c.OutOrStdout())
-		},
 	}
-	c.Flags().StringVar(&listen, "listen", fmt.Sprintf(":%d", kms.DefaultPort), "address to listen on")
-	c.Flags().StringVar(&enroll, "enroll", string(server.Approve), "what becomes of unknown machines: approve, closed, or (kairos only) tofu")
-	c.Flags().StringSliceVar(&protocols, "protocol", []string{string(server.LK1)}, "what machines may speak: lk1, kairos")
-	c.Flags().StringSliceVar(&names, "advertise", nil, "name to answer for by multicast DNS, ending in .local; repeat it for more")
+	flags := serveFlags(c.Flags())
+	c.RunE = func(c *cobra.Command, _ []string) error {
+		ctx, stop := signal.NotifyContext(c.Context(), syscall.SIGTERM, os.Interrupt)
+		defer stop()
+		log := slog.New(slog.NewTextHandler(c.ErrOrStderr(), nil))
+		return o.serve(ctx, flags, log, c.OutOrStdout())
+	}
 	return c
 }
 
-// A serving is how the KMS is to serve.
-type serving struct {
-	listen    string
-	enroll    server.Enrollment
-	advertise []string // names
-	protocols []string
-}
+// overrides put the flags that were given over a configuration.
+type overrides func(*config)
 
-// check answers what the flags got wrong with a usage error.
-func (how serving) check() ([]server.Protocol, error) {
-	if !slices.Contains([]server.Enrollment{server.Approve, server.Closed, server.Tofu}, how.enroll) {
-		return nil, cli.Usagef("--enroll %q: must be approve, closed or tofu", how.enroll)
+// serveFlags adds the flags of serve.
+func serveFlags(f *pflag.FlagSet) overrides {
+	listen := f.String("listen", fmt.Sprintf(":%d", kms.DefaultPort), "address to listen on")
+	enroll := f.String("enroll", string(server.Approve), "what becomes of unknown machines: approve, closed, or (kairos only) tofu")
+	spoken := f.StringSlice("protocol", []string{string(server.LK1)}, "what machines may speak: lk1, kairos")
+	names := f.StringSlice("advertise", nil, "name to answer for by multicast DNS, ending in .local; repeat it for more")
+	flagged := []struct {
+		flag, key string
+		set       func(*config)
+	}{
+		{"listen", "listen[0].address", func(c *config) { c.Listen = listenSection{{Address: *listen}} }},
+		{"protocol", "protocol", func(c *config) { c.limitTo(*spoken) }},
+		{"enroll", "enroll", func(c *config) { c.Enroll = server.Enrollment(*enroll) }},
+		{"advertise", "advertise", func(c *config) { c.Advertise = *names }},
 	}
-	var protocols []server.Protocol
-	for _, name := range how.protocols {
-		p := server.Protocol(name)
-		if p != server.LK1 && p != server.Kairos {
-			return nil, cli.Usagef("--protocol %q: must be lk1 or kairos", name)
+	return func(c *config) {
+		for _, one := range flagged {
+			if f.Changed(one.flag) {
+				c.set(one.key, "--"+one.flag)
+				one.set(c)
+			}
 		}
-		protocols = append(protocols, p)
 	}
-	if len(protocols) == 0 {
-		return nil, cli.Usagef("--protocol: name one")
-	}
-	if how.enroll == server.Tofu && !slices.Contains(protocols, server.Kairos) {
-		return nil, cli.Usagef("--enroll tofu is for --protocol kairos only")
-	}
-	return protocols, nil
 }
 
-func (o *options) serve(ctx context.Context, how serving, log *slog.Logger, out io.Writer) error {
-	protocols, err := how.check()
+// configure reads the configuration, puts the flags over it and judges it.
+func (o *options) configure(flags overrides) (*config, error) {
+	c, err := readConfig(o.config)
+	if err != nil {
+		return nil, err
+	}
+	flags(c)
+	return c, c.check()
+}
+
+func (o *options) serve(ctx context.Context, flags overrides, log *slog.Logger, out io.Writer) error {
+	c, err := o.configure(flags)
 	if err != nil {
 		return err
 	}
-	s, err := o.open(how.enroll, log, protocols...)
+	s, err := o.open(c.Enroll, log, c.Listen.protocols()...)
 	if err != nil {
 		return err
 	}
 	defer s.Close()
+	c.apply(s)
 	if err := s.Begin(ctx); err != nil {
 		return err
 	}
-	nodes, err := net.Listen("tcp", how.listen)
+	front, err := listenFor(c, s, log)
 	if err != nil {
-		return fmt.Errorf("listening for machines: %w", err)
+		return err
 	}
-	defer nodes.Close()
+	defer front.close()
 	operator, err := o.listenAdmin()
 	if err != nil {
 		return err
 	}
 	defer operator.Close()
-	front := server.NewHTTP(s, log)
 	back := &http.Server{Handler: s.AdminHandler(), ReadHeaderTimeout: 5 * time.Second, ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelDebug)}
-	failed := make(chan error, 2)
-	go func() { failed <- front.Serve(server.Limit(nodes)) }()
-	go func() { failed <- back.Serve(operator) }()
-	silence, err := advertise(ctx, how.advertise, nodes.Addr(), log)
+	front.serve()
+	go func() { front.failed <- back.Serve(operator) }()
+	silence, err := advertise(ctx, c.Advertise, front.first(), log)
 	if err != nil {
 		return err
 	}
 	defer silence()
-	fmt.Fprintf(out, "listening on %s\n", nodes.Addr())
-	notifyReady()
+	hup := make(chan os.Signal, 1)
+	signal.Notify(hup, syscall.SIGHUP)
+	defer signal.Stop(hup)
+	go o.reloads(ctx, c, flags, hup, s, log)
+	front.announce(out)
+	notify("READY=1")
 	select {
-	case err = <-failed:
+	case err = <-front.failed:
 	case <-ctx.Done():
 	}
+	notify("STOPPING=1")
 	end, cancel := context.WithTimeout(context.Background(), shutdownWait)
 	defer cancel()
-	return errors.Join(err, front.Shutdown(end), back.Shutdown(end))
+	return errors.Join(err, front.shutdown(end), back.Shutdown(end))
 }
 
 // listenAdmin opens the operator's socket, mode 0600. The database's lock
@@ -150,18 +162,4 @@ func (o *options) listenAdmin() (net.Listener, error) {
 		return nil, fmt.Errorf("listening for the operator: %w", err)
 	}
 	return l, nil
-}
-
-// notifyReady tells systemd that the service is up: sd_notify(3).
-func notifyReady() {
-	path := os.Getenv("NOTIFY_SOCKET")
-	if path == "" {
-		return
-	}
-	conn, err := net.Dial("unixgram", path)
-	if err != nil {
-		return
-	}
-	defer conn.Close()
-	io.WriteString(conn, "READY=1")
 }

@@ -8,10 +8,10 @@ import (
 
 // NewHTTP is the HTTP server for nodes, with lk1's deadlines: header and
 // message within 5 seconds, an exchange within 20. Its listener goes through
-// Limit.
-func NewHTTP(s *Server, log *slog.Logger) *http.Server {
+// Limit. Protocols are as for Handler.
+func NewHTTP(s *Server, log *slog.Logger, protocols ...Protocol) *http.Server {
 	return &http.Server{
-		Handler:           s.Handler(),
+		Handler:           s.Handler(protocols...),
 		ConnContext:       withConn,
 		ReadHeaderTimeout: 5 * time.Second,
 		ReadTimeout:       5 * time.Second,

@@ -20,13 +20,17 @@ type unavailable struct{ err error }
 func (e *unavailable) Error() string { return e.err.Error() }
 func (e *unavailable) Unwrap() error { return e.err }
 
-// Handler answers nodes, in the protocols that are switched on.
-func (s *Server) Handler() http.Handler {
+// Handler answers nodes in these protocols, or, if none is named, in all
+// that are switched on.
+func (s *Server) Handler(protocols ...Protocol) http.Handler {
+	if len(protocols) == 0 {
+		protocols = s.protocols
+	}
 	mux := http.NewServeMux()
-	if slices.Contains(s.protocols, LK1) {
+	if slices.Contains(protocols, LK1) {
 		s.handleLK1(mux)
 	}
-	if slices.Contains(s.protocols, Kairos) {
+	if slices.Contains(protocols, Kairos) {
 		h := s.kairosHandler()
 		for _, path := range []string{kairos.AttestationPath, kairos.GetPath, kairos.PostPath} {
 			mux.Handle("GET "+path, h)

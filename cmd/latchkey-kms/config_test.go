@@ -1,0 +1,99 @@
+package main
+
+import (
+	"os"
+	"path/filepath"
+	"reflect"
+	"strings"
+	"testing"
+
+	"github.com/spf13/pflag"
+)
+
+// configured judges a file and flags as serve does.
+func configured(t *testing.T, text string, flags ...string) (*config, error) {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "kms.yaml")
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	f := pflag.NewFlagSet("serve", pflag.ContinueOnError)
+	over := serveFlags(f)
+	if err := f.Parse(flags); err != nil {
+		t.Fatal(err)
+	}
+	return (&options{config: path}).configure(over)
+}
+
+func TestWrongConfig(t *testing.T) {
+	for _, row := range []struct{ name, text, flags, want string }{
+		{"unknown key, near one", "enrol: approve", "", `kms.yaml:1: unknown key "enrol"; did you mean "enroll"?`},
+		{"unknown key below", "listen:\n  - adress: :1", "", `kms.yaml:2: unknown key "adress"; did you mean "address"?`},
+		{"unknown key, near none", "listen:\n  - zzz: 1", "", `kms.yaml:2: unknown key "zzz"; known here: address,`},
+		{"another case is another key", "Data: /x", "", `kms.yaml:1: unknown key "Data"; did you mean "data"?`},
+		{"a key twice", "data: /a\nenroll: approve\ndata: /b", "", "kms.yaml:3: data is set already, in line 1"},
+		{"a list for a value", "data: [a, b]", "", "kms.yaml:1: data: one value is wanted here"},
+		{"a value for keys", "listen: [7741]", "", "kms.yaml:1: listen[0]: keys with values are wanted here"},
+		{"alias", "data: &d /x\nadvertise: [*d]", "", "kms.yaml:1: anchors and aliases are not taken"},
+		{"no YAML", "data: [", "", "kms.yaml:1: did not find expected node content"},
+		{"two documents", "data: /a\n---\ndata: /b", "", "kms.yaml: there is a second document"},
+		{"too large", "#" + strings.Repeat("x", maxConfig), "", "kms.yaml: more than 1048576 bytes"},
+		{"wrong value", "data: /x\nenroll: maybe", "", `kms.yaml:2: enroll: "maybe" must be approve, closed or tofu`},
+		{"wrong protocol", "listen:\n  - address: :1\n    protocols: [lk1, lk2]", "", `kms.yaml:3: listen[0].protocols[1]: "lk2" must be`},
+		{"no protocol", "listen:\n  - address: :1\n    protocols: []", "", `kms.yaml:3: listen[0].protocols: name one`},
+		{"wrong address", "listen:\n  - address: localhost", "", `kms.yaml:2: listen[0].address: "localhost" is not host:port`},
+		{"no address", "listen:\n  - protocols: [lk1]", "", `kms.yaml:2: listen[0].address: "" is not host:port`},
+		{"tofu without kairos", "enroll: tofu", "", "kms.yaml:1: enroll: tofu is for protocol kairos only"},
+		{"wrong flag over a right file", "enroll: closed", "--enroll=maybe", `--enroll: "maybe" must be approve, closed or tofu`},
+		{"wrong address by flag", "", "--listen=here", `--listen: "here" is not host:port`},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			_, err := configured(t, row.text, strings.Fields(row.flags)...)
+			if err == nil || !strings.HasPrefix(err.Error(), row.want) {
+				t.Errorf("configure(%q, %q) = %v, want %s", row.text, row.flags, err, row.want)
+			}
+		})
+	}
+}
+
+func TestFlagsOverFile(t *testing.T) {
+	file := "enroll: closed\nlisten:\n  - address: 192.0.2.1:1\n    protocols: [lk1, kairos]\n  - address: 192.0.2.1:2\n"
+	for _, row := range []struct{ flags, want string }{
+		{"", "closed 192.0.2.1:1[lk1 kairos] 192.0.2.1:2[lk1]"},
+		{"--enroll=approve", "approve 192.0.2.1:1[lk1 kairos] 192.0.2.1:2[lk1]"},
+		{"--listen=:9", "closed :9[lk1]"},
+		{"--protocol=kairos", "closed 192.0.2.1:1[kairos] 192.0.2.1:2[kairos]"},
+		{"--listen=:9 --protocol=kairos,lk1", "closed :9[kairos lk1]"},
+	} {
+		c, err := configured(t, file, strings.Fields(row.flags)...)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := string(c.Enroll)
+		for _, l := range c.Listen {
+			var names []string
+			for _, p := range l.Protocols {
+				names = append(names, string(p))
+			}
+			got += " " + l.Address + "[" + strings.Join(names, " ") + "]"
+		}
+		if got != row.want {
+			t.Errorf("configure(%q) = %s, want %s", row.flags, got, row.want)
+		}
+	}
+}
+
+func TestNeedRestart(t *testing.T) {
+	a, err := configured(t, "enroll: closed")
+	if err != nil {
+		t.Fatal(err)
+	}
+	b, err := configured(t, "enroll: approve\nlisten:\n  - address: :1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := needRestart(reflect.ValueOf(a).Elem(), reflect.ValueOf(b).Elem(), "")
+	if strings.Join(got, " ") != "enroll listen" {
+		t.Errorf("needRestart = %q, want enroll and listen", got)
+	}
+}
