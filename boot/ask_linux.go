@@ -119,11 +119,14 @@ func (a *asking) offer(ctx context.Context, to chan<- discover.Candidate) {
 // call asks one candidate. Only one that has proved to be a KMS of ours is
 // asked again from here; others wait aside, so that they hold no place.
 func (a *asking) call(ctx context.Context, c discover.Candidate) {
-	client := &kms.Client{Pins: a.pins, Dial: dialer(c)}
 	url := kms.Endpoint{Host: c.Addr.Addr().String(), Port: c.Addr.Port()}.String()
 	pause := time.Second
-	a.network.reachable(ctx, c)
 	for ctx.Err() == nil {
+		link, ok := a.network.way(c)
+		if !ok {
+			return
+		}
+		client := &kms.Client{Pins: a.pins, Dial: dialer(link)}
 		g, err := a.once(ctx, client, url)
 		if err == nil {
 			select {
@@ -219,20 +222,13 @@ func (t *turn) end() {
 	}
 }
 
-// dialer connects over the link that a candidate was seen on, because two
-// links may carry the same addresses; if that has no route, over any.
-func dialer(c discover.Candidate) func(context.Context, string, string) (net.Conn, error) {
-	return func(ctx context.Context, network, address string) (net.Conn, error) {
-		var d net.Dialer
-		if c.Link != "" {
-			bound := net.Dialer{Control: func(_, _ string, raw syscall.RawConn) (err error) {
-				return errors.Join(raw.Control(func(fd uintptr) { err = unix.BindToDevice(int(fd), c.Link) }), err)
-			}}
-			conn, err := bound.DialContext(ctx, network, address)
-			if err == nil || !errors.Is(err, unix.ENETUNREACH) {
-				return conn, err
-			}
+// dialer connects over a link, or as the routes say.
+func dialer(link string) func(context.Context, string, string) (net.Conn, error) {
+	var d net.Dialer
+	if link != "" {
+		d.Control = func(_, _ string, raw syscall.RawConn) (err error) {
+			return errors.Join(raw.Control(func(fd uintptr) { err = unix.BindToDevice(int(fd), link) }), err)
 		}
-		return d.DialContext(ctx, network, address)
 	}
+	return d.DialContext
 }

@@ -25,8 +25,9 @@ type network struct {
 	mu       sync.Mutex
 	linked   chan struct{} // closed when frames pass on a link
 	isLinked bool
-	up       chan struct{} // closed when a link has had a usable address
-	found    bool          // there has been a candidate
+	ways     ways // of the links as they are
+	found    bool // there has been a candidate
+	noted    bool // the step net is
 	failures map[netip.AddrPort]int
 	waiting  map[netip.AddrPort]discover.Candidate // set aside as unreachable
 	addrs    map[netip.Prefix]bool                 // that the links have had
@@ -41,7 +42,7 @@ func (w *worker) startNetwork(ctx context.Context) (*network, error) {
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	n := &network{worker: w, finder: finder, cancel: cancel, done: make(chan struct{}), start: bootTime(),
-		up: make(chan struct{}), linked: make(chan struct{}), failures: map[netip.AddrPort]int{}, waiting: map[netip.AddrPort]discover.Candidate{}, addrs: map[netip.Prefix]bool{}}
+		linked: make(chan struct{}), failures: map[netip.AddrPort]int{}, waiting: map[netip.AddrPort]discover.Candidate{}, addrs: map[netip.Prefix]bool{}}
 	var both sync.WaitGroup
 	both.Go(func() { finder.Run(ctx) })
 	both.Go(func() {
@@ -54,22 +55,18 @@ func (w *worker) startNetwork(ctx context.Context) (*network, error) {
 	return n, nil
 }
 
-// update passes the links on to discovery, notes the first address, and
-// gives unreachable candidates another chance at each new one.
+// update passes the links on to discovery, notes the first address that
+// reaches beyond its link, and gives unreachable candidates another chance
+// at each new one.
 func (n *network) update(links []netup.Link) {
 	n.links = links // read by leave, when update is called no more
 	var seen []discover.Interface
 	for _, l := range links {
-		if !l.Up {
-			continue
-		}
-		seen = append(seen, discover.Interface{Index: l.Index, Name: l.Name, Addrs: l.Addrs, DNS: l.DNS, Domains: l.Domains})
-		for _, a := range l.Addrs {
-			if !a.Addr().IsLinkLocalUnicast() || a.Addr().Is4() {
-				n.address(l.Name, a)
-			}
+		if l.Up {
+			seen = append(seen, discover.Interface{Index: l.Index, Name: l.Name, Addrs: l.Addrs, DNS: l.DNS, Domains: l.Domains})
 		}
 	}
+	n.addresses(seen)
 	if len(seen) > 0 && !n.isLinked { // update is called by one goroutine
 		n.isLinked = true
 		close(n.linked)
@@ -77,16 +74,28 @@ func (n *network) update(links []netup.Link) {
 	n.finder.Update(seen)
 }
 
-func (n *network) address(link string, a netip.Prefix) {
+func (n *network) addresses(links []discover.Interface) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	if n.addrs[a] {
-		return
+	n.ways = ways{}
+	news := false
+	for _, l := range links {
+		var f families
+		for _, a := range l.Addrs {
+			f.note(a.Addr())
+			if n.addrs[a] {
+				continue
+			}
+			n.addrs[a], news = true, true
+			if !n.noted && (a.Addr().Is4() || !a.Addr().IsLinkLocalUnicast()) {
+				n.noted = true
+				n.note("net", fmt.Sprintf("%s %s", l.Name, a))
+			}
+		}
+		n.ways[l.Name] = f
 	}
-	n.addrs[a] = true
-	if len(n.addrs) == 1 {
-		n.note("net", fmt.Sprintf("%s %s", link, a))
-		close(n.up)
+	if !news {
+		return
 	}
 	for at, c := range n.waiting {
 		delete(n.waiting, at)
@@ -94,16 +103,17 @@ func (n *network) address(link string, a netip.Prefix) {
 	}
 }
 
-// reachable waits until a candidate that is on no particular link can be
-// asked at all.
-func (n *network) reachable(ctx context.Context, c discover.Candidate) {
-	if c.Link != "" {
-		return
+// way returns the link to ask a candidate over. One that cannot be asked
+// yet is set aside until a link has a new address, or for a moment. After
+// every other failure the routes decide.
+func (n *network) way(c discover.Candidate) (link string, ok bool) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	link, ok = n.ways.choose(c, n.failures[c.Addr]%2 == 1)
+	if !ok {
+		n.aside(c, kms.CodeUnreachable)
 	}
-	select {
-	case <-n.up:
-	case <-ctx.Done():
-	}
+	return link, ok
 }
 
 // foundOnce notes the first candidate.
@@ -125,6 +135,10 @@ func (n *network) note(step, text string) {
 func (n *network) setAside(c discover.Candidate, code string) time.Duration {
 	n.mu.Lock()
 	defer n.mu.Unlock()
+	return n.aside(c, code)
+}
+
+func (n *network) aside(c discover.Candidate, code string) time.Duration {
 	const most = 30 * time.Second
 	d := most
 	if code != kms.CodeWrongPin && code != kms.CodeBadAnswer {
