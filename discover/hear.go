@@ -74,6 +74,10 @@ func (s *speaker) answer(m *dns.Message, from netip.AddrPort) {
 	if len(direct.shared) > 0 {
 		s.schedule(pauseShared(), func() { s.send(s.zone.message(direct.shared), to) })
 	}
+	s.multicast(s.stale(direct.unique), time.Second)
+	for _, r := range s.stale(direct.shared) {
+		s.schedule(pauseShared(), func() { s.multicast([]owned{r}, time.Second) }, r)
+	}
 	all := s.zone.reply(m, func(q dns.Question) bool { return !q.Unicast || own })
 	// A probe must hear of us in time: section 6, the exception.
 	again := time.Second
@@ -84,6 +88,19 @@ func (s *speaker) answer(m *dns.Message, from netip.AddrPort) {
 	for _, r := range all.shared {
 		s.schedule(pauseShared(), func() { s.multicast([]owned{r}, again) }, r)
 	}
+}
+
+// stale returns the records that nobody but the asker would hear of for too
+// long: those not multicast within a quarter of their time to live. They
+// are multicast beside the unicast answer, so that caches stay fresh and a
+// conflict shows: RFC 6762, section 5.4, which would have them multicast
+// only; on a LAN that loses multicast the asker needs its own copy. NSEC
+// records are announced to nobody in the first place.
+func (s *speaker) stale(answers []owned) []owned {
+	now := time.Now()
+	return slices.DeleteFunc(slices.Clone(answers), func(r owned) bool {
+		return r.Data.Type() == dns.TypeNSEC || now.Sub(s.sent[r.cacheKey()]) <= time.Duration(r.TTL)*time.Second/4
+	})
 }
 
 // answerLegacy answers a simple resolver.

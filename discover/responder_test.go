@@ -164,6 +164,35 @@ func TestReplies(t *testing.T) {
 	}
 }
 
+// A question for a unicast answer is answered to everybody, too, if the
+// record has not been for a quarter of its time to live.
+func TestUnicastKeepsCachesFresh(t *testing.T) {
+	bubble(t, func(t *testing.T, ctx context.Context, lan *testlan.LAN) {
+		at(lan, 1).answer(t, ctx, kms)
+		settled()
+		asker, other := ear{t, at(lan, 2).raw(5353)}, ear{t, at(lan, 3).raw(5353)}
+		query := pack(t, dns.Message{Questions: []dns.Question{{Name: "kms.local", Type: dns.TypeA, Unicast: true}}})
+		ask := func() (direct, everybody int) {
+			asker.conn.WriteTo(query, &group)
+			responses := func(e ear) int {
+				return len(slices.DeleteFunc(e.within(200*time.Millisecond), func(m *dns.Message) bool { return !m.Response }))
+			}
+			all := responses(asker)
+			everybody = responses(other)
+			return all - everybody, everybody
+		}
+		for _, row := range []struct {
+			after             time.Duration
+			direct, everybody int
+		}{{0, 1, 0}, {20 * time.Second, 1, 0}, {10 * time.Second, 1, 1}, {0, 1, 0}, {29 * time.Second, 1, 0}, {time.Second, 1, 1}} {
+			time.Sleep(row.after)
+			if direct, everybody := ask(); direct != row.direct || everybody != row.everybody {
+				t.Errorf("%s later: %d answers to the asker and %d to everybody, want %d and %d", row.after, direct, everybody, row.direct, row.everybody)
+			}
+		}
+	})
+}
+
 func TestNotTwiceASecond(t *testing.T) {
 	bubble(t, func(t *testing.T, ctx context.Context, lan *testlan.LAN) {
 		at(lan, 1).answer(t, ctx, kms)
