@@ -1,7 +1,10 @@
 package main
 
 import (
+	"fmt"
+	"log/slog"
 	"net"
+	"net/netip"
 	"slices"
 	"strconv"
 
@@ -16,6 +19,47 @@ type listenSection []listenerConfig
 type listenerConfig struct {
 	Address   string            `yaml:"address"` // host:port; no host is all addresses
 	Protocols []server.Protocol `yaml:"protocols"`
+	TLS       *tlsConfig        `yaml:"tls"` // wanted for all but lk1
+	// Proxies are believed about who asks: in X-Forwarded-For, or in a
+	// PROXY header (version 2) that begins each of their connections.
+	Proxies       []prefix    `yaml:"trusted-proxies"`
+	ProxyProtocol bool        `yaml:"proxy-protocol"`
+	Connections   connections `yaml:"connections"`
+}
+
+// connections are how many may be open at once; 0 is the default.
+type connections struct {
+	PerAddress int `yaml:"per-address"`
+	PerNetwork int `yaml:"per-network"`
+	InAll      int `yaml:"in-all"`
+}
+
+// A prefix is a network, or one address.
+type prefix struct{ netip.Prefix }
+
+// UnmarshalText implements encoding.TextUnmarshaler.
+func (p *prefix) UnmarshalText(text []byte) error {
+	a, err := netip.ParseAddr(string(text))
+	if err == nil && a.Zone() == "" {
+		p.Prefix = netip.PrefixFrom(a.Unmap(), a.Unmap().BitLen())
+		return nil
+	}
+	n, err := netip.ParsePrefix(string(text))
+	if err != nil {
+		return fmt.Errorf("%.64q is no address and no network", text)
+	}
+	if n != n.Masked() {
+		return fmt.Errorf("%s has bits set beyond its length: write %s", n, n.Masked())
+	}
+	p.Prefix = n
+	return nil
+}
+
+func prefixes(all []prefix) (out []netip.Prefix) {
+	for _, p := range all {
+		out = append(out, p.Prefix)
+	}
+	return out
 }
 
 var protocols = []server.Protocol{server.LK1, server.Kairos}
@@ -48,7 +92,38 @@ func (l *listenerConfig) check() error {
 	if _, port, err := net.SplitHostPort(l.Address); err != nil || port == "" {
 		return faultf("address", "%q is not host:port", l.Address)
 	}
+	if err := l.TLS.check(); err != nil {
+		return under("tls", err)
+	}
+	if l.TLS != nil && l.TLS.MinVersion == "1.2" && !slices.Contains(l.Protocols, server.Kairos) {
+		return faultf("tls.min-version", "1.2 is only for clients of Kairos")
+	}
+	if l.ProxyProtocol && len(l.Proxies) == 0 {
+		return faultf("proxy-protocol", "name the proxies in trusted-proxies: anybody else could say anything")
+	}
+	if err := l.Connections.check(); err != nil {
+		return under("connections", err)
+	}
 	return nil
+}
+
+func (c connections) check() error {
+	for key, n := range map[string]int{"per-address": c.PerAddress, "per-network": c.PerNetwork, "in-all": c.InAll} {
+		if n < 0 || n > 1<<16 {
+			return faultf(key, "%d is not between 1 and 65536", n)
+		}
+	}
+	return nil
+}
+
+// options are the listener's, for the server.
+func (l *listenerConfig) options(pairs certificates, log *slog.Logger) (o server.FrontOptions, err error) {
+	o = server.FrontOptions{
+		Protocols: l.Protocols, Limits: server.Limits(l.Connections),
+		Proxies: prefixes(l.Proxies), ProxyProtocol: l.ProxyProtocol,
+	}
+	o.TLS, err = pairs.config(l.TLS, log)
+	return o, err
 }
 
 // speak tells whether any listener speaks a protocol.
@@ -66,9 +141,7 @@ func (l listenSection) protocols() []server.Protocol {
 
 // limitTo makes all listeners speak these protocols.
 func (c *config) limitTo(names []string) {
-	if len(c.Listen) == 0 {
-		c.Listen = listenSection{defaultListener()}
-	}
+	c.listeners()
 	for i := range c.Listen {
 		c.set("listen["+strconv.Itoa(i)+"].protocols", "--protocol")
 		c.Listen[i].Protocols = []server.Protocol{}
@@ -80,4 +153,11 @@ func (c *config) limitTo(names []string) {
 
 func defaultListener() listenerConfig {
 	return listenerConfig{Address: ":" + strconv.Itoa(kms.DefaultPort)}
+}
+
+// listeners makes the one that there is by default.
+func (c *config) listeners() {
+	if len(c.Listen) == 0 {
+		c.Listen = listenSection{defaultListener()}
+	}
 }

@@ -7,7 +7,6 @@ import (
 	"io"
 	"log/slog"
 	"net"
-	"net/http"
 	"sync"
 
 	"latchkey/kms/server"
@@ -16,26 +15,38 @@ import (
 // A front is all listeners for machines.
 type front struct {
 	all    []frontListener
-	failed chan error // one that ended before its time
+	pairs  certificates
+	failed chan error // why one ended
 }
 
 type frontListener struct {
-	net.Listener
-	web *http.Server
+	addr net.Addr
+	*server.Front
 }
 
 // listenFor opens all of them, or none.
-func listenFor(c *config, s *server.Server, log *slog.Logger) (*front, error) {
-	f := &front{failed: make(chan error, len(c.Listen)+1)}
+func listenFor(c *config, s *server.Server, log *slog.Logger) (f *front, err error) {
+	f = &front{pairs: certificates{}, failed: make(chan error, len(c.Listen)+1)}
 	for _, one := range c.Listen {
-		l, err := net.Listen("tcp", one.Address)
-		if err != nil {
+		if err := f.listen(&one, s, log); err != nil {
 			f.close()
 			return nil, fmt.Errorf("listening for machines: %w", err)
 		}
-		f.all = append(f.all, frontListener{l, server.NewHTTP(s, log, one.Protocols...)})
 	}
 	return f, nil
+}
+
+func (f *front) listen(one *listenerConfig, s *server.Server, log *slog.Logger) error {
+	o, err := one.options(f.pairs, log)
+	if err != nil {
+		return err
+	}
+	l, err := net.Listen("tcp", one.Address)
+	if err != nil {
+		return err
+	}
+	f.all = append(f.all, frontListener{l.Addr(), server.NewFront(s, l, o, log)})
+	return nil
 }
 
 func (f *front) close() {
@@ -46,17 +57,17 @@ func (f *front) close() {
 
 func (f *front) serve() {
 	for _, one := range f.all {
-		go func() { f.failed <- one.web.Serve(server.Limit(one.Listener)) }()
+		go func() { f.failed <- one.Serve() }()
 	}
 }
 
 // first is the address that is advertised.
-func (f *front) first() net.Addr { return f.all[0].Addr() }
+func (f *front) first() net.Addr { return f.all[0].addr }
 
 // announce prints the addresses; who asked for port 0 learns it here.
 func (f *front) announce(out io.Writer) {
 	for _, one := range f.all {
-		fmt.Fprintf(out, "listening on %s\n", one.Addr())
+		fmt.Fprintf(out, "listening on %s\n", one.addr)
 	}
 }
 
@@ -65,7 +76,7 @@ func (f *front) shutdown(ctx context.Context) error {
 	errs := make([]error, len(f.all))
 	var all sync.WaitGroup
 	for i, one := range f.all {
-		all.Go(func() { errs[i] = one.web.Shutdown(ctx) })
+		all.Go(func() { errs[i] = one.Shutdown(ctx) })
 	}
 	all.Wait()
 	return errors.Join(errs...)

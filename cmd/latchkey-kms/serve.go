@@ -41,8 +41,8 @@ machine of Kairos a key of its own the first time it asks, and trusts it from
 then on; it is for labs.
 
 Protocols: "lk1" is latchkey's own; "kairos" serves the nodes of Kairos as
-kcrypt-challenger does, old ones and new ones, on the same port. Put TLS
-before it: that protocol sends passphrases as they are.
+kcrypt-challenger does, old ones and new ones, on the same port. Use TLS for
+it (--tls-cert): that protocol sends passphrases as they are.
 
 --advertise answers multicast DNS for the KMS on the LANs it stands on; for
 other LANs there is latchkey-responder.`,
@@ -50,7 +50,7 @@ other LANs there is latchkey-responder.`,
   latchkey-kms serve --config /etc/latchkey/kms.yaml
   latchkey-kms serve --listen 192.0.2.5:7741 --enroll closed
   latchkey-kms serve --advertise kms.local
-  latchkey-kms serve --protocol lk1,kairos`,
+  latchkey-kms serve --protocol lk1,kairos --tls-cert kms.pem --tls-key kms.key`,
 		Args: cli.Args(cobra.NoArgs),
 	}
 	flags := serveFlags(c.Flags())
@@ -71,6 +71,8 @@ func serveFlags(f *pflag.FlagSet) overrides {
 	listen := f.String("listen", fmt.Sprintf(":%d", kms.DefaultPort), "address to listen on")
 	enroll := f.String("enroll", string(server.Approve), "what becomes of unknown machines: approve, closed, or (kairos only) tofu")
 	spoken := f.StringSlice("protocol", []string{string(server.LK1)}, "what machines may speak: lk1, kairos")
+	cert := f.String("tls-cert", "", "PEM certificate of all listeners; lk1 is answered without TLS, too")
+	key := f.String("tls-key", "", "PEM key of --tls-cert")
 	names := f.StringSlice("advertise", nil, "name to answer for by multicast DNS, ending in .local; repeat it for more")
 	flagged := []struct {
 		flag, key string
@@ -78,6 +80,8 @@ func serveFlags(f *pflag.FlagSet) overrides {
 	}{
 		{"listen", "listen[0].address", func(c *config) { c.Listen = listenSection{{Address: *listen}} }},
 		{"protocol", "protocol", func(c *config) { c.limitTo(*spoken) }},
+		{"tls-cert", "tls", func(c *config) { c.setTLS(tlsConfig{Certificate: *cert, Key: *key}) }},
+		{"tls-key", "tls", func(c *config) { c.setTLS(tlsConfig{Certificate: *cert, Key: *key}) }},
 		{"enroll", "enroll", func(c *config) { c.Enroll = server.Enrollment(*enroll) }},
 		{"advertise", "advertise", func(c *config) { c.Advertise = *names }},
 	}

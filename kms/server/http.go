@@ -39,6 +39,15 @@ func (s *Server) Handler(protocols ...Protocol) http.Handler {
 	return mux
 }
 
+// plainHandler answers without TLS where there is TLS: lk1 needs none.
+func (s *Server) plainHandler(protocols []Protocol) http.Handler {
+	mux := http.NewServeMux()
+	if slices.Contains(protocols, LK1) {
+		s.handleLK1(mux)
+	}
+	return mux
+}
+
 func (s *Server) handleLK1(mux *http.ServeMux) {
 	mux.HandleFunc("POST "+kms.ChallengePath, s.exchange(func(r *http.Request, body []byte) ([]byte, error) {
 		return s.challenge(r.Context(), body)

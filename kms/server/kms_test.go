@@ -33,9 +33,11 @@ type fixture struct {
 	wrap     func(store.Store) store.Store // what stands between server and database
 
 	protocols []server.Protocol
+	front     server.FrontOptions
 
 	*server.Server
 	url  string
+	web  *server.Front
 	pipe *pipes // instead of loopback, for tests whose time is not the clock's
 }
 
@@ -95,8 +97,9 @@ func (f *fixture) start() error {
 			f.t.Fatal(err)
 		}
 	}
-	web := server.NewHTTP(s, discard)
-	go web.Serve(server.Limit(l))
+	web := server.NewFront(s, l, f.front, discard)
+	go web.Serve()
+	f.web = web
 	f.Server, f.url = s, "http://"+l.Addr().String()
 	f.t.Cleanup(func() {
 		web.Close()

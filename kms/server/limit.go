@@ -1,19 +1,26 @@
 package server
 
 import (
+	"cmp"
 	"context"
+	"crypto/tls"
 	"net"
 	"net/netip"
 	"sync"
 )
 
-// Connections that may be open at once: protocol.md, "Limits". A LAN's
-// IPv6 hosts share a /64, so on-link ones are counted by address only.
-const (
-	maxPerAddress = 16
-	maxPerNetwork = 256
-	maxInAll      = 1024
-)
+// Limits are connections that may be open at once: protocol.md, "Limits".
+// A LAN's IPv6 hosts share a /64, so on-link ones are counted by address
+// only. Zero is the default.
+type Limits struct {
+	PerAddress int // 16
+	PerNetwork int // 256, of an IPv6 /64 that is not on our links
+	InAll      int // 1,024
+}
+
+func (l Limits) orDefault() Limits {
+	return Limits{cmp.Or(l.PerAddress, 16), cmp.Or(l.PerNetwork, 256), cmp.Or(l.InAll, 1024)}
+}
 
 // A limiter is a listener that bounds the connections at once. When one is
 // too many, the oldest that has not yet sent a whole request makes room: a
@@ -21,6 +28,8 @@ const (
 // does not.
 type limiter struct {
 	net.Listener
+	most    Limits
+	proxies []netip.Prefix // counted in all only: they speak for many
 
 	mu       sync.Mutex
 	open     map[*limited]struct{}
@@ -29,9 +38,16 @@ type limiter struct {
 	networks map[netip.Prefix]int
 }
 
-// Limit puts the limits on connections before l.
-func Limit(l net.Listener) net.Listener {
-	return &limiter{Listener: l, open: map[*limited]struct{}{}, address: map[netip.Addr]int{}, networks: map[netip.Prefix]int{}}
+func newLimiter(l net.Listener, o FrontOptions) *limiter {
+	return &limiter{
+		Listener: l, most: o.Limits.orDefault(), proxies: o.Proxies,
+		open: map[*limited]struct{}{}, address: map[netip.Addr]int{}, networks: map[netip.Prefix]int{},
+	}
+}
+
+// Limit puts limits on the connections of l.
+func Limit(l net.Listener, most Limits) net.Listener {
+	return newLimiter(l, FrontOptions{Limits: most})
 }
 
 // Accept implements net.Listener.
@@ -41,20 +57,19 @@ func (l *limiter) Accept() (net.Conn, error) {
 		if err != nil {
 			return nil, err
 		}
-		if c := l.admit(conn); c != nil {
+		if c := l.admit(conn, addressOf(conn)); c != nil {
 			return c, nil
 		}
 		conn.Close()
 	}
 }
 
-// admit counts a connection, making room if it must; nil means that there
-// is none to be made.
-func (l *limiter) admit(conn net.Conn) *limited {
+// admit counts a connection from an address, making room if it must; nil
+// means that there is none to be made.
+func (l *limiter) admit(conn net.Conn, from netip.Addr) *limited {
 	c := &limited{Conn: conn, l: l}
-	if a, err := netip.ParseAddrPort(conn.RemoteAddr().String()); err == nil {
-		c.addr = a.Addr().Unmap().WithZone("")
-		c.network = networkOf(a.Addr().Unmap())
+	if from.IsValid() && !contains(l.proxies, from) {
+		c.addr, c.network = from.WithZone(""), networkOf(from)
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -62,9 +77,9 @@ func (l *limiter) admit(conn net.Conn) *limited {
 		full  bool
 		among func(*limited) bool
 	}{
-		{l.address[c.addr] >= maxPerAddress, func(o *limited) bool { return o.addr == c.addr }},
-		{c.network.IsValid() && l.networks[c.network] >= maxPerNetwork, func(o *limited) bool { return o.network == c.network }},
-		{len(l.open) >= maxInAll, func(*limited) bool { return true }},
+		{c.addr.IsValid() && l.address[c.addr] >= l.most.PerAddress, func(o *limited) bool { return o.addr == c.addr }},
+		{c.network.IsValid() && l.networks[c.network] >= l.most.PerNetwork, func(o *limited) bool { return o.network == c.network }},
+		{len(l.open) >= l.most.InAll, func(*limited) bool { return true }},
 	} {
 		if over.full && !l.evict(over.among) {
 			return nil
@@ -127,8 +142,19 @@ type limited struct {
 	l          *limiter
 	addr       netip.Addr
 	network    netip.Prefix
+	first      []byte // read already, to see what the connection is
 	prev, next *limited
 	queued     bool
+}
+
+// Read implements net.Conn.
+func (c *limited) Read(b []byte) (int, error) {
+	if len(c.first) > 0 && len(b) > 0 {
+		n := copy(b, c.first)
+		c.first = c.first[n:]
+		return n, nil
+	}
+	return c.Conn.Read(b)
 }
 
 // Close implements net.Conn.
@@ -143,6 +169,9 @@ func (c *limited) Close() error {
 type connKey struct{}
 
 func withConn(ctx context.Context, c net.Conn) context.Context {
+	if t, ok := c.(*tls.Conn); ok {
+		c = t.NetConn()
+	}
 	return context.WithValue(ctx, connKey{}, c)
 }
 

@@ -64,7 +64,7 @@ func TestConnectionLimits(t *testing.T) {
 			v := &visitor{from: row.from(i)}
 			all, a.next = append(all, v), append(a.next, v)
 		}
-		l := server.Limit(a)
+		l := server.Limit(a, server.Limits{})
 		var last net.Conn
 		for range row.n {
 			c, err := l.Accept()

@@ -1,0 +1,92 @@
+package server
+
+import (
+	"crypto/tls"
+	"fmt"
+	"log/slog"
+	"os"
+	"sync"
+	"time"
+)
+
+// A Certificate is a certificate and its key in two files, which may change
+// while it is used: a pair that does not fit leaves the one before in use.
+type Certificate struct {
+	cert, key string
+	log       *slog.Logger
+
+	mu     sync.Mutex
+	pair   *tls.Certificate
+	stamps [2]stamp // of the pair in use
+	failed [2]stamp // of one that was wrong, and was said to be
+	looked time.Time
+}
+
+// A stamp tells a file from the one that stood there before.
+type stamp struct {
+	size    int64
+	changed time.Time
+}
+
+// lookEvery is how often a file is looked at, at most.
+const lookEvery = time.Second
+
+// LoadCertificate reads a pair of PEM files.
+func LoadCertificate(cert, key string, log *slog.Logger) (*Certificate, error) {
+	c := &Certificate{cert: cert, key: key, log: log}
+	return c, c.load(c.stamp())
+}
+
+// Config is for a server with this certificate, of at least one version of
+// TLS.
+func (c *Certificate) Config(version uint16) *tls.Config {
+	return &tls.Config{MinVersion: version, GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) {
+		return c.current(), nil
+	}}
+}
+
+// Expiry is when the certificate in use ends.
+func (c *Certificate) Expiry() time.Time { return c.current().Leaf.NotAfter }
+
+// File is where the certificate is.
+func (c *Certificate) File() string { return c.cert }
+
+// current is the pair in use, after a look at the files.
+func (c *Certificate) current() *tls.Certificate {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if time.Since(c.looked) < lookEvery {
+		return c.pair
+	}
+	c.looked = time.Now()
+	now := c.stamp()
+	if now == c.stamps {
+		return c.pair
+	}
+	if err := c.load(now); err == nil {
+		c.log.Info("certificate reloaded", "file", c.cert, "until", c.pair.Leaf.NotAfter)
+	} else if now != c.failed { // a pair is replaced file by file: it may fit in a moment
+		c.failed = now
+		c.log.Warn("certificate not reloaded; the one before is used", "err", err)
+	}
+	return c.pair
+}
+
+func (c *Certificate) load(now [2]stamp) error {
+	pair, err := tls.LoadX509KeyPair(c.cert, c.key)
+	if err != nil {
+		return fmt.Errorf("reading certificate %s with key %s: %w", c.cert, c.key, err)
+	}
+	c.pair, c.stamps = &pair, now
+	return nil
+}
+
+// stamp looks at both files; a missing one has the zero stamp.
+func (c *Certificate) stamp() (s [2]stamp) {
+	for i, path := range []string{c.cert, c.key} {
+		if info, err := os.Stat(path); err == nil {
+			s[i] = stamp{info.Size(), info.ModTime()}
+		}
+	}
+	return s
+}
