@@ -1,0 +1,140 @@
+package mirror
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"time"
+
+	"latchkey/kms/store"
+)
+
+// maxGroup bounds how many updates share one write.
+const maxGroup = 512
+
+// A job is one update that waits for its group.
+type job struct {
+	ctx  context.Context
+	f    func(store.Tx) error
+	done chan error
+}
+
+// commit runs the updates in groups: while one group is being written, the
+// next gathers. A lone update waits for nobody.
+func (d *DB) commit() {
+	defer close(d.done)
+	for first := range d.queue {
+		group := []*job{first}
+		for more := true; more && len(group) < maxGroup; {
+			select {
+			case j, open := <-d.queue:
+				if more = open; open {
+					group = append(group, j)
+				}
+			default:
+				more = false
+			}
+		}
+		d.run(group)
+	}
+}
+
+// run writes a group, in as many requests as it needs.
+func (d *DB) run(group []*job) {
+	for len(group) > 0 {
+		group = group[d.some(group):]
+	}
+}
+
+// some answers the first updates of a group: one when what it was run on was
+// the newest state, also if it failed or wrote nothing; all of them if the
+// service does not answer.
+func (d *DB) some(group []*job) int {
+	ctx, cancel := context.WithTimeout(d.life, d.c.Wait)
+	defer cancel()
+	for tries := 0; ; tries++ {
+		base, _ := d.current()
+		w, results := d.try(ctx, base, group)
+		seen, err := d.settle(ctx, base, w)
+		if errors.Is(err, ErrConflict) {
+			if err = d.catchUp(ctx, base, seen, tries); err == nil {
+				continue
+			}
+		}
+		if err != nil {
+			results = make([]error, len(group))
+			for i := range results {
+				results[i] = err
+			}
+		}
+		for i, result := range results {
+			group[i].done <- result
+		}
+		return len(results)
+	}
+}
+
+// try runs as many updates of a group as one request carries.
+func (d *DB) try(ctx context.Context, base state, group []*job) (*writer, []error) {
+	w := &writer{reader: reader{d, ctx, base}}
+	var results []error
+	for i, j := range group {
+		next := w.fork()
+		err := j.ctx.Err()
+		if err == nil {
+			err = safely(func() error { return j.f(next) })
+		}
+		switch {
+		case err != nil:
+		case d.remote.Fits(next.count, next.size):
+			w = next
+		case w.count > 0:
+			return w, results[:i]
+		default:
+			err = next.tooLarge()
+		}
+		results = append(results, err)
+	}
+	return w, results
+}
+
+// settle writes what was tried; without anything to write it makes sure
+// that what was read is the newest state.
+func (d *DB) settle(ctx context.Context, base state, w *writer) (seen Version, err error) {
+	if w.count == 0 {
+		seen, err = d.remote.Head(ctx)
+		if err == nil && seen != base.version {
+			err = ErrConflict
+		}
+		return seen, err
+	}
+	v, err := d.remote.Commit(ctx, base.version, w.list())
+	if err != nil {
+		return v, err
+	}
+	if v != 0 { // else following shows it
+		d.install(state{v, w.state.tables})
+	}
+	return v, nil
+}
+
+// catchUp waits for what others have written. Who lost often waits longer,
+// so that two who keep up with each other both get on.
+func (d *DB) catchUp(ctx context.Context, base state, seen Version, tries int) error {
+	if err := base.notAfter(seen); err != nil {
+		return err
+	}
+	if _, err := d.reach(ctx, seen); err != nil {
+		return err
+	}
+	if tries == 0 {
+		return nil
+	}
+	select {
+	case <-ctx.Done():
+		return fmt.Errorf("writing to the store: others wrote first, again and again: %w", ctx.Err())
+	case <-time.After(rand.N(min(time.Duration(tries), 20) * time.Millisecond)):
+		return nil
+	}
+}

@@ -1,0 +1,93 @@
+package mirror
+
+import "hash/maphash"
+
+// A tree is an ordered map that never changes: put and drop give another
+// one, which shares all but a path with it. So a transaction works on its
+// own, a failed one is forgotten, and a view holds a state for as long as it
+// likes. It is a treap: a search tree by key, a heap by the keys' hashes.
+// The zero tree is empty.
+type tree struct{ root *knot }
+
+type knot struct {
+	key         string
+	value       []byte
+	weight      uint64
+	left, right *knot
+}
+
+var seed = maphash.MakeSeed()
+
+func (t tree) get(key string) (value []byte, found bool) {
+	for k := t.root; k != nil; {
+		switch {
+		case key == k.key:
+			return k.value, true
+		case key < k.key:
+			k = k.left
+		default:
+			k = k.right
+		}
+	}
+	return nil, false
+}
+
+func (t tree) put(key string, value []byte) tree {
+	below, above := split(t.root, key)
+	_, above = split(above, key+"\x00") // the one that was there
+	k := &knot{key: key, value: value, weight: maphash.String(seed, key)}
+	return tree{join(join(below, k), above)}
+}
+
+func (t tree) drop(key string) tree {
+	if _, found := t.get(key); !found {
+		return t
+	}
+	below, above := split(t.root, key)
+	_, above = split(above, key+"\x00")
+	return tree{join(below, above)}
+}
+
+// scan calls f from a key on, ascending, until it returns false.
+func (t tree) scan(from string, f func(key string, value []byte) bool) { walk(t.root, from, f) }
+
+func walk(k *knot, from string, f func(string, []byte) bool) bool {
+	if k == nil {
+		return true
+	}
+	if k.key < from {
+		return walk(k.right, from, f)
+	}
+	return walk(k.left, from, f) && f(k.key, k.value) && walk(k.right, from, f)
+}
+
+// split gives the keys below one, and the others.
+func split(k *knot, key string) (below, others *knot) {
+	if k == nil {
+		return nil, nil
+	}
+	own := *k
+	if k.key < key {
+		own.right, others = split(k.right, key)
+		return &own, others
+	}
+	below, own.left = split(k.left, key)
+	return below, &own
+}
+
+// join is the opposite: all keys of a are below those of b.
+func join(a, b *knot) *knot {
+	switch {
+	case a == nil:
+		return b
+	case b == nil:
+		return a
+	case a.weight > b.weight:
+		own := *a
+		own.right = join(a.right, b)
+		return &own
+	}
+	own := *b
+	own.left = join(a, b.left)
+	return &own
+}
