@@ -22,14 +22,19 @@ func logger(t testing.TB) *slog.Logger {
 func cable(t testing.TB) *testlan.Peer {
 	t.Helper()
 	lan := testlan.NewPeer(t)
+	joined(t, lan)
+	return lan
+}
+
+func joined(t testing.TB, lan *testlan.Peer) {
+	t.Helper()
 	lan.Connect("eth0", "lan0")
-	lan.Run("sysctl", "-qw", "net.ipv6.conf.lan0.accept_dad=0")
+	testlan.Run(t, "nsenter", "--net="+lan.Net(), "sysctl", "-qw", "net.ipv6.conf.lan0.accept_dad=0")
 	testlan.Run(t, "sysctl", "-qw", "net.ipv6.conf.eth0.accept_dad=0")
 	lan.Run("ip", "addr", "add", "192.0.2.1/24", "dev", "lan0")
 	lan.Run("ip", "link", "set", "lan0", "up")
 	testlan.Run(t, "ip", "addr", "add", "192.0.2.10/24", "dev", "eth0")
 	testlan.Run(t, "ip", "link", "set", "eth0", "up")
-	return lan
 }
 
 func find(t testing.TB, q discover.Query) *discover.Finder {
