@@ -15,6 +15,7 @@ package main
 // flagged (serve.go) or, for a flag of all commands, in override.
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"os"
@@ -31,6 +32,7 @@ type config struct {
 	Data      string            `yaml:"data" restart:"yes"`
 	Enroll    server.Enrollment `yaml:"enroll" restart:"yes"`
 	Listen    listenSection     `yaml:"listen" restart:"yes"`
+	Talos     talosSection      `yaml:"talos"`
 	Advertise []string          `yaml:"advertise" restart:"yes"` // names for multicast DNS
 
 	file  string            // "" if there is none
@@ -79,7 +81,9 @@ func (c *config) checkAll() error {
 	switch c.Enroll {
 	case "":
 		c.Enroll = server.Approve
-	case server.Approve, server.Closed:
+	case server.Closed:
+		c.Talos.Enroll = cmp.Or(c.Talos.Enroll, server.Closed)
+	case server.Approve:
 	case server.Tofu:
 		if !c.Listen.speak(server.Kairos) {
 			return faultf("enroll", "tofu is for protocol kairos only")

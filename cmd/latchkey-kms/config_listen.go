@@ -15,16 +15,21 @@ import (
 // A listenSection says where machines are answered, and in which protocols.
 type listenSection []listenerConfig
 
-// A listenerConfig is one address.
+// A listenerConfig is one address for HTTP.
 type listenerConfig struct {
-	Address   string            `yaml:"address"` // host:port; no host is all addresses
+	endpoint  `yaml:",inline"`
 	Protocols []server.Protocol `yaml:"protocols"`
-	TLS       *tlsConfig        `yaml:"tls"` // wanted for all but lk1
+}
+
+// An endpoint is one address, and who may connect to it how.
+type endpoint struct {
+	Address string     `yaml:"address" restart:"yes"` // host:port; no host is all addresses
+	TLS     *tlsConfig `yaml:"tls" restart:"yes"`     // wanted for all but lk1
 	// Proxies are believed about who asks: in X-Forwarded-For, or in a
 	// PROXY header (version 2) that begins each of their connections.
-	Proxies       []prefix    `yaml:"trusted-proxies"`
-	ProxyProtocol bool        `yaml:"proxy-protocol"`
-	Connections   connections `yaml:"connections"`
+	Proxies       []prefix    `yaml:"trusted-proxies" restart:"yes"`
+	ProxyProtocol bool        `yaml:"proxy-protocol" restart:"yes"`
+	Connections   connections `yaml:"connections" restart:"yes"`
 }
 
 // connections are how many may be open at once; 0 is the default.
@@ -89,19 +94,26 @@ func (l *listenerConfig) check() error {
 			return faultf("protocols["+strconv.Itoa(i)+"]", "%q must be lk1 or kairos", p)
 		}
 	}
-	if _, port, err := net.SplitHostPort(l.Address); err != nil || port == "" {
-		return faultf("address", "%q is not host:port", l.Address)
-	}
-	if err := l.TLS.check(); err != nil {
-		return under("tls", err)
+	if err := l.endpoint.check(); err != nil {
+		return err
 	}
 	if l.TLS != nil && l.TLS.MinVersion == "1.2" && !slices.Contains(l.Protocols, server.Kairos) {
 		return faultf("tls.min-version", "1.2 is only for clients of Kairos")
 	}
-	if l.ProxyProtocol && len(l.Proxies) == 0 {
+	return nil
+}
+
+func (e *endpoint) check() error {
+	if _, port, err := net.SplitHostPort(e.Address); err != nil || port == "" {
+		return faultf("address", "%q is not host:port", e.Address)
+	}
+	if err := e.TLS.check(); err != nil {
+		return under("tls", err)
+	}
+	if e.ProxyProtocol && len(e.Proxies) == 0 {
 		return faultf("proxy-protocol", "name the proxies in trusted-proxies: anybody else could say anything")
 	}
-	if err := l.Connections.check(); err != nil {
+	if err := e.Connections.check(); err != nil {
 		return under("connections", err)
 	}
 	return nil
@@ -116,13 +128,10 @@ func (c connections) check() error {
 	return nil
 }
 
-// options are the listener's, for the server.
-func (l *listenerConfig) options(pairs certificates, log *slog.Logger) (o server.FrontOptions, err error) {
-	o = server.FrontOptions{
-		Protocols: l.Protocols, Limits: server.Limits(l.Connections),
-		Proxies: prefixes(l.Proxies), ProxyProtocol: l.ProxyProtocol,
-	}
-	o.TLS, err = pairs.config(l.TLS, log)
+// options are the endpoint's, for the server.
+func (e *endpoint) options(pairs certificates, log *slog.Logger) (o server.FrontOptions, err error) {
+	o = server.FrontOptions{Limits: server.Limits(e.Connections), Proxies: prefixes(e.Proxies), ProxyProtocol: e.ProxyProtocol}
+	o.TLS, err = pairs.config(e.TLS, log)
 	return o, err
 }
 
@@ -152,7 +161,7 @@ func (c *config) limitTo(names []string) {
 }
 
 func defaultListener() listenerConfig {
-	return listenerConfig{Address: ":" + strconv.Itoa(kms.DefaultPort)}
+	return listenerAt(":" + strconv.Itoa(kms.DefaultPort))
 }
 
 // listeners makes the one that there is by default.
@@ -160,4 +169,8 @@ func (c *config) listeners() {
 	if len(c.Listen) == 0 {
 		c.Listen = listenSection{defaultListener()}
 	}
+}
+
+func listenerAt(address string) listenerConfig {
+	return listenerConfig{endpoint: endpoint{Address: address}}
 }

@@ -38,6 +38,10 @@ func needRestart(a, b reflect.Value, path string) (keys []string) {
 	for i := range a.NumField() {
 		f := a.Type().Field(i)
 		key := keyOf(f)
+		if f.Anonymous {
+			keys = append(keys, needRestart(a.Field(i), b.Field(i), path)...)
+			continue
+		}
 		if key == "" {
 			continue
 		}

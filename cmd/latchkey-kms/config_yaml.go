@@ -71,14 +71,8 @@ func (r *yamlReader) mapping(n *yaml.Node, to reflect.Value, path string) error 
 	if n.Kind != yaml.MappingNode {
 		return fmt.Errorf("%s: %s: keys with values are wanted here", r.at(n), top(path))
 	}
-	fields := map[string]int{}
-	var names []string
-	for i := range to.NumField() {
-		if name := keyOf(to.Type().Field(i)); name != "" {
-			fields[name] = i
-			names = append(names, name)
-		}
-	}
+	fields := map[string]reflect.Value{}
+	names := keysOf(to, fields)
 	seen := map[string]int{}
 	for i := 0; i < len(n.Content); i += 2 {
 		key := n.Content[i]
@@ -94,12 +88,28 @@ func (r *yamlReader) mapping(n *yaml.Node, to reflect.Value, path string) error 
 		if path != "" {
 			child = path + "." + child
 		}
-		if err := r.value(n.Content[i+1], to.Field(field), child); err != nil {
+		if err := r.value(n.Content[i+1], field, child); err != nil {
 			return err
 		}
 		r.where[child] = r.at(key)
 	}
 	return nil
+}
+
+// keysOf lists a struct's keys, with where their values go. Those of an
+// embedded struct are its own.
+func keysOf(to reflect.Value, fields map[string]reflect.Value) (names []string) {
+	for i := range to.NumField() {
+		name := keyOf(to.Type().Field(i))
+		switch {
+		case to.Type().Field(i).Anonymous:
+			names = append(names, keysOf(to.Field(i), fields)...)
+		case name != "":
+			fields[name] = to.Field(i)
+			names = append(names, name)
+		}
+	}
+	return names
 }
 
 // sequence: one value may stand for a list of one.

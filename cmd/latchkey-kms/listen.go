@@ -9,6 +9,9 @@ import (
 	"net"
 	"sync"
 
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials"
+
 	"latchkey/kms/server"
 )
 
@@ -19,19 +22,34 @@ type front struct {
 	failed chan error // why one ended
 }
 
+// A frontListener is one of them.
 type frontListener struct {
 	addr net.Addr
-	*server.Front
+	what string // before the address, when it is printed
+	answering
+}
+
+// answering is a server on its listener.
+type answering interface {
+	Serve() error
+	Shutdown(context.Context) error
+	Close() error
 }
 
 // listenFor opens all of them, or none.
 func listenFor(c *config, s *server.Server, log *slog.Logger) (f *front, err error) {
-	f = &front{pairs: certificates{}, failed: make(chan error, len(c.Listen)+1)}
+	f = &front{pairs: certificates{}, failed: make(chan error, len(c.Listen)+8)}
 	for _, one := range c.Listen {
-		if err := f.listen(&one, s, log); err != nil {
-			f.close()
-			return nil, fmt.Errorf("listening for machines: %w", err)
+		if err == nil {
+			err = f.listen(&one, s, log)
 		}
+	}
+	if err == nil && c.Talos.Address != "" {
+		err = f.listenTalos(&c.Talos, s, log)
+	}
+	if err != nil {
+		f.close()
+		return nil, fmt.Errorf("listening for machines: %w", err)
 	}
 	return f, nil
 }
@@ -41,11 +59,29 @@ func (f *front) listen(one *listenerConfig, s *server.Server, log *slog.Logger) 
 	if err != nil {
 		return err
 	}
+	o.Protocols = one.Protocols
 	l, err := net.Listen("tcp", one.Address)
 	if err != nil {
 		return err
 	}
-	f.all = append(f.all, frontListener{l.Addr(), server.NewFront(s, l, o, log)})
+	f.all = append(f.all, frontListener{l.Addr(), "", server.NewFront(s, l, o, log)})
+	return nil
+}
+
+func (f *front) listenTalos(one *talosSection, s *server.Server, log *slog.Logger) error {
+	o, err := one.options(f.pairs, log)
+	if err != nil {
+		return err
+	}
+	var creds credentials.TransportCredentials
+	if o.TLS != nil {
+		creds = credentials.NewTLS(o.TLS)
+	}
+	l, err := net.Listen("tcp", one.Address)
+	if err != nil {
+		return err
+	}
+	f.all = append(f.all, frontListener{l.Addr(), "for Talos ", grpcFront{server.NewTalos(s, creds), server.Door(l, o)}})
 	return nil
 }
 
@@ -67,7 +103,7 @@ func (f *front) first() net.Addr { return f.all[0].addr }
 // announce prints the addresses; who asked for port 0 learns it here.
 func (f *front) announce(out io.Writer) {
 	for _, one := range f.all {
-		fmt.Fprintf(out, "listening on %s\n", one.addr)
+		fmt.Fprintf(out, "listening %son %s\n", one.what, one.addr)
 	}
 }
 
@@ -80,4 +116,26 @@ func (f *front) shutdown(ctx context.Context) error {
 	}
 	all.Wait()
 	return errors.Join(errs...)
+}
+
+// grpcFront is a gRPC server on a listener.
+type grpcFront struct {
+	*grpc.Server
+	l net.Listener
+}
+
+// Serve implements answering.
+func (g grpcFront) Serve() error { return g.Server.Serve(g.l) }
+
+// Shutdown implements answering: calls under way end, until ctx does.
+func (g grpcFront) Shutdown(ctx context.Context) error {
+	defer context.AfterFunc(ctx, g.Server.Stop)()
+	g.Server.GracefulStop()
+	return ctx.Err()
+}
+
+// Close implements answering.
+func (g grpcFront) Close() error {
+	g.Server.Stop()
+	return g.l.Close()
 }

@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -34,7 +35,7 @@ func TestScripts(t *testing.T) {
 			e.Setenv("DATA", e.WorkDir+"/data")
 			return nil
 		},
-		Cmds: map[string]func(*testscript.TestScript, bool, []string){"kms": kmsCommand, "machine": machineCommand, "damage": damageCommand},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){"kms": kmsCommand, "machine": machineCommand, "damage": damageCommand, "talos": talosMachine},
 	})
 }
 
@@ -65,13 +66,19 @@ func startKMS(ts *testscript.TestScript, flags []string) {
 	out, err := cmd.StdoutPipe()
 	ts.Check(err)
 	ts.Check(cmd.Start())
-	line, err := bufio.NewReader(out).ReadString('\n')
+	lines := bufio.NewReader(out)
+	line, err := lines.ReadString('\n')
 	if err != nil {
 		cmd.Wait()
 		ts.Fatalf("the server did not start; see:\n%s", ts.ReadFile("kms.log"))
 	}
 	ts.Setenv("URL", "http://"+strings.TrimSpace(strings.TrimPrefix(line, "listening on ")))
 	ts.Setenv("PID", strconv.Itoa(cmd.Process.Pid))
+	if slices.ContainsFunc(flags, func(f string) bool { return strings.HasPrefix(f, "--talos-listen") }) {
+		line, err := lines.ReadString('\n')
+		ts.Check(err)
+		ts.Setenv("TALOS", strings.TrimSpace(strings.TrimPrefix(line, "listening for Talos on ")))
+	}
 	ended := make(chan error, 1)
 	go func() { ended <- cmd.Wait() }()
 	running[cmd.Process.Pid] = ended

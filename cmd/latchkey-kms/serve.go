@@ -44,6 +44,9 @@ Protocols: "lk1" is latchkey's own; "kairos" serves the nodes of Kairos as
 kcrypt-challenger does, old ones and new ones, on the same port. Use TLS for
 it (--tls-cert): that protocol sends passphrases as they are.
 
+--talos-listen serves machines of Talos Linux (sidero.kms.KMSService), with
+TLS if there is --tls-cert, else in plain text.
+
 --advertise answers multicast DNS for the KMS on the LANs it stands on; for
 other LANs there is latchkey-responder.`,
 		Example: `  latchkey-kms serve --listen :7741
@@ -71,6 +74,7 @@ func serveFlags(f *pflag.FlagSet) overrides {
 	listen := f.String("listen", fmt.Sprintf(":%d", kms.DefaultPort), "address to listen on")
 	enroll := f.String("enroll", string(server.Approve), "what becomes of unknown machines: approve, closed, or (kairos only) tofu")
 	spoken := f.StringSlice("protocol", []string{string(server.LK1)}, "what machines may speak: lk1, kairos")
+	talos := f.String("talos-listen", "", "address to serve machines of Talos Linux on (gRPC), e.g. :4050")
 	cert := f.String("tls-cert", "", "PEM certificate of all listeners; lk1 is answered without TLS, too")
 	key := f.String("tls-key", "", "PEM key of --tls-cert")
 	names := f.StringSlice("advertise", nil, "name to answer for by multicast DNS, ending in .local; repeat it for more")
@@ -78,7 +82,8 @@ func serveFlags(f *pflag.FlagSet) overrides {
 		flag, key string
 		set       func(*config)
 	}{
-		{"listen", "listen[0].address", func(c *config) { c.Listen = listenSection{{Address: *listen}} }},
+		{"listen", "listen[0].address", func(c *config) { c.Listen = listenSection{listenerAt(*listen)} }},
+		{"talos-listen", "talos.address", func(c *config) { c.Talos.Address = *talos }},
 		{"protocol", "protocol", func(c *config) { c.limitTo(*spoken) }},
 		{"tls-cert", "tls", func(c *config) { c.setTLS(tlsConfig{Certificate: *cert, Key: *key}) }},
 		{"tls-key", "tls", func(c *config) { c.setTLS(tlsConfig{Certificate: *cert, Key: *key}) }},

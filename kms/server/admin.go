@@ -60,6 +60,8 @@ func (s *Server) AdminHandler() http.Handler {
 		return struct{}{}, s.AcceptHeader(r.Context(), u)
 	}))
 	s.handleKairosAdmin(handle)
+	s.handleTalosAdmin(handle)
+	s.handleKeyAdmin(handle)
 	handle("GET /v1/audit", s.adminAudit)
 	handle("GET /v1/check", func(*http.Request) (any, error) { return s.Check() })
 	mux.HandleFunc("GET /v1/backup", func(w http.ResponseWriter, _ *http.Request) {

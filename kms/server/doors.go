@@ -37,10 +37,19 @@ type door struct {
 const recordHandshake = 22
 
 func newDoors(l net.Listener, o FrontOptions) *doors {
-	d := &doors{Listener: l, limits: newLimiter(l, o), options: o, closed: make(chan struct{})}
+	d := &doors{Listener: l, limits: newLimiter(o), options: o, closed: make(chan struct{})}
 	d.reading = make(chan struct{}, o.Limits.orDefault().InAll)
 	d.plain, d.secure = &door{d, make(chan net.Conn)}, &door{d, make(chan net.Conn)}
 	return d
+}
+
+// Door is l with limits, behind proxies of the PROXY protocol if there are
+// some: for servers that are not a Front.
+func Door(l net.Listener, o FrontOptions) net.Listener {
+	o.TLS = nil
+	d := newDoors(l, o)
+	go d.run()
+	return d.plain
 }
 
 // run accepts until the listener is closed.

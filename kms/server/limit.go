@@ -22,12 +22,11 @@ func (l Limits) orDefault() Limits {
 	return Limits{cmp.Or(l.PerAddress, 16), cmp.Or(l.PerNetwork, 256), cmp.Or(l.InAll, 1024)}
 }
 
-// A limiter is a listener that bounds the connections at once. When one is
+// A limiter bounds the connections of a listener at once. When one is
 // too many, the oldest that has not yet sent a whole request makes room: a
 // node sends its request in milliseconds, one who holds connections open
 // does not.
 type limiter struct {
-	net.Listener
 	most    Limits
 	proxies []netip.Prefix // counted in all only: they speak for many
 
@@ -38,29 +37,10 @@ type limiter struct {
 	networks map[netip.Prefix]int
 }
 
-func newLimiter(l net.Listener, o FrontOptions) *limiter {
+func newLimiter(o FrontOptions) *limiter {
 	return &limiter{
-		Listener: l, most: o.Limits.orDefault(), proxies: o.Proxies,
+		most: o.Limits.orDefault(), proxies: o.Proxies,
 		open: map[*limited]struct{}{}, address: map[netip.Addr]int{}, networks: map[netip.Prefix]int{},
-	}
-}
-
-// Limit puts limits on the connections of l.
-func Limit(l net.Listener, most Limits) net.Listener {
-	return newLimiter(l, FrontOptions{Limits: most})
-}
-
-// Accept implements net.Listener.
-func (l *limiter) Accept() (net.Conn, error) {
-	for {
-		conn, err := l.Listener.Accept()
-		if err != nil {
-			return nil, err
-		}
-		if c := l.admit(conn, addressOf(conn)); c != nil {
-			return c, nil
-		}
-		conn.Close()
 	}
 }
 
@@ -179,7 +159,12 @@ func withConn(ctx context.Context, c net.Conn) context.Context {
 // request: it is no longer closed to make room, until the function that it
 // returns is called.
 func serving(ctx context.Context) (done func()) {
-	c, ok := ctx.Value(connKey{}).(*limited)
+	conn, _ := ctx.Value(connKey{}).(net.Conn)
+	return servingConn(conn)
+}
+
+func servingConn(conn net.Conn) (done func()) {
+	c, ok := conn.(*limited)
 	if !ok {
 		return func() {}
 	}

@@ -15,6 +15,8 @@ type arrivals struct {
 	next []net.Conn
 }
 
+func (a *arrivals) Close() error { return nil }
+
 func (a *arrivals) Accept() (net.Conn, error) {
 	if len(a.next) == 0 {
 		return nil, net.ErrClosed
@@ -64,7 +66,7 @@ func TestConnectionLimits(t *testing.T) {
 			v := &visitor{from: row.from(i)}
 			all, a.next = append(all, v), append(a.next, v)
 		}
-		l := server.Limit(a, server.Limits{})
+		l := server.Door(a, server.FrontOptions{})
 		var last net.Conn
 		for range row.n {
 			c, err := l.Accept()

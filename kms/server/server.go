@@ -68,6 +68,9 @@ type Server struct {
 	protocols    []Protocol
 	kairosPruned atomic.Int64 // as pruned
 
+	talos       atomic.Pointer[TalosOptions]
+	talosPruned atomic.Int64 // as pruned
+
 	markMu sync.Mutex
 	mark   Mark
 	raised uint64

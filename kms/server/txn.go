@@ -25,17 +25,23 @@ const (
 	tableKairosPending = "kairos-pending" // by TPMHash: those that wait for the operator
 	tableKairosSecrets = "kairos-secrets" // "o" ‖ TPMHash ‖ partition, or "n" ‖ hashes of a Secret's name and key
 	tableKairosAKs     = "kairos-aks"     // by TPMHash ‖ attestation key: those seen before
+
+	tableTalosNodes   = "talos-nodes"   // by UUID: approved and deleted ones
+	tableTalosPending = "talos-pending" // by UUID: those that wait for the operator
+	tableKeys         = "keys"          // by ring ‖ 0 ‖ version: keys that seal for others
 )
 
 // Tables lists what a store must have.
 func Tables() []string {
 	return []string{tableMeta, tableNodes, tablePending, tableVolumes, tableSecrets, tableOwners, tableSpent, tableAudit,
-		tableKairosNodes, tableKairosPending, tableKairosSecrets, tableKairosAKs}
+		tableKairosNodes, tableKairosPending, tableKairosSecrets, tableKairosAKs,
+		tableTalosNodes, tableTalosPending, tableKeys}
 }
 
 // sealedTables are those that the digest over all records covers.
 var sealedTables = []string{tableNodes, tablePending, tableVolumes, tableSecrets, tableOwners,
-	tableKairosNodes, tableKairosPending, tableKairosSecrets, tableKairosAKs}
+	tableKairosNodes, tableKairosPending, tableKairosSecrets, tableKairosAKs,
+	tableTalosNodes, tableTalosPending, tableKeys}
 
 var keyState = []byte("state")
 

@@ -1,0 +1,59 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"net/url"
+	"text/tabwriter"
+
+	"github.com/spf13/cobra"
+
+	"latchkey/internal/cli"
+	"latchkey/kms/server"
+)
+
+// keyCommand lists, rotates and retires the versions of one key.
+func keyCommand(o *options, name func() string, short string) *cobra.Command {
+	c := &cobra.Command{
+		Use: "key", Short: short, Args: cli.Args(cobra.ArbitraryArgs), RunE: cli.Group,
+		Long: `A key has versions. The newest seals; all open what they sealed, until they
+are retired. A retired version is destroyed: what it sealed is lost.`,
+	}
+	ask := func(use, short, example, method, path string, args int) *cobra.Command {
+		return &cobra.Command{
+			Use: use, Short: short, Args: cli.Args(cobra.ExactArgs(args)), Example: "  latchkey-kms " + example,
+			RunE: func(c *cobra.Command, args []string) error {
+				query := url.Values{"key": {name()}}
+				if len(args) > 0 {
+					query.Set("version", args[0])
+				}
+				var keys []server.KeyVersion
+				if err := o.call(c.Context(), method, path, query, nil, &keys); err != nil {
+					return err
+				}
+				return o.show(c, keys, func() { printKeys(c.OutOrStdout(), keys) })
+			},
+		}
+	}
+	c.AddCommand(
+		ask("list", "List the versions", "talos key list", "GET", "/v1/keys", 0),
+		ask("rotate", "Add a version, which seals from now on", "talos key rotate", "POST", "/v1/keys/rotate", 0),
+		ask("retire VERSION", "Destroy a version that is not the newest", "talos key retire 1", "POST", "/v1/keys/retire", 1))
+	return c
+}
+
+func printKeys(out io.Writer, keys []server.KeyVersion) {
+	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
+	defer w.Flush()
+	fmt.Fprintln(w, "KEY\tVERSION\tMADE\tSTATE\tMACHINES (30 DAYS)")
+	for _, k := range keys {
+		state := "opens"
+		switch {
+		case k.Current:
+			state = "seals and opens"
+		case k.Retired != nil:
+			state = "retired " + k.Retired.Local().Format("2006-01-02")
+		}
+		fmt.Fprintf(w, "%s\t%d\t%s\t%s\t%d\n", k.Ring, k.Version, k.Created.Local().Format("2006-01-02 15:04"), state, k.Users)
+	}
+}

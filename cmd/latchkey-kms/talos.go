@@ -1,0 +1,83 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"net/url"
+	"text/tabwriter"
+
+	"github.com/spf13/cobra"
+
+	"latchkey/internal/cli"
+	"latchkey/kms/server"
+)
+
+func talosCommand(o *options) *cobra.Command {
+	c := &cobra.Command{
+		Use: "talos", Short: "List, approve and stop machines of Talos Linux", Args: cli.Args(cobra.ArbitraryArgs), RunE: cli.Group,
+		Long: `Machines of Talos are named by the UUID that their firmware has. They prove
+nothing: whoever knows a UUID and has the disk's header can ask as that
+machine. Limit where they may ask from.`,
+	}
+	approve := talosChange(o, "approve", "Approve a machine", `From now on it may seal and unseal. One that has not asked yet is registered
+beforehand.`)
+	approve.Flags().StringSlice("source", nil, "network that it may ask from (192.0.2.0/24); repeat it for more; without it: any")
+	c.AddCommand(talosList(o), approve,
+		talosChange(o, "quarantine", "Stop a machine", "It gets nothing until it is readmitted."),
+		talosChange(o, "readmit", "End a quarantine", "The machine may seal and unseal again."),
+		talosChange(o, "delete", "Refuse a machine for good", "Its UUID stays refused."),
+		keyCommand(o, func() string { return "talos" }, "Keys that seal what machines of Talos keep in their disks' headers"))
+	return c
+}
+
+func talosList(o *options) *cobra.Command {
+	return &cobra.Command{
+		Use: "list", Short: "List machines of Talos, those that wait for approval first", Args: cli.Args(cobra.NoArgs),
+		Example: "  latchkey-kms talos list",
+		RunE: func(c *cobra.Command, _ []string) error {
+			var nodes []server.TalosNode
+			if err := o.call(c.Context(), "GET", "/v1/talos/nodes", nil, nil, &nodes); err != nil {
+				return err
+			}
+			return o.show(c, nodes, func() { printTalos(c.OutOrStdout(), nodes) })
+		},
+	}
+}
+
+func printTalos(out io.Writer, nodes []server.TalosNode) {
+	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
+	defer w.Flush()
+	fmt.Fprintln(w, "UUID\tSTATE\tFROM\tMAY ASK FROM\tLAST ANSWER\tLAST SEEN")
+	for _, n := range nodes {
+		from, within, seen := "-", "anywhere", "never"
+		if n.From.IsValid() {
+			from = n.From.String()
+		}
+		if len(n.Sources) > 0 {
+			within = fmt.Sprint(n.Sources)
+		}
+		if !n.Last.IsZero() {
+			seen = n.Last.Local().Format("2006-01-02 15:04")
+		}
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\n", n.UUID, n.Describe(), from, within, n.LastStatus, seen)
+	}
+}
+
+// talosChange is a command that changes one machine.
+func talosChange(o *options, verb, short, long string) *cobra.Command {
+	return &cobra.Command{
+		Use: verb + " UUID", Short: short, Long: long, Args: cli.Args(cobra.ExactArgs(1)),
+		Example: "  latchkey-kms talos " + verb + " 4c4c4544-0042-3510-8052-b4c04f4d3632",
+		RunE: func(c *cobra.Command, args []string) error {
+			query := url.Values{"uuid": {args[0]}}
+			if f := c.Flags().Lookup("source"); f != nil {
+				query["source"], _ = c.Flags().GetStringSlice("source")
+			}
+			var n server.TalosNode
+			if err := o.call(c.Context(), "POST", "/v1/talos/"+verb, query, nil, &n); err != nil {
+				return err
+			}
+			return o.show(c, n, func() { fmt.Fprintf(c.OutOrStdout(), "%s: machine %s is %s\n", verb, n.UUID, n.Describe()) })
+		},
+	}
+}

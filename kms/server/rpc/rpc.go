@@ -1,0 +1,83 @@
+// Package rpc is what the gRPC servers of the KMS have in common: their
+// limits. Nobody who can reach one is known.
+package rpc
+
+import (
+	"context"
+	"math"
+	"net"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials"
+	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/keepalive"
+	"google.golang.org/grpc/peer"
+)
+
+// Limits of every server.
+const (
+	maxMessage = 8 << 10 // bytes; a Talos blob has less than 4 KiB, a Kubernetes one 1
+	maxHeaders = 8 << 10
+	maxStreams = 8 // calls at once on one connection
+	handshake  = 5 * time.Second
+	idle       = 2 * time.Minute
+	age        = 10 * time.Minute
+	agedGrace  = 10 * time.Second
+	callTime   = 10 * time.Second
+	pingEvery  = 10 * time.Second // at most
+)
+
+// Busy marks a connection as one that has a whole request, until done is
+// called: until then it does not make room for others.
+type Busy func(net.Conn) (done func())
+
+// NewServer makes a server; inner are its credentials, nil for plain text.
+func NewServer(inner credentials.TransportCredentials, busy Busy) *grpc.Server {
+	if inner == nil {
+		inner = insecure.NewCredentials()
+	}
+	if busy == nil {
+		busy = func(net.Conn) func() { return func() {} }
+	}
+	return grpc.NewServer(
+		grpc.Creds(held{inner}),
+		grpc.MaxRecvMsgSize(maxMessage), grpc.MaxHeaderListSize(maxHeaders), grpc.MaxConcurrentStreams(maxStreams),
+		grpc.ConnectionTimeout(handshake),
+		grpc.KeepaliveParams(keepalive.ServerParameters{
+			MaxConnectionIdle: idle, MaxConnectionAge: age, MaxConnectionAgeGrace: agedGrace,
+			Time: time.Minute, Timeout: handshake,
+		}),
+		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: pingEvery, PermitWithoutStream: true}),
+		grpc.InitialWindowSize(math.MaxUint16), grpc.InitialConnWindowSize(math.MaxUint16),
+		grpc.UnaryInterceptor(func(ctx context.Context, request any, _ *grpc.UnaryServerInfo, next grpc.UnaryHandler) (any, error) {
+			ctx, cancel := context.WithTimeout(ctx, callTime)
+			defer cancel()
+			if p, ok := peer.FromContext(ctx); ok {
+				if info, ok := p.AuthInfo.(heldInfo); ok {
+					defer busy(info.conn)()
+				}
+			}
+			return next(ctx, request)
+		}),
+	)
+}
+
+// held are credentials that remember the connection below.
+type held struct {
+	credentials.TransportCredentials
+}
+
+type heldInfo struct {
+	credentials.AuthInfo
+	conn net.Conn
+}
+
+// ServerHandshake implements credentials.TransportCredentials.
+func (h held) ServerHandshake(raw net.Conn) (net.Conn, credentials.AuthInfo, error) {
+	conn, info, err := h.TransportCredentials.ServerHandshake(raw)
+	return conn, heldInfo{info, raw}, err
+}
+
+// Clone implements credentials.TransportCredentials.
+func (h held) Clone() credentials.TransportCredentials { return held{h.TransportCredentials.Clone()} }
