@@ -37,6 +37,7 @@ type bootSpec struct {
 	tpm            string
 	memory         int
 	nics           int
+	trunk          uint64 // VLAN
 	image          string
 	reboot         bool
 	rtc            string
@@ -65,6 +66,9 @@ func parseBoot(ts *testscript.TestScript, args []string) bootSpec {
 			b.memory, _ = strconv.Atoi(value())
 		case "-nics":
 			b.nics, _ = strconv.Atoi(value())
+		case "-trunk":
+			b.nics = 0
+			b.trunk, _ = strconv.ParseUint(value(), 10, 12)
 		case "-rtc":
 			b.rtc = value()
 		case "-reboot":
@@ -79,7 +83,7 @@ func parseBoot(ts *testscript.TestScript, args []string) bootSpec {
 }
 
 // boot -disk FILE… [-tpm NAME] [-append OPTIONS] [-memory MiB] [-nics N]
-// [-image FILE] [-rtc TIME] [-reboot] [-qemu OPTIONS]: power on.
+// [-trunk VLAN] [-image FILE] [-rtc TIME] [-reboot] [-qemu OPTIONS]: power on.
 func cmdBoot(ts *testscript.TestScript, neg bool, args []string) {
 	w := worldOf(ts)
 	if w.machine != nil {
@@ -108,6 +112,12 @@ func cmdBoot(ts *testscript.TestScript, neg bool, args []string) {
 		ts.Check(err)
 		flags = append(flags, "-netdev", fmt.Sprintf("tap,id=n%d,ifname=%s,script=no,downscript=no", i, tap),
 			"-device", fmt.Sprintf("virtio-net-pci,netdev=n%d,id=nic%d,mac=52:54:00:00:00:%02x,romfile=", i, i, 0x10+i))
+	}
+	if b.trunk != 0 {
+		port, netdev, err := w.lan.trunk(w.dir, uint16(b.trunk))
+		ts.Check(err)
+		ts.Defer(port.close)
+		flags = append(flags, "-netdev", netdev, "-device", "virtio-net-pci,netdev=trunk,mac=52:54:00:00:00:10,romfile=")
 	}
 	if b.tpm != "" {
 		flags = append(flags, w.startChip(ts, m, b.tpm)...)
