@@ -20,6 +20,7 @@ func (s *Server) challenge(ctx context.Context, m1 []byte) (m2 []byte, err error
 	if err != nil {
 		return nil, err
 	}
+	s.tended(ctx)
 	err = s.work.do(ctx, func() error {
 		m2, err = s.challengeFor(hello, kms.HelloHash(m1))
 		return err

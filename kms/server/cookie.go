@@ -31,19 +31,32 @@ const (
 var errCookie = errors.New("the cookie is not ours, or no longer")
 
 // cookies closes and opens cookies. Its keys live in memory only: after a
-// restart a node needs a new challenge.
+// restart a node needs a new challenge. Replicas share theirs (replica.go).
 type cookies struct {
-	start          time.Time // all expiries count from here, by the monotonic clock
-	mu             sync.Mutex
-	key, last      cipher.AEAD
-	born, lastBorn time.Time
+	start  time.Time     // all expiries count from here, by the monotonic clock
+	base   time.Duration // what now was at start
+	shared bool          // with other replicas: the keys come from the store
+	mu     sync.Mutex
+	ring   []cookieKey // newest first
 }
+
+// A cookieKey closes cookies while it is the newest, and opens them while
+// it is in the ring.
+type cookieKey struct {
+	id   uint64        // rises from key to key
+	born time.Duration // on cookies.now's clock
+	aead cipher.AEAD
+}
+
+// ringSize is how many keys are accepted.
+const ringSize = 2
 
 func newCookies() *cookies { return &cookies{start: time.Now()} }
 
 // now is the age of the process: a wall clock that is set back must not
-// make a spent cookie good again.
-func (c *cookies) now() time.Duration { return time.Since(c.start) }
+// make a spent cookie good again. Where replicas share challenges it is the
+// wall clock's time at start, and goes on from there.
+func (c *cookies) now() time.Duration { return c.base + time.Since(c.start) }
 
 func newAEAD(key []byte) cipher.AEAD {
 	block, err := aes.NewCipher(key)
@@ -57,41 +70,40 @@ func newAEAD(key []byte) cipher.AEAD {
 	return gcm
 }
 
-// keys rotates when it is time, and returns the keys that still count.
-func (c *cookies) keys() []cipher.AEAD {
+// keys are those that count; where they are nobody else's, they rotate when
+// it is time.
+func (c *cookies) keys() []cookieKey {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	now := time.Now()
-	if c.key == nil || now.Sub(c.born) >= keyLife {
+	if now := c.now(); !c.shared && (len(c.ring) == 0 || now-c.ring[0].born >= keyLife) {
 		fresh := secret.Random(32)
-		c.last, c.lastBorn = c.key, c.born
-		c.key, c.born = newAEAD(fresh.Reveal()), now
+		c.ring = append([]cookieKey{{born: now, aead: newAEAD(fresh.Reveal())}}, c.ring...)
+		c.ring = c.ring[:min(len(c.ring), ringSize)]
 		fresh.Wipe()
 	}
-	if c.last == nil || now.Sub(c.lastBorn) >= 2*keyLife {
-		return []cipher.AEAD{c.key}
+	if last := len(c.ring) - 1; !c.shared && last > 0 && c.now()-c.ring[last].born >= 2*keyLife {
+		return c.ring[:last]
 	}
-	return []cipher.AEAD{c.key, c.last}
+	return c.ring
 }
 
 func (c *cookies) seal(purpose string, plain []byte) []byte {
-	key := c.keys()[0]
+	key := c.keys()[0].aead
 	nonce := make([]byte, key.NonceSize(), key.NonceSize()+len(plain)+key.Overhead())
 	rand.Read(nonce)
 	return key.Seal(nonce, nonce, plain, []byte(purpose))
 }
 
-func (c *cookies) open(purpose string, cookie []byte) ([]byte, error) {
-	for _, key := range c.keys() {
-		if len(cookie) < key.NonceSize() {
-			return nil, errCookie
-		}
-		plain, err := key.Open(nil, cookie[:key.NonceSize()], cookie[key.NonceSize():], []byte(purpose))
-		if err == nil {
-			return plain, nil
+// open also tells which key a cookie was closed with.
+func (c *cookies) open(purpose string, cookie []byte) (plain []byte, key uint64, err error) {
+	for _, k := range c.keys() {
+		if n := k.aead.NonceSize(); len(cookie) >= n {
+			if plain, err := k.aead.Open(nil, cookie[:n], cookie[n:], []byte(purpose)); err == nil {
+				return plain, k.id, nil
+			}
 		}
 	}
-	return nil, errCookie
+	return nil, 0, errCookie
 }
 
 // ticket is what the KMS must remember between M2 and M3.
@@ -105,6 +117,7 @@ type ticket struct {
 	operation kms.Operation
 	volumes   []kms.Want
 	expiry    time.Duration // on cookies.now's clock
+	key       uint64        // the cookie's, not part of it
 }
 
 func (t *ticket) wipe() {
@@ -134,12 +147,12 @@ func (c *cookies) sealTicket(t *ticket) []byte {
 }
 
 func (c *cookies) openTicket(cookie []byte) (*ticket, error) {
-	plain, err := c.open(forRedeem, cookie)
+	plain, key, err := c.open(forRedeem, cookie)
 	if err != nil {
 		return nil, err
 	}
 	defer clear(plain)
-	r, t := kms.NewReader(plain), &ticket{}
+	r, t := kms.NewReader(plain), &ticket{key: key}
 	t.th1 = [32]byte(r.Exact("th1", 32))
 	t.th2 = [32]byte(r.Exact("th2", 32))
 	t.s = secret.Own(bytes.Clone(r.Exact("S", 32)))
@@ -180,7 +193,7 @@ func (c *cookies) sealReceipt(t *receipt) []byte {
 }
 
 func (c *cookies) openReceipt(cookie []byte) (*receipt, error) {
-	plain, err := c.open(forReport, cookie)
+	plain, _, err := c.open(forReport, cookie)
 	if err != nil {
 		return nil, err
 	}

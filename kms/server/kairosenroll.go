@@ -53,6 +53,10 @@ func (s *Server) pruneKairos(t *txn) (full bool, err error) {
 			over = append(over, row.Hash)
 		}
 	})
+	if len(over) > pruneRows { // the next newcomer goes on
+		over = over[:pruneRows]
+		s.kairosPruned.Store(0)
+	}
 	for _, hash := range over {
 		if err == nil {
 			err = t.remove(tableKairosPending, hash[:])

@@ -115,6 +115,9 @@ func (t *txn) remember(p *proof, row nodeRow, status kms.Status) error {
 // over: a flood must not make every newcomer cost a thousand rows.
 const pruneEvery = time.Minute
 
+// pruneRows is how many of them go in one transaction: stores bound those.
+const pruneRows = 8
+
 // prunePending removes the rows that nobody approved in time, and, when the
 // table is full, those that stopped asking. It tells whether it still is.
 func (s *Server) prunePending(t *txn) (full bool, err error) {
@@ -129,7 +132,12 @@ func (s *Server) prunePending(t *txn) (full bool, err error) {
 	if err != nil {
 		return false, err
 	}
+	done := 0
 	for _, row := range rows {
+		if done == pruneRows { // the next newcomer goes on
+			s.pruned.Store(0)
+			break
+		}
 		if time.Since(row.First) < pendingLife && (n < maxPending || time.Since(row.Last) < idlePending) {
 			continue
 		}
@@ -137,6 +145,7 @@ func (s *Server) prunePending(t *txn) (full bool, err error) {
 			return false, err
 		}
 		n--
+		done++
 	}
 	return n >= maxPending, nil
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/ecdh"
 	"crypto/rand"
-	"encoding/binary"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -28,6 +27,7 @@ type proof struct {
 	clock     clock
 	th2       [32]byte
 	expiry    time.Duration
+	key       uint64 // of the cookie
 	from      string
 }
 
@@ -38,7 +38,7 @@ func (s *Server) redeem(ctx context.Context, m3 []byte, from string) ([]byte, er
 	if err != nil {
 		return nil, err
 	}
-	t, err := s.cookies.openTicket(m.Cookie)
+	t, err := s.ticketOf(ctx, m.Cookie)
 	if err != nil {
 		return nil, err
 	}
@@ -105,7 +105,7 @@ func check(m *kms.Redeem, t *ticket, keys *kms.Keys) (*proof, error) {
 		return nil, fmt.Errorf("%w: %w", errRefused, err)
 	}
 	p := &proof{
-		node: t.node, operation: t.operation, volumes: t.volumes, clock: c, th2: t.th2, expiry: t.expiry,
+		node: t.node, operation: t.operation, volumes: t.volumes, clock: c, th2: t.th2, expiry: t.expiry, key: t.key,
 		pcrs: map[int]digest{},
 	}
 	for _, v := range m.Quote.PCRs {
@@ -155,7 +155,7 @@ func (s *Server) decide(ctx context.Context, p *proof) (*kms.Decision, error) {
 			wipeDecision(d) // of a run that did not count
 		}
 		d = nil
-		if err := t.spend(p.th2, p.expiry, s.cookies.now()); err != nil {
+		if err := s.spend(t, p); err != nil {
 			return err
 		}
 		decision, err := s.policy(t, p)
@@ -167,29 +167,6 @@ func (s *Server) decide(ctx context.Context, p *proof) (*kms.Decision, error) {
 	}
 	s.logDecision(p, d)
 	return d, nil
-}
-
-// spend records a challenge as redeemed, once; and forgets those whose
-// cookies are dead anyway.
-func (t *txn) spend(th2 [32]byte, expiry, now time.Duration) error {
-	key := append(binary.BigEndian.AppendUint64(nil, uint64(expiry)), th2[:]...)
-	if t.Get(tableSpent, key) != nil {
-		return fmt.Errorf("%w: this challenge was redeemed before", errRefused)
-	}
-	var dead [][]byte
-	t.Scan(tableSpent, nil, func(old, _ []byte) bool {
-		if len(old) >= 8 && time.Duration(binary.BigEndian.Uint64(old)) >= now || len(dead) == 16 {
-			return false
-		}
-		dead = append(dead, append([]byte(nil), old...))
-		return true
-	})
-	for _, old := range dead {
-		if err := t.tx.Delete(tableSpent, old); err != nil {
-			return err
-		}
-	}
-	return t.tx.Put(tableSpent, key, []byte{1})
 }
 
 // answer seals the decision; after this it is released.

@@ -45,6 +45,7 @@ var ErrRolledBack = errors.New("the database is older than the last change made 
 // Config is what a Server runs on.
 type Config struct {
 	Store    store.Store
+	Shared   bool         // other key servers run on this store, too
 	Wrapping secret.Bytes // 32 bytes; not kept
 	Mark     Mark
 	Enroll   Enrollment
@@ -60,10 +61,12 @@ type Server struct {
 	vault   *vault
 	keys    []ed25519.PrivateKey // the first one signs
 	cookies *cookies
-	enroll  Enrollment
-	log     *slog.Logger
-	work    *workers
-	pruned  atomic.Int64 // when the pending table was looked through, on cookies.now's clock
+	// refreshed is when the cookie keys were looked for in the store, where replicas share them
+	refreshed atomic.Int64
+	enroll    Enrollment
+	log       *slog.Logger
+	work      *workers
+	pruned    atomic.Int64 // when the pending table was looked through, on cookies.now's clock
 
 	protocols    []Protocol
 	kairosPruned atomic.Int64 // as pruned
@@ -88,6 +91,9 @@ func Open(c Config) (*Server, error) {
 	}
 	if s.enroll == "" {
 		s.enroll = Approve
+	}
+	if c.Shared {
+		s.cookies.share()
 	}
 	if err := s.checkChoices(); err != nil {
 		return nil, err
@@ -120,14 +126,21 @@ func (s *Server) checkChoices() error {
 }
 
 // Begin is called once before nodes are served. It forgets the challenges
-// that an earlier process gave out (their cookies died with it) and begins
-// an epoch.
+// that an earlier process gave out (their cookies died with it), unless
+// other replicas may have given them out, and begins an epoch.
 func (s *Server) Begin(ctx context.Context) error {
+	if s.cookies.shared {
+		if err := s.rotate(ctx); err != nil {
+			return err
+		}
+	}
 	return s.update(ctx, func(t *txn) error {
 		var stale [][]byte
 		t.Scan(tableSpent, nil, func(key, _ []byte) bool {
-			stale = append(stale, append([]byte(nil), key...))
-			return true
+			if !s.cookies.shared {
+				stale = append(stale, append([]byte(nil), key...))
+			}
+			return !s.cookies.shared
 		})
 		for _, key := range stale {
 			if err := t.tx.Delete(tableSpent, key); err != nil {

@@ -18,7 +18,8 @@ const (
 	tableVolumes = "volumes" // by node id ‖ UUID; node zero: nobody's yet
 	tableSecrets = "secrets" // by node id ‖ UUID ‖ state
 	tableOwners  = "owners"  // by UUID: the node that it is bound to
-	tableSpent   = "spent"   // by expiry ‖ th2: challenges redeemed, plain
+	tableSpent   = "spent"   // by expiry ‖ th2, or key's id ‖ th2: challenges redeemed, plain
+	tableCookies = "cookies" // keys that replicas close cookies with
 	tableAudit   = "audit"   // by sequence number: hash ‖ event, plain
 
 	tableKairosNodes   = "kairos-nodes"   // by TPMHash: approved and deleted ones
@@ -35,8 +36,16 @@ const (
 func Tables() []string {
 	return []string{tableMeta, tableNodes, tablePending, tableVolumes, tableSecrets, tableOwners, tableSpent, tableAudit,
 		tableKairosNodes, tableKairosPending, tableKairosSecrets, tableKairosAKs,
-		tableTalosNodes, tableTalosPending, tableKeys}
+		tableTalosNodes, tableTalosPending, tableKeys, tableCookies}
 }
+
+// LogTables are those of Tables that only grow and are read by key, or by
+// the operator.
+func LogTables() []string { return []string{tableAudit, tableKairosAKs} }
+
+// PassingTables are those of Tables whose rows live for minutes: they are in
+// no backup.
+func PassingTables() []string { return []string{tableSpent, tableCookies} }
 
 // sealedTables are those that the digest over all records covers.
 var sealedTables = []string{tableNodes, tablePending, tableVolumes, tableSecrets, tableOwners,
