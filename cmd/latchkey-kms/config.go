@@ -33,6 +33,7 @@ type config struct {
 	Enroll    server.Enrollment `yaml:"enroll" restart:"yes"`
 	Listen    listenSection     `yaml:"listen" restart:"yes"`
 	Talos     talosSection      `yaml:"talos"`
+	K8s       k8sSection        `yaml:"k8s" restart:"yes"`
 	Advertise []string          `yaml:"advertise" restart:"yes"` // names for multicast DNS
 
 	file  string            // "" if there is none

@@ -13,7 +13,7 @@ import (
 )
 
 // keyCommand lists, rotates and retires the versions of one key.
-func keyCommand(o *options, name func() string, short string) *cobra.Command {
+func keyCommand(o *options, of string, name func() string, short string) *cobra.Command {
 	c := &cobra.Command{
 		Use: "key", Short: short, Args: cli.Args(cobra.ArbitraryArgs), RunE: cli.Group,
 		Long: `A key has versions. The newest seals; all open what they sealed, until they
@@ -21,7 +21,7 @@ are retired. A retired version is destroyed: what it sealed is lost.`,
 	}
 	ask := func(use, short, example, method, path string, args int) *cobra.Command {
 		return &cobra.Command{
-			Use: use, Short: short, Args: cli.Args(cobra.ExactArgs(args)), Example: "  latchkey-kms " + example,
+			Use: use, Short: short, Args: cli.Args(cobra.ExactArgs(args)), Example: "  latchkey-kms " + of + " key " + example,
 			RunE: func(c *cobra.Command, args []string) error {
 				query := url.Values{"key": {name()}}
 				if len(args) > 0 {
@@ -36,9 +36,9 @@ are retired. A retired version is destroyed: what it sealed is lost.`,
 		}
 	}
 	c.AddCommand(
-		ask("list", "List the versions", "talos key list", "GET", "/v1/keys", 0),
-		ask("rotate", "Add a version, which seals from now on", "talos key rotate", "POST", "/v1/keys/rotate", 0),
-		ask("retire VERSION", "Destroy a version that is not the newest", "talos key retire 1", "POST", "/v1/keys/retire", 1))
+		ask("list", "List the versions", "list", "GET", "/v1/keys", 0),
+		ask("rotate", "Add a version, which seals from now on", "rotate", "POST", "/v1/keys/rotate", 0),
+		ask("retire VERSION", "Destroy a version that is not the newest", "retire 1", "POST", "/v1/keys/retire", 1))
 	return c
 }
 

@@ -37,8 +37,8 @@ type answering interface {
 }
 
 // listenFor opens all of them, or none.
-func listenFor(c *config, s *server.Server, log *slog.Logger) (f *front, err error) {
-	f = &front{pairs: certificates{}, failed: make(chan error, len(c.Listen)+8)}
+func listenFor(ctx context.Context, c *config, s *server.Server, log *slog.Logger) (f *front, err error) {
+	f = &front{pairs: certificates{}, failed: make(chan error, len(c.Listen)+len(c.K8s)+8)}
 	for _, one := range c.Listen {
 		if err == nil {
 			err = f.listen(&one, s, log)
@@ -46,6 +46,11 @@ func listenFor(c *config, s *server.Server, log *slog.Logger) (f *front, err err
 	}
 	if err == nil && c.Talos.Address != "" {
 		err = f.listenTalos(&c.Talos, s, log)
+	}
+	for _, one := range c.K8s {
+		if err == nil {
+			err = f.listenK8s(ctx, &one, s)
+		}
 	}
 	if err != nil {
 		f.close()
@@ -82,6 +87,19 @@ func (f *front) listenTalos(one *talosSection, s *server.Server, log *slog.Logge
 		return err
 	}
 	f.all = append(f.all, frontListener{l.Addr(), "for Talos ", grpcFront{server.NewTalos(s, creds), server.Door(l, o)}})
+	return nil
+}
+
+func (f *front) listenK8s(ctx context.Context, one *k8sPlugin, s *server.Server) error {
+	g, err := server.NewK8s(ctx, s, one.Key)
+	if err != nil {
+		return err
+	}
+	l, err := one.listen()
+	if err != nil {
+		return err
+	}
+	f.all = append(f.all, frontListener{l.Addr(), "for Kubernetes ", grpcFront{g, l}})
 	return nil
 }
 

@@ -48,7 +48,7 @@ A first setup:
 	flags.StringVar(&o.wrapping, "wrapping-key", "", "file of the key that wraps the database's key (default: the systemd credential latchkey-kms.wrapping-key, else wrapping.key in the data directory)")
 	flags.StringVar(&o.passphrase, "wrapping-passphrase", "", "file of a passphrase to derive the wrapping key from, instead of a key file")
 	flags.BoolVar(&o.json, "json", false, "print JSON")
-	root.AddCommand(initCommand(o), serveCommand(o), trustCommand(o), nodeCommand(o), volumeCommand(o), applyCommand(o), kairosCommand(o), talosCommand(o), auditCommand(o), storeCommand(o), benchCommand(o))
+	root.AddCommand(initCommand(o), serveCommand(o), trustCommand(o), nodeCommand(o), volumeCommand(o), applyCommand(o), kairosCommand(o), talosCommand(o), k8sCommand(o), auditCommand(o), storeCommand(o), benchCommand(o))
 	return cli.Main(root, args, stdout, stderr)
 }
 

@@ -35,21 +35,23 @@ func TestScripts(t *testing.T) {
 			e.Setenv("DATA", e.WorkDir+"/data")
 			return nil
 		},
-		Cmds: map[string]func(*testscript.TestScript, bool, []string){"kms": kmsCommand, "machine": machineCommand, "damage": damageCommand, "talos": talosMachine},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){"kms": kmsCommand, "machine": machineCommand, "damage": damageCommand, "talos": talosMachine, "apiserver": apiServer},
 	})
 }
 
-// kmsCommand: kms start [flags] | kms reload LOG-REGEXP | kms stop.
+// kmsCommand: kms start [flags] | kms reload LOG-REGEXP | kms stop | kms kill.
 func kmsCommand(ts *testscript.TestScript, neg bool, args []string) {
 	switch {
 	case len(args) > 0 && args[0] == "start":
 		startKMS(ts, args[1:])
 	case len(args) == 1 && args[0] == "stop":
 		stopKMS(ts)
+	case len(args) == 1 && args[0] == "kill":
+		killKMS(ts)
 	case len(args) == 2 && args[0] == "reload":
 		reloadKMS(ts, regexp.MustCompile(args[1]))
 	default:
-		ts.Fatalf("usage: kms start [flags] | kms reload LOG-REGEXP | kms stop")
+		ts.Fatalf("usage: kms start [flags] | kms reload LOG-REGEXP | kms stop | kms kill")
 	}
 }
 
@@ -83,6 +85,13 @@ func startKMS(ts *testscript.TestScript, flags []string) {
 	go func() { ended <- cmd.Wait() }()
 	running[cmd.Process.Pid] = ended
 	ts.Defer(func() { cmd.Process.Kill() })
+}
+
+func killKMS(ts *testscript.TestScript) {
+	pid, err := strconv.Atoi(ts.Getenv("PID"))
+	ts.Check(err)
+	ts.Check(syscall.Kill(pid, syscall.SIGKILL))
+	<-running[pid]
 }
 
 // reloadKMS sends SIGHUP and waits for a line that the server then logs.

@@ -47,6 +47,8 @@ it (--tls-cert): that protocol sends passphrases as they are.
 --talos-listen serves machines of Talos Linux (sidero.kms.KMSService), with
 TLS if there is --tls-cert, else in plain text.
 
+--k8s-socket encrypts the Secrets of a Kubernetes cluster (KMS v2 plugin).
+
 --advertise answers multicast DNS for the KMS on the LANs it stands on; for
 other LANs there is latchkey-responder.`,
 		Example: `  latchkey-kms serve --listen :7741
@@ -75,6 +77,7 @@ func serveFlags(f *pflag.FlagSet) overrides {
 	enroll := f.String("enroll", string(server.Approve), "what becomes of unknown machines: approve, closed, or (kairos only) tofu")
 	spoken := f.StringSlice("protocol", []string{string(server.LK1)}, "what machines may speak: lk1, kairos")
 	talos := f.String("talos-listen", "", "address to serve machines of Talos Linux on (gRPC), e.g. :4050")
+	socket := f.String("k8s-socket", "", "Unix socket to serve a Kubernetes API server on (KMS v2 plugin)")
 	cert := f.String("tls-cert", "", "PEM certificate of all listeners; lk1 is answered without TLS, too")
 	key := f.String("tls-key", "", "PEM key of --tls-cert")
 	names := f.StringSlice("advertise", nil, "name to answer for by multicast DNS, ending in .local; repeat it for more")
@@ -84,6 +87,7 @@ func serveFlags(f *pflag.FlagSet) overrides {
 	}{
 		{"listen", "listen[0].address", func(c *config) { c.Listen = listenSection{listenerAt(*listen)} }},
 		{"talos-listen", "talos.address", func(c *config) { c.Talos.Address = *talos }},
+		{"k8s-socket", "k8s[0].socket", func(c *config) { c.K8s = k8sSection{{Socket: *socket}} }},
 		{"protocol", "protocol", func(c *config) { c.limitTo(*spoken) }},
 		{"tls-cert", "tls", func(c *config) { c.setTLS(tlsConfig{Certificate: *cert, Key: *key}) }},
 		{"tls-key", "tls", func(c *config) { c.setTLS(tlsConfig{Certificate: *cert, Key: *key}) }},
@@ -124,7 +128,7 @@ func (o *options) serve(ctx context.Context, flags overrides, log *slog.Logger, 
 	if err := s.Begin(ctx); err != nil {
 		return err
 	}
-	front, err := listenFor(c, s, log)
+	front, err := listenFor(ctx, c, s, log)
 	if err != nil {
 		return err
 	}
@@ -145,6 +149,7 @@ func (o *options) serve(ctx context.Context, flags overrides, log *slog.Logger, 
 	hup := make(chan os.Signal, 1)
 	signal.Notify(hup, syscall.SIGHUP)
 	defer signal.Stop(hup)
+	go s.Watch(ctx)
 	go o.reloads(ctx, c, flags, hup, s, log)
 	front.announce(out)
 	notify("READY=1")

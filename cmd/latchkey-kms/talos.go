@@ -26,7 +26,7 @@ beforehand.`)
 		talosChange(o, "quarantine", "Stop a machine", "It gets nothing until it is readmitted."),
 		talosChange(o, "readmit", "End a quarantine", "The machine may seal and unseal again."),
 		talosChange(o, "delete", "Refuse a machine for good", "Its UUID stays refused."),
-		keyCommand(o, func() string { return "talos" }, "Keys that seal what machines of Talos keep in their disks' headers"))
+		keyCommand(o, "talos", func() string { return "talos" }, "Keys that seal what machines of Talos keep in their disks' headers"))
 	return c
 }
 

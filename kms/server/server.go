@@ -71,6 +71,8 @@ type Server struct {
 	protocols    []Protocol
 	kairosPruned atomic.Int64 // as pruned
 
+	health health
+
 	talos       atomic.Pointer[TalosOptions]
 	talosPruned atomic.Int64 // as pruned
 

@@ -105,17 +105,21 @@ func (s *Server) read(f func(view) error) error {
 // changed, the epoch's high-water mark follows.
 func (s *Server) update(ctx context.Context, f func(*txn) error) error {
 	var last *txn
+	var decided error // by f, which is no failure of the store
 	err := s.store.Update(ctx, func(tx store.Tx) error {
 		t := &txn{view: view{tx, s.vault}, tx: tx}
-		last = t
+		last, decided = t, nil
 		if err := t.loadState(); err != nil {
 			return err
 		}
-		if err := f(t); err != nil {
-			return err
+		if decided = f(t); decided != nil {
+			return decided
 		}
 		return tx.Put(tableMeta, keyState, s.vault.seal(place{tableMeta, keyState, stateRow}, t.state.epoch, t.state.encode()))
 	})
+	if decided == nil && ctx.Err() == nil {
+		s.health.wrote(err)
+	}
 	if err == nil && last.bumped {
 		err = s.raiseMark(last.state.epoch)
 	}

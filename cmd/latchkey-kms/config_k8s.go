@@ -1,0 +1,141 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"os"
+	"os/user"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+)
+
+// defaultKey is the key of a plugin that names none.
+const defaultKey = "kubernetes"
+
+// A k8sSection is one KMS plugin for each cluster.
+type k8sSection []k8sPlugin
+
+// A k8sPlugin is a Unix socket for an API server, and the key that it gets.
+type k8sPlugin struct {
+	Socket string `yaml:"socket"` // path
+	Key    string `yaml:"key"`    // name; default "kubernetes"
+	Owner  string `yaml:"owner"`  // user or user:group, by name or number; default: who runs the server
+	Mode   string `yaml:"mode"`   // octal, default "0600"
+
+	uid, gid int // -1: unchanged
+	mode     os.FileMode
+}
+
+func (s *k8sSection) check() error {
+	seen := map[string]bool{}
+	for i := range *s {
+		p := &(*s)[i]
+		if err := p.check(); err != nil {
+			return under("["+strconv.Itoa(i)+"]", err)
+		}
+		if seen[p.Socket] {
+			return faultf("["+strconv.Itoa(i)+"].socket", "%s is named twice", p.Socket)
+		}
+		seen[p.Socket] = true
+	}
+	return nil
+}
+
+func (p *k8sPlugin) check() (err error) {
+	if !filepath.IsAbs(p.Socket) || len(p.Socket) > 100 {
+		return faultf("socket", "%q is not an absolute path of at most 100 bytes", p.Socket)
+	}
+	if p.Key == "" {
+		p.Key = defaultKey
+	}
+	if len(p.Key) > 64 || strings.Trim(p.Key, "abcdefghijklmnopqrstuvwxyz0123456789-.") != "" {
+		return faultf("key", "%q: a name has up to 64 lower-case letters, digits, - and .", p.Key)
+	}
+	if p.Mode == "" {
+		p.Mode = "0600"
+	}
+	mode, err := strconv.ParseUint(p.Mode, 8, 32)
+	if err != nil || mode&^0o660 != 0 {
+		return faultf("mode", "%q must be at most 0660: who opens the socket decrypts the cluster's Secrets", p.Mode)
+	}
+	p.mode = os.FileMode(mode)
+	if p.uid, p.gid, err = ids(p.Owner); err != nil {
+		return faultf("owner", "%w", err)
+	}
+	return nil
+}
+
+// ids finds the numbers of user or user:group.
+func ids(owner string) (uid, gid int, err error) {
+	if owner == "" {
+		return -1, -1, nil
+	}
+	name, group, both := strings.Cut(owner, ":")
+	uid, err = strconv.Atoi(name)
+	if err != nil {
+		u, err := user.Lookup(name)
+		if err != nil {
+			return 0, 0, fmt.Errorf("there is no user %q", name)
+		}
+		uid, _ = strconv.Atoi(u.Uid)
+	}
+	if !both {
+		return uid, -1, nil
+	}
+	if gid, err = strconv.Atoi(group); err != nil {
+		g, err := user.LookupGroup(group)
+		if err != nil {
+			return 0, 0, fmt.Errorf("there is no group %q", group)
+		}
+		gid, _ = strconv.Atoi(g.Gid)
+	}
+	return uid, gid, nil
+}
+
+// listen opens the socket: nobody can connect before owner and mode are
+// what they should be.
+func (p *k8sPlugin) listen() (net.Listener, error) {
+	if err := removeStale(p.Socket); err != nil {
+		return nil, err
+	}
+	old := syscall.Umask(0o777)
+	l, err := net.Listen("unix", p.Socket)
+	syscall.Umask(old)
+	if err != nil {
+		return nil, err
+	}
+	if p.uid >= 0 || p.gid >= 0 {
+		err = os.Chown(p.Socket, p.uid, p.gid)
+	}
+	if err == nil {
+		err = os.Chmod(p.Socket, p.mode)
+	}
+	if err != nil {
+		l.Close()
+		return nil, err
+	}
+	return l, nil
+}
+
+// removeStale removes a socket that nobody listens on any more, and nothing
+// else.
+func removeStale(path string) error {
+	info, err := os.Lstat(path)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil
+	case err != nil:
+		return err
+	case info.Mode().Type() != fs.ModeSocket:
+		return fmt.Errorf("%s is there and is no socket", path)
+	}
+	if conn, err := net.Dial("unix", path); err == nil {
+		conn.Close()
+		return fmt.Errorf("%s: another server listens there", path)
+	}
+	return os.Remove(path)
+}

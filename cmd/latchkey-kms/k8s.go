@@ -1,0 +1,21 @@
+package main
+
+import (
+	"github.com/spf13/cobra"
+
+	"latchkey/internal/cli"
+	"latchkey/kms/server"
+)
+
+func k8sCommand(o *options) *cobra.Command {
+	c := &cobra.Command{
+		Use: "k8s", Short: "Keys that encrypt the Secrets of Kubernetes clusters", Args: cli.Args(cobra.ArbitraryArgs), RunE: cli.Group,
+		Long: `A KMS plugin (k8s in the configuration, or serve --k8s-socket) encrypts with the
+newest version of its key. After a rotation the API server notices within a
+minute; have it write all Secrets again before you retire an old version.`,
+	}
+	var name string
+	c.PersistentFlags().StringVar(&name, "name", defaultKey, "name of the key, as in the configuration")
+	c.AddCommand(keyCommand(o, "k8s", func() string { return server.KubeRing(name) }, "The versions of a key"))
+	return c
+}
