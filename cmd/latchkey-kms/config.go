@@ -30,6 +30,7 @@ import (
 // A config is the whole configuration. Zero values are the defaults.
 type config struct {
 	Data      string            `yaml:"data" restart:"yes"`
+	Store     storeSection      `yaml:"store" restart:"yes"`
 	Enroll    server.Enrollment `yaml:"enroll" restart:"yes"`
 	Listen    listenSection     `yaml:"listen" restart:"yes"`
 	Talos     talosSection      `yaml:"talos"`

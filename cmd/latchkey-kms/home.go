@@ -5,16 +5,16 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"log/slog"
 	"os"
 	"path/filepath"
 
+	"latchkey/internal/cli"
 	"latchkey/internal/secret"
+	"latchkey/kms"
 	"latchkey/kms/server"
-	"latchkey/kms/store/bolt"
+	"latchkey/kms/store"
 )
 
-func (o *options) database() string { return filepath.Join(o.data, "kms.db") }
 func (o *options) mark() server.MarkFile {
 	return server.MarkFile(filepath.Join(o.data, "epoch"))
 }
@@ -36,57 +36,82 @@ func (o *options) wrappingPath() string {
 	return filepath.Join(o.data, "wrapping.key")
 }
 
-// open opens the KMS in this process.
-func (o *options) open(enroll server.Enrollment, log *slog.Logger, protocols ...server.Protocol) (*server.Server, error) {
-	if _, err := os.Stat(o.database()); errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("opening the KMS: there is none in %s; make one with: latchkey-kms init --data %s", o.data, o.data)
-	}
-	return o.openFile(o.database(), o.mark(), enroll, log, protocols...)
-}
-
-func (o *options) openFile(path string, mark server.Mark, enroll server.Enrollment, log *slog.Logger, protocols ...server.Protocol) (*server.Server, error) {
-	wrapping, err := o.readWrapping()
-	if err != nil {
-		return nil, err
-	}
-	defer wrapping.Wipe()
-	db, err := bolt.Open(path, false, server.Tables())
-	if err != nil {
-		return nil, err
-	}
-	s, err := server.Open(server.Config{Store: db, Wrapping: wrapping, Mark: mark, Enroll: enroll, Log: log, Protocols: protocols})
-	if err != nil {
-		db.Close()
-		return nil, err
-	}
-	return s, nil
-}
-
 // create makes a new KMS. What is there already stays as it is.
 func (o *options) create(ctx context.Context) (pin string, err error) {
+	p, err := o.place()
+	if err != nil {
+		return "", err
+	}
 	if err := os.MkdirAll(o.data, 0o700); err != nil {
 		return "", err
 	}
-	if _, err := os.Lstat(o.database()); err == nil {
+	if _, err := os.Lstat(p.path); !p.shared() && err == nil {
 		return "", fmt.Errorf("initialising: there is a KMS in %s already; nothing was changed", o.data)
 	}
+	if _, err := o.mark().Read(); p.shared() && err == nil {
+		return "", fmt.Errorf("initialising: %s is a KMS' data directory already; nothing was changed. Name another with --data", o.data)
+	}
+	st, made, err := o.beginStore(ctx, p)
+	if err != nil {
+		return "", err
+	}
+	defer st.Close()
 	wrapping, err := o.wrappingKey()
-	if err != nil {
-		return "", err
+	if err == nil {
+		defer wrapping.Wipe()
+		var public kms.Pin
+		public, err = server.Initialise(ctx, st, wrapping, o.mark())
+		pin = public.String()
 	}
-	defer wrapping.Wipe()
-	db, err := bolt.Open(o.database(), true, server.Tables())
-	if err != nil {
-		return "", err
+	if err != nil && made {
+		st.Close()
+		os.Remove(p.path)
 	}
-	defer db.Close()
-	p, err := server.Initialise(ctx, db, wrapping, o.mark())
-	if err != nil {
-		db.Close()
-		os.Remove(o.database())
-		return "", err
+	return pin, err
+}
+
+// beginStore opens an empty store; it may make a file for it.
+func (o *options) beginStore(ctx context.Context, p place) (st store.Store, made bool, err error) {
+	if st, err = o.openStore(ctx, p, true); err != nil || !p.shared() {
+		return st, err == nil, err
 	}
-	return p.String(), nil
+	holds, err := server.Holds(st)
+	if err == nil && holds {
+		err = fmt.Errorf("initialising: there is a KMS at %s already; nothing was changed. To start one more server on it: latchkey-kms init --join", p)
+	}
+	if err != nil {
+		st.Close()
+	}
+	return st, false, err
+}
+
+// join makes this host ready for one more server on a KMS that is there:
+// its high-water mark begins at what is found and verified.
+func (o *options) join(ctx context.Context) (server.Checked, string, error) {
+	p, err := o.place()
+	if err != nil {
+		return server.Checked{}, "", err
+	}
+	if !p.shared() {
+		return server.Checked{}, "", cli.Usagef("--join is for a store that several servers share: name it with --store")
+	}
+	if err := os.MkdirAll(o.data, 0o700); err != nil {
+		return server.Checked{}, "", err
+	}
+	var mark server.Mark = o.mark()
+	if _, err := mark.Read(); errors.Is(err, fs.ErrNotExist) {
+		mark = &freeMark{}
+	}
+	s, err := o.openAt(ctx, p, mark, server.Config{})
+	if err != nil {
+		return server.Checked{}, "", err
+	}
+	defer s.Close()
+	c, err := s.Check()
+	if err != nil {
+		return c, "", err
+	}
+	return c, s.Pins()[0].String(), o.mark().Write(c.Epoch)
 }
 
 // readWrapping reads or derives the wrapping key.

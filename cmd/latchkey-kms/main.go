@@ -20,6 +20,7 @@ type options struct {
 	wrapping   string
 	passphrase string
 	json       bool
+	store      storeSection
 }
 
 func run(args []string, stdin, stdout, stderr *os.File) int {
@@ -47,6 +48,7 @@ A first setup:
 	flags.StringVar(&o.data, "data", defaultData, "directory of keys and database")
 	flags.StringVar(&o.wrapping, "wrapping-key", "", "file of the key that wraps the database's key (default: the systemd credential latchkey-kms.wrapping-key, else wrapping.key in the data directory)")
 	flags.StringVar(&o.passphrase, "wrapping-passphrase", "", "file of a passphrase to derive the wrapping key from, instead of a key file")
+	o.store.flags(flags)
 	flags.BoolVar(&o.json, "json", false, "print JSON")
 	root.AddCommand(initCommand(o), serveCommand(o), trustCommand(o), nodeCommand(o), volumeCommand(o), applyCommand(o), kairosCommand(o), talosCommand(o), k8sCommand(o), auditCommand(o), storeCommand(o), benchCommand(o))
 	return cli.Main(root, args, stdout, stderr)
@@ -65,6 +67,7 @@ func (o *options) locate(flags *pflag.FlagSet) error {
 	if c.Data != "" && !flags.Changed("data") {
 		o.data = c.Data
 	}
+	o.store.over(c.Store, flags)
 	return nil
 }
 

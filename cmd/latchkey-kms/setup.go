@@ -10,16 +10,25 @@ import (
 )
 
 func initCommand(o *options) *cobra.Command {
-	return &cobra.Command{
+	var join bool
+	c := &cobra.Command{
 		Use:   "init",
 		Short: "Make the keys and the database of a new KMS",
 		Long: `Makes the KMS' signing key, the wrapping key and an empty database. What is
 there already is never changed. Keep a copy of the wrapping key apart from
-the backups: they are useless without it, and to a thief with it.`,
+the backups: they are useless without it, and to a thief with it.
+
+--join makes this host ready to be one more server on a KMS that is in a
+shared store: put the first one's wrapping key here before.`,
 		Example: `  latchkey-kms init --data /srv/kms
+  latchkey-kms init --store etcd:https://a:2379,b:2379,c:2379
+  latchkey-kms init --join --store etcd:https://a:2379,b:2379,c:2379
   latchkey-kms init --wrapping-key /etc/latchkey/wrapping.key`,
 		Args: cli.Args(cobra.NoArgs),
 		RunE: func(c *cobra.Command, _ []string) error {
+			if join {
+				return o.showJoin(c)
+			}
 			pin, err := o.create(c.Context())
 			if err != nil {
 				return err
@@ -29,6 +38,18 @@ the backups: they are useless without it, and to a thief with it.`,
 			})
 		},
 	}
+	c.Flags().BoolVar(&join, "join", false, "be one more server on the KMS that is in the store")
+	return c
+}
+
+func (o *options) showJoin(c *cobra.Command) error {
+	found, pin, err := o.join(c.Context())
+	if err != nil {
+		return err
+	}
+	return o.show(c, server.Trust{KMS: []string{pin}}, func() {
+		fmt.Fprintf(c.OutOrStdout(), "joined a KMS with %d records, epoch %d; its public key is\n%s\n", found.Records, found.Epoch, pin)
+	})
 }
 
 func trustCommand(o *options) *cobra.Command {

@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"encoding/json"
 	"fmt"
+	"slices"
 
 	"latchkey/internal/secret"
 	"latchkey/kms/store"
@@ -46,6 +47,13 @@ func LogTables() []string { return []string{tableAudit, tableKairosAKs} }
 // PassingTables are those of Tables whose rows live for minutes: they are in
 // no backup.
 func PassingTables() []string { return []string{tableSpent, tableCookies} }
+
+// CopyTables are those that a copy has, in the order to write them: without
+// the last one's rows it is no KMS yet. To remove one, go backwards.
+func CopyTables() []string {
+	kept := slices.DeleteFunc(Tables(), func(t string) bool { return t == tableMeta || slices.Contains(PassingTables(), t) })
+	return append(kept, tableMeta)
+}
 
 // sealedTables are those that the digest over all records covers.
 var sealedTables = []string{tableNodes, tablePending, tableVolumes, tableSecrets, tableOwners,

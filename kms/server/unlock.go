@@ -54,6 +54,15 @@ func Initialise(ctx context.Context, st store.Store, wrapping secret.Bytes, mark
 	return kms.Pin(ed25519.NewKeyFromSeed(seed.Reveal()).Public().(ed25519.PublicKey)), mark.Write(1)
 }
 
+// Holds tells whether a store holds a KMS already.
+func Holds(st store.Store) (holds bool, err error) {
+	err = st.View(func(r store.Reader) error {
+		holds = r.Get(tableMeta, keyWrapped) != nil
+		return nil
+	})
+	return holds, err
+}
+
 const wrapAAD = "lk1/data key"
 
 func wrap(wrapping, dataKey secret.Bytes) []byte {
