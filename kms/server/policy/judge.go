@@ -1,0 +1,114 @@
+package policy
+
+import (
+	"net/netip"
+	"slices"
+	"time"
+
+	"latchkey/kms"
+)
+
+// A State is what an operator made of a node.
+type State int
+
+const (
+	Unknown State = iota
+	Pending
+	Approved
+	Deleted
+)
+
+// Facts are all that a verdict rests on.
+type Facts struct {
+	Now time.Time
+
+	// What is asked, and what the proof shows.
+	Operation kms.Operation
+	From      netip.Addr // not valid: not known
+	PCRs      map[int]Digest
+	Clock     Clock
+
+	// What is recorded of the node.
+	State       State
+	Quarantined bool
+	Admit       Admission // of an unknown or pending node
+	Heard       time.Time // last proof, approval, or when it was first seen: the latest
+	Lapsed      time.Time // when its approval lapsed; zero: it holds
+	Approved    time.Time
+	Seen        Clock          // counters of its last release
+	Pins        map[int]Digest // boot state that was approved
+	Booted      bool           // it was given a secret since it was installed
+	InBoot      int            // releases in the boot of Seen
+	InHour      int            // releases within the hour before Now
+
+	Settings Settings // Policy.For
+	Releases map[string]Release
+}
+
+// An Admission says whether a node that nobody approved may wait for it.
+type Admission struct {
+	Status kms.Status // Pending or Refused
+	Why    string
+}
+
+// A Rule is the name of a rule: the reason that the operator sees. A node is
+// told its status only.
+type Rule string
+
+// The rules, in the order in which they are asked. The first that fails
+// gives the status.
+const (
+	RuleState      Rule = "state"
+	RuleQuarantine Rule = "quarantine"
+	RuleNetwork    Rule = "network"
+	RuleEnrolment  Rule = "enrolment"
+	RuleRole       Rule = "role"
+	RuleSilence    Rule = "silence"
+	RuleWindow     Rule = "window"
+	RuleLatch      Rule = "latch"
+	RuleCounters   Rule = "counters"
+	RuleBootState  Rule = "boot-state"
+	RulePerBoot    Rule = "per-boot"
+	RulePerHour    Rule = "per-hour"
+)
+
+// A Check is one rule's answer, in one line.
+type Check struct {
+	Rule   Rule       `json:"rule"`
+	Passes bool       `json:"passes"`
+	Why    string     `json:"why"`
+	status kms.Status // if it fails and is the first to
+}
+
+// A Verdict is what follows from Facts.
+type Verdict struct {
+	Status kms.Status
+	Reason Rule // of the first rule that failed; empty: none
+	Checks []Check
+}
+
+// Failed tells whether a rule failed, first or not.
+func (v Verdict) Failed(r Rule) bool {
+	return slices.ContainsFunc(v.Checks, func(c Check) bool { return c.Rule == r && !c.Passes })
+}
+
+// Judge is the policy.
+func Judge(f Facts) Verdict {
+	v := Verdict{Status: kms.OK}
+	for _, rule := range []struct {
+		name  Rule
+		judge func(Facts) (fails kms.Status, why string)
+	}{
+		{RuleState, stateRule}, {RuleQuarantine, quarantineRule}, {RuleNetwork, networkRule}, {RuleEnrolment, enrolmentRule},
+		{RuleRole, roleRule}, {RuleSilence, silenceRule}, {RuleWindow, windowRule}, {RuleLatch, latchRule},
+		{RuleCounters, countersRule}, {RuleBootState, bootStateRule}, {RulePerBoot, perBootRule}, {RulePerHour, perHourRule},
+	} {
+		status, why := rule.judge(f)
+		passes := status == 0
+		v.Checks = append(v.Checks, Check{rule.name, passes, why, status})
+		if !passes && v.Reason == "" {
+			v.Status, v.Reason = status, rule.name
+		}
+	}
+	return v
+}

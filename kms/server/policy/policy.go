@@ -1,0 +1,188 @@
+// Package policy decides what a node may have at a moment: one pure
+// function from what is known and asked to a verdict. It reads no store and
+// no clock, so that what an operator is told would happen is what happens.
+package policy
+
+import (
+	"encoding/hex"
+	"fmt"
+	"maps"
+	"net/netip"
+	"slices"
+	"strings"
+	"time"
+)
+
+// A Digest is 32 bytes that people read as hex.
+type Digest [32]byte
+
+// MarshalText implements encoding.TextMarshaler.
+func (d Digest) MarshalText() ([]byte, error) { return hex.AppendEncode(nil, d[:]), nil }
+
+// UnmarshalText implements encoding.TextUnmarshaler.
+func (d *Digest) UnmarshalText(b []byte) error {
+	raw, err := hex.DecodeString(string(b))
+	if err != nil || len(raw) != len(d) {
+		return fmt.Errorf("reading %.70q: not 64 hex digits", b)
+	}
+	*d = Digest(raw)
+	return nil
+}
+
+// A Clock counts a TPM's resets: Part 2, section 10.11.1. It never falls, in
+// lexicographic order, unless the TPM was cleared; two proofs with the same
+// one are of the same boot.
+type Clock struct{ Reset, Restart uint32 }
+
+// Before tells whether c is of an earlier boot than o.
+func (c Clock) Before(o Clock) bool {
+	return c.Reset < o.Reset || c.Reset == o.Reset && c.Restart < o.Restart
+}
+
+// A Role says which operations a node may use.
+type Role string
+
+const (
+	// RoleAny may use all.
+	RoleAny Role = "any"
+	// RoleBoot gets and stages, and puts nothing.
+	RoleBoot Role = "boot"
+	// RoleInstall also puts and enrolls, until it was given a secret once:
+	// from then on it is RoleBoot.
+	RoleInstall Role = "install"
+)
+
+// An Outside says what becomes of a release outside the windows.
+type Outside string
+
+const (
+	// OutsideRefuse gives nothing.
+	OutsideRefuse Outside = "refuse"
+	// OutsideApprove gives it when an operator approved within the last hour.
+	OutsideApprove Outside = "approve"
+)
+
+// ApprovalLife is how long an approval counts outside the windows.
+const ApprovalLife = time.Hour
+
+// Settings are what an operator may set for all nodes, for a group, or for
+// one node. What is not set is the next wider one's.
+type Settings struct {
+	Silence  *Duration      `json:"silence,omitempty" yaml:"silence"`   // a node that was silent for longer needs approval again; 0: never
+	PerBoot  *int           `json:"per_boot,omitempty" yaml:"per-boot"` // releases in one boot; 0: any number
+	PerHour  *int           `json:"per_hour,omitempty" yaml:"per-hour"` // releases within an hour; 0: any number
+	Networks []netip.Prefix `json:"networks,omitempty" yaml:"networks"` // where it may ask from; none: anywhere
+	Windows  []Window       `json:"windows,omitempty" yaml:"windows"`   // when it may have secrets; none: always
+	Outside  Outside        `json:"outside,omitempty" yaml:"outside"`   // what holds outside the windows
+	Releases []string       `json:"releases,omitempty" yaml:"releases"` // image releases, one of which it must have booted
+	Role     Role           `json:"role,omitempty" yaml:"role"`
+}
+
+// NoRelease as the only release sets those of a wider setting aside.
+const NoRelease = "none"
+
+// over lays s over wider settings.
+func (s Settings) over(wider Settings) Settings {
+	if s.Silence == nil {
+		s.Silence = wider.Silence
+	}
+	if s.PerBoot == nil {
+		s.PerBoot = wider.PerBoot
+	}
+	if s.PerHour == nil {
+		s.PerHour = wider.PerHour
+	}
+	if s.Networks == nil {
+		s.Networks = wider.Networks
+	}
+	if s.Windows == nil {
+		s.Windows = wider.Windows
+	}
+	if s.Outside == "" {
+		s.Outside = wider.Outside
+	}
+	if s.Releases == nil {
+		s.Releases = wider.Releases
+	}
+	if s.Role == "" {
+		s.Role = wider.Role
+	}
+	return s
+}
+
+// maxPerHour bounds the limit, because each release of the last hour is
+// kept in the node's record.
+const maxPerHour = 1000
+
+// Check says what is wrong with the settings by themselves.
+func (s Settings) Check() error {
+	for name, n := range map[string]*int{"per-boot": s.PerBoot, "per-hour": s.PerHour} {
+		if n != nil && (*n < 0 || *n > maxPerHour) {
+			return fmt.Errorf("%s %d: must be 0 (any number) to %d", name, *n, maxPerHour)
+		}
+	}
+	if s.Silence != nil && *s.Silence < 0 {
+		return fmt.Errorf("silence %s: must not be negative", s.Silence)
+	}
+	switch s.Outside {
+	case "", OutsideRefuse, OutsideApprove:
+	default:
+		return fmt.Errorf("outside %q: must be refuse or approve", s.Outside)
+	}
+	switch s.Role {
+	case "", RoleAny, RoleBoot, RoleInstall:
+	default:
+		return fmt.Errorf("role %q: must be any, boot or install", s.Role)
+	}
+	if len(s.Releases) > 1 && slices.Contains(s.Releases, NoRelease) {
+		return fmt.Errorf("releases: %q stands alone", NoRelease)
+	}
+	for _, p := range s.Networks {
+		if p != p.Masked() {
+			return fmt.Errorf("network %s: bits are set behind the prefix; %s is meant", p, p.Masked())
+		}
+	}
+	return nil
+}
+
+// A Group is settings for the nodes that have a label.
+type Group struct {
+	Label, Value string
+	Settings     Settings
+}
+
+// A Policy is what the configuration says. Its zero value lets an approved
+// node have its secrets in the boot state that was approved.
+type Policy struct {
+	Defaults Settings
+	Groups   []Group // a later one goes over an earlier one
+	Releases map[string]Release
+}
+
+// For is what holds for a node with these labels and settings of its own.
+func (p *Policy) For(labels map[string]string, own Settings) Settings {
+	s := p.Defaults
+	for _, g := range p.Groups {
+		if value, ok := labels[g.Label]; ok && value == g.Value {
+			s = g.Settings.over(s)
+		}
+	}
+	return own.over(s)
+}
+
+// Known tells whether all releases of s are in the policy.
+func (p *Policy) Known(s Settings) error {
+	for _, name := range s.Releases {
+		if _, ok := p.Releases[name]; !ok && name != NoRelease {
+			return fmt.Errorf("release %q is not in the configuration; it has: %s", name, listOr(slices.Sorted(maps.Keys(p.Releases)), "none"))
+		}
+	}
+	return nil
+}
+
+func listOr(list []string, none string) string {
+	if len(list) == 0 {
+		return none
+	}
+	return strings.Join(list, ", ")
+}

@@ -1,0 +1,226 @@
+package policy
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"latchkey/kms"
+)
+
+// releases: get gives secrets out.
+func (f Facts) releases() bool { return f.Operation == kms.Get }
+
+// unlocking: asked by a boot that has not opened its volumes, not by a
+// running system.
+func (f Facts) unlocking() bool { return f.Operation == kms.Get || f.Operation == kms.Stage }
+
+func stateRule(f Facts) (kms.Status, string) {
+	switch f.State {
+	case Deleted:
+		return kms.Refused, "deleted: it stays refused for good"
+	case Approved:
+		return 0, "approved"
+	case Pending:
+		return 0, "waits for approval"
+	}
+	return 0, "nobody knows it"
+}
+
+func quarantineRule(f Facts) (kms.Status, string) {
+	if f.Quarantined {
+		return kms.Quarantined, "quarantined: node readmit ends it"
+	}
+	return 0, "not quarantined"
+}
+
+func networkRule(f Facts) (kms.Status, string) {
+	s := f.Settings
+	if len(s.Networks) == 0 {
+		return 0, "may ask from anywhere"
+	}
+	from := f.From.Unmap().WithZone("")
+	for _, p := range s.Networks {
+		if p.Contains(from) {
+			return 0, fmt.Sprintf("%s is in %s", from, p)
+		}
+	}
+	return kms.Refused, fmt.Sprintf("%s is in none of %s", from, join(s.Networks))
+}
+
+func enrolmentRule(f Facts) (kms.Status, string) {
+	if f.State == Approved || f.State == Deleted {
+		return 0, "is enrolled"
+	}
+	return f.Admit.Status, f.Admit.Why
+}
+
+func roleRule(f Facts) (kms.Status, string) {
+	deposits := f.Operation == kms.Put || f.Operation == kms.Enroll
+	switch role := f.Settings.Role; {
+	case role == "" || role == RoleAny || !deposits:
+		return 0, fmt.Sprintf("%s is for any role", f.Operation)
+	case role == RoleInstall && !f.Booted:
+		return 0, "installing: it was not given a secret yet"
+	case role == RoleInstall:
+		return kms.Refused, fmt.Sprintf("role install ended with its first boot; %s needs: node set --role install", f.Operation)
+	}
+	return kms.Refused, fmt.Sprintf("role %s may not %s", f.Settings.Role, f.Operation)
+}
+
+func silenceRule(f Facts) (kms.Status, string) {
+	var limit Duration
+	if f.Settings.Silence != nil {
+		limit = *f.Settings.Silence
+	}
+	switch silent := f.Now.Sub(f.Heard).Truncate(time.Second); {
+	case !f.Lapsed.IsZero():
+		return kms.Pending, fmt.Sprintf("its approval lapsed %s: node approve renews it", f.Lapsed.UTC().Format(time.RFC3339))
+	case f.State != Approved:
+		return 0, "counts from approval on"
+	case limit == 0:
+		return 0, "may be silent for any time"
+	case silent > time.Duration(limit):
+		return kms.Pending, fmt.Sprintf("was silent for %s, longer than %s: node approve renews its approval", silent, limit)
+	default:
+		return 0, fmt.Sprintf("was heard of %s ago, within %s", silent, limit)
+	}
+}
+
+func windowRule(f Facts) (kms.Status, string) {
+	s := f.Settings
+	switch {
+	case !f.releases():
+		return 0, fmt.Sprintf("%s gives no secret out", f.Operation)
+	case len(s.Windows) == 0:
+		return 0, "may have its secrets at any time"
+	}
+	for _, w := range s.Windows {
+		if w.Contains(f.Now) {
+			return 0, fmt.Sprintf("%s is in %s", f.Now.In(w.zone).Format("Mon 15:04"), w)
+		}
+	}
+	outside := fmt.Sprintf("%s is outside of %s", f.Now.In(s.Windows[0].zone).Format("Mon 15:04"), join(s.Windows))
+	if s.Outside != OutsideApprove {
+		return kms.Refused, outside
+	}
+	if age := f.Now.Sub(f.Approved); age >= 0 && age < ApprovalLife {
+		return 0, fmt.Sprintf("%s, but was approved %s ago", outside, age.Truncate(time.Second))
+	}
+	return kms.Pending, fmt.Sprintf("%s: node approve lets it through for %s", outside, Duration(ApprovalLife))
+}
+
+// latchPCR is zero until the volumes are open.
+const latchPCR = 15
+
+func latchRule(f Facts) (kms.Status, string) {
+	switch {
+	case !f.unlocking():
+		return 0, fmt.Sprintf("%s comes from a running system", f.Operation)
+	case f.PCRs[latchPCR] != Digest{}:
+		return kms.PCR15Used, "PCR 15 is not zero: volumes were opened in this boot"
+	}
+	return 0, "PCR 15 is zero"
+}
+
+func countersRule(f Facts) (kms.Status, string) {
+	if f.State == Approved && f.Clock.Before(f.Seen) {
+		return kms.TPMCleared, fmt.Sprintf("reset and restart counts %d/%d fell below %d/%d: node accept takes them", f.Clock.Reset, f.Clock.Restart, f.Seen.Reset, f.Seen.Restart)
+	}
+	return 0, fmt.Sprintf("reset and restart counts %d/%d did not fall", f.Clock.Reset, f.Clock.Restart)
+}
+
+// bootStateRule: what the matching release names must be the release's, and
+// what no release names must be what was approved. A running system has gone
+// on in PCR 11, so put and enroll are judged by PCRs 7 and 12.
+func bootStateRule(f Facts) (kms.Status, string) {
+	only := QuotedPCRs
+	if !f.unlocking() {
+		only = []int{7, 12}
+	}
+	if f.State != Approved {
+		return 0, "is pinned by approval"
+	}
+	name, release, why := f.release(only)
+	if why != "" {
+		return kms.PCRMismatch, why
+	}
+	var wrong, held []string
+	for _, pcr := range slices.Sorted(maps.Keys(f.Pins)) {
+		if release.covers(pcr) || !slices.Contains(only, pcr) {
+			continue
+		}
+		held = append(held, fmt.Sprint(pcr))
+		if f.PCRs[pcr] != f.Pins[pcr] {
+			wrong = append(wrong, fmt.Sprint(pcr))
+		}
+	}
+	if len(wrong) > 0 {
+		return kms.PCRMismatch, fmt.Sprintf("PCRs %s are not the approved ones: node accept takes them", strings.Join(wrong, ", "))
+	}
+	var said []string
+	if name != "" {
+		said = append(said, "booted release "+name)
+	}
+	if len(held) > 0 {
+		said = append(said, fmt.Sprintf("PCRs %s are as approved", strings.Join(held, ", ")))
+	}
+	return 0, listOr(said, "no PCR is pinned")
+}
+
+// release finds the release that was booted; why is not empty if it should
+// be one and is none.
+func (f Facts) release(only []int) (name string, r Release, why string) {
+	names := f.Settings.Releases
+	if len(names) == 0 || names[0] == NoRelease {
+		return "", Release{}, ""
+	}
+	var not []string
+	for _, name := range names {
+		r, ok := f.Releases[name]
+		if !ok {
+			not = append(not, name+" (not in the configuration)")
+			continue
+		}
+		err := r.match(f.PCRs, only)
+		if err == nil {
+			return name, r, ""
+		}
+		not = append(not, fmt.Sprintf("%s (%v)", name, err))
+	}
+	return "", Release{}, "booted none of the releases " + strings.Join(not, ", ")
+}
+
+func perBootRule(f Facts) (kms.Status, string) {
+	n := 0
+	if f.Clock == f.Seen {
+		n = f.InBoot
+	}
+	return limitRule(f, f.Settings.PerBoot, n, "in this boot")
+}
+
+func perHourRule(f Facts) (kms.Status, string) {
+	return limitRule(f, f.Settings.PerHour, f.InHour, "within the hour")
+}
+
+func limitRule(f Facts, limit *int, n int, when string) (kms.Status, string) {
+	switch {
+	case !f.releases():
+		return 0, fmt.Sprintf("%s gives no secret out", f.Operation)
+	case limit == nil || *limit == 0:
+		return 0, fmt.Sprintf("any number of releases %s", when)
+	case n >= *limit:
+		return kms.Refused, fmt.Sprintf("%d releases %s, the limit is %d", n, when, *limit)
+	}
+	return 0, fmt.Sprintf("%d of %d releases %s", n, *limit, when)
+}
+
+func join[T fmt.Stringer](list []T) string {
+	var words []string
+	for _, v := range list {
+		words = append(words, v.String())
+	}
+	return strings.Join(words, ", ")
+}
