@@ -54,7 +54,7 @@ func auditShow(o *options) *cobra.Command {
 func printEvents(w io.Writer, events []server.Event) {
 	for _, e := range events {
 		fmt.Fprintf(w, "%d %s %s", e.Seq, e.Time.Format("2006-01-02T15:04:05Z"), e.Event)
-		for _, part := range []struct{ name, value string }{{"node", e.Node}, {"status", e.Status}, {"from", e.From}, {"detail", e.Detail}} {
+		for _, part := range []struct{ name, value string }{{"node", e.Node}, {"status", e.Status}, {"reason", string(e.Reason)}, {"from", e.From}, {"detail", e.Detail}} {
 			if part.value != "" {
 				fmt.Fprintf(w, " %s=%q", part.name, part.value)
 			}

@@ -36,6 +36,7 @@ type config struct {
 	Talos     talosSection      `yaml:"talos"`
 	K8s       k8sSection        `yaml:"k8s" restart:"yes"`
 	Advertise []string          `yaml:"advertise" restart:"yes"` // names for multicast DNS
+	Policy    policySection     `yaml:"policy"`
 
 	file  string            // "" if there is none
 	where map[string]string // key path → "kms.yaml:3", or the flag that set it
@@ -85,11 +86,7 @@ func (c *config) checkAll() error {
 		c.Enroll = server.Approve
 	case server.Closed:
 		c.Talos.Enroll = cmp.Or(c.Talos.Enroll, server.Closed)
-	case server.Approve:
-	case server.Tofu:
-		if !c.Listen.speak(server.Kairos) {
-			return faultf("enroll", "tofu is for protocol kairos only")
-		}
+	case server.Approve, server.Tofu:
 	default:
 		return faultf("enroll", "%q must be approve, closed or tofu", c.Enroll)
 	}

@@ -58,7 +58,10 @@ func TestWrongConfig(t *testing.T) {
 		{"a socket nowhere", "", "--k8s-socket=here", `--k8s-socket: "here" is not an absolute path`},
 		{"a socket twice", "k8s:\n  - socket: /run/x\n  - socket: /run/x", "", "kms.yaml:3: k8s[1].socket: /run/x is named twice"},
 		{"nobody's socket", "k8s:\n  - socket: /run/x\n    owner: no-such-user", "", `kms.yaml:3: k8s[0].owner: there is no user "no-such-user"`},
-		{"tofu without kairos", "enroll: tofu", "", "kms.yaml:1: enroll: tofu is for protocol kairos only"},
+		{"window without zone", "policy:\n  defaults:\n    windows: mon-fri 22:00-06:00", "", `kms.yaml:3: policy.defaults.windows[0]: reading window "mon-fri 22:00-06:00": want days, times and zone`},
+		{"unknown release", "policy:\n  groups:\n    - label: a=b\n      settings:\n        releases: [gone]", "", `kms.yaml:4: policy.groups[0].settings: release "gone" is not in the configuration`},
+		{"release of nothing", "policy:\n  releases:\n    - name: x", "", `kms.yaml:3: policy.releases[0]: it says neither pcrs nor signed`},
+		{"network with bits behind", "policy:\n  defaults:\n    networks: 192.0.2.1/24", "", `kms.yaml:2: policy.defaults: network 192.0.2.1/24: bits are set behind the prefix`},
 		{"wrong flag over a right file", "enroll: closed", "--enroll=maybe", `--enroll: "maybe" must be approve, closed or tofu`},
 		{"wrong address by flag", "", "--listen=here", `--listen: "here" is not host:port`},
 	} {

@@ -50,7 +50,7 @@ A first setup:
 	flags.StringVar(&o.passphrase, "wrapping-passphrase", "", "file of a passphrase to derive the wrapping key from, instead of a key file")
 	o.store.flags(flags)
 	flags.BoolVar(&o.json, "json", false, "print JSON")
-	root.AddCommand(initCommand(o), serveCommand(o), trustCommand(o), nodeCommand(o), volumeCommand(o), applyCommand(o), kairosCommand(o), talosCommand(o), k8sCommand(o), auditCommand(o), storeCommand(o), benchCommand(o))
+	root.AddCommand(initCommand(o), serveCommand(o), trustCommand(o), nodeCommand(o), volumeCommand(o), policyCommand(o), applyCommand(o), kairosCommand(o), talosCommand(o), k8sCommand(o), auditCommand(o), storeCommand(o), benchCommand(o))
 	return cli.Main(root, args, stdout, stderr)
 }
 

@@ -29,7 +29,8 @@ words, which stand on the machine's console and here.`,
 one, and the machine is refused (pcr-mismatch); after its TPM was cleared, too
 (tpm-cleared). Look at "node show" first: an intruder's kernel looks the same
 to the KMS as your update.`),
-		nodeChange(o, "delete", "Refuse a machine for good", "Its TPM stays refused. Its volumes stay until they are deleted or moved."))
+		nodeChange(o, "delete", "Refuse a machine for good", "Its TPM stays refused. Its volumes stay until they are deleted or moved."),
+		nodeSet(o))
 	return c
 }
 
@@ -51,8 +52,17 @@ func printNodes(out io.Writer, nodes []server.Node) {
 	defer w.Flush()
 	fmt.Fprintln(w, "WORDS\tSTATE\tVOLUMES\tLAST ANSWER\tLAST SEEN\tID")
 	for _, n := range nodes {
-		fmt.Fprintf(w, "%s\t%s\t%d\t%s\t%s\t%.16s\n", n.Words, n.Describe(), len(n.Bound), n.LastStatus, n.Last.Local().Format("2006-01-02 15:04"), n.ID)
+		fmt.Fprintf(w, "%s\t%s\t%d\t%s\t%s\t%.16s\n", n.Words, n.Describe(), len(n.Bound), lastAnswer(n), n.Last.Local().Format("2006-01-02 15:04"), n.ID)
 	}
+}
+
+// lastAnswer is what the node was told, and the rule that the operator is
+// told beside it.
+func lastAnswer(n server.Node) string {
+	if n.LastReason == "" {
+		return n.LastStatus
+	}
+	return fmt.Sprintf("%s (%s)", n.LastStatus, n.LastReason)
 }
 
 func nodeApprove(o *options) *cobra.Command {
@@ -65,6 +75,9 @@ func nodeApprove(o *options) *cobra.Command {
 		Long: `Approves the machine that shows these six words on its console. It gets the
 volumes that it showed, unless another machine owns them, and from then on
 must boot what it booted when it showed them (PCRs 7, 11 and 12).
+
+Approving a machine again binds what it showed since, renews an approval that
+lapsed by silence, and lets it through for an hour outside its windows.
 
 An unknown id of 64 digits is registered before its machine ever asks; it has
 shown no boot state, so say --pcr none, and name its volumes.`,
@@ -128,7 +141,8 @@ func nodeShow(o *options) *cobra.Command {
 }
 
 func printNode(w io.Writer, n server.Node) {
-	fmt.Fprintf(w, "words:       %s\nid:          %s\nstate:       %s\nlast answer: %s\n", n.Words, n.ID, n.Describe(), n.LastStatus)
+	fmt.Fprintf(w, "words:       %s\nid:          %s\nstate:       %s\nlast answer: %s\n", n.Words, n.ID, n.Describe(), lastAnswer(n))
+	printSet(w, n)
 	for _, u := range n.Bound {
 		fmt.Fprintf(w, "owns:        %s\n", u)
 	}

@@ -36,9 +36,9 @@ over it. It is read strictly, and again on SIGHUP: a wrong one changes
 nothing and is named in the log.
 
 Enrolment "approve" shows machines that nobody knows to the operator;
-"closed" refuses all that were not registered beforehand. "tofu" gives any
-machine of Kairos a key of its own the first time it asks, and trusts it from
-then on; it is for labs.
+"closed" refuses all that were not registered beforehand. "tofu" trusts any
+machine from the first time it asks (one of Kairos gets a key of its own); it
+is for labs.
 
 Protocols: "lk1" is latchkey's own; "kairos" serves the nodes of Kairos as
 kcrypt-challenger does, old ones and new ones, on the same port. Use TLS for
@@ -74,7 +74,7 @@ type overrides func(*config)
 // serveFlags adds the flags of serve.
 func serveFlags(f *pflag.FlagSet) overrides {
 	listen := f.String("listen", fmt.Sprintf(":%d", kms.DefaultPort), "address to listen on")
-	enroll := f.String("enroll", string(server.Approve), "what becomes of unknown machines: approve, closed, or (kairos only) tofu")
+	enroll := f.String("enroll", string(server.Approve), "what becomes of unknown machines: approve, closed, or tofu")
 	spoken := f.StringSlice("protocol", []string{string(server.LK1)}, "what machines may speak: lk1, kairos")
 	talos := f.String("talos-listen", "", "address to serve machines of Talos Linux on (gRPC), e.g. :4050")
 	socket := f.String("k8s-socket", "", "Unix socket to serve a Kubernetes API server on (KMS v2 plugin)")

@@ -1,8 +1,6 @@
 package server
 
 import (
-	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -10,67 +8,87 @@ import (
 
 	"latchkey/internal/secret"
 	"latchkey/kms"
-	"latchkey/kms/server/kairos"
 )
 
 // maxAdmin bounds an operator's request, in bytes.
 const maxAdmin = 64 << 10
 
-// AdminHandler answers the operator. Whoever reaches it is the operator: it
-// is served on a Unix socket that only the KMS' user can open, or called in
-// the process that has the database open.
-func (s *Server) AdminHandler() http.Handler {
-	mux := http.NewServeMux()
-	handle := func(pattern string, f func(*http.Request) (any, error)) {
-		mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
-			limit := int64(maxAdmin)
-			if r.URL.Path == documentsPath {
-				limit = kairos.MaxDocuments
-			}
-			r.Body = http.MaxBytesReader(w, r.Body, limit)
-			v, err := f(r)
-			writeResult(w, v, err)
-		})
+// nodeRoutes list, approve and stop nodes.
+func (s *Server) nodeRoutes() []route {
+	change := func(verb string, scope Scope, doc string, f func(*http.Request, string) (Node, error)) route {
+		return route{method: "POST", path: "/v1/node/" + verb, scope: scope, doc: doc, query: []param{whoParam}, answer: Node{},
+			do: func(r *http.Request) (any, error) { return f(r, r.URL.Query().Get("who")) }}
 	}
-	handle("GET /v1/trust", func(*http.Request) (any, error) { return s.trust(), nil })
-	handle("GET /v1/nodes", func(*http.Request) (any, error) { return list(s.Nodes()) })
-	handle("GET /v1/node", func(r *http.Request) (any, error) { return s.Node(r.URL.Query().Get("who")) })
-	handle("POST /v1/node/approve", func(r *http.Request) (any, error) {
-		var a Approval
-		if err := decodeJSON(r.Body, &a); err != nil {
-			return nil, err
-		}
-		return s.ApproveNode(r.Context(), a)
-	})
-	handle("POST /v1/node/quarantine", func(r *http.Request) (any, error) {
-		return s.SetQuarantine(r.Context(), r.URL.Query().Get("who"), true)
-	})
-	handle("POST /v1/node/readmit", func(r *http.Request) (any, error) {
-		return s.SetQuarantine(r.Context(), r.URL.Query().Get("who"), false)
-	})
-	handle("POST /v1/node/accept", func(r *http.Request) (any, error) { return s.AcceptNode(r.Context(), r.URL.Query().Get("who")) })
-	handle("POST /v1/node/delete", func(r *http.Request) (any, error) { return s.DeleteNode(r.Context(), r.URL.Query().Get("who")) })
-	handle("GET /v1/volumes", func(*http.Request) (any, error) { return list(s.Volumes()) })
-	handle("GET /v1/volume", withUUID(func(_ *http.Request, u kms.UUID) (any, error) { return list(s.VolumesOf(u)) }))
-	handle("POST /v1/volume/put", withUUID(s.adminPut))
-	handle("POST /v1/volume/delete", withUUID(func(r *http.Request, u kms.UUID) (any, error) {
-		return struct{}{}, s.DeleteVolume(r.Context(), u)
-	}))
-	handle("POST /v1/volume/accept-header", withUUID(func(r *http.Request, u kms.UUID) (any, error) {
-		return struct{}{}, s.AcceptHeader(r.Context(), u)
-	}))
-	s.handleKairosAdmin(handle)
-	s.handleTalosAdmin(handle)
-	s.handleKeyAdmin(handle)
-	handle("GET /v1/audit", s.adminAudit)
-	handle("GET /v1/check", func(*http.Request) (any, error) { return s.Check() })
-	mux.HandleFunc("GET /v1/backup", func(w http.ResponseWriter, _ *http.Request) {
-		if err := s.store.Backup(w); err != nil {
-			s.log.Error("writing a backup", "err", err)
-			panic(http.ErrAbortHandler) // the reader must not take it for whole
-		}
-	})
-	return mux
+	return []route{
+		{method: "GET", path: "/v1/nodes", scope: ScopeRead, doc: "Lists nodes, those that wait for approval first.", answer: []Node{},
+			do: func(*http.Request) (any, error) { return list(s.Nodes()) }},
+		{method: "GET", path: "/v1/node", scope: ScopeRead, doc: "Shows one node.", query: []param{whoParam}, answer: Node{},
+			do: func(r *http.Request) (any, error) { return s.Node(r.URL.Query().Get("who")) }},
+		{method: "POST", path: "/v1/node/approve", scope: ScopeApprove, doc: "Approves a node, or renews its approval.", body: Approval{}, answer: Approved{},
+			do: func(r *http.Request) (any, error) {
+				var a Approval
+				if err := decodeJSON(r.Body, &a); err != nil {
+					return nil, err
+				}
+				return s.ApproveNode(r.Context(), a)
+			}},
+		change("quarantine", ScopeApprove, "Stops a node.", func(r *http.Request, who string) (Node, error) {
+			return s.SetQuarantine(r.Context(), who, true)
+		}),
+		change("readmit", ScopeApprove, "Ends a quarantine.", func(r *http.Request, who string) (Node, error) {
+			return s.SetQuarantine(r.Context(), who, false)
+		}),
+		change("accept", ScopeApprove, "Takes the boot state that a node showed last for the approved one.", func(r *http.Request, who string) (Node, error) {
+			return s.AcceptNode(r.Context(), who)
+		}),
+		change("delete", ScopeAdmin, "Refuses a node for good.", func(r *http.Request, who string) (Node, error) {
+			return s.DeleteNode(r.Context(), who)
+		}),
+	}
+}
+
+// volumeRoutes list and keep the volumes' secrets.
+func (s *Server) volumeRoutes() []route {
+	change := func(verb, doc string, f func(*http.Request, kms.UUID) error) route {
+		return route{method: "POST", path: "/v1/volume/" + verb, scope: ScopeAdmin, doc: doc, query: []param{uuidParam}, answer: struct{}{},
+			do: withUUID(func(r *http.Request, u kms.UUID) (any, error) { return struct{}{}, f(r, u) })}
+	}
+	return []route{
+		{method: "GET", path: "/v1/volumes", scope: ScopeRead, doc: "Lists volumes, never their secrets.", answer: []Volume{},
+			do: func(*http.Request) (any, error) { return list(s.Volumes()) }},
+		{method: "GET", path: "/v1/volume", scope: ScopeRead, doc: "Shows the rows of one volume.", query: []param{uuidParam}, answer: []Volume{},
+			do: withUUID(func(_ *http.Request, u kms.UUID) (any, error) { return list(s.VolumesOf(u)) })},
+		{method: "POST", path: "/v1/volume/put", scope: ScopeAdmin, doc: "Keeps a volume's passphrase, the body as it is; it never replaces one.",
+			query: []param{uuidParam}, body: []byte{}, answer: []Volume{}, do: withUUID(s.adminPut)},
+		change("delete", "Destroys all that the KMS has of a volume.", func(r *http.Request, u kms.UUID) error {
+			return s.DeleteVolume(r.Context(), u)
+		}),
+		change("accept-header", "Takes the LUKS header that the node showed last for the enrolled one.", func(r *http.Request, u kms.UUID) error {
+			return s.AcceptHeader(r.Context(), u)
+		}),
+	}
+}
+
+// storeRoutes look after the database.
+func (s *Server) storeRoutes() []route {
+	return []route{
+		{method: "GET", path: "/v1/trust", scope: ScopeRead, doc: "Shows the public keys that go into machines' plans.", answer: Trust{},
+			do: func(*http.Request) (any, error) { return s.trust(), nil }},
+		{method: "GET", path: "/v1/audit", scope: ScopeRead, doc: "Shows the audit log, a page of 1,000 events at most.",
+			query: []param{{name: "from", doc: "first sequence number", required: true, kind: "integer"}}, answer: []Event{}, do: s.adminAudit},
+		{method: "GET", path: "/v1/check", scope: ScopeRead, doc: "Verifies every record and the audit log.", answer: Checked{},
+			do: func(*http.Request) (any, error) { return s.Check() }},
+		{method: "GET", path: "/v1/backup", scope: ScopeAdmin, doc: "Writes one consistent state of the database, still sealed.",
+			answer: []byte{}, media: "application/octet-stream", stream: s.adminBackup},
+	}
+}
+
+func (s *Server) adminBackup(w http.ResponseWriter, _ *http.Request) {
+	w.Header().Set("Content-Type", "application/octet-stream")
+	if err := s.store.Backup(w); err != nil {
+		s.log.Error("writing a backup", "err", err)
+		panic(http.ErrAbortHandler) // the reader must not take it for whole
+	}
 }
 
 // Trust is what goes into a node's plan.
@@ -134,36 +152,4 @@ func (s *Server) adminAudit(r *http.Request) (any, error) {
 		})
 	})
 	return list(events, err)
-}
-
-// Problem is how an error travels to the command.
-type Problem struct {
-	Error string `json:"error"`
-}
-
-func writeResult(w http.ResponseWriter, v any, err error) {
-	status := http.StatusOK
-	if err != nil {
-		v, status = Problem{err.Error()}, statusOf(err)
-	}
-	body, encoding := json.Marshal(v)
-	if encoding != nil {
-		http.Error(w, `{"error":"encoding the answer"}`, http.StatusInternalServerError)
-		return
-	}
-	w.Header().Set("Content-Type", "application/json")
-	w.WriteHeader(status)
-	w.Write(append(body, '\n'))
-}
-
-func statusOf(err error) int {
-	switch {
-	case errors.Is(err, ErrNotFound):
-		return http.StatusNotFound
-	case errors.Is(err, ErrRefused), errors.Is(err, ErrAmbiguous):
-		return http.StatusConflict
-	case errors.Is(err, ErrUnverified), errors.Is(err, ErrRolledBack):
-		return http.StatusInternalServerError
-	}
-	return http.StatusBadRequest
 }

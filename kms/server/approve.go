@@ -50,7 +50,7 @@ func (s *Server) ApproveNode(ctx context.Context, a Approval) (out Approved, err
 		if row.State != stateApproved || a.NoPCRs {
 			row.pin(a.NoPCRs, &out)
 		}
-		row.State = stateApproved
+		row.State, row.Approved, row.Lapsed = stateApproved, time.Now().UTC(), time.Time{}
 		if err := t.bindAll(row, a, &out); err != nil {
 			return err
 		}
@@ -58,7 +58,7 @@ func (s *Server) ApproveNode(ctx context.Context, a Approval) (out Approved, err
 			return err
 		}
 		out.Node = t.present(row)
-		return t.note(Event{Event: "approve", Node: row.ID.String(), Volumes: append(out.Bound, out.Moved...), From: "operator",
+		return t.note(Event{Event: "approve", Node: row.ID.String(), Volumes: append(out.Bound, out.Moved...), From: operator(ctx),
 			Detail: fmt.Sprintf("pinned PCRs %v", out.Pinned)})
 	})
 	return out, err

@@ -10,6 +10,7 @@ import (
 	"math/big"
 
 	"latchkey/kms"
+	"latchkey/kms/server/policy"
 )
 
 // Constants of attestation structures: Part 2, sections 6.2, 6.9, 6.3.
@@ -27,13 +28,7 @@ var selectionPCRs = []int{7, 11, 12, 15}
 // latchPCR is zero until the volumes are open.
 const latchPCR = 15
 
-// clock counts a TPM's resets: Part 2, section 10.11.1. It never falls, in
-// lexicographic order, unless the TPM was cleared.
-type clock struct{ Reset, Restart uint32 }
-
-func (c clock) before(o clock) bool {
-	return c.Reset < o.Reset || c.Reset == o.Reset && c.Restart < o.Restart
-}
+type clock = policy.Clock
 
 // attest is what we read of a TPMS_ATTEST of type quote.
 type attest struct {
@@ -112,7 +107,7 @@ func parseAttest(b []byte) (a attest, err error) {
 	if !ok || len(b) < 25 {
 		return a, malformed
 	}
-	a.clock = clock{binary.BigEndian.Uint32(b[8:]), binary.BigEndian.Uint32(b[12:])}
+	a.clock = clock{Reset: binary.BigEndian.Uint32(b[8:]), Restart: binary.BigEndian.Uint32(b[12:])}
 	b = b[25:]
 	n := len(encodedSelection())
 	if len(b) < n {

@@ -8,19 +8,21 @@ import (
 	"time"
 
 	"latchkey/kms"
+	"latchkey/kms/server/policy"
 )
 
 // An Event is one line of the audit log. It holds no secret.
 type Event struct {
-	Seq     uint64     `json:"seq"`
-	Time    time.Time  `json:"time"`
-	Event   string     `json:"event"`
-	Node    string     `json:"node,omitempty"`
-	Volumes []kms.UUID `json:"volumes,omitempty"`
-	Status  string     `json:"status,omitempty"`
-	From    string     `json:"from,omitempty"` // address of who asked, or the admin's command
-	Detail  string     `json:"detail,omitempty"`
-	TH2     string     `json:"th2,omitempty"` // the challenge that was redeemed
+	Seq     uint64      `json:"seq"`
+	Time    time.Time   `json:"time"`
+	Event   string      `json:"event"`
+	Node    string      `json:"node,omitempty"`
+	Volumes []kms.UUID  `json:"volumes,omitempty"`
+	Status  string      `json:"status,omitempty"`
+	Reason  policy.Rule `json:"reason,omitempty"` // the rule that decided it; the node is not told
+	From    string      `json:"from,omitempty"`   // address of who asked, or the admin's command
+	Detail  string      `json:"detail,omitempty"`
+	TH2     string      `json:"th2,omitempty"` // the challenge that was redeemed
 }
 
 // note appends an event to the log. Each one's hash covers the one before,

@@ -64,8 +64,10 @@ func TestPutOfAnothersVolume(t *testing.T) {
 	}
 }
 
-// put and enroll come from a running system: PCR 15 is used there.
-func TestDepositsNeedNoBootState(t *testing.T) {
+// put and enroll come from a running system, where PCRs 15 and 11 have gone
+// on; firmware policy and command line must be the approved ones as for get.
+// Whoever boots something else on an approved machine fills no volume.
+func TestDepositsAreJudgedByTheBootState(t *testing.T) {
 	f := newKMS(t)
 	node := f.approved()
 	node.PCRs[15], node.PCRs[11] = [32]byte{1}, [32]byte{2}
@@ -74,6 +76,24 @@ func TestDepositsNeedNoBootState(t *testing.T) {
 	}
 	if _, err := f.client().Deposit(ctx, f.url, node, kms.Stage, wants(data), []kms.Offer{{UUID: data, Kind: kms.Bound, Secret: secret.Own([]byte("next"))}}); code(err) != "pcr15-used" {
 		t.Errorf("stage from a running system = %v, want code pcr15-used", err)
+	}
+	third := kms.UUID{3}
+	for _, pcr := range []int{7, 12} {
+		was := node.PCRs[pcr]
+		node.PCRs[pcr] = [32]byte{0xee}
+		for _, op := range []kms.Operation{kms.Put, kms.Enroll} {
+			o := kms.Offer{UUID: third, MAC: make([]byte, 32)}
+			if op == kms.Put {
+				o = kms.Offer{UUID: third, Kind: kms.Bound, Secret: secret.Own([]byte("an intruder's"))}
+			}
+			if _, err := f.client().Deposit(ctx, f.url, node, op, wants(third), []kms.Offer{o}); code(err) != "pcr-mismatch" {
+				t.Errorf("%s with another PCR %d = %v, want code pcr-mismatch", op, pcr, err)
+			}
+		}
+		node.PCRs[pcr] = was
+	}
+	if rows, err := f.VolumesOf(third); err == nil {
+		t.Errorf("a refused deposit left %+v", rows)
 	}
 }
 

@@ -4,7 +4,9 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
+	"slices"
 	"strings"
 
 	"latchkey/kms"
@@ -80,7 +82,7 @@ func (s *Server) ChangeKairos(ctx context.Context, command, hash string) (n Kair
 		if err := t.saveKairos(row); err != nil {
 			return err
 		}
-		return t.note(Event{Event: "kairos " + command, Node: id.String(), From: "operator"})
+		return t.note(Event{Event: "kairos " + command, Node: id.String(), From: operator(ctx)})
 	})
 	return n, err
 }
@@ -148,20 +150,32 @@ func (row *kairosRow) takeShown() bool {
 // documentsPath takes a file of documents, which may be a fleet's.
 const documentsPath = "/v1/kairos/documents"
 
-// handleKairosAdmin answers the operator about the nodes of Kairos.
-func (s *Server) handleKairosAdmin(handle func(string, func(*http.Request) (any, error))) {
-	handle("GET /v1/kairos/nodes", func(*http.Request) (any, error) { return list(s.KairosNodes()) })
-	for command := range kairosChanges {
-		handle("POST /v1/kairos/"+command, func(r *http.Request) (any, error) {
-			return s.ChangeKairos(r.Context(), command, r.URL.Query().Get("hash"))
-		})
+// kairosRoutes answer the operator about the nodes of Kairos.
+func (s *Server) kairosRoutes() []route {
+	routes := []route{
+		{method: "GET", path: "/v1/kairos/nodes", scope: ScopeRead, doc: "Lists the nodes of Kairos, those that wait for approval first.", answer: []KairosNode{},
+			do: func(*http.Request) (any, error) { return list(s.KairosNodes()) }},
+		{method: "POST", path: documentsPath, scope: ScopeAdmin, doc: "Takes SealedVolume and Secret documents, YAML: all or none.", limit: kairos.MaxDocuments,
+			query: []param{{name: "replace", doc: "whether passphrases that have another value are replaced", kind: "boolean"}},
+			body:  []byte{}, answer: []Applied{}, do: func(r *http.Request) (any, error) {
+				file, err := io.ReadAll(r.Body)
+				defer clear(file)
+				if err != nil {
+					return nil, fmt.Errorf("reading documents: %w", err)
+				}
+				return list(s.ApplyKairos(r.Context(), file, r.URL.Query().Get("replace") == "true"))
+			}},
 	}
-	handle("POST "+documentsPath, func(r *http.Request) (any, error) {
-		file, err := io.ReadAll(r.Body)
-		defer clear(file)
-		if err != nil {
-			return nil, fmt.Errorf("reading documents: %w", err)
+	for _, command := range slices.Sorted(maps.Keys(kairosChanges)) {
+		scope := ScopeApprove
+		if command == "delete" {
+			scope = ScopeAdmin
 		}
-		return list(s.ApplyKairos(r.Context(), file, r.URL.Query().Get("replace") == "true"))
-	})
+		routes = append(routes, route{method: "POST", path: "/v1/kairos/" + command, scope: scope, doc: "Does " + command + " to a node of Kairos.",
+			query: []param{{name: "hash", doc: "TPMHash, 64 digits", required: true}}, answer: KairosNode{},
+			do: func(r *http.Request) (any, error) {
+				return s.ChangeKairos(r.Context(), command, r.URL.Query().Get("hash"))
+			}})
+	}
+	return routes
 }

@@ -56,7 +56,7 @@ func (s *Server) ApplyKairos(ctx context.Context, file []byte, replace bool) (do
 		for _, a := range done {
 			detail = append(detail, a.Kind+" "+a.Name+" "+a.Action)
 		}
-		return t.note(Event{Event: "kairos apply", From: "operator", Detail: strings.Join(detail, "; ")})
+		return t.note(Event{Event: "kairos apply", From: operator(ctx), Detail: strings.Join(detail, "; ")})
 	})
 	return done, err
 }

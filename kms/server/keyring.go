@@ -210,7 +210,7 @@ func (s *Server) RetireKey(ctx context.Context, name string, version uint32) ([]
 		if err := t.saveRing(r, version, gone); err != nil {
 			return err
 		}
-		return t.note(Event{Event: "key retire", From: "operator", Detail: fmt.Sprintf("%s: version %d", r, version)})
+		return t.note(Event{Event: "key retire", From: operator(ctx), Detail: fmt.Sprintf("%s: version %d", r, version)})
 	})
 	if err != nil {
 		return nil, err

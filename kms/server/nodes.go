@@ -26,8 +26,11 @@ type Node struct {
 
 // Describe is the node's state in a word or two.
 func (n Node) Describe() string {
-	if n.Quarantined && n.State != stateDeleted {
+	switch {
+	case n.Quarantined && n.State != stateDeleted:
 		return "quarantined"
+	case n.State == stateApproved && !n.Lapsed.IsZero():
+		return "lapsed"
 	}
 	return string(n.State)
 }

@@ -12,7 +12,7 @@ func (s *Server) SetQuarantine(ctx context.Context, who string, on bool) (Node, 
 	if on {
 		event = "quarantine"
 	}
-	return s.changeNode(ctx, who, event, func(_ *txn, row *nodeRow) error {
+	return s.changeNode(ctx, who, event, "", func(_ *txn, row *nodeRow) error {
 		if row.State == stateDeleted {
 			return fmt.Errorf("%s: %w: the node was deleted, and stays refused", event, ErrRefused)
 		}
@@ -27,7 +27,7 @@ func (s *Server) SetQuarantine(ctx context.Context, who string, on bool) (Node, 
 // AcceptNode takes the boot state that the node showed last for the
 // approved one: after an update, or after its TPM was cleared.
 func (s *Server) AcceptNode(ctx context.Context, who string) (Node, error) {
-	return s.changeNode(ctx, who, "accept", func(_ *txn, row *nodeRow) error {
+	return s.changeNode(ctx, who, "accept", "", func(_ *txn, row *nodeRow) error {
 		if row.State != stateApproved {
 			return fmt.Errorf("accept: %w: the node is %s", ErrRefused, row.State)
 		}
@@ -42,7 +42,7 @@ func (s *Server) AcceptNode(ctx context.Context, who string) (Node, error) {
 // DeleteNode leaves a tombstone: the EK stays refused for good. Its volumes
 // keep their secrets until they are deleted or moved to another node.
 func (s *Server) DeleteNode(ctx context.Context, who string) (Node, error) {
-	return s.changeNode(ctx, who, "delete", func(t *txn, row *nodeRow) error {
+	return s.changeNode(ctx, who, "delete", "", func(t *txn, row *nodeRow) error {
 		if row.State == statePending {
 			if err := t.forget(row.ID); err != nil {
 				return err
@@ -53,7 +53,8 @@ func (s *Server) DeleteNode(ctx context.Context, who string) (Node, error) {
 	})
 }
 
-func (s *Server) changeNode(ctx context.Context, who, event string, change func(*txn, *nodeRow) error) (n Node, err error) {
+// changeNode changes one node's row and notes the event; detail may be empty.
+func (s *Server) changeNode(ctx context.Context, who, event, detail string, change func(*txn, *nodeRow) error) (n Node, err error) {
 	err = s.update(ctx, func(t *txn) error {
 		row, err := t.find(who)
 		if err != nil {
@@ -67,7 +68,7 @@ func (s *Server) changeNode(ctx context.Context, who, event string, change func(
 			return err
 		}
 		n = t.present(row)
-		return t.note(Event{Event: event, Node: row.ID.String(), From: "operator"})
+		return t.note(Event{Event: event, Node: row.ID.String(), From: operator(ctx), Detail: detail})
 	})
 	return n, err
 }

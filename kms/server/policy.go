@@ -2,20 +2,16 @@ package server
 
 import (
 	"encoding/hex"
+	"net/netip"
 	"slices"
 	"time"
 
 	"latchkey/kms"
+	"latchkey/kms/server/policy"
 )
 
-// Bounds of the table of nodes that nobody approved yet.
-const (
-	maxPending  = 1000
-	pendingLife = 24 * time.Hour
-	// idlePending may make room when the table is full: a node that waits
-	// asks again within half a minute.
-	idlePending = 10 * time.Minute
-)
+// SetPolicy replaces the policy: the next decision is made by it.
+func (s *Server) SetPolicy(p *policy.Policy) { s.rules.Store(p) }
 
 // policy decides on a proof that holds, and records what it decided.
 func (s *Server) policy(t *txn, p *proof) (*kms.Decision, error) {
@@ -23,83 +19,139 @@ func (s *Server) policy(t *txn, p *proof) (*kms.Decision, error) {
 	if err != nil {
 		return nil, err
 	}
-	before := row
-	d := &kms.Decision{}
-	if found {
-		d.Status = row.judge(p)
-	} else {
-		d.Status, err = s.admit(t, p, &row)
-		found = d.Status == kms.Pending
+	now := time.Now().UTC()
+	if !found {
+		row = nodeRow{ID: p.node, First: now}
 	}
-	if err != nil {
-		return nil, err
+	before, verdict := row, policy.Judge(s.facts(p, &row, now))
+	if verdict.Status == kms.OK && row.State == "" {
+		if err := s.trustFirst(t, p, &row); err != nil {
+			return nil, err
+		}
+		found, verdict = true, policy.Judge(s.facts(p, &row, now))
+	}
+	d := &kms.Decision{Status: verdict.Status}
+	if !found && d.Status == kms.Pending {
+		if d.Status, err = s.makeRoom(t, p, &row); err != nil {
+			return nil, err
+		}
+		found = row.State == statePending
 	}
 	if d.Status == kms.OK {
 		if d.Volumes, err = t.serve(p); err != nil {
 			return nil, err
 		}
-		row.Clock = p.clock
+		row.count(p, d, now, s.settings(&row))
 	}
-	if found {
-		if err := t.remember(p, row, d.Status); err != nil {
-			return nil, err
+	if !found {
+		return d, nil // nothing for the log, which must not be filled from outside
+	}
+	return d, t.remember(p, before, row, d, verdict, now)
+}
+
+// facts are what the policy judges: the request, the node's record, the
+// configuration.
+func (s *Server) facts(p *proof, row *nodeRow, now time.Time) policy.Facts {
+	from, _ := netip.ParseAddr(p.from) // one that is none is in no network
+	f := policy.Facts{
+		Now: now, Operation: p.operation, From: from, PCRs: p.pcrs, Clock: p.clock,
+		Quarantined: row.Quarantined, Heard: row.heard(), Lapsed: row.Lapsed, Approved: row.Approved,
+		Seen: row.Clock, Pins: row.Pins, Booted: row.Booted, InBoot: row.InBoot, InHour: row.within(now, time.Hour),
+		Settings: s.settings(row), Releases: s.rules.Load().Releases,
+	}
+	switch row.State {
+	case stateApproved:
+		f.State = policy.Approved
+	case stateDeleted:
+		f.State = policy.Deleted
+	case statePending:
+		f.State, f.Admit = policy.Pending, s.admission(p, row)
+	default:
+		f.State, f.Admit = policy.Unknown, s.admission(p, row)
+	}
+	return f
+}
+
+// settings are those that hold for a node.
+func (s *Server) settings(row *nodeRow) policy.Settings {
+	return s.rules.Load().For(row.Labels, row.Settings)
+}
+
+// heard is when the node was last heard of, or its operator of it.
+func (row *nodeRow) heard() time.Time {
+	last := row.First
+	for _, t := range []time.Time{row.Last, row.Approved} {
+		if t.After(last) {
+			last = t
 		}
 	}
-	if d.Status == kms.Pending && len(p.offers) > 0 {
+	return last
+}
+
+// within counts the releases of the time before now.
+func (row *nodeRow) within(now time.Time, span time.Duration) (n int) {
+	for _, at := range row.Recent {
+		if now.Unix()-at < int64(span/time.Second) {
+			n++
+		}
+	}
+	return n
+}
+
+// count keeps what limits and roles go by: that a secret was given out.
+func (row *nodeRow) count(p *proof, d *kms.Decision, now time.Time, s policy.Settings) {
+	if p.clock != row.Clock {
+		row.InBoot = 0
+	}
+	row.Clock = p.clock
+	released := slices.ContainsFunc(d.Volumes, func(g kms.Granted) bool { return g.Active.Kind != 0 })
+	if p.operation != kms.Get || !released {
+		return
+	}
+	row.Booted = true
+	row.InBoot++
+	if s.PerHour == nil || *s.PerHour == 0 {
+		row.Recent = nil
+		return
+	}
+	recent := row.Recent[:0:0]
+	for _, at := range row.Recent {
+		if now.Unix()-at < int64(time.Hour/time.Second) {
+			recent = append(recent, at)
+		}
+	}
+	row.Recent = append(recent, now.Unix())
+}
+
+// remember keeps what the proof showed and what was decided, for the
+// operator, and the offers of a node that waits for approval.
+func (t *txn) remember(p *proof, before, row nodeRow, d *kms.Decision, verdict policy.Verdict, now time.Time) error {
+	lapses := verdict.Failed(policy.RuleSilence) && row.Lapsed.IsZero()
+	if lapses {
+		t.bump()
+		row.Lapsed = now
+		if err := t.note(Event{Event: "lapse", Node: row.ID.String(), From: p.from, Detail: "silent since " + row.heard().Format(time.RFC3339)}); err != nil {
+			return err
+		}
+	}
+	row.Last, row.LastStatus, row.LastReason, row.LastFrom = now, d.Status.Code(), verdict.Reason, p.from
+	row.Shown = show(p)
+	if err := t.saveNode(row); err != nil {
+		return err
+	}
+	if row.State == statePending && d.Status == kms.Pending && len(p.offers) > 0 {
 		if err := t.propose(p); err != nil {
-			return nil, err
+			return err
 		}
 	}
-	if !found || d.Status != kms.OK && before.LastStatus == d.Status.Code() {
-		return d, nil // asking again, or unknown: nothing new for the log, which must not be filled from outside
+	if d.Status != kms.OK && before.LastStatus == row.LastStatus && before.LastReason == row.LastReason {
+		return nil // asking again: nothing new for the log, which must not be filled from outside
 	}
-	return d, t.note(p.event(d))
+	return t.note(p.event(d, verdict.Reason))
 }
 
-// judge says what a known node gets on the whole. Deny wins.
-func (row *nodeRow) judge(p *proof) kms.Status {
-	switch {
-	case row.State == stateDeleted:
-		return kms.Refused
-	case row.State == statePending:
-		return kms.Pending
-	case row.Quarantined:
-		return kms.Quarantined
-	case p.operation == kms.Put || p.operation == kms.Enroll:
-		return kms.OK // from a running system: the boot state is no matter
-	case p.pcrs[latchPCR] != digest{}:
-		return kms.PCR15Used
-	case p.clock.before(row.Clock):
-		return kms.TPMCleared
-	}
-	for pcr, want := range row.Pins {
-		if p.pcrs[pcr] != want {
-			return kms.PCRMismatch
-		}
-	}
-	return kms.OK
-}
-
-// admit makes a pending row for a node seen for the first time.
-func (s *Server) admit(t *txn, p *proof, row *nodeRow) (kms.Status, error) {
-	if s.enroll == Closed {
-		return kms.Refused, nil
-	}
-	full, err := s.prunePending(t)
-	if err != nil {
-		return 0, err
-	}
-	if full {
-		return kms.TableFull, nil
-	}
-	*row = nodeRow{ID: p.node, State: statePending, First: time.Now().UTC()}
-	return kms.Pending, nil
-}
-
-// remember keeps what the proof showed, for the operator.
-func (t *txn) remember(p *proof, row nodeRow, status kms.Status) error {
-	row.Last = time.Now().UTC()
-	row.LastStatus = status.Code()
+// show is what a proof showed.
+func show(p *proof) *shown {
 	seen := &shown{
 		Operation: p.operation.String(), PCRs: p.pcrs, Clock: p.clock,
 		Boot: (p.operation == kms.Get || p.operation == kms.Stage) && p.pcrs[latchPCR] == digest{},
@@ -107,78 +159,12 @@ func (t *txn) remember(p *proof, row nodeRow, status kms.Status) error {
 	for _, v := range p.volumes {
 		seen.Volumes = append(seen.Volumes, shownVolume{v.UUID, v.Digest, v.SeqID})
 	}
-	row.Shown = seen
-	return t.saveNode(row)
-}
-
-// pruneEvery is how often the table is looked through for rows that are
-// over: a flood must not make every newcomer cost a thousand rows.
-const pruneEvery = time.Minute
-
-// pruneRows is how many of them go in one transaction: stores bound those.
-const pruneRows = 8
-
-// prunePending removes the rows that nobody approved in time, and, when the
-// table is full, those that stopped asking. It tells whether it still is.
-func (s *Server) prunePending(t *txn) (full bool, err error) {
-	n := 0
-	t.Scan(tablePending, nil, func(_, _ []byte) bool { n++; return n < maxPending })
-	now := s.cookies.now()
-	if last := time.Duration(s.pruned.Load()); last != 0 && now-last < pruneEvery {
-		return n >= maxPending, nil
-	}
-	s.pruned.Store(int64(now))
-	rows, err := t.pendingRows()
-	if err != nil {
-		return false, err
-	}
-	done := 0
-	for _, row := range rows {
-		if done == pruneRows { // the next newcomer goes on
-			s.pruned.Store(0)
-			break
-		}
-		if time.Since(row.First) < pendingLife && (n < maxPending || time.Since(row.Last) < idlePending) {
-			continue
-		}
-		if err := t.forget(row.ID); err != nil {
-			return false, err
-		}
-		n--
-		done++
-	}
-	return n >= maxPending, nil
-}
-
-func (v view) pendingRows() (rows []nodeRow, err error) {
-	return rows, v.nodesIn(tablePending, func(row nodeRow) { rows = append(rows, row) })
-}
-
-// forget removes a pending row with what it proposed.
-func (t *txn) forget(id kms.NodeID) error {
-	for _, uuid := range t.uuidsOf(id) {
-		if err := t.dropVolume(id, uuid); err != nil {
-			return err
-		}
-	}
-	return t.remove(tablePending, id[:])
-}
-
-// uuidsOf lists the volumes that have a row under a node.
-func (v view) uuidsOf(id kms.NodeID) (uuids []kms.UUID) {
-	v.Scan(tableVolumes, id[:], func(key, _ []byte) bool {
-		if len(key) != 48 || kms.NodeID(key[:32]) != id {
-			return false
-		}
-		uuids = append(uuids, kms.UUID(key[32:]))
-		return true
-	})
-	return uuids
+	return seen
 }
 
 // event is the audit line of a decision.
-func (p *proof) event(d *kms.Decision) Event {
-	e := Event{Event: p.operation.String(), Node: p.node.String(), Status: d.Status.Code(), From: p.from, TH2: hex.EncodeToString(p.th2[:])}
+func (p *proof) event(d *kms.Decision, reason policy.Rule) Event {
+	e := Event{Event: p.operation.String(), Node: p.node.String(), Status: d.Status.Code(), Reason: reason, From: p.from, TH2: hex.EncodeToString(p.th2[:])}
 	for _, v := range p.volumes {
 		i := slices.IndexFunc(d.Volumes, func(g kms.Granted) bool { return g.UUID == v.UUID })
 		if d.Status == kms.OK && i >= 0 && d.Volumes[i].Status != kms.OK {

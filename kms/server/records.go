@@ -1,26 +1,14 @@
 package server
 
 import (
-	"encoding/hex"
-	"fmt"
 	"time"
 
 	"latchkey/kms"
+	"latchkey/kms/server/policy"
 )
 
 // A digest is 32 bytes that people read as hex.
-type digest [32]byte
-
-func (d digest) MarshalText() ([]byte, error) { return hex.AppendEncode(nil, d[:]), nil }
-
-func (d *digest) UnmarshalText(b []byte) error {
-	raw, err := hex.DecodeString(string(b))
-	if err != nil || len(raw) != len(d) {
-		return fmt.Errorf("reading %.70q: not 64 hex digits", b)
-	}
-	*d = digest(raw)
-	return nil
-}
+type digest = policy.Digest
 
 // A nodeState is what the operator decided.
 type nodeState string
@@ -40,8 +28,18 @@ type nodeRow struct {
 	Last        time.Time      `json:"last_seen"`
 	Shown       *shown         `json:"shown,omitempty"` // the last verified proof
 	Pins        map[int]digest `json:"pins,omitempty"`
-	Clock       clock          `json:"clock"`
+	Clock       clock          `json:"clock"` // of the last release
 	LastStatus  string         `json:"last_status,omitempty"`
+	LastReason  policy.Rule    `json:"last_reason,omitempty"` // the rule that decided it, if one failed
+	LastFrom    string         `json:"last_from,omitempty"`
+
+	Labels   map[string]string `json:"labels,omitempty"`
+	Settings policy.Settings   `json:"settings,omitzero"` // the node's own, over those of the configuration
+	Approved time.Time         `json:"approved,omitzero"`
+	Lapsed   time.Time         `json:"lapsed,omitzero"`           // when its approval ended by silence
+	Booted   bool              `json:"booted,omitempty"`          // it was given a secret since it was installed
+	InBoot   int               `json:"boot_releases,omitempty"`   // in the boot of Clock
+	Recent   []int64           `json:"recent_releases,omitempty"` // Unix seconds, of the last hour, while it has a limit
 }
 
 // shown is what a verified proof showed.

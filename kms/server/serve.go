@@ -37,16 +37,7 @@ func (t *txn) grant(node kms.NodeID, want kms.Want, g *kms.Granted) error {
 	if g.Status = status; err != nil || status != kms.OK {
 		return err
 	}
-	if row.Digest != nil && *row.Digest != digest(want.Digest) {
-		g.Status = kms.HeaderDiffers
-		return nil
-	}
-	if want.SeqID < row.MinSeq {
-		g.Status = kms.HeaderRollback
-		return nil
-	}
-	if row.Kind == 0 {
-		g.Status = kms.NoSecret
+	if g.Status = row.answers(want); g.Status != kms.OK {
 		return nil
 	}
 	key := volumeKey(node, want.UUID)
@@ -57,11 +48,24 @@ func (t *txn) grant(node kms.NodeID, want kms.Want, g *kms.Granted) error {
 		}
 		*to = kms.Material{Kind: kms.Kind(kind), Secret: s}
 	}
-	g.Digest, g.MAC = row.Digest.bytes(), row.MAC.bytes()
+	g.Digest, g.MAC = bytesOf(row.Digest), bytesOf(row.MAC)
 	return nil
 }
 
-func (d *digest) bytes() []byte {
+// answers says what a node's own volume gets for the header that it showed.
+func (row *volumeRow) answers(want kms.Want) kms.Status {
+	switch {
+	case row.Digest != nil && *row.Digest != digest(want.Digest):
+		return kms.HeaderDiffers
+	case want.SeqID < row.MinSeq:
+		return kms.HeaderRollback
+	case row.Kind == 0:
+		return kms.NoSecret
+	}
+	return kms.OK
+}
+
+func bytesOf(d *digest) []byte {
 	if d == nil {
 		return nil
 	}
@@ -69,15 +73,15 @@ func (d *digest) bytes() []byte {
 }
 
 // owned finds a volume that is bound to the node.
-func (t *txn) owned(node kms.NodeID, uuid kms.UUID) (volumeRow, kms.Status, error) {
-	owner, bound, err := t.owner(uuid)
+func (v view) owned(node kms.NodeID, uuid kms.UUID) (volumeRow, kms.Status, error) {
+	owner, bound, err := v.owner(uuid)
 	if err != nil {
 		return volumeRow{}, kms.NotBound, err
 	}
 	if !bound || owner != node {
 		return volumeRow{}, kms.NotBound, nil
 	}
-	row, found, err := t.volume(node, uuid)
+	row, found, err := v.volume(node, uuid)
 	if err == nil && !found {
 		return row, kms.NoSecret, nil
 	}

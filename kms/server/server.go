@@ -10,26 +10,13 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"slices"
 	"sync"
 	"sync/atomic"
 
 	"latchkey/internal/secret"
 	"latchkey/kms"
+	"latchkey/kms/server/policy"
 	"latchkey/kms/store"
-)
-
-// An Enrollment says what becomes of a node that nobody approved.
-type Enrollment string
-
-const (
-	// Approve makes a pending row of it, for the operator to approve.
-	Approve Enrollment = "approve"
-	// Closed refuses it: ids are registered beforehand.
-	Closed Enrollment = "closed"
-	// Tofu approves a node of Kairos at first sight, as their server does:
-	// whoever asks first from a LAN gets a row. For lk1 it is Approve.
-	Tofu Enrollment = "tofu"
 )
 
 // A Mark is the epoch's high-water mark. It is kept apart from the
@@ -52,7 +39,8 @@ type Config struct {
 	Log      *slog.Logger // nil logs nothing
 	Workers  int          // public-key operations at once; 0 is the number of cores
 
-	Protocols []Protocol // what nodes may speak; none is lk1
+	Protocols []Protocol     // what nodes may speak; none is lk1
+	Policy    *policy.Policy // nil: every approved node, in the boot state that was approved
 }
 
 // A Server answers nodes and its operator. It owns its store.
@@ -67,6 +55,8 @@ type Server struct {
 	log       *slog.Logger
 	work      *workers
 	pruned    atomic.Int64 // when the pending table was looked through, on cookies.now's clock
+
+	rules atomic.Pointer[policy.Policy]
 
 	protocols    []Protocol
 	kairosPruned atomic.Int64 // as pruned
@@ -87,6 +77,10 @@ func Open(c Config) (*Server, error) {
 	s := &Server{
 		store: c.Store, cookies: newCookies(), enroll: c.Enroll, log: c.Log, mark: c.Mark, work: newWorkers(c.Workers),
 		protocols: c.Protocols,
+	}
+	s.rules.Store(&policy.Policy{})
+	if c.Policy != nil {
+		s.rules.Store(c.Policy)
 	}
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)
@@ -119,8 +113,6 @@ func (s *Server) checkChoices() error {
 	switch {
 	case s.enroll != Approve && s.enroll != Closed && s.enroll != Tofu:
 		return fmt.Errorf("enrolment %q is neither approve nor closed nor tofu", s.enroll)
-	case s.enroll == Tofu && !slices.Contains(s.protocols, Kairos):
-		return errors.New("enrolment tofu is for the protocol kairos only")
 	case s.enroll == Tofu:
 		s.log.Warn("trust on first use: any machine that reaches this server gets a key of its own, and is trusted from then on; enrolment approve asks you first")
 	}

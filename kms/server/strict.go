@@ -2,6 +2,7 @@ package server
 
 import (
 	"bytes"
+	"encoding"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -31,14 +32,8 @@ func decodeJSON(r io.Reader, to any) error {
 	if _, err := d.Token(); err != io.EOF {
 		return fmt.Errorf("reading JSON: %w: something follows it", errJSON)
 	}
-	var keys map[string]json.RawMessage
-	if err := json.Unmarshal(body, &keys); err != nil {
+	if err := checkKeys(body, reflect.TypeOf(to).Elem()); err != nil {
 		return fmt.Errorf("reading JSON: %w", err)
-	}
-	for key := range keys {
-		if !hasKey(reflect.TypeOf(to).Elem(), key) {
-			return fmt.Errorf("reading JSON: %w: no key %q", errJSON, key)
-		}
 	}
 	if err := json.Unmarshal(body, to); err != nil {
 		return fmt.Errorf("reading JSON: %w", err)
@@ -46,13 +41,37 @@ func decodeJSON(r io.Reader, to any) error {
 	return nil
 }
 
-func hasKey(t reflect.Type, key string) bool {
-	for i := range t.NumField() {
-		if name, _, _ := strings.Cut(t.Field(i).Tag.Get("json"), ","); name == key {
-			return true
+// checkKeys compares the keys of an object with a struct's, and those of
+// the objects in it that are structs too.
+func checkKeys(body []byte, t reflect.Type) error {
+	var keys map[string]json.RawMessage
+	if err := json.Unmarshal(body, &keys); err != nil {
+		return err
+	}
+	for key, value := range keys {
+		field, ok := fieldOf(t, key)
+		if !ok {
+			return fmt.Errorf("%w: no key %q", errJSON, key)
+		}
+		if field.Kind() != reflect.Struct || string(value) == "null" || field.Implements(unmarshaler) || reflect.PointerTo(field).Implements(unmarshaler) {
+			continue
+		}
+		if err := checkKeys(value, field); err != nil {
+			return err
 		}
 	}
-	return false
+	return nil
+}
+
+var unmarshaler = reflect.TypeFor[encoding.TextUnmarshaler]()
+
+func fieldOf(t reflect.Type, key string) (reflect.Type, bool) {
+	for i := range t.NumField() {
+		if name, _, _ := strings.Cut(t.Field(i).Tag.Get("json"), ","); name == key {
+			return t.Field(i).Type, true
+		}
+	}
+	return nil, false
 }
 
 // checkValue walks one value and looks for repeated keys, compared without

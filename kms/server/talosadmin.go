@@ -3,8 +3,10 @@ package server
 import (
 	"context"
 	"fmt"
+	"maps"
 	"net/http"
 	"net/netip"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -66,7 +68,7 @@ func (s *Server) ChangeTalos(ctx context.Context, command string, uuid kms.UUID,
 		if err := t.saveTalos(row); err != nil {
 			return err
 		}
-		return t.note(Event{Event: "talos " + command, Node: uuid.String(), From: "operator"})
+		return t.note(Event{Event: "talos " + command, Node: uuid.String(), From: operator(ctx)})
 	})
 	return n, err
 }
@@ -94,22 +96,30 @@ var talosChanges = map[string]func(*talosRow, []netip.Prefix) string{
 	},
 }
 
-// handleTalosAdmin answers the operator about the machines of Talos.
-func (s *Server) handleTalosAdmin(handle func(string, func(*http.Request) (any, error))) {
-	handle("GET /v1/talos/nodes", func(*http.Request) (any, error) { return list(s.TalosNodes()) })
-	for command := range talosChanges {
-		handle("POST /v1/talos/"+command, func(r *http.Request) (any, error) {
-			uuid, err := kms.ParseUUID(r.URL.Query().Get("uuid"))
-			if err != nil {
-				return nil, err
-			}
-			sources, err := parsePrefixes(r.URL.Query()["source"])
-			if err != nil {
-				return nil, err
-			}
-			return s.ChangeTalos(r.Context(), command, uuid, sources)
-		})
+// talosRoutes answer the operator about the machines of Talos.
+func (s *Server) talosRoutes() []route {
+	routes := []route{{method: "GET", path: "/v1/talos/nodes", scope: ScopeRead, doc: "Lists the machines of Talos.", answer: []TalosNode{},
+		do: func(*http.Request) (any, error) { return list(s.TalosNodes()) }}}
+	for _, command := range slices.Sorted(maps.Keys(talosChanges)) {
+		scope := ScopeApprove
+		if command == "delete" {
+			scope = ScopeAdmin
+		}
+		routes = append(routes, route{method: "POST", path: "/v1/talos/" + command, scope: scope, doc: "Does " + command + " to a machine of Talos.",
+			query:  []param{{name: "uuid", doc: "SMBIOS UUID", required: true, kind: "uuid"}, {name: "source", doc: "network that it may ask from; may be repeated"}},
+			answer: TalosNode{}, do: func(r *http.Request) (any, error) {
+				uuid, err := kms.ParseUUID(r.URL.Query().Get("uuid"))
+				if err != nil {
+					return nil, err
+				}
+				sources, err := parsePrefixes(r.URL.Query()["source"])
+				if err != nil {
+					return nil, err
+				}
+				return s.ChangeTalos(r.Context(), command, uuid, sources)
+			}})
 	}
+	return routes
 }
 
 func parsePrefixes(texts []string) (out []netip.Prefix, err error) {
@@ -123,38 +133,33 @@ func parsePrefixes(texts []string) (out []netip.Prefix, err error) {
 	return out, nil
 }
 
-// handleKeyAdmin answers the operator about rings of keys.
-func (s *Server) handleKeyAdmin(handle func(string, func(*http.Request) (any, error))) {
-	name := func(r *http.Request) (string, error) {
-		name := r.URL.Query().Get("key")
-		if name == "" || len(name) > 128 || strings.Trim(name, "abcdefghijklmnopqrstuvwxyz0123456789-./") != "" {
-			return "", fmt.Errorf("the name of a key has lower-case letters, digits, - . and /, not %.64q", name)
-		}
-		return name, nil
+// keyRoutes answer the operator about rings of keys.
+func (s *Server) keyRoutes() []route {
+	key := param{name: "key", doc: "name of the ring", required: true}
+	on := func(method, verb string, scope Scope, doc string, query []param, f func(*http.Request, string) ([]KeyVersion, error)) route {
+		return route{method: method, path: "/v1/keys" + verb, scope: scope, doc: doc, query: query, answer: []KeyVersion{},
+			do: func(r *http.Request) (any, error) {
+				name := r.URL.Query().Get("key")
+				if name == "" || len(name) > 128 || strings.Trim(name, "abcdefghijklmnopqrstuvwxyz0123456789-./") != "" {
+					return nil, fmt.Errorf("the name of a key has lower-case letters, digits, - . and /, not %.64q", name)
+				}
+				return list(f(r, name))
+			}}
 	}
-	handle("GET /v1/keys", func(r *http.Request) (any, error) {
-		ring, err := name(r)
-		if err != nil {
-			return nil, err
-		}
-		return list(s.Keys(ring))
-	})
-	handle("POST /v1/keys/rotate", func(r *http.Request) (any, error) {
-		ring, err := name(r)
-		if err != nil {
-			return nil, err
-		}
-		return list(s.RotateKey(r.Context(), ring))
-	})
-	handle("POST /v1/keys/retire", func(r *http.Request) (any, error) {
-		ring, err := name(r)
-		if err != nil {
-			return nil, err
-		}
-		version, err := strconv.ParseUint(r.URL.Query().Get("version"), 10, 32)
-		if err != nil {
-			return nil, fmt.Errorf("reading a version: %.20q is no number", r.URL.Query().Get("version"))
-		}
-		return list(s.RetireKey(r.Context(), ring, uint32(version)))
-	})
+	return []route{
+		on("GET", "", ScopeRead, "Lists the versions of a key, never the key.", []param{key}, func(_ *http.Request, ring string) ([]KeyVersion, error) {
+			return s.Keys(ring)
+		}),
+		on("POST", "/rotate", ScopeAdmin, "Makes the next version of a key.", []param{key}, func(r *http.Request, ring string) ([]KeyVersion, error) {
+			return s.RotateKey(r.Context(), ring)
+		}),
+		on("POST", "/retire", ScopeAdmin, "Destroys a version of a key.", []param{key, {name: "version", doc: "number of the version", required: true, kind: "integer"}},
+			func(r *http.Request, ring string) ([]KeyVersion, error) {
+				version, err := strconv.ParseUint(r.URL.Query().Get("version"), 10, 32)
+				if err != nil {
+					return nil, fmt.Errorf("reading a version: %.20q is no number", r.URL.Query().Get("version"))
+				}
+				return s.RetireKey(r.Context(), ring, uint32(version))
+			}),
+	}
 }

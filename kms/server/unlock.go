@@ -197,7 +197,7 @@ func (s *Server) Restored(ctx context.Context, mark uint64) (Checked, error) {
 		from := t.state.epoch
 		t.state.epoch = max(t.state.epoch, mark)
 		t.bump()
-		return t.note(Event{Event: "restore", From: "operator", Detail: fmt.Sprintf("from epoch %d, to %d", from, t.state.epoch)})
+		return t.note(Event{Event: "restore", From: operator(ctx), Detail: fmt.Sprintf("from epoch %d, to %d", from, t.state.epoch)})
 	})
 	if err != nil {
 		return Checked{}, err

@@ -100,7 +100,7 @@ func (s *Server) PutVolume(ctx context.Context, uuid kms.UUID, passphrase secret
 		if err := t.saveVolume(row); err != nil {
 			return err
 		}
-		return t.note(Event{Event: "volume put", Volumes: []kms.UUID{uuid}, From: "operator"})
+		return t.note(Event{Event: "volume put", Volumes: []kms.UUID{uuid}, From: operator(ctx)})
 	})
 }
 
@@ -130,7 +130,7 @@ func (s *Server) DeleteVolume(ctx context.Context, uuid kms.UUID) error {
 		if err := t.remove(tableOwners, uuid[:]); err != nil {
 			return err
 		}
-		return t.note(Event{Event: "volume delete", Volumes: []kms.UUID{uuid}, From: "operator"})
+		return t.note(Event{Event: "volume delete", Volumes: []kms.UUID{uuid}, From: operator(ctx)})
 	})
 }
 
@@ -164,6 +164,6 @@ func (s *Server) AcceptHeader(ctx context.Context, uuid kms.UUID) error {
 		if err := t.saveVolume(row); err != nil {
 			return err
 		}
-		return t.note(Event{Event: "volume accept-header", Node: id.String(), Volumes: []kms.UUID{uuid}, From: "operator"})
+		return t.note(Event{Event: "volume accept-header", Node: id.String(), Volumes: []kms.UUID{uuid}, From: operator(ctx)})
 	})
 }

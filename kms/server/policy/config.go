@@ -1,29 +1,31 @@
 package policy
 
 import (
+	"errors"
 	"fmt"
-	"maps"
 	"slices"
+	"strconv"
 	"strings"
 )
 
 // A Config is the section "policy" of the server's configuration file.
 type Config struct {
-	Defaults Settings                 `yaml:"defaults"`
-	Groups   []GroupConfig            `yaml:"groups"`
-	Releases map[string]ReleaseConfig `yaml:"releases"`
+	Defaults Settings        `yaml:"defaults"`
+	Groups   []GroupConfig   `yaml:"groups"`
+	Releases []ReleaseConfig `yaml:"releases"`
 }
 
 // A GroupConfig is settings for the nodes with a label, written key=value.
 type GroupConfig struct {
-	Label    string `yaml:"label"`
-	Settings `yaml:",inline"`
+	Label    string   `yaml:"label"`
+	Settings Settings `yaml:"settings"`
 }
 
 // A ReleaseConfig is one image release: golden values, signatures, or both.
 type ReleaseConfig struct {
-	PCRs   map[int]Digest `yaml:"pcrs"`
-	Signed *SignedConfig  `yaml:"signed"`
+	Name   string        `yaml:"name"`
+	PCRs   []PCRValue    `yaml:"pcrs"`
+	Signed *SignedConfig `yaml:"signed"`
 }
 
 // A SignedConfig names the files of a signed PCR 11.
@@ -32,57 +34,92 @@ type SignedConfig struct {
 	Signatures string `yaml:"signatures"` // systemd's JSON
 }
 
-// Policy checks the configuration and reads the files that it names.
+// A PCRValue is one value, written as systemd does: 11:sha256=HEX.
+type PCRValue struct {
+	PCR   int
+	Value Digest
+}
+
+// UnmarshalText implements encoding.TextUnmarshaler.
+func (v *PCRValue) UnmarshalText(b []byte) error {
+	index, value, ok := strings.Cut(string(b), ":sha256=")
+	pcr, err := strconv.Atoi(index)
+	if !ok || err != nil {
+		return fmt.Errorf("reading %.80q: not a PCR value, as in 11:sha256=64 HEX DIGITS", b)
+	}
+	if !slices.Contains(QuotedPCRs, pcr) {
+		return fmt.Errorf("reading %.80q: machines show PCRs 7, 11 and 12", b)
+	}
+	v.PCR = pcr
+	return v.Value.UnmarshalText([]byte(value))
+}
+
+// A ConfigError is what is wrong with one key of the section.
+type ConfigError struct {
+	Key string // a path: groups[0].settings
+	Err error
+}
+
+func (e *ConfigError) Error() string { return e.Key + ": " + e.Err.Error() }
+func (e *ConfigError) Unwrap() error { return e.Err }
+
+// Policy checks the configuration and reads the files that it names. Its
+// errors are of type *ConfigError.
 func (c Config) Policy(read func(path string) ([]byte, error)) (*Policy, error) {
 	p := &Policy{Defaults: c.Defaults, Releases: map[string]Release{}}
-	for _, name := range slices.Sorted(maps.Keys(c.Releases)) {
-		r, err := c.Releases[name].release(read)
-		if err == nil && (name == NoRelease || name == "") {
-			err = fmt.Errorf("%q is no name for a release", name)
+	for i, one := range c.Releases {
+		r, err := one.release(read)
+		if _, twice := p.Releases[one.Name]; err == nil && twice {
+			err = fmt.Errorf("there is another release %q", one.Name)
 		}
 		if err != nil {
-			return nil, fmt.Errorf("policy.releases.%s: %w", name, err)
+			return nil, &ConfigError{fmt.Sprintf("releases[%d]", i), err}
 		}
-		p.Releases[name] = r
+		p.Releases[one.Name] = r
 	}
-	if err := p.check(c.Defaults); err != nil {
-		return nil, fmt.Errorf("policy.defaults: %w", err)
+	if err := p.Check(c.Defaults); err != nil {
+		return nil, &ConfigError{"defaults", err}
 	}
 	for i, g := range c.Groups {
 		key, value, err := ParseLabel(g.Label)
-		if err == nil {
-			err = p.check(g.Settings)
-		}
 		if err != nil {
-			return nil, fmt.Errorf("policy.groups[%d]: %w", i, err)
+			return nil, &ConfigError{fmt.Sprintf("groups[%d].label", i), err}
+		}
+		if err := p.Check(g.Settings); err != nil {
+			return nil, &ConfigError{fmt.Sprintf("groups[%d].settings", i), err}
 		}
 		p.Groups = append(p.Groups, Group{key, value, g.Settings})
 	}
 	return p, nil
 }
 
-func (p *Policy) check(s Settings) error {
-	if err := s.Check(); err != nil {
+// Check says what is wrong with settings under this policy.
+func (p *Policy) Check(s Settings) error {
+	if err := s.check(); err != nil {
 		return err
 	}
-	return p.Known(s)
+	return p.known(s)
 }
 
 func (c ReleaseConfig) release(read func(string) ([]byte, error)) (Release, error) {
-	r := Release{PCRs: c.PCRs}
-	for pcr := range c.PCRs {
-		if !slices.Contains(QuotedPCRs, pcr) {
-			return r, fmt.Errorf("PCR %d: a machine shows PCRs 7, 11 and 12", pcr)
+	r := Release{PCRs: map[int]Digest{}}
+	if c.Name == "" || c.Name == NoRelease || strings.ContainsAny(c.Name, " ,\t\n") {
+		return r, fmt.Errorf("%q is no name for a release", c.Name)
+	}
+	for _, v := range c.PCRs {
+		if _, twice := r.PCRs[v.PCR]; twice {
+			return r, fmt.Errorf("PCR %d has two values", v.PCR)
 		}
+		r.PCRs[v.PCR] = v.Value
 	}
 	if c.Signed == nil {
 		if len(c.PCRs) == 0 {
-			return r, fmt.Errorf("it names neither pcrs nor signed, and any boot would match")
+			return r, errors.New("it says neither pcrs nor signed, so that any boot would match")
 		}
 		return r, nil
 	}
-	if _, golden := c.PCRs[11]; golden {
-		return r, fmt.Errorf("PCR 11 is either golden or signed")
+	if _, golden := r.PCRs[11]; golden {
+		return r, errors.New("PCR 11 is either golden or signed")
 	}
 	key, err := read(c.Signed.PublicKey)
 	if err != nil {

@@ -81,8 +81,8 @@ type Settings struct {
 // NoRelease as the only release sets those of a wider setting aside.
 const NoRelease = "none"
 
-// over lays s over wider settings.
-func (s Settings) over(wider Settings) Settings {
+// Over lays s over wider settings.
+func (s Settings) Over(wider Settings) Settings {
 	if s.Silence == nil {
 		s.Silence = wider.Silence
 	}
@@ -114,8 +114,8 @@ func (s Settings) over(wider Settings) Settings {
 // kept in the node's record.
 const maxPerHour = 1000
 
-// Check says what is wrong with the settings by themselves.
-func (s Settings) Check() error {
+// check says what is wrong with the settings by themselves.
+func (s Settings) check() error {
 	for name, n := range map[string]*int{"per-boot": s.PerBoot, "per-hour": s.PerHour} {
 		if n != nil && (*n < 0 || *n > maxPerHour) {
 			return fmt.Errorf("%s %d: must be 0 (any number) to %d", name, *n, maxPerHour)
@@ -164,14 +164,14 @@ func (p *Policy) For(labels map[string]string, own Settings) Settings {
 	s := p.Defaults
 	for _, g := range p.Groups {
 		if value, ok := labels[g.Label]; ok && value == g.Value {
-			s = g.Settings.over(s)
+			s = g.Settings.Over(s)
 		}
 	}
-	return own.over(s)
+	return own.Over(s)
 }
 
-// Known tells whether all releases of s are in the policy.
-func (p *Policy) Known(s Settings) error {
+// known tells whether all releases of s are in the policy.
+func (p *Policy) known(s Settings) error {
 	for _, name := range s.Releases {
 		if _, ok := p.Releases[name]; !ok && name != NoRelease {
 			return fmt.Errorf("release %q is not in the configuration; it has: %s", name, listOr(slices.Sorted(maps.Keys(p.Releases)), "none"))

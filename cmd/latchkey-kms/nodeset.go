@@ -1,0 +1,151 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"maps"
+	"net/netip"
+	"reflect"
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"latchkey/internal/cli"
+	"latchkey/kms/server"
+	"latchkey/kms/server/policy"
+)
+
+// settingFlags are the flags of node set, as they were typed.
+type settingFlags struct {
+	silence, outside, role                        string
+	perBoot, perHour                              int
+	windows, networks, releases, labels, unlabels []string
+	clear                                         []string
+}
+
+func nodeSet(o *options) *cobra.Command {
+	var f settingFlags
+	c := &cobra.Command{
+		Use:   "set WORDS... | ID",
+		Short: "Set when, from where and how often a machine may have its keys",
+		Long: `Sets the machine's own settings, which go over those of the configuration.
+A list (--window, --network, --release) replaces the one that the machine had.
+--clear forgets a setting, so that the configuration's holds again.
+
+A label puts the machine into the configuration's groups.`,
+		Example: `  latchkey-kms node set copper lantern drift meadow quiet anvil --window "mon-fri 06:00-20:00 Europe/Berlin"
+  latchkey-kms node set 6f3c99a1 --network 192.0.2.0/24 --network 2001:db8:1::/64 --per-boot 3
+  latchkey-kms node set 6f3c99a1 --label site=berlin --silence 90d
+  latchkey-kms node set 6f3c99a1 --clear windows,networks`,
+		Args: cli.Args(cobra.MinimumNArgs(1)),
+		RunE: func(c *cobra.Command, args []string) error {
+			set, err := f.nodeSet(c)
+			if err != nil {
+				return err
+			}
+			var n server.Node
+			if err := o.call(c.Context(), "POST", "/v1/node/set", who(args), set, &n); err != nil {
+				return err
+			}
+			return o.show(c, n, func() {
+				fmt.Fprintf(c.OutOrStdout(), "words:       %s\n", n.Words)
+				printSet(c.OutOrStdout(), n)
+			})
+		},
+	}
+	flags := c.Flags()
+	flags.StringVar(&f.silence, "silence", "", "a machine that was silent for longer needs approval again: 90d; 0: never")
+	flags.IntVar(&f.perBoot, "per-boot", 0, "releases in one boot; 0: any number")
+	flags.IntVar(&f.perHour, "per-hour", 0, "releases within an hour; 0: any number")
+	flags.StringArrayVar(&f.windows, "window", nil, `when it may have its keys: "mon-fri 22:00-06:00 Europe/Berlin"; may be repeated`)
+	flags.StringVar(&f.outside, "outside", "", "outside the windows: refuse, or approve (an approval counts for an hour)")
+	flags.StringSliceVar(&f.networks, "network", nil, "where it may ask from: 192.0.2.0/24; may be repeated")
+	flags.StringSliceVar(&f.releases, "release", nil, "image release of the configuration that it must boot, or none; may be repeated")
+	flags.StringVar(&f.role, "role", "", "any, boot (puts nothing), or install (puts until its first boot)")
+	flags.StringSliceVar(&f.labels, "label", nil, "label to set: site=berlin; may be repeated")
+	flags.StringSliceVar(&f.unlabels, "unlabel", nil, "label to remove: site; may be repeated")
+	flags.StringSliceVar(&f.clear, "clear", nil, "settings to forget: "+strings.Join(server.Clearable, ", "))
+	return c
+}
+
+// nodeSet takes the flags that were given.
+func (f *settingFlags) nodeSet(c *cobra.Command) (set server.NodeSet, err error) {
+	given := c.Flags().Changed
+	set.Clear, set.Labels = f.clear, map[string]string{}
+	if given("silence") {
+		d, err := policy.ParseDuration(f.silence)
+		if err != nil {
+			return set, cli.Usagef("--silence: %w", err)
+		}
+		set.Settings.Silence = &d
+	}
+	if given("per-boot") {
+		set.Settings.PerBoot = &f.perBoot
+	}
+	if given("per-hour") {
+		set.Settings.PerHour = &f.perHour
+	}
+	for _, text := range f.windows {
+		w, err := policy.ParseWindow(text)
+		if err != nil {
+			return set, cli.Usagef("--window: %w", err)
+		}
+		set.Settings.Windows = append(set.Settings.Windows, w)
+	}
+	for _, text := range f.networks {
+		p, err := netip.ParsePrefix(text)
+		if err != nil {
+			return set, cli.Usagef("--network: %w", err)
+		}
+		set.Settings.Networks = append(set.Settings.Networks, p)
+	}
+	set.Settings.Outside, set.Settings.Role, set.Settings.Releases = policy.Outside(f.outside), policy.Role(f.role), f.releases
+	for _, text := range f.labels {
+		key, value, err := policy.ParseLabel(text)
+		if err != nil {
+			return set, cli.Usagef("--label: %w", err)
+		}
+		set.Labels[key] = value
+	}
+	for _, key := range f.unlabels {
+		set.Labels[key] = ""
+	}
+	if len(set.Clear)+len(set.Labels) == 0 && reflect.ValueOf(set.Settings).IsZero() {
+		return set, cli.Usagef("say what to set (see %s --help)", c.CommandPath())
+	}
+	return set, nil
+}
+
+// printSet prints a node's own settings and labels.
+func printSet(w io.Writer, n server.Node) {
+	for _, key := range slices.Sorted(maps.Keys(n.Labels)) {
+		fmt.Fprintf(w, "label:       %s=%s\n", key, n.Labels[key])
+	}
+	s := n.Settings
+	line := func(name string, value any) { fmt.Fprintf(w, "%-12s %v\n", name+":", value) }
+	if s.Silence != nil {
+		line("silence", *s.Silence)
+	}
+	if s.PerBoot != nil {
+		line("per boot", *s.PerBoot)
+	}
+	if s.PerHour != nil {
+		line("per hour", *s.PerHour)
+	}
+	for _, window := range s.Windows {
+		line("window", window)
+	}
+	if s.Outside != "" {
+		line("outside", s.Outside)
+	}
+	for _, p := range s.Networks {
+		line("network", p)
+	}
+	for _, r := range s.Releases {
+		line("release", r)
+	}
+	if s.Role != "" {
+		line("role", s.Role)
+	}
+}

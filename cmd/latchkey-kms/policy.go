@@ -1,0 +1,75 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"net/url"
+	"strings"
+	"text/tabwriter"
+
+	"github.com/spf13/cobra"
+
+	"latchkey/internal/cli"
+	"latchkey/kms/server"
+)
+
+func policyCommand(o *options) *cobra.Command {
+	c := &cobra.Command{
+		Use: "policy", Short: "See what machines may have, and why", Args: cli.Args(cobra.ArbitraryArgs), RunE: cli.Group,
+		Long: `The policy is in the configuration file (section "policy") and in the settings
+of each machine (node set). A machine is told its status only, never the rule.`,
+	}
+	c.AddCommand(policyExplain(o))
+	return c
+}
+
+func policyExplain(o *options) *cobra.Command {
+	var operation, at, from string
+	c := &cobra.Command{
+		Use:   "explain WORDS... | ID",
+		Short: "Say what would be decided for a machine now, and why",
+		Long: `Judges what the machine showed last by the function that judges machines, and
+prints every rule: whether it passes, and why. Nothing is changed. Exit code 4
+if the machine would get nothing.
+
+Ask the server that runs: without one there is no configuration, and only the
+machines' own settings hold.`,
+		Example: `  latchkey-kms policy explain copper lantern drift meadow quiet anvil
+  latchkey-kms policy explain 6f3c99a1 --at 2026-11-22T23:30:00+01:00 --from 192.0.2.7`,
+		Args: cli.Args(cobra.MinimumNArgs(1)),
+		RunE: func(c *cobra.Command, args []string) error {
+			query := url.Values{"who": {strings.Join(args, " ")}, "operation": {operation}, "at": {at}, "from": {from}}
+			var e server.Explanation
+			if err := o.call(c.Context(), "GET", "/v1/policy/explain", query, nil, &e); err != nil {
+				return err
+			}
+			if err := o.show(c, e, func() { printExplanation(c.OutOrStdout(), e) }); err != nil {
+				return err
+			}
+			if e.Status != "ok" {
+				return &cli.Exit{Code: cli.Refused, Err: fmt.Errorf("%s would be told %s (%s)", e.Words, e.Status, e.Reason)}
+			}
+			return nil
+		},
+	}
+	c.Flags().StringVar(&operation, "operation", "get", "what it would ask: get, stage, put or enroll")
+	c.Flags().StringVar(&at, "at", "", "when it would ask, as 2026-11-22T23:30:00Z (default: now)")
+	c.Flags().StringVar(&from, "from", "", "address that it would ask from (default: the last one)")
+	return c
+}
+
+func printExplanation(out io.Writer, e server.Explanation) {
+	fmt.Fprintf(out, "%s asks %s at %s from %s: %s\n", e.Words, e.Operation, e.At.Local().Format("2006-01-02 15:04:05 MST"), e.From, e.Status)
+	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
+	defer w.Flush()
+	for _, r := range e.Rules {
+		verdict := "pass"
+		if !r.Passes {
+			verdict = "FAIL"
+		}
+		fmt.Fprintf(w, "%s\t%s\t%s\n", verdict, r.Rule, r.Why)
+	}
+	for _, v := range e.Volumes {
+		fmt.Fprintf(w, "%s\tvolume\t%s\n", v.Status, v.UUID)
+	}
+}

@@ -1,0 +1,80 @@
+package server
+
+import (
+	"fmt"
+	"time"
+
+	"latchkey/kms"
+	"latchkey/kms/server/policy"
+)
+
+// An Enrollment says what becomes of a node that nobody approved.
+type Enrollment string
+
+const (
+	// Approve makes a pending row of it, for the operator to approve.
+	Approve Enrollment = "approve"
+	// Closed refuses it: ids are registered beforehand.
+	Closed Enrollment = "closed"
+	// Tofu approves a node at first sight, as Kairos' server does: whoever
+	// asks first from a LAN gets a row.
+	Tofu Enrollment = "tofu"
+)
+
+// admission says whether a node that nobody approved may wait for it.
+func (s *Server) admission(_ *proof, row *nodeRow) policy.Admission {
+	switch {
+	case row.State == statePending:
+		return policy.Admission{Status: kms.Pending, Why: "waits for approval: compare its words, then node approve"}
+	case s.enroll == Closed:
+		return policy.Admission{Status: kms.Refused, Why: "enrolment is closed: register its id with node approve"}
+	case s.enroll == Tofu:
+		return policy.Admission{Why: "enrolment is tofu: trusted at first sight"}
+	}
+	return policy.Admission{Status: kms.Pending, Why: "would wait for approval"}
+}
+
+// makeRoom makes a pending row for a node seen for the first time.
+func (s *Server) makeRoom(t *txn, _ *proof, row *nodeRow) (kms.Status, error) {
+	full, err := s.prunePending(t)
+	if err != nil {
+		return 0, err
+	}
+	if full {
+		return kms.TableFull, nil
+	}
+	row.State = statePending
+	return kms.Pending, nil
+}
+
+// trustFirst approves a node at first sight, with the boot state that it
+// shows and the volumes that nobody else has. What the operator put before
+// any node asked stays the operator's to give.
+func (s *Server) trustFirst(t *txn, p *proof, row *nodeRow) error {
+	if t.count(tableNodes, maxTofu) >= maxTofu {
+		return &unavailable{fmt.Errorf("trusting a node at first sight: there are %d already", maxTofu)}
+	}
+	t.bump()
+	out := Approved{}
+	row.Shown = show(p)
+	row.pin(false, &out)
+	row.State, row.Approved = stateApproved, time.Now().UTC()
+	for _, v := range p.volumes {
+		volume, status, err := t.claim(row.ID, v.UUID)
+		if err != nil {
+			return err
+		}
+		if status != kms.OK {
+			continue
+		}
+		if volume.Digest == nil && v.Digest != [32]byte{} {
+			d := digest(v.Digest)
+			volume.Digest = &d
+		}
+		if err := t.saveVolume(volume); err != nil {
+			return err
+		}
+		out.Bound = append(out.Bound, v.UUID)
+	}
+	return t.note(Event{Event: "approve", Node: row.ID.String(), Volumes: out.Bound, From: p.from, Detail: "trusted at first sight"})
+}
