@@ -1,0 +1,271 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"net/url"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"latchkey/internal/secret"
+	"latchkey/kms"
+	"latchkey/kms/server"
+	"latchkey/kms/softtpm"
+	"latchkey/kms/store/etcd/etcdtest"
+)
+
+// Two servers on one etcd are killed, in turn, while machines ask them and
+// an operator writes: what was acknowledged is there, a volume has one secret
+// whoever put it, every grant that a machine saw is in the audit log, and the
+// log and all records verify at both.
+func TestReplicasAreKilled(t *testing.T) {
+	k := newKilled(t)
+	stop := make(chan struct{})
+	var group sync.WaitGroup
+	for i := range 3 {
+		group.Go(func() { k.machine(i, stop) })
+	}
+	group.Go(func() { k.operator(stop) })
+	for round := range 4 {
+		k.await(&k.grants, 40)
+		k.await(&k.puts, 4)
+		k.kill(round % 2)
+		k.await(&k.grants, 10) // at the other one
+		k.start(round % 2)
+	}
+	k.await(&k.grants, 20)
+	close(stop)
+	group.Wait()
+	k.verify()
+}
+
+// killed is two servers, and what was acknowledged by them.
+type killed struct {
+	*testing.T
+	etcd    *etcdtest.Server
+	hosts   [2]*options
+	urls    [2]atomic.Pointer[string]
+	running [2]*exec.Cmd
+	client  *kms.Client
+	tpms    []*softtpm.TPM
+
+	grants, puts atomic.Int64
+	mu           sync.Mutex
+	put          map[kms.UUID]string // acknowledged to the operator
+	twice        []kms.UUID
+	got          map[string]int // by node
+}
+
+func newKilled(t *testing.T) *killed {
+	k := &killed{T: t, etcd: etcdtest.Start(t), put: map[kms.UUID]string{}, got: map[string]int{}}
+	section := storeSection{At: "etcd:" + k.etcd.URL, CA: k.etcd.CA, Certificate: k.etcd.Cert, Key: k.etcd.Key}
+	dir := t.TempDir()
+	for i := range k.hosts {
+		k.hosts[i] = &options{data: filepath.Join(dir, fmt.Sprint(i)), wrapping: filepath.Join(dir, "wrapping.key"), store: section}
+	}
+	pin, err := k.hosts[0].create(context.Background())
+	k.must(err)
+	_, _, err = k.hosts[1].join(context.Background())
+	k.must(err)
+	parsed, err := kms.ParsePin(pin)
+	k.must(err)
+	k.client = &kms.Client{Pins: []kms.Pin{parsed}}
+	k.start(0)
+	k.start(1)
+	t.Cleanup(func() {
+		for i := range k.hosts {
+			k.kill(i)
+		}
+	})
+	for i := range 3 {
+		tpm, err := softtpm.New()
+		k.must(err)
+		k.tpms = append(k.tpms, tpm)
+		k.client.Get(context.Background(), *k.urls[i%2].Load(), tpm, []kms.Want{{UUID: uuidOf(i)}})
+		var approved server.Approved
+		k.must(k.hosts[0].call(context.Background(), "POST", "/v1/volume/put", url.Values{"uuid": {uuidOf(i).String()}}, []byte("secret of a machine"), new([]server.Volume)))
+		k.must(k.hosts[1].call(context.Background(), "POST", "/v1/node/approve", nil, server.Approval{Who: tpm.NodeID().String()}, &approved))
+	}
+	return k
+}
+
+func (k *killed) must(err error) {
+	k.Helper()
+	if err != nil {
+		k.Fatal(err)
+	}
+}
+
+// start runs this test's program as a server.
+func (k *killed) start(i int) {
+	k.Helper()
+	self, err := os.Executable()
+	k.must(err)
+	o := k.hosts[i]
+	c := exec.Command(self, "serve", "--data", o.data, "--wrapping-key", o.wrapping, "--listen", "127.0.0.1:0",
+		"--store", o.store.At, "--store-ca", o.store.CA, "--store-cert", o.store.Certificate, "--store-key", o.store.Key)
+	c.Args[0] = "latchkey-kms"
+	c.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	var log strings.Builder
+	c.Stderr = &log
+	out, err := c.StdoutPipe()
+	k.must(err)
+	k.must(c.Start())
+	k.running[i] = c
+	line, err := bufio.NewReader(out).ReadString('\n')
+	if err != nil {
+		c.Wait()
+		k.Fatalf("server %d did not start: %s", i, log.String())
+	}
+	address := "http://" + strings.TrimSpace(strings.TrimPrefix(line, "listening on "))
+	k.urls[i].Store(&address)
+}
+
+func (k *killed) kill(i int) {
+	k.running[i].Process.Kill()
+	k.running[i].Wait()
+}
+
+func (k *killed) await(n *atomic.Int64, by int64) {
+	k.Helper()
+	for end, from := time.Now().Add(60*time.Second), n.Load(); n.Load() < from+by; time.Sleep(time.Millisecond) {
+		if time.Now().After(end) {
+			k.Fatalf("%d in 60 s, want %d", n.Load()-from, by)
+		}
+	}
+}
+
+// machine asks the servers in turn, as a machine that boots all the time.
+func (k *killed) machine(i int, stop chan struct{}) {
+	for turn := 0; ; turn++ {
+		select {
+		case <-stop:
+			return
+		default:
+		}
+		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+		g, err := k.client.Get(ctx, *k.urls[turn%2].Load(), k.tpms[i], []kms.Want{{UUID: uuidOf(i)}})
+		cancel()
+		if err != nil {
+			time.Sleep(5 * time.Millisecond)
+			continue
+		}
+		if v := g.Volumes[0]; v.Status != kms.OK || string(v.Active.Secret.Reveal()) != "secret of a machine" {
+			k.Errorf("machine %d got %v", i, v)
+		}
+		k.mu.Lock()
+		k.got[k.tpms[i].NodeID().String()]++
+		k.mu.Unlock()
+		k.grants.Add(1)
+	}
+}
+
+// operator puts each volume at both servers at once, with different secrets.
+func (k *killed) operator(stop chan struct{}) {
+	for n := 100; ; n++ {
+		select {
+		case <-stop:
+			return
+		default:
+		}
+		var group sync.WaitGroup
+		for i, o := range k.hosts {
+			group.Go(func() { k.putAt(o, uuidOf(n), fmt.Sprintf("of server %d, long enough", i)) })
+		}
+		group.Wait()
+	}
+}
+
+func (k *killed) putAt(o *options, uuid kms.UUID, text string) {
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	if up, err := o.running(ctx); err != nil || !up {
+		time.Sleep(5 * time.Millisecond)
+		return
+	}
+	if err := o.call(ctx, "POST", "/v1/volume/put", url.Values{"uuid": {uuid.String()}}, []byte(text), new([]server.Volume)); err != nil {
+		return
+	}
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if _, again := k.put[uuid]; again {
+		k.twice = append(k.twice, uuid)
+	}
+	k.put[uuid] = text
+	k.puts.Add(1)
+}
+
+func (k *killed) verify() {
+	k.Helper()
+	if len(k.twice) > 0 {
+		k.Errorf("%d volumes were put twice, at both servers: %v", len(k.twice), k.twice[0])
+	}
+	ctx := context.Background()
+	for _, o := range k.hosts {
+		var c server.Checked
+		k.must(o.call(ctx, "GET", "/v1/check", nil, nil, &c))
+		var volumes []server.Volume
+		k.must(o.call(ctx, "GET", "/v1/volumes", nil, nil, &volumes))
+		there := map[kms.UUID]bool{}
+		for _, v := range volumes {
+			there[v.UUID] = true
+		}
+		for uuid := range k.put {
+			if !there[uuid] {
+				k.Errorf("volume %s was acknowledged and is not there", uuid)
+			}
+		}
+	}
+	logged := map[string]int{}
+	for from := uint64(1); ; {
+		var events []server.Event
+		k.must(k.hosts[0].call(ctx, "GET", "/v1/audit", url.Values{"from": {fmt.Sprint(from)}}, nil, &events))
+		if len(events) == 0 {
+			break
+		}
+		for _, e := range events {
+			if e.Event == "get" && e.Status == kms.OK.Code() {
+				logged[e.Node]++
+			}
+		}
+		from = events[len(events)-1].Seq + 1
+	}
+	for node, n := range k.got {
+		if logged[node] < n {
+			k.Errorf("node %s got its key %d times, and %d are in the audit log", node, n, logged[node])
+		}
+	}
+	k.secrets(ctx)
+}
+
+// secrets gives the volumes that were put to a new machine: each is the one
+// that was acknowledged.
+func (k *killed) secrets(ctx context.Context) {
+	k.Helper()
+	tpm, err := softtpm.New()
+	k.must(err)
+	var wants []kms.Want
+	for uuid := range k.put {
+		if len(wants) < 8 {
+			wants = append(wants, kms.Want{UUID: uuid})
+		}
+	}
+	k.client.Get(ctx, *k.urls[0].Load(), tpm, wants)
+	var approved server.Approved
+	k.must(k.hosts[1].call(ctx, "POST", "/v1/node/approve", nil, server.Approval{Who: tpm.NodeID().String()}, &approved))
+	g, err := k.client.Get(ctx, *k.urls[0].Load(), tpm, wants)
+	k.must(err)
+	for _, v := range g.Volumes {
+		if want := secret.Own([]byte(k.put[v.UUID])); !v.Active.Secret.Equal(want) {
+			k.Errorf("volume %s has another secret than the one that was acknowledged", v.UUID)
+		}
+	}
+}
