@@ -49,8 +49,7 @@ func (s *Server) Healthy() error {
 
 // Ready reads the store and says why nothing can be released.
 func (s *Server) Ready() error {
-	err := s.read(func(v view) error { _, err := v.readState(); return err })
-	if err != nil {
+	if err := s.Answers(); err != nil {
 		return fmt.Errorf("reading the store: %w", err)
 	}
 	return s.Healthy()

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"slices"
 	"strconv"
+	"time"
 
 	"latchkey/kms"
 	"latchkey/kms/server/kairos"
@@ -49,19 +50,19 @@ func (s *Server) plainHandler(protocols []Protocol) http.Handler {
 }
 
 func (s *Server) handleLK1(mux *http.ServeMux) {
-	mux.HandleFunc("POST "+kms.ChallengePath, s.exchange(func(r *http.Request, body []byte) ([]byte, error) {
+	mux.HandleFunc("POST "+kms.ChallengePath, s.exchange("challenge", func(r *http.Request, body []byte) ([]byte, error) {
 		return s.challenge(r.Context(), body)
 	}))
-	mux.HandleFunc("POST "+kms.RedeemPath, s.exchange(func(r *http.Request, body []byte) ([]byte, error) {
+	mux.HandleFunc("POST "+kms.RedeemPath, s.exchange("redeem", func(r *http.Request, body []byte) ([]byte, error) {
 		return s.redeem(r.Context(), body, remote(r))
 	}))
-	mux.HandleFunc("POST "+kms.ReportPath, s.exchange(func(r *http.Request, body []byte) ([]byte, error) {
+	mux.HandleFunc("POST "+kms.ReportPath, s.exchange("report", func(r *http.Request, body []byte) ([]byte, error) {
 		return nil, s.report(r.Context(), body, remote(r))
 	}))
 }
 
 // exchange reads one bounded message and answers.
-func (s *Server) exchange(f func(*http.Request, []byte) ([]byte, error)) http.HandlerFunc {
+func (s *Server) exchange(operation string, f func(*http.Request, []byte) ([]byte, error)) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, kms.MaxMessage))
 		if err != nil {
@@ -69,7 +70,9 @@ func (s *Server) exchange(f func(*http.Request, []byte) ([]byte, error)) http.Ha
 			return
 		}
 		defer serving(r.Context())()
+		began := time.Now()
 		reply, err := f(r, body)
+		s.measured.request("lk1", operation, resultOf(err), began)
 		s.reply(w, r, reply, err)
 	}
 }

@@ -30,7 +30,7 @@ func NewK8s(ctx context.Context, s *Server, name string) (*grpc.Server, error) {
 	if err != nil {
 		return nil, fmt.Errorf("making the key %s for Kubernetes: %w", name, err)
 	}
-	g := rpc.NewServer(nil, nil)
+	g := rpc.NewServer(nil, nil, s.observe("k8s"))
 	wire.RegisterKeyManagementServiceServer(g, k8s.NewService(k, s.log))
 	return g, nil
 }

@@ -3,6 +3,7 @@ package server
 import (
 	"context"
 	"net/http"
+	"strings"
 	"time"
 
 	"latchkey/kms"
@@ -48,6 +49,13 @@ func (o outcome) code() string {
 	return kms.OK.Code()
 }
 
+func (o outcome) result() string {
+	if o.refusal != nil {
+		return "refused"
+	}
+	return "ok"
+}
+
 func (o outcome) wipe() {
 	if o.answer != nil {
 		o.answer.Passphrase.Wipe()
@@ -74,6 +82,7 @@ func (k kairosKeeper) Deposit(ctx context.Context, p *kairos.Proof, sealed []byt
 // decide runs the policy in the transaction that records what it decided.
 func (k kairosKeeper) decide(ctx context.Context, event string, p *kairos.Proof, serve kairosServe) (*kairos.Answer, error) {
 	defer serving(ctx)()
+	began, operation := time.Now(), strings.TrimPrefix(event, "kairos ")
 	var o outcome
 	err := k.s.update(ctx, func(t *txn) (err error) {
 		o.wipe() // of a run that did not count
@@ -82,8 +91,11 @@ func (k kairosKeeper) decide(ctx context.Context, event string, p *kairos.Proof,
 	})
 	if err != nil {
 		o.wipe()
+		k.s.measured.request("kairos", operation, "failed", began)
 		return nil, &unavailable{err}
 	}
+	k.s.measured.request("kairos", operation, o.result(), began)
+	k.s.measured.decisions.Inc("kairos", operation, o.code())
 	k.s.log.Info("decided", "protocol", Kairos, "tpm_hash", p.Hash, "operation", event, "status", o.code(), "from", p.From)
 	if o.refusal != nil {
 		return nil, o.refusal

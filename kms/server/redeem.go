@@ -58,6 +58,7 @@ func (s *Server) redeem(ctx context.Context, m3 []byte, from string) ([]byte, er
 		return nil, err
 	}
 	if err != nil {
+		s.measured.decisions.Inc("lk1", t.operation.String(), "proof")
 		s.log.Warn("refused", "node", t.node, "words", t.node.Words(), "operation", t.operation, "from", from, "why", err)
 		return noise(len(t.volumes)), nil
 	}
@@ -65,6 +66,7 @@ func (s *Server) redeem(ctx context.Context, m3 []byte, from string) ([]byte, er
 	defer wipeOffers(p.offers)
 	d, err := s.decide(ctx, p)
 	if errors.Is(err, errRefused) {
+		s.measured.decisions.Inc("lk1", t.operation.String(), "proof")
 		s.log.Warn("refused", "node", t.node, "words", t.node.Words(), "operation", t.operation, "from", from, "why", err)
 		return noise(len(t.volumes)), nil
 	}
@@ -190,6 +192,7 @@ func noise(volumes int) []byte {
 }
 
 func (s *Server) logDecision(p *proof, d *kms.Decision) {
+	s.measured.decisions.Inc("lk1", p.operation.String(), d.Status.Code())
 	s.log.Info("decided", "node", p.node, "words", p.node.Words(), "operation", p.operation,
 		"status", d.Status.Code(), "volumes", len(p.volumes), "from", p.from, "challenge", hex.EncodeToString(p.th2[:8]))
 }

@@ -61,7 +61,8 @@ type Server struct {
 	protocols    []Protocol
 	kairosPruned atomic.Int64 // as pruned
 
-	health health
+	health   health
+	measured *measured
 
 	talos       atomic.Pointer[TalosOptions]
 	talosPruned atomic.Int64 // as pruned
@@ -82,6 +83,7 @@ func Open(c Config) (*Server, error) {
 	if c.Policy != nil {
 		s.rules.Store(c.Policy)
 	}
+	s.measured = newMeasured(s)
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)
 	}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"net/netip"
 	"slices"
+	"strings"
 	"time"
 
 	"google.golang.org/grpc"
@@ -55,7 +56,7 @@ func (s *Server) talosOptions() TalosOptions {
 // NewTalos is the gRPC server for machines of Talos; creds are nil for
 // plain text. Its listener is a Door.
 func NewTalos(s *Server, creds credentials.TransportCredentials) *grpc.Server {
-	g := rpc.NewServer(creds, servingConn)
+	g := rpc.NewServer(creds, servingConn, s.observe("talos"))
 	wire.RegisterKMSServiceServer(g, talos.NewService(talosKeeper{s}, s.log))
 	return g
 }
@@ -120,11 +121,23 @@ func (k talosKeeper) decide(ctx context.Context, event string, a talos.Ask, f fu
 	if err != nil {
 		return &unavailable{err}
 	}
+	k.s.measured.decisions.Inc("talos", strings.TrimPrefix(event, "talos "), talosReason(why))
 	k.s.log.Info("decided", "protocol", "talos", "node", a.UUID, "operation", event, "status", talosStatus(why), "from", a.From)
 	if why != "" {
 		return &talos.Refusal{Why: why}
 	}
 	return nil
+}
+
+// talosReason is why, of a few words that are always the same.
+func talosReason(why string) string {
+	switch {
+	case why == "":
+		return kms.OK.Code()
+	case strings.HasPrefix(why, errSealed.Error()):
+		return errSealed.Error()
+	}
+	return why
 }
 
 func talosStatus(why string) string {

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"slices"
+	"time"
 
 	"latchkey/internal/secret"
 	"latchkey/kms/store"
@@ -113,6 +114,7 @@ func (s *Server) read(f func(view) error) error {
 // changed, the epoch's high-water mark follows.
 func (s *Server) update(ctx context.Context, f func(*txn) error) error {
 	var last *txn
+	began := time.Now()
 	var decided error // by f, which is no failure of the store
 	err := s.store.Update(ctx, func(tx store.Tx) error {
 		t := &txn{view: view{tx, s.vault}, tx: tx}
@@ -127,6 +129,7 @@ func (s *Server) update(ctx context.Context, f func(*txn) error) error {
 	})
 	if decided == nil && ctx.Err() == nil {
 		s.health.wrote(err)
+		s.measured.writes.Observe(time.Since(began).Seconds())
 	}
 	if err == nil && last.bumped {
 		err = s.raiseMark(last.state.epoch)

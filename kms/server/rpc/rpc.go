@@ -32,8 +32,11 @@ const (
 // called: until then it does not make room for others.
 type Busy func(net.Conn) (done func())
 
+// Observe is told how each call ended, which began then.
+type Observe func(method string, err error, began time.Time)
+
 // NewServer makes a server; inner are its credentials, nil for plain text.
-func NewServer(inner credentials.TransportCredentials, busy Busy) *grpc.Server {
+func NewServer(inner credentials.TransportCredentials, busy Busy, observe Observe) *grpc.Server {
 	if inner == nil {
 		inner = insecure.NewCredentials()
 	}
@@ -50,12 +53,14 @@ func NewServer(inner credentials.TransportCredentials, busy Busy) *grpc.Server {
 		}),
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: pingEvery, PermitWithoutStream: true}),
 		grpc.InitialWindowSize(math.MaxUint16), grpc.InitialConnWindowSize(math.MaxUint16),
-		grpc.UnaryInterceptor(func(ctx context.Context, request any, _ *grpc.UnaryServerInfo, next grpc.UnaryHandler) (any, error) {
+		grpc.UnaryInterceptor(func(ctx context.Context, request any, info *grpc.UnaryServerInfo, next grpc.UnaryHandler) (reply any, err error) {
+			began := time.Now()
+			defer func() { observe(info.FullMethod, err, began) }()
 			ctx, cancel := context.WithTimeout(ctx, callTime)
 			defer cancel()
 			if p, ok := peer.FromContext(ctx); ok {
-				if info, ok := p.AuthInfo.(heldInfo); ok {
-					defer busy(info.conn)()
+				if held, ok := p.AuthInfo.(heldInfo); ok {
+					defer busy(held.conn)()
 				}
 			}
 			return next(ctx, request)

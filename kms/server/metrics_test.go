@@ -1,0 +1,80 @@
+package server_test
+
+import (
+	"net/http"
+	"strings"
+	"testing"
+
+	"latchkey/kms/server/metrics"
+	"latchkey/kms/store"
+)
+
+// What is counted says what was asked and decided, and names no machine.
+func TestMetrics(t *testing.T) {
+	f := newKMS(t)
+	tpm := f.approved()
+	f.mustGet(tpm)
+	tpm.PCRs[11] = [32]byte{9}
+	if _, err := f.get(tpm); code(err) != "pcr-mismatch" {
+		t.Fatal(err)
+	}
+	if _, err := f.get(newTPM(t)); code(err) != "pending" {
+		t.Fatal(err)
+	}
+	var more metrics.Set
+	more.Gauge("latchkey_more", "More.", func(set func(float64, ...string)) { set(1) })
+	status, body := get(f.Metrics(&more), "/metrics")
+	text := string(body)
+	for _, want := range []string{
+		`latchkey_requests_total{protocol="lk1",operation="challenge",result="ok"} 4`,
+		`latchkey_requests_total{protocol="lk1",operation="redeem",result="ok"} 4`,
+		`latchkey_request_duration_seconds_count{protocol="lk1",operation="redeem"} 4`,
+		`latchkey_decisions_total{protocol="lk1",operation="get",reason="ok"} 1`,
+		`latchkey_decisions_total{protocol="lk1",operation="get",reason="pcr-mismatch"} 1`,
+		`latchkey_decisions_total{protocol="lk1",operation="get",reason="pending"} 2`,
+		`latchkey_pending{protocol="lk1"} 1`, `latchkey_pending{protocol="talos"} 0`,
+		"latchkey_store_writable 1", "latchkey_store_readable 1", "latchkey_store_write_seconds_count ", "latchkey_more 1",
+	} {
+		if status != 200 || !strings.Contains(text, "\n"+want) {
+			t.Errorf("the metrics lack %s", want)
+		}
+	}
+	for _, no := range append(strings.Fields(tpm.NodeID().Words()), tpm.NodeID().String(), root.String(), "127.0.0.1", canary) {
+		if strings.Contains(text, no) {
+			t.Errorf("the metrics have %q", no)
+		}
+	}
+}
+
+// F23: on a full disk the server lives and is not ready, and says why.
+func TestReadiness(t *testing.T) {
+	disk := &full{}
+	f := newKMS(t, func(f *fixture) {
+		f.wrap = func(st store.Store) store.Store {
+			disk.Store = st
+			return disk
+		}
+	})
+	tpm := f.approved()
+	want := func(when string, health, ready int) {
+		t.Helper()
+		for path, want := range map[string]int{"/healthz": health, "/readyz": ready} {
+			status, body := get(f.HealthHandler(), path)
+			if status != want || want == http.StatusOK && string(body) != "ok\n" || want != http.StatusOK && !strings.Contains(string(body), "no space left") {
+				t.Errorf("%s: %s = %d %q, want %d", when, path, status, body, want)
+			}
+		}
+	}
+	want("at first", 200, 200)
+	disk.on.Store(true)
+	if _, err := f.get(tpm); err == nil {
+		t.Error("a key was given out without audit")
+	}
+	want("disk full", 200, http.StatusServiceUnavailable)
+	if _, body := get(f.Metrics(), "/metrics"); !strings.Contains(string(body), "\nlatchkey_store_writable 0") {
+		t.Error("the metrics say that the store is writable")
+	}
+	disk.on.Store(false)
+	f.mustGet(tpm)
+	want("room again", 200, 200)
+}
