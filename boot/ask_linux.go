@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"net"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -59,6 +60,8 @@ type asking struct {
 	network *network
 	id      *tpm.Identity
 	free    chan struct{} // the TPM's turns
+	show    sync.Once     // reads the EK's certificate, when a KMS does not know us
+	unknown atomic.Bool
 	stop    context.CancelFunc
 	wants   []kms.Want
 	pins    []kms.Pin
@@ -148,6 +151,9 @@ func (a *asking) once(ctx context.Context, client *kms.Client, url string) (*kms
 	t := &turn{Identity: a.id, free: a.free}
 	defer t.end()
 	a.faults.at("ask")
+	if a.unknown.Load() {
+		a.show.Do(func() { a.id.Certify(ctx) })
+	}
 	g, err := client.Get(ctx, url, t, a.wants)
 	if err != nil {
 		return nil, err
@@ -174,6 +180,9 @@ func (a *asking) again(ctx context.Context, c discover.Candidate, err error, pau
 		d := a.network.setAside(c, code)
 		a.log.Warn("set aside", "candidate", c.String(), "code", code, "for", d, "err", err)
 		return false
+	}
+	if code == kms.Pending.Code() {
+		a.unknown.Store(true)
 	}
 	text := fmt.Sprintf("this machine is %q; %s", a.id.NodeID().Words(), err)
 	a.conn.Send(Record{Kind: KindWaiting, Code: code, Text: text})

@@ -36,6 +36,7 @@ type config struct {
 	Talos     talosSection      `yaml:"talos"`
 	K8s       k8sSection        `yaml:"k8s" restart:"yes"`
 	Advertise []string          `yaml:"advertise" restart:"yes"` // names for multicast DNS
+	EK        ekSection         `yaml:"ek"`
 	Policy    policySection     `yaml:"policy"`
 
 	file  string            // "" if there is none
@@ -87,8 +88,12 @@ func (c *config) checkAll() error {
 	case server.Closed:
 		c.Talos.Enroll = cmp.Or(c.Talos.Enroll, server.Closed)
 	case server.Approve, server.Tofu:
+	case server.Cert:
+		if c.EK.Roots == "" {
+			return faultf("enroll", "cert needs a folder of vendors' certificates: --ek-roots, or ek.roots")
+		}
 	default:
-		return faultf("enroll", "%q must be approve, closed or tofu", c.Enroll)
+		return faultf("enroll", "%q must be approve, closed, cert or tofu", c.Enroll)
 	}
 	return nil
 }

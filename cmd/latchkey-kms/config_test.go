@@ -38,7 +38,7 @@ func TestWrongConfig(t *testing.T) {
 		{"no YAML", "data: [", "", "kms.yaml:1: did not find expected node content"},
 		{"two documents", "data: /a\n---\ndata: /b", "", "kms.yaml: there is a second document"},
 		{"too large", "#" + strings.Repeat("x", maxConfig), "", "kms.yaml: more than 1048576 bytes"},
-		{"wrong value", "data: /x\nenroll: maybe", "", `kms.yaml:2: enroll: "maybe" must be approve, closed or tofu`},
+		{"wrong value", "data: /x\nenroll: maybe", "", `kms.yaml:2: enroll: "maybe" must be approve, closed, cert or tofu`},
 		{"wrong protocol", "listen:\n  - address: :1\n    protocols: [lk1, lk2]", "", `kms.yaml:3: listen[0].protocols[1]: "lk2" must be`},
 		{"no protocol", "listen:\n  - address: :1\n    protocols: []", "", `kms.yaml:3: listen[0].protocols: name one`},
 		{"wrong address", "listen:\n  - address: localhost", "", `kms.yaml:2: listen[0].address: "localhost" is not host:port`},
@@ -58,11 +58,13 @@ func TestWrongConfig(t *testing.T) {
 		{"a socket nowhere", "", "--k8s-socket=here", `--k8s-socket: "here" is not an absolute path`},
 		{"a socket twice", "k8s:\n  - socket: /run/x\n  - socket: /run/x", "", "kms.yaml:3: k8s[1].socket: /run/x is named twice"},
 		{"nobody's socket", "k8s:\n  - socket: /run/x\n    owner: no-such-user", "", `kms.yaml:3: k8s[0].owner: there is no user "no-such-user"`},
+		{"cert without roots", "enroll: cert", "", "kms.yaml:1: enroll: cert needs a folder of vendors' certificates"},
+		{"roots nowhere", "ek: {roots: /nowhere}", "", "kms.yaml:1: ek.roots: open /nowhere: no such file"},
 		{"window without zone", "policy:\n  defaults:\n    windows: mon-fri 22:00-06:00", "", `kms.yaml:3: policy.defaults.windows[0]: reading window "mon-fri 22:00-06:00": want days, times and zone`},
 		{"unknown release", "policy:\n  groups:\n    - label: a=b\n      settings:\n        releases: [gone]", "", `kms.yaml:4: policy.groups[0].settings: release "gone" is not in the configuration`},
 		{"release of nothing", "policy:\n  releases:\n    - name: x", "", `kms.yaml:3: policy.releases[0]: it says neither pcrs nor signed`},
 		{"network with bits behind", "policy:\n  defaults:\n    networks: 192.0.2.1/24", "", `kms.yaml:2: policy.defaults: network 192.0.2.1/24: bits are set behind the prefix`},
-		{"wrong flag over a right file", "enroll: closed", "--enroll=maybe", `--enroll: "maybe" must be approve, closed or tofu`},
+		{"wrong flag over a right file", "enroll: closed", "--enroll=maybe", `--enroll: "maybe" must be approve, closed, cert or tofu`},
 		{"wrong address by flag", "", "--listen=here", `--listen: "here" is not host:port`},
 	} {
 		t.Run(row.name, func(t *testing.T) {

@@ -36,7 +36,8 @@ over it. It is read strictly, and again on SIGHUP: a wrong one changes
 nothing and is named in the log.
 
 Enrolment "approve" shows machines that nobody knows to the operator;
-"closed" refuses all that were not registered beforehand. "tofu" trusts any
+"closed" refuses all that were not registered beforehand; "cert" shows only
+those whose TPM has a certificate of a vendor in --ek-roots. "tofu" trusts any
 machine from the first time it asks (one of Kairos gets a key of its own); it
 is for labs.
 
@@ -54,6 +55,7 @@ other LANs there is latchkey-responder.`,
 		Example: `  latchkey-kms serve --listen :7741
   latchkey-kms serve --config /etc/latchkey/kms.yaml
   latchkey-kms serve --listen 192.0.2.5:7741 --enroll closed
+  latchkey-kms serve --enroll cert --ek-roots /etc/latchkey/ek
   latchkey-kms serve --advertise kms.local
   latchkey-kms serve --protocol lk1,kairos --tls-cert kms.pem --tls-key kms.key`,
 		Args: cli.Args(cobra.NoArgs),
@@ -74,7 +76,8 @@ type overrides func(*config)
 // serveFlags adds the flags of serve.
 func serveFlags(f *pflag.FlagSet) overrides {
 	listen := f.String("listen", fmt.Sprintf(":%d", kms.DefaultPort), "address to listen on")
-	enroll := f.String("enroll", string(server.Approve), "what becomes of unknown machines: approve, closed, or tofu")
+	enroll := f.String("enroll", string(server.Approve), "what becomes of unknown machines: approve, closed, cert or tofu")
+	roots := f.String("ek-roots", "", "folder of TPM vendors' CA certificates and revocation lists, for --enroll cert")
 	spoken := f.StringSlice("protocol", []string{string(server.LK1)}, "what machines may speak: lk1, kairos")
 	talos := f.String("talos-listen", "", "address to serve machines of Talos Linux on (gRPC), e.g. :4050")
 	socket := f.String("k8s-socket", "", "Unix socket to serve a Kubernetes API server on (KMS v2 plugin)")
@@ -92,6 +95,7 @@ func serveFlags(f *pflag.FlagSet) overrides {
 		{"tls-cert", "tls", func(c *config) { c.setTLS(tlsConfig{Certificate: *cert, Key: *key}) }},
 		{"tls-key", "tls", func(c *config) { c.setTLS(tlsConfig{Certificate: *cert, Key: *key}) }},
 		{"enroll", "enroll", func(c *config) { c.Enroll = server.Enrollment(*enroll) }},
+		{"ek-roots", "ek.roots", func(c *config) { c.EK.Roots = *roots }},
 		{"advertise", "advertise", func(c *config) { c.Advertise = *names }},
 	}
 	return func(c *config) {

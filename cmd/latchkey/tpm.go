@@ -65,7 +65,7 @@ func openIdentity(ctx context.Context, path string) (id *tpm.Identity, done func
 	if err != nil {
 		return nil, nil, advise(err)
 	}
-	if id, err = t.Identify(ctx, tpm.Options{}); err != nil {
+	if id, err = t.Identify(ctx, tpm.Options{Certificate: true}); err != nil {
 		t.Close()
 		return nil, nil, advise(err)
 	}

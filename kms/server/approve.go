@@ -41,6 +41,9 @@ func (s *Server) ApproveNode(ctx context.Context, a Approval) (out Approved, err
 		if row.State == stateDeleted {
 			return fmt.Errorf("approving node %s: %w: it was deleted, and stays refused", row.ID.Words(), ErrRefused)
 		}
+		if s.enroll == Cert && row.State == statePending && row.Certificate == nil {
+			return fmt.Errorf("approving node %s: %w: it has shown no EK certificate of a trusted vendor yet", row.ID.Words(), ErrRefused)
+		}
 		if err := t.remove(tablePending, row.ID[:]); err != nil {
 			return err
 		}

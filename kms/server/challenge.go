@@ -49,6 +49,9 @@ func (s *Server) challengeFor(hello *kms.Hello, th1 [32]byte) ([]byte, error) {
 		operation: hello.Operation, volumes: hello.Volumes, expiry: s.cookies.now() + challengeLife,
 	}
 	defer t.wipe()
+	if s.enroll == Cert && len(hello.EKCert) > 0 {
+		t.ekPublic, t.ekCert = hello.EKPublic, hello.EKCert
+	}
 	core := kms.Core{Ephemeral: [32]byte(ephemeral.PublicKey().Bytes()), Selection: selectionPCRs}
 	rand.Read(core.Nonce[:])
 	if core.Blob, core.Seed, err = makeCredential(ek, hello.AKPublic, t.s); err != nil {

@@ -114,6 +114,8 @@ type ticket struct {
 	peer      [32]byte     // the node's X25519 public key, from M1
 	node      kms.NodeID
 	akPublic  []byte
+	ekPublic  []byte // with ekCert
+	ekCert    []byte // where enrolment looks at it; else empty
 	operation kms.Operation
 	volumes   []kms.Want
 	expiry    time.Duration // on cookies.now's clock
@@ -134,6 +136,8 @@ func (t *ticket) encode() []byte {
 	w.Field(t.peer[:])
 	w.Field(t.node[:])
 	w.Field(t.akPublic)
+	w.Field(t.ekPublic)
+	w.Field(t.ekCert)
 	w.Byte(byte(t.operation))
 	kms.WriteWants(w, t.volumes)
 	w.Uint64(uint64(t.expiry))
@@ -160,6 +164,8 @@ func (c *cookies) openTicket(cookie []byte) (*ticket, error) {
 	t.peer = [32]byte(r.Exact("peer key", 32))
 	t.node = kms.NodeID(r.Exact("node", 32))
 	t.akPublic = bytes.Clone(r.Field("AK public area", 1024))
+	t.ekPublic = bytes.Clone(r.Field("EK public area", 1024))
+	t.ekCert = bytes.Clone(r.Field("EK certificate", 4096))
 	t.operation = kms.Operation(r.Byte("operation"))
 	t.volumes = kms.ReadWants(r)
 	t.expiry = time.Duration(r.Uint64("expiry"))

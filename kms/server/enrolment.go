@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"latchkey/kms"
+	"latchkey/kms/server/ekcert"
 	"latchkey/kms/server/policy"
 )
 
@@ -19,11 +20,21 @@ const (
 	// Tofu approves a node at first sight, as Kairos' server does: whoever
 	// asks first from a LAN gets a row.
 	Tofu Enrollment = "tofu"
+	// Cert is Approve for nodes whose EK has a vendor's certificate, by
+	// roots that the operator chose. Others do not even get a row.
+	Cert Enrollment = "cert"
 )
 
+// SetEKRoots replaces the roots of enrolment cert.
+func (s *Server) SetEKRoots(p *ekcert.Pool) { s.ekRoots.Store(p) }
+
 // admission says whether a node that nobody approved may wait for it.
-func (s *Server) admission(_ *proof, row *nodeRow) policy.Admission {
+func (s *Server) admission(p *proof, row *nodeRow) policy.Admission {
 	switch {
+	case s.enroll == Cert && p.uncertain != nil:
+		return policy.Admission{Status: kms.Refused, Why: p.uncertain.Error()}
+	case s.enroll == Cert && row.State == "" && p.certified == nil:
+		return policy.Admission{Status: kms.Pending, Why: "is asked for its EK's certificate"}
 	case row.State == statePending:
 		return policy.Admission{Status: kms.Pending, Why: "waits for approval: compare its words, then node approve"}
 	case s.enroll == Closed:
@@ -34,8 +45,19 @@ func (s *Server) admission(_ *proof, row *nodeRow) policy.Admission {
 	return policy.Admission{Status: kms.Pending, Why: "would wait for approval"}
 }
 
+// presentable tells whether a stranger may have a pending row. With
+// enrolment cert one that shows no certificate is told that it is pending,
+// which makes it read its certificate and send it.
+func (s *Server) presentable(p *proof) bool {
+	if s.enroll != Cert || p.certified != nil {
+		return true
+	}
+	s.log.Info("a stranger shows no EK certificate, which enrolment cert wants to see", "node", p.node, "words", p.node.Words(), "from", p.from)
+	return false
+}
+
 // makeRoom makes a pending row for a node seen for the first time.
-func (s *Server) makeRoom(t *txn, _ *proof, row *nodeRow) (kms.Status, error) {
+func (s *Server) makeRoom(t *txn, row *nodeRow) (kms.Status, error) {
 	full, err := s.prunePending(t)
 	if err != nil {
 		return 0, err

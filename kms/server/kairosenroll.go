@@ -14,7 +14,7 @@ const maxTofu = 10_000
 // kairosAdmit makes a row for a node seen for the first time, or says why
 // not.
 func (s *Server) kairosAdmit(t *txn, p *kairos.Proof) (kairosRow, kairos.Reason, error) {
-	if s.enroll == Closed {
+	if s.enroll == Closed || s.enroll == Cert { // its nodes show no certificate that can be checked
 		return kairosRow{}, kairos.NotEnrolled, nil
 	}
 	row := kairosRow{Hash: p.Hash, State: statePending, First: time.Now().UTC()}

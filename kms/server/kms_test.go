@@ -10,6 +10,7 @@ import (
 	"latchkey/internal/secret"
 	"latchkey/kms"
 	"latchkey/kms/server"
+	"latchkey/kms/server/ekcert"
 	"latchkey/kms/softtpm"
 	"latchkey/kms/store"
 	"latchkey/kms/store/bolt"
@@ -30,6 +31,7 @@ type fixture struct {
 	wrapping secret.Bytes
 	enroll   server.Enrollment
 	workers  int
+	ekRoots  *ekcert.Pool
 	wrap     func(store.Store) store.Store // what stands between server and database
 
 	protocols []server.Protocol
@@ -83,7 +85,7 @@ func (f *fixture) start() error {
 	if f.wrap != nil {
 		st = f.wrap(db)
 	}
-	s, err := server.Open(server.Config{Store: st, Wrapping: f.wrapping, Mark: f.mark(), Enroll: f.enroll, Workers: f.workers, Protocols: f.protocols})
+	s, err := server.Open(server.Config{Store: st, Wrapping: f.wrapping, Mark: f.mark(), Enroll: f.enroll, Workers: f.workers, EKRoots: f.ekRoots, Protocols: f.protocols})
 	if err != nil {
 		db.Close()
 		return err

@@ -31,8 +31,8 @@ func (s *Server) policy(t *txn, p *proof) (*kms.Decision, error) {
 		found, verdict = true, policy.Judge(s.facts(p, &row, now))
 	}
 	d := &kms.Decision{Status: verdict.Status}
-	if !found && d.Status == kms.Pending {
-		if d.Status, err = s.makeRoom(t, p, &row); err != nil {
+	if !found && d.Status == kms.Pending && s.presentable(p) {
+		if d.Status, err = s.makeRoom(t, &row); err != nil {
 			return nil, err
 		}
 		found = row.State == statePending
@@ -136,6 +136,9 @@ func (t *txn) remember(p *proof, before, row nodeRow, d *kms.Decision, verdict p
 	}
 	row.Last, row.LastStatus, row.LastReason, row.LastFrom = now, d.Status.Code(), verdict.Reason, p.from
 	row.Shown = show(p)
+	if p.certified != nil {
+		row.Certificate = p.certified
+	}
 	if err := t.saveNode(row); err != nil {
 		return err
 	}

@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"latchkey/kms"
+	"latchkey/kms/server/ekcert"
 	"latchkey/kms/server/policy"
 )
 
@@ -32,6 +33,8 @@ type nodeRow struct {
 	LastStatus  string         `json:"last_status,omitempty"`
 	LastReason  policy.Rule    `json:"last_reason,omitempty"` // the rule that decided it, if one failed
 	LastFrom    string         `json:"last_from,omitempty"`
+
+	Certificate *ekcert.Certificate `json:"ek_certificate,omitempty"` // the last one that held
 
 	Labels   map[string]string `json:"labels,omitempty"`
 	Settings policy.Settings   `json:"settings,omitzero"` // the node's own, over those of the configuration

@@ -11,6 +11,7 @@ import (
 
 	"latchkey/internal/secret"
 	"latchkey/kms"
+	"latchkey/kms/server/ekcert"
 )
 
 // errRefused is a proof that does not hold. The sender gets an answer of
@@ -29,6 +30,9 @@ type proof struct {
 	expiry    time.Duration
 	key       uint64 // of the cookie
 	from      string
+
+	certified *ekcert.Certificate // the EK's, if it holds
+	uncertain error               // why it does not; nil: none was shown
 }
 
 // redeem answers M3 with M4. Any failure after the cookie was opened gives
@@ -48,6 +52,9 @@ func (s *Server) redeem(ctx context.Context, m3 []byte, from string) ([]byte, er
 	err = s.work.do(ctx, func() (err error) {
 		if keys, err = t.keys(); err == nil {
 			p, err = check(m, t, keys)
+		}
+		if err == nil && len(t.ekCert) > 0 {
+			p.certified, p.uncertain = s.ekRoots.Load().Verify(t.ekCert, t.ekPublic, time.Now())
 		}
 		return err
 	})

@@ -10,11 +10,13 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 	"sync/atomic"
 
 	"latchkey/internal/secret"
 	"latchkey/kms"
+	"latchkey/kms/server/ekcert"
 	"latchkey/kms/server/policy"
 	"latchkey/kms/store"
 )
@@ -40,6 +42,7 @@ type Config struct {
 	Workers  int          // public-key operations at once; 0 is the number of cores
 
 	Protocols []Protocol     // what nodes may speak; none is lk1
+	EKRoots   *ekcert.Pool   // for enrolment cert
 	Policy    *policy.Policy // nil: every approved node, in the boot state that was approved
 }
 
@@ -56,7 +59,8 @@ type Server struct {
 	work      *workers
 	pruned    atomic.Int64 // when the pending table was looked through, on cookies.now's clock
 
-	rules atomic.Pointer[policy.Policy]
+	rules   atomic.Pointer[policy.Policy]
+	ekRoots atomic.Pointer[ekcert.Pool] // for enrolment cert
 
 	protocols    []Protocol
 	kairosPruned atomic.Int64 // as pruned
@@ -80,6 +84,7 @@ func Open(c Config) (*Server, error) {
 		protocols: c.Protocols,
 	}
 	s.rules.Store(&policy.Policy{})
+	s.ekRoots.Store(c.EKRoots)
 	if c.Policy != nil {
 		s.rules.Store(c.Policy)
 	}
@@ -113,8 +118,8 @@ func (s *Server) checkChoices() error {
 		}
 	}
 	switch {
-	case s.enroll != Approve && s.enroll != Closed && s.enroll != Tofu:
-		return fmt.Errorf("enrolment %q is neither approve nor closed nor tofu", s.enroll)
+	case !slices.Contains([]Enrollment{Approve, Closed, Cert, Tofu}, s.enroll):
+		return fmt.Errorf("enrolment %q is none of approve, closed, cert, tofu", s.enroll)
 	case s.enroll == Tofu:
 		s.log.Warn("trust on first use: any machine that reaches this server gets a key of its own, and is trusted from then on; enrolment approve asks you first")
 	}

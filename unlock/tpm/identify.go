@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"sync/atomic"
 
 	"github.com/google/go-tpm/tpm2"
 
@@ -25,7 +26,7 @@ type Identity struct {
 	srk        key // loaded with the first sealed secret
 	ekPublic   []byte
 	akPublic   []byte
-	ekCert     []byte
+	ekCert     atomic.Pointer[[]byte]
 	persistent bool // the EK lives in NV, nothing to flush
 }
 
@@ -55,7 +56,7 @@ func (t *TPM) Identify(ctx context.Context, o Options) (*Identity, error) {
 	}
 	id.ekPublic, id.akPublic = tpm2.Marshal(id.ek.public), tpm2.Marshal(id.ak.public)
 	if o.Certificate {
-		id.ekCert = c.ekCertificate(kind)
+		id.certify(c)
 	}
 	return id, nil
 }
@@ -63,8 +64,31 @@ func (t *TPM) Identify(ctx context.Context, o Options) (*Identity, error) {
 // EKPublic is the EK's TPMT_PUBLIC.
 func (id *Identity) EKPublic() []byte { return slices.Clone(id.ekPublic) }
 
-// EKCert is the EK's certificate, DER, or empty.
-func (id *Identity) EKCert() []byte { return slices.Clone(id.ekCert) }
+// EKCert is the EK's certificate, DER, or empty: it was not read, or there
+// is none.
+func (id *Identity) EKCert() []byte {
+	if der := id.ekCert.Load(); der != nil {
+		return slices.Clone(*der)
+	}
+	return nil
+}
+
+// Certify reads the EK's certificate from NV, for a KMS that wants to see
+// it: a node that is known costs its TPM no command for it.
+func (id *Identity) Certify(ctx context.Context) {
+	c, end := id.tpm.begin(ctx)
+	defer end()
+	id.certify(c)
+}
+
+func (id *Identity) certify(c call) {
+	kind := EKP256
+	if id.ek.public.Type == tpm2.TPMAlgRSA {
+		kind = EKRSA2048
+	}
+	der := c.ekCertificate(kind)
+	id.ekCert.Store(&der)
+}
 
 // AKPublic is the AK's TPMT_PUBLIC.
 func (id *Identity) AKPublic() []byte { return slices.Clone(id.akPublic) }

@@ -1,6 +1,7 @@
 package tpm_test
 
 import (
+	"bytes"
 	"context"
 	"crypto"
 	"crypto/rand"
@@ -52,8 +53,17 @@ func TestHash(t *testing.T) {
 		t.Errorf("Hash with a certificate = %s, %v, want %s", got, err, spkiHash(t, certified.Public()))
 	}
 	id := identify(t, dev, tpm.Options{EK: tpm.EKRSA2048, Certificate: true})
-	if len(id.EKCert()) != 1500 {
-		t.Errorf("EKCert has %d bytes, want the index' 1500", len(id.EKCert()))
+	if c, err := x509.ParseCertificate(id.EKCert()); err != nil || !certified.PublicKey.Equal(c.PublicKey) {
+		t.Errorf("EKCert is not the certificate alone: %v", err)
+	}
+	read := id.EKCert()
+	id.Close()
+	later := identify(t, dev, tpm.Options{EK: tpm.EKRSA2048})
+	if len(later.EKCert()) != 0 {
+		t.Error("a certificate was read that nobody asked for")
+	}
+	if later.Certify(ctx); !bytes.Equal(later.EKCert(), read) {
+		t.Error("Certify reads another certificate")
 	}
 }
 

@@ -32,7 +32,23 @@ func (c call) ekCertificate(kind EK) []byte {
 	if err != nil {
 		return nil
 	}
-	return der
+	return certificateIn(der)
+}
+
+// maxCertificate is what lk1 carries of one, in bytes.
+const maxCertificate = 4096
+
+// certificateIn cuts what follows a certificate in an index that is longer
+// than it: a SEQUENCE with a length of two bytes (X.690, section 8.1.3.5).
+func certificateIn(nv []byte) []byte {
+	if len(nv) < 4 || nv[0] != 0x30 || nv[1] != 0x82 {
+		return nil
+	}
+	n := 4 + int(nv[2])<<8 + int(nv[3])
+	if n > len(nv) || n > maxCertificate {
+		return nil
+	}
+	return nv[:n]
 }
 
 // readNV reads an index that needs no password of its own.

@@ -27,6 +27,14 @@ type Simulator struct {
 // skipped, in CI it fails.
 func Start(tb testing.TB) *Simulator {
 	tb.Helper()
+	s := prepare(tb)
+	s.Boot()
+	return s
+}
+
+// prepare makes the folder of a TPM.
+func prepare(tb testing.TB) *Simulator {
+	tb.Helper()
 	if _, err := exec.LookPath("swtpm"); err != nil {
 		if os.Getenv("CI") != "" {
 			tb.Fatalf("swtpm is needed in CI: %v", err)
@@ -43,7 +51,6 @@ func Start(tb testing.TB) *Simulator {
 		s.Stop()
 		os.RemoveAll(dir)
 	})
-	s.Boot()
 	return s
 }
 
