@@ -35,6 +35,7 @@ type config struct {
 	Listen    listenSection     `yaml:"listen" restart:"yes"`
 	Talos     talosSection      `yaml:"talos"`
 	K8s       k8sSection        `yaml:"k8s" restart:"yes"`
+	Metrics   metricsSection    `yaml:"metrics"`
 	Advertise []string          `yaml:"advertise" restart:"yes"` // names for multicast DNS
 	EK        ekSection         `yaml:"ek"`
 	Policy    policySection     `yaml:"policy"`

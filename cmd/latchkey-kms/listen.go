@@ -47,6 +47,9 @@ func listenFor(ctx context.Context, c *config, s *server.Server, log *slog.Logge
 	if err == nil && c.Talos.Address != "" {
 		err = f.listenTalos(&c.Talos, s, log)
 	}
+	if err == nil && c.Metrics.Address != "" {
+		err = f.listenMetrics(&c.Metrics, s, log)
+	}
 	for _, one := range c.K8s {
 		if err == nil {
 			err = f.listenK8s(ctx, &one, s)

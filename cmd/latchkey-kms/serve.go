@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"os"
 	"os/signal"
+	"sync"
 	"syscall"
 	"time"
 
@@ -50,6 +51,9 @@ TLS if there is --tls-cert, else in plain text.
 
 --k8s-socket encrypts the Secrets of a Kubernetes cluster (KMS v2 plugin).
 
+--metrics-listen answers monitoring: /metrics for Prometheus, /healthz, and
+/readyz, which fails while keys cannot be released (store away, disk full).
+
 --advertise answers multicast DNS for the KMS on the LANs it stands on; for
 other LANs there is latchkey-responder.`,
 		Example: `  latchkey-kms serve --listen :7741
@@ -81,6 +85,7 @@ func serveFlags(f *pflag.FlagSet) overrides {
 	spoken := f.StringSlice("protocol", []string{string(server.LK1)}, "what machines may speak: lk1, kairos")
 	talos := f.String("talos-listen", "", "address to serve machines of Talos Linux on (gRPC), e.g. :4050")
 	socket := f.String("k8s-socket", "", "Unix socket to serve a Kubernetes API server on (KMS v2 plugin)")
+	metrics := f.String("metrics-listen", "", "address for /metrics (Prometheus), /healthz and /readyz, e.g. 127.0.0.1:9741")
 	cert := f.String("tls-cert", "", "PEM certificate of all listeners; lk1 is answered without TLS, too")
 	key := f.String("tls-key", "", "PEM key of --tls-cert")
 	names := f.StringSlice("advertise", nil, "name to answer for by multicast DNS, ending in .local; repeat it for more")
@@ -91,6 +96,7 @@ func serveFlags(f *pflag.FlagSet) overrides {
 		{"listen", "listen[0].address", func(c *config) { c.Listen = listenSection{listenerAt(*listen)} }},
 		{"talos-listen", "talos.address", func(c *config) { c.Talos.Address = *talos }},
 		{"k8s-socket", "k8s[0].socket", func(c *config) { c.K8s = k8sSection{{Socket: *socket}} }},
+		{"metrics-listen", "metrics.address", func(c *config) { c.Metrics.Address = *metrics }},
 		{"protocol", "protocol", func(c *config) { c.limitTo(*spoken) }},
 		{"tls-cert", "tls", func(c *config) { c.setTLS(tlsConfig{Certificate: *cert, Key: *key}) }},
 		{"tls-key", "tls", func(c *config) { c.setTLS(tlsConfig{Certificate: *cert, Key: *key}) }},
@@ -128,6 +134,10 @@ func (o *options) serve(ctx context.Context, flags overrides, log *slog.Logger, 
 		return err
 	}
 	defer s.Close()
+	var beside sync.WaitGroup // what must end before the store is closed
+	defer beside.Wait()
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
 	c.apply(s)
 	if err := s.Begin(ctx); err != nil {
 		return err
@@ -153,8 +163,13 @@ func (o *options) serve(ctx context.Context, flags overrides, log *slog.Logger, 
 	hup := make(chan os.Signal, 1)
 	signal.Notify(hup, syscall.SIGHUP)
 	defer signal.Stop(hup)
-	go s.Watch(ctx)
-	go o.reloads(ctx, c, flags, hup, s, log)
+	for _, run := range []func(context.Context){
+		s.Watch,
+		func(ctx context.Context) { watchdog(ctx, s.Answers, log) },
+		func(ctx context.Context) { o.reloads(ctx, c, flags, hup, s, log) },
+	} {
+		beside.Go(func() { run(ctx) })
+	}
 	front.announce(out)
 	notify("READY=1")
 	select {

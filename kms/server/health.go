@@ -2,7 +2,6 @@ package server
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"sync"
 	"time"
@@ -21,14 +20,27 @@ type health struct {
 	mu      sync.Mutex
 	written time.Time // last success
 	err     error     // of the last write
+	failed  chan struct{}
 }
 
 // wrote notes how a write to the store ended.
-func (h *health) wrote(err error) {
+func (s *Server) wrote(err error) {
+	h := &s.health
 	h.mu.Lock()
-	defer h.mu.Unlock()
+	before := h.err
 	if h.err = err; err == nil {
 		h.written = time.Now()
+	}
+	h.mu.Unlock()
+	switch {
+	case err != nil && before == nil:
+		s.log.Error("nothing is released: the store takes no writes", "err", err)
+		select {
+		case h.failed <- struct{}{}:
+		default:
+		}
+	case err == nil && before != nil:
+		s.log.Info("the store takes writes again")
 	}
 }
 
@@ -66,15 +78,12 @@ func (s *Server) Watch(ctx context.Context) {
 		select {
 		case <-ctx.Done():
 			return
+		case <-s.health.failed:
+			continue // from now on, more often
 		case <-time.After(max(wait, 0)):
 		}
-		if again, _ := s.health.last(); again != written {
-			continue // others wrote
-		}
-		if failed := s.update(ctx, func(*txn) error { return nil }); failed != nil && err == nil && !errors.Is(failed, context.Canceled) {
-			s.log.Error("nothing is released: the store takes no writes", "err", failed)
-		} else if failed == nil && err != nil {
-			s.log.Info("the store takes writes again")
+		if again, _ := s.health.last(); again == written { // nobody else wrote
+			s.update(ctx, func(*txn) error { return nil })
 		}
 	}
 }

@@ -88,7 +88,7 @@ func Open(c Config) (*Server, error) {
 	if c.Policy != nil {
 		s.rules.Store(c.Policy)
 	}
-	s.measured = newMeasured(s)
+	s.measured, s.health.failed = newMeasured(s), make(chan struct{}, 1)
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)
 	}

@@ -128,7 +128,7 @@ func (s *Server) update(ctx context.Context, f func(*txn) error) error {
 		return tx.Put(tableMeta, keyState, s.vault.seal(place{tableMeta, keyState, stateRow}, t.state.epoch, t.state.encode()))
 	})
 	if decided == nil && ctx.Err() == nil {
-		s.health.wrote(err)
+		s.wrote(err)
 		s.measured.writes.Observe(time.Since(began).Seconds())
 	}
 	if err == nil && last.bumped {
