@@ -85,7 +85,7 @@ func serveFlags(f *pflag.FlagSet) overrides {
 	spoken := f.StringSlice("protocol", []string{string(server.LK1)}, "what machines may speak: lk1, kairos")
 	talos := f.String("talos-listen", "", "address to serve machines of Talos Linux on (gRPC), e.g. :4050")
 	socket := f.String("k8s-socket", "", "Unix socket to serve a Kubernetes API server on (KMS v2 plugin)")
-	metrics := f.String("metrics-listen", "", "address for /metrics (Prometheus), /healthz and /readyz, e.g. 127.0.0.1:9741")
+	metrics := f.String("metrics-listen", "", "address for /metrics (Prometheus), /healthz and /readyz, e.g. 127.0.0.1:9742")
 	cert := f.String("tls-cert", "", "PEM certificate of all listeners; lk1 is answered without TLS, too")
 	key := f.String("tls-key", "", "PEM key of --tls-cert")
 	names := f.StringSlice("advertise", nil, "name to answer for by multicast DNS, ending in .local; repeat it for more")
@@ -165,7 +165,7 @@ func (o *options) serve(ctx context.Context, flags overrides, log *slog.Logger, 
 	defer signal.Stop(hup)
 	for _, run := range []func(context.Context){
 		s.Watch,
-		func(ctx context.Context) { watchdog(ctx, s.Answers, log) },
+		func(ctx context.Context) { o.watch(ctx, s, log) },
 		func(ctx context.Context) { o.reloads(ctx, c, flags, hup, s, log) },
 	} {
 		beside.Go(func() { run(ctx) })

@@ -6,38 +6,52 @@ import (
 	"os"
 	"strconv"
 	"time"
+
+	"latchkey/kms/server"
 )
 
-// watchdog tells systemd that we live while the store answers, until ctx
-// ends: sd_watchdog_enabled(3). A server that hangs is started again.
-func watchdog(ctx context.Context, answers func() error, log *slog.Logger) {
-	every, ok := watchdogTime(os.Getenv, os.Getpid())
-	if !ok {
-		return
-	}
+// A watchdog tells systemd that we live while the store answers, so that a
+// server that hangs is started again: sd_watchdog_enabled(3).
+type watchdog struct {
+	every   time.Duration // after so long without a word systemd acts
+	answers func() error  // of the store
+	tell    func(state string)
+	log     *slog.Logger
+}
+
+// run speaks three times as often as it must, until ctx ends.
+func (w *watchdog) run(ctx context.Context) {
 	answered := make(chan error, 1)
 	for asked := false; ; {
 		if !asked { // one question at a time: a store that hangs must not collect goroutines
 			asked = true
-			go func() { answered <- answers() }()
+			go func() { answered <- w.answers() }()
 		}
+		turn := time.After(w.every / 3)
 		select {
-		case <-ctx.Done():
-			return
-		case <-time.After(every / 3):
-			continue
 		case err := <-answered:
 			if asked = false; err == nil {
-				notify("WATCHDOG=1")
+				w.tell("WATCHDOG=1")
 			} else {
-				log.Error("the store does not answer; the watchdog is not told that all is well", "err", err)
+				w.log.Error("the store does not answer; the watchdog is not told that all is well", "err", err)
 			}
-		}
-		select {
+			select {
+			case <-turn:
+			case <-ctx.Done():
+			}
+		case <-turn:
 		case <-ctx.Done():
-			return
-		case <-time.After(every / 3):
 		}
+		if ctx.Err() != nil {
+			return
+		}
+	}
+}
+
+// watch runs the watchdog, if systemd wants one.
+func (o *options) watch(ctx context.Context, s *server.Server, log *slog.Logger) {
+	if every, ok := watchdogTime(os.Getenv, os.Getpid()); ok {
+		(&watchdog{every, s.Answers, notify, log}).run(ctx)
 	}
 }
 
