@@ -51,27 +51,3 @@ func (o *options) showJoin(c *cobra.Command) error {
 		fmt.Fprintf(c.OutOrStdout(), "joined a KMS with %d records, epoch %d; its public key is\n%s\n", found.Records, found.Epoch, pin)
 	})
 }
-
-func trustCommand(o *options) *cobra.Command {
-	return &cobra.Command{
-		Use:   "trust",
-		Short: "Print what goes into the machines' plan",
-		Long: `Prints the KMS' public keys as lines for latchkey.yaml. An image that holds them
-believes this KMS and no other. Several keys are printed while one replaces
-the other.`,
-		Example: `  latchkey-kms trust >> latchkey.yaml`,
-		Args:    cli.Args(cobra.NoArgs),
-		RunE: func(c *cobra.Command, _ []string) error {
-			var t server.Trust
-			if err := o.call(c.Context(), "GET", "/v1/trust", nil, nil, &t); err != nil {
-				return err
-			}
-			return o.show(c, t, func() {
-				fmt.Fprintln(c.OutOrStdout(), "trust:\n  kms:")
-				for _, pin := range t.KMS {
-					fmt.Fprintf(c.OutOrStdout(), "    - %q\n", pin)
-				}
-			})
-		},
-	}
-}

@@ -21,7 +21,7 @@ func volumeCommand(o *options) *cobra.Command {
 		Use: "volume", Short: "List and keep the volumes' secrets", Args: cli.Args(cobra.ArbitraryArgs), RunE: cli.Group,
 		Long: `A volume is one LUKS2 volume, named by its UUID ("cryptsetup luksUUID DEVICE").`,
 	}
-	c.AddCommand(volumeList(o), volumeShow(o), volumePut(o),
+	c.AddCommand(volumeList(o), volumeShow(o), volumePut(o), volumeRotate(o),
 		volumeChange(o, "delete", "Destroy all that the KMS has of a volume", "There is no way back: without a recovery key the volume is lost."),
 		volumeChange(o, "accept-header", "Accept the LUKS header that the machine showed last",
 			"For a volume whose header was restored from a backup or made anew: the KMS\nrefuses headers other than the enrolled one (header-differs) and older ones\n(header-rollback)."))
@@ -94,6 +94,32 @@ func volumeChange(o *options, verb, short, long string) *cobra.Command {
 			return o.show(c, done, func() { fmt.Fprintf(c.OutOrStdout(), "%s: volume %s\n", verb, args[0]) })
 		},
 	}
+}
+
+func volumeRotate(o *options) *cobra.Command {
+	var abort bool
+	c := &cobra.Command{
+		Use: "rotate UUID", Short: "Replace a volume's passphrase by a new one",
+		Long: `Makes the next passphrase of a volume whose passphrase the KMS keeps. The
+machine gets it at its next boot, adds a keyslot for it, and reports; then the
+old passphrase is destroyed. Until then both open the volume, and --abort
+drops the new one. "volume show" says whether a rotation is under way.`,
+		Example: "  latchkey-kms volume rotate 8b7f...-...",
+		Args:    cli.Args(cobra.ExactArgs(1)),
+		RunE: func(c *cobra.Command, args []string) error {
+			verb, done := "rotate", "its machine takes the next passphrase of volume %s over when it boots\n"
+			if abort {
+				verb, done = "rotate-abort", "the next passphrase of volume %s was dropped\n"
+			}
+			var nothing struct{}
+			if err := o.callVolume(c, "POST", "/v1/volume/"+verb, args[0], nil, &nothing); err != nil {
+				return err
+			}
+			return o.show(c, nothing, func() { fmt.Fprintf(c.OutOrStdout(), done, args[0]) })
+		},
+	}
+	c.Flags().BoolVar(&abort, "abort", false, "drop a passphrase that its machine has not reported yet")
+	return c
 }
 
 // callVolume checks the UUID before anything is asked.

@@ -66,14 +66,18 @@ func (s *Server) volumeRoutes() []route {
 		change("accept-header", "Takes the LUKS header that the node showed last for the enrolled one.", func(r *http.Request, u kms.UUID) error {
 			return s.AcceptHeader(r.Context(), u)
 		}),
+		change("rotate", "Makes the next passphrase of a volume; its node takes it over when it boots.", func(r *http.Request, u kms.UUID) error {
+			return s.RotateVolume(r.Context(), u)
+		}),
+		change("rotate-abort", "Drops the next passphrase of a volume, unless its node reported it.", func(r *http.Request, u kms.UUID) error {
+			return s.AbortRotation(r.Context(), u)
+		}),
 	}
 }
 
 // storeRoutes look after the database.
 func (s *Server) storeRoutes() []route {
 	return []route{
-		{method: "GET", path: "/v1/trust", scope: ScopeRead, doc: "Shows the public keys that go into machines' plans.", answer: Trust{},
-			do: func(*http.Request) (any, error) { return s.trust(), nil }},
 		{method: "GET", path: "/v1/audit", scope: ScopeRead, doc: "Shows the audit log, a page of 1,000 events at most.",
 			query: []param{{name: "from", doc: "first sequence number", required: true, kind: "integer"}}, answer: []Event{}, do: s.adminAudit},
 		{method: "GET", path: "/v1/check", scope: ScopeRead, doc: "Verifies every record and the audit log.", answer: Checked{},
@@ -89,19 +93,6 @@ func (s *Server) adminBackup(w http.ResponseWriter, _ *http.Request) {
 		s.log.Error("writing a backup", "err", err)
 		panic(http.ErrAbortHandler) // the reader must not take it for whole
 	}
-}
-
-// Trust is what goes into a node's plan.
-type Trust struct {
-	KMS []string `json:"kms"`
-}
-
-func (s *Server) trust() Trust {
-	var t Trust
-	for _, pin := range s.Pins() {
-		t.KMS = append(t.KMS, pin.String())
-	}
-	return t
 }
 
 // list makes an empty list of nothing, for JSON.

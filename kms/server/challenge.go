@@ -6,6 +6,7 @@ import (
 	"crypto/ed25519"
 	"crypto/rand"
 	"fmt"
+	"slices"
 
 	"github.com/google/go-tpm/tpm2"
 
@@ -67,14 +68,13 @@ func (s *Server) challengeFor(hello *kms.Hello, th1 [32]byte) ([]byte, error) {
 // signer is the first of our keys that the node pins. One who pins none of
 // them gets our newest, and will not believe it.
 func (s *Server) signer(pins []kms.KeyID) ed25519.PrivateKey {
-	for i, pin := range s.Pins() {
-		for _, want := range pins {
-			if pin.ID() == want {
-				return s.keys[i]
-			}
+	keys := s.signing()
+	for _, k := range keys {
+		if slices.Contains(pins, pinOf(k).ID()) {
+			return k
 		}
 	}
-	return s.keys[0]
+	return keys[0]
 }
 
 // makeCredential is TPM2_MakeCredential in software (Part 1, section 24):

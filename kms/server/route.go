@@ -57,7 +57,7 @@ var (
 
 // routes are all requests of the administration.
 func (s *Server) routes() []route {
-	return slices.Concat(s.nodeRoutes(), s.volumeRoutes(), s.policyRoutes(), s.storeRoutes(), s.kairosRoutes(), s.talosRoutes(), s.keyRoutes())
+	return slices.Concat(s.nodeRoutes(), s.volumeRoutes(), s.policyRoutes(), s.trustRoutes(), s.storeRoutes(), s.kairosRoutes(), s.talosRoutes(), s.keyRoutes())
 }
 
 // handler bounds the body, and answers with JSON.

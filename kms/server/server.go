@@ -15,7 +15,6 @@ import (
 	"sync/atomic"
 
 	"latchkey/internal/secret"
-	"latchkey/kms"
 	"latchkey/kms/server/ekcert"
 	"latchkey/kms/server/policy"
 	"latchkey/kms/store"
@@ -50,10 +49,11 @@ type Config struct {
 type Server struct {
 	store   store.Store
 	vault   *vault
-	keys    []ed25519.PrivateKey // the first one signs
+	keys    atomic.Pointer[[]ed25519.PrivateKey] // the first one signs for nodes that pin several
 	cookies *cookies
 	// refreshed is when the cookie keys were looked for in the store, where replicas share them
 	refreshed atomic.Int64
+	keysRead  atomic.Int64 // when the signing keys were, on cookies.now's clock
 	enroll    Enrollment
 	log       *slog.Logger
 	work      *workers
@@ -155,15 +155,6 @@ func (s *Server) Begin(ctx context.Context) error {
 
 // Close closes the store.
 func (s *Server) Close() error { return s.store.Close() }
-
-// Pins are the public keys that go into a plan: all that sign, or will.
-func (s *Server) Pins() []kms.Pin {
-	var pins []kms.Pin
-	for _, k := range s.keys {
-		pins = append(pins, kms.Pin(k.Public().(ed25519.PublicKey)))
-	}
-	return pins
-}
 
 // raiseMark follows the database: it is raised after a change is on disk,
 // so that a crash between the two leaves the mark behind, never ahead.

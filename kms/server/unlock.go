@@ -95,17 +95,7 @@ func (s *Server) unlock(wrapping secret.Bytes) error {
 		if s.vault, err = newVault(dataKey); err != nil {
 			return err
 		}
-		seeds, _, err := s.vault.open(place{tableMeta, keySigning, stateRow}, r.Get(tableMeta, keySigning))
-		if err != nil {
-			return err
-		}
-		for ; len(seeds) >= ed25519.SeedSize; seeds = seeds[ed25519.SeedSize:] {
-			s.keys = append(s.keys, ed25519.NewKeyFromSeed(seeds[:ed25519.SeedSize]))
-		}
-		if len(seeds) != 0 || len(s.keys) == 0 {
-			return fmt.Errorf("reading the signing keys: %w", ErrUnverified)
-		}
-		return nil
+		return s.loadKeys(view{r, s.vault})
 	})
 }
 
@@ -128,7 +118,7 @@ type Head struct {
 // head signs "lk1/audit-head" ‖ sequence number ‖ hash.
 func (s *Server) head(st state) Head {
 	signed := binary.BigEndian.AppendUint64([]byte("lk1/audit-head"), st.auditSeq)
-	signature := ed25519.Sign(s.keys[0], append(signed, st.auditHash[:]...))
+	signature := ed25519.Sign(s.signing()[0], append(signed, st.auditHash[:]...))
 	return Head{hex.EncodeToString(st.auditHash[:]), s.Pins()[0].String(), hex.EncodeToString(signature)}
 }
 

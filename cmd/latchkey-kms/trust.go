@@ -1,0 +1,68 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"net/url"
+
+	"github.com/spf13/cobra"
+
+	"latchkey/internal/cli"
+	"latchkey/kms"
+	"latchkey/kms/server"
+)
+
+func trustCommand(o *options) *cobra.Command {
+	c := &cobra.Command{
+		Use:   "trust",
+		Short: "Print what goes into the machines' plan, and change the signing key",
+		Long: `Prints the KMS' public keys as lines for latchkey.yaml. An image that holds them
+believes this KMS and no other. Several keys are printed while one replaces
+the other: the first one signs for machines that trust it.
+
+To change the key:
+  latchkey-kms trust add            another key; build images that trust both
+  latchkey-kms trust use KEY        sign with it, once the images are out
+  latchkey-kms trust retire KEY     destroy the old one; images that trust only
+                                    that one find no key server any more`,
+		Example: `  latchkey-kms trust >> latchkey.yaml`,
+		Args:    cli.Args(cobra.NoArgs),
+		RunE:    func(c *cobra.Command, _ []string) error { return o.trust(c, "GET", "/v1/trust", nil) },
+	}
+	c.AddCommand(&cobra.Command{
+		Use: "add", Short: "Make another signing key", Args: cli.Args(cobra.NoArgs),
+		Long: "Makes another key. It signs only for machines that trust no earlier one.",
+		RunE: func(c *cobra.Command, _ []string) error { return o.trust(c, "POST", "/v1/trust/add", nil) },
+	}, trustChange(o, "use", "Sign with a key from now on", "Machines that trust only others are still answered with theirs."),
+		trustChange(o, "retire", "Destroy a key", "There is no way back: images that trust this key alone find no key server any more."))
+	return c
+}
+
+// trustChange is a command about one key.
+func trustChange(o *options, verb, short, long string) *cobra.Command {
+	return &cobra.Command{
+		Use: verb + " KEY", Short: short, Long: long, Args: cli.Args(cobra.ExactArgs(1)),
+		Example: "  latchkey-kms trust " + verb + " lk1:IACMx2/hiNfc+4150nkCg2G5sY+MZdXNO3jt6GLQ+T0=",
+		RunE: func(c *cobra.Command, args []string) error {
+			if _, err := kms.ParsePin(args[0]); err != nil {
+				return cli.Usagef("%w", err)
+			}
+			return o.trust(c, "POST", "/v1/trust/"+verb, url.Values{"key": {args[0]}})
+		},
+	}
+}
+
+func (o *options) trust(c *cobra.Command, method, path string, query url.Values) error {
+	var t server.Trust
+	if err := o.call(c.Context(), method, path, query, nil, &t); err != nil {
+		return err
+	}
+	return o.show(c, t, func() { printTrust(c.OutOrStdout(), t) })
+}
+
+func printTrust(w io.Writer, t server.Trust) {
+	fmt.Fprintln(w, "trust:\n  kms:")
+	for _, pin := range t.KMS {
+		fmt.Fprintf(w, "    - %q\n", pin)
+	}
+}
