@@ -184,7 +184,7 @@ func (w *worker) identify(ctx context.Context) (*tpm.Identity, error) {
 	case <-ctx.Done():
 		return nil, ctx.Err()
 	}
-	return step(ctx, w, "tpm", 2*time.Minute, func(ctx context.Context) (*tpm.Identity, string, error) {
+	id, err := step(ctx, w, "tpm", 2*time.Minute, func(ctx context.Context) (*tpm.Identity, string, error) {
 		t, err := openOwnTPM()
 		if err != nil {
 			return nil, "", err
@@ -193,6 +193,14 @@ func (w *worker) identify(ctx context.Context) (*tpm.Identity, error) {
 		id, err := t.Identify(ctx, tpm.Options{EK: ek})
 		return id, fmt.Sprintf("commands=%d", t.Commands()), err
 	})
+	if err == nil {
+		go func() {
+			if err := id.Prepare(ctx); err != nil {
+				w.log.Warn("the TPM is not ready for an answer yet", "err", err)
+			}
+		}()
+	}
+	return id, err
 }
 
 func logger() *slog.Logger {

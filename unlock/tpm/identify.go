@@ -27,7 +27,8 @@ type Identity struct {
 	ekPublic   []byte
 	akPublic   []byte
 	ekCert     atomic.Pointer[[]byte]
-	persistent bool // the EK lives in NV, nothing to flush
+	persistent bool         // the EK lives in NV, nothing to flush
+	ready      tpm2.Session // made by Prepare, nil without
 }
 
 // key is a loaded object.
@@ -107,6 +108,9 @@ func (id *Identity) Close() {
 }
 
 func (id *Identity) release(c call) {
+	if s := id.takeReady(c); s != nil {
+		c.flush(s.Handle())
+	}
 	if id.persistent {
 		id.ek.handle = 0
 	}

@@ -2,6 +2,7 @@ package tpm
 
 import (
 	"context"
+	"errors"
 
 	"github.com/google/go-tpm/tpm2"
 	"github.com/google/go-tpm/tpm2/transport"
@@ -23,9 +24,21 @@ func (id *Identity) Activate(ctx context.Context, blob, seed []byte) (secret.Byt
 	if err := id.loadAK(c); err != nil {
 		return secret.Bytes{}, err
 	}
+	ready := id.takeReady(c)
+	if ready == nil {
+		return id.activate(c, blob, seed, id.ekSession())
+	}
+	plain, err := id.activate(c, blob, seed, ready)
+	if e, ok := errors.AsType[*Error](err); ok && e.code == CodeFailed {
+		return id.activate(c, blob, seed, id.ekSession()) // somebody took the session away
+	}
+	return plain, err
+}
+
+func (id *Identity) activate(c call, blob, seed []byte, session tpm2.Session) (secret.Bytes, error) {
 	rsp, err := run(c, "activating the credential", tpm2.ActivateCredential{
 		ActivateHandle: id.ak.auth(),
-		KeyHandle:      tpm2.AuthHandle{Handle: id.ek.handle, Name: id.ek.name, Auth: id.ekSession()},
+		KeyHandle:      tpm2.AuthHandle{Handle: id.ek.handle, Name: id.ek.name, Auth: session},
 		CredentialBlob: tpm2.TPM2BIDObject{Buffer: blob},
 		Secret:         tpm2.TPM2BEncryptedSecret{Buffer: seed},
 	})

@@ -1,0 +1,51 @@
+package tpm
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/google/go-tpm/tpm2"
+)
+
+// Prepare starts the session that the next Activate needs, and satisfies
+// the EK's policy in it, so that a server's answer finds the TPM ready: on
+// a slow chip these commands take as long as the activation. It depends on
+// no server. An Activate that finds nothing prepared does it by itself.
+//
+// Behind the kernel's resource manager a waiting session is saved and
+// loaded around every other command, so there it does nothing.
+func (id *Identity) Prepare(ctx context.Context) (err error) {
+	c, end := id.tpm.begin(ctx)
+	defer end()
+	if id.tpm.managed || id.ready != nil || id.ek.handle == 0 { // the last: closed
+		return nil
+	}
+	const what = "preparing a session"
+	defer func() { // go-tpm decodes replies by reflection, see run
+		if p := recover(); p != nil {
+			err = &Error{what, CodeFailed, fmt.Errorf("decoding the TPM's reply: %v", p)}
+		}
+		if err != nil {
+			c.dropSessions()
+		}
+	}()
+	s := id.ekSession()
+	if err := s.Init(c); err != nil {
+		return failure(what, err)
+	}
+	id.ready = s
+	id.tpm.kept[s.Handle()] = true
+	return nil
+}
+
+// takeReady returns the prepared session, which is the call's own from here
+// on, or nil.
+func (id *Identity) takeReady(c call) tpm2.Session {
+	s := id.ready
+	if s != nil {
+		id.ready = nil
+		delete(c.t.kept, s.Handle())
+		c.t.sessions[s.Handle()] = true
+	}
+	return s
+}
