@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"latchkey/internal/cli"
+	"latchkey/internal/kube"
 )
 
 const long = `Answers multicast DNS on the LAN for a key server (KMS) that cannot: one in
@@ -73,7 +74,7 @@ func command(ctx context.Context, stdout, stderr io.Writer) *cobra.Command {
 	f.StringArrayVar(&o.targets, "target", nil, "address and port of the KMS; repeat it for more addresses")
 	f.StringVar(&o.file, "targets", "", "file with targets, read again when it changes")
 	f.StringVar(&o.kube, "kubernetes-service", "", "NAMESPACE/NAME[:PORT] of a Service whose external addresses are the targets")
-	f.StringVar(&o.account, "kubernetes-account", accountDir, "directory of the service account's token and ca.crt")
+	f.StringVar(&o.account, "kubernetes-account", kube.AccountDir, "directory of the service account's token and ca.crt")
 	f.StringSliceVar(&o.interfaces, "interface", nil, "links to answer on (default all)")
 	f.StringSliceVar(&o.services, "service", []string{"_latchkey._tcp"}, "DNS-SD service types to answer for")
 	f.StringVar(&o.instance, "instance", "", "service instance name that people see (default first label of the host)")
