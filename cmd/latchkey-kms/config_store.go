@@ -7,7 +7,7 @@ import (
 // A storeSection says where the KMS keeps its state. docs/stores.md
 // describes it.
 type storeSection struct {
-	At          string `yaml:"at" restart:"yes"`          // bolt:PATH, etcd:URLS/PREFIX
+	At          string `yaml:"at" restart:"yes"`          // bolt:PATH, etcd:URLS/PREFIX, kube:NAMESPACE
 	CA          string `yaml:"ca" restart:"yes"`          // PEM: who the store's certificate is from
 	Certificate string `yaml:"certificate" restart:"yes"` // PEM: ours
 	Key         string `yaml:"key" restart:"yes"`
@@ -26,7 +26,7 @@ func (s *storeSection) check() error {
 
 // flags adds the flags of all commands.
 func (s *storeSection) flags(f *pflag.FlagSet) {
-	f.StringVar(&s.At, "store", "", "where the state is kept: bolt:PATH or etcd:https://HOST:2379,HOST:2379/PREFIX (default: kms.db in the data directory)")
+	f.StringVar(&s.At, "store", "", "where the state is kept: bolt:PATH, etcd:https://HOST:2379,HOST:2379/PREFIX or kube:NAMESPACE (default: kms.db in the data directory)")
 	f.StringVar(&s.CA, "store-ca", "", "PEM file of the authority that the store's certificate is from")
 	f.StringVar(&s.Certificate, "store-cert", "", "PEM file of the certificate to show to the store")
 	f.StringVar(&s.Key, "store-key", "", "PEM file of the key of --store-cert")

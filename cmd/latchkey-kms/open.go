@@ -14,10 +14,12 @@ import (
 	"syscall"
 	"time"
 
+	kubeapi "latchkey/internal/kube"
 	"latchkey/kms/server"
 	"latchkey/kms/store"
 	"latchkey/kms/store/bolt"
 	"latchkey/kms/store/etcd"
+	"latchkey/kms/store/kube"
 	"latchkey/kms/store/mirror"
 )
 
@@ -94,6 +96,13 @@ func openPlace(ctx context.Context, p place, create bool) (store.Store, error) {
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Minute)
 	defer cancel()
 	tables := mirror.Config{Tables: server.Tables(), Logs: server.LogTables(), Passing: server.PassingTables()}
+	if p.kind == "kube" {
+		client, err := kubeapi.New(kubeapi.Config{Server: p.server, CA: p.ca, Token: p.token, Cert: p.cert, Key: p.key})
+		if err != nil {
+			return nil, fmt.Errorf("opening the store: %w", err)
+		}
+		return kube.Open(ctx, kube.Config{Client: client, Namespace: p.namespace, Name: p.name, Create: create, Config: tables})
+	}
 	c, err := p.clientTLS()
 	if err != nil {
 		return nil, err

@@ -10,23 +10,29 @@ import (
 	"strings"
 
 	"latchkey/internal/cli"
+	kubeapi "latchkey/internal/kube"
+	"latchkey/kms/store/kube"
 )
 
 // A place is where a store is: --store, --from, --to.
 //
 //	bolt:PATH
 //	etcd:https://a:2379,b:2379[/PREFIX]
+//	kube:NAMESPACE[/NAME]
 //
 // What else is needed to get there stands behind a question mark, or in
 // flags of its own.
 type place struct {
-	kind      string   // bolt, etcd
+	kind      string   // bolt, etcd, kube
 	path      string   // bolt: the file
 	endpoints []string // etcd: URLs
 	prefix    string   // etcd: of all keys
 	ca        string   // files, PEM
 	cert, key string
 	maxOps    int // etcd: its --max-txn-ops
+
+	namespace, name string // kube
+	server, token   string // kube: URL and file, outside of a pod
 }
 
 // defaultPrefix is where in etcd a KMS is.
@@ -42,9 +48,9 @@ func parsePlace(text string, files storeSection) (place, error) {
 			return p, cli.Usagef("store %q: name the file: bolt:/var/lib/latchkey-kms/kms.db", text)
 		}
 		return p, nil
-	case "etcd":
+	case "etcd", "kube":
 	default:
-		return p, cli.Usagef("store %q: must be bolt:PATH or etcd:https://HOST:2379,HOST:2379/PREFIX", text)
+		return p, cli.Usagef("store %q: must be bolt:PATH or etcd:https://HOST:2379,HOST:2379/PREFIX or kube:NAMESPACE", text)
 	}
 	where, query, _ := strings.Cut(rest, "?")
 	if err := p.parameters(text, query); err != nil {
@@ -53,7 +59,25 @@ func parsePlace(text string, files storeSection) (place, error) {
 	if (p.cert == "") != (p.key == "") {
 		return p, cli.Usagef("store %q: a client certificate and its key belong together", text)
 	}
+	if kind == "kube" {
+		return p, p.parseKube(text, where)
+	}
 	return p, p.parseEtcd(text, where)
+}
+
+// parseKube reads NAMESPACE[/NAME].
+func (p *place) parseKube(text, where string) error {
+	var named bool
+	if p.namespace, p.name, named = strings.Cut(where, "/"); !named {
+		p.name = kube.DefaultName
+	}
+	if !kube.IsName(p.name) || !kubeapi.IsLabel(p.namespace) {
+		return cli.Usagef("store %q: must be kube:NAMESPACE or kube:NAMESPACE/NAME, small letters, digits and dashes", text)
+	}
+	if p.server != "" && !strings.HasPrefix(p.server, "https://") {
+		return cli.Usagef("store %q: server is a URL that begins with https://", text)
+	}
+	return nil
 }
 
 // parameters are those behind the question mark.
@@ -71,12 +95,16 @@ func (p *place) parameters(text, query string) error {
 			p.cert = value
 		case "key":
 			p.key = value
+		case "server":
+			p.server = value
+		case "token":
+			p.token = value
 		case "max-txn-ops":
 			if p.maxOps, err = strconv.Atoi(value); err != nil || p.maxOps < 32 || p.maxOps > 100_000 {
 				return cli.Usagef("store %q: max-txn-ops must be 32 to 100000, and what etcd was started with", text)
 			}
 		default:
-			return cli.Usagef("store %q: there is no parameter %q; only ca, cert, key, max-txn-ops", text, name)
+			return cli.Usagef("store %q: there is no parameter %q; only ca, cert, key, max-txn-ops (etcd), server, token (kube)", text, name)
 		}
 	}
 	return nil
@@ -123,6 +151,9 @@ func (p place) shared() bool { return p.kind != "bolt" }
 func (p place) String() string {
 	if p.kind == "bolt" {
 		return "bolt:" + p.path
+	}
+	if p.kind == "kube" {
+		return "kube:" + p.namespace + "/" + p.name
 	}
 	return p.kind + ":" + strings.Join(p.endpoints, ",") + "/" + p.prefix
 }

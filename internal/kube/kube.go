@@ -216,3 +216,8 @@ func (c *Client) Watch(ctx context.Context, path string, query url.Values, f fun
 	}
 	return errEnded
 }
+
+// Wrap puts something before the connections: tests cut them.
+func (c *Client) Wrap(f func(http.RoundTripper) http.RoundTripper) {
+	c.http.Transport = f(c.http.Transport)
+}

@@ -5,6 +5,8 @@ import (
 	"encoding/binary"
 	"errors"
 	"os"
+	"os/exec"
+	"syscall"
 	"testing"
 
 	"latchkey/internal/secret"
@@ -279,5 +281,49 @@ func TestLooseModesAreRefused(t *testing.T) {
 	}
 	if _, err := server.ReadWrappingKey(key); err == nil {
 		t.Error("a wrapping key that others can read was taken")
+	}
+}
+
+// A file that Kubernetes hands to a pod is taken: root's, read by a group of
+// the pod's. The test reads it as nobody.
+func TestHandedWrappingKey(t *testing.T) {
+	if path := os.Getenv("TEST_WRAPPING_KEY"); path != "" {
+		if _, err := server.ReadWrappingKey(path); err != nil {
+			t.Error(err)
+		}
+		return
+	}
+	if os.Getuid() != 0 {
+		t.Skip("needs root, to read a file as another user")
+	}
+	dir, err := os.MkdirTemp("", "handed")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer os.RemoveAll(dir)
+	key, self := dir+"/wrapping.key", dir+"/test"
+	program, err := os.ReadFile(os.Args[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	for path, file := range map[string][]byte{key: make([]byte, 32), self: program} {
+		if err := errors.Join(os.WriteFile(path, file, 0o755), os.Chmod(dir, 0o755)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, row := range []struct {
+		mode  os.FileMode
+		gid   int
+		taken bool
+	}{{0o440, 4242, true}, {0o444, 4242, false}, {0o460, 4242, false}, {0o440, 4243, false}} {
+		if err := errors.Join(os.Chown(key, 0, row.gid), os.Chmod(key, row.mode)); err != nil {
+			t.Fatal(err)
+		}
+		c := exec.Command(self, "-test.run=^TestHandedWrappingKey$")
+		c.Dir, c.Env = "/", append(os.Environ(), "TEST_WRAPPING_KEY="+key, "TMPDIR=/tmp")
+		c.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 4242, Gid: 4242}}
+		if out, err := c.CombinedOutput(); (err == nil) != row.taken {
+			t.Errorf("mode %#o, group %d: %v; taken must be %t\n%s", row.mode, row.gid, err, row.taken, out)
+		}
 	}
 }

@@ -7,8 +7,10 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
+	"syscall"
 
 	"golang.org/x/crypto/argon2"
 
@@ -74,7 +76,8 @@ func syncDir(path string) error {
 }
 
 // ReadWrappingKey reads a wrapping key: a file of 32 bytes that only its
-// owner can read.
+// owner can read; or root's, for a group of ours to read, which is how
+// Kubernetes hands a Secret to a pod that is not root (fsGroup).
 func ReadWrappingKey(path string) (secret.Bytes, error) {
 	info, err := os.Stat(path)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -83,7 +86,7 @@ func ReadWrappingKey(path string) (secret.Bytes, error) {
 	if err != nil {
 		return secret.Bytes{}, err
 	}
-	if info.Mode().Perm()&0o077 != 0 {
+	if perm := info.Mode().Perm(); perm&0o077 != 0 && (perm&0o037 != 0 || !handed(info)) {
 		return secret.Bytes{}, fmt.Errorf("reading the wrapping key %s: others may read it; make it mode 0600", path)
 	}
 	if info.Size() != 32 {
@@ -94,6 +97,14 @@ func ReadWrappingKey(path string) (secret.Bytes, error) {
 		return secret.Bytes{}, err
 	}
 	return secret.Own(b), nil
+}
+
+// handed tells whether a file is root's and its group one of ours, while we
+// are not root.
+func handed(info fs.FileInfo) bool {
+	stat, ok := info.Sys().(*syscall.Stat_t)
+	groups, err := os.Getgroups()
+	return ok && err == nil && os.Geteuid() != 0 && stat.Uid == 0 && (int(stat.Gid) == os.Getegid() || slices.Contains(groups, int(stat.Gid)))
 }
 
 // argon2id's cost for a passphrase file: RFC 9106, section 4, second choice.

@@ -30,10 +30,12 @@ import (
 type Server struct {
 	URL           string
 	CA, Cert, Key string // files: what a client needs
-	dir, peer     string
-	flags         []string
-	child         *exec.Cmd
-	log           bytes.Buffer
+	// ServerCert and ServerKey are files: for other servers on loopback, too.
+	ServerCert, ServerKey string
+	dir, peer             string
+	flags                 []string
+	child                 *exec.Cmd
+	log                   bytes.Buffer
 }
 
 // Start runs an etcd until the test ends.
@@ -49,6 +51,7 @@ func Start(t testing.TB, flags ...string) *Server {
 	s := &Server{
 		dir: dir, URL: "https://" + freePort(t), peer: "http://" + freePort(t), flags: flags,
 		CA: dir + "/ca.pem", Cert: dir + "/client.pem", Key: dir + "/client.key",
+		ServerCert: dir + "/server.pem", ServerKey: dir + "/server.key",
 	}
 	if err := s.certificates(); err != nil {
 		t.Fatal(err)
@@ -74,7 +77,7 @@ func (s *Server) Run(t testing.TB) {
 	s.child = exec.Command("etcd", append([]string{
 		"--data-dir", s.dir + "/data", "--name", "one", "--listen-client-urls", s.URL, "--advertise-client-urls", s.URL,
 		"--listen-peer-urls", s.peer, "--initial-advertise-peer-urls", s.peer, "--initial-cluster", "one=" + s.peer,
-		"--cert-file", s.dir + "/server.pem", "--key-file", s.dir + "/server.key",
+		"--cert-file", s.ServerCert, "--key-file", s.ServerKey,
 		"--client-cert-auth", "--trusted-ca-file", s.CA, "--log-level", "error", "--logger", "zap",
 	}, s.flags...)...)
 	s.child.Stderr, s.child.Stdout = &s.log, &s.log
