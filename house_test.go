@@ -34,6 +34,7 @@ var rules = []struct {
 	{"unlock/tpm", []string{"github.com/google/go-attestation/"}, "the direct API only"},
 	{"kms", []string{"latchkey/kms/server", "latchkey/unlock", "net/http", "crypto/tls"}, "the init links it"},
 	{"kms/server", []string{"latchkey/unlock"}, "the server trusts nothing of the node's code"},
+	{"kms/wrapping", []string{"latchkey/unlock", "latchkey/kms/server"}, "the host's own TPM, not a node's"},
 	{"kms/store", []string{"latchkey/kms/server"}, "stores keep, servers decide"},
 	{"initramfs", []string{"latchkey/netup", "latchkey/unlock/"}, "building an image touches no machine"},
 }

@@ -31,6 +31,7 @@ import (
 type config struct {
 	Data      string            `yaml:"data" restart:"yes"`
 	Store     storeSection      `yaml:"store" restart:"yes"`
+	Wrapping  wrappingSection   `yaml:"wrapping"`
 	Enroll    server.Enrollment `yaml:"enroll" restart:"yes"`
 	Listen    listenSection     `yaml:"listen" restart:"yes"`
 	Talos     talosSection      `yaml:"talos"`

@@ -9,7 +9,6 @@ import (
 	"path/filepath"
 
 	"latchkey/internal/cli"
-	"latchkey/internal/secret"
 	"latchkey/kms"
 	"latchkey/kms/server"
 	"latchkey/kms/store"
@@ -19,22 +18,6 @@ func (o *options) mark() server.MarkFile {
 	return server.MarkFile(filepath.Join(o.data, "epoch"))
 }
 func (o *options) socket() string { return filepath.Join(o.data, "admin.sock") }
-
-// wrappingPath is where the wrapping key is: named, a systemd credential,
-// or a file beside the database, which protects against the loss of a
-// backup but not of the disk.
-func (o *options) wrappingPath() string {
-	if o.wrapping != "" {
-		return o.wrapping
-	}
-	if dir := os.Getenv("CREDENTIALS_DIRECTORY"); dir != "" {
-		path := filepath.Join(dir, "latchkey-kms.wrapping-key")
-		if _, err := os.Stat(path); err == nil {
-			return path
-		}
-	}
-	return filepath.Join(o.data, "wrapping.key")
-}
 
 // create makes a new KMS. What is there already stays as it is.
 func (o *options) create(ctx context.Context) (pin string, err error) {
@@ -56,7 +39,7 @@ func (o *options) create(ctx context.Context) (pin string, err error) {
 		return "", err
 	}
 	defer st.Close()
-	wrapping, err := o.wrappingKey()
+	wrapping, err := o.wrap.in(o.data).make(o.pcrs)
 	if err == nil {
 		defer wrapping.Wipe()
 		var public kms.Pin
@@ -112,33 +95,4 @@ func (o *options) join(ctx context.Context) (server.Checked, string, error) {
 		return c, "", err
 	}
 	return c, s.Pins()[0].String(), o.mark().Write(c.Epoch)
-}
-
-// readWrapping reads or derives the wrapping key.
-func (o *options) readWrapping() (secret.Bytes, error) {
-	if o.passphrase != "" {
-		return server.DeriveWrappingKey(o.passphrase, filepath.Join(o.data, "wrapping.salt"))
-	}
-	return server.ReadWrappingKey(o.wrappingPath())
-}
-
-// wrappingKey reads the wrapping key, or makes one where it will be looked
-// for.
-func (o *options) wrappingKey() (secret.Bytes, error) {
-	if o.passphrase != "" {
-		salt := secret.Random(16)
-		if err := server.WriteFile(filepath.Join(o.data, "wrapping.salt"), salt.Reveal()); err != nil {
-			return secret.Bytes{}, fmt.Errorf("writing the wrapping salt: %w", err)
-		}
-		return o.readWrapping()
-	}
-	path := o.wrappingPath()
-	if _, err := os.Stat(path); err == nil {
-		return server.ReadWrappingKey(path)
-	}
-	key := secret.Random(32)
-	if err := server.WriteFile(path, key.Reveal()); err != nil {
-		return secret.Bytes{}, fmt.Errorf("writing the wrapping key: %w", err)
-	}
-	return key, nil
 }

@@ -69,7 +69,8 @@ func newKilled(t *testing.T) *killed {
 	section := storeSection{At: "etcd:" + k.etcd.URL, CA: k.etcd.CA, Certificate: k.etcd.Cert, Key: k.etcd.Key}
 	dir := t.TempDir()
 	for i := range k.hosts {
-		k.hosts[i] = &options{data: filepath.Join(dir, fmt.Sprint(i)), wrapping: filepath.Join(dir, "wrapping.key"), store: section}
+		wrap := wrappingSection{Key: filepath.Join(dir, "wrapping.key")}
+		k.hosts[i] = &options{data: filepath.Join(dir, fmt.Sprint(i)), wrap: wrap, store: section}
 	}
 	pin, err := k.hosts[0].create(context.Background())
 	k.must(err)
@@ -110,7 +111,7 @@ func (k *killed) start(i int) {
 	self, err := os.Executable()
 	k.must(err)
 	o := k.hosts[i]
-	c := exec.Command(self, "serve", "--data", o.data, "--wrapping-key", o.wrapping, "--listen", "127.0.0.1:0",
+	c := exec.Command(self, "serve", "--data", o.data, "--wrapping-key", o.wrap.Key, "--listen", "127.0.0.1:0",
 		"--store", o.store.At, "--store-ca", o.store.CA, "--store-cert", o.store.Certificate, "--store-key", o.store.Key)
 	c.Args[0] = "latchkey-kms"
 	c.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}

@@ -15,12 +15,12 @@ func main() { os.Exit(run(os.Args[1:], os.Stdin, os.Stdout, os.Stderr)) }
 
 // options are what every command takes.
 type options struct {
-	config     string
-	data       string
-	wrapping   string
-	passphrase string
-	json       bool
-	store      storeSection
+	config string
+	data   string
+	wrap   wrappingSection
+	pcrs   []int // that a TPM holds a new wrapping key to
+	json   bool
+	store  storeSection
 }
 
 func run(args []string, stdin, stdout, stderr *os.File) int {
@@ -46,11 +46,10 @@ A first setup:
 	flags := root.PersistentFlags()
 	flags.StringVar(&o.config, "config", "", "configuration file (YAML) of the key server; flags win over it")
 	flags.StringVar(&o.data, "data", defaultData, "directory of keys and database")
-	flags.StringVar(&o.wrapping, "wrapping-key", "", "file of the key that wraps the database's key (default: the systemd credential latchkey-kms.wrapping-key, else wrapping.key in the data directory)")
-	flags.StringVar(&o.passphrase, "wrapping-passphrase", "", "file of a passphrase to derive the wrapping key from, instead of a key file")
+	o.wrap.flags(flags)
 	o.store.flags(flags)
 	flags.BoolVar(&o.json, "json", false, "print JSON")
-	root.AddCommand(initCommand(o), serveCommand(o), trustCommand(o), nodeCommand(o), volumeCommand(o), policyCommand(o), applyCommand(o), kairosCommand(o), talosCommand(o), k8sCommand(o), auditCommand(o), storeCommand(o), benchCommand(o))
+	root.AddCommand(initCommand(o), serveCommand(o), trustCommand(o), nodeCommand(o), volumeCommand(o), policyCommand(o), applyCommand(o), kairosCommand(o), talosCommand(o), k8sCommand(o), auditCommand(o), storeCommand(o), wrappingCommand(o), benchCommand(o))
 	return cli.Main(root, args, stdout, stderr)
 }
 
@@ -68,6 +67,9 @@ func (o *options) locate(flags *pflag.FlagSet) error {
 		o.data = c.Data
 	}
 	o.store.over(c.Store, flags)
+	if err := o.wrap.over(c.Wrapping, flags); err != nil {
+		return cli.Usagef("wrapping: key, passphrase and tpm exclude each other")
+	}
 	return nil
 }
 

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	kubeapi "latchkey/internal/kube"
+	"latchkey/internal/secret"
 	"latchkey/kms/server"
 	"latchkey/kms/store"
 	"latchkey/kms/store/bolt"
@@ -62,13 +63,10 @@ func (o *options) openAt(ctx context.Context, p place, mark server.Mark, c serve
 
 // openOn opens a KMS on a store that is open, and verifies it.
 func (o *options) openOn(c server.Config) (*server.Server, error) {
-	wrapping, err := o.readWrapping()
-	if err != nil {
-		return nil, err
-	}
-	defer wrapping.Wipe()
-	c.Wrapping = wrapping
-	return server.Open(c)
+	return o.wrap.in(o.data).opening(func(key secret.Bytes) (*server.Server, error) {
+		c.Wrapping = key
+		return server.Open(c)
+	})
 }
 
 // openStore opens a store as it is; create begins one where there is none.

@@ -23,7 +23,8 @@ shared store: put the first one's wrapping key here before.`,
 		Example: `  latchkey-kms init --data /srv/kms
   latchkey-kms init --store etcd:https://a:2379,b:2379,c:2379
   latchkey-kms init --join --store etcd:https://a:2379,b:2379,c:2379
-  latchkey-kms init --wrapping-key /etc/latchkey/wrapping.key`,
+  latchkey-kms init --wrapping-key /etc/latchkey/wrapping.key
+  latchkey-kms init --wrapping-tpm /dev/tpmrm0`,
 		Args: cli.Args(cobra.NoArgs),
 		RunE: func(c *cobra.Command, _ []string) error {
 			if join {
@@ -38,6 +39,7 @@ shared store: put the first one's wrapping key here before.`,
 			})
 		},
 	}
+	c.Flags().IntSliceVar(&o.pcrs, "wrapping-pcrs", []int{7}, "with --wrapping-tpm: boot registers (SHA-256) that must stay as they are")
 	c.Flags().BoolVar(&join, "join", false, "be one more server on the KMS that is in the store")
 	return c
 }

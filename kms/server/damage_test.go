@@ -14,6 +14,7 @@ import (
 	"latchkey/kms/server"
 	"latchkey/kms/store"
 	"latchkey/kms/store/bolt"
+	"latchkey/kms/wrapping"
 )
 
 // edit changes the database behind the KMS' back.
@@ -279,7 +280,7 @@ func TestLooseModesAreRefused(t *testing.T) {
 	if err := os.WriteFile(key, make([]byte, 32), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := server.ReadWrappingKey(key); err == nil {
+	if _, err := wrapping.ReadFile(key); err == nil {
 		t.Error("a wrapping key that others can read was taken")
 	}
 }
@@ -288,7 +289,7 @@ func TestLooseModesAreRefused(t *testing.T) {
 // the pod's. The test reads it as nobody.
 func TestHandedWrappingKey(t *testing.T) {
 	if path := os.Getenv("TEST_WRAPPING_KEY"); path != "" {
-		if _, err := server.ReadWrappingKey(path); err != nil {
+		if _, err := wrapping.ReadFile(path); err != nil {
 			t.Error(err)
 		}
 		return

@@ -1,20 +1,11 @@
 package server
 
 import (
-	"bytes"
-	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"path/filepath"
-	"slices"
 	"strconv"
 	"strings"
-	"syscall"
-
-	"golang.org/x/crypto/argon2"
-
-	"latchkey/internal/secret"
 )
 
 // A MarkFile keeps the epoch's high-water mark in a file.
@@ -75,60 +66,10 @@ func syncDir(path string) error {
 	return d.Sync()
 }
 
-// ReadWrappingKey reads a wrapping key: a file of 32 bytes that only its
-// owner can read; or root's, for a group of ours to read, which is how
-// Kubernetes hands a Secret to a pod that is not root (fsGroup).
-func ReadWrappingKey(path string) (secret.Bytes, error) {
-	info, err := os.Stat(path)
-	if errors.Is(err, fs.ErrNotExist) {
-		return secret.Bytes{}, fmt.Errorf("reading the wrapping key: %w", err)
+// Replace puts a file that is on stable storage in another's place.
+func Replace(from, to string) error {
+	if err := os.Rename(from, to); err != nil {
+		return err
 	}
-	if err != nil {
-		return secret.Bytes{}, err
-	}
-	if perm := info.Mode().Perm(); perm&0o077 != 0 && (perm&0o037 != 0 || !handed(info)) {
-		return secret.Bytes{}, fmt.Errorf("reading the wrapping key %s: others may read it; make it mode 0600", path)
-	}
-	if info.Size() != 32 {
-		return secret.Bytes{}, fmt.Errorf("reading the wrapping key %s: it has %d bytes, not 32", path, info.Size())
-	}
-	b, err := os.ReadFile(path)
-	if err != nil {
-		return secret.Bytes{}, err
-	}
-	return secret.Own(b), nil
-}
-
-// handed tells whether a file is root's and its group one of ours, while we
-// are not root.
-func handed(info fs.FileInfo) bool {
-	stat, ok := info.Sys().(*syscall.Stat_t)
-	groups, err := os.Getgroups()
-	return ok && err == nil && os.Geteuid() != 0 && stat.Uid == 0 && (int(stat.Gid) == os.Getegid() || slices.Contains(groups, int(stat.Gid)))
-}
-
-// argon2id's cost for a passphrase file: RFC 9106, section 4, second choice.
-const (
-	argonTime   = 3
-	argonMemory = 64 << 10 // KiB
-	argonLanes  = 4
-)
-
-// DeriveWrappingKey derives the wrapping key from a passphrase file and a
-// salt file. A newline at the passphrase's end is not part of it.
-func DeriveWrappingKey(passphrasePath, saltPath string) (secret.Bytes, error) {
-	salt, err := os.ReadFile(saltPath)
-	if err != nil {
-		return secret.Bytes{}, fmt.Errorf("reading the wrapping salt: %w", err)
-	}
-	b, err := os.ReadFile(passphrasePath)
-	if err != nil {
-		return secret.Bytes{}, fmt.Errorf("reading the wrapping passphrase: %w", err)
-	}
-	defer clear(b)
-	passphrase := bytes.TrimRight(b, "\r\n")
-	if len(passphrase) < 12 || len(passphrase) > 1024 || len(salt) != 16 {
-		return secret.Bytes{}, errors.New("reading the wrapping passphrase: it must have 12 to 1,024 bytes")
-	}
-	return secret.Own(argon2.IDKey(passphrase, salt, argonTime, argonMemory, argonLanes, 32)), nil
+	return syncDir(filepath.Dir(to))
 }

@@ -72,25 +72,53 @@ func wrap(wrapping, dataKey secret.Bytes) []byte {
 	return aead.Seal(nonce, nonce, dataKey.Reveal(), []byte(wrapAAD))
 }
 
+// unwrap opens the data key.
+func unwrap(wrapping secret.Bytes, r store.Reader) (secret.Bytes, error) {
+	wrapped := r.Get(tableMeta, keyWrapped)
+	if wrapped == nil {
+		return secret.Bytes{}, fmt.Errorf("opening the data key: %w: there is none", ErrUnverified)
+	}
+	aead := newAEAD(wrapping.Reveal())
+	if len(wrapped) < aead.NonceSize() {
+		return secret.Bytes{}, fmt.Errorf("opening the data key: %w", ErrUnverified)
+	}
+	plain, err := aead.Open(nil, wrapped[:aead.NonceSize()], wrapped[aead.NonceSize():], []byte(wrapAAD))
+	if err != nil {
+		return secret.Bytes{}, fmt.Errorf("opening the data key: %w", ErrWrappingKey)
+	}
+	return secret.Own(plain), nil
+}
+
+// ChangeWrapping wraps the data key with another key. The data key, and so
+// every record, stays as it is; backups made before still need the old one.
+func (s *Server) ChangeWrapping(ctx context.Context, from, to secret.Bytes) error {
+	if from.Len() != 32 || to.Len() != 32 {
+		return fmt.Errorf("changing the wrapping key: %w", ErrWrappingKey)
+	}
+	return s.update(ctx, func(t *txn) error {
+		dataKey, err := unwrap(from, t)
+		if err != nil {
+			return err
+		}
+		defer dataKey.Wipe()
+		t.bump()
+		if err := t.tx.Put(tableMeta, keyWrapped, wrap(to, dataKey)); err != nil {
+			return err
+		}
+		return t.note(Event{Event: "wrapping change", From: "operator"})
+	})
+}
+
 // unlock opens the data key and the signing keys.
 func (s *Server) unlock(wrapping secret.Bytes) error {
 	if wrapping.Len() != 32 {
 		return fmt.Errorf("opening the data key: %w", ErrWrappingKey)
 	}
 	return s.store.View(func(r store.Reader) error {
-		wrapped := r.Get(tableMeta, keyWrapped)
-		if wrapped == nil {
-			return fmt.Errorf("opening the data key: %w: there is none", ErrUnverified)
-		}
-		aead := newAEAD(wrapping.Reveal())
-		if len(wrapped) < aead.NonceSize() {
-			return fmt.Errorf("opening the data key: %w", ErrUnverified)
-		}
-		plain, err := aead.Open(nil, wrapped[:aead.NonceSize()], wrapped[aead.NonceSize():], []byte(wrapAAD))
+		dataKey, err := unwrap(wrapping, r)
 		if err != nil {
-			return fmt.Errorf("opening the data key: %w", ErrWrappingKey)
+			return err
 		}
-		dataKey := secret.Own(plain)
 		defer dataKey.Wipe()
 		if s.vault, err = newVault(dataKey); err != nil {
 			return err
