@@ -11,6 +11,7 @@ import (
 
 	"latchkey/internal/secret"
 	"latchkey/kms"
+	"latchkey/unlock"
 	"latchkey/unlock/luks2"
 )
 
@@ -139,9 +140,9 @@ func TestLeftoversAreSwept(t *testing.T) {
 	}
 	f, h, err := readVolume(path, os.O_RDWR)
 	b.check(err)
-	m := marks(h)[0]
+	m := unlock.Marks(h)[0]
 	m.Node[0] ^= 1
-	_, _, err = h.SetToken(f, luks2.AnyToken, m.json())
+	_, _, err = h.SetToken(f, luks2.AnyToken, m.JSON())
 	b.check(errors.Join(err, f.Close()))
 	if slot, err := b.commit(path, e, 1000); err != nil || slot != 2 {
 		t.Fatalf("commit = %d, %v", slot, err)

@@ -7,6 +7,7 @@ import (
 
 	"latchkey/internal/secret"
 	"latchkey/kms"
+	"latchkey/unlock"
 	"latchkey/unlock/luks2"
 	"latchkey/unlock/tpm"
 )
@@ -38,8 +39,8 @@ func (e *enrollment) commit(ctx context.Context, s luks2.Storage, sizeBytes int6
 	if err != nil {
 		return 0, err
 	}
-	m := mark{Slot: slot, State: markEnrolling, Node: e.id.NodeID(), KMS: e.client.Pins}
-	h, m.token, err = h.SetToken(s, luks2.AnyToken, m.json())
+	m := unlock.Mark{Slot: slot, State: unlock.MarkEnrolling, Node: e.id.NodeID(), KMS: e.client.Pins}
+	h, m.Token, err = h.SetToken(s, luks2.AnyToken, m.JSON())
 	if err == nil {
 		err = e.prove(ctx, s, sizeBytes, slot, passphrase, offer)
 	}
@@ -49,8 +50,8 @@ func (e *enrollment) commit(ctx context.Context, s luks2.Storage, sizeBytes int6
 	if err := e.hand(ctx, s, sizeBytes, before, slot, offer); err != nil {
 		return 0, err
 	}
-	m.State = markEnrolled
-	if h, _, err = h.SetToken(s, m.token, m.json()); err == nil {
+	m.State = unlock.MarkEnrolled
+	if h, _, err = h.SetToken(s, m.Token, m.JSON()); err == nil {
 		err = sweep(s, h, m)
 	}
 	if err != nil {
@@ -72,8 +73,8 @@ func (e *enrollment) hand(ctx context.Context, s luks2.Storage, sizeBytes int64,
 		return e.exit(err)
 	}
 	if codeOf(err) == kms.Exists.Code() {
-		for _, m := range marks(before) {
-			if m.ours(mark{Node: e.id.NodeID(), KMS: e.client.Pins}) {
+		for _, m := range unlock.Marks(before) {
+			if m.Ours(unlock.Mark{Node: e.id.NodeID(), KMS: e.client.Pins}) {
 				e.say("an earlier run put a key into keyslot %d (%s): the KMS may hold that one; boot the machine to see", m.Slot, m.State)
 			}
 		}

@@ -5,28 +5,17 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"errors"
-	"io"
 	"slices"
 	"strings"
 	"testing"
 
 	"latchkey/internal/secret"
 	"latchkey/unlock/luks2"
+	"latchkey/unlock/luks2/luks2test"
 )
 
 // disk is Storage in memory.
-type disk []byte
-
-func (d disk) ReadAt(p []byte, off int64) (int, error) { return bytes.NewReader(d).ReadAt(p, off) }
-
-func (d disk) WriteAt(p []byte, off int64) (int, error) {
-	if off < 0 || off+int64(len(p)) > int64(len(d)) {
-		return 0, io.ErrShortWrite
-	}
-	return copy(d[off:], p), nil
-}
-
-func (disk) Sync() error { return nil }
+type disk = luks2test.Disk
 
 const (
 	hdrSize   = 16 << 10

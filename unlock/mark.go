@@ -1,0 +1,104 @@
+package unlock
+
+import (
+	"encoding/json"
+	"slices"
+	"strconv"
+
+	"latchkey/kms"
+	"latchkey/unlock/luks2"
+)
+
+// A Mark is a LUKS2 token of type "latchkey" that tells whose a keyslot is.
+// It holds nothing secret, and nothing is decided by it but what to tidy up.
+type Mark struct {
+	Slot     int // -1: the keyslot was removed
+	State    string
+	Replaces int // keyslot that a rotation removes, -1 for none
+	Node     kms.NodeID
+	KMS      []kms.Pin
+
+	Token int // ID, of a mark that is in a header
+}
+
+// States of a Mark.
+const (
+	MarkEnrolling = "enrolling" // the KMS has perhaps not taken its key
+	MarkRotating  = "rotating"  // the KMS has perhaps not committed its key
+	MarkEnrolled  = "enrolled"
+)
+
+const markType = "latchkey"
+
+// markJSON is a Mark on the disk.
+type markJSON struct {
+	Type     string   `json:"type"`
+	Keyslots []string `json:"keyslots"`
+	State    string   `json:"state"`
+	Replaces string   `json:"replaces,omitempty"`
+	Node     string   `json:"node"`
+	KMS      []string `json:"kms"`
+}
+
+// JSON is the token's text.
+func (m Mark) JSON() json.RawMessage {
+	out := markJSON{Type: markType, Keyslots: []string{strconv.Itoa(m.Slot)}, State: m.State, Node: m.Node.String()}
+	if m.State == MarkRotating && m.Replaces >= 0 {
+		out.Replaces = strconv.Itoa(m.Replaces)
+	}
+	for _, p := range m.KMS {
+		out.KMS = append(out.KMS, p.String())
+	}
+	text, err := json.Marshal(out)
+	if err != nil {
+		panic(err) // strings only
+	}
+	return text
+}
+
+// Marks are the marks in a header; what does not read as one is left alone.
+func Marks(h *luks2.Header) (all []Mark) {
+	for _, t := range h.Tokens() {
+		var in markJSON
+		if t.Type != markType || json.Unmarshal(t.JSON, &in) != nil || len(t.Keyslots) > 1 {
+			continue
+		}
+		m := Mark{Slot: -1, State: in.State, Replaces: -1, Token: t.ID}
+		if len(t.Keyslots) == 1 {
+			m.Slot = t.Keyslots[0]
+		}
+		if n, err := strconv.Atoi(in.Replaces); err == nil {
+			m.Replaces = n
+		}
+		var err error
+		if m.Node, err = kms.ParseNodeID(in.Node); err != nil {
+			continue
+		}
+		for _, s := range in.KMS {
+			if p, err := kms.ParsePin(s); err == nil {
+				m.KMS = append(m.KMS, p)
+			}
+		}
+		all = append(all, m)
+	}
+	return all
+}
+
+// Ours tells whether two marks are of one machine with one KMS.
+func (m Mark) Ours(other Mark) bool {
+	return m.Node == other.Node && slices.ContainsFunc(m.KMS, func(p kms.Pin) bool { return slices.Contains(other.KMS, p) })
+}
+
+// Drop removes a mark's keyslot, then the mark. Its Token is negative if it
+// is in no header.
+func (m Mark) Drop(s luks2.Storage, h *luks2.Header) (_ *luks2.Header, err error) {
+	if m.Slot >= 0 {
+		if h, err = h.RemoveKey(s, m.Slot); err != nil {
+			return nil, err
+		}
+	}
+	if m.Token < 0 {
+		return h, nil
+	}
+	return h.RemoveToken(s, m.Token)
+}
