@@ -105,29 +105,38 @@ func (k *killed) must(err error) {
 	}
 }
 
-// start runs this test's program as a server.
 func (k *killed) start(i int) {
 	k.Helper()
+	c, address := serveAs(k, k.hosts[i])
+	k.running[i] = c
+	k.urls[i].Store(&address)
+}
+
+// serveWith runs this test's program as a server, until it listens.
+func serveWith(o *options, flags ...string) (*exec.Cmd, string, error) {
 	self, err := os.Executable()
-	k.must(err)
-	o := k.hosts[i]
-	c := exec.Command(self, "serve", "--data", o.data, "--wrapping-key", o.wrap.Key, "--listen", "127.0.0.1:0",
-		"--store", o.store.At, "--store-ca", o.store.CA, "--store-cert", o.store.Certificate, "--store-key", o.store.Key)
+	if err != nil {
+		return nil, "", err
+	}
+	c := exec.Command(self, append([]string{"serve", "--data", o.data, "--wrapping-key", o.wrap.Key, "--listen", "127.0.0.1:0",
+		"--store", o.store.At, "--store-ca", o.store.CA, "--store-cert", o.store.Certificate, "--store-key", o.store.Key}, flags...)...)
 	c.Args[0] = "latchkey-kms"
 	c.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	var log strings.Builder
 	c.Stderr = &log
 	out, err := c.StdoutPipe()
-	k.must(err)
-	k.must(c.Start())
-	k.running[i] = c
+	if err != nil {
+		return nil, "", err
+	}
+	if err := c.Start(); err != nil {
+		return nil, "", err
+	}
 	line, err := bufio.NewReader(out).ReadString('\n')
 	if err != nil {
 		c.Wait()
-		k.Fatalf("server %d did not start: %s", i, log.String())
+		return nil, "", fmt.Errorf("the server did not start: %s", log.String())
 	}
-	address := "http://" + strings.TrimSpace(strings.TrimPrefix(line, "listening on "))
-	k.urls[i].Store(&address)
+	return c, "http://" + strings.TrimSpace(strings.TrimPrefix(line, "listening on ")), nil
 }
 
 func (k *killed) kill(i int) {

@@ -96,6 +96,7 @@ func TestKubeRights(t *testing.T) {
 		{"GET", "/api/v1/nodes", false},
 		{"GET", "/api/v1/namespaces/keys/pods", false},
 		{"GET", at("SealedVolume", "default"), false},
+		{"POST", at("SealedVolume", "keys"), false},
 		{"DELETE", "/api/v1/namespaces/keys/secrets/x", false},
 		{"DELETE", "/api/v1/namespaces/keys/secrets", false},
 		{"POST", "/api/v1/namespaces/keys/serviceaccounts/latchkey-kms/token", false},

@@ -95,7 +95,7 @@ func openPlace(ctx context.Context, p place, create bool) (store.Store, error) {
 	defer cancel()
 	tables := mirror.Config{Tables: server.Tables(), Logs: server.LogTables(), Passing: server.PassingTables()}
 	if p.kind == "kube" {
-		client, err := kubeapi.New(kubeapi.Config{Server: p.server, CA: p.ca, Token: p.token, Cert: p.cert, Key: p.key})
+		client, err := p.kubeClient()
 		if err != nil {
 			return nil, fmt.Errorf("opening the store: %w", err)
 		}
@@ -106,6 +106,10 @@ func openPlace(ctx context.Context, p place, create bool) (store.Store, error) {
 		return nil, err
 	}
 	return etcd.Open(ctx, etcd.Config{Endpoints: p.endpoints, Prefix: p.prefix, TLS: c, MaxOps: p.maxOps, Create: create, Config: tables})
+}
+
+func (p place) kubeClient() (*kubeapi.Client, error) {
+	return kubeapi.New(kubeapi.Config{Server: p.server, CA: p.ca, Token: p.token, Cert: p.cert, Key: p.key})
 }
 
 // clientTLS is nil where there is none. Our own certificate is read again

@@ -166,6 +166,7 @@ func (o *options) serve(ctx context.Context, flags overrides, log *slog.Logger, 
 	for _, run := range []func(context.Context){
 		s.Watch,
 		func(ctx context.Context) { o.watch(ctx, s, log) },
+		func(ctx context.Context) { o.followCluster(ctx, c, s, log) },
 		func(ctx context.Context) { o.reloads(ctx, c, flags, hup, s, log) },
 	} {
 		beside.Go(func() { run(ctx) })

@@ -35,6 +35,8 @@ type kairosVolume struct {
 	Name        string            `json:"name"`
 	Quarantined bool              `json:"quarantined,omitempty"`
 	PCRs        map[string]string `json:"pcrs"`
+	Cluster     bool              `json:"cluster,omitempty"` // it is an object of a cluster
+	Gone        bool              `json:"gone,omitempty"`    // which is no longer there
 }
 
 // kairosPartition is one volume of a node. Its id names its secret, so that
@@ -82,7 +84,7 @@ func hexPCRs(pcrs map[int][32]byte) map[string]string {
 
 // quarantined: one word is enough.
 func (row *kairosRow) quarantined() bool {
-	return row.Stopped || slices.ContainsFunc(row.Volumes, func(v kairosVolume) bool { return v.Quarantined })
+	return row.Stopped || slices.ContainsFunc(row.Volumes, func(v kairosVolume) bool { return v.Quarantined || v.Gone })
 }
 
 // bound: a boot state is pinned, so that only one who shows it is served.

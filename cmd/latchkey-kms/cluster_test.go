@@ -1,0 +1,123 @@
+package main
+
+import (
+	"context"
+	"net/http"
+	"net/url"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"latchkey/internal/kube"
+	"latchkey/kms/server"
+	"latchkey/kms/server/kairos"
+	"latchkey/kms/server/kairos/kairostest"
+	"latchkey/kms/store/kube/kubetest"
+)
+
+// A cluster as Kairos' operator leaves it works as it is: two servers follow
+// its SealedVolumes and Secrets, with the rights of the manifests, and change
+// none of them.
+func TestKubeKairos(t *testing.T) {
+	api := kubetest.Start(t)
+	applyManifests(t, api)
+	admin := api.Client(t, kubetest.Admin)
+	defer admin.Close()
+	tpm, err := kairostest.NewSoft()
+	if err != nil {
+		t.Fatal(err)
+	}
+	volume := sealedVolume("machine-a", tpm.Hash(), map[string]any{"label": "COS_PERSISTENT", "secret": map[string]any{"name": "mine", "path": "key"}})
+	applyObject(t, admin, "SealedVolume", volume)
+	post(t, admin, "/api/v1/namespaces/keys/secrets", map[string]any{
+		"apiVersion": "v1", "kind": "Secret", "metadata": map[string]any{"name": "mine"}, "stringData": map[string]string{"key": "of the cluster"},
+	})
+	dir := t.TempDir()
+	section := storeSection{At: "kube:keys?server=" + url.QueryEscape(api.URL) + "&token=" + url.QueryEscape(api.Token(kubetest.Account)), CA: api.CA}
+	var nodes []*kairostest.Node
+	for i, name := range []string{"one", "two"} {
+		o := &options{data: filepath.Join(dir, name), wrap: wrappingSection{Key: filepath.Join(dir, "wrapping.key")}, store: section}
+		if i == 0 {
+			_, err = o.create(context.Background())
+		} else {
+			_, _, err = o.join(context.Background())
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		c, address := serveAs(t, o, "--protocol", "lk1,kairos")
+		t.Cleanup(func() { c.Process.Signal(syscall.SIGTERM); c.Wait() })
+		nodes = append(nodes, &kairostest.Node{URL: address, TPM: tpm, Want: kairos.Request{Label: "COS_PERSISTENT", Name: "vda5"}})
+	}
+	until(t, nodes, "of the cluster", "")
+
+	put := func(change func(map[string]any)) {
+		var now map[string]any
+		path := at("SealedVolume", "keys") + "/machine-a"
+		if err := admin.Do(context.Background(), http.MethodGet, path, nil, nil, &now); err != nil {
+			t.Fatal(err)
+		}
+		change(now["spec"].(map[string]any))
+		if err := admin.Do(context.Background(), http.MethodPut, path, nil, now, nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+	put(func(spec map[string]any) { spec["quarantined"] = true })
+	until(t, nodes, "", "TPM is quarantined")
+	put(func(spec map[string]any) { spec["quarantined"] = false })
+	until(t, nodes, "of the cluster", "")
+	if err := admin.Do(context.Background(), http.MethodDelete, at("SealedVolume", "keys")+"/machine-a", nil, nil, nil); err != nil {
+		t.Fatal(err)
+	}
+	until(t, nodes, "", "TPM is quarantined")
+	applyObject(t, admin, "SealedVolume", volume)
+	until(t, nodes, "of the cluster", "")
+	var known []server.KairosNode
+	o := &options{data: filepath.Join(dir, "one")}
+	if err := o.call(context.Background(), "GET", "/v1/kairos/nodes", nil, nil, &known); err != nil || len(known) != 1 {
+		t.Errorf("the KMS knows %v, %v, want the one machine", known, err)
+	}
+}
+
+func sealedVolume(name, hash string, partition map[string]any) map[string]any {
+	return map[string]any{
+		"apiVersion": "keyserver.kairos.io/v1alpha1", "kind": "SealedVolume", "metadata": map[string]any{"name": name, "namespace": "keys"},
+		"spec": map[string]any{"TPMHash": hash, "partitions": []any{partition}},
+	}
+}
+
+func post(t testing.TB, c *kube.Client, path string, object any) {
+	t.Helper()
+	if err := c.Do(context.Background(), http.MethodPost, path, nil, object, nil); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// serveAs runs this test's program as a server.
+func serveAs(t testing.TB, o *options, flags ...string) (*exec.Cmd, string) {
+	t.Helper()
+	c, address, err := serveWith(o, flags...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c, address
+}
+
+// until waits until both servers answer so.
+func until(t *testing.T, nodes []*kairostest.Node, passphrase, refusal string) {
+	t.Helper()
+	for i, n := range nodes {
+		for end := time.Now().Add(20 * time.Second); ; time.Sleep(20 * time.Millisecond) {
+			r, err := n.Attest()
+			if err == nil && r.Passphrase == passphrase && strings.Contains(r.Error, refusal) && (refusal != "") == (r.Error != "") {
+				break
+			}
+			if time.Now().After(end) {
+				t.Fatalf("server %d answers %+v, %v; want passphrase %q, refusal %q", i, r, err, passphrase, refusal)
+			}
+		}
+	}
+}
