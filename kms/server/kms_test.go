@@ -85,9 +85,14 @@ func (f *fixture) start() error {
 	if f.wrap != nil {
 		st = f.wrap(db)
 	}
-	s, err := server.Open(server.Config{Store: st, Wrapping: f.wrapping, Mark: f.mark(), Enroll: f.enroll, Workers: f.workers, EKRoots: f.ekRoots, Protocols: f.protocols})
+	return f.serve(st, false)
+}
+
+// serve serves an open database, which it closes if it cannot.
+func (f *fixture) serve(st store.Store, shared bool) error {
+	s, err := server.Open(server.Config{Store: st, Shared: shared, Wrapping: f.wrapping, Mark: f.mark(), Enroll: f.enroll, Workers: f.workers, EKRoots: f.ekRoots, Protocols: f.protocols})
 	if err != nil {
-		db.Close()
+		st.Close()
 		return err
 	}
 	if err := s.Begin(context.Background()); err != nil {
