@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"net/url"
 	"os"
+	"strings"
 	"syscall"
 
 	"latchkey/internal/cli"
@@ -23,9 +24,38 @@ import (
 type admin struct {
 	do    func(*http.Request) (*http.Response, error)
 	close func() error
+	base  string // URL; "" is the socket's, or this process'
+	token string // file of a bearer token, if there is one
+}
+
+func (a *admin) send(ctx context.Context, method, path string, query url.Values, body io.Reader) (*http.Response, error) {
+	base := a.base
+	if base == "" {
+		base = "http://kms"
+	}
+	r, err := http.NewRequestWithContext(ctx, method, base+path+"?"+query.Encode(), body)
+	if err != nil {
+		return nil, err
+	}
+	if a.token != "" {
+		token, err := os.ReadFile(a.token)
+		if err != nil {
+			return nil, fmt.Errorf("reading the token: %w", err)
+		}
+		r.Header.Set("Authorization", "Bearer "+strings.TrimSpace(string(token)))
+		clear(token)
+	}
+	reply, err := a.do(r)
+	if err != nil {
+		return nil, fmt.Errorf("asking the running server: %w", err)
+	}
+	return reply, nil
 }
 
 func (o *options) admin(ctx context.Context) (*admin, error) {
+	if o.remote.server != "" {
+		return o.remote.admin()
+	}
 	up, err := o.running(ctx)
 	if err != nil {
 		return nil, err
@@ -94,13 +124,9 @@ func (o *options) call(ctx context.Context, method, path string, query url.Value
 	if err != nil {
 		return err
 	}
-	r, err := http.NewRequestWithContext(ctx, method, "http://kms"+path+"?"+query.Encode(), reader)
+	reply, err := a.send(ctx, method, path, query, reader)
 	if err != nil {
 		return err
-	}
-	reply, err := a.do(r)
-	if err != nil {
-		return fmt.Errorf("asking the running server: %w", err)
 	}
 	defer reply.Body.Close()
 	return decodeReply(reply, to)
@@ -130,7 +156,8 @@ func decodeReply(reply *http.Response, to any) error {
 		return fmt.Errorf("asking the running server: HTTP status %d", reply.StatusCode)
 	}
 	err := errors.New(p.Error)
-	if reply.StatusCode == http.StatusConflict {
+	switch reply.StatusCode {
+	case http.StatusConflict, http.StatusUnauthorized, http.StatusForbidden:
 		return &cli.Exit{Code: cli.Refused, Err: err}
 	}
 	return err

@@ -38,6 +38,8 @@ type config struct {
 	K8s       k8sSection        `yaml:"k8s" restart:"yes"`
 	Metrics   metricsSection    `yaml:"metrics"`
 	Advertise []string          `yaml:"advertise" restart:"yes"` // names for multicast DNS
+	Admin     adminSection      `yaml:"admin"`
+	Hooks     hooksSection      `yaml:"hooks" restart:"yes"`
 	EK        ekSection         `yaml:"ek"`
 	Policy    policySection     `yaml:"policy"`
 

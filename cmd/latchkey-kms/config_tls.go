@@ -64,6 +64,10 @@ func (c *config) setTLS(t tlsConfig) {
 		c.set("listen["+strconv.Itoa(i)+"].tls", "--tls-cert, --tls-key")
 		c.Listen[i].TLS = &t
 	}
+	if c.Admin.Address != "" {
+		c.set("admin.tls", "--tls-cert, --tls-key")
+		c.Admin.TLS = &t
+	}
 	if c.Talos.Address != "" {
 		c.set("talos.tls", "--tls-cert, --tls-key")
 		c.Talos.TLS = &t

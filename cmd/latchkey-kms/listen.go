@@ -50,6 +50,9 @@ func listenFor(ctx context.Context, c *config, s *server.Server, log *slog.Logge
 	if err == nil && c.Metrics.Address != "" {
 		err = f.listenMetrics(&c.Metrics, s, log)
 	}
+	if err == nil && c.Admin.Address != "" {
+		err = f.listenRemote(&c.Admin, s, log)
+	}
 	for _, one := range c.K8s {
 		if err == nil {
 			err = f.listenK8s(ctx, &one, s)

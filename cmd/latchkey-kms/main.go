@@ -20,6 +20,7 @@ type options struct {
 	wrap   wrappingSection
 	pcrs   []int // that a TPM holds a new wrapping key to
 	json   bool
+	remote remoteFlags
 	store  storeSection
 }
 
@@ -48,8 +49,9 @@ A first setup:
 	flags.StringVar(&o.data, "data", defaultData, "directory of keys and database")
 	o.wrap.flags(flags)
 	o.store.flags(flags)
+	o.remote.add(flags)
 	flags.BoolVar(&o.json, "json", false, "print JSON")
-	root.AddCommand(initCommand(o), serveCommand(o), trustCommand(o), nodeCommand(o), volumeCommand(o), policyCommand(o), applyCommand(o), kairosCommand(o), talosCommand(o), k8sCommand(o), auditCommand(o), storeCommand(o), wrappingCommand(o), benchCommand(o))
+	root.AddCommand(initCommand(o), serveCommand(o), trustCommand(o), nodeCommand(o), volumeCommand(o), policyCommand(o), adminCommand(o), applyCommand(o), kairosCommand(o), talosCommand(o), k8sCommand(o), auditCommand(o), storeCommand(o), wrappingCommand(o), benchCommand(o))
 	return cli.Main(root, args, stdout, stderr)
 }
 

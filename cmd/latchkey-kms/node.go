@@ -30,7 +30,7 @@ one, and the machine is refused (pcr-mismatch); after its TPM was cleared, too
 (tpm-cleared). Look at "node show" first: an intruder's kernel looks the same
 to the KMS as your update.`),
 		nodeChange(o, "delete", "Refuse a machine for good", "Its TPM stays refused. Its volumes stay until they are deleted or moved."),
-		nodeSet(o))
+		nodeSet(o), nodeWatch(o))
 	return c
 }
 

@@ -41,7 +41,7 @@ func TestScripts(t *testing.T) {
 			}
 			return os.Geteuid() == 0 || os.Getenv("CI") != "", nil // CI runs it, or fails
 		},
-		Cmds: map[string]func(*testscript.TestScript, bool, []string){"kms": kmsCommand, "machine": machineCommand, "damage": damageCommand, "talos": talosMachine, "apiserver": apiServer,
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){"kms": kmsCommand, "machine": machineCommand, "damage": damageCommand, "certificate": certificateCommand, "talos": talosMachine, "apiserver": apiServer,
 			"tmpfs": tmpfsCommand, "fill": fillCommand, "starve": starveCommand, "http": httpCommand},
 	})
 }
@@ -83,7 +83,8 @@ func startKMS(ts *testscript.TestScript, flags []string) {
 	}
 	ts.Setenv("URL", "http://"+strings.TrimSpace(strings.TrimPrefix(line, "listening on ")))
 	ts.Setenv("PID", strconv.Itoa(cmd.Process.Pid))
-	for flag, what := range map[string][2]string{"--talos-listen": {"TALOS", "listening for Talos on "}, "--metrics-listen": {"METRICS", "listening for metrics on "}} {
+	for flag, what := range map[string][2]string{"--talos-listen": {"TALOS", "listening for Talos on "}, "--metrics-listen": {"METRICS", "listening for metrics on "},
+		"--admin-listen": {"ADMIN", "listening for administration on "}} {
 		if slices.Contains(flags, flag) {
 			line, err := lines.ReadString('\n')
 			ts.Check(err)

@@ -54,6 +54,9 @@ TLS if there is --tls-cert, else in plain text.
 --metrics-listen answers monitoring: /metrics for Prometheus, /healthz, and
 /readyz, which fails while keys cannot be released (store away, disk full).
 
+--admin-listen serves the administration over HTTPS to who has a token ("admin
+token create") or a client certificate that the configuration lists.
+
 --advertise answers multicast DNS for the KMS on the LANs it stands on; for
 other LANs there is latchkey-responder.`,
 		Example: `  latchkey-kms serve --listen :7741
@@ -81,6 +84,7 @@ type overrides func(*config)
 func serveFlags(f *pflag.FlagSet) overrides {
 	listen := f.String("listen", fmt.Sprintf(":%d", kms.DefaultPort), "address to listen on")
 	enroll := f.String("enroll", string(server.Approve), "what becomes of unknown machines: approve, closed, cert or tofu")
+	remote := f.String("admin-listen", "", "address to serve the administration on, over HTTPS, e.g. :7743")
 	roots := f.String("ek-roots", "", "folder of TPM vendors' CA certificates and revocation lists, for --enroll cert")
 	spoken := f.StringSlice("protocol", []string{string(server.LK1)}, "what machines may speak: lk1, kairos")
 	talos := f.String("talos-listen", "", "address to serve machines of Talos Linux on (gRPC), e.g. :4050")
@@ -94,6 +98,7 @@ func serveFlags(f *pflag.FlagSet) overrides {
 		set       func(*config)
 	}{
 		{"listen", "listen[0].address", func(c *config) { c.Listen = listenSection{listenerAt(*listen)} }},
+		{"admin-listen", "admin.address", func(c *config) { c.Admin.Address = *remote }},
 		{"talos-listen", "talos.address", func(c *config) { c.Talos.Address = *talos }},
 		{"k8s-socket", "k8s[0].socket", func(c *config) { c.K8s = k8sSection{{Socket: *socket}} }},
 		{"metrics-listen", "metrics.address", func(c *config) { c.Metrics.Address = *metrics }},
@@ -152,7 +157,12 @@ func (o *options) serve(ctx context.Context, flags overrides, log *slog.Logger, 
 		return err
 	}
 	defer operator.Close()
+	hooks, err := c.Hooks.hooks()
+	if err != nil {
+		return err
+	}
 	back := &http.Server{Handler: s.AdminHandler(), ReadHeaderTimeout: 5 * time.Second, ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelDebug)}
+	back.RegisterOnShutdown(s.EndWatches)
 	front.serve()
 	go func() { front.failed <- back.Serve(operator) }()
 	silence, err := advertise(ctx, c.Advertise, front.first(), log)
@@ -167,6 +177,7 @@ func (o *options) serve(ctx context.Context, flags overrides, log *slog.Logger, 
 		s.Watch,
 		func(ctx context.Context) { o.watch(ctx, s, log) },
 		func(ctx context.Context) { o.followCluster(ctx, c, s, log) },
+		func(ctx context.Context) { tellHooks(ctx, hooks, s, log) },
 		func(ctx context.Context) { o.reloads(ctx, c, flags, hup, s, log) },
 	} {
 		beside.Go(func() { run(ctx) })

@@ -22,6 +22,8 @@ func (s *Server) nodeRoutes() []route {
 	return []route{
 		{method: "GET", path: "/v1/nodes", scope: ScopeRead, doc: "Lists nodes, those that wait for approval first.", answer: []Node{},
 			do: func(*http.Request) (any, error) { return list(s.Nodes()) }},
+		{method: "GET", path: "/v1/nodes/watch", scope: ScopeRead, doc: "Streams the nodes that wait for the operator: server-sent events of type node, whose data is a Node.",
+			answer: Node{}, media: "text/event-stream", stream: s.watchNodes},
 		{method: "GET", path: "/v1/node", scope: ScopeRead, doc: "Shows one node.", query: []param{whoParam}, answer: Node{},
 			do: func(r *http.Request) (any, error) { return s.Node(r.URL.Query().Get("who")) }},
 		{method: "POST", path: "/v1/node/approve", scope: ScopeApprove, doc: "Approves a node, or renews its approval.", body: Approval{}, answer: Approved{},

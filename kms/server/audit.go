@@ -34,6 +34,7 @@ func (t *txn) note(e Event) error {
 	if err != nil {
 		return fmt.Errorf("encoding an audit event: %w", err)
 	}
+	t.noted = append(t.noted, e)
 	t.state.auditHash = chain(t.state.auditHash, body)
 	return t.tx.Put(tableAudit, seqKey(e.Seq), append(t.state.auditHash[:], body...))
 }

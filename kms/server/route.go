@@ -57,7 +57,7 @@ var (
 
 // routes are all requests of the administration.
 func (s *Server) routes() []route {
-	return slices.Concat(s.nodeRoutes(), s.volumeRoutes(), s.policyRoutes(), s.trustRoutes(), s.storeRoutes(), s.kairosRoutes(), s.talosRoutes(), s.keyRoutes())
+	return slices.Concat(s.nodeRoutes(), s.volumeRoutes(), s.policyRoutes(), s.trustRoutes(), s.tokenRoutes(), s.documentRoutes(), s.storeRoutes(), s.kairosRoutes(), s.talosRoutes(), s.keyRoutes())
 }
 
 // handler bounds the body, and answers with JSON.
@@ -125,7 +125,17 @@ func writeResult(w http.ResponseWriter, v any, err error) {
 }
 
 func statusOf(err error) int {
+	if _, ours := errors.AsType[*unavailable](err); ours {
+		return http.StatusServiceUnavailable
+	}
+	if _, large := errors.AsType[*http.MaxBytesError](err); large {
+		return http.StatusRequestEntityTooLarge
+	}
 	switch {
+	case errors.Is(err, errUnknown):
+		return http.StatusUnauthorized
+	case errors.Is(err, errScope):
+		return http.StatusForbidden
 	case errors.Is(err, ErrNotFound):
 		return http.StatusNotFound
 	case errors.Is(err, ErrRefused), errors.Is(err, ErrAmbiguous):

@@ -59,6 +59,7 @@ type Server struct {
 	work      *workers
 	pruned    atomic.Int64 // when the pending table was looked through, on cookies.now's clock
 
+	news    news
 	rules   atomic.Pointer[policy.Policy]
 	ekRoots atomic.Pointer[ekcert.Pool] // for enrolment cert
 

@@ -22,6 +22,7 @@ const (
 	tableOwners  = "owners"  // by UUID: the node that it is bound to
 	tableSpent   = "spent"   // by expiry ‖ th2, or key's id ‖ th2: challenges redeemed, plain
 	tableCookies = "cookies" // keys that replicas close cookies with
+	tableTokens  = "tokens"  // by SHA-256 of a bearer token of the administration
 	tableAudit   = "audit"   // by sequence number: hash ‖ event, plain
 
 	tableKairosNodes   = "kairos-nodes"   // by TPMHash: approved and deleted ones
@@ -38,7 +39,7 @@ const (
 func Tables() []string {
 	return []string{tableMeta, tableNodes, tablePending, tableVolumes, tableSecrets, tableOwners, tableSpent, tableAudit,
 		tableKairosNodes, tableKairosPending, tableKairosSecrets, tableKairosAKs,
-		tableTalosNodes, tableTalosPending, tableKeys, tableCookies}
+		tableTalosNodes, tableTalosPending, tableKeys, tableCookies, tableTokens}
 }
 
 // LogTables are those of Tables that only grow and are read by key, or by
@@ -59,7 +60,7 @@ func CopyTables() []string {
 // sealedTables are those that the digest over all records covers.
 var sealedTables = []string{tableNodes, tablePending, tableVolumes, tableSecrets, tableOwners,
 	tableKairosNodes, tableKairosPending, tableKairosSecrets, tableKairosAKs,
-	tableTalosNodes, tableTalosPending, tableKeys}
+	tableTalosNodes, tableTalosPending, tableKeys, tableTokens}
 
 var keyState = []byte("state")
 
@@ -101,7 +102,8 @@ type txn struct {
 	tx     store.Tx
 	state  state
 	bumped bool
-	still  bool // what is written now gives nobody anything
+	still  bool    // what is written now gives nobody anything
+	noted  []Event // told to who listens, once the transaction is on disk
 }
 
 // read runs f on one consistent state.
@@ -130,6 +132,9 @@ func (s *Server) update(ctx context.Context, f func(*txn) error) error {
 	if decided == nil && ctx.Err() == nil {
 		s.wrote(err)
 		s.measured.writes.Observe(time.Since(began).Seconds())
+	}
+	if err == nil {
+		s.news.tell(last.noted)
 	}
 	if err == nil && last.bumped {
 		err = s.raiseMark(last.state.epoch)

@@ -1,0 +1,111 @@
+package main
+
+import (
+	"fmt"
+	"net/url"
+	"os"
+	"text/tabwriter"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"latchkey/internal/cli"
+	"latchkey/kms/server"
+	"latchkey/kms/server/policy"
+)
+
+func adminCommand(o *options) *cobra.Command {
+	c := &cobra.Command{
+		Use: "admin", Short: "Say who may administer over HTTPS", Args: cli.Args(cobra.ArbitraryArgs), RunE: cli.Group,
+		Long: `Whoever can open the socket in the data directory administers. With section
+"admin" in the configuration others may over HTTPS: those who show a token, or
+a client certificate that is listed there.`,
+	}
+	token := &cobra.Command{Use: "token", Short: "Make, list and revoke tokens", Args: cli.Args(cobra.ArbitraryArgs), RunE: cli.Group}
+	token.AddCommand(tokenCreate(o), tokenList(o), tokenRevoke(o))
+	c.AddCommand(token, &cobra.Command{
+		Use: "openapi", Short: "Print the OpenAPI document of the administration", Args: cli.Args(cobra.NoArgs),
+		RunE: func(c *cobra.Command, _ []string) error {
+			return o.call(c.Context(), "GET", "/v1/openapi.json", nil, nil, c.OutOrStdout())
+		},
+	})
+	return c
+}
+
+func tokenCreate(o *options) *cobra.Command {
+	var scope, expires, output string
+	c := &cobra.Command{
+		Use: "create NAME", Short: "Make a token",
+		Long: `Makes a token and writes it to a file, mode 0600; it is not shown again, and the
+KMS keeps its hash only. Scopes: read looks at everything but secrets; approve
+also approves, accepts, stops and readmits machines; admin does all. Every use
+is in the audit log with the token's name.`,
+		Example: `  latchkey-kms admin token create dashboard --scope read --expires 90d --output dashboard.token
+  latchkey-kms node list --server https://kms.example.org:7743 --token-file dashboard.token`,
+		Args: cli.Args(cobra.ExactArgs(1)),
+		RunE: func(c *cobra.Command, args []string) error {
+			life, err := policy.ParseDuration(expires)
+			if err != nil {
+				return cli.Usagef("--expires: %w", err)
+			}
+			if output == "" {
+				return cli.Usagef("--output: name the file to create with the token")
+			}
+			f, err := os.OpenFile(output, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
+			if err != nil {
+				return fmt.Errorf("writing the token: %w", err)
+			}
+			defer f.Close()
+			var out server.IssuedToken
+			ask := server.NewToken{Name: args[0], Scope: server.Scope(scope), Expires: time.Now().Add(time.Duration(life))}
+			if err := o.call(c.Context(), "POST", "/v1/token/create", nil, ask, &out); err != nil {
+				os.Remove(output)
+				return err
+			}
+			if _, err := f.WriteString(out.Secret + "\n"); err != nil {
+				return fmt.Errorf("writing the token: %w", err)
+			}
+			return o.show(c, out.Token, func() {
+				fmt.Fprintf(c.OutOrStdout(), "token %s, scope %s, until %s, is in %s\n", out.Name, out.Scope, out.Expires.Local().Format("2006-01-02 15:04"), output)
+			})
+		},
+	}
+	c.Flags().StringVar(&scope, "scope", "read", "read, approve or admin")
+	c.Flags().StringVar(&expires, "expires", "90d", "how long it counts, a year at most: 12h, 90d")
+	c.Flags().StringVar(&output, "output", "", "file to create with the token")
+	return c
+}
+
+func tokenList(o *options) *cobra.Command {
+	return &cobra.Command{
+		Use: "list", Short: "List tokens", Args: cli.Args(cobra.NoArgs),
+		RunE: func(c *cobra.Command, _ []string) error {
+			var tokens []server.Token
+			if err := o.call(c.Context(), "GET", "/v1/tokens", nil, nil, &tokens); err != nil {
+				return err
+			}
+			return o.show(c, tokens, func() {
+				w := tabwriter.NewWriter(c.OutOrStdout(), 0, 0, 2, ' ', 0)
+				defer w.Flush()
+				fmt.Fprintln(w, "NAME\tSCOPE\tCREATED\tEXPIRES")
+				for _, t := range tokens {
+					fmt.Fprintf(w, "%s\t%s\t%s\t%s\n", t.Name, t.Scope, t.Created.Local().Format("2006-01-02"), t.Expires.Local().Format("2006-01-02 15:04"))
+				}
+			})
+		},
+	}
+}
+
+func tokenRevoke(o *options) *cobra.Command {
+	return &cobra.Command{
+		Use: "revoke NAME", Short: "End a token at once", Args: cli.Args(cobra.ExactArgs(1)),
+		Example: "  latchkey-kms admin token revoke dashboard",
+		RunE: func(c *cobra.Command, args []string) error {
+			var done struct{}
+			if err := o.call(c.Context(), "POST", "/v1/token/revoke", url.Values{"name": {args[0]}}, nil, &done); err != nil {
+				return err
+			}
+			return o.show(c, done, func() { fmt.Fprintf(c.OutOrStdout(), "revoked token %s\n", args[0]) })
+		},
+	}
+}

@@ -1,0 +1,138 @@
+// Package hook tells others what happens at a key server: web services by
+// signed requests, and programs of the operator's. It never makes the key
+// server wait: what is too much is dropped, and said to be.
+package hook
+
+import (
+	"context"
+	"encoding/json"
+	"log/slog"
+	"slices"
+	"sync"
+	"time"
+)
+
+// A Notice is what is told: an event of the audit log, and the node's words.
+// It holds no secret.
+type Notice struct {
+	Seq    uint64    `json:"seq"` // number in the audit log: the same after a retry
+	Time   time.Time `json:"time"`
+	Event  string    `json:"event"`
+	Status string    `json:"status,omitempty"` // what the node was told
+	Reason string    `json:"reason,omitempty"` // the rule that decided it
+	Node   string    `json:"node,omitempty"`
+	Words  string    `json:"words,omitempty"`
+	From   string    `json:"from,omitempty"` // address of who asked, or the operator
+	Detail string    `json:"detail,omitempty"`
+}
+
+// queueSize is how many notices may wait for one hook.
+const queueSize = 256
+
+// A Target is where notices go.
+type Target interface {
+	// deliver tells once. An error that wraps errFinal is not retried.
+	deliver(ctx context.Context, n Notice, body []byte) error
+	String() string
+}
+
+// A Hook is a target, and what it wants to be told.
+type Hook struct {
+	Target Target
+	On     []string // names of events, or statuses: pending, pcr-mismatch, approve
+}
+
+// wants: a notice's event or status is named.
+func (h Hook) wants(n Notice) bool {
+	return slices.Contains(h.On, n.Event) || n.Status != "" && slices.Contains(h.On, n.Status)
+}
+
+// A Set is hooks at work.
+type Set struct {
+	log    *slog.Logger
+	stop   context.CancelFunc
+	queues []queue
+	done   sync.WaitGroup
+}
+
+type queue struct {
+	Hook
+	notices chan Notice
+}
+
+// Start begins to deliver.
+func Start(hooks []Hook, log *slog.Logger) *Set {
+	ctx, stop := context.WithCancel(context.Background())
+	s := &Set{log: log, stop: stop}
+	for _, h := range hooks {
+		q := queue{h, make(chan Notice, queueSize)}
+		s.queues = append(s.queues, q)
+		s.done.Go(func() { s.run(ctx, q) })
+	}
+	return s
+}
+
+// Stop ends deliveries under way, and forgets those that wait.
+func (s *Set) Stop() {
+	s.stop()
+	s.done.Wait()
+}
+
+// Tell puts a notice into the queues of those who want it, and waits for
+// nobody.
+func (s *Set) Tell(n Notice) {
+	for _, q := range s.queues {
+		if !q.wants(n) {
+			continue
+		}
+		select {
+		case q.notices <- n:
+		default:
+			s.log.Warn("hook is behind: a notice is dropped", "hook", q.Target, "seq", n.Seq, "event", n.Event)
+		}
+	}
+}
+
+// Attempts of one delivery, and the pauses between them: 1, 2, 4, 8, 16 s.
+const (
+	attempts   = 6
+	firstPause = time.Second
+)
+
+func (s *Set) run(ctx context.Context, q queue) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case n := <-q.notices:
+			s.deliver(ctx, q.Target, n)
+		}
+	}
+}
+
+func (s *Set) deliver(ctx context.Context, t Target, n Notice) {
+	body, err := json.Marshal(n)
+	if err != nil {
+		s.log.Error("hook", "hook", t, "err", err)
+		return
+	}
+	pause := firstPause
+	for attempt := 1; ; attempt++ {
+		err := t.deliver(ctx, n, body)
+		if err == nil || ctx.Err() != nil {
+			return
+		}
+		if attempt == attempts || isFinal(err) {
+			s.log.Error("hook failed", "hook", t, "seq", n.Seq, "event", n.Event, "attempts", attempt, "err", err)
+			return
+		}
+		timer := time.NewTimer(pause)
+		select {
+		case <-timer.C:
+		case <-ctx.Done():
+			timer.Stop()
+			return
+		}
+		pause *= 2
+	}
+}

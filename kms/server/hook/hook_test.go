@@ -1,0 +1,254 @@
+package hook_test
+
+import (
+	"crypto/hmac"
+	"encoding/json"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"latchkey/internal/secret"
+	"latchkey/kms/server/hook"
+)
+
+var pending = hook.Notice{Seq: 7, Event: "get", Status: "pending", Reason: "enrolment", Node: "ab12", Words: "copper lantern drift meadow quiet anvil", From: "192.0.2.7"}
+
+func key() secret.Bytes { return secret.Own([]byte("a secret of enough letters")) }
+
+// start runs one hook until the test ends; its log is returned.
+func start(t *testing.T, target hook.Target, on ...string) (*hook.Set, func() string) {
+	t.Helper()
+	var mu sync.Mutex
+	var log strings.Builder
+	write := writer(func(b []byte) (int, error) {
+		mu.Lock()
+		defer mu.Unlock()
+		return log.Write(b)
+	})
+	set := hook.Start([]hook.Hook{{Target: target, On: on}}, slog.New(slog.NewTextHandler(write, nil)))
+	t.Cleanup(set.Stop)
+	return set, func() string {
+		mu.Lock()
+		defer mu.Unlock()
+		return log.String()
+	}
+}
+
+type writer func([]byte) (int, error)
+
+func (w writer) Write(b []byte) (int, error) { return w(b) }
+
+func wait[T any](t *testing.T, c <-chan T) T {
+	t.Helper()
+	select {
+	case v := <-c:
+		return v
+	case <-time.After(10 * time.Second):
+		t.Fatal("nothing was told")
+		panic("unreachable")
+	}
+}
+
+// A notice is signed, and a failed attempt is made again with the same
+// number.
+func TestWebIsSignedAndRetried(t *testing.T) {
+	got, tries := make(chan hook.Notice, 8), 0
+	web := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		body, err := io.ReadAll(r.Body)
+		if err != nil {
+			t.Error(err)
+		}
+		at := r.Header.Get(hook.TimestampHeader)
+		unix, err := strconv.ParseInt(at, 10, 64)
+		if age := time.Since(time.Unix(unix, 0)); err != nil || age < -time.Minute || age > time.Minute {
+			t.Errorf("timestamp %q", at)
+		}
+		if want := "v1=" + hook.Sign(key(), at, body); !hmac.Equal([]byte(r.Header.Get(hook.SignatureHeader)), []byte(want)) {
+			t.Errorf("signature %q, want %q", r.Header.Get(hook.SignatureHeader), want)
+		}
+		if tries++; tries == 1 {
+			w.WriteHeader(http.StatusBadGateway)
+			return
+		}
+		var n hook.Notice
+		if err := json.Unmarshal(body, &n); err != nil {
+			t.Error(err)
+		}
+		got <- n
+	}))
+	defer web.Close()
+	target, err := hook.NewWeb(web.URL+"/path?token=x", key())
+	if err != nil {
+		t.Fatal(err)
+	}
+	set, _ := start(t, target, "pending")
+	set.Tell(hook.Notice{Seq: 6, Event: "get", Status: "ok"}) // not wanted
+	set.Tell(pending)
+	if n := wait(t, got); n != pending {
+		t.Errorf("told %+v, want %+v", n, pending)
+	}
+}
+
+// What the signature covers: known values, so that others can check theirs.
+func TestSign(t *testing.T) {
+	got := hook.Sign(secret.Own([]byte("0123456789abcdef")), "1764000000", []byte(`{"seq":1}`))
+	if want := "14614cd12b27db2b49d35f1ad111fe9cce6a3e573d300f127ee57018c1ec67cc"; got != want {
+		t.Errorf("Sign = %s, want %s", got, want)
+	}
+}
+
+// A redirect is not followed, and not tried again; nor is a refusal.
+func TestWebThatIsNotToldAgain(t *testing.T) {
+	other := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { t.Error("the redirect was followed") }))
+	defer other.Close()
+	for _, status := range []int{http.StatusTemporaryRedirect, http.StatusForbidden} {
+		asked := make(chan struct{}, 8)
+		web := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Location", other.URL)
+			w.WriteHeader(status)
+			asked <- struct{}{}
+		}))
+		target, err := hook.NewWeb(web.URL+"?token=canary", key())
+		if err != nil {
+			t.Fatal(err)
+		}
+		set, log := start(t, target, "get")
+		set.Tell(pending)
+		wait(t, asked)
+		set.Tell(pending)
+		wait(t, asked) // so the first one was given up
+		web.Close()
+		if text := log(); !strings.Contains(text, "attempts=1") || strings.Contains(text, "canary") {
+			t.Errorf("status %d: log %q", status, text)
+		}
+	}
+}
+
+// A hook that hangs makes nobody wait; what is too much is dropped and said
+// to be.
+func TestSlowHookBlocksNobody(t *testing.T) {
+	release := make(chan struct{})
+	web := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { <-release }))
+	defer web.Close()
+	defer close(release)
+	target, err := hook.NewWeb(web.URL, key())
+	if err != nil {
+		t.Fatal(err)
+	}
+	set, log := start(t, target, "get")
+	began := time.Now()
+	for range 1000 {
+		set.Tell(pending)
+	}
+	if d := time.Since(began); d > time.Second {
+		t.Errorf("1,000 notices took %s", d)
+	}
+	if !strings.Contains(log(), "a notice is dropped") {
+		t.Error("nothing was said of what was dropped")
+	}
+}
+
+// script writes a program of the test.
+func script(t *testing.T, text string) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "hook")
+	if err := os.WriteFile(path, []byte("#!/bin/sh\n"+text), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+// waitFile waits for a file that a program renames into place.
+func waitFile(t *testing.T, path string) string {
+	t.Helper()
+	for end := time.Now().Add(10 * time.Second); time.Now().Before(end); time.Sleep(5 * time.Millisecond) {
+		if b, err := os.ReadFile(path); err == nil {
+			return string(b)
+		}
+	}
+	t.Fatalf("%s did not come", path)
+	return ""
+}
+
+// A program gets the notice on its input, its fields in the environment,
+// its arguments as they are, and nothing of ours.
+func TestProgram(t *testing.T) {
+	t.Setenv("KMS_SECRET", "canary")
+	out := filepath.Join(t.TempDir(), "out")
+	path := script(t, `{ cat; echo; echo "$1"; env; pwd; } > `+out+`.new; mv `+out+`.new `+out)
+	target, err := hook.NewProgram([]string{path, "a b; $(id)"}, time.Minute)
+	if err != nil {
+		t.Fatal(err)
+	}
+	set, _ := start(t, target, "pending")
+	set.Tell(pending)
+	text := waitFile(t, out)
+	for _, want := range []string{`"words":"copper lantern drift meadow quiet anvil"`, "\na b; $(id)\n", "LATCHKEY_STATUS=pending", "LATCHKEY_FROM=192.0.2.7", "\n/\n"} {
+		if !strings.Contains(text, want) {
+			t.Errorf("the program saw no %q in %q", want, text)
+		}
+	}
+	if strings.Contains(text, "canary") {
+		t.Error("the program saw our environment")
+	}
+}
+
+// A program that hangs is killed with all that it started, and the next
+// notice is told.
+func TestProgramThatHangs(t *testing.T) {
+	dir := t.TempDir()
+	path := script(t, fmt.Sprintf(`if [ "$LATCHKEY_EVENT" = hang ]; then sleep 300 & echo $! > %[1]s/pid.new; mv %[1]s/pid.new %[1]s/pid; wait; fi; echo done > %[1]s/done`, dir))
+	target, err := hook.NewProgram([]string{path}, 300*time.Millisecond)
+	if err != nil {
+		t.Fatal(err)
+	}
+	set, log := start(t, target, "hang", "next")
+	set.Tell(hook.Notice{Event: "hang"})
+	set.Tell(hook.Notice{Event: "next"})
+	waitFile(t, dir+"/done")
+	if !strings.Contains(log(), "it ran for longer than 300ms") {
+		t.Errorf("log %q", log())
+	}
+	pid := strings.TrimSpace(waitFile(t, dir+"/pid"))
+	for end := time.Now().Add(5 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+		state, err := os.ReadFile("/proc/" + pid + "/stat")
+		if err != nil || strings.Contains(string(state), ") Z ") {
+			break
+		}
+		if time.Now().After(end) {
+			t.Fatalf("what the program started still runs: %s", state)
+		}
+	}
+}
+
+func TestTargetsThatAreNone(t *testing.T) {
+	for _, u := range []string{"", "ftp://host/x", "https://", "host/path", "https://user:word@host/"} {
+		if _, err := hook.NewWeb(u, key()); err == nil {
+			t.Errorf("NewWeb(%q) took it", u)
+		}
+	}
+	if _, err := hook.NewWeb("https://host/", secret.Own([]byte("short"))); err == nil {
+		t.Error("a secret of 5 bytes was taken")
+	}
+	file := filepath.Join(t.TempDir(), "file")
+	if err := os.WriteFile(file, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, argv := range [][]string{nil, {"sh"}, {"/nowhere"}, {"/"}, {file}} {
+		if _, err := hook.NewProgram(argv, time.Second); err == nil {
+			t.Errorf("NewProgram(%q) took it", argv)
+		}
+	}
+	if _, err := hook.NewProgram([]string{"/bin/sh"}, 0); err == nil {
+		t.Error("no timeout was taken")
+	}
+}

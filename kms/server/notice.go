@@ -1,0 +1,33 @@
+package server
+
+import (
+	"context"
+	"strings"
+
+	"latchkey/kms"
+	"latchkey/kms/server/hook"
+)
+
+// Tell passes on what gets into the audit log from now on, until ctx ends.
+func (s *Server) Tell(ctx context.Context, to func(hook.Notice)) {
+	events, stop := s.news.listen()
+	defer stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case e := <-events:
+			to(e.notice())
+		}
+	}
+}
+
+// notice is an event as others are told it.
+func (e Event) notice() hook.Notice {
+	n := hook.Notice{Seq: e.Seq, Time: e.Time, Event: e.Event, Status: e.Status, Reason: string(e.Reason), Node: e.Node, From: e.From, Detail: e.Detail}
+	// A TPMHash looks like an id, and has no words.
+	if id, err := kms.ParseNodeID(e.Node); err == nil && !strings.HasPrefix(e.Event, "kairos") {
+		n.Words = id.Words()
+	}
+	return n
+}

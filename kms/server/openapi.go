@@ -1,0 +1,191 @@
+package server
+
+import (
+	"encoding"
+	"net/http"
+	"reflect"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// object is a JSON object of the document.
+type object = map[string]any
+
+// OpenAPI is the document of the administration, OpenAPI 3.1. It is made of
+// the table of routes that the handlers are made of, and of their types.
+func (s *Server) OpenAPI() any {
+	types := schemas{}
+	paths := object{}
+	for _, r := range s.routes() {
+		path, ok := paths[r.path].(object)
+		if !ok {
+			path = object{}
+			paths[r.path] = path
+		}
+		path[strings.ToLower(r.method)] = types.operation(r)
+	}
+	types.of(reflect.TypeFor[Problem]())
+	return object{
+		"openapi": "3.1.0",
+		"info": object{
+			"title": "latchkey-kms administration", "version": "1",
+			"description": "Over the Unix socket of the data folder no authorisation is needed; over HTTPS a bearer token or a client certificate, " +
+				"of the scope that the operation names in x-scope: read, approve or admin, each of which contains the one before.",
+		},
+		"paths":      paths,
+		"security":   []any{object{"token": []string{}}, object{"certificate": []string{}}},
+		"components": object{"schemas": types, "securitySchemes": object{"token": object{"type": "http", "scheme": "bearer"}, "certificate": object{"type": "mutualTLS"}}},
+	}
+}
+
+// failures are the statuses beside 200, the same for all operations.
+var failures = map[int]string{
+	http.StatusBadRequest:            "the request is wrong: the error says what",
+	http.StatusUnauthorized:          "HTTPS: no valid token and no listed certificate",
+	http.StatusForbidden:             "HTTPS: another scope is needed",
+	http.StatusNotFound:              "there is no such one",
+	http.StatusConflict:              "it may not be, as things are: the error says why",
+	http.StatusRequestEntityTooLarge: "the body is too large",
+	http.StatusInternalServerError:   "the database cannot be verified",
+	http.StatusServiceUnavailable:    "the store does not take writes",
+}
+
+// schemas are the types that the document refers to, by name.
+type schemas object
+
+func (types schemas) operation(r route) object {
+	o := object{"summary": r.doc, "operationId": operationID(r), "x-scope": string(r.scope)}
+	var parameters []any
+	for _, p := range r.query {
+		schema := object{"type": "string"}
+		switch p.kind {
+		case "integer", "boolean":
+			schema["type"] = p.kind
+		case "date-time", "uuid":
+			schema["format"] = p.kind
+		}
+		parameters = append(parameters, object{"name": p.name, "in": "query", "required": p.required, "description": p.doc, "schema": schema})
+	}
+	if parameters != nil {
+		o["parameters"] = parameters
+	}
+	if r.body != nil {
+		o["requestBody"] = object{"required": true, "content": types.content(r.body, "application/octet-stream")}
+		types.optional(reflect.TypeOf(r.body))
+	}
+	media := r.media
+	if media == "" {
+		media = "application/json"
+	}
+	responses := object{"200": object{"description": "done", "content": types.content(r.answer, media)}}
+	for status, why := range failures {
+		responses[strconv.Itoa(status)] = object{"description": why, "content": types.content(Problem{}, "")}
+	}
+	o["responses"] = responses
+	return o
+}
+
+// optional: what is not sent is as if it were zero. The types of bodies are
+// in no answer.
+func (types schemas) optional(t reflect.Type) {
+	if o, ok := types[schemaName(t)].(object); ok {
+		o["required"] = []string{}
+	}
+}
+
+func operationID(r route) string {
+	return strings.ToLower(r.method) + strings.NewReplacer("/v1", "", "/", "-").Replace(r.path)
+}
+
+// content says what a body is: bytes as they are, events whose data is JSON,
+// or JSON.
+func (types schemas) content(v any, media string) object {
+	if _, raw := v.([]byte); raw {
+		return object{media: object{}}
+	}
+	if media != "text/event-stream" {
+		media = "application/json"
+	}
+	return object{media: object{"schema": types.of(reflect.TypeOf(v))}}
+}
+
+var (
+	timeType = reflect.TypeFor[time.Time]()
+	textType = reflect.TypeFor[encoding.TextMarshaler]()
+)
+
+// of is the schema of a type as encoding/json writes it.
+func (types schemas) of(t reflect.Type) object {
+	switch {
+	case t == timeType:
+		return object{"type": "string", "format": "date-time"}
+	case t.Kind() != reflect.Pointer && t.Implements(textType):
+		return object{"type": "string"}
+	}
+	switch t.Kind() {
+	case reflect.Pointer:
+		return object{"anyOf": []any{types.of(t.Elem()), object{"type": "null"}}}
+	case reflect.String:
+		return object{"type": "string"}
+	case reflect.Bool:
+		return object{"type": "boolean"}
+	case reflect.Slice:
+		return object{"type": []string{"array", "null"}, "items": types.of(t.Elem())}
+	case reflect.Map:
+		return object{"type": []string{"object", "null"}, "additionalProperties": types.of(t.Elem())}
+	case reflect.Struct:
+		if t.Name() == "" {
+			return types.fields(t)
+		}
+		name := schemaName(t)
+		if _, known := types[name]; !known {
+			types[name] = object{} // a type may hold itself
+			types[name] = types.fields(t)
+		}
+		return object{"$ref": "#/components/schemas/" + name}
+	}
+	return object{"type": "integer"} // what is left are numbers, all whole
+}
+
+// schemaName is the package's and the type's name.
+func schemaName(t reflect.Type) string {
+	return t.PkgPath()[strings.LastIndex(t.PkgPath(), "/")+1:] + "." + t.Name()
+}
+
+func (types schemas) fields(t reflect.Type) object {
+	properties, required := object{}, []string{}
+	types.collect(t, properties, &required)
+	slices.Sort(required)
+	return object{"type": "object", "properties": properties, "required": required, "additionalProperties": false}
+}
+
+// collect gathers the fields, those of embedded structs too.
+func (types schemas) collect(t reflect.Type, properties object, required *[]string) {
+	for i := range t.NumField() {
+		f := t.Field(i)
+		tag, tagged := f.Tag.Lookup("json")
+		name, options, _ := strings.Cut(tag, ",")
+		if f.Anonymous && !tagged {
+			types.collect(f.Type, properties, required)
+			continue
+		}
+		if !f.IsExported() || name == "-" {
+			continue
+		}
+		if name == "" {
+			name = f.Name
+		}
+		properties[name] = types.of(f.Type)
+		if !strings.Contains(options, "omit") {
+			*required = append(*required, name)
+		}
+	}
+}
+
+// documentRoutes serve the document.
+func (s *Server) documentRoutes() []route {
+	return []route{{method: "GET", path: "/v1/openapi.json", scope: ScopeRead, doc: "Shows this document.", answer: []byte{}, media: "application/json",
+		stream: func(w http.ResponseWriter, _ *http.Request) { writeResult(w, s.OpenAPI(), nil) }}}
+}

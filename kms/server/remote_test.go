@@ -1,0 +1,331 @@
+package server_test
+
+import (
+	"bufio"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/json"
+	"io"
+	"math/big"
+	"net"
+	"net/http"
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"latchkey/kms"
+	"latchkey/kms/server"
+	"latchkey/kms/store"
+)
+
+// An authority signs the certificates of a test.
+type authority struct {
+	t    testing.TB
+	cert *x509.Certificate
+	key  *ecdsa.PrivateKey
+}
+
+func newAuthority(t testing.TB) *authority {
+	t.Helper()
+	a := &authority{t: t}
+	pair := a.issue("authority", func(c *x509.Certificate) {
+		c.IsCA, c.BasicConstraintsValid, c.KeyUsage = true, true, x509.KeyUsageCertSign
+	})
+	a.cert, a.key = pair.Leaf, pair.PrivateKey.(*ecdsa.PrivateKey)
+	return a
+}
+
+func (a *authority) issue(name string, change func(*x509.Certificate)) tls.Certificate {
+	a.t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		a.t.Fatal(err)
+	}
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: name}, NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
+		IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
+	}
+	change(template)
+	parent, by := a.cert, a.key
+	if parent == nil {
+		parent, by = template, key
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, parent, key.Public(), by)
+	if err != nil {
+		a.t.Fatal(err)
+	}
+	leaf, err := x509.ParseCertificate(der)
+	if err != nil {
+		a.t.Fatal(err)
+	}
+	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key, Leaf: leaf}
+}
+
+func (a *authority) pool() *x509.CertPool {
+	pool := x509.NewCertPool()
+	pool.AddCert(a.cert)
+	return pool
+}
+
+func (a *authority) client(name string) tls.Certificate {
+	return a.issue(name, func(*x509.Certificate) {})
+}
+
+// A remoteLab is the administration over HTTPS on loopback.
+type remoteLab struct {
+	*fixture
+	url string
+	ca  *authority
+}
+
+func newRemote(t testing.TB, options ...option) *remoteLab {
+	t.Helper()
+	lab := &remoteLab{fixture: newKMS(t, options...), ca: newAuthority(t)}
+	web := server.NewRemoteAdmin(lab.Server, server.RemoteOptions{CAs: lab.ca.pool(), Clients: map[string]server.Scope{"alice": server.ScopeApprove}},
+		&tls.Config{Certificates: []tls.Certificate{lab.ca.client("kms")}}, discard)
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	go web.ServeTLS(l, "", "")
+	t.Cleanup(func() { web.Close() })
+	lab.url = "https://" + l.Addr().String()
+	return lab
+}
+
+// do asks, with a token, a client certificate, or neither.
+func (l *remoteLab) do(method, target, token string, pair *tls.Certificate) (*http.Response, error) {
+	config := &tls.Config{RootCAs: l.ca.pool()}
+	if pair != nil {
+		config.Certificates = []tls.Certificate{*pair}
+	}
+	r, err := http.NewRequest(method, l.url+target, http.NoBody)
+	if err != nil {
+		return nil, err
+	}
+	if token != "" {
+		r.Header.Set("Authorization", token)
+	}
+	return (&http.Client{Transport: &http.Transport{TLSClientConfig: config, DisableKeepAlives: true}}).Do(r)
+}
+
+func (l *remoteLab) status(method, target, token string, pair *tls.Certificate) int {
+	l.t.Helper()
+	reply, err := l.do(method, target, token, pair)
+	if err != nil {
+		l.t.Fatalf("%s %s: %v", method, target, err)
+	}
+	reply.Body.Close()
+	return reply.StatusCode
+}
+
+func (f *fixture) token(name string, scope server.Scope) string {
+	f.t.Helper()
+	out, err := f.CreateToken(ctx, server.NewToken{Name: name, Scope: scope, Expires: time.Now().Add(time.Hour)})
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	return "Bearer " + out.Secret
+}
+
+// Every route is refused to who is not known, and to who has too little
+// scope; the document says both.
+func TestRemoteScopes(t *testing.T) {
+	l := newRemote(t)
+	d := readDocument(t, l.fixture)
+	tokens := map[string]string{}
+	for _, scope := range []server.Scope{server.ScopeRead, server.ScopeApprove, server.ScopeAdmin} {
+		tokens[string(scope)] = l.token(string(scope), scope)
+	}
+	order := []string{"read", "approve", "admin"}
+	for path, methods := range d.paths {
+		for method, op := range methods {
+			method = strings.ToUpper(method)
+			if got := l.status(method, path, "", nil); got != http.StatusUnauthorized {
+				t.Errorf("%s %s of nobody: status %d, want 401", method, path, got)
+			}
+			for i, scope := range order {
+				if path == "/v1/nodes/watch" || path == "/v1/backup" {
+					continue // TestWatchOfNodes; the others say enough
+				}
+				got := l.status(method, path, tokens[scope], nil)
+				if may := i >= slices.Index(order, op.Scope); may == (got == http.StatusForbidden) || got == http.StatusUnauthorized {
+					t.Errorf("%s %s with scope %s: status %d, and it needs %s", method, path, scope, got, op.Scope)
+				}
+			}
+		}
+	}
+}
+
+func TestRemoteWho(t *testing.T) {
+	l := newRemote(t)
+	node := l.approved()
+	token := l.token("robot", server.ScopeApprove)
+	alice, mallory := l.ca.client("alice"), l.ca.client("mallory")
+	foreign := newAuthority(t).client("alice")
+	for _, row := range []struct {
+		name, token string
+		pair        *tls.Certificate
+		want        int
+	}{
+		{"token", token, nil, 200},
+		{"another token", token[:len(token)-1] + "_", nil, 401},
+		{"no bearer", strings.TrimPrefix(token, "Bearer "), nil, 401},
+		{"empty token", "Bearer ", nil, 401},
+		{"certificate", "", &alice, 200},
+		{"certificate of who is not listed", "", &mallory, 401},
+		{"wrong token beside a good certificate", "Bearer x", &alice, 401},
+	} {
+		if got := l.status("POST", "/v1/node/quarantine?who="+node.NodeID().String(), row.token, row.pair); got != row.want {
+			t.Errorf("%s: status %d, want %d", row.name, got, row.want)
+		}
+	}
+	if _, err := l.do("GET", "/v1/nodes", "", &foreign); err == nil {
+		t.Error("a certificate of another authority got through the handshake")
+	}
+	if got := l.status("GET", "/v1/nodes", token, nil); got != 200 {
+		t.Errorf("reading: status %d", got)
+	}
+	var used, did []string
+	for _, e := range l.log() {
+		switch e.Event {
+		case "admin":
+			used = append(used, e.From+" "+e.Detail)
+		case "quarantine":
+			did = append(did, e.From)
+		}
+	}
+	if want := []string{"token robot at 127.0.0.1", `client "alice" at 127.0.0.1`}; !slices.Equal(did, want) {
+		t.Errorf("the log says that %q did it, want %q", did, want)
+	}
+	if len(used) != 3 || used[2] != "token robot at 127.0.0.1 GET /v1/nodes" {
+		t.Errorf("the log has the uses %q", used)
+	}
+	if err := l.RevokeToken(ctx, "robot"); err != nil {
+		t.Fatal(err)
+	}
+	if got := l.status("GET", "/v1/nodes", token, nil); got != 401 {
+		t.Errorf("a revoked token: status %d, want 401", got)
+	}
+	for _, e := range l.log() {
+		if strings.Contains(e.Detail+e.From, strings.TrimPrefix(token, "Bearer ")) {
+			t.Errorf("the log has the token: %+v", e)
+		}
+	}
+}
+
+func TestTokens(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newKMS(t, inMemory)
+		now := time.Now()
+		for name, n := range map[string]server.NewToken{
+			"no name":         {Scope: server.ScopeRead, Expires: now.Add(time.Hour)},
+			"a blank in it":   {Name: "a b", Scope: server.ScopeRead, Expires: now.Add(time.Hour)},
+			"no scope":        {Name: "a", Expires: now.Add(time.Hour)},
+			"over":            {Name: "a", Scope: server.ScopeRead, Expires: now},
+			"almost for ever": {Name: "a", Scope: server.ScopeRead, Expires: now.AddDate(2, 0, 0)},
+		} {
+			if _, err := f.CreateToken(ctx, n); err == nil {
+				t.Errorf("a token with %s was made", name)
+			}
+		}
+		f.token("a", server.ScopeRead)
+		if _, err := f.CreateToken(ctx, server.NewToken{Name: "a", Scope: server.ScopeRead, Expires: now.Add(time.Hour)}); err == nil {
+			t.Error("two tokens of one name")
+		}
+		tokens, err := f.Tokens()
+		if err != nil || len(tokens) != 1 || tokens[0].Scope != server.ScopeRead {
+			t.Errorf("Tokens = %+v, %v", tokens, err)
+		}
+	})
+}
+
+// A token that has expired is none, though nobody revoked it.
+func TestTokenExpires(t *testing.T) {
+	l := newRemote(t)
+	out, err := l.CreateToken(ctx, server.NewToken{Name: "short", Scope: server.ScopeRead, Expires: time.Now().Add(150 * time.Millisecond)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for end := time.Now().Add(5 * time.Second); l.status("GET", "/v1/trust", "Bearer "+out.Secret, nil) != 401; {
+		if time.Now().After(end) {
+			t.Fatal("a token counts beyond its time")
+		}
+	}
+}
+
+// What cannot be logged is not done.
+func TestRemoteUseThatCannotBeLogged(t *testing.T) {
+	disk := &full{}
+	l := newRemote(t, func(f *fixture) {
+		f.wrap = func(st store.Store) store.Store {
+			disk.Store = st
+			return disk
+		}
+	})
+	token := l.token("robot", server.ScopeRead)
+	disk.on.Store(true)
+	if got := l.status("GET", "/v1/nodes", token, nil); got != http.StatusServiceUnavailable {
+		t.Errorf("with a full disk: status %d, want 503", got)
+	}
+}
+
+// TLS 1.2 and plain HTTP are not spoken.
+func TestRemoteNeedsTLS13(t *testing.T) {
+	l := newRemote(t)
+	if c, err := tls.Dial("tcp", strings.TrimPrefix(l.url, "https://"), &tls.Config{RootCAs: l.ca.pool(), MaxVersion: tls.VersionTLS12}); err == nil {
+		c.Close()
+		t.Error("TLS 1.2 was spoken")
+	}
+	if reply, err := http.Get(strings.Replace(l.url, "https", "http", 1) + "/v1/trust"); err == nil && reply.StatusCode == 200 {
+		t.Error("plain HTTP was answered")
+	}
+}
+
+// A watch tells who waits, and who comes to wait, once each; it ends when
+// the server does.
+func TestWatchOfNodes(t *testing.T) {
+	l := newRemote(t)
+	first := newTPM(t)
+	l.mustPend(first)
+	reply, err := l.do("GET", "/v1/nodes/watch", l.token("robot", server.ScopeRead), nil)
+	if err != nil || reply.Header.Get("Content-Type") != "text/event-stream" {
+		t.Fatalf("watch: %v, %v", reply, err)
+	}
+	defer reply.Body.Close()
+	lines := bufio.NewReader(reply.Body)
+	next := func() (n server.Node) {
+		t.Helper()
+		for {
+			line, err := lines.ReadString('\n')
+			if err != nil {
+				t.Fatal(err)
+			}
+			if data, ok := strings.CutPrefix(line, "data: "); ok {
+				if err := json.Unmarshal([]byte(data), &n); err != nil {
+					t.Fatal(err)
+				}
+				return n
+			}
+		}
+	}
+	if n := next(); n.ID != first.NodeID() {
+		t.Errorf("the watch began with %s, want the node that waits", n.Words)
+	}
+	l.mustPend(first) // asks again: nothing new
+	second := newTPM(t)
+	l.mustPend(second)
+	if n := next(); n.ID != second.NodeID() || n.LastStatus != kms.Pending.Code() {
+		t.Errorf("the watch told %s (%s), want the second node", n.Words, n.LastStatus)
+	}
+	l.EndWatches()
+	if rest, err := io.ReadAll(lines); err != nil || strings.Contains(string(rest), "data:") {
+		t.Errorf("after the end: %q, %v", rest, err)
+	}
+}
