@@ -187,8 +187,11 @@ func (d *DB) follow() {
 		}
 		if errors.Is(err, ErrLost) {
 			ctx, cancel := context.WithTimeout(d.life, time.Minute)
-			d.load(ctx) // if it fails, following fails again
+			loaded := d.load(ctx)
 			cancel()
+			if loaded == nil {
+				continue
+			}
 		}
 		select {
 		case <-d.life.Done():
@@ -241,6 +244,9 @@ func (s state) notAfter(v Version) error {
 
 // View implements store.Store.
 func (d *DB) View(f func(store.Reader) error) error {
+	if d.life.Err() != nil {
+		return errClosed
+	}
 	ctx, cancel := context.WithTimeout(d.life, d.c.Wait)
 	s, err := d.fresh(ctx)
 	cancel()
