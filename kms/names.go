@@ -8,6 +8,7 @@ import (
 	"encoding/hex"
 	"fmt"
 	"strings"
+	"sync"
 )
 
 // A NodeID names a node: SHA-256 of its EK's TPMT_PUBLIC.
@@ -28,13 +29,16 @@ func ParseNodeID(s string) (id NodeID, err error) {
 }
 
 //go:embed words.txt
-var wordList string
+var wordText string
+
+// wordList is split once: servers name a node in each line of their log.
+var wordList = sync.OnceValue(func() []string { return strings.Fields(wordText) })
 
 // Words is the node's fingerprint for people: six words of a list of 2,048,
 // from SHA-256("lk1/words" ‖ id). The same words stand on the node's console
 // and in the KMS.
 func (n NodeID) Words() string {
-	list := strings.Fields(wordList)
+	list := wordList()
 	sum := hash([]byte("lk1/words"), n[:])
 	words := make([]string, 6)
 	for i := range words {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"crypto"
 	"crypto/ecdh"
 	"crypto/ecdsa"
 	"crypto/ed25519"
@@ -10,6 +11,13 @@ import (
 	"crypto/sha256"
 	"fmt"
 	"io"
+	"maps"
+	"runtime"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
 	"time"
 
 	"latchkey/internal/secret"
@@ -19,25 +27,24 @@ type secretBytes = secret.Bytes
 
 // A benchResult is what a bench measured, in one run on one machine.
 type benchResult struct {
-	Nodes      int             `json:"nodes"`
-	Cores      int             `json:"cores"`
-	Burst      burst           `json:"all_at_once"`
-	Answers    []answerTime    `json:"answers"`
-	Challenges rate            `json:"challenges"`
-	Exchanges  rate            `json:"exchanges"`
-	Bare       []bareOperation `json:"bare_operations"`
+	Nodes   int             `json:"nodes"`
+	Cores   int             `json:"cores"`
+	Burst   burst           `json:"all_at_once"`
+	Answers []answerTime    `json:"answers,omitempty"`
+	Runs    []rate          `json:"runs"`
+	Bare    []bareOperation `json:"bare_operations"`
 }
 
 // A bareOperation is one public-key operation with nothing around it.
 type bareOperation struct {
 	Name      string  `json:"name"`
-	PerSecond float64 `json:"per_second"`
+	PerSecond float64 `json:"per_second_and_core"`
 }
 
 // bareTime is how long each bare operation is repeated.
-const bareTime = 200 * time.Millisecond
+const bareTime = 300 * time.Millisecond
 
-func bareOperations() []bareOperation {
+func bareOperations() (out []bareOperation) {
 	digest := sha256.Sum256(nil)
 	p256, _ := ecdh.P256().GenerateKey(rand.Reader)
 	x25519, _ := ecdh.X25519().GenerateKey(rand.Reader)
@@ -45,8 +52,7 @@ func bareOperations() []bareOperation {
 	sig, _ := ecdsa.SignASN1(rand.Reader, ec, digest[:])
 	_, ed, _ := ed25519.GenerateKey(rand.Reader)
 	rsaKey, _ := rsa.GenerateKey(rand.Reader, 2048)
-	cipher, _ := rsa.EncryptOAEP(sha256.New(), rand.Reader, &rsaKey.PublicKey, digest[:], nil)
-	var out []bareOperation
+	rsaSig, _ := rsa.SignPKCS1v15(nil, rsaKey, crypto.SHA256, digest[:])
 	for _, op := range []struct {
 		name string
 		f    func()
@@ -55,35 +61,85 @@ func bareOperations() []bareOperation {
 		{"P-256 ECDH", func() { p256.ECDH(p256.PublicKey()) }},
 		{"P-256 ECDSA verify", func() { ecdsa.VerifyASN1(&ec.PublicKey, digest[:], sig) }},
 		{"RSA-2048 public", func() { rsa.EncryptOAEP(sha256.New(), rand.Reader, &rsaKey.PublicKey, digest[:], nil) }},
-		{"RSA-2048 private", func() { rsa.DecryptOAEP(sha256.New(), nil, rsaKey, cipher, nil) }},
+		{"RSA-2048 verify", func() { rsa.VerifyPKCS1v15(&rsaKey.PublicKey, crypto.SHA256, digest[:], rsaSig) }},
 		{"Ed25519 sign", func() { ed25519.Sign(ed, digest[:]) }},
 		{"X25519 generate", func() { ecdh.X25519().GenerateKey(rand.Reader) }},
 		{"X25519", func() { x25519.ECDH(x25519.PublicKey()) }},
 	} {
-		n, start := 0, time.Now()
-		for time.Since(start) < bareTime {
-			op.f()
-			n++
-		}
-		out = append(out, bareOperation{op.name, float64(n) / time.Since(start).Seconds()})
+		out = append(out, bareOperation{op.name, repeat(op.f)})
 	}
 	return out
 }
 
-func (r *benchResult) print(w io.Writer) {
-	fmt.Fprintf(w, "all at once: %d of %d machines served in %v, %d retries\n", r.Burst.Served, r.Nodes, r.Burst.Took.Round(time.Millisecond), r.Burst.Retries)
-	for _, a := range r.Answers {
-		fmt.Fprintf(w, "one exchange, %s: median %v\n", a.Answer, a.Median.Round(time.Microsecond))
+// repeat runs f on all cores at once, as the KMS did under load, and
+// returns how many a second of one core's time does.
+func repeat(f func()) float64 {
+	var done atomic.Int64
+	var all sync.WaitGroup
+	before, start := processorTime(), time.Now()
+	for range runtime.NumCPU() {
+		all.Go(func() {
+			for time.Since(start) < bareTime {
+				for range 8 {
+					f()
+				}
+				done.Add(8)
+			}
+		})
 	}
-	for _, v := range []struct {
-		name string
-		rate rate
-	}{{"challenges", r.Challenges}, {"whole exchanges", r.Exchanges}} {
-		fmt.Fprintf(w, "%s: %.0f per second and core of the KMS (%d in %v, %v of its processor time)\n",
-			v.name, v.rate.PerCore, v.rate.Done, v.rate.Took.Round(time.Millisecond), v.rate.CPU.Round(10*time.Millisecond))
-	}
-	fmt.Fprintf(w, "one core of this machine, same run (%d cores):\n", r.Cores)
+	all.Wait()
+	return float64(done.Load()) / (processorTime() - before).Seconds()
+}
+
+// processorTime is what this process has used: getrusage(2).
+func processorTime() time.Duration {
+	var r syscall.Rusage
+	syscall.Getrusage(syscall.RUSAGE_SELF, &r)
+	return time.Duration(r.Utime.Nano() + r.Stime.Nano())
+}
+
+// compare says for each run what the bare operations allow.
+func (r *benchResult) compare() {
+	speed := map[string]float64{}
 	for _, op := range r.Bare {
-		fmt.Fprintf(w, "  %-20s %8.0f per second; a challenge costs %.1f of them\n", op.Name, op.PerSecond, op.PerSecond/r.Challenges.PerCore)
+		speed[op.Name] = op.PerSecond
+	}
+	for i := range r.Runs {
+		one, seconds := &r.Runs[i], 0.0
+		for _, name := range one.bare {
+			seconds += 1 / speed[name]
+		}
+		if seconds > 0 {
+			one.Allowed = 1 / seconds
+			one.Ratio = one.PerCore / one.Allowed
+		}
+	}
+}
+
+func (r *benchResult) print(w io.Writer) {
+	if r.Burst.Served > 0 {
+		fmt.Fprintf(w, "lk1, all at once: %d of %d machines served in %v, %d retries; %v\n",
+			r.Burst.Served, min(r.Nodes, maxBurst), r.Burst.Took.Round(time.Millisecond), r.Burst.Retries, r.Burst.Times)
+	}
+	for _, a := range r.Answers {
+		fmt.Fprintf(w, "lk1, one exchange, %s: median %v\n", a.Answer, a.Median.Round(time.Microsecond))
+	}
+	for _, v := range r.Runs {
+		v.print(w)
+	}
+	fmt.Fprintf(w, "one core of this machine, same run, all %d cores busy:\n", r.Cores)
+	for _, op := range r.Bare {
+		fmt.Fprintf(w, "  %-20s %8.0f per second\n", op.Name, op.PerSecond)
+	}
+}
+
+func (v *rate) print(w io.Writer) {
+	fmt.Fprintf(w, "%s: %.0f per second and core of the KMS (%d in %v, %v of its processor time, %d MiB resident); %v\n",
+		v.Name, v.PerCore, v.Done, v.Took.Round(time.Millisecond), v.CPU.Round(10*time.Millisecond), v.Resident>>20, v.Times)
+	for _, code := range slices.Sorted(maps.Keys(v.Errors)) {
+		fmt.Fprintf(w, "  %d times: %s\n", v.Errors[code], code)
+	}
+	if v.Ratio > 0 {
+		fmt.Fprintf(w, "  ratio %.2f of the %.0f that the bare %s allow\n", v.Ratio, v.Allowed, strings.Join(v.bare, " + "))
 	}
 }

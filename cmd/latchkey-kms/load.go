@@ -3,14 +3,13 @@ package main
 import (
 	"bufio"
 	"context"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"net"
-	"net/url"
 	"os"
 	"os/exec"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -18,28 +17,57 @@ import (
 
 	"latchkey/internal/cli"
 	"latchkey/kms"
-	"latchkey/kms/server"
-	"latchkey/kms/softtpm"
 )
 
 // A load is a bench: a KMS in a process of its own, and machines.
 type load struct {
 	nodes, seconds int
+	protocols      []string
 
 	o     *options
 	url   string
+	talos string // address
 	pin   kms.Pin
 	child *exec.Cmd
-	tpms  []*softtpm.TPM
 }
 
 // setupLanes is how many machines are set up, and then ask, side by side in
 // the steady run: enough that the KMS never waits for them.
 const setupLanes = 32
 
+// A fleet is machines that speak one protocol.
+type fleet interface {
+	// enroll makes machine i known.
+	enroll(ctx context.Context, i int) error
+	// runs are what its machines can be measured with.
+	runs() []workload
+}
+
+// A workload is one thing that machines do again and again.
+type workload struct {
+	name string
+	ask  func(ctx context.Context, i int) error
+	bare []string // the public-key operations that the KMS must do for it
+}
+
+// fleets makes the machines of a protocol, none of them known yet.
+var fleets = map[string]func(*load) (fleet, error){"lk1": newLK1Fleet, "kairos": newKairosFleet, "talos": newTalosFleet}
+
+func (b *load) check() error {
+	if b.nodes < 1 || b.nodes > 10_000 || b.seconds < 1 || b.seconds > 600 {
+		return cli.Usagef("--nodes must be 1 to 10000, --seconds 1 to 600")
+	}
+	for _, p := range b.protocols {
+		if fleets[p] == nil {
+			return cli.Usagef("--protocol %q: must be lk1, kairos or talos", p)
+		}
+	}
+	return nil
+}
+
 func (b *load) run(ctx context.Context) (*benchResult, error) {
-	if b.nodes < 1 || b.nodes > 1000 || b.seconds < 1 || b.seconds > 600 {
-		return nil, cli.Usagef("--nodes must be 1 to 1000, --seconds 1 to 600")
+	if err := b.check(); err != nil {
+		return nil, err
 	}
 	dir, err := os.MkdirTemp("", "latchkey-kms-bench")
 	if err != nil {
@@ -51,24 +79,41 @@ func (b *load) run(ctx context.Context) (*benchResult, error) {
 		return nil, err
 	}
 	defer b.stop()
-	if err := b.enroll(ctx); err != nil {
-		return nil, fmt.Errorf("enrolling the machines: %w", err)
-	}
 	r := &benchResult{Nodes: b.nodes, Cores: runtime.NumCPU()}
-	if r.Burst, err = b.burst(ctx); err != nil {
-		return nil, err
-	}
-	if r.Answers, err = b.answers(ctx); err != nil {
-		return nil, err
-	}
-	if r.Challenges, err = b.steady(ctx, b.challengeOnly); err != nil {
-		return nil, err
-	}
-	if r.Exchanges, err = b.steady(ctx, b.get); err != nil {
-		return nil, err
+	for _, p := range b.protocols {
+		if err := b.measure(ctx, p, r); err != nil {
+			return nil, fmt.Errorf("%s: %w", p, err)
+		}
 	}
 	r.Bare = bareOperations()
+	r.compare()
 	return r, nil
+}
+
+func (b *load) measure(ctx context.Context, protocol string, r *benchResult) error {
+	f, err := fleets[protocol](b)
+	if err != nil {
+		return err
+	}
+	if err := b.each(setupLanes, func(i int) error { return f.enroll(ctx, i) }); err != nil {
+		return fmt.Errorf("enrolling the machines: %w", err)
+	}
+	if lk1, ok := f.(*lk1Fleet); ok {
+		if r.Burst, err = b.burst(ctx, lk1); err != nil {
+			return err
+		}
+		if r.Answers, err = lk1.answers(ctx); err != nil {
+			return err
+		}
+	}
+	for _, one := range f.runs() {
+		measured, err := b.steady(ctx, one)
+		if err != nil {
+			return fmt.Errorf("%s: %w", one.name, err)
+		}
+		r.Runs = append(r.Runs, measured)
+	}
+	return nil
 }
 
 // start runs this very program as the KMS.
@@ -84,7 +129,11 @@ func (b *load) start(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	b.child = exec.CommandContext(ctx, self, "serve", "--data", b.o.data, "--listen", "127.0.0.1:0")
+	args := []string{"serve", "--data", b.o.data, "--listen", "127.0.0.1:0", "--talos-listen", "127.0.0.1:0"}
+	if slices.Contains(b.protocols, "kairos") {
+		args = append(args, "--protocol", "lk1,kairos")
+	}
+	b.child = exec.CommandContext(ctx, self, args...)
 	out, err := b.child.StdoutPipe()
 	if err != nil {
 		return err
@@ -92,44 +141,24 @@ func (b *load) start(ctx context.Context) error {
 	if err := b.child.Start(); err != nil {
 		return err
 	}
-	line, err := bufio.NewReader(out).ReadString('\n')
-	if err != nil {
-		return fmt.Errorf("starting the KMS: %w", err)
+	lines := bufio.NewReader(out)
+	for _, one := range []struct {
+		prefix string
+		to     *string
+	}{{"listening on ", &b.url}, {"listening for Talos on ", &b.talos}} {
+		line, err := lines.ReadString('\n')
+		if err != nil {
+			return fmt.Errorf("starting the KMS: %w", err)
+		}
+		*one.to = strings.TrimSpace(strings.TrimPrefix(line, one.prefix))
 	}
-	b.url = "http://" + strings.TrimSpace(strings.TrimPrefix(line, "listening on "))
+	b.url = "http://" + b.url
 	return nil
 }
 
 func (b *load) stop() {
 	b.child.Process.Signal(syscall.SIGTERM)
 	b.child.Wait()
-}
-
-// enroll makes the machines known: each asks once and is approved.
-func (b *load) enroll(ctx context.Context) error {
-	b.tpms = make([]*softtpm.TPM, b.nodes)
-	return b.each(setupLanes, func(i int) error {
-		tpm, err := softtpm.New()
-		if err != nil {
-			return err
-		}
-		b.tpms[i] = tpm
-		if err := b.get(ctx, i); codeOf(err) != kms.Pending.Code() {
-			return fmt.Errorf("a machine that nobody knows got: %w", err)
-		}
-		q := url.Values{"uuid": {uuidOf(i).String()}}
-		var rows []server.Volume
-		if err := b.o.call(ctx, "POST", "/v1/volume/put", q, server.GeneratePassphrase().Reveal(), &rows); err != nil {
-			return err
-		}
-		var done server.Approved
-		return b.o.call(ctx, "POST", "/v1/node/approve", nil, server.Approval{Who: tpm.NodeID().String()}, &done)
-	})
-}
-
-func uuidOf(i int) (u kms.UUID) {
-	binary.BigEndian.PutUint64(u[8:], uint64(i+1))
-	return u
 }
 
 // each runs f for all machines, so many at once, and joins a few errors.
@@ -157,35 +186,8 @@ func (b *load) each(lanes int, f func(i int) error) error {
 	return errors.Join(first...)
 }
 
-// client is machine i's: each has an address of its own on loopback, as on
+// dialer is machine i's: each has an address of its own on loopback, as on
 // a LAN, because a KMS limits what one address may do at once.
-func (b *load) client(i int) *kms.Client {
-	local := &net.TCPAddr{IP: net.IPv4(127, 1, byte(i>>8), byte(i))}
-	return &kms.Client{Pins: []kms.Pin{b.pin}, Dial: (&net.Dialer{LocalAddr: local}).DialContext}
-}
-
-func (b *load) get(ctx context.Context, i int) error {
-	g, err := b.client(i).Get(ctx, b.url, b.tpms[i], []kms.Want{{UUID: uuidOf(i)}})
-	if err == nil {
-		g.Wipe()
-	}
-	return err
-}
-
-// errOpened ends an exchange after the challenge.
-var errOpened = errors.New("challenge received")
-
-// deaf is a TPM that stops at the challenge.
-type deaf struct{ *softtpm.TPM }
-
-func (deaf) Activate(context.Context, []byte, []byte) (s secretBytes, err error) {
-	return s, errOpened
-}
-
-func (b *load) challengeOnly(ctx context.Context, i int) error {
-	_, err := b.client(i).Get(ctx, b.url, deaf{b.tpms[i]}, []kms.Want{{UUID: uuidOf(i)}})
-	if errors.Is(err, errOpened) {
-		return nil
-	}
-	return err
+func dialer(i int) *net.Dialer {
+	return &net.Dialer{LocalAddr: &net.TCPAddr{IP: net.IPv4(127, 1, byte(i>>8), byte(i))}}
 }

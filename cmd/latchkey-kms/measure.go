@@ -9,28 +9,68 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
 	"latchkey/kms"
-	"latchkey/kms/softtpm"
 )
+
+// Percentiles of a run's times.
+type percentiles struct {
+	P50 time.Duration `json:"p50_ns"`
+	P90 time.Duration `json:"p90_ns"`
+	P99 time.Duration `json:"p99_ns"`
+	Max time.Duration `json:"max_ns"`
+}
+
+// times collects how long things took.
+type times struct {
+	mu  sync.Mutex
+	all []time.Duration
+}
+
+func (t *times) add(d time.Duration) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.all = append(t.all, d)
+}
+
+func (t *times) percentiles() (p percentiles) {
+	slices.Sort(t.all)
+	if n := len(t.all); n > 0 {
+		p = percentiles{t.all[n/2], t.all[n*9/10], t.all[n*99/100], t.all[n-1]}
+	}
+	return p
+}
+
+func (p percentiles) String() string {
+	r := func(d time.Duration) time.Duration { return d.Round(10 * time.Microsecond) }
+	return fmt.Sprintf("p50 %v, p90 %v, p99 %v, longest %v", r(p.P50), r(p.P90), r(p.P99), r(p.Max))
+}
 
 // A burst is all machines at once, each retrying as a booting one would.
 type burst struct {
 	Served  int           `json:"served"`
 	Retries int64         `json:"retries"`
 	Took    time.Duration `json:"took_ns"`
+	Times   percentiles   `json:"times"` // from the first try to the key
 }
 
-func (b *load) burst(ctx context.Context) (r burst, err error) {
+// maxBurst bounds the machines that ask at once: each is a connection of
+// this process, too.
+const maxBurst = 1000
+
+func (b *load) burst(ctx context.Context, f *lk1Fleet) (r burst, err error) {
 	var retries, served atomic.Int64
+	var took times
 	start := time.Now()
 	err = b.each(b.nodes, func(i int) error {
-		for {
-			err := b.get(ctx, i)
+		for i < maxBurst {
+			err := f.get(ctx, i)
 			if err == nil {
 				served.Add(1)
+				took.add(time.Since(start))
 				return nil
 			}
 			if c := codeOf(err); c != kms.CodeBusy && c != kms.CodeUnreachable || time.Since(start) > time.Minute {
@@ -39,82 +79,80 @@ func (b *load) burst(ctx context.Context) (r burst, err error) {
 			retries.Add(1)
 			time.Sleep(time.Duration(200+rand.IntN(800)) * time.Millisecond)
 		}
+		return nil
 	})
-	return burst{int(served.Load()), retries.Load(), time.Since(start)}, err
-}
-
-// An answerTime is how long an exchange takes that ends one way: from
-// outside, a refusal should not differ from a grant.
-type answerTime struct {
-	Answer string        `json:"answer"`
-	Median time.Duration `json:"median_ns"`
-}
-
-// answerRuns is how often each way is timed, in turn.
-const answerRuns = 101
-
-func (b *load) answers(ctx context.Context) ([]answerTime, error) {
-	stranger, err := softtpm.New()
-	if err != nil {
-		return nil, err
-	}
-	changed := *b.tpms[0]
-	changed.PCRs = map[int][32]byte{7: {99}}
-	asks := []struct {
-		name, code string
-		tpm        kms.Prover
-	}{{"granted", "", b.tpms[0]}, {"pending", kms.Pending.Code(), stranger}, {"other boot state", kms.PCRMismatch.Code(), &changed}}
-	times := make([][]time.Duration, len(asks))
-	for range answerRuns {
-		for i, ask := range asks {
-			start := time.Now()
-			_, err := b.client(0).Get(ctx, b.url, ask.tpm, []kms.Want{{UUID: uuidOf(0)}})
-			if codeOf(err) != ask.code {
-				return nil, fmt.Errorf("%s: %w", ask.name, err)
-			}
-			times[i] = append(times[i], time.Since(start))
-		}
-	}
-	var out []answerTime
-	for i, ask := range asks {
-		slices.Sort(times[i])
-		out = append(out, answerTime{ask.name, times[i][answerRuns/2]})
-	}
-	return out, nil
+	return burst{int(served.Load()), retries.Load(), time.Since(start), took.percentiles()}, err
 }
 
 // A rate is a steady run: how much was done, in what time, with how much of
-// the KMS' processor time.
+// the KMS' processor time and memory.
 type rate struct {
-	Done    int64         `json:"done"`
-	Took    time.Duration `json:"took_ns"`
-	CPU     time.Duration `json:"kms_cpu_ns"`
-	PerCore float64       `json:"per_second_and_core"`
+	Name    string         `json:"name"`
+	Done    int64          `json:"done"`
+	Errors  map[string]int `json:"errors,omitempty"` // by code
+	Took    time.Duration  `json:"took_ns"`
+	CPU     time.Duration  `json:"kms_cpu_ns"`
+	PerCore float64        `json:"per_second_and_core"`
+	Times   percentiles    `json:"times"`
+	// What a core could do if the KMS did nothing but the public-key
+	// operations of one exchange, and which part of that was reached.
+	Allowed  float64 `json:"bare_per_second_and_core,omitempty"`
+	Ratio    float64 `json:"ratio_to_bare,omitempty"`
+	Resident int64   `json:"kms_resident_bytes"`
+	bare     []string
 }
 
-func (b *load) steady(ctx context.Context, f func(context.Context, int) error) (r rate, err error) {
+// steady lets as many machines ask as the KMS never has to wait for.
+func (b *load) steady(ctx context.Context, one workload) (r rate, err error) {
+	r = rate{Name: one.name, Errors: map[string]int{}, bare: one.bare}
 	before, err := b.cpu()
 	if err != nil {
 		return r, err
 	}
 	var done atomic.Int64
+	var took times
+	var mu sync.Mutex
 	start := time.Now()
-	err = b.each(min(setupLanes, b.nodes), func(i int) error {
-		for time.Since(start) < time.Duration(b.seconds)*time.Second {
-			if err := f(ctx, i); err != nil {
-				return err
+	lanes := min(setupLanes, b.nodes)
+	var group sync.WaitGroup
+	for lane := range lanes {
+		group.Go(func() {
+			for i := lane; time.Since(start) < time.Duration(b.seconds)*time.Second; i = (i + lanes) % b.nodes {
+				began := time.Now()
+				err := one.ask(ctx, i)
+				switch {
+				case errors.Is(err, errSpent):
+					return
+				case err != nil:
+					mu.Lock()
+					r.Errors[nameOf(err)]++
+					mu.Unlock()
+				default:
+					done.Add(1)
+					took.add(time.Since(began))
+				}
 			}
-			done.Add(1)
-		}
-		return nil
-	})
-	if err != nil {
-		return r, err
+		})
 	}
+	group.Wait()
+	r.Took = time.Since(start)
 	after, err := b.cpu()
-	r = rate{Done: done.Load(), Took: time.Since(start), CPU: after - before}
-	r.PerCore = float64(r.Done) / r.CPU.Seconds()
+	r.Done, r.CPU, r.Times = done.Load(), after-before, took.percentiles()
+	if r.Done == 0 && err == nil {
+		err = fmt.Errorf("nothing was answered: %v", r.Errors)
+	}
+	r.PerCore = float64(r.Done) / max(r.CPU.Seconds(), 0.001)
+	r.Resident, _ = b.resident()
 	return r, err
+}
+
+// nameOf is an error's code, or what it says, without addresses.
+func nameOf(err error) string {
+	if code := codeOf(err); code != "" {
+		return code
+	}
+	text := err.Error()
+	return text[:min(len(text), 60)]
 }
 
 // cpu is the processor time of the KMS so far: fields 14 and 15 of
@@ -138,6 +176,17 @@ func (b *load) cpu() (time.Duration, error) {
 		ticks += n
 	}
 	return time.Duration(ticks) * 10 * time.Millisecond, nil
+}
+
+// resident is the KMS' memory in use, in bytes: proc_pid_statm(5).
+func (b *load) resident() (int64, error) {
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/statm", b.child.Process.Pid))
+	if err != nil {
+		return 0, err
+	}
+	var size, pages int64
+	_, err = fmt.Sscan(string(text), &size, &pages)
+	return pages * int64(os.Getpagesize()), err
 }
 
 func codeOf(err error) string {

@@ -21,6 +21,8 @@ type Node struct {
 	TPM  TPM
 	Want kairos.Request
 	Live bool
+	// Dialer connects; nil is gorilla's own.
+	Dialer *websocket.Dialer
 	// Hello and Proof bend the messages before they are sent.
 	Hello, Proof func(map[string]any)
 }
@@ -38,7 +40,11 @@ func (n *Node) dial(path string, header http.Header) (*websocket.Conn, error) {
 	for name, value := range map[string]string{"Label": n.Want.Label, "Name": n.Want.Name, "Uuid": n.Want.UUID} {
 		header[name] = []string{value}
 	}
-	conn, reply, err := websocket.DefaultDialer.Dial(strings.Replace(n.URL, "http", "ws", 1)+path, header)
+	dialer := n.Dialer
+	if dialer == nil {
+		dialer = websocket.DefaultDialer
+	}
+	conn, reply, err := dialer.Dial(strings.Replace(n.URL, "http", "ws", 1)+path, header)
 	if err != nil {
 		if reply != nil {
 			err = fmt.Errorf("status %d: %w", reply.StatusCode, err)

@@ -94,6 +94,9 @@ func (t *Soft) NewAK() (AK, error) {
 	return &softAK{t, key}, err
 }
 
+// WithAK is the attestation key that has this private key: RSA-2048.
+func (t *Soft) WithAK(key *rsa.PrivateKey) AK { return &softAK{t, key} }
+
 type softAK struct {
 	t   *Soft
 	key *rsa.PrivateKey
