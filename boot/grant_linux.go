@@ -82,12 +82,16 @@ func granted(g *kms.Grant) error {
 const reportWait = time.Second
 
 // report tells the KMS what became of its grant: best effort.
-func (w *worker) report(ctx context.Context, g *grant, results []kms.Result) {
+func (w *worker) report(ctx context.Context, g *grant, openings []opening) {
 	if w.plan.Find.NoReport || g.Grant == nil {
 		return
 	}
 	ctx, cancel := context.WithTimeout(ctx, reportWait)
 	defer cancel()
+	var results []kms.Result
+	for _, o := range openings {
+		results = append(results, o.report)
+	}
 	step(ctx, w, "report", 0, func(ctx context.Context) (struct{}, string, error) {
 		return struct{}{}, "", g.client.Report(ctx, g.url, g.Grant, results)
 	})

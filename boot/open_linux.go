@@ -20,25 +20,45 @@ import (
 	"latchkey/unlock/tpm"
 )
 
-// openAll opens every volume with what the KMS granted, side by side,
-// tells PID 1 of each, and returns what to report to the KMS.
-func (w *worker) openAll(ctx context.Context, disks []*disk, grant *grant, id *tpm.Identity) ([]kms.Result, error) {
+// An opening is how one volume was opened, and what to report of it.
+type opening struct {
+	unlock.Opened
+	report kms.Result
+	keys   []unlock.Candidate // kept if there is a next one: wipe them
+}
+
+func wipeKeys(openings []opening) {
+	for _, o := range openings {
+		wipeAll(o.keys)
+	}
+}
+
+func wipeAll(keys []unlock.Candidate) {
+	for _, k := range keys {
+		k.Passphrase.Wipe()
+	}
+}
+
+// openAll opens every volume with what the KMS granted, side by side, and
+// tells PID 1 of each.
+func (w *worker) openAll(ctx context.Context, disks []*disk, grant *grant, id *tpm.Identity) ([]opening, error) {
 	defer closeDisks(disks)
 	var wg sync.WaitGroup
 	errs := make([]error, len(disks))
-	results := make([]kms.Result, len(disks))
+	openings := make([]opening, len(disks))
 	for i, d := range disks {
-		wg.Go(func() { results[i], errs[i] = w.openOne(ctx, d, grant, i, id) })
+		wg.Go(func() { openings[i], errs[i] = w.openOne(ctx, d, grant, i, id) })
 	}
 	wg.Wait()
-	return results, errors.Join(errs...)
+	return openings, errors.Join(errs...)
 }
 
 // openDeadline leaves argon2id with 1 GiB time on a slow machine.
 const openDeadline = 3 * time.Minute
 
-func (w *worker) openOne(ctx context.Context, d *disk, from *grant, i int, id *tpm.Identity) (kms.Result, error) {
+func (w *worker) openOne(ctx context.Context, d *disk, from *grant, i int, id *tpm.Identity) (opening, error) {
 	var g kms.Granted // empty if the passphrase was typed
+	var keys []unlock.Candidate
 	if from.Grant != nil {
 		g = from.Volumes[i]
 	}
@@ -54,11 +74,11 @@ func (w *worker) openOne(ctx context.Context, d *disk, from *grant, i int, id *t
 		if from.typed != nil {
 			candidates = append(candidates, unlock.Candidate{Passphrase: from.typed[i].Clone()})
 		}
-		defer func() {
-			for _, c := range candidates {
-				c.Passphrase.Wipe()
-			}
-		}()
+		if g.Staged.Kind != 0 {
+			keys = candidates
+		} else {
+			defer wipeAll(candidates)
+		}
 		o, err := d.Open(ctx, d.file, candidates, known, freeBytes(), dm.Map)
 		if err != nil {
 			return o, d.Name, err
@@ -66,13 +86,14 @@ func (w *worker) openOne(ctx context.Context, d *disk, from *grant, i int, id *t
 		return o, fmt.Sprintf("%s keyslot=%d", d.Name, o.Slot), nil
 	})
 	if err != nil {
-		return kms.Result{}, err
+		wipeAll(keys)
+		return opening{}, err
 	}
 	result := kms.Result{UUID: g.UUID, Outcome: kms.OpenedActive, SeqID: d.Header.SeqID()}
 	if len(g.MAC) == 0 {
 		result.MAC = opened.MAC[:]
 	}
-	return result, w.conn.Send(Record{Kind: KindOpened, Name: d.Name, Slot: uint8(opened.Slot), New: opened.Measure})
+	return opening{opened, result, keys}, w.conn.Send(Record{Kind: KindOpened, Name: d.Name, Slot: uint8(opened.Slot), New: opened.Measure})
 }
 
 // freeBytes is MemAvailable of /proc/meminfo, 0 if it is not told.

@@ -90,17 +90,18 @@ func (w *worker) run(ctx context.Context) error {
 		return err
 	}
 	defer grant.wipe()
-	results, err := w.openAll(ctx, disks, grant, id)
+	openings, err := w.openAll(ctx, disks, grant, id)
 	if err != nil {
 		return err
 	}
+	w.rotate(ctx, disks, grant, id, openings)
 	closed := begin(func() (struct{}, error) {
 		if id != nil {
 			id.Close()
 		}
 		return struct{}{}, nil
 	})
-	reported := begin(func() (struct{}, error) { w.report(ctx, grant, results); return struct{}{}, nil })
+	reported := begin(func() (struct{}, error) { w.report(ctx, grant, openings); return struct{}{}, nil })
 	if err := w.chooseRoot(ctx, disks); err != nil {
 		return err
 	}

@@ -75,6 +75,9 @@ func parseDecision(b secret.Bytes) (*Decision, error) {
 		g := Granted{UUID: UUID(r.Exact("UUID", 16)), Status: Status(r.Byte("status"))}
 		g.Active = readMaterial(r)
 		g.Staged = readMaterial(r)
+		if g.Active.Kind == Due {
+			r.fail("kind %d of an active secret", Due)
+		}
 		g.Digest = bytes.Clone(r.Maybe32("header digest"))
 		g.MAC = bytes.Clone(r.Maybe32("volume-key MAC"))
 		if !g.Status.valid() {
@@ -96,7 +99,7 @@ func parseDecision(b secret.Bytes) (*Decision, error) {
 func readMaterial(r *Reader) Material {
 	m := Material{Kind: Kind(r.Byte("kind"))}
 	m.Secret = secret.Own(bytes.Clone(r.Field("secret", MaxSecret)))
-	if m.Kind > Bound || (m.Kind == 0) != (m.Secret.Len() == 0) {
+	if m.Kind > Due || (m.Kind == 0 || m.Kind == Due) != (m.Secret.Len() == 0) {
 		r.fail("kind %d with a secret of %d bytes", m.Kind, m.Secret.Len())
 	}
 	return m

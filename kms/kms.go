@@ -89,6 +89,10 @@ const (
 	Static Kind = iota + 1
 	// Bound is a secret sealed to the node's TPM: the KMS cannot read it.
 	Bound
+	// Due, as the staged material of a grant, has no secret: the operator
+	// wants another one, and only the node's TPM can make it. The node
+	// leaves it by Stage.
+	Due
 )
 
 func (k Kind) String() string {
@@ -97,6 +101,8 @@ func (k Kind) String() string {
 		return "static"
 	case Bound:
 		return "automated"
+	case Due:
+		return "due"
 	}
 	return "none"
 }

@@ -53,7 +53,7 @@ func printVolumes(out io.Writer, volumes []server.Volume) {
 		case !v.Bound:
 			machine += " (proposed)"
 		}
-		fmt.Fprintf(w, "%s\t%s\t%s\t%t\t%s\n", v.UUID, v.Mode, machine, v.Staged, v.Changed.Local().Format("2006-01-02 15:04"))
+		fmt.Fprintf(w, "%s\t%s\t%s\t%t\t%s\n", v.UUID, v.Mode, machine, v.Staged || v.Due, v.Changed.Local().Format("2006-01-02 15:04"))
 	}
 }
 
@@ -67,8 +67,8 @@ func volumeShow(o *options) *cobra.Command {
 			}
 			return o.show(c, rows, func() {
 				for _, v := range rows {
-					fmt.Fprintf(c.OutOrStdout(), "uuid:       %s\nmode:       %s\nmachine:    %s\nbound:      %t\nstaged:     %t\nheader:     %s\nvolume key: %s\nseqid from: %d\n",
-						v.UUID, v.Mode, v.Words, v.Bound, v.Staged, known(v.Digest != nil), known(v.MAC != nil), v.MinSeq)
+					fmt.Fprintf(c.OutOrStdout(), "uuid:       %s\nmode:       %s\nmachine:    %s\nbound:      %t\nrotation:   %s\nheader:     %s\nvolume key: %s\nseqid from: %d\n",
+						v.UUID, v.Mode, v.Words, v.Bound, rotating(v), known(v.Digest != nil), known(v.MAC != nil), v.MinSeq)
 				}
 			})
 		},
@@ -96,20 +96,33 @@ func volumeChange(o *options, verb, short, long string) *cobra.Command {
 	}
 }
 
+// rotating says how far a rotation is.
+func rotating(v server.Volume) string {
+	switch {
+	case v.Due:
+		return "its machine is to make the next secret"
+	case v.Staged:
+		return "the next secret waits for its machine's boot"
+	}
+	return "none"
+}
+
 func volumeRotate(o *options) *cobra.Command {
 	var abort bool
 	c := &cobra.Command{
-		Use: "rotate UUID", Short: "Replace a volume's passphrase by a new one",
-		Long: `Makes the next passphrase of a volume whose passphrase the KMS keeps. The
-machine gets it at its next boot, adds a keyslot for it, and reports; then the
-old passphrase is destroyed. Until then both open the volume, and --abort
-drops the new one. "volume show" says whether a rotation is under way.`,
+		Use: "rotate UUID", Short: "Replace a volume's secret by a new one",
+		Long: `Has the machine of a volume replace the secret that opens it. At its next boot
+it adds a keyslot for the next secret, proves it, reports, and removes the old
+keyslot; the KMS destroys the old secret. The next secret is made here, or, if
+it is sealed to the machine's TPM, by the machine. A power cut at any moment
+leaves a volume that one of the two opens. --abort calls a rotation off that
+the machine has not reported yet. "volume show" says whether one is under way.`,
 		Example: "  latchkey-kms volume rotate 8b7f...-...",
 		Args:    cli.Args(cobra.ExactArgs(1)),
 		RunE: func(c *cobra.Command, args []string) error {
-			verb, done := "rotate", "its machine takes the next passphrase of volume %s over when it boots\n"
+			verb, done := "rotate", "its machine replaces the secret of volume %s when it boots\n"
 			if abort {
-				verb, done = "rotate-abort", "the next passphrase of volume %s was dropped\n"
+				verb, done = "rotate-abort", "the rotation of volume %s was called off\n"
 			}
 			var nothing struct{}
 			if err := o.callVolume(c, "POST", "/v1/volume/"+verb, args[0], nil, &nothing); err != nil {
@@ -118,7 +131,7 @@ drops the new one. "volume show" says whether a rotation is under way.`,
 			return o.show(c, nothing, func() { fmt.Fprintf(c.OutOrStdout(), done, args[0]) })
 		},
 	}
-	c.Flags().BoolVar(&abort, "abort", false, "drop a passphrase that its machine has not reported yet")
+	c.Flags().BoolVar(&abort, "abort", false, "call a rotation off that its machine has not reported yet")
 	return c
 }
 

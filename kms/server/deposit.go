@@ -29,7 +29,7 @@ func (t *txn) stage(node kms.NodeID, o kms.Offer, g *kms.Granted) error {
 		return nil
 	}
 	t.bump()
-	row.Staged = true
+	row.Staged, row.Due = true, false
 	if err := t.saveSecret(key, stateStaged, byte(o.Kind), o.Secret); err != nil {
 		return err
 	}

@@ -69,6 +69,7 @@ type volumeRow struct {
 	MAC     *digest    `json:"key_mac,omitempty"` // expected volume-key MAC
 	MinSeq  uint64     `json:"min_seqid"`
 	Staged  bool       `json:"staged"`
+	Due     bool       `json:"due,omitempty"` // the node is to make and stage the next secret
 	Created time.Time  `json:"created"`
 	Changed time.Time  `json:"changed"`
 }

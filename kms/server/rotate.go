@@ -9,16 +9,19 @@ import (
 
 // RotateVolume stages the next passphrase of a volume. Its node gets both
 // when it boots, adds a keyslot for the next one, and reports that it opens:
-// then it becomes the active one, and the old one is destroyed.
+// then it becomes the active one, and the old one is destroyed. A secret
+// that is sealed to the node's TPM only the node can make: it is told to.
 func (s *Server) RotateVolume(ctx context.Context, uuid kms.UUID) error {
 	return s.changeVolume(ctx, "rotate", uuid, func(t *txn, row *volumeRow) error {
 		switch {
-		case row.Kind == kms.Bound:
-			return fmt.Errorf("rotating volume %s: %w: its secret is sealed to its machine's TPM, and only that machine can make the next one", uuid, ErrRefused)
-		case row.Kind != kms.Static:
+		case row.Kind != kms.Static && row.Kind != kms.Bound:
 			return fmt.Errorf("rotating volume %s: %w: it has no secret yet; volume put gives it one", uuid, ErrRefused)
-		case row.Staged:
+		case row.Staged || row.Due:
 			return fmt.Errorf("rotating volume %s: %w: a rotation is under way, and ends when its machine boots; --abort drops it", uuid, ErrRefused)
+		}
+		if row.Kind == kms.Bound {
+			row.Due = true
+			return nil
 		}
 		next := GeneratePassphrase()
 		defer next.Wipe()
@@ -32,6 +35,10 @@ func (s *Server) RotateVolume(ctx context.Context, uuid kms.UUID) error {
 // the node may have added already opens for nobody.
 func (s *Server) AbortRotation(ctx context.Context, uuid kms.UUID) error {
 	return s.changeVolume(ctx, "rotate-abort", uuid, func(t *txn, row *volumeRow) error {
+		if row.Due {
+			row.Due = false
+			return nil
+		}
 		if !row.Staged {
 			return fmt.Errorf("aborting the rotation of volume %s: %w: none is under way", uuid, ErrRefused)
 		}

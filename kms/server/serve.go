@@ -48,6 +48,9 @@ func (t *txn) grant(node kms.NodeID, want kms.Want, g *kms.Granted) error {
 		}
 		*to = kms.Material{Kind: kms.Kind(kind), Secret: s}
 	}
+	if row.Due && g.Staged.Kind == 0 {
+		g.Staged.Kind = kms.Due
+	}
 	g.Digest, g.MAC = bytesOf(row.Digest), bytesOf(row.MAC)
 	return nil
 }

@@ -126,17 +126,63 @@ func TestOperatorsRotation(t *testing.T) {
 	}
 }
 
-func TestRotationOfWhatCannotBe(t *testing.T) {
+// A secret that is sealed to the node's TPM only the node can replace: it
+// is told that the operator wants it.
+func TestOperatorsRotationOfASealedSecret(t *testing.T) {
 	f := newKMS(t)
 	node := f.approved()
 	if got := f.deposit(node, kms.Put, data, blob("sealed")); got != kms.OK {
 		t.Fatal(got.Code())
 	}
+	staged := func(seqid uint64) kms.Material {
+		t.Helper()
+		w := wants(data)
+		w[0].SeqID = seqid
+		g, err := f.client().Get(ctx, f.url, node, w)
+		if err != nil || g.Volumes[0].Status != kms.OK {
+			t.Fatalf("Get = %+v, %v", g, err)
+		}
+		return g.Volumes[0].Staged
+	}
+	for range 2 {
+		if err := f.RotateVolume(ctx, data); err != nil {
+			t.Fatal(err)
+		}
+		if got := staged(3); got.Kind != kms.Due || got.Secret.Len() != 0 {
+			t.Errorf("staged = %+v, want the word that one is due", got)
+		}
+		if err := f.AbortRotation(ctx, data); err != nil {
+			t.Fatal(err)
+		}
+		if got := staged(3); got.Kind != 0 {
+			t.Errorf("staged = %+v after it was called off", got)
+		}
+	}
+	if err := f.RotateVolume(ctx, data); err != nil {
+		t.Fatal(err)
+	}
+	if got := f.deposit(node, kms.Stage, data, blob("next")); got != kms.OK {
+		t.Fatal(got.Code())
+	}
+	if got := staged(3); got.Kind != kms.Bound || string(got.Secret.Reveal()) != "next" {
+		t.Errorf("staged = %+v, want the node's own", got)
+	}
+	if err := f.RotateVolume(ctx, data); err == nil {
+		t.Error("a second rotation began before the first one ended")
+	}
+	f.report(node, kms.Result{UUID: data, Outcome: kms.OpenedStaged, SeqID: 5})
+	if got := staged(5); got.Kind != 0 {
+		t.Errorf("staged = %+v after the commit", got)
+	}
+}
+
+func TestRotationOfWhatCannotBe(t *testing.T) {
+	f := newKMS(t)
 	third := kms.UUID{3}
 	if err := f.PutVolume(ctx, third, secret.Own([]byte("nobody's"))); err != nil {
 		t.Fatal(err)
 	}
-	for name, uuid := range map[string]kms.UUID{"sealed to its TPM": data, "nobody's": third, "unknown": {9}} {
+	for name, uuid := range map[string]kms.UUID{"nobody's": third, "unknown": {9}} {
 		if err := f.RotateVolume(ctx, uuid); err == nil {
 			t.Errorf("a volume that is %s was rotated", name)
 		}
