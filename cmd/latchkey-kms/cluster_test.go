@@ -18,12 +18,10 @@ import (
 	"latchkey/kms/store/kube/kubetest"
 )
 
-// A cluster as Kairos' operator leaves it works as it is: two servers follow
-// its SealedVolumes and Secrets, with the rights of the manifests, and change
-// none of them.
-func TestKubeKairos(t *testing.T) {
-	api := kubetest.Start(t)
-	applyManifests(t, api)
+// kubeKairos: a cluster as Kairos' operator leaves it works as it is: two
+// servers follow its SealedVolumes and Secrets, with the rights of the
+// manifests, and change none of them.
+func kubeKairos(t *testing.T, api *kubetest.Server) {
 	admin := api.Client(t, kubetest.Admin)
 	defer admin.Close()
 	tpm, err := kairostest.NewSoft()
@@ -36,7 +34,7 @@ func TestKubeKairos(t *testing.T) {
 		"apiVersion": "v1", "kind": "Secret", "metadata": map[string]any{"name": "mine"}, "stringData": map[string]string{"key": "of the cluster"},
 	})
 	dir := t.TempDir()
-	section := storeSection{At: "kube:keys?server=" + url.QueryEscape(api.URL) + "&token=" + url.QueryEscape(api.Token(kubetest.Account)), CA: api.CA}
+	section := storeSection{At: "kube:keys/fleet?server=" + url.QueryEscape(api.URL) + "&token=" + url.QueryEscape(api.Token(kubetest.Account)), CA: api.CA}
 	var nodes []*kairostest.Node
 	for i, name := range []string{"one", "two"} {
 		o := &options{data: filepath.Join(dir, name), wrap: wrappingSection{Key: filepath.Join(dir, "wrapping.key")}, store: section}

@@ -4,6 +4,8 @@ import (
 	"bufio"
 	"context"
 	"fmt"
+	"net/http/httptest"
+	"net/http/httputil"
 	"net/url"
 	"os"
 	"os/exec"
@@ -28,6 +30,7 @@ import (
 // log and all records verify at both.
 func TestReplicasAreKilled(t *testing.T) {
 	k := newKilled(t)
+	k.balanced()
 	stop := make(chan struct{})
 	var group sync.WaitGroup
 	for i := range 3 {
@@ -137,6 +140,27 @@ func serveWith(o *options, flags ...string) (*exec.Cmd, string, error) {
 		return nil, "", fmt.Errorf("the server did not start: %s", log.String())
 	}
 	return c, "http://" + strings.TrimSpace(strings.TrimPrefix(line, "listening on ")), nil
+}
+
+// balanced asks through a balancer that sends each request to the other
+// server than the one before: one gives the challenge, the other the key.
+func (k *killed) balanced() {
+	k.Helper()
+	var turn atomic.Int64
+	balancer := httptest.NewServer(&httputil.ReverseProxy{Rewrite: func(r *httputil.ProxyRequest) {
+		to, _ := url.Parse(*k.urls[turn.Add(1)%2].Load())
+		r.SetURL(to)
+	}})
+	defer balancer.Close()
+	for range 10 {
+		g, err := k.client.Get(context.Background(), balancer.URL, k.tpms[0], []kms.Want{{UUID: uuidOf(0)}})
+		if err != nil || g.Volumes[0].Status != kms.OK {
+			k.Fatalf("Get through a balancer = %v, %v", g, err)
+		}
+	}
+	if turn.Load() != 20 {
+		k.Errorf("10 exchanges took %d requests, want 20: one to each server", turn.Load())
+	}
 }
 
 func (k *killed) kill(i int) {

@@ -79,10 +79,19 @@ func applyObject(t testing.TB, admin *kube.Client, file string, object map[strin
 	}
 }
 
-// The account can do what the store needs and nothing else.
-func TestKubeRights(t *testing.T) {
+// The tests share one API server, which takes seconds to start.
+func TestKube(t *testing.T) {
 	server := kubetest.Start(t)
 	applyManifests(t, server)
+	t.Run("rights", func(t *testing.T) { kubeRights(t, server) })
+	t.Run("scripts", func(t *testing.T) {
+		storeScripts(t, "testdata/kube", map[string]string{"KUBE": server.URL, "CA": server.CA, "TOKEN": server.Token(kubetest.Account)})
+	})
+	t.Run("kairos", func(t *testing.T) { kubeKairos(t, server) })
+}
+
+// kubeRights: the account can do what the store needs and nothing else.
+func kubeRights(t *testing.T, server *kubetest.Server) {
 	account := server.Client(t, kubetest.Account)
 	defer account.Close()
 	for _, row := range []struct {
