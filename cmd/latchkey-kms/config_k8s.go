@@ -25,6 +25,9 @@ type k8sPlugin struct {
 	Key    string `yaml:"key"`    // name; default "kubernetes"
 	Owner  string `yaml:"owner"`  // user or user:group, by name or number; default: who runs the server
 	Mode   string `yaml:"mode"`   // octal, default "0600"
+	// OtherCluster says that the API server that asks here is not that of
+	// the cluster that our own store is in.
+	OtherCluster bool `yaml:"other-cluster"`
 
 	uid, gid int // -1: unchanged
 	mode     os.FileMode
@@ -65,6 +68,17 @@ func (p *k8sPlugin) check() (err error) {
 	p.mode = os.FileMode(mode)
 	if p.uid, p.gid, err = ids(p.Owner); err != nil {
 		return faultf("owner", "%w", err)
+	}
+	return nil
+}
+
+// checkStore refuses a plugin for the cluster that keeps our state: neither
+// could start without the other.
+func (s k8sSection) checkStore(kind string) error {
+	for i, p := range s {
+		if kind == "kube" && !p.OtherCluster {
+			return faultf("k8s["+strconv.Itoa(i)+"].socket", "the store is in a cluster, too: if it is this one, neither could start without the other; if it is not, say other-cluster: true")
+		}
 	}
 	return nil
 }

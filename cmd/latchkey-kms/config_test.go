@@ -76,6 +76,23 @@ func TestWrongConfig(t *testing.T) {
 	}
 }
 
+// A cluster must not encrypt the store of its own key server.
+func TestOwnCluster(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "kms.yaml")
+	for text, want := range map[string]string{
+		"k8s:\n  - socket: /run/x":                          "kms.yaml:2: k8s[0].socket: the store is in a cluster, too",
+		"k8s:\n  - socket: /run/x\n    other-cluster: true": "",
+	} {
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		_, err := (&options{config: path, store: storeSection{At: "kube:keys"}}).configure(func(*config) {})
+		if want == "" && err != nil || want != "" && (err == nil || !strings.HasPrefix(err.Error(), want)) {
+			t.Errorf("configure(%q) on a store in a cluster = %v, want %q", text, err, want)
+		}
+	}
+}
+
 func TestFlagsOverFile(t *testing.T) {
 	file := "enroll: closed\nlisten:\n  - address: 192.0.2.1:1\n    protocols: [lk1, kairos]\n  - address: 192.0.2.1:2\n"
 	for _, row := range []struct{ flags, want string }{

@@ -127,7 +127,17 @@ func (o *options) configure(flags overrides) (*config, error) {
 		return nil, err
 	}
 	flags(c)
-	return c, c.check()
+	if err := c.check(); err != nil {
+		return nil, err
+	}
+	p, err := o.place()
+	if err == nil {
+		err = c.K8s.checkStore(p.kind)
+	}
+	if err != nil {
+		return nil, &cli.Exit{Code: cli.Usage, Err: c.locate(err)}
+	}
+	return c, nil
 }
 
 // garbage is GOGC unless the environment has one: what is live is a few
