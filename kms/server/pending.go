@@ -19,15 +19,26 @@ const (
 // over: a flood must not make every newcomer cost a thousand rows.
 const pruneEvery = time.Minute
 
+// fullFor is how long a full table is taken for full without counting it: a
+// flood must not make every stranger cost a look at a thousand rows.
+const fullFor = time.Second
+
 // pruneRows is how many of them go in one transaction: stores bound those.
 const pruneRows = 8
 
 // prunePending removes the rows that nobody approved in time, and, when the
 // table is full, those that stopped asking. It tells whether it still is.
 func (s *Server) prunePending(t *txn) (full bool, err error) {
-	n := 0
-	t.Scan(tablePending, nil, func(_, _ []byte) bool { n++; return n < maxPending })
 	now := s.cookies.now()
+	if now < time.Duration(s.fullUntil.Load()) {
+		return true, nil
+	}
+	defer func() {
+		if full && err == nil {
+			s.fullUntil.Store(int64(now + fullFor))
+		}
+	}()
+	n := t.count(tablePending, maxPending)
 	if last := time.Duration(s.pruned.Load()); last != 0 && now-last < pruneEvery {
 		return n >= maxPending, nil
 	}

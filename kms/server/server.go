@@ -57,6 +57,7 @@ type Server struct {
 	enroll    Enrollment
 	log       *slog.Logger
 	work      *workers
+	fullUntil atomic.Int64 // until when the pending table is taken for full, on the same clock
 	pruned    atomic.Int64 // when the pending table was looked through, on cookies.now's clock
 
 	news    news
