@@ -75,7 +75,7 @@ func silenceRule(f Facts) (kms.Status, string) {
 	if f.Settings.Silence != nil {
 		limit = *f.Settings.Silence
 	}
-	switch silent := f.Now.Sub(f.Heard).Truncate(time.Second); {
+	switch silent := f.Now.Sub(f.Heard); {
 	case !f.Lapsed.IsZero():
 		return kms.Pending, fmt.Sprintf("its approval lapsed %s: node approve renews it", f.Lapsed.UTC().Format(time.RFC3339))
 	case f.State != Approved:
@@ -83,9 +83,9 @@ func silenceRule(f Facts) (kms.Status, string) {
 	case limit == 0:
 		return 0, "may be silent for any time"
 	case silent > time.Duration(limit):
-		return kms.Pending, fmt.Sprintf("was silent for %s, longer than %s: node approve renews its approval", silent, limit)
+		return kms.Pending, fmt.Sprintf("was silent for %s, longer than %s: node approve renews its approval", silent.Truncate(time.Second), limit)
 	default:
-		return 0, fmt.Sprintf("was heard of %s ago, within %s", silent, limit)
+		return 0, fmt.Sprintf("was heard of %s ago, within %s", silent.Truncate(time.Second), limit)
 	}
 }
 
