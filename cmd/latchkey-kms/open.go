@@ -152,6 +152,9 @@ func (l *locked) Close() error { return errors.Join(l.Store.Close(), l.lock.Clos
 // lock takes the data directory, as bolt takes its file.
 func (o *options) lock() (*os.File, error) {
 	f, err := os.OpenFile(filepath.Join(o.data, "lock"), os.O_CREATE|os.O_RDWR, 0o600)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("opening the KMS: there is no data directory %s; make it with: latchkey-kms init, or init --join where the store holds a KMS already", o.data)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("locking the data directory: %w", err)
 	}

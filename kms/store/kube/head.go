@@ -12,7 +12,7 @@ import (
 // Bounds of the head, whose limit is a Secret's: a mebibyte.
 const (
 	maxBatches = 640 << 10 // bytes of all batches
-	maxList    = 48        // batches, before they are carried into the shards
+	maxList    = 24        // batches, before they are carried into the shards
 	maxIDs     = 32        // transactions that a server can still find its own among
 )
 
