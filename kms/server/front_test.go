@@ -187,7 +187,7 @@ func TestForwardedFor(t *testing.T) {
 		{"IPv6", here4, "2001:db8::1", "2001:db8::1"},
 		{"no address", here4, "unknown", "127.0.0.1"},
 		{"none", here4, "", "127.0.0.1"},
-		{"no proxy of ours", []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24")}, "192.0.2.9", "127.0.0.1"},
+		{"no proxy of ours", []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24")}, "198.51.100.9", "127.0.0.1"},
 	} {
 		f := newKMS(t, func(f *fixture) { f.front = server.FrontOptions{Proxies: row.proxies} })
 		client := f.client()

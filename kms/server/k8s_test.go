@@ -201,6 +201,16 @@ func TestWatch(t *testing.T) {
 		if err := f.Ready(); err != nil {
 			t.Errorf("Ready 5 s after there was room = %v", err)
 		}
+		// Found by somebody else, between two looks of ours.
+		disk.on.Store(true)
+		if _, err := f.RotateKey(ctx, server.KubeRing("east")); err == nil {
+			t.Error("a key was rotated on a full disk")
+		}
+		disk.on.Store(false)
+		time.Sleep(5 * time.Second)
+		if err := f.Ready(); err != nil {
+			t.Errorf("Ready 5 s after there was room, by somebody else's failure = %v", err)
+		}
 		stop()
 		<-ended
 	})

@@ -2,6 +2,7 @@ package wrapping_test
 
 import (
 	"bytes"
+	"encoding/binary"
 	"errors"
 	"testing"
 
@@ -110,6 +111,40 @@ func TestRefused(t *testing.T) {
 	} {
 		if back, err := wrapping.Unseal(bus, b); err == nil {
 			t.Errorf("%s: Unseal = %v, want an error", name, back)
+		}
+	}
+}
+
+// swapper is somebody on the bus who answers with a storage key of his own,
+// whose private half he has: what is salted to it he can read.
+type swapper struct {
+	transport.TPM
+	his  transport.TPM
+	sent []uint32 // command codes: Part 1, section 18
+}
+
+func (s *swapper) Send(command []byte) ([]byte, error) {
+	code := binary.BigEndian.Uint32(command[6:])
+	s.sent = append(s.sent, code)
+	if code == uint32(tpm2.TPMCCCreatePrimary) {
+		return s.his.Send(command)
+	}
+	return s.TPM.Send(command)
+}
+
+func TestSwappedParent(t *testing.T) {
+	ours, his := open(t, tpmtest.Start(t)), open(t, tpmtest.Start(t))
+	blob, err := wrapping.Seal(ours, secret.Random(32), []int{7})
+	if err != nil {
+		t.Fatal(err)
+	}
+	bus := &swapper{TPM: ours, his: his}
+	if _, err := wrapping.Unseal(bus, blob); !errors.Is(err, wrapping.ErrElsewhere) {
+		t.Errorf("Unseal under another storage key: %v, want ErrElsewhere", err)
+	}
+	for _, code := range bus.sent {
+		if code == uint32(tpm2.TPMCCLoad) || code == uint32(tpm2.TPMCCStartAuthSession) {
+			t.Errorf("command %#x was sent after the storage key was swapped", code)
 		}
 	}
 }
