@@ -85,7 +85,7 @@ func TestKube(t *testing.T) {
 	applyManifests(t, server)
 	t.Run("rights", func(t *testing.T) { kubeRights(t, server) })
 	t.Run("scripts", func(t *testing.T) {
-		storeScripts(t, "testdata/kube", map[string]string{"KUBE": server.URL, "CA": server.CA, "TOKEN": server.Token(kubetest.Account)})
+		storeScripts(t, "testdata/kube", map[string]string{"KUBE": server.URL, "CA": server.CA, "TOKEN": server.Token(kubetest.Account)}, nil)
 	})
 	t.Run("kairos", func(t *testing.T) { kubeKairos(t, server) })
 }

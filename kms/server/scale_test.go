@@ -68,11 +68,11 @@ func TestUnlockDoesNotSeeTheFleet(t *testing.T) {
 		return fmt.Sprintf("%d reads, %d rows scanned, %d writes", c.reads.Load(), c.rows.Load(), c.writes.Load())
 	}
 	few := cost()
-	if err := f.Fill(ctx, 0, 2000); err != nil {
+	if err := f.Fill(ctx, 0, 1000); err != nil {
 		t.Fatal(err)
 	}
 	if many := cost(); many != few {
-		t.Errorf("an unlock with 2,000 nodes costs %s; alone it costs %s", many, few)
+		t.Errorf("an unlock with 1,000 nodes costs %s; alone it costs %s", many, few)
 	}
 }
 
@@ -80,11 +80,11 @@ func TestUnlockDoesNotSeeTheFleet(t *testing.T) {
 func TestMemoryIsFlat(t *testing.T) {
 	f := newKMS(t)
 	node := f.approved()
-	f.storm(node, 500)
+	f.storm(node, 200)
 	before := heap()
-	f.storm(node, 2000)
-	if grown := heap() - before; grown > 512<<10 {
-		t.Errorf("2,000 unlocks left %d bytes in memory", grown)
+	f.storm(node, 800)
+	if grown := heap() - before; grown > 256<<10 {
+		t.Errorf("800 unlocks left %d bytes in memory", grown)
 	}
 }
 
