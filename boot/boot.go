@@ -163,7 +163,8 @@ func (b *pid1) mountRoot() error {
 	if v == nil {
 		return &StepError{"root", "root-not-in-plan", fmt.Errorf("mapping %q is not in the plan", name)}
 	}
-	if got, want := mappings[name].UUID, mappingUUID(*v); got != want {
+	got, want := mappings[name].UUID, mappingUUID("LUKS2", *v)
+	if got != want && !(v.LUKS1 && got == mappingUUID("LUKS1", *v)) {
 		return &StepError{"root", "root-unusable", fmt.Errorf("mapping %s has UUID %q, want %q: this boot did not open it", name, got, want)}
 	}
 	flags, data := mountFlags(b.plan.Root)
@@ -227,8 +228,8 @@ func (b *pid1) volume(name string) *plan.Volume {
 
 // mappingUUID is the device-mapper UUID of a volume's mapping, as
 // cryptsetup writes it (lib/libdevmapper.c, dm_prepare_uuid).
-func mappingUUID(v plan.Volume) string {
-	return "CRYPT-LUKS2-" + strings.ReplaceAll(v.UUID, "-", "") + "-" + v.Name
+func mappingUUID(kind string, v plan.Volume) string {
+	return "CRYPT-" + kind + "-" + strings.ReplaceAll(v.UUID, "-", "") + "-" + v.Name
 }
 
 // mountFlags parts the root's options into those that are flags of

@@ -174,6 +174,9 @@ func readDisk(v plan.Volume, b device.Block, failures map[string]int) (*disk, er
 		return nil, fail("volume-missing", "opening %s: %w", b.Path, err)
 	}
 	header, err := luks2.Read(f, b.SizeBytes)
+	if v.LUKS1 && errors.Is(err, luks2.ErrLUKS1) {
+		header, err = luks2.ReadLUKS1(f, b.SizeBytes)
+	}
 	if err != nil {
 		f.Close()
 		return nil, headerError(v, b, err, failures)
@@ -193,6 +196,8 @@ func headerError(v plan.Volume, b device.Block, err error, failures map[string]i
 	switch {
 	case errors.Is(err, luks2.ErrDamaged):
 		return err
+	case errors.Is(err, luks2.ErrLUKS1):
+		return fail("header-rejected", "%s on %s: %w, and the plan does not say luks1: true", v.Name, b.Path, err)
 	case errors.As(err, &rejected):
 		return fail("header-rejected", "%s on %s: %w", v.Name, b.Path, err)
 	}

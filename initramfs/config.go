@@ -60,6 +60,7 @@ type VolumeConfig struct {
 	Digest  string   `yaml:"digest"`
 	Options []string `yaml:"options"`
 	NoFail  bool     `yaml:"nofail"`
+	LUKS1   bool     `yaml:"luks1"`
 }
 
 // ModulesConfig says which kernel modules go into the image.
@@ -142,5 +143,5 @@ func (v VolumeConfig) volume(i int) plan.Volume {
 	if len(sources) == 0 {
 		sources = []string{"kms"}
 	}
-	return plan.Volume{UUID: v.UUID, Name: name, Serial: v.Serial, Sources: sources, Digest: v.Digest, Options: v.Options, NoFail: v.NoFail}
+	return plan.Volume{UUID: v.UUID, Name: name, Serial: v.Serial, Sources: sources, Digest: v.Digest, Options: v.Options, NoFail: v.NoFail, LUKS1: v.LUKS1}
 }

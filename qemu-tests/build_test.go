@@ -112,12 +112,12 @@ func (w *world) exec(ts *testscript.TestScript, name string, args ...string) str
 	return string(out)
 }
 
-// image [-pin KEY] [-o FILE] [-sources LIST] [NAME=UUID[@SERIAL]…]: FILE or initrd.img, whose plan trusts the KMS of
+// image [-pin KEY] [-o FILE] [-sources LIST] [-with FIELDS] [NAME=UUID[@SERIAL]…]: FILE or initrd.img, whose plan trusts the KMS of
 // this script and opens these volumes (default root=$UUID). YAML that a
 // script has in extra.yaml is added.
 func cmdImage(ts *testscript.TestScript, neg bool, args []string) {
 	w := worldOf(ts)
-	pin, output, sources := "", "initrd.img", "kms"
+	pin, output, sources, more := "", "initrd.img", "kms", ""
 	for len(args) > 1 && args[0][0] == '-' {
 		switch args[0] {
 		case "-pin":
@@ -126,6 +126,8 @@ func cmdImage(ts *testscript.TestScript, neg bool, args []string) {
 			output = args[1]
 		case "-sources":
 			sources = args[1]
+		case "-with":
+			more = ", " + args[1]
 		default:
 			ts.Fatalf("image: there is no option %s", args[0])
 		}
@@ -146,7 +148,7 @@ func cmdImage(ts *testscript.TestScript, neg bool, args []string) {
 			ts.Fatalf("image: %q is not NAME=UUID", a)
 		}
 		uuid, serial, _ := strings.Cut(uuid, "@")
-		fmt.Fprintf(&b, "  - {name: %s, uuid: %q, serial: %q, sources: [%s]}\n", name, uuid, serial, sources)
+		fmt.Fprintf(&b, "  - {name: %s, uuid: %q, serial: %q, sources: [%s]%s}\n", name, uuid, serial, sources, more)
 	}
 	extra, err := os.ReadFile(ts.MkAbs("extra.yaml"))
 	if err != nil {

@@ -15,7 +15,7 @@ import (
 )
 
 // needed are the programs that the scripts run.
-var needed = []string{"qemu-system-x86_64", "swtpm", "ip", "dnsmasq", "mke2fs", "cryptsetup", "zstd"}
+var needed = []string{"qemu-system-x86_64", "swtpm", "ip", "dnsmasq", "mke2fs", "cryptsetup", "zstd", "qemu-img"}
 
 func TestScripts(t *testing.T) {
 	if reason := missing(); reason != "" {

@@ -88,6 +88,7 @@ type Volume struct {
 	Digest  string   `json:"digest,omitempty"`
 	Options []string `json:"options,omitempty"` // crypttab words: "discard", "read-only", …
 	NoFail  bool     `json:"nofail,omitempty"`  // the boot goes on without it
+	LUKS1   bool     `json:"luks1,omitempty"`   // a header of version 1 is taken, too
 }
 
 // Root says what becomes "/".
