@@ -85,6 +85,10 @@ func (s *Server) pruneTalos(t *txn) (full bool, err error) {
 			over = append(over, row.UUID)
 		}
 	})
+	if len(over) > pruneRows { // the next newcomer goes on
+		over = over[:pruneRows]
+		s.talosPruned.Store(0)
+	}
 	for _, uuid := range over {
 		if err == nil {
 			err = t.remove(tableTalosPending, uuid[:])
