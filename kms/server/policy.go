@@ -30,6 +30,7 @@ func (s *Server) policy(t *txn, p *proof) (*kms.Decision, error) {
 		}
 		found, verdict = true, policy.Judge(s.facts(p, &row, now))
 	}
+	p.rule = verdict.Reason
 	d := &kms.Decision{Status: verdict.Status}
 	if !found && d.Status == kms.Pending && s.presentable(p) {
 		if d.Status, err = s.makeRoom(t, &row); err != nil {

@@ -12,6 +12,7 @@ import (
 	"latchkey/internal/secret"
 	"latchkey/kms"
 	"latchkey/kms/server/ekcert"
+	"latchkey/kms/server/policy"
 )
 
 // errRefused is a proof that does not hold. The sender gets an answer of
@@ -32,6 +33,7 @@ type proof struct {
 	from      string
 
 	certified *ekcert.Certificate // the EK's, if it holds
+	rule      policy.Rule         // that decided, for the log
 	uncertain error               // why it does not; nil: none was shown
 }
 
@@ -201,7 +203,7 @@ func noise(volumes int) []byte {
 func (s *Server) logDecision(p *proof, d *kms.Decision) {
 	s.measured.decisions.Inc("lk1", p.operation.String(), d.Status.Code())
 	s.log.Info("decided", "node", p.node, "words", p.node.Words(), "operation", p.operation,
-		"status", d.Status.Code(), "volumes", len(p.volumes), "from", p.from, "challenge", hex.EncodeToString(p.th2[:8]))
+		"status", d.Status.Code(), "rule", p.rule, "volumes", len(p.volumes), "from", p.from, "challenge", hex.EncodeToString(p.th2[:8]))
 }
 
 func wipeOffers(offers []kms.Offer) {

@@ -324,6 +324,13 @@ func TestWatchOfNodes(t *testing.T) {
 	if n := next(); n.ID != second.NodeID() || n.LastStatus != kms.Pending.Code() {
 		t.Errorf("the watch told %s (%s), want the second node", n.Words, n.LastStatus)
 	}
+	// One that is approved waits no more, though it has not asked again.
+	if _, err := l.ApproveNode(ctx, server.Approval{Who: first.NodeID().Words()}); err != nil {
+		t.Fatal(err)
+	}
+	if waiting, err := l.Waiting(); err != nil || len(waiting) != 1 || waiting[0].ID != second.NodeID() {
+		t.Errorf("Waiting = %d nodes, %v, want the second one", len(waiting), err)
+	}
 	l.EndWatches()
 	if rest, err := io.ReadAll(lines); err != nil || strings.Contains(string(rest), "data:") {
 		t.Errorf("after the end: %q, %v", rest, err)

@@ -26,7 +26,7 @@ func (s *Server) Waiting() (nodes []Node, err error) {
 	err = s.read(func(v view) error {
 		for _, table := range []string{tablePending, tableNodes} {
 			if err := v.nodesIn(table, func(row nodeRow) {
-				if row.State != stateDeleted && !row.Quarantined && row.LastStatus == kms.Pending.Code() {
+				if row.waits() {
 					nodes = append(nodes, v.present(row))
 				}
 			}); err != nil {
@@ -36,6 +36,12 @@ func (s *Server) Waiting() (nodes []Node, err error) {
 		return nil
 	})
 	return nodes, err
+}
+
+// waits: it was told that it is pending, and no operator has approved it
+// since.
+func (row *nodeRow) waits() bool {
+	return row.State != stateDeleted && !row.Quarantined && row.LastStatus == kms.Pending.Code() && !row.Approved.After(row.Last)
 }
 
 // watchNodes writes server-sent events (WHATWG HTML, section 9.2): one for

@@ -6,6 +6,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	// Zones are in node records: a host without zone files must read them too.
+	_ "time/tzdata"
 )
 
 // A Window is a time of the week, written "mon-fri 22:00-06:00 Europe/Berlin".
