@@ -169,3 +169,15 @@ func TestSettingsOver(t *testing.T) {
 		t.Errorf("For = %d per boot, %d per hour, %s; want 2, 3, any", *got.PerBoot, *got.PerHour, got.Role)
 	}
 }
+
+// A verdict is made for every redeem, beside about a millisecond of
+// public-key work.
+func BenchmarkJudge(b *testing.B) {
+	f := approved()
+	f.Settings = policy.Settings{Networks: prefixes("198.51.100.0/24", "192.0.2.0/24"), PerBoot: ptr(9), PerHour: ptr(9), Releases: []string{"next", "this"}}
+	for b.Loop() {
+		if v := policy.Judge(f); v.Status != kms.OK {
+			b.Fatal(v.Reason)
+		}
+	}
+}
