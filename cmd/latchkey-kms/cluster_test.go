@@ -2,11 +2,13 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"net/http"
 	"net/url"
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -73,10 +75,43 @@ func kubeKairos(t *testing.T, api *kubetest.Server) {
 	until(t, nodes, "", "TPM is quarantined")
 	applyObject(t, admin, "SealedVolume", volume)
 	until(t, nodes, "of the cluster", "")
+	mintedOnce(t, admin, nodes)
 	var known []server.KairosNode
 	o := &options{data: filepath.Join(dir, "one")}
 	if err := o.call(context.Background(), "GET", "/v1/kairos/nodes", nil, nil, &known); err != nil || len(known) != 1 {
 		t.Errorf("the KMS knows %v, %v, want the one machine", known, err)
+	}
+}
+
+// mintedOnce: both servers are asked at once for a passphrase that nobody has
+// made yet.
+func mintedOnce(t *testing.T, admin *kube.Client, nodes []*kairostest.Node) {
+	t.Helper()
+	volume := sealedVolume("machine-a-more", nodes[0].TPM.(*kairostest.Soft).Hash(), nil)
+	var partitions []any
+	for i := range 8 {
+		partitions = append(partitions, map[string]any{"label": fmt.Sprint("DATA", i)})
+	}
+	volume["spec"].(map[string]any)["partitions"] = partitions
+	applyObject(t, admin, "SealedVolume", volume)
+	for i := range 8 {
+		var got [2]string
+		var group sync.WaitGroup
+		for at, n := range nodes {
+			one := *n
+			one.Want = kairos.Request{Label: fmt.Sprint("DATA", i)}
+			group.Go(func() {
+				for end := time.Now().Add(20 * time.Second); got[at] == "" && time.Now().Before(end); time.Sleep(5 * time.Millisecond) {
+					if r, err := one.Attest(); err == nil {
+						got[at] = r.Passphrase
+					}
+				}
+			})
+		}
+		group.Wait()
+		if got[0] == "" || got[0] != got[1] {
+			t.Errorf("two servers asked at once made %q and %q", got[0], got[1])
+		}
 	}
 }
 

@@ -17,7 +17,7 @@ import (
 	"net"
 	"os"
 	"os/exec"
-	"path/filepath"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -32,7 +32,8 @@ type Server struct {
 	CA, Cert, Key string // files: what a client needs
 	// ServerCert and ServerKey are files: for other servers on loopback, too.
 	ServerCert, ServerKey string
-	dir, peer             string
+	dir, name, peer       string
+	cluster               string // names and peers of all members
 	flags                 []string
 	child                 *exec.Cmd
 	log                   bytes.Buffer
@@ -41,24 +42,39 @@ type Server struct {
 // Start runs an etcd until the test ends.
 func Start(t testing.TB, flags ...string) *Server {
 	t.Helper()
+	return Cluster(t, 1, flags...)[0]
+}
+
+// Cluster runs so many members of one etcd.
+func Cluster(t testing.TB, n int, flags ...string) (members []*Server) {
+	t.Helper()
 	if _, err := exec.LookPath("etcd"); err != nil {
 		if os.Getenv("CI") == "true" {
 			t.Fatal("there is no etcd here: apt-get install etcd-server")
 		}
 		t.Skip("needs Debian's etcd-server")
 	}
-	dir := t.TempDir()
-	s := &Server{
-		dir: dir, URL: "https://" + freePort(t), peer: "http://" + freePort(t), flags: flags,
-		CA: dir + "/ca.pem", Cert: dir + "/client.pem", Key: dir + "/client.key",
-		ServerCert: dir + "/server.pem", ServerKey: dir + "/server.key",
+	certs, all := t.TempDir(), []string{}
+	for i := range n {
+		s := &Server{
+			dir: t.TempDir(), name: fmt.Sprint("member", i), URL: "https://" + freePort(t), peer: "http://" + freePort(t), flags: flags,
+			CA: certs + "/ca.pem", Cert: certs + "/client.pem", Key: certs + "/client.key",
+			ServerCert: certs + "/server.pem", ServerKey: certs + "/server.key",
+		}
+		members, all = append(members, s), append(all, s.name+"="+s.peer)
 	}
-	if err := s.certificates(); err != nil {
+	if err := certificates(certs); err != nil {
 		t.Fatal(err)
 	}
-	s.Run(t)
-	t.Cleanup(func() { s.Kill() })
-	return s
+	for _, s := range members {
+		s.cluster = strings.Join(all, ",")
+		s.launch(t)
+		t.Cleanup(s.Kill)
+	}
+	for _, s := range members {
+		s.await(t)
+	}
+	return members
 }
 
 func freePort(t testing.TB) string {
@@ -73,10 +89,16 @@ func freePort(t testing.TB) string {
 // Run starts it, again after Kill, and waits until it answers.
 func (s *Server) Run(t testing.TB) {
 	t.Helper()
+	s.launch(t)
+	s.await(t)
+}
+
+func (s *Server) launch(t testing.TB) {
+	t.Helper()
 	s.log.Reset()
 	s.child = exec.Command("etcd", append([]string{
-		"--data-dir", s.dir + "/data", "--name", "one", "--listen-client-urls", s.URL, "--advertise-client-urls", s.URL,
-		"--listen-peer-urls", s.peer, "--initial-advertise-peer-urls", s.peer, "--initial-cluster", "one=" + s.peer,
+		"--data-dir", s.dir + "/data", "--name", s.name, "--listen-client-urls", s.URL, "--advertise-client-urls", s.URL,
+		"--listen-peer-urls", s.peer, "--initial-advertise-peer-urls", s.peer, "--initial-cluster", s.cluster,
 		"--cert-file", s.ServerCert, "--key-file", s.ServerKey,
 		"--client-cert-auth", "--trusted-ca-file", s.CA, "--log-level", "error", "--logger", "zap",
 	}, s.flags...)...)
@@ -85,6 +107,10 @@ func (s *Server) Run(t testing.TB) {
 	if err := s.child.Start(); err != nil {
 		t.Fatal(err)
 	}
+}
+
+func (s *Server) await(t testing.TB) {
+	t.Helper()
 	client := s.Client(t)
 	defer client.Close()
 	for end := time.Now().Add(20 * time.Second); ; {
@@ -134,13 +160,13 @@ func (s *Server) TLS(t testing.TB) *tls.Config {
 }
 
 // certificates makes an authority, a server's and a client's certificate.
-func (s *Server) certificates() error {
+func certificates(dir string) error {
 	authority := &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "test"}, IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign}
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		return err
 	}
-	if err := s.certificate(authority, authority, key, key, "ca"); err != nil {
+	if err := certificate(authority, authority, key, key, dir+"/ca"); err != nil {
 		return err
 	}
 	for i, name := range []string{"server", "client"} {
@@ -152,14 +178,14 @@ func (s *Server) certificates() error {
 			SerialNumber: big.NewInt(int64(2 + i)), Subject: pkix.Name{CommonName: name}, IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)},
 			ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth}, KeyUsage: x509.KeyUsageDigitalSignature,
 		}
-		if err := s.certificate(c, authority, own, key, name); err != nil {
+		if err := certificate(c, authority, own, key, dir+"/"+name); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func (s *Server) certificate(c, by *x509.Certificate, key, signer *ecdsa.PrivateKey, name string) error {
+func certificate(c, by *x509.Certificate, key, signer *ecdsa.PrivateKey, path string) error {
 	c.NotBefore, c.NotAfter = time.Now().Add(-time.Hour), time.Now().Add(24*time.Hour)
 	der, err := x509.CreateCertificate(rand.Reader, c, by, key.Public(), signer)
 	if err != nil {
@@ -170,7 +196,7 @@ func (s *Server) certificate(c, by *x509.Certificate, key, signer *ecdsa.Private
 		return err
 	}
 	for suffix, block := range map[string]*pem.Block{".pem": {Type: "CERTIFICATE", Bytes: der}, ".key": {Type: "PRIVATE KEY", Bytes: private}} {
-		if err := os.WriteFile(filepath.Join(s.dir, name+suffix), pem.EncodeToMemory(block), 0o600); err != nil {
+		if err := os.WriteFile(path+suffix, pem.EncodeToMemory(block), 0o600); err != nil {
 			return fmt.Errorf("writing a certificate: %w", err)
 		}
 	}
