@@ -88,6 +88,9 @@ func tellStory(t *testing.T, l *talosLab) {
 	if got := l.deposit(node, kms.Put, data, blob("sealed")); got != kms.OK {
 		t.Fatal(got.Code())
 	}
+	if err := l.RotateVolume(ctx, data); err != nil {
+		t.Fatal(err)
+	}
 	l.report(node, kms.Result{UUID: root, Outcome: kms.OpenedActive, MAC: make([]byte, 32)})
 	w, err := policy.ParseWindow("daily 00:00-24:00 UTC")
 	if err != nil {
