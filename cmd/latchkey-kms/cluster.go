@@ -19,10 +19,11 @@ import (
 )
 
 // A cluster is the SealedVolumes and Secrets of a namespace, as Kairos'
-// operator has them. The KMS follows them; it changes none.
+// operator has them. The KMS follows them, and changes none.
 type cluster struct {
 	client    *kube.Client
 	namespace string
+	write     string // what is written back, if anything
 	log       *slog.Logger
 	dirty     chan struct{} // something has changed
 
@@ -46,14 +47,14 @@ func (o *options) followCluster(ctx context.Context, c *config, s *server.Server
 		return
 	}
 	defer client.Close()
-	k := &cluster{client: client, namespace: p.namespace, log: log, dirty: make(chan struct{}, 1)}
+	k := &cluster{client: client, namespace: p.namespace, write: o.store.WriteBack, log: log, dirty: make(chan struct{}, 1)}
 	var group sync.WaitGroup
 	defer group.Wait()
 	group.Go(func() {
-		k.follow(ctx, "/apis/keyserver.kairos.io/v1alpha1/namespaces/"+k.namespace+"/sealedvolumes", url.Values{}, &k.volumes)
+		k.follow(ctx, sealedVolumesPath(k.namespace), url.Values{}, &k.volumes)
 	})
 	group.Go(func() {
-		k.follow(ctx, "/api/v1/namespaces/"+k.namespace+"/secrets", url.Values{"fieldSelector": {"type!=latchkey.dev/rows"}}, &k.secrets)
+		k.follow(ctx, secretsPath(k.namespace), url.Values{"fieldSelector": {"type!=latchkey.dev/rows"}}, &k.secrets)
 	})
 	k.sync(ctx, s)
 }
@@ -91,10 +92,19 @@ func (k *cluster) follow(ctx context.Context, path string, query url.Values, lis
 // sync takes what has changed until ctx ends. What could not be written is
 // tried again.
 func (k *cluster) sync(ctx context.Context, s *server.Server) {
+	var again <-chan time.Time
+	if k.write != "" {
+		tick := time.NewTicker(writeEvery)
+		defer tick.Stop()
+		again = tick.C
+	}
 	for {
 		select {
 		case <-ctx.Done():
 			return
+		case <-again:
+			k.writeBack(ctx, s)
+			continue
 		case <-k.dirty:
 		}
 		select {

@@ -22,7 +22,7 @@ import (
 
 // kubeKairos: a cluster as Kairos' operator leaves it works as it is: two
 // servers follow its SealedVolumes and Secrets, with the rights of the
-// manifests, and change none of them.
+// manifests.
 func kubeKairos(t *testing.T, api *kubetest.Server) {
 	admin := api.Client(t, kubetest.Admin)
 	defer admin.Close()
@@ -48,7 +48,7 @@ func kubeKairos(t *testing.T, api *kubetest.Server) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		c, address := serveAs(t, o, "--protocol", "lk1,kairos")
+		c, address := serveAs(t, o, "--protocol", "lk1,kairos", "--store-write-back", "secrets")
 		t.Cleanup(func() { c.Process.Signal(syscall.SIGTERM); c.Wait() })
 		nodes = append(nodes, &kairostest.Node{URL: address, TPM: tpm, Want: kairos.Request{Label: "COS_PERSISTENT", Name: "vda5"}})
 	}
@@ -76,10 +76,11 @@ func kubeKairos(t *testing.T, api *kubetest.Server) {
 	applyObject(t, admin, "SealedVolume", volume)
 	until(t, nodes, "of the cluster", "")
 	mintedOnce(t, admin, nodes)
+	writtenBack(t, admin, filepath.Join(dir, "one"), nodes)
 	var known []server.KairosNode
 	o := &options{data: filepath.Join(dir, "one")}
-	if err := o.call(context.Background(), "GET", "/v1/kairos/nodes", nil, nil, &known); err != nil || len(known) != 1 {
-		t.Errorf("the KMS knows %v, %v, want the one machine", known, err)
+	if err := o.call(context.Background(), "GET", "/v1/kairos/nodes", nil, nil, &known); err != nil || len(known) != 2 {
+		t.Errorf("the KMS knows %v, %v, want two machines", known, err)
 	}
 }
 
@@ -111,6 +112,68 @@ func mintedOnce(t *testing.T, admin *kube.Client, nodes []*kairostest.Node) {
 		group.Wait()
 		if got[0] == "" || got[0] != got[1] {
 			t.Errorf("two servers asked at once made %q and %q", got[0], got[1])
+		}
+	}
+}
+
+// writtenBack: a machine that the operator approves by command becomes a
+// SealedVolume, and its passphrase a Secret, from which Kairos' operator
+// would serve it; from then on the cluster's word counts.
+func writtenBack(t *testing.T, admin *kube.Client, data string, nodes []*kairostest.Node) {
+	t.Helper()
+	applyManifest(t, admin, "write-back.yaml")
+	tpm, err := kairostest.NewSoft()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var mine []*kairostest.Node
+	for _, n := range nodes {
+		one := *n
+		one.TPM = tpm
+		mine = append(mine, &one)
+	}
+	mine[0].Attest() // pending
+	o := &options{data: data}
+	if err := o.call(context.Background(), "POST", "/v1/kairos/approve", url.Values{"hash": {tpm.Hash()}}, nil, new(server.KairosNode)); err != nil {
+		t.Fatal(err)
+	}
+	first, err := mine[0].Attest()
+	if err != nil || len(first.Passphrase) != 44 {
+		t.Fatalf("Attest = %+v, %v, want a passphrase that was made", first, err)
+	}
+	name := "tofu-" + tpm.Hash()[:8]
+	var volume struct {
+		Spec struct {
+			TPMHash    string
+			Partitions []struct{ Label string }
+		}
+	}
+	appears(t, admin, at("SealedVolume", "keys")+"/"+name, &volume)
+	if volume.Spec.TPMHash != tpm.Hash() || len(volume.Spec.Partitions) != 1 || volume.Spec.Partitions[0].Label != "COS_PERSISTENT" {
+		t.Errorf("the SealedVolume is %+v", volume)
+	}
+	var written struct{ Data map[string][]byte }
+	appears(t, admin, "/api/v1/namespaces/keys/secrets/"+name+"-cos-persistent", &written)
+	if got := string(written.Data["passphrase"]); got != first.Passphrase {
+		t.Errorf("the Secret has %q, and the machine got %q", got, first.Passphrase)
+	}
+	until(t, mine, first.Passphrase, "")
+	if err := admin.Do(context.Background(), http.MethodDelete, at("SealedVolume", "keys")+"/"+name, nil, nil, nil); err != nil {
+		t.Fatal(err)
+	}
+	until(t, mine, "", "TPM is quarantined")
+}
+
+// appears waits for an object.
+func appears(t *testing.T, c *kube.Client, path string, into any) {
+	t.Helper()
+	for end := time.Now().Add(30 * time.Second); ; time.Sleep(50 * time.Millisecond) {
+		err := c.Do(context.Background(), http.MethodGet, path, nil, nil, into)
+		if err == nil {
+			return
+		}
+		if time.Now().After(end) {
+			t.Fatalf("%s: %v", path, err)
 		}
 	}
 }

@@ -38,19 +38,7 @@ func applyManifests(t testing.TB, server *kubetest.Server) {
 	admin := server.Client(t, kubetest.Admin)
 	defer admin.Close()
 	for _, name := range []string{"crd.yaml", "kms.yaml", "init.yaml", "responder.yaml"} {
-		file, err := os.ReadFile(manifests + name)
-		if err != nil {
-			t.Fatal(err)
-		}
-		for d := yaml.NewDecoder(bytes.NewReader(file)); ; {
-			var object map[string]any
-			if err := d.Decode(&object); errors.Is(err, io.EOF) {
-				break
-			} else if err != nil {
-				t.Fatalf("%s: %v", name, err)
-			}
-			applyObject(t, admin, name, object)
-		}
+		applyManifest(t, admin, name)
 	}
 	for end := time.Now().Add(20 * time.Second); ; time.Sleep(50 * time.Millisecond) { // the CRD is served a moment later
 		err := admin.Do(context.Background(), http.MethodGet, at("SealedVolume", "keys"), nil, nil, nil)
@@ -60,6 +48,23 @@ func applyManifests(t testing.TB, server *kubetest.Server) {
 		if time.Now().After(end) {
 			t.Fatalf("SealedVolumes are not served: %v", err)
 		}
+	}
+}
+
+func applyManifest(t testing.TB, admin *kube.Client, name string) {
+	t.Helper()
+	file, err := os.ReadFile(manifests + name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for d := yaml.NewDecoder(bytes.NewReader(file)); ; {
+		var object map[string]any
+		if err := d.Decode(&object); errors.Is(err, io.EOF) {
+			return
+		} else if err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		applyObject(t, admin, name, object)
 	}
 }
 

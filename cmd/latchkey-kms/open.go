@@ -14,6 +14,7 @@ import (
 	"syscall"
 	"time"
 
+	"latchkey/internal/cli"
 	kubeapi "latchkey/internal/kube"
 	"latchkey/internal/secret"
 	"latchkey/kms/server"
@@ -26,6 +27,9 @@ import (
 
 // place is where this KMS' store is.
 func (o *options) place() (place, error) {
+	if err := o.store.check(); err != nil {
+		return place{}, cli.Usagef("--store: %w", err)
+	}
 	if o.store.At == "" {
 		return place{kind: "bolt", path: filepath.Join(o.data, "kms.db")}, nil
 	}

@@ -2,6 +2,8 @@ package server_test
 
 import (
 	"errors"
+	"maps"
+	"slices"
 	"strings"
 	"testing"
 
@@ -123,5 +125,39 @@ func TestKairosClusterRefused(t *testing.T) {
 	}
 	if _, err := f.sync(newSoft(t), strings.ReplaceAll(document, "machine-a", "machine-b")); !errors.Is(err, server.ErrRefused) {
 		t.Errorf("SyncKairos of a name that is another TPM's = %v, want %v", err, server.ErrRefused)
+	}
+}
+
+// What a cluster does not list is told as documents; what it lists is not;
+// what a machine's TPM encrypted, or the operator put, is no passphrase that
+// was made here.
+func TestKairosDocuments(t *testing.T) {
+	f, listed, own := newKMS(t, speaksKairos), newSoft(t), newSoft(t)
+	f.mustSync(listed, document, 1)
+	refused(t, f.kairosNode(own), "")
+	f.kairos("approve", own)
+	made, ofListed := must(t, f.kairosNode(own)), must(t, f.kairosNode(listed))
+	d, err := f.KairosDocuments(true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer d.Wipe()
+	if len(d.Volumes) != 1 || d.Volumes[0].Hash.String() != own.Hash() || len(d.Volumes[0].Partitions) != 1 || d.Volumes[0].Partitions[0].Label != persistent.Label {
+		t.Errorf("KairosDocuments has %+v, want the machine that the cluster does not list", d.Volumes)
+	}
+	got := map[string]string{}
+	for _, s := range d.Secrets {
+		got[s.Name] = string(s.Data[kairos.DefaultKey].Reveal())
+	}
+	want := map[string]string{"machine-a-cos-persistent": ofListed, "tofu-" + own.Hash()[:8] + "-cos-persistent": made}
+	if !maps.Equal(got, want) {
+		t.Errorf("KairosDocuments has the Secrets %v, want those of both machines", slices.Sorted(maps.Keys(got)))
+	}
+	if d, err := f.KairosDocuments(false); err != nil || len(d.Secrets) != 0 {
+		t.Errorf("KairosDocuments without secrets has %d (%v)", len(d.Secrets), err)
+	}
+	f.kairos("delete", own)
+	if d, err := f.KairosDocuments(false); err != nil || len(d.Volumes) != 0 {
+		t.Errorf("KairosDocuments tells of a machine that was deleted: %+v, %v", d.Volumes, err)
 	}
 }
