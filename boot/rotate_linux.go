@@ -247,5 +247,5 @@ func (r *rotation) open(i int) (one *unlock.Rotation, done func(), err error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	return &unlock.Rotation{Disk: f, SizeBytes: d.block.SizeBytes, Node: r.id.NodeID(), KMS: r.from.client.Pins, FreeBytes: freeBytes()}, func() { f.Close() }, nil
+	return &unlock.Rotation{Disk: f, SizeBytes: d.block.SizeBytes, Node: r.id.NodeID(), KMS: r.from.client.Pins, Mode: r.from.Volumes[i].Active.Kind, FreeBytes: freeBytes()}, func() { f.Close() }, nil
 }

@@ -5,12 +5,14 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"slices"
 	"time"
 
 	"latchkey/boot/device"
 	"latchkey/boot/module"
 	"latchkey/boot/plan"
 	"latchkey/internal/kmsg"
+	"latchkey/unlock"
 	"latchkey/unlock/tpm"
 )
 
@@ -82,6 +84,7 @@ func (w *worker) run(ctx context.Context) error {
 		}
 		w.waiting(err) // a person may still help
 	}
+	w.prepareUnseal(ctx, id, disks)
 	grant, err := w.keys(ctx, network, id, disks)
 	if err != nil {
 		return err
@@ -202,6 +205,19 @@ func (w *worker) identify(ctx context.Context) (*tpm.Identity, error) {
 		}()
 	}
 	return id, err
+}
+
+// prepareUnseal has the TPM load what a sealed secret needs while the KMS is
+// being asked, if a header says that its secret is one.
+func (w *worker) prepareUnseal(ctx context.Context, id *tpm.Identity, disks []*disk) {
+	if id == nil || !slices.ContainsFunc(disks, func(d *disk) bool { return unlock.Bound(d.Header) }) {
+		return
+	}
+	go func() {
+		if err := id.PrepareUnseal(ctx); err != nil {
+			w.log.Warn("the TPM is not ready to unseal yet", "err", err)
+		}
+	}()
 }
 
 func logger() *slog.Logger {

@@ -14,7 +14,8 @@ import (
 type Mark struct {
 	Slot     int // -1: the keyslot was removed
 	State    string
-	Replaces int // keyslot that a rotation removes, -1 for none
+	Replaces int      // keyslot that a rotation removes, -1 for none
+	Mode     kms.Kind // zero: not told
 	Node     kms.NodeID
 	KMS      []kms.Pin
 
@@ -36,6 +37,7 @@ type markJSON struct {
 	Keyslots []string `json:"keyslots"`
 	State    string   `json:"state"`
 	Replaces string   `json:"replaces,omitempty"`
+	Mode     string   `json:"mode,omitempty"`
 	Node     string   `json:"node"`
 	KMS      []string `json:"kms"`
 }
@@ -45,6 +47,9 @@ func (m Mark) JSON() json.RawMessage {
 	out := markJSON{Type: markType, Keyslots: []string{strconv.Itoa(m.Slot)}, State: m.State, Node: m.Node.String()}
 	if m.State == MarkRotating && m.Replaces >= 0 {
 		out.Replaces = strconv.Itoa(m.Replaces)
+	}
+	if m.Mode != 0 {
+		out.Mode = m.Mode.String()
 	}
 	for _, p := range m.KMS {
 		out.KMS = append(out.KMS, p.String())
@@ -70,6 +75,11 @@ func Marks(h *luks2.Header) (all []Mark) {
 		if n, err := strconv.Atoi(in.Replaces); err == nil {
 			m.Replaces = n
 		}
+		for _, mode := range []kms.Kind{kms.Static, kms.Bound} {
+			if in.Mode == mode.String() {
+				m.Mode = mode
+			}
+		}
 		var err error
 		if m.Node, err = kms.ParseNodeID(in.Node); err != nil {
 			continue
@@ -82,6 +92,12 @@ func Marks(h *luks2.Header) (all []Mark) {
 		all = append(all, m)
 	}
 	return all
+}
+
+// Bound tells whether a header says that a keyslot's secret is sealed to
+// this machine's TPM.
+func Bound(h *luks2.Header) bool {
+	return slices.ContainsFunc(Marks(h), func(m Mark) bool { return m.Mode == kms.Bound })
 }
 
 // Ours tells whether two marks are of one machine with one KMS.

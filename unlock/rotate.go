@@ -29,6 +29,7 @@ type Rotation struct {
 	SizeBytes int64
 	Node      kms.NodeID // goes into the mark
 	KMS       []kms.Pin
+	Mode      kms.Kind
 	FreeBytes int64 // of memory, as luks2.Attempt has it
 }
 
@@ -87,7 +88,7 @@ func (r *Rotation) mark(h *luks2.Header, next, slot int) (err error) {
 	if marked {
 		return nil
 	}
-	_, _, err = h.SetToken(r.Disk, luks2.AnyToken, Mark{Slot: next, State: MarkRotating, Replaces: slot, Node: r.Node, KMS: r.KMS}.JSON())
+	_, _, err = h.SetToken(r.Disk, luks2.AnyToken, Mark{Slot: next, State: MarkRotating, Replaces: slot, Node: r.Node, KMS: r.KMS, Mode: r.Mode}.JSON())
 	return err
 }
 

@@ -39,7 +39,7 @@ func (e *enrollment) commit(ctx context.Context, s luks2.Storage, sizeBytes int6
 	if err != nil {
 		return 0, err
 	}
-	m := unlock.Mark{Slot: slot, State: unlock.MarkEnrolling, Node: e.id.NodeID(), KMS: e.client.Pins}
+	m := unlock.Mark{Slot: slot, State: unlock.MarkEnrolling, Node: e.id.NodeID(), KMS: e.client.Pins, Mode: e.mode}
 	h, m.Token, err = h.SetToken(s, luks2.AnyToken, m.JSON())
 	if err == nil {
 		err = e.prove(ctx, s, sizeBytes, slot, passphrase, offer)

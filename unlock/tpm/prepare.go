@@ -7,6 +7,20 @@ import (
 	"github.com/google/go-tpm/tpm2"
 )
 
+// PrepareUnseal loads the storage key ahead, for a secret that is to be
+// unsealed when the server has answered. EK, AK and this one are the three
+// objects that any TPM holds. As Prepare, it does nothing behind the
+// kernel's resource manager.
+func (id *Identity) PrepareUnseal(ctx context.Context) (err error) {
+	c, end := id.tpm.begin(ctx)
+	defer end()
+	if id.tpm.managed || id.srk.handle != 0 || id.ek.handle == 0 {
+		return nil
+	}
+	id.srk, err = c.createPrimary("creating the storage root key", tpm2.TPMRHOwner, id.srkTemplate())
+	return err
+}
+
 // Prepare starts the session that the next Activate needs, and satisfies
 // the EK's policy in it, so that a server's answer finds the TPM ready: on
 // a slow chip these commands take as long as the activation. It depends on

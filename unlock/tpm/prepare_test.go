@@ -8,6 +8,7 @@ import (
 
 	"github.com/google/go-tpm/tpm2"
 
+	"latchkey/internal/secret"
 	"latchkey/unlock/tpm"
 	"latchkey/unlock/tpm/tpmtest"
 )
@@ -86,6 +87,43 @@ func TestPreparedAndForeignChallenge(t *testing.T) {
 	}
 	if n := handles(t, wire.TPM); n != 2 {
 		t.Errorf("%d handles, want 2: EK and AK", n)
+	}
+}
+
+// The storage key is loaded ahead, and then an unsealing has no primary to
+// create. Other sealed secrets, and another activation, work as ever.
+func TestPrepareUnseal(t *testing.T) {
+	ctx := context.Background()
+	id, wire := prepared(t)
+	blob, err := id.Seal(ctx, secret.Random(32))
+	if err != nil {
+		t.Fatal(err)
+	}
+	id.Close()
+	id = identify(t, tpm.New(wire), tpm.Options{})
+	for range 2 {
+		if err := id.PrepareUnseal(ctx); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if n := handles(t, wire.TPM); n != 3 {
+		t.Errorf("%d handles, want the three that any TPM holds", n)
+	}
+	credentialBlob, seed := credential(t, id.EKPublic(), id.AKPublic(), make([]byte, 32))
+	if _, err := id.Activate(ctx, credentialBlob, seed); err != nil {
+		t.Fatal(err)
+	}
+	wire.sent = nil
+	for range 2 {
+		if s, err := id.Unseal(ctx, blob); err != nil || s.Len() != 32 {
+			t.Fatalf("Unseal = %d bytes, %v", s.Len(), err)
+		}
+	}
+	if slices.Contains(wire.commands(), "CreatePrimary") {
+		t.Errorf("commands %q: a primary was created", wire.commands())
+	}
+	if _, err := id.Activate(ctx, credentialBlob, seed); err != nil {
+		t.Error(err)
 	}
 }
 
