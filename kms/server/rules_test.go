@@ -189,6 +189,10 @@ func TestTofu(t *testing.T) {
 	if err != nil || g.Volumes[0].Status != kms.NotBound || g.Volumes[1].Status != kms.NoSecret {
 		t.Fatalf("first Get = %+v, %v; want not-bound for the operator's volume and no-secret for its own", g, err)
 	}
+	bound := slices.DeleteFunc(f.log(), func(e server.Event) bool { return e.Event != "approve" })
+	if volumes, err := f.Volumes(); err != nil || len(volumes) != 2 || len(bound) != 1 || !slices.Equal(bound[0].Volumes, []kms.UUID{data}) {
+		t.Errorf("trusting it bound %+v, and there are the volumes %+v (%v)", bound, volumes, err)
+	}
 	node.PCRs[15], node.PCRs[11] = [32]byte{1}, [32]byte{5} // running, as volume enroll is
 	if got := f.deposit(node, kms.Put, data, blob("sealed")); got != kms.OK {
 		t.Errorf("put = %s", got.Code())
