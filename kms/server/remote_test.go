@@ -2,16 +2,9 @@ package server_test
 
 import (
 	"bufio"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/tls"
-	"crypto/x509"
-	"crypto/x509/pkix"
 	"encoding/json"
 	"io"
-	"math/big"
-	"net"
 	"net/http"
 	"slices"
 	"strings"
@@ -23,116 +16,6 @@ import (
 	"latchkey/kms/server"
 	"latchkey/kms/store"
 )
-
-// An authority signs the certificates of a test.
-type authority struct {
-	t    testing.TB
-	cert *x509.Certificate
-	key  *ecdsa.PrivateKey
-}
-
-func newAuthority(t testing.TB) *authority {
-	t.Helper()
-	a := &authority{t: t}
-	pair := a.issue("authority", func(c *x509.Certificate) {
-		c.IsCA, c.BasicConstraintsValid, c.KeyUsage = true, true, x509.KeyUsageCertSign
-	})
-	a.cert, a.key = pair.Leaf, pair.PrivateKey.(*ecdsa.PrivateKey)
-	return a
-}
-
-func (a *authority) issue(name string, change func(*x509.Certificate)) tls.Certificate {
-	a.t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		a.t.Fatal(err)
-	}
-	template := &x509.Certificate{
-		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: name}, NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
-		IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
-	}
-	change(template)
-	parent, by := a.cert, a.key
-	if parent == nil {
-		parent, by = template, key
-	}
-	der, err := x509.CreateCertificate(rand.Reader, template, parent, key.Public(), by)
-	if err != nil {
-		a.t.Fatal(err)
-	}
-	leaf, err := x509.ParseCertificate(der)
-	if err != nil {
-		a.t.Fatal(err)
-	}
-	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key, Leaf: leaf}
-}
-
-func (a *authority) pool() *x509.CertPool {
-	pool := x509.NewCertPool()
-	pool.AddCert(a.cert)
-	return pool
-}
-
-func (a *authority) client(name string) tls.Certificate {
-	return a.issue(name, func(*x509.Certificate) {})
-}
-
-// A remoteLab is the administration over HTTPS on loopback.
-type remoteLab struct {
-	*fixture
-	url string
-	ca  *authority
-}
-
-func newRemote(t testing.TB, options ...option) *remoteLab {
-	t.Helper()
-	lab := &remoteLab{fixture: newKMS(t, options...), ca: newAuthority(t)}
-	web := server.NewRemoteAdmin(lab.Server, server.RemoteOptions{CAs: lab.ca.pool(), Clients: map[string]server.Scope{"alice": server.ScopeApprove}},
-		&tls.Config{Certificates: []tls.Certificate{lab.ca.client("kms")}}, discard)
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	go web.ServeTLS(l, "", "")
-	t.Cleanup(func() { web.Close() })
-	lab.url = "https://" + l.Addr().String()
-	return lab
-}
-
-// do asks, with a token, a client certificate, or neither.
-func (l *remoteLab) do(method, target, token string, pair *tls.Certificate) (*http.Response, error) {
-	config := &tls.Config{RootCAs: l.ca.pool()}
-	if pair != nil {
-		config.Certificates = []tls.Certificate{*pair}
-	}
-	r, err := http.NewRequest(method, l.url+target, http.NoBody)
-	if err != nil {
-		return nil, err
-	}
-	if token != "" {
-		r.Header.Set("Authorization", token)
-	}
-	return (&http.Client{Transport: &http.Transport{TLSClientConfig: config, DisableKeepAlives: true}}).Do(r)
-}
-
-func (l *remoteLab) status(method, target, token string, pair *tls.Certificate) int {
-	l.t.Helper()
-	reply, err := l.do(method, target, token, pair)
-	if err != nil {
-		l.t.Fatalf("%s %s: %v", method, target, err)
-	}
-	reply.Body.Close()
-	return reply.StatusCode
-}
-
-func (f *fixture) token(name string, scope server.Scope) string {
-	f.t.Helper()
-	out, err := f.CreateToken(ctx, server.NewToken{Name: name, Scope: scope, Expires: time.Now().Add(time.Hour)})
-	if err != nil {
-		f.t.Fatal(err)
-	}
-	return "Bearer " + out.Secret
-}
 
 // Every route is refused to who is not known, and to who has too little
 // scope; the document says both.
@@ -147,14 +30,14 @@ func TestRemoteScopes(t *testing.T) {
 	for path, methods := range d.paths {
 		for method, op := range methods {
 			method = strings.ToUpper(method)
-			if got := l.status(method, path, "", nil); got != http.StatusUnauthorized {
+			if got := l.documented(d, method, path, ""); got != http.StatusUnauthorized {
 				t.Errorf("%s %s of nobody: status %d, want 401", method, path, got)
 			}
 			for i, scope := range order {
 				if path == "/v1/nodes/watch" || path == "/v1/backup" {
 					continue // TestWatchOfNodes; the others say enough
 				}
-				got := l.status(method, path, tokens[scope], nil)
+				got := l.documented(d, method, path, tokens[scope])
 				if may := i >= slices.Index(order, op.Scope); may == (got == http.StatusForbidden) || got == http.StatusUnauthorized {
 					t.Errorf("%s %s with scope %s: status %d, and it needs %s", method, path, scope, got, op.Scope)
 				}
@@ -269,9 +152,9 @@ func TestRemoteUseThatCannotBeLogged(t *testing.T) {
 			return disk
 		}
 	})
-	token := l.token("robot", server.ScopeRead)
+	token, d := l.token("robot", server.ScopeRead), readDocument(t, l.fixture)
 	disk.on.Store(true)
-	if got := l.status("GET", "/v1/nodes", token, nil); got != http.StatusServiceUnavailable {
+	if got := l.documented(d, "GET", "/v1/nodes", token); got != http.StatusServiceUnavailable {
 		t.Errorf("with a full disk: status %d, want 503", got)
 	}
 }
