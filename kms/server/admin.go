@@ -26,11 +26,15 @@ func (s *Server) nodeRoutes() []route {
 			answer: Node{}, media: "text/event-stream", stream: s.watchNodes},
 		{method: "GET", path: "/v1/node", scope: ScopeRead, doc: "Shows one node.", query: []param{whoParam}, answer: Node{},
 			do: func(r *http.Request) (any, error) { return s.Node(r.URL.Query().Get("who")) }},
-		{method: "POST", path: "/v1/node/approve", scope: ScopeApprove, doc: "Approves a node, or renews its approval.", body: Approval{}, answer: Approved{},
+		{method: "POST", path: "/v1/node/approve", scope: ScopeApprove, doc: "Approves a node, or renews its approval. With move, no_pcrs or volumes it needs scope admin.", body: Approval{}, answer: Approved{},
 			do: func(r *http.Request) (any, error) {
 				var a Approval
 				if err := decodeJSON(r.Body, &a); err != nil {
 					return nil, err
+				}
+				// These give a node what is another's, or what it did not show.
+				if (a.Move || a.NoPCRs || len(a.Volumes) > 0) && !userOf(r.Context()).scope.allows(ScopeAdmin) {
+					return nil, fmt.Errorf("approving with move, no_pcrs or volumes: %w: it needs scope %s", errScope, ScopeAdmin)
 				}
 				return s.ApproveNode(r.Context(), a)
 			}},

@@ -50,13 +50,13 @@ func (s *Server) remoteHandler(clients map[string]Scope) http.Handler {
 	for _, one := range s.routes() {
 		handler := s.handler(one)
 		mux.HandleFunc(one.method+" "+one.path, func(w http.ResponseWriter, r *http.Request) {
-			who, err := s.authorise(r, clients, one.scope)
+			who, scope, err := s.authorise(r, clients, one.scope)
 			if err != nil {
 				s.log.Warn("administration refused", "path", one.path, "from", remote(r), "who", who, "why", err)
 				writeResult(w, nil, err)
 				return
 			}
-			ctx := as(r.Context(), who)
+			ctx := as(r.Context(), user{who, scope})
 			if err := s.update(ctx, func(t *txn) error {
 				return t.note(Event{Event: "admin", From: who, Detail: one.method + " " + one.path})
 			}); err != nil {
@@ -70,16 +70,15 @@ func (s *Server) remoteHandler(clients map[string]Scope) http.Handler {
 }
 
 // authorise tells who asks, for the log, and whether he may.
-func (s *Server) authorise(r *http.Request, clients map[string]Scope, want Scope) (who string, err error) {
-	scope := Scope("")
+func (s *Server) authorise(r *http.Request, clients map[string]Scope, want Scope) (who string, scope Scope, err error) {
 	if header := r.Header.Get("Authorization"); header != "" {
 		text, ok := strings.CutPrefix(header, "Bearer ")
 		if !ok {
-			return "", errUnknown
+			return "", "", errUnknown
 		}
 		t, err := s.holder(secret.Own([]byte(text)))
 		if err != nil {
-			return "", err
+			return "", "", err
 		}
 		who, scope = "token "+t.Name, t.Scope
 	} else if r.TLS != nil && len(r.TLS.VerifiedChains) > 0 {
@@ -89,9 +88,9 @@ func (s *Server) authorise(r *http.Request, clients map[string]Scope, want Scope
 	who += " at " + remote(r)
 	switch {
 	case scope == "":
-		return who, errUnknown
+		return who, scope, errUnknown
 	case !scope.allows(want):
-		return who, fmt.Errorf("%w: it needs scope %s", errScope, want)
+		return who, scope, fmt.Errorf("%w: it needs scope %s", errScope, want)
 	}
-	return who, nil
+	return who, scope, nil
 }

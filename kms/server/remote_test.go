@@ -7,6 +7,7 @@ import (
 	"io"
 	"net/http"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -99,6 +100,32 @@ func TestRemoteWho(t *testing.T) {
 	for _, e := range l.log() {
 		if strings.Contains(e.Detail+e.From, strings.TrimPrefix(token, "Bearer ")) {
 			t.Errorf("the log has the token: %+v", e)
+		}
+	}
+}
+
+// Who may approve may not take one machine's volumes over for another, nor
+// leave its boot state open.
+func TestApproveScopeTakesNothingOver(t *testing.T) {
+	l := newRemote(t)
+	l.approved()
+	other := newTPM(t)
+	l.mustPend(other)
+	for i, row := range []struct {
+		scope  server.Scope
+		extra  string
+		status int
+	}{
+		{server.ScopeApprove, `,"move":true`, http.StatusForbidden},
+		{server.ScopeApprove, `,"no_pcrs":true`, http.StatusForbidden},
+		{server.ScopeApprove, `,"volumes":["` + root.String() + `"]`, http.StatusForbidden},
+		{server.ScopeApprove, ``, http.StatusOK},
+		{server.ScopeAdmin, `,"move":true`, http.StatusOK},
+	} {
+		token := l.token(string(row.scope)+strconv.Itoa(i), row.scope)
+		body := `{"who":"` + other.NodeID().Words() + `"` + row.extra + `}`
+		if got := l.post("/v1/node/approve", token, body); got != row.status {
+			t.Errorf("scope %s with %q: status %d, want %d", row.scope, row.extra, got, row.status)
 		}
 	}
 }

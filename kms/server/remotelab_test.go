@@ -11,6 +11,7 @@ import (
 	"math/big"
 	"net"
 	"net/http"
+	"strings"
 	"testing"
 	"time"
 
@@ -113,6 +114,22 @@ func (l *remoteLab) status(method, target, token string, pair *tls.Certificate) 
 	reply, err := l.do(method, target, token, pair)
 	if err != nil {
 		l.t.Fatalf("%s %s: %v", method, target, err)
+	}
+	reply.Body.Close()
+	return reply.StatusCode
+}
+
+// post sends a body with a token.
+func (l *remoteLab) post(target, token, body string) int {
+	l.t.Helper()
+	r, err := http.NewRequest("POST", l.url+target, strings.NewReader(body))
+	if err != nil {
+		l.t.Fatal(err)
+	}
+	r.Header.Set("Authorization", token)
+	reply, err := (&http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: l.ca.pool()}, DisableKeepAlives: true}}).Do(r)
+	if err != nil {
+		l.t.Fatal(err)
 	}
 	reply.Body.Close()
 	return reply.StatusCode

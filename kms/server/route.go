@@ -91,18 +91,27 @@ func (s *Server) AdminHandler() http.Handler {
 // whoKey finds in a context who administers.
 type whoKey struct{}
 
-// as is a context in which who administers.
-func as(ctx context.Context, who string) context.Context {
-	return context.WithValue(ctx, whoKey{}, who)
+// A user is who administers over HTTPS.
+type user struct {
+	name  string
+	scope Scope
+}
+
+// as is a context in which a user administers.
+func as(ctx context.Context, u user) context.Context {
+	return context.WithValue(ctx, whoKey{}, u)
+}
+
+// userOf is who administers; who does so by the socket is the operator.
+func userOf(ctx context.Context) user {
+	if u, ok := ctx.Value(whoKey{}).(user); ok {
+		return u
+	}
+	return user{"operator", ScopeAdmin}
 }
 
 // operator is who administers: for the audit log.
-func operator(ctx context.Context) string {
-	if who, ok := ctx.Value(whoKey{}).(string); ok {
-		return who
-	}
-	return "operator"
-}
+func operator(ctx context.Context) string { return userOf(ctx).name }
 
 // Problem is how an error travels to the command.
 type Problem struct {
