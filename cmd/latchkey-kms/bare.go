@@ -134,8 +134,8 @@ func (r *benchResult) print(w io.Writer) {
 }
 
 func (v *rate) print(w io.Writer) {
-	fmt.Fprintf(w, "%s: %.0f per second and core of the KMS (%d in %v, %v of its processor time, %d MiB resident); %v\n",
-		v.Name, v.PerCore, v.Done, v.Took.Round(time.Millisecond), v.CPU.Round(10*time.Millisecond), v.Resident>>20, v.Times)
+	fmt.Fprintf(w, "%s: %.0f per second and core of the KMS (%d in %v, %v of its processor time, resident %d MiB before and %d after); %v\n",
+		v.Name, v.PerCore, v.Done, v.Took.Round(time.Millisecond), v.CPU.Round(10*time.Millisecond), v.ResidentBefore>>20, v.Resident>>20, v.Times)
 	for _, code := range slices.Sorted(maps.Keys(v.Errors)) {
 		fmt.Fprintf(w, "  %d times: %s\n", v.Errors[code], code)
 	}

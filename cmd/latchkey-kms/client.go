@@ -62,6 +62,7 @@ func (o *options) admin(ctx context.Context) (*admin, error) {
 	}
 	if up {
 		client := &http.Client{Transport: &http.Transport{
+			DisableKeepAlives: true, // one question each: a connection kept would be left behind
 			DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 				return (&net.Dialer{}).DialContext(ctx, "unix", o.socket())
 			},

@@ -96,10 +96,12 @@ type rate struct {
 	Times   percentiles    `json:"times"`
 	// What a core could do if the KMS did nothing but the public-key
 	// operations of one exchange, and which part of that was reached.
-	Allowed  float64 `json:"bare_per_second_and_core,omitempty"`
-	Ratio    float64 `json:"ratio_to_bare,omitempty"`
-	Resident int64   `json:"kms_resident_bytes"`
-	bare     []string
+	Allowed float64 `json:"bare_per_second_and_core,omitempty"`
+	Ratio   float64 `json:"ratio_to_bare,omitempty"`
+	// Memory of the KMS in use, before and after.
+	ResidentBefore int64 `json:"kms_resident_bytes_before"`
+	Resident       int64 `json:"kms_resident_bytes"`
+	bare           []string
 }
 
 // steady lets as many machines ask as the KMS never has to wait for.
@@ -109,6 +111,7 @@ func (b *load) steady(ctx context.Context, one workload) (r rate, err error) {
 	if err != nil {
 		return r, err
 	}
+	r.ResidentBefore, _ = b.resident()
 	var done atomic.Int64
 	var took times
 	var mu sync.Mutex

@@ -179,7 +179,10 @@ func (o *options) serve(ctx context.Context, flags overrides, log *slog.Logger, 
 	if err != nil {
 		return err
 	}
-	back := &http.Server{Handler: s.AdminHandler(), ReadHeaderTimeout: 5 * time.Second, ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelDebug)}
+	back := &http.Server{
+		Handler: s.AdminHandler(), ReadHeaderTimeout: 5 * time.Second, IdleTimeout: time.Minute,
+		ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelDebug),
+	}
 	back.RegisterOnShutdown(s.EndWatches)
 	front.serve()
 	go func() { front.failed <- back.Serve(operator) }()
