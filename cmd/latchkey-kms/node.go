@@ -52,8 +52,17 @@ func printNodes(out io.Writer, nodes []server.Node) {
 	defer w.Flush()
 	fmt.Fprintln(w, "WORDS\tSTATE\tVOLUMES\tLAST ANSWER\tLAST SEEN\tID")
 	for _, n := range nodes {
-		fmt.Fprintf(w, "%s\t%s\t%d\t%s\t%s\t%.16s\n", n.Words, n.Describe(), len(n.Bound), lastAnswer(n), n.Last.Local().Format("2006-01-02 15:04"), n.ID)
+		fmt.Fprintf(w, "%s\t%s\t%d\t%s\t%s\t%.16s\n", n.Words, n.Describe(), volumesOf(n), lastAnswer(n), n.Last.Local().Format("2006-01-02 15:04"), n.ID)
 	}
+}
+
+// volumesOf is how many volumes are the node's, or how many it asks for
+// while it waits for approval.
+func volumesOf(n server.Node) int {
+	if len(n.Bound) == 0 && n.Describe() == "pending" && n.Shown != nil {
+		return len(n.Shown.Volumes)
+	}
+	return len(n.Bound)
 }
 
 // lastAnswer is what the node was told, and the rule that the operator is
