@@ -44,7 +44,7 @@ A copy that was cut off is no KMS; doing it again begins anew.`,
 		},
 	}
 	c.Flags().StringVar(&from, "from", "", "where the KMS is (default: --store)")
-	c.Flags().StringVar(&to, "to", "", "where it is to be: bolt:PATH or etcd:URLS/PREFIX, empty")
+	c.Flags().StringVar(&to, "to", "", "where it is to be: bolt:PATH, etcd:URLS/PREFIX or kube:NAMESPACE, empty")
 	return c
 }
 
