@@ -134,3 +134,20 @@ func TestNeedRestart(t *testing.T) {
 		t.Errorf("needRestart = %q, want enroll and listen", got)
 	}
 }
+
+// Whatever is in the file: no panic, and an error is one line.
+func FuzzConfig(f *testing.F) {
+	for _, seed := range []string{
+		"data: /x\nenroll: closed\nlisten:\n  - address: :1\n    protocols: [lk1]\n    trusted-proxies: [192.0.2.0/24]\n",
+		"talos: {address: \":1\", allow: [4c4c4544-0042-3510-8052-b4c04f4d3632]}", "k8s: [{socket: /run/x, mode: \"0600\"}]",
+		"policy: {groups: {}}", "admin:\n  address: :1", "hooks: []", "a: &a [*a]", "? [x]\n: y", "---\n---", "\xff", "listen: !!binary aGk=",
+	} {
+		f.Add([]byte(seed))
+	}
+	f.Fuzz(func(t *testing.T, text []byte) {
+		c := &config{where: map[string]string{}}
+		if err := decodeYAML("kms.yaml", text, c, c.where); err != nil && strings.Contains(err.Error(), "\n") {
+			t.Errorf("decodeYAML(%q) = %q, want one line", text, err)
+		}
+	})
+}
