@@ -72,6 +72,22 @@ func findDisks(ctx context.Context, p *plan.Plan, changed <-chan struct{}, waiti
 	}
 }
 
+// lookAgain looks for clones that came while the KMS was being asked, if any
+// block device did: a second disk may take seconds to spin up.
+func (w *worker) lookAgain() error {
+	select {
+	case <-w.blocks:
+	default:
+		return nil
+	}
+	found, err := lookOnce(w.plan, map[string]int{})
+	closeDisks(found)
+	if codeOf(err) == "volume-clones" {
+		return err
+	}
+	return nil // anything else shows when the volume is opened
+}
+
 // lookOnce looks at every block device once. A found volume that breaks a
 // rule ends the search; one that is absent is code volume-missing.
 func lookOnce(p *plan.Plan, failures map[string]int) ([]*disk, error) {

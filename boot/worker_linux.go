@@ -89,10 +89,13 @@ func (w *worker) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	defer grant.wipe()
 	if _, err := modules(); err != nil {
 		return err
 	}
-	defer grant.wipe()
+	if err := w.lookAgain(); err != nil {
+		return err
+	}
 	openings, err := w.openAll(ctx, disks, grant, id)
 	if err != nil {
 		return err

@@ -71,12 +71,19 @@ func (w *world) dialMonitor() (net.Conn, error) {
 	}
 }
 
-// plug puts a network card into a running machine; it must have been
-// started with "-qemu -device pcie-root-port,id=slot0,chassis=1".
+// plug [DISK]: puts a network card, or a disk, into a running machine; it
+// must have been started with "-qemu -device pcie-root-port,id=slot0,chassis=1".
 func cmdPlug(ts *testscript.TestScript, neg bool, args []string) {
 	w := worldOf(ts)
-	if len(args) != 0 || w.machine == nil {
-		ts.Fatalf("usage: plug, after boot")
+	if len(args) > 1 || w.machine == nil {
+		ts.Fatalf("usage: plug [DISK], after boot")
+	}
+	if len(args) == 1 {
+		ts.Check(w.qmp(map[string]any{"execute": "blockdev-add", "arguments": map[string]any{
+			"driver": "raw", "node-name": "late", "file": map[string]any{"driver": "file", "filename": ts.MkAbs(args[0])}}}))
+		ts.Check(w.qmp(map[string]any{"execute": "device_add", "arguments": map[string]any{
+			"driver": "virtio-blk-pci", "drive": "late", "bus": "slot0", "serial": "late"}}))
+		return
 	}
 	tap, err := w.lan.tap()
 	ts.Check(err)
