@@ -25,6 +25,10 @@ func (s *Server) Tell(ctx context.Context, to func(hook.Notice)) {
 // notice is an event as others are told it.
 func (e Event) notice() hook.Notice {
 	n := hook.Notice{Seq: e.Seq, Time: e.Time, Event: e.Event, Status: e.Status, Reason: string(e.Reason), Node: e.Node, From: e.From, Detail: e.Detail}
+	// Talos' machines are told one status for everything.
+	if strings.HasPrefix(e.Event, "talos ") && n.Reason == "" {
+		n.Reason = e.Detail
+	}
 	// A TPMHash looks like an id, and has no words.
 	if id, err := kms.ParseNodeID(e.Node); err == nil && !strings.HasPrefix(e.Event, "kairos") {
 		n.Words = id.Words()

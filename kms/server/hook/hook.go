@@ -39,12 +39,12 @@ type Target interface {
 // A Hook is a target, and what it wants to be told.
 type Hook struct {
 	Target Target
-	On     []string // names of events, or statuses: pending, pcr-mismatch, approve
+	On     []string // names of events, statuses or rules: approve, pending, window
 }
 
-// wants: a notice's event or status is named.
+// wants: a notice's event, status or rule is named.
 func (h Hook) wants(n Notice) bool {
-	return slices.Contains(h.On, n.Event) || n.Status != "" && slices.Contains(h.On, n.Status)
+	return slices.ContainsFunc([]string{n.Event, n.Status, n.Reason}, func(s string) bool { return s != "" && slices.Contains(h.On, s) })
 }
 
 // A Set is hooks at work.
