@@ -12,7 +12,7 @@ import (
 
 // reloads applies the configuration again whenever hup says so, until ctx
 // ends. A wrong one changes nothing.
-func (o *options) reloads(ctx context.Context, started *config, flags overrides, hup <-chan os.Signal, s *server.Server, log *slog.Logger) {
+func (o *options) reloads(ctx context.Context, started *config, flags overrides, hup <-chan os.Signal, s *server.Server, pairs certificates, log *slog.Logger) {
 	for {
 		select {
 		case <-ctx.Done():
@@ -28,6 +28,9 @@ func (o *options) reloads(ctx context.Context, started *config, flags overrides,
 			}
 			c.apply(s)
 			log.Info("configuration reloaded", "file", c.file)
+		}
+		for _, pair := range pairs {
+			pair.Look()
 		}
 		notify("READY=1")
 	}

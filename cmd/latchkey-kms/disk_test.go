@@ -4,10 +4,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net/http"
 	"os"
 	"regexp"
 	"strconv"
+	"strings"
 	"syscall"
 	"time"
 
@@ -69,21 +69,22 @@ func starveCommand(ts *testscript.TestScript, neg bool, args []string) {
 // released is a release in the audit log.
 var released = regexp.MustCompile(` get node="[0-9a-f]*" status="ok"`)
 
-// httpCommand: http URL STATUS waits up to ten seconds for that status, and
+// httpCommand: http URL STATUS [TEXT] waits up to ten seconds for that status
+// and that text, and
 // prints the body.
 func httpCommand(ts *testscript.TestScript, neg bool, args []string) {
 	for end := time.Now().Add(10 * time.Second); ; time.Sleep(20 * time.Millisecond) {
-		reply, err := http.Get(args[0])
+		reply, err := anyServer.Get(args[0])
 		ts.Check(err)
 		body, err := io.ReadAll(reply.Body)
 		reply.Body.Close()
 		ts.Check(err)
-		if fmt.Sprint(reply.StatusCode) == args[1] {
+		if fmt.Sprint(reply.StatusCode) == args[1] && (len(args) < 3 || strings.Contains(string(body), args[2])) {
 			fmt.Fprint(ts.Stdout(), string(body))
 			return
 		}
 		if time.Now().After(end) {
-			ts.Fatalf("GET %s = %s %s, want %s", args[0], reply.Status, body, args[1])
+			ts.Fatalf("GET %s = %s %s, want %s", args[0], reply.Status, body, args[1:])
 		}
 	}
 }

@@ -42,7 +42,7 @@ func TestScripts(t *testing.T) {
 			return os.Geteuid() == 0 || os.Getenv("CI") != "", nil // CI runs it, or fails
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){"kms": kmsCommand, "machine": machineCommand, "damage": damageCommand, "certificate": certificateCommand, "talos": talosMachine, "apiserver": apiServer,
-			"tmpfs": tmpfsCommand, "fill": fillCommand, "starve": starveCommand, "http": httpCommand},
+			"tmpfs": tmpfsCommand, "fill": fillCommand, "starve": starveCommand, "http": httpCommand, "pair": pairCommand},
 	})
 }
 
@@ -81,7 +81,8 @@ func startKMS(ts *testscript.TestScript, flags []string) {
 		cmd.Wait()
 		ts.Fatalf("the server did not start; see:\n%s", ts.ReadFile("kms.log"))
 	}
-	ts.Setenv("URL", "http://"+strings.TrimSpace(strings.TrimPrefix(line, "listening on ")))
+	ts.Setenv("ADDRESS", strings.TrimSpace(strings.TrimPrefix(line, "listening on ")))
+	ts.Setenv("URL", "http://"+ts.Getenv("ADDRESS"))
 	ts.Setenv("PID", strconv.Itoa(cmd.Process.Pid))
 	for flag, what := range map[string][2]string{"--talos-listen": {"TALOS", "listening for Talos on "}, "--metrics-listen": {"METRICS", "listening for metrics on "},
 		"--admin-listen": {"ADMIN", "listening for administration on "}} {

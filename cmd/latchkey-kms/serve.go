@@ -199,7 +199,7 @@ func (o *options) serve(ctx context.Context, flags overrides, log *slog.Logger, 
 		func(ctx context.Context) { o.watch(ctx, s, log) },
 		func(ctx context.Context) { o.followCluster(ctx, c, s, log) },
 		func(ctx context.Context) { tellHooks(ctx, hooks, s, log) },
-		func(ctx context.Context) { o.reloads(ctx, c, flags, hup, s, log) },
+		func(ctx context.Context) { o.reloads(ctx, c, flags, hup, s, front.pairs, log) },
 	} {
 		beside.Go(func() { run(ctx) })
 	}

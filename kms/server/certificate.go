@@ -51,6 +51,14 @@ func (c *Certificate) Expiry() time.Time { return c.current().Leaf.NotAfter }
 // File is where the certificate is.
 func (c *Certificate) File() string { return c.cert }
 
+// Look looks at the files now.
+func (c *Certificate) Look() {
+	c.mu.Lock()
+	c.looked = time.Time{}
+	c.mu.Unlock()
+	c.current()
+}
+
 // current is the pair in use, after a look at the files.
 func (c *Certificate) current() *tls.Certificate {
 	c.mu.Lock()
