@@ -78,7 +78,7 @@ func codes() map[string]Meaning {
 	return map[string]Meaning{
 		"pending":          {Operator, "approve this machine: latchkey-kms node approve WORDS"},
 		"quarantined":      {Operator, "this machine is quarantined: latchkey-kms node readmit WORDS"},
-		"refused":          {Operator, "the key server refuses this machine: latchkey-kms audit show tells why"},
+		"refused":          {Operator, "the key server refuses this machine: latchkey-kms policy explain WORDS tells why"},
 		"not-bound":        {Operator, "the volume is not this machine's yet: latchkey-kms node approve WORDS"},
 		"no-secret":        {Operator, "the key server has no key for the volume: latchkey-kms volume put UUID, or latchkey volume enroll"},
 		"pending-full":     {Operator, "too many machines await approval: latchkey-kms node list"},
