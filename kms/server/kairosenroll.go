@@ -3,7 +3,6 @@ package server
 import (
 	"time"
 
-	"latchkey/kms"
 	"latchkey/kms/server/kairos"
 )
 
@@ -33,36 +32,11 @@ func (s *Server) kairosAdmit(t *txn, p *kairos.Proof) (kairosRow, kairos.Reason,
 	return row, 0, nil
 }
 
-// count counts a table's records, up to a limit.
-func (v view) count(table string, limit int) (n int) {
-	v.Scan(table, nil, func(_, _ []byte) bool { n++; return n < limit })
-	return n
-}
-
-// pruneKairos is prunePending for the nodes of Kairos.
 func (s *Server) pruneKairos(t *txn) (full bool, err error) {
-	n := t.count(tableKairosPending, maxPending)
-	now := s.cookies.now()
-	if last := time.Duration(s.kairosPruned.Load()); last != 0 && now-last < pruneEvery {
-		return n >= maxPending, nil
+	rows := func() (all []waiter, err error) {
+		return all, t.kairosIn(tableKairosPending, func(row kairosRow) { all = append(all, waiter{row.Hash[:], row.First, row.Last}) })
 	}
-	s.kairosPruned.Store(int64(now))
-	var over []kms.NodeID
-	err = t.kairosIn(tableKairosPending, func(row kairosRow) {
-		if time.Since(row.First) > pendingLife || n >= maxPending && time.Since(row.Last) > idlePending {
-			over = append(over, row.Hash)
-		}
-	})
-	if len(over) > pruneRows { // the next newcomer goes on
-		over = over[:pruneRows]
-		s.kairosPruned.Store(0)
-	}
-	for _, hash := range over {
-		if err == nil {
-			err = t.remove(tableKairosPending, hash[:])
-		}
-	}
-	return n-len(over) >= maxPending, err
+	return s.kairosPending.prune(t, s.cookies.now(), tableKairosPending, rows, func(key []byte) error { return t.remove(tableKairosPending, key) })
 }
 
 func (v view) kairosIn(table string, f func(kairosRow)) (err error) {

@@ -1,6 +1,7 @@
 package server
 
 import (
+	"sync/atomic"
 	"time"
 
 	"latchkey/kms"
@@ -26,37 +27,49 @@ const fullFor = time.Second
 // pruneRows is how many of them go in one transaction: stores bound those.
 const pruneRows = 8
 
-// prunePending removes the rows that nobody approved in time, and, when the
-// table is full, those that stopped asking. It tells whether it still is.
-func (s *Server) prunePending(t *txn) (full bool, err error) {
-	now := s.cookies.now()
-	if now < time.Duration(s.fullUntil.Load()) {
+// A waitingRoom bounds a table of those that nobody approved yet. Its times
+// are on cookies.now's clock.
+type waitingRoom struct {
+	looked    atomic.Int64 // when it was looked through
+	fullUntil atomic.Int64 // it is taken for full, without counting
+}
+
+// A waiter is a row in it.
+type waiter struct {
+	key         []byte
+	first, last time.Time // when it came, and asked last
+}
+
+// prune removes the rows that nobody approved in time, and, when the table
+// is full, those that stopped asking. It tells whether it still is.
+func (w *waitingRoom) prune(t *txn, now time.Duration, table string, rows func() ([]waiter, error), forget func(key []byte) error) (full bool, err error) {
+	if now < time.Duration(w.fullUntil.Load()) {
 		return true, nil
 	}
 	defer func() {
 		if full && err == nil {
-			s.fullUntil.Store(int64(now + fullFor))
+			w.fullUntil.Store(int64(now + fullFor))
 		}
 	}()
-	n := t.count(tablePending, maxPending)
-	if last := time.Duration(s.pruned.Load()); last != 0 && now-last < pruneEvery {
+	n := t.count(table, maxPending)
+	if last := time.Duration(w.looked.Load()); last != 0 && now-last < pruneEvery {
 		return n >= maxPending, nil
 	}
-	s.pruned.Store(int64(now))
-	rows, err := t.pendingRows()
+	w.looked.Store(int64(now))
+	all, err := rows()
 	if err != nil {
 		return false, err
 	}
 	done := 0
-	for _, row := range rows {
+	for _, row := range all {
 		if done == pruneRows { // the next newcomer goes on
-			s.pruned.Store(0)
+			w.looked.Store(0)
 			break
 		}
-		if time.Since(row.First) < pendingLife && (n < maxPending || time.Since(row.Last) < idlePending) {
+		if time.Since(row.first) < pendingLife && (n < maxPending || time.Since(row.last) < idlePending) {
 			continue
 		}
-		if err := t.forget(row.ID); err != nil {
+		if err := forget(row.key); err != nil {
 			return false, err
 		}
 		n--
@@ -65,8 +78,17 @@ func (s *Server) prunePending(t *txn) (full bool, err error) {
 	return n >= maxPending, nil
 }
 
-func (v view) pendingRows() (rows []nodeRow, err error) {
-	return rows, v.nodesIn(tablePending, func(row nodeRow) { rows = append(rows, row) })
+func (s *Server) prunePending(t *txn) (full bool, err error) {
+	rows := func() (all []waiter, err error) {
+		return all, t.nodesIn(tablePending, func(row nodeRow) { all = append(all, waiter{row.ID[:], row.First, row.Last}) })
+	}
+	return s.pending.prune(t, s.cookies.now(), tablePending, rows, func(key []byte) error { return t.forget(kms.NodeID(key)) })
+}
+
+// count counts a table's records, up to a limit.
+func (v view) count(table string, limit int) (n int) {
+	v.Scan(table, nil, func(_, _ []byte) bool { n++; return n < limit })
+	return n
 }
 
 // forget removes a pending row with what it proposed.

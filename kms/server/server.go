@@ -57,21 +57,20 @@ type Server struct {
 	enroll    Enrollment
 	log       *slog.Logger
 	work      *workers
-	fullUntil atomic.Int64 // until when the pending table is taken for full, on the same clock
-	pruned    atomic.Int64 // when the pending table was looked through, on cookies.now's clock
+	pending   waitingRoom
 
 	news    news
 	rules   atomic.Pointer[policy.Policy]
 	ekRoots atomic.Pointer[ekcert.Pool] // for enrolment cert
 
-	protocols    []Protocol
-	kairosPruned atomic.Int64 // as pruned
+	protocols     []Protocol
+	kairosPending waitingRoom
 
 	health   health
 	measured *measured
 
-	talos       atomic.Pointer[TalosOptions]
-	talosPruned atomic.Int64 // as pruned
+	talos        atomic.Pointer[TalosOptions]
+	talosPending waitingRoom
 
 	markMu sync.Mutex
 	mark   Mark

@@ -71,30 +71,11 @@ func (s *Server) talosAdmit(t *txn, o TalosOptions, a talos.Ask) (talosRow, stri
 	return row, "", err
 }
 
-// pruneTalos is prunePending for the machines of Talos.
 func (s *Server) pruneTalos(t *txn) (full bool, err error) {
-	n := t.count(tableTalosPending, maxPending)
-	now := s.cookies.now()
-	if last := time.Duration(s.talosPruned.Load()); last != 0 && now-last < pruneEvery {
-		return n >= maxPending, nil
+	rows := func() (all []waiter, err error) {
+		return all, t.talosIn(tableTalosPending, func(row talosRow) { all = append(all, waiter{row.UUID[:], row.First, row.Last}) })
 	}
-	s.talosPruned.Store(int64(now))
-	var over []kms.UUID
-	err = t.talosIn(tableTalosPending, func(row talosRow) {
-		if time.Since(row.First) > pendingLife || n >= maxPending && time.Since(row.Last) > idlePending {
-			over = append(over, row.UUID)
-		}
-	})
-	if len(over) > pruneRows { // the next newcomer goes on
-		over = over[:pruneRows]
-		s.talosPruned.Store(0)
-	}
-	for _, uuid := range over {
-		if err == nil {
-			err = t.remove(tableTalosPending, uuid[:])
-		}
-	}
-	return n-len(over) >= maxPending, err
+	return s.talosPending.prune(t, s.cookies.now(), tableTalosPending, rows, func(key []byte) error { return t.remove(tableTalosPending, key) })
 }
 
 func (v view) talosNode(uuid kms.UUID) (row talosRow, found bool, err error) {
