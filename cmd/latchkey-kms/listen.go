@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net"
 	"sync"
+	"time"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials"
@@ -124,19 +125,37 @@ func (f *front) serve() {
 // first is the address that is advertised.
 func (f *front) first() net.Addr { return f.all[0].addr }
 
+// operators is what stands for the operator's socket, which is not told:
+// commands find it in the data directory.
+const operators = "for the operator "
+
 // announce prints the addresses; who asked for port 0 learns it here.
 func (f *front) announce(out io.Writer) {
 	for _, one := range f.all {
-		fmt.Fprintf(out, "listening %son %s\n", one.what, one.addr)
+		if one.what != operators {
+			fmt.Fprintf(out, "listening %son %s\n", one.what, one.addr)
+		}
 	}
 }
 
-// shutdown lets exchanges end.
-func (f *front) shutdown(ctx context.Context) error {
+// shutdownWait is how long exchanges under way may take to end.
+const shutdownWait = 5 * time.Second
+
+// shutdown lets exchanges end, and cuts off those that do not: machines ask
+// again.
+func (f *front) shutdown(log *slog.Logger) error {
+	ctx, cancel := context.WithTimeout(context.Background(), shutdownWait)
+	defer cancel()
 	errs := make([]error, len(f.all))
 	var all sync.WaitGroup
 	for i, one := range f.all {
-		all.Go(func() { errs[i] = one.Shutdown(ctx) })
+		all.Go(func() {
+			if errs[i] = one.Shutdown(ctx); errors.Is(errs[i], context.DeadlineExceeded) {
+				log.Warn("exchanges were cut off", "listener", one.addr)
+				one.Close()
+				errs[i] = nil
+			}
+		})
 	}
 	all.Wait()
 	return errors.Join(errs...)

@@ -23,9 +23,6 @@ import (
 	"latchkey/kms/server"
 )
 
-// shutdownWait is how long exchanges under way may take to end.
-const shutdownWait = 5 * time.Second
-
 func serveCommand(o *options) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "serve",
@@ -179,13 +176,8 @@ func (o *options) serve(ctx context.Context, flags overrides, log *slog.Logger, 
 	if err != nil {
 		return err
 	}
-	back := &http.Server{
-		Handler: s.AdminHandler(), ReadHeaderTimeout: 5 * time.Second, IdleTimeout: time.Minute,
-		ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelDebug),
-	}
-	back.RegisterOnShutdown(s.EndWatches)
+	front.all = append(front.all, backListener(operator, s, log))
 	front.serve()
-	go func() { front.failed <- back.Serve(operator) }()
 	silence, err := advertise(ctx, c.Advertise, front.first(), log)
 	if err != nil {
 		return err
@@ -210,9 +202,17 @@ func (o *options) serve(ctx context.Context, flags overrides, log *slog.Logger, 
 	case <-ctx.Done():
 	}
 	notify("STOPPING=1")
-	end, cancel := context.WithTimeout(context.Background(), shutdownWait)
-	defer cancel()
-	return errors.Join(err, front.shutdown(end), back.Shutdown(end))
+	return errors.Join(err, front.shutdown(log))
+}
+
+// backListener answers the operator on his socket.
+func backListener(l net.Listener, s *server.Server, log *slog.Logger) frontListener {
+	web := &http.Server{
+		Handler: s.AdminHandler(), ReadHeaderTimeout: 5 * time.Second, IdleTimeout: time.Minute,
+		ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelDebug),
+	}
+	web.RegisterOnShutdown(s.EndWatches)
+	return frontListener{addr: l.Addr(), what: operators, answering: httpFront{web, l}}
 }
 
 // listenAdmin opens the operator's socket, mode 0600. The database's lock
