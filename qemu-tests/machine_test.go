@@ -185,25 +185,6 @@ func cmdOff(ts *testscript.TestScript, neg bool, args []string) {
 	w.machine = nil
 }
 
-// wait NAME REGEXP waits for a line of a service (kms, dhcp, responder).
-func cmdWait(ts *testscript.TestScript, neg bool, args []string) {
-	w := worldOf(ts)
-	if len(args) != 2 || w.running[args[0]] == nil {
-		ts.Fatalf("usage: wait SERVICE REGEXP, of a running service")
-	}
-	re, err := regexp.Compile(args[1])
-	ts.Check(err)
-	if neg {
-		if w.running[args[0]].out.contains(re) {
-			ts.Fatalf("%s said %q", args[0], re)
-		}
-		return
-	}
-	if _, err := w.running[args[0]].out.wait(re, patience); err != nil {
-		ts.Fatalf("wait: %v", err)
-	}
-}
-
 // same A B compares two values.
 func cmdSame(ts *testscript.TestScript, neg bool, args []string) {
 	if len(args) != 2 {

@@ -53,7 +53,6 @@ func TestScripts(t *testing.T) {
 			"plug":        cmdPlug,
 			"survive":     cmdSurvive,
 			"type":        cmdType,
-			"wait":        cmdWait,
 		},
 		RequireUniqueNames:  true,
 		ContinueOnError:     false,

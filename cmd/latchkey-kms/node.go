@@ -151,6 +151,9 @@ func nodeShow(o *options) *cobra.Command {
 
 func printNode(w io.Writer, n server.Node) {
 	fmt.Fprintf(w, "words:       %s\nid:          %s\nstate:       %s\nlast answer: %s\n", n.Words, n.ID, n.Describe(), lastAnswer(n))
+	if c := n.Certificate; c != nil {
+		fmt.Fprintf(w, "certificate: of %s, serial %s, root %s\n", c.Issuer, c.Serial, c.Root)
+	}
 	printSet(w, n)
 	for _, u := range n.Bound {
 		fmt.Fprintf(w, "owns:        %s\n", u)
