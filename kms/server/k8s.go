@@ -42,10 +42,10 @@ type kubeKeeper struct {
 	name string
 }
 
-// id names a version in all the world: it holds which KMS has it.
+// id names a version in all the world: it holds which KMS has it. It stays
+// for as long as the version: API servers compare it with what they stored.
 func (k kubeKeeper) id(version uint32) string {
-	pin := k.s.Pins()[0].ID()
-	return fmt.Sprintf("latchkey:%x:%s:%d", pin[:], k.name, version)
+	return fmt.Sprintf("latchkey:%x:%s:%d", k.s.vault.name, k.name, version)
 }
 
 // KeyID implements k8s.Keeper: one read, and what is known of writing.

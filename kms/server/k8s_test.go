@@ -215,3 +215,25 @@ func TestWatch(t *testing.T) {
 		<-ended
 	})
 }
+
+// Another signing key and another wrapping key change nothing for what is
+// encrypted already, nor for the name of the key that encrypts.
+func TestKubeKeyOutlivesOtherKeys(t *testing.T) {
+	f := newKMS(t)
+	c := f.plug("east")
+	sealed := sealSeed(t, c)
+	old := f.Pins()[0]
+	if _, err := f.AddKey(ctx); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := f.UseKey(ctx, f.Pins()[1]); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := f.RetireSigningKey(ctx, old); err != nil {
+		t.Fatal(err)
+	}
+	wantSeed(t, c, sealed)
+	if again := sealSeed(t, c); again.KeyId != sealed.KeyId {
+		t.Errorf("the key's id became %s, was %s", again.KeyId, sealed.KeyId)
+	}
+}

@@ -35,6 +35,7 @@ const recordHead = 1 + 8 + 1 + 12
 type vault struct {
 	records cipher.AEAD
 	set     []byte // keys the digest over all records
+	name    []byte // 8 bytes that tell this KMS from others, whatever keys it signs with
 }
 
 func newVault(dataKey secret.Bytes) (*vault, error) {
@@ -47,7 +48,11 @@ func newVault(dataKey secret.Bytes) (*vault, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &vault{newAEAD(key), set}, nil
+	name, err := hkdf.Expand(sha256.New, dataKey.Reveal(), "latchkey kms name", 8)
+	if err != nil {
+		return nil, err
+	}
+	return &vault{newAEAD(key), set, name}, nil
 }
 
 // place is where a record stands: its envelope holds it there.
