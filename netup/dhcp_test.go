@@ -35,6 +35,7 @@ type server struct {
 	// reply changes an answer, or returns nil to keep silent.
 	reply func(request, answer *dhcpv4.DHCPv4) *dhcpv4.DHCPv4
 	heard atomic.Int64 // requests
+	mac   atomic.Value // of the last request, text
 }
 
 // serve starts a DHCP server, 192.0.2.<n>, on the cable of a link.
@@ -65,6 +66,7 @@ func (s *server) run() {
 			continue
 		}
 		s.heard.Add(1)
+		s.mac.Store(request.ClientHWAddr.String())
 		if asked := request.ServerIdentifier(); asked != nil && !asked.Equal(s.addr.AsSlice()) {
 			continue
 		}

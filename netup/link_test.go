@@ -3,6 +3,7 @@ package netup_test
 import (
 	"context"
 	"errors"
+	"net"
 	"net/netip"
 	"slices"
 	"strings"
@@ -103,6 +104,30 @@ func TestFlap(t *testing.T) {
 		settle()
 		if l := s.link("eth0"); l.Up || s.addrs("eth0") != "192.0.2.101/24" {
 			t.Errorf("without carrier eth0 is %+v, want its address kept", l)
+		}
+	})
+}
+
+// A bridge gets another MAC with its first port: DHCP starts anew, with
+// the MAC to which answers come.
+func TestAnotherMAC(t *testing.T) {
+	var dhcp *server
+	fake(t, func() *fakeKernel {
+		k := one()
+		dhcp = serve(k, 1, 1, func(s *server) { s.delay = 300 * time.Millisecond })
+		return k
+	}, plan.Net{}, func(t *testing.T, ctx context.Context, k *fakeKernel, s *state) {
+		time.Sleep(100 * time.Millisecond) // a Discover is on its way
+		k.mu.Lock()
+		d := k.devices[1]
+		d.MAC = net.HardwareAddr{2, 0, 0, 0, 0, 0x77}
+		k.devices[1] = d
+		k.mu.Unlock()
+		k.poke()
+		settle()
+		settle()
+		if l := s.link("eth0"); l.Lease == nil || dhcp.mac.Load() != "02:00:00:00:00:77" {
+			t.Errorf("eth0 is %+v, and the last request came from %v; want a lease, asked for with the new MAC", l, dhcp.mac.Load())
 		}
 	})
 }

@@ -3,6 +3,7 @@
 package netup
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"log/slog"
@@ -135,6 +136,12 @@ func (n *network) sync(ctx context.Context) error {
 		if l == nil {
 			l = &link{found: time.Now()}
 			n.links[d.Index] = l
+		}
+		if l.cancel != nil && !bytes.Equal(l.dev.MAC, d.MAC) {
+			// A bridge takes the address of its first port, and a bond, too:
+			// what was asked with the old one is answered to nobody.
+			n.log.Info("link has another MAC", "link", d.Name, "mac", d.MAC.String())
+			l.lostCarrier()
 		}
 		l.dev = d
 		n.syncLink(ctx, l)
