@@ -10,23 +10,31 @@ import (
 
 // inside runs f in the LAN's namespace. What f opens stays there; f must
 // start no program and no goroutine that opens more.
+//
+// The thread must come back and live on: the services die with the thread
+// that started them (Pdeathsig), and it may have been this one.
 func (l *lan) inside(f func() error) error {
-	done := make(chan error, 1)
-	go func() {
-		runtime.LockOSThread() // for ever: the thread ends with this goroutine
-		ns, err := os.Open("/run/netns/" + l.ns)
-		if err != nil {
-			done <- err
-			return
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	here, err := os.Open("/proc/thread-self/ns/net")
+	if err != nil {
+		return err
+	}
+	defer here.Close()
+	there, err := os.Open("/run/netns/" + l.ns)
+	if err != nil {
+		return err
+	}
+	defer there.Close()
+	if err := unix.Setns(int(there.Fd()), unix.CLONE_NEWNET); err != nil {
+		return err
+	}
+	defer func() {
+		if err := unix.Setns(int(here.Fd()), unix.CLONE_NEWNET); err != nil {
+			panic(err) // this thread would go on in the wrong network
 		}
-		defer ns.Close()
-		if err := unix.Setns(int(ns.Fd()), unix.CLONE_NEWNET); err != nil {
-			done <- err
-			return
-		}
-		done <- f()
 	}()
-	return <-done
+	return f()
 }
 
 // listen listens on the LAN's host side.
