@@ -25,7 +25,7 @@ var rules = []struct {
 	{"cmd/latchkey", []string{"latchkey/kms/server", "latchkey/kms/store"}, "the operator's command is no key server"},
 	{"cmd/latchkey-kms", []string{"latchkey/boot", "latchkey/netup"}, "the key server boots nothing"},
 	{"cmd/latchkey-responder", []string{"latchkey/kms/server", "latchkey/unlock/"}, "the responder holds no secret"},
-	{"boot/plan", []string{"github.com/", "golang.org/", "latchkey/boot/module", "latchkey/netup"}, "a leaf that image build and init share"},
+	{"internal/plan", []string{"github.com/", "golang.org/", "latchkey/boot/module", "latchkey/netup"}, "a leaf that image build and init share"},
 	{"boot", []string{"net/http", "os/exec"}, "PID 1 speaks to nobody"},
 	{"netup", []string{"latchkey/discover", "latchkey/kms", "os/exec", "net/http"}, "links know nothing of what is found on them"},
 	{"discover", []string{"latchkey/kms", "latchkey/netup", "os/exec", "net/http", "github.com/miekg/"}, "what is found is never trusted here"},

@@ -8,7 +8,7 @@ import (
 	"strings"
 	"time"
 
-	"latchkey/boot/plan"
+	"latchkey/internal/plan"
 )
 
 // Where things are in the image and in /run.

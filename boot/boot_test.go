@@ -17,7 +17,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"latchkey/boot"
-	"latchkey/boot/plan"
+	"latchkey/internal/plan"
 )
 
 const rootUUID = "11111111-2222-3333-4444-555555555555"

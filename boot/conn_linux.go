@@ -6,7 +6,7 @@ import (
 	"strings"
 	"syscall"
 
-	"latchkey/boot/plan"
+	"latchkey/internal/plan"
 )
 
 // A Conn is a child's side of the record socket.

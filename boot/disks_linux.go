@@ -11,7 +11,7 @@ import (
 	"time"
 
 	"latchkey/boot/device"
-	"latchkey/boot/plan"
+	"latchkey/internal/plan"
 	"latchkey/unlock"
 	"latchkey/unlock/dm"
 	"latchkey/unlock/luks2"

@@ -12,7 +12,7 @@ import (
 	"time"
 
 	"latchkey/boot/device"
-	"latchkey/boot/plan"
+	"latchkey/internal/plan"
 	"latchkey/unlock/tpm"
 )
 

@@ -12,7 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"latchkey/boot/module"
-	"latchkey/boot/plan"
+	"latchkey/internal/plan"
 	"latchkey/internal/kmsg"
 	"latchkey/unlock/dm"
 )

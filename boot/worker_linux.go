@@ -10,7 +10,7 @@ import (
 
 	"latchkey/boot/device"
 	"latchkey/boot/module"
-	"latchkey/boot/plan"
+	"latchkey/internal/plan"
 	"latchkey/internal/kmsg"
 	"latchkey/unlock"
 	"latchkey/unlock/tpm"

@@ -11,7 +11,7 @@ import (
 	"slices"
 	"strings"
 
-	"latchkey/boot/plan"
+	"latchkey/internal/plan"
 )
 
 // Options says what Build makes an image of. All are required but

@@ -12,7 +12,7 @@ import (
 
 	"github.com/klauspost/compress/zstd"
 
-	"latchkey/boot/plan"
+	"latchkey/internal/plan"
 	"latchkey/initramfs"
 )
 

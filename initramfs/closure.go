@@ -8,7 +8,7 @@ import (
 	"slices"
 	"strings"
 
-	"latchkey/boot/plan"
+	"latchkey/internal/plan"
 )
 
 // always are the modules that every boot loads, by name or alias: the

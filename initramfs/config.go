@@ -12,7 +12,7 @@ import (
 
 	"go.yaml.in/yaml/v3"
 
-	"latchkey/boot/plan"
+	"latchkey/internal/plan"
 )
 
 // maxConfig caps latchkey.yaml, in bytes.

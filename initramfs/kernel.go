@@ -16,7 +16,7 @@ import (
 	"github.com/klauspost/compress/zstd"
 	"github.com/ulikunitz/xz"
 
-	"latchkey/boot/plan"
+	"latchkey/internal/plan"
 )
 
 // A kernel is what depmod(8) wrote about the modules of one version.

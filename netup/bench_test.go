@@ -10,7 +10,7 @@ import (
 
 	"github.com/insomniacslk/dhcp/dhcpv4"
 
-	"latchkey/boot/plan"
+	"latchkey/internal/plan"
 	"latchkey/internal/testlan"
 	"latchkey/netup"
 )

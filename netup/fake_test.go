@@ -12,7 +12,7 @@ import (
 	"testing/synctest"
 	"time"
 
-	"latchkey/boot/plan"
+	"latchkey/internal/plan"
 	"latchkey/internal/testlan"
 	"latchkey/netup"
 )

@@ -11,7 +11,7 @@ import (
 	"github.com/insomniacslk/dhcp/dhcpv4"
 	"github.com/insomniacslk/dhcp/dhcpv6"
 
-	"latchkey/boot/plan"
+	"latchkey/internal/plan"
 	"latchkey/netup"
 )
 

@@ -12,7 +12,7 @@ import (
 
 	"github.com/insomniacslk/dhcp/dhcpv4"
 
-	"latchkey/boot/plan"
+	"latchkey/internal/plan"
 	"latchkey/netup"
 )
 

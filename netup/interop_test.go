@@ -6,7 +6,7 @@ import (
 	"strings"
 	"testing"
 
-	"latchkey/boot/plan"
+	"latchkey/internal/plan"
 	"latchkey/internal/testlan"
 	"latchkey/netup"
 )

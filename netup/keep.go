@@ -9,7 +9,7 @@ import (
 	"slices"
 	"strings"
 
-	"latchkey/boot/plan"
+	"latchkey/internal/plan"
 )
 
 // Keep is the other hand-over, of rd.latchkey.keepnet=1: the links stay as

@@ -11,7 +11,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"latchkey/boot/plan"
+	"latchkey/internal/plan"
 	"latchkey/netup"
 )
 

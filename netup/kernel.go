@@ -6,7 +6,7 @@ import (
 	"net/netip"
 	"time"
 
-	"latchkey/boot/plan"
+	"latchkey/internal/plan"
 )
 
 // Kernel is what netup asks of the kernel's network.

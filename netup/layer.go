@@ -4,7 +4,7 @@ import (
 	"slices"
 	"time"
 
-	"latchkey/boot/plan"
+	"latchkey/internal/plan"
 )
 
 // layers makes the bonds, bridges and VLANs of the plan as soon as the

@@ -6,7 +6,7 @@ import (
 	"slices"
 	"time"
 
-	"latchkey/boot/plan"
+	"latchkey/internal/plan"
 )
 
 // A link is a device that netup has set up.

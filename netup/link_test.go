@@ -14,7 +14,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/insomniacslk/dhcp/dhcpv4"
 
-	"latchkey/boot/plan"
+	"latchkey/internal/plan"
 	"latchkey/netup"
 )
 

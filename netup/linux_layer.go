@@ -9,7 +9,7 @@ import (
 
 	"github.com/vishvananda/netlink"
 
-	"latchkey/boot/plan"
+	"latchkey/internal/plan"
 )
 
 func addVLAN(o AddVLAN) error {

@@ -13,7 +13,7 @@ import (
 	"testing"
 	"time"
 
-	"latchkey/boot/plan"
+	"latchkey/internal/plan"
 	"latchkey/internal/testlan"
 	"latchkey/netup"
 )

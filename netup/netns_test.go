@@ -10,7 +10,7 @@ import (
 	"testing"
 	"time"
 
-	"latchkey/boot/plan"
+	"latchkey/internal/plan"
 	"latchkey/internal/testlan"
 	"latchkey/netup"
 )

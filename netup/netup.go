@@ -13,7 +13,7 @@ import (
 	"slices"
 	"time"
 
-	"latchkey/boot/plan"
+	"latchkey/internal/plan"
 )
 
 // A Link is one network interface brought up, with its addresses, gateways

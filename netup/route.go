@@ -5,7 +5,7 @@ import (
 	"net/netip"
 	"slices"
 
-	"latchkey/boot/plan"
+	"latchkey/internal/plan"
 )
 
 func (n *network) addLease(l *link, lease Lease) {

@@ -9,7 +9,7 @@ import (
 	"slices"
 	"time"
 
-	"latchkey/boot/plan"
+	"latchkey/internal/plan"
 )
 
 // startWorkers starts what asks for addresses while there is carrier. All

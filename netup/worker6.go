@@ -6,7 +6,7 @@ import (
 	"slices"
 	"time"
 
-	"latchkey/boot/plan"
+	"latchkey/internal/plan"
 )
 
 // autoTime is rd.net.timeout.ipv6auto of dracut: how long either6 waits

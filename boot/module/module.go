@@ -13,7 +13,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"latchkey/boot/plan"
+	"latchkey/internal/plan"
 )
 
 // A Loader loads modules of one index. It may be used by many goroutines.

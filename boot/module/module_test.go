@@ -10,7 +10,7 @@ import (
 	"testing"
 
 	"latchkey/boot/module"
-	"latchkey/boot/plan"
+	"latchkey/internal/plan"
 )
 
 // insertions notes which modules were inserted, and fails for some.

@@ -10,7 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"latchkey/boot/plan"
+	"latchkey/internal/plan"
 	"latchkey/initramfs"
 	"latchkey/internal/cli"
 )

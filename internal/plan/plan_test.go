@@ -6,7 +6,7 @@ import (
 	"testing"
 	"time"
 
-	"latchkey/boot/plan"
+	"latchkey/internal/plan"
 )
 
 const rootUUID = "11111111-2222-3333-4444-555555555555"

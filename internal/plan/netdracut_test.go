@@ -11,7 +11,7 @@ import (
 	"strings"
 	"testing"
 
-	"latchkey/boot/plan"
+	"latchkey/internal/plan"
 )
 
 // dracutDir is where dracut-network has its scripts; LATCHKEY_DRACUT names

@@ -9,7 +9,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"latchkey/boot/plan"
+	"latchkey/internal/plan"
 )
 
 var cmpAddr = cmp.Options{

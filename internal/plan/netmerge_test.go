@@ -5,7 +5,7 @@ import (
 	"testing"
 	"time"
 
-	"latchkey/boot/plan"
+	"latchkey/internal/plan"
 )
 
 func TestMergeNet(t *testing.T) {

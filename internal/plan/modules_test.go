@@ -6,7 +6,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"latchkey/boot/plan"
+	"latchkey/internal/plan"
 )
 
 func testModules() *plan.Modules {
