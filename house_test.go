@@ -20,8 +20,10 @@ var rules = []struct {
 	never  []string
 	why    string
 }{
-	{"cmd/init", []string{"flag", "os/exec", "net/http", "crypto/tls", "text/template", "html/template", "google.golang.org/", "k8s.io/", "go.yaml.in/", "gopkg.in/",
-		"github.com/spf13/", "github.com/miekg/", "github.com/grandcat/", "go.etcd.io/", "github.com/anatol/"}, "the init is small and runs nothing else"},
+	{"cmd/init", []string{
+		"flag", "os/exec", "net/http", "crypto/tls", "text/template", "html/template", "google.golang.org/", "k8s.io/", "go.yaml.in/", "gopkg.in/",
+		"github.com/spf13/", "github.com/miekg/", "github.com/grandcat/", "go.etcd.io/", "github.com/anatol/",
+	}, "the init is small and runs nothing else"},
 	{"cmd/latchkey", []string{"latchkey/kms/server", "latchkey/kms/store"}, "the operator's command is no key server"},
 	{"cmd/latchkey-kms", []string{"latchkey/boot", "latchkey/netup"}, "the key server boots nothing"},
 	{"cmd/latchkey-responder", []string{"latchkey/kms/server", "latchkey/unlock/"}, "the responder holds no secret"},
@@ -93,10 +95,12 @@ func TestInitBudget(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
+
 		z, err := zstd.NewWriter(nil, zstd.WithEncoderLevel(zstd.EncoderLevelFromZstd(19)))
 		if err != nil {
 			t.Fatal(err)
 		}
+
 		compressed := len(z.EncodeAll(data, nil))
 		t.Logf("%s: %d bytes, %d as zstd -19", arch, len(data), compressed)
 		if len(data) > maxInit || compressed > maxCompressed {

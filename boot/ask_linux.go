@@ -36,6 +36,7 @@ func (w *worker) ask(ctx context.Context, n *network, id *tpm.Identity, disks []
 			return nil, err
 		}
 	}
+
 	a := &asking{worker: w, network: n, id: id, free: make(chan struct{}, 1), wants: wants, won: make(chan *grant, 1), lost: make(chan error, 1)}
 	a.free <- struct{}{}
 	for _, k := range w.plan.Trust.KMS {
@@ -45,6 +46,7 @@ func (w *worker) ask(ctx context.Context, n *network, id *tpm.Identity, disks []
 		}
 		a.pins = append(a.pins, pin)
 	}
+
 	return step(ctx, w, "kms", w.plan.Find.Timeout, func(ctx context.Context) (*grant, string, error) {
 		g, err := a.run(ctx)
 		if err != nil {
@@ -89,6 +91,7 @@ func (a *asking) run(ctx context.Context) (*grant, error) {
 				case <-ctx.Done():
 				}
 			})
+
 		case g := <-a.won:
 			return g, nil
 		case err := <-a.lost:
@@ -129,6 +132,7 @@ func (a *asking) call(ctx context.Context, c discover.Candidate) {
 		if !ok {
 			return
 		}
+
 		client := &kms.Client{Pins: a.pins, Dial: dialer(link)}
 		g, err := a.once(ctx, client, url)
 		if err == nil {
@@ -154,10 +158,12 @@ func (a *asking) once(ctx context.Context, client *kms.Client, url string) (*kms
 	if a.unknown.Load() {
 		a.show.Do(func() { a.id.Certify(ctx) })
 	}
+
 	g, err := client.Get(ctx, url, t, a.wants)
 	if err != nil {
 		return nil, err
 	}
+
 	if err := granted(g); err != nil {
 		return nil, err
 	}
@@ -181,6 +187,7 @@ func (a *asking) again(ctx context.Context, c discover.Candidate, err error, pau
 		a.log.Warn("set aside", "candidate", c.String(), "code", code, "for", d, "err", err)
 		return false
 	}
+
 	if code == kms.Pending.Code() {
 		a.unknown.Store(true)
 	}

@@ -54,16 +54,19 @@ func (b *pid1) boot() error {
 	if err := b.startChildren(); err != nil {
 		return err
 	}
+
 	if err := b.readPlan(); err != nil {
 		return err
 	}
 	if err := b.unlock(); err != nil {
 		return err
 	}
+
 	closing := b.closeLatch() // goes on beside the mount, which runs nothing
 	if err := b.mountRoot(); err != nil {
 		return err
 	}
+
 	if err := closing(); err != nil {
 		return err
 	}
@@ -90,14 +93,17 @@ func (b *pid1) readPlan() error {
 	if err != nil {
 		return &StepError{"plan", "plan-invalid", err}
 	}
+
 	cmdline, err := b.sys.ReadFile(CmdlineAt)
 	if err != nil {
 		return &StepError{"plan", "plan-invalid", err}
 	}
+
 	p, problems, err := plan.Parse(file, string(cmdline))
 	if err != nil {
 		return &StepError{"plan", "plan-invalid", err}
 	}
+
 	b.plan = p
 	b.sys.Log(Info, "plan: "+p.String())
 	for _, problem := range problems {
@@ -138,6 +144,7 @@ func (b *pid1) closeLatch() (wait func() error) {
 	if b.latch.absent {
 		return func() error { b.latch.stop(); return nil }
 	}
+
 	for _, o := range b.opened {
 		b.latch.add(Record{Kind: KindExtend, PCR: 15, New: o.New, Text: "volume " + o.Name})
 	}
@@ -159,19 +166,23 @@ func (b *pid1) mountRoot() error {
 	if err != nil {
 		return &StepError{"root", "root-unusable", err}
 	}
+
 	v := b.volume(name)
 	if v == nil {
 		return &StepError{"root", "root-not-in-plan", fmt.Errorf("mapping %q is not in the plan", name)}
 	}
+
 	got, want := mappings[name].UUID, mappingUUID("LUKS2", *v)
 	if got != want && !(v.LUKS1 && got == mappingUUID("LUKS1", *v)) {
 		return &StepError{"root", "root-unusable", fmt.Errorf("mapping %s has UUID %q, want %q: this boot did not open it", name, got, want)}
 	}
+
 	flags, data := mountFlags(b.plan.Root)
 	fstype := cmp.Or(b.plan.Root.FSType, b.root.Text)
 	if err := b.sys.Mount(Mount{"/dev/mapper/" + name, sysroot, fstype, flags, data}); err != nil {
 		return &StepError{"root", "root-unusable", fmt.Errorf("mounting %s as %s: %w", name, fstype, err)}
 	}
+
 	b.mounted = true
 	b.step("root", start, fmt.Sprintf("%s type=%s %s", name, fstype, flags[0]))
 	return nil
@@ -184,16 +195,19 @@ func (b *pid1) pivot() error {
 	if err != nil {
 		return err
 	}
+
 	b.worker.finish(workerGrace, b.note)
 	if err := b.handOver(); err != nil {
 		return &StepError{"pivot", "failed", err}
 	}
+
 	var args []string
 	if strings.HasSuffix(resolved, "/systemd") {
 		if args, err = b.systemdArgs(); err != nil {
 			b.sys.Log(Info, "systemd will not know when the initrd began: "+err.Error())
 		}
 	}
+
 	b.summary()
 	return &StepError{"pivot", "failed", b.sys.SwitchRoot(sysroot, init, args)}
 }
@@ -240,6 +254,7 @@ func mountFlags(r plan.Root) (flags []string, data string) {
 		flags[0] = "rw"
 	}
 	var rest []string
+
 	for o := range strings.SplitSeq(r.Flags, ",") {
 		switch {
 		case o == "" || o == "defaults" || o == "ro" || o == "rw":
@@ -249,5 +264,6 @@ func mountFlags(r plan.Root) (flags []string, data string) {
 			rest = append(rest, o)
 		}
 	}
+
 	return flags, strings.Join(rest, ",")
 }

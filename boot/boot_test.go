@@ -33,6 +33,7 @@ func testPlan(change func(*plan.Plan)) []byte {
 	if change != nil {
 		change(p)
 	}
+
 	file, err := p.Encode()
 	if err != nil {
 		panic(err)
@@ -81,20 +82,25 @@ func (r *recorder) ReadFile(path string) ([]byte, error) {
 	}
 	return nil, os.ErrNotExist
 }
+
 func (r *recorder) WriteFile(path string, data []byte) error {
 	r.note("write %s %q", path, strings.SplitN(string(data), "\n", 2)[0])
 	return nil
 }
+
 func (r *recorder) Load(names, blocked []string) error {
 	r.note("load %q but %q", names, blocked)
 	return nil
 }
+
 func (r *recorder) Mappings() (map[string]boot.Mapping, error) { return maps.Clone(r.mappings), nil }
+
 func (r *recorder) RemoveMapping(name string) error {
 	r.note("remove mapping %s", name)
 	delete(r.mappings, name)
 	return nil
 }
+
 func (r *recorder) InitIn(root, path string) (string, error) {
 	if r.init == "" {
 		return "", errors.New("no " + path)
@@ -108,6 +114,7 @@ func (r *recorder) SwitchRoot(root, init string, args []string) error {
 	runtime.Goexit() // the real one does not come back either
 	return nil
 }
+
 func (r *recorder) Reboot(action string) error {
 	r.note("reboot: %s", action)
 	close(r.ended)
@@ -179,10 +186,12 @@ func stoppingLatch(c *child, point string, n int) {
 		case <-c.killed:
 			return
 		}
+
 		if order.Kind == boot.KindResume {
 			resume = &order
 			continue
 		}
+
 		r := c.sys
 		old := r.pcr(order.PCR)
 		next := extend(old, order.New)
@@ -191,6 +200,7 @@ func stoppingLatch(c *child, point string, n int) {
 			resume = nil
 			continue
 		}
+
 		if resume == nil {
 			c.records <- boot.Record{Kind: boot.KindExtending, PCR: order.PCR, Old: old, New: next}
 			select {
@@ -199,14 +209,17 @@ func stoppingLatch(c *child, point string, n int) {
 				return
 			}
 		}
+
 		resume = nil
 		if n == 1 && point == "before" {
 			return
 		}
+
 		r.setPCR(order.PCR, next)
 		if n == 1 && point == "after" {
 			return
 		}
+
 		n--
 		c.records <- boot.Record{Kind: boot.KindExtended, PCR: order.PCR, New: next}
 	}
@@ -217,6 +230,7 @@ func extend(old, digest [32]byte) [32]byte { return sha256.Sum256(append(old[:],
 func (r *recorder) pcr(n uint8) [32]byte {
 	return [32]byte(append(r.files[fmt.Sprint("pcr", n)], make([]byte, 32)...))
 }
+
 func (r *recorder) setPCR(n uint8, v [32]byte) {
 	r.files[fmt.Sprint("pcr", n)] = v[:]
 	r.extended[n]++
@@ -361,10 +375,14 @@ func TestFinal(t *testing.T) {
 		change func(*recorder)
 		want   []string
 	}{
-		{"locked", nil, func(r *recorder) { r.worker = failing("volume-locked") },
-			[]string{"volume-locked: because", "do not trust this disk", "remove mapping root", "reboot in 1m0s", "reboot: reboot"}},
-		{"poweroff", func(p *plan.Plan) { p.OnFail.Action = "poweroff" }, func(r *recorder) { r.worker = failing("volume-missing") },
-			[]string{"volume-missing: because", "reboot: poweroff"}},
+		{
+			"locked", nil, func(r *recorder) { r.worker = failing("volume-locked") },
+			[]string{"volume-locked: because", "do not trust this disk", "remove mapping root", "reboot in 1m0s", "reboot: reboot"},
+		},
+		{
+			"poweroff", func(p *plan.Plan) { p.OnFail.Action = "poweroff" }, func(r *recorder) { r.worker = failing("volume-missing") },
+			[]string{"volume-missing: because", "reboot: poweroff"},
+		},
 		{"kexec", nil, func(r *recorder) {
 			r.latch = func(_ int, c *child) {
 				<-c.orders

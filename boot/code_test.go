@@ -35,12 +35,14 @@ func TestCodesDoc(t *testing.T) {
 		}
 		fmt.Fprintf(&b, "| `%s` | %s | %s |\n", code, follows, m.Advice)
 	}
+
 	const file = "../docs/codes.md"
 	if os.Getenv("UPDATE") != "" {
 		if err := os.WriteFile(file, []byte(b.String()), 0o644); err != nil {
 			t.Fatal(err)
 		}
 	}
+
 	got, err := os.ReadFile(file)
 	if err != nil || string(got) != b.String() {
 		t.Errorf("%s is not what the table says, %v: UPDATE=1 go test ./boot writes it", file, err)

@@ -57,10 +57,12 @@ func readFaults(p *plan.Plan, role string, incarnation int, cmdline string) faul
 	if !p.Debug || incarnation > 0 {
 		return f
 	}
+
 	args, err := plan.SplitCmdline(cmdline)
 	if err != nil {
 		return f
 	}
+
 	for _, a := range args {
 		if !a.Is("rd.latchkey.fault") {
 			continue
@@ -69,6 +71,7 @@ func readFaults(p *plan.Plan, role string, incarnation int, cmdline string) faul
 			f.points[parts[1]] = parts[2]
 		}
 	}
+
 	return f
 }
 

@@ -42,6 +42,7 @@ func findDisks(ctx context.Context, p *plan.Plan, changed <-chan struct{}, waiti
 		ctx, cancel = context.WithTimeout(ctx, p.Wait)
 		defer cancel()
 	}
+
 	soon := time.NewTimer(5 * time.Second) // then people may know that we wait
 	defer soon.Stop()
 	again := time.NewTicker(2 * time.Second) // a device that answers with an error sends no event when it recovers
@@ -52,10 +53,12 @@ func findDisks(ctx context.Context, p *plan.Plan, changed <-chan struct{}, waiti
 		if missing != nil && codeOf(missing) != "volume-missing" {
 			return nil, missing
 		}
+
 		var settled <-chan time.Time
 		if missing == nil {
 			settled = time.After(settle)
 		}
+
 		select {
 		case <-settled:
 			return found, nil
@@ -68,6 +71,7 @@ func findDisks(ctx context.Context, p *plan.Plan, changed <-chan struct{}, waiti
 		case <-ctx.Done():
 			return found, missing
 		}
+
 		closeDisks(found)
 	}
 }
@@ -122,10 +126,12 @@ func readDisks(p *plan.Plan, byUUID map[string][]device.Block, seen []string, fa
 		if err != nil {
 			return found, err
 		}
+
 		d, err := readDisk(v, b, failures)
 		if err != nil {
 			return found, err
 		}
+
 		found = append(found, d)
 	}
 	return found, nil
@@ -161,6 +167,7 @@ func probeAll(blocks []device.Block) []probed {
 			all[i].super, _ = device.Probe(f)
 		})
 	}
+
 	wg.Wait()
 	return all
 }
@@ -189,6 +196,7 @@ func readDisk(v plan.Volume, b device.Block, failures map[string]int) (*disk, er
 	if err != nil {
 		return nil, fail("volume-missing", "opening %s: %w", b.Path, err)
 	}
+
 	header, err := luks2.Read(f, b.SizeBytes)
 	if v.LUKS1 && errors.Is(err, luks2.ErrLUKS1) {
 		header, err = luks2.ReadLUKS1(f, b.SizeBytes)
@@ -197,11 +205,13 @@ func readDisk(v plan.Volume, b device.Block, failures map[string]int) (*disk, er
 		f.Close()
 		return nil, headerError(v, b, err, failures)
 	}
+
 	digest, err := v.PinnedDigest()
 	if err != nil {
 		f.Close()
 		return nil, err
 	}
+
 	return &disk{unlock.Volume{Name: v.Name, Device: b.Path, Header: header, Digest: digest, Options: dmOptions(v)}, f, b}, nil
 }
 

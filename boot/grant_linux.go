@@ -41,6 +41,7 @@ func (w *worker) keys(ctx context.Context, n *network, id *tpm.Identity, disks [
 		grant *grant
 		err   error
 	}
+
 	answers := make(chan answer, 2)
 	after, waiting := time.Duration(0), 1
 	if id != nil {
@@ -50,11 +51,13 @@ func (w *worker) keys(ctx context.Context, n *network, id *tpm.Identity, disks [
 			answers <- answer{g, err}
 		}()
 	}
+
 	go func() {
 		typed, err := w.prompt(ctx, disks, after)
 		answers <- answer{&grant{typed: typed}, err}
 	}()
 	var errs []error
+
 	for range waiting {
 		a := <-answers
 		if a.err == nil {
@@ -63,6 +66,7 @@ func (w *worker) keys(ctx context.Context, n *network, id *tpm.Identity, disks [
 		w.waiting(a.err)
 		errs = append(errs, a.err)
 	}
+
 	return nil, errors.Join(errs...)
 }
 

@@ -75,12 +75,14 @@ func (b *pid1) writeUdev() error {
 	if err != nil {
 		return fmt.Errorf("writing the udev database: %w", err)
 	}
+
 	if err := b.sys.Mkdir("/run/udev"); err != nil {
 		return fmt.Errorf("writing the udev database: %w", err)
 	}
 	if err := b.sys.Mkdir("/run/udev/data"); err != nil {
 		return fmt.Errorf("writing the udev database: %w", err)
 	}
+
 	for _, o := range b.opened {
 		m, ok := mappings[o.Name]
 		if !ok {
@@ -90,6 +92,7 @@ func (b *pid1) writeUdev() error {
 			return fmt.Errorf("writing the udev database: %w", err)
 		}
 	}
+
 	return nil
 }
 

@@ -88,6 +88,7 @@ func (b *pid1) fromLatch(r Record, ok bool) error {
 		b.sys.Log(Human, "the latch died: starting it again")
 		return l.start()
 	}
+
 	switch r.Kind {
 	case KindExtending:
 		if l.idle() || r.PCR != l.orders[0].PCR || r.New != extended(r.Old, l.orders[0].New) {
@@ -105,6 +106,7 @@ func (b *pid1) fromLatch(r Record, ok bool) error {
 	case KindFailed:
 		return b.latchFailed(r)
 	}
+
 	return nil
 }
 

@@ -28,6 +28,7 @@ func Latch(conn *Conn, incarnation int) error {
 	if err != nil {
 		return conn.fail(err)
 	}
+
 	ctx := context.Background()
 	t, err := openTPM(ctx, tpmWait)
 	if err != nil {
@@ -38,6 +39,7 @@ func Latch(conn *Conn, incarnation int) error {
 	if err := l.serve(ctx); err != nil {
 		return conn.fail(err)
 	}
+
 	return nil
 }
 
@@ -102,6 +104,7 @@ func (l *latch) extend(ctx context.Context, order Record, resume *Record) error 
 	if err != nil {
 		return err
 	}
+
 	name := strings.ReplaceAll(order.Text, " ", "-")
 	next := extended(old, order.New)
 	switch {
@@ -122,10 +125,12 @@ func (l *latch) extend(ctx context.Context, order Record, resume *Record) error 
 			return fail("latch", "PID 1 did not say go")
 		}
 	}
+
 	l.faults.at("before-" + name)
 	if err := l.tpm.Extend(ctx, int(order.PCR), bankDigest(order)); err != nil {
 		return err
 	}
+
 	l.faults.at("after-" + name)
 	l.values[order.PCR] = next
 	return l.conn.Send(Record{Kind: KindExtended, PCR: order.PCR, New: next})
@@ -171,6 +176,7 @@ func openTPM(ctx context.Context, wait time.Duration) (*tpm.TPM, error) {
 	if err != nil {
 		return nil, err
 	}
+
 	for {
 		if _, err := os.Stat(tpm.DefaultPath); err == nil {
 			return tpm.Open(tpm.DefaultPath)

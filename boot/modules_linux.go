@@ -31,6 +31,7 @@ func (w *worker) loadModules(ctx context.Context, events <-chan device.Event) er
 			wg.Go(func() { w.loader.Device(alias) })
 		}
 		wg.Wait()
+
 		// The ciphers test themselves when they are loaded. Nobody needs them
 		// before the KMS has answered; disks and links come first.
 		select {
@@ -38,6 +39,7 @@ func (w *worker) loadModules(ctx context.Context, events <-chan device.Event) er
 		case <-time.After(cipherWait):
 		case <-ctx.Done():
 		}
+
 		if err := w.conn.Send(Record{Kind: KindWantCiphers}); err != nil {
 			return struct{}{}, "", err
 		}
@@ -46,8 +48,10 @@ func (w *worker) loadModules(ctx context.Context, events <-chan device.Event) er
 		case <-ctx.Done():
 			return struct{}{}, "", ctx.Err()
 		}
+
 		return struct{}{}, "", nil
 	})
+
 	return err
 }
 
@@ -73,6 +77,7 @@ func (w *worker) loadSlow(ctx context.Context, n *network) {
 		w.loader.Release()
 		return
 	}
+
 	select {
 	case <-time.After(patience):
 		w.loader.Release()

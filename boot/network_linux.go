@@ -40,9 +40,12 @@ func (w *worker) startNetwork(ctx context.Context) (*network, error) {
 	if err != nil {
 		return nil, fail("plan-invalid", "%w", err)
 	}
+
 	ctx, cancel := context.WithCancel(ctx)
-	n := &network{worker: w, finder: finder, cancel: cancel, done: make(chan struct{}), start: bootTime(),
-		linked: make(chan struct{}), failures: map[netip.AddrPort]int{}, waiting: map[netip.AddrPort]discover.Candidate{}, addrs: map[netip.Prefix]bool{}}
+	n := &network{
+		worker: w, finder: finder, cancel: cancel, done: make(chan struct{}), start: bootTime(),
+		linked: make(chan struct{}), failures: map[netip.AddrPort]int{}, waiting: map[netip.AddrPort]discover.Candidate{}, addrs: map[netip.Prefix]bool{},
+	}
 	var both sync.WaitGroup
 	both.Go(func() { finder.Run(ctx) })
 	both.Go(func() {
@@ -51,6 +54,7 @@ func (w *worker) startNetwork(ctx context.Context) (*network, error) {
 			w.log.Error("no network", "err", err)
 		}
 	})
+
 	go func() { both.Wait(); close(n.done) }()
 	return n, nil
 }
@@ -94,6 +98,7 @@ func (n *network) addresses(links []discover.Interface) {
 		}
 		n.ways[l.Name] = f
 	}
+
 	if !news {
 		return
 	}

@@ -62,15 +62,18 @@ func (w *worker) openOne(ctx context.Context, d *disk, from *grant, i int, id *t
 	if from.Grant != nil {
 		g = from.Volumes[i]
 	}
+
 	opened, err := step(ctx, w, "unlock", openDeadline, func(ctx context.Context) (unlock.Opened, string, error) {
 		known := unlock.Expect{Digest: g.Digest, MAC: g.MAC}
 		if err := d.Judge(known); err != nil { // before a sealed key is asked of the TPM
 			return unlock.Opened{}, d.Name, err
 		}
+
 		candidates, err := unlock.Granted(ctx, g, id)
 		if err != nil {
 			return unlock.Opened{}, d.Name, err
 		}
+
 		if from.typed != nil {
 			candidates = append(candidates, unlock.Candidate{Passphrase: from.typed[i].Clone()})
 		}
@@ -79,6 +82,7 @@ func (w *worker) openOne(ctx context.Context, d *disk, from *grant, i int, id *t
 		} else {
 			defer wipeAll(candidates)
 		}
+
 		o, err := d.Open(ctx, d.file, candidates, known, freeBytes(), dm.Map)
 		if err != nil {
 			return o, d.Name, err
@@ -89,6 +93,7 @@ func (w *worker) openOne(ctx context.Context, d *disk, from *grant, i int, id *t
 		wipeAll(keys)
 		return opening{}, err
 	}
+
 	result := kms.Result{UUID: g.UUID, Outcome: kms.OpenedActive, SeqID: d.Header.SeqID()}
 	if len(g.MAC) == 0 {
 		result.MAC = opened.MAC[:]
@@ -138,12 +143,13 @@ func (w *worker) rootDisk(disks []*disk) (*disk, device.Super, error) {
 		}
 		if w.isRoot(want, d, super) {
 			if super.Type == "" && w.plan.Root.FSType == "" {
-				return nil, super, fail("root-unusable", "no file system is recognised in %s: name it in root.fstype", d.Name)
+				return nil, super, fail("root-unusable", "no file system is recognized in %s: name it in root.fstype", d.Name)
 			}
 			return d, super, nil
 		}
 		seen = append(seen, fmt.Sprintf("%s (%s UUID=%s LABEL=%s)", d.Name, super.Type, super.UUID, super.Label))
 	}
+
 	return nil, device.Super{}, fail("root-not-in-plan", "root=%s is none of the opened volumes: %s", want, strings.Join(seen, ", "))
 }
 
@@ -175,6 +181,7 @@ func (w *worker) isRoot(want string, d *disk, inside device.Super) bool {
 		}
 		return false
 	}
+
 	if dir, name, ok := cutLast(want, "/"); ok && dir == "/dev/mapper" {
 		return name == d.Name || name == "luks-"+d.Header.UUID()
 	}
@@ -188,6 +195,7 @@ func (w *worker) isRoot(want string, d *disk, inside device.Super) bool {
 			return after != "" && slices.Contains(names, after)
 		}
 	}
+
 	return want == d.Device || sameDevice(want, d.block)
 }
 

@@ -29,6 +29,7 @@ func (w *worker) prompt(ctx context.Context, disks []*disk, after time.Duration)
 	case <-ctx.Done():
 		return nil, ctx.Err()
 	}
+
 	console, err := os.OpenFile("/dev/console", os.O_RDWR|unix.O_NOCTTY, 0)
 	if err != nil {
 		return nil, fmt.Errorf("opening the console: %w", err)
@@ -49,6 +50,7 @@ func (w *worker) prompt(ctx context.Context, disks []*disk, after time.Duration)
 			fmt.Fprintf(console, "\r\nlatchkey: %d of %d volumes open with what was typed\r\n", open, len(disks))
 		}
 	}
+
 	return nil, ctx.Err()
 }
 
@@ -70,6 +72,7 @@ func (w *worker) tryTyped(ctx context.Context, disks []*disk, typed []secret.Byt
 			open++
 		}
 	}
+
 	if !used {
 		line.Wipe()
 	}

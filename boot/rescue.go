@@ -18,17 +18,20 @@ func (b *pid1) rescue(cause error) error {
 	if b.worker != nil {
 		b.worker.stop()
 	}
+
 	if b.mounted {
 		if err := b.sys.Unmount(sysroot); err != nil {
 			b.sys.Log(Human, "unmounting the root: "+err.Error())
 		}
 	}
+
 	b.removeMappings()
 	b.capTPM()
 	action, after := "reboot", time.Minute
 	if b.plan != nil {
 		action, after = b.plan.OnFail.Action, b.plan.OnFail.After
 	}
+
 	if step.Code == "pcr15-used" {
 		action, after = "reboot", 0
 	}
@@ -36,6 +39,7 @@ func (b *pid1) rescue(cause error) error {
 	if action == "wait" {
 		select {} // an operator comes with a cable or a power switch
 	}
+
 	time.Sleep(after) // the plan's pause, for people to read the console
 	return errors.Join(cause, b.sys.Reboot(action))
 }
@@ -65,5 +69,6 @@ func (b *pid1) capTPM() {
 	if err != nil {
 		b.sys.Log(Human, "closing the TPM: "+err.Error())
 	}
+
 	b.latch.stop()
 }

@@ -72,6 +72,7 @@ func (r *rotation) run(ctx context.Context) error {
 	}
 	var staged []kms.Result
 	var errs []error
+
 	for i := range r.disks {
 		if !r.concerns(i) || r.from.Volumes[i].Staged.Kind == 0 {
 			continue
@@ -83,6 +84,7 @@ func (r *rotation) run(ctx context.Context) error {
 		}
 		staged = append(staged, kms.Result{UUID: r.from.Volumes[i].UUID, Outcome: kms.OpenedStaged, SeqID: seqID})
 	}
+
 	if len(staged) > 0 {
 		r.faults.at("rotate-staged")
 		if err := r.from.client.Report(ctx, r.from.url, r.from.Grant, staged); err != nil {
@@ -93,6 +95,7 @@ func (r *rotation) run(ctx context.Context) error {
 			return errors.Join(append(errs, err)...)
 		}
 	}
+
 	for i := range r.disks {
 		if r.concerns(i) && r.from.Volumes[i].Staged.Kind == 0 {
 			if err := r.end(ctx, i); err != nil {
@@ -100,6 +103,7 @@ func (r *rotation) run(ctx context.Context) error {
 			}
 		}
 	}
+
 	return errors.Join(errs...)
 }
 
@@ -112,6 +116,7 @@ func (r *rotation) stage(ctx context.Context, i int) (uint64, error) {
 	}
 	defer done()
 	var active, next secret.Bytes
+
 	for _, k := range r.openings[i].keys {
 		if k.Staged {
 			next = k.Passphrase
@@ -119,12 +124,14 @@ func (r *rotation) stage(ctx context.Context, i int) (uint64, error) {
 			active = k.Passphrase
 		}
 	}
+
 	if r.from.Volumes[i].Staged.Kind == kms.Due {
 		if next, err = r.mint(ctx, i); err != nil {
 			return 0, err
 		}
 		defer next.Wipe()
 	}
+
 	if next.Len() == 0 {
 		return 0, errors.New("the TPM does not give the next secret back")
 	}
@@ -132,6 +139,7 @@ func (r *rotation) stage(ctx context.Context, i int) (uint64, error) {
 	if r.openings[i].Staged {
 		slot = -1
 	}
+
 	_, seqID, err := one.Stage(ctx, active, next, slot)
 	return seqID, err
 }
@@ -145,10 +153,12 @@ func (r *rotation) mint(ctx context.Context, i int) (_ secret.Bytes, err error) 
 			next.Wipe()
 		}
 	}()
+
 	blob, err := r.id.Seal(ctx, next)
 	if err != nil {
 		return next, err
 	}
+
 	again, err := r.id.Unseal(ctx, blob)
 	defer again.Wipe()
 	if err == nil && !again.Equal(next) {
@@ -157,10 +167,12 @@ func (r *rotation) mint(ctx context.Context, i int) (_ secret.Bytes, err error) 
 	if err != nil {
 		return next, err
 	}
+
 	want, err := r.disks[i].Wanted()
 	if err != nil {
 		return next, err
 	}
+
 	offer := kms.Offer{UUID: want.UUID, Kind: kms.Bound, Secret: secret.Own(blob)}
 	g, err := r.from.client.Deposit(ctx, r.from.url, r.id, kms.Stage, []kms.Want{want}, []kms.Offer{offer})
 	if err != nil {
@@ -182,10 +194,12 @@ func (r *rotation) askAgain(ctx context.Context) error {
 			return err
 		}
 	}
+
 	g, err := r.from.client.Get(ctx, r.from.url, r.id, wants)
 	if err != nil {
 		return err
 	}
+
 	if err := granted(g); err != nil {
 		return err
 	}
@@ -194,6 +208,7 @@ func (r *rotation) askAgain(ctx context.Context) error {
 	for i, d := range r.disks {
 		r.openings[i].report.SeqID = d.Header.SeqID()
 	}
+
 	return nil
 }
 
@@ -232,6 +247,7 @@ func (r *rotation) end(ctx context.Context, i int) error {
 		}
 		slot = opened
 	}
+
 	if err := one.Tidy(slot); err != nil {
 		return err
 	}

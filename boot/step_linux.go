@@ -25,11 +25,13 @@ func step[T any](ctx context.Context, w *worker, name string, deadline time.Dura
 		detail string
 		err    error
 	}
+
 	if deadline > 0 {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeout(ctx, deadline)
 		defer cancel()
 	}
+
 	start := bootTime()
 	done := make(chan result, 1)
 	go func() {
@@ -37,6 +39,7 @@ func step[T any](ctx context.Context, w *worker, name string, deadline time.Dura
 		value, detail, err := f(ctx)
 		done <- result{value, detail, err}
 	}()
+
 	var r result
 	select {
 	case r = <-done:
@@ -50,6 +53,7 @@ func step[T any](ctx context.Context, w *worker, name string, deadline time.Dura
 	if errors.Is(r.err, context.Canceled) {
 		return r.value, r.err // called off, not failed: nobody needs to know
 	}
+
 	record := Record{Kind: KindStep, Name: name, Text: r.detail, Start: start, Duration: bootTime() - start, Code: codeOf(r.err)}
 	if err := w.conn.Send(record); err != nil {
 		return r.value, err

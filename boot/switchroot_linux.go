@@ -21,6 +21,7 @@ func (k *Kernel) InitIn(root, path string) (string, error) {
 	if err := unix.Fstat(fd, &st); err != nil {
 		return "", fmt.Errorf("looking at %s in the root: %w", path, err)
 	}
+
 	if st.Mode&unix.S_IFMT != unix.S_IFREG || st.Mode&0o111 == 0 {
 		return "", fmt.Errorf("looking at %s in the root: not an executable file (mode %o)", path, st.Mode)
 	}
@@ -28,6 +29,7 @@ func (k *Kernel) InitIn(root, path string) (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("resolving %s in the root: %w", path, err)
 	}
+
 	return strings.TrimPrefix(real, root), nil
 }
 
@@ -57,18 +59,21 @@ func (k *Kernel) SwitchRoot(root, init string, args []string) error {
 	if err := isInitramfs(); err != nil {
 		return err
 	}
+
 	// proc last: the others are reached through it.
 	for _, dir := range []string{"dev", "sys", "run", "proc"} {
 		if err := moveInto(root, dir); err != nil {
 			return err
 		}
 	}
+
 	if err := errors.Join(unix.Chdir(root), unix.Mount(".", "/", "", unix.MS_MOVE, ""), unix.Chroot("."), unix.Chdir("/")); err != nil {
 		return fmt.Errorf("making %s the root: %w", root, err)
 	}
 	if err := deleteImage(old); err != nil {
 		k.Log(Info, "deleting the image: "+err.Error())
 	}
+
 	argv := append(append([]string{init}, args...), os.Args[1:]...)
 	return fmt.Errorf("running %s: %w", init, unix.Exec(init, argv, os.Environ()))
 }
@@ -114,12 +119,14 @@ func deleteBelow(dir int, dev uint64) error {
 	if err != nil {
 		return err
 	}
+
 	f := os.NewFile(uintptr(fd), "image")
 	defer f.Close()
 	names, err := f.Readdirnames(-1)
 	if err != nil {
 		return err
 	}
+
 	var errs []error
 	for _, name := range names {
 		errs = append(errs, deleteOne(fd, name, dev))
@@ -132,6 +139,7 @@ func deleteOne(dir int, name string, dev uint64) error {
 	if err := unix.Fstatat(dir, name, &st, unix.AT_SYMLINK_NOFOLLOW); err != nil || st.Dev != dev {
 		return err // another file system's: left alone
 	}
+
 	if st.Mode&unix.S_IFMT != unix.S_IFDIR {
 		return unix.Unlinkat(dir, name, 0)
 	}
@@ -143,5 +151,6 @@ func deleteOne(dir int, name string, dev uint64) error {
 	if err := deleteBelow(sub, dev); err != nil {
 		return err
 	}
+
 	return unix.Unlinkat(dir, name, unix.AT_REMOVEDIR)
 }

@@ -12,8 +12,8 @@ import (
 	"golang.org/x/sys/unix"
 
 	"latchkey/boot/module"
-	"latchkey/internal/plan"
 	"latchkey/internal/kmsg"
+	"latchkey/internal/plan"
 	"latchkey/unlock/dm"
 )
 
@@ -46,18 +46,21 @@ func mountFlag(name string) uintptr {
 		return unix.MS_NOSUID
 	case "nodev":
 		return unix.MS_NODEV
+
 	case "noexec":
 		return unix.MS_NOEXEC
 	case "noatime":
 		return unix.MS_NOATIME
 	case "nodiratime":
 		return unix.MS_NODIRATIME
+
 	case "relatime":
 		return unix.MS_RELATIME
 	case "strictatime":
 		return unix.MS_STRICTATIME
 	case "lazytime":
 		return unix.MS_LAZYTIME
+
 	case "sync":
 		return unix.MS_SYNCHRONOUS
 	case "dirsync":
@@ -110,21 +113,26 @@ func (k *Kernel) Mappings() (map[string]Mapping, error) {
 	if err != nil {
 		return nil, err
 	}
+
 	for _, dir := range dirs {
 		name, err := os.ReadFile(dir + "/dm/name")
 		if err != nil {
 			continue // removed while we look
 		}
+
 		uuid, err := os.ReadFile(dir + "/dm/uuid")
 		if err != nil {
 			continue
 		}
+
 		dev, err := os.ReadFile(dir + "/dev")
 		if err != nil {
 			continue
 		}
+
 		found[strings.TrimSpace(string(name))] = Mapping{strings.TrimSpace(string(uuid)), strings.TrimSpace(string(dev))}
 	}
+
 	return found, nil
 }
 
@@ -190,6 +198,7 @@ func (k *Kernel) Start(role string, incarnation int) (Child, error) {
 	if err != nil {
 		return nil, fmt.Errorf("making the record socket: %w", err)
 	}
+
 	ours, theirs := os.NewFile(uintptr(pair[0]), "records"), os.NewFile(uintptr(pair[1]), "records")
 	defer theirs.Close()
 	proc, err := os.StartProcess("/proc/self/exe", []string{"latchkey-" + role, role, strconv.Itoa(incarnation)},
@@ -198,6 +207,7 @@ func (k *Kernel) Start(role string, incarnation int) (Child, error) {
 		ours.Close()
 		return nil, err
 	}
+
 	c := &child{proc: proc, sock: ours, records: make(chan Record, 16)}
 	go c.read()
 	return c, nil
@@ -227,6 +237,7 @@ func (c *child) read() {
 		}
 		c.records <- r
 	}
+
 	c.proc.Kill() // it may live with its socket closed
 	c.proc.Wait()
 }

@@ -37,6 +37,7 @@ func (b *pid1) unlock() error {
 			if done, err := b.fromWorker(r, ok); done || err != nil {
 				return err
 			}
+
 		case r, ok := <-b.latch.records():
 			if err := b.fromLatch(r, ok); err != nil {
 				return err
@@ -44,6 +45,7 @@ func (b *pid1) unlock() error {
 			if b.latch.idle() || b.latch.absent {
 				b.worker.entered(b.latch.absent)
 			}
+
 		case err := <-b.ciphers.loading:
 			b.ciphersLoaded(err)
 		case <-b.worker.again:
@@ -51,6 +53,7 @@ func (b *pid1) unlock() error {
 				return err
 			}
 			b.worker.resend()
+
 		case <-dog.C:
 			b.sys.Log(Human, "the worker says nothing: starting it again")
 			b.worker.kill()
@@ -75,6 +78,7 @@ func (b *pid1) waitLatch() error {
 			dog.Reset(silence)
 		}
 	}
+
 	return nil
 }
 
@@ -90,12 +94,14 @@ func (b *pid1) fromWorker(r Record, ok bool) (done bool, err error) {
 		b.loadCiphers()
 	case KindWaiting:
 		b.show(r)
+
 	case KindOpened:
 		if b.volume(r.Name) == nil {
 			b.worker.kill()
 			return false, nil
 		}
 		b.opened = append(b.opened, r)
+
 	case KindRoot:
 		b.root = r
 	case KindDone:
@@ -104,6 +110,7 @@ func (b *pid1) fromWorker(r Record, ok bool) (done bool, err error) {
 			return false, b.restartWorker("the worker left " + missing + " closed")
 		}
 		return true, nil
+
 	case KindFailed:
 		if Meanings(r.Code).Class == Final {
 			return false, &StepError{"unlock", r.Code, fmt.Errorf("%s", r.Text)}
@@ -153,6 +160,7 @@ func (b *pid1) removeMappings() {
 		b.sys.Log(Human, "listing mappings: "+err.Error())
 		return
 	}
+
 	for _, v := range b.plan.Volumes {
 		if _, ok := present[v.Name]; !ok {
 			continue

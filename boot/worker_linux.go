@@ -10,8 +10,8 @@ import (
 
 	"latchkey/boot/device"
 	"latchkey/boot/module"
-	"latchkey/internal/plan"
 	"latchkey/internal/kmsg"
+	"latchkey/internal/plan"
 	"latchkey/unlock"
 	"latchkey/unlock/tpm"
 )
@@ -38,6 +38,7 @@ func Work(conn *Conn, incarnation int) error {
 	if err != nil {
 		return conn.fail(err)
 	}
+
 	w := &worker{
 		conn: conn, plan: p, log: logger(), faults: readFaults(p, "worker", incarnation, cmdline),
 		entered: make(chan Record, 1), blocks: make(chan struct{}, 1), found: make(chan struct{}), ciphers: make(chan struct{}),
@@ -49,6 +50,7 @@ func Work(conn *Conn, incarnation int) error {
 	if err := w.run(ctx); err != nil {
 		return conn.fail(err)
 	}
+
 	return nil
 }
 
@@ -59,6 +61,7 @@ func (w *worker) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+
 	if err := w.readModules(); err != nil {
 		return err
 	}
@@ -67,6 +70,7 @@ func (w *worker) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+
 	identity := begin(func() (*tpm.Identity, error) { return w.identify(ctx) })
 	go func() { modules(); w.loadSlow(ctx, network) }()
 	disks, err := step(ctx, w, "disks", w.deadline(), func(ctx context.Context) ([]*disk, string, error) {
@@ -76,6 +80,7 @@ func (w *worker) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+
 	close(w.found)
 	id, err := identity()
 	if err != nil {
@@ -84,6 +89,7 @@ func (w *worker) run(ctx context.Context) error {
 		}
 		w.waiting(err) // a person may still help
 	}
+
 	w.prepareUnseal(ctx, id, disks)
 	grant, err := w.keys(ctx, network, id, disks)
 	if err != nil {
@@ -93,6 +99,7 @@ func (w *worker) run(ctx context.Context) error {
 	if _, err := modules(); err != nil {
 		return err
 	}
+
 	if err := w.lookAgain(); err != nil {
 		return err
 	}
@@ -100,6 +107,7 @@ func (w *worker) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+
 	w.rotate(ctx, disks, grant, id, openings)
 	closed := begin(func() (struct{}, error) {
 		if id != nil {
@@ -107,14 +115,17 @@ func (w *worker) run(ctx context.Context) error {
 		}
 		return struct{}{}, nil
 	})
+
 	reported := begin(func() (struct{}, error) { w.report(ctx, grant, openings); return struct{}{}, nil })
 	if err := w.chooseRoot(ctx, disks); err != nil {
 		return err
 	}
+
 	closed() // the real root finds the TPM empty
 	if err := w.conn.Send(Record{Kind: KindDone}); err != nil {
 		return err
 	}
+
 	reported() // PID 1 goes on with the latch and the root meanwhile
 	network.leave()
 	return nil
@@ -191,6 +202,7 @@ func (w *worker) identify(ctx context.Context) (*tpm.Identity, error) {
 	case <-ctx.Done():
 		return nil, ctx.Err()
 	}
+
 	id, err := step(ctx, w, "tpm", 2*time.Minute, func(ctx context.Context) (*tpm.Identity, string, error) {
 		t, err := openOwnTPM()
 		if err != nil {
@@ -207,6 +219,7 @@ func (w *worker) identify(ctx context.Context) (*tpm.Identity, error) {
 			}
 		}()
 	}
+
 	return id, err
 }
 

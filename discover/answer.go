@@ -93,6 +93,7 @@ func (z zone) more(answers []owned) []owned {
 			host(a.Name)
 		}
 	}
+
 	return out
 }
 

@@ -44,6 +44,7 @@ func addressToCandidate(b *testing.B, q discover.Query, link discover.Interface)
 	if err != nil {
 		b.Fatal(err)
 	}
+
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	done := make(chan struct{})
 	go func() { f.Run(ctx); close(done) }()
@@ -56,5 +57,6 @@ func addressToCandidate(b *testing.B, q discover.Query, link discover.Interface)
 	if err != nil {
 		b.Fatal(err)
 	}
+
 	return took
 }

@@ -47,6 +47,7 @@ func (f *Finder) browse(ctx context.Context, l Interface, v6 bool) error {
 	if err := b.ask(b.questions(true)); err != nil {
 		return err
 	}
+
 	for interval := firstInterval; ; interval = min(2*interval, lastInterval) {
 		if err := b.listen(ctx, time.Now().Add(jitter(interval))); err != nil {
 			return err
@@ -103,6 +104,7 @@ func (b *browser) listen(ctx context.Context, until time.Time) error {
 		if err != nil {
 			return fmt.Errorf("hearing mDNS on %s: %w", b.link.Name, err)
 		}
+
 		if addr, ok := from.(*net.UDPAddr); ok {
 			b.hear(packet[:n], addr.AddrPort())
 		}
@@ -119,6 +121,7 @@ func (b *browser) hear(packet []byte, from netip.AddrPort) {
 	if err != nil || !m.Response || m.Opcode != 0 || m.RCode != 0 {
 		return
 	}
+
 	news := map[dns.Name]bool{}
 	for _, r := range slices.Concat(m.Answers, m.Authorities, m.Additionals) {
 		if r.Class != dns.ClassIN || !b.wants(r) {
@@ -129,12 +132,14 @@ func (b *browser) hear(packet []byte, from netip.AddrPort) {
 			b.goodbye(r)
 			continue
 		}
+
 		b.cache.put(r)
 		news[r.Name.Key()] = true
 		if ptr, ok := r.Data.(dns.PTR); ok {
 			news[ptr.Target.Key()] = true
 		}
 	}
+
 	if len(news) > 0 {
 		b.offer(news, from.Addr())
 		b.followUp()
@@ -150,6 +155,7 @@ func (b *browser) wants(r dns.Record) bool {
 				return d.Target.HasSuffix(s)
 			}
 		}
+
 	case dns.SRV, dns.TXT:
 		return b.service(r.Name) != ""
 	case dns.A:

@@ -21,7 +21,7 @@ const (
 )
 
 // A cache holds the records of one link. All of them are hints, so the
-// flush bit is not honoured: it would let the last speaker erase the
+// flush bit is not honored: it would let the last speaker erase the
 // others.
 type cache struct {
 	instances map[cacheKey]time.Time // PTR, SRV, TXT

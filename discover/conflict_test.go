@@ -53,18 +53,21 @@ func TestDefend(t *testing.T) {
 			evil.conn.WriteTo(pack(t, answers(a("kms.local", "192.0.2.66"))), &group)
 			time.Sleep(10 * time.Millisecond)
 		}
+
 		if got := r.Announcements()[0].Host; got != "kms.local" {
 			t.Errorf("the name is %s, want kms.local kept", got)
 		}
 		if n := r.Stats().Challenges; n != 100 {
 			t.Errorf("%d challenges counted, want 100", n)
 		}
+
 		defended := 0
 		for _, m := range evil.within(time.Millisecond) {
 			if m.Response && strings.Contains(show(m.Answers), "192.0.2.5") {
 				defended++
 			}
 		}
+
 		if defended < 1 || defended > 2 {
 			t.Errorf("defended %d times within a second, want once or twice", defended)
 		}
@@ -84,6 +87,7 @@ func TestTie(t *testing.T) {
 		if !slices.Equal(names, []string{"kms-2.local", "kms.local"}) {
 			t.Errorf("names = %q, want kms.local and kms-2.local", names)
 		}
+
 		f := at(lan, 10).find(t, ctx, discover.Query{Services: []string{"_latchkey._tcp"}})
 		found := []string{next(ctx, f, time.Second), next(ctx, f, time.Second)}
 		slices.Sort(found)
@@ -105,6 +109,7 @@ func TestAddressChange(t *testing.T) {
 		if got := next(ctx, f, time.Second); got != "192.0.2.1:7741" {
 			t.Errorf("Next() = %s, want 192.0.2.1:7741", got)
 		}
+
 		link := h.link()
 		link[0].Addrs = append(link[0].Addrs[:0:0], netip.MustParsePrefix("192.0.2.77/24"))
 		r.Update(link)

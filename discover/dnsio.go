@@ -47,23 +47,27 @@ func (r resolver) over(ctx context.Context, network string, limit time.Duration,
 	if err != nil {
 		return nil, err
 	}
+
 	if network == "tcp" {
 		packet = append(binary.BigEndian.AppendUint16(nil, uint16(len(packet))), packet...)
 	}
 	if _, err := conn.Write(packet); err != nil {
 		return nil, err
 	}
+
 	for {
 		packet, err := readDNS(conn, network)
 		if err != nil {
 			return nil, err
 		}
+
 		// Only what answers this very question counts: RFC 5452, section 9.1.
 		m, err := dns.Parse(packet)
 		if err == nil && m.Response && m.ID == query.ID && len(m.Questions) == 1 &&
 			m.Questions[0].Name.Equal(q.Name) && m.Questions[0].Type == q.Type {
 			return m, nil
 		}
+
 		if network == "tcp" {
 			return nil, errors.New("it answers another question")
 		}

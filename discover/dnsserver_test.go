@@ -43,6 +43,7 @@ func (d *dnsNet) Dial(_ context.Context, _ discover.Interface, network string, t
 			io.Copy(io.Discard, there)
 			return
 		}
+
 		packet := buf[:n]
 		if network == "tcp" {
 			packet = packet[2:]
@@ -51,6 +52,7 @@ func (d *dnsNet) Dial(_ context.Context, _ discover.Interface, network string, t
 		if err != nil {
 			return
 		}
+
 		d.mu.Lock()
 		d.asked = append(d.asked, network+" "+string(q.Questions[0].Name))
 		d.mu.Unlock()
@@ -58,17 +60,20 @@ func (d *dnsNet) Dial(_ context.Context, _ discover.Interface, network string, t
 		if m == nil {
 			return
 		}
+
 		m.Response = true
 		out, err := m.Pack()
 		if err != nil {
 			return
 		}
+
 		if network == "tcp" {
 			out = append(binary.BigEndian.AppendUint16(nil, uint16(len(out))), out...)
 		}
 		there.Write(out)
 		io.Copy(io.Discard, there)
 	}()
+
 	return here, nil
 }
 
@@ -128,10 +133,12 @@ func TestDNSServers(t *testing.T) {
 					link.DNS = append(link.DNS, addr)
 					d.servers[addr] = s
 				}
+
 				f, err := discover.NewFinder(discover.Query{URLs: []string{"http://kms.example.org", "http://kms.local"}}, d, logger(t))
 				if err != nil {
 					t.Fatal(err)
 				}
+
 				f.Update([]discover.Interface{link})
 				go f.Run(ctx)
 				if got := next(ctx, f, row.within); got != row.want {
@@ -141,6 +148,7 @@ func TestDNSServers(t *testing.T) {
 				if slices.ContainsFunc(d.asked, func(s string) bool { return dns.Name(s).HasSuffix("local") }) {
 					t.Errorf("asked %q: a .local name went to a DNS server", d.asked)
 				}
+
 				d.mu.Unlock()
 				cancel()
 				time.Sleep(time.Minute)
@@ -166,10 +174,12 @@ func TestSRVToLocal(t *testing.T) {
 				}
 				return m
 			}}}
+
 			f, err := discover.NewFinder(discover.Query{Services: []string{"_latchkey._tcp"}}, d, logger(t))
 			if err != nil {
 				t.Fatal(err)
 			}
+
 			f.Update([]discover.Interface{{Index: 1, Name: "eth0", Addrs: []netip.Prefix{netip.MustParsePrefix("192.0.2.10/24")}, DNS: []netip.Addr{server}, Domains: []string{"example.org"}}})
 			go f.Run(ctx)
 			if got := next(ctx, f, 5*time.Second); got != want {

@@ -90,6 +90,7 @@ func (f *Finder) Run(ctx context.Context) {
 			w.cancel()
 		}
 	}()
+
 	for {
 		f.mu.Lock()
 		links := f.links
@@ -142,12 +143,14 @@ func (f *Finder) reconcile(ctx context.Context, links []Interface, running map[b
 			wanted[browserKey{l.Index, unicast}] = l
 		}
 	}
+
 	for key, w := range running {
 		if l, ok := wanted[key]; !ok || !l.equal(w.link) {
 			w.cancel()
 			delete(running, key)
 		}
 	}
+
 	for key, l := range wanted {
 		if running[key] != nil {
 			continue
@@ -169,6 +172,7 @@ func (f *Finder) work(ctx context.Context, w way, l Interface) {
 		default:
 			err = f.browse(ctx, l, w == mdns6)
 		}
+
 		if ctx.Err() != nil {
 			return
 		}

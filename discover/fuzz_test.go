@@ -34,6 +34,7 @@ func FuzzHear(f *testing.F) {
 			settled()
 			lan.Join(net.UDPAddrFromAddrPort(netip.MustParseAddrPort("192.0.2.66:5353"))).WriteTo(packet, &group)
 			time.Sleep(2 * time.Second)
+
 			for {
 				ctx, cancel := context.WithTimeout(ctx, time.Millisecond)
 				c, err := finder.Next(ctx)
@@ -70,8 +71,11 @@ func TestQueryRefuses(t *testing.T) {
 
 func TestQueryAddresses(t *testing.T) {
 	for _, row := range []struct{ url, want string }{
-		{"http://192.0.2.5", "192.0.2.5:7741"}, {"http://192.0.2.5:80/", "192.0.2.5:80"}, {"https://[2001:db8::5]:8443/lk1", "[2001:db8::5]:8443"},
-		{"http://[2001:db8::5]", "[2001:db8::5]:7741"}, {"http://127.0.0.1:1", "127.0.0.1:1"},
+		{"http://192.0.2.5", "192.0.2.5:7741"},
+		{"http://192.0.2.5:80/", "192.0.2.5:80"},
+		{"https://[2001:db8::5]:8443/lk1", "[2001:db8::5]:8443"},
+		{"http://[2001:db8::5]", "[2001:db8::5]:7741"},
+		{"http://127.0.0.1:1", "127.0.0.1:1"},
 	} {
 		f, err := discover.NewFinder(discover.Query{URLs: []string{row.url}}, discover.System{}, logger(t))
 		if err != nil {

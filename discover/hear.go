@@ -17,12 +17,14 @@ func (s *speaker) hear(p heard) {
 	if err != nil || m.Opcode != 0 || m.RCode != 0 || !s.link.onLink(addr) {
 		return
 	}
+
 	if m.Response {
 		if from.Port() == mdnsPort && !s.r.owns(addr) {
 			s.judge(m)
 		}
 		return
 	}
+
 	s.r.queries.Add(1)
 	if !s.sure {
 		if !s.r.owns(addr) && len(m.Authorities) > 0 && s.tie(m) {
@@ -30,6 +32,7 @@ func (s *speaker) hear(p heard) {
 		}
 		return
 	}
+
 	s.query(m, netip.AddrPortFrom(addr, from.Port()))
 }
 
@@ -44,10 +47,12 @@ func (s *speaker) query(m *dns.Message, from netip.AddrPort) {
 			return
 		}
 	}
+
 	if !m.Truncated || len(s.pending) >= maxPending {
 		s.answer(m, from)
 		return
 	}
+
 	s.pending[from] = m
 	s.schedule(400*time.Millisecond+pauseShared(), func() {
 		delete(s.pending, from)
@@ -64,6 +69,7 @@ func (s *speaker) answer(m *dns.Message, from netip.AddrPort) {
 		s.answerLegacy(m, to)
 		return
 	}
+
 	// A unicast answer to this machine would take the loopback, and not
 	// reach a socket that is bound to the link.
 	own := s.r.owns(from.Addr())
@@ -74,11 +80,13 @@ func (s *speaker) answer(m *dns.Message, from netip.AddrPort) {
 	if len(direct.shared) > 0 {
 		s.schedule(pauseShared(), func() { s.send(s.zone.message(direct.shared), to) })
 	}
+
 	s.multicast(s.stale(direct.unique), time.Second)
 	for _, r := range s.stale(direct.shared) {
 		s.schedule(pauseShared(), func() { s.multicast([]owned{r}, time.Second) }, r)
 	}
 	all := s.zone.reply(m, func(q dns.Question) bool { return !q.Unicast || own })
+
 	// A probe must hear of us in time: section 6, the exception.
 	again := time.Second
 	if len(m.Authorities) > 0 {

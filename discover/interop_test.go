@@ -80,10 +80,12 @@ var peers = map[string]func() error{
 		if err != nil {
 			return err
 		}
+
 		entries := make(chan *zeroconf.ServiceEntry)
 		if err := resolver.Browse(ctx, "_latchkey._tcp", "local.", entries); err != nil {
 			return err
 		}
+
 		for e := range entries {
 			fmt.Println(e.HostName, e.AddrIPv4, e.Port, e.Text)
 			return nil
@@ -164,6 +166,7 @@ func TestFoundByOthers(t *testing.T) {
 	if _, err := ours.Next(ctx); err != nil {
 		t.Fatal(err) // it has not probed
 	}
+
 	for _, peer := range []string{"hashicorp-client", "grandcat-client", "brutella-client"} {
 		t.Run(peer, func(t *testing.T) {
 			// What was said to another client within the last second is not

@@ -169,15 +169,18 @@ func TestQuerySchedule(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
+
 			at = append(at, time.Since(start))
 			m, err := dns.Parse(buf[:n])
 			if err != nil {
 				t.Fatal(err)
 			}
+
 			if len(m.Questions) != 4 || m.Questions[0].Unicast != (i == 0) {
 				t.Errorf("query %d = %+v, want A, AAAA and two PTR, for unicast answers only the first", i, m.Questions)
 			}
 		}
+
 		for i, want := range []time.Duration{0, 1, 3, 7, 15, 31, 61, 91} {
 			want *= time.Second
 			if d := at[i] - want; d < -want/10 || d > want/10+2*time.Millisecond {
@@ -194,6 +197,7 @@ func TestSetAside(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
+
 		f.SetAside(c, discover.AsideTime)
 		if got := next(ctx, f, time.Second); got != "192.0.2.2:7741" {
 			t.Errorf("after the first: %s, want the second", got)
@@ -201,6 +205,7 @@ func TestSetAside(t *testing.T) {
 		if got := next(ctx, f, 28*time.Second); got != "none" {
 			t.Errorf("before the time aside is over: %s, want none", got)
 		}
+
 		if got := next(ctx, f, 2*time.Second); got != "192.0.2.1:7741" {
 			t.Errorf("after the time aside: %s, want the first again", got)
 		}

@@ -31,9 +31,11 @@ func TestLinkLocalOnly(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	if want := "[fe80::5%eth0]:8443"; c.Addr.String() != want {
 		t.Errorf("Next() = %s, want %s", c.Addr, want)
 	}
+
 	// Nothing listens there, but a refusal says that the packet arrived.
 	_, err = new(net.Dialer).DialContext(ctx, "tcp", c.Addr.String())
 	if err == nil || !strings.Contains(err.Error(), "refused") {
@@ -73,6 +75,7 @@ func TestSeveralLinks(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
+
 		go f.Run(ctx)
 		links := func(n int) []discover.Interface {
 			var out []discover.Interface
@@ -81,6 +84,7 @@ func TestSeveralLinks(t *testing.T) {
 			}
 			return out
 		}
+
 		f.Update(links(2))
 		if got := next(ctx, f, 20*time.Second); got != "none" {
 			t.Errorf("on the wrong links: %s, want none", got)
@@ -89,6 +93,7 @@ func TestSeveralLinks(t *testing.T) {
 		if got := next(ctx, f, 3*time.Millisecond); got != "192.0.2.5:7741" {
 			t.Errorf("3 ms after the right link came: %s, want 192.0.2.5:7741", got)
 		}
+
 		// A link that is gone is not asked any more.
 		f.Update(nil)
 		time.Sleep(time.Second)
@@ -110,12 +115,14 @@ func TestAddressOfTheLink(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
+
 		r.Update([]discover.Interface{
 			{Index: 1, Name: "eth0", Addrs: []netip.Prefix{netip.MustParsePrefix("192.0.2.1/24")}},
 			{Index: 2, Name: "eth1", Addrs: []netip.Prefix{netip.MustParsePrefix("192.0.2.2/24")}},
 		})
 		go r.Run(ctx)
 		settled()
+
 		for want, lan := range map[string]*testlan.LAN{"192.0.2.1:7741": one, "192.0.2.2:7741": two} {
 			f := at(lan, 10).find(t, ctx, discover.Query{URLs: []string{"http://kms.local"}})
 			if got := next(ctx, f, time.Second); got != want {
@@ -146,6 +153,7 @@ func TestKnownAnswersInTwoPackets(t *testing.T) {
 				t.Errorf("answered %s, which the asker knows", show(m.Answers))
 			}
 		}
+
 		asker.conn.WriteTo(pack(t, dns.Message{Truncated: true, Questions: question}), &group)
 		answered := false
 		for _, m := range asker.within(2 * time.Second) {

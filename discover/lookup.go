@@ -40,6 +40,7 @@ func (f *Finder) questionsFor(l Interface) []question {
 			out = append(out, question{name: dns.Name(t.host), target: t})
 		}
 	}
+
 	for _, s := range f.services {
 		kind := strings.TrimSuffix(string(s), ".local")
 		for _, d := range l.Domains {
@@ -49,6 +50,7 @@ func (f *Finder) questionsFor(l Interface) []question {
 			}
 		}
 	}
+
 	return out
 }
 
@@ -63,6 +65,7 @@ func (f *Finder) lookUp(ctx context.Context, l Interface) error {
 		var failed error = errNothing
 		next := time.Duration(0)
 		var wg sync.WaitGroup
+
 		for _, q := range f.questionsFor(l) {
 			wg.Go(func() {
 				ttl, err := f.lookUpOne(ctx, r, q)
@@ -75,10 +78,12 @@ func (f *Finder) lookUp(ctx context.Context, l Interface) error {
 				}
 			})
 		}
+
 		wg.Wait()
 		if next == 0 {
 			return failed
 		}
+
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
@@ -104,6 +109,7 @@ func (f *Finder) lookUpService(ctx context.Context, r resolver, q question) (tim
 	if err != nil {
 		return 0, err
 	}
+
 	servers := follow(m, q.name)
 	servers = slices.DeleteFunc(servers, func(rec dns.Record) bool {
 		srv, ok := rec.Data.(dns.SRV)
@@ -112,6 +118,7 @@ func (f *Finder) lookUpService(ctx context.Context, r resolver, q question) (tim
 	slices.SortStableFunc(servers, func(a, b dns.Record) int {
 		return int(a.Data.(dns.SRV).Priority) - int(b.Data.(dns.SRV).Priority)
 	})
+
 	var mu sync.Mutex
 	least, failed := time.Duration(0), errNothing
 	var all sync.WaitGroup
@@ -130,6 +137,7 @@ func (f *Finder) lookUpService(ctx context.Context, r resolver, q question) (tim
 			}
 		})
 	}
+
 	all.Wait()
 	if least == 0 {
 		return 0, failed

@@ -92,12 +92,14 @@ func TestFindByDNS(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
+
 			ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 			done := make(chan struct{})
 			go func() { f.Run(ctx); close(done) }()
 			defer func() { cancel(); <-done }()
 			f.Update([]discover.Interface{link})
 			var got []string
+
 			for range row.want {
 				c, err := f.Next(ctx)
 				if err != nil {
@@ -105,6 +107,7 @@ func TestFindByDNS(t *testing.T) {
 				}
 				got = append(got, c.Addr.String())
 			}
+
 			slices.Sort(got)
 			if !slices.Equal(got, row.want) {
 				t.Errorf("candidates = %v, want %v", got, row.want)
@@ -153,6 +156,7 @@ func TestAvahiFindsUs(t *testing.T) {
 		Host: "kms.local", Addrs: []netip.Addr{netip.MustParseAddr("192.0.2.5"), netip.MustParseAddr("2001:db8::5")}, Port: 8443,
 		Services: []string{"_latchkey._tcp", "_kcrypt._tcp"}, Instance: "Key server v1.2", Text: []string{"v=1"},
 	})
+
 	avahi(t, lan, "other")
 	for _, row := range []struct {
 		args []string

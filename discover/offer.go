@@ -34,6 +34,7 @@ func (b *browser) offerInstance(service, instance dns.Name, isNews bool, news ma
 	kind := string(service[:len(service)-len(".local")])
 	var text []string
 	b.cache.each(instance, dns.TypeTXT, func(d dns.Data, _ time.Duration) { text = d.(dns.TXT).Strings() })
+
 	b.cache.each(instance, dns.TypeSRV, func(d dns.Data, ttlSRV time.Duration) {
 		srv := d.(dns.SRV)
 		host := srv.Target.Key()
@@ -120,6 +121,7 @@ func (b *browser) goodbye(r dns.Record) {
 		case dns.AAAA:
 			return r.Name.Equal(dns.Name(c.Host)) && d.Addr == c.Addr.Addr().WithZone("")
 		}
+
 		return false
 	})
 }
@@ -156,6 +158,7 @@ func (b *browser) followUp() {
 			}
 		}
 	}
+
 	if err := b.ask(qs); err != nil {
 		b.f.log.Debug("asking for the rest of an answer", "link", b.link.Name, "error", err)
 	}

@@ -63,6 +63,7 @@ func (p *pool) add(c Candidate, ttl time.Duration, teller netip.Addr) bool {
 	if ttl > 0 {
 		expires = time.Now().Add(ttl)
 	}
+
 	if e := p.entries[c.key()]; e != nil {
 		e.Candidate = c
 		if !e.expires.IsZero() && e.expires.Before(expires) {
@@ -70,6 +71,7 @@ func (p *pool) add(c Candidate, ttl time.Duration, teller netip.Addr) bool {
 		}
 		return false
 	}
+
 	if len(p.entries) >= maxCandidates {
 		p.evict()
 	}
@@ -97,12 +99,14 @@ func (p *pool) evict() {
 		if rank > best {
 			best, ties = rank, 0
 		}
+
 		if rank == best {
 			if ties++; rand.N(ties) == 0 {
 				victim = k
 			}
 		}
 	}
+
 	delete(p.entries, victim)
 }
 
@@ -139,6 +143,7 @@ func (p *pool) next(ctx context.Context) (Candidate, error) {
 		if c != nil {
 			return *c, nil
 		}
+
 		var again <-chan time.Time
 		if wait > 0 {
 			again = time.After(wait)

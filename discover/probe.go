@@ -110,6 +110,7 @@ func (s *speaker) tie(m *dns.Message) bool {
 				theirs = append(theirs, r)
 			}
 		}
+
 		var ours []dns.Record
 		for _, r := range s.zone.of(name, dns.TypeANY) {
 			ours = append(ours, r.Record)

@@ -87,6 +87,7 @@ func (q Query) parse() ([]target, []dns.Name, error) {
 		return nil, nil, fmt.Errorf("looking for %d URLs and services, the limit is %d", len(q.URLs)+len(q.Services), maxTargets)
 	}
 	var targets []target
+
 	for _, u := range q.URLs {
 		t, err := parseURL(u)
 		if err != nil {
@@ -94,6 +95,7 @@ func (q Query) parse() ([]target, []dns.Name, error) {
 		}
 		targets = append(targets, t)
 	}
+
 	var services []dns.Name
 	for _, s := range q.Services {
 		name, err := serviceName(s)
@@ -104,6 +106,7 @@ func (q Query) parse() ([]target, []dns.Name, error) {
 			services = append(services, name)
 		}
 	}
+
 	return targets, services, nil
 }
 
@@ -128,6 +131,7 @@ func parseURL(u string) (target, error) {
 			return target{}, errors.New("it must begin with http:// or https://")
 		}
 	}
+
 	if len(u) > maxURL || strings.ContainsAny(rest, "@?#%\\ \"<>") {
 		return target{}, fmt.Errorf("want http://HOST[:PORT][/PATH] of at most %d characters", maxURL)
 	}
@@ -141,6 +145,7 @@ func parseURL(u string) (target, error) {
 		}
 		t.port = uint16(n)
 	}
+
 	if strings.HasPrefix(host, "[") && strings.HasSuffix(host, "]") {
 		host = host[1 : len(host)-1]
 	}
@@ -151,6 +156,7 @@ func parseURL(u string) (target, error) {
 		t.addr, t.host = a, a.String()
 		return t, nil
 	}
+
 	t.host = strings.ToLower(strings.TrimSuffix(host, "."))
 	if !isHostName(t.host) {
 		return target{}, fmt.Errorf("%q is neither an address nor a host name", host)

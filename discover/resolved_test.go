@@ -36,6 +36,7 @@ func TestResolvedFindsUs(t *testing.T) {
 		Host: "boot.local", Addrs: []netip.Addr{netip.MustParseAddr("192.0.2.5"), netip.MustParseAddr("2001:db8::5")}, Port: 8443,
 		Services: []string{"_latchkey._tcp"}, Instance: "Key server", Text: []string{"v=1"},
 	})
+
 	for _, row := range []struct {
 		args []string
 		want []string

@@ -49,6 +49,7 @@ func (r resolver) ask(ctx context.Context, name dns.Name, t dns.Type) (*dns.Mess
 		m   *dns.Message
 		err error
 	}
+
 	servers := r.link.DNS[:min(len(r.link.DNS), maxServers)]
 	results := make(chan result, len(servers))
 	failed := fmt.Errorf("asking DNS for %s: no server", name)
@@ -75,6 +76,7 @@ func (r resolver) ask(ctx context.Context, name dns.Name, t dns.Type) (*dns.Mess
 		case <-silent:
 		}
 	}
+
 	return nil, failed
 }
 
@@ -101,6 +103,7 @@ func (r resolver) addresses(ctx context.Context, host dns.Name, found func(netip
 	seen := map[netip.Addr]bool{}
 	least := maxTTL
 	var both sync.WaitGroup
+
 	for _, t := range []dns.Type{dns.TypeA, dns.TypeAAAA} {
 		both.Go(func() {
 			m, err := r.ask(ctx, host, t)
@@ -119,6 +122,7 @@ func (r resolver) addresses(ctx context.Context, host dns.Name, found func(netip
 			}
 		})
 	}
+
 	both.Wait()
 	if len(seen) == 0 {
 		return 0, cmp.Or(failed, errNoName)
@@ -154,6 +158,7 @@ func follow(m *dns.Message, name dns.Name) []dns.Record {
 		if len(found) > 0 || next == "" {
 			return found
 		}
+
 		name = next
 	}
 	return nil

@@ -71,6 +71,7 @@ func (r *Responder) Announce(all []Announcement) error {
 		return fmt.Errorf("announcing %d key servers, the limit is %d", len(all), maxAnnouncements)
 	}
 	var checked []Announcement
+
 	for _, a := range all {
 		if err := a.check(); err != nil {
 			return fmt.Errorf("announcing %q: %w", a.Host, err)
@@ -81,6 +82,7 @@ func (r *Responder) Announce(all []Announcement) error {
 		}
 		checked = append(checked, a)
 	}
+
 	r.mu.Lock()
 	r.all = checked
 	r.mu.Unlock()
@@ -160,6 +162,7 @@ func (r *Responder) conflict(name dns.Name, seen zone) {
 			changed = true
 		}
 	}
+
 	if !changed {
 		return
 	}
@@ -169,6 +172,7 @@ func (r *Responder) conflict(name dns.Name, seen zone) {
 		time.AfterFunc(slowConflict, r.poke)
 		return
 	}
+
 	r.poke()
 }
 
@@ -182,6 +186,7 @@ func (r *Responder) Run(ctx context.Context) {
 			w.cancel()
 		}
 	}()
+
 	for {
 		r.reconcile(ctx, running, &workers)
 		select {

@@ -67,11 +67,13 @@ func TestProbeAndAnnounce(t *testing.T) {
 		if len(heard) != 5 {
 			t.Fatalf("%d messages in 10 s, want three probes and two announcements", len(heard))
 		}
+
 		for i, m := range heard[:3] {
 			if m.Response || len(m.Questions) != 2 || len(m.Authorities) != 3 {
 				t.Errorf("probe %d = %+v, want two names asked for and three records proposed", i, m)
 			}
 		}
+
 		want := `kms.local 120 flush {Addr:192.0.2.5}
 _latchkey._tcp.local 4500 {Target:kms._latchkey._tcp.local}
 kms._latchkey._tcp.local 120 flush {Priority:0 Weight:0 Port:8443 Target:kms.local}
@@ -83,6 +85,7 @@ _services._dns-sd._udp.local 4500 {Target:_latchkey._tcp.local}
 				t.Errorf("announcement %d:\n%swant\n%s", i, got, want)
 			}
 		}
+
 		stop()
 		bye := e.within(time.Second)
 		if len(bye) != 1 || len(bye[0].Answers) != 4 || slices.ContainsFunc(bye[0].Answers, func(r dns.Record) bool { return r.TTL != 0 }) {
@@ -139,6 +142,7 @@ func TestReplies(t *testing.T) {
 					}
 					wait = 200 * time.Millisecond
 				}
+
 				heard := slices.DeleteFunc(asker.within(wait), func(m *dns.Message) bool { return !m.Response || len(m.Questions) > 0 })
 				elsewhere := slices.DeleteFunc(other.within(time.Millisecond), func(m *dns.Message) bool { return !m.Response || len(m.Questions) > 0 })
 				if row.answers == "" {
@@ -147,12 +151,14 @@ func TestReplies(t *testing.T) {
 					}
 					return
 				}
+
 				if len(heard) != 1 {
 					t.Fatalf("%d answers, want 1", len(heard))
 				}
 				if got := show(heard[0].Answers); got != row.answers {
 					t.Errorf("answers\n%swant\n%s", got, row.answers)
 				}
+
 				if n := len(heard[0].Additionals); n != row.additional {
 					t.Errorf("%d additional records, want %d:\n%s", n, row.additional, show(heard[0].Additionals))
 				}
@@ -217,11 +223,13 @@ func TestKairos(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	fields := strings.Fields(strings.SplitN(string(file), "\n", 2)[0])
 	query, err := hex.DecodeString(fields[len(fields)-1])
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	bubble(t, func(t *testing.T, ctx context.Context, lan *testlan.LAN) {
 		at(lan, 1).answer(t, ctx, discover.Announcement{
 			Host: "mychallenger.local", Addrs: []netip.Addr{netip.MustParseAddr("192.0.2.5")}, Port: 30000, Services: []string{"_kcrypt._tcp"},
@@ -233,11 +241,13 @@ func TestKairos(t *testing.T) {
 		if len(heard) != 1 {
 			t.Fatalf("%d answers within a second, want 1", len(heard))
 		}
+
 		want := `_kcrypt._tcp.local 10 {Target:mychallenger._kcrypt._tcp.local}
 mychallenger._kcrypt._tcp.local 10 {Priority:0 Weight:0 Port:30000 Target:mychallenger.local}
 mychallenger.local 10 {Addr:192.0.2.5}
 mychallenger._kcrypt._tcp.local 10 {Text:` + "\x00" + `}
 `
+
 		m := heard[0]
 		if got := show(m.Answers); got != want || len(m.Additionals)+len(m.Authorities) > 0 {
 			t.Errorf("answers\n%swant\n%s", got, want)

@@ -66,6 +66,7 @@ func listen(i Interface, v6 bool, address string) (net.PacketConn, error) {
 	if v6 {
 		network = "udp6"
 	}
+
 	config := net.ListenConfig{Control: func(_, _ string, c syscall.RawConn) error {
 		var err error
 		if ctl := c.Control(func(fd uintptr) { err = joinGroup(int(fd), i, v6) }); ctl != nil {
@@ -73,6 +74,7 @@ func listen(i Interface, v6 bool, address string) (net.PacketConn, error) {
 		}
 		return err
 	}}
+
 	conn, err := config.ListenPacket(context.Background(), network, address)
 	if err != nil {
 		return nil, fmt.Errorf("listening for mDNS on %s: %w", i.Name, err)
@@ -112,11 +114,13 @@ func joinGroup(fd int, i Interface, v6 bool) error {
 			option{unix.IPPROTO_IP, unix.IP_MULTICAST_TTL, 255},
 			option{unix.IPPROTO_IP, unix.IP_TTL, 255})
 	}
+
 	for _, o := range options {
 		if err := unix.SetsockoptInt(fd, o.level, o.name, o.value); err != nil {
 			return fmt.Errorf("setting socket option %d: %w", o.name, err)
 		}
 	}
+
 	if err := unix.BindToDevice(fd, i.Name); err != nil {
 		return fmt.Errorf("binding to link %s: %w", i.Name, err)
 	}
@@ -124,6 +128,7 @@ func joinGroup(fd int, i Interface, v6 bool) error {
 		m := &unix.IPv6Mreq{Multiaddr: group6.As16(), Interface: uint32(i.Index)}
 		return unix.SetsockoptIPv6Mreq(fd, unix.IPPROTO_IPV6, unix.IPV6_JOIN_GROUP, m)
 	}
+
 	m := &unix.IPMreqn{Multiaddr: group4.As4(), Ifindex: int32(i.Index)}
 	if err := unix.SetsockoptIPMreqn(fd, unix.IPPROTO_IP, unix.IP_MULTICAST_IF, m); err != nil {
 		return err

@@ -59,6 +59,7 @@ func (r *Responder) speak(ctx context.Context, l Interface, v6 bool, updates <-c
 		r: r, link: l, v6: v6, conn: conn, zone: r.zone(l),
 		sent: map[cacheKey]time.Time{}, pending: map[netip.AddrPort]*dns.Message{},
 	}
+
 	packets := make(chan heard)
 	failed := make(chan error, 1)
 	ctx, cancel := context.WithCancel(ctx)
@@ -67,6 +68,7 @@ func (r *Responder) speak(ctx context.Context, l Interface, v6 bool, updates <-c
 	s.probe(0)
 	timer := time.NewTimer(0)
 	defer timer.Stop()
+
 	for {
 		select {
 		case <-ctx.Done():
@@ -93,10 +95,12 @@ func receive(ctx context.Context, conn net.PacketConn, packets chan<- heard, fai
 			failed <- err
 			return
 		}
+
 		addr, ok := from.(*net.UDPAddr)
 		if !ok {
 			continue
 		}
+
 		select {
 		case packets <- heard{slices.Clone(buf[:n]), addr}:
 		case <-ctx.Done():
@@ -176,6 +180,7 @@ func (s *speaker) update(l Interface) {
 	if !s.sure {
 		return // announced after probing anyway
 	}
+
 	gone := slices.DeleteFunc(slices.Clone(before.records), s.zone.has)
 	fresh := slices.DeleteFunc(slices.Clone(s.zone.records), before.has)
 	s.goodbye(gone)

@@ -107,11 +107,13 @@ func TestGoodbye(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
+
 		f.SetAside(c, time.Minute)
 		stop()
 		if got := next(ctx, f, time.Hour); got != "none" {
 			t.Errorf("after the goodbye: %s, want none", got)
 		}
+
 		// The key server moves to another address and is found again.
 		moved := kms
 		moved.Addrs = []netip.Addr{netip.MustParseAddr("192.0.2.77")}
@@ -157,6 +159,7 @@ func TestFlood(t *testing.T) {
 				time.Sleep(5 * time.Millisecond)
 			}
 		}()
+
 		time.Sleep(5 * time.Second)
 		at(lan, 1).answer(t, ctx, kms)
 		start := time.Now()
@@ -165,10 +168,12 @@ func TestFlood(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
+
 			if c.Addr.Addr() == kms.Addrs[0] {
 				t.Logf("found after %d forged ones, %s", tried, time.Since(start))
 				break
 			}
+
 			time.Sleep(10 * time.Millisecond) // refused at once
 			f.SetAside(c, discover.AsideTime)
 			// A few in a hundred runs lose the first announcement to the flood;
@@ -246,6 +251,7 @@ func TestGarbage(t *testing.T) {
 			evil.WriteTo(mutant[:1+chance.IntN(len(mutant))], &group)
 			time.Sleep(time.Millisecond)
 		}
+
 		for {
 			got := next(ctx, f, time.Minute)
 			if got == "192.0.2.5:8443" {

@@ -14,6 +14,7 @@ func (p *pool) take() (*Candidate, time.Duration, <-chan struct{}) {
 	if now.Sub(p.since) > fairTime || len(p.offers) > maxTellers {
 		p.since, p.offers = now, map[netip.Addr]int{}
 	}
+
 	var best *entry
 	var wait time.Duration
 	for k, e := range p.entries {
@@ -32,6 +33,7 @@ func (p *pool) take() (*Candidate, time.Duration, <-chan struct{}) {
 			best = e
 		}
 	}
+
 	if best == nil {
 		return nil, wait, p.changed
 	}

@@ -25,12 +25,14 @@ func (r *Responder) reconcile(ctx context.Context, running map[browserKey]*talke
 			wanted[browserKey{l.Index, mdns6}] = l
 		}
 	}
+
 	for key, t := range running {
 		if l, ok := wanted[key]; !ok || t.version != version || t.name != l.Name {
 			t.cancel()
 			delete(running, key)
 		}
 	}
+
 	for key, l := range wanted {
 		if t := running[key]; t != nil {
 			t.tell(l)

@@ -35,17 +35,20 @@ func interfaces(names []string) ([]Interface, error) {
 	if err != nil {
 		return nil, fmt.Errorf("listing network interfaces: %w", err)
 	}
+
 	var out []Interface
 	for _, i := range all {
 		if i.Flags&net.FlagUp == 0 || i.Flags&net.FlagMulticast == 0 ||
 			len(names) > 0 && !slices.Contains(names, i.Name) {
 			continue
 		}
+
 		link := Interface{Index: i.Index, Name: i.Name}
 		addrs, err := i.Addrs()
 		if err != nil {
 			continue // gone since
 		}
+
 		for _, a := range addrs {
 			n, ok := a.(*net.IPNet)
 			if !ok {
@@ -59,7 +62,9 @@ func interfaces(names []string) ([]Interface, error) {
 			}
 			link.Addrs = append(link.Addrs, netip.PrefixFrom(ip, ones))
 		}
+
 		out = append(out, link)
 	}
+
 	return out, nil
 }

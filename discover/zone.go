@@ -37,11 +37,13 @@ func (a Announcement) check() error {
 	if !isHostName(host) || !isLocal(host) || host == "local" {
 		return fmt.Errorf("host %q is not a name such as kms.local", a.Host)
 	}
+
 	for _, addr := range a.Addrs {
 		if !isHost(addr.Unmap()) && !addr.IsLoopback() {
 			return fmt.Errorf("target %s is not the address of a host", addr)
 		}
 	}
+
 	if len(a.Services) > 0 && a.Port == 0 {
 		return errors.New("a service needs a port")
 	}
@@ -50,11 +52,13 @@ func (a Announcement) check() error {
 			return err
 		}
 	}
+
 	for _, s := range a.Text {
 		if s == "" || len(s) > 255 {
 			return fmt.Errorf("text %q is not 1 to 255 bytes", s)
 		}
 	}
+
 	if len(a.Instance) > 63 {
 		return fmt.Errorf("instance %q has more than 63 bytes", a.Instance)
 	}

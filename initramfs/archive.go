@@ -53,6 +53,7 @@ func (a *archive) firmware(name string, dirs []string) (bool, error) {
 			if err != nil || len(files) == 0 {
 				continue
 			}
+
 			for _, f := range files {
 				data, err := os.ReadFile(f)
 				if err != nil {
@@ -61,6 +62,7 @@ func (a *archive) firmware(name string, dirs []string) (bool, error) {
 				rel, _ := filepath.Rel(dir, f)
 				a.file(path.Join("lib/firmware", rel), data, 0o644)
 			}
+
 			return true, nil
 		}
 	}
@@ -125,6 +127,7 @@ func microcode(w io.Writer, dirs []string) error {
 			a.file("kernel/x86/microcode/"+vendor+".bin", blob, 0o644)
 		}
 	}
+
 	if len(a.records) == 0 {
 		return nil
 	}
@@ -164,6 +167,7 @@ func List(image []byte) ([]Entry, error) {
 		case !bytes.HasPrefix(image, []byte("070701")):
 			return nil, errors.New("not an initramfs image: neither a newc archive nor zstd")
 		}
+
 		r := &countingReader{r: bytes.NewReader(image)}
 		if err := cpio.ForEachRecord(cpio.Newc.Reader(r), func(rec cpio.Record) error {
 			e := Entry{Name: strings.TrimPrefix(rec.Name, "/"), Mode: fs.FileMode(rec.Mode & 0o7777), Size: int64(rec.FileSize)}
@@ -182,6 +186,7 @@ func List(image []byte) ([]Entry, error) {
 		}); err != nil {
 			return nil, fmt.Errorf("reading the image: %w", err)
 		}
+
 		image = image[min(r.end, len(image)):]
 	}
 	return all, nil

@@ -38,18 +38,22 @@ func Build(w io.Writer, o Options) (*Result, error) {
 	if err != nil {
 		return nil, err
 	}
+
 	init, err := readInit(o.Init)
 	if err != nil {
 		return nil, err
 	}
+
 	k, err := readKernel(o.Modules)
 	if err != nil {
 		return nil, err
 	}
+
 	chosen, err := k.choose(o.Config.Modules, p)
 	if err != nil {
 		return nil, err
 	}
+
 	index := k.closure(chosen, o.Config.Modules.Exclude)
 	p.Modules.Always = alwaysLoaded(k, index, o.Config.Modules.Add)
 
@@ -58,16 +62,19 @@ func Build(w io.Writer, o Options) (*Result, error) {
 	if res.Missing, err = addModules(a, k, index, o.Firmware); err != nil {
 		return nil, err
 	}
+
 	planFile, err := p.Encode()
 	if err != nil {
 		return nil, err
 	}
+
 	a.file("init", init, 0o755)
 	a.file("plan.json", planFile, 0o644)
 	a.file(strings.TrimPrefix(plan.ModulesFile, "/"), index.Encode(), 0o644)
 	if err := microcode(w, o.Microcode); err != nil {
 		return nil, err
 	}
+
 	return res, a.write(w, o.Level)
 }
 
@@ -94,6 +101,7 @@ func addModules(a *archive, k *kernel, index *plan.Modules, firmware []string) (
 		if err != nil {
 			return nil, fmt.Errorf("reading module %s: %w", file, err)
 		}
+
 		name := base + strings.TrimSuffix(strings.TrimSuffix(strings.TrimSuffix(file, ".zst"), ".xz"), ".gz")
 		index.List[i].Path = "/" + name
 		a.file(name, data, 0o644)
@@ -101,6 +109,7 @@ func addModules(a *archive, k *kernel, index *plan.Modules, firmware []string) (
 		if err != nil {
 			return nil, fmt.Errorf("reading module %s: %w", file, err)
 		}
+
 		for _, f := range wanted {
 			if found, err := a.firmware(f, firmware); err != nil {
 				return nil, err
@@ -109,6 +118,7 @@ func addModules(a *archive, k *kernel, index *plan.Modules, firmware []string) (
 			}
 		}
 	}
+
 	slices.Sort(missing)
 	return slices.Compact(missing), nil
 }
@@ -120,20 +130,24 @@ func firmwareOf(module []byte) ([]string, error) {
 	if err != nil {
 		return nil, fmt.Errorf("not a kernel module: %w", err)
 	}
+
 	s := f.Section(".modinfo")
 	if s == nil {
 		return nil, nil
 	}
+
 	info, err := s.Data()
 	if err != nil {
 		return nil, err
 	}
+
 	var files []string
 	for entry := range bytes.SplitSeq(info, []byte{0}) {
 		if name, ok := bytes.CutPrefix(entry, []byte("firmware=")); ok {
 			files = append(files, string(name))
 		}
 	}
+
 	return files, nil
 }
 

@@ -12,8 +12,8 @@ import (
 
 	"github.com/klauspost/compress/zstd"
 
-	"latchkey/internal/plan"
 	"latchkey/initramfs"
+	"latchkey/internal/plan"
 )
 
 const config = `
@@ -43,6 +43,7 @@ func elf(modinfo string, dynamic bool) []byte {
 		le.PutUint32(segment, 3) // PT_INTERP
 		body = append(body, segment...)
 	}
+
 	le.PutUint64(body[40:], uint64(len(body)))
 	le.PutUint16(body[60:], 3)
 	le.PutUint16(body[62:], 2)
@@ -54,6 +55,7 @@ func elf(modinfo string, dynamic bool) []byte {
 		le.PutUint64(s[32:], uint64(size))
 		return s
 	}
+
 	return slices.Concat(body, make([]byte, 64), section(1, 1, 64, len(modinfo)), section(10, 3, 64+len(modinfo), len(names)))
 }
 
@@ -77,6 +79,7 @@ func newTree(t *testing.T) tree {
 		"kernel/fs/xfs/xfs.ko":                 "",
 		"kernel/sound/snd.ko":                  "",
 	}
+
 	var dep strings.Builder
 	for _, m := range slices.Sorted(func(yield func(string) bool) {
 		for m := range mods {
@@ -88,10 +91,12 @@ func newTree(t *testing.T) tree {
 		tr.write("modules/6.1/"+m, elf("license=GPL\x00", false))
 		dep.WriteString(m + ": " + mods[m] + "\n")
 	}
+
 	tr.write("modules/6.1/kernel/drivers/net/virtio_net.ko", elf("firmware=vendor/nic*.bin\x00firmware=missing.bin\x00", false))
 	tr.write("modules/6.1/modules.dep", []byte(dep.String()))
 	tr.write("modules/6.1/modules.builtin", []byte("kernel/fs/ext4/ext4.ko\n"))
 	tr.write("modules/6.1/modules.alias", []byte("# x\nalias virtio:d00000001v* virtio_net\nalias crypto-xts xts\nalias fs-xfs xfs\nalias net-pf-1 snd\n"))
+
 	// xts wants ecb first, and ecb xts: the circle must not hang the init.
 	tr.write("modules/6.1/modules.softdep", []byte("softdep xts pre: ecb\nsoftdep ecb pre: xts\n"))
 	tr.write("firmware/vendor/nic1.bin", []byte("one"))
@@ -127,16 +132,19 @@ func TestExactContents(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	entries, err := initramfs.List(image)
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	var files []string
 	for _, e := range entries {
 		if !e.Mode.IsDir() {
 			files = append(files, e.Name)
 		}
 	}
+
 	want := []string{
 		"kernel/x86/microcode/AuthenticAMD.bin", "dev/console", "dev/null", "init", "lib/firmware/vendor/nic1.bin",
 		"lib/modules/6.1/kernel/crypto/ecb.ko", "lib/modules/6.1/kernel/crypto/xts.ko",
@@ -147,6 +155,7 @@ func TestExactContents(t *testing.T) {
 	if !slices.Equal(files, want) {
 		t.Errorf("the image holds\n%q, want\n%q", files, want)
 	}
+
 	if want := []string{"missing.bin"}; !slices.Equal(r.Missing, want) {
 		t.Errorf("missing firmware %q, want %q", r.Missing, want)
 	}
@@ -200,6 +209,7 @@ func TestCompressedModules(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	tr.write("modules/6.1/kernel/crypto/xts.ko.zst", z.EncodeAll(elf("license=GPL\x00", false), nil))
 	dep, _ := os.ReadFile(filepath.Join(tr.dir, "modules/6.1/modules.dep"))
 	tr.write("modules/6.1/modules.dep", bytes.ReplaceAll(dep, []byte("xts.ko:"), []byte("xts.ko.zst:")))
@@ -207,6 +217,7 @@ func TestCompressedModules(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	entries, _ := initramfs.List(image)
 	i := slices.IndexFunc(entries, func(e initramfs.Entry) bool { return strings.HasSuffix(e.Name, "/xts.ko") })
 	if i < 0 || !bytes.HasPrefix(entries[i].Data, []byte("\x7fELF")) {
@@ -219,7 +230,7 @@ func TestBuildRefuses(t *testing.T) {
 		name, config, want string
 		change             func(tree)
 	}{
-		{"unknown field", config + "colour: red\n", "field colour not found", nil},
+		{"unknown field", config + "color: red\n", "field color not found", nil},
 		{"second document", config + "---\nx: 1\n", "second document", nil},
 		{"field twice", config + config, "already", nil},
 		{"empty", "", "empty", nil},

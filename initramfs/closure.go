@@ -55,16 +55,19 @@ func (k *kernel) choose(c ModulesConfig, p *plan.Plan) ([]string, error) {
 				names = append(names, name)
 			}
 		}
+
 	case "host":
 		found, err := k.ofHost("/sys/devices")
 		if err != nil {
 			return nil, err
 		}
 		names = found
+
 	case "none":
 	default:
 		return nil, fmt.Errorf("modules.set is %q, want universal, host or none", c.Set)
 	}
+
 	for _, word := range slices.Concat(always, p.Net.Modules()) {
 		names = append(names, k.resolve(word)...)
 	}
@@ -75,6 +78,7 @@ func (k *kernel) choose(c ModulesConfig, p *plan.Plan) ([]string, error) {
 		}
 		names = append(names, found...)
 	}
+
 	slices.Sort(names)
 	return slices.Compact(names), nil
 }
@@ -94,6 +98,7 @@ func (k *kernel) ofHost(sys string) ([]string, error) {
 		index.List = append(index.List, plan.Module{Path: a.name})
 	}
 	var names []string
+
 	err := filepath.WalkDir(sys, func(path string, d fs.DirEntry, err error) error {
 		if err != nil || d.Name() != "modalias" {
 			return nil //nolint:nilerr // a device may vanish while we look
@@ -110,15 +115,18 @@ func (k *kernel) ofHost(sys string) ([]string, error) {
 	if err != nil {
 		return nil, fmt.Errorf("looking for this machine's devices: %w", err)
 	}
+
 	mounts, err := os.ReadFile("/proc/self/mounts")
 	if err != nil {
 		return nil, fmt.Errorf("looking for this machine's file systems: %w", err)
 	}
+
 	for line := range strings.Lines(string(mounts)) {
 		if f := strings.Fields(line); len(f) > 2 {
 			names = append(names, k.resolve("fs-"+f[2])...)
 		}
 	}
+
 	return names, nil
 }
 
@@ -132,6 +140,7 @@ func (k *kernel) closure(names, exclude []string) *plan.Modules {
 	for _, e := range exclude {
 		out[plan.ModuleName(e)] = true
 	}
+
 	var add func(name string) (int, bool)
 	add = func(name string) (int, bool) {
 		if i, seen := place[name]; seen {
@@ -141,6 +150,7 @@ func (k *kernel) closure(names, exclude []string) *plan.Modules {
 		if !ok || out[name] {
 			return -1, false
 		}
+
 		place[name] = -1
 		m := plan.Module{Path: file}
 		for _, dep := range k.deps[file] {
@@ -148,6 +158,7 @@ func (k *kernel) closure(names, exclude []string) *plan.Modules {
 				m.Deps = append(m.Deps, i)
 			}
 		}
+
 		for _, word := range k.soft[name] {
 			for _, soft := range k.resolve(word) {
 				if i, ok := add(soft); ok && !slices.Contains(m.Deps, i) {
@@ -155,6 +166,7 @@ func (k *kernel) closure(names, exclude []string) *plan.Modules {
 				}
 			}
 		}
+
 		place[name] = len(index.List)
 		index.List = append(index.List, m)
 		return place[name], true
@@ -162,12 +174,14 @@ func (k *kernel) closure(names, exclude []string) *plan.Modules {
 	for _, name := range names {
 		add(name)
 	}
+
 	for _, a := range k.alias {
 		i, ok := place[plan.ModuleName(a.name)]
 		if ok && i >= 0 && deviceAlias(a.pattern) {
 			index.Aliases = append(index.Aliases, plan.Alias{Pattern: a.pattern, Module: i})
 		}
 	}
+
 	return index
 }
 

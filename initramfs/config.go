@@ -79,6 +79,7 @@ func ReadConfig(r io.Reader) (*Config, error) {
 	if err != nil {
 		return nil, fmt.Errorf("reading the configuration: %w", err)
 	}
+
 	if len(text) > maxConfig {
 		return nil, fmt.Errorf("reading the configuration: more than %d bytes", maxConfig)
 	}
@@ -91,6 +92,7 @@ func ReadConfig(r io.Reader) (*Config, error) {
 		}
 		return nil, fmt.Errorf("reading the configuration: %w", err)
 	}
+
 	if err := dec.Decode(new(yaml.Node)); !errors.Is(err, io.EOF) {
 		return nil, errors.New("reading the configuration: there is a second document or trailing text")
 	}
@@ -104,14 +106,18 @@ func (c *Config) Plan() (*plan.Plan, error) {
 	if err != nil {
 		return nil, err
 	}
+
 	net, problems := plan.ParseNet(args)
 	if len(problems) > 0 {
 		return nil, fmt.Errorf("net: %s", problems[0])
 	}
+
 	p := &plan.Plan{
 		Version: plan.Version, Trust: plan.Trust{KMS: c.Trust.KMS}, Net: net,
-		Find: plan.Find{URLs: c.Find.URLs, Services: c.Find.Services, Timeout: c.Find.Timeout,
-			NoReport: c.Find.Report != nil && !*c.Find.Report},
+		Find: plan.Find{
+			URLs: c.Find.URLs, Services: c.Find.Services, Timeout: c.Find.Timeout,
+			NoReport: c.Find.Report != nil && !*c.Find.Report,
+		},
 		TPM:    plan.TPM{EK: c.TPM.EK},
 		Root:   plan.Root{Device: c.Root.Device, FSType: c.Root.FSType, Flags: c.Root.Flags, ReadWrite: c.Root.RW, Init: c.Root.Init},
 		OnFail: plan.OnFail{Action: "reboot", After: time.Minute}, Wait: 180 * time.Second,
@@ -120,18 +126,21 @@ func (c *Config) Plan() (*plan.Plan, error) {
 	if len(p.Find.URLs)+len(p.Find.Services) == 0 {
 		p.Find.Services = []string{"_latchkey._tcp"}
 	}
+
 	if c.OnFail.Action != "" {
 		p.OnFail.Action = c.OnFail.Action
 	}
 	if c.OnFail.After != nil {
 		p.OnFail.After = *c.OnFail.After
 	}
+
 	if c.Wait != nil {
 		p.Wait = *c.Wait
 	}
 	for i, v := range c.Volumes {
 		p.Volumes = append(p.Volumes, v.volume(i))
 	}
+
 	return p, p.Check()
 }
 

@@ -64,6 +64,7 @@ func readKernel(dir string) (*kernel, error) {
 	if err != nil {
 		return nil, fmt.Errorf("reading what depmod knows of the kernel: %w (run depmod, or give --modules the folder that holds modules.dep)", err)
 	}
+
 	return k, nil
 }
 
@@ -83,6 +84,7 @@ func (k *kernel) lines(name string, each func(fields []string)) error {
 			each(fields)
 		}
 	}
+
 	return s.Err()
 }
 
@@ -111,6 +113,7 @@ func (k *kernel) read(file string) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
+
 	var r io.Reader
 	switch filepath.Ext(file) {
 	case ".ko":
@@ -122,6 +125,7 @@ func (k *kernel) read(file string) ([]byte, error) {
 		}
 		defer z.Close()
 		r = z
+
 	case ".xz":
 		r, err = xz.NewReader(bytes.NewReader(raw))
 	case ".gz":
@@ -132,5 +136,6 @@ func (k *kernel) read(file string) ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("decompressing %s: %w", file, err)
 	}
+
 	return io.ReadAll(r)
 }

@@ -86,6 +86,7 @@ func (c *Client) exchange(ctx context.Context, url string, p Prover, op Operatio
 	if err != nil {
 		return nil, err
 	}
+
 	if err := checkWants(wants); err != nil {
 		return nil, badRequest(err)
 	}
@@ -95,14 +96,17 @@ func (c *Client) exchange(ctx context.Context, url string, p Prover, op Operatio
 	if err != nil {
 		return nil, err
 	}
+
 	m2, err := s.post(ctx, ChallengePath, m1)
 	if err != nil {
 		return nil, err
 	}
+
 	challenge, core, err := c.verify(to, HelloHash(m1), m2)
 	if err != nil {
 		return nil, err
 	}
+
 	keys, err := agree(ctx, p, ephemeral, core, CoreHash(HelloHash(m1), challenge.Core))
 	if err != nil {
 		return nil, err
@@ -112,6 +116,7 @@ func (c *Client) exchange(ctx context.Context, url string, p Prover, op Operatio
 	if err != nil {
 		return nil, err
 	}
+
 	m4, err := s.post(ctx, RedeemPath, m3)
 	if err != nil {
 		return nil, err
@@ -127,11 +132,13 @@ func (c *Client) hello(p Prover, op Operation, wants []Want) (*ecdh.PrivateKey, 
 	if err != nil {
 		return nil, nil, fmt.Errorf("generating an ephemeral key: %w", err)
 	}
+
 	m := Hello{
 		Ephemeral: [32]byte(ephemeral.PublicKey().Bytes()),
 		EKPublic:  p.EKPublic(), EKCert: p.EKCert(), AKPublic: p.AKPublic(),
 		Operation: op, Volumes: wants,
 	}
+
 	rand.Read(m.Nonce[:])
 	for _, pin := range c.Pins {
 		m.Pins = append(m.Pins, pin.ID())
@@ -139,6 +146,7 @@ func (c *Client) hello(p Prover, op Operation, wants []Want) (*ecdh.PrivateKey, 
 	if len(m.EKPublic) > maxPublic || len(m.EKCert) > maxCert || len(m.AKPublic) > maxPublic {
 		return nil, nil, badRequest(errors.New("the TPM's keys or certificate are too large"))
 	}
+
 	return ephemeral, m.Encode(), nil
 }
 
@@ -167,10 +175,12 @@ func agree(ctx context.Context, p Prover, ephemeral *ecdh.PrivateKey, core *Core
 	if err != nil {
 		return nil, &Error{What: "agreeing on keys", code: CodeBadAnswer, Err: err}
 	}
+
 	z, err := ephemeral.ECDH(theirs)
 	if err != nil {
 		return nil, &Error{What: "agreeing on keys", code: CodeBadAnswer, Err: err}
 	}
+
 	shared := secret.Own(z)
 	defer shared.Wipe()
 	s, err := p.Activate(ctx, core.Blob, core.Seed)
@@ -193,11 +203,13 @@ func prove(ctx context.Context, p Prover, k *Keys, challenge *Challenge, core *C
 		}
 		m.Offers = sealed
 	}
+
 	extra := QuoteData(k.th2)
 	quote, err := p.Quote(ctx, core.Selection, extra[:])
 	if err != nil {
 		return nil, err
 	}
+
 	m.Quote = quote
 	m.Seal(k)
 	return m.Encode(), nil
@@ -211,15 +223,18 @@ func accept(to Endpoint, k *Keys, m3, m4 []byte, wants []Want) (*Grant, error) {
 	if err != nil {
 		return nil, &Error{What: what, code: CodeBadAnswer, Err: err}
 	}
+
 	d, err := k.OpenDecision(answer, th3)
 	if err != nil {
 		return nil, &Error{What: what, code: CodeNoGrant, Err: err}
 	}
+
 	g := &Grant{Volumes: d.Volumes, cookie: d.Cookie, th3: th3, reportKey: k.ReportKey().Clone()}
 	if d.Status != OK {
 		g.Wipe()
 		return nil, &Error{What: what, code: d.Status.Code()}
 	}
+
 	if !slices.EqualFunc(d.Volumes, wants, func(v Granted, w Want) bool { return v.UUID == w.UUID }) {
 		g.Wipe()
 		return nil, &Error{What: what, code: CodeBadAnswer, Err: errors.New("it answers for other volumes")}

@@ -150,7 +150,7 @@ func TestDeadlines(t *testing.T) {
 	}
 }
 
-func TestCancelledExchangeEnds(t *testing.T) {
+func TestCanceledExchangeEnds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ctx, cancel := context.WithCancel(context.Background())
 		time.AfterFunc(time.Second, cancel)
@@ -173,6 +173,7 @@ func TestBadRequests(t *testing.T) {
 	for i := range many {
 		many[i].UUID[0] = byte(i)
 	}
+
 	for _, row := range []struct {
 		name string
 		ask  func() (*kms.Grant, error)

@@ -77,6 +77,7 @@ func TestDecisions(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	s := &scripted{key: private}
 	web := httptest.NewServer(s)
 	defer web.Close()
@@ -86,6 +87,7 @@ func TestDecisions(t *testing.T) {
 	other.UUID = kms.UUID{9}
 	empty := granted
 	empty.Active.Secret = secret.Bytes{}
+
 	for _, row := range []struct {
 		name     string
 		decision kms.Decision

@@ -26,12 +26,14 @@ func FuzzMessages(f *testing.F) {
 		if m, err := kms.ParseChallenge(b); err == nil && !bytes.Equal(m.Encode(), b) {
 			t.Error("M2 has two encodings")
 		}
+
 		if m, err := kms.ParseRedeem(b); err == nil && !bytes.Equal(m.Encode(), b) {
 			t.Error("M3 has two encodings")
 		}
 		if m, err := kms.ParseAnswer(b); err == nil && !bytes.Equal(m.Encode(), b) {
 			t.Error("M4 has two encodings")
 		}
+
 		if m, err := kms.ParseReport(b); err == nil && !bytes.Equal(m.Encode(), b) {
 			t.Error("M5 has two encodings")
 		}

@@ -55,6 +55,7 @@ func (d *Decision) encode(n int) (secret.Bytes, error) {
 		list.Field(g.Digest)
 		list.Field(g.MAC)
 	}
+
 	w.Byte(byte(d.Status))
 	w.Field(list.Bytes())
 	clear(list.b)
@@ -64,6 +65,7 @@ func (d *Decision) encode(n int) (secret.Bytes, error) {
 		clear(w.b)
 		return secret.Bytes{}, fmt.Errorf("answer for %d volumes is %d bytes too long", n, -pad)
 	}
+
 	w.Field(make([]byte, pad))
 	return secret.Own(w.Bytes()), nil
 }
@@ -85,11 +87,13 @@ func parseDecision(b secret.Bytes) (*Decision, error) {
 		}
 		d.Volumes = append(d.Volumes, g)
 	})
+
 	d.Cookie = bytes.Clone(r.Field("report cookie", MaxReportCookie))
 	r.Field("padding", MaxMessage)
 	if err := r.End(); err != nil {
 		return nil, err
 	}
+
 	if !d.Status.valid() {
 		return nil, fmt.Errorf("%w: status %d", errMessage, d.Status)
 	}

@@ -72,6 +72,7 @@ func ParseHello(b []byte) (*Hello, error) {
 	if err := r.End(); err != nil {
 		return nil, err
 	}
+
 	if m.Operation < Get || m.Operation > Enroll {
 		return nil, fmt.Errorf("%w: operation %d", errMessage, m.Operation)
 	}
@@ -146,17 +147,20 @@ func parseCore(b []byte) (*Core, error) {
 	for _, pcr := range r.Field("PCR selection", 24) {
 		m.Selection = append(m.Selection, int(pcr))
 	}
+
 	if err := r.End(); err != nil {
 		return nil, err
 	}
 	if len(m.Selection) == 0 {
 		return nil, fmt.Errorf("%w: no PCRs selected", errMessage)
 	}
+
 	for i, pcr := range m.Selection {
 		if pcr > 23 || i > 0 && pcr <= m.Selection[i-1] {
 			return nil, fmt.Errorf("%w: PCR selection %v", errMessage, m.Selection)
 		}
 	}
+
 	return m, nil
 }
 

@@ -57,6 +57,7 @@ func (s *session) once(ctx context.Context, path string, body []byte) ([]byte, e
 	if err := s.connect(ctx); err != nil {
 		return nil, &Error{What: what, code: CodeUnreachable, Err: err}
 	}
+
 	conn := s.conn
 	err := conn.SetDeadline(deadline(ctx, exchangeTimeout))
 	stop := context.AfterFunc(ctx, func() { conn.SetDeadline(time.Unix(1, 0)) })
@@ -71,6 +72,7 @@ func (s *session) once(ctx context.Context, path string, body []byte) ([]byte, e
 		s.close()
 		return nil, &Error{What: what, code: CodeUnreachable, Err: fmt.Errorf("%w: %w", errGone, err)}
 	}
+
 	reply, keep, err := s.receive()
 	if err != nil || !keep {
 		s.close()
@@ -78,6 +80,7 @@ func (s *session) once(ctx context.Context, path string, body []byte) ([]byte, e
 	if err != nil {
 		return nil, responseFailure(what, err)
 	}
+
 	return reply.body, reply.judge(what)
 }
 
@@ -91,10 +94,12 @@ func (s *session) connect(ctx context.Context) error {
 	if dial == nil {
 		dial = (&net.Dialer{}).DialContext
 	}
+
 	conn, err := dial(ctx, "tcp", s.to.Address())
 	if err != nil {
 		return err
 	}
+
 	s.conn, s.r = conn, bufio.NewReaderSize(conn, 4096)
 	return nil
 }

@@ -27,10 +27,12 @@ func TestWordList(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	words := strings.Fields(string(text))
 	if len(words) != 2048 || !slices.IsSorted(words) {
 		t.Fatalf("%d words, want 2,048 in order", len(words))
 	}
+
 	slips := map[string]string{}
 	for _, w := range words {
 		if strings.Trim(w, "abcdefghijklmnopqrstuvwxyz") != "" || len(w) < 5 || len(w) > 7 {

@@ -27,6 +27,7 @@ func (s *session) receive() (*response, bool, error) {
 	if err != nil {
 		return nil, false, err
 	}
+
 	switch {
 	case p.status == 204:
 	case p.chunked:
@@ -42,6 +43,7 @@ func (s *session) receive() (*response, bool, error) {
 	if err != nil {
 		return nil, false, fmt.Errorf("reading the body: %w", err)
 	}
+
 	return p, p.keep, nil
 }
 
@@ -50,12 +52,14 @@ func readHead(head *limitedLines) (*response, error) {
 	if err != nil {
 		return nil, err
 	}
+
 	p := &response{length: -1, keep: true}
 	version, rest, _ := strings.Cut(line, " ")
 	digits, _, _ := strings.Cut(rest, " ")
 	if p.status, err = strconv.Atoi(digits); err != nil || version != "HTTP/1.1" || len(digits) != 3 || p.status < 200 || p.status > 599 {
 		return nil, fmt.Errorf("%w: %.40q", errHTTP, line)
 	}
+
 	for range maxHeaders {
 		line, err := head.next()
 		if err != nil {
@@ -68,6 +72,7 @@ func readHead(head *limitedLines) (*response, error) {
 			return nil, err
 		}
 	}
+
 	return nil, fmt.Errorf("%w: more than %d headers", errHTTP, maxHeaders)
 }
 
@@ -77,6 +82,7 @@ func (p *response) header(line string) error {
 	if !ok || name == "" || strings.ContainsAny(name, " \t") {
 		return fmt.Errorf("%w: header %.40q", errHTTP, line)
 	}
+
 	value = strings.Trim(value, " \t")
 	switch strings.ToLower(name) {
 	case "content-length":
@@ -85,11 +91,13 @@ func (p *response) header(line string) error {
 			return fmt.Errorf("%w: Content-Length %.20q", errHTTP, value)
 		}
 		p.length = int64(n)
+
 	case "transfer-encoding":
 		if !strings.EqualFold(value, "chunked") || p.chunked {
 			return fmt.Errorf("%w: Transfer-Encoding %.20q", errHTTP, value)
 		}
 		p.chunked = true
+
 	case "connection":
 		p.keep = p.keep && !strings.EqualFold(value, "close")
 	case "retry-after":
@@ -97,6 +105,7 @@ func (p *response) header(line string) error {
 			p.retryAfter = min(time.Duration(n)*time.Second, maxRetryAfter)
 		}
 	}
+
 	return nil
 }
 
@@ -119,15 +128,18 @@ func readChunked(r *bufio.Reader) ([]byte, error) {
 		if err != nil {
 			return nil, err
 		}
+
 		n, err := strconv.ParseUint(line, 16, 31)
 		if err != nil || len(body)+int(n) > MaxMessage {
 			return nil, fmt.Errorf("%w: chunk %.20q", errHTTP, line)
 		}
+
 		start := len(body)
 		body = append(body, make([]byte, n)...)
 		if _, err := io.ReadFull(r, body[start:]); err != nil {
 			return nil, err
 		}
+
 		if end, err := lines.next(); err != nil || end != "" {
 			return nil, fmt.Errorf("%w: chunk without end", errHTTP)
 		}

@@ -65,6 +65,7 @@ func NewKeys(s, shared secret.Bytes, th2 [32]byte) (*Keys, error) {
 		}
 		*out.key = secret.Own(key)
 	}
+
 	return k, nil
 }
 

@@ -10,7 +10,7 @@ const (
 	OK             Status = iota + 1
 	Pending               // node not approved yet: keep asking, the operator sees its words
 	Quarantined           // an operator stopped this node: keep asking until it is readmitted
-	Refused               // closed enrolment, or the node was deleted: final
+	Refused               // closed enrollment, or the node was deleted: final
 	PCRMismatch           // booted something that was not approved: final, until `node accept`
 	PCR15Used             // volumes were already opened in this boot: reboot by firmware, once
 	TPMCleared            // the TPM's counters fell: final, until `node accept`

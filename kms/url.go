@@ -35,12 +35,14 @@ func parseURL(s string) (Endpoint, error) {
 	if !ok {
 		return Endpoint{}, errors.New("it must begin with http://")
 	}
+
 	rest = strings.TrimSuffix(rest, "/")
 	for _, c := range []byte(rest) {
 		if c <= ' ' || c >= 0x7f || strings.IndexByte(`/?#@\"<>^{}|`+"`", c) >= 0 {
 			return Endpoint{}, fmt.Errorf("%q has no place there; only a host and a port do", c)
 		}
 	}
+
 	host, port, err := splitPort(rest)
 	if err != nil {
 		return Endpoint{}, err
@@ -61,12 +63,14 @@ func splitPort(s string) (host string, port uint16, err error) {
 		}
 		host, port = s[:colon], uint16(n)
 	}
+
 	if strings.HasPrefix(host, "[") != strings.HasSuffix(host, "]") {
 		return "", 0, errors.New("brackets do not match")
 	}
 	if strings.HasPrefix(host, "[") {
 		host = strings.Replace(host[1:len(host)-1], "%25", "%", 1) // RFC 6874, section 2
 	}
+
 	return host, port, nil
 }
 

@@ -64,10 +64,12 @@ func vectors(t *testing.T) (v map[string][]byte, keys *kms.Keys, th3 [32]byte) {
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	sealed, err := keys.SealOffers(kms.EncodeOffers(offers))
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	m2 := kms.Challenge{Core: core.Encode(), Cookie: fill(21, 60), Signature: fill(22, 64)}
 	m3 := kms.Redeem{Quote: quote, Cookie: m2.Cookie, Offers: sealed}
 	m3.Seal(keys)
@@ -90,14 +92,17 @@ func TestVectors(t *testing.T) {
 			t.Errorf("%s = %x, want %x", name, b, want[name])
 		}
 	}
+
 	m4, err := kms.ParseAnswer(want["m4"])
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	d, err := keys.OpenDecision(m4, th3)
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	compare := cmp.Comparer(func(a, b secret.Bytes) bool { return a.Equal(b) })
 	if diff := cmp.Diff(&decision, d, compare); diff != "" {
 		t.Errorf("M4 (-want +got):\n%s", diff)
@@ -106,10 +111,12 @@ func TestVectors(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	r, err := kms.OpenReport(m5, keys.ReportKey(), th3)
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	if diff := cmp.Diff(results, r); diff != "" {
 		t.Errorf("M5 (-want +got):\n%s", diff)
 	}
@@ -123,16 +130,19 @@ func writeVectors(t *testing.T, v map[string][]byte, keys *kms.Keys, th3 [32]byt
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	m5, err := kms.SealReport(keys.ReportKey(), th3, fill(23, 40), results)
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	v["m4"], v["m5"] = m4.Encode(), m5.Encode()
 	var b strings.Builder
 	b.WriteString("# One lk1 exchange, in hex; kms/vectors_test.go says of what. TPM structures are made up.\n")
 	for _, name := range vectorNames {
 		fmt.Fprintf(&b, "%s %x\n", name, v[name])
 	}
+
 	delete(v, "m4")
 	delete(v, "m5")
 	if err := os.WriteFile(vectorFile, []byte(b.String()), 0o644); err != nil {
@@ -158,6 +168,7 @@ func readVectors(t testing.TB) map[string][]byte {
 			t.Fatal(err)
 		}
 	}
+
 	return v
 }
 
@@ -182,6 +193,7 @@ func TestMessagesAreExact(t *testing.T) {
 		if _, err := row.parse(append(bytes.Clone(whole), 0)); err == nil {
 			t.Errorf("%s with a trailing byte was taken", row.name)
 		}
+
 		for n := range len(whole) {
 			if _, err := row.parse(whole[:n]); err == nil {
 				t.Errorf("%s cut to %d bytes was taken", row.name, n)
@@ -223,6 +235,7 @@ func TestHelloBounds(t *testing.T) {
 			t.Errorf("M1 with %s was taken", row.name)
 		}
 	}
+
 	b := hello.Encode()
 	b[2] = 2
 	if _, err := kms.ParseHello(b); err == nil || !strings.Contains(err.Error(), "version 2") {
@@ -237,12 +250,14 @@ func TestKeysAreForOneMessage(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	if _, err := keys.OpenDecision(m4, [32]byte{}); err == nil {
 		t.Error("an answer to another M3 was opened")
 	}
 	if _, err := keys.OpenOffers(m4.Sealed); err == nil {
 		t.Error("k_m3 opened an M4")
 	}
+
 	fresh := *m4
 	fresh.Fresh[0] ^= 1
 	if _, err := keys.OpenDecision(&fresh, th3); err == nil {
@@ -252,6 +267,7 @@ func TestKeysAreForOneMessage(t *testing.T) {
 	if err != nil || bytes.Equal(again.Sealed, m4.Sealed) {
 		t.Errorf("the same answer twice has the same bytes (%v): a key was used twice", err)
 	}
+
 	if len(m4.Encode()) != kms.AnswerSize(1) {
 		t.Errorf("M4 has %d bytes, AnswerSize says %d", len(m4.Encode()), kms.AnswerSize(1))
 	}

@@ -63,15 +63,18 @@ func (r *Reader) Field(name string, limit int) []byte {
 		r.fail("%s is missing", name)
 		return nil
 	}
+
 	n := int(binary.BigEndian.Uint16(r.b))
 	if n > limit {
 		r.fail("%s has %d bytes, limit %d", name, n, limit)
 		return nil
 	}
+
 	if len(r.b)-2 < n {
 		r.fail("%s is cut short", name)
 		return nil
 	}
+
 	field := r.b[2 : 2+n : 2+n]
 	r.b = r.b[2+n:]
 	return field

@@ -41,6 +41,7 @@ func BenchmarkAddress(b *testing.B) {
 		exec.Command("dhclient", "-4", "-x", "-pf", "/dev/null", "eth0").Run()
 		testlan.Run(b, "ip", "link", "set", "eth0", "down")
 	}
+
 	ms := func(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 / float64(rounds) }
 	b.ReportMetric(ms(ours), "ms/address")
 	b.ReportMetric(ms(bare), "ms/bare-exchange")
@@ -71,6 +72,7 @@ func carrierToAddress(b *testing.B) time.Duration {
 	if err != nil || address.IsZero() {
 		b.Fatalf("no address: %v", err)
 	}
+
 	if err := netup.Release(netup.Linux{}, quiet); err != nil {
 		b.Fatal(err)
 	}
@@ -84,6 +86,7 @@ func exchange(b *testing.B) time.Duration {
 	if err != nil {
 		b.Fatal(err)
 	}
+
 	conn, err := netup.Linux{}.Open(link.Index, netup.DHCP4)
 	if err != nil {
 		b.Fatal(err)
@@ -95,10 +98,12 @@ func exchange(b *testing.B) time.Duration {
 	if err != nil {
 		b.Fatal(err)
 	}
+
 	request, err := dhcpv4.NewRequestFromOffer(ask(b, conn, discover))
 	if err != nil {
 		b.Fatal(err)
 	}
+
 	ask(b, conn, request)
 	return time.Since(start)
 }
@@ -114,11 +119,13 @@ func ask(b *testing.B, conn net.PacketConn, m *dhcpv4.DHCPv4) *dhcpv4.DHCPv4 {
 	for i := 0; i < 20; i += 2 {
 		sum += uint32(packet[i])<<8 | uint32(packet[i+1])
 	}
+
 	sum = sum&0xffff + sum>>16
 	packet[10], packet[11] = byte(^sum>>8), byte(^sum)
 	if _, err := conn.WriteTo(packet, netup.HWAddr(net.HardwareAddr{255, 255, 255, 255, 255, 255})); err != nil {
 		b.Fatal(err)
 	}
+
 	buf := make([]byte, 2000)
 	for {
 		n, _, err := conn.ReadFrom(buf)

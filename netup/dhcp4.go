@@ -71,12 +71,14 @@ func (d *dhcp4) run(ctx context.Context, conn net.PacketConn) {
 			}
 			continue
 		}
+
 		naks = 0
 		for lease != nil && ctx.Err() == nil {
 			d.last = lease.Address.Addr()
 			d.granted(lease)
 			lease = d.hold(ctx, *lease)
 		}
+
 		if ctx.Err() == nil {
 			d.granted(nil)
 		}
@@ -121,6 +123,7 @@ func (d *dhcp4) request(ctx context.Context, offer Lease) (*Lease, error) {
 			return nil, err
 		}
 	}
+
 	d.silent, d.avoid = offer.Server, time.Now().Add(avoidTime)
 	return nil, fmt.Errorf("DHCP server %s offered %s and fell silent", offer.Server, offer.Address)
 }

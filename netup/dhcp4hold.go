@@ -29,6 +29,7 @@ func (d *dhcp4) hold(ctx context.Context, l Lease) *Lease {
 			waiting = false
 		}
 	}
+
 	d.started = time.Now()
 	for time.Since(granted) < l.Valid && ctx.Err() == nil {
 		d.xid = newXID()
@@ -47,8 +48,10 @@ func (d *dhcp4) hold(ctx context.Context, l Lease) *Lease {
 				return &renewed
 			}
 		}
+
 		pause(ctx, time.Until(until))
 	}
+
 	return nil
 }
 

@@ -38,12 +38,14 @@ func (d *dhcp4) message(t dhcpv4.MessageType, more ...dhcpv4.Modifier) *dhcpv4.D
 		m.HWType, m.ClientHWAddr = iana.HWTypeInfiniband, nil
 		m.SetBroadcast()
 	}
+
 	dhcpv4.WithMessageType(t)(m)
 	wanted(m)
 	m.UpdateOption(dhcpv4.OptMaxMessageSize(1500))
 	if d.hostname != "" {
 		m.UpdateOption(dhcpv4.OptHostName(d.hostname))
 	}
+
 	for _, apply := range more {
 		apply(m)
 	}
@@ -59,6 +61,7 @@ func (d *dhcp4) exchange(ctx context.Context, m *dhcpv4.DHCPv4, src netip.Addr, 
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
+
 	if _, err := d.conn.WriteTo(wrapUDP(src, limitedBroadcast, m.ToBytes()), broadcastHW); err != nil {
 		d.log.Debug("sending to DHCP", "error", err) // a full queue: the retry sends again
 	}
@@ -81,11 +84,13 @@ func (d *dhcp4) answer(m *dhcpv4.DHCPv4, packet []byte) *dhcpv4.DHCPv4 {
 	if err != nil {
 		return nil
 	}
+
 	reply, err := dhcpv4.FromBytes(payload)
 	if err != nil || reply.OpCode != dhcpv4.OpcodeBootReply || reply.TransactionID != d.xid ||
 		len(d.mac) == 6 && !bytes.Equal(reply.ClientHWAddr, d.mac) {
 		return nil
 	}
+
 	discovering := m.MessageType() == dhcpv4.MessageTypeDiscover
 	switch reply.MessageType() {
 	case dhcpv4.MessageTypeNak:
@@ -95,6 +100,7 @@ func (d *dhcp4) answer(m *dhcpv4.DHCPv4, packet []byte) *dhcpv4.DHCPv4 {
 			return nil
 		}
 		return reply
+
 	case dhcpv4.MessageTypeOffer:
 		if !discovering {
 			return nil
@@ -103,14 +109,17 @@ func (d *dhcp4) answer(m *dhcpv4.DHCPv4, packet []byte) *dhcpv4.DHCPv4 {
 		if discovering && !reply.Options.Has(dhcpv4.OptionRapidCommit) {
 			return nil
 		}
+
 	default:
 		return nil
 	}
+
 	lease, err := parseLease(reply)
 	if err != nil {
 		d.log.Debug("ignoring a DHCP answer", "error", err)
 		return nil
 	}
+
 	if discovering && lease.Server == d.silent && time.Now().Before(d.avoid) {
 		return nil
 	}

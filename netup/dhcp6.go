@@ -65,6 +65,7 @@ func (d *dhcp6) run(ctx context.Context, conn net.PacketConn) {
 			}
 			continue
 		}
+
 		failures = 0
 		for lease != nil && ctx.Err() == nil {
 			d.granted(*lease)
@@ -88,10 +89,12 @@ func (d *dhcp6) acquire(ctx context.Context) (*Lease6, error) {
 		lease.Renew, lease.Valid = 12*time.Hour, 24*time.Hour // section 7.6: IRT_DEFAULT
 		return &lease, nil
 	}
+
 	reply, err := d.exchange(ctx, dhcpv6.MessageTypeSolicit, 0, d.identity(nil), dhcpv6.WithRapidCommit)
 	if err != nil {
 		return nil, err
 	}
+
 	if reply.MessageType == dhcpv6.MessageTypeAdvertise {
 		offer, err := d.lease(reply)
 		if err != nil {
@@ -103,6 +106,7 @@ func (d *dhcp6) acquire(ctx context.Context) (*Lease6, error) {
 			return nil, err
 		}
 	}
+
 	lease, err := d.lease(reply)
 	return &lease, err
 }
@@ -114,6 +118,7 @@ func (d *dhcp6) hold(ctx context.Context, l Lease6) *Lease6 {
 	if !pause(ctx, l.Renew) {
 		return nil
 	}
+
 	d.started = time.Now()
 	for time.Since(granted) < l.Valid && ctx.Err() == nil {
 		if !l.Address.IsValid() {
@@ -128,6 +133,7 @@ func (d *dhcp6) hold(ctx context.Context, l Lease6) *Lease6 {
 		}
 		pause(ctx, jitter(min(max((l.Valid-time.Since(granted))/4, time.Second), time.Minute)))
 	}
+
 	return nil
 }
 
@@ -148,6 +154,7 @@ func (d *dhcp6) exchange(ctx context.Context, t dhcpv6.MessageType, tries int, m
 	if err != nil {
 		return nil, fmt.Errorf("making a DHCPv6 message: %w", err)
 	}
+
 	m.MessageType = t
 	hardware := iana.HWTypeEthernet
 	if len(d.mac) == 20 {
@@ -166,11 +173,13 @@ func (d *dhcp6) exchange(ctx context.Context, t dhcpv6.MessageType, tries int, m
 			sent++
 			wait = nextRetry(wait, d.started)
 		}
+
 		reply, err := d.listen(ctx, m, time.Now().Add(jitter(next)))
 		if !errors.Is(err, os.ErrDeadlineExceeded) {
 			return reply, err
 		}
 	}
+
 	return nil, fmt.Errorf("waiting for DHCPv6: %w", os.ErrDeadlineExceeded)
 }
 
@@ -218,10 +227,12 @@ func (d *dhcp6) lease(m *dhcpv6.Message) (Lease6, error) {
 	if s := m.Options.Status(); s != nil && s.StatusCode != iana.StatusSuccess {
 		return l, fmt.Errorf("%w: %s", errRefused6, s.StatusCode)
 	}
+
 	ia := m.Options.OneIANA()
 	if ia == nil {
 		return l, fmt.Errorf("%w: no address in the answer", errRefused6)
 	}
+
 	for _, a := range ia.Options.Addresses() {
 		addr, ok := netip.AddrFromSlice(a.IPv6Addr)
 		if ok && addr.Is6() && isUnicast(addr) && !addr.IsLinkLocalUnicast() && a.ValidLifetime > 0 {
@@ -233,6 +244,7 @@ func (d *dhcp6) lease(m *dhcpv6.Message) (Lease6, error) {
 			return l, nil
 		}
 	}
+
 	return l, fmt.Errorf("%w: no usable address in the answer", errRefused6)
 }
 

@@ -61,15 +61,18 @@ func (s *server) run() {
 		if err != nil {
 			return
 		}
+
 		request, err := dhcpv4.FromBytes(buf[28:n])
 		if err != nil || request.OpCode != dhcpv4.OpcodeBootRequest {
 			continue
 		}
+
 		s.heard.Add(1)
 		s.mac.Store(request.ClientHWAddr.String())
 		if asked := request.ServerIdentifier(); asked != nil && !asked.Equal(s.addr.AsSlice()) {
 			continue
 		}
+
 		if answer := s.answer(request); answer != nil {
 			time.AfterFunc(s.delay, func() { s.conn.WriteTo(udp(s.addr, answer.ToBytes()), from) })
 		}
@@ -88,6 +91,7 @@ func (s *server) answer(request *dhcpv4.DHCPv4) *dhcpv4.DHCPv4 {
 	if err != nil {
 		return nil
 	}
+
 	if s.reply != nil {
 		return s.reply(request, answer)
 	}
@@ -121,6 +125,7 @@ func TestDHCPServers(t *testing.T) {
 			s.reply = func(_, a *dhcp) *dhcp { a.Options.Del(code); return a }
 		}
 	}
+
 	nakFirst := func(s *server) {
 		naks := 0
 		s.reply = func(r, a *dhcp) *dhcp {
@@ -241,6 +246,7 @@ func TestRenewal(t *testing.T) {
 		if n := dhcp.heard.Load(); n < 45 || n > 60 {
 			t.Errorf("%d messages to the server in a day, want about one each half hour", n)
 		}
+
 		// The server goes away: the lease ends, the address with it, and a
 		// link-local one is there until it is back.
 		dhcp.conn.Close()

@@ -108,6 +108,7 @@ func (k *fakeKernel) Do(op netup.Op) error {
 		}
 	}
 	defer k.poke()
+
 	switch o := op.(type) {
 	case netup.AddVLAN:
 		return k.add(o.Name, "vlan")
@@ -119,6 +120,7 @@ func (k *fakeKernel) Do(op netup.Op) error {
 		delete(k.devices, o.Index)
 		return nil
 	}
+
 	return k.change(op)
 }
 
@@ -146,12 +148,14 @@ func (k *fakeKernel) change(op netup.Op) error {
 		return edit(o.Index, func(d *netup.Device) { d.Up, d.Carrier = false, false })
 	case netup.SetName:
 		return edit(o.Index, func(d *netup.Device) { d.Name = o.Name })
+
 	case netup.SetAlias:
 		return edit(o.Index, func(d *netup.Device) { d.Alias = o.Alias })
 	case netup.SetMTU:
 		return edit(o.Index, func(d *netup.Device) { d.MTU = o.MTU })
 	case netup.SetMAC:
 		return edit(o.Index, func(d *netup.Device) { d.MAC = o.MAC })
+
 	case netup.SetMaster:
 		return edit(o.Index, func(d *netup.Device) { d.Master = o.Master })
 	case netup.AddAddr:
@@ -160,6 +164,7 @@ func (k *fakeKernel) change(op netup.Op) error {
 				d.Addrs = append(slices.Clone(d.Addrs), netup.Addr{Prefix: o.Prefix})
 			}
 		})
+
 	case netup.DelAddr:
 		return edit(o.Index, func(d *netup.Device) {
 			d.Addrs = slices.DeleteFunc(slices.Clone(d.Addrs), func(a netup.Addr) bool { return a.Prefix == o.Prefix })
@@ -175,6 +180,7 @@ func (k *fakeKernel) Open(index int, p netup.Protocol) (net.PacketConn, error) {
 	if !ok || !d.Up {
 		return nil, errors.New("network is down")
 	}
+
 	switch p {
 	case netup.DHCP4:
 		return k.lans[index].Join(netup.HWAddr(d.MAC)), nil
@@ -185,6 +191,7 @@ func (k *fakeKernel) Open(index int, p netup.Protocol) (net.PacketConn, error) {
 	case netup.DHCP6:
 		return k.side(index, p).Join(&net.UDPAddr{IP: net.ParseIP("fe80::1"), Port: 546}), nil
 	}
+
 	return nil, fmt.Errorf("no such protocol on this LAN: %w", errors.ErrUnsupported)
 }
 
@@ -251,6 +258,7 @@ func fake(t *testing.T, k func() *fakeKernel, settings plan.Net, test func(t *te
 				s.links = l
 			})
 		}()
+
 		test(t, ctx, kernel, s)
 		cancel()
 		if err := <-done; err != nil {
@@ -259,6 +267,7 @@ func fake(t *testing.T, k func() *fakeKernel, settings plan.Net, test func(t *te
 		if kernel.after != nil {
 			kernel.after()
 		}
+
 		for _, lan := range kernel.lans {
 			lan.Close()
 		}

@@ -26,6 +26,7 @@ func FuzzPacket(f *testing.F) {
 	if err != nil {
 		f.Fatal(err)
 	}
+
 	f.Add(offer.ToBytes())
 	f.Add([]byte("\x86\x00\x00\x00\x40\xc0\x07\x08\x00\x00\x00\x00\x00\x00\x00\x00" + // RA with M and O
 		"\x19\x03\x00\x00\x00\x00\x00\x3c\x20\x01\x0d\xb8\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x01" + // RDNSS
@@ -33,12 +34,14 @@ func FuzzPacket(f *testing.F) {
 	if arp, err := hex.DecodeString("0001080006040002020000000009c000020900000000000000000000"); err == nil {
 		f.Add(arp)
 	}
+
 	if reply, err := dhcpv6.NewMessage(); err == nil {
 		reply.MessageType = dhcpv6.MessageTypeReply
 		reply.AddOption(dhcpv6.OptServerID(&dhcpv6.DUIDLL{LinkLayerAddr: net.HardwareAddr{2, 0, 0, 0, 0, 9}}))
 		reply.AddOption(&dhcpv6.OptIANA{Options: dhcpv6.IdentityOptions{Options: dhcpv6.Options{&dhcpv6.OptIAAddress{IPv6Addr: net.ParseIP("2001:db8::9"), ValidLifetime: time.Hour}}}})
 		f.Add(reply.ToBytes())
 	}
+
 	f.Fuzz(func(t *testing.T, packet []byte) {
 		settings := plan.Net{IPs: []plan.IP{{Methods: []plan.Method{plan.DHCP, plan.DHCP6, plan.Auto6}}}}
 		fake(t, one, settings, func(t *testing.T, ctx context.Context, k *fakeKernel, s *state) {
@@ -49,6 +52,7 @@ func FuzzPacket(f *testing.F) {
 				netup.NDP:   k.side(1, netup.NDP).Join(&net.IPAddr{IP: net.ParseIP("fe80::66")}),
 				netup.DHCP6: k.side(1, netup.DHCP6).Join(&net.UDPAddr{IP: net.ParseIP("fe80::66"), Port: 547}),
 			}
+
 			k.mu.Unlock()
 			go mimic(conns[netup.DHCP4], packet, func(asked, answer []byte) []byte {
 				if len(answer) >= 34 && len(asked) >= 28+34 {
@@ -58,12 +62,14 @@ func FuzzPacket(f *testing.F) {
 				}
 				return udp(testServer, answer)
 			})
+
 			go mimic(conns[netup.DHCP6], packet, func(asked, answer []byte) []byte {
 				if len(answer) >= 4 && len(asked) >= 4 {
 					copy(answer[1:4], asked[1:4])
 				}
 				return answer
 			})
+
 			settle()
 			for p, c := range conns {
 				to := net.Addr(netup.HWAddr(net.HardwareAddr{255, 255, 255, 255, 255, 255}))
@@ -75,12 +81,14 @@ func FuzzPacket(f *testing.F) {
 					c.WriteTo(udp(testServer, packet), to)
 				}
 			}
+
 			time.Sleep(20 * time.Second)
 			for _, a := range s.link("eth0").Addrs {
 				if ip := a.Addr(); ip.IsUnspecified() || ip.IsMulticast() || ip.IsLoopback() {
 					t.Errorf("eth0 has %s", a)
 				}
 			}
+
 			for _, d := range s.link("eth0").Domains {
 				if strings.ContainsAny(d, " \n\x00;'\"") {
 					t.Errorf("eth0 has the domain %q", d)

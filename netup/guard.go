@@ -86,14 +86,17 @@ func (c *arpClient) quiet(ctx context.Context, addr netip.Addr, d time.Duration)
 			pause(ctx, d) // the link is going down
 			return false
 		}
+
 		a, err := parseARP(packet[:n])
 		if err != nil || bytes.Equal(a.senderMAC, c.mac) {
 			continue
 		}
+
 		probe := a.senderAddr.IsUnspecified() && a.op == arpRequest && a.targetAddr == addr
 		if a.senderAddr == addr || probe {
 			return false
 		}
 	}
+
 	return false
 }

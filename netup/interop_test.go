@@ -57,10 +57,14 @@ func TestOtherServers(t *testing.T) {
 	}{
 		{"kea-dhcp4", kea4, []string{"kea-dhcp4", "-d", "-c", "/run/server.conf"}, plan.Net{}, v4, routes},
 		{"dhcpd", dhcpd, []string{"dhcpd", "-f", "-d", "-cf", "/run/server.conf", "-lf", "/var/lib/dhcp/leases", "lan0"}, plan.Net{}, v4, routes},
-		{"kea-dhcp6", kea6, []string{"kea-dhcp6", "-d", "-c", "/run/server.conf"}, plan.Net{IPs: []plan.IP{{Methods: []plan.Method{plan.DHCP6}}}},
+		{
+			"kea-dhcp6", kea6,
+			[]string{"kea-dhcp6", "-d", "-c", "/run/server.conf"},
+			plan.Net{IPs: []plan.IP{{Methods: []plan.Method{plan.DHCP6}}}},
 			func(l netup.Link) bool {
 				return global6(l) == netip.MustParsePrefix("2001:db8::100/64") && len(l.DNS) == 1 && slices.Equal(l.Domains, []string{"example.org"})
-			}, nil},
+			}, nil,
+		},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			lan := testlan.NewDebian(t, true)
@@ -73,6 +77,7 @@ func TestOtherServers(t *testing.T) {
 				out := lan.Run("ip", "-6", "addr", "show", "dev", "lan0")
 				return strings.Contains(out, "fe80") && !strings.Contains(out, "tentative")
 			})
+
 			lan.Write("/run/server.conf", row.config)
 			lan.Write("/var/lib/dhcp/leases", "")
 			lan.Start(row.command[0], row.command[1:]...)
@@ -116,12 +121,14 @@ func TestKeptByServices(t *testing.T) {
 			if err := netup.Keep(root.File("/run"), row.settings, []netup.Link{l}); err != nil {
 				t.Fatal(err)
 			}
+
 			lost := root.Watch("ip", "-4", "monitor", "address", "route")
 			row.start(root)
 			testlan.Await(t, "the service to own the link", func() bool { return row.kept(root) })
 			if out := testlan.Run(t, "ip", "-4", "addr", "show", "dev", "eth0"); strings.Count(out, "inet ") != 1 || !strings.Contains(out, row.address) {
 				t.Errorf("eth0 has\n%swant %s alone", out, row.address)
 			}
+
 			if out := testlan.Run(t, "ip", "route", "show", "default"); !strings.Contains(out, "via 192.0.2.1 dev eth0") {
 				t.Errorf("default route %q, want one by 192.0.2.1", out)
 			}

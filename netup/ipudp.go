@@ -40,6 +40,7 @@ func wrapUDP(src, dst netip.Addr, payload []byte) []byte {
 	if check == 0 {
 		check = 0xffff // RFC 768: zero means that there is none
 	}
+
 	binary.BigEndian.PutUint16(p[ipHeader+6:], check)
 	return p
 }
@@ -59,12 +60,14 @@ func unwrapUDP(p []byte) (payload []byte, from netip.Addr, err error) {
 		p[9] != protoUDP || sum(0, p[:header]) != 0xffff {
 		return nil, from, errNotDHCP
 	}
+
 	udp := p[header:total]
 	size := int(binary.BigEndian.Uint16(udp[4:]))
 	if binary.BigEndian.Uint16(udp) != serverPort || binary.BigEndian.Uint16(udp[2:]) != clientPort ||
 		size < udpHeader || size > len(udp) {
 		return nil, from, errNotDHCP
 	}
+
 	return udp[udpHeader:size], netip.AddrFrom4([4]byte(p[12:16])), nil
 }
 

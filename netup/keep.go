@@ -100,12 +100,14 @@ func (k kept) networkd() string {
 			fmt.Fprintf(&b, "Gateway=%s\n", g)
 		}
 	}
+
 	for _, d := range k.DNS {
 		fmt.Fprintf(&b, "DNS=%s\n", d)
 	}
 	if len(k.Domains) > 0 {
 		fmt.Fprintf(&b, "Domains=%s\n", strings.Join(k.Domains, " "))
 	}
+
 	return b.String()
 }
 
@@ -128,6 +130,7 @@ func (k kept) networkManager() string {
 			}
 		}
 	}
+
 	servers := map[bool]string{}
 	for _, d := range k.DNS {
 		servers[d.Is4()] += d.String() + ";"
@@ -135,6 +138,7 @@ func (k kept) networkManager() string {
 	if servers[true] != "" {
 		fmt.Fprintf(&b, "dns=%s\n", servers[true])
 	}
+
 	b.WriteString("\n[ipv6]\nmethod=auto\n")
 	if servers[false] != "" {
 		fmt.Fprintf(&b, "dns=%s\n", servers[false])

@@ -35,10 +35,12 @@ func TestKeep(t *testing.T) {
 		},
 		{Index: 4, Name: "eth2"}, // down: nothing to keep
 	}
+
 	run := t.TempDir()
 	if err := netup.Keep(run, settings, links); err != nil {
 		t.Fatal(err)
 	}
+
 	got := ""
 	err := filepath.WalkDir(run, func(path string, d os.DirEntry, err error) error {
 		if err != nil || d.IsDir() {
@@ -53,16 +55,19 @@ func TestKeep(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	const golden = "testdata/keep.txt"
 	if *update {
 		if err := os.WriteFile(golden, []byte(got), 0o644); err != nil {
 			t.Fatal(err)
 		}
 	}
+
 	want, err := os.ReadFile(golden)
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	if diff := cmp.Diff(string(want), got); diff != "" {
 		t.Errorf("files (-want +got):\n%s", diff)
 	}

@@ -17,6 +17,7 @@ func (k kept) klibc() string {
 			address, mask = p.Addr().String(), net.IP(net.CIDRMask(p.Bits(), 32)).String()
 		}
 	}
+
 	if g := first4(k.Gateways); g.IsValid() {
 		gateway = g.String()
 	}
@@ -24,6 +25,7 @@ func (k kept) klibc() string {
 	if k.Lease != nil {
 		proto, server, hostname = "dhcp", k.Lease.Server.String(), k.Lease.Hostname
 	}
+
 	domain := ""
 	if len(k.Domains) > 0 {
 		domain = k.Domains[0]
@@ -36,14 +38,25 @@ func (k kept) klibc() string {
 			n++
 		}
 	}
+
 	var b strings.Builder
 	for _, v := range [][2]string{
-		{"DEVICE", k.Name}, {"PROTO", proto}, {"IPV4ADDR", address}, {"IPV4BROADCAST", "0.0.0.0"}, {"IPV4NETMASK", mask},
-		{"IPV4GATEWAY", gateway}, {"IPV4DNS0", dns[0]}, {"IPV4DNS1", dns[1]}, {"HOSTNAME", hostname}, {"DNSDOMAIN", domain},
-		{"ROOTSERVER", server}, {"DOMAINSEARCH", strings.Join(k.Domains, " ")},
+		{"DEVICE", k.Name},
+		{"PROTO", proto},
+		{"IPV4ADDR", address},
+		{"IPV4BROADCAST", "0.0.0.0"},
+		{"IPV4NETMASK", mask},
+		{"IPV4GATEWAY", gateway},
+		{"IPV4DNS0", dns[0]},
+		{"IPV4DNS1", dns[1]},
+		{"HOSTNAME", hostname},
+		{"DNSDOMAIN", domain},
+		{"ROOTSERVER", server},
+		{"DOMAINSEARCH", strings.Join(k.Domains, " ")},
 	} {
 		fmt.Fprintf(&b, "%s='%s'\n", v[0], v[1])
 	}
+
 	return b.String()
 }
 

@@ -17,16 +17,19 @@ func (n *network) layers(devices []Device) (changed bool) {
 			n.join(devices, b.Name, b.Ports, true, &changed)
 		}
 	}
+
 	for _, b := range n.settings.Bridges {
 		if n.make(devices, b.Name, AddBridge{b.Name}, &changed) {
 			n.join(devices, b.Name, b.Ports, false, &changed)
 		}
 	}
+
 	for _, v := range n.settings.VLANs {
 		if on := n.find(devices, v.On); on != nil {
 			n.make(devices, v.Name, AddVLAN{v, on.Index}, &changed)
 		}
 	}
+
 	return changed
 }
 
@@ -48,6 +51,7 @@ func (n *network) make(devices []Device, name string, op Op, changed *bool) bool
 			return true
 		}
 	}
+
 	if time.Now().Before(n.makeAgain[name]) {
 		return false
 	}
@@ -57,16 +61,19 @@ func (n *network) make(devices []Device, name string, op Op, changed *bool) bool
 	if there != nil {
 		n.do(&link{dev: *there}, DelLink{there.Index})
 	}
+
 	if err := n.k.Do(op); err != nil {
 		n.log.Warn("making a link", "link", name, "error", err)
 		return false
 	}
+
 	// The note goes on at once: a link without one is not ours.
 	if now, err := n.k.Devices(); err == nil {
 		if d := find(now, name); d != nil {
 			n.note(&link{dev: *d})
 		}
 	}
+
 	return false // the kernel's event wakes us when it is there
 }
 
@@ -79,6 +86,7 @@ func (n *network) join(devices []Device, name string, ports []string, down bool,
 		if d == nil || d.Master == master.Index || time.Now().Before(n.makeAgain[port]) {
 			continue
 		}
+
 		n.makeAgain[port] = time.Now().Add(time.Second)
 		*changed = true
 		l := &link{dev: *d}
@@ -86,6 +94,7 @@ func (n *network) join(devices []Device, name string, ports []string, down bool,
 		if down && d.Up {
 			n.do(l, SetDown{d.Index})
 		}
+
 		n.do(l, SetMaster{d.Index, master.Index})
 		n.do(l, SetUp{d.Index})
 	}

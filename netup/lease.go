@@ -48,10 +48,12 @@ func parseLease(m *dhcpv4.DHCPv4) (Lease, error) {
 	if !ok || !isUnicast(address) {
 		return Lease{}, fmt.Errorf("DHCP offers the address %s", m.YourIPAddr)
 	}
+
 	server, ok := netip.AddrFromSlice(m.ServerIdentifier().To4())
 	if !ok || !isUnicast(server) {
 		return Lease{}, fmt.Errorf("DHCP offer for %s names no server", address)
 	}
+
 	bits, all := m.SubnetMask().Size()
 	if all != 32 || bits == 0 {
 		bits = classBits(address)
@@ -61,6 +63,7 @@ func parseLease(m *dhcpv4.DHCPv4) (Lease, error) {
 		Gateways: addrs(m.Router()), DNS: addrs(m.DNS()), NTP: addrs(m.NTPServers()),
 		Hostname: clean(m.HostName()),
 	}
+
 	l.Routes = routes(m)
 	if len(l.Routes) > 0 {
 		l.Gateways = nil
@@ -70,12 +73,14 @@ func parseLease(m *dhcpv4.DHCPv4) (Lease, error) {
 			l.MTU = mtu
 		}
 	}
+
 	l.Domains = domains(m)
 	l.Valid = max(m.IPAddressLeaseTime(defaultTime), minLease)
 	l.Renew = m.IPAddressRenewalTime(l.Valid / 2)
 	if l.Renew <= 0 || l.Renew >= l.Valid {
 		l.Renew = l.Valid / 2
 	}
+
 	return l, nil
 }
 
@@ -111,6 +116,7 @@ func routes(m *dhcpv4.DHCPv4) []Route {
 	if raw == nil || list.FromBytes(raw) != nil {
 		return nil
 	}
+
 	var out []Route
 	for _, r := range list {
 		to, ok := netip.AddrFromSlice(r.Dest.IP.To4())
@@ -125,6 +131,7 @@ func routes(m *dhcpv4.DHCPv4) []Route {
 		}
 		out = append(out, route)
 	}
+
 	return out
 }
 

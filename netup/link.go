@@ -91,6 +91,7 @@ func (n *network) prepare(l *link) {
 			n.log.Debug("preparing a link", "link", l.dev.Name, "error", err)
 		}
 	}
+
 	for _, line := range n.lines(l.dev) {
 		if line.MTU != 0 && line.MTU != l.dev.MTU {
 			n.do(l, SetMTU{l.dev.Index, line.MTU})
@@ -155,6 +156,7 @@ func (n *network) addStatic(ctx context.Context, l *link) {
 		if line.Peer.IsValid() && !line.Address.Contains(line.Peer) {
 			add.Peer = line.Peer
 		}
+
 		n.do(l, add)
 		n.guardStatic(ctx, l, add)
 		if line.Gateway.IsValid() {

@@ -43,6 +43,7 @@ func TestSeveralLinks(t *testing.T) {
 		if s.link("eth0").Up || !s.link("eth2").Up || s.link("lo").Name != "" || s.link("sit0").Name != "" {
 			t.Errorf("links are %+v, want eth0 down, eth2 up, no lo and no sit0", s.links)
 		}
+
 		// The dead link is tried again, ever more slowly.
 		time.Sleep(time.Hour)
 		n := 0
@@ -51,6 +52,7 @@ func TestSeveralLinks(t *testing.T) {
 				n++
 			}
 		}
+
 		if n < 60 || n > 200 {
 			t.Errorf("eth0 was tried %d times in an hour, want about every 30 s", n)
 		}
@@ -66,6 +68,7 @@ func TestHotPlug(t *testing.T) {
 		if got := s.addrs("eth0"); got != "192.0.2.101/24" {
 			t.Errorf("plugged in late, eth0 has %q, want 192.0.2.101/24", got)
 		}
+
 		k.unplug(1)
 		settle()
 		if s.link("eth0").Name != "" {
@@ -92,6 +95,7 @@ func TestFlap(t *testing.T) {
 			k.carrier(1, true)
 			time.Sleep(200 * time.Millisecond)
 		}
+
 		if got := s.addrs("eth0"); got != "" {
 			t.Errorf("while flapping eth0 has %q, want nothing yet", got)
 		}
@@ -99,6 +103,7 @@ func TestFlap(t *testing.T) {
 		if got := s.addrs("eth0"); got != "192.0.2.101/24" {
 			t.Errorf("1 s after the last flap eth0 has %q, want 192.0.2.101/24", got)
 		}
+
 		// A short interruption does not take the address away.
 		k.carrier(1, false)
 		settle()

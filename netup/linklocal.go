@@ -39,6 +39,7 @@ func (c *linkLocal4) run(ctx context.Context, conn net.PacketConn) {
 	c.conn = conn
 	stop := context.AfterFunc(ctx, func() { c.conn.SetReadDeadline(time.Unix(1, 0)) })
 	defer stop()
+
 	// The seed makes a machine come back to its address: section 2.1.
 	var seed [16]byte
 	copy(seed[:], c.mac)
@@ -47,12 +48,14 @@ func (c *linkLocal4) run(ctx context.Context, conn net.PacketConn) {
 		if conflicts >= maxConflicts && !pause(ctx, conflictPause) {
 			return
 		}
+
 		// 169.254.1.0 to 169.254.254.255: section 2.1.
 		v := 0x0100 + chance.IntN(0xfe00)
 		addr := netip.AddrFrom4([4]byte{169, 254, byte(v >> 8), byte(v)})
 		if !c.free(ctx, addr) {
 			continue
 		}
+
 		c.claimed(netip.PrefixFrom(addr, 16))
 		c.defend(ctx, addr)
 		if ctx.Err() == nil {

@@ -29,10 +29,12 @@ func (Linux) Devices() ([]Device, error) {
 	if err != nil && !errors.Is(err, netlink.ErrDumpInterrupted) {
 		return nil, fmt.Errorf("listing links: %w", err)
 	}
+
 	addrs, err := netlink.AddrList(nil, netlink.FAMILY_ALL)
 	if err != nil && !errors.Is(err, netlink.ErrDumpInterrupted) {
 		return nil, fmt.Errorf("listing addresses: %w", err)
 	}
+
 	devices := make([]Device, 0, len(links))
 	for _, l := range links {
 		d := device(l)
@@ -43,6 +45,7 @@ func (Linux) Devices() ([]Device, error) {
 		}
 		devices = append(devices, d)
 	}
+
 	return devices, nil
 }
 
@@ -57,6 +60,7 @@ func device(l netlink.Link) Device {
 	if d.Kind == "device" {
 		d.Kind, d.Others = "", altNames("/sys", d.Name)
 	}
+
 	// A carrier that comes while the driver opens the link makes the kernel
 	// pass frames at once, but its operstate follows only with the next run
 	// of net/core/link_watch.c, up to a second later (seen with virtio_net
@@ -99,30 +103,35 @@ func do(op Op) error {
 		return netlink.LinkSetDown(byIndex(o.Index))
 	case SetName:
 		return netlink.LinkSetName(byIndex(o.Index), o.Name)
+
 	case SetAlias:
 		return netlink.LinkSetAlias(byIndex(o.Index), o.Alias)
 	case AddVLAN:
 		return addVLAN(o)
 	case AddBond:
 		return addBond(o.Bond)
+
 	case AddBridge:
 		return addBridge(o.Name)
 	case SetMaster:
 		return netlink.LinkSetMasterByIndex(byIndex(o.Index), o.Master)
 	case DelLink:
 		return netlink.LinkDel(byIndex(o.Index))
+
 	case SetMTU:
 		return netlink.LinkSetMTU(byIndex(o.Index), o.MTU)
 	case SetMAC:
 		return netlink.LinkSetHardwareAddr(byIndex(o.Index), o.MAC)
 	case SetSysctl:
 		return setSysctl(o)
+
 	case AddAddr:
 		return netlink.AddrReplace(byIndex(o.Index), netAddr(o))
 	case DelAddr:
 		return netlink.AddrDel(byIndex(o.Index), &netlink.Addr{IPNet: ipNet(o.Prefix)})
 	case AddRoute:
 		return netlink.RouteReplace(netRoute(o))
+
 	case DelRoute:
 		return netlink.RouteDel(netRoute(AddRoute(o)))
 	}

@@ -20,12 +20,14 @@ func openDHCP6(index int) (net.PacketConn, error) {
 	if err != nil {
 		return nil, fmt.Errorf("opening a DHCPv6 socket: %w", err)
 	}
+
 	config := net.ListenConfig{Control: control(func(fd int) error {
 		if err := unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_REUSEADDR, 1); err != nil {
 			return err
 		}
 		return unix.BindToDevice(fd, link.Name)
 	})}
+
 	conn, err := config.ListenPacket(context.Background(), "udp6", fmt.Sprintf("[::]:%d", clientPort6))
 	if err != nil {
 		return nil, fmt.Errorf("opening a DHCPv6 socket on %s: %w", link.Name, unsupported(err))
@@ -39,16 +41,19 @@ func openNDP(index int) (net.PacketConn, error) {
 	if err != nil {
 		return nil, fmt.Errorf("opening an NDP socket: %w", err)
 	}
+
 	config := net.ListenConfig{Control: control(func(fd int) error { return prepareNDP(fd, link) })}
 	conn, err := config.ListenPacket(context.Background(), "ip6:ipv6-icmp", "::")
 	if err != nil {
 		return nil, fmt.Errorf("opening an NDP socket on %s: %w", link.Name, unsupported(err))
 	}
+
 	raw, ok := conn.(*net.IPConn)
 	if !ok {
 		conn.Close()
 		return nil, fmt.Errorf("opening an NDP socket on %s: it is a %T", link.Name, conn)
 	}
+
 	return ndpConn{raw}, nil
 }
 
@@ -63,6 +68,7 @@ func prepareNDP(fd int, link *net.Interface) error {
 			return err
 		}
 	}
+
 	// A set bit blocks its type: RFC 3542, section 3.2.
 	filter := &unix.ICMPv6Filter{}
 	for i := range filter.Data {
@@ -72,6 +78,7 @@ func prepareNDP(fd int, link *net.Interface) error {
 	if err := unix.SetsockoptICMPv6Filter(fd, unix.IPPROTO_ICMPV6, unix.ICMPV6_FILTER, filter); err != nil {
 		return err
 	}
+
 	return unix.BindToDevice(fd, link.Name)
 }
 

@@ -37,6 +37,7 @@ func addBond(b plan.Bond) error {
 	if err := netlink.LinkAdd(netlink.NewLinkBond(attrs)); err != nil {
 		return err
 	}
+
 	for _, o := range bondOptions(b.Options) {
 		for value := range strings.SplitSeq(o.Value, ";") {
 			if o.Name == "arp_ip_target" {
@@ -48,6 +49,7 @@ func addBond(b plan.Bond) error {
 			}
 		}
 	}
+
 	return nil
 }
 

@@ -24,15 +24,18 @@ func advertise(hops string) error {
 	if err != nil {
 		return err
 	}
+
 	config := net.ListenConfig{Control: func(_, _ string, c syscall.RawConn) error {
 		return c.Control(func(fd uintptr) {
 			syscall.SetsockoptInt(int(fd), syscall.IPPROTO_IPV6, syscall.IPV6_MULTICAST_HOPS, limit)
 		})
 	}}
+
 	conn, err := config.ListenPacket(context.Background(), "ip6:ipv6-icmp", "::")
 	if err != nil {
 		return err
 	}
+
 	ra := "\x86\x00\x00\x00\x40\x00\x07\x08" + strings.Repeat("\x00", 8) +
 		"\x19\x03\x00\x00\x00\x00\x00\x3c\x20\x01\x0d\xb8" + strings.Repeat("\x00", 11) + string([]byte{byte(limit)})
 	_, err = conn.WriteTo([]byte(ra), &net.IPAddr{IP: net.ParseIP("ff02::1"), Zone: "lan0"})
@@ -47,19 +50,38 @@ func TestIPv6(t *testing.T) {
 		dnsmasq  []string
 		ok       func(netup.Link) bool
 	}{
-		{"SLAAC with DNS", plan.Net{}, []string{"--enable-ra", "--dhcp-range=2001:db8::,ra-only", "--dhcp-option=option6:dns-server,[2001:db8::1]"},
+		{
+			"SLAAC with DNS",
+			plan.Net{},
+			[]string{"--enable-ra", "--dhcp-range=2001:db8::,ra-only", "--dhcp-option=option6:dns-server,[2001:db8::1]"},
 			func(l netup.Link) bool {
 				return global6(l).Bits() == 64 && len(l.DNS) == 1 && l.DNS[0] == netip.MustParseAddr("2001:db8::1") && len(l.Gateways) == 1
-			}},
-		{"router says DHCPv6", plan.Net{}, []string{"--enable-ra", "--dhcp-range=2001:db8::100,2001:db8::100,64,1h"},
-			func(l netup.Link) bool { return global6(l) == netip.MustParsePrefix("2001:db8::100/128") }},
-		{"dhcp6 without router", plan.Net{IPs: []plan.IP{{Methods: []plan.Method{plan.DHCP6}}}}, []string{"--dhcp-range=2001:db8::100,2001:db8::100,64,1h"},
-			func(l netup.Link) bool { return global6(l) == netip.MustParsePrefix("2001:db8::100/64") }},
-		{"either6 falls back", plan.Net{IPs: []plan.IP{{Methods: []plan.Method{plan.Either6}}}, Timeouts: plan.NetTimeouts{IPv6Auto: time.Second}},
+			},
+		},
+		{
+			"router says DHCPv6",
+			plan.Net{},
+			[]string{"--enable-ra", "--dhcp-range=2001:db8::100,2001:db8::100,64,1h"},
+			func(l netup.Link) bool { return global6(l) == netip.MustParsePrefix("2001:db8::100/128") },
+		},
+		{
+			"dhcp6 without router",
+			plan.Net{IPs: []plan.IP{{Methods: []plan.Method{plan.DHCP6}}}},
 			[]string{"--dhcp-range=2001:db8::100,2001:db8::100,64,1h"},
-			func(l netup.Link) bool { return global6(l) == netip.MustParsePrefix("2001:db8::100/64") }},
-		{"link6 takes no prefix", plan.Net{IPs: []plan.IP{{Methods: []plan.Method{plan.Link6}}}}, []string{"--enable-ra", "--dhcp-range=2001:db8::,ra-only"},
-			func(l netup.Link) bool { return len(l.Addrs) == 1 && l.Addrs[0].Addr().IsLinkLocalUnicast() }},
+			func(l netup.Link) bool { return global6(l) == netip.MustParsePrefix("2001:db8::100/64") },
+		},
+		{
+			"either6 falls back",
+			plan.Net{IPs: []plan.IP{{Methods: []plan.Method{plan.Either6}}}, Timeouts: plan.NetTimeouts{IPv6Auto: time.Second}},
+			[]string{"--dhcp-range=2001:db8::100,2001:db8::100,64,1h"},
+			func(l netup.Link) bool { return global6(l) == netip.MustParsePrefix("2001:db8::100/64") },
+		},
+		{
+			"link6 takes no prefix",
+			plan.Net{IPs: []plan.IP{{Methods: []plan.Method{plan.Link6}}}},
+			[]string{"--enable-ra", "--dhcp-range=2001:db8::,ra-only"},
+			func(l netup.Link) bool { return len(l.Addrs) == 1 && l.Addrs[0].Addr().IsLinkLocalUnicast() },
+		},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			lan := testlan.NewPeer(t)
@@ -97,6 +119,7 @@ func TestHopLimit(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	lan := testlan.NewPeer(t)
 	lan.Connect("eth0", "lan0")
 	lan.Run("sysctl", "-qw", "net.ipv6.conf.lan0.accept_dad=0")
@@ -121,6 +144,7 @@ func TestRadvd(t *testing.T) {
 		}
 		t.Skip("needs the program radvd; dnsmasq's advertisements are tested in any case")
 	}
+
 	lan := testlan.NewPeer(t)
 	lan.Connect("eth0", "lan0")
 	lan.Run("sysctl", "-qw", "net.ipv6.conf.lan0.accept_dad=0", "net.ipv6.conf.all.forwarding=1")
@@ -133,6 +157,7 @@ func TestRadvd(t *testing.T) {
 	if err := os.WriteFile(conf, []byte(text), 0o644); err != nil {
 		t.Fatal(err)
 	}
+
 	lan.Start("radvd", "--nodaemon", "--config", conf, "--pidfile", "/run/radvd.pid", "--logmethod", "stderr")
 	waitFor(t, run(t, plan.Net{}), func(l netup.Link) bool {
 		return global6(l).Bits() == 64 && len(l.DNS) == 1 && l.DNS[0] == netip.MustParseAddr("2001:db8::53") &&

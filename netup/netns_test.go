@@ -109,6 +109,7 @@ func TestRelease(t *testing.T) {
 		out := testlan.Run(t, "ip", "-d", "address", "show", "dev", "eth0")
 		return strings.Replace(out, "qdisc noqueue", "qdisc noop", 1)
 	}
+
 	before := show()
 	updates, stop := start(t, plan.Net{IPs: []plan.IP{{Link: "eth0", Methods: []plan.Method{plan.Static}, Address: netip.MustParsePrefix("192.0.2.10/24"), MTU: 1400, MAC: "02:00:00:00:00:07"}}})
 	waitFor(t, updates, has("192.0.2.10/24"))
@@ -116,6 +117,7 @@ func TestRelease(t *testing.T) {
 	if err := netup.Release(netup.Linux{}, slog.New(slog.DiscardHandler)); err != nil {
 		t.Errorf("Release() = %v, want nil", err)
 	}
+
 	if after := show(); after != before {
 		t.Errorf("after Release:\n%swant as before:\n%s", after, before)
 	}
@@ -155,6 +157,7 @@ func TestBridge(t *testing.T) {
 	if l.Name != "br0" {
 		t.Errorf("link %s has the address, want br0", l.Name)
 	}
+
 	stop()
 	if err := netup.Release(netup.Linux{}, slog.New(slog.DiscardHandler)); err != nil {
 		t.Errorf("Release() = %v, want nil", err)
@@ -172,6 +175,7 @@ func TestRename(t *testing.T) {
 	lan.Run("ip", "link", "set", "lan0", "up")
 	testlan.Run(t, "ip", "link", "set", "eth0", "address", "02:00:00:00:00:01")
 	testlan.Run(t, "ip", "link", "set", "eth1", "address", "02:00:00:00:00:02")
+
 	// The two change their names, the hardest case.
 	updates, stop := start(t, plan.Net{
 		Names: []plan.LinkName{{Name: "eth1", MAC: "02:00:00:00:00:01"}, {Name: "eth0", MAC: "02:00:00:00:00:02"}},
@@ -181,6 +185,7 @@ func TestRename(t *testing.T) {
 	if err := netup.Release(netup.Linux{}, slog.New(slog.DiscardHandler)); err != nil {
 		t.Errorf("Release() = %v, want nil", err)
 	}
+
 	if out := testlan.Run(t, "ip", "-br", "link", "show", "dev", "eth0"); !strings.Contains(out, "02:00:00:00:00:01") {
 		t.Errorf("eth0 is %s, want its own address back", out)
 	}

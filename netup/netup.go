@@ -49,6 +49,7 @@ func Run(ctx context.Context, k Kernel, settings plan.Net, log *slog.Logger, upd
 	if err != nil {
 		return err
 	}
+
 	if err := n.sync(ctx); err != nil {
 		return err
 	}
@@ -116,16 +117,19 @@ func (n *network) sync(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+
 	if n.rename(devices) {
 		if devices, err = n.k.Devices(); err != nil {
 			return err
 		}
 	}
+
 	if n.layers(devices) {
 		if devices, err = n.k.Devices(); err != nil {
 			return err
 		}
 	}
+
 	seen := map[int]bool{}
 	for _, d := range devices {
 		if !n.ours(d) {
@@ -137,21 +141,25 @@ func (n *network) sync(ctx context.Context) error {
 			l = &link{found: time.Now()}
 			n.links[d.Index] = l
 		}
+
 		if l.cancel != nil && !bytes.Equal(l.dev.MAC, d.MAC) {
 			// A bridge takes the address of its first port, and a bond, too:
 			// what was asked with the old one is answered to nobody.
 			n.log.Info("link has another MAC", "link", d.Name, "mac", d.MAC.String())
 			l.lostCarrier()
 		}
+
 		l.dev = d
 		n.syncLink(ctx, l)
 	}
+
 	for index, l := range n.links {
 		if !seen[index] {
 			l.lostCarrier()
 			delete(n.links, index)
 		}
 	}
+
 	n.complain(devices)
 	n.tell()
 	return nil
@@ -171,6 +179,7 @@ func (n *network) syncLink(ctx context.Context, l *link) {
 		n.log.Info("link found", "link", l.dev.Name, "mac", l.dev.MAC.String())
 		n.prepare(l)
 	}
+
 	if !l.dev.Up && !time.Now().Before(l.tryUp) {
 		l.failures++
 		wait := min(time.Second<<min(l.failures, 5), lastRetry)
@@ -180,6 +189,7 @@ func (n *network) syncLink(ctx context.Context, l *link) {
 		}
 		n.soon(wait)
 	}
+
 	switch {
 	case l.dev.Carrier && l.cancel == nil:
 		n.gotCarrier(ctx, l)
@@ -187,6 +197,7 @@ func (n *network) syncLink(ctx context.Context, l *link) {
 		n.log.Info("link lost its carrier", "link", l.dev.Name)
 		l.lostCarrier()
 	}
+
 	if l.dev.Up && !slices.Equal(l.routed, l.dev.Addrs) {
 		l.routed = slices.Clone(l.dev.Addrs)
 		n.addRoutes(l)

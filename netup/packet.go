@@ -47,6 +47,7 @@ func openPacket(index int, proto uint16, filter []unix.SockFilter) (net.PacketCo
 	if err != nil {
 		return nil, fmt.Errorf("opening a packet socket: %w", err)
 	}
+
 	c := &packetConn{index: index, proto: proto<<8 | proto>>8}
 	if len(filter) > 0 {
 		prog := &unix.SockFprog{Len: uint16(len(filter)), Filter: &filter[0]}
@@ -55,15 +56,18 @@ func openPacket(index int, proto uint16, filter []unix.SockFilter) (net.PacketCo
 			return nil, fmt.Errorf("filtering a packet socket: %w", err)
 		}
 	}
+
 	if err := unix.Bind(fd, &unix.SockaddrLinklayer{Protocol: c.proto, Ifindex: index}); err != nil {
 		unix.Close(fd)
 		return nil, fmt.Errorf("binding a packet socket: %w", err)
 	}
+
 	c.file = os.NewFile(uintptr(fd), "packet")
 	if c.raw, err = c.file.SyscallConn(); err != nil {
 		c.file.Close()
 		return nil, fmt.Errorf("binding a packet socket: %w", err)
 	}
+
 	return c, nil
 }
 
@@ -90,6 +94,7 @@ func (c *packetConn) ReadFrom(b []byte) (int, net.Addr, error) {
 	if err != nil {
 		return 0, nil, err
 	}
+
 	ll, ok := from.(*unix.SockaddrLinklayer)
 	if !ok {
 		return n, HW(""), nil
@@ -102,6 +107,7 @@ func (c *packetConn) WriteTo(b []byte, to net.Addr) (int, error) {
 	if !ok || len(mac) > 8 {
 		return 0, fmt.Errorf("sending a packet: %v is not a hardware address", to)
 	}
+
 	ll := &unix.SockaddrLinklayer{Protocol: c.proto, Ifindex: c.index, Halen: uint8(len(mac))}
 	copy(ll.Addr[:], mac)
 	var errWrite error
@@ -115,6 +121,7 @@ func (c *packetConn) WriteTo(b []byte, to net.Addr) (int, error) {
 	if err != nil {
 		return 0, err
 	}
+
 	return len(b), nil
 }
 

@@ -57,6 +57,7 @@ func parseRA(p []byte) (Router, error) {
 		r.option(p[0], p[:size])
 		p = p[size:]
 	}
+
 	return r, nil
 }
 
@@ -106,6 +107,7 @@ func labels(p []byte) []string {
 		}
 		p = p[1+n:]
 	}
+
 	return names
 }
 
@@ -132,6 +134,7 @@ func (s *solicitor) run(ctx context.Context, conn net.PacketConn) {
 		} else {
 			wait = min(2*wait, lastRetry)
 		}
+
 		until := time.Now().Add(jitter(next))
 		for {
 			r, err := s.hear(ctx, until)
@@ -141,6 +144,7 @@ func (s *solicitor) run(ctx context.Context, conn net.PacketConn) {
 			answered = true
 			s.told(r)
 		}
+
 		pause(ctx, min(time.Until(until), firstRetry)) // only if hearing fails at once
 	}
 }
@@ -182,11 +186,13 @@ func (s *solicitor) hear(ctx context.Context, until time.Time) (Router, error) {
 		if err != nil {
 			return Router{}, err
 		}
+
 		r, err := parseRA(packet[:n])
 		addr, ok := from.(*net.IPAddr)
 		if err != nil || !ok {
 			continue
 		}
+
 		if r.Address, ok = netip.AddrFromSlice(addr.IP); !ok || !r.Address.IsLinkLocalUnicast() {
 			continue
 		}

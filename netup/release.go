@@ -63,6 +63,7 @@ func Release(k Kernel, log *slog.Logger) error {
 	if err != nil {
 		return err
 	}
+
 	var failed []error
 	do := func(op Op) {
 		if err := k.Do(op); err != nil {
@@ -74,24 +75,28 @@ func Release(k Kernel, log *slog.Logger) error {
 		if !ours {
 			continue
 		}
+
 		log.Debug("releasing a link", "link", d.Name)
 		for _, a := range d.Addrs {
 			if a.Addr().Is4() {
 				do(DelAddr{d.Index, a.Prefix})
 			}
 		}
+
 		do(SetDown{d.Index}) // and with it IPv6 addresses and routes
 		if n.name != "" && n.name != d.Name {
 			devices[i].Name = parked(d) // links may have each other's names
 			do(SetName{d.Index, devices[i].Name})
 		}
 	}
+
 	// Links that lie on others were made after them, and go first.
 	for _, d := range slices.Backward(devices) {
 		if n, ours := parseNote(d.Alias); ours {
 			restore(do, d, n)
 		}
 	}
+
 	return errors.Join(failed...)
 }
 
@@ -101,17 +106,20 @@ func restore(do func(Op), d Device, n note) {
 		do(DelLink{d.Index})
 		return
 	}
+
 	for _, s := range optimistic {
 		do(SetSysctl{d.Index, "ipv6", s.key, "0"})
 	}
 	if n.mtu != 0 && n.mtu != d.MTU {
 		do(SetMTU{d.Index, n.mtu})
 	}
+
 	if mac, err := net.ParseMAC(n.mac); err == nil && !bytes.Equal(mac, d.MAC) {
 		do(SetMAC{d.Index, mac})
 	}
 	if n.name != "" && n.name != d.Name {
 		do(SetName{d.Index, n.name})
 	}
+
 	do(SetAlias{d.Index, ""})
 }

@@ -37,6 +37,7 @@ func TestReleaseUndoes(t *testing.T) {
 				}
 				return k
 			}, settings, func(t *testing.T, ctx context.Context, k *fakeKernel, s *state) { settle(); settle() })
+
 			for i := range after {
 				after[i].Master = 0 // the kernel frees ports when their master goes
 			}
@@ -101,6 +102,7 @@ func TestComplaints(t *testing.T) {
 			}
 			return nil
 		}
+
 		done := make(chan error)
 		log := slog.New(slog.NewTextHandler(&said, &slog.HandlerOptions{Level: slog.LevelWarn}))
 		go func() { done <- netup.Run(ctx, k, settings, log, func([]netup.Link) {}) }()
@@ -109,6 +111,7 @@ func TestComplaints(t *testing.T) {
 		<-done
 		time.Sleep(time.Hour)
 	})
+
 	for _, want := range []string{
 		`msg="the link is not there; waiting on" link=eth9 for=1m0s`,
 		`msg="the link has no carrier; waiting on" link=eth1 for=5s`,

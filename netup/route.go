@@ -16,6 +16,7 @@ func (n *network) addLease(l *link, lease Lease) {
 	if len(lease.Gateways) > 0 {
 		n.do(l, n.defaultRoute(l, lease.Gateways[0]))
 	}
+
 	// Routes on the link come first: others lead over them.
 	for _, onLink := range []bool{true, false} {
 		for _, r := range lease.Routes {

@@ -37,6 +37,7 @@ func altNames(sys, link string) []string {
 	if err != nil {
 		return nil
 	}
+
 	if strings.HasPrefix(filepath.Base(device), "virtio") {
 		device = filepath.Dir(device)
 	}
@@ -45,6 +46,7 @@ func altNames(sys, link string) []string {
 	if !ok {
 		return nil
 	}
+
 	var names []string
 	for _, file := range []string{"acpi_index", "index"} {
 		if n := readNumber(filepath.Join(device, file)); n > 0 {
@@ -52,6 +54,7 @@ func altNames(sys, link string) []string {
 			break
 		}
 	}
+
 	tail := ""
 	if place.function > 0 || multifunction(device) {
 		tail = fmt.Sprintf("f%d", place.function)
@@ -59,6 +62,7 @@ func altNames(sys, link string) []string {
 	if port := readNumber(filepath.Join(sys, "class/net", link, "dev_port")); port > 0 {
 		tail += fmt.Sprintf("d%d", port)
 	}
+
 	if n := hotplugSlot(sys, address[:len("0000:00:00")]); n > 0 {
 		names = append(names, fmt.Sprintf("ens%d%s", n, tail))
 	}
@@ -66,6 +70,7 @@ func altNames(sys, link string) []string {
 	if place.domain > 0 {
 		head += fmt.Sprintf("P%d", place.domain)
 	}
+
 	return append(names, fmt.Sprintf("%sp%ds%d%s", head, place.bus, place.slot, tail))
 }
 

@@ -31,10 +31,12 @@ func TestAltNames(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
+
 			files := map[string]string{row.device + "/uevent": "", "class/net/eth0/address": ""}
 			for path, text := range row.files {
 				files[path] = text
 			}
+
 			for path, text := range files {
 				path = filepath.Join(sys, path)
 				if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
@@ -44,6 +46,7 @@ func TestAltNames(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
+
 			if err := os.Symlink(filepath.Join(sys, row.device), filepath.Join(sys, "class/net/eth0/device")); err != nil {
 				t.Fatal(err)
 			}

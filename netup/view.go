@@ -13,18 +13,21 @@ func (n *network) view(l *link) Link {
 			v.Addrs = append(v.Addrs, a.Prefix)
 		}
 	}
+
 	servers := slices.Clone(n.settings.Nameservers)
 	for _, line := range n.lines(l.dev) {
 		servers = append(servers, line.DNS...)
 		v.Gateways = add(v.Gateways, line.Gateway)
 		v.NTP = add(v.NTP, line.NTP)
 	}
+
 	if l.lease != nil {
 		v.Gateways = add(v.Gateways, l.lease.Gateways...)
 		v.NTP = add(v.NTP, l.lease.NTP...)
 		v.Domains = slices.Clone(l.lease.Domains)
 		servers = append(servers, n.peerDNS(l.lease.DNS)...)
 	}
+
 	v.Gateways = add(v.Gateways, l.router.Address)
 	servers = append(servers, n.peerDNS(l.router.DNS)...)
 	servers = append(servers, n.peerDNS(l.dhcp6.DNS)...)
@@ -34,6 +37,7 @@ func (n *network) view(l *link) Link {
 			v.Domains = append(v.Domains, d)
 		}
 	}
+
 	return v
 }
 

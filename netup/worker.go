@@ -24,6 +24,7 @@ func (n *network) startWorkers(ctx context.Context, l *link) {
 	if asks(either) || asks(plan.Auto6) || asks(plan.Either6) || asks(plan.DHCP6) {
 		n.startSolicitor(ctx, l)
 	}
+
 	if asks(plan.DHCP6) {
 		n.startDHCP6(ctx, l, true)
 	}
@@ -49,6 +50,7 @@ func (n *network) work(ctx context.Context, l *link, p Protocol, run func(contex
 				n.log.Debug("asking for an address", "link", name, "error", err)
 				return
 			}
+
 			n.log.Warn("asking for an address", "link", name, "error", err, "again_in", wait)
 			if !pause(ctx, wait) {
 				return
@@ -92,6 +94,7 @@ func (n *network) guardLease(ctx context.Context, l *link, lease Lease) {
 			}
 		})
 	}
+
 	n.work(ctx, l, ARP, g.run)
 }
 
@@ -120,6 +123,7 @@ func (n *network) grant(ctx context.Context, l *link, lease *Lease) {
 	if lease == nil && was == nil {
 		return
 	}
+
 	l.lease = lease
 	if was != nil && (lease == nil || lease.Address != was.Address) {
 		n.do(l, DelAddr{l.dev.Index, was.Address})
@@ -128,6 +132,7 @@ func (n *network) grant(ctx context.Context, l *link, lease *Lease) {
 		n.log.Warn("lease ended", "link", l.dev.Name)
 		return
 	}
+
 	l.last = lease.Address.Addr()
 	n.addLease(l, *lease)
 	if was == nil || was.Address != lease.Address {

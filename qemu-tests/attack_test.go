@@ -14,8 +14,10 @@ func cmdMemory(ts *testscript.TestScript, neg bool, args []string) {
 	if len(args) != 1 || w.machine == nil {
 		ts.Fatalf("usage: memory FILE, after boot")
 	}
-	ts.Check(w.qmp(map[string]any{"execute": "dump-guest-memory",
-		"arguments": map[string]any{"paging": false, "protocol": "file:" + filepath.Join(w.dir, args[0])}}))
+	ts.Check(w.qmp(map[string]any{
+		"execute":   "dump-guest-memory",
+		"arguments": map[string]any{"paging": false, "protocol": "file:" + filepath.Join(w.dir, args[0])},
+	}))
 }
 
 // mashed are the keys that somebody who looks for a shell tries, by QEMU's
@@ -30,6 +32,7 @@ func cmdMash(ts *testscript.TestScript, neg bool, args []string) {
 	if len(args) != 1 || w.machine == nil {
 		ts.Fatalf("usage: mash NUMBER, after boot")
 	}
+
 	if _, err := fmt.Sscan(args[0], &n); err != nil {
 		ts.Fatalf("mash: %v", err)
 	}
@@ -38,6 +41,7 @@ func cmdMash(ts *testscript.TestScript, neg bool, args []string) {
 	if _, err := w.machine.keys.Write([]byte(text)); err != nil {
 		ts.Fatalf("typing: %v", err)
 	}
+
 	for i := range n {
 		key := mashed[i%len(mashed)]
 		var events []any
@@ -46,5 +50,6 @@ func cmdMash(ts *testscript.TestScript, neg bool, args []string) {
 		}
 		ts.Check(w.qmp(map[string]any{"execute": "input-send-event", "arguments": map[string]any{"events": events}}))
 	}
+
 	fmt.Fprintf(ts.Stdout(), "%d keys pressed, %d bytes typed\n", n, len(text))
 }

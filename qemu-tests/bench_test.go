@@ -25,6 +25,7 @@ func TestBenchBoot(t *testing.T) {
 	if reason := missing(); reason != "" {
 		t.Fatal(reason)
 	}
+
 	b := newBench(t)
 	rounds := 5
 	if n, err := strconv.Atoi(os.Getenv("ROUNDS")); err == nil {
@@ -37,10 +38,12 @@ func TestBenchBoot(t *testing.T) {
 		floor, floorCPU, ours, ourCPU = append(floor, f), append(floorCPU, fc), append(ours, o), append(ourCPU, oc)
 		fmt.Printf("round %d: floor %.3f s, latchkey %.3f s (load %s)\n", i+1, f, o, load())
 	}
+
 	f, o := median(floor), median(ours)
 	fmt.Printf("init's start to the real root's start, medians of %d: floor %.3f s, latchkey %.3f s, ratio %.2f (aim 2.0)\n", rounds, f, o, o/f)
 	fmt.Printf("the virtual machine's CPU from power on to off, medians: floor %.2f s, latchkey %.2f s\n", median(floorCPU), median(ourCPU))
 	fmt.Printf("the last of ours, step by step: %s\n", b.steps)
+
 	for _, file := range []string{"floor.img", "initrd.img"} {
 		info, err := os.Stat(filepath.Join(b.dir, file))
 		if err != nil {
@@ -92,6 +95,7 @@ func (b *bench) makeFloor() {
 	if err != nil {
 		b.t.Fatal(err)
 	}
+
 	modules := closure(b.t, b.s.modules, "virtio_pci", "virtio_blk", "aesni-intel", "ecb", "xts", "dm-crypt")
 	tree := filepath.Join(b.dir, "floortree")
 	var list strings.Builder
@@ -101,6 +105,7 @@ func (b *bench) makeFloor() {
 		run(b.t, b.dir, "cp", filepath.Join(b.s.modules, m), to)
 		list.WriteString("/m/" + filepath.Base(m) + "\n")
 	}
+
 	os.WriteFile(filepath.Join(tree, "modules"), []byte(list.String()), 0o644)
 	table := fmt.Sprintf("aes-xts-plain64 %s 0 /dev/vda %d", hex.EncodeToString(key), 16<<20/512)
 	os.WriteFile(filepath.Join(tree, "table"), []byte(table), 0o600)
@@ -114,6 +119,7 @@ func closure(t *testing.T, dir string, names ...string) []string {
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	deps := map[string][]string{}
 	for line := range strings.Lines(string(text)) {
 		file, needs, _ := strings.Cut(strings.TrimSpace(line), ":")
@@ -121,6 +127,7 @@ func closure(t *testing.T, dir string, names ...string) []string {
 	}
 	var order []string
 	var add func(file string)
+
 	add = func(file string) {
 		if slices.Contains(order, file) {
 			return
@@ -137,6 +144,7 @@ func closure(t *testing.T, dir string, names ...string) []string {
 			}
 		}
 	}
+
 	return order
 }
 
@@ -147,26 +155,31 @@ func (b *bench) startLAN() {
 	if b.lan, err = newLAN(); err != nil {
 		b.t.Fatal(err)
 	}
+
 	b.t.Cleanup(b.lan.close)
 	if b.tap, err = b.lan.tap(); err != nil {
 		b.t.Fatal(err)
 	}
+
 	kms := b.s.bin + "/latchkey-kms"
 	b.sh(kms + ` init --data kms >/dev/null && ` + kms + ` volume put ` + benchUUID + ` --key-file key --data kms >/dev/null
 { echo 'find: {urls: ["http://kms.local"]}'; echo 'root: {fstype: ext4}'; echo 'on-fail: {action: poweroff, after: 0s}'
 echo 'volumes: [{uuid: ` + benchUUID + `, name: root}]'; ` + kms + ` trust --data kms; } >latchkey.yaml
 ` + b.s.bin + `/latchkey image build --config latchkey.yaml --modules ` + b.s.modules + ` --microcode "" --output initrd.img >/dev/null
 mkdir tpm && swtpm_setup --tpm2 --tpmstate tpm --pcr-banks sha256 >/dev/null`)
+
 	b.service("dhcp", "DHCP, IP range", "dnsmasq", "--keep-in-foreground", "--conf-file=/dev/null", "--port=0", "--interface=br0", "--bind-interfaces",
 		"--dhcp-authoritative", "--no-ping", "--dhcp-range=192.0.2.100,192.0.2.150,255.255.255.0,1h", "--log-facility=-", "--user=root", "--pid-file=", "--dhcp-leasefile="+b.dir+"/leases")
 	b.service("kms", "listening on", kms, "serve", "--data", "kms", "--listen", "192.0.2.1:7741")
 	b.service("responder", "answering", b.s.bin+"/latchkey-responder", "--host", "kms.local", "--target", "192.0.2.1:7741", "--interface", "br0")
+
 	// The first boot enrolls, unmeasured.
 	m := b.power("initrd.img")
 	found, err := m.out.wait(regexp.MustCompile(`this machine is ["']([a-z ]+)["']`), patience)
 	if err != nil {
 		b.t.Fatal(err)
 	}
+
 	b.sh(kms + ` node approve ` + found[1] + ` --data kms >/dev/null`)
 	<-m.done
 }
@@ -184,16 +197,19 @@ func (b *bench) service(name, ready string, args ...string) {
 
 // power starts one machine; both kinds have the same shape.
 func (b *bench) power(image string) *service {
-	flags := []string{"-machine", "q35", "-accel", "tcg,thread=multi", "-cpu", "max", "-m", "512", "-smp", "2", "-nodefaults", "-no-user-config",
+	flags := []string{
+		"-machine", "q35", "-accel", "tcg,thread=multi", "-cpu", "max", "-m", "512", "-smp", "2", "-nodefaults", "-no-user-config",
 		"-display", "none", "-no-reboot", "-serial", "stdio", "-device", "virtio-rng-pci", "-kernel", b.s.kernel + "/vmlinuz", "-initrd", image,
 		"-append", "console=ttyS0 edd=off panic=-1 rd.neednet=1", "-drive", "if=none,id=d0,format=raw,file=root.img,snapshot=on",
-		"-device", "virtio-blk-pci,drive=d0", "-netdev", "tap,id=n0,ifname=" + b.tap + ",script=no,downscript=no", "-device", "virtio-net-pci,netdev=n0,romfile="}
+		"-device", "virtio-blk-pci,drive=d0", "-netdev", "tap,id=n0,ifname=" + b.tap + ",script=no,downscript=no", "-device", "virtio-net-pci,netdev=n0,romfile=",
+	}
 	sock := filepath.Join(b.dir, "tpm.sock")
 	os.Remove(sock)
 	chip := exec.Command("swtpm", "socket", "--tpm2", "--tpmstate", "dir="+b.dir+"/tpm", "--ctrl", "type=unixio,path="+sock, "--flags", "startup-clear", "--terminate")
 	if err := chip.Start(); err != nil {
 		b.t.Fatal(err)
 	}
+
 	b.t.Cleanup(func() { chip.Process.Kill(); chip.Wait() })
 	for _, err := os.Stat(sock); err != nil; _, err = os.Stat(sock) {
 		time.Sleep(5 * time.Millisecond)
@@ -203,6 +219,7 @@ func (b *bench) power(image string) *service {
 	if err != nil {
 		b.t.Fatal(err)
 	}
+
 	return s
 }
 
@@ -228,10 +245,12 @@ func (b *bench) boot(image string) (seconds, cpu float64) {
 	if err != nil {
 		b.t.Fatal(err)
 	}
+
 	root, err := s.out.wait(rootRE, patience)
 	if err != nil {
 		b.t.Fatal(err)
 	}
+
 	<-s.done
 	if m := stepsRE.FindStringSubmatch(s.out.text.String()); m != nil {
 		b.steps = m[1]

@@ -29,15 +29,18 @@ func prepare(t *testing.T) *shared {
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	s := &shared{bin: filepath.Join(top, "bin"), dir: t.TempDir()}
 	if _, err := os.Stat(filepath.Join(s.bin, "latchkey-init")); err != nil {
 		t.Fatal("there is no bin/latchkey-init: run make build")
 	}
+
 	s.kernel = run(t, top, filepath.Join(top, "images/kernel"))
 	versions, err := filepath.Glob(filepath.Join(s.kernel, "lib/modules/*"))
 	if err != nil || len(versions) != 1 {
 		t.Fatalf("the kernel folder %s has %d versions, want 1", s.kernel, len(versions))
 	}
+
 	s.modules = versions[0]
 	s.root = s.makeRoot(t, top)
 	return s
@@ -83,12 +86,14 @@ func cmdDisk(ts *testscript.TestScript, neg bool, args []string) {
 	if len(args) < 2 {
 		ts.Fatalf("usage: disk NAME UUID|plain|empty [flags]")
 	}
+
 	image, key := ts.MkAbs(args[0]+".img"), ts.MkAbs(args[0]+".key")
 	switch {
 	case args[1] == "plain":
 		w.exec(ts, "cp", "--sparse=always", w.shared.root, image)
 	case args[1] == "empty":
 		w.exec(ts, "truncate", "-s", "64M", image)
+
 	case uuidRE.MatchString(args[1]):
 		if _, err := os.Stat(key); err != nil {
 			secret := make([]byte, 32)
@@ -97,6 +102,7 @@ func cmdDisk(ts *testscript.TestScript, neg bool, args []string) {
 		}
 		flags := append([]string{"volume", "encrypt", "--kdf", "pbkdf2", "--key-file", key, "--uuid", args[1]}, args[2:]...)
 		w.exec(ts, filepath.Join(w.shared.bin, "latchkey"), append(flags, w.shared.root, image)...)
+
 	default:
 		ts.Fatalf("disk: %q is neither a UUID nor plain nor empty", args[1])
 	}
@@ -133,6 +139,7 @@ func cmdImage(ts *testscript.TestScript, neg bool, args []string) {
 		}
 		args = args[2:]
 	}
+
 	if pin == "" {
 		pin = w.pin(ts)
 		ts.Setenv("PIN", pin)
@@ -140,6 +147,7 @@ func cmdImage(ts *testscript.TestScript, neg bool, args []string) {
 	if len(args) == 0 {
 		args = []string{"root=" + ts.Getenv("UUID")}
 	}
+
 	var b strings.Builder
 	fmt.Fprintf(&b, "trust:\n  kms: [%q]\ndebug: true\nmodules: {exclude: [xfs, btrfs, mlx4_core, mlx5_core]}\non-fail: {action: poweroff, after: 0s}\nvolumes:\n", pin)
 	for _, a := range args {
@@ -150,6 +158,7 @@ func cmdImage(ts *testscript.TestScript, neg bool, args []string) {
 		uuid, serial, _ := strings.Cut(uuid, "@")
 		fmt.Fprintf(&b, "  - {name: %s, uuid: %q, serial: %q, sources: [%s]%s}\n", name, uuid, serial, sources, more)
 	}
+
 	extra, err := os.ReadFile(ts.MkAbs("extra.yaml"))
 	if err != nil {
 		extra = []byte("find: {urls: [\"http://kms.local:7741\"], services: [_latchkey._tcp]}\n")

@@ -43,10 +43,12 @@ func (l *lan) capture(out *os.File) (*capture, error) {
 		if err != nil {
 			return err
 		}
+
 		all := unix.ETH_P_ALL<<8&0xff00 | unix.ETH_P_ALL>>8 // in network order
 		if c.fd, err = unix.Socket(unix.AF_PACKET, unix.SOCK_RAW|unix.SOCK_CLOEXEC, all); err != nil {
 			return err
 		}
+
 		// So that it can look whether it is to stop; what came in before is
 		// read by then. Shutting the socket down is not supported: packet(7).
 		wait := unix.NsecToTimeval(int64(100 * time.Millisecond))
@@ -58,6 +60,7 @@ func (l *lan) capture(out *os.File) (*capture, error) {
 	if err != nil {
 		return nil, err
 	}
+
 	go func() { c.done <- c.run(out) }()
 	return c, nil
 }

@@ -62,6 +62,7 @@ func cmdChip(ts *testscript.TestScript, neg bool, args []string) {
 		c, err := net.Dial("unix", sock)
 		ts.Check(err)
 		ts.Check(c.Close())
+
 	case args[0] == "stop":
 		w.stop(ts, args[1], false)
 	default:

@@ -19,9 +19,12 @@ func cmdEnroll(ts *testscript.TestScript, neg bool, args []string) {
 	if len(args) < 1 {
 		ts.Fatalf("usage: enroll FILE.img [flags]")
 	}
+
 	image := ts.MkAbs(args[0])
-	flags := append([]string{"volume", "enroll", image, "--kms", "http://192.0.2.1:7741", "--pin", w.pin(ts), "--tpm", ts.Getenv("TPM"),
-		"--key-file", image[:len(image)-len(filepath.Ext(image))] + ".key", "--no-wait"}, args[1:]...)
+	flags := append([]string{
+		"volume", "enroll", image, "--kms", "http://192.0.2.1:7741", "--pin", w.pin(ts), "--tpm", ts.Getenv("TPM"),
+		"--key-file", image[:len(image)-len(filepath.Ext(image))] + ".key", "--no-wait",
+	}, args[1:]...)
 	for range 2 {
 		out, err := w.lan.command(filepath.Join(w.shared.bin, "latchkey"), flags...).CombinedOutput()
 		ts.Stdout().Write(out)
@@ -32,15 +35,18 @@ func cmdEnroll(ts *testscript.TestScript, neg bool, args []string) {
 			ts.Check(os.WriteFile(ts.MkAbs("enrolled"), out, 0o600))
 			return
 		}
+
 		words := wordsRE.FindSubmatch(out)
 		if neg {
 			return
 		}
+
 		if words == nil {
 			ts.Fatalf("enroll: %v: %s", err, out)
 		}
 		ts.Setenv("WORDS", string(words[1]))
 		w.exec(ts, filepath.Join(w.shared.bin, "latchkey-kms"), "node", "approve", string(words[1]), "--pcr", "none", "--data", ts.Getenv("KMS_DATA"))
 	}
+
 	ts.Fatalf("enroll: it is still not approved")
 }

@@ -34,6 +34,7 @@ func (l *lan) inside(f func() error) error {
 			panic(err) // this thread would go on in the wrong network
 		}
 	}()
+
 	return f()
 }
 

@@ -25,6 +25,7 @@ func cmdLacks(ts *testscript.TestScript, neg bool, args []string) {
 	if len(args) < 2 {
 		ts.Fatalf("usage: lacks [-text] FILE-OR-FOLDER KEYFILE…")
 	}
+
 	var found []string
 	for _, keyFile := range args[1:] {
 		key, err := os.ReadFile(ts.MkAbs(keyFile))
@@ -33,6 +34,7 @@ func cmdLacks(ts *testscript.TestScript, neg bool, args []string) {
 		if text {
 			delete(pieces, "raw")
 		}
+
 		ts.Check(filepath.WalkDir(ts.MkAbs(args[0]), func(path string, d fs.DirEntry, err error) error {
 			if err != nil || !d.Type().IsRegular() {
 				return err
@@ -63,12 +65,14 @@ func shapes(key []byte) map[string][][]byte {
 		all["base64"+strings.Repeat("+", pad)] = text[4*((pad+2)/3) : len(text)-4] // without what others' bytes are mixed into
 		all["base64url"+strings.Repeat("+", pad)] = []byte(strings.NewReplacer("+", "-", "/", "_").Replace(string(all["base64"+strings.Repeat("+", pad)])))
 	}
+
 	out := map[string][][]byte{}
 	for name, b := range all {
 		for i := 0; i+pieceBytes <= len(b); i += pieceBytes {
 			out[name] = append(out[name], b[i:i+pieceBytes])
 		}
 	}
+
 	return out
 }
 
@@ -96,6 +100,7 @@ func findPieces(path string, pieces map[string][][]byte) (string, error) {
 		if err != nil {
 			return "", err
 		}
+
 		kept = copy(window, part[len(part)-pieceBytes+1:])
 	}
 }

@@ -22,6 +22,7 @@ func newLAN() (*lan, error) {
 	if out, err := exec.Command("ip", "netns", "add", l.ns).CombinedOutput(); err != nil {
 		return nil, fmt.Errorf("making a network namespace: %w: %s", err, out)
 	}
+
 	for _, line := range []string{
 		"link set lo up",
 		"link add br0 type bridge forward_delay 0 mcast_snooping 0",
@@ -41,6 +42,7 @@ func newLAN() (*lan, error) {
 			return nil, err
 		}
 	}
+
 	return l, nil
 }
 

@@ -60,12 +60,14 @@ func parseBoot(ts *testscript.TestScript, args []string) bootSpec {
 			b.appends = append(b.appends, value())
 		case "-tpm":
 			b.tpm = value()
+
 		case "-image":
 			b.image = value()
 		case "-memory":
 			b.memory, _ = strconv.Atoi(value())
 		case "-nics":
 			b.nics, _ = strconv.Atoi(value())
+
 		case "-trunk":
 			b.nics = 0
 			b.trunk, _ = strconv.ParseUint(value(), 10, 12)
@@ -73,6 +75,7 @@ func parseBoot(ts *testscript.TestScript, args []string) bootSpec {
 			b.rtc = value()
 		case "-reboot":
 			b.reboot = true
+
 		case "-qemu":
 			b.extra = append(b.extra, strings.Fields(value())...)
 		default:
@@ -92,14 +95,17 @@ func cmdBoot(ts *testscript.TestScript, neg bool, args []string) {
 	}
 	b := parseBoot(ts, args)
 	m := &machine{start: time.Now()}
-	flags := []string{"-machine", "q35", "-accel", "tcg,thread=multi", "-cpu", "max", "-m", strconv.Itoa(b.memory), "-smp", "2",
+	flags := []string{
+		"-machine", "q35", "-accel", "tcg,thread=multi", "-cpu", "max", "-m", strconv.Itoa(b.memory), "-smp", "2",
 		"-nodefaults", "-no-user-config", "-display", "none", "-serial", "stdio", "-device", "virtio-rng-pci",
 		"-qmp", "unix:" + filepath.Join(w.dir, "qmp.sock") + ",server=on,wait=off",
 		"-kernel", filepath.Join(w.shared.kernel, "vmlinuz"), "-initrd", ts.MkAbs(b.image),
-		"-append", strings.Join(append([]string{"console=ttyS0 edd=off panic=-1 init_on_free=1 rd.neednet=1"}, b.appends...), " ")}
+		"-append", strings.Join(append([]string{"console=ttyS0 edd=off panic=-1 init_on_free=1 rd.neednet=1"}, b.appends...), " "),
+	}
 	if !b.reboot {
 		flags = append(flags, "-no-reboot")
 	}
+
 	if b.rtc != "" {
 		flags = append(flags, "-rtc", "base="+b.rtc)
 	}
@@ -107,18 +113,21 @@ func cmdBoot(ts *testscript.TestScript, neg bool, args []string) {
 		flags = append(flags, "-drive", fmt.Sprintf("if=none,id=d%d,format=raw,file=%s", i, ts.MkAbs(d)),
 			"-device", fmt.Sprintf("virtio-blk-pci,drive=d%d,serial=disk%d", i, i))
 	}
+
 	for i := range b.nics {
 		tap, err := w.lan.tap()
 		ts.Check(err)
 		flags = append(flags, "-netdev", fmt.Sprintf("tap,id=n%d,ifname=%s,script=no,downscript=no", i, tap),
 			"-device", fmt.Sprintf("virtio-net-pci,netdev=n%d,id=nic%d,mac=52:54:00:00:00:%02x,romfile=", i, i, 0x10+i))
 	}
+
 	if b.trunk != 0 {
 		port, netdev, err := w.lan.trunk(w.dir, uint16(b.trunk))
 		ts.Check(err)
 		ts.Defer(port.close)
 		flags = append(flags, "-netdev", netdev, "-device", "virtio-net-pci,netdev=trunk,mac=52:54:00:00:00:10,romfile=")
 	}
+
 	if b.tpm != "" {
 		flags = append(flags, w.startChip(ts, m, b.tpm)...)
 	}
@@ -140,6 +149,7 @@ func cmdConsole(ts *testscript.TestScript, neg bool, args []string) {
 	if len(args) != 1 || w.machine == nil {
 		ts.Fatalf("usage: console REGEXP, after boot")
 	}
+
 	re, err := regexp.Compile("(?m)" + args[0])
 	ts.Check(err)
 	if neg {
@@ -148,10 +158,12 @@ func cmdConsole(ts *testscript.TestScript, neg bool, args []string) {
 		}
 		return
 	}
+
 	found, err := w.machine.console.wait(re, patience)
 	if err != nil {
 		ts.Fatalf("console: %v", err)
 	}
+
 	for i, f := range found[1:] {
 		ts.Setenv(fmt.Sprintf("MATCH%d", i+1), f)
 	}

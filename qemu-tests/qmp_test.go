@@ -38,6 +38,7 @@ func (q *qmp) do(command map[string]any) error {
 	if err != nil {
 		return err
 	}
+
 	if _, err := fmt.Fprintf(q.conn, "%s\n", text); err != nil {
 		return err
 	}
@@ -48,16 +49,19 @@ func (q *qmp) do(command map[string]any) error {
 				Desc string `json:"desc"`
 			} `json:"error"`
 		}
+
 		if err := json.Unmarshal(q.in.Bytes(), &answer); err != nil {
 			return err
 		}
 		if answer.Error != nil {
 			return errors.New("QEMU: " + answer.Error.Desc)
 		}
+
 		if answer.Return != nil {
 			return nil
 		}
 	}
+
 	return errors.New("QEMU closed its monitor")
 }
 
@@ -78,17 +82,23 @@ func cmdPlug(ts *testscript.TestScript, neg bool, args []string) {
 	if len(args) > 1 || w.machine == nil {
 		ts.Fatalf("usage: plug [DISK], after boot")
 	}
+
 	if len(args) == 1 {
 		ts.Check(w.qmp(map[string]any{"execute": "blockdev-add", "arguments": map[string]any{
-			"driver": "raw", "node-name": "late", "file": map[string]any{"driver": "file", "filename": ts.MkAbs(args[0])}}}))
+			"driver": "raw", "node-name": "late", "file": map[string]any{"driver": "file", "filename": ts.MkAbs(args[0])},
+		}}))
 		ts.Check(w.qmp(map[string]any{"execute": "device_add", "arguments": map[string]any{
-			"driver": "virtio-blk-pci", "drive": "late", "bus": "slot0", "serial": "late"}}))
+			"driver": "virtio-blk-pci", "drive": "late", "bus": "slot0", "serial": "late",
+		}}))
 		return
 	}
+
 	tap, err := w.lan.tap()
 	ts.Check(err)
 	ts.Check(w.qmp(map[string]any{"execute": "netdev_add", "arguments": map[string]any{
-		"type": "tap", "id": "late", "ifname": tap, "script": "no", "downscript": "no"}}))
+		"type": "tap", "id": "late", "ifname": tap, "script": "no", "downscript": "no",
+	}}))
 	ts.Check(w.qmp(map[string]any{"execute": "device_add", "arguments": map[string]any{
-		"driver": "virtio-net-pci", "netdev": "late", "bus": "slot0", "mac": "52:54:00:00:00:20", "romfile": ""}}))
+		"driver": "virtio-net-pci", "netdev": "late", "bus": "slot0", "mac": "52:54:00:00:00:20", "romfile": "",
+	}}))
 }

@@ -35,6 +35,7 @@ func cmdRelay(ts *testscript.TestScript, neg bool, args []string) {
 		w.relay = &relay{lan: w.lan, gate: make(chan struct{}), held: make(chan struct{}, 100)}
 		close(w.relay.gate)
 		go w.relay.serve(ln)
+
 	case "hold":
 		w.relay.mu.Lock()
 		w.relay.gate = make(chan struct{})
@@ -45,6 +46,7 @@ func cmdRelay(ts *testscript.TestScript, neg bool, args []string) {
 		case <-time.After(patience):
 			ts.Fatalf("no machine has sent its proof in %s", patience)
 		}
+
 	case "release":
 		w.relay.mu.Lock()
 		close(w.relay.gate)

@@ -24,6 +24,7 @@ func cmdRogue(ts *testscript.TestScript, neg bool, args []string) {
 	if len(args) != 1 || args[0] != "start" {
 		ts.Fatalf("usage: rogue start")
 	}
+
 	host, err := w.lan.plugIn()
 	ts.Check(err)
 	ts.Defer(host.close)
@@ -135,6 +136,7 @@ func forgery(i int) []dnsmessage.Resource {
 	head := func(name dnsmessage.Name, class dnsmessage.Class) dnsmessage.ResourceHeader {
 		return dnsmessage.ResourceHeader{Name: name, Class: class, TTL: 120}
 	}
+
 	const own = dnsmessage.ClassINET | 1<<15 // with the cache-flush bit: RFC 6762, section 10.2
 	a := &dnsmessage.AResource{A: rogueAddr(i).As4()}
 	return []dnsmessage.Resource{

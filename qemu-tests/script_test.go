@@ -101,6 +101,7 @@ func setUp(env *testscript.Env, s *shared) error {
 		w.close()
 		fmt.Printf("%-40s %6.1f s\n", name, time.Since(w.began).Seconds())
 	})
+
 	var err error
 	if w.lan, err = newLAN(); err == nil {
 		env.Setenv("NS", w.lan.ns) // for: exec ip netns exec $NS …

@@ -61,6 +61,7 @@ func (t *transcript) wait(re *regexp.Regexp, limit time.Duration) ([]string, err
 		if re.NumSubexp() > 0 { // half a line would give half a value
 			rest = rest[:bytes.LastIndexByte(rest, '\n')+1]
 		}
+
 		if loc := re.FindSubmatchIndex(rest); loc != nil {
 			var found []string
 			for i := 0; i < len(loc); i += 2 {
@@ -74,12 +75,14 @@ func (t *transcript) wait(re *regexp.Regexp, limit time.Duration) ([]string, err
 			t.mu.Unlock()
 			return found, nil
 		}
+
 		closed, more := t.closed, t.more
 		tail := string(rest[max(0, len(rest)-3000):])
 		t.mu.Unlock()
 		if closed {
 			return nil, fmt.Errorf("ended without a match for %q; its last lines:\n%s", re, tail)
 		}
+
 		select {
 		case <-more:
 		case <-deadline:
@@ -106,18 +109,21 @@ func startService(dir, name string, cmd *exec.Cmd, env []string) (*service, erro
 	if err != nil {
 		return nil, err
 	}
+
 	s := &service{cmd: cmd, out: newTranscript(log), done: make(chan struct{})}
 	cmd.Stdout, cmd.Stderr, cmd.Env, cmd.Dir = s.out, s.out, env, dir
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	if err := cmd.Start(); err != nil {
 		return nil, err
 	}
+
 	go func() {
 		cmd.Wait()
 		s.out.end()
 		log.Close()
 		close(s.done)
 	}()
+
 	return s, nil
 }
 
@@ -168,16 +174,21 @@ func cmdDHCP(ts *testscript.TestScript, neg bool, args []string) {
 	if len(args) < 1 {
 		ts.Fatalf("usage: dhcp start|stop [dnsmasq options]")
 	}
+
 	if args[0] == "stop" {
 		w.stop(ts, "dhcp", false)
 		return
 	}
-	flags := append([]string{"--keep-in-foreground", "--conf-file=/dev/null", "--port=0", "--interface=br0", "--bind-interfaces",
+
+	flags := append([]string{
+		"--keep-in-foreground", "--conf-file=/dev/null", "--port=0", "--interface=br0", "--bind-interfaces",
 		"--dhcp-authoritative", "--no-ping", "--log-dhcp", "--log-facility=-",
-		"--user=root", "--pid-file=", "--dhcp-leasefile=" + filepath.Join(w.dir, "leases")}, args[1:]...)
+		"--user=root", "--pid-file=", "--dhcp-leasefile=" + filepath.Join(w.dir, "leases"),
+	}, args[1:]...)
 	if len(args) == 1 {
 		flags = append(flags, "--dhcp-range=192.0.2.100,192.0.2.150,255.255.255.0,1h")
 	}
+
 	w.start(ts, "dhcp", "DHCP.*, (IP range|static leases)", w.lan.command("dnsmasq", flags...))
 }
 
@@ -188,6 +199,7 @@ func cmdKMS(ts *testscript.TestScript, neg bool, args []string) {
 	if len(args) < 1 {
 		ts.Fatalf("usage: kms start|stop|kill [flags of serve]")
 	}
+
 	data := ts.Getenv("KMS_DATA")
 	switch args[0] {
 	case "init":
@@ -198,6 +210,7 @@ func cmdKMS(ts *testscript.TestScript, neg bool, args []string) {
 		}
 		flags := append([]string{"serve", "--data", data, "--listen", ":7741"}, args[1:]...)
 		w.start(ts, "kms", "listening on", w.lan.command(filepath.Join(w.shared.bin, "latchkey-kms"), flags...))
+
 	case "stop", "kill":
 		w.stop(ts, "kms", args[0] == "kill")
 	default:

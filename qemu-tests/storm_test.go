@@ -47,6 +47,7 @@ func (l *lan) storm() (*storm, error) {
 	var udp *net.UDPConn
 	var icmp net.PacketConn
 	var link *net.Interface
+
 	err := l.inside(func() (err error) {
 		if link, err = net.InterfaceByName("br0"); err != nil {
 			return err
@@ -54,12 +55,14 @@ func (l *lan) storm() (*storm, error) {
 		if raw, err = unix.Socket(unix.AF_PACKET, unix.SOCK_RAW|unix.SOCK_CLOEXEC, 0); err != nil {
 			return err
 		}
+
 		if udp, err = net.ListenUDP("udp6", nil); err != nil {
 			return err
 		}
 		if icmp, err = net.ListenPacket("ip6:ipv6-icmp", "::"); err != nil {
 			return err
 		}
+
 		p := ipv6.NewPacketConn(icmp)
 		p.SetMulticastHopLimit(255)
 		p.SetHopLimit(255)
@@ -68,12 +71,14 @@ func (l *lan) storm() (*storm, error) {
 	if err != nil {
 		return nil, err
 	}
+
 	s.done.Go(func() {
 		defer unix.Close(raw)
 		defer udp.Close()
 		defer icmp.Close()
 		tick := time.NewTicker(3 * time.Millisecond)
 		defer tick.Stop()
+
 		for {
 			select {
 			case <-s.end:
@@ -88,6 +93,7 @@ func (l *lan) storm() (*storm, error) {
 			icmp.WriteTo(raish(), &net.IPAddr{IP: net.ParseIP("ff02::1"), Zone: link.Name})
 		}
 	})
+
 	return s, nil
 }
 

@@ -26,6 +26,7 @@ func (l *lan) trunk(dir string, vlan uint16) (*trunk, string, error) {
 	if err != nil {
 		return nil, "", err
 	}
+
 	t := &trunk{vlan: vlan, from: &net.UnixAddr{Name: filepath.Join(dir, tap+".nic"), Net: "unixgram"}}
 	ours := filepath.Join(dir, tap+".port")
 	for _, path := range []string{t.from.Name, ours} {
@@ -34,6 +35,7 @@ func (l *lan) trunk(dir string, vlan uint16) (*trunk, string, error) {
 	if t.machine, err = net.ListenUnixgram("unixgram", &net.UnixAddr{Name: ours, Net: "unixgram"}); err != nil {
 		return nil, "", err
 	}
+
 	err = l.inside(func() (err error) {
 		t.lan, err = openTap(tap)
 		return err
@@ -42,6 +44,7 @@ func (l *lan) trunk(dir string, vlan uint16) (*trunk, string, error) {
 		t.machine.Close()
 		return nil, "", err
 	}
+
 	go t.untag()
 	go t.tag()
 	return t, fmt.Sprintf("dgram,id=trunk,local.type=unix,local.path=%s,remote.type=unix,remote.path=%s", t.from.Name, ours), nil

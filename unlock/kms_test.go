@@ -65,6 +65,7 @@ func TestGranted(t *testing.T) {
 			}
 			got = append(got, s)
 		}
+
 		same := len(got) == len(row.want)
 		for i := range got {
 			same = same && got[i] == row.want[i]

@@ -51,6 +51,7 @@ func (m Mark) JSON() json.RawMessage {
 	if m.Mode != 0 {
 		out.Mode = m.Mode.String()
 	}
+
 	for _, p := range m.KMS {
 		out.KMS = append(out.KMS, p.String())
 	}
@@ -58,6 +59,7 @@ func (m Mark) JSON() json.RawMessage {
 	if err != nil {
 		panic(err) // strings only
 	}
+
 	return text
 }
 
@@ -68,6 +70,7 @@ func Marks(h *luks2.Header) (all []Mark) {
 		if t.Type != markType || json.Unmarshal(t.JSON, &in) != nil || len(t.Keyslots) > 1 {
 			continue
 		}
+
 		m := Mark{Slot: -1, State: in.State, Replaces: -1, Token: t.ID}
 		if len(t.Keyslots) == 1 {
 			m.Slot = t.Keyslots[0]
@@ -75,20 +78,24 @@ func Marks(h *luks2.Header) (all []Mark) {
 		if n, err := strconv.Atoi(in.Replaces); err == nil {
 			m.Replaces = n
 		}
+
 		for _, mode := range []kms.Kind{kms.Static, kms.Bound} {
 			if in.Mode == mode.String() {
 				m.Mode = mode
 			}
 		}
+
 		var err error
 		if m.Node, err = kms.ParseNodeID(in.Node); err != nil {
 			continue
 		}
+
 		for _, s := range in.KMS {
 			if p, err := kms.ParsePin(s); err == nil {
 				m.KMS = append(m.KMS, p)
 			}
 		}
+
 		all = append(all, m)
 	}
 	return all

@@ -51,6 +51,7 @@ func (r *Rotation) Stage(ctx context.Context, active, staged secret.Bytes, slot 
 	if err != nil {
 		return 0, 0, err
 	}
+
 	volume, next, err := r.unlock(ctx, h, staged, luks2.AnySlot)
 	if errors.Is(err, luks2.ErrWrongKey) && slot >= 0 {
 		if volume, _, err = r.unlock(ctx, h, active, slot); err == nil {
@@ -61,12 +62,14 @@ func (r *Rotation) Stage(ctx context.Context, active, staged secret.Bytes, slot 
 	if err != nil {
 		return 0, 0, fmt.Errorf("adding the next keyslot: %w", err)
 	}
+
 	if slot < 0 || slot == next { // only the staged one opens: it replaces nothing that is known
 		return next, h.SeqID(), nil
 	}
 	if err := r.mark(h, next, slot); err != nil {
 		return 0, 0, err
 	}
+
 	seqID, err = r.prove(ctx, volume, staged, next)
 	return next, seqID, err
 }
@@ -85,6 +88,7 @@ func (r *Rotation) mark(h *luks2.Header, next, slot int) (err error) {
 			}
 		}
 	}
+
 	if marked {
 		return nil
 	}
@@ -150,12 +154,14 @@ func (r *Rotation) finish(h *luks2.Header, m Mark) (_ *luks2.Header, err error) 
 			old = other
 		}
 	}
+
 	there := slices.ContainsFunc(h.Keyslots(), func(k luks2.Keyslot) bool { return k.ID == old.Slot })
 	if there && old.Slot != m.Slot {
 		if h, err = old.Drop(r.Disk, h); err != nil {
 			return nil, err
 		}
 	}
+
 	m.State = MarkEnrolled
 	h, _, err = h.SetToken(r.Disk, m.Token, m.JSON())
 	return h, err

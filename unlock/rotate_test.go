@@ -75,6 +75,7 @@ func boot(t *testing.T, s luks2.Storage, d luks2test.Disk, k *keeper, reports bo
 		k.commit()
 		slot = opens(t, d, k.active)
 	}
+
 	if slot < 0 {
 		t.Fatal("the volume is lost")
 	}
@@ -102,15 +103,18 @@ func TestRotation(t *testing.T) {
 	if err := boot(t, d, d, k, true); err != nil {
 		t.Fatal(err)
 	}
+
 	slots, marks := state(t, d)
 	if !slices.Equal(slots, []int{1, 2}) || !slices.Equal(marks, []string{"enrolled"}) || opens(t, d, key(2)) != 2 || opens(t, d, key(1)) != -1 || opens(t, d, key(99)) != 1 {
 		t.Errorf("keyslots %v, marks %q, want recovery and the next key alone", slots, marks)
 	}
+
 	// And once more, over the first one's mark.
 	k.staged = key(3)
 	if err := boot(t, d, d, k, true); err != nil {
 		t.Fatal(err)
 	}
+
 	if slots, marks = state(t, d); !slices.Equal(slots, []int{0, 1}) || !slices.Equal(marks, []string{"enrolled"}) || opens(t, d, key(3)) != 0 {
 		t.Errorf("after the second: keyslots %v, marks %q", slots, marks)
 	}
@@ -130,6 +134,7 @@ func TestRotationUnreported(t *testing.T) {
 			t.Error("one of the two keys does not open")
 		}
 	}
+
 	if err := boot(t, d, d, k, true); err != nil {
 		t.Fatal(err)
 	}
@@ -146,10 +151,12 @@ func TestRotationCalledOff(t *testing.T) {
 		if err := boot(t, d, d, k, false); err != nil {
 			t.Fatal(err)
 		}
+
 		k.staged = next // none, or another one
 		if err := boot(t, d, d, k, false); err != nil {
 			t.Fatal(err)
 		}
+
 		if opens(t, d, key(1)) != 0 || opens(t, d, key(2)) != -1 {
 			t.Error("after a rotation was called off: want the old key's slot, and the new one's gone")
 		}
@@ -204,17 +211,20 @@ func TestRotationPowerCut(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
+
 			rec := &luks2test.Recorder{Disk: slices.Clone(base)}
 			committed := -1 // how many operations came before the report
 			if _, _, err := rotation(rec).Stage(ctx, k.active, k.staged, 0); err != nil {
 				t.Fatal(err)
 			}
+
 			if run.reports {
 				committed = len(rec.Ops)
 				if err := rotation(rec).Tidy(opens(t, rec.Disk, k.staged)); err != nil {
 					t.Fatal(err)
 				}
 			}
+
 			for _, stage := range []struct {
 				kms keeper
 				ops []luks2test.Op
@@ -230,6 +240,7 @@ func TestRotationPowerCut(t *testing.T) {
 				if committed < 0 {
 					ops = rec.Ops
 				}
+
 				part := &luks2test.Recorder{Disk: rec.Disk, Ops: ops}
 				part.Cuts(stage.on, func(cut string, d luks2test.Disk) {
 					k := stage.kms

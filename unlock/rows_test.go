@@ -44,6 +44,7 @@ func TestNoMemoryForAnySlot(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	v.Header = h
 	for _, keys := range [][]secret.Bytes{{key(9)}, {key(7), key(9)}} {
 		var kernel recorder
@@ -65,6 +66,7 @@ func TestFakeVolumeWithTheSameUUID(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	digest := enrolled.Header.SubsetDigest()
 	for _, row := range []struct {
 		name  string
@@ -80,12 +82,14 @@ func TestFakeVolumeWithTheSameUUID(t *testing.T) {
 		if fake.Header.UUID() != enrolled.Header.UUID() {
 			t.Fatal("the fake has another UUID")
 		}
+
 		fake.Digest = row.plan
 		var kernel recorder
 		_, err := fake.Open(ctx, d, candidates(key(1)), row.known, 0, kernel.mapper)
 		if codeOf(err) != unlock.CodeLocked || len(kernel.targets) != 0 {
 			t.Errorf("%s: Open = %v with %d tables, want code %s", row.name, err, len(kernel.targets), unlock.CodeLocked)
 		}
+
 		if tried := d.reads > 0; tried != row.tried {
 			t.Errorf("%s: a key was tried: %t, want %t", row.name, tried, row.tried)
 		}
@@ -102,10 +106,12 @@ func TestHeaderStringsStayOut(t *testing.T) {
 			return strings.Replace(json, `"config":{`, `"config":{"flags":["allow-discards","no-read-workqueue","`+evil+`"],`, 1)
 		}, evil)
 	}
+
 	h, err := luks2.Read(d, int64(len(d.bytes)))
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	if len(h.Flags()) != 3 || h.Label() != evil {
 		t.Fatalf("the header says %q, %q: the test changes nothing", h.Flags(), h.Label())
 	}
@@ -114,6 +120,7 @@ func TestHeaderStringsStayOut(t *testing.T) {
 	if _, err := v.Open(ctx, d, candidates(key(1)), unlock.Expect{}, 0, kernel.mapper); err != nil {
 		t.Fatal(err)
 	}
+
 	want := dm.Target{Name: "root", Device: "/dev/vda2", Segment: h.Segment()}
 	if kernel.targets[0] != want {
 		t.Errorf("the kernel was given %+v, want %+v", kernel.targets[0], want)
@@ -143,6 +150,7 @@ func TestMeasurement(t *testing.T) {
 		}
 		t.Skip("cryptsetup is not installed: it makes a volume with a given key")
 	}
+
 	dir := t.TempDir()
 	path, keyFile, volumeKey := filepath.Join(dir, "vol"), filepath.Join(dir, "key"), make([]byte, 64)
 	for i := range volumeKey {
@@ -151,26 +159,31 @@ func TestMeasurement(t *testing.T) {
 	if err := os.WriteFile(path, make([]byte, 4<<20), 0o600); err != nil {
 		t.Fatal(err)
 	}
+
 	for name, b := range map[string][]byte{keyFile: key(1).Reveal(), keyFile + ".volume": volumeKey} {
 		if err := os.WriteFile(name, b, 0o600); err != nil {
 			t.Fatal(err)
 		}
 	}
+
 	out, err := exec.Command("cryptsetup", "luksFormat", "--batch-mode", "--type", "luks2", "--uuid", uuid, "--offset", "4096", "--luks2-keyslots-size", "1M",
 		"--pbkdf", "pbkdf2", "--pbkdf-force-iterations", "1000", "--cipher", "aes-xts-plain64", "--key-size", "512",
 		"--master-key-file", keyFile+".volume", "--key-file", keyFile, path).CombinedOutput()
 	if err != nil {
 		t.Fatalf("cryptsetup: %v: %s", err, out)
 	}
+
 	raw, err := os.ReadFile(path)
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	d := &disk{bytes: raw}
 	h, err := luks2.Read(d, int64(len(raw)))
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	const mac = "e60dbf9b097d8d8eb49980a9266ad596338f518bcac18f8cdd363af6dda37818"
 	for name, want := range map[string]string{
 		"root":   "d224f55e3200504f21569318bcd003a7d2f86cc00dc4253f2f07c44db5f9defd",

@@ -97,6 +97,7 @@ func (v *Volume) Open(ctx context.Context, r io.ReaderAt, candidates []Candidate
 	if len(known.MAC) != 0 && !hmac.Equal(known.MAC, mac[:]) {
 		return Opened{}, &Error{v.Name, CodeLocked, errors.New("its volume key is not the enrolled one")}
 	}
+
 	if err := mapper(dm.Target{Name: v.Name, Device: v.Device, Segment: v.Header.Segment(), Options: v.Options}, key); err != nil {
 		return Opened{}, &Error{v.Name, CodeMap, err}
 	}

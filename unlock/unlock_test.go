@@ -111,6 +111,7 @@ func TestOpen(t *testing.T) {
 	if err != nil || o.Slot != 0 || o.Staged {
 		t.Fatalf("Open = %+v, %v", o, err)
 	}
+
 	want := dm.Target{Name: "root", Device: "/dev/vda2", Segment: v.Header.Segment(), Options: v.Options}
 	if len(kernel.targets) != 1 || kernel.targets[0] != want {
 		t.Errorf("the kernel was given %+v, want %+v once", kernel.targets, want)

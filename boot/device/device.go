@@ -50,6 +50,7 @@ func read(dir string) (Block, error) {
 	if err != nil {
 		return b, err
 	}
+
 	for line := range strings.SplitSeq(string(uevent), "\n") {
 		key, value, _ := strings.Cut(line, "=")
 		switch key {
@@ -65,19 +66,23 @@ func read(dir string) (Block, error) {
 			b.PartName = value
 		}
 	}
+
 	size, err := os.ReadFile(filepath.Join(dir, "size"))
 	if err != nil {
 		return b, err
 	}
+
 	sectors, err := strconv.ParseInt(strings.TrimSpace(string(size)), 10, 52)
 	if err != nil {
 		return b, err
 	}
+
 	b.SizeBytes = sectors * 512 // always 512: block/genhd.c
 	real, err := filepath.EvalSymlinks(dir)
 	if err != nil {
 		return b, err
 	}
+
 	if b.Disk = b.Name; b.Partition > 0 {
 		real = filepath.Dir(real)
 		b.Disk = filepath.Base(real)
@@ -141,12 +146,14 @@ func Events(ctx context.Context) (<-chan Event, error) {
 	if err != nil {
 		return nil, fmt.Errorf("opening the uevent socket: %w", err)
 	}
+
 	f := os.NewFile(uintptr(fd), "uevent")
 	// Group 1 is the kernel's own; udev's is 2.
 	if err := unix.Bind(fd, &unix.SockaddrNetlink{Family: unix.AF_NETLINK, Groups: 1}); err != nil {
 		f.Close()
 		return nil, fmt.Errorf("binding the uevent socket: %w", err)
 	}
+
 	unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, 4<<20) // best effort: "lost" tells if it is too small
 	out := make(chan Event, 64)
 	stop := context.AfterFunc(ctx, func() { f.SetReadDeadline(time.Unix(1, 0)) })
@@ -168,6 +175,7 @@ func Events(ctx context.Context) (<-chan Event, error) {
 			}
 		}
 	}()
+
 	return out, nil
 }
 

@@ -15,7 +15,7 @@ import (
 
 const uuid = "01234567-89ab-cdef-0123-456789abcdef"
 
-// TestProbe has the real tools make what Probe must recognise.
+// TestProbe has the real tools make what Probe must recognize.
 func TestProbe(t *testing.T) {
 	for _, tt := range []struct {
 		name string
@@ -25,8 +25,10 @@ func TestProbe(t *testing.T) {
 		{"ext4", []string{"mke2fs", "-q", "-t", "ext4", "-U", uuid, "-L", "lab", "FILE"}, device.Super{Type: "ext4", UUID: uuid, Label: "lab"}},
 		{"ext3", []string{"mke2fs", "-q", "-t", "ext3", "-U", uuid, "FILE"}, device.Super{Type: "ext3", UUID: uuid}},
 		{"ext2", []string{"mke2fs", "-q", "-t", "ext2", "-U", uuid, "FILE"}, device.Super{Type: "ext2", UUID: uuid}},
-		{"LUKS2", []string{"cryptsetup", "luksFormat", "-q", "--type", "luks2", "--pbkdf", "pbkdf2", "--pbkdf-force-iterations", "1000",
-			"--uuid", uuid, "--label", "lab", "--key-file", "/dev/null", "--keyfile-size", "0", "FILE"}, device.Super{Type: "crypto_LUKS", UUID: uuid, Label: "lab"}},
+		{"LUKS2", []string{
+			"cryptsetup", "luksFormat", "-q", "--type", "luks2", "--pbkdf", "pbkdf2", "--pbkdf-force-iterations", "1000",
+			"--uuid", uuid, "--label", "lab", "--key-file", "/dev/null", "--keyfile-size", "0", "FILE",
+		}, device.Super{Type: "crypto_LUKS", UUID: uuid, Label: "lab"}},
 		{"zeros", []string{"true"}, device.Super{}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -52,10 +54,12 @@ func image(t *testing.T, command []string, size int64) *os.File {
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	t.Cleanup(func() { f.Close() })
 	if err := f.Truncate(size); err != nil {
 		t.Fatal(err)
 	}
+
 	var args []string
 	for _, a := range command[1:] {
 		switch a {
@@ -69,12 +73,14 @@ func image(t *testing.T, command []string, size int64) *os.File {
 		}
 		args = append(args, a)
 	}
+
 	if _, err := exec.LookPath(command[0]); err != nil && os.Getenv("CI") == "" {
 		t.Skip("needs " + command[0] + ": run images/deps")
 	}
 	if out, err := exec.Command(command[0], args...).CombinedOutput(); err != nil {
 		t.Fatalf("%v: %v: %s", command, err, out)
 	}
+
 	return f
 }
 
@@ -105,6 +111,7 @@ func TestPartUUID(t *testing.T) {
 	mbr := make([]byte, 8192)
 	mbr[510], mbr[511] = 0x55, 0xaa
 	binary.LittleEndian.PutUint32(mbr[440:], 0xdeadbeef)
+
 	for _, tt := range []struct {
 		name string
 		disk []byte
@@ -135,6 +142,7 @@ func TestBlocks(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+
 	disk := "devices/pci0/virtio1/block/vda/"
 	write(disk+"uevent", "MAJOR=254\nMINOR=0\nDEVNAME=vda\nDEVTYPE=disk\n")
 	write(disk+"size", "2048\n")
@@ -147,6 +155,7 @@ func TestBlocks(t *testing.T) {
 	for name, to := range map[string]string{"vda": disk, "vda2": disk + "vda2", "loop0": "devices/virtual/block/loop0"} {
 		os.Symlink(filepath.Join(sys, to), filepath.Join(sys, "class/block", name))
 	}
+
 	got, err := device.Blocks(sys)
 	want := []device.Block{
 		{Name: "vda", Path: "/dev/vda", Major: 254, SizeBytes: 1 << 20, Disk: "vda", Serial: "shop-7"},

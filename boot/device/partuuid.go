@@ -16,6 +16,7 @@ func PartUUID(disk io.ReaderAt, n int) (string, error) {
 		if _, err := disk.ReadAt(head, sector); err != nil {
 			return "", fmt.Errorf("reading the partition table: %w", err)
 		}
+
 		if !bytes.HasPrefix(head, []byte("EFI PART")) {
 			continue
 		}
@@ -25,16 +26,19 @@ func PartUUID(disk io.ReaderAt, n int) (string, error) {
 		if n < 1 || uint32(n) > min(count, 1024) || size < 128 || size > 4096 || first > 1<<40 {
 			return "", fmt.Errorf("reading the partition table: it has no entry %d", n)
 		}
+
 		entry := make([]byte, 128)
 		if _, err := disk.ReadAt(entry, int64(first)*sector+int64(n-1)*int64(size)); err != nil {
 			return "", fmt.Errorf("reading the partition table: %w", err)
 		}
 		return guid(entry[16:32]), nil
 	}
+
 	mbr := make([]byte, 512)
 	if _, err := disk.ReadAt(mbr, 0); err != nil {
 		return "", fmt.Errorf("reading the partition table: %w", err)
 	}
+
 	if mbr[510] != 0x55 || mbr[511] != 0xaa {
 		return "", fmt.Errorf("reading the partition table: there is none")
 	}

@@ -20,7 +20,7 @@ type Super struct {
 // in bytes: LUKS2 On-Disk Format Specification 1.1.4, section 2.2.
 var secondaries = []int64{0x4000, 0x8000, 0x10000, 0x20000, 0x40000, 0x80000, 0x100000, 0x200000, 0x400000}
 
-// Probe tells what is on a device; ok is false if nothing is recognised.
+// Probe tells what is on a device; ok is false if nothing is recognized.
 func Probe(r io.ReaderAt) (s Super, ok bool) {
 	head := make([]byte, 68*1024) // reaches the btrfs superblock
 	n, err := r.ReadAt(head, 0)
@@ -28,18 +28,21 @@ func Probe(r io.ReaderAt) (s Super, ok bool) {
 		// A small device or a bad block further on: what was read counts.
 		head = head[:n]
 	}
+
 	head = head[:n]
 	for _, probe := range []func([]byte) (Super, bool){luks, ext, xfs, btrfs, f2fs, squashfs, erofs} {
 		if s, ok := probe(head); ok {
 			return s, true
 		}
 	}
+
 	for _, off := range secondaries {
 		var b [208]byte
 		if _, err := r.ReadAt(b[:], off); err == nil && bytes.HasPrefix(b[:], []byte("SKUL\xba\xbe")) {
 			return Super{"crypto_LUKS", text(b[168:208]), text(b[24:72])}, true
 		}
 	}
+
 	return Super{}, false
 }
 

@@ -136,6 +136,7 @@ func (l *Loader) loadNow(i int) error {
 	for _, d := range m.Soft {
 		wg.Go(func() { var f bool; l.load(d, &f) })
 	}
+
 	for n, d := range m.Deps {
 		wg.Go(func() { var f bool; errs[n] = l.load(d, &f) })
 	}
@@ -143,6 +144,7 @@ func (l *Loader) loadNow(i int) error {
 	if err := errors.Join(errs...); err != nil {
 		return fmt.Errorf("loading what %s needs: %w", m.Name(), err)
 	}
+
 	return l.insert(m.Path)
 }
 

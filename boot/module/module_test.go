@@ -38,12 +38,14 @@ func load(t *testing.T, bad string, blocked []string, use func(*module.Loader)) 
 		},
 		Aliases: []plan.Alias{{Pattern: "virtio:d1*", Module: 2}},
 	}
+
 	i := &insertions{bad: bad}
 	l := module.New(index, blocked, i.insert, slog.New(slog.NewTextHandler(io.Discard, nil)))
 	var wg sync.WaitGroup
 	for range 4 { // as uevents do, several at once
 		wg.Go(func() { use(l) })
 	}
+
 	wg.Wait()
 	return i.names
 }
@@ -86,6 +88,7 @@ func TestHold(t *testing.T) {
 	if want := []string{"nvme"}; !slices.Equal(i.names, want) {
 		t.Errorf("while held, inserted %v, want %v", i.names, want)
 	}
+
 	l.Release()
 	l.Device("pci:v1")
 	if want := []string{"nvme", "scsi_mod", "ahci"}; !slices.Equal(i.names, want) {

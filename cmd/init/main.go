@@ -25,6 +25,7 @@ func run(args []string) error {
 	if os.Getpid() == 1 {
 		return boot.Run(&boot.Kernel{})
 	}
+
 	if len(args) != 3 {
 		return fmt.Errorf("this is the init of an initramfs, to be run by the kernel: put it into an image with 'latchkey image build'")
 	}
@@ -32,15 +33,18 @@ func run(args []string) error {
 	if err != nil {
 		return fmt.Errorf("reading the incarnation: %w", err)
 	}
+
 	conn, err := boot.Inherited()
 	if err != nil {
 		return err
 	}
+
 	switch args[1] {
 	case "worker":
 		return boot.Work(conn, incarnation)
 	case "latch":
 		return boot.Latch(conn, incarnation)
 	}
+
 	return fmt.Errorf("there is no role %q", args[1])
 }

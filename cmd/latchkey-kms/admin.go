@@ -21,6 +21,7 @@ func adminCommand(o *options) *cobra.Command {
 "admin" in the configuration others may over HTTPS: those who show a token, or
 a client certificate that is listed there.`,
 	}
+
 	token := &cobra.Command{Use: "token", Short: "Make, list and revoke tokens", Args: cli.Args(cobra.ArbitraryArgs), RunE: cli.Group}
 	token.AddCommand(tokenCreate(o), tokenList(o), tokenRevoke(o))
 	c.AddCommand(token, &cobra.Command{
@@ -29,6 +30,7 @@ a client certificate that is listed there.`,
 			return o.call(c.Context(), "GET", "/v1/openapi.json", nil, nil, c.OutOrStdout())
 		},
 	})
+
 	return c
 }
 
@@ -48,6 +50,7 @@ is in the audit log with the token's name.`,
 			if err != nil {
 				return cli.Usagef("--expires: %w", err)
 			}
+
 			if output == "" {
 				return cli.Usagef("--output: name the file to create with the token")
 			}
@@ -62,6 +65,7 @@ is in the audit log with the token's name.`,
 				os.Remove(output)
 				return err
 			}
+
 			if _, err := f.WriteString(out.Secret + "\n"); err != nil {
 				return fmt.Errorf("writing the token: %w", err)
 			}
@@ -70,6 +74,7 @@ is in the audit log with the token's name.`,
 			})
 		},
 	}
+
 	c.Flags().StringVar(&scope, "scope", "read", "read, approve or admin")
 	c.Flags().StringVar(&expires, "expires", "90d", "how long it counts, a year at most: 12h, 90d")
 	c.Flags().StringVar(&output, "output", "", "file to create with the token")

@@ -23,6 +23,7 @@ func advertise(ctx context.Context, names []string, at net.Addr, log *slog.Logge
 	if !ok {
 		return nil, cli.Usagef("--advertise needs a TCP address to advertise, not %s", at)
 	}
+
 	var addrs []netip.Addr
 	if a, ok := netip.AddrFromSlice(tcp.IP); ok && !a.IsUnspecified() {
 		addrs = []netip.Addr{a.Unmap()}
@@ -31,10 +32,12 @@ func advertise(ctx context.Context, names []string, at net.Addr, log *slog.Logge
 	for _, name := range names {
 		all = append(all, discover.Announcement{Host: name, Addrs: addrs, Port: uint16(tcp.Port), Services: []string{kms.Service}, Text: []string{"v=1"}})
 	}
+
 	r, err := discover.NewResponder(all, discover.System{}, log)
 	if err != nil {
 		return nil, &cli.Exit{Code: cli.Usage, Err: err}
 	}
+
 	ctx, cancel := context.WithCancel(ctx)
 	var both sync.WaitGroup
 	both.Go(func() { r.Run(ctx) })
@@ -43,5 +46,6 @@ func advertise(ctx context.Context, names []string, at net.Addr, log *slog.Logge
 			log.Error("advertising", "err", err)
 		}
 	})
+
 	return func() { cancel(); both.Wait() }, nil
 }

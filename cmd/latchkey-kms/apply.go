@@ -43,6 +43,7 @@ forgets nothing that was learnt.`,
 			if err := o.call(c.Context(), "POST", "/v1/kairos/documents", url.Values{"replace": {strconv.FormatBool(replace)}}, file, &done); err != nil {
 				return err
 			}
+
 			return o.show(c, done, func() {
 				for _, d := range done {
 					fmt.Fprintf(c.OutOrStdout(), "%s %s %s\n", d.Kind, d.Name, d.Action)
@@ -50,6 +51,7 @@ forgets nothing that was learnt.`,
 			})
 		},
 	}
+
 	c.Flags().StringVarP(&path, "filename", "f", "", "file of YAML documents; - is standard input")
 	c.Flags().BoolVar(&replace, "replace", false, "replace passphrases that have another value; a disk may need the old one")
 	return c
@@ -65,10 +67,12 @@ func readDocuments(stdin io.Reader, path string) ([]byte, error) {
 		defer f.Close()
 		from = f
 	}
+
 	file, err := io.ReadAll(io.LimitReader(from, kairos.MaxDocuments+1))
 	if err != nil {
 		return nil, fmt.Errorf("reading documents: %w", err)
 	}
+
 	if len(file) > kairos.MaxDocuments {
 		return nil, fmt.Errorf("reading documents: %s has more than %d bytes", path, kairos.MaxDocuments)
 	}

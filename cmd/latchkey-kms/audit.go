@@ -34,6 +34,7 @@ func auditShow(o *options) *cobra.Command {
 				if err := o.call(c.Context(), "GET", "/v1/audit", url.Values{"from": {strconv.FormatUint(next, 10)}}, nil, &page); err != nil {
 					return err
 				}
+
 				if len(page) == 0 {
 					break
 				}
@@ -42,11 +43,13 @@ func auditShow(o *options) *cobra.Command {
 				} else {
 					all = append(all, page...)
 				}
+
 				next = page[len(page)-1].Seq + 1
 			}
 			return o.show(c, all, func() {})
 		},
 	}
+
 	c.Flags().Uint64Var(&from, "from", 1, "number of the first event")
 	return c
 }

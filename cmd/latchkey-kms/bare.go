@@ -68,6 +68,7 @@ func bareOperations() (out []bareOperation) {
 	} {
 		out = append(out, bareOperation{op.name, repeat(op.f)})
 	}
+
 	return out
 }
 
@@ -87,6 +88,7 @@ func repeat(f func()) float64 {
 			}
 		})
 	}
+
 	all.Wait()
 	return float64(done.Load()) / (processorTime() - before).Seconds()
 }

@@ -26,6 +26,7 @@ beforehand. Nothing else is touched.`,
 			return o.show(c, r, func() { r.print(c.OutOrStdout()) })
 		},
 	}
+
 	c.Flags().IntVar(&b.nodes, "nodes", 1000, "machines; up to 1,000 of them ask at once")
 	c.Flags().StringSliceVar(&b.protocols, "protocol", []string{"lk1", "kairos", "talos"}, "what they speak: lk1, kairos, talos")
 	c.Flags().IntVar(&b.seconds, "seconds", 3, "length of the steady run, in seconds")

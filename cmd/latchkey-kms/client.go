@@ -37,6 +37,7 @@ func (a *admin) send(ctx context.Context, method, path string, query url.Values,
 	if err != nil {
 		return nil, err
 	}
+
 	if a.token != "" {
 		token, err := os.ReadFile(a.token)
 		if err != nil {
@@ -45,6 +46,7 @@ func (a *admin) send(ctx context.Context, method, path string, query url.Values,
 		r.Header.Set("Authorization", "Bearer "+strings.TrimSpace(string(token)))
 		clear(token)
 	}
+
 	reply, err := a.do(r)
 	if err != nil {
 		return nil, fmt.Errorf("asking the running server: %w", err)
@@ -60,6 +62,7 @@ func (o *options) admin(ctx context.Context) (*admin, error) {
 	if err != nil {
 		return nil, err
 	}
+
 	if up {
 		client := &http.Client{Transport: &http.Transport{
 			DisableKeepAlives: true, // one question each: a connection kept would be left behind
@@ -69,10 +72,12 @@ func (o *options) admin(ctx context.Context) (*admin, error) {
 		}}
 		return &admin{do: client.Do, close: func() error { return nil }}, nil
 	}
+
 	s, err := o.open(server.Approve, slog.New(slog.DiscardHandler))
 	if err != nil {
 		return nil, err
 	}
+
 	handler := s.AdminHandler()
 	return &admin{close: s.Close, do: func(r *http.Request) (reply *http.Response, err error) {
 		defer func() {
@@ -125,6 +130,7 @@ func (o *options) call(ctx context.Context, method, path string, query url.Value
 	if err != nil {
 		return err
 	}
+
 	reply, err := a.send(ctx, method, path, query, reader)
 	if err != nil {
 		return err
@@ -152,10 +158,12 @@ func decodeReply(reply *http.Response, to any) error {
 		}
 		return json.NewDecoder(reply.Body).Decode(to)
 	}
+
 	var p server.Problem
 	if err := json.NewDecoder(reply.Body).Decode(&p); err != nil || p.Error == "" {
 		return fmt.Errorf("asking the running server: HTTP status %d", reply.StatusCode)
 	}
+
 	err := errors.New(p.Error)
 	switch reply.StatusCode {
 	case http.StatusConflict, http.StatusUnauthorized, http.StatusForbidden:

@@ -41,6 +41,7 @@ func (o *options) followCluster(ctx context.Context, c *config, s *server.Server
 	if err != nil || p.kind != "kube" || !c.Listen.speak(server.Kairos) {
 		return
 	}
+
 	client, err := p.kubeClient()
 	if err != nil {
 		log.Error("following SealedVolumes", "err", err)
@@ -53,6 +54,7 @@ func (o *options) followCluster(ctx context.Context, c *config, s *server.Server
 	group.Go(func() {
 		k.follow(ctx, sealedVolumesPath(k.namespace), url.Values{}, &k.volumes)
 	})
+
 	group.Go(func() {
 		k.follow(ctx, secretsPath(k.namespace), url.Values{"fieldSelector": {"type!=latchkey.dev/rows"}}, &k.secrets)
 	})
@@ -72,6 +74,7 @@ func (k *cluster) follow(ctx context.Context, path string, query url.Values, lis
 			default:
 			}
 		})
+
 		if ctx.Err() != nil {
 			return
 		}
@@ -81,6 +84,7 @@ func (k *cluster) follow(ctx context.Context, path string, query url.Values, lis
 		if kube.CodeOf(err) == http.StatusNotFound {
 			err = fmt.Errorf("this cluster has no SealedVolumes (keyserver.kairos.io/v1alpha1): see images/kubernetes/crd.yaml")
 		}
+
 		k.log.Warn("following the cluster's documents", "err", err, "again_in", wait)
 		select {
 		case <-ctx.Done():
@@ -107,15 +111,18 @@ func (k *cluster) sync(ctx context.Context, s *server.Server) {
 			continue
 		case <-k.dirty:
 		}
+
 		select {
 		case <-ctx.Done():
 			return
 		case <-time.After(settle):
 		}
+
 		d := k.documents()
 		if d == nil {
 			continue
 		}
+
 		done, err := s.SyncKairos(ctx, d)
 		d.Wipe()
 		for _, a := range done {
@@ -141,6 +148,7 @@ func (k *cluster) documents() *kairos.Documents {
 	if k.volumes == nil || k.secrets == nil {
 		return nil
 	}
+
 	all := &kairos.Documents{}
 	for _, name := range slices.Sorted(maps.Keys(k.volumes)) {
 		k.add(all, "keyserver.kairos.io/v1alpha1", "SealedVolume", name, k.volumes[name])
@@ -155,11 +163,13 @@ func (k *cluster) documents() *kairos.Documents {
 			}
 		}
 	}
+
 	for name := range wanted {
 		if object, there := k.secrets[name]; there {
 			k.add(all, "v1", "Secret", name, object)
 		}
 	}
+
 	return all
 }
 
@@ -174,6 +184,7 @@ func (k *cluster) add(all *kairos.Documents, version, kind, name string, object 
 			document[key] = fields[key]
 		}
 	}
+
 	var text bytes.Buffer
 	if err := json.NewEncoder(&text).Encode(document); err != nil {
 		k.log.Warn("leaving out a document of the cluster", "kind", kind, "name", name, "err", err)
@@ -185,5 +196,6 @@ func (k *cluster) add(all *kairos.Documents, version, kind, name string, object 
 		k.log.Warn("leaving out a document of the cluster", "kind", kind, "name", name, "err", err)
 		return
 	}
+
 	all.Volumes, all.Secrets = append(all.Volumes, d.Volumes...), append(all.Secrets, d.Secrets...)
 }

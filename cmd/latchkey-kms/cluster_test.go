@@ -30,6 +30,7 @@ func kubeKairos(t *testing.T, api *kubetest.Server) {
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	volume := sealedVolume("machine-a", tpm.Hash(), map[string]any{"label": "COS_PERSISTENT", "secret": map[string]any{"name": "mine", "path": "key"}})
 	applyObject(t, admin, "SealedVolume", volume)
 	post(t, admin, "/api/v1/namespaces/keys/secrets", map[string]any{
@@ -38,6 +39,7 @@ func kubeKairos(t *testing.T, api *kubetest.Server) {
 	dir := t.TempDir()
 	section := storeSection{At: "kube:keys/fleet?server=" + url.QueryEscape(api.URL) + "&token=" + url.QueryEscape(api.Token(kubetest.Account)), CA: api.CA}
 	var nodes []*kairostest.Node
+
 	for i, name := range []string{"one", "two"} {
 		o := &options{data: filepath.Join(dir, name), wrap: wrappingSection{Key: filepath.Join(dir, "wrapping.key")}, store: section}
 		if i == 0 {
@@ -48,10 +50,12 @@ func kubeKairos(t *testing.T, api *kubetest.Server) {
 		if err != nil {
 			t.Fatal(err)
 		}
+
 		c, address := serveAs(t, o, "--protocol", "lk1,kairos", "--store-write-back", "secrets")
 		t.Cleanup(func() { c.Process.Signal(syscall.SIGTERM); c.Wait() })
 		nodes = append(nodes, &kairostest.Node{URL: address, TPM: tpm, Want: kairos.Request{Label: "COS_PERSISTENT", Name: "vda5"}})
 	}
+
 	until(t, nodes, "of the cluster", "")
 
 	put := func(change func(map[string]any)) {
@@ -65,6 +69,7 @@ func kubeKairos(t *testing.T, api *kubetest.Server) {
 			t.Fatal(err)
 		}
 	}
+
 	put(func(spec map[string]any) { spec["quarantined"] = true })
 	until(t, nodes, "", "TPM is quarantined")
 	put(func(spec map[string]any) { spec["quarantined"] = false })
@@ -72,6 +77,7 @@ func kubeKairos(t *testing.T, api *kubetest.Server) {
 	if err := admin.Do(context.Background(), http.MethodDelete, at("SealedVolume", "keys")+"/machine-a", nil, nil, nil); err != nil {
 		t.Fatal(err)
 	}
+
 	until(t, nodes, "", "TPM is quarantined")
 	applyObject(t, admin, "SealedVolume", volume)
 	until(t, nodes, "of the cluster", "")
@@ -93,6 +99,7 @@ func mintedOnce(t *testing.T, admin *kube.Client, nodes []*kairostest.Node) {
 	for i := range 8 {
 		partitions = append(partitions, map[string]any{"label": fmt.Sprint("DATA", i)})
 	}
+
 	volume["spec"].(map[string]any)["partitions"] = partitions
 	applyObject(t, admin, "SealedVolume", volume)
 	for i := range 8 {
@@ -109,6 +116,7 @@ func mintedOnce(t *testing.T, admin *kube.Client, nodes []*kairostest.Node) {
 				}
 			})
 		}
+
 		group.Wait()
 		if got[0] == "" || got[0] != got[1] {
 			t.Errorf("two servers asked at once made %q and %q", got[0], got[1])
@@ -126,21 +134,25 @@ func writtenBack(t *testing.T, admin *kube.Client, data string, nodes []*kairost
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	var mine []*kairostest.Node
 	for _, n := range nodes {
 		one := *n
 		one.TPM = tpm
 		mine = append(mine, &one)
 	}
+
 	mine[0].Attest() // pending
 	o := &options{data: data}
 	if err := o.call(context.Background(), "POST", "/v1/kairos/approve", url.Values{"hash": {tpm.Hash()}}, nil, new(server.KairosNode)); err != nil {
 		t.Fatal(err)
 	}
+
 	first, err := mine[0].Attest()
 	if err != nil || len(first.Passphrase) != 44 {
 		t.Fatalf("Attest = %+v, %v, want a passphrase that was made", first, err)
 	}
+
 	name := "tofu-" + tpm.Hash()[:8]
 	var volume struct {
 		Spec struct {
@@ -148,6 +160,7 @@ func writtenBack(t *testing.T, admin *kube.Client, data string, nodes []*kairost
 			Partitions []struct{ Label string }
 		}
 	}
+
 	appears(t, admin, at("SealedVolume", "keys")+"/"+name, &volume)
 	if volume.Spec.TPMHash != tpm.Hash() || len(volume.Spec.Partitions) != 1 || volume.Spec.Partitions[0].Label != "COS_PERSISTENT" {
 		t.Errorf("the SealedVolume is %+v", volume)
@@ -157,10 +170,12 @@ func writtenBack(t *testing.T, admin *kube.Client, data string, nodes []*kairost
 	if got := string(written.Data["passphrase"]); got != first.Passphrase {
 		t.Errorf("the Secret has %q, and the machine got %q", got, first.Passphrase)
 	}
+
 	until(t, mine, first.Passphrase, "")
 	if err := admin.Do(context.Background(), http.MethodDelete, at("SealedVolume", "keys")+"/"+name, nil, nil, nil); err != nil {
 		t.Fatal(err)
 	}
+
 	until(t, mine, "", "TPM is quarantined")
 }
 

@@ -32,12 +32,14 @@ func (a *adminSection) check() error {
 	if err := (&endpoint{Address: a.Address, TLS: a.TLS}).check(); err != nil {
 		return err
 	}
+
 	if a.TLS == nil {
 		return faultf("", "the administration goes over TLS only: give it tls.certificate and tls.key")
 	}
 	if (a.ClientCA == "") != (len(a.Clients) == 0) {
 		return faultf("client-ca", "client-ca and clients belong together")
 	}
+
 	if a.ClientCA != "" {
 		pem, err := os.ReadFile(a.ClientCA)
 		if err != nil {
@@ -47,6 +49,7 @@ func (a *adminSection) check() error {
 			return faultf("client-ca", "%s holds no PEM certificate", a.ClientCA)
 		}
 	}
+
 	names := map[string]bool{}
 	for i, c := range a.Clients {
 		at := "clients[" + strconv.Itoa(i) + "]."
@@ -58,5 +61,6 @@ func (a *adminSection) check() error {
 		}
 		names[c.Name] = true
 	}
+
 	return nil
 }

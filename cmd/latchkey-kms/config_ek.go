@@ -5,7 +5,7 @@ import (
 	"latchkey/kms/server/ekcert"
 )
 
-// An ekSection says which TPM vendors are trusted, for enrolment cert.
+// An ekSection says which TPM vendors are trusted, for enrollment cert.
 type ekSection struct {
 	Roots string `yaml:"roots"` // folder of certificates and revocation lists
 

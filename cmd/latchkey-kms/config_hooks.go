@@ -58,10 +58,12 @@ func (h *hookConfig) target() (hook.Target, error) {
 		}
 		return p, nil
 	}
+
 	key, err := readSecret(h.SecretFile)
 	if err != nil {
 		return nil, faultf("secret-file", "%w", err)
 	}
+
 	w, err := hook.NewWeb(h.URL, key)
 	if err != nil {
 		return nil, faultf("url", "%w", err)

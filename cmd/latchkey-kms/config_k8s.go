@@ -55,16 +55,19 @@ func (p *k8sPlugin) check() (err error) {
 	if p.Key == "" {
 		p.Key = defaultKey
 	}
+
 	if len(p.Key) > 64 || strings.Trim(p.Key, "abcdefghijklmnopqrstuvwxyz0123456789-.") != "" {
 		return faultf("key", "%q: a name has up to 64 lower-case letters, digits, - and .", p.Key)
 	}
 	if p.Mode == "" {
 		p.Mode = "0600"
 	}
+
 	mode, err := strconv.ParseUint(p.Mode, 8, 32)
 	if err != nil || mode&^0o660 != 0 {
 		return faultf("mode", "%q must be at most 0660: who opens the socket decrypts the cluster's Secrets", p.Mode)
 	}
+
 	p.mode = os.FileMode(mode)
 	if p.uid, p.gid, err = ids(p.Owner); err != nil {
 		return faultf("owner", "%w", err)
@@ -97,6 +100,7 @@ func ids(owner string) (uid, gid int, err error) {
 		}
 		uid, _ = strconv.Atoi(u.Uid)
 	}
+
 	if !both {
 		return uid, -1, nil
 	}
@@ -107,6 +111,7 @@ func ids(owner string) (uid, gid int, err error) {
 		}
 		gid, _ = strconv.Atoi(g.Gid)
 	}
+
 	return uid, gid, nil
 }
 
@@ -122,6 +127,7 @@ func (p *k8sPlugin) listen() (net.Listener, error) {
 	if err != nil {
 		return nil, err
 	}
+
 	if p.uid >= 0 || p.gid >= 0 {
 		err = os.Chown(p.Socket, p.uid, p.gid)
 	}
@@ -132,6 +138,7 @@ func (p *k8sPlugin) listen() (net.Listener, error) {
 		l.Close()
 		return nil, err
 	}
+
 	return l, nil
 }
 

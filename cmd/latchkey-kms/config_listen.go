@@ -89,17 +89,20 @@ func (l *listenerConfig) check() error {
 	if len(l.Protocols) == 0 {
 		return faultf("protocols", "name one")
 	}
+
 	for i, p := range l.Protocols {
 		if !slices.Contains(protocols, p) {
 			return faultf("protocols["+strconv.Itoa(i)+"]", "%q must be lk1 or kairos", p)
 		}
 	}
+
 	if err := l.endpoint.check(); err != nil {
 		return err
 	}
 	if l.TLS != nil && l.TLS.MinVersion == "1.2" && !slices.Contains(l.Protocols, server.Kairos) {
 		return faultf("tls.min-version", "1.2 is only for clients of Kairos")
 	}
+
 	return nil
 }
 

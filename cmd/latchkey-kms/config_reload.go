@@ -19,6 +19,7 @@ func (o *options) reloads(ctx context.Context, started *config, flags overrides,
 			return
 		case <-hup:
 		}
+
 		notify("RELOADING=1\n" + monotonicUsec())
 		if c, err := o.configure(flags); err != nil {
 			log.Error("reloading the configuration: nothing was changed", "err", err)
@@ -29,6 +30,7 @@ func (o *options) reloads(ctx context.Context, started *config, flags overrides,
 			c.apply(s)
 			log.Info("configuration reloaded", "file", c.file)
 		}
+
 		for _, pair := range pairs {
 			pair.Look()
 		}
@@ -45,12 +47,14 @@ func needRestart(a, b reflect.Value, path string) (keys []string) {
 			keys = append(keys, needRestart(a.Field(i), b.Field(i), path)...)
 			continue
 		}
+
 		if key == "" {
 			continue
 		}
 		if path != "" {
 			key = path + "." + key
 		}
+
 		switch {
 		case f.Tag.Get("restart") == "yes":
 			if !reflect.DeepEqual(a.Field(i).Interface(), b.Field(i).Interface()) {

@@ -29,6 +29,7 @@ func (s *storeSection) check() error {
 			return faultf("at", "%w", err)
 		}
 	}
+
 	switch {
 	case s.WriteBack == "":
 	case s.WriteBack != writeVolumes && s.WriteBack != writeSecrets:
@@ -36,6 +37,7 @@ func (s *storeSection) check() error {
 	case p.kind != "kube":
 		return faultf("write-back", "it is for a store kube:NAMESPACE")
 	}
+
 	return nil
 }
 

@@ -25,6 +25,7 @@ func (s *talosSection) check() error {
 	default:
 		return faultf("enroll", "%q must be approve, closed or tofu", s.Enroll)
 	}
+
 	s.allow = nil
 	for i, text := range s.Allow {
 		u, err := kms.ParseUUID(text)
@@ -33,12 +34,14 @@ func (s *talosSection) check() error {
 		}
 		s.allow = append(s.allow, u)
 	}
+
 	if s.Address == "" {
 		return nil
 	}
 	if s.TLS != nil && s.TLS.MinVersion == "1.2" {
 		return faultf("tls.min-version", "1.2 is only for clients of Kairos")
 	}
+
 	if len(s.Proxies) > 0 && !s.ProxyProtocol {
 		return faultf("trusted-proxies", "gRPC has no X-Forwarded-For: set proxy-protocol, too")
 	}

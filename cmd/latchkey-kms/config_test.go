@@ -106,6 +106,7 @@ func TestFlagsOverFile(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
+
 		got := string(c.Enroll)
 		for _, l := range c.Listen {
 			var names []string
@@ -114,6 +115,7 @@ func TestFlagsOverFile(t *testing.T) {
 			}
 			got += " " + l.Address + "[" + strings.Join(names, " ") + "]"
 		}
+
 		if got != row.want {
 			t.Errorf("configure(%q) = %s, want %s", row.flags, got, row.want)
 		}

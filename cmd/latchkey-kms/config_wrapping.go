@@ -117,6 +117,7 @@ func (k keeping) put(material string, key secret.Bytes, pcrs []int) (secret.Byte
 		key = secret.Random(wrapping.KeySize)
 	}
 	var text []byte
+
 	switch {
 	case k.TPM != "":
 		bus, err := wrapping.Open(k.TPM)
@@ -132,6 +133,7 @@ func (k keeping) put(material string, key secret.Bytes, pcrs []int) (secret.Byte
 	default:
 		text = key.Reveal()
 	}
+
 	if err := server.WriteFile(material, text); err != nil {
 		return key, fmt.Errorf("writing %s: %w", material, err)
 	}
@@ -139,6 +141,7 @@ func (k keeping) put(material string, key secret.Bytes, pcrs []int) (secret.Byte
 		key.Wipe()
 		return k.read(material)
 	}
+
 	return key, nil
 }
 
@@ -169,10 +172,12 @@ func (k keeping) opening(open func(secret.Bytes) (*server.Server, error)) (*serv
 		defer key.Wipe()
 		return open(key)
 	}
+
 	s, err := try(k.material)
 	if err == nil || k.material == "" || !errors.Is(err, server.ErrWrappingKey) && !errors.Is(err, fs.ErrNotExist) {
 		return s, err
 	}
+
 	if _, none := os.Stat(k.fresh()); none != nil {
 		return nil, err
 	}
@@ -180,6 +185,7 @@ func (k keeping) opening(open func(secret.Bytes) (*server.Server, error)) (*serv
 	if second != nil {
 		return nil, err
 	}
+
 	if err := os.Rename(k.fresh(), k.material); err != nil {
 		s.Close()
 		return nil, fmt.Errorf("finishing the change of the wrapping key: %w", err)

@@ -29,10 +29,12 @@ func decodeYAML(file string, text []byte, to any, where map[string]string) error
 	} else if err != nil {
 		return fmt.Errorf("%s:%s", file, strings.TrimPrefix(strings.TrimPrefix(err.Error(), "yaml: "), "line "))
 	}
+
 	var second yaml.Node
 	if err := d.Decode(&second); !errors.Is(err, io.EOF) {
 		return fmt.Errorf("%s: there is a second document", file)
 	}
+
 	r := &yamlReader{file, where}
 	return r.value(document.Content[0], reflect.ValueOf(to).Elem(), "")
 }
@@ -52,6 +54,7 @@ func (r *yamlReader) value(n *yaml.Node, to reflect.Value, path string) error {
 	if n.Kind == yaml.ScalarNode && n.Tag == "!!null" {
 		return nil
 	}
+
 	if _, ok := to.Addr().Interface().(encoding.TextUnmarshaler); ok {
 		return r.scalar(n, to, path)
 	}
@@ -64,6 +67,7 @@ func (r *yamlReader) value(n *yaml.Node, to reflect.Value, path string) error {
 	case reflect.Slice:
 		return r.sequence(n, to, path)
 	}
+
 	return r.scalar(n, to, path)
 }
 
@@ -80,6 +84,7 @@ func (r *yamlReader) mapping(n *yaml.Node, to reflect.Value, path string) error 
 		if !known {
 			return fmt.Errorf("%s: unknown key %.64q%s", r.at(key), key.Value, suggest(key.Value, names))
 		}
+
 		if line, twice := seen[key.Value]; twice {
 			return fmt.Errorf("%s: %s is set already, in line %d", r.at(key), key.Value, line)
 		}
@@ -88,11 +93,13 @@ func (r *yamlReader) mapping(n *yaml.Node, to reflect.Value, path string) error 
 		if path != "" {
 			child = path + "." + child
 		}
+
 		if err := r.value(n.Content[i+1], field, child); err != nil {
 			return err
 		}
 		r.where[child] = r.at(key)
 	}
+
 	return nil
 }
 
@@ -176,6 +183,7 @@ func distance(a, b string) int {
 	for j := range row {
 		row[j] = j
 	}
+
 	for i := range len(a) {
 		diagonal := row[0]
 		row[0] = i + 1
@@ -187,5 +195,6 @@ func distance(a, b string) int {
 			diagonal, row[j+1] = row[j+1], cost
 		}
 	}
+
 	return row[len(b)]
 }

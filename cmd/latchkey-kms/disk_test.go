@@ -56,10 +56,12 @@ func starveCommand(ts *testscript.TestScript, neg bool, args []string) {
 		}
 		_, err = askAs(ts, tpm, rest)
 	}
+
 	served-- // the last one failed
 	if code := codeOf(err); code != kms.CodeBusy {
 		ts.Fatalf("on a full disk the machine got %s: %v, want busy", code, err)
 	}
+
 	ts.Check(ts.Exec("latchkey-kms", "audit", "show", "--data", ts.Getenv("DATA")))
 	if noted := len(released.FindAllString(ts.ReadFile("stdout"), -1)); noted != served {
 		ts.Fatalf("the machine was served %d times, and the audit log has %d releases", served, noted)

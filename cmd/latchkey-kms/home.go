@@ -25,14 +25,16 @@ func (o *options) create(ctx context.Context) (pin string, err error) {
 	if err != nil {
 		return "", err
 	}
+
 	if err := os.MkdirAll(o.data, 0o700); err != nil {
 		return "", err
 	}
 	if _, err := os.Lstat(p.path); !p.shared() && err == nil {
-		return "", fmt.Errorf("initialising: there is a KMS in %s already; nothing was changed", o.data)
+		return "", fmt.Errorf("initializing: there is a KMS in %s already; nothing was changed", o.data)
 	}
+
 	if _, err := o.mark().Read(); p.shared() && err == nil {
-		return "", fmt.Errorf("initialising: %s is a KMS' data directory already; nothing was changed. Name another with --data", o.data)
+		return "", fmt.Errorf("initializing: %s is a KMS' data directory already; nothing was changed. Name another with --data", o.data)
 	}
 	st, made, err := o.beginStore(ctx, p)
 	if err != nil {
@@ -43,13 +45,14 @@ func (o *options) create(ctx context.Context) (pin string, err error) {
 	if err == nil {
 		defer wrapping.Wipe()
 		var public kms.Pin
-		public, err = server.Initialise(ctx, st, wrapping, o.mark())
+		public, err = server.Initialize(ctx, st, wrapping, o.mark())
 		pin = public.String()
 	}
 	if err != nil && made {
 		st.Close()
 		os.Remove(p.path)
 	}
+
 	return pin, err
 }
 
@@ -60,7 +63,7 @@ func (o *options) beginStore(ctx context.Context, p place) (st store.Store, made
 	}
 	holds, err := server.Holds(st)
 	if err == nil && holds {
-		err = fmt.Errorf("initialising: there is a KMS at %s already; nothing was changed. To start one more server on it: latchkey-kms init --join", p)
+		err = fmt.Errorf("initializing: there is a KMS at %s already; nothing was changed. To start one more server on it: latchkey-kms init --join", p)
 	}
 	if err != nil {
 		st.Close()
@@ -75,12 +78,14 @@ func (o *options) join(ctx context.Context) (server.Checked, string, error) {
 	if err != nil {
 		return server.Checked{}, "", err
 	}
+
 	if !p.shared() {
 		return server.Checked{}, "", cli.Usagef("--join is for a store that several servers share: name it with --store")
 	}
 	if err := os.MkdirAll(o.data, 0o700); err != nil {
 		return server.Checked{}, "", err
 	}
+
 	var mark server.Mark = o.mark()
 	if _, err := mark.Read(); errors.Is(err, fs.ErrNotExist) {
 		mark = &freeMark{}
@@ -94,5 +99,6 @@ func (o *options) join(ctx context.Context) (server.Checked, string, error) {
 	if err != nil {
 		return c, "", err
 	}
+
 	return c, s.Pins()[0].String(), o.mark().Write(c.Epoch)
 }

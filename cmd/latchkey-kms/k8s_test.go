@@ -21,6 +21,7 @@ func apiServer(ts *testscript.TestScript, neg bool, args []string) {
 	defer conn.Close()
 	c, ctx, in := plugin.NewKeyManagementServiceClient(conn), context.Background(), []byte(ts.ReadFile(args[2]))
 	var out []byte
+
 	if args[0] == "encrypt" {
 		var r *plugin.EncryptResponse
 		if r, err = c.Encrypt(ctx, &plugin.EncryptRequest{Plaintext: in, Uid: "1"}); err == nil {

@@ -39,6 +39,7 @@ are retired. A retired version is destroyed: what it sealed is lost.`,
 		ask("list", "List the versions", "list", "GET", "/v1/keys", 0),
 		ask("rotate", "Add a version, which seals from now on", "rotate", "POST", "/v1/keys/rotate", 0),
 		ask("retire VERSION", "Destroy a version that is not the newest", "retire 1", "POST", "/v1/keys/retire", 1))
+
 	return c
 }
 

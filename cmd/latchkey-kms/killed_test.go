@@ -36,6 +36,7 @@ func TestReplicasAreKilled(t *testing.T) {
 	for i := range 3 {
 		group.Go(func() { k.machine(i, stop) })
 	}
+
 	group.Go(func() { k.operator(stop) })
 	for round := range 4 {
 		k.await(&k.grants, 40)
@@ -44,6 +45,7 @@ func TestReplicasAreKilled(t *testing.T) {
 		k.await(&k.grants, 10) // at the other one
 		k.start(round % 2)
 	}
+
 	k.await(&k.grants, 20)
 	close(stop)
 	group.Wait()
@@ -75,6 +77,7 @@ func newKilled(t *testing.T) *killed {
 		wrap := wrappingSection{Key: filepath.Join(dir, "wrapping.key")}
 		k.hosts[i] = &options{data: filepath.Join(dir, fmt.Sprint(i)), wrap: wrap, store: section}
 	}
+
 	pin, err := k.hosts[0].create(context.Background())
 	k.must(err)
 	_, _, err = k.hosts[1].join(context.Background())
@@ -89,6 +92,7 @@ func newKilled(t *testing.T) *killed {
 			k.kill(i)
 		}
 	})
+
 	for i := range 3 {
 		tpm, err := softtpm.New()
 		k.must(err)
@@ -98,6 +102,7 @@ func newKilled(t *testing.T) *killed {
 		k.must(k.hosts[0].call(context.Background(), "POST", "/v1/volume/put", url.Values{"uuid": {uuidOf(i).String()}}, []byte("secret of a machine"), new([]server.Volume)))
 		k.must(k.hosts[1].call(context.Background(), "POST", "/v1/node/approve", nil, server.Approval{Who: tpm.NodeID().String()}, &approved))
 	}
+
 	return k
 }
 
@@ -121,8 +126,11 @@ func serveWith(o *options, flags ...string) (*exec.Cmd, string, error) {
 	if err != nil {
 		return nil, "", err
 	}
-	c := exec.Command(self, append([]string{"serve", "--data", o.data, "--wrapping-key", o.wrap.Key, "--listen", "127.0.0.1:0",
-		"--store", o.store.At, "--store-ca", o.store.CA, "--store-cert", o.store.Certificate, "--store-key", o.store.Key}, flags...)...)
+
+	c := exec.Command(self, append([]string{
+		"serve", "--data", o.data, "--wrapping-key", o.wrap.Key, "--listen", "127.0.0.1:0",
+		"--store", o.store.At, "--store-ca", o.store.CA, "--store-cert", o.store.Certificate, "--store-key", o.store.Key,
+	}, flags...)...)
 	c.Args[0] = "latchkey-kms"
 	c.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	var log strings.Builder
@@ -131,6 +139,7 @@ func serveWith(o *options, flags ...string) (*exec.Cmd, string, error) {
 	if err != nil {
 		return nil, "", err
 	}
+
 	if err := c.Start(); err != nil {
 		return nil, "", err
 	}
@@ -139,6 +148,7 @@ func serveWith(o *options, flags ...string) (*exec.Cmd, string, error) {
 		c.Wait()
 		return nil, "", fmt.Errorf("the server did not start: %s", log.String())
 	}
+
 	return c, "http://" + strings.TrimSpace(strings.TrimPrefix(line, "listening on ")), nil
 }
 
@@ -158,6 +168,7 @@ func (k *killed) balanced() {
 			k.Fatalf("Get through a balancer = %v, %v", g, err)
 		}
 	}
+
 	if turn.Load() != 20 {
 		k.Errorf("10 exchanges took %d requests, want 20: one to each server", turn.Load())
 	}
@@ -185,6 +196,7 @@ func (k *killed) machine(i int, stop chan struct{}) {
 			return
 		default:
 		}
+
 		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 		g, err := k.client.Get(ctx, *k.urls[turn%2].Load(), k.tpms[i], []kms.Want{{UUID: uuidOf(i)}})
 		cancel()
@@ -192,6 +204,7 @@ func (k *killed) machine(i int, stop chan struct{}) {
 			time.Sleep(5 * time.Millisecond)
 			continue
 		}
+
 		if v := g.Volumes[0]; v.Status != kms.OK || string(v.Active.Secret.Reveal()) != "secret of a machine" {
 			k.Errorf("machine %d got %v", i, v)
 		}
@@ -225,6 +238,7 @@ func (k *killed) putAt(o *options, uuid kms.UUID, text string) {
 		time.Sleep(5 * time.Millisecond)
 		return
 	}
+
 	if err := o.call(ctx, "POST", "/v1/volume/put", url.Values{"uuid": {uuid.String()}}, []byte(text), new([]server.Volume)); err != nil {
 		return
 	}
@@ -233,6 +247,7 @@ func (k *killed) putAt(o *options, uuid kms.UUID, text string) {
 	if _, again := k.put[uuid]; again {
 		k.twice = append(k.twice, uuid)
 	}
+
 	k.put[uuid] = text
 	k.puts.Add(1)
 }
@@ -252,12 +267,14 @@ func (k *killed) verify() {
 		for _, v := range volumes {
 			there[v.UUID] = true
 		}
+
 		for uuid := range k.put {
 			if !there[uuid] {
 				k.Errorf("volume %s was acknowledged and is not there", uuid)
 			}
 		}
 	}
+
 	logged := map[string]int{}
 	for from := uint64(1); ; {
 		var events []server.Event
@@ -272,11 +289,13 @@ func (k *killed) verify() {
 		}
 		from = events[len(events)-1].Seq + 1
 	}
+
 	for node, n := range k.got {
 		if logged[node] < n {
 			k.Errorf("node %s got its key %d times, and %d are in the audit log", node, n, logged[node])
 		}
 	}
+
 	k.secrets(ctx)
 }
 
@@ -292,6 +311,7 @@ func (k *killed) secrets(ctx context.Context) {
 			wants = append(wants, kms.Want{UUID: uuid})
 		}
 	}
+
 	k.client.Get(ctx, *k.urls[0].Load(), tpm, wants)
 	var approved server.Approved
 	k.must(k.hosts[1].call(ctx, "POST", "/v1/node/approve", nil, server.Approval{Who: tpm.NodeID().String()}, &approved))

@@ -54,6 +54,7 @@ func listenFor(ctx context.Context, c *config, s *server.Server, log *slog.Logge
 	if err == nil && c.Admin.Address != "" {
 		err = f.listenRemote(&c.Admin, s, log)
 	}
+
 	for _, one := range c.K8s {
 		if err == nil {
 			err = f.listenK8s(ctx, &one, s)
@@ -63,6 +64,7 @@ func listenFor(ctx context.Context, c *config, s *server.Server, log *slog.Logge
 		f.close()
 		return nil, fmt.Errorf("listening for machines: %w", err)
 	}
+
 	return f, nil
 }
 
@@ -148,6 +150,7 @@ func (f *front) shutdown(log *slog.Logger) error {
 	defer cancel()
 	errs := make([]error, len(f.all))
 	var all sync.WaitGroup
+
 	for i, one := range f.all {
 		all.Go(func() {
 			if errs[i] = one.Shutdown(ctx); errors.Is(errs[i], context.DeadlineExceeded) {
@@ -157,6 +160,7 @@ func (f *front) shutdown(log *slog.Logger) error {
 			}
 		})
 	}
+
 	all.Wait()
 	return errors.Join(errs...)
 }

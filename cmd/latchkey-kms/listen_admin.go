@@ -16,10 +16,12 @@ func (f *front) listenRemote(one *adminSection, s *server.Server, log *slog.Logg
 	if err != nil {
 		return err
 	}
+
 	l, err := net.Listen("tcp", one.Address)
 	if err != nil {
 		return err
 	}
+
 	clients := map[string]server.Scope{}
 	for _, c := range one.Clients {
 		clients[c.Name] = c.Scope

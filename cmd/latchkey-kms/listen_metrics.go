@@ -18,10 +18,12 @@ func (f *front) listenMetrics(one *metricsSection, s *server.Server, log *slog.L
 	if err != nil {
 		return err
 	}
+
 	l, err := net.Listen("tcp", one.Address)
 	if err != nil {
 		return err
 	}
+
 	mux := http.NewServeMux()
 	mux.Handle("GET /metrics", s.Metrics(f.expiries()))
 	mux.Handle("GET /", s.HealthHandler())
@@ -29,6 +31,7 @@ func (f *front) listenMetrics(one *metricsSection, s *server.Server, log *slog.L
 		Handler: mux, ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 5 * time.Second, WriteTimeout: 20 * time.Second, IdleTimeout: 2 * time.Minute,
 		MaxHeaderBytes: 8 << 10, ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelDebug),
 	}
+
 	door := server.Door(l, server.FrontOptions{Limits: server.Limits{InAll: 64}})
 	if pair != nil {
 		door = tls.NewListener(door, pair)

@@ -85,6 +85,7 @@ func (b *load) run(ctx context.Context) (*benchResult, error) {
 			return nil, fmt.Errorf("%s: %w", p, err)
 		}
 	}
+
 	r.Bare = bareOperations()
 	r.compare()
 	return r, nil
@@ -95,6 +96,7 @@ func (b *load) measure(ctx context.Context, protocol string, r *benchResult) err
 	if err != nil {
 		return err
 	}
+
 	if err := b.each(setupLanes, func(i int) error { return f.enroll(ctx, i) }); err != nil {
 		return fmt.Errorf("enrolling the machines: %w", err)
 	}
@@ -106,6 +108,7 @@ func (b *load) measure(ctx context.Context, protocol string, r *benchResult) err
 			return err
 		}
 	}
+
 	for _, one := range f.runs() {
 		measured, err := b.steady(ctx, one)
 		if err != nil {
@@ -113,6 +116,7 @@ func (b *load) measure(ctx context.Context, protocol string, r *benchResult) err
 		}
 		r.Runs = append(r.Runs, measured)
 	}
+
 	return nil
 }
 
@@ -122,6 +126,7 @@ func (b *load) start(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+
 	if b.pin, err = kms.ParsePin(pin); err != nil {
 		return err
 	}
@@ -129,6 +134,7 @@ func (b *load) start(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+
 	args := []string{"serve", "--data", b.o.data, "--listen", "127.0.0.1:0", "--talos-listen", "127.0.0.1:0"}
 	if slices.Contains(b.protocols, "kairos") {
 		args = append(args, "--protocol", "lk1,kairos")
@@ -138,6 +144,7 @@ func (b *load) start(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+
 	if err := b.child.Start(); err != nil {
 		return err
 	}
@@ -152,6 +159,7 @@ func (b *load) start(ctx context.Context) error {
 		}
 		*one.to = strings.TrimSpace(strings.TrimPrefix(line, one.prefix))
 	}
+
 	b.url = "http://" + b.url
 	return nil
 }
@@ -175,6 +183,7 @@ func (b *load) each(lanes int, f func(i int) error) error {
 			}
 		})
 	}
+
 	group.Wait()
 	close(failed)
 	var first []error
@@ -183,6 +192,7 @@ func (b *load) each(lanes int, f func(i int) error) error {
 			first = append(first, err)
 		}
 	}
+
 	return errors.Join(first...)
 }
 

@@ -44,6 +44,7 @@ func newKairosFleet(b *load) (fleet, error) {
 		}
 		f.primes[i] = p
 	}
+
 	for i := range f.primes {
 		for j := range i {
 			key, err := rsaOf(f.primes[i], f.primes[j])
@@ -53,6 +54,7 @@ func newKairosFleet(b *load) (fleet, error) {
 			f.keys = append(f.keys, key)
 		}
 	}
+
 	// Endorsement keys come from the same pairs; a few machines do.
 	f.eks, f.keys = f.keys[:kairosMachines], f.keys[kairosMachines:]
 	return f, nil

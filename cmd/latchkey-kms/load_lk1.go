@@ -42,15 +42,18 @@ func (f *lk1Fleet) enroll(ctx context.Context, i int) error {
 	if err != nil {
 		return err
 	}
+
 	f.tpms[i] = tpm
 	if err := f.get(ctx, i); codeOf(err) != kms.Pending.Code() {
 		return fmt.Errorf("a machine that nobody knows got: %w", err)
 	}
+
 	q := url.Values{"uuid": {uuidOf(i).String()}}
 	var rows []server.Volume
 	if err := f.b.o.call(ctx, "POST", "/v1/volume/put", q, server.GeneratePassphrase().Reveal(), &rows); err != nil {
 		return err
 	}
+
 	var done server.Approved
 	return f.b.o.call(ctx, "POST", "/v1/node/approve", nil, server.Approval{Who: tpm.NodeID().String()}, &done)
 }
@@ -105,12 +108,14 @@ func (f *lk1Fleet) answers(ctx context.Context) ([]answerTime, error) {
 	if err != nil {
 		return nil, err
 	}
+
 	changed := *f.tpms[0]
 	changed.PCRs = map[int][32]byte{7: {99}}
 	asks := []struct {
 		name, code string
 		tpm        kms.Prover
 	}{{"granted", "", f.tpms[0]}, {"pending", kms.Pending.Code(), stranger}, {"other boot state", kms.PCRMismatch.Code(), &changed}}
+
 	times := make([][]time.Duration, len(asks))
 	for range answerRuns {
 		for i, ask := range asks {
@@ -122,6 +127,7 @@ func (f *lk1Fleet) answers(ctx context.Context) ([]answerTime, error) {
 			times[i] = append(times[i], time.Since(start))
 		}
 	}
+
 	var out []answerTime
 	for i, ask := range asks {
 		slices.Sort(times[i])

@@ -42,6 +42,7 @@ A first setup:
 		Args: cli.Args(cobra.ArbitraryArgs),
 		RunE: cli.Group,
 	}
+
 	root.SetIn(stdin)
 	root.PersistentPreRunE = func(c *cobra.Command, _ []string) error { return o.locate(c.Flags()) }
 	flags := root.PersistentFlags()

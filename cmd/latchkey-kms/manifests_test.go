@@ -40,6 +40,7 @@ func applyManifests(t testing.TB, server *kubetest.Server) {
 	for _, name := range []string{"crd.yaml", "kms.yaml", "init.yaml", "responder.yaml"} {
 		applyManifest(t, admin, name)
 	}
+
 	for end := time.Now().Add(20 * time.Second); ; time.Sleep(50 * time.Millisecond) { // the CRD is served a moment later
 		err := admin.Do(context.Background(), http.MethodGet, at("SealedVolume", "keys"), nil, nil, nil)
 		if err == nil {

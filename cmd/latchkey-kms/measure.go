@@ -81,6 +81,7 @@ func (b *load) burst(ctx context.Context, f *lk1Fleet) (r burst, err error) {
 		}
 		return nil
 	})
+
 	return burst{int(served.Load()), retries.Load(), time.Since(start), took.percentiles()}, err
 }
 
@@ -111,6 +112,7 @@ func (b *load) steady(ctx context.Context, one workload) (r rate, err error) {
 	if err != nil {
 		return r, err
 	}
+
 	r.ResidentBefore, _ = b.resident()
 	var done atomic.Int64
 	var took times
@@ -118,6 +120,7 @@ func (b *load) steady(ctx context.Context, one workload) (r rate, err error) {
 	start := time.Now()
 	lanes := min(setupLanes, b.nodes)
 	var group sync.WaitGroup
+
 	for lane := range lanes {
 		group.Go(func() {
 			for i := lane; time.Since(start) < time.Duration(b.seconds)*time.Second; i = (i + lanes) % b.nodes {
@@ -137,6 +140,7 @@ func (b *load) steady(ctx context.Context, one workload) (r rate, err error) {
 			}
 		})
 	}
+
 	group.Wait()
 	r.Took = time.Since(start)
 	after, err := b.cpu()
@@ -144,6 +148,7 @@ func (b *load) steady(ctx context.Context, one workload) (r rate, err error) {
 	if r.Done == 0 && err == nil {
 		err = fmt.Errorf("nothing was answered: %v", r.Errors)
 	}
+
 	r.PerCore = float64(r.Done) / max(r.CPU.Seconds(), 0.001)
 	r.Resident, _ = b.resident()
 	return r, err
@@ -165,11 +170,13 @@ func (b *load) cpu() (time.Duration, error) {
 	if err != nil {
 		return 0, err
 	}
+
 	_, rest, _ := strings.Cut(string(text), ") ")
 	fields := strings.Fields(rest)
 	if len(fields) < 13 {
 		return 0, io.ErrUnexpectedEOF
 	}
+
 	var ticks int64
 	for _, field := range fields[11:13] {
 		var n int64
@@ -178,6 +185,7 @@ func (b *load) cpu() (time.Duration, error) {
 		}
 		ticks += n
 	}
+
 	return time.Duration(ticks) * 10 * time.Millisecond, nil
 }
 

@@ -30,10 +30,12 @@ A copy that was cut off is no KMS; doing it again begins anew.`,
 			if err != nil {
 				return err
 			}
+
 			target, err := parsePlace(to, o.store)
 			if err != nil {
 				return err
 			}
+
 			r, err := o.migrate(c.Context(), source, target)
 			if err != nil {
 				return fmt.Errorf("migrating: %w", err)
@@ -43,6 +45,7 @@ A copy that was cut off is no KMS; doing it again begins anew.`,
 			})
 		},
 	}
+
 	c.Flags().StringVar(&from, "from", "", "where the KMS is (default: --store)")
 	c.Flags().StringVar(&to, "to", "", "where it is to be: bolt:PATH, etcd:URLS/PREFIX or kube:NAMESPACE, empty")
 	return c
@@ -63,6 +66,7 @@ func (o *options) migrate(ctx context.Context, from, to place) (r server.Checked
 	if err := o.stopped(ctx, "migrating"); err != nil {
 		return r, err
 	}
+
 	lock, err := o.lock()
 	if err != nil {
 		return r, err
@@ -77,6 +81,7 @@ func (o *options) migrate(ctx context.Context, from, to place) (r server.Checked
 	if err != nil {
 		return r, fmt.Errorf("%s: %w", from, err)
 	}
+
 	if r, err = s.Check(); err != nil {
 		return r, err
 	}
@@ -96,15 +101,18 @@ func (o *options) moveTo(ctx context.Context, source store.Store, to place, want
 			os.Remove(to.path)
 		}
 	}()
+
 	holds, err := server.Holds(target)
 	if err != nil {
 		return err
 	}
+
 	if holds {
 		return fmt.Errorf("%s holds a KMS already; nothing was changed", to)
 	}
 	if err := refill(ctx, source, target); err != nil {
 		return err
 	}
+
 	return o.verify(target, want, to.shared())
 }

@@ -37,10 +37,12 @@ func TestCopyIsCutOff(t *testing.T) {
 	if _, err := o.create(ctx); err != nil {
 		t.Fatal(err)
 	}
+
 	p, err := o.place()
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	from, err := openPlace(ctx, p, false)
 	if err != nil {
 		t.Fatal(err)
@@ -50,15 +52,18 @@ func TestCopyIsCutOff(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	for i := range 150 { // more rows than one write has
 		if err := s.PutVolume(ctx, kms.UUID{byte(i), 1}, server.GeneratePassphrase()); err != nil {
 			t.Fatal(err)
 		}
 	}
+
 	want, err := s.Check()
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	to, err := bolt.Open(filepath.Join(dir, "to.db"), true, server.Tables())
 	if err != nil {
 		t.Fatal(err)
@@ -77,12 +82,14 @@ func TestCopyIsCutOff(t *testing.T) {
 			t.Errorf("a copy that was cut off at write %d is taken for a KMS (%v)", cuts, err)
 		}
 	}
+
 	if cuts < 10 {
 		t.Errorf("the copy took %d writes; the test wants more", cuts)
 	}
 	if err := o.verify(to, want, false); err != nil {
 		t.Error(err)
 	}
+
 	if err := refill(ctx, from, &ending{to, 2}); !errors.Is(err, errEnded) {
 		t.Fatal(err)
 	}

@@ -105,14 +105,17 @@ shown no boot state, so say --pcr none, and name its volumes.`,
 				}
 				a.Volumes = append(a.Volumes, uuid)
 			}
+
 			a.Who, a.NoPCRs = strings.Join(args, " "), pcr == "none"
 			var out server.Approved
 			if err := o.call(c.Context(), "POST", "/v1/node/approve", nil, a, &out); err != nil {
 				return err
 			}
+
 			return o.show(c, out, func() { printApproved(c.OutOrStdout(), out) })
 		},
 	}
+
 	c.Flags().StringVar(&pcr, "pcr", "shown", "boot state to insist on: shown or none")
 	c.Flags().BoolVar(&a.Move, "move", false, "take the shown volumes over from other machines")
 	c.Flags().StringSliceVar(&volumes, "volume", nil, "UUID of a volume to bind as well; may be repeated")
@@ -158,6 +161,7 @@ func printNode(w io.Writer, n server.Node) {
 	for _, u := range n.Bound {
 		fmt.Fprintf(w, "owns:        %s\n", u)
 	}
+
 	if n.Shown == nil {
 		return
 	}
@@ -165,6 +169,7 @@ func printNode(w io.Writer, n server.Node) {
 	for _, v := range n.Shown.Volumes {
 		fmt.Fprintf(w, "  volume %s\n", v.UUID)
 	}
+
 	for _, pcr := range slices.Sorted(maps.Keys(n.Shown.PCRs)) {
 		value, note := n.Shown.PCRs[pcr], ""
 		if pinned, ok := n.Pins[pcr]; ok && pinned == value {

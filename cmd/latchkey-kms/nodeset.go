@@ -54,6 +54,7 @@ A label puts the machine into the configuration's groups.`,
 			})
 		},
 	}
+
 	flags := c.Flags()
 	flags.StringVar(&f.silence, "silence", "", "a machine that was silent for longer needs approval again: 90d; 0: never")
 	flags.IntVar(&f.perBoot, "per-boot", 0, "releases in one boot; 0: any number")
@@ -80,12 +81,14 @@ func (f *settingFlags) nodeSet(c *cobra.Command) (set server.NodeSet, err error)
 		}
 		set.Settings.Silence = &d
 	}
+
 	if given("per-boot") {
 		set.Settings.PerBoot = &f.perBoot
 	}
 	if given("per-hour") {
 		set.Settings.PerHour = &f.perHour
 	}
+
 	for _, text := range f.windows {
 		w, err := policy.ParseWindow(text)
 		if err != nil {
@@ -93,6 +96,7 @@ func (f *settingFlags) nodeSet(c *cobra.Command) (set server.NodeSet, err error)
 		}
 		set.Settings.Windows = append(set.Settings.Windows, w)
 	}
+
 	for _, text := range f.networks {
 		p, err := netip.ParsePrefix(text)
 		if err != nil {
@@ -100,6 +104,7 @@ func (f *settingFlags) nodeSet(c *cobra.Command) (set server.NodeSet, err error)
 		}
 		set.Settings.Networks = append(set.Settings.Networks, p)
 	}
+
 	set.Settings.Outside, set.Settings.Role, set.Settings.Releases = policy.Outside(f.outside), policy.Role(f.role), f.releases
 	for _, text := range f.labels {
 		key, value, err := policy.ParseLabel(text)
@@ -108,12 +113,14 @@ func (f *settingFlags) nodeSet(c *cobra.Command) (set server.NodeSet, err error)
 		}
 		set.Labels[key] = value
 	}
+
 	for _, key := range f.unlabels {
 		set.Labels[key] = ""
 	}
 	if len(set.Clear)+len(set.Labels) == 0 && reflect.ValueOf(set.Settings).IsZero() {
 		return set, cli.Usagef("say what to set (see %s --help)", c.CommandPath())
 	}
+
 	return set, nil
 }
 
@@ -127,24 +134,28 @@ func printSet(w io.Writer, n server.Node) {
 	if s.Silence != nil {
 		line("silence", *s.Silence)
 	}
+
 	if s.PerBoot != nil {
 		line("per boot", *s.PerBoot)
 	}
 	if s.PerHour != nil {
 		line("per hour", *s.PerHour)
 	}
+
 	for _, window := range s.Windows {
 		line("window", window)
 	}
 	if s.Outside != "" {
 		line("outside", s.Outside)
 	}
+
 	for _, p := range s.Networks {
 		line("network", p)
 	}
 	for _, r := range s.Releases {
 		line("release", r)
 	}
+
 	if s.Role != "" {
 		line("role", s.Role)
 	}

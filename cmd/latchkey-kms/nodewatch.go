@@ -63,6 +63,7 @@ func (o *options) watchNodes(ctx context.Context, tell func(server.Node) error) 
 	if reply.StatusCode != http.StatusOK {
 		return decodeReply(reply, nil)
 	}
+
 	lines := bufio.NewReader(reply.Body)
 	for {
 		line, err := lines.ReadString('\n')
@@ -72,14 +73,17 @@ func (o *options) watchNodes(ctx context.Context, tell func(server.Node) error) 
 		if err != nil {
 			return fmt.Errorf("watching: %w", err)
 		}
+
 		data, ok := strings.CutPrefix(line, "data: ")
 		if !ok {
 			continue
 		}
+
 		var n server.Node
 		if err := json.Unmarshal([]byte(data), &n); err != nil {
 			return fmt.Errorf("watching: %w", err)
 		}
+
 		if err := tell(n); err != nil {
 			return err
 		}

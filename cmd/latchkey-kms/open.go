@@ -57,6 +57,7 @@ func (o *options) openAt(ctx context.Context, p place, mark server.Mark, c serve
 	if err != nil {
 		return nil, err
 	}
+
 	c.Store, c.Shared, c.Mark = st, p.shared(), mark
 	s, err := o.openOn(c)
 	if err != nil {
@@ -105,6 +106,7 @@ func openPlace(ctx context.Context, p place, create bool) (store.Store, error) {
 		}
 		return kube.Open(ctx, kube.Config{Client: client, Namespace: p.namespace, Name: p.name, Create: create, Config: tables})
 	}
+
 	c, err := p.clientTLS()
 	if err != nil {
 		return nil, err
@@ -132,6 +134,7 @@ func (p place) clientTLS() (*tls.Config, error) {
 			return nil, fmt.Errorf("reading the store's authority: %s holds no PEM certificate", p.ca)
 		}
 	}
+
 	if p.cert != "" {
 		if _, err := tls.LoadX509KeyPair(p.cert, p.key); err != nil {
 			return nil, fmt.Errorf("reading the certificate for the store: %s with %s: %w", p.cert, p.key, err)
@@ -141,6 +144,7 @@ func (p place) clientTLS() (*tls.Config, error) {
 			return &pair, err
 		}
 	}
+
 	return c, nil
 }
 
@@ -162,6 +166,7 @@ func (o *options) lock() (*os.File, error) {
 	if err != nil {
 		return nil, fmt.Errorf("locking the data directory: %w", err)
 	}
+
 	for start := time.Now(); ; time.Sleep(50 * time.Millisecond) {
 		err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
 		if err == nil {

@@ -52,16 +52,19 @@ func parsePlace(text string, files storeSection) (place, error) {
 	default:
 		return p, cli.Usagef("store %q: must be bolt:PATH or etcd:https://HOST:2379,HOST:2379/PREFIX or kube:NAMESPACE", text)
 	}
+
 	where, query, _ := strings.Cut(rest, "?")
 	if err := p.parameters(text, query); err != nil {
 		return p, err
 	}
+
 	if (p.cert == "") != (p.key == "") {
 		return p, cli.Usagef("store %q: a client certificate and its key belong together", text)
 	}
 	if kind == "kube" {
 		return p, p.parseKube(text, where)
 	}
+
 	return p, p.parseEtcd(text, where)
 }
 
@@ -86,6 +89,7 @@ func (p *place) parameters(text, query string) error {
 	if err != nil {
 		return cli.Usagef("store %q: what follows the question mark is not key=value&key=value", text)
 	}
+
 	for name, all := range values {
 		value := all[len(all)-1]
 		switch name {
@@ -95,6 +99,7 @@ func (p *place) parameters(text, query string) error {
 			p.cert = value
 		case "key":
 			p.key = value
+
 		case "server":
 			p.server = value
 		case "token":
@@ -103,10 +108,12 @@ func (p *place) parameters(text, query string) error {
 			if p.maxOps, err = strconv.Atoi(value); err != nil || p.maxOps < 32 || p.maxOps > 100_000 {
 				return cli.Usagef("store %q: max-txn-ops must be 32 to 100000, and what etcd was started with", text)
 			}
+
 		default:
 			return cli.Usagef("store %q: there is no parameter %q; only ca, cert, key, max-txn-ops (etcd), server, token (kube)", text, name)
 		}
 	}
+
 	return nil
 }
 
@@ -124,23 +131,27 @@ func (p *place) parseEtcd(text, where string) error {
 		if i == len(addresses)-1 {
 			a, p.prefix, _ = strings.Cut(a, "/")
 		}
+
 		if !slices.Contains([]string{"https", "http"}, scheme) {
 			return cli.Usagef("store %q: addresses of etcd begin with https://", text)
 		}
 		if _, _, err := net.SplitHostPort(a); err != nil {
 			a = net.JoinHostPort(strings.Trim(a, "[]"), "2379")
 		}
+
 		if u, err := url.Parse(scheme + "://" + a); err != nil || u.Hostname() == "" || u.Host != a || u.User != nil {
 			return cli.Usagef("store %q: %q is not HOST:PORT", text, a)
 		}
 		p.endpoints = append(p.endpoints, scheme+"://"+a)
 	}
+
 	if p.prefix = strings.Trim(p.prefix, "/"); p.prefix == "" {
 		p.prefix = defaultPrefix
 	}
 	if !prefixForm.MatchString(p.prefix) || path.Clean(p.prefix) != p.prefix {
 		return cli.Usagef("store %q: the prefix may have letters, digits, dots, dashes and slashes", text)
 	}
+
 	return nil
 }
 

@@ -52,6 +52,7 @@ machines' own settings hold.`,
 			return nil
 		},
 	}
+
 	c.Flags().StringVar(&operation, "operation", "get", "what it would ask: get, stage, put or enroll")
 	c.Flags().StringVar(&at, "at", "", "when it would ask, as 2026-11-22T23:30:00Z (default: now)")
 	c.Flags().StringVar(&from, "from", "", "address that it would ask from (default: the last one)")

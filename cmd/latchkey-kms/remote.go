@@ -30,6 +30,7 @@ func (f *remoteFlags) admin() (*admin, error) {
 	if err != nil || u.Scheme != "https" || u.Host == "" || u.Path != "" && u.Path != "/" || u.RawQuery != "" || u.User != nil {
 		return nil, cli.Usagef("--server %q: want https://host:port", f.server)
 	}
+
 	if (f.token == "") == (f.cert == "") || (f.cert == "") != (f.key == "") {
 		return nil, cli.Usagef("--server: say either --token-file, or --cert and --key")
 	}
@@ -43,6 +44,7 @@ func (f *remoteFlags) admin() (*admin, error) {
 			return nil, fmt.Errorf("reading --ca: %s holds no PEM certificate", f.ca)
 		}
 	}
+
 	if f.cert != "" {
 		pair, err := tls.LoadX509KeyPair(f.cert, f.key)
 		if err != nil {
@@ -50,6 +52,7 @@ func (f *remoteFlags) admin() (*admin, error) {
 		}
 		config.Certificates = []tls.Certificate{pair}
 	}
+
 	client := &http.Client{
 		Transport:     &http.Transport{TLSClientConfig: config, Proxy: http.ProxyFromEnvironment},
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },

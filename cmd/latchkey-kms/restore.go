@@ -22,6 +22,7 @@ func (o *options) restore(ctx context.Context, from string) (r server.Checked, b
 	if err != nil {
 		return r, "", err
 	}
+
 	if err := o.stopped(ctx, "restoring"); err != nil {
 		return r, "", err
 	}
@@ -29,11 +30,13 @@ func (o *options) restore(ctx context.Context, from string) (r server.Checked, b
 	if err != nil && !errors.Is(err, fs.ErrNotExist) { // none on a host that is new
 		return r, "", fmt.Errorf("restoring: %w", err)
 	}
+
 	copied := place{kind: "bolt", path: filepath.Join(o.data, ".restore.db")}
 	defer os.Remove(copied.path)
 	if err := copyFile(from, copied.path); err != nil {
 		return r, "", fmt.Errorf("restoring: %w", err)
 	}
+
 	if p.shared() {
 		return o.restoreShared(ctx, p, copied, from, mark)
 	}
@@ -72,14 +75,17 @@ func (o *options) restoreShared(ctx context.Context, p, copied place, from strin
 			mark = max(mark, c.Epoch)
 		}
 	}
+
 	before, err = o.keep(st)
 	if err != nil {
 		return r, "", fmt.Errorf("restoring: keeping the database before: %w", err)
 	}
+
 	r, err = o.lift(ctx, copied, from, mark, func(backup store.Store) error { return refill(ctx, backup, st) })
 	if err != nil {
 		return r, "", err
 	}
+
 	if err := o.verify(st, r, true); err != nil {
 		return r, "", err
 	}

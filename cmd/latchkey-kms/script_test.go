@@ -41,8 +41,10 @@ func TestScripts(t *testing.T) {
 			}
 			return os.Geteuid() == 0 || os.Getenv("CI") != "", nil // CI runs it, or fails
 		},
-		Cmds: map[string]func(*testscript.TestScript, bool, []string){"kms": kmsCommand, "machine": machineCommand, "damage": damageCommand, "certificate": certificateCommand, "talos": talosMachine, "apiserver": apiServer,
-			"tmpfs": tmpfsCommand, "fill": fillCommand, "starve": starveCommand, "http": httpCommand, "pair": pairCommand},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){
+			"kms": kmsCommand, "machine": machineCommand, "damage": damageCommand, "certificate": certificateCommand, "talos": talosMachine, "apiserver": apiServer,
+			"tmpfs": tmpfsCommand, "fill": fillCommand, "starve": starveCommand, "http": httpCommand, "pair": pairCommand,
+		},
 	})
 }
 
@@ -81,17 +83,21 @@ func startKMS(ts *testscript.TestScript, flags []string) {
 		cmd.Wait()
 		ts.Fatalf("the server did not start; see:\n%s", ts.ReadFile("kms.log"))
 	}
+
 	ts.Setenv("ADDRESS", strings.TrimSpace(strings.TrimPrefix(line, "listening on ")))
 	ts.Setenv("URL", "http://"+ts.Getenv("ADDRESS"))
 	ts.Setenv("PID", strconv.Itoa(cmd.Process.Pid))
-	for flag, what := range map[string][2]string{"--talos-listen": {"TALOS", "listening for Talos on "}, "--metrics-listen": {"METRICS", "listening for metrics on "},
-		"--admin-listen": {"ADMIN", "listening for administration on "}} {
+	for flag, what := range map[string][2]string{
+		"--talos-listen": {"TALOS", "listening for Talos on "}, "--metrics-listen": {"METRICS", "listening for metrics on "},
+		"--admin-listen": {"ADMIN", "listening for administration on "},
+	} {
 		if slices.Contains(flags, flag) {
 			line, err := lines.ReadString('\n')
 			ts.Check(err)
 			ts.Setenv(what[0], strings.TrimSpace(strings.TrimPrefix(line, what[1])))
 		}
 	}
+
 	ended := make(chan error, 1)
 	go func() { ended <- cmd.Wait() }()
 	running[cmd.Process.Pid] = ended
@@ -152,6 +158,7 @@ func machineOf(args []string) (*softtpm.TPM, []string, error) {
 	if err != nil {
 		return nil, nil, err
 	}
+
 	for args = args[1:]; strings.HasPrefix(args[0], "PCR"); args = args[1:] {
 		var pcr int
 		var value byte
@@ -160,6 +167,7 @@ func machineOf(args []string) (*softtpm.TPM, []string, error) {
 		}
 		tpm.PCRs[pcr] = [32]byte{value}
 	}
+
 	return tpm, args, nil
 }
 
@@ -170,16 +178,19 @@ func askAs(ts *testscript.TestScript, tpm *softtpm.TPM, args []string) (string, 
 	case "id":
 		return tpm.NodeID().String(), nil
 	}
+
 	_, pinned, _ := strings.Cut(ts.ReadFile("trust"), "\"")
 	pinned, _, _ = strings.Cut(pinned, "\"")
 	pin, err := kms.ParsePin(pinned)
 	if err != nil {
 		return "", err
 	}
+
 	uuid, err := kms.ParseUUID(args[1])
 	if err != nil {
 		return "", err
 	}
+
 	client, ctx := &kms.Client{Pins: []kms.Pin{pin}}, context.Background()
 	want := []kms.Want{{UUID: uuid, Digest: [32]byte{1}, SeqID: 3}}
 	var g *kms.Grant
@@ -192,6 +203,7 @@ func askAs(ts *testscript.TestScript, tpm *softtpm.TPM, args []string) (string, 
 	if err != nil {
 		return "", err
 	}
+
 	return g.Volumes[0].Status.Code() + " " + string(g.Volumes[0].Active.Secret.Reveal()), nil
 }
 

@@ -34,7 +34,7 @@ signs and encrypts what it says. Other latchkey-kms commands work meanwhile.
 over it. It is read strictly, and again on SIGHUP: a wrong one changes
 nothing and is named in the log.
 
-Enrolment "approve" shows machines that nobody knows to the operator;
+Enrollment "approve" shows machines that nobody knows to the operator;
 "closed" refuses all that were not registered beforehand; "cert" shows only
 those whose TPM has a certificate of a vendor in --ek-roots. "tofu" trusts any
 machine from the first time it asks (one of Kairos gets a key of its own); it
@@ -65,6 +65,7 @@ other LANs there is latchkey-responder.`,
   latchkey-kms serve --protocol lk1,kairos --tls-cert kms.pem --tls-key kms.key`,
 		Args: cli.Args(cobra.NoArgs),
 	}
+
 	flags := serveFlags(c.Flags())
 	c.RunE = func(c *cobra.Command, _ []string) error {
 		ctx, stop := signal.NotifyContext(c.Context(), syscall.SIGTERM, os.Interrupt)
@@ -72,6 +73,7 @@ other LANs there is latchkey-responder.`,
 		log := slog.New(slog.NewTextHandler(c.ErrOrStderr(), nil))
 		return o.serve(ctx, flags, log, c.OutOrStdout())
 	}
+
 	return c
 }
 
@@ -123,10 +125,12 @@ func (o *options) configure(flags overrides) (*config, error) {
 	if err != nil {
 		return nil, err
 	}
+
 	flags(c)
 	if err := c.check(); err != nil {
 		return nil, err
 	}
+
 	p, err := o.place()
 	if err == nil {
 		err = c.K8s.checkStore(p.kind)
@@ -134,6 +138,7 @@ func (o *options) configure(flags overrides) (*config, error) {
 	if err != nil {
 		return nil, &cli.Exit{Code: cli.Usage, Err: c.locate(err)}
 	}
+
 	return c, nil
 }
 
@@ -149,6 +154,7 @@ func (o *options) serve(ctx context.Context, flags overrides, log *slog.Logger, 
 	if err != nil {
 		return err
 	}
+
 	s, err := o.open(c.Enroll, log, c.Listen.protocols()...)
 	if err != nil {
 		return err
@@ -162,6 +168,7 @@ func (o *options) serve(ctx context.Context, flags overrides, log *slog.Logger, 
 	if err := s.Begin(ctx); err != nil {
 		return err
 	}
+
 	front, err := listenFor(ctx, c, s, log)
 	if err != nil {
 		return err
@@ -176,6 +183,7 @@ func (o *options) serve(ctx context.Context, flags overrides, log *slog.Logger, 
 	if err != nil {
 		return err
 	}
+
 	front.all = append(front.all, backListener(operator, s, log))
 	front.serve()
 	silence, err := advertise(ctx, c.Advertise, front.first(), log)
@@ -186,6 +194,7 @@ func (o *options) serve(ctx context.Context, flags overrides, log *slog.Logger, 
 	hup := make(chan os.Signal, 1)
 	signal.Notify(hup, syscall.SIGHUP)
 	defer signal.Stop(hup)
+
 	for _, run := range []func(context.Context){
 		s.Watch,
 		func(ctx context.Context) { o.watch(ctx, s, log) },
@@ -195,12 +204,14 @@ func (o *options) serve(ctx context.Context, flags overrides, log *slog.Logger, 
 	} {
 		beside.Go(func() { run(ctx) })
 	}
+
 	front.announce(out)
 	notify("READY=1")
 	select {
 	case err = <-front.failed:
 	case <-ctx.Done():
 	}
+
 	notify("STOPPING=1")
 	return errors.Join(err, front.shutdown(log))
 }

@@ -39,6 +39,7 @@ shared store: put the first one's wrapping key here before.`,
 			})
 		},
 	}
+
 	c.Flags().IntSliceVar(&o.pcrs, "wrapping-pcrs", []int{7}, "with --wrapping-tpm: boot registers (SHA-256) that must stay as they are")
 	c.Flags().BoolVar(&join, "join", false, "be one more server on the KMS that is in the store")
 	return c

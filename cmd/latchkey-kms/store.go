@@ -29,6 +29,7 @@ that any store takes with "store restore". The wrapping key is not in it: keep t
 			if err != nil {
 				return fmt.Errorf("writing the backup: %w", err)
 			}
+
 			var size counter
 			err = o.call(c.Context(), "GET", "/v1/backup", nil, nil, io.MultiWriter(f, &size))
 			if err == nil {
@@ -41,6 +42,7 @@ that any store takes with "store restore". The wrapping key is not in it: keep t
 				os.Remove(args[0])
 				return fmt.Errorf("writing the backup: %w", err)
 			}
+
 			return o.show(c, map[string]any{"file": args[0], "bytes": int64(size)}, func() {
 				fmt.Fprintf(c.OutOrStdout(), "wrote %d bytes to %s\n", int64(size), args[0])
 			})

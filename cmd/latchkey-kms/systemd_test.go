@@ -25,20 +25,24 @@ func TestUnits(t *testing.T) {
 		}
 		t.Skip("needs systemd-analyze")
 	}
+
 	self, err := os.Executable()
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	for _, name := range []string{"latchkey-kms", "latchkey-responder"} {
 		text, err := os.ReadFile(filepath.Join("..", "..", "images", "systemd", name+".service"))
 		if err != nil {
 			t.Fatal(err)
 		}
+
 		unit := filepath.Join(t.TempDir(), name+".service")
 		here := strings.Replace(string(text), "ExecStart=/usr/bin/"+name, "ExecStart="+self, 1)
 		if err := os.WriteFile(unit, []byte(here), 0o600); err != nil {
 			t.Fatal(err)
 		}
+
 		for _, args := range [][]string{{"verify", "--man=no", unit}, {"security", "--offline=true", "--threshold=20", "--no-pager", unit}} {
 			out, err := exec.Command("systemd-analyze", args...).CombinedOutput()
 			if err != nil || args[0] == "verify" && len(out) > 0 {
@@ -59,10 +63,12 @@ func TestNotify(t *testing.T) {
 	if code := run([]string{"init", "--data", dir + "/data"}, os.Stdin, devNull(t), devNull(t)); code != 0 {
 		t.Fatalf("init ended with %d", code)
 	}
+
 	self, err := os.Executable()
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	cmd := exec.Command(self, "serve", "--data", dir+"/data", "--listen", "127.0.0.1:0")
 	cmd.Args[0] = "latchkey-kms"
 	cmd.Env = append(os.Environ(), "NOTIFY_SOCKET="+dir+"/notify", "WATCHDOG_USEC="+strconv.Itoa(60_000))
@@ -70,6 +76,7 @@ func TestNotify(t *testing.T) {
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
+
 	want := func(state string) {
 		t.Helper()
 		conn.SetReadDeadline(time.Now().Add(20 * time.Second))
@@ -83,6 +90,7 @@ func TestNotify(t *testing.T) {
 			}
 		}
 	}
+
 	want("READY=1")
 	want("WATCHDOG=1")
 	want("WATCHDOG=1")
@@ -119,6 +127,7 @@ func TestWatchdog(t *testing.T) {
 			}
 			return failing
 		}
+
 		ctx, stop := context.WithCancel(context.Background())
 		ended := make(chan bool)
 		go func() { w.run(ctx); close(ended) }()
@@ -131,6 +140,7 @@ func TestWatchdog(t *testing.T) {
 				t.Errorf("%s: systemd was told %d times in a minute, want %d to %d", when, told, least, most)
 			}
 		}
+
 		minute("all is well", 5, 7)
 		failing = errors.New("damaged")
 		time.Sleep(15 * time.Second)

@@ -19,6 +19,7 @@ func talosCommand(o *options) *cobra.Command {
 nothing: whoever knows a UUID and has the disk's header can ask as that
 machine. Limit where they may ask from.`,
 	}
+
 	approve := talosChange(o, "approve", "Approve a machine", `From now on it may seal and unseal. One that has not asked yet is registered
 beforehand.`)
 	approve.Flags().StringSlice("source", nil, "network that it may ask from (192.0.2.0/24); repeat it for more; without it: any")
@@ -27,6 +28,7 @@ beforehand.`)
 		talosChange(o, "readmit", "End a quarantine", "The machine may seal and unseal again."),
 		talosChange(o, "delete", "Refuse a machine for good", "Its UUID stays refused."),
 		keyCommand(o, "talos", func() string { return "talos" }, "Keys that seal what machines of Talos keep in their disks' headers"))
+
 	return c
 }
 

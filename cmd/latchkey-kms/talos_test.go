@@ -22,6 +22,7 @@ func talosMachine(ts *testscript.TestScript, neg bool, args []string) {
 	if args[0] == "unseal" {
 		ask = sidero.NewKMSServiceClient(conn).Unseal
 	}
+
 	in := []byte(ts.ReadFile(args[2]))
 	r, err := ask(context.Background(), &sidero.Request{NodeUuid: args[1], Data: in})
 	if (err != nil) != neg {

@@ -131,6 +131,7 @@ the machine has not reported yet. "volume show" says whether one is under way.`,
 			return o.show(c, nothing, func() { fmt.Fprintf(c.OutOrStdout(), done, args[0]) })
 		},
 	}
+
 	c.Flags().BoolVar(&abort, "abort", false, "call a rotation off that its machine has not reported yet")
 	return c
 }
@@ -172,6 +173,7 @@ never replaces one. A generated passphrase is 256 random bits as 43 letters;
 			return o.show(c, rows, func() { fmt.Fprintf(c.OutOrStdout(), "kept the passphrase of volume %s\n", args[0]) })
 		},
 	}
+
 	c.Flags().BoolVar(&generate, "generate", false, "generate the passphrase")
 	c.Flags().StringVar(&keyFile, "key-file", "", "file of the passphrase, without anything added; - is standard input")
 	c.Flags().StringVar(&output, "output", "", "file to create with the generated passphrase")
@@ -186,16 +188,19 @@ func passphrase(stdin io.Reader, keyFile, output string) (secret.Bytes, error) {
 		if output == "" {
 			return p, nil
 		}
+
 		f, err := os.OpenFile(output, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
 		if err != nil {
 			return p, fmt.Errorf("writing the passphrase: %w", err)
 		}
+
 		_, err = f.Write(p.Reveal())
 		if closing := f.Close(); err == nil {
 			err = closing
 		}
 		return p, err
 	}
+
 	from := stdin
 	if keyFile != "-" {
 		f, err := os.Open(keyFile)
@@ -205,6 +210,7 @@ func passphrase(stdin io.Reader, keyFile, output string) (secret.Bytes, error) {
 		defer f.Close()
 		from = f
 	}
+
 	var b bytes.Buffer
 	if _, err := io.Copy(&b, io.LimitReader(from, kms.MaxSecret+1)); err != nil {
 		return secret.Bytes{}, fmt.Errorf("reading the passphrase: %w", err)

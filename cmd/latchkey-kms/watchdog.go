@@ -42,6 +42,7 @@ func (w *watchdog) run(ctx context.Context) {
 		case <-turn:
 		case <-ctx.Done():
 		}
+
 		if ctx.Err() != nil {
 			return
 		}

@@ -50,6 +50,7 @@ a change of firmware or Secure Boot keys, with a copy of the key at hand.`,
 			if err := wrapping.CheckPCRs(pcrs); err != nil {
 				return cli.Usagef("--pcrs: %w", err)
 			}
+
 			if keep && (to == wrappingSection{} || to.Passphrase != "") {
 				return cli.Usagef("--keep needs --to-key or --to-tpm: a passphrase makes a key of its own")
 			}
@@ -57,11 +58,13 @@ a change of firmware or Secure Boot keys, with a copy of the key at hand.`,
 			if err != nil {
 				return err
 			}
+
 			return o.show(c, map[string]string{"kept": k.describe()}, func() {
 				fmt.Fprintf(c.OutOrStdout(), "the wrapping key is kept %s; backups made before need the old one\n", k.describe())
 			})
 		},
 	}
+
 	c.Flags().StringVar(&to.Key, "to-key", "", "file to keep it in")
 	c.Flags().StringVar(&to.Passphrase, "to-passphrase", "", "file of a passphrase to derive it from")
 	c.Flags().StringVar(&to.TPM, "to-tpm", "", "TPM of this host to seal it to, e.g. /dev/tpmrm0")
@@ -92,12 +95,14 @@ func (o *options) changeWrapping(ctx context.Context, to wrappingSection, keep b
 	if to != (wrappingSection{}) {
 		next = to.in(o.data)
 	}
+
 	if next.material == "" {
 		return next, errors.New("changing the wrapping key: it is a systemd credential, which only systemd-creds can write; name a place with --to-key, then encrypt that file")
 	}
 	if _, err := os.Stat(next.material); err == nil && next.material != from.material {
 		return next, fmt.Errorf("changing the wrapping key: %s is there already; nothing was changed", next.material)
 	}
+
 	s, err := o.open("", slog.New(slog.DiscardHandler)) // finishes a change that was cut short
 	if err != nil {
 		return next, err
@@ -112,6 +117,7 @@ func (o *options) changeWrapping(ctx context.Context, to wrappingSection, keep b
 	if keep {
 		key = old.Clone()
 	}
+
 	if key, err = next.put(next.fresh(), key, pcrs); err != nil {
 		return next, err
 	}
@@ -120,6 +126,7 @@ func (o *options) changeWrapping(ctx context.Context, to wrappingSection, keep b
 		os.Remove(next.fresh())
 		return next, err
 	}
+
 	if err := s.ChangeWrapping(ctx, old, key); err != nil {
 		return next, err
 	}

@@ -68,6 +68,7 @@ func TestWrappingChange(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	k.ok("wrapping", "change")
 	if second, _ := os.ReadFile(file); bytes.Equal(first, second) || len(second) != 32 {
 		t.Error("the key is the same after a change")
@@ -78,6 +79,7 @@ func TestWrappingChange(t *testing.T) {
 	if err := os.WriteFile(passphrase, []byte("correct horse battery\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
+
 	k.ok("wrapping", "change", "--to-passphrase", passphrase)
 	k.fails("does not fit", "store", "check")
 	k.ok("store", "check", "--wrapping-passphrase", passphrase)
@@ -91,6 +93,7 @@ func TestWrappingChange(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	k.ok("wrapping", "change", "--wrapping-tpm", chip.Socket) // seals a new one to PCR 7 only
 	if again, _ := os.ReadFile(filepath.Join(k.data, "wrapping.tpm")); bytes.Equal(blob, again) {
 		t.Error("the blob is the same after a change")
@@ -108,6 +111,7 @@ func TestWrappingChange(t *testing.T) {
 	if n := strings.Count(out, "wrapping change"); n != 5 { // --keep wraps again, with the same key
 		t.Errorf("the audit log has %d changes, want 5:\n%s", n, out)
 	}
+
 	k.fails("is there already", "wrapping", "change", "--wrapping-tpm", chip.Socket, "--to-key", copied)
 	k.fails("exclude each other", "store", "check", "--wrapping-tpm", chip.Socket, "--wrapping-key", copied)
 	k.fails("PCR 16", "wrapping", "change", "--to-tpm", chip.Socket, "--pcrs", "16")
@@ -138,16 +142,19 @@ func TestWrappingChangeCut(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	// Before: the new key is written, and the database has the old one.
 	if err := os.WriteFile(file+".new", make([]byte, 32), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	k.ok("store", "check")
+
 	// After: the database has the new one, and the file was not yet replaced.
 	k.ok("wrapping", "change")
 	if err := os.Rename(file, file+".new"); err != nil {
 		t.Fatal(err)
 	}
+
 	if err := os.WriteFile(file, old, 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -155,6 +162,7 @@ func TestWrappingChangeCut(t *testing.T) {
 	if now, _ := os.ReadFile(file); bytes.Equal(now, old) {
 		t.Error("the change was not finished")
 	}
+
 	if _, err := os.Stat(file + ".new"); err == nil {
 		t.Error("the new key still stands beside the old one's place")
 	}
@@ -176,6 +184,7 @@ func TestWrappingAtInit(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(credentials, "latchkey-kms.wrapping-key"), bytes.Repeat([]byte{7}, 32), 0o440); err != nil {
 		t.Fatal(err)
 	}
+
 	c := newWrapped(t)
 	c.ok("store", "check")
 	c.fails("systemd-creds", "wrapping", "change")

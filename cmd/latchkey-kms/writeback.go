@@ -29,11 +29,13 @@ func (k *cluster) writeBack(ctx context.Context, s *server.Server) {
 	if volumes == nil || secrets == nil {
 		return
 	}
+
 	for _, v := range d.Volumes {
 		if _, there := volumes[v.Name]; !there {
 			k.create(ctx, "SealedVolume", v.Name, sealedVolumesPath(k.namespace), volumeObject(v))
 		}
 	}
+
 	for _, one := range d.Secrets {
 		if _, there := secrets[one.Name]; there {
 			continue
@@ -78,6 +80,7 @@ func volumeObject(v kairos.SealedVolume) map[string]any {
 				one[field] = value
 			}
 		}
+
 		named := map[string]string{}
 		if p.Secret != "" {
 			named["name"] = p.Secret
@@ -85,6 +88,7 @@ func volumeObject(v kairos.SealedVolume) map[string]any {
 		if p.Key != "" {
 			named["path"] = p.Key
 		}
+
 		if len(named) > 0 {
 			one["secret"] = named
 		}

@@ -69,6 +69,7 @@ func command(ctx context.Context, stdout, stderr io.Writer) *cobra.Command {
 			return run(ctx, o, slog.New(slog.NewTextHandler(stderr, &slog.HandlerOptions{Level: level})))
 		},
 	}
+
 	f := c.Flags()
 	f.StringSliceVar(&o.hosts, "host", []string{"kms.local"}, "name to answer for, ending in .local; repeat it for more names")
 	f.StringArrayVar(&o.targets, "target", nil, "address and port of the KMS; repeat it for more addresses")
@@ -95,6 +96,7 @@ func (o *options) validate() error {
 			sources++
 		}
 	}
+
 	switch {
 	case sources == 0:
 		return cli.Usagef("--target is missing: the address and port of the KMS, such as 192.0.2.5:8443")
@@ -107,6 +109,7 @@ func (o *options) validate() error {
 	case len(o.hosts) == 0:
 		return cli.Usagef("--host is empty: a name such as kms.local")
 	}
+
 	if len(o.targets)*len(o.hosts) > maxTargets {
 		return cli.Usagef("%d targets for %d hosts are more than %d", len(o.targets), len(o.hosts), maxTargets)
 	}
@@ -115,6 +118,7 @@ func (o *options) validate() error {
 			return cli.Usagef("%w", err)
 		}
 	}
+
 	return nil
 }
 

@@ -59,6 +59,7 @@ func (h *health) watch(ctx context.Context, targets []target) {
 			go h.follow(ctx, t.addr)
 		}
 	}
+
 	for addr, s := range h.states {
 		if !wanted[addr] {
 			s.cancel()
@@ -102,6 +103,7 @@ func (h *health) note(addr netip.AddrPort, err error) bool {
 	if s == nil {
 		return false
 	}
+
 	first := s.checked.IsZero()
 	s.err, s.checked = err, time.Now()
 	was := s.alive
@@ -110,12 +112,14 @@ func (h *health) note(addr netip.AddrPort, err error) bool {
 	} else if s.failed++; s.failed >= failures {
 		s.alive = false
 	}
+
 	switch {
 	case s.alive && !was:
 		h.log.Info("target answers", "target", addr.String())
 	case was && !s.alive, first && err != nil:
 		h.log.Warn("target does not answer and is not announced", "target", addr.String(), "error", err)
 	}
+
 	return s.alive != was
 }
 
@@ -132,14 +136,17 @@ func check(ctx context.Context, kind string, addr netip.AddrPort) error {
 	if kind == "tcp" {
 		return nil
 	}
+
 	conn.SetDeadline(time.Now().Add(checkTime))
 	if _, err := fmt.Fprintf(conn, "GET /health HTTP/1.1\r\nHost: %s\r\nUser-Agent: latchkey-responder\r\nConnection: close\r\n\r\n", addr); err != nil {
 		return err
 	}
+
 	head := make([]byte, len("HTTP/"))
 	if _, err := io.ReadFull(conn, head); err != nil {
 		return fmt.Errorf("waiting for an answer: %w", err)
 	}
+
 	if string(head) != "HTTP/" {
 		return fmt.Errorf("it does not speak HTTP (--check tcp takes any server)")
 	}

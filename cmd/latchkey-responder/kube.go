@@ -55,6 +55,7 @@ func (k *kubeService) follow(ctx context.Context, log *slog.Logger, set func([]t
 		if ctx.Err() != nil {
 			return
 		}
+
 		if time.Since(start) > time.Minute {
 			wait = time.Second
 		}
@@ -110,17 +111,20 @@ func (k *kubeService) event(kind string, object json.RawMessage) ([]target, erro
 	if err := json.Unmarshal(object, &e); err != nil {
 		return nil, fmt.Errorf("reading an event: %w", err)
 	}
+
 	port := uint16(0)
 	for _, p := range e.Spec.Ports {
 		if k.port == "" && port == 0 || p.Name == k.port || strconv.Itoa(int(p.Port)) == k.port {
 			port = p.Port
 		}
 	}
+
 	texts := e.Spec.ExternalIPs
 	for _, i := range e.Status.LoadBalancer.Ingress {
 		texts = append(texts, i.IP)
 	}
 	var out []target
+
 	for _, text := range texts {
 		addr, err := netip.ParseAddr(text)
 		if err != nil || port == 0 {
@@ -132,5 +136,6 @@ func (k *kubeService) event(kind string, object json.RawMessage) ([]target, erro
 			}
 		}
 	}
+
 	return out, nil
 }

@@ -35,10 +35,12 @@ func TestKubernetes(t *testing.T) {
 			}
 		}
 	}))
+
 	listener, err := net.Listen("tcp", "192.0.2.10:0")
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	api.Listener = listener
 	api.StartTLS()
 	defer api.Close()
@@ -50,6 +52,7 @@ func TestKubernetes(t *testing.T) {
 	service := func(kind, ip string) string {
 		return fmt.Sprintf(`{"type":%q,"object":{"spec":{"ports":[{"name":"admin","port":1},{"name":"lk1","port":8443}]},"status":{"loadBalancer":{"ingress":[{"hostname":"x"},{"ip":%q}]}}}}`, kind, ip)
 	}
+
 	events <- service("ADDED", "192.0.2.5")
 	// The test server's certificate is for 127.0.0.1 and example.com.
 	proxy(t, l, port)
@@ -58,6 +61,7 @@ func TestKubernetes(t *testing.T) {
 	if got := l.find(10 * time.Second); got != "192.0.2.5:8443" {
 		t.Errorf("found %s, want 192.0.2.5:8443", got)
 	}
+
 	events <- service("MODIFIED", "192.0.2.6")
 	testlan.Await(t, "the new address", func() bool { return l.find(50*time.Millisecond) == "192.0.2.6:8443" })
 	events <- service("DELETED", "192.0.2.6")
@@ -84,10 +88,12 @@ func init() {
 	if to == "" {
 		return
 	}
+
 	listener, err := net.Listen("tcp", "127.0.0.1:6443")
 	if err != nil {
 		panic(err)
 	}
+
 	for {
 		in, err := listener.Accept()
 		if err != nil {

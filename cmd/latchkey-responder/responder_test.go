@@ -57,7 +57,7 @@ func TestUsage(t *testing.T) {
 		says string
 	}{
 		{"nothing", nil, "--target is missing"},
-		{"unknown flag", []string{"--colour"}, "unknown flag"},
+		{"unknown flag", []string{"--color"}, "unknown flag"},
 		{"an argument", []string{"kms.local"}, "unknown command"},
 		{"target without port", []string{"--target", "192.0.2.5"}, "ADDRESS:PORT"},
 		{"target with port 0", []string{"--target", "192.0.2.5:0"}, "ADDRESS:PORT"},
@@ -120,6 +120,7 @@ func newLAN(t *testing.T, q discover.Query) lan {
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan struct{})
 	go func() { f.Run(ctx); close(done) }()
@@ -158,6 +159,7 @@ func TestService(t *testing.T) {
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
+
 	manager.SetReadDeadline(time.Now().Add(5 * time.Second))
 	buf := make([]byte, 100)
 	if n, err := manager.Read(buf); err != nil || string(buf[:n]) != "READY=1" {
@@ -166,6 +168,7 @@ func TestService(t *testing.T) {
 	if got := l.find(10 * time.Second); got != "192.0.2.5:8443" {
 		t.Errorf("found %s, want 192.0.2.5:8443", got)
 	}
+
 	cmd.Process.Signal(syscall.SIGTERM)
 	if err := cmd.Wait(); err != nil {
 		t.Errorf("after SIGTERM: %v, want exit 0\n%s", err, stderr.String())
@@ -181,6 +184,7 @@ func TestHealth(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	addr := listener.Addr().String()
 	listener.Close()
 	l.Start("env", responder(t, nil, "--target", addr, "--check-every", "1s", "--listen", "127.0.0.1:9741")...)
@@ -188,12 +192,14 @@ func TestHealth(t *testing.T) {
 	if got := l.find(3 * time.Second); got != "none" {
 		t.Errorf("a dead KMS is found: %s", got)
 	}
+
 	if out, err := l.Command("env", responder(t, nil, "status")...).CombinedOutput(); err == nil || !strings.Contains(string(out), "nothing is announced") || !strings.Contains(string(out), "down") {
 		t.Errorf("status = %v, %s, want an error that nothing is announced", err, out)
 	}
 	if listener, err = net.Listen("tcp", addr); err != nil {
 		t.Fatal(err)
 	}
+
 	server := &http.Server{Handler: http.NotFoundHandler()}
 	go server.Serve(listener)
 	if got := l.find(10 * time.Second); got != want {
@@ -205,6 +211,7 @@ func TestHealth(t *testing.T) {
 			t.Errorf("status lacks %q:\n%s", w, out)
 		}
 	}
+
 	if out := l.Run("env", responder(t, nil, "status", "--json")...); !json.Valid([]byte(out)) {
 		t.Errorf("status --json = %s, want JSON", out)
 	}
@@ -224,6 +231,7 @@ func TestTargetsFile(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+
 	write("one.local 192.0.2.5:8443  # the first\n")
 	l.Start("env", responder(t, nil, "--targets", path, "--check", "off")...)
 	if got := l.find(10 * time.Second); got != "192.0.2.5:7741" {
@@ -232,6 +240,7 @@ func TestTargetsFile(t *testing.T) {
 	write("two.local not-an-address\n") // changes nothing
 	write("two.local 192.0.2.6:8443 _kcrypt._tcp\n")
 	testlan.Await(t, "the new target", func() bool { return l.find(50*time.Millisecond) == "192.0.2.6:1" })
+
 	testlan.Await(t, "the end of the old one", func() bool {
 		for range 4 {
 			if l.find(50*time.Millisecond) == "192.0.2.5:7741" {

@@ -35,6 +35,7 @@ func run(parent context.Context, o options, log *slog.Logger) error {
 	if err != nil {
 		return err
 	}
+
 	s := &service{o: o, log: log, r: r, health: newHealth(o.check, o.every, log), started: time.Now()}
 	s.health.changed = func() { s.announce() }
 	ctx, cancel := context.WithCancelCause(parent)
@@ -42,11 +43,13 @@ func run(parent context.Context, o options, log *slog.Logger) error {
 	if err := s.start(ctx, cancel); err != nil {
 		return err
 	}
+
 	go func() {
 		if err := discover.WatchInterfaces(ctx, o.interfaces, r.Update); err != nil && ctx.Err() == nil {
 			cancel(fmt.Errorf("watching links: %w", err))
 		}
 	}()
+
 	if err := notify("READY=1"); err != nil {
 		log.Warn("telling the service manager", "error", err)
 	}
@@ -54,6 +57,7 @@ func run(parent context.Context, o options, log *slog.Logger) error {
 	if parent.Err() == nil {
 		return context.Cause(ctx)
 	}
+
 	log.Info("stopped")
 	return nil
 }
@@ -65,6 +69,7 @@ func (s *service) start(ctx context.Context, fail context.CancelCauseFunc) error
 			return err
 		}
 	}
+
 	switch {
 	case s.o.kube != "":
 		k, err := newKube(s.o)
@@ -92,6 +97,7 @@ func (s *service) start(ctx context.Context, fail context.CancelCauseFunc) error
 			return cli.Usagef("%w", err)
 		}
 	}
+
 	s.log.Info("answering", "targets", len(s.targets), "services", strings.Join(s.o.services, ","))
 	return nil
 }
@@ -138,16 +144,19 @@ func (s *service) followFile(ctx context.Context) {
 			return
 		case <-time.After(lookEvery):
 		}
+
 		now, err := os.Stat(s.o.file)
 		if err != nil || last != nil && os.SameFile(last, now) && last.ModTime().Equal(now.ModTime()) && last.Size() == now.Size() {
 			continue
 		}
+
 		last = now
 		t, err := readTargets(s.o.file, strings.Join(s.o.services, ","))
 		if err != nil {
 			s.log.Error("reading the targets again; the old ones stay", "error", err)
 			continue
 		}
+
 		s.replace(ctx, t)
 	}
 }

@@ -49,6 +49,7 @@ func (s *service) report() report {
 	}
 	s.health.mu.Lock()
 	defer s.health.mu.Unlock()
+
 	for addr, st := range s.health.states {
 		t := targetReport{Target: addr, Alive: st.alive, Checked: st.checked}
 		if st.err != nil {
@@ -56,6 +57,7 @@ func (s *service) report() report {
 		}
 		r.Targets = append(r.Targets, t)
 	}
+
 	slices.SortFunc(r.Targets, func(a, b targetReport) int { return a.Target.Compare(b.Target) })
 	return r
 }
@@ -66,6 +68,7 @@ func (s *service) serve(ctx context.Context, fail context.CancelCauseFunc) error
 	if err != nil {
 		return fmt.Errorf("listening for --listen: %w", err)
 	}
+
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /status", func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "application/json")
@@ -80,6 +83,7 @@ func (s *service) serve(ctx context.Context, fail context.CancelCauseFunc) error
 			fail(fmt.Errorf("serving --listen: %w", err))
 		}
 	}()
+
 	s.log.Info("metrics and status", "address", listener.Addr().String())
 	return nil
 }
@@ -99,6 +103,7 @@ func (r report) metrics(w io.Writer) {
 	} {
 		fmt.Fprintf(w, "# HELP %s %s\n# TYPE %s %s\n%s %d\n", m.name, m.help, m.name, m.kind, m.name, m.value)
 	}
+
 	const up = "latchkey_responder_target_up"
 	fmt.Fprintf(w, "# HELP %s whether the target answers\n# TYPE %s gauge\n", up, up)
 	for _, t := range r.Targets {
@@ -126,6 +131,7 @@ func showStatus(ctx context.Context, w io.Writer, address string, asJSON bool) e
 	if err != nil {
 		return cli.Usagef("--address %q is not an address such as %s", address, defaultListen)
 	}
+
 	response, err := http.DefaultClient.Do(request)
 	if err != nil {
 		return fmt.Errorf("asking the responder (was it started with --listen?): %w", err)
@@ -139,6 +145,7 @@ func showStatus(ctx context.Context, w io.Writer, address string, asJSON bool) e
 	if err != nil {
 		return fmt.Errorf("reading the responder's report: %w", err)
 	}
+
 	if asJSON {
 		_, err = w.Write(body)
 	} else {
@@ -147,6 +154,7 @@ func showStatus(ctx context.Context, w io.Writer, address string, asJSON bool) e
 	if err == nil && len(r.Announced) == 0 {
 		err = fmt.Errorf("nothing is announced")
 	}
+
 	return err
 }
 
@@ -158,6 +166,7 @@ func (r report) table(out io.Writer) error {
 		fmt.Fprintf(w, "%s\t%s\t%d\t%v\t%v\n", a.Host, a.Instance, a.Port, a.Addrs, a.Services)
 	}
 	fmt.Fprintln(w, "\nTARGET\tSTATE\tCHECKED\tERROR")
+
 	for _, t := range r.Targets {
 		checked := "-"
 		if !t.Checked.IsZero() {
@@ -165,6 +174,7 @@ func (r report) table(out io.Writer) error {
 		}
 		fmt.Fprintf(w, "%s\t%s\t%s\t%s\n", t.Target, map[bool]string{true: "up", false: "down"}[t.Alive], checked, t.Error)
 	}
+
 	fmt.Fprintf(w, "\n%d queries heard, %d messages sent, %d names changed, %d challenged, on %d links, since %s\n",
 		r.Stats.Queries, r.Stats.Answers, r.Stats.Conflicts, r.Stats.Challenges, r.Stats.Links, r.Started.Format(time.DateTime))
 	return w.Flush()

@@ -51,6 +51,7 @@ func readTargets(path, services string) ([]target, error) {
 		if len(fields) == 0 {
 			continue
 		}
+
 		if len(fields) < 2 || len(fields) > 3 {
 			return nil, fmt.Errorf("%s:%d: want HOST ADDRESS:PORT [SERVICE,SERVICE…]", path, n)
 		}
@@ -58,6 +59,7 @@ func readTargets(path, services string) ([]target, error) {
 		if err != nil {
 			return nil, fmt.Errorf("%s:%d: %w", path, n, err)
 		}
+
 		t := target{fields[0], addr, services}
 		if len(fields) == 3 {
 			t.services = fields[2]
@@ -67,12 +69,14 @@ func readTargets(path, services string) ([]target, error) {
 			return nil, fmt.Errorf("%s:%d: more than %d targets", path, n, maxTargets)
 		}
 	}
+
 	if err := lines.Err(); err != nil {
 		return nil, fmt.Errorf("reading %s: %w", path, err)
 	}
 	if len(out) == 0 {
 		return nil, fmt.Errorf("%s names no target", path)
 	}
+
 	return out, nil
 }
 
@@ -94,6 +98,7 @@ func (o *options) announcements(targets []target, alive func(netip.AddrPort) boo
 			})
 			i = len(all) - 1
 		}
+
 		all[i].Addrs = append(all[i].Addrs, t.addr.Addr())
 	}
 	return all

@@ -83,6 +83,7 @@ func (b *bench) volume(name string) (string, *enrollment) {
 		err = e.deposit(b.t.Context(), kms.Enroll, kms.Offer{})
 		b.check(err)
 	}
+
 	return path, e
 }
 
@@ -109,6 +110,7 @@ func (b *bench) bootable(path string) bool {
 	if g.Volumes[0].Status == kms.NoSecret {
 		return false
 	}
+
 	got, err := get.try(b.t.Context(), g.Volumes[0], b.id)
 	if err != nil || got.Keyslot == nil {
 		b.t.Fatalf("what the KMS holds opens nothing: %v, %v", got.Status, err)

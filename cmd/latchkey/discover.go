@@ -40,6 +40,7 @@ take part, and no KMS shows a machine for it to approve.`,
 		Args: cli.Args(cobra.NoArgs),
 		RunE: func(c *cobra.Command, _ []string) error { return o.run(c.Context(), c.OutOrStdout()) },
 	}
+
 	f := c.Flags()
 	f.StringSliceVar(&o.urls, "url", []string{"http://kms.local"}, "where to ask, as in find.urls")
 	f.StringSliceVar(&o.services, "service", []string{kms.Service}, "DNS-SD types to browse for")
@@ -69,20 +70,24 @@ func (o *discovery) run(ctx context.Context, out io.Writer) error {
 		}
 		client.Pins = append(client.Pins, pin)
 	}
+
 	finder, err := discover.NewFinder(discover.Query{URLs: o.urls, Services: o.services}, discover.System{}, slog.New(slog.DiscardHandler))
 	if err != nil {
 		return &cli.Exit{Code: cli.Usage, Err: err}
 	}
+
 	all, err := o.listen(ctx, finder, client)
 	if err != nil {
 		return err
 	}
+
 	if o.json {
 		return json.NewEncoder(out).Encode(all)
 	}
 	if len(all) == 0 {
 		return errors.New("nobody answered: is latchkey-responder or 'latchkey-kms serve --advertise' running on this LAN?")
 	}
+
 	t := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(t, "ADDRESS\tNAME\tFOUND BY\tLINK\tKEY")
 	for _, f := range all {
@@ -106,6 +111,7 @@ func (o *discovery) listen(ctx context.Context, finder *discover.Finder, client 
 			cancel()
 		}
 	})
+
 	var mu sync.Mutex
 	all := []found{}
 	var asked sync.WaitGroup
@@ -121,6 +127,7 @@ func (o *discovery) listen(ctx context.Context, finder *discover.Finder, client 
 			all = append(all, f)
 		})
 	}
+
 	asked.Wait()
 	select {
 	case err := <-failed:
@@ -142,6 +149,7 @@ func whose(ctx context.Context, client *kms.Client, c discover.Candidate) string
 	if err != nil {
 		return err.Error()
 	}
+
 	url := kms.Endpoint{Host: c.Addr.Addr().String(), Port: c.Addr.Port()}.String()
 	_, err = client.Get(ctx, url, stopping{prover}, []kms.Want{{UUID: kms.UUID{1}}})
 	var coded interface{ Code() string }
@@ -153,6 +161,7 @@ func whose(ctx context.Context, client *kms.Client, c discover.Candidate) string
 	case errors.As(err, &coded):
 		return coded.Code()
 	}
+
 	return fmt.Sprint(err)
 }
 

@@ -46,6 +46,7 @@ was, or enrolled. The KMS replaces no key that it has for a volume.`,
 			return o.run(ctx, c, e, args[0])
 		},
 	}
+
 	o.flags(c)
 	return c
 }
@@ -75,6 +76,7 @@ func (o *enrollOptions) prepare(c *cobra.Command) (*enrollment, error) {
 	if err != nil {
 		return nil, err
 	}
+
 	if err := requireFlags(c, "key-file"); err != nil {
 		return nil, err
 	}
@@ -89,6 +91,7 @@ func (o *enrollOptions) prepare(c *cobra.Command) (*enrollment, error) {
 	default:
 		return nil, cli.Usagef("--mode %q: it is automated or static", o.mode)
 	}
+
 	return e, nil
 }
 
@@ -123,6 +126,7 @@ func (o *enrollOptions) run(ctx context.Context, c *cobra.Command, e *enrollment
 	if err := e.register(ctx); err != nil {
 		return err
 	}
+
 	ctx = context.WithoutCancel(ctx) // from here on it is quick, and whole
 	f, err := openVolume(path, os.O_RDWR)
 	if err != nil {
@@ -133,6 +137,7 @@ func (o *enrollOptions) run(ctx context.Context, c *cobra.Command, e *enrollment
 	if err != nil {
 		return err
 	}
+
 	out := enrolled{UUID: e.want.UUID, Mode: e.mode, Keyslot: slot, NodeID: id.NodeID(), Words: id.NodeID().Words()}
 	if !o.noRecovery {
 		recovery, err := addRecovery(f, f.sizeBytes, e.volume)
@@ -142,6 +147,7 @@ func (o *enrollOptions) run(ctx context.Context, c *cobra.Command, e *enrollment
 		defer recovery.text.Wipe()
 		out.recovery = &recovery
 	}
+
 	return out.print(c.OutOrStdout(), o.json)
 }
 
@@ -157,6 +163,7 @@ func (e *enrollment) unlock(ctx context.Context, path, keyFile string) error {
 	if err != nil {
 		return err
 	}
+
 	e.want = kms.Want{UUID: uuid, Digest: h.SubsetDigest(), SeqID: h.SeqID()}
 	key, err := readKeyFile(keyFile)
 	if err != nil {

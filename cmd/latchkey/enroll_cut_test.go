@@ -31,7 +31,7 @@ func (d *cutDisk) WriteAt(p []byte, off int64) (int, error) {
 	return d.File.WriteAt(p, off)
 }
 
-// F21: a cut before any write of an enrolment leaves the operator's key,
+// F21: a cut before any write of an enrollment leaves the operator's key,
 // and nothing in the KMS that does not open; running it again ends well.
 func TestPowerCutWhileEnrolling(t *testing.T) {
 	b := newBench(t)
@@ -43,21 +43,23 @@ func TestPowerCutWhileEnrolling(t *testing.T) {
 		if err == nil && !boots {
 			t.Errorf("after %d writes: done, but the machine would not boot", writes)
 		}
+
 		if !boots {
 			if slot, err := b.commit(path, e, 1000); err != nil || !b.bootable(path) {
 				t.Errorf("after %d writes, again: slot %d, %v", writes, slot, err)
 			}
 		}
+
 		slots, tokens := slotsOf(t, path)
 		if slots > 3 || tokens > 1 { // the last keyslot may have had no time to get its mark
 			t.Errorf("after %d writes: %d keyslots and %d tokens are left", writes, slots, tokens)
 		}
 		if err == nil && boots && slots == 2 && writes > 6 {
-			t.Logf("an enrolment is %d writes", writes)
+			t.Logf("an enrollment is %d writes", writes)
 			return
 		}
 	}
-	t.Error("no enrolment came to its end")
+	t.Error("no enrollment came to its end")
 }
 
 // A cutWire breaks the connection at a number of answers.
@@ -95,12 +97,14 @@ func TestAnswerOfPutIsLost(t *testing.T) {
 	if _, err := b.commit(path, &lossy, 1000); codeOf(err) != kms.CodeUnreachable {
 		t.Fatalf("commit = %v, want code %s", err, kms.CodeUnreachable)
 	}
+
 	if slots, tokens := slotsOf(t, path); slots != 2 || tokens != 1 {
 		t.Errorf("%d keyslots, %d tokens, want the new one to stay", slots, tokens)
 	}
 	if !b.bootable(path) {
 		t.Error("the KMS did not take the key, so the test shows nothing")
 	}
+
 	if _, err := b.commit(path, e, 1000); codeOf(err) != kms.Exists.Code() {
 		t.Errorf("again = %v, want code exists", err)
 	}
@@ -122,6 +126,7 @@ func TestOneAnswerOfPutIsLost(t *testing.T) {
 		var d net.Dialer
 		return d.DialContext(ctx, network, address)
 	}
+
 	slot, err := b.commit(path, e, 1000)
 	if slots, tokens := slotsOf(t, path); err != nil || slot != 1 || slots != 2 || tokens != 1 || !b.bootable(path) {
 		t.Errorf("commit = %d, %v with %d keyslots, %d tokens", slot, err, slots, tokens)
@@ -138,6 +143,7 @@ func TestLeftoversAreSwept(t *testing.T) {
 	if _, err := b.commit(path, &unreachable, 1000); err == nil {
 		t.Fatal("the KMS was reached")
 	}
+
 	f, h, err := readVolume(path, os.O_RDWR)
 	b.check(err)
 	m := unlock.Marks(h)[0]
@@ -147,6 +153,7 @@ func TestLeftoversAreSwept(t *testing.T) {
 	if slot, err := b.commit(path, e, 1000); err != nil || slot != 2 {
 		t.Fatalf("commit = %d, %v", slot, err)
 	}
+
 	if slots, tokens := slotsOf(t, path); slots != 2 || tokens != 2 || !b.bootable(path) {
 		t.Errorf("%d keyslots, %d tokens, want the operator's, ours, and the other machine's token", slots, tokens)
 	}

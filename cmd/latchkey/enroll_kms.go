@@ -34,10 +34,12 @@ func (e *enrollment) register(ctx context.Context) error {
 		if err == nil || ctx.Err() != nil {
 			return err
 		}
+
 		code := codeOf(err)
 		if !e.wait || !operatorActs(code) && (said == "" || decided(err)) {
 			return e.exit(err)
 		}
+
 		if code != said {
 			e.say("%s", strings.TrimSuffix(fmt.Sprintf("this machine is %q; %s: waiting: %s", e.words(), code, kmsAdvice(code, e.words())), ": "))
 			said = code

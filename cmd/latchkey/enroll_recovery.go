@@ -52,14 +52,17 @@ func addRecovery(s luks2.Storage, sizeBytes int64, volume luks2.VolumeKey) (r re
 			r.text.Wipe()
 		}
 	}()
+
 	h, err := luks2.Read(s, sizeBytes)
 	if err != nil {
 		return r, err
 	}
+
 	h, r.slot, err = h.AddKey(s, volume, luks2.NewKey{Passphrase: r.text, Slot: luks2.AnySlot})
 	if err != nil {
 		return r, err
 	}
+
 	again, _, err := h.Unlock(context.Background(), s, luks2.Attempt{Passphrase: r.text, Slot: r.slot})
 	defer again.Wipe()
 	return r, err

@@ -34,11 +34,13 @@ func (e *enrollment) commit(ctx context.Context, s luks2.Storage, sizeBytes int6
 	if err != nil {
 		return 0, volumeExit(err)
 	}
+
 	before := h
 	h, slot, err = h.AddKey(s, e.volume, luks2.NewKey{Passphrase: passphrase, Slot: e.slot, Random: true})
 	if err != nil {
 		return 0, err
 	}
+
 	m := unlock.Mark{Slot: slot, State: unlock.MarkEnrolling, Node: e.id.NodeID(), KMS: e.client.Pins, Mode: e.mode}
 	h, m.Token, err = h.SetToken(s, luks2.AnyToken, m.JSON())
 	if err == nil {
@@ -47,6 +49,7 @@ func (e *enrollment) commit(ctx context.Context, s luks2.Storage, sizeBytes int6
 	if err != nil {
 		return 0, errors.Join(err, withdraw(s, sizeBytes, slot))
 	}
+
 	if err := e.hand(ctx, s, sizeBytes, before, slot, offer); err != nil {
 		return 0, err
 	}
@@ -57,6 +60,7 @@ func (e *enrollment) commit(ctx context.Context, s luks2.Storage, sizeBytes int6
 	if err != nil {
 		e.say("the volume is enrolled, but its token could not be written: %v", err)
 	}
+
 	return slot, nil
 }
 
@@ -79,6 +83,7 @@ func (e *enrollment) hand(ctx context.Context, s luks2.Storage, sizeBytes int64,
 			}
 		}
 	}
+
 	return errors.Join(e.exit(err), withdraw(s, sizeBytes, slot))
 }
 
@@ -96,10 +101,12 @@ func (e *enrollment) prove(ctx context.Context, s luks2.Storage, sizeBytes int64
 			return errors.New("proving the new key: the TPM gives another one back")
 		}
 	}
+
 	h, err := luks2.Read(s, sizeBytes)
 	if err != nil {
 		return err
 	}
+
 	volume, _, err := h.Unlock(ctx, s, luks2.Attempt{Passphrase: passphrase, Slot: slot})
 	if err != nil {
 		return fmt.Errorf("proving the new keyslot %d: %w", slot, err)
@@ -108,5 +115,6 @@ func (e *enrollment) prove(ctx context.Context, s luks2.Storage, sizeBytes int64
 	if volume.MAC() != e.volume.MAC() {
 		return fmt.Errorf("proving the new keyslot %d: it gives another volume key", slot)
 	}
+
 	return nil
 }

@@ -51,6 +51,7 @@ same bytes. docs/plan.md describes every field of the configuration.`,
 		Args: cli.Args(cobra.NoArgs),
 		RunE: func(c *cobra.Command, _ []string) error { return o.run(c.OutOrStdout()) },
 	}
+
 	f := c.Flags()
 	f.StringVar(&o.config, "config", "", "the configuration, YAML (required)")
 	f.StringVar(&o.output, "output", "", "the image to write (required)")
@@ -72,6 +73,7 @@ func (o *imageBuild) run(stdout io.Writer) error {
 	if err != nil {
 		return err
 	}
+
 	// The old image stays until the new one is whole and on the disk.
 	tmp, err := os.CreateTemp(filepath.Dir(o.output), "."+filepath.Base(o.output)+"-*")
 	if err != nil {
@@ -82,12 +84,14 @@ func (o *imageBuild) run(stdout io.Writer) error {
 	if err != nil {
 		return errors.Join(err, tmp.Close())
 	}
+
 	if err := errors.Join(tmp.Chmod(0o600), tmp.Sync(), tmp.Close()); err != nil {
 		return fmt.Errorf("writing the image: %w", err)
 	}
 	if err := os.Rename(tmp.Name(), o.output); err != nil {
 		return fmt.Errorf("writing the image: %w", err)
 	}
+
 	return o.print(stdout, result)
 }
 
@@ -101,18 +105,21 @@ func (o *imageBuild) options() (*initramfs.Options, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", o.config, err)
 	}
+
 	if o.modules == "" {
 		if o.kernel == "" {
 			o.kernel = runningKernel()
 		}
 		o.modules = filepath.Join("/lib/modules", o.kernel)
 	}
+
 	if o.init == "" {
 		o.init = findInit()
 	}
 	if o.level < 1 || o.level > 22 {
 		return nil, cli.Usagef("--level is %d, want 1 to 22", o.level)
 	}
+
 	return &initramfs.Options{Config: config, Modules: o.modules, Init: o.init, Firmware: o.firmware, Microcode: o.microcode, Level: o.level}, nil
 }
 
@@ -161,19 +168,23 @@ func imageListCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
+
 			entries, err := initramfs.List(data)
 			if err != nil {
 				return fmt.Errorf("%s: %w", args[0], err)
 			}
+
 			if asJSON {
 				return json.NewEncoder(c.OutOrStdout()).Encode(entries)
 			}
 			for _, e := range entries {
 				fmt.Fprintf(c.OutOrStdout(), "%s %9d %s\n", e.Mode, e.Size, e.Name)
 			}
+
 			return nil
 		},
 	}
+
 	c.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	return c
 }

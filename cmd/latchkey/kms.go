@@ -48,6 +48,7 @@ func (o *kmsOptions) client(c *cobra.Command) (*kms.Client, error) {
 	if _, err := kms.ParseURL(o.url); err != nil {
 		return nil, cli.Usagef("--kms: %w", err)
 	}
+
 	client := kms.Client{Dial: dialKMS}
 	for _, p := range o.pins {
 		pin, err := kms.ParsePin(p)
@@ -56,6 +57,7 @@ func (o *kmsOptions) client(c *cobra.Command) (*kms.Client, error) {
 		}
 		client.Pins = append(client.Pins, pin)
 	}
+
 	return &client, nil
 }
 

@@ -19,10 +19,12 @@ func dialKMS(ctx context.Context, network, address string) (net.Conn, error) {
 	if err != nil || !strings.HasSuffix(strings.ToLower(strings.TrimSuffix(host, ".")), ".local") {
 		return d.DialContext(ctx, network, address)
 	}
+
 	f, err := discover.NewFinder(discover.Query{URLs: []string{"http://" + address}}, discover.System{}, slog.New(slog.DiscardHandler))
 	if err != nil {
 		return nil, err
 	}
+
 	search, stop := context.WithCancel(ctx)
 	defer stop()
 	go f.Run(search)

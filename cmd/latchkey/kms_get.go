@@ -73,6 +73,7 @@ Exit code 4 is a refusal, with its code: pending, quarantined, pcr15-used...`,
 			return o.run(c.Context(), c.OutOrStdout(), client, id)
 		},
 	}
+
 	o.flags(c)
 	c.Flags().StringArrayVar(&o.devices, "device", nil, "LUKS2 device or image of a volume to ask for; may be repeated")
 	return c
@@ -92,17 +93,20 @@ func (o *kmsGet) collect(uuids []string) error {
 		if err != nil {
 			return err
 		}
+
 		d := &askedDisk{unlock.Volume{Name: path, Device: path, Header: h}, f}
 		want, err := d.Wanted()
 		if err != nil {
 			return errors.Join(err, f.Close())
 		}
+
 		if o.disks[want.UUID] != nil {
 			return errors.Join(cli.Usagef("--device: %s has a UUID that was named before", path), f.Close())
 		}
 		o.disks[want.UUID] = d
 		o.wants = append(o.wants, want)
 	}
+
 	for _, s := range uuids {
 		uuid, err := kms.ParseUUID(s)
 		if err != nil {
@@ -112,6 +116,7 @@ func (o *kmsGet) collect(uuids []string) error {
 			o.wants = append(o.wants, kms.Want{UUID: uuid})
 		}
 	}
+
 	if len(o.wants) == 0 {
 		return cli.Usagef("name a volume's UUID or its --device")
 	}
@@ -134,6 +139,7 @@ func (o *kmsGet) run(ctx context.Context, w io.Writer, client *kms.Client, id *t
 		one, err := o.try(ctx, v, id)
 		got, failed = append(got, one), errors.Join(failed, err)
 	}
+
 	if err := o.print(w, words, got); err != nil {
 		return err
 	}
@@ -141,6 +147,7 @@ func (o *kmsGet) run(ctx context.Context, w io.Writer, client *kms.Client, id *t
 		code := got[i].Status
 		return &cli.Exit{Code: cli.Refused, Err: fmt.Errorf("%s: the KMS refuses volume %s (%s)", code, got[i].UUID, kmsAdvice(code, words))}
 	}
+
 	return failed
 }
 
@@ -150,11 +157,13 @@ func (o *kmsGet) try(ctx context.Context, v kms.Granted, id *tpm.Identity) (gotV
 	if v.Status != kms.OK {
 		return out, nil
 	}
+
 	out.Mode, out.Staged = v.Active.Kind.String(), v.Staged.Kind != 0
 	d := o.disks[v.UUID]
 	if d == nil {
 		return out, nil
 	}
+
 	candidates, err := unlock.Granted(ctx, v, id)
 	if err != nil {
 		return out, advise(err)
@@ -164,11 +173,13 @@ func (o *kmsGet) try(ctx context.Context, v kms.Granted, id *tpm.Identity) (gotV
 			c.Passphrase.Wipe()
 		}
 	}()
+
 	nothing := func(dm.Target, luks2.VolumeKey) error { return nil }
 	opened, err := d.Open(ctx, d.file, candidates, unlock.Expect{Digest: v.Digest, MAC: v.MAC}, 0, nothing)
 	if err != nil {
 		return out, volumeExit(advise(err))
 	}
+
 	out.Keyslot = &opened.Slot
 	return out, nil
 }

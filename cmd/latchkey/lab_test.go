@@ -91,12 +91,14 @@ func (l *lab) chip(name string) (string, error) {
 	if err := os.MkdirAll(state, 0o700); err != nil {
 		return "", err
 	}
+
 	os.Remove(socket)
 	cmd := exec.Command("swtpm", "socket", "--tpm2", "--tpmstate", "dir="+state,
 		"--server", "type=unixio,path="+socket, "--ctrl", "type=unixio,path="+socket+".ctrl", "--flags", "not-need-init,startup-clear")
 	if err := cmd.Start(); err != nil {
 		return "", err
 	}
+
 	l.running[name] = cmd
 	return socket, within(10*time.Second, func() bool {
 		c, err := net.Dial("unix", socket)
@@ -113,6 +115,7 @@ func (l *lab) kms(data string, flags ...string) (string, error) {
 	if err != nil {
 		return "", err
 	}
+
 	cmd := exec.Command(filepath.Join(bin, "latchkey-kms"), append([]string{"serve", "--data", data, "--listen", "127.0.0.1:0"}, flags...)...)
 	log, err := os.OpenFile(filepath.Join(l.dir, "kms.log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {
@@ -124,6 +127,7 @@ func (l *lab) kms(data string, flags ...string) (string, error) {
 	if err != nil {
 		return "", err
 	}
+
 	if err := cmd.Start(); err != nil {
 		return "", err
 	}
@@ -185,11 +189,13 @@ func cmdChip(ts *testscript.TestScript, neg bool, args []string) {
 		ts.Setenv("TPM", socket)
 	case len(args) == 2 && args[0] == "stop":
 		ts.Check(labOf(ts).stop(args[1], syscall.SIGKILL))
+
 	case len(args) == 1 && args[0] == "latch":
 		dev, err := tpm.Open(ts.Getenv("TPM"))
 		ts.Check(err)
 		defer dev.Close()
 		ts.Check(dev.Extend(context.Background(), 15, func(h crypto.Hash) []byte { return make([]byte, h.Size()) }))
+
 	default:
 		ts.Fatalf("usage: chip start NAME | stop NAME | latch")
 	}
@@ -215,6 +221,7 @@ func cmdKMS(ts *testscript.TestScript, neg bool, args []string) {
 		pin, _, _ = strings.Cut(pin, `"`)
 		ts.Setenv("URL", url)
 		ts.Setenv("PIN", pin)
+
 	case "stop":
 		ts.Check(l.stop("kms", syscall.SIGTERM))
 	case "approve":

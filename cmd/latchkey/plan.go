@@ -10,9 +10,9 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"latchkey/internal/plan"
 	"latchkey/initramfs"
 	"latchkey/internal/cli"
+	"latchkey/internal/plan"
 )
 
 func planCommand() *cobra.Command {
@@ -50,6 +50,7 @@ are named with the reason.`,
 			return printPlan(c.OutOrStdout(), p, problems, asJSON)
 		},
 	}
+
 	c.Flags().StringVar(&cmdline, "cmdline", "", "kernel command line to apply")
 	c.Flags().BoolVar(&asJSON, "json", false, "print the plan file's JSON")
 	return c
@@ -61,6 +62,7 @@ func planFile(path string) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
+
 	entries, err := initramfs.List(data)
 	if err != nil {
 		config, err := initramfs.ReadConfig(strings.NewReader(string(data)))
@@ -73,11 +75,13 @@ func planFile(path string) ([]byte, error) {
 		}
 		return p.Encode()
 	}
+
 	for _, e := range entries {
 		if e.Name == "plan.json" {
 			return e.Data, nil
 		}
 	}
+
 	return nil, errors.New(path + " holds no plan: it was not made by latchkey image build")
 }
 

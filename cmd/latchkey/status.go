@@ -30,10 +30,12 @@ func statusCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
+
 			var r boot.Report
 			if err := json.Unmarshal(text, &r); err != nil {
 				return fmt.Errorf("reading %s: %w", file, err)
 			}
+
 			if asJSON {
 				_, err := c.OutOrStdout().Write(text)
 				return err
@@ -41,6 +43,7 @@ func statusCommand() *cobra.Command {
 			return printStatus(c.OutOrStdout(), r)
 		},
 	}
+
 	c.Flags().BoolVar(&asJSON, "json", false, "print the report itself")
 	c.Flags().StringVar(&file, "file", file, "the report to read")
 	return c
@@ -57,6 +60,7 @@ func printStatus(w io.Writer, r boot.Report) error {
 		}
 		fmt.Fprintf(t, "%s\t%.0f\t%.0f\t%s\n", s.Name, s.StartMS, s.TookMS, detail)
 	}
+
 	fmt.Fprintln(t, "VOLUME\tUUID\tKEYSLOT\t")
 	for _, v := range r.Volumes {
 		fmt.Fprintf(t, "%s\t%s\t%d\t\n", v.Name, v.UUID, v.Keyslot)

@@ -54,6 +54,7 @@ key. latchkey's own name for the machine is the node id of "latchkey tpm info".`
 			return nil
 		},
 	}
+
 	c.Flags().StringVar(&path, "tpm", tpm.DefaultPath, tpmUsage)
 	c.Flags().BoolVar(&asJSON, "json", false, "print the hash as JSON")
 	return c

@@ -68,6 +68,7 @@ gives no keys to this machine (pcr15-used).`,
 			return info.print(c.OutOrStdout())
 		},
 	}
+
 	c.Flags().StringVar(&path, "tpm", tpm.DefaultPath, tpmUsage)
 	c.Flags().BoolVar(&asJSON, "json", false, "print all as JSON")
 	return c
@@ -87,6 +88,7 @@ func readInfo(ctx context.Context, t *tpm.TPM) (info tpmInfo, err error) {
 	if info.Banks, err = t.Banks(ctx); err != nil {
 		return info, err
 	}
+
 	info.PCRs = map[string]string{}
 	for _, pcr := range infoPCRs {
 		value, err := t.ReadPCR(ctx, pcr)
@@ -95,6 +97,7 @@ func readInfo(ctx context.Context, t *tpm.TPM) (info tpmInfo, err error) {
 		}
 		info.PCRs[strconv.Itoa(pcr)] = hex.EncodeToString(value[:])
 	}
+
 	l, err := t.Lockout(ctx)
 	info.Lockout.Locked, info.Lockout.Failures, info.Lockout.Max, info.Lockout.Forget = l.Locked, l.Failures, l.Max, int(l.Forget.Seconds())
 	return info, err
@@ -125,12 +128,18 @@ func (i tpmInfo) print(w io.Writer) error {
 	if i.Lockout.Locked {
 		lockout = fmt.Sprintf("YES, one wrong password is forgotten every %d s", i.Lockout.Forget)
 	}
+
 	pairs := [][2]string{
-		{"node", i.NodeID}, {"words", i.Words}, {"EK", i.EK + ", " + certificate}, {"AK", i.AK + ", name " + i.AKName},
-		{"banks", strings.Join(i.Banks, " ")}, {"lockout", lockout},
+		{"node", i.NodeID},
+		{"words", i.Words},
+		{"EK", i.EK + ", " + certificate},
+		{"AK", i.AK + ", name " + i.AKName},
+		{"banks", strings.Join(i.Banks, " ")},
+		{"lockout", lockout},
 	}
 	for _, pcr := range infoPCRs {
 		pairs = append(pairs, [2]string{fmt.Sprintf("PCR %d", pcr), i.PCRs[strconv.Itoa(pcr)]})
 	}
+
 	return printPairs(w, pairs...)
 }

@@ -59,15 +59,18 @@ func (v *volumeFile) check(flags int) error {
 	if err != nil {
 		return err
 	}
+
 	if device := st.Mode()&(os.ModeDevice|os.ModeCharDevice) == os.ModeDevice; !device && !st.Mode().IsRegular() {
 		return errors.New("it is neither a file nor a block device")
 	}
 	if v.sizeBytes, err = v.Seek(0, io.SeekEnd); err != nil {
 		return err
 	}
+
 	if flags&os.O_RDWR == 0 {
 		return nil
 	}
+
 	// flock is what cryptsetup takes on a file (lib/utils_device_locking.c)
 	// and what systemd-udevd respects on a block device.
 	if err := unix.Flock(int(v.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
@@ -114,6 +117,7 @@ func readKeyFile(path string) (secret.Bytes, error) {
 		}
 		defer f.Close()
 	}
+
 	b, err := io.ReadAll(io.LimitReader(f, maxKeyFile+1))
 	switch {
 	case err != nil:
@@ -123,6 +127,7 @@ func readKeyFile(path string) (secret.Bytes, error) {
 	case len(b) > maxKeyFile:
 		return secret.Bytes{}, fmt.Errorf("key file %s is larger than %d bytes", path, maxKeyFile)
 	}
+
 	return secret.Own(b), nil
 }
 

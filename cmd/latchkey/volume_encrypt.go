@@ -38,6 +38,7 @@ changed. It needs neither root nor device-mapper and uses all cores.`,
 			return o.encryptFile(c.Context(), c.OutOrStdout(), key, args[0], args[1])
 		},
 	}
+
 	o.flags(c)
 	return c
 }
@@ -51,6 +52,7 @@ func (o *volumeNew) encryptFile(ctx context.Context, w io.Writer, key luks2.NewK
 	if _, err := plain.Seek(0, io.SeekStart); err != nil {
 		return err
 	}
+
 	if same(plain, outPath) {
 		return cli.Usagef("%s and %s are one file: encrypting in place is not possible", plainPath, outPath)
 	}
@@ -58,6 +60,7 @@ func (o *volumeNew) encryptFile(ctx context.Context, w io.Writer, key luks2.NewK
 	if err != nil {
 		return err
 	}
+
 	h, volume, err := o.encrypt(ctx, plain, out, key)
 	if err = errors.Join(err, out.Close()); err != nil {
 		if created { // half a volume helps nobody
@@ -82,6 +85,7 @@ func (o *volumeNew) output(path string, size int64) (f volumeFile, created bool,
 		f, err := openExclusive(path)
 		return f, false, err
 	}
+
 	flags := os.O_RDWR | os.O_CREATE | os.O_EXCL
 	if o.volume.Overwrite {
 		flags = os.O_RDWR | os.O_CREATE
@@ -89,12 +93,14 @@ func (o *volumeNew) output(path string, size int64) (f volumeFile, created bool,
 	if f, err = openVolume(path, flags); err != nil {
 		return f, false, err
 	}
+
 	const sector = 4096 // also right for 512
 	f.sizeBytes = o.volume.OffsetBytes + max((size+sector-1)/sector*sector, sector)
 	// To nothing first: what an overwritten file held must not stay.
 	if err := errors.Join(f.Truncate(0), f.Truncate(f.sizeBytes)); err != nil {
 		return f, false, errors.Join(err, f.Close(), os.Remove(path))
 	}
+
 	return f, true, nil
 }
 

@@ -44,8 +44,10 @@ func (o *volumeNew) print(w io.Writer, h *luks2.Header, volume luks2.VolumeKey, 
 		return err
 	}
 	mac, sum := volume.MAC(), h.SubsetDigest()
-	return printJSON(w, map[string]any{"uuid": h.UUID(), "keyslot": 0,
-		"volume_mac": hex.EncodeToString(mac[:]), "subset_digest": hex.EncodeToString(sum[:])})
+	return printJSON(w, map[string]any{
+		"uuid": h.UUID(), "keyslot": 0,
+		"volume_mac": hex.EncodeToString(mac[:]), "subset_digest": hex.EncodeToString(sum[:]),
+	})
 }
 
 func volumeFormatCommand() *cobra.Command {
@@ -82,6 +84,7 @@ mounted or mapped is refused in any case.`,
 			return o.print(c.OutOrStdout(), h, volume, "formatted volume")
 		},
 	}
+
 	o.flags(c)
 	return c
 }

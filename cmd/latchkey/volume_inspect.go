@@ -72,6 +72,7 @@ the init would refuse the volume. It needs no key and writes nothing.`,
 			return r.print(c.OutOrStdout())
 		},
 	}
+
 	c.Flags().BoolVar(&asJSON, "json", false, "print the report as JSON")
 	return c
 }
@@ -90,6 +91,7 @@ func report(h *luks2.Header) volumeReport {
 		}
 		r.Keyslots = append(r.Keyslots, keyslotReport{k.ID, k.KDF.Type, cost, k.Priority})
 	}
+
 	for _, t := range h.Tokens() {
 		r.Tokens = append(r.Tokens, tokenReport{t.ID, t.Type, t.Keyslots})
 	}
@@ -108,12 +110,14 @@ func (r volumeReport) print(w io.Writer) error {
 	if len(r.Flags) > 0 {
 		fmt.Fprintf(t, "flags\t%q\n", r.Flags)
 	}
+
 	for _, k := range r.Keyslots {
 		fmt.Fprintf(t, "keyslot %d\t%s, %s, priority %d\n", k.ID, k.KDF, k.Cost, k.Priority)
 	}
 	for _, k := range r.Tokens {
 		fmt.Fprintf(t, "token %d\t%q, keyslots %d\n", k.ID, k.Type, k.Keyslots)
 	}
+
 	if r.OneCopyDamaged {
 		fmt.Fprintln(t, "warning\tone of the two header copies is damaged")
 	}

@@ -33,6 +33,7 @@ is in use.`,
 			if keyFile == "-" && newFile == "-" {
 				return cli.Usagef("only one of the keys can come from standard input")
 			}
+
 			f, h, err := readVolume(args[0], os.O_RDWR)
 			if err != nil {
 				return err
@@ -42,6 +43,7 @@ is in use.`,
 			if err != nil {
 				return err
 			}
+
 			if asJSON {
 				return printJSON(c.OutOrStdout(), map[string]any{"uuid": h.UUID(), "keyslot": added})
 			}
@@ -49,6 +51,7 @@ is in use.`,
 			return nil
 		},
 	}
+
 	f := c.Flags()
 	f.StringVar(&keyFile, "key-file", "", `a key that the volume has, "-" for standard input (required)`)
 	f.StringVar(&newFile, "new-key-file", "", `the key to add, "-" for standard input (required)`)
@@ -108,6 +111,7 @@ copy for ever; only encrypting anew helps against it.`,
 			if err := removeKey(c.Context(), f, h, key, slot); err != nil {
 				return err
 			}
+
 			if asJSON {
 				return printJSON(c.OutOrStdout(), map[string]any{"uuid": h.UUID(), "removed": slot})
 			}
@@ -115,6 +119,7 @@ copy for ever; only encrypting anew helps against it.`,
 			return nil
 		},
 	}
+
 	f := c.Flags()
 	f.StringVar(&keyFile, "key-file", "", `a key of another keyslot, "-" for standard input (required)`)
 	f.IntVar(&slot, "slot", 0, "the keyslot to remove (required)")
@@ -135,6 +140,7 @@ func removeKey(ctx context.Context, f volumeFile, h *luks2.Header, key secret.By
 			break
 		}
 	}
+
 	if stays != nil {
 		return volumeExit(fmt.Errorf("the key file must open a keyslot other than %d: %w", slot, stays))
 	}

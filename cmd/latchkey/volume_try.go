@@ -47,10 +47,12 @@ The volume MAC that --json prints names the volume key without telling it.`,
 				mac := volume.MAC()
 				return printJSON(c.OutOrStdout(), map[string]any{"uuid": h.UUID(), "keyslot": opened, "volume_mac": hex.EncodeToString(mac[:])})
 			}
+
 			fmt.Fprintf(c.OutOrStdout(), "keyslot %d of volume %s opens\n", opened, h.UUID())
 			return nil
 		},
 	}
+
 	f := c.Flags()
 	f.StringVar(&keyFile, "key-file", "", `file that holds the key, "-" for standard input (required)`)
 	f.IntVar(&slot, "slot", slot, "the only keyslot to try (-1: all)")

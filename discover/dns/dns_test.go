@@ -28,7 +28,8 @@ var every = dns.Message{
 	},
 	Authorities: []dns.Record{{Name: `Key server v1\.2 \\ ü._latchkey._tcp.local`, Class: 1, Data: dns.SRV{Priority: 1, Weight: 2, Port: 3, Target: "kms.local"}}},
 	Additionals: []dns.Record{
-		{Name: "a.local", Class: 1, Data: dns.Text("v=1", "x")}, {Name: "b.local", Class: 1, Data: dns.CNAME{Target: "a.local"}},
+		{Name: "a.local", Class: 1, Data: dns.Text("v=1", "x")},
+		{Name: "b.local", Class: 1, Data: dns.CNAME{Target: "a.local"}},
 		{Name: "kms.local", Class: 1, Data: dns.NSEC{Next: "kms.local", Types: dns.Types(dns.TypeA, dns.TypeAAAA)}},
 		{Name: "c.local", Class: 254, Data: dns.Raw{Kind: 99, Data: "\x00\xff"}},
 	},
@@ -62,12 +63,14 @@ func TestRecorded(t *testing.T) {
 		if err != nil {
 			continue // a line without a packet
 		}
+
 		n++
 		m, err := dns.Parse(packet)
 		if err != nil {
 			t.Errorf("Parse(%s) = %v, want nil", lines.Text(), err)
 			continue
 		}
+
 		if strings.HasPrefix(lines.Text(), "responder reply") {
 			srv := m.Answers[1].Data.(dns.SRV)
 			if srv.Port != 30000 || srv.Target != "mychallenger.local" {
@@ -75,6 +78,7 @@ func TestRecorded(t *testing.T) {
 			}
 		}
 	}
+
 	if n != 3 {
 		t.Errorf("%d packets in the recording, want 3", n)
 	}
@@ -127,8 +131,13 @@ func TestName(t *testing.T) {
 		name, suffix dns.Name
 		want         bool
 	}{
-		{"kms.local", "local", true}, {"kms.LOCAL", "Local", true}, {"local", "local", true},
-		{"kmslocal", "local", false}, {`kms\.local`, "local", false}, {"kms.local.org", "local", false}, {"", "local", false},
+		{"kms.local", "local", true},
+		{"kms.LOCAL", "Local", true},
+		{"local", "local", true},
+		{"kmslocal", "local", false},
+		{`kms\.local`, "local", false},
+		{"kms.local.org", "local", false},
+		{"", "local", false},
 	} {
 		if got := row.name.HasSuffix(row.suffix); got != row.want {
 			t.Errorf("%q.HasSuffix(%q) = %v, want %v", row.name, row.suffix, got, row.want)
@@ -144,16 +153,19 @@ func FuzzParse(f *testing.F) {
 	if err != nil {
 		f.Fatal(err)
 	}
+
 	f.Add(packet)
 	recorded, err := os.ReadFile("../testdata/kairos-mdns.txt")
 	if err != nil {
 		f.Fatal(err)
 	}
+
 	for field := range strings.FieldsSeq(string(recorded)) {
 		if packet, err := hex.DecodeString(field); err == nil && len(packet) > 12 {
 			f.Add(packet)
 		}
 	}
+
 	f.Fuzz(func(t *testing.T, packet []byte) {
 		m, err := dns.Parse(packet)
 		if err != nil {
@@ -168,19 +180,23 @@ func FuzzParse(f *testing.F) {
 			}
 			return
 		}
+
 		again, err := m.Pack()
 		if err != nil {
 			return // without compression it may be too long
 		}
+
 		back, err := dns.Parse(again)
 		if err != nil {
 			t.Fatalf("Parse(Pack(%+v)) = %v", m, err)
 		}
+
 		var theirs dnsmessage.Message
 		text := fmt.Sprintf("%+v", m)
 		if err := theirs.Unpack(again); err != nil && !strings.Contains(text, `\.`) && !strings.Contains(text, "{Kind:") && !cut(m) {
 			t.Fatalf("dnsmessage does not read %x of %+v: %v", again, m, err)
 		}
+
 		if diff := cmp.Diff(m, back, cmpAddr); diff != "" && !rewritten(m) {
 			t.Fatalf("Parse(Pack()) (-want +got):\n%s", diff)
 		}

@@ -109,12 +109,14 @@ func Parse(msg []byte) (*Message, error) {
 	if len(msg) < 12 {
 		return nil, fmt.Errorf("reading DNS message: %w", errShort)
 	}
+
 	u16 := func(at int) int { return int(binary.BigEndian.Uint16(msg[at:])) }
 	flags := u16(2)
 	m := &Message{
 		ID: uint16(u16(0)), Response: flags&0x8000 != 0, Opcode: byte(flags >> 11 & 15), Authoritative: flags&0x0400 != 0,
 		Truncated: flags&0x0200 != 0, Recurse: flags&0x0100 != 0, RCode: byte(flags & 15),
 	}
+
 	if u16(4)+u16(6)+u16(8)+u16(10) > maxRecords {
 		return nil, fmt.Errorf("reading DNS message: more than %d records", maxRecords)
 	}
@@ -122,6 +124,7 @@ func Parse(msg []byte) (*Message, error) {
 	for range u16(4) {
 		m.Questions = append(m.Questions, r.question())
 	}
+
 	for i, section := range []*[]Record{&m.Answers, &m.Authorities, &m.Additionals} {
 		for range u16(6 + 2*i) {
 			*section = append(*section, r.record())
@@ -130,6 +133,7 @@ func Parse(msg []byte) (*Message, error) {
 	if r.err != nil {
 		return nil, fmt.Errorf("reading DNS message: %w", r.err)
 	}
+
 	return m, nil
 }
 
@@ -174,12 +178,14 @@ func (r *reader) data(kind Type) Data {
 	case TypeAAAA:
 		a, _ := netip.AddrFromSlice(r.bytes(16))
 		d = AAAA{a}
+
 	case TypePTR:
 		d = PTR{r.name()}
 	case TypeCNAME:
 		d = CNAME{r.name()}
 	case TypeSRV:
 		d = SRV{r.uint16(), r.uint16(), r.uint16(), r.name()}
+
 	case TypeTXT:
 		d = TXT{string(r.bytes(len(r.msg) - r.off))}
 	case TypeNSEC:
@@ -191,6 +197,7 @@ func (r *reader) data(kind Type) Data {
 	if r.err == nil && r.off != len(r.msg) {
 		r.err = fmt.Errorf("record of type %d has %d bytes too many", kind, len(r.msg)-r.off)
 	}
+
 	return d
 }
 

@@ -105,6 +105,7 @@ func readName(msg []byte, off int) (Name, int, error) {
 				end = off + 1
 			}
 			return Name(b.String()), end, nil
+
 		case c&0xc0 == 0xc0:
 			if off+1 >= len(msg) {
 				return "", 0, errShort
@@ -118,17 +119,20 @@ func readName(msg []byte, off int) (Name, int, error) {
 			}
 			limit = off
 			continue
+
 		case c > maxLabel:
 			return "", 0, errName
 		case off+1+c > len(msg):
 			return "", 0, errShort
 		}
+
 		if size += c + 1; size > maxName {
 			return "", 0, errName
 		}
 		if b.Len() > 0 {
 			b.WriteByte('.')
 		}
+
 		b.WriteString(string(Label(string(msg[off+1 : off+1+c]))))
 		off += 1 + c
 	}
@@ -147,6 +151,7 @@ func (w *writer) appendName(n Name, compress bool) {
 			w.buf = append(w.buf, 0xc0|byte(at>>8), byte(at))
 			return
 		}
+
 		if !known && !w.plain && len(w.buf) < 1<<14 {
 			w.names[key] = len(w.buf)
 		}

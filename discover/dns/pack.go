@@ -23,6 +23,7 @@ func (m *Message) Pack() ([]byte, error) {
 			flags |= bit
 		}
 	}
+
 	w.uint16(m.ID, flags, uint16(len(m.Questions)), uint16(len(m.Answers)), uint16(len(m.Authorities)), uint16(len(m.Additionals)))
 	for _, q := range m.Questions {
 		w.appendName(q.Name, true)
@@ -37,6 +38,7 @@ func (m *Message) Pack() ([]byte, error) {
 	if w.err != nil {
 		return nil, fmt.Errorf("writing DNS message: %w", w.err)
 	}
+
 	return w.buf, nil
 }
 
@@ -85,6 +87,7 @@ func (w *writer) data(d Data) {
 		w.buf = append(w.buf, d.Addr.AsSlice()...)
 	case PTR:
 		w.appendName(d.Target, true)
+
 	case CNAME:
 		w.appendName(d.Target, true)
 	case SRV:
@@ -92,6 +95,7 @@ func (w *writer) data(d Data) {
 		w.appendName(d.Target, false) // RFC 2782: no compression
 	case TXT:
 		w.buf = append(w.buf, d.Text...)
+
 	case NSEC:
 		w.appendName(d.Next, false)
 		w.buf = append(w.buf, d.Types...)

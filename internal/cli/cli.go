@@ -47,6 +47,7 @@ func Main(root *cobra.Command, args []string, stdout, stderr io.Writer) int {
 	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
 		return Usagef("%w (see %s --help)", err, c.CommandPath())
 	})
+
 	root.AddCommand(manCommand(root))
 	root.SetArgs(args)
 	root.SetOut(stdout)
@@ -55,6 +56,7 @@ func Main(root *cobra.Command, args []string, stdout, stderr io.Writer) int {
 	if err == nil {
 		return 0
 	}
+
 	fmt.Fprintf(stderr, "%s: %v\n", root.Name(), err)
 	if exit, ok := errors.AsType[*Exit](err); ok {
 		return exit.Code

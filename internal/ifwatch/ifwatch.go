@@ -19,11 +19,13 @@ func Watch(ctx context.Context) (<-chan struct{}, error) {
 	if err != nil {
 		return nil, fmt.Errorf("opening a netlink socket: %w", err)
 	}
+
 	groups := uint32(unix.RTMGRP_LINK | unix.RTMGRP_IPV4_IFADDR | unix.RTMGRP_IPV6_IFADDR)
 	if err := unix.Bind(fd, &unix.SockaddrNetlink{Family: unix.AF_NETLINK, Groups: groups}); err != nil {
 		unix.Close(fd)
 		return nil, fmt.Errorf("subscribing to link changes: %w", err)
 	}
+
 	f := os.NewFile(uintptr(fd), "netlink")
 	wake := make(chan struct{}, 1)
 	context.AfterFunc(ctx, func() { f.Close() })
@@ -36,6 +38,7 @@ func Watch(ctx context.Context) (<-chan struct{}, error) {
 			}
 		}
 	}()
+
 	return wake, nil
 }
 

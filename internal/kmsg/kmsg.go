@@ -53,12 +53,14 @@ func (h *Handler) Handle(_ context.Context, r slog.Record) error {
 	case r.Level >= slog.LevelInfo:
 		level = levelInfo
 	}
+
 	var b bytes.Buffer
 	fmt.Fprintf(&b, "<%d>latchkey: %s%s", level, Clean(r.Message), h.attrs)
 	r.Attrs(func(a slog.Attr) bool {
 		b.WriteString(format(a))
 		return true
 	})
+
 	line := b.Bytes()
 	if len(line) > maxRecord {
 		line = append(line[:maxRecord-3], "..."...)

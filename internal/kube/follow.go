@@ -20,11 +20,13 @@ func (c *Client) Follow(ctx context.Context, path string, query url.Values, chan
 	if err != nil {
 		return err
 	}
+
 	changed(objects)
 	watched := url.Values{"resourceVersion": {version}}
 	for key, values := range query {
 		watched[key] = values
 	}
+
 	return c.Watch(ctx, path, watched, func(kind string, object json.RawMessage) error {
 		name, err := nameOf(object)
 		if err != nil {
@@ -45,6 +47,7 @@ func (c *Client) list(ctx context.Context, path string, query url.Values) (map[s
 	for key, values := range query {
 		paged[key] = values
 	}
+
 	for {
 		page, cancel := context.WithTimeout(ctx, 30*time.Second)
 		var list struct {
@@ -56,6 +59,7 @@ func (c *Client) list(ctx context.Context, path string, query url.Values) (map[s
 		if err != nil {
 			return nil, "", err
 		}
+
 		for _, item := range list.Items {
 			name, err := nameOf(item)
 			if err != nil {
@@ -63,6 +67,7 @@ func (c *Client) list(ctx context.Context, path string, query url.Values) (map[s
 			}
 			objects[name] = item
 		}
+
 		if list.Metadata.Continue == "" {
 			return objects, list.Metadata.ResourceVersion, nil
 		}

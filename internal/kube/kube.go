@@ -64,20 +64,24 @@ func New(c Config) (*Client, error) {
 		}
 		c.Server = "https://" + net.JoinHostPort(host, port)
 	}
+
 	if c.CA == "" {
 		c.CA = filepath.Join(c.Account, "ca.crt")
 	}
 	if c.Token == "" && c.Cert == "" {
 		c.Token = filepath.Join(c.Account, "token")
 	}
+
 	pem, err := os.ReadFile(c.CA)
 	if err != nil {
 		return nil, fmt.Errorf("reading the cluster's certificate: %w", err)
 	}
+
 	roots := x509.NewCertPool()
 	if !roots.AppendCertsFromPEM(pem) {
 		return nil, fmt.Errorf("reading the cluster's certificate: %s holds none", c.CA)
 	}
+
 	over := &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12}
 	if c.Cert != "" {
 		if _, err := tls.LoadX509KeyPair(c.Cert, c.Key); err != nil {
@@ -88,6 +92,7 @@ func New(c Config) (*Client, error) {
 			return &pair, err
 		}
 	}
+
 	return &Client{strings.TrimRight(c.Server, "/"), c.Token, &http.Client{Transport: &http.Transport{
 		TLSClientConfig: over, TLSHandshakeTimeout: 10 * time.Second, ResponseHeaderTimeout: 30 * time.Second,
 		ForceAttemptHTTP2: true, IdleConnTimeout: time.Minute,
@@ -147,10 +152,12 @@ func (c *Client) send(ctx context.Context, method, path string, query url.Values
 		}
 		text = bytes.NewReader(b)
 	}
+
 	request, err := http.NewRequestWithContext(ctx, method, c.base+path+"?"+query.Encode(), text)
 	if err != nil {
 		return nil, err
 	}
+
 	request.Header.Set("Content-Type", "application/json")
 	if c.token != "" {
 		token, err := os.ReadFile(c.token)
@@ -159,10 +166,12 @@ func (c *Client) send(ctx context.Context, method, path string, query url.Values
 		}
 		request.Header.Set("Authorization", "Bearer "+strings.TrimSpace(string(token)))
 	}
+
 	response, err := c.http.Do(request)
 	if err != nil {
 		return nil, err
 	}
+
 	if response.StatusCode < 300 {
 		return response, nil
 	}
@@ -194,6 +203,7 @@ func (c *Client) Watch(ctx context.Context, path string, query url.Values, f fun
 	defer response.Body.Close()
 	lines := bufio.NewScanner(response.Body)
 	lines.Buffer(nil, maxEvent)
+
 	for lines.Scan() {
 		var e struct {
 			Type   string          `json:"type"`
@@ -202,15 +212,18 @@ func (c *Client) Watch(ctx context.Context, path string, query url.Values, f fun
 		if err := json.Unmarshal(lines.Bytes(), &e); err != nil {
 			return fmt.Errorf("reading an event: %w", err)
 		}
+
 		if e.Type == "ERROR" {
 			s := &Status{}
 			json.Unmarshal(e.Object, s)
 			return s
 		}
+
 		if err := f(e.Type, e.Object); err != nil {
 			return err
 		}
 	}
+
 	if err := lines.Err(); err != nil {
 		return err
 	}

@@ -36,10 +36,12 @@ func serve(t *testing.T, f http.HandlerFunc) (*kube.Client, string) {
 			t.Fatal(err)
 		}
 	}
+
 	c, err := kube.New(kube.Config{Server: api.URL, Account: dir})
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	t.Cleanup(c.Close)
 	return c, token
 }
@@ -53,6 +55,7 @@ func TestDo(t *testing.T) {
 		w.WriteHeader(http.StatusForbidden)
 		fmt.Fprint(w, `{"kind":"Status","code":999,"reason":"Forbidden","message":"you cannot"}`)
 	})
+
 	err := c.Do(ctx, http.MethodGet, "/x", nil, nil, nil)
 	if kube.CodeOf(err) != http.StatusForbidden || !strings.Contains(err.Error(), "you cannot") || said != "Bearer first" {
 		t.Errorf("Do with %q = %v, want what the server says", said, err)
@@ -60,6 +63,7 @@ func TestDo(t *testing.T) {
 	if err := os.WriteFile(token, []byte("second"), 0o600); err != nil {
 		t.Fatal(err)
 	}
+
 	if c.Do(ctx, http.MethodGet, "/x", nil, nil, nil); said != "Bearer second" {
 		t.Errorf("after the token was renewed the client says %q", said)
 	}
@@ -84,6 +88,7 @@ func TestFollow(t *testing.T) {
 			fmt.Fprint(w, `{"metadata":{"resourceVersion":"7"},"items":[{"metadata":{"name":"b"}}]}`)
 		}
 	})
+
 	var seen []string
 	err := c.Follow(ctx, "/things", url.Values{"labelSelector": {"a=b"}}, func(objects map[string]json.RawMessage) {
 		seen = append(seen, strings.Join(slices.Sorted(maps.Keys(objects)), ""))
@@ -91,6 +96,7 @@ func TestFollow(t *testing.T) {
 	if kube.CodeOf(err) != http.StatusGone {
 		t.Errorf("Follow = %v, want the server's 410", err)
 	}
+
 	if want := []string{"ab", "abc", "bc"}; !slices.Equal(seen, want) {
 		t.Errorf("Follow showed %v, want %v", seen, want)
 	}

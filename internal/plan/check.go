@@ -13,7 +13,7 @@ var sources = []string{"kms", "prompt"}
 // volumeOptions are the crypttab(5) words that a volume may carry.
 var volumeOptions = []string{"discard", "read-only", "no-read-workqueue", "no-write-workqueue", "same-cpu-crypt", "submit-from-crypt-cpus"}
 
-// fileSystems are those that Root may name and the init can recognise.
+// fileSystems are those that Root may name and the init can recognize.
 var fileSystems = []string{"ext4", "ext3", "ext2", "xfs", "btrfs", "f2fs", "squashfs", "erofs"}
 
 // Check tells the first rule that the plan breaks, as an error that wraps
@@ -25,17 +25,20 @@ func (p *Plan) Check() error {
 	if len(p.Trust.KMS) == 0 && p.NeedsKMS() {
 		return bad("trust.kms is empty: put the line of 'latchkey-kms trust' there")
 	}
+
 	for _, k := range p.Trust.KMS {
 		if _, err := k.Key(); err != nil {
 			return err
 		}
 	}
+
 	if len(p.Volumes) == 0 {
 		return bad("volumes is empty: name at least the volume that holds the root")
 	}
 	if len(p.Volumes) > maxVolumes {
 		return bad("volumes has %d entries, the limit is %d", len(p.Volumes), maxVolumes)
 	}
+
 	seen := map[string]bool{}
 	for i, v := range p.Volumes {
 		if err := v.check(); err != nil {
@@ -46,18 +49,21 @@ func (p *Plan) Check() error {
 		}
 		seen[v.Name], seen[v.UUID+v.Serial] = true, true
 	}
+
 	if !slices.Contains([]string{"", "p256", "rsa2048"}, p.TPM.EK) {
 		return bad("tpm.ek is %q, want p256 or rsa2048", p.TPM.EK)
 	}
 	if !slices.Contains([]string{"reboot", "poweroff", "halt", "wait"}, p.OnFail.Action) {
 		return bad("on-fail.action is %q, want reboot, poweroff, halt or wait", p.OnFail.Action)
 	}
+
 	if p.Root.FSType != "" && !slices.Contains(fileSystems, p.Root.FSType) {
 		return bad("root.fstype is %q, want one of %s", p.Root.FSType, strings.Join(fileSystems, ", "))
 	}
 	if p.OnFail.After < 0 || p.Wait < 0 || p.Find.Timeout < 0 {
 		return bad("a time is negative")
 	}
+
 	return nil
 }
 
@@ -76,22 +82,26 @@ func (v Volume) check() error {
 	if !isName(v.Name) {
 		return fmt.Errorf("name is %q, want 1 to 64 letters, digits, '-', '_', '.' or '+', not beginning with '.' or '-'", v.Name)
 	}
+
 	if len(v.Serial) > 64 {
 		return fmt.Errorf("serial has %d characters, the limit is 64", len(v.Serial))
 	}
 	if len(v.Sources) == 0 {
 		return fmt.Errorf("sources is empty, want some of %s", strings.Join(sources, ", "))
 	}
+
 	for _, s := range v.Sources {
 		if !slices.Contains(sources, s) {
 			return fmt.Errorf("source %q is not known, want some of %s", s, strings.Join(sources, ", "))
 		}
 	}
+
 	for _, o := range v.Options {
 		if !slices.Contains(volumeOptions, o) {
 			return fmt.Errorf("option %q is not known, want some of %s", o, strings.Join(volumeOptions, ", "))
 		}
 	}
+
 	if raw, err := hex.DecodeString(v.Digest); err != nil || len(raw) != 0 && len(raw) != 32 {
 		return fmt.Errorf("digest is %q, want 64 hex digits (latchkey volume inspect DEVICE)", v.Digest)
 	}

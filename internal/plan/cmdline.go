@@ -59,11 +59,13 @@ func SplitCmdline(line string) ([]Arg, error) {
 	}
 	line = strings.TrimRight(line, "\n\x00")
 	var args []Arg
+
 	for i := 0; i < len(line); {
 		if isSpace(line[i]) {
 			i++
 			continue
 		}
+
 		start, quoted := i, false
 		for i < len(line) && (quoted || !isSpace(line[i])) {
 			if line[i] == '"' {
@@ -71,16 +73,19 @@ func SplitCmdline(line string) ([]Arg, error) {
 			}
 			i++
 		}
+
 		word := strings.ReplaceAll(line[start:i], `"`, "")
 		if word == "--" {
 			break
 		}
+
 		if word == "" {
 			continue
 		}
 		key, value, has := strings.Cut(word, "=")
 		args = append(args, Arg{Key: key, Value: value, HasValue: has, Pos: start})
 	}
+
 	return args, nil
 }
 

@@ -60,6 +60,7 @@ func (p *Plan) hint(a Arg) string {
 	case strings.HasPrefix(name, "root"), name == "ro", name == "rw", name == "init":
 		return p.rootHint(name, a)
 	}
+
 	switch name {
 	case "rd.retry":
 		return setSeconds(&p.Wait, a)
@@ -68,21 +69,25 @@ func (p *Plan) hint(a Arg) string {
 			return ""
 		}
 		return "there is no shell in this image; nothing is opened by it"
+
 	case "rd.break":
 		return "break points exist in debug images only"
 	case "rd.emergency":
 		return p.emergencyHint(a.Value)
 	case "rd.modules_load", "modules_load":
 		p.Modules.Always = append(p.Modules.Always, strings.Split(a.Value, ",")...)
+
 	case "rd.driver.blacklist", "module_blacklist", "modprobe.blacklist":
 		p.Modules.Blocked = append(p.Modules.Blocked, strings.Split(a.Value, ",")...)
 	case "resume":
 		return "resuming from swap is not there yet; the machine starts afresh and a hibernated image in swap is lost when swap is used again"
 	case "cryptopts":
 		return "use the plan's volumes and rd.luks.options= instead"
+
 	case "rd.timeout":
 		return "use rd.retry= (devices) and rd.latchkey.timeout= (key server)"
 	}
+
 	return ""
 }
 
@@ -103,15 +108,18 @@ func (p *Plan) latchkeyHint(name string, a Arg) string {
 			return "want a DNS-SD service type such as _latchkey._tcp"
 		}
 		p.Find.Services = append(p.Find.Services, a.Value)
+
 	case "kcrypt.challenger.mdns":
 		if a.Value == "true" && !slices.Contains(p.Find.Services, "_kcrypt._tcp") {
 			p.Find.Services = append(p.Find.Services, "_kcrypt._tcp")
 		}
 	case "rd.latchkey.timeout":
 		return setSeconds(&p.Find.Timeout, a)
+
 	case "rd.latchkey.report":
 		p.Find.NoReport = a.Value == "0"
 	case "rd.latchkey.keepnet", "rd.latchkey.fault":
+
 		// Read by boot and netup themselves.
 	case "kairos.config":
 		if key, value, ok := strings.Cut(a.Value, "="); ok && key == "kcrypt.challenger.challenger_server" {
@@ -145,6 +153,7 @@ func (p *Plan) luksHint(name string, a Arg) string {
 		if p.volume(a.Value) == nil {
 			return "this volume is not in the image's plan; nothing is opened by it"
 		}
+
 	case "rd.luks.name":
 		uuid, newName, ok := strings.Cut(a.Value, "=")
 		v := p.volume(uuid)
@@ -152,11 +161,13 @@ func (p *Plan) luksHint(name string, a Arg) string {
 			return "want <uuid>=<name> with a uuid of the image's plan"
 		}
 		v.Name = newName
+
 	case "rd.luks.options", "rd.luks.allow_discards":
 		return p.luksOptions(name, a)
 	case "rd.luks.timeout":
 		return setSeconds(&p.Wait, a)
 	case "rd.luks.crypttab":
+
 		// There is none in the image; both values are what we do.
 	case "rd.luks.key", "rd.luks.data", "rd.luks.header":
 		return "key files and detached headers are not there yet"
@@ -176,6 +187,7 @@ func (p *Plan) luksOptions(name string, a Arg) string {
 		}
 		options = strings.Split(text, ",")
 	}
+
 	var unknown []string
 	for _, o := range options {
 		if !slices.Contains(volumeOptions, o) {
@@ -188,6 +200,7 @@ func (p *Plan) luksOptions(name string, a Arg) string {
 			}
 		}
 	}
+
 	if len(unknown) > 0 {
 		return "not known here: " + strings.Join(unknown, ", ")
 	}
@@ -212,22 +225,26 @@ func (p *Plan) rootHint(name string, a Arg) string {
 			return "want a device, UUID=, LABEL=, PARTUUID=, PARTLABEL= or /dev/mapper/NAME"
 		}
 		p.Root.Device = a.Value
+
 	case "rootfstype":
 		if !slices.Contains(fileSystems, a.Value) {
 			return "want one of " + strings.Join(fileSystems, ", ")
 		}
 		p.Root.FSType = a.Value
+
 	case "rootflags":
 		p.Root.Flags = a.Value
 	case "ro":
 		p.Root.ReadWrite = false
 	case "rw":
 		p.Root.ReadWrite = true
+
 	case "init":
 		if !strings.HasPrefix(a.Value, "/") {
 			return "want an absolute path"
 		}
 		p.Root.Init = a.Value
+
 	case "rootdelay", "rootwait":
 		// Devices are always waited for.
 	}
@@ -258,12 +275,14 @@ func (p *Plan) String() string {
 		}
 		fmt.Fprintf(&b, "open %s as %s by %s", v.UUID, v.Name, strings.Join(v.Sources, " then "))
 	}
+
 	fmt.Fprintf(&b, "; find %s", strings.Join(slices.Concat(p.Find.URLs, p.Find.Services), " "))
 	fmt.Fprintf(&b, "; trust %d KMS key(s)", len(p.Trust.KMS))
 	root, mode := p.Root.Device, "ro"
 	if root == "" {
 		root = "/dev/mapper/" + p.Volumes[0].Name
 	}
+
 	if p.Root.ReadWrite {
 		mode = "rw"
 	}

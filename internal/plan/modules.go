@@ -103,6 +103,7 @@ func DecodeModules(file []byte) (*Modules, error) {
 			return nil, fmt.Errorf("reading line %d of %s: %w (build the image again)", n+1, ModulesFile, err)
 		}
 	}
+
 	for i, mod := range m.List {
 		for _, d := range slices.Concat(mod.Deps, mod.Soft) {
 			if d >= i { // so no module waits for itself
@@ -110,6 +111,7 @@ func DecodeModules(file []byte) (*Modules, error) {
 			}
 		}
 	}
+
 	return m, nil
 }
 

@@ -127,14 +127,20 @@ func TestParseNet(t *testing.T) {
 		{"bond", plan.Net{Bonds: []plan.Bond{{Name: "bond0", Ports: []string{"eth0", "eth1"}, Options: []plan.BondOption{{Name: "mode", Value: "balance-rr"}}}}}},
 		{"bond=bond1", plan.Net{Bonds: []plan.Bond{{Name: "bond1", Ports: []string{"eth0", "eth1"}, Options: []plan.BondOption{{Name: "mode", Value: "balance-rr"}}}}}},
 		{"bond=bond0:eth2,eth3", plan.Net{Bonds: []plan.Bond{{Name: "bond0", Ports: []string{"eth2", "eth3"}, Options: []plan.BondOption{{Name: "mode", Value: "balance-rr"}}}}}},
-		{"bond=bond0:eth0,eth1:mode=1,miimon=100,primary=eth1:1400", plan.Net{Bonds: []plan.Bond{{Name: "bond0", Ports: []string{"eth0", "eth1"}, MTU: 1400,
-			Options: []plan.BondOption{{Name: "mode", Value: "active-backup"}, {Name: "miimon", Value: "100"}, {Name: "primary", Value: "eth1"}}}}}},
-		{"bond=bond0:eth0:mode=802.3ad,lacp_rate=1,xmit_hash_policy=layer3+4,arp_ip_target=192.0.2.1;192.0.2.2", plan.Net{Bonds: []plan.Bond{{Name: "bond0", Ports: []string{"eth0"},
-			Options: []plan.BondOption{{Name: "mode", Value: "802.3ad"}, {Name: "lacp_rate", Value: "fast"}, {Name: "xmit_hash_policy", Value: "layer3+4"}, {Name: "arp_ip_target", Value: "192.0.2.1;192.0.2.2"}}}}}},
+		{"bond=bond0:eth0,eth1:mode=1,miimon=100,primary=eth1:1400", plan.Net{Bonds: []plan.Bond{{
+			Name: "bond0", Ports: []string{"eth0", "eth1"}, MTU: 1400,
+			Options: []plan.BondOption{{Name: "mode", Value: "active-backup"}, {Name: "miimon", Value: "100"}, {Name: "primary", Value: "eth1"}},
+		}}}},
+		{"bond=bond0:eth0:mode=802.3ad,lacp_rate=1,xmit_hash_policy=layer3+4,arp_ip_target=192.0.2.1;192.0.2.2", plan.Net{Bonds: []plan.Bond{{
+			Name: "bond0", Ports: []string{"eth0"},
+			Options: []plan.BondOption{{Name: "mode", Value: "802.3ad"}, {Name: "lacp_rate", Value: "fast"}, {Name: "xmit_hash_policy", Value: "layer3+4"}, {Name: "arp_ip_target", Value: "192.0.2.1;192.0.2.2"}},
+		}}}},
 		{"bridge", plan.Net{Bridges: []plan.Bridge{{Name: "br0", Ports: []string{"eth0"}}}}},
 		{"bridge=br1:eth0,eth1", plan.Net{Bridges: []plan.Bridge{{Name: "br1", Ports: []string{"eth0", "eth1"}}}}},
-		{"rd.net.timeout.dhcp=7 rd.net.timeout.iflink=1 rd.net.timeout.ifup=2 rd.net.timeout.route=3 rd.net.timeout.ipv6dad=4 rd.net.timeout.ipv6auto=5 rd.net.timeout.carrier=6",
-			plan.Net{Timeouts: plan.NetTimeouts{DHCP: 7 * time.Second, IfLink: time.Second, IfUp: 2 * time.Second, Route: 3 * time.Second, IPv6DAD: 4 * time.Second, IPv6Auto: 5 * time.Second, Carrier: 6 * time.Second}}},
+		{
+			"rd.net.timeout.dhcp=7 rd.net.timeout.iflink=1 rd.net.timeout.ifup=2 rd.net.timeout.route=3 rd.net.timeout.ipv6dad=4 rd.net.timeout.ipv6auto=5 rd.net.timeout.carrier=6",
+			plan.Net{Timeouts: plan.NetTimeouts{DHCP: 7 * time.Second, IfLink: time.Second, IfUp: 2 * time.Second, Route: 3 * time.Second, IPv6DAD: 4 * time.Second, IPv6Auto: 5 * time.Second, Carrier: 6 * time.Second}},
+		},
 		{"rd.net.dhcp.retry=3", plan.Net{DHCPTries: 3}},
 		{"rd.neednet", plan.Net{Need: plan.NeedYes}},
 		{"rd.neednet=1", plan.Net{Need: plan.NeedYes}},
@@ -150,17 +156,20 @@ func TestParseNet(t *testing.T) {
 			if len(problems) > 0 && row.want.String() != (plan.Net{}).String() {
 				t.Errorf("ParseNet(%q) problems = %v, want none", row.line, problems)
 			}
+
 			// The plan file holds the same settings.
 			file, err := json.Marshal(got)
 			if err != nil {
 				t.Fatal(err)
 			}
+
 			var back plan.Net
 			dec := json.NewDecoder(strings.NewReader(string(file)))
 			dec.DisallowUnknownFields()
 			if err := dec.Decode(&back); err != nil {
 				t.Fatalf("decoding %s: %v", file, err)
 			}
+
 			if diff := cmp.Diff(got, back, cmpAddr); diff != "" {
 				t.Errorf("through JSON (-want +got):\n%s", diff)
 			}
@@ -229,7 +238,7 @@ func TestParseNetMistakes(t *testing.T) {
 		{"bond=bond0:eth0,eth0", "twice"},
 		{"bond=bond0:bond0", "twice or itself"},
 		{"bond=bond0:eth0:mode=fast", "want one of"},
-		{"bond=bond0:eth0:colour=red", "not an option of a bond"},
+		{"bond=bond0:eth0:color=red", "not an option of a bond"},
 		{"bond=bond0:eth0:miimon=x", "number"},
 		{"bond=bond0:eth0:mode=1,mode=2", "given twice"},
 		{"bond=bond0:eth0:arp_ip_target=2001", "IPv4 address"},

@@ -28,10 +28,12 @@ func parseClient(client, mask string) (netip.Prefix, error) {
 		}
 		return p, nil
 	}
+
 	addr, err := parseHost(client, "client")
 	if err != nil {
 		return netip.Prefix{}, err
 	}
+
 	bits, err := parseMask(addr, mask)
 	if err != nil {
 		return netip.Prefix{}, err
@@ -103,6 +105,7 @@ func withTail(line IP, tail []string) (IP, error) {
 	if servers != 0 && servers != 1 || servers == 1 && tail[0] != "" {
 		return withMTU(line, tail)
 	}
+
 	if len(tail) > 3 {
 		return IP{}, errors.New("after <dns>:<dns>:<ntp> nothing may follow")
 	}
@@ -119,6 +122,7 @@ func withTail(line IP, tail []string) (IP, error) {
 			line.DNS = append(line.DNS, a)
 		}
 	}
+
 	return line, nil
 }
 
@@ -134,12 +138,14 @@ func withMTU(line IP, tail []string) (IP, error) {
 		}
 		line.MTU = n
 	}
+
 	if mac := strings.Join(tail[1:], ":"); mac != "" {
 		var err error
 		if line.MAC, err = ParseMAC(mac); err != nil {
 			return IP{}, err
 		}
 	}
+
 	return line, nil
 }
 
@@ -151,6 +157,7 @@ func (line IP) check() error {
 			return fmt.Errorf("method %s and the address %s do not go together", m, line.Address)
 		}
 	}
+
 	a := line.Address.Addr()
 	for _, other := range []netip.Addr{line.Peer, line.Gateway} {
 		if static && other.IsValid() && other.Is4() != a.Is4() {
@@ -160,6 +167,7 @@ func (line IP) check() error {
 			return fmt.Errorf("%s is this machine and the other side", a)
 		}
 	}
+
 	return nil
 }
 

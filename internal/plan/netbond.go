@@ -14,6 +14,7 @@ func (p *netParser) bond(a Arg) error {
 	if err != nil {
 		return err
 	}
+
 	if len(f) > 4 {
 		return p.bondWithAddresses(a)
 	}
@@ -23,21 +24,25 @@ func (p *netParser) bond(a Arg) error {
 			fill[i] = field
 		}
 	}
+
 	b := Bond{Name: fill[0]}
 	if !isLinkName(b.Name) {
 		return badName(b.Name)
 	}
+
 	if b.Ports, err = parsePorts(b.Name, fill[1]); err != nil {
 		return err
 	}
 	if b.Options, err = parseBondOptions(fill[2]); err != nil {
 		return err
 	}
+
 	if fill[3] != "" {
 		if err := setInt(&b.MTU, fill[3], minMTU, maxMTU); err != nil {
 			return fmt.Errorf("MTU %w", err)
 		}
 	}
+
 	if len(p.net.Bonds) == maxLayers {
 		return fmt.Errorf("more than %d bond= options", maxLayers)
 	}
@@ -113,12 +118,14 @@ func (o BondOption) check() error {
 		if _, err := parseInt(o.Value, 0, 65535); err != nil {
 			return fmt.Errorf("bond option %s: %w", o.Name, err)
 		}
+
 	case o.Name == "primary":
 		if !isLinkName(o.Value) {
 			return badName(o.Value)
 		}
 	case o.Name == "arp_ip_target":
 		return checkTargets(o.Value)
+
 	case !slices.Contains(words, o.Value):
 		if _, err := parseInt(o.Value, 0, len(words)-1); err != nil {
 			return fmt.Errorf("bond option %s is %q, want one of %s", o.Name, o.Value, strings.Join(words, ", "))

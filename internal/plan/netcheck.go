@@ -17,22 +17,26 @@ func (n Net) Check() error {
 		key, value, _ := strings.Cut(o, "=")
 		args[i] = Arg{Key: key, Value: value, HasValue: true, Pos: i}
 	}
+
 	if _, problems := ParseNet(args); len(problems) > 0 {
 		return fmt.Errorf("network: %s: %s", problems[0].Arg, problems[0].Reason)
 	}
 	if !slices.Contains([]Need{NeedAuto, NeedYes, NeedNever}, n.Need) {
 		return fmt.Errorf("network: need is %q, want yes, no or nothing", n.Need)
 	}
+
 	for _, v := range n.VLANs { // the plan may give a number that is not in the name
 		if !isLinkName(v.Name) || !isLinkName(v.On) || v.Name == v.On || v.ID < 1 || v.ID > 4094 {
 			return fmt.Errorf("network: VLAN %d, named %q, on %q: want a number from 1 to 4094 and two names", v.ID, v.Name, v.On)
 		}
 	}
+
 	for _, line := range n.IPs {
 		if len(line.Methods) == 0 {
 			return fmt.Errorf("network: an ip entry for %q has no method", line.Link)
 		}
 	}
+
 	return nil
 }
 
@@ -46,12 +50,14 @@ func (n Net) options() []string {
 	for _, l := range n.Names {
 		add("ifname=%s:%s", l.Name, l.MAC)
 	}
+
 	for _, a := range n.Nameservers {
 		add("nameserver=%s", a)
 	}
 	for _, r := range n.Routes {
 		add("rd.route=[%s]:%s:%s", r.To, bracketed(r.Via), r.Link)
 	}
+
 	for _, b := range n.Bonds {
 		mtu := ""
 		if b.MTU != 0 {
@@ -59,12 +65,14 @@ func (n Net) options() []string {
 		}
 		add("bond=%s:%s:%s:%s", b.Name, strings.Join(b.Ports, ","), strings.ReplaceAll(strings.TrimSpace(bondString(b)), " ", ","), mtu)
 	}
+
 	for _, b := range n.Bridges {
 		add("bridge=%s:%s", b.Name, strings.Join(b.Ports, ","))
 	}
 	if n.BootDev != "" {
 		add("bootdev=%s", n.BootDev)
 	}
+
 	return out
 }
 
@@ -78,6 +86,7 @@ func (line IP) option() string {
 	if line.Address.IsValid() {
 		client = "[" + line.Address.String() + "]"
 	}
+
 	s := fmt.Sprintf("%s:%s:%s::%s:%s:%s", client, bracketed(line.Peer), bracketed(line.Gateway), line.Hostname, line.Link, strings.Join(words, ","))
 	if line.MTU != 0 || line.MAC != "" {
 		s += ":"
@@ -86,6 +95,7 @@ func (line IP) option() string {
 		}
 		s += ":" + string(line.MAC)
 	}
+
 	return s
 }
 

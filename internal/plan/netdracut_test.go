@@ -45,6 +45,7 @@ func TestLikeDracut(t *testing.T) {
 		}
 		t.Skip("needs the scripts of dracut-network: LATCHKEY_DRACUT=$(images/dracut): ", err)
 	}
+
 	lines := dracutLines()
 	cmd := exec.Command("sh", "-c", script, "sh", lib)
 	cmd.Stdin = strings.NewReader(strings.Join(lines, "\n") + "\n")
@@ -52,6 +53,7 @@ func TestLikeDracut(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	compared := 0
 	for i, theirs := range strings.Split(strings.TrimSuffix(string(out), "\n"), "\n") {
 		n, problems := plan.ParseNet([]plan.Arg{{Key: "ip", Value: lines[i], HasValue: true}})
@@ -63,6 +65,7 @@ func TestLikeDracut(t *testing.T) {
 			t.Errorf("ip=%s\n ours   %s\n dracut %s", lines[i], ours, normal(theirs))
 		}
 	}
+
 	if compared < len(lines)/4 {
 		t.Errorf("only %d of %d lines were compared", compared, len(lines))
 	}
@@ -85,6 +88,7 @@ func dracutLines() []string {
 			pick("", ":1400", ":1400:52:54:00:12:34:56", "::52:54:00:12:34:56", ":192.0.2.53", ":192.0.2.53:192.0.2.54", ":[2001:db8::53]", ":[2001:db8::53]:[2001:db8::54]")))
 		lines = append(lines, fmt.Sprintf("::::%s:%s:%s", pick("", "node"), pick("eth0", "lan"), pick("dhcp", "dhcp6", "auto6", "either6", "on")))
 	}
+
 	return lines
 }
 
@@ -96,6 +100,7 @@ func asDracut(l plan.IP) string {
 		}
 		return a.String()
 	}
+
 	var ip, mask, mtu string
 	if l.Address.IsValid() {
 		ip, mask = l.Address.Addr().String(), fmt.Sprint(l.Address.Bits())
@@ -103,12 +108,14 @@ func asDracut(l plan.IP) string {
 	if l.MTU != 0 {
 		mtu = fmt.Sprint(l.MTU)
 	}
+
 	dns := make([]netip.Addr, 2)
 	copy(dns, l.DNS)
 	var methods []string
 	for _, m := range l.Methods {
 		methods = append(methods, string(m))
 	}
+
 	return strings.Join([]string{ip, text(l.Peer), text(l.Gateway), mask, l.Hostname, l.Link, strings.Join(methods, ","), mtu, string(l.MAC), text(dns[0]), text(dns[1])}, "|")
 }
 

@@ -55,6 +55,7 @@ func splitFields(value string) ([]string, error) {
 			if end < 0 {
 				return nil, errors.New("bracket [ without ]")
 			}
+
 			field, rest, more = value[1:end], value[end+1:], false
 			if mask, ok := strings.CutPrefix(rest, "/"); ok {
 				mask, rest, more = strings.Cut(mask, ":")
@@ -65,10 +66,12 @@ func splitFields(value string) ([]string, error) {
 				}
 			}
 		}
+
 		fields = append(fields, field)
 		if !more {
 			return fields, nil
 		}
+
 		value = rest
 	}
 }
@@ -110,6 +113,7 @@ func parseFullIP(f []string) (IP, error) {
 	if line.Link != "" && !isLinkName(line.Link) {
 		return IP{}, badName(line.Link)
 	}
+
 	if !isHostName(line.Hostname) {
 		return IP{}, fmt.Errorf("%q is not a host name", line.Hostname)
 	}
@@ -119,6 +123,7 @@ func parseFullIP(f []string) (IP, error) {
 			return IP{}, err
 		}
 	}
+
 	for _, h := range []struct {
 		to         *netip.Addr
 		text, what string
@@ -127,12 +132,14 @@ func parseFullIP(f []string) (IP, error) {
 			return IP{}, err
 		}
 	}
+
 	if line, err = withMethods(line, f[6]); err != nil {
 		return IP{}, err
 	}
 	if line, err = withTail(line, tail); err != nil {
 		return IP{}, err
 	}
+
 	return line, line.check()
 }
 

@@ -13,16 +13,19 @@ func (p *netParser) ifname(a Arg) error {
 	if !isLinkName(name) {
 		return badName(name)
 	}
+
 	mac, err := ParseMAC(text)
 	if err != nil {
 		return fmt.Errorf("%w after <name>:", err)
 	}
+
 	if slices.ContainsFunc(p.net.Names, func(n LinkName) bool { return n.Name == name || n.MAC == mac }) {
 		return fmt.Errorf("%s or %s is named twice", name, mac)
 	}
 	if len(p.net.Names) == maxIPs {
 		return fmt.Errorf("more than %d ifname= options", maxIPs)
 	}
+
 	p.net.Names = append(p.net.Names, LinkName{Name: name, MAC: mac})
 	return nil
 }
@@ -33,6 +36,7 @@ func (p *netParser) route(a Arg) error {
 	if err != nil {
 		return err
 	}
+
 	if len(f) < 2 || len(f) > 3 {
 		return fmt.Errorf("%q has %d fields, want <net>/<len>:<gateway>[:<link>]", a.Value, len(f))
 	}
@@ -40,15 +44,18 @@ func (p *netParser) route(a Arg) error {
 	if err != nil {
 		return fmt.Errorf("%q is not a network such as 198.51.100.0/24 (IPv6 in brackets)", f[0])
 	}
+
 	r := Route{To: to.Masked()}
 	if r.Via, err = parseHost(f[1], "gateway"); err != nil {
 		return err
 	}
+
 	if len(f) == 3 && f[2] != "" {
 		if err := setName(&r.Link, f[2]); err != nil {
 			return err
 		}
 	}
+
 	switch {
 	case r.Via.IsValid() && r.Via.Is4() != to.Addr().Is4():
 		return fmt.Errorf("%s and %s are of different IP versions", to, r.Via)
@@ -57,6 +64,7 @@ func (p *netParser) route(a Arg) error {
 	case len(p.net.Routes) == maxRoutes:
 		return fmt.Errorf("more than %d rd.route= options", maxRoutes)
 	}
+
 	p.net.Routes = append(p.net.Routes, r)
 	return nil
 }
@@ -68,6 +76,7 @@ func (p *netParser) vlan(a Arg) error {
 	if !ok || !isLinkName(name) || !isLinkName(on) || name == on {
 		return fmt.Errorf("%q is not <name>:<link>, such as vlan5:eth0 or eth0.5:eth0", a.Value)
 	}
+
 	digits, ok := strings.CutPrefix(name, on+".")
 	if !ok {
 		if digits, ok = strings.CutPrefix(name, "vlan"); !ok {
@@ -76,10 +85,12 @@ func (p *netParser) vlan(a Arg) error {
 			}
 		}
 	}
+
 	id, err := parseInt(digits, 1, 4094) // IEEE 802.1Q, table 9-2
 	if !ok || err != nil || len(digits) > 4 {
 		return fmt.Errorf("%q holds no VLAN number from 1 to 4094: name it vlan5, vlan0005, %s.5 or %s.0005", name, on, on)
 	}
+
 	if len(p.net.VLANs) == maxLayers {
 		return fmt.Errorf("more than %d vlan= options", maxLayers)
 	}
@@ -96,10 +107,12 @@ func (p *netParser) bridge(a Arg) error {
 	if !ok || !isLinkName(name) {
 		return fmt.Errorf("%q is not <name>:<link>[,<link>…]", value)
 	}
+
 	ports, err := parsePorts(name, list)
 	if err != nil {
 		return err
 	}
+
 	if len(p.net.Bridges) == maxLayers {
 		return fmt.Errorf("more than %d bridge= options", maxLayers)
 	}
@@ -113,16 +126,19 @@ func (p *netParser) layer(name string, add func()) error {
 			return fmt.Errorf("link %s is made twice", name)
 		}
 	}
+
 	for _, b := range p.net.Bonds {
 		if b.Name == name {
 			return fmt.Errorf("link %s is made twice", name)
 		}
 	}
+
 	for _, b := range p.net.Bridges {
 		if b.Name == name {
 			return fmt.Errorf("link %s is made twice", name)
 		}
 	}
+
 	add()
 	return nil
 }

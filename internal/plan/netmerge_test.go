@@ -32,8 +32,14 @@ func TestWanted(t *testing.T) {
 		line         string
 		source, want bool
 	}{
-		{"", false, false}, {"", true, true}, {"rd.neednet=1", false, true}, {"rd.neednet=0", true, false},
-		{"ip=dhcp", false, true}, {"vlan=vlan5:eth0", false, true}, {"bond", false, true}, {"nameserver=192.0.2.53", false, false},
+		{"", false, false},
+		{"", true, true},
+		{"rd.neednet=1", false, true},
+		{"rd.neednet=0", true, false},
+		{"ip=dhcp", false, true},
+		{"vlan=vlan5:eth0", false, true},
+		{"bond", false, true},
+		{"nameserver=192.0.2.53", false, false},
 	} {
 		n, _ := parseNet(t, row.line)
 		if got := n.Wanted(row.source); got != row.want {
@@ -48,8 +54,10 @@ func TestNetWords(t *testing.T) {
 		{"ip=192.0.2.5::192.0.2.1:255.255.255.0:node:eth0:none nameserver=192.0.2.1", "eth0 192.0.2.5/24 gateway 192.0.2.1 host node, DNS 192.0.2.1"},
 		{"ip=eth0:dhcp:1400:52:54:00:12:34:56", "eth0 dhcp MTU 1400 MAC 52:54:00:12:34:56"},
 		{"bond=bond0:eth0,eth1:mode=1 bridge=br0:eth2 ip=bond0:dhcp", "bond0 bonds eth0+eth1 mode=active-backup, br0 bridges eth2, bond0 dhcp"},
-		{"ip=off rd.route=198.51.100.0/24:192.0.2.1:eth0 rd.peerdns=0 rd.latchkey.keepnet bootdev=eth0 ifname=a:52:54:00:12:34:56 BOOTIF=01-52-54-00-12-34-57",
-			"every link off, 52:54:00:12:34:56 is called a, default route through eth0, booted from 52:54:00:12:34:57, route 198.51.100.0/24 via 192.0.2.1 on eth0, no DNS from DHCP, kept for the real root"},
+		{
+			"ip=off rd.route=198.51.100.0/24:192.0.2.1:eth0 rd.peerdns=0 rd.latchkey.keepnet bootdev=eth0 ifname=a:52:54:00:12:34:56 BOOTIF=01-52-54-00-12-34-57",
+			"every link off, 52:54:00:12:34:56 is called a, default route through eth0, booted from 52:54:00:12:34:57, route 198.51.100.0/24 via 192.0.2.1 on eth0, no DNS from DHCP, kept for the real root",
+		},
 	} {
 		n, _ := parseNet(t, row.line)
 		if got := n.String(); got != row.want {
@@ -74,6 +82,7 @@ func FuzzParseNet(f *testing.F) {
 		if err != nil {
 			return
 		}
+
 		n, problems := plan.ParseNet(args)
 		if err := n.Check(); err != nil {
 			t.Errorf("ParseNet(%q) = %v, which Check refuses: %v", line, n, err)
@@ -83,6 +92,7 @@ func FuzzParseNet(f *testing.F) {
 				t.Errorf("ParseNet(%q): problem %q is not one line", line, p.Reason)
 			}
 		}
+
 		if strings.ContainsAny(n.String(), "\n\x00") {
 			t.Errorf("ParseNet(%q).String() = %q, want one line", line, n)
 		}

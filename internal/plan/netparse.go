@@ -50,18 +50,21 @@ func (p *netParser) option(a Arg) error {
 		return p.ip(a)
 	case a.Is("ifname"):
 		return p.ifname(a)
+
 	case a.Is("BOOTIF"):
 		return p.bootif(a)
 	case a.Is("bootdev"):
 		return setName(&p.net.BootDev, a.Value)
 	case a.Is("nameserver"):
 		return p.nameserver(a)
+
 	case a.Is("rd.route"):
 		return p.route(a)
 	case a.Is("vlan"):
 		return p.vlan(a)
 	case a.Is("bond"):
 		return p.bond(a)
+
 	case a.Is("bridge"):
 		return p.bridge(a)
 	case a.Is("team"):
@@ -83,6 +86,7 @@ func (p *netParser) toggle(a Arg) error {
 			p.net.Need = NeedNever
 		}
 		return err
+
 	case a.Is("rd.peerdns"):
 		on, err := parseBool(a)
 		p.net.NoPeerDNS = err == nil && !on
@@ -91,6 +95,7 @@ func (p *netParser) toggle(a Arg) error {
 		on, err := parseBool(a)
 		p.noBootIf = err == nil && !on
 		return err
+
 	case a.Is("rd.latchkey.keepnet"):
 		on, err := parseBool(a)
 		p.net.Keep = on
@@ -128,6 +133,7 @@ func (p *netParser) timing(a Arg) error {
 			return nil
 		}
 	}
+
 	if a.Is("rd.net.dhcp.retry") {
 		return setInt(&p.net.DHCPTries, a.Value, 1, 1000)
 	}

@@ -81,36 +81,42 @@ func (n Net) String() string {
 	for _, v := range n.VLANs {
 		add("%s is VLAN %d on %s", v.Name, v.ID, v.On)
 	}
+
 	for _, b := range n.Bonds {
 		add("%s bonds %s%s", b.Name, strings.Join(b.Ports, "+"), bondString(b))
 	}
 	for _, b := range n.Bridges {
 		add("%s bridges %s", b.Name, strings.Join(b.Ports, "+"))
 	}
+
 	for _, line := range n.IPs {
 		add("%s", line)
 	}
 	if len(n.IPs) == 0 {
 		add("dhcp and router advertisements on every link")
 	}
+
 	for _, l := range n.Names {
 		add("%s is called %s", l.MAC, l.Name)
 	}
 	if n.BootDev != "" {
 		add("default route through %s", n.BootDev)
 	}
+
 	if n.BootMAC != "" {
 		add("booted from %s", n.BootMAC)
 	}
 	for _, r := range n.Routes {
 		add("route %s%s%s", r.To, word(" via ", r.Via), word(" on ", r.Link))
 	}
+
 	for _, a := range n.Nameservers {
 		add("DNS %s", a)
 	}
 	if n.NoPeerDNS {
 		add("no DNS from DHCP")
 	}
+
 	if n.Keep {
 		add("kept for the real root")
 	}
@@ -132,6 +138,7 @@ func (line IP) String() string {
 		link = "every link"
 	}
 	var how []string
+
 	for _, m := range line.Methods {
 		switch m {
 		case Static:
@@ -140,6 +147,7 @@ func (line IP) String() string {
 			how = append(how, string(m))
 		}
 	}
+
 	s := link + " " + strings.Join(how, "+")
 	if line.MTU != 0 {
 		s += fmt.Sprintf(" MTU %d", line.MTU)

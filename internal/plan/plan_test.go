@@ -138,6 +138,7 @@ func TestHints(t *testing.T) {
 			t.Errorf("%s: %v", tt.cmdline, err)
 			continue
 		}
+
 		text := ""
 		for _, problem := range problems {
 			text += problem.String()
@@ -145,6 +146,7 @@ func TestHints(t *testing.T) {
 		if (tt.problem == "") != (text == "") || !strings.Contains(text, tt.problem) {
 			t.Errorf("%s: problems %q, want %q", tt.cmdline, text, tt.problem)
 		}
+
 		if tt.changed != nil && !tt.changed(p) {
 			t.Errorf("%s: plan is %+v", tt.cmdline, p)
 		}
@@ -184,6 +186,7 @@ func FuzzParse(f *testing.F) {
 	if err != nil {
 		f.Fatal(err)
 	}
+
 	f.Add(string(file), "root=UUID=x rd.luks.name=a=b ip=dhcp")
 	f.Add(string(file), `"a=b c" -- x`)
 	f.Fuzz(func(t *testing.T, file, cmdline string) {
@@ -191,10 +194,12 @@ func FuzzParse(f *testing.F) {
 		if err != nil {
 			return
 		}
+
 		before, err := plan.Decode([]byte(file))
 		if err != nil {
 			t.Fatalf("Parse took what Decode refuses: %v", err)
 		}
+
 		if len(p.Trust.KMS) != len(before.Trust.KMS) || len(p.Volumes) != len(before.Volumes) {
 			t.Errorf("%q changed trust or volumes", cmdline)
 		}

@@ -10,7 +10,7 @@ import (
 )
 
 // ErrMarshal is returned when somebody tries to encode a secret as text.
-var ErrMarshal = errors.New("secret bytes cannot be marshalled")
+var ErrMarshal = errors.New("secret bytes cannot be marshaled")
 
 // Bytes are secret bytes: a passphrase, a key, a shared secret. Copies of
 // a Bytes share one array, so Wipe on any of them empties all. The zero

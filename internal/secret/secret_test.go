@@ -16,6 +16,7 @@ func TestNeverPrints(t *testing.T) {
 	type wrap struct{ Key secret.Bytes }
 	var log strings.Builder
 	slog.New(slog.NewJSONHandler(&log, nil)).Info("x", "key", s, "wrapped", wrap{s})
+
 	for _, out := range []string{
 		fmt.Sprint(s), fmt.Sprintf("%v %+v %#v %s %x %q %d", s, s, s, s, s, s, s),
 		fmt.Sprintf("%v %+v %#v", wrap{s}, wrap{s}, wrap{s}), log.String(),
@@ -26,6 +27,7 @@ func TestNeverPrints(t *testing.T) {
 			}
 		}
 	}
+
 	if _, err := json.Marshal(wrap{s}); !errors.Is(err, secret.ErrMarshal) {
 		t.Errorf("json.Marshal = %v, want %v", err, secret.ErrMarshal)
 	}

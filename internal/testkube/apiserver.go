@@ -56,11 +56,13 @@ func Start(t testing.TB, on Etcd, tokens string, flags ...string) *Server {
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	_, port, _ := net.SplitHostPort(l.Addr().String())
 	l.Close()
 	s.URL, s.CA = "https://127.0.0.1:"+port, s.path("server.pem")
 	s.write(t, "tokens.csv", []byte(Admin+`,admin,1,"system:masters"`+"\n"+tokens))
 	s.certificate(t)
+
 	s.flags = append([]string{
 		"--bind-address=127.0.0.1", "--secure-port=" + port, "--tls-cert-file=" + s.CA, "--tls-private-key-file=" + s.path("server.key"),
 		"--etcd-servers=" + on.URL, "--etcd-cafile=" + on.CA, "--etcd-certfile=" + on.Cert, "--etcd-keyfile=" + on.Key,
@@ -68,6 +70,7 @@ func Start(t testing.TB, on Etcd, tokens string, flags ...string) *Server {
 		"--service-account-issuer=https://kube.test", "--service-account-key-file=" + s.path("server.key"),
 		"--service-account-signing-key-file=" + s.path("server.key"), "--service-cluster-ip-range=10.0.0.0/24",
 	}, flags...)
+
 	s.Run(t)
 	t.Cleanup(s.Stop)
 	return s
@@ -107,16 +110,19 @@ func (s *Server) certificate(t testing.TB) {
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	now := time.Now()
 	c := &x509.Certificate{SerialNumber: big.NewInt(1), IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}, NotBefore: now.Add(-time.Hour), NotAfter: now.Add(24 * time.Hour), IsCA: true, BasicConstraintsValid: true}
 	der, err := x509.CreateCertificate(rand.Reader, c, c, key.Public(), key)
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	private, err := x509.MarshalECPrivateKey(key)
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	authority := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})
 	s.write(t, "server.pem", authority)
 	s.write(t, "server.key", pem.EncodeToMemory(&pem.Block{Type: "EC PRIVATE KEY", Bytes: private}))
@@ -181,10 +187,12 @@ func (s *Server) Do(token, method, path string, in, out any) (status int, body s
 		}
 		reader = bytes.NewReader(text)
 	}
+
 	r, err := http.NewRequestWithContext(context.Background(), method, s.URL+path, reader)
 	if err != nil {
 		return 0, "", err
 	}
+
 	r.Header.Set("Authorization", "Bearer "+token)
 	r.Header.Set("Content-Type", "application/json")
 	reply, err := s.Client.Do(r)
@@ -196,6 +204,7 @@ func (s *Server) Do(token, method, path string, in, out any) (status int, body s
 	if err == nil && out != nil && reply.StatusCode < 300 {
 		err = json.Unmarshal(text, out)
 	}
+
 	return reply.StatusCode, string(text), err
 }
 

@@ -186,6 +186,7 @@ func (d *deadline) set(t time.Time) {
 		d.over = make(chan struct{})
 	default:
 	}
+
 	if t.IsZero() {
 		return
 	}
@@ -195,6 +196,7 @@ func (d *deadline) set(t time.Time) {
 		close(over)
 		return
 	}
+
 	d.timer = time.AfterFunc(left, func() { close(over) })
 }
 

@@ -26,6 +26,7 @@ func Main(m *testing.M) {
 		}
 		os.Exit(m.Run())
 	}
+
 	if os.Geteuid() != 0 {
 		os.Exit(m.Run())
 	}
@@ -40,6 +41,7 @@ func Main(m *testing.M) {
 		}
 		os.Exit(1)
 	}
+
 	os.Exit(0)
 }
 

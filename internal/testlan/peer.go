@@ -34,6 +34,7 @@ func newPeer(t testing.TB, spaces, more []string, prepare string) *Peer {
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
@@ -41,6 +42,7 @@ func newPeer(t testing.TB, spaces, more []string, prepare string) *Peer {
 	if _, err := out.Read(make([]byte, 16)); err != nil {
 		t.Fatalf("starting a namespace: %v", err)
 	}
+
 	return &Peer{t: t, pid: fmt.Sprint(cmd.Process.Pid), spaces: append(spaces, more...)}
 }
 
@@ -79,6 +81,7 @@ func (p *Peer) Start(name string, args ...string) *exec.Cmd {
 	if err := cmd.Start(); err != nil {
 		p.t.Fatal(err)
 	}
+
 	p.t.Cleanup(func() {
 		cmd.Process.Signal(syscall.SIGTERM)
 		done := make(chan struct{})
@@ -93,6 +96,7 @@ func (p *Peer) Start(name string, args ...string) *exec.Cmd {
 			p.t.Logf("%s: %s", name, out.String())
 		}
 	})
+
 	return cmd
 }
 
@@ -107,11 +111,13 @@ func (p *Peer) Watch(name string, args ...string) func() string {
 	if err := cmd.Start(); err != nil {
 		p.t.Fatal(err)
 	}
+
 	end := func() string {
 		cmd.Process.Signal(syscall.SIGINT)
 		cmd.Wait()
 		return out.String()
 	}
+
 	p.t.Cleanup(func() { end() })
 	return end
 }

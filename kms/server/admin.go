@@ -16,17 +16,26 @@ const maxAdmin = 64 << 10
 // nodeRoutes list, approve and stop nodes.
 func (s *Server) nodeRoutes() []route {
 	change := func(verb string, scope Scope, doc string, f func(*http.Request, string) (Node, error)) route {
-		return route{method: "POST", path: "/v1/node/" + verb, scope: scope, doc: doc, query: []param{whoParam}, answer: Node{},
-			do: func(r *http.Request) (any, error) { return f(r, r.URL.Query().Get("who")) }}
+		return route{
+			method: "POST", path: "/v1/node/" + verb, scope: scope, doc: doc, query: []param{whoParam}, answer: Node{},
+			do: func(r *http.Request) (any, error) { return f(r, r.URL.Query().Get("who")) },
+		}
 	}
 	return []route{
-		{method: "GET", path: "/v1/nodes", scope: ScopeRead, doc: "Lists nodes, those that wait for approval first.", answer: []Node{},
-			do: func(*http.Request) (any, error) { return list(s.Nodes()) }},
-		{method: "GET", path: "/v1/nodes/watch", scope: ScopeRead, doc: "Streams the nodes that wait for the operator: server-sent events of type node, whose data is a Node.",
-			answer: Node{}, media: "text/event-stream", stream: s.watchNodes},
-		{method: "GET", path: "/v1/node", scope: ScopeRead, doc: "Shows one node.", query: []param{whoParam}, answer: Node{},
-			do: func(r *http.Request) (any, error) { return s.Node(r.URL.Query().Get("who")) }},
-		{method: "POST", path: "/v1/node/approve", scope: ScopeApprove, doc: "Approves a node, or renews its approval. With move, no_pcrs or volumes it needs scope admin.", body: Approval{}, answer: Approved{},
+		{
+			method: "GET", path: "/v1/nodes", scope: ScopeRead, doc: "Lists nodes, those that wait for approval first.", answer: []Node{},
+			do: func(*http.Request) (any, error) { return list(s.Nodes()) },
+		},
+		{
+			method: "GET", path: "/v1/nodes/watch", scope: ScopeRead, doc: "Streams the nodes that wait for the operator: server-sent events of type node, whose data is a Node.",
+			answer: Node{}, media: "text/event-stream", stream: s.watchNodes,
+		},
+		{
+			method: "GET", path: "/v1/node", scope: ScopeRead, doc: "Shows one node.", query: []param{whoParam}, answer: Node{},
+			do: func(r *http.Request) (any, error) { return s.Node(r.URL.Query().Get("who")) },
+		},
+		{
+			method: "POST", path: "/v1/node/approve", scope: ScopeApprove, doc: "Approves a node, or renews its approval. With move, no_pcrs or volumes it needs scope admin.", body: Approval{}, answer: Approved{},
 			do: func(r *http.Request) (any, error) {
 				var a Approval
 				if err := decodeJSON(r.Body, &a); err != nil {
@@ -37,7 +46,8 @@ func (s *Server) nodeRoutes() []route {
 					return nil, fmt.Errorf("approving with move, no_pcrs or volumes: %w: it needs scope %s", errScope, ScopeAdmin)
 				}
 				return s.ApproveNode(r.Context(), a)
-			}},
+			},
+		},
 		change("quarantine", ScopeApprove, "Stops a node.", func(r *http.Request, who string) (Node, error) {
 			return s.SetQuarantine(r.Context(), who, true)
 		}),
@@ -56,16 +66,24 @@ func (s *Server) nodeRoutes() []route {
 // volumeRoutes list and keep the volumes' secrets.
 func (s *Server) volumeRoutes() []route {
 	change := func(verb, doc string, f func(*http.Request, kms.UUID) error) route {
-		return route{method: "POST", path: "/v1/volume/" + verb, scope: ScopeAdmin, doc: doc, query: []param{uuidParam}, answer: struct{}{},
-			do: withUUID(func(r *http.Request, u kms.UUID) (any, error) { return struct{}{}, f(r, u) })}
+		return route{
+			method: "POST", path: "/v1/volume/" + verb, scope: ScopeAdmin, doc: doc, query: []param{uuidParam}, answer: struct{}{},
+			do: withUUID(func(r *http.Request, u kms.UUID) (any, error) { return struct{}{}, f(r, u) }),
+		}
 	}
 	return []route{
-		{method: "GET", path: "/v1/volumes", scope: ScopeRead, doc: "Lists volumes, never their secrets.", answer: []Volume{},
-			do: func(*http.Request) (any, error) { return list(s.Volumes()) }},
-		{method: "GET", path: "/v1/volume", scope: ScopeRead, doc: "Shows the rows of one volume.", query: []param{uuidParam}, answer: []Volume{},
-			do: withUUID(func(_ *http.Request, u kms.UUID) (any, error) { return list(s.VolumesOf(u)) })},
-		{method: "POST", path: "/v1/volume/put", scope: ScopeAdmin, doc: "Keeps a volume's passphrase, the body as it is; it never replaces one.",
-			query: []param{uuidParam}, body: []byte{}, answer: []Volume{}, do: withUUID(s.adminPut)},
+		{
+			method: "GET", path: "/v1/volumes", scope: ScopeRead, doc: "Lists volumes, never their secrets.", answer: []Volume{},
+			do: func(*http.Request) (any, error) { return list(s.Volumes()) },
+		},
+		{
+			method: "GET", path: "/v1/volume", scope: ScopeRead, doc: "Shows the rows of one volume.", query: []param{uuidParam}, answer: []Volume{},
+			do: withUUID(func(_ *http.Request, u kms.UUID) (any, error) { return list(s.VolumesOf(u)) }),
+		},
+		{
+			method: "POST", path: "/v1/volume/put", scope: ScopeAdmin, doc: "Keeps a volume's passphrase, the body as it is; it never replaces one.",
+			query: []param{uuidParam}, body: []byte{}, answer: []Volume{}, do: withUUID(s.adminPut),
+		},
 		change("delete", "Destroys all that the KMS has of a volume.", func(r *http.Request, u kms.UUID) error {
 			return s.DeleteVolume(r.Context(), u)
 		}),
@@ -84,12 +102,18 @@ func (s *Server) volumeRoutes() []route {
 // storeRoutes look after the database.
 func (s *Server) storeRoutes() []route {
 	return []route{
-		{method: "GET", path: "/v1/audit", scope: ScopeRead, doc: "Shows the audit log, a page of 1,000 events at most.",
-			query: []param{{name: "from", doc: "first sequence number", required: true, kind: "integer"}}, answer: []Event{}, do: s.adminAudit},
-		{method: "GET", path: "/v1/check", scope: ScopeRead, doc: "Verifies every record and the audit log.", answer: Checked{},
-			do: func(*http.Request) (any, error) { return s.Check() }},
-		{method: "GET", path: "/v1/backup", scope: ScopeAdmin, doc: "Writes one consistent state of the database, still sealed.",
-			answer: []byte{}, media: "application/octet-stream", stream: s.adminBackup},
+		{
+			method: "GET", path: "/v1/audit", scope: ScopeRead, doc: "Shows the audit log, a page of 1,000 events at most.",
+			query: []param{{name: "from", doc: "first sequence number", required: true, kind: "integer"}}, answer: []Event{}, do: s.adminAudit,
+		},
+		{
+			method: "GET", path: "/v1/check", scope: ScopeRead, doc: "Verifies every record and the audit log.", answer: Checked{},
+			do: func(*http.Request) (any, error) { return s.Check() },
+		},
+		{
+			method: "GET", path: "/v1/backup", scope: ScopeAdmin, doc: "Writes one consistent state of the database, still sealed.",
+			answer: []byte{}, media: "application/octet-stream", stream: s.adminBackup,
+		},
 	}
 }
 

@@ -34,6 +34,7 @@ func TestStrictJSON(t *testing.T) {
 			t.Errorf("too deep: %q", p.Error)
 		}
 	}
+
 	status, _ := post(f.AdminHandler(), "/v1/node/approve", []byte(`{"who":"one two three four five six","no_pcrs":false,"move":false,"volumes":[]}`))
 	if status != http.StatusNotFound {
 		t.Errorf("an approval in good form of nobody: status %d, want 404", status)
@@ -48,6 +49,7 @@ func TestAdminBounds(t *testing.T) {
 			t.Errorf("a passphrase of %d bytes was kept", size)
 		}
 	}
+
 	if status, answer := post(f.AdminHandler(), uuid, []byte(canary)); status != http.StatusOK || bytes.Contains(answer, []byte(canary)) {
 		t.Errorf("put: status %d, %s", status, answer)
 	}
@@ -69,6 +71,7 @@ func FuzzAttest(f *testing.F) {
 	f.Add(a.Encode(), uint16(4), byte(1))
 	f.Add(a.Encode(), uint16(60), byte(0xff))
 	f.Add([]byte{}, uint16(0), byte(0))
+
 	f.Fuzz(func(t *testing.T, template []byte, at uint16, flip byte) {
 		changed := false
 		cheat := forger{TPM: node, quote: nil}
@@ -83,6 +86,7 @@ func FuzzAttest(f *testing.F) {
 			}
 			return b
 		})
+
 		if _, err := k.get(cheat); (err == nil) == changed {
 			t.Errorf("Get = %v, and the statement was changed: %t", err, changed)
 		}

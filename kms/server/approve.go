@@ -38,16 +38,19 @@ func (s *Server) ApproveNode(ctx context.Context, a Approval) (out Approved, err
 		if err != nil {
 			return err
 		}
+
 		if row.State == stateDeleted {
 			return fmt.Errorf("approving node %s: %w: it was deleted, and stays refused", row.ID.Words(), ErrRefused)
 		}
 		if s.enroll == Cert && row.State == statePending && row.Certificate == nil {
 			return fmt.Errorf("approving node %s: %w: it has shown no EK certificate of a trusted vendor yet", row.ID.Words(), ErrRefused)
 		}
+
 		if err := t.remove(tablePending, row.ID[:]); err != nil {
 			return err
 		}
 		t.bump()
+
 		// A node that is approved already keeps its pins: approving again
 		// binds volumes, and only accept takes another boot state.
 		if row.State != stateApproved || a.NoPCRs {
@@ -57,12 +60,15 @@ func (s *Server) ApproveNode(ctx context.Context, a Approval) (out Approved, err
 		if err := t.bindAll(row, a, &out); err != nil {
 			return err
 		}
+
 		if err := t.saveNode(row); err != nil {
 			return err
 		}
 		out.Node = t.present(row)
-		return t.note(Event{Event: "approve", Node: row.ID.String(), Volumes: append(out.Bound, out.Moved...), From: operator(ctx),
-			Detail: fmt.Sprintf("pinned PCRs %v", out.Pinned)})
+		return t.note(Event{
+			Event: "approve", Node: row.ID.String(), Volumes: append(out.Bound, out.Moved...), From: operator(ctx),
+			Detail: fmt.Sprintf("pinned PCRs %v", out.Pinned),
+		})
 	})
 	return out, err
 }
@@ -74,14 +80,17 @@ func (t *txn) candidate(a Approval) (nodeRow, error) {
 		// A part of an id is soon found again by somebody who makes keys.
 		return nodeRow{}, fmt.Errorf("approving %q: %w: give all six words, or all 64 digits of the id", a.Who, ErrRefused)
 	}
+
 	row, err := t.find(a.Who)
 	if !errors.Is(err, ErrNotFound) {
 		return row, err
 	}
+
 	id, bad := kms.ParseNodeID(strings.TrimSpace(a.Who))
 	if bad != nil {
 		return row, err
 	}
+
 	if !a.NoPCRs {
 		return row, fmt.Errorf("registering node %s: %w: it has shown no boot state yet; say --pcr none", id, ErrRefused)
 	}
@@ -98,6 +107,7 @@ func (row *nodeRow) pin(none bool, out *Approved) {
 	if none {
 		return
 	}
+
 	row.Pins = map[int]digest{}
 	for _, pcr := range []int{7, 11, 12} {
 		value := row.Shown.PCRs[pcr]
@@ -107,6 +117,7 @@ func (row *nodeRow) pin(none bool, out *Approved) {
 		row.Pins[pcr] = value
 		out.Pinned = append(out.Pinned, pcr)
 	}
+
 	if !row.Shown.Boot {
 		out.Warning = "PCR 11 is not pinned: the node showed a running system; after its next boot say: node accept"
 	}
@@ -135,6 +146,7 @@ func (t *txn) bind(row nodeRow, uuid kms.UUID, move bool, out *Approved) error {
 	if err != nil {
 		return err
 	}
+
 	from := nobody
 	switch {
 	case bound && owner == row.ID:
@@ -148,16 +160,19 @@ func (t *txn) bind(row nodeRow, uuid kms.UUID, move bool, out *Approved) error {
 	default:
 		out.Bound = append(out.Bound, uuid)
 	}
+
 	volume, err := t.take(from, row.ID, uuid)
 	if err != nil {
 		return err
 	}
+
 	if d := row.shownDigest(uuid); volume.Digest == nil && d != nil {
 		volume.Digest = d
 	}
 	if err := t.saveVolume(volume); err != nil {
 		return err
 	}
+
 	return t.save(tableOwners, uuid[:], row.ID)
 }
 
@@ -169,6 +184,7 @@ func (t *txn) take(from, to kms.NodeID, uuid kms.UUID) (volumeRow, error) {
 	if err != nil {
 		return volumeRow{}, err
 	}
+
 	volume, found, err := t.volume(from, uuid)
 	switch {
 	case err != nil:
@@ -178,12 +194,14 @@ func (t *txn) take(from, to kms.NodeID, uuid kms.UUID) (volumeRow, error) {
 	case !found:
 		return volumeRow{UUID: uuid, Node: to, Created: time.Now().UTC()}, nil
 	}
+
 	if err := t.dropVolume(to, uuid); err != nil {
 		return volumeRow{}, err
 	}
 	if volume.MAC == nil {
 		volume.MAC = proposed.MAC
 	}
+
 	if volume.Digest == nil {
 		volume.Digest = proposed.Digest
 	}

@@ -32,21 +32,37 @@ var (
 	// ekP256 is template L-2: restricted decryption key, fixedTPM,
 	// fixedParent, sensitiveDataOrigin, adminWithPolicy.
 	ekP256 = template{"P-256", []field{
-		{"type", "\x00\x23"}, {"name algorithm", "\x00\x0b"}, {"attributes", "\x00\x03\x00\xb2"},
-		{"policy", policySecretEndorsement}, {"symmetric algorithm", "\x00\x06\x00\x80\x00\x43"},
-		{"scheme", "\x00\x10"}, {"curve", "\x00\x03"}, {"KDF", "\x00\x10"},
+		{"type", "\x00\x23"},
+		{"name algorithm", "\x00\x0b"},
+		{"attributes", "\x00\x03\x00\xb2"},
+		{"policy", policySecretEndorsement},
+		{"symmetric algorithm", "\x00\x06\x00\x80\x00\x43"},
+		{"scheme", "\x00\x10"},
+		{"curve", "\x00\x03"},
+		{"KDF", "\x00\x10"},
 	}, 32}
 	// ekRSA2048 is template L-1.
 	ekRSA2048 = template{"RSA-2048", []field{
-		{"type", "\x00\x01"}, {"name algorithm", "\x00\x0b"}, {"attributes", "\x00\x03\x00\xb2"},
-		{"policy", policySecretEndorsement}, {"symmetric algorithm", "\x00\x06\x00\x80\x00\x43"},
-		{"scheme", "\x00\x10"}, {"key size", "\x08\x00"}, {"exponent", "\x00\x00\x00\x00"},
+		{"type", "\x00\x01"},
+		{"name algorithm", "\x00\x0b"},
+		{"attributes", "\x00\x03\x00\xb2"},
+		{"policy", policySecretEndorsement},
+		{"symmetric algorithm", "\x00\x06\x00\x80\x00\x43"},
+		{"scheme", "\x00\x10"},
+		{"key size", "\x08\x00"},
+		{"exponent", "\x00\x00\x00\x00"},
 	}, 256}
 	// ak is restricted, sign, not decrypt, fixedTPM, fixedParent,
 	// sensitiveDataOrigin, userWithAuth, noDA; ECDSA with SHA-256.
 	ak = template{"AK", []field{
-		{"type", "\x00\x23"}, {"name algorithm", "\x00\x0b"}, {"attributes", "\x00\x05\x04\x72"}, {"policy", "\x00\x00"},
-		{"symmetric algorithm", "\x00\x10"}, {"scheme", "\x00\x18\x00\x0b"}, {"curve", "\x00\x03"}, {"KDF", "\x00\x10"},
+		{"type", "\x00\x23"},
+		{"name algorithm", "\x00\x0b"},
+		{"attributes", "\x00\x05\x04\x72"},
+		{"policy", "\x00\x00"},
+		{"symmetric algorithm", "\x00\x10"},
+		{"scheme", "\x00\x18\x00\x0b"},
+		{"curve", "\x00\x03"},
+		{"KDF", "\x00\x10"},
 	}, 32}
 )
 
@@ -68,6 +84,7 @@ func (t template) point(area []byte) (*ecdsa.PublicKey, error) {
 	if err != nil {
 		return nil, err
 	}
+
 	uncompressed := make([]byte, 65)
 	uncompressed[0] = 4
 	for _, to := range [][]byte{uncompressed[1:33], uncompressed[33:]} {
@@ -78,6 +95,7 @@ func (t template) point(area []byte) (*ecdsa.PublicKey, error) {
 		copy(to[t.key-len(coordinate):], coordinate)
 		rest = after
 	}
+
 	if len(rest) != 0 {
 		return nil, fmt.Errorf("%s public area has %d trailing bytes", t.name, len(rest))
 	}

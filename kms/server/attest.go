@@ -48,6 +48,7 @@ func checkQuote(q kms.Quote, akPublic []byte, th2 [32]byte) (clock, error) {
 	if err != nil {
 		return clock{}, err
 	}
+
 	if err := checkSignature(key, q); err != nil {
 		return clock{}, err
 	}
@@ -60,10 +61,12 @@ func checkQuote(q kms.Quote, akPublic []byte, th2 [32]byte) (clock, error) {
 	case a.kind != attestQuote:
 		return clock{}, fmt.Errorf("attestation of type %#x is no quote", a.kind)
 	}
+
 	want := kms.QuoteData(th2)
 	if subtle.ConstantTimeCompare(a.extra, want[:]) != 1 {
 		return clock{}, errors.New("quote answers another challenge")
 	}
+
 	if string(a.selection) != string(encodedSelection()) {
 		return clock{}, errors.New("quote is over other PCRs or another bank")
 	}
@@ -96,28 +99,33 @@ func parseAttest(b []byte) (a attest, err error) {
 	if len(b) < 6 {
 		return a, malformed
 	}
+
 	a.magic, a.kind = binary.BigEndian.Uint32(b), binary.BigEndian.Uint16(b[4:])
 	_, b, ok := cut2B(b[6:]) // qualifiedSigner: names the hierarchy, which the activation proved
 	if !ok {
 		return a, malformed
 	}
+
 	// clockInfo is clock(8) resetCount(4) restartCount(4) safe(1), then
 	// firmwareVersion(8).
 	a.extra, b, ok = cut2B(b)
 	if !ok || len(b) < 25 {
 		return a, malformed
 	}
+
 	a.clock = clock{Reset: binary.BigEndian.Uint32(b[8:]), Restart: binary.BigEndian.Uint32(b[12:])}
 	b = b[25:]
 	n := len(encodedSelection())
 	if len(b) < n {
 		return a, malformed
 	}
+
 	a.selection = b[:n]
 	a.digest, b, ok = cut2B(b[n:])
 	if !ok || len(b) != 0 {
 		return a, errors.New("quote is over other PCRs, another bank, or malformed")
 	}
+
 	return a, nil
 }
 

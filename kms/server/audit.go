@@ -78,6 +78,7 @@ func (v view) verifyAudit(st state) error {
 		last = [32]byte(value[:32])
 		return true
 	})
+
 	if failed == nil && (seq != st.auditSeq || last != st.auditHash) {
 		failed = fmt.Errorf("checking the audit log: %w: it ends at event %d, not %d", ErrUnverified, seq, st.auditSeq)
 	}

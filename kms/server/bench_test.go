@@ -36,6 +36,7 @@ func BenchmarkRedeem(b *testing.B) {
 	node := f.approved()
 	w := f.through(&wire{})
 	var m3s [][]byte
+
 	w.request = func(path string, body []byte) []byte {
 		if path == kms.RedeemPath {
 			m3s = append(m3s, bytes.Clone(body))
@@ -43,6 +44,7 @@ func BenchmarkRedeem(b *testing.B) {
 		}
 		return body
 	}
+
 	for range min(b.N, 20_000) {
 		f.get(node)
 		w.bodies = nil
@@ -51,10 +53,12 @@ func BenchmarkRedeem(b *testing.B) {
 	for _, m3 := range m3s {
 		next <- m3
 	}
+
 	close(next)
 	h := f.Handler()
 	b.SetParallelism(32)
 	b.ResetTimer()
+
 	b.RunParallel(func(pb *testing.PB) {
 		for pb.Next() {
 			if m3, ok := <-next; ok {

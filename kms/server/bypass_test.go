@@ -22,6 +22,7 @@ func TestQuarantineHoldsForAll(t *testing.T) {
 	if got := f.deposit(node, kms.Put, data, blob("old")); got != kms.OK {
 		t.Fatal(got.Code())
 	}
+
 	if got := f.deposit(node, kms.Stage, data, blob("new")); got != kms.OK {
 		t.Fatal(got.Code())
 	}
@@ -29,12 +30,14 @@ func TestQuarantineHoldsForAll(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	if _, err := f.SetQuarantine(ctx, node.NodeID().String(), true); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := f.get(node, root, data); code(err) != "quarantined" {
 		t.Errorf("get = %v", err)
 	}
+
 	third := kms.UUID{3}
 	for op, offer := range map[kms.Operation]kms.Offer{
 		kms.Stage:  {UUID: third, Kind: kms.Bound, Secret: secret.Own([]byte("x"))},
@@ -45,9 +48,11 @@ func TestQuarantineHoldsForAll(t *testing.T) {
 			t.Errorf("%s = %v, want code quarantined", op, err)
 		}
 	}
+
 	if _, err := f.VolumesOf(third); err == nil {
 		t.Error("a quarantined node's offer was kept")
 	}
+
 	// The report of the grant from before commits nothing now.
 	if err := f.client().Report(ctx, f.url, early, []kms.Result{{UUID: data, Outcome: kms.OpenedStaged, SeqID: 9}}); err != nil {
 		t.Fatal(err)
@@ -55,6 +60,7 @@ func TestQuarantineHoldsForAll(t *testing.T) {
 	if rows, err := f.VolumesOf(data); err != nil || !rows[0].Staged || rows[0].MinSeq != 0 {
 		t.Errorf("a quarantined node's report committed: %+v, %v", rows, err)
 	}
+
 	// Approving again is no way around, nor is another node with its volumes.
 	if _, err := f.ApproveNode(ctx, server.Approval{Who: node.NodeID().Words()}); err != nil {
 		t.Fatal(err)
@@ -62,6 +68,7 @@ func TestQuarantineHoldsForAll(t *testing.T) {
 	if _, err := f.get(node); code(err) != "quarantined" {
 		t.Errorf("get after approving again = %v", err)
 	}
+
 	other := newTPM(t)
 	if out := f.approve(other, root, data); len(out.Bound) != 0 {
 		t.Errorf("another node got the volumes %v", out.Bound)
@@ -76,6 +83,7 @@ func TestDeleteAndEnrollAgain(t *testing.T) {
 	if _, err := f.DeleteNode(ctx, node.NodeID().Words()); err != nil {
 		t.Fatal(err)
 	}
+
 	for _, op := range []kms.Operation{kms.Put, kms.Enroll} {
 		offer := kms.Offer{UUID: data, MAC: make([]byte, 32)}
 		if op == kms.Put {
@@ -85,6 +93,7 @@ func TestDeleteAndEnrollAgain(t *testing.T) {
 			t.Errorf("%s of a deleted node = %v", op, err)
 		}
 	}
+
 	reborn := newTPM(t)
 	if out := f.approve(reborn, root); len(out.Bound) != 0 || len(out.Left) != 1 {
 		t.Errorf("the deleted node's volume went to another by itself: %+v", out)
@@ -122,11 +131,13 @@ func TestPolicyRefusalsLookAlike(t *testing.T) {
 			return count
 		}
 	})
+
 	node := f.approved()
 	never, err := policy.ParseWindow(strings.ToLower(time.Now().UTC().AddDate(0, 0, 3).Weekday().String()[:3]) + " 00:00-00:01 UTC")
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	var want look
 	for _, row := range []struct {
 		name string
@@ -145,12 +156,14 @@ func TestPolicyRefusalsLookAlike(t *testing.T) {
 		if code(err) != row.code {
 			t.Fatalf("%s: Get = %v, want code %q", row.name, err, row.code)
 		}
+
 		if row.name == "granted" {
 			want = got
 		}
 		if got != want {
 			t.Errorf("%s looks like %+v, a grant like %+v", row.name, got, want)
 		}
+
 		if _, err := f.ApproveNode(ctx, server.Approval{Who: node.NodeID().Words()}); err != nil { // a lapse is over
 			t.Fatal(err)
 		}

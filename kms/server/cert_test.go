@@ -12,7 +12,7 @@ import (
 	"latchkey/unlock/tpm/tpmtest"
 )
 
-// withCert switches enrolment cert on.
+// withCert switches enrollment cert on.
 func withCert(roots string) option {
 	return func(f *fixture) {
 		pool, err := ekcert.Load(roots)
@@ -41,7 +41,7 @@ func identify(t *testing.T, sim *tpmtest.Simulator) *tpm.Identity {
 	return id
 }
 
-// C3: with enrolment cert, a stranger without a vendor's certificate gets no
+// C3: with enrollment cert, a stranger without a vendor's certificate gets no
 // row; a real TPM that shows its own waits for approval as ever.
 func TestEnrollmentByCertificate(t *testing.T) {
 	sim, roots := tpmtest.StartCertified(t)
@@ -53,15 +53,18 @@ func TestEnrollmentByCertificate(t *testing.T) {
 	if f.count() != 0 {
 		t.Fatal("a node that showed no certificate has a row")
 	}
+
 	id.Certify(ctx)
 	f.mustPend(id)
 	n, err := f.Node(id.NodeID().String())
 	if err != nil || n.Certificate == nil || n.Certificate.Root != "CN=swtpm-localca-rootca" {
 		t.Fatalf("Node = %+v, %v, want a row with its certificate", n.Certificate, err)
 	}
+
 	if _, err := f.ApproveNode(ctx, server.Approval{Who: n.Words}); err != nil {
 		t.Fatal(err)
 	}
+
 	// From here on it is known, and needs no certificate.
 	again := identify(t, sim)
 	if g, err := f.get(again); err != nil || g.Volumes[0].Status != kms.NoSecret {
@@ -92,6 +95,7 @@ func TestCertificateOfAnotherEK(t *testing.T) {
 			t.Errorf("%s certificate: Get = %v, want code refused", name, err)
 		}
 	}
+
 	if f.count() != 0 {
 		t.Error("one of them left a row")
 	}
@@ -120,9 +124,11 @@ func TestApprovalNeedsTheCertificate(t *testing.T) {
 	if err := f.start(); err != nil {
 		t.Fatal(err)
 	}
+
 	if _, err := f.ApproveNode(ctx, server.Approval{Who: node.NodeID().Words()}); err == nil {
 		t.Error("a node without certificate was approved")
 	}
+
 	// Who knows the id from elsewhere may register it.
 	if _, err := f.ApproveNode(ctx, server.Approval{Who: newTPM(t).NodeID().String(), NoPCRs: true}); err != nil {
 		t.Error(err)

@@ -66,17 +66,20 @@ func (c *Certificate) current() *tls.Certificate {
 	if time.Since(c.looked) < lookEvery {
 		return c.pair
 	}
+
 	c.looked = time.Now()
 	now := c.stamp()
 	if now == c.stamps {
 		return c.pair
 	}
+
 	if err := c.load(now); err == nil {
 		c.log.Info("certificate reloaded", "file", c.cert, "until", c.pair.Leaf.NotAfter)
 	} else if now != c.failed { // a pair is replaced file by file: it may fit in a moment
 		c.failed = now
 		c.log.Warn("certificate not reloaded; the one before is used", "err", err)
 	}
+
 	return c.pair
 }
 

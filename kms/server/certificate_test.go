@@ -40,6 +40,7 @@ func (p *pair) make(t testing.TB, name string) (cert, key []byte) {
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	template := &x509.Certificate{
 		SerialNumber: big.NewInt(1), DNSNames: []string{name}, IPAddresses: loopbacks, IsCA: true, BasicConstraintsValid: true,
 		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(24 * time.Hour),
@@ -48,10 +49,12 @@ func (p *pair) make(t testing.TB, name string) (cert, key []byte) {
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	pkcs8, err := x509.MarshalPKCS8PrivateKey(k)
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	cert = pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})
 	p.pool.AppendCertsFromPEM(cert)
 	return cert, pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: pkcs8})
@@ -92,6 +95,7 @@ func TestCertificateReload(t *testing.T) {
 				t.Errorf("%s: %v %v, want the certificate of %q", when, got.Leaf.DNSNames, err, name)
 			}
 		}
+
 		want("at first", "one")
 		cert, key := p.make(t, "two")
 		p.write(t, p.cert, cert)
@@ -103,6 +107,7 @@ func TestCertificateReload(t *testing.T) {
 		if err := os.Remove(p.cert); err != nil {
 			t.Fatal(err)
 		}
+
 		want("removed", "two")
 		p.write(t, p.cert, cert)
 		want("back", "two")

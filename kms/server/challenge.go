@@ -34,6 +34,7 @@ func (s *Server) challengeFor(hello *kms.Hello, th1 [32]byte) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
+
 	if _, err := ak.point(hello.AKPublic); err != nil {
 		return nil, err
 	}
@@ -41,6 +42,7 @@ func (s *Server) challengeFor(hello *kms.Hello, th1 [32]byte) ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("generating an ephemeral key: %w", err)
 	}
+
 	if _, err := ecdh.X25519().NewPublicKey(hello.Ephemeral[:]); err != nil {
 		return nil, err
 	}
@@ -53,11 +55,13 @@ func (s *Server) challengeFor(hello *kms.Hello, th1 [32]byte) ([]byte, error) {
 	if s.enroll == Cert && len(hello.EKCert) > 0 {
 		t.ekPublic, t.ekCert = hello.EKPublic, hello.EKCert
 	}
+
 	core := kms.Core{Ephemeral: [32]byte(ephemeral.PublicKey().Bytes()), Selection: selectionPCRs}
 	rand.Read(core.Nonce[:])
 	if core.Blob, core.Seed, err = makeCredential(ek, hello.AKPublic, t.s); err != nil {
 		return nil, err
 	}
+
 	m2 := kms.Challenge{Core: core.Encode()}
 	t.th2 = kms.CoreHash(t.th1, m2.Core)
 	m2.Cookie = s.cookies.sealTicket(t)

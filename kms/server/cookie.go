@@ -115,7 +115,7 @@ type ticket struct {
 	node      kms.NodeID
 	akPublic  []byte
 	ekPublic  []byte // with ekCert
-	ekCert    []byte // where enrolment looks at it; else empty
+	ekCert    []byte // where enrollment looks at it; else empty
 	operation kms.Operation
 	volumes   []kms.Want
 	expiry    time.Duration // on cookies.now's clock
@@ -172,6 +172,7 @@ func (c *cookies) openTicket(cookie []byte) (*ticket, error) {
 	if err := r.End(); err != nil {
 		return nil, fmt.Errorf("opening a cookie: %w", err)
 	}
+
 	if c.now() >= t.expiry {
 		return nil, errCookie
 	}
@@ -213,6 +214,7 @@ func (c *cookies) openReceipt(cookie []byte) (*receipt, error) {
 	if err := r.End(); err != nil {
 		return nil, fmt.Errorf("opening a cookie: %w", err)
 	}
+
 	if c.now() >= t.expiry {
 		return nil, errCookie
 	}

@@ -46,15 +46,18 @@ func TestStolenDatabaseHoldsNoSecret(t *testing.T) {
 	if err := f.Close(); err != nil {
 		t.Fatal(err)
 	}
+
 	raw, err := os.ReadFile(f.path())
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	for _, s := range []string{canary, string(f.wrapping.Reveal())} {
 		if bytes.Contains(raw, []byte(s)) {
 			t.Errorf("the database contains %q", s)
 		}
 	}
+
 	f.wrapping = secret.Random(32)
 	if err := f.start(); !errors.Is(err, server.ErrWrappingKey) {
 		t.Errorf("opening with another wrapping key = %v, want %v", err, server.ErrWrappingKey)
@@ -69,12 +72,14 @@ func TestOldBackupIsNoticed(t *testing.T) {
 	if err := backup(f, &old); err != nil {
 		t.Fatal(err)
 	}
+
 	if _, err := f.SetQuarantine(ctx, node.NodeID().String(), true); err != nil {
 		t.Fatal(err)
 	}
 	if err := f.Close(); err != nil {
 		t.Fatal(err)
 	}
+
 	if err := os.WriteFile(f.path(), old.Bytes(), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -176,6 +181,7 @@ func TestSwappedWhileRunning(t *testing.T) {
 			return st
 		}
 	})
+
 	node := f.approved()
 	f.deposit(node, kms.Put, data, blob("sealed"))
 	err := db.Update(ctx, func(tx store.Tx) error {
@@ -188,6 +194,7 @@ func TestSwappedWhileRunning(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	if g, err := f.get(node, root, data); err == nil {
 		t.Errorf("Get of swapped secrets = %+v", g)
 	}
@@ -202,17 +209,20 @@ func TestOldRecordIsNoticed(t *testing.T) {
 	if err := f.Close(); err != nil {
 		t.Fatal(err)
 	}
+
 	f.edit(func(tx store.Tx) error {
 		_, v := all(tx, "nodes")
 		before = v[0]
 		return nil
 	})
+
 	if err := f.start(); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := f.SetQuarantine(ctx, node.NodeID().String(), true); err != nil {
 		t.Fatal(err)
 	}
+
 	if err := f.Close(); err != nil {
 		t.Fatal(err)
 	}
@@ -246,14 +256,17 @@ func TestDamagedFileIsRefused(t *testing.T) {
 			if err := f.Close(); err != nil {
 				t.Fatal(err)
 			}
+
 			raw, err := os.ReadFile(f.path())
 			if err != nil {
 				t.Fatal(err)
 			}
+
 			damaged := row.damage(raw)
 			if err := os.WriteFile(f.path(), damaged, 0o600); err != nil {
 				t.Fatal(err)
 			}
+
 			if err := f.start(); err == nil {
 				t.Error("a damaged database was opened")
 			}
@@ -270,16 +283,19 @@ func TestLooseModesAreRefused(t *testing.T) {
 	if err := f.Close(); err != nil {
 		t.Fatal(err)
 	}
+
 	if err := os.Chmod(f.path(), 0o640); err != nil {
 		t.Fatal(err)
 	}
 	if err := f.start(); err == nil {
 		t.Error("a database that others can read was opened")
 	}
+
 	key := f.dir + "/wrapping.key"
 	if err := os.WriteFile(key, make([]byte, 32), 0o644); err != nil {
 		t.Fatal(err)
 	}
+
 	if _, err := wrapping.ReadFile(key); err == nil {
 		t.Error("a wrapping key that others can read was taken")
 	}
@@ -294,6 +310,7 @@ func TestHandedWrappingKey(t *testing.T) {
 		}
 		return
 	}
+
 	if os.Getuid() != 0 {
 		t.Skip("needs root, to read a file as another user")
 	}
@@ -307,11 +324,13 @@ func TestHandedWrappingKey(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	for path, file := range map[string][]byte{key: make([]byte, 32), self: program} {
 		if err := errors.Join(os.WriteFile(path, file, 0o755), os.Chmod(dir, 0o755)); err != nil {
 			t.Fatal(err)
 		}
 	}
+
 	for _, row := range []struct {
 		mode  os.FileMode
 		gid   int

@@ -95,6 +95,7 @@ func TestRetryAfterIsJittered(t *testing.T) {
 			mu.Unlock()
 		})
 	}
+
 	close(start)
 	group.Wait()
 	if len(seen) < 2 {

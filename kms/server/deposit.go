@@ -12,10 +12,12 @@ func (t *txn) stage(node kms.NodeID, o kms.Offer, g *kms.Granted) error {
 	if g.Status = status; err != nil || status != kms.OK {
 		return err
 	}
+
 	if row.Kind == 0 || o.Kind != row.Kind {
 		g.Status = kms.NoSecret
 		return nil
 	}
+
 	key := volumeKey(node, o.UUID)
 	kind, old, err := t.loadSecret(key, stateStaged)
 	if err != nil {
@@ -28,11 +30,13 @@ func (t *txn) stage(node kms.NodeID, o kms.Offer, g *kms.Granted) error {
 		}
 		return nil
 	}
+
 	t.bump()
 	row.Staged, row.Due = true, false
 	if err := t.saveSecret(key, stateStaged, byte(o.Kind), o.Secret); err != nil {
 		return err
 	}
+
 	return t.saveVolume(row)
 }
 
@@ -103,6 +107,7 @@ func (t *txn) describe(row volumeRow, want kms.Want, mac []byte, g *kms.Granted)
 		g.Status = kms.Exists
 		return nil
 	}
+
 	t.bump()
 	if row.MAC == nil && len(mac) == 32 {
 		d := digest(mac)
@@ -112,6 +117,7 @@ func (t *txn) describe(row volumeRow, want kms.Want, mac []byte, g *kms.Granted)
 		d := digest(want.Digest)
 		row.Digest = &d
 	}
+
 	return t.saveVolume(row)
 }
 
@@ -132,6 +138,7 @@ func (t *txn) propose(p *proof) error {
 			}
 			row = volumeRow{UUID: want.UUID, Node: p.node, Created: time.Now().UTC()}
 		}
+
 		var g kms.Granted
 		if p.operation == kms.Put {
 			err = t.fill(row, want, p.offers[i], &g)
@@ -142,5 +149,6 @@ func (t *txn) propose(p *proof) error {
 			return err
 		}
 	}
+
 	return nil
 }

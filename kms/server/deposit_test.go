@@ -28,12 +28,14 @@ func TestPutIsCreateOnly(t *testing.T) {
 	if got := f.deposit(node, kms.Put, data, blob("sealed 1")); got != kms.OK {
 		t.Fatalf("first put = %s", got.Code())
 	}
+
 	if got := f.deposit(node, kms.Put, data, blob("sealed 1")); got != kms.OK {
 		t.Errorf("the same put again = %s, want ok: its answer may have been lost", got.Code())
 	}
 	if got := f.deposit(node, kms.Put, data, blob("sealed 2")); got != kms.Exists {
 		t.Errorf("another put = %s, want exists", got.Code())
 	}
+
 	if got := f.deposit(node, kms.Put, root, blob("mine now")); got != kms.Exists {
 		t.Errorf("put over a static secret = %s, want exists", got.Code())
 	}
@@ -41,6 +43,7 @@ func TestPutIsCreateOnly(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	if v := g.Volumes[0].Active; v.Kind != kms.Bound || string(v.Secret.Reveal()) != "sealed 1" {
 		t.Errorf("Get gave kind %v, want the first blob", v.Kind)
 	}
@@ -74,6 +77,7 @@ func TestDepositsAreJudgedByTheBootState(t *testing.T) {
 	if got := f.deposit(node, kms.Put, data, blob("sealed")); got != kms.OK {
 		t.Errorf("put = %s", got.Code())
 	}
+
 	if _, err := f.client().Deposit(ctx, f.url, node, kms.Stage, wants(data), []kms.Offer{{UUID: data, Kind: kms.Bound, Secret: secret.Own([]byte("next"))}}); code(err) != "pcr15-used" {
 		t.Errorf("stage from a running system = %v, want code pcr15-used", err)
 	}
@@ -90,8 +94,10 @@ func TestDepositsAreJudgedByTheBootState(t *testing.T) {
 				t.Errorf("%s with another PCR %d = %v, want code pcr-mismatch", op, pcr, err)
 			}
 		}
+
 		node.PCRs[pcr] = was
 	}
+
 	if rows, err := f.VolumesOf(third); err == nil {
 		t.Errorf("a refused deposit left %+v", rows)
 	}
@@ -100,7 +106,7 @@ func TestDepositsAreJudgedByTheBootState(t *testing.T) {
 func TestPendingNodesOffersWaitForApproval(t *testing.T) {
 	f := newKMS(t)
 	node := newTPM(t)
-	offer := blob("sealed at enrolment")
+	offer := blob("sealed at enrollment")
 	offer.UUID = root
 	if _, err := f.client().Deposit(ctx, f.url, node, kms.Put, wants(root), []kms.Offer{offer}); code(err) != "pending" {
 		t.Fatalf("put before approval = %v, want code pending", err)
@@ -108,7 +114,7 @@ func TestPendingNodesOffersWaitForApproval(t *testing.T) {
 	node.PCRs[11] = [32]byte{0x11} // the boot that follows measures otherwise
 	f.approve(node, root)
 	g, err := f.get(node)
-	if err != nil || string(g.Volumes[0].Active.Secret.Reveal()) != "sealed at enrolment" {
+	if err != nil || string(g.Volumes[0].Active.Secret.Reveal()) != "sealed at enrollment" {
 		t.Errorf("Get = %+v, %v", g, err)
 	}
 }
@@ -122,12 +128,14 @@ func TestMACIsRecordedOnce(t *testing.T) {
 	if g, err := f.get(node); err != nil || len(g.Volumes[0].MAC) != 0 {
 		t.Errorf("a volume that did not open left a MAC: %v, %v", g, err)
 	}
+
 	if got := f.deposit(node, kms.Enroll, root, kms.Offer{MAC: first}); got != kms.OK {
 		t.Fatalf("enroll = %s", got.Code())
 	}
 	if got := f.deposit(node, kms.Enroll, root, kms.Offer{MAC: second}); got != kms.Exists {
 		t.Errorf("enroll with another MAC = %s, want exists", got.Code())
 	}
+
 	f.report(node, kms.Result{UUID: root, Outcome: kms.OpenedActive, MAC: second})
 	if g, err := f.get(node); err != nil || g.Volumes[0].MAC[0] != 1 {
 		t.Errorf("the recorded MAC changed: %v, %v", g, err)
@@ -155,24 +163,29 @@ func TestEnrollBesideTheOperatorsSecret(t *testing.T) {
 	if err := f.PutVolume(ctx, root, secret.Own([]byte(canary))); err != nil {
 		t.Fatal(err)
 	}
+
 	node, mac := newTPM(t), make([]byte, 32)
 	mac[0] = 7
 	if _, err := f.client().Deposit(ctx, f.url, node, kms.Enroll, wants(root), []kms.Offer{{UUID: root, MAC: mac}}); code(err) != "pending" {
 		t.Fatalf("enroll = %v, want code pending", err)
 	}
+
 	f.approve(node, root)
 	g, err := f.get(node)
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	if v := g.Volumes[0]; string(v.Active.Secret.Reveal()) != canary || !slices.Equal(v.MAC, mac) {
 		t.Errorf("Get = %+v, want the operator's secret and the enrolled MAC", v)
 	}
+
 	// A secret that the node proposed meanwhile does not replace it.
 	other := newTPM(t)
 	if err := f.PutVolume(ctx, data, secret.Own([]byte("the operator's"))); err != nil {
 		t.Fatal(err)
 	}
+
 	if _, err := f.client().Deposit(ctx, f.url, other, kms.Put, wants(data), []kms.Offer{{UUID: data, Kind: kms.Bound, Secret: secret.Own([]byte("its own"))}}); code(err) != "pending" {
 		t.Fatalf("put = %v, want code pending", err)
 	}
@@ -180,6 +193,7 @@ func TestEnrollBesideTheOperatorsSecret(t *testing.T) {
 	if g, err = f.get(other, data); err != nil || string(g.Volumes[0].Active.Secret.Reveal()) != "the operator's" {
 		t.Errorf("Get = %+v, %v", g, err)
 	}
+
 	if _, err := f.Check(); err != nil {
 		t.Error(err)
 	}
@@ -209,12 +223,14 @@ func TestRotation(t *testing.T) {
 	if got := f.deposit(node, kms.Put, data, blob("old")); got != kms.OK {
 		t.Fatal(got.Code())
 	}
+
 	if got := f.deposit(node, kms.Stage, data, blob("new")); got != kms.OK {
 		t.Fatal(got.Code())
 	}
 	if got := f.deposit(node, kms.Stage, data, blob("newer")); got != kms.Exists {
 		t.Errorf("staging over a staged secret = %s, want exists: it may have a keyslot", got.Code())
 	}
+
 	secrets := func() (active, staged string) {
 		g, err := f.get(node, data)
 		if err != nil {
@@ -222,6 +238,7 @@ func TestRotation(t *testing.T) {
 		}
 		return string(g.Volumes[0].Active.Secret.Reveal()), string(g.Volumes[0].Staged.Secret.Reveal())
 	}
+
 	f.report(node, kms.Result{UUID: data, Outcome: kms.OpenedActive, SeqID: 3})
 	f.report(node, kms.Result{UUID: data, Outcome: kms.NotOpened, SeqID: 9})
 	if a, s := secrets(); a != "old" || s != "new" {
@@ -232,6 +249,7 @@ func TestRotation(t *testing.T) {
 	if err != nil || g.Volumes[0].Status != kms.HeaderRollback {
 		t.Fatalf("Get with the older header = %+v, %v, want header-rollback", g, err)
 	}
+
 	w := wants(data)
 	w[0].SeqID = 5
 	g, err = f.client().Get(ctx, f.url, node, w)

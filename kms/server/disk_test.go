@@ -39,6 +39,7 @@ func TestFullDiskReleasesNothing(t *testing.T) {
 			return disk
 		}
 	})
+
 	node := f.approved()
 	disk.on.Store(true)
 	if g, err := f.get(node); code(err) != kms.CodeBusy {
@@ -47,6 +48,7 @@ func TestFullDiskReleasesNothing(t *testing.T) {
 	if f.events("get") != 0 {
 		t.Error("a grant is in the log that never happened")
 	}
+
 	disk.on.Store(false)
 	f.mustGet(node)
 	if f.events("get") != 1 {

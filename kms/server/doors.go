@@ -68,12 +68,14 @@ func (d *doors) run() error {
 			}
 			continue
 		}
+
 		pause = 0
 		from := addressOf(conn)
 		if !d.options.ProxyProtocol || !contains(d.options.Proxies, from) {
 			d.admit(conn, from)
 			continue
 		}
+
 		select {
 		case d.reading <- struct{}{}:
 			go d.hear(conn)

@@ -47,6 +47,7 @@ func (s *Server) Explain(q Question) (e Explanation, err error) {
 		if err != nil {
 			return err
 		}
+
 		if row.Shown == nil && row.State != stateDeleted {
 			return fmt.Errorf("explaining node %s: %w: it has shown nothing yet", row.ID.Words(), ErrRefused)
 		}
@@ -55,6 +56,7 @@ func (s *Server) Explain(q Question) (e Explanation, err error) {
 		if now.IsZero() {
 			now = time.Now()
 		}
+
 		f := s.facts(p, &row, now.UTC())
 		verdict := policy.Judge(f)
 		e = Explanation{
@@ -64,6 +66,7 @@ func (s *Server) Explain(q Question) (e Explanation, err error) {
 		if p.operation == kms.Get && row.State == stateApproved {
 			e.Volumes, err = v.expect(p)
 		}
+
 		return err
 	})
 	return e, err
@@ -78,6 +81,7 @@ func (q Question) proof(row nodeRow) *proof {
 	if q.From.IsValid() {
 		p.from = q.From.String()
 	}
+
 	if row.Shown == nil {
 		return p
 	}
@@ -85,6 +89,7 @@ func (q Question) proof(row nodeRow) *proof {
 	for _, v := range row.Shown.Volumes {
 		p.volumes = append(p.volumes, kms.Want{UUID: v.UUID, Digest: v.Digest, SeqID: v.SeqID})
 	}
+
 	return p
 }
 
@@ -105,13 +110,18 @@ func (v view) expect(p *proof) (out []Expected, err error) {
 // policyRoutes explain.
 func (s *Server) policyRoutes() []route {
 	return []route{
-		{method: "GET", path: "/v1/policy/explain", scope: ScopeRead, doc: "Says what would be decided for a node, and why.",
-			query: []param{whoParam,
+		{
+			method: "GET", path: "/v1/policy/explain", scope: ScopeRead, doc: "Says what would be decided for a node, and why.",
+			query: []param{
+				whoParam,
 				{name: "operation", doc: "get, stage, put or enroll; get if it is not said"},
 				{name: "at", doc: "when it would ask; now if it is not said", kind: "date-time"},
-				{name: "from", doc: "address it would ask from; the last one if it is not said"}},
-			answer: Explanation{}, do: s.adminExplain},
-		{method: "POST", path: "/v1/node/set", scope: ScopeAdmin, doc: "Changes a node's own settings and labels.",
+				{name: "from", doc: "address it would ask from; the last one if it is not said"},
+			},
+			answer: Explanation{}, do: s.adminExplain,
+		},
+		{
+			method: "POST", path: "/v1/node/set", scope: ScopeAdmin, doc: "Changes a node's own settings and labels.",
 			query: []param{whoParam}, body: NodeSet{}, answer: Node{},
 			do: func(r *http.Request) (any, error) {
 				var set NodeSet
@@ -119,7 +129,8 @@ func (s *Server) policyRoutes() []route {
 					return nil, err
 				}
 				return s.SetNode(r.Context(), r.URL.Query().Get("who"), set)
-			}},
+			},
+		},
 	}
 }
 
@@ -133,16 +144,19 @@ func (s *Server) adminExplain(r *http.Request) (any, error) {
 		}
 		q.Operation = kms.Get + kms.Operation(i)
 	}
+
 	var err error
 	if at := query.Get("at"); at != "" {
 		if q.At, err = time.Parse(time.RFC3339, at); err != nil {
 			return nil, fmt.Errorf("time %.40q: want one as in 2026-11-22T22:30:00Z", at)
 		}
 	}
+
 	if from := query.Get("from"); from != "" {
 		if q.From, err = netip.ParseAddr(from); err != nil {
 			return nil, fmt.Errorf("address %.60q: not an IP address", from)
 		}
 	}
+
 	return s.Explain(q)
 }

@@ -45,12 +45,14 @@ func (t *txn) addNode(i uint64) error {
 	if err := t.saveNode(row); err != nil {
 		return err
 	}
+
 	if err := t.save(tableOwners, uuid[:], id); err != nil {
 		return err
 	}
 	if err := t.saveVolume(volumeRow{UUID: uuid, Node: id, Kind: kms.Static, Created: now}); err != nil {
 		return err
 	}
+
 	return t.saveSecret(volumeKey(id, uuid), stateActive, byte(kms.Static), secret.Random(44))
 }
 

@@ -12,7 +12,7 @@ import (
 type MarkFile string
 
 // Read implements Mark. A mark that is not there is an error: it is written
-// when a KMS is initialised.
+// when a KMS is initialized.
 func (m MarkFile) Read() (uint64, error) {
 	b, err := os.ReadFile(string(m))
 	if err != nil {
@@ -42,6 +42,7 @@ func WriteFile(path string, data []byte) (err error) {
 			os.Remove(f.Name())
 		}
 	}()
+
 	if _, err = f.Write(data); err == nil {
 		err = f.Sync()
 	}
@@ -54,6 +55,7 @@ func WriteFile(path string, data []byte) (err error) {
 	if err != nil {
 		return err
 	}
+
 	return syncDir(filepath.Dir(path))
 }
 

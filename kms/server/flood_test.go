@@ -25,6 +25,7 @@ func TestEnrollmentFlood(t *testing.T) {
 	var codes sync.Map
 	var group sync.WaitGroup
 	var next atomic.Int64
+
 	for range 8 { // half of what one address may have open at once
 		group.Go(func() {
 			for next.Add(1) <= 1100 {
@@ -34,6 +35,7 @@ func TestEnrollmentFlood(t *testing.T) {
 			}
 		})
 	}
+
 	group.Wait()
 	count := func(code string) int64 {
 		n, ok := codes.Load(code)
@@ -45,6 +47,7 @@ func TestEnrollmentFlood(t *testing.T) {
 	if count("pending") != 1000 || count("pending-full") != 100 {
 		t.Errorf("%d pending and %d pending-full, want 1000 and 100", count("pending"), count("pending-full"))
 	}
+
 	if n := len(f.log()) - before; n > 1000 {
 		t.Errorf("1,100 strangers left %d events in the log", n)
 	}
@@ -63,6 +66,7 @@ func TestPendingRowsExpire(t *testing.T) {
 		if n := f.count(); n != 2 {
 			t.Errorf("%d rows after 23 hours, want 2", n)
 		}
+
 		time.Sleep(2 * time.Hour)
 		f.mustPend(newTPM(t))
 		if n := f.count(); n != 2 {
@@ -122,6 +126,7 @@ func TestReportCookieExpires(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
+
 		results := []kms.Result{{UUID: root, Outcome: kms.OpenedActive, MAC: make([]byte, 32)}}
 		time.Sleep(9 * time.Minute)
 		if err := f.client().Report(ctx, f.url, g, results); err != nil {
@@ -154,6 +159,7 @@ func TestWorkIsBounded(t *testing.T) {
 			}
 		})
 	}
+
 	close(start)
 	group.Wait()
 	if done.Load()+put.Load() != asked || put.Load() == 0 || done.Load() < 2048 {
@@ -172,6 +178,7 @@ func TestHalfOpenConnections(t *testing.T) {
 			c.Close()
 		}
 	}()
+
 	for i := range 2000 {
 		c, err := net.Dial("tcp", strings.TrimPrefix(f.url, "http://"))
 		if err != nil {
@@ -180,6 +187,7 @@ func TestHalfOpenConnections(t *testing.T) {
 		idle = append(idle, c)
 		io.WriteString(c, "POST /lk1/challenge HTTP/1.1\r\nHost: kms\r\nContent-Length: 9")
 	}
+
 	short, cancel := context.WithTimeout(ctx, 2*time.Second)
 	defer cancel()
 	g, err := f.client().Get(short, f.url, node, wants())

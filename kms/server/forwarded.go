@@ -31,11 +31,13 @@ func (f *forwarded) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		f.Handler.ServeHTTP(w, r)
 		return
 	}
+
 	client, ok := f.client(r.Header.Values("X-Forwarded-For"))
 	if !ok {
 		f.Handler.ServeHTTP(w, r) // a health check of the proxy's own
 		return
 	}
+
 	if !f.enter(client) {
 		busy(w)
 		return

@@ -82,6 +82,7 @@ func (f *Front) Shutdown(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+
 	done := make(chan struct{})
 	go func() { f.busy.Wait(); close(done) }()
 	select {

@@ -43,11 +43,13 @@ func TestTLSBesidePlain(t *testing.T) {
 			t.Errorf("GET %s = %d, want %d", url, reply.StatusCode, want)
 		}
 	}
+
 	dialer := websocket.Dialer{TLSClientConfig: &tls.Config{RootCAs: p.pool}}
 	conn, _, err := dialer.Dial(strings.Replace(f.url, "http", "wss", 1)+kairos.AttestationPath, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	conn.Close()
 }
 
@@ -56,8 +58,10 @@ func TestTLSVersion(t *testing.T) {
 		least, client uint16
 		ok            bool
 	}{
-		{tls.VersionTLS13, tls.VersionTLS13, true}, {tls.VersionTLS13, tls.VersionTLS12, false},
-		{tls.VersionTLS12, tls.VersionTLS12, true}, {tls.VersionTLS12, tls.VersionTLS11, false},
+		{tls.VersionTLS13, tls.VersionTLS13, true},
+		{tls.VersionTLS13, tls.VersionTLS12, false},
+		{tls.VersionTLS12, tls.VersionTLS12, true},
+		{tls.VersionTLS12, tls.VersionTLS11, false},
 	} {
 		p := newPair(t, "kms")
 		f := newKMS(t, withTLS(p, row.least))
@@ -120,6 +124,7 @@ func TestProxyProtocol(t *testing.T) {
 		conn.Write(proxyHeader(from))
 		return conn
 	}
+
 	var held []net.Conn
 	for i := range 40 { // more than one address may have
 		held = append(held, dialAs(netip.AddrPortFrom(netip.AddrFrom4([4]byte{192, 0, 2, byte(i)}), 9).String()))
@@ -130,6 +135,7 @@ func TestProxyProtocol(t *testing.T) {
 	if _, err := client.Get(context.Background(), f.url, tpm, wants()); code(err) != "pending" {
 		t.Fatalf("Get through a proxy = %v, want pending", err)
 	}
+
 	if from := f.lastFrom(); from != "2001:db8::7" {
 		t.Errorf("the log says that it came from %q, want 2001:db8::7", from)
 	}
@@ -195,6 +201,7 @@ func TestForwardedFor(t *testing.T) {
 			conn, err := net.Dial("tcp", strings.TrimPrefix(f.url, "http://"))
 			return &forwarding{conn, row.header}, err
 		}
+
 		if _, err := client.Get(context.Background(), f.url, newTPM(t), wants()); code(err) != "pending" {
 			t.Fatalf("%s: Get = %v, want pending", row.name, err)
 		}
@@ -235,6 +242,7 @@ func TestShutdownWaits(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	ended := make(chan error, 1)
 	go func() { ended <- f.web.Shutdown(context.Background()) }()
 	select {
@@ -242,6 +250,7 @@ func TestShutdownWaits(t *testing.T) {
 		t.Fatalf("Shutdown = %v while an exchange was under way", err)
 	case <-time.After(100 * time.Millisecond):
 	}
+
 	conn.Close()
 	if err := <-ended; err != nil {
 		t.Errorf("Shutdown = %v", err)
@@ -249,7 +258,6 @@ func TestShutdownWaits(t *testing.T) {
 	if _, err := f.get(newTPM(t)); code(err) != kms.CodeUnreachable {
 		t.Errorf("Get after Shutdown = %v, want %s", err, kms.CodeUnreachable)
 	}
-
 }
 
 // What one client may do at once is counted behind a proxy as before it.
@@ -267,6 +275,7 @@ func TestForwardedLimit(t *testing.T) {
 			t.Errorf("exchange %d of one client: %d, want %d", i+1, got, want)
 		}
 	}
+
 	if got := dial("192.0.2.2"); got != 101 {
 		t.Errorf("another client: %d, want 101", got)
 	}

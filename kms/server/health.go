@@ -31,6 +31,7 @@ func (s *Server) wrote(err error) {
 	if h.err = err; err == nil {
 		h.written = time.Now()
 	}
+
 	h.mu.Unlock()
 	switch {
 	case err != nil && before == nil:
@@ -75,6 +76,7 @@ func (s *Server) Watch(ctx context.Context) {
 		if err == nil {
 			wait = time.Until(written.Add(probeEvery))
 		}
+
 		select {
 		case <-ctx.Done():
 			return
@@ -82,6 +84,7 @@ func (s *Server) Watch(ctx context.Context) {
 			continue // from now on, more often
 		case <-time.After(max(wait, 0)):
 		}
+
 		if again, _ := s.health.last(); again == written { // nobody else wrote
 			s.update(ctx, func(*txn) error { return nil })
 		}

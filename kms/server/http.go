@@ -90,6 +90,7 @@ func (s *Server) reply(w http.ResponseWriter, r *http.Request, reply []byte, err
 	case err != nil:
 		s.log.Warn("refused", "path", r.URL.Path, "from", remote(r), "why", err)
 		w.WriteHeader(http.StatusForbidden)
+
 	case reply == nil:
 		w.WriteHeader(http.StatusNoContent)
 	default:

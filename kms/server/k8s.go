@@ -88,6 +88,7 @@ func (k kubeKeeper) Decrypt(ctx context.Context, uid, id string, sealed []byte) 
 	if id != k.id(version) {
 		return plain, fmt.Errorf("%w: it is not of the key %.100q", k8s.ErrSealed, id)
 	}
+
 	err = k.s.update(ctx, func(t *txn) (err error) {
 		plain.Wipe() // of a run that did not count
 		if plain, err = t.ringOpen(k.ring, version, sealed[kubeHeadSize:], k.aad(version)); err != nil {
@@ -102,6 +103,7 @@ func (k kubeKeeper) Decrypt(ctx context.Context, uid, id string, sealed []byte) 
 		plain.Wipe()
 		return secret.Bytes{}, err
 	}
+
 	return plain, nil
 }
 

@@ -32,17 +32,20 @@ func (f *fixture) plug(name string) plugin.KeyManagementServiceClient {
 	if err != nil {
 		f.t.Fatal(err)
 	}
+
 	path := filepath.Join(f.t.TempDir(), "kms.sock")
 	l, err := net.Listen("unix", path)
 	if err != nil {
 		f.t.Fatal(err)
 	}
+
 	go g.Serve(l)
 	f.t.Cleanup(g.Stop)
 	conn, err := grpc.NewClient("unix://"+path, grpc.WithTransportCredentials(insecure.NewCredentials()))
 	if err != nil {
 		f.t.Fatal(err)
 	}
+
 	f.t.Cleanup(func() { conn.Close() })
 	return plugin.NewKeyManagementServiceClient(conn)
 }
@@ -82,6 +85,7 @@ func TestK8sRotation(t *testing.T) {
 	if again := sealSeed(t, c); again.KeyId != old.KeyId || bytes.Equal(again.Ciphertext, old.Ciphertext) {
 		t.Error("the key id changed without a rotation, or a ciphertext repeats")
 	}
+
 	if _, err := f.RotateKey(ctx, server.KubeRing("east")); err != nil {
 		t.Fatal(err)
 	}
@@ -89,11 +93,13 @@ func TestK8sRotation(t *testing.T) {
 	if fresh.KeyId == old.KeyId {
 		t.Error("the key id is the same after a rotation")
 	}
+
 	wantSeed(t, c, old)
 	wantSeed(t, c, fresh)
 	if _, err := f.RetireKey(ctx, server.KubeRing("east"), 1); err != nil {
 		t.Fatal(err)
 	}
+
 	if plain, err := openSeed(c, old); status.Code(err) != codes.InvalidArgument || !strings.Contains(err.Error(), "retired") {
 		t.Errorf("Decrypt under a retired key = %q, %v, want an error that says so", plain, err)
 	}
@@ -102,6 +108,7 @@ func TestK8sRotation(t *testing.T) {
 	for _, e := range f.log() {
 		seen = append(seen, e.Event)
 	}
+
 	if got := strings.Join(seen, " "); !strings.Contains(got, "key rotate k8s encrypt k8s decrypt k8s encrypt key rotate") {
 		t.Errorf("the log has %s", got)
 	}
@@ -131,16 +138,19 @@ func TestK8sRefusals(t *testing.T) {
 	for i := range good.Ciphertext {
 		rows["byte "+string(rune('a'+i))] = with(func(r *plugin.DecryptRequest) { r.Ciphertext[i] ^= 0x80 })
 	}
+
 	for name, r := range rows {
 		if out, err := c.Decrypt(context.Background(), r); status.Code(err) != codes.InvalidArgument || len(out.GetPlaintext()) > 0 {
 			t.Errorf("%s: Decrypt = %q, %v, want InvalidArgument", name, out.GetPlaintext(), err)
 		}
 	}
+
 	for _, n := range []int{0, k8s.MaxPlain + 1} {
 		if _, err := c.Encrypt(context.Background(), &plugin.EncryptRequest{Plaintext: make([]byte, n)}); status.Code(err) != codes.InvalidArgument {
 			t.Errorf("Encrypt of %d bytes: %v, want InvalidArgument", n, err)
 		}
 	}
+
 	if r, err := c.Encrypt(context.Background(), &plugin.EncryptRequest{Plaintext: make([]byte, k8s.MaxPlain)}); err != nil || len(r.Ciphertext) > 1024 {
 		t.Errorf("Encrypt of the most: %d bytes, %v, want at most 1,024", len(r.GetCiphertext()), err)
 	}
@@ -157,18 +167,21 @@ func TestK8sFullDisk(t *testing.T) {
 			return disk
 		}
 	})
+
 	c := f.plug("east")
 	good := sealSeed(t, c)
 	disk.on.Store(true)
 	if plain, err := openSeed(c, good); status.Code(err) != codes.Unavailable {
 		t.Errorf("Decrypt on a full disk = %q, %v, want Unavailable", plain, err)
 	}
+
 	if _, err := c.Encrypt(context.Background(), &plugin.EncryptRequest{Plaintext: seed}); status.Code(err) != codes.Unavailable {
 		t.Errorf("Encrypt on a full disk: %v, want Unavailable", err)
 	}
 	if _, err := c.Status(context.Background(), &plugin.StatusRequest{}); status.Code(err) != codes.Unavailable {
 		t.Errorf("Status on a full disk: %v, want Unavailable", err)
 	}
+
 	disk.on.Store(false)
 	wantSeed(t, c, good)
 	sealSeed(t, c)
@@ -184,6 +197,7 @@ func TestWatch(t *testing.T) {
 				return disk
 			}
 		})
+
 		ctx, stop := context.WithCancel(context.Background())
 		ended := make(chan bool)
 		go func() { f.Watch(ctx); close(ended) }()
@@ -191,6 +205,7 @@ func TestWatch(t *testing.T) {
 		if err := f.Ready(); err != nil {
 			t.Errorf("Ready = %v", err)
 		}
+
 		disk.on.Store(true)
 		time.Sleep(time.Minute)
 		if err := f.Ready(); err == nil || !strings.Contains(err.Error(), "no space left") {
@@ -201,6 +216,7 @@ func TestWatch(t *testing.T) {
 		if err := f.Ready(); err != nil {
 			t.Errorf("Ready 5 s after there was room = %v", err)
 		}
+
 		// Found by somebody else, between two looks of ours.
 		disk.on.Store(true)
 		if _, err := f.RotateKey(ctx, server.KubeRing("east")); err == nil {
@@ -211,6 +227,7 @@ func TestWatch(t *testing.T) {
 		if err := f.Ready(); err != nil {
 			t.Errorf("Ready 5 s after there was room, by somebody else's failure = %v", err)
 		}
+
 		stop()
 		<-ended
 	})
@@ -226,12 +243,14 @@ func TestKubeKeyOutlivesOtherKeys(t *testing.T) {
 	if _, err := f.AddKey(ctx); err != nil {
 		t.Fatal(err)
 	}
+
 	if _, err := f.UseKey(ctx, f.Pins()[1]); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := f.RetireSigningKey(ctx, old); err != nil {
 		t.Fatal(err)
 	}
+
 	wantSeed(t, c, sealed)
 	if again := sealSeed(t, c); again.KeyId != sealed.KeyId {
 		t.Errorf("the key's id became %s, was %s", again.KeyId, sealed.KeyId)

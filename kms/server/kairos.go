@@ -94,12 +94,14 @@ func (k kairosKeeper) decide(ctx context.Context, event string, p *kairos.Proof,
 		k.s.measured.request("kairos", operation, "failed", began)
 		return nil, &unavailable{err}
 	}
+
 	k.s.measured.request("kairos", operation, o.result(), began)
 	k.s.measured.decisions.Inc("kairos", operation, o.code())
 	k.s.log.Info("decided", "protocol", Kairos, "tpm_hash", p.Hash, "operation", event, "status", o.code(), "from", p.From)
 	if o.refusal != nil {
 		return nil, o.refusal
 	}
+
 	return o.answer, nil
 }
 
@@ -118,11 +120,13 @@ func (s *Server) kairosPolicy(t *txn, event string, p *kairos.Proof, serve kairo
 			return refuse(reason, ""), err // nothing to record: the log must not be filled from outside
 		}
 	}
+
 	before := row.LastStatus
 	o, err := s.kairosJudge(t, p, &row, serve)
 	if err != nil {
 		return o, err
 	}
+
 	row.Last, row.LastStatus, row.Shown = time.Now().UTC(), o.code(), showKairos(p)
 	if o.refusal == nil {
 		row.verified(t, p)
@@ -130,6 +134,7 @@ func (s *Server) kairosPolicy(t *txn, event string, p *kairos.Proof, serve kairo
 	if err := t.saveKairos(row); err != nil {
 		return o, err
 	}
+
 	if o.refusal != nil && before == row.LastStatus {
 		return o, nil // asking again
 	}
@@ -145,12 +150,14 @@ func (s *Server) kairosJudge(t *txn, p *kairos.Proof, row *kairosRow, serve kair
 	case statePending:
 		return refuse(kairos.Pending, ""), nil
 	}
+
 	if reason, err := t.spendAK(row, p.AK); err != nil || reason != 0 {
 		return refuse(reason, ""), err
 	}
 	if row.quarantined() {
 		return refuse(kairos.Quarantined, ""), nil
 	}
+
 	if o := row.judge(p); o.refusal != nil {
 		return o, nil
 	}
@@ -159,12 +166,14 @@ func (s *Server) kairosJudge(t *txn, p *kairos.Proof, row *kairosRow, serve kair
 		part = row.adopt(p.Request)
 		t.bump()
 	}
+
 	if part == nil {
 		return refuse(kairos.NoVolume, ""), nil
 	}
 	if taken, err := t.servedByLK1(p.Request, part); err != nil || taken {
 		return refuse(kairos.OtherServes, ""), err
 	}
+
 	return serve(t, row, part)
 }
 

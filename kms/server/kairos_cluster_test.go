@@ -53,6 +53,7 @@ func TestKairosFollowsCluster(t *testing.T) {
 	if got := must(t, n); got != "from the cluster" {
 		t.Errorf("Attest = %q, want the cluster's passphrase", got)
 	}
+
 	before := f.events("kairos sync")
 	for range 3 {
 		f.mustSync(tpm, withSecret("from the cluster"), 0)
@@ -60,6 +61,7 @@ func TestKairosFollowsCluster(t *testing.T) {
 	if after := f.events("kairos sync"); after != before {
 		t.Errorf("%d events for nothing", after-before)
 	}
+
 	f.mustSync(tpm, withSecret("another one"), 1)
 	if got := must(t, n); got != "another one" {
 		t.Errorf("Attest = %q, want the passphrase that was replaced", got)
@@ -84,10 +86,12 @@ func TestKairosClusterDocumentGone(t *testing.T) {
 	if again := must(t, n); again != first {
 		t.Error("the passphrase is another one when the document is back")
 	}
+
 	other := newSoft(t)
 	if err := f.apply(other, strings.ReplaceAll(document, "machine-a", "by-hand")); err != nil {
 		t.Fatal(err)
 	}
+
 	f.mustSync(tpm, document, 0)
 	must(t, f.kairosNode(other))
 }
@@ -113,6 +117,7 @@ func TestKairosClusterRefused(t *testing.T) {
 	if done, err := f.sync(tpm, document); !errors.Is(err, server.ErrRefused) || len(done) != 0 {
 		t.Errorf("SyncKairos of a deleted TPM = %v, %v, want %v", done, err, server.ErrRefused)
 	}
+
 	refused(t, f.kairosNode(tpm), "TPM is not enrolled")
 	both := document + "---\n" + strings.ReplaceAll(strings.ReplaceAll(document, "machine-a", "machine-b"), "HASH", other.Hash())
 	if done, err := f.sync(tpm, both); !errors.Is(err, server.ErrRefused) || len(done) != 1 {
@@ -123,6 +128,7 @@ func TestKairosClusterRefused(t *testing.T) {
 		strings.ReplaceAll(strings.ReplaceAll(document, "machine-a", "machine-c"), "HASH", newSoft(t).Hash())); err != nil || len(done) != 1 {
 		t.Errorf("SyncKairos = %v, %v", done, err)
 	}
+
 	if _, err := f.sync(newSoft(t), strings.ReplaceAll(document, "machine-a", "machine-b")); !errors.Is(err, server.ErrRefused) {
 		t.Errorf("SyncKairos of a name that is another TPM's = %v, want %v", err, server.ErrRefused)
 	}
@@ -145,6 +151,7 @@ func TestKairosDocuments(t *testing.T) {
 	if len(d.Volumes) != 1 || d.Volumes[0].Hash.String() != own.Hash() || len(d.Volumes[0].Partitions) != 1 || d.Volumes[0].Partitions[0].Label != persistent.Label {
 		t.Errorf("KairosDocuments has %+v, want the machine that the cluster does not list", d.Volumes)
 	}
+
 	got := map[string]string{}
 	for _, s := range d.Secrets {
 		got[s.Name] = string(s.Data[kairos.DefaultKey].Reveal())
@@ -153,6 +160,7 @@ func TestKairosDocuments(t *testing.T) {
 	if !maps.Equal(got, want) {
 		t.Errorf("KairosDocuments has the Secrets %v, want those of both machines", slices.Sorted(maps.Keys(got)))
 	}
+
 	if d, err := f.KairosDocuments(false); err != nil || len(d.Secrets) != 0 {
 		t.Errorf("KairosDocuments without secrets has %d (%v)", len(d.Secrets), err)
 	}

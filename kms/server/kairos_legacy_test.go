@@ -25,19 +25,23 @@ func TestKairosLegacy(t *testing.T) {
 			t.Errorf("GetPass = %d %q, %v, want binary %q", r.Kind, r.Raw, err, want)
 		}
 	}
+
 	get(`{"passphrase":"","error":"no volume found with data from request and hash: ` + tpm.Hash() + `","generated_by":""}`)
 	if err := f.apply(tpm, document); err != nil {
 		t.Fatal(err)
 	}
+
 	get(`{"passphrase":"","error":"No secret found for ` + tpm.Hash() + ` and COS_PERSISTENT","generated_by":""}`)
 	if err := n.PostPass(generated); err != nil {
 		t.Fatal(err)
 	}
+
 	kept := `{"passphrase":"` + base64.RawURLEncoding.EncodeToString(generated) + `","error":"","generated_by":"tpm"}`
 	get(kept)
 	if err := n.PostPass(bytes.Repeat([]byte{1}, kairos.SealedSize)); err != nil {
 		t.Fatal(err)
 	}
+
 	get(kept) // never overwritten
 	// After an upgrade the ciphertext is not given out as a passphrase,
 	// nor another one made.
@@ -52,6 +56,7 @@ func TestKairosLegacyStatic(t *testing.T) {
 	if err := f.apply(tpm, named); err != nil {
 		t.Fatal(err)
 	}
+
 	n := f.kairosNode(tpm)
 	if r, err := n.GetPass(); err != nil || !strings.HasPrefix(r.Error, "no volume found") {
 		t.Errorf("GetPass without the Secret = %+v, %v, want no volume found: nobody may make one", r, err)
@@ -60,14 +65,17 @@ func TestKairosLegacyStatic(t *testing.T) {
 	if err := n.PostPass(generated); err != nil {
 		t.Fatal(err)
 	}
+
 	secretDocument := "apiVersion: v1\nkind: Secret\nmetadata: {name: mine}\ndata: {KEY: " + base64.StdEncoding.EncodeToString([]byte(text)) + "}\n"
 	if err := f.apply(tpm, strings.ReplaceAll(secretDocument, "KEY", "other")); err != nil {
 		t.Fatal(err)
 	}
+
 	refused(t, n, "passphrase not found in secret at key: pass")
 	if err := f.apply(tpm, strings.ReplaceAll(secretDocument, "KEY", "pass")); err != nil {
 		t.Fatal(err)
 	}
+
 	if r, err := n.GetPass(); err != nil || r.Passphrase != text || r.GeneratedBy != "" {
 		t.Errorf("GetPass = %+v, %v, want %q", r, err, text)
 	}
@@ -91,6 +99,7 @@ func TestKairosDepositRules(t *testing.T) {
 			t.Errorf("%s: PostPass = %v, want a closed connection", name, err)
 		}
 	}
+
 	n.Proof = nil
 	if r, err := n.GetPass(); err != nil || !strings.HasPrefix(r.Error, "No secret found") {
 		t.Errorf("GetPass = %+v, %v, want no secret", r, err)

@@ -25,6 +25,7 @@ func TestKairosSlowClients(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
+
 			if _, err := conn.NetConn().Write(sent); err != nil && sent != nil {
 				t.Fatal(err)
 			}
@@ -32,6 +33,7 @@ func TestKairosSlowClients(t *testing.T) {
 			if _, _, err := conn.ReadMessage(); err == nil {
 				t.Errorf("%s: the server answered", name)
 			}
+
 			if took := time.Since(began); took < 30*time.Second || took > time.Minute {
 				t.Errorf("%s: cut off after %v, want 40 s: a slow TPM needs half a minute", name, took)
 			}
@@ -81,6 +83,7 @@ func TestKairosFullDisk(t *testing.T) {
 	if err := f.apply(tpm, document); err != nil {
 		t.Fatal(err)
 	}
+
 	n := f.kairosNode(tpm)
 	disk.on.Store(true)
 	refused(t, n, "") // it passes
@@ -92,6 +95,7 @@ func TestKairosFullDisk(t *testing.T) {
 	if must(t, n) != first {
 		t.Error("another passphrase after the disk was full")
 	}
+
 	if got := f.events("kairos get"); got != 2 {
 		t.Errorf("%d releases in the log, want 2", got)
 	}
@@ -105,11 +109,13 @@ func TestKairosAudit(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	for _, want := range []string{"kairos apply", "kairos get", tpm.Hash(), "COS_PERSISTENT"} {
 		if !strings.Contains(string(log), want) {
 			t.Errorf("the audit log lacks %q: %s", want, log)
 		}
 	}
+
 	if strings.Contains(string(log), passphrase) {
 		t.Error("the passphrase is in the audit log")
 	}
@@ -120,6 +126,7 @@ func TestKairosAudit(t *testing.T) {
 	if got := len(f.log()) - before; got != 2 {
 		t.Errorf("%d events for a quarantine and two refusals alike, want 2", got)
 	}
+
 	if c, err := f.Check(); err != nil || c.Records == 0 {
 		t.Errorf("Check = %+v, %v", c, err)
 	}

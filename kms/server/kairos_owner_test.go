@@ -8,7 +8,7 @@ import (
 	"latchkey/kms/server/kairos"
 )
 
-func TestKairosEnrolment(t *testing.T) {
+func TestKairosEnrollment(t *testing.T) {
 	t.Run("approve", func(t *testing.T) {
 		f, tpm := newKMS(t, speaksKairos), newSoft(t)
 		tpm.PCRs[7] = [32]byte{7}
@@ -47,12 +47,14 @@ func TestKairosNamesOfOthers(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	if got := must(t, f.kairosNode(victim)); got != canary {
 		t.Errorf("the Secret's owner got %q", got)
 	}
 	if got := must(t, f.kairosNode(thief)); got == canary {
 		t.Error("another TPM got the Secret by its label")
 	}
+
 	// Their server calls what it makes by eight digits of the hash: soon
 	// found again by somebody who makes keys.
 	thief = newSoft(t)
@@ -60,6 +62,7 @@ func TestKairosNamesOfOthers(t *testing.T) {
 	if err := f.apply(victim, "apiVersion: v1\nkind: Secret\nmetadata: {name: "+name+"}\nstringData: {passphrase: "+canary+"}\n"); err != nil {
 		t.Fatal(err)
 	}
+
 	if got := must(t, f.kairosNode(thief)); got == canary {
 		t.Error("a TPM got a Secret by a part of its hash")
 	}
@@ -72,6 +75,7 @@ func TestKairosAndLK1(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	byLabel := *n
 	byLabel.Want = kairos.Request{Label: persistent.Label}
 	must(t, n)
@@ -85,14 +89,17 @@ func TestKairosAndLK1(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	f.approve(newTPM(t), abc)
 	refused(t, &upper, "lk1-volume")
 	must(t, &byLabel)
+
 	// COS_PERSISTENT's UUID on every disk of Kairos: v5 of the label.
 	all, err := kms.ParseUUID("85c39d0f-4867-5227-8334-f5eec606d9eb")
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	f.approve(newTPM(t), all)
 	refused(t, &byLabel, "lk1-volume")
 }
@@ -114,15 +121,18 @@ func TestKairosEditedDocuments(t *testing.T) {
 			t.Errorf("another passphrase after applying\n%s", edited)
 		}
 	}
+
 	f, tpm, n = setUp(t)
 	first = must(t, n)
 	if err := f.apply(tpm, strings.ReplaceAll(document, "COS_PERSISTENT", "OTHER")); err != nil {
 		t.Fatal(err)
 	}
+
 	refused(t, n, "") // it is gone from the document
 	if err := f.apply(tpm, document); err != nil {
 		t.Fatal(err)
 	}
+
 	if must(t, n) != first {
 		t.Error("another passphrase after the partition came back")
 	}

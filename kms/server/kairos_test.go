@@ -92,6 +92,7 @@ func TestKairosGenerated(t *testing.T) {
 	if again := must(t, n); again != first {
 		t.Error("the second answer is another passphrase")
 	}
+
 	refused(t, f.kairosNode(newSoft(t)), "") // unknown: pending
 	other := *n
 	other.Want = kairos.Request{Label: "DATA"}
@@ -128,6 +129,7 @@ func TestKairosBootState(t *testing.T) {
 	if r, err := n.GetPass(); err != nil || r.Passphrase != "" || r.Error != "downgrade" {
 		t.Errorf("GetPass around the boot state = %+v, %v, want downgrade", r, err)
 	}
+
 	refused(t, n, "PCR verification failed")
 	f.kairos("accept", tpm)
 	if must(t, n) != first {
@@ -144,6 +146,7 @@ func TestKairosPCRsOfDocument(t *testing.T) {
 	if err := f.apply(tpm, pinned); err != nil {
 		t.Fatal(err)
 	}
+
 	n := f.kairosNode(tpm)
 	refused(t, n, "PCR7 changed")
 	tpm.PCRs[7], tpm.PCRs[11], tpm.PCRs[0] = [32]byte{7}, [32]byte{1}, [32]byte{9}
@@ -155,15 +158,18 @@ func TestKairosPCRsOfDocument(t *testing.T) {
 	if err := f.apply(tpm, pinned); err != nil { // again: nothing is forgotten
 		t.Fatal(err)
 	}
+
 	refused(t, n, "PCR11 changed")
 	second := strings.NewReplacer("machine-a", "machine-b", "COS_PERSISTENT", "DATA").Replace(pinned)
 	if err := f.apply(tpm, second); err != nil { // nor by another document
 		t.Fatal(err)
 	}
+
 	refused(t, n, "PCR11 changed")
 	if err := f.apply(tpm, strings.ReplaceAll(pinned, `, "11": ""`, `, "11": "", "0": ""`)); err != nil {
 		t.Fatal(err)
 	}
+
 	must(t, n) // the operator said: learn again
 }
 
@@ -172,6 +178,7 @@ func TestKairosReplay(t *testing.T) {
 	if err := tpm.KeepAK(); err != nil {
 		t.Fatal(err)
 	}
+
 	must(t, n)
 	refused(t, n, "attestation key was used before")
 	f.restart() // it is not forgotten
@@ -196,10 +203,12 @@ func TestKairosQuarantineAndTombstone(t *testing.T) {
 	if r, err := n.GetPass(); err != nil || r.Error != "quarantined: COS_PERSISTENT" {
 		t.Errorf("GetPass = %+v, %v, want quarantined", r, err)
 	}
+
 	f.kairos("readmit", tpm)
 	if err := f.apply(tpm, document+"  quarantined: true\n"); err != nil {
 		t.Fatal(err)
 	}
+
 	refused(t, n, "TPM is quarantined")
 	if _, err := f.ChangeKairos(context.Background(), "readmit", tpm.Hash()); err == nil {
 		t.Error("readmit over the document's quarantine was taken")
@@ -207,6 +216,7 @@ func TestKairosQuarantineAndTombstone(t *testing.T) {
 	if err := f.apply(tpm, document); err != nil {
 		t.Fatal(err)
 	}
+
 	if must(t, n) != first {
 		t.Error("another passphrase after quarantine")
 	}
@@ -215,10 +225,12 @@ func TestKairosQuarantineAndTombstone(t *testing.T) {
 	if err := f.apply(tpm, document); err == nil {
 		t.Error("apply brought a deleted TPM back")
 	}
+
 	for _, command := range []string{"approve", "accept", "readmit"} {
 		if _, err := f.ChangeKairos(context.Background(), command, tpm.Hash()); err == nil {
 			t.Errorf("%s brought a deleted TPM back", command)
 		}
 	}
+
 	refused(t, n, "TPM is not enrolled")
 }

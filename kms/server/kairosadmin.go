@@ -59,10 +59,12 @@ func (s *Server) ChangeKairos(ctx context.Context, command, hash string) (n Kair
 	if !ok {
 		return n, fmt.Errorf("command %.20q: %w", command, ErrNotFound)
 	}
+
 	id, err := kms.ParseNodeID(strings.ToLower(strings.TrimSpace(hash)))
 	if err != nil {
 		return n, fmt.Errorf("reading a TPMHash: %w", err)
 	}
+
 	err = s.update(ctx, func(t *txn) error {
 		row, found, err := t.kairosNode(id)
 		if err != nil {
@@ -71,6 +73,7 @@ func (s *Server) ChangeKairos(ctx context.Context, command, hash string) (n Kair
 		if !found {
 			return fmt.Errorf("looking for TPMHash %s: %w", id, ErrNotFound)
 		}
+
 		if row.State == stateDeleted {
 			return fmt.Errorf("%s: %w: it was deleted, and stays refused", command, ErrRefused)
 		}
@@ -78,12 +81,14 @@ func (s *Server) ChangeKairos(ctx context.Context, command, hash string) (n Kair
 		if why := change(&row); why != "" {
 			return fmt.Errorf("%s: %w: %s", command, ErrRefused, why)
 		}
+
 		n = presentKairos(row)
 		if err := t.saveKairos(row); err != nil {
 			return err
 		}
 		return t.note(Event{Event: "kairos " + command, Node: id.String(), From: operator(ctx)})
 	})
+
 	return n, err
 }
 
@@ -153,9 +158,12 @@ const documentsPath = "/v1/kairos/documents"
 // kairosRoutes answer the operator about the nodes of Kairos.
 func (s *Server) kairosRoutes() []route {
 	routes := []route{
-		{method: "GET", path: "/v1/kairos/nodes", scope: ScopeRead, doc: "Lists the nodes of Kairos, those that wait for approval first.", answer: []KairosNode{},
-			do: func(*http.Request) (any, error) { return list(s.KairosNodes()) }},
-		{method: "POST", path: documentsPath, scope: ScopeAdmin, doc: "Takes SealedVolume and Secret documents, YAML: all or none.", limit: kairos.MaxDocuments,
+		{
+			method: "GET", path: "/v1/kairos/nodes", scope: ScopeRead, doc: "Lists the nodes of Kairos, those that wait for approval first.", answer: []KairosNode{},
+			do: func(*http.Request) (any, error) { return list(s.KairosNodes()) },
+		},
+		{
+			method: "POST", path: documentsPath, scope: ScopeAdmin, doc: "Takes SealedVolume and Secret documents, YAML: all or none.", limit: kairos.MaxDocuments,
 			query: []param{{name: "replace", doc: "whether passphrases that have another value are replaced", kind: "boolean"}},
 			body:  []byte{}, answer: []Applied{}, do: func(r *http.Request) (any, error) {
 				file, err := io.ReadAll(r.Body)
@@ -164,18 +172,21 @@ func (s *Server) kairosRoutes() []route {
 					return nil, fmt.Errorf("reading documents: %w", err)
 				}
 				return list(s.ApplyKairos(r.Context(), file, r.URL.Query().Get("replace") == "true"))
-			}},
+			},
+		},
 	}
 	for _, command := range slices.Sorted(maps.Keys(kairosChanges)) {
 		scope := ScopeApprove
 		if command == "delete" {
 			scope = ScopeAdmin
 		}
-		routes = append(routes, route{method: "POST", path: "/v1/kairos/" + command, scope: scope, doc: "Does " + command + " to a node of Kairos.",
+		routes = append(routes, route{
+			method: "POST", path: "/v1/kairos/" + command, scope: scope, doc: "Does " + command + " to a node of Kairos.",
 			query: []param{{name: "hash", doc: "TPMHash, 64 digits", required: true}}, answer: KairosNode{},
 			do: func(r *http.Request) (any, error) {
 				return s.ChangeKairos(r.Context(), command, r.URL.Query().Get("hash"))
-			}})
+			},
+		})
 	}
 	return routes
 }

@@ -28,12 +28,14 @@ func (s *Server) ApplyKairos(ctx context.Context, file []byte, replace bool) (do
 		return nil, err
 	}
 	defer documents.Wipe()
+
 	err = s.update(ctx, func(t *txn) error {
 		done = nil
 		names, err := t.volumeNames()
 		if err != nil {
 			return err
 		}
+
 		for _, d := range documents.Secrets {
 			action, err := t.applySecret(d, replace)
 			if err != nil {
@@ -41,6 +43,7 @@ func (s *Server) ApplyKairos(ctx context.Context, file []byte, replace bool) (do
 			}
 			done = append(done, Applied{"Secret", d.Name, action})
 		}
+
 		for _, d := range documents.Volumes {
 			if other, taken := names[d.Name]; taken && other != d.Hash {
 				return fmt.Errorf("applying SealedVolume %s: %w: it is TPMHash %s's; delete that node first", d.Name, ErrRefused, other)
@@ -52,12 +55,14 @@ func (s *Server) ApplyKairos(ctx context.Context, file []byte, replace bool) (do
 			names[d.Name] = d.Hash
 			done = append(done, Applied{"SealedVolume", d.Name, action})
 		}
+
 		var detail []string
 		for _, a := range done {
 			detail = append(detail, a.Kind+" "+a.Name+" "+a.Action)
 		}
 		return t.note(Event{Event: "kairos apply", From: operator(ctx), Detail: strings.Join(detail, "; ")})
 	})
+
 	return done, err
 }
 
@@ -69,6 +74,7 @@ func (t *txn) applySecret(d kairos.Secret, replace bool) (action string, err err
 		if err != nil {
 			return "", err
 		}
+
 		same := kind != 0 && old.Equal(value)
 		old.Wipe()
 		switch {
@@ -81,6 +87,7 @@ func (t *txn) applySecret(d kairos.Secret, replace bool) (action string, err err
 		case kind != 0:
 			action = "configured"
 		}
+
 		if err := t.putKairosSecret(at, kairosStatic, value); err != nil {
 			return "", err
 		}
@@ -94,6 +101,7 @@ func (t *txn) applyVolume(d kairos.SealedVolume) (string, error) {
 	if err != nil {
 		return "", err
 	}
+
 	if row.State == stateDeleted {
 		return "", fmt.Errorf("applying SealedVolume %s: %w: TPMHash %s was deleted, and stays refused", d.Name, ErrRefused, d.Hash)
 	}
@@ -101,18 +109,21 @@ func (t *txn) applyVolume(d kairos.SealedVolume) (string, error) {
 	if !found {
 		row = kairosRow{Hash: d.Hash, First: time.Now().UTC()}
 	}
+
 	row.State = stateApproved
 	known := row.document(d)
 	row.merge(d)
 	if len(row.Partitions) > maxPartitions {
 		return "", fmt.Errorf("applying SealedVolume %s: %w: more than %d partitions for one TPM", d.Name, ErrRefused, maxPartitions)
 	}
+
 	if err := t.saveKairos(row); err != nil {
 		return "", err
 	}
 	if known {
 		return "configured", nil
 	}
+
 	return "created", nil
 }
 
@@ -174,6 +185,7 @@ func (row *kairosRow) merge(d kairos.SealedVolume) {
 		}
 		written = append(written, next)
 	}
+
 	var rest, gone []kairosPartition
 	for _, p := range before {
 		if p.Removed = p.Removed || p.Written && p.Volume == d.Name; p.Removed {
@@ -182,6 +194,7 @@ func (row *kairosRow) merge(d kairos.SealedVolume) {
 			rest = append(rest, p)
 		}
 	}
+
 	row.Partitions = slices.Concat(rest, written, gone)
 }
 

@@ -30,6 +30,7 @@ func (s *Server) SyncKairos(ctx context.Context, d *kairos.Documents) (done []Ap
 	if err != nil {
 		return nil, err
 	}
+
 	for _, c := range todo {
 		one, err := s.syncOne(ctx, c)
 		if err != nil {
@@ -38,6 +39,7 @@ func (s *Server) SyncKairos(ctx context.Context, d *kairos.Documents) (done []Ap
 			done = append(done, one)
 		}
 	}
+
 	return done, errors.Join(wrong...)
 }
 
@@ -55,6 +57,7 @@ func (v view) clusterChanges(d *kairos.Documents) (todo []clusterChange, wrong [
 	if err != nil {
 		return nil, nil, err
 	}
+
 	for i := range d.Secrets {
 		differs, err := v.secretDiffers(&d.Secrets[i])
 		if err != nil {
@@ -64,6 +67,7 @@ func (v view) clusterChanges(d *kairos.Documents) (todo []clusterChange, wrong [
 			todo = append(todo, clusterChange{secret: &d.Secrets[i]})
 		}
 	}
+
 	there := map[string]bool{}
 	for i := range d.Volumes {
 		one := &d.Volumes[i]
@@ -72,16 +76,19 @@ func (v view) clusterChanges(d *kairos.Documents) (todo []clusterChange, wrong [
 			wrong = append(wrong, fmt.Errorf("SealedVolume %s: %w: it names TPMHash %s, and is known as %s's; delete that node first", one.Name, ErrRefused, one.Hash, other))
 			continue
 		}
+
 		differs, err := v.volumeDiffers(one)
 		if errors.Is(err, ErrRefused) {
 			wrong = append(wrong, err)
 		} else if err != nil {
 			return nil, nil, err
 		}
+
 		if differs {
 			todo = append(todo, clusterChange{volume: one})
 		}
 	}
+
 	err = v.kairosIn(tableKairosNodes, func(row kairosRow) {
 		for _, known := range row.Volumes {
 			if known.Cluster && !known.Gone && !there[known.Name] && row.State != stateDeleted {
@@ -89,6 +96,7 @@ func (v view) clusterChanges(d *kairos.Documents) (todo []clusterChange, wrong [
 			}
 		}
 	})
+
 	return todo, wrong, err
 }
 
@@ -113,6 +121,7 @@ func (v view) volumeDiffers(d *kairos.SealedVolume) (bool, error) {
 	if err != nil || !found {
 		return !found, err
 	}
+
 	if row.State == stateDeleted {
 		return false, fmt.Errorf("SealedVolume %s: %w: TPMHash %s was deleted, and stays refused", d.Name, ErrRefused, d.Hash)
 	}
@@ -120,10 +129,12 @@ func (v view) volumeDiffers(d *kairos.SealedVolume) (bool, error) {
 	if err != nil {
 		return false, err
 	}
+
 	var next kairosRow
 	if err := json.Unmarshal(before, &next); err != nil {
 		return false, err
 	}
+
 	next.State = stateApproved
 	next.document(*d)
 	next.merge(*d)
@@ -172,16 +183,19 @@ func (t *txn) syncOne(c clusterChange) (done Applied, err error) {
 	case c.volume != nil:
 		return t.syncVolume(*c.volume)
 	}
+
 	row, found, err := t.kairosNode(c.hash)
 	if err != nil || !found {
 		return done, err
 	}
+
 	for i := range row.Volumes {
 		if row.Volumes[i].Name == c.gone && !row.Volumes[i].Gone {
 			row.Volumes[i].Gone = true
 			done = Applied{"SealedVolume", c.gone, "gone: quarantined"}
 		}
 	}
+
 	if done.Action == "" {
 		return done, nil
 	}

@@ -22,10 +22,12 @@ func (s *Server) kairosAdmit(t *txn, p *kairos.Proof) (kairosRow, kairos.Reason,
 		t.bump()
 		return row, 0, nil
 	}
+
 	full, err := s.pruneKairos(t)
 	if err != nil {
 		return row, 0, err
 	}
+
 	if full {
 		return row, kairos.Pending, nil
 	}

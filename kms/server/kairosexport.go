@@ -35,6 +35,7 @@ func (s *Server) KairosDocuments(secrets bool) (*kairos.Documents, error) {
 		out.Wipe()
 		return nil, err
 	}
+
 	return out, nil
 }
 
@@ -68,10 +69,12 @@ func (v view) made(row kairosRow, out *kairos.Documents) error {
 		if err != nil {
 			return err
 		}
+
 		if kind != kairosGenerated {
 			s.Wipe()
 			continue
 		}
+
 		key := p.Key
 		if key == "" {
 			key = kairos.DefaultKey

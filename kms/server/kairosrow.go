@@ -106,6 +106,7 @@ func (row *kairosRow) judge(p *kairos.Proof) outcome {
 		}
 		return outcome{}
 	}
+
 	if p.Quote.Safe && p.Quote.Clock < row.Clock {
 		return refuse(kairos.ClockBehind, "")
 	}
@@ -116,6 +117,7 @@ func (row *kairosRow) judge(p *kairos.Proof) outcome {
 			return refuse(kairos.PCRMismatch, "PCR"+index)
 		}
 	}
+
 	return outcome{}
 }
 
@@ -129,6 +131,7 @@ func (row *kairosRow) verified(t *txn, p *kairos.Proof) {
 	if p.Quote.Safe {
 		row.Clock = p.Quote.Clock
 	}
+
 	if p.Defer {
 		return
 	}
@@ -138,6 +141,7 @@ func (row *kairosRow) verified(t *txn, p *kairos.Proof) {
 			row.PCRs[fmt.Sprint(pcr)] = ""
 		}
 	}
+
 	for index, value := range hexPCRs(p.Quote.PCRs) {
 		if want, listed := row.PCRs[index]; listed && want == "" {
 			row.PCRs[index], row.Enrolled = value, row.Last

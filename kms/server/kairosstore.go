@@ -79,6 +79,7 @@ func (t *txn) kairosAnswer(row *kairosRow, part *kairosPartition, legacy bool) (
 	if err != nil || o.refusal != nil && o.refusal.Reason != kairos.NoSecret {
 		return o, err
 	}
+
 	switch {
 	case kind == kairosSealed && !legacy:
 		return refuse(kairos.TPMSealed, ""), nil // it opens nothing as it is
@@ -87,11 +88,13 @@ func (t *txn) kairosAnswer(row *kairosRow, part *kairosPartition, legacy bool) (
 	case legacy:
 		return o, nil // the node makes one, and posts it
 	}
+
 	s = newKairosPassphrase()
 	if err := t.putKairosSecret(ownSecret(row.Hash, part.ID), kairosGenerated, s); err != nil {
 		s.Wipe()
 		return outcome{}, err
 	}
+
 	return outcome{answer: &kairos.Answer{Passphrase: s}}, nil
 }
 
@@ -117,6 +120,7 @@ func (v view) kairosSecret(row *kairosRow, part *kairosPartition) (kairosKind, s
 	if key == "" {
 		key = kairos.DefaultKey
 	}
+
 	if part.Secret != "" {
 		kind, s, o, err := v.namedSecret(part.Secret, key)
 		if o.refusal != nil && o.refusal.Reason == kairos.NoSecret {
@@ -124,10 +128,12 @@ func (v view) kairosSecret(row *kairosRow, part *kairosPartition) (kairosKind, s
 		}
 		return kind, s, o, err
 	}
+
 	kind, s, err := v.loadKairosSecret(ownSecret(row.Hash, part.ID))
 	if err != nil || kind != 0 {
 		return kind, s, outcome{}, err
 	}
+
 	if !part.Written || part.Label == "" {
 		return 0, secret.Bytes{}, refuse(kairos.NoSecret, ""), nil
 	}

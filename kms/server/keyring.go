@@ -127,6 +127,7 @@ func (v view) ringOpen(r ring, version uint32, sealed, aad []byte) (secret.Bytes
 		return secret.Bytes{}, err
 	}
 	defer e.key.Wipe()
+
 	switch {
 	case !found:
 		return secret.Bytes{}, fmt.Errorf("%w: there is no version %d of key %s", errSealed, version, r)
@@ -135,6 +136,7 @@ func (v view) ringOpen(r ring, version uint32, sealed, aad []byte) (secret.Bytes
 	case len(sealed) < 12:
 		return secret.Bytes{}, fmt.Errorf("%w: it is too short", errSealed)
 	}
+
 	plain, err := newAEAD(e.key.Reveal()).Open(nil, sealed[:12], sealed[12:], aad)
 	if err != nil {
 		return secret.Bytes{}, errSealed
@@ -151,6 +153,7 @@ func (s *Server) Keys(name string) (out []KeyVersion, err error) {
 		if err != nil {
 			return err
 		}
+
 		for version := uint32(1); version <= newest; version++ {
 			e, found, err := v.ringVersion(r, version)
 			if err != nil {
@@ -161,6 +164,7 @@ func (s *Server) Keys(name string) (out []KeyVersion, err error) {
 				out = append(out, e.present(r, version, newest, users[version]))
 			}
 		}
+
 		return nil
 	})
 	return out, err
@@ -205,15 +209,18 @@ func (s *Server) RetireKey(ctx context.Context, name string, version uint32) ([]
 		case e.retired != 0:
 			return fmt.Errorf("retiring version %d of key %s: %w: it is retired already", version, r, ErrRefused)
 		}
+
 		t.bump()
 		gone := ringEntry{created: e.created, retired: uint64(time.Now().Unix())}
 		if err := t.saveRing(r, version, gone); err != nil {
 			return err
 		}
+
 		return t.note(Event{Event: "key retire", From: operator(ctx), Detail: fmt.Sprintf("%s: version %d", r, version)})
 	})
 	if err != nil {
 		return nil, err
 	}
+
 	return s.Keys(name)
 }

@@ -60,12 +60,14 @@ func newKMS(t testing.TB, options ...option) *fixture {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := server.Initialise(context.Background(), db, f.wrapping, f.mark()); err != nil {
+
+	if _, err := server.Initialize(context.Background(), db, f.wrapping, f.mark()); err != nil {
 		t.Fatal(err)
 	}
 	if err := db.Close(); err != nil {
 		t.Fatal(err)
 	}
+
 	if err := f.start(); err != nil {
 		t.Fatal(err)
 	}
@@ -95,6 +97,7 @@ func (f *fixture) serve(st store.Store, shared bool) error {
 		st.Close()
 		return err
 	}
+
 	if err := s.Begin(context.Background()); err != nil {
 		f.t.Fatal(err)
 	}
@@ -104,6 +107,7 @@ func (f *fixture) serve(st store.Store, shared bool) error {
 			f.t.Fatal(err)
 		}
 	}
+
 	web := server.NewFront(s, l, f.front, discard)
 	go web.Serve()
 	f.web = web
@@ -112,6 +116,7 @@ func (f *fixture) serve(st store.Store, shared bool) error {
 		web.Close()
 		s.Close()
 	})
+
 	return nil
 }
 

@@ -128,6 +128,7 @@ func TestRealAPIServer(t *testing.T) {
 	for i := range 30 {
 		c.put(fmt.Sprintf("s%d", i), canary)
 	}
+
 	if after := c.calls(); after != before || !strings.HasPrefix(before, "1 encrypted") {
 		t.Errorf("the plugin's calls: %s, and %s after 30 Secrets more, want 1 encryption and no call more", before, after)
 	}
@@ -135,6 +136,7 @@ func TestRealAPIServer(t *testing.T) {
 	if !bytes.HasPrefix(raw, []byte("k8s:enc:kms:v2:latchkey:")) || bytes.Contains(raw, []byte(canary)) {
 		t.Errorf("etcd has %q, want it sealed", raw)
 	}
+
 	if _, err := c.RotateKey(context.Background(), server.KubeRing("kubernetes")); err != nil {
 		t.Fatal(err)
 	}
@@ -144,6 +146,7 @@ func TestRealAPIServer(t *testing.T) {
 			t.Fatal("the API server did not notice the rotation")
 		}
 	}
+
 	c.put("after", canary)
 	if raw := c.stored("after"); !bytes.Contains(raw, []byte(":kubernetes:2")) {
 		t.Errorf("etcd has %q, want it sealed with version 2", raw)
@@ -162,6 +165,7 @@ func TestRealAPIServer(t *testing.T) {
 	if err := c.Begin(); err != nil { // no KMS: not ready, and nothing else than the truth
 		t.Fatal(err)
 	}
+
 	c.unreadable("first")
 	c.plugIn()
 	c.healthy()

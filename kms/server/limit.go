@@ -53,6 +53,7 @@ func (l *limiter) admit(conn net.Conn, from netip.Addr) *limited {
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
+
 	for _, over := range []struct {
 		full  bool
 		among func(*limited) bool
@@ -65,12 +66,14 @@ func (l *limiter) admit(conn net.Conn, from netip.Addr) *limited {
 			return nil
 		}
 	}
+
 	l.open[c] = struct{}{}
 	l.waiting.push(c)
 	l.address[c.addr]++
 	if c.network.IsValid() {
 		l.networks[c.network]++
 	}
+
 	return c
 }
 

@@ -66,6 +66,7 @@ func TestConnectionLimits(t *testing.T) {
 			v := &visitor{from: row.from(i)}
 			all, a.next = append(all, v), append(a.next, v)
 		}
+
 		l := server.Door(a, server.FrontOptions{})
 		var last net.Conn
 		for range row.n {
@@ -75,6 +76,7 @@ func TestConnectionLimits(t *testing.T) {
 			}
 			last = c
 		}
+
 		open := 0
 		for i, v := range all {
 			if !v.closed {
@@ -83,6 +85,7 @@ func TestConnectionLimits(t *testing.T) {
 				t.Errorf("%s: connection %d was closed, and older ones were not", row.name, i)
 			}
 		}
+
 		if open != row.want {
 			t.Errorf("%s: %d connections are open, want %d", row.name, open, row.want)
 		}

@@ -33,6 +33,7 @@ func newMeasured(s *Server) *measured {
 	m.decisions = m.Counter("latchkey_decisions_total", "Decisions on machines that proved who they are, by reason; ok is a release.", "protocol", "operation", "reason")
 	m.writes = m.Histogram("latchkey_store_write_seconds", "Time until a change is on stable storage.", metrics.Seconds)
 	m.Gauge("latchkey_pending", "Machines that wait for the operator.", s.gaugePending, "protocol")
+
 	m.Gauge("latchkey_audit_events", "Events in the audit log.", func(set func(float64, ...string)) {
 		s.read(func(v view) error {
 			st, err := v.readState()
@@ -42,18 +43,21 @@ func newMeasured(s *Server) *measured {
 			return err
 		})
 	})
+
 	m.Gauge("latchkey_store_writable", "1 if the last write to the store succeeded; without it nothing is released.", func(set func(float64, ...string)) {
 		set(truth(s.Healthy() == nil))
 	})
 	m.Gauge("latchkey_store_readable", "1 if the store can be read.", func(set func(float64, ...string)) {
 		set(truth(s.Answers() == nil))
 	})
+
 	m.Gauge("go_goroutines", "Goroutines.", func(set func(float64, ...string)) { set(float64(runtime.NumGoroutine())) })
 	m.Gauge("go_memstats_heap_inuse_bytes", "Heap in use.", func(set func(float64, ...string)) {
 		var st runtime.MemStats
 		runtime.ReadMemStats(&st)
 		set(float64(st.HeapInuse))
 	})
+
 	return m
 }
 

@@ -18,6 +18,7 @@ func TestMetrics(t *testing.T) {
 	if _, err := f.get(tpm); code(err) != "pcr-mismatch" {
 		t.Fatal(err)
 	}
+
 	if _, err := f.get(newTPM(t)); code(err) != "pending" {
 		t.Fatal(err)
 	}
@@ -39,6 +40,7 @@ func TestMetrics(t *testing.T) {
 			t.Errorf("the metrics lack %s", want)
 		}
 	}
+
 	for _, no := range []string{tpm.NodeID().Words(), tpm.NodeID().String(), root.String(), "127.0.0.1", canary} {
 		if strings.Contains(text, no) {
 			t.Errorf("the metrics have %q", no)
@@ -55,6 +57,7 @@ func TestReadiness(t *testing.T) {
 			return disk
 		}
 	})
+
 	tpm := f.approved()
 	want := func(when string, health, ready int) {
 		t.Helper()
@@ -65,6 +68,7 @@ func TestReadiness(t *testing.T) {
 			}
 		}
 	}
+
 	want("at first", 200, 200)
 	disk.on.Store(true)
 	if _, err := f.get(tpm); err == nil {
@@ -74,6 +78,7 @@ func TestReadiness(t *testing.T) {
 	if _, body := get(f.Metrics(), "/metrics"); !strings.Contains(string(body), "\nlatchkey_store_writable 0") {
 		t.Error("the metrics say that the store is writable")
 	}
+
 	disk.on.Store(false)
 	f.mustGet(tpm)
 	want("room again", 200, 200)

@@ -94,6 +94,7 @@ func (v view) find(who string) (nodeRow, error) {
 		}
 		return row, err
 	}
+
 	who = strings.ToLower(strings.Join(strings.FieldsFunc(who, func(r rune) bool { return r == ' ' || r == '-' || r == '\t' }), " "))
 	var matches []nodeRow
 	for _, table := range []string{tablePending, tableNodes} {
@@ -106,11 +107,13 @@ func (v view) find(who string) (nodeRow, error) {
 			return nodeRow{}, err
 		}
 	}
+
 	switch len(matches) {
 	case 0:
 		return nodeRow{}, fmt.Errorf("looking for node %q: %w", who, ErrNotFound)
 	case 1:
 		return matches[0], nil
 	}
+
 	return nodeRow{}, fmt.Errorf("looking for node %q: %w", who, ErrAmbiguous)
 }

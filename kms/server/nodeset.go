@@ -34,11 +34,13 @@ func (s *Server) SetNode(ctx context.Context, who string, set NodeSet) (Node, er
 			return Node{}, fmt.Errorf("setting: %w", err)
 		}
 	}
+
 	for _, name := range set.Clear {
 		if !slices.Contains(Clearable, name) {
 			return Node{}, fmt.Errorf("clearing %.20q: must be one of %s", name, strings.Join(Clearable, ", "))
 		}
 	}
+
 	detail, err := json.Marshal(set)
 	if err != nil {
 		return Node{}, fmt.Errorf("setting: %w", err)
@@ -51,6 +53,7 @@ func (s *Server) SetNode(ctx context.Context, who string, set NodeSet) (Node, er
 		if set.Settings.Role == policy.RoleInstall {
 			row.Booted = false
 		}
+
 		labels := maps.Clone(row.Labels)
 		if labels == nil {
 			labels = map[string]string{}
@@ -60,6 +63,7 @@ func (s *Server) SetNode(ctx context.Context, who string, set NodeSet) (Node, er
 		if len(labels) > maxLabels {
 			return fmt.Errorf("set: %w: more than %d labels", ErrRefused, maxLabels)
 		}
+
 		row.Labels = labels
 		return nil
 	})
@@ -75,12 +79,14 @@ func without(s policy.Settings, names []string) policy.Settings {
 			s.PerBoot = nil
 		case "per-hour":
 			s.PerHour = nil
+
 		case "networks":
 			s.Networks = nil
 		case "windows":
 			s.Windows = nil
 		case "outside":
 			s.Outside = ""
+
 		case "releases":
 			s.Releases = nil
 		case "role":

@@ -20,6 +20,7 @@ func TestNoticesOfAllProtocols(t *testing.T) {
 	done := make(chan struct{})
 	go func() { defer close(done); l.Tell(listening, func(n hook.Notice) { notices <- n }) }()
 	defer func() { stop(); <-done }()
+
 	// The listener is there once it hears of something.
 	heard := func(is func(hook.Notice) bool, ask func()) hook.Notice {
 		t.Helper()
@@ -36,14 +37,16 @@ func TestNoticesOfAllProtocols(t *testing.T) {
 		t.Fatal("nothing was told")
 		panic("unreachable")
 	}
+
 	pending := func(n hook.Notice) bool { return n.Status == "pending" || n.Reason == "pending" }
 	node := newTPM(t)
-	if n := heard(pending, func() { node = newTPM(t); l.mustPend(node) }); n.From != "127.0.0.1" || n.Reason != "enrolment" || n.Words == "" {
+	if n := heard(pending, func() { node = newTPM(t); l.mustPend(node) }); n.From != "127.0.0.1" || n.Reason != "enrollment" || n.Words == "" {
 		t.Errorf("lk1: %+v", n)
 	}
 	if n := heard(pending, func() { refused(t, l.kairosNode(newSoft(t)), "") }); n.Words != "" || len(n.Node) != 64 {
 		t.Errorf("Kairos: %+v", n)
 	}
+
 	m := l.machine()
 	if n := heard(pending, func() {
 		_, err := m.Seal(ctx, &sidero.Request{NodeUuid: box, Data: diskKey})

@@ -26,12 +26,13 @@ func (s *Server) OpenAPI() any {
 		}
 		path[strings.ToLower(r.method)] = types.operation(r)
 	}
+
 	types.of(reflect.TypeFor[Problem]())
 	return object{
 		"openapi": "3.1.0",
 		"info": object{
 			"title": "latchkey-kms administration", "version": "1",
-			"description": "Over the Unix socket of the data folder no authorisation is needed; over HTTPS a bearer token or a client certificate, " +
+			"description": "Over the Unix socket of the data folder no authorization is needed; over HTTPS a bearer token or a client certificate, " +
 				"of the scope that the operation names in x-scope: read, approve or admin, each of which contains the one before.",
 		},
 		"paths":      paths,
@@ -68,6 +69,7 @@ func (types schemas) operation(r route) object {
 		}
 		parameters = append(parameters, object{"name": p.name, "in": "query", "required": p.required, "description": p.doc, "schema": schema})
 	}
+
 	if parameters != nil {
 		o["parameters"] = parameters
 	}
@@ -75,6 +77,7 @@ func (types schemas) operation(r route) object {
 		o["requestBody"] = object{"required": true, "content": types.content(r.body, "application/octet-stream")}
 		types.optional(reflect.TypeOf(r.body))
 	}
+
 	media := r.media
 	if media == "" {
 		media = "application/json"
@@ -83,6 +86,7 @@ func (types schemas) operation(r route) object {
 	for status, why := range failures {
 		responses[strconv.Itoa(status)] = object{"description": why, "content": types.content(Problem{}, "")}
 	}
+
 	o["responses"] = responses
 	return o
 }
@@ -131,10 +135,12 @@ func (types schemas) of(t reflect.Type) object {
 		return object{"type": "string"}
 	case reflect.Bool:
 		return object{"type": "boolean"}
+
 	case reflect.Slice:
 		return object{"type": []string{"array", "null"}, "items": types.of(t.Elem())}
 	case reflect.Map:
 		return object{"type": []string{"object", "null"}, "additionalProperties": types.of(t.Elem())}
+
 	case reflect.Struct:
 		if t.Name() == "" {
 			return types.fields(t)
@@ -171,12 +177,14 @@ func (types schemas) collect(t reflect.Type, properties object, required *[]stri
 			types.collect(f.Type, properties, required)
 			continue
 		}
+
 		if !f.IsExported() || name == "-" {
 			continue
 		}
 		if name == "" {
 			name = f.Name
 		}
+
 		properties[name] = types.of(f.Type)
 		if !strings.Contains(options, "omit") {
 			*required = append(*required, name)
@@ -186,6 +194,8 @@ func (types schemas) collect(t reflect.Type, properties object, required *[]stri
 
 // documentRoutes serve the document.
 func (s *Server) documentRoutes() []route {
-	return []route{{method: "GET", path: "/v1/openapi.json", scope: ScopeRead, doc: "Shows this document.", answer: []byte{}, media: "application/json",
-		stream: func(w http.ResponseWriter, _ *http.Request) { writeResult(w, s.OpenAPI(), nil) }}}
+	return []route{{
+		method: "GET", path: "/v1/openapi.json", scope: ScopeRead, doc: "Shows this document.", answer: []byte{}, media: "application/json",
+		stream: func(w http.ResponseWriter, _ *http.Request) { writeResult(w, s.OpenAPI(), nil) },
+	}}
 }

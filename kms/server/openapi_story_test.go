@@ -31,6 +31,7 @@ func TestOpenAPI(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	askAll(d, h, node)
 	d.checkBodies(h)
 	for path, methods := range d.paths {
@@ -40,23 +41,27 @@ func TestOpenAPI(t *testing.T) {
 			}
 		}
 	}
+
 	had := map[int]bool{}
 	for _, statuses := range d.asked {
 		for status := range statuses {
 			had[status] = true
 		}
 	}
+
 	for _, status := range []int{200, 400, 404, 409, 413} { // 401 and 403: TestRemoteScopes; 503: TestRemoteUseThatCannotBeLogged; 500: below
 		if !had[status] {
 			t.Errorf("no answer had status %d", status)
 		}
 	}
+
 	var missing []string
 	for _, at := range d.unseen() {
 		if !slices.ContainsFunc(append(bodies, rare...), func(b string) bool { return strings.HasPrefix(at, b) }) {
 			missing = append(missing, at)
 		}
 	}
+
 	if len(missing) > 0 {
 		t.Errorf("in the document, but in no answer: %s", strings.Join(missing, ", "))
 	}
@@ -65,8 +70,10 @@ func TestOpenAPI(t *testing.T) {
 // rare fields need more than the story tells: a certified TPM, an hour of
 // silence, a live system, a document that was edited or is a cluster's. Their schemas are made
 // like all others.
-var rare = []string{"ekcert.Certificate.", "server.Node.ek_certificate", "server.Node.lapsed", "server.Approved.warning", "server.kairosPartition.removed",
-	"server.kairosShown.legacy", "server.kairosShown.live", "server.kairosVolume."}
+var rare = []string{
+	"ekcert.Certificate.", "server.Node.ek_certificate", "server.Node.lapsed", "server.Approved.warning", "server.kairosPartition.removed",
+	"server.kairosShown.legacy", "server.kairosShown.live", "server.kairosVolume.",
+}
 
 // A database that cannot be verified is status 500.
 func TestOpenAPIOfDamage(t *testing.T) {
@@ -88,6 +95,7 @@ func tellStory(t *testing.T, l *talosLab) {
 	if got := l.deposit(node, kms.Put, data, blob("sealed")); got != kms.OK {
 		t.Fatal(got.Code())
 	}
+
 	if err := l.RotateVolume(ctx, data); err != nil {
 		t.Fatal(err)
 	}
@@ -96,18 +104,21 @@ func tellStory(t *testing.T, l *talosLab) {
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	if _, err := l.SetNode(ctx, node.NodeID().String(), server.NodeSet{Labels: map[string]string{"site": "lab"}, Settings: policy.Settings{
 		Silence: ptr(policy.Duration(time.Hour)), PerBoot: ptr(9), PerHour: ptr(9), Windows: []policy.Window{w}, Outside: policy.OutsideApprove,
 		Networks: []netip.Prefix{netip.MustParsePrefix("0.0.0.0/0")}, Releases: []string{policy.NoRelease}, Role: policy.RoleAny,
 	}}); err != nil {
 		t.Fatal(err)
 	}
+
 	l.mustGet(node)
 	node.PCRs[12] = [32]byte{1}
 	l.mustRefuse(node, "pcr-mismatch", policy.RuleBootState)
 	if _, err := l.SetQuarantine(ctx, node.NodeID().String(), true); err != nil {
 		t.Fatal(err)
 	}
+
 	other := newTPM(t) // pending, and shows another's volume
 	l.mustPend(other)
 	tellKairos(t, l.fixture)
@@ -128,6 +139,7 @@ func tellKairos(t *testing.T, f *fixture) {
 	if err := f.apply(soft, strings.Replace(written, "spec:\n", "spec:\n  attestation: {pcrValues: {pcrs: {\"11\": \"\"}}}\n", 1)); err != nil {
 		t.Fatal(err)
 	}
+
 	n := f.kairosNode(soft)
 	n.Live = true
 	must(t, n)
@@ -153,6 +165,7 @@ func askAll(d *document31, h http.Handler, nodes []server.Node) {
 			known = n
 		}
 	}
+
 	who := func(n server.Node) string { return "?who=" + url.QueryEscape(n.Words) }
 	uuid := func(u kms.UUID) string { return "?uuid=" + u.String() }
 	nobody, third := "?who="+strings.Repeat("0", 64), kms.UUID{3}
@@ -162,12 +175,17 @@ func askAll(d *document31, h http.Handler, nodes []server.Node) {
 			d.t.Errorf("%s %s: status %d, want %d: %.200s", method, target, status, want, answer)
 		}
 	}
-	for _, path := range []string{"/v1/nodes", "/v1/volumes", "/v1/trust", "/v1/check", "/v1/backup", "/v1/openapi.json", "/v1/kairos/nodes", "/v1/talos/nodes",
-		"/v1/node" + who(known), "/v1/policy/explain" + who(known) + "&operation=get&from=192.0.2.1&at=2026-11-22T22:30:00Z", "/v1/volume" + uuid(root), "/v1/audit?from=1"} {
+	for _, path := range []string{
+		"/v1/nodes", "/v1/volumes", "/v1/trust", "/v1/check", "/v1/backup", "/v1/openapi.json", "/v1/kairos/nodes", "/v1/talos/nodes",
+		"/v1/node" + who(known), "/v1/policy/explain" + who(known) + "&operation=get&from=192.0.2.1&at=2026-11-22T22:30:00Z", "/v1/volume" + uuid(root), "/v1/audit?from=1",
+	} {
 		ask("GET", path, "", 200)
 	}
-	for _, path := range []string{"/v1/volume?uuid=x", "/v1/audit?from=x", "/v1/keys?key=UPPER", "/v1/policy/explain" + who(known) + "&at=x",
-		"/v1/policy/explain" + who(known) + "&operation=x", "/v1/policy/explain" + who(known) + "&from=x"} {
+
+	for _, path := range []string{
+		"/v1/volume?uuid=x", "/v1/audit?from=x", "/v1/keys?key=UPPER", "/v1/policy/explain" + who(known) + "&at=x",
+		"/v1/policy/explain" + who(known) + "&operation=x", "/v1/policy/explain" + who(known) + "&from=x",
+	} {
 		ask("GET", path, "", 400)
 	}
 	ask("GET", "/v1/node"+nobody, "", 404)
@@ -217,12 +235,14 @@ func askOthers(d *document31, h http.Handler, ask func(method, target, body stri
 	for _, command := range []string{"accept", "readmit", "quarantine", "delete"} {
 		ask("POST", "/v1/kairos/"+command+hash("approved"), "", 200)
 	}
+
 	ask("POST", "/v1/kairos/approve"+hash("pending"), "", 200)
 	ask("POST", "/v1/kairos/documents?replace=true", "kind: Nonsense", 400)
 	ask("POST", "/v1/kairos/documents", "apiVersion: v1\nkind: Secret\nmetadata: {name: p2}\nstringData: {key: another passphrase}\n", 200)
 	for _, command := range []string{"approve", "quarantine", "readmit", "delete"} {
 		ask("POST", "/v1/talos/"+command+"?uuid="+box+"&source=127.0.0.0/8", "", 200)
 	}
+
 	ask("POST", "/v1/talos/approve?uuid="+box+"&source=x", "", 400)
 }
 

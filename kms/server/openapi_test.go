@@ -53,6 +53,7 @@ func (d *document31) check(method, target string, status int, media string, answ
 		d.t.Errorf("%s %s is not in the document", method, path)
 		return
 	}
+
 	name := method + " " + path
 	if d.asked[name] == nil {
 		d.asked[name] = map[int]bool{}
@@ -63,11 +64,13 @@ func (d *document31) check(method, target string, status int, media string, answ
 		d.t.Errorf("%s: status %d is not in the document", name, status)
 		return
 	}
+
 	content, ok := response.Content[media]
 	if !ok {
 		d.t.Errorf("%s, status %d: content type %q is not in the document", name, status, media)
 		return
 	}
+
 	if content.Schema == nil {
 		return // bytes as they are
 	}
@@ -76,6 +79,7 @@ func (d *document31) check(method, target string, status int, media string, answ
 		d.t.Errorf("%s, status %d: %v in %.200s", name, status, err, answer)
 		return
 	}
+
 	if wrong := d.compare(content.Schema, v, name); wrong != "" {
 		d.t.Errorf("%s, status %d: %s", name, status, wrong)
 	}
@@ -87,6 +91,7 @@ func (d *document31) compare(schema map[string]any, v any, at string) string {
 		name := strings.TrimPrefix(ref, "#/components/schemas/")
 		return d.compare(d.types[name], v, name)
 	}
+
 	if any, ok := schema["anyOf"].([]any); ok {
 		wrong := ""
 		for _, one := range any {
@@ -96,6 +101,7 @@ func (d *document31) compare(schema map[string]any, v any, at string) string {
 		}
 		return wrong
 	}
+
 	kinds, ok := schema["type"].([]any)
 	if !ok {
 		kinds = []any{schema["type"]}
@@ -103,6 +109,7 @@ func (d *document31) compare(schema map[string]any, v any, at string) string {
 	if !slices.Contains(kinds, kindOf(v)) {
 		return fmt.Sprintf("%s is %v, the document says %v", at, v, kinds)
 	}
+
 	switch v := v.(type) {
 	case []any:
 		for _, e := range v {
@@ -117,6 +124,7 @@ func (d *document31) compare(schema map[string]any, v any, at string) string {
 			return fmt.Sprintf("%s is %q, no time", at, v)
 		}
 	}
+
 	return ""
 }
 
@@ -134,12 +142,14 @@ func (d *document31) compareObject(schema map[string]any, v map[string]any, at s
 			return wrong
 		}
 	}
+
 	required, _ := schema["required"].([]any) // maps have none
 	for _, key := range required {
 		if _, ok := v[key.(string)]; !ok {
 			return fmt.Sprintf("%s lacks %q", at, key)
 		}
 	}
+
 	return ""
 }
 
@@ -151,6 +161,7 @@ func kindOf(v any) any {
 		return "boolean"
 	case string:
 		return "string"
+
 	case []any:
 		return "array"
 	case map[string]any:
@@ -201,6 +212,7 @@ func (d *document31) checkBodies(h http.Handler) {
 		if op.RequestBody == nil || op.RequestBody.Content["application/json"].Schema == nil {
 			continue
 		}
+
 		name := strings.TrimPrefix(op.RequestBody.Content["application/json"].Schema["$ref"].(string), "#/components/schemas/")
 		if !slices.Contains(bodies, name) {
 			d.t.Errorf("%s takes %s, which this test does not know", path, name)

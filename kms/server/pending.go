@@ -51,30 +51,36 @@ func (w *waitingRoom) prune(t *txn, now time.Duration, table string, rows func()
 			w.fullUntil.Store(int64(now + fullFor))
 		}
 	}()
+
 	n := t.count(table, maxPending)
 	if last := time.Duration(w.looked.Load()); last != 0 && now-last < pruneEvery {
 		return n >= maxPending, nil
 	}
+
 	w.looked.Store(int64(now))
 	all, err := rows()
 	if err != nil {
 		return false, err
 	}
+
 	done := 0
 	for _, row := range all {
 		if done == pruneRows { // the next newcomer goes on
 			w.looked.Store(0)
 			break
 		}
+
 		if time.Since(row.first) < pendingLife && (n < maxPending || time.Since(row.last) < idlePending) {
 			continue
 		}
 		if err := forget(row.key); err != nil {
 			return false, err
 		}
+
 		n--
 		done++
 	}
+
 	return n >= maxPending, nil
 }
 

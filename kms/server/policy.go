@@ -19,6 +19,7 @@ func (s *Server) policy(t *txn, p *proof) (*kms.Decision, error) {
 	if err != nil {
 		return nil, err
 	}
+
 	now := time.Now().UTC()
 	if !found {
 		row = nodeRow{ID: p.node, First: now}
@@ -30,6 +31,7 @@ func (s *Server) policy(t *txn, p *proof) (*kms.Decision, error) {
 		}
 		found, verdict = true, policy.Judge(s.facts(p, &row, now))
 	}
+
 	p.rule = verdict.Reason
 	d := &kms.Decision{Status: verdict.Status}
 	if !found && d.Status == kms.Pending && s.presentable(p) {
@@ -38,6 +40,7 @@ func (s *Server) policy(t *txn, p *proof) (*kms.Decision, error) {
 		}
 		found = row.State == statePending
 	}
+
 	if d.Status == kms.OK {
 		if d.Volumes, err = t.serve(p); err != nil {
 			return nil, err
@@ -47,6 +50,7 @@ func (s *Server) policy(t *txn, p *proof) (*kms.Decision, error) {
 	if !found {
 		return d, nil // nothing for the log, which must not be filled from outside
 	}
+
 	return d, t.remember(p, before, row, d, verdict, now)
 }
 
@@ -70,6 +74,7 @@ func (s *Server) facts(p *proof, row *nodeRow, now time.Time) policy.Facts {
 	default:
 		f.State, f.Admit = policy.Unknown, s.admission(p, row)
 	}
+
 	return f
 }
 
@@ -109,18 +114,21 @@ func (row *nodeRow) count(p *proof, d *kms.Decision, now time.Time, s policy.Set
 	if p.operation != kms.Get || !released {
 		return
 	}
+
 	row.Booted = true
 	row.InBoot++
 	if s.PerHour == nil || *s.PerHour == 0 {
 		row.Recent = nil
 		return
 	}
+
 	recent := row.Recent[:0:0]
 	for _, at := range row.Recent {
 		if now.Unix()-at < int64(time.Hour/time.Second) {
 			recent = append(recent, at)
 		}
 	}
+
 	row.Recent = append(recent, now.Unix())
 }
 
@@ -135,6 +143,7 @@ func (t *txn) remember(p *proof, before, row nodeRow, d *kms.Decision, verdict p
 			return err
 		}
 	}
+
 	row.Last, row.LastStatus, row.LastReason, row.LastFrom = now, d.Status.Code(), verdict.Reason, p.from
 	row.Shown = show(p)
 	if p.certified != nil {
@@ -143,11 +152,13 @@ func (t *txn) remember(p *proof, before, row nodeRow, d *kms.Decision, verdict p
 	if err := t.saveNode(row); err != nil {
 		return err
 	}
+
 	if row.State == statePending && d.Status == kms.Pending && len(p.offers) > 0 {
 		if err := t.propose(p); err != nil {
 			return err
 		}
 	}
+
 	if d.Status != kms.OK && before.LastStatus == row.LastStatus && before.LastReason == row.LastReason {
 		return nil // asking again: nothing new for the log, which must not be filled from outside
 	}

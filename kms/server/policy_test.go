@@ -73,6 +73,7 @@ func TestAcceptTakesTheNewBootState(t *testing.T) {
 	if _, err := f.get(node); code(err) != "tpm-cleared" {
 		t.Fatalf("Get = %v, want code tpm-cleared", err)
 	}
+
 	shown, err := f.Node(node.NodeID().String())
 	if err != nil || len(shown.Change) != 1 || shown.Change[0] != "PCR 11" {
 		t.Errorf("Node shows %v as changed (%v), want PCR 11", shown.Change, err)
@@ -80,6 +81,7 @@ func TestAcceptTakesTheNewBootState(t *testing.T) {
 	if _, err := f.AcceptNode(ctx, node.NodeID().Words()); err != nil {
 		t.Fatal(err)
 	}
+
 	f.mustGet(node)
 	node.PCRs[11] = [32]byte{11} // the old kernel is no longer the approved one
 	if _, err := f.get(node); code(err) != "pcr-mismatch" {
@@ -137,10 +139,12 @@ func TestWithoutPinsAnyBootStateIsServed(t *testing.T) {
 	if err := f.PutVolume(ctx, root, secret.Own([]byte(canary))); err != nil {
 		t.Fatal(err)
 	}
+
 	node := newTPM(t)
 	if _, err := f.get(node); code(err) != "pending" {
 		t.Fatal(err)
 	}
+
 	if _, err := f.ApproveNode(ctx, server.Approval{Who: node.NodeID().Words(), NoPCRs: true}); err != nil {
 		t.Fatal(err)
 	}
@@ -160,20 +164,24 @@ func TestApprovalBindsWhatWasShown(t *testing.T) {
 	if len(out.Left) != 1 || out.Left[0] != root || len(out.Bound) != 1 || out.Bound[0] != data {
 		t.Errorf("approval bound %v and left %v, want it to leave the other node's root", out.Bound, out.Left)
 	}
+
 	g, err := f.get(second, root, data)
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	if g.Volumes[0].Status != kms.NotBound || g.Volumes[1].Status != kms.NoSecret {
 		t.Errorf("second node got %v and %v, want not-bound and no-secret", g.Volumes[0].Status.Code(), g.Volumes[1].Status.Code())
 	}
 	if g.Volumes[0].Active.Secret.Len() != 0 {
 		t.Error("a volume that is not bound was given out")
 	}
+
 	out, err = f.ApproveNode(ctx, server.Approval{Who: second.NodeID().Words(), Move: true})
 	if err != nil || len(out.Moved) != 1 {
 		t.Fatalf("ApproveNode with Move = %+v, %v", out, err)
 	}
+
 	f.mustGet(second)
 	if g, err = f.get(first); err != nil || g.Volumes[0].Status != kms.NotBound {
 		t.Errorf("the volume was moved, but its old node still got %+v, %v", g, err)
@@ -185,11 +193,13 @@ func TestVolumeNotShownIsNotBound(t *testing.T) {
 	if err := f.PutVolume(ctx, data, secret.Own([]byte("another"))); err != nil {
 		t.Fatal(err)
 	}
+
 	node := f.approved() // showed root only
 	g, err := f.get(node, root, data)
 	if err != nil || g.Volumes[0].Status != kms.OK || g.Volumes[1].Status != kms.NotBound {
 		t.Fatalf("Get = %+v, %v, want root only", g, err)
 	}
+
 	if _, err := f.ApproveNode(ctx, server.Approval{Who: node.NodeID().Words()}); err != nil {
 		t.Fatal(err)
 	}
@@ -203,6 +213,7 @@ func TestClosedEnrollment(t *testing.T) {
 	if err := f.PutVolume(ctx, root, secret.Own([]byte(canary))); err != nil {
 		t.Fatal(err)
 	}
+
 	node := newTPM(t)
 	if _, err := f.get(node); code(err) != "refused" {
 		t.Errorf("Get of an unknown node = %v, want code refused", err)
@@ -210,6 +221,7 @@ func TestClosedEnrollment(t *testing.T) {
 	if nodes, err := f.Nodes(); err != nil || len(nodes) != 0 {
 		t.Errorf("an unknown node left %v (%v)", nodes, err)
 	}
+
 	registration := server.Approval{Who: node.NodeID().String(), Volumes: []kms.UUID{root}}
 	if _, err := f.ApproveNode(ctx, registration); err == nil {
 		t.Error("a node without a known boot state was registered without saying so")
@@ -218,6 +230,7 @@ func TestClosedEnrollment(t *testing.T) {
 	if _, err := f.ApproveNode(ctx, registration); err != nil {
 		t.Fatal(err)
 	}
+
 	f.mustGet(node)
 }
 
@@ -249,6 +262,7 @@ func TestHeaderMustBeTheEnrolledOne(t *testing.T) {
 		}
 		return g.Volumes[0]
 	}
+
 	fake := wants(root)[0]
 	fake.Digest[5] = 1
 	if got := ask(fake); got.Status != kms.HeaderDiffers || got.Active.Secret.Len() != 0 {
@@ -257,6 +271,7 @@ func TestHeaderMustBeTheEnrolledOne(t *testing.T) {
 	if err := f.AcceptHeader(ctx, root); err != nil {
 		t.Fatal(err)
 	}
+
 	if got := ask(fake); got.Status != kms.OK {
 		t.Errorf("the accepted header got %v", got.Status.Code())
 	}

@@ -142,6 +142,7 @@ func TestForgedQuotesAreRefused(t *testing.T) {
 			}
 		})
 	}
+
 	f.mustGet(node) // none of it did harm
 }
 
@@ -185,6 +186,7 @@ func TestWeakAttestationKeysAreRefused(t *testing.T) {
 			}
 		})
 	}
+
 	// Another AK of the same kind is refused by the credential's name.
 	other := newTPM(t)
 	if _, err := f.get(forger{TPM: node, ak: other.AKPublic()}); err == nil {

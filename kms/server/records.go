@@ -136,6 +136,7 @@ func (t *txn) rename(row volumeRow, to kms.NodeID) (volumeRow, error) {
 		if err != nil {
 			return row, err
 		}
+
 		if kind == 0 {
 			continue
 		}
@@ -145,6 +146,7 @@ func (t *txn) rename(row volumeRow, to kms.NodeID) (volumeRow, error) {
 			return row, err
 		}
 	}
+
 	if err := t.dropVolume(row.Node, row.UUID); err != nil {
 		return row, err
 	}

@@ -44,6 +44,7 @@ func (s *Server) redeem(ctx context.Context, m3 []byte, from string) ([]byte, er
 	if err != nil {
 		return nil, err
 	}
+
 	t, err := s.ticketOf(ctx, m.Cookie)
 	if err != nil {
 		return nil, err
@@ -51,6 +52,7 @@ func (s *Server) redeem(ctx context.Context, m3 []byte, from string) ([]byte, er
 	defer t.wipe()
 	var keys *kms.Keys
 	var p *proof
+
 	err = s.work.do(ctx, func() (err error) {
 		if keys, err = t.keys(); err == nil {
 			p, err = check(m, t, keys)
@@ -60,6 +62,7 @@ func (s *Server) redeem(ctx context.Context, m3 []byte, from string) ([]byte, er
 		}
 		return err
 	})
+
 	if keys != nil {
 		defer keys.Wipe()
 	}
@@ -71,6 +74,7 @@ func (s *Server) redeem(ctx context.Context, m3 []byte, from string) ([]byte, er
 		s.log.Warn("refused", "node", t.node, "words", t.node.Words(), "operation", t.operation, "from", from, "why", err)
 		return noise(len(t.volumes)), nil
 	}
+
 	p.from = from
 	defer wipeOffers(p.offers)
 	d, err := s.decide(ctx, p)
@@ -92,14 +96,17 @@ func (t *ticket) keys() (*kms.Keys, error) {
 	if err != nil {
 		return nil, errCookie
 	}
+
 	public, err := ecdh.X25519().NewPublicKey(t.peer[:])
 	if err != nil {
 		return nil, errCookie
 	}
+
 	z, err := private.ECDH(public)
 	if err != nil {
 		return nil, fmt.Errorf("agreeing on keys: %w", err)
 	}
+
 	shared := secret.Own(z)
 	defer shared.Wipe()
 	return kms.NewKeys(t.s, shared, t.th2)
@@ -115,6 +122,7 @@ func check(m *kms.Redeem, t *ticket, keys *kms.Keys) (*proof, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", errRefused, err)
 	}
+
 	p := &proof{
 		node: t.node, operation: t.operation, volumes: t.volumes, clock: c, th2: t.th2, expiry: t.expiry, key: t.key,
 		pcrs: map[int]digest{},
@@ -122,12 +130,14 @@ func check(m *kms.Redeem, t *ticket, keys *kms.Keys) (*proof, error) {
 	for _, v := range m.Quote.PCRs {
 		p.pcrs[v.Index] = v.Value
 	}
+
 	if t.operation == kms.Get {
 		if len(m.Offers) != 0 {
 			return nil, fmt.Errorf("%w: get carries offers", errRefused)
 		}
 		return p, nil
 	}
+
 	plain, err := keys.OpenOffers(m.Offers)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", errRefused, err)
@@ -136,6 +146,7 @@ func check(m *kms.Redeem, t *ticket, keys *kms.Keys) (*proof, error) {
 	if p.offers, err = kms.ParseOffers(plain); err != nil {
 		return nil, fmt.Errorf("%w: %w", errRefused, err)
 	}
+
 	return p, checkOffers(p)
 }
 
@@ -176,6 +187,7 @@ func (s *Server) decide(ctx context.Context, p *proof) (*kms.Decision, error) {
 	if err != nil {
 		return nil, err
 	}
+
 	s.logDecision(p, d)
 	return d, nil
 }

@@ -50,7 +50,7 @@ func (s *Server) remoteHandler(clients map[string]Scope) http.Handler {
 	for _, one := range s.routes() {
 		handler := s.handler(one)
 		mux.HandleFunc(one.method+" "+one.path, func(w http.ResponseWriter, r *http.Request) {
-			who, scope, err := s.authorise(r, clients, one.scope)
+			who, scope, err := s.authorize(r, clients, one.scope)
 			if err != nil {
 				s.log.Warn("administration refused", "path", one.path, "from", remote(r), "who", who, "why", err)
 				writeResult(w, nil, err)
@@ -69,8 +69,8 @@ func (s *Server) remoteHandler(clients map[string]Scope) http.Handler {
 	return mux
 }
 
-// authorise tells who asks, for the log, and whether he may.
-func (s *Server) authorise(r *http.Request, clients map[string]Scope, want Scope) (who string, scope Scope, err error) {
+// authorize tells who asks, for the log, and whether he may.
+func (s *Server) authorize(r *http.Request, clients map[string]Scope, want Scope) (who string, scope Scope, err error) {
 	if header := r.Header.Get("Authorization"); header != "" {
 		text, ok := strings.CutPrefix(header, "Bearer ")
 		if !ok {
@@ -85,6 +85,7 @@ func (s *Server) authorise(r *http.Request, clients map[string]Scope, want Scope
 		name := r.TLS.VerifiedChains[0][0].Subject.CommonName
 		who, scope = fmt.Sprintf("client %.64q", name), clients[name]
 	}
+
 	who += " at " + remote(r)
 	switch {
 	case scope == "":
@@ -92,5 +93,6 @@ func (s *Server) authorise(r *http.Request, clients map[string]Scope, want Scope
 	case !scope.allows(want):
 		return who, scope, fmt.Errorf("%w: it needs scope %s", errScope, want)
 	}
+
 	return who, scope, nil
 }

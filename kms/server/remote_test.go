@@ -27,6 +27,7 @@ func TestRemoteScopes(t *testing.T) {
 	for _, scope := range []server.Scope{server.ScopeRead, server.ScopeApprove, server.ScopeAdmin} {
 		tokens[string(scope)] = l.token(string(scope), scope)
 	}
+
 	order := []string{"read", "approve", "admin"}
 	for path, methods := range d.paths {
 		for method, op := range methods {
@@ -53,6 +54,7 @@ func TestRemoteWho(t *testing.T) {
 	token := l.token("robot", server.ScopeApprove)
 	alice, mallory := l.ca.client("alice"), l.ca.client("mallory")
 	foreign := newAuthority(t).client("alice")
+
 	for _, row := range []struct {
 		name, token string
 		pair        *tls.Certificate
@@ -70,12 +72,14 @@ func TestRemoteWho(t *testing.T) {
 			t.Errorf("%s: status %d, want %d", row.name, got, row.want)
 		}
 	}
+
 	if _, err := l.do("GET", "/v1/nodes", "", &foreign); err == nil {
 		t.Error("a certificate of another authority got through the handshake")
 	}
 	if got := l.status("GET", "/v1/nodes", token, nil); got != 200 {
 		t.Errorf("reading: status %d", got)
 	}
+
 	var used, did []string
 	for _, e := range l.log() {
 		switch e.Event {
@@ -85,18 +89,21 @@ func TestRemoteWho(t *testing.T) {
 			did = append(did, e.From)
 		}
 	}
+
 	if want := []string{"token robot at 127.0.0.1", `client "alice" at 127.0.0.1`}; !slices.Equal(did, want) {
 		t.Errorf("the log says that %q did it, want %q", did, want)
 	}
 	if len(used) != 3 || used[2] != "token robot at 127.0.0.1 GET /v1/nodes" {
 		t.Errorf("the log has the uses %q", used)
 	}
+
 	if err := l.RevokeToken(ctx, "robot"); err != nil {
 		t.Fatal(err)
 	}
 	if got := l.status("GET", "/v1/nodes", token, nil); got != 401 {
 		t.Errorf("a revoked token: status %d, want 401", got)
 	}
+
 	for _, e := range l.log() {
 		if strings.Contains(e.Detail+e.From, strings.TrimPrefix(token, "Bearer ")) {
 			t.Errorf("the log has the token: %+v", e)
@@ -111,6 +118,7 @@ func TestApproveScopeTakesNothingOver(t *testing.T) {
 	l.approved()
 	other := newTPM(t)
 	l.mustPend(other)
+
 	for i, row := range []struct {
 		scope  server.Scope
 		extra  string
@@ -145,6 +153,7 @@ func TestTokens(t *testing.T) {
 				t.Errorf("a token with %s was made", name)
 			}
 		}
+
 		f.token("a", server.ScopeRead)
 		if _, err := f.CreateToken(ctx, server.NewToken{Name: "a", Scope: server.ScopeRead, Expires: now.Add(time.Hour)}); err == nil {
 			t.Error("two tokens of one name")
@@ -228,12 +237,14 @@ func TestWatchOfNodes(t *testing.T) {
 	if n := next(); n.ID != first.NodeID() {
 		t.Errorf("the watch began with %s, want the node that waits", n.Words)
 	}
+
 	l.mustPend(first) // asks again: nothing new
 	second := newTPM(t)
 	l.mustPend(second)
 	if n := next(); n.ID != second.NodeID() || n.LastStatus != kms.Pending.Code() {
 		t.Errorf("the watch told %s (%s), want the second node", n.Words, n.LastStatus)
 	}
+
 	// One that is approved waits no more, though it has not asked again.
 	if _, err := l.ApproveNode(ctx, server.Approval{Who: first.NodeID().Words()}); err != nil {
 		t.Fatal(err)
@@ -241,6 +252,7 @@ func TestWatchOfNodes(t *testing.T) {
 	if waiting, err := l.Waiting(); err != nil || len(waiting) != 1 || waiting[0].ID != second.NodeID() {
 		t.Errorf("Waiting = %d nodes, %v, want the second one", len(waiting), err)
 	}
+
 	l.EndWatches()
 	if rest, err := io.ReadAll(lines); err != nil || strings.Contains(string(rest), "data:") {
 		t.Errorf("after the end: %q, %v", rest, err)

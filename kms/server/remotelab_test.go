@@ -41,6 +41,7 @@ func (a *authority) issue(name string, change func(*x509.Certificate)) tls.Certi
 	if err != nil {
 		a.t.Fatal(err)
 	}
+
 	template := &x509.Certificate{
 		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: name}, NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
 		IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
@@ -50,10 +51,12 @@ func (a *authority) issue(name string, change func(*x509.Certificate)) tls.Certi
 	if parent == nil {
 		parent, by = template, key
 	}
+
 	der, err := x509.CreateCertificate(rand.Reader, template, parent, key.Public(), by)
 	if err != nil {
 		a.t.Fatal(err)
 	}
+
 	leaf, err := x509.ParseCertificate(der)
 	if err != nil {
 		a.t.Fatal(err)

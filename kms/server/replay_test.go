@@ -70,6 +70,7 @@ func TestRedeemIsSingleUse(t *testing.T) {
 	if status != 200 || len(again) != len(m4) {
 		t.Errorf("a second redeem gave status %d and %d bytes, want 200 and %d: the uniform refusal", status, len(again), len(m4))
 	}
+
 	if bytes.Equal(again, m4) {
 		t.Error("a second redeem gave the same answer")
 	}
@@ -122,12 +123,14 @@ func TestRestartCostsOneChallenge(t *testing.T) {
 	if err := f.Close(); err != nil {
 		t.Fatal(err)
 	}
+
 	if err := f.start(); err != nil {
 		t.Fatal(err)
 	}
 	if status, _ := post(f.Handler(), kms.RedeemPath, m3); status != http.StatusForbidden {
 		t.Errorf("a cookie of before the restart gave status %d, want 403", status)
 	}
+
 	f.mustGet(node)
 }
 
@@ -141,11 +144,13 @@ func TestRelayLearnsNothing(t *testing.T) {
 	if _, err := f.client().Deposit(ctx, f.url, node, kms.Put, wants(data), offer); err != nil {
 		t.Fatal(err)
 	}
+
 	for i, body := range w.bodies {
 		if bytes.Contains(body, []byte("canary")) {
 			t.Errorf("message %d of the transcript contains the canary", i)
 		}
 	}
+
 	// Every byte of M2 that is changed on the way ends the exchange before
 	// the TPM is asked.
 	for at := 0; at < len(w.bodies[1]); at += 23 {
@@ -179,6 +184,7 @@ func TestAlteredHelloIsNoticed(t *testing.T) {
 		}
 		return body
 	}})
+
 	if _, err := f.get(node); code(err) != kms.CodeWrongPin {
 		t.Errorf("Get = %v, want code %s", err, kms.CodeWrongPin)
 	}

@@ -54,10 +54,12 @@ func (v *vault) readRing(r store.Reader) (ring []cookieKey, raw []byte, err erro
 	if sealed == nil {
 		return nil, nil, nil
 	}
+
 	raw, _, err = v.open(place{tableCookies, keyRing, stateRow}, sealed)
 	if err != nil {
 		return nil, nil, err
 	}
+
 	if len(raw) == 0 || len(raw)%cookieKeyLen != 0 || len(raw) > ringSize*cookieKeyLen {
 		return nil, raw, fmt.Errorf("reading the cookie keys: %w", ErrUnverified)
 	}
@@ -66,6 +68,7 @@ func (v *vault) readRing(r store.Reader) (ring []cookieKey, raw []byte, err erro
 			id: binary.BigEndian.Uint64(b), born: time.Duration(binary.BigEndian.Uint64(b[8:])), aead: newAEAD(b[16:cookieKeyLen]),
 		})
 	}
+
 	return ring, raw, nil
 }
 
@@ -80,6 +83,7 @@ func (s *Server) rotate(ctx context.Context) error {
 		if err != nil || len(ring) > 0 && !s.cookies.old(ring[0]) {
 			return err
 		}
+
 		now := s.cookies.now()
 		id := uint64(now)
 		if len(ring) > 0 {
@@ -97,6 +101,7 @@ func (s *Server) rotate(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("sharing cookie keys: %w", err)
 	}
+
 	s.cookies.take(ring)
 	return nil
 }
@@ -153,10 +158,12 @@ func (s *Server) spend(t *txn, p *proof) error {
 			return fmt.Errorf("%w: the key of this challenge has had its time", errRefused)
 		}
 	}
+
 	key := append(binary.BigEndian.AppendUint64(nil, order), p.th2[:]...)
 	if t.Get(tableSpent, key) != nil {
 		return fmt.Errorf("%w: this challenge was redeemed before", errRefused)
 	}
+
 	if err := t.forgetSpent(dead); err != nil {
 		return err
 	}

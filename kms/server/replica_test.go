@@ -38,11 +38,13 @@ func newReplicas(t *testing.T) *replicas {
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	t.Cleanup(func() { db.Close() })
 	p := &replicas{t: t, db: db, wrapping: secret.Random(32), pipe: newPipes(), bodies: map[string][]byte{}}
-	if _, err := server.Initialise(ctx, db, p.wrapping, server.MarkFile(filepath.Join(dir, "epoch"))); err != nil {
+	if _, err := server.Initialize(ctx, db, p.wrapping, server.MarkFile(filepath.Join(dir, "epoch"))); err != nil {
 		t.Fatal(err)
 	}
+
 	p.challenges, p.spent = p.replica(), p.replica()
 	web := &http.Server{Handler: p}
 	go web.Serve(p.pipe)
@@ -50,10 +52,12 @@ func newReplicas(t *testing.T) *replicas {
 	if err := p.spent.PutVolume(ctx, root, secret.Own([]byte(canary))); err != nil {
 		t.Fatal(err)
 	}
+
 	p.tpm = newTPM(t)
 	if _, err := p.get(); code(err) != "pending" {
 		t.Fatalf("Get before approval = %v, want code pending", err)
 	}
+
 	if _, err := p.challenges.ApproveNode(ctx, server.Approval{Who: p.tpm.NodeID().Words()}); err != nil {
 		t.Fatal(err)
 	}
@@ -184,6 +188,7 @@ func TestReplicaWithOldClock(t *testing.T) {
 			p.challenges, p.spent = p.spent, p.challenges
 			p.mustGet()
 		}
+
 		late.SetClock(-33 * time.Minute)
 		p.bodies[kms.RedeemPath] = proof
 		p.refused(late, "at a replica whose clock was set back")
@@ -204,6 +209,7 @@ func TestCookieKeysAreSealed(t *testing.T) {
 		ring = bytes.Clone(r.Get("cookies", []byte("ring")))
 		return nil
 	})
+
 	if len(ring) == 0 {
 		t.Fatal("there is no record of cookie keys")
 	}
@@ -211,6 +217,7 @@ func TestCookieKeysAreSealed(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	if g, err := other.get(); err == nil {
 		t.Errorf("Get with the cookie keys of another KMS in the store = %v, want it refused", g)
 	}

@@ -13,6 +13,7 @@ func (s *Server) report(ctx context.Context, m5 []byte, from string) error {
 	if err != nil {
 		return err
 	}
+
 	r, err := s.cookies.openReceipt(m.Cookie)
 	if err != nil {
 		return err
@@ -22,11 +23,13 @@ func (s *Server) report(ctx context.Context, m5 []byte, from string) error {
 	if err != nil {
 		return err
 	}
+
 	err = s.update(ctx, func(t *txn) error {
 		node, found, err := t.node(r.node)
 		if err != nil || !found || node.State != stateApproved || node.Quarantined {
 			return err
 		}
+
 		e := Event{Event: "report", Node: r.node.String(), From: from}
 		changed := false
 		for _, result := range results {
@@ -34,16 +37,19 @@ func (s *Server) report(ctx context.Context, m5 []byte, from string) error {
 			if i < 0 {
 				continue
 			}
+
 			did, err := t.settle(r.node, r.volumes[i], result)
 			if err != nil {
 				return err
 			}
+
 			if did != "" {
 				changed = true
 				e.Volumes = append(e.Volumes, result.UUID)
 				e.Detail += did + "; "
 			}
 		}
+
 		if !changed {
 			return nil
 		}
@@ -52,6 +58,7 @@ func (s *Server) report(ctx context.Context, m5 []byte, from string) error {
 	if err != nil {
 		return &unavailable{err}
 	}
+
 	s.log.Info("report", "node", r.node, "results", len(results), "from", from)
 	return nil
 }
@@ -65,12 +72,14 @@ func (t *txn) settle(node kms.NodeID, want kms.Want, r kms.Result) (did string, 
 	if err != nil || status != kms.OK || r.Outcome == kms.NotOpened {
 		return "", err
 	}
+
 	if r.Outcome == kms.OpenedStaged && row.Staged {
 		if err := t.commit(&row, r.SeqID); err != nil {
 			return "", err
 		}
 		did = "staged secret committed"
 	}
+
 	if row.MAC == nil && len(r.MAC) == 32 {
 		d := digest(r.MAC)
 		row.MAC, did = &d, did+" volume key recorded"
@@ -79,6 +88,7 @@ func (t *txn) settle(node kms.NodeID, want kms.Want, r kms.Result) (did string, 
 		d := digest(want.Digest)
 		row.Digest, did = &d, did+" header recorded"
 	}
+
 	if did == "" {
 		return "", nil
 	}

@@ -57,6 +57,7 @@ func (s *Server) changeVolume(ctx context.Context, verb string, uuid kms.UUID, c
 		if err != nil {
 			return err
 		}
+
 		row, found, err := t.volume(id, uuid)
 		if err != nil {
 			return err
@@ -64,10 +65,12 @@ func (s *Server) changeVolume(ctx context.Context, verb string, uuid kms.UUID, c
 		if !bound || !found {
 			return fmt.Errorf("volume %s: %w: no machine owns it", uuid, ErrNotFound)
 		}
+
 		t.bump()
 		if err := change(t, &row); err != nil {
 			return err
 		}
+
 		if err := t.saveVolume(row); err != nil {
 			return err
 		}

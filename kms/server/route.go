@@ -140,6 +140,7 @@ func statusOf(err error) int {
 	if _, large := errors.AsType[*http.MaxBytesError](err); large {
 		return http.StatusRequestEntityTooLarge
 	}
+
 	switch {
 	case errors.Is(err, errUnknown):
 		return http.StatusUnauthorized
@@ -152,5 +153,6 @@ func statusOf(err error) int {
 	case errors.Is(err, ErrUnverified), errors.Is(err, ErrRolledBack):
 		return http.StatusInternalServerError
 	}
+
 	return http.StatusBadRequest
 }

@@ -53,6 +53,7 @@ func TestSilentNodeNeedsApprovalAgain(t *testing.T) {
 		if len(lapses) != 1 || lapses[0].Node != node.NodeID().String() {
 			t.Errorf("the log has lapses %+v, want one", lapses)
 		}
+
 		if _, err := f.ApproveNode(ctx, server.Approval{Who: node.NodeID().Words()}); err != nil {
 			t.Fatal(err)
 		}
@@ -112,6 +113,7 @@ func TestReleasesPerBootAndHour(t *testing.T) {
 		f.mustRefuse(node, "refused", policy.RulePerHour)
 		time.Sleep(time.Hour)
 		f.mustGet(node)
+
 		// A grant without a secret in it is none.
 		g, err := f.get(node, data)
 		if code(err) == "" {
@@ -128,12 +130,14 @@ func TestWindowsOfOneNode(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
+
 		time.Sleep(2 * time.Hour)
 		f.set(node, policy.Settings{Windows: []policy.Window{w}, Outside: policy.OutsideApprove})
 		f.mustRefuse(node, "pending", policy.RuleWindow)
 		if _, err := f.ApproveNode(ctx, server.Approval{Who: node.NodeID().Words()}); err != nil {
 			t.Fatal(err)
 		}
+
 		f.mustGet(node)
 		time.Sleep(time.Hour)
 		f.mustRefuse(node, "pending", policy.RuleWindow)
@@ -153,12 +157,14 @@ func TestRoleInstall(t *testing.T) {
 	if got := f.deposit(node, kms.Put, data, blob("sealed")); got != kms.OK {
 		t.Fatalf("put while installing = %s", got.Code())
 	}
+
 	f.mustGet(node)
 	third := kms.UUID{3}
 	offer := []kms.Offer{{UUID: third, Kind: kms.Bound, Secret: secret.Own([]byte("later"))}}
 	if _, err := f.client().Deposit(ctx, f.url, node, kms.Put, wants(third), offer); code(err) != "refused" {
 		t.Errorf("put after the first boot = %v, want code refused", err)
 	}
+
 	f.set(node, policy.Settings{Role: policy.RoleInstall})
 	if _, err := f.client().Deposit(ctx, f.url, node, kms.Put, wants(third), offer); err != nil {
 		t.Errorf("put after the operator allowed it again = %v", err)
@@ -184,11 +190,13 @@ func TestTofu(t *testing.T) {
 	if err := f.PutVolume(ctx, root, secret.Own([]byte(canary))); err != nil {
 		t.Fatal(err)
 	}
+
 	node := newTPM(t)
 	g, err := f.get(node, root, data)
 	if err != nil || g.Volumes[0].Status != kms.NotBound || g.Volumes[1].Status != kms.NoSecret {
 		t.Fatalf("first Get = %+v, %v; want not-bound for the operator's volume and no-secret for its own", g, err)
 	}
+
 	bound := slices.DeleteFunc(f.log(), func(e server.Event) bool { return e.Event != "approve" })
 	if volumes, err := f.Volumes(); err != nil || len(volumes) != 2 || len(bound) != 1 || !slices.Equal(bound[0].Volumes, []kms.UUID{data}) {
 		t.Errorf("trusting it bound %+v, and there are the volumes %+v (%v)", bound, volumes, err)
@@ -197,6 +205,7 @@ func TestTofu(t *testing.T) {
 	if got := f.deposit(node, kms.Put, data, blob("sealed")); got != kms.OK {
 		t.Errorf("put = %s", got.Code())
 	}
+
 	other := newTPM(t)
 	if g, err := f.get(other, data); err != nil || g.Volumes[0].Status != kms.NotBound {
 		t.Errorf("another node's Get of the volume = %+v, %v", g, err)
@@ -206,6 +215,7 @@ func TestTofu(t *testing.T) {
 	if _, err := f.DeleteNode(ctx, node.NodeID().String()); err != nil {
 		t.Fatal(err)
 	}
+
 	f.mustRefuse(node, "refused", policy.RuleState)
 }
 
@@ -219,6 +229,7 @@ func TestExplain(t *testing.T) {
 	if err != nil || e.Status != "ok" || len(e.Volumes) != 1 || e.Volumes[0].Status != "ok" {
 		t.Fatalf("Explain = %+v, %v, want ok", e, err)
 	}
+
 	node.PCRs[12] = [32]byte{1}
 	f.mustRefuse(node, "pcr-mismatch", policy.RuleBootState)
 	if e, err = f.Explain(server.Question{Who: node.NodeID().Words()}); err != nil || e.Status != "pcr-mismatch" || e.Reason != policy.RuleBootState {
@@ -228,6 +239,7 @@ func TestExplain(t *testing.T) {
 	if failed < 0 || e.Rules[failed].Why != "PCRs 12 are not the approved ones: node accept takes them" {
 		t.Errorf("rules = %+v", e.Rules)
 	}
+
 	if n := len(f.log()) - before; n != 1 {
 		t.Errorf("%d events since, want the one refusal", n)
 	}
@@ -250,12 +262,14 @@ func TestNodeSetIsStrict(t *testing.T) {
 			t.Errorf("%s: status %d, %s, want 400", body, status, answer)
 		}
 	}
+
 	body := `{"settings":{"role":"boot","per_boot":0,"windows":["daily 00:00-24:00 UTC"],"networks":["::/0"],"silence":"90d"},"labels":{"site":"lab"}}`
 	status, answer := post(f.AdminHandler(), path, []byte(body))
 	var n server.Node
 	if err := json.Unmarshal(answer, &n); status != 200 || err != nil || n.Labels["site"] != "lab" || n.Settings.Windows[0].String() != "daily 00:00-24:00 UTC" {
 		t.Errorf("status %d, %s", status, answer)
 	}
+
 	if _, err := f.SetNode(ctx, node.NodeID().String(), server.NodeSet{Clear: server.Clearable, Labels: map[string]string{"site": ""}}); err != nil {
 		t.Fatal(err)
 	}

@@ -60,6 +60,7 @@ func TestUnlockDoesNotSeeTheFleet(t *testing.T) {
 	})
 	node := f.approved()
 	f.mustGet(node)
+
 	cost := func() string {
 		c.reads.Store(0)
 		c.rows.Store(0)
@@ -67,10 +68,12 @@ func TestUnlockDoesNotSeeTheFleet(t *testing.T) {
 		f.mustGet(node)
 		return fmt.Sprintf("%d reads, %d rows scanned, %d writes", c.reads.Load(), c.rows.Load(), c.writes.Load())
 	}
+
 	few := cost()
 	if err := f.Fill(ctx, 0, 1000); err != nil {
 		t.Fatal(err)
 	}
+
 	if many := cost(); many != few {
 		t.Errorf("an unlock with 1,000 nodes costs %s; alone it costs %s", many, few)
 	}
@@ -163,6 +166,7 @@ func benchStores(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	other := newKMSOn(t, onEtcd)
 	a, b := onBolt.approved(), other.approved()
 	for _, f := range []struct {
@@ -171,6 +175,7 @@ func benchStores(t *testing.T) {
 	}{{onBolt, a}, {other, b}} {
 		unlocks(f.fixture, f.node, 50)
 	}
+
 	times := turns(400, func() { onBolt.mustGet(a) }, func() { other.mustGet(b) }, func() {
 		if _, err := client.Put(ctx, "round-trip", "x"); err != nil {
 			t.Fatal(err)
@@ -184,7 +189,7 @@ func benchStores(t *testing.T) {
 func newKMSOn(t testing.TB, st store.Store) *fixture {
 	t.Helper()
 	f := &fixture{t: t, dir: t.TempDir(), wrapping: secret.Random(32), enroll: server.Approve}
-	if _, err := server.Initialise(ctx, st, f.wrapping, f.mark()); err != nil {
+	if _, err := server.Initialize(ctx, st, f.wrapping, f.mark()); err != nil {
 		t.Fatal(err)
 	}
 	if err := f.serve(st, true); err != nil {

@@ -25,6 +25,7 @@ func (t *txn) serve(p *proof) ([]kms.Granted, error) {
 		if err != nil {
 			return nil, err
 		}
+
 		out = append(out, g)
 	}
 	return out, nil
@@ -37,6 +38,7 @@ func (t *txn) grant(node kms.NodeID, want kms.Want, g *kms.Granted) error {
 	if g.Status = status; err != nil || status != kms.OK {
 		return err
 	}
+
 	if g.Status = row.answers(want); g.Status != kms.OK {
 		return nil
 	}
@@ -48,6 +50,7 @@ func (t *txn) grant(node kms.NodeID, want kms.Want, g *kms.Granted) error {
 		}
 		*to = kms.Material{Kind: kms.Kind(kind), Secret: s}
 	}
+
 	if row.Due && g.Staged.Kind == 0 {
 		g.Staged.Kind = kms.Due
 	}

@@ -41,7 +41,7 @@ type Config struct {
 	Workers  int          // public-key operations at once; 0 is the number of cores
 
 	Protocols []Protocol     // what nodes may speak; none is lk1
-	EKRoots   *ekcert.Pool   // for enrolment cert
+	EKRoots   *ekcert.Pool   // for enrollment cert
 	Policy    *policy.Policy // nil: every approved node, in the boot state that was approved
 }
 
@@ -61,7 +61,7 @@ type Server struct {
 
 	news    news
 	rules   atomic.Pointer[policy.Policy]
-	ekRoots atomic.Pointer[ekcert.Pool] // for enrolment cert
+	ekRoots atomic.Pointer[ekcert.Pool] // for enrollment cert
 
 	protocols     []Protocol
 	kairosPending waitingRoom
@@ -89,6 +89,7 @@ func Open(c Config) (*Server, error) {
 	if c.Policy != nil {
 		s.rules.Store(c.Policy)
 	}
+
 	s.measured, s.health.failed = newMeasured(s), make(chan struct{}, 1)
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)
@@ -96,12 +97,14 @@ func Open(c Config) (*Server, error) {
 	if s.enroll == "" {
 		s.enroll = Approve
 	}
+
 	if c.Shared {
 		s.cookies.share()
 	}
 	if err := s.checkChoices(); err != nil {
 		return nil, err
 	}
+
 	if err := s.unlock(c.Wrapping); err != nil {
 		return nil, err
 	}
@@ -118,12 +121,14 @@ func (s *Server) checkChoices() error {
 			return fmt.Errorf("protocol %q is neither lk1 nor kairos", p)
 		}
 	}
+
 	switch {
 	case !slices.Contains([]Enrollment{Approve, Closed, Cert, Tofu}, s.enroll):
-		return fmt.Errorf("enrolment %q is none of approve, closed, cert, tofu", s.enroll)
+		return fmt.Errorf("enrollment %q is none of approve, closed, cert, tofu", s.enroll)
 	case s.enroll == Tofu:
-		s.log.Warn("trust on first use: any machine that reaches this server gets a key of its own, and is trusted from then on; enrolment approve asks you first")
+		s.log.Warn("trust on first use: any machine that reaches this server gets a key of its own, and is trusted from then on; enrollment approve asks you first")
 	}
+
 	return nil
 }
 
@@ -150,7 +155,7 @@ func (s *Server) Begin(ctx context.Context) error {
 			}
 		}
 		t.bump()
-		return t.note(Event{Event: "start", Detail: "enrolment " + string(s.enroll)})
+		return t.note(Event{Event: "start", Detail: "enrollment " + string(s.enroll)})
 	})
 }
 

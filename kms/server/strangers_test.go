@@ -54,6 +54,7 @@ func TestHundredThousandStrangers(t *testing.T) {
 	if raced {
 		all = 10_000
 	}
+
 	synctest.Test(t, func(t *testing.T) {
 		m := &meter{}
 		f := newKMS(t, inMemory, func(f *fixture) {
@@ -63,10 +64,12 @@ func TestHundredThousandStrangers(t *testing.T) {
 			}
 			f.dir = memoryDir(t) // the disk's pace is no matter here
 		})
+
 		node := f.approved()
 		before := f.eventCount()
 		codes := map[kms.Status]int{}
 		var costs, heaps, sizes []int64
+
 		for range all / batch {
 			m.steps.Store(0)
 			f.strangers(batch, codes)
@@ -74,24 +77,28 @@ func TestHundredThousandStrangers(t *testing.T) {
 			heaps, sizes = append(heaps, heap()), append(sizes, f.size())
 			time.Sleep(10 * time.Second) // 200 strangers in a second, for 500 seconds
 		}
+
 		if codes[kms.Pending] != 1000 || codes[kms.TableFull] != all-1000 {
 			t.Errorf("answers %v, want 1,000 pending and the rest pending-full", codes)
 		}
 		if n := f.count(); n != 1001 {
 			t.Errorf("%d rows, want 1,000 and the approved one", n)
 		}
+
 		if n := f.eventCount() - before; n != 1000 {
 			t.Errorf("%d events, want 1,000", n)
 		}
 		first, last := 1, len(costs)-1 // the table fills in the first batch
 		t.Logf("steps of a stranger %d, then %d; heap %d KiB, then %d; database %d KiB, then %d",
 			costs[first], costs[last], heaps[first]>>10, heaps[last]>>10, sizes[first]>>10, sizes[last]>>10)
+
 		if costs[last] > costs[first]+2 || costs[first] > 30 {
 			t.Errorf("a stranger costs %d steps at first and %d in the end", costs[first], costs[last])
 		}
 		if grown := heaps[last] - heaps[first]; grown > 8<<20 {
 			t.Errorf("the heap grew by %d bytes", grown)
 		}
+
 		if sizes[last] > 2*sizes[first] {
 			t.Errorf("the database grew from %d to %d bytes", sizes[first], sizes[last])
 		}
@@ -117,6 +124,7 @@ func (f *fixture) strangers(n int, codes map[kms.Status]int) {
 			}
 		})
 	}
+
 	group.Wait()
 }
 

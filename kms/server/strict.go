@@ -25,16 +25,19 @@ func decodeJSON(r io.Reader, to any) error {
 	if err != nil {
 		return fmt.Errorf("reading JSON: %w", err)
 	}
+
 	d := json.NewDecoder(bytes.NewReader(body))
 	if err := checkValue(d, 0); err != nil {
 		return fmt.Errorf("reading JSON: %w", err)
 	}
+
 	if _, err := d.Token(); err != io.EOF {
 		return fmt.Errorf("reading JSON: %w: something follows it", errJSON)
 	}
 	if err := checkKeys(body, reflect.TypeOf(to).Elem()); err != nil {
 		return fmt.Errorf("reading JSON: %w", err)
 	}
+
 	if err := json.Unmarshal(body, to); err != nil {
 		return fmt.Errorf("reading JSON: %w", err)
 	}
@@ -48,6 +51,7 @@ func checkKeys(body []byte, t reflect.Type) error {
 	if err := json.Unmarshal(body, &keys); err != nil {
 		return err
 	}
+
 	for key, value := range keys {
 		field, ok := fieldOf(t, key)
 		if !ok {
@@ -60,6 +64,7 @@ func checkKeys(body []byte, t reflect.Type) error {
 			return err
 		}
 	}
+
 	return nil
 }
 
@@ -81,10 +86,12 @@ func checkValue(d *json.Decoder, depth int) error {
 	if err != nil {
 		return fmt.Errorf("%w: %w", errJSON, err)
 	}
+
 	delim, ok := token.(json.Delim)
 	if !ok {
 		return nil
 	}
+
 	if depth == maxDepth {
 		return fmt.Errorf("%w: nested deeper than %d", errJSON, maxDepth)
 	}
@@ -105,6 +112,7 @@ func checkValue(d *json.Decoder, depth int) error {
 			return err
 		}
 	}
+
 	_, err = d.Token() // the closing one
 	return err
 }

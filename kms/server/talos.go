@@ -40,7 +40,7 @@ func (s *Server) SetTalos(o TalosOptions) {
 		o.Enroll = Approve
 	}
 	if o.Enroll == Tofu {
-		s.log.Warn("talos: any machine that reaches this server, and says any UUID, may seal and unseal; enrolment approve asks you first")
+		s.log.Warn("talos: any machine that reaches this server, and says any UUID, may seal and unseal; enrollment approve asks you first")
 	}
 	s.talos.Store(&o)
 }
@@ -159,6 +159,7 @@ func (s *Server) talosDecide(t *txn, event string, a talos.Ask, f func(*txn, *ta
 			return why, err // nothing to record: the log must not be filled from outside
 		}
 	}
+
 	before, moved := row.LastStatus, row.State == stateApproved && row.From.IsValid() && row.From != a.From
 	why := row.judge(o, a)
 	if why == "" {
@@ -166,6 +167,7 @@ func (s *Server) talosDecide(t *txn, event string, a talos.Ask, f func(*txn, *ta
 			return "", err
 		}
 	}
+
 	e := Event{Event: event, Node: a.UUID.String(), Status: talosStatus(why), From: a.From.String(), Detail: why}
 	if why == "" && moved {
 		e.Detail = "before from " + row.From.String() + ": two machines may have this UUID"
@@ -175,12 +177,14 @@ func (s *Server) talosDecide(t *txn, event string, a talos.Ask, f func(*txn, *ta
 	if why == "" || row.State == statePending {
 		row.From = a.From
 	}
+
 	if err := t.saveTalos(row); err != nil {
 		return "", err
 	}
 	if why != "" && before == row.LastStatus {
 		return why, nil // asking again
 	}
+
 	return why, t.note(e)
 }
 

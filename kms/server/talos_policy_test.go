@@ -27,6 +27,7 @@ func TestTalosPolicy(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	for _, row := range []struct {
 		name string
 		o    server.TalosOptions
@@ -47,6 +48,7 @@ func TestTalosPolicy(t *testing.T) {
 			t.Errorf("%s: Seal = %v with %d rows, want success %v with %d", row.name, err, len(nodes), row.ok, row.rows)
 		}
 	}
+
 	l := newTalos(t, server.TalosOptions{})
 	l.do("approve", box, elsewhere...)
 	_, err = l.machine().Seal(context.Background(), &sidero.Request{NodeUuid: box, Data: diskKey})
@@ -86,6 +88,7 @@ func TestTalosNoise(t *testing.T) {
 			return disk
 		}
 	})
+
 	l.do("approve", box)
 	m := l.machine()
 	blob := l.seal(m, box)
@@ -94,6 +97,7 @@ func TestTalosNoise(t *testing.T) {
 	if err != nil || again != nil || len(a) != talos.KeySize || bytes.Equal(a, b) || bytes.Equal(a, diskKey) {
 		t.Errorf("Unseal for another machine = %x, %v and %x, %v, want other random bytes each time", a, err, b, again)
 	}
+
 	if r, err := m.Seal(context.Background(), &sidero.Request{NodeUuid: other, Data: diskKey}); err != nil || len(r.Data) != len(blob) {
 		t.Errorf("Seal for an unknown machine = %x, %v, want %d random bytes", r.GetData(), err, len(blob))
 	}
@@ -103,6 +107,7 @@ func TestTalosNoise(t *testing.T) {
 			t.Errorf("Unseal for %s on a full disk = %x, %v, want Unavailable", uuid, key, err)
 		}
 	}
+
 	disk.on.Store(false)
 	l.wantKey(m, box, blob)
 }
@@ -117,6 +122,7 @@ func TestTalosRotation(t *testing.T) {
 	if _, err := l.RetireKey(ctx, "talos", 1); err == nil {
 		t.Error("the current key was retired")
 	}
+
 	if _, err := l.RotateKey(ctx, "talos"); err != nil {
 		t.Fatal(err)
 	}
@@ -127,6 +133,7 @@ func TestTalosRotation(t *testing.T) {
 	if err != nil || len(keys) != 2 || !keys[1].Current || keys[0].Users != 1 {
 		t.Errorf("Keys = %+v, %v, want two, the second current, the first with one user", keys, err)
 	}
+
 	if _, err := l.RetireKey(ctx, "talos", 1); err != nil {
 		t.Fatal(err)
 	}
@@ -136,10 +143,12 @@ func TestTalosRotation(t *testing.T) {
 	if _, err := l.Check(); err != nil {
 		t.Error(err)
 	}
+
 	l.Close()
 	if err := l.start(); err != nil { // from the disk, as any record
 		t.Fatal(err)
 	}
+
 	l.listen(nil)
 	l.wantKey(l.machine(), box, fresh)
 }

@@ -127,6 +127,7 @@ func TestTalosLife(t *testing.T) {
 		_, err := m.Seal(context.Background(), &sidero.Request{NodeUuid: box, Data: diskKey})
 		l.wantRefusal("unknown", err)
 	}
+
 	if nodes, err := l.TalosNodes(); err != nil || len(nodes) != 1 || nodes[0].Describe() != "pending" || nodes[0].From.String() != "127.0.0.1" {
 		t.Fatalf("TalosNodes = %+v, %v, want one that is pending, from 127.0.0.1", nodes, err)
 	}
@@ -135,6 +136,7 @@ func TestTalosLife(t *testing.T) {
 	if bytes.Equal(one, two) || len(one) > 4<<10 || bytes.Contains(one, diskKey[:8]) {
 		t.Errorf("Seal = %x and %x: the same, too long, or the key itself", one, two)
 	}
+
 	l.wantKey(m, box, one)
 	l.wantKey(m, box, two)
 	l.do("quarantine", box)
@@ -151,6 +153,7 @@ func TestTalosLife(t *testing.T) {
 			got = append(got, e.Event+" "+e.Status+" "+e.Detail)
 		}
 	}
+
 	want := "talos seal refused pending|talos approve  |talos seal ok |talos seal ok |talos unseal ok |talos unseal ok |talos quarantine  |" +
 		"talos unseal refused quarantined|talos readmit  |talos unseal ok |talos delete  |talos unseal refused deleted"
 	if strings.Join(got, "|") != want {
@@ -171,18 +174,27 @@ func TestTalosRefusals(t *testing.T) {
 		blob       []byte
 	}{
 		{"another machine's blob", other, blob},
-		{"another format", box, flip(0)}, {"another flag", box, flip(1)}, {"another version", box, flip(5)},
-		{"another nonce", box, flip(6)}, {"an edited blob", box, flip(len(blob) - 1)},
-		{"a short blob", box, blob[:len(blob)-1]}, {"a long blob", box, append(bytes.Clone(blob), 0)},
-		{"nothing", box, nil}, {"5 KiB", box, make([]byte, 5<<10)},
+		{"another format", box, flip(0)},
+		{"another flag", box, flip(1)},
+		{"another version", box, flip(5)},
+		{"another nonce", box, flip(6)},
+		{"an edited blob", box, flip(len(blob) - 1)},
+		{"a short blob", box, blob[:len(blob)-1]},
+		{"a long blob", box, append(bytes.Clone(blob), 0)},
+		{"nothing", box, nil},
+		{"5 KiB", box, make([]byte, 5<<10)},
 		{"an unknown machine", "4c4c4544-0042-3510-8052-b4c04f4d3634", blob},
-		{"no UUID", "", blob}, {"upper case", strings.ToUpper(box), blob}, {"half a UUID", box[:18], blob},
-		{"a UUID of zeros", "00000000-0000-0000-0000-000000000000", blob}, {"of ones", "ffffffff-ffff-ffff-ffff-ffffffffffff", blob},
+		{"no UUID", "", blob},
+		{"upper case", strings.ToUpper(box), blob},
+		{"half a UUID", box[:18], blob},
+		{"a UUID of zeros", "00000000-0000-0000-0000-000000000000", blob},
+		{"of ones", "ffffffff-ffff-ffff-ffff-ffffffffffff", blob},
 		{"of a vendor's sample", "03000200-0400-0500-0006-000700080009", blob},
 	} {
 		_, err := unseal(m, row.uuid, row.blob)
 		l.wantRefusal(row.name, err)
 	}
+
 	for _, n := range []int{0, 31, 33, 64} {
 		_, err := m.Seal(context.Background(), &sidero.Request{NodeUuid: box, Data: make([]byte, n)})
 		l.wantRefusal("a key of another size", err)
@@ -198,6 +210,7 @@ func TestTalosLimits(t *testing.T) {
 	if _, err := unseal(m, box, make([]byte, 100<<10)); status.Code(err) != codes.ResourceExhausted {
 		t.Errorf("100 KiB: %v, want ResourceExhausted", err)
 	}
+
 	for range 64 {
 		conn, err := net.Dial("tcp", l.addr)
 		if err != nil {
@@ -205,6 +218,7 @@ func TestTalosLimits(t *testing.T) {
 		}
 		defer conn.Close()
 	}
+
 	blob := l.seal(l.machine(), box)
 	began := time.Now()
 	l.wantKey(l.machine(), box, blob)

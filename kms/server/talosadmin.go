@@ -46,6 +46,7 @@ func (s *Server) ChangeTalos(ctx context.Context, command string, uuid kms.UUID,
 	if !ok {
 		return n, fmt.Errorf("command %.20q: %w", command, ErrNotFound)
 	}
+
 	err = s.update(ctx, func(t *txn) error {
 		row, found, err := t.talosNode(uuid)
 		if err != nil {
@@ -57,6 +58,7 @@ func (s *Server) ChangeTalos(ctx context.Context, command string, uuid kms.UUID,
 		if !found {
 			row = talosRow{UUID: uuid, State: statePending, First: time.Now().UTC()}
 		}
+
 		if row.State == stateDeleted {
 			return fmt.Errorf("%s: %w: it was deleted, and stays refused", command, ErrRefused)
 		}
@@ -64,12 +66,14 @@ func (s *Server) ChangeTalos(ctx context.Context, command string, uuid kms.UUID,
 		if why := change(&row, sources); why != "" {
 			return fmt.Errorf("%s: %w: %s", command, ErrRefused, why)
 		}
+
 		n = TalosNode{row}
 		if err := t.saveTalos(row); err != nil {
 			return err
 		}
 		return t.note(Event{Event: "talos " + command, Node: uuid.String(), From: operator(ctx)})
 	})
+
 	return n, err
 }
 
@@ -98,14 +102,17 @@ var talosChanges = map[string]func(*talosRow, []netip.Prefix) string{
 
 // talosRoutes answer the operator about the machines of Talos.
 func (s *Server) talosRoutes() []route {
-	routes := []route{{method: "GET", path: "/v1/talos/nodes", scope: ScopeRead, doc: "Lists the machines of Talos.", answer: []TalosNode{},
-		do: func(*http.Request) (any, error) { return list(s.TalosNodes()) }}}
+	routes := []route{{
+		method: "GET", path: "/v1/talos/nodes", scope: ScopeRead, doc: "Lists the machines of Talos.", answer: []TalosNode{},
+		do: func(*http.Request) (any, error) { return list(s.TalosNodes()) },
+	}}
 	for _, command := range slices.Sorted(maps.Keys(talosChanges)) {
 		scope := ScopeApprove
 		if command == "delete" {
 			scope = ScopeAdmin
 		}
-		routes = append(routes, route{method: "POST", path: "/v1/talos/" + command, scope: scope, doc: "Does " + command + " to a machine of Talos.",
+		routes = append(routes, route{
+			method: "POST", path: "/v1/talos/" + command, scope: scope, doc: "Does " + command + " to a machine of Talos.",
 			query:  []param{{name: "uuid", doc: "SMBIOS UUID", required: true, kind: "uuid"}, {name: "source", doc: "network that it may ask from; may be repeated"}},
 			answer: TalosNode{}, do: func(r *http.Request) (any, error) {
 				uuid, err := kms.ParseUUID(r.URL.Query().Get("uuid"))
@@ -117,7 +124,8 @@ func (s *Server) talosRoutes() []route {
 					return nil, err
 				}
 				return s.ChangeTalos(r.Context(), command, uuid, sources)
-			}})
+			},
+		})
 	}
 	return routes
 }
@@ -137,14 +145,16 @@ func parsePrefixes(texts []string) (out []netip.Prefix, err error) {
 func (s *Server) keyRoutes() []route {
 	key := param{name: "key", doc: "name of the ring", required: true}
 	on := func(method, verb string, scope Scope, doc string, query []param, f func(*http.Request, string) ([]KeyVersion, error)) route {
-		return route{method: method, path: "/v1/keys" + verb, scope: scope, doc: doc, query: query, answer: []KeyVersion{},
+		return route{
+			method: method, path: "/v1/keys" + verb, scope: scope, doc: doc, query: query, answer: []KeyVersion{},
 			do: func(r *http.Request) (any, error) {
 				name := r.URL.Query().Get("key")
 				if name == "" || len(name) > 128 || strings.Trim(name, "abcdefghijklmnopqrstuvwxyz0123456789-./") != "" {
 					return nil, fmt.Errorf("the name of a key has lower-case letters, digits, - . and /, not %.64q", name)
 				}
 				return list(f(r, name))
-			}}
+			},
+		}
 	}
 	return []route{
 		on("GET", "", ScopeRead, "Lists the versions of a key, never the key.", []param{key}, func(_ *http.Request, ring string) ([]KeyVersion, error) {

@@ -64,6 +64,7 @@ func (s *Server) talosAdmit(t *txn, o TalosOptions, a talos.Ask) (talosRow, stri
 	case o.Enroll == Closed:
 		return row, "not enrolled", nil
 	}
+
 	full, err := s.pruneTalos(t)
 	if full {
 		return row, "pending, and too many others are", err

@@ -55,6 +55,7 @@ func (s *Server) CreateToken(ctx context.Context, n NewToken) (out IssuedToken, 
 	case !n.Expires.After(now) || n.Expires.Sub(now) > maxTokenLife:
 		return out, errors.New("creating a token: it must expire in the future, within a year")
 	}
+
 	text := GeneratePassphrase()
 	defer text.Wipe()
 	out = IssuedToken{Token{n.Name, n.Scope, now, n.Expires.UTC()}, tokenPrefix + string(text.Reveal())}
@@ -64,6 +65,7 @@ func (s *Server) CreateToken(ctx context.Context, n NewToken) (out IssuedToken, 
 		if err != nil {
 			return err
 		}
+
 		if len(tokens) >= maxTokens {
 			return fmt.Errorf("creating a token: %w: there are %d", ErrRefused, len(tokens))
 		}
@@ -72,12 +74,14 @@ func (s *Server) CreateToken(ctx context.Context, n NewToken) (out IssuedToken, 
 				return fmt.Errorf("creating a token: %w: there is one named %s; revoke it first", ErrRefused, n.Name)
 			}
 		}
+
 		t.bump()
 		if err := t.save(tableTokens, key[:], out.Token); err != nil {
 			return err
 		}
 		return t.note(Event{Event: "token create", From: operator(ctx), Detail: fmt.Sprintf("%s, scope %s, until %s", n.Name, n.Scope, out.Expires.Format(time.RFC3339))})
 	})
+
 	return out, err
 }
 
@@ -115,6 +119,7 @@ func (s *Server) RevokeToken(ctx context.Context, name string) error {
 		if err != nil {
 			return err
 		}
+
 		for key, one := range tokens {
 			if one.Name != name {
 				continue
@@ -125,6 +130,7 @@ func (s *Server) RevokeToken(ctx context.Context, name string) error {
 			}
 			return t.note(Event{Event: "token revoke", From: operator(ctx), Detail: name})
 		}
+
 		return fmt.Errorf("revoking token %.64q: %w", name, ErrNotFound)
 	})
 }
@@ -145,20 +151,26 @@ func (s *Server) holder(shown secret.Bytes) (t Token, err error) {
 // tokenRoutes issue and revoke tokens.
 func (s *Server) tokenRoutes() []route {
 	return []route{
-		{method: "GET", path: "/v1/tokens", scope: ScopeAdmin, doc: "Lists the tokens of the administration, never their secrets.", answer: []Token{},
-			do: func(*http.Request) (any, error) { return list(s.Tokens()) }},
-		{method: "POST", path: "/v1/token/create", scope: ScopeAdmin, doc: "Makes a token; its secret is shown this once.", body: NewToken{}, answer: IssuedToken{},
+		{
+			method: "GET", path: "/v1/tokens", scope: ScopeAdmin, doc: "Lists the tokens of the administration, never their secrets.", answer: []Token{},
+			do: func(*http.Request) (any, error) { return list(s.Tokens()) },
+		},
+		{
+			method: "POST", path: "/v1/token/create", scope: ScopeAdmin, doc: "Makes a token; its secret is shown this once.", body: NewToken{}, answer: IssuedToken{},
 			do: func(r *http.Request) (any, error) {
 				var n NewToken
 				if err := decodeJSON(r.Body, &n); err != nil {
 					return nil, err
 				}
 				return s.CreateToken(r.Context(), n)
-			}},
-		{method: "POST", path: "/v1/token/revoke", scope: ScopeAdmin, doc: "Ends a token at once.", answer: struct{}{},
+			},
+		},
+		{
+			method: "POST", path: "/v1/token/revoke", scope: ScopeAdmin, doc: "Ends a token at once.", answer: struct{}{},
 			query: []param{{name: "name", doc: "name of the token", required: true}},
 			do: func(r *http.Request) (any, error) {
 				return struct{}{}, s.RevokeToken(r.Context(), r.URL.Query().Get("name"))
-			}},
+			},
+		},
 	}
 }

@@ -84,6 +84,7 @@ func (s *Server) changeKeys(ctx context.Context, event string, change func(keys 
 		if err != nil {
 			return err
 		}
+
 		clear(seeds)
 		seeds = seeds[:0]
 		for _, k := range after {
@@ -94,11 +95,13 @@ func (s *Server) changeKeys(ctx context.Context, event string, change func(keys 
 		if err := t.tx.Put(tableMeta, keySigning, sealed); err != nil {
 			return err
 		}
+
 		return t.note(Event{Event: "trust " + event, From: operator(ctx), Detail: pin.String()})
 	})
 	if err != nil {
 		return Trust{}, err
 	}
+
 	s.setKeys(seeds)
 	return s.trust(), nil
 }
@@ -170,20 +173,26 @@ func (s *Server) trust() Trust {
 func (s *Server) trustRoutes() []route {
 	key := []param{{name: "key", doc: "public key, as lk1:...=", required: true}}
 	change := func(verb, doc string, f func(context.Context, kms.Pin) (Trust, error)) route {
-		return route{method: "POST", path: "/v1/trust/" + verb, scope: ScopeAdmin, doc: doc, query: key, answer: Trust{},
+		return route{
+			method: "POST", path: "/v1/trust/" + verb, scope: ScopeAdmin, doc: doc, query: key, answer: Trust{},
 			do: func(r *http.Request) (any, error) {
 				pin, err := kms.ParsePin(r.URL.Query().Get("key"))
 				if err != nil {
 					return nil, fmt.Errorf("reading the key: %w", err)
 				}
 				return f(r.Context(), pin)
-			}}
+			},
+		}
 	}
 	return []route{
-		{method: "GET", path: "/v1/trust", scope: ScopeRead, doc: "Shows the public keys that go into machines' plans.", answer: Trust{},
-			do: func(*http.Request) (any, error) { return s.trust(), nil }},
-		{method: "POST", path: "/v1/trust/add", scope: ScopeAdmin, doc: "Makes another signing key.", answer: Trust{},
-			do: func(r *http.Request) (any, error) { return s.AddKey(r.Context()) }},
+		{
+			method: "GET", path: "/v1/trust", scope: ScopeRead, doc: "Shows the public keys that go into machines' plans.", answer: Trust{},
+			do: func(*http.Request) (any, error) { return s.trust(), nil },
+		},
+		{
+			method: "POST", path: "/v1/trust/add", scope: ScopeAdmin, doc: "Makes another signing key.", answer: Trust{},
+			do: func(r *http.Request) (any, error) { return s.AddKey(r.Context()) },
+		},
 		change("use", "Signs with a key from now on.", s.UseKey),
 		change("retire", "Destroys a key that no image needs any more.", s.RetireSigningKey),
 	}

@@ -25,6 +25,7 @@ func TestChangingTheSigningKey(t *testing.T) {
 	if _, err := f.AddKey(ctx); err != nil {
 		t.Fatal(err)
 	}
+
 	next := f.Pins()[1]
 	ask := func(when string, want map[string]string) {
 		t.Helper()
@@ -34,6 +35,7 @@ func TestChangingTheSigningKey(t *testing.T) {
 			}
 		}
 	}
+
 	all := map[string]string{}
 	ask("after add", all)
 	if _, err := f.RetireSigningKey(ctx, old); err == nil {
@@ -43,15 +45,18 @@ func TestChangingTheSigningKey(t *testing.T) {
 	if err != nil || !slices.Equal(trust.KMS, []string{next.String(), old.String()}) {
 		t.Fatalf("UseKey = %v, %v, want the new key first", trust.KMS, err)
 	}
+
 	ask("after use", all)
 	f.Close()
 	if err := f.start(); err != nil {
 		t.Fatal(err)
 	}
+
 	ask("after a restart", all)
 	if _, err := f.RetireSigningKey(ctx, old); err != nil {
 		t.Fatal(err)
 	}
+
 	ask("after retire", map[string]string{"old": kms.CodeWrongPin})
 	if _, err := f.UseKey(ctx, old); err == nil {
 		t.Error("a retired key is still there")
@@ -61,12 +66,14 @@ func TestChangingTheSigningKey(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+
 	if _, err := f.AddKey(ctx); err == nil {
 		t.Error("more keys than an image can trust")
 	}
 	if _, err := f.Check(); err != nil {
 		t.Error(err)
 	}
+
 	events := map[string]int{}
 	for _, e := range f.log() {
 		events[e.Event]++
@@ -90,16 +97,19 @@ func TestOperatorsRotation(t *testing.T) {
 		}
 		return string(g.Volumes[0].Active.Secret.Reveal()), string(g.Volumes[0].Staged.Secret.Reveal())
 	}
+
 	if err := f.RotateVolume(ctx, root); err != nil {
 		t.Fatal(err)
 	}
 	if err := f.RotateVolume(ctx, root); err == nil {
 		t.Error("a second rotation began before the first one ended")
 	}
+
 	active, next := secrets(3)
 	if active != canary || len(next) != 43 {
 		t.Errorf("a node that boots gets %q and %d bytes, want the old and 43 letters", active, len(next))
 	}
+
 	// Dropped, and begun again with another passphrase.
 	if err := f.AbortRotation(ctx, root); err != nil {
 		t.Fatal(err)
@@ -107,12 +117,14 @@ func TestOperatorsRotation(t *testing.T) {
 	if err := f.AbortRotation(ctx, root); err == nil {
 		t.Error("nothing was aborted twice")
 	}
+
 	if active, staged := secrets(3); active != canary || staged != "" {
 		t.Errorf("after the abort: %q and %q", active, staged)
 	}
 	if err := f.RotateVolume(ctx, root); err != nil {
 		t.Fatal(err)
 	}
+
 	_, again := secrets(3)
 	if again == next {
 		t.Error("the dropped passphrase came back")
@@ -121,6 +133,7 @@ func TestOperatorsRotation(t *testing.T) {
 	if active, staged := secrets(5); active != again || staged != "" {
 		t.Errorf("after the report: %q and %q, want the new one alone", active, staged)
 	}
+
 	if _, err := f.Check(); err != nil {
 		t.Error(err)
 	}
@@ -134,6 +147,7 @@ func TestOperatorsRotationOfASealedSecret(t *testing.T) {
 	if got := f.deposit(node, kms.Put, data, blob("sealed")); got != kms.OK {
 		t.Fatal(got.Code())
 	}
+
 	staged := func(seqid uint64) kms.Material {
 		t.Helper()
 		w := wants(data)
@@ -151,6 +165,7 @@ func TestOperatorsRotationOfASealedSecret(t *testing.T) {
 		if got := staged(3); got.Kind != kms.Due || got.Secret.Len() != 0 {
 			t.Errorf("staged = %+v, want the word that one is due", got)
 		}
+
 		if err := f.AbortRotation(ctx, data); err != nil {
 			t.Fatal(err)
 		}
@@ -158,18 +173,21 @@ func TestOperatorsRotationOfASealedSecret(t *testing.T) {
 			t.Errorf("staged = %+v after it was called off", got)
 		}
 	}
+
 	if err := f.RotateVolume(ctx, data); err != nil {
 		t.Fatal(err)
 	}
 	if got := f.deposit(node, kms.Stage, data, blob("next")); got != kms.OK {
 		t.Fatal(got.Code())
 	}
+
 	if got := staged(3); got.Kind != kms.Bound || string(got.Secret.Reveal()) != "next" {
 		t.Errorf("staged = %+v, want the node's own", got)
 	}
 	if err := f.RotateVolume(ctx, data); err == nil {
 		t.Error("a second rotation began before the first one ended")
 	}
+
 	f.report(node, kms.Result{UUID: data, Outcome: kms.OpenedStaged, SeqID: 5})
 	if got := staged(5); got.Kind != 0 {
 		t.Errorf("staged = %+v after the commit", got)

@@ -37,9 +37,11 @@ const (
 
 // Tables lists what a store must have.
 func Tables() []string {
-	return []string{tableMeta, tableNodes, tablePending, tableVolumes, tableSecrets, tableOwners, tableSpent, tableAudit,
+	return []string{
+		tableMeta, tableNodes, tablePending, tableVolumes, tableSecrets, tableOwners, tableSpent, tableAudit,
 		tableKairosNodes, tableKairosPending, tableKairosSecrets, tableKairosAKs,
-		tableTalosNodes, tableTalosPending, tableKeys, tableCookies, tableTokens}
+		tableTalosNodes, tableTalosPending, tableKeys, tableCookies, tableTokens,
+	}
 }
 
 // LogTables are those of Tables that only grow and are read by key, or by
@@ -58,9 +60,11 @@ func CopyTables() []string {
 }
 
 // sealedTables are those that the digest over all records covers.
-var sealedTables = []string{tableNodes, tablePending, tableVolumes, tableSecrets, tableOwners,
+var sealedTables = []string{
+	tableNodes, tablePending, tableVolumes, tableSecrets, tableOwners,
 	tableKairosNodes, tableKairosPending, tableKairosSecrets, tableKairosAKs,
-	tableTalosNodes, tableTalosPending, tableKeys, tableTokens}
+	tableTalosNodes, tableTalosPending, tableKeys, tableTokens,
+}
 
 var keyState = []byte("state")
 
@@ -139,6 +143,7 @@ func (s *Server) update(ctx context.Context, f func(*txn) error) error {
 	if err == nil && last.bumped {
 		err = s.raiseMark(last.state.epoch)
 	}
+
 	return err
 }
 

@@ -36,6 +36,7 @@ func TestAnswersLookAlike(t *testing.T) {
 			return count
 		}
 	})
+
 	node := f.approved()
 	quarantined, deleted, changed := newTPM(t), newTPM(t), newTPM(t)
 	for _, n := range []*softtpm.TPM{quarantined, deleted, changed} {
@@ -44,12 +45,14 @@ func TestAnswersLookAlike(t *testing.T) {
 	if _, err := f.SetQuarantine(ctx, quarantined.NodeID().String(), true); err != nil {
 		t.Fatal(err)
 	}
+
 	if _, err := f.DeleteNode(ctx, deleted.NodeID().String()); err != nil {
 		t.Fatal(err)
 	}
 	changed.PCRs[7] = [32]byte{1}
 	type look struct{ m2, m4, views, updates int }
 	var want look
+
 	for i, row := range []struct {
 		name   string
 		prover kms.Prover
@@ -69,6 +72,7 @@ func TestAnswersLookAlike(t *testing.T) {
 		if code(err) != row.code {
 			t.Fatalf("%s: Get = %v, want code %q", row.name, err, row.code)
 		}
+
 		got := look{len(w.bodies[1]), len(w.bodies[3]), count.views - before.views, count.updates - before.updates}
 		if row.code == kms.CodeNoGrant {
 			got.updates++ // nothing to record; the sender holds no cookie's secret, so learns nothing from it
@@ -76,10 +80,12 @@ func TestAnswersLookAlike(t *testing.T) {
 		if i == 0 {
 			want = got
 		}
+
 		if got != want {
 			t.Errorf("%s looks like %+v, a grant like %+v", row.name, got, want)
 		}
 	}
+
 	if want.m4 != kms.AnswerSize(1) {
 		t.Errorf("an answer has %d bytes, AnswerSize says %d", want.m4, kms.AnswerSize(1))
 	}

@@ -23,8 +23,8 @@ var (
 // ErrWrappingKey is a wrapping key that does not open the data key.
 var ErrWrappingKey = errors.New("the wrapping key does not fit this database")
 
-// Initialise makes the keys of a new KMS in an empty store.
-func Initialise(ctx context.Context, st store.Store, wrapping secret.Bytes, mark Mark) (kms.Pin, error) {
+// Initialize makes the keys of a new KMS in an empty store.
+func Initialize(ctx context.Context, st store.Store, wrapping secret.Bytes, mark Mark) (kms.Pin, error) {
 	dataKey, seed := secret.Random(32), secret.Random(ed25519.SeedSize)
 	defer dataKey.Wipe()
 	defer seed.Wipe()
@@ -32,9 +32,10 @@ func Initialise(ctx context.Context, st store.Store, wrapping secret.Bytes, mark
 	if err != nil {
 		return kms.Pin{}, err
 	}
+
 	err = st.Update(ctx, func(tx store.Tx) error {
 		if tx.Get(tableMeta, keyWrapped) != nil {
-			return errors.New("initialising: this store holds a KMS already")
+			return errors.New("initializing: this store holds a KMS already")
 		}
 		s := state{epoch: 1}
 		for key, value := range map[string][]byte{
@@ -51,6 +52,7 @@ func Initialise(ctx context.Context, st store.Store, wrapping secret.Bytes, mark
 	if err != nil {
 		return kms.Pin{}, err
 	}
+
 	return kms.Pin(ed25519.NewKeyFromSeed(seed.Reveal()).Public().(ed25519.PublicKey)), mark.Write(1)
 }
 
@@ -157,6 +159,7 @@ func (s *Server) Check() (Checked, error) {
 	if err != nil {
 		return Checked{}, fmt.Errorf("reading the epoch's high-water mark: %w", err)
 	}
+
 	var c Checked
 	err = s.read(func(v view) error {
 		st, err := v.readState()
@@ -172,6 +175,7 @@ func (s *Server) Check() (Checked, error) {
 		}
 		return v.verifyAudit(st)
 	})
+
 	return c, err
 }
 
@@ -189,11 +193,13 @@ func (v view) verifyRecords(st state) (n int, err error) {
 			if plain, epoch, err = v.v.open(p, value); err != nil {
 				return false
 			}
+
 			clear(plain)
 			if epoch > st.epoch {
 				err = fmt.Errorf("checking %s: %w: a record is newer than the database", table, ErrUnverified)
 				return false
 			}
+
 			xor(&set, v.v.digest(table, key, value))
 			n++
 			return true
@@ -202,6 +208,7 @@ func (v view) verifyRecords(st state) (n int, err error) {
 			return n, err
 		}
 	}
+
 	if set != st.set {
 		return n, fmt.Errorf("checking the records: %w: one was removed, or put back from an older copy", ErrUnverified)
 	}

@@ -82,21 +82,25 @@ func (s *Server) PutVolume(ctx context.Context, uuid kms.UUID, passphrase secret
 		if err != nil {
 			return err
 		}
+
 		row, found, err := t.volume(node, uuid)
 		if err != nil {
 			return err
 		}
+
 		if row.Kind != 0 {
 			return fmt.Errorf("putting volume %s: %w: it has a secret; delete the volume first if that is what you mean", uuid, ErrRefused)
 		}
 		if !found {
 			row = volumeRow{UUID: uuid, Node: node, Created: time.Now().UTC()}
 		}
+
 		t.bump()
 		row.Kind = kms.Static
 		if err := t.saveSecret(volumeKey(node, uuid), stateActive, byte(kms.Static), passphrase); err != nil {
 			return err
 		}
+
 		if err := t.saveVolume(row); err != nil {
 			return err
 		}
@@ -142,10 +146,12 @@ func (s *Server) AcceptHeader(ctx context.Context, uuid kms.UUID) error {
 		if err != nil {
 			return err
 		}
+
 		node, found, err := t.node(id)
 		if err != nil {
 			return err
 		}
+
 		d := node.shownDigest(uuid)
 		row, _, err := t.volume(id, uuid)
 		if err != nil {
@@ -154,6 +160,7 @@ func (s *Server) AcceptHeader(ctx context.Context, uuid kms.UUID) error {
 		if !bound || !found || d == nil {
 			return fmt.Errorf("accepting the header of %s: %w: no node that owns it has shown one", uuid, ErrNotFound)
 		}
+
 		t.bump()
 		row.Digest = d
 		for _, v := range node.Shown.Volumes {
@@ -161,6 +168,7 @@ func (s *Server) AcceptHeader(ctx context.Context, uuid kms.UUID) error {
 				row.MinSeq = v.SeqID
 			}
 		}
+
 		if err := t.saveVolume(row); err != nil {
 			return err
 		}

@@ -88,6 +88,7 @@ func tellWaiting(w http.ResponseWriter, told map[kms.NodeID]bool, nodes []Node) 
 		}
 		fmt.Fprintf(b, "event: node\nid: %s\ndata: %s\n\n", n.ID, text)
 	}
+
 	_, err := w.Write(b.Bytes())
 	return now, err
 }
@@ -108,6 +109,7 @@ func waitForNews(ctx context.Context, events <-chan Event) bool {
 				continue
 			}
 		}
+
 		pause := time.NewTimer(watchPause)
 		defer pause.Stop()
 		select {

@@ -47,12 +47,14 @@ func (w *workers) enter(ctx context.Context) error {
 		return nil
 	default:
 	}
+
 	select {
 	case w.queue <- struct{}{}:
 		defer func() { <-w.queue }()
 	default:
 		return errBusy
 	}
+
 	timer := time.NewTimer(queueWait)
 	defer timer.Stop()
 	select {

@@ -52,6 +52,7 @@ func (a Attest) Encode() []byte {
 		b = binary.BigEndian.AppendUint16(b, s.Bank)
 		b = append(append(b, byte(len(s.Bits))), s.Bits...)
 	}
+
 	return append2B(b, a.Digest)
 }
 

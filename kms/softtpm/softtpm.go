@@ -56,10 +56,12 @@ func Named(name string) (*TPM, error) {
 	if err != nil {
 		return nil, err
 	}
+
 	ak, err := ecdsa.ParseRawPrivateKey(elliptic.P256(), akSeed[:])
 	if err != nil {
 		return nil, err
 	}
+
 	point, err := ak.PublicKey.Bytes()
 	if err != nil {
 		return nil, err
@@ -102,15 +104,18 @@ func (t *TPM) Activate(_ context.Context, blob, seed []byte) (secret.Bytes, erro
 	if err != nil {
 		return secret.Bytes{}, fmt.Errorf("reading the seed: %w", err)
 	}
+
 	uncompressed := append(append([]byte{4}, point.X.Buffer...), point.Y.Buffer...)
 	ephemeral, err := ecdh.P256().NewPublicKey(uncompressed)
 	if err != nil {
 		return secret.Bytes{}, fmt.Errorf("reading the seed: %w", err)
 	}
+
 	z, err := t.EK.ECDH(ephemeral)
 	if err != nil {
 		return secret.Bytes{}, err
 	}
+
 	shared := tpm2.KDFe(crypto.SHA256, z, "IDENTITY", point.X.Buffer, t.EK.PublicKey().Bytes()[1:33], 256)
 	return t.openCredential(shared, blob)
 }
@@ -128,14 +133,17 @@ func (t *TPM) openCredential(seed, blob []byte) (secret.Bytes, error) {
 	if !hmac.Equal(mac, h.Sum(nil)) {
 		return secret.Bytes{}, errors.New("the credential is for another key")
 	}
+
 	block, err := aes.NewCipher(tpm2.KDFa(crypto.SHA256, seed, "STORAGE", name, nil, 128))
 	if err != nil {
 		return secret.Bytes{}, err
 	}
+
 	plain := make([]byte, len(encrypted))
 	cipher.NewCFBDecrypter(block, make([]byte, aes.BlockSize)).XORKeyStream(plain, encrypted)
 	if len(plain) != 34 {
 		return secret.Bytes{}, errors.New("the credential has another size")
 	}
+
 	return secret.Own(plain[2:]), nil
 }

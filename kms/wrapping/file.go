@@ -44,12 +44,14 @@ func read(path string, ours func(fs.FileInfo) bool) (secret.Bytes, error) {
 	if err != nil {
 		return secret.Bytes{}, fmt.Errorf("reading the wrapping key: %w", err)
 	}
+
 	if !ours(info) {
 		return secret.Bytes{}, fmt.Errorf("reading the wrapping key %s: others may read it; make it mode 0600", path)
 	}
 	if info.Size() != KeySize {
 		return secret.Bytes{}, fmt.Errorf("reading the wrapping key %s: it has %d bytes, not %d", path, info.Size(), KeySize)
 	}
+
 	b, err := os.ReadFile(path)
 	if err != nil {
 		return secret.Bytes{}, fmt.Errorf("reading the wrapping key: %w", err)

@@ -23,6 +23,7 @@ func Open(path string) (transport.TPMCloser, error) {
 	if err != nil {
 		return nil, fmt.Errorf("opening the TPM: %w", err)
 	}
+
 	if info.Mode().Type() == fs.ModeSocket {
 		conn, err := net.Dial("unix", path)
 		if err != nil {
@@ -31,6 +32,7 @@ func Open(path string) (transport.TPMCloser, error) {
 		conn.SetDeadline(time.Now().Add(time.Minute))
 		return transport.FromReadWriteCloser(conn), nil
 	}
+
 	// A blocking descriptor: through Go's poller a read of /dev/tpmrm0 gives
 	// EOF before the answer is there.
 	fd, err := syscall.Open(path, syscall.O_RDWR|syscall.O_CLOEXEC, 0)
@@ -95,6 +97,7 @@ func policyNow(bus transport.TPM, pcrs []int) ([]byte, error) {
 		}
 		values.Write(read.PCRValues.Digests[0].Buffer)
 	}
+
 	h := sha256.New()
 	h.Write(make([]byte, 32))
 	binary.Write(h, binary.BigEndian, tpm2.TPMCCPolicyPCR)

@@ -60,6 +60,7 @@ func Seal(bus transport.TPM, key secret.Bytes, pcrs []int) ([]byte, error) {
 	if err := CheckPCRs(pcrs); err != nil {
 		return nil, err
 	}
+
 	if key.Len() != KeySize {
 		return nil, fmt.Errorf("sealing the wrapping key: it has %d bytes, not %d", key.Len(), KeySize)
 	}
@@ -72,6 +73,7 @@ func Seal(bus transport.TPM, key secret.Bytes, pcrs []int) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
+
 	data := key.Clone()
 	defer data.Wipe()
 	made, err := tpm2.Create{
@@ -88,6 +90,7 @@ func Seal(bus transport.TPM, key secret.Bytes, pcrs []int) ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("sealing the wrapping key: %w", err)
 	}
+
 	return json.Marshal(sealed{1, pcrs, parent.name.Buffer, made.OutPrivate.Buffer, made.OutPublic.Bytes()})
 }
 
@@ -118,6 +121,7 @@ func unseal(bus transport.TPM, b *sealed) (secret.Bytes, error) {
 	if !bytes.Equal(parent.name.Buffer, b.Parent) {
 		return secret.Bytes{}, ErrElsewhere
 	}
+
 	loaded, err := tpm2.Load{
 		ParentHandle: parent.auth(), InPrivate: tpm2.TPM2BPrivate{Buffer: b.Private},
 		InPublic: tpm2.BytesAs2B[tpm2.TPMTPublic](b.Public),
@@ -130,6 +134,7 @@ func unseal(bus transport.TPM, b *sealed) (secret.Bytes, error) {
 		_, err := tpm2.PolicyPCR{PolicySession: session, Pcrs: selection(b.PCRs)}.Execute(bus)
 		return err
 	}, parent.salted(), tpm2.AESEncryption(128, tpm2.EncryptOut))
+
 	out, err := tpm2.Unseal{ItemHandle: tpm2.AuthHandle{Handle: loaded.ObjectHandle, Name: loaded.Name, Auth: session}}.Execute(bus)
 	if err != nil {
 		return secret.Bytes{}, explain(err)

@@ -58,16 +58,19 @@ func TestSeal(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	back, err := wrapping.Unseal(bus, blob)
 	if err != nil || !back.Equal(key) {
 		t.Fatalf("Unseal = %v, %v, want the key", back, err)
 	}
+
 	if bytes.Contains(bus.seen.Bytes(), key.Reveal()) || bytes.Contains(blob, key.Reveal()) {
 		t.Error("the key crossed the bus, or stands in the blob")
 	}
 	if _, err := wrapping.Unseal(open(t, other), blob); !errors.Is(err, wrapping.ErrElsewhere) {
 		t.Errorf("Unseal on another TPM: %v, want ErrElsewhere", err)
 	}
+
 	extend(t, bus, 8)
 	if _, err := wrapping.Unseal(bus, blob); err != nil {
 		t.Errorf("Unseal after PCR 8 changed, which it is not bound to: %v", err)
@@ -76,6 +79,7 @@ func TestSeal(t *testing.T) {
 	if _, err := wrapping.Unseal(bus, blob); !errors.Is(err, wrapping.ErrBootState) {
 		t.Errorf("Unseal after PCR 2 changed: %v, want ErrBootState", err)
 	}
+
 	chip.Reboot()
 	for range 40 { // handles and sessions are given back; nothing counts as an attack
 		again, err := wrapping.Open(chip.Socket)
@@ -97,6 +101,7 @@ func TestRefused(t *testing.T) {
 			t.Errorf("Seal to PCRs %v succeeded", pcrs)
 		}
 	}
+
 	if _, err := wrapping.Seal(bus, secret.Random(16), []int{7}); err == nil {
 		t.Error("Seal of 16 bytes succeeded")
 	}
@@ -104,6 +109,7 @@ func TestRefused(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	for name, b := range map[string][]byte{
 		"no JSON": []byte("x"), "two": append(bytes.Clone(blob), blob...), "another version": bytes.Replace(blob, []byte(`"version":1`), []byte(`"version":2`), 1),
 		"other PCRs": bytes.Replace(blob, []byte(`[7]`), []byte(`[8]`), 1), "an unknown field": bytes.Replace(blob, []byte(`{`), []byte(`{"x":1,`), 1),

@@ -22,6 +22,7 @@ func do(what string, console *os.File) error {
 			return err
 		}
 		return latchkey(console, strings.Split("kms,get,"+arg, ",")...)
+
 	case "kexec":
 		return kexec()
 	case "wait":
@@ -52,6 +53,7 @@ func network() error {
 	if err != nil {
 		return err
 	}
+
 	for _, l := range links {
 		if l.Attrs().EncapType != "ether" {
 			continue
@@ -62,6 +64,7 @@ func network() error {
 		}
 		return errors.Join(netlink.AddrReplace(l, addr), netlink.LinkSetUp(l))
 	}
+
 	return errors.New("no Ethernet link")
 }
 
@@ -95,11 +98,13 @@ func regular(path string) (*os.File, error) {
 	if err != nil {
 		return nil, err
 	}
+
 	if _, err := io.Copy(to, from); err != nil {
 		return nil, err
 	}
 	if err := to.Close(); err != nil {
 		return nil, err
 	}
+
 	return os.Open("/run/image") // one that is open for writing is busy
 }

@@ -19,6 +19,7 @@ func main() {
 	say := func(format string, args ...any) { fmt.Fprintf(console, "testroot: "+format+"\n", args...) }
 	say("started with %q", os.Args)
 	tell(say)
+
 	for word := range strings.FieldsSeq(read("/proc/cmdline")) {
 		if what, ok := strings.CutPrefix(word, "test.do="); ok {
 			if err := do(what, console); err != nil {
@@ -26,6 +27,7 @@ func main() {
 			}
 		}
 	}
+
 	say("end")
 	unix.Sync()
 	unix.Reboot(unix.LINUX_REBOOT_CMD_POWER_OFF)
@@ -39,6 +41,7 @@ func tell(say func(string, ...any)) {
 			say("mount %s %s %s %s", f[1], f[0], f[2], strings.Split(f[3], ",")[0])
 		}
 	}
+
 	names, _ := os.ReadDir("/dev/mapper")
 	for _, n := range names {
 		say("mapper %s", n.Name())
@@ -47,6 +50,7 @@ func tell(say func(string, ...any)) {
 	for _, n := range udev {
 		say("udev %s %q", n.Name(), read("/run/udev/data/"+n.Name()))
 	}
+
 	say("report %d bytes", len(read("/run/latchkey/boot.json")))
 	for _, pcr := range []string{"11", "15"} {
 		say("pcr %s %s", pcr, strings.TrimSpace(read("/sys/class/tpm/tpm0/pcr-sha256/"+pcr)))
@@ -57,6 +61,7 @@ func tell(say func(string, ...any)) {
 			say("lease %s", l.Name())
 		}
 	}()
+
 	for line := range strings.Lines(read("/proc/net/dev")) {
 		if name, _, ok := strings.Cut(strings.TrimSpace(line), ":"); ok {
 			say("link %s flags %s", name, strings.TrimSpace(read("/sys/class/net/"+name+"/flags")))

@@ -54,25 +54,30 @@ func Map(t Target, key luks2.VolumeKey) (err error) {
 			err = fmt.Errorf("mapping %s as %s: %w", t.Device, t.Name, err)
 		}
 	}()
+
 	device, err := blockDevice(t.Device)
 	if err != nil {
 		return err
 	}
+
 	ref := KeyRef{Type: key.Type(), UUID: key.UUID(), DigestID: key.DigestID(), SizeBytes: key.Bytes().Len()}
 	table, err := Table(t, ref, device)
 	if err != nil {
 		return err
 	}
+
 	reply, err := control(unix.DM_DEV_CREATE, request{name: t.Name, uuid: ref.mappingUUID(t.Name)})
 	if err != nil {
 		return err
 	}
+
 	if err := activate(t, table, ref, key.Bytes()); err != nil {
 		return errors.Join(err, Remove(t.Name))
 	}
 	if err := makeNode(t.Name, reply.Dev); err != nil {
 		return errors.Join(err, Remove(t.Name))
 	}
+
 	return nil
 }
 
@@ -130,11 +135,13 @@ func Table(t Target, key KeyRef, device Number) (string, error) {
 	if err := key.check(); err != nil {
 		return "", err
 	}
+
 	s := t.Segment
 	sector := int64(s.SectorBytes)
 	if sector != 512 && sector != 4096 || s.OffsetBytes < 0 || s.SizeBytes <= 0 || s.OffsetBytes%sector != 0 || s.SizeBytes%sector != 0 {
 		return "", fmt.Errorf("segment %+v cannot be mapped", s)
 	}
+
 	const ivOffset = 0
 	table := fmt.Sprintf("%s :%d:logon:%s %d %d:%d %d", luks2.Cipher, key.SizeBytes, key.name(), ivOffset, device.Major, device.Minor,
 		s.OffsetBytes/sectorBytes)
@@ -142,6 +149,7 @@ func Table(t Target, key KeyRef, device Number) (string, error) {
 	if sector != sectorBytes {
 		options = append(options, "sector_size:4096")
 	}
+
 	if len(options) > 0 {
 		table += fmt.Sprintf(" %d %s", len(options), strings.Join(options, " "))
 	}

@@ -33,8 +33,10 @@ func TestTable(t *testing.T) {
 	}{
 		{"plain", func(*dm.Target) {}, "aes-xts-plain64 " + key + " 0 8:1 32768"},
 		{"sector-4096", func(t *dm.Target) { t.Segment.SectorBytes = 4096 }, "aes-xts-plain64 " + key + " 0 8:1 32768 1 sector_size:4096"},
-		{"all-options", func(t *dm.Target) { t.Options = dm.Options{true, true, true, true, true, true} },
-			"aes-xts-plain64 " + key + " 0 8:1 32768 5 allow_discards same_cpu_crypt submit_from_crypt_cpus no_read_workqueue no_write_workqueue"},
+		{
+			"all-options", func(t *dm.Target) { t.Options = dm.Options{true, true, true, true, true, true} },
+			"aes-xts-plain64 " + key + " 0 8:1 32768 5 allow_discards same_cpu_crypt submit_from_crypt_cpus no_read_workqueue no_write_workqueue",
+		},
 		{"sector-1024", func(t *dm.Target) { t.Segment.SectorBytes = 1024 }, ""},
 		{"sector-zero", func(t *dm.Target) { t.Segment.SectorBytes = 0 }, ""},
 		{"negative-offset", func(t *dm.Target) { t.Segment.OffsetBytes = -4096 }, ""},
@@ -66,11 +68,13 @@ func TestTableRefusesKey(t *testing.T) {
 			t.Errorf("Table for volume %q = %q, want an error", bad, got)
 		}
 	}
+
 	for _, bad := range []dm.KeyRef{{"LUKS2", volume, 32, 64}, {"LUKS2", volume, -1, 64}, {"PLAIN", volume, 0, 64}, {"LUKS2", volume, 0, 0}, {"LUKS2", volume, 0, 16}} {
 		if got, err := dm.Table(plain, bad, dm.Number{}); err == nil {
 			t.Errorf("Table for key %+v = %q, want an error", bad, got)
 		}
 	}
+
 	got, err := dm.Table(plain, dm.KeyRef{"LUKS1", volume, 0, 32}, dm.Number{253, 7})
 	if want := "aes-xts-plain64 :32:logon:cryptsetup:" + volume + "-d0 0 253:7 32768"; err != nil || got != want {
 		t.Errorf("Table for LUKS1 = %q, %v, want %q", got, err, want)
@@ -84,8 +88,10 @@ func FuzzTable(f *testing.F) {
 	f.Add("root", volume, 0, int64(16<<20), int64(4096), 512, uint8(0))
 	f.Add("root 0 1 zero", volume+" x", 1, int64(-1), int64(-1), 4096, uint8(63))
 	f.Fuzz(func(t *testing.T, name, uuid string, digest int, offset, size int64, sector int, o uint8) {
-		tgt := dm.Target{Name: name, Segment: luks2.Segment{OffsetBytes: offset, SizeBytes: size, SectorBytes: sector},
-			Options: dm.Options{o&1 > 0, o&2 > 0, o&4 > 0, o&8 > 0, o&16 > 0, o&32 > 0}}
+		tgt := dm.Target{
+			Name: name, Segment: luks2.Segment{OffsetBytes: offset, SizeBytes: size, SectorBytes: sector},
+			Options: dm.Options{o&1 > 0, o&2 > 0, o&4 > 0, o&8 > 0, o&16 > 0, o&32 > 0},
+		}
 		table, err := dm.Table(tgt, dm.KeyRef{Type: "LUKS2", UUID: uuid, DigestID: digest, SizeBytes: 64}, dm.Number{uint32(o), uint32(o)})
 		if err == nil && !tableShape.MatchString(table) {
 			t.Errorf("Table = %q", table)
@@ -101,14 +107,22 @@ func TestEncode(t *testing.T) {
 		name      string
 		got, want uint32
 	}{
-		{"version", u32(0), 4}, {"data_size", u32(12), uint32(len(b))}, {"data_start", u32(16), 312},
-		{"target_count", u32(20), 1}, {"flags", u32(28), 0}, {"event_nr", u32(32), 0x400000},
-		{"sector_start", u32(312), 0}, {"length", u32(320), 8192}, {"next", u32(332), 48}, {"size", uint32(len(b)), 360},
+		{"version", u32(0), 4},
+		{"data_size", u32(12), uint32(len(b))},
+		{"data_start", u32(16), 312},
+		{"target_count", u32(20), 1},
+		{"flags", u32(28), 0},
+		{"event_nr", u32(32), 0x400000},
+		{"sector_start", u32(312), 0},
+		{"length", u32(320), 8192},
+		{"next", u32(332), 48},
+		{"size", uint32(len(b)), 360},
 	} {
 		if f.got != f.want {
 			t.Errorf("%s = %d, want %d", f.name, f.got, f.want)
 		}
 	}
+
 	for _, f := range []struct {
 		at   int
 		want string
@@ -177,6 +191,7 @@ func TestWithKey(t *testing.T) {
 		if !errors.Is(err, want) || want == nil && err != nil {
 			t.Errorf("WithKey = %v, want %v", err, want)
 		}
+
 		if again, err := find(); err == nil {
 			t.Errorf("the key is still there as %d", again)
 		}

@@ -37,6 +37,7 @@ func (r request) encode(room int) []byte {
 		spec = (unix.SizeofDmTargetSpec + len(r.table) + 1 + 7) &^ 7
 		size += spec
 	}
+
 	// Backed by words, so that the kernel's struct is aligned.
 	words := make([]uint64, (size+7)/8)
 	buf := unsafe.Slice((*byte)(unsafe.Pointer(&words[0])), len(words)*8)
@@ -48,6 +49,7 @@ func (r request) encode(room int) []byte {
 	h.Event_nr = r.event
 	copy(h.Name[:len(h.Name)-1], r.name)
 	copy(h.Uuid[:len(h.Uuid)-1], r.uuid)
+
 	if r.table != "" {
 		h.Target_count = 1
 		t := (*unix.DmTargetSpec)(unsafe.Pointer(&words[unix.SizeofDmIoctl/8]))
@@ -56,6 +58,7 @@ func (r request) encode(room int) []byte {
 		copy(t.Target_type[:], "crypt")
 		copy(buf[unix.SizeofDmIoctl+unix.SizeofDmTargetSpec:], r.table)
 	}
+
 	return buf
 }
 
@@ -83,6 +86,7 @@ func exchange(command uint, r request, room int) ([]byte, error) {
 	case errno != 0:
 		return nil, fmt.Errorf("device-mapper ioctl %#x: %w", command, errno)
 	}
+
 	return buf, nil
 }
 
@@ -110,15 +114,18 @@ func parseNames(b []byte) (names []string, err error) {
 		if binary.NativeEndian.Uint64(b) == 0 {
 			return names, nil
 		}
+
 		next := int64(binary.NativeEndian.Uint32(b[8:]))
 		name, _, found := bytes.Cut(b[12:], []byte{0})
 		if !found || next != 0 && (next < 12 || next > int64(len(b))) {
 			return nil, errors.New("listing mappings: the kernel's list is malformed")
 		}
+
 		names = append(names, string(name))
 		if next == 0 {
 			return names, nil
 		}
+
 		b = b[next:]
 	}
 }

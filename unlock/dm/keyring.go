@@ -22,6 +22,7 @@ func withKey(name string, key secret.Bytes, load func() error) error {
 	if err != nil {
 		return fmt.Errorf("adding the key to the thread keyring: %w", err)
 	}
+
 	err = load()
 	// Revoking frees the payload, zeroed (user_revoke in
 	// security/keys/user_defined.c); dm-crypt holds its own copy by now.
@@ -30,5 +31,6 @@ func withKey(name string, key secret.Bytes, load func() error) error {
 	if clean := errors.Join(revoke, unlink); clean != nil {
 		return errors.Join(err, fmt.Errorf("revoking the key in the thread keyring: %w", clean))
 	}
+
 	return err
 }

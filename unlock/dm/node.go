@@ -30,6 +30,7 @@ func makeNode(name string, dev uint64) error {
 	if err := removeNode(name); err != nil {
 		return err
 	}
+
 	kernel := fmt.Sprintf("dm-%d", unix.Minor(dev))
 	var err error
 	if linksTo("/dev/"+kernel, dev) {
@@ -43,6 +44,7 @@ func makeNode(name string, dev uint64) error {
 	if err != nil {
 		return fmt.Errorf("making %s%s: %w", nodeDir, name, err)
 	}
+
 	return nil
 }
 

@@ -20,10 +20,12 @@ func (h *Header) AddKey(s Storage, volume VolumeKey, key NewKey) (*Header, int, 
 	if err := h.unchanged(s); err != nil {
 		return nil, 0, fmt.Errorf("adding a key to volume %s: %w", h.uuid, err)
 	}
+
 	slot, err := h.meta.newKeyslot(int64(len(h.raw)), key)
 	if err != nil {
 		return nil, 0, fmt.Errorf("adding a key to volume %s: %w", h.uuid, err)
 	}
+
 	if err := slot.store(s, volume.key, key.Passphrase); err != nil {
 		return nil, 0, fmt.Errorf("adding a key to volume %s: %w", h.uuid, err)
 	}
@@ -35,6 +37,7 @@ func (h *Header) AddKey(s Storage, volume VolumeKey, key NewKey) (*Header, int, 
 	if err != nil {
 		return nil, 0, fmt.Errorf("adding a key to volume %s: %w", h.uuid, err)
 	}
+
 	return after, slot.ID, nil
 }
 
@@ -51,6 +54,7 @@ func (h *Header) RemoveKey(s Storage, slot int) (*Header, error) {
 	case len(h.meta.keyslots) == 1:
 		return nil, fmt.Errorf("removing keyslot %d of volume %s: %w", slot, h.uuid, ErrLastSlot)
 	}
+
 	if err := h.unchanged(s); err != nil {
 		return nil, fmt.Errorf("removing keyslot %d of volume %s: %w", slot, h.uuid, err)
 	}
@@ -59,6 +63,7 @@ func (h *Header) RemoveKey(s Storage, slot int) (*Header, error) {
 	if err := writeSync(s, noise, h.meta.keyslots[i].areaOffset); err != nil {
 		return nil, fmt.Errorf("overwriting keyslot %d of volume %s: %w", slot, h.uuid, err)
 	}
+
 	after, err := h.change(s, func(m *metadata) error {
 		m.keyslots = slices.Delete(m.keyslots, i, i+1)
 		return m.forget(slot)
@@ -66,5 +71,6 @@ func (h *Header) RemoveKey(s Storage, slot int) (*Header, error) {
 	if err != nil {
 		return nil, fmt.Errorf("removing keyslot %d of volume %s: %w", slot, h.uuid, err)
 	}
+
 	return after, nil
 }

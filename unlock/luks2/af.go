@@ -44,6 +44,7 @@ func diffuse(b []byte, hash string) {
 	if hash == "sha512" {
 		size = sha512.Size
 	}
+
 	for i := 0; i*size < len(b); i++ {
 		part := b[i*size : min((i+1)*size, len(b))]
 		binary.BigEndian.PutUint32(in[:], uint32(i))
@@ -56,5 +57,6 @@ func diffuse(b []byte, hash string) {
 			copy(part, sum[:])
 		}
 	}
+
 	clear(in[:])
 }

@@ -28,26 +28,31 @@ func (h *Header) change(s Storage, edit func(*metadata) error) (*Header, error) 
 	if err := h.unchanged(s); err != nil {
 		return nil, err
 	}
+
 	m := h.meta
 	m.keyslots, m.tokens = slices.Clone(m.keyslots), slices.Clone(m.tokens)
 	if err := edit(&m); err != nil {
 		return nil, err
 	}
+
 	text, err := m.encode(hdrSize)
 	if err != nil {
 		return nil, fmt.Errorf("encoding the header: %w", err)
 	}
+
 	if int64(len(text)) >= hdrSize-binSize {
 		return nil, reject("json-size", "the header has no room for %d bytes of JSON", len(text))
 	}
 	if _, err := judge(text, hdrSize, h.deviceSize); err != nil {
 		return nil, fmt.Errorf("judging the new header: %w", err)
 	}
+
 	for _, offset := range []int64{hdrSize - h.used, h.used} {
 		if err := writeSync(s, encodeCopy(h.raw, text, hdrSize, offset, h.SeqID()+1), offset); err != nil {
 			return nil, fmt.Errorf("writing the header copy at %d: %w", offset, err)
 		}
 	}
+
 	return Read(s, h.deviceSize)
 }
 

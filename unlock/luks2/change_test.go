@@ -90,6 +90,7 @@ func TestFormatRefuses(t *testing.T) {
 			t.Errorf("%s: Format = %v, want code %q", tt.name, err, tt.want)
 		}
 	}
+
 	for _, pass := range []string{"", "short"} {
 		if _, _, err := luks2.Format(make(disk, 4<<20), ok, random(pass)); err == nil {
 			t.Errorf("Format with %q as random key succeeds", pass)
@@ -106,6 +107,7 @@ func TestChangeRefuses(t *testing.T) {
 	if _, err := h.RemoveKey(d, 0); !errors.Is(err, luks2.ErrLastSlot) {
 		t.Errorf("RemoveKey of the last keyslot = %v, want %v", err, luks2.ErrLastSlot)
 	}
+
 	if _, err := h.RemoveKey(d, 3); !errors.Is(err, luks2.ErrNoSlot) {
 		t.Errorf("RemoveKey of keyslot 3 = %v, want %v", err, luks2.ErrNoSlot)
 	}
@@ -125,6 +127,7 @@ func TestChangeRefuses(t *testing.T) {
 			t.Errorf("%s: SetToken changed the disk", name)
 		}
 	}
+
 	if _, _, err := h.AddKey(d, key, random(randomKey)); err != nil {
 		t.Fatal(err)
 	}
@@ -147,6 +150,7 @@ func TestKeyslotsFull(t *testing.T) {
 	if code(err) != "keyslot-area" || len(h.Keyslots()) != 3 {
 		t.Errorf("AddKey to a full area = %v with %d keyslots, want keyslot-area with 3", err, len(h.Keyslots()))
 	}
+
 	if h, err = h.RemoveKey(d, 1); err != nil {
 		t.Fatal(err)
 	}
@@ -165,12 +169,14 @@ func TestIdentity(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	if changed, _, err = changed.SetToken(d, 0, json.RawMessage(`{"type":"a","keyslots":[]}`)); err != nil {
 		t.Fatal(err)
 	}
 	if diff := cmp.Diff(h.SubsetDigest(), changed.SubsetDigest()); diff != "" {
 		t.Errorf("SubsetDigest changed with a key (-want +got):\n%s", diff)
 	}
+
 	fake, fakeKey, _ := format(t)
 	if fake.SubsetDigest() == h.SubsetDigest() || fakeKey.MAC() == key.MAC() {
 		t.Error("two volumes with one UUID have one identity")

@@ -12,10 +12,12 @@ func chooseCopy(r io.ReaderAt, deviceSize int64) (used, other hdrCopy, err error
 	if isRejected(first.err) {
 		return first, other, first.err
 	}
+
 	second := readSecondary(r, first, deviceSize)
 	if isRejected(second.err) {
 		return first, second, second.err
 	}
+
 	switch {
 	case first.raw != nil && (second.raw == nil || first.seqID() >= second.seqID()):
 		return first, second, nil
@@ -26,6 +28,7 @@ func chooseCopy(r io.ReaderAt, deviceSize int64) (used, other hdrCopy, err error
 	case first.magic || second.magic:
 		return first, second, ErrDamaged
 	}
+
 	return first, second, ErrNotLUKS
 }
 

@@ -58,11 +58,13 @@ func readCopy(r io.ReaderAt, offset, deviceSize int64) hdrCopy {
 	if offset+minHeader > deviceSize {
 		return c
 	}
+
 	bin := make([]byte, binSize)
 	if err := readFull(r, bin, offset); err != nil {
 		c.err = err
 		return c
 	}
+
 	magic := magicPrimary
 	if offset > 0 {
 		magic = magicSecondary
@@ -70,22 +72,26 @@ func readCopy(r io.ReaderAt, offset, deviceSize int64) hdrCopy {
 	if string(bin[:6]) != magic {
 		return c
 	}
+
 	version := binary.BigEndian.Uint16(bin[offVersion:])
 	if offset == 0 && version == 1 {
 		c.err = ErrLUKS1
 		return c
 	}
+
 	c.magic = true
 	size := binary.BigEndian.Uint64(bin[offHdrSize:])
 	if version != 2 || !headerSize(size) || binary.BigEndian.Uint64(bin[offHdrOffset:]) != uint64(offset) ||
 		offset+int64(size) > deviceSize || offset > 0 && uint64(offset) != size {
 		return c
 	}
+
 	raw := append(bin, make([]byte, size-binSize)...)
 	if err := readFull(r, raw[binSize:], offset+binSize); err != nil {
 		c.err = err
 		return c
 	}
+
 	// cryptsetup would verify such a copy and perhaps use it; to call it
 	// damaged would let a header mean one thing there and another here.
 	if alg := cString(raw[offAlg : offAlg+algSize]); alg != "sha256" {
@@ -94,6 +100,7 @@ func readCopy(r io.ReaderAt, offset, deviceSize int64) hdrCopy {
 		}
 		return c
 	}
+
 	if checksum(raw) == [sha256.Size]byte(raw[offChecksum:offChecksum+sha256.Size]) {
 		c.raw = raw
 	}

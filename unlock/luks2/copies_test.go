@@ -80,16 +80,19 @@ func TestChoiceOfCopy(t *testing.T) {
 			if err == nil {
 				got = which(string(h.Tokens()[0].JSON))
 			}
+
 			if got != tt.want {
 				t.Errorf("Read = %s (%v), want %s", got, err, tt.want)
 			}
 			if !bytes.Equal(before, d) {
 				t.Error("Read changed the disk")
 			}
+
 			path := filepath.Join(t.TempDir(), "copy.img") // cryptsetup may repair it
 			if err := os.WriteFile(path, d, 0o600); err != nil {
 				t.Fatal(err)
 			}
+
 			dump, ok := tryCryptsetup(t, "luksDump", "--dump-json-metadata", path)
 			if ok != (err == nil) || ok && which(dump) != tt.want {
 				t.Errorf("cryptsetup uses %s (ok %v), want %s", which(dump), ok, tt.want)

@@ -26,6 +26,7 @@ func TestPowerCut(t *testing.T) {
 		}
 		return err
 	}
+
 	otherKey := string(second.Passphrase.Reveal())
 	for _, tt := range []struct {
 		name   string
@@ -66,15 +67,18 @@ func TestPowerCut(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
+
 				rec := &luks2test.Recorder{Disk: clone(base)}
 				if err := tt.change(t, h, key, rec); err != nil {
 					t.Fatal(err)
 				}
+
 				rec.Cuts(base, func(name string, d disk) {
 					if err := opens(d, tt.keys...); err != nil {
 						t.Errorf("cut at %s: %v", name, err)
 					}
 				})
+
 				if h, err := read(rec.Disk); err != nil || h.OneCopyDamaged() {
 					t.Errorf("afterwards: %v, want both copies good", err)
 				}
@@ -91,6 +95,7 @@ func TestPowerCutChecker(t *testing.T) {
 	if _, _, err := h.AddKey(rec, key, random("another random key of 32 bytes!!")); err != nil {
 		t.Fatal(err)
 	}
+
 	rec.Ops = slices.DeleteFunc(rec.Ops, func(o luks2test.Op) bool { return o.Sync })
 	lost := 0
 	rec.Cuts(base, func(name string, d disk) {
@@ -101,6 +106,7 @@ func TestPowerCutChecker(t *testing.T) {
 			lost++ // the header names a keyslot whose area is not there
 		}
 	})
+
 	if lost == 0 {
 		t.Error("no cut loses anything without syncs: the checker checks nothing")
 	}
@@ -113,26 +119,31 @@ func TestChangeAfterCut(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	rec := &luks2test.Recorder{Disk: clone(base)}
 	if _, err := h.RemoveKey(rec, slot); err != nil {
 		t.Fatal(err)
 	}
+
 	rec.Cuts(base, func(name string, d disk) {
 		h, err := read(d)
 		if err != nil {
 			t.Fatalf("cut at %s: %v", name, err)
 		}
+
 		if len(h.Keyslots()) == 2 {
 			if h, err = h.RemoveKey(d, slot); err != nil {
 				t.Errorf("cut at %s: removing again: %v", name, err)
 				return
 			}
 		}
+
 		h, again, err := h.AddKey(d, key, luks2.NewKey{Passphrase: secret.Own([]byte(randomKey + "2")), Slot: slot, Random: true})
 		if err != nil || again != slot {
 			t.Errorf("cut at %s: adding again: slot %d, %v", name, again, err)
 			return
 		}
+
 		if _, _, err := unlock(h, d, randomKey+"2", slot); err != nil {
 			t.Errorf("cut at %s: the new key: %v", name, err)
 		}

@@ -79,6 +79,7 @@ func (m metadata) encode(hdrSize int64) ([]byte, error) {
 		Tokens:   map[string]json.RawMessage{},
 		Config:   jsonConfig{hdrSize - binSize, m.keyslotsSize, m.flags},
 	}
+
 	slots := []string{}
 	for _, k := range m.keyslots {
 		h.Keyslots[strconv.Itoa(k.ID)] = k.encode()
@@ -87,20 +88,27 @@ func (m metadata) encode(hdrSize int64) ([]byte, error) {
 	for _, t := range m.tokens {
 		h.Tokens[strconv.Itoa(t.ID)] = t.JSON
 	}
+
 	s := m.segment
 	size := "dynamic"
 	if !s.Dynamic {
 		size = strconv.FormatInt(s.SizeBytes, 10)
 	}
 	h.Segments = map[string]jsonSegment{"0": {"crypt", s.OffsetBytes, size, "0", Cipher, s.SectorBytes}}
-	h.Digests = map[string]jsonDigest{strconv.Itoa(m.digest.id): {"pbkdf2", slots, []string{"0"}, "sha256",
-		m.digest.iterations, m.digest.salt, m.digest.value}}
+	h.Digests = map[string]jsonDigest{strconv.Itoa(m.digest.id): {
+		"pbkdf2", slots,
+		[]string{"0"},
+		"sha256",
+		m.digest.iterations, m.digest.salt, m.digest.value,
+	}}
+
 	var b bytes.Buffer
 	e := json.NewEncoder(&b)
 	e.SetEscapeHTML(false)
 	if err := e.Encode(h); err != nil {
 		return nil, err
 	}
+
 	return bytes.TrimSuffix(b.Bytes(), []byte("\n")), nil
 }
 
@@ -126,6 +134,7 @@ func encodeCopy(bin, text []byte, hdrSize, offset int64, seqID uint64) []byte {
 	if offset > 0 {
 		copy(raw, magicSecondary)
 	}
+
 	binary.BigEndian.PutUint16(raw[offVersion:], 2)
 	binary.BigEndian.PutUint64(raw[offHdrSize:], uint64(hdrSize))
 	binary.BigEndian.PutUint64(raw[offSeqID:], seqID)

@@ -42,10 +42,12 @@ func format(s Storage, v NewVolume, key NewKey) (*Header, VolumeKey, error) {
 	if err != nil {
 		return nil, VolumeKey{}, err
 	}
+
 	slot, err := m.newKeyslot(newHeaderSize, key)
 	if err != nil {
 		return nil, VolumeKey{}, err
 	}
+
 	volume := VolumeKey{secret.Random(keySize), cString(field(bin, offUUID, uuidSize)), 0, false}
 	m.keyslots = []Keyslot{slot}
 	m.digest = newDigest(volume.key)
@@ -53,12 +55,14 @@ func format(s Storage, v NewVolume, key NewKey) (*Header, VolumeKey, error) {
 	if err != nil {
 		return nil, volume, err
 	}
+
 	if _, err := judge(text, newHeaderSize, v.SizeBytes); err != nil {
 		return nil, volume, err
 	}
 	if err := v.clearArea(s, m.segment.OffsetBytes); err != nil {
 		return nil, volume, err
 	}
+
 	if err := slot.store(s, volume.key, key.Passphrase); err != nil {
 		return nil, volume, err
 	}
@@ -67,6 +71,7 @@ func format(s Storage, v NewVolume, key NewKey) (*Header, VolumeKey, error) {
 			return nil, volume, fmt.Errorf("writing the header copy at %d: %w", offset, err)
 		}
 	}
+
 	h, err := Read(s, v.SizeBytes)
 	return h, volume, err
 }
@@ -81,14 +86,17 @@ func (v NewVolume) layout() (bin []byte, m metadata, err error) {
 	if err != nil {
 		return nil, m, err
 	}
+
 	copy(bin[offUUID:], uuid)
 	if len(v.Label) >= labelSize {
 		return nil, m, reject("label", "the label has %d bytes, at most %d fit", len(v.Label), labelSize-1)
 	}
+
 	copy(bin[offLabel:], v.Label)
 	if _, err := checkLabel(field(bin, offLabel, labelSize)); err != nil {
 		return nil, m, err
 	}
+
 	m.segment = Segment{OffsetBytes: v.OffsetBytes, Dynamic: true, SectorBytes: v.SectorBytes}
 	if v.SectorBytes == 0 {
 		m.segment.SectorBytes = 512
@@ -96,10 +104,12 @@ func (v NewVolume) layout() (bin []byte, m metadata, err error) {
 	if v.OffsetBytes == 0 {
 		m.segment.OffsetBytes = defaultOffset
 	}
+
 	m.keyslotsSize = min(m.segment.OffsetBytes-2*newHeaderSize, maxKeyslots) &^ (binSize - 1)
 	if m.keyslotsSize < areaSize {
 		return nil, m, reject("segment-overlap", "a payload at %d leaves no room for a keyslot", m.segment.OffsetBytes)
 	}
+
 	if v.SizeBytes <= m.segment.OffsetBytes {
 		return nil, m, reject("segment-range", "a device of %d bytes is too small for a payload at %d", v.SizeBytes, m.segment.OffsetBytes)
 	}

@@ -26,6 +26,7 @@ func FuzzRead(f *testing.F) {
 		if fix {
 			rewrite(d, 0, func([]byte) {})
 		}
+
 		h, err := read(d)
 		if err != nil {
 			if code(err) == "" {
@@ -33,6 +34,7 @@ func FuzzRead(f *testing.F) {
 			}
 			return
 		}
+
 		checkInvariants(t, h, int64(len(d)))
 		after, _, err := h.SetToken(d, 31, json.RawMessage(`{"type":"fuzz","keyslots":[]}`))
 		if code(err) == "json-size" || code(err) == "token" { // no room for one more
@@ -41,6 +43,7 @@ func FuzzRead(f *testing.F) {
 		if err != nil {
 			t.Fatalf("SetToken = %v", err)
 		}
+
 		if after.SubsetDigest() != h.SubsetDigest() || after.SeqID() != h.SeqID()+1 || after.OneCopyDamaged() {
 			t.Error("the header is another one after SetToken")
 		}
@@ -57,6 +60,7 @@ func checkInvariants(t *testing.T, h *luks2.Header, deviceBytes int64) {
 		s.OffsetBytes%int64(s.SectorBytes) != 0 || s.SizeBytes%int64(s.SectorBytes) != 0 {
 		t.Errorf("segment %+v", s)
 	}
+
 	if len(h.Keyslots()) > 32 || len(h.Tokens()) > 32 {
 		t.Errorf("%d keyslots, %d tokens", len(h.Keyslots()), len(h.Tokens()))
 	}

@@ -6,7 +6,7 @@
 // it takes readers and writers.
 //
 // The format is the LUKS2 On-Disk Format Specification 1.1.3; where that is
-// silent, cryptsetup's behaviour is the reference and its file is named.
+// silent, cryptsetup's behavior is the reference and its file is named.
 package luks2
 
 import (
@@ -89,10 +89,12 @@ func Read(r io.ReaderAt, sizeBytes int64) (*Header, error) {
 	if err != nil {
 		return nil, err
 	}
+
 	h := &Header{raw: used.raw, used: used.offset, other: other.raw != nil, deviceSize: sizeBytes}
 	if h.uuid, err = canonicalUUID(cString(field(h.raw, offUUID, uuidSize))); err != nil {
 		return nil, err
 	}
+
 	if h.label, err = checkLabel(field(h.raw, offLabel, labelSize)); err != nil {
 		return nil, err
 	}
@@ -100,6 +102,7 @@ func Read(r io.ReaderAt, sizeBytes int64) (*Header, error) {
 	if err != nil {
 		return nil, err
 	}
+
 	h.meta, err = judge(text, int64(len(h.raw)), sizeBytes)
 	if err != nil {
 		return nil, err

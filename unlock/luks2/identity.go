@@ -74,6 +74,7 @@ func (h *Header) SubsetDigest() [32]byte {
 		b = []byte("latchkey LUKS1 subset 1 " + h.uuid + " " + h.meta.digest.hash + " ")
 		b = binary.BigEndian.AppendUint32(b, uint32(h.meta.keyBytes))
 	}
+
 	b = binary.BigEndian.AppendUint64(b, uint64(s.OffsetBytes))
 	b = binary.BigEndian.AppendUint64(b, uint64(size))
 	b = binary.BigEndian.AppendUint32(b, uint32(s.SectorBytes))

@@ -18,6 +18,7 @@ func jsonText(area []byte) ([]byte, error) {
 	if !found || len(bytes.TrimLeft(rest, "\x00")) > 0 {
 		return nil, reject("json-trailing", "something follows the JSON text")
 	}
+
 	if len(text) == 0 || text[0] != '{' || !utf8.Valid(text) {
 		return nil, reject("json-syntax", "the JSON area does not hold a JSON object")
 	}
@@ -26,6 +27,7 @@ func jsonText(area []byte) ([]byte, error) {
 	if err := d.Decode(&whole); err != nil {
 		return nil, reject("json-syntax", "%v", err)
 	}
+
 	if d.InputOffset() != int64(len(text)) {
 		return nil, reject("json-trailing", "something follows the JSON text")
 	}
@@ -44,6 +46,7 @@ func checkNesting(text []byte) error {
 		if err != nil {
 			return nil // the end of a valid text
 		}
+
 		if key, ok := tok.(string); ok && expectKey {
 			if keys[len(keys)-1][key] {
 				return reject("json-duplicate", "the key %q is there twice", key)
@@ -52,6 +55,7 @@ func checkNesting(text []byte) error {
 			expectKey = false
 			continue
 		}
+
 		switch tok {
 		case json.Delim('{'):
 			keys = append(keys, map[string]bool{})
@@ -60,6 +64,7 @@ func checkNesting(text []byte) error {
 		case json.Delim('}'), json.Delim(']'):
 			keys = keys[:len(keys)-1]
 		}
+
 		if len(keys) > maxDepth {
 			return reject("json-depth", "nested deeper than %d", maxDepth)
 		}

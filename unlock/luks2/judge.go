@@ -32,7 +32,7 @@ type metadata struct {
 
 func judge(text []byte, hdrSize, deviceSize int64) (metadata, error) {
 	m := metadata{keyBytes: keySize}
-	j := &judgement{}
+	j := &judgment{}
 	top := j.object(text, "the header", []string{"keyslots", "tokens", "segments", "digests", "config"})
 	j.config(&m, top["config"], hdrSize)
 	j.segment(&m, top["segments"], hdrSize, deviceSize)
@@ -47,12 +47,13 @@ func judge(text []byte, hdrSize, deviceSize int64) (metadata, error) {
 
 // config judges the sizes of the areas and the requirements:
 // specification, section 3.5.
-func (j *judgement) config(m *metadata, raw json.RawMessage, hdrSize int64) {
+func (j *judgment) config(m *metadata, raw json.RawMessage, hdrSize int64) {
 	f := j.object(raw, "config", []string{"json_size", "keyslots_size"}, "flags", "requirements")
 	size := j.decimal(f["json_size"], "config", "json_size")
 	j.rule(size == hdrSize-binSize, "config", "json_size is %d, the area has %d bytes", size, hdrSize-binSize)
 	m.keyslotsSize = j.decimal(f["keyslots_size"], "config", "keyslots_size")
 	j.rule(m.keyslotsSize <= maxKeyslots && m.keyslotsSize%binSize == 0, "config", "keyslots_size is %d", m.keyslotsSize)
+
 	if f["requirements"] != nil {
 		req := j.object(f["requirements"], "requirements", []string{}, "mandatory")
 		if req["mandatory"] != nil {
@@ -60,13 +61,14 @@ func (j *judgement) config(m *metadata, raw json.RawMessage, hdrSize int64) {
 			j.rule(len(names) == 0, "requirements", "the header requires %q", names)
 		}
 	}
+
 	if f["flags"] != nil {
 		m.flags = j.names(f["flags"], "flags")
 	}
 }
 
 // names is a list of at most 32 short strings.
-func (j *judgement) names(raw json.RawMessage, what string) (list []string) {
+func (j *judgment) names(raw json.RawMessage, what string) (list []string) {
 	if j.err == nil {
 		err := json.Unmarshal(raw, &list)
 		j.rule(err == nil && list != nil && len(list) <= maxObjects, "json-field", "%s is not a short list of strings", what)
@@ -75,7 +77,7 @@ func (j *judgement) names(raw json.RawMessage, what string) (list []string) {
 }
 
 // segment judges the one segment: specification, section 3.3.
-func (j *judgement) segment(m *metadata, raw json.RawMessage, hdrSize, deviceSize int64) {
+func (j *judgment) segment(m *metadata, raw json.RawMessage, hdrSize, deviceSize int64) {
 	all := j.object(raw, "segments", nil)
 	j.rule(len(all) == 1 && all["0"] != nil, "segment-count", "%d segments, accepted is one with the number 0", len(all))
 	var kind struct {
@@ -87,6 +89,7 @@ func (j *judgement) segment(m *metadata, raw json.RawMessage, hdrSize, deviceSiz
 		j.rule(err == nil && kind.Type == "crypt", "segment-type", "segment 0 is not of type crypt")
 		j.rule(len(kind.Flags) == 0, "segment-flags", "segment 0 has the flags %q", kind.Flags)
 	}
+
 	f := j.object(all["0"], "segment 0", []string{"type", "offset", "size", "iv_tweak", "encryption", "sector_size"}, "flags")
 	j.oneOf(f["type"], "segment-type", "segment type", "crypt")
 	j.oneOf(f["encryption"], "segment-cipher", "segment cipher", Cipher)
@@ -103,10 +106,11 @@ func (j *judgement) segment(m *metadata, raw json.RawMessage, hdrSize, deviceSiz
 	if j.err == nil {
 		j.segmentRange(s, 2*hdrSize+m.keyslotsSize, deviceSize)
 	}
+
 	m.segment = s
 }
 
-func (j *judgement) segmentRange(s Segment, areasEnd, deviceSize int64) {
+func (j *judgment) segmentRange(s Segment, areasEnd, deviceSize int64) {
 	sector := int64(s.SectorBytes)
 	j.rule(s.OffsetBytes >= areasEnd, "segment-overlap", "the segment begins at %d, the keyslots end at %d", s.OffsetBytes, areasEnd)
 	j.rule(s.OffsetBytes < deviceSize && s.SizeBytes > 0 && s.SizeBytes <= deviceSize-s.OffsetBytes,
@@ -116,12 +120,13 @@ func (j *judgement) segmentRange(s Segment, areasEnd, deviceSize int64) {
 
 // digest judges the one digest, which verifies the key of all keyslots and
 // of the segment: specification, section 3.4.
-func (j *judgement) digest(m *metadata, raw json.RawMessage) {
+func (j *judgment) digest(m *metadata, raw json.RawMessage) {
 	all := j.object(raw, "digests", nil)
 	j.rule(len(all) == 1, "digest-count", "%d digests, accepted is one", len(all))
 	if j.err != nil {
 		return
 	}
+
 	name := sortedKeys(all)[0]
 	m.digest.hash = "sha256"
 	m.digest.id = j.id(name, "digest-count", "digest")
@@ -141,7 +146,7 @@ func (j *judgement) digest(m *metadata, raw json.RawMessage) {
 
 // tokens judges only what all tokens share (specification, section 3.6);
 // the rest belongs to the Source that knows the type.
-func (j *judgement) tokens(m *metadata, raw json.RawMessage) {
+func (j *judgment) tokens(m *metadata, raw json.RawMessage) {
 	all := j.object(raw, "tokens", nil)
 	for _, name := range sortedKeys(all) {
 		t := Token{ID: j.id(name, "token", "token"), JSON: all[name]}

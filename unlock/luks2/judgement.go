@@ -7,12 +7,12 @@ import (
 	"strconv"
 )
 
-// judgement collects the first broken rule; after it all getters answer
+// judgment collects the first broken rule; after it all getters answer
 // zero values.
-type judgement struct{ err *Rejected }
+type judgment struct{ err *Rejected }
 
 // rule records that a rule is broken unless ok.
-func (j *judgement) rule(ok bool, code, format string, args ...any) {
+func (j *judgment) rule(ok bool, code, format string, args ...any) {
 	if !ok && j.err == nil {
 		j.err = reject(code, format, args...)
 	}
@@ -20,7 +20,7 @@ func (j *judgement) rule(ok bool, code, format string, args ...any) {
 
 // object splits an object that has each required and perhaps some of the
 // optional fields, and nothing else. Without any names it has free keys.
-func (j *judgement) object(raw json.RawMessage, what string, required []string, optional ...string) map[string]json.RawMessage {
+func (j *judgment) object(raw json.RawMessage, what string, required []string, optional ...string) map[string]json.RawMessage {
 	var fields map[string]json.RawMessage
 	if j.err == nil {
 		err := json.Unmarshal(raw, &fields)
@@ -29,12 +29,14 @@ func (j *judgement) object(raw json.RawMessage, what string, required []string, 
 	if required == nil {
 		return fields
 	}
+
 	for _, name := range required {
 		j.rule(fields[name] != nil, "json-field", "%s lacks %q", what, name)
 	}
 	for _, name := range sortedKeys(fields) {
 		j.rule(slices.Contains(required, name) || slices.Contains(optional, name), "json-field", "%s has the unknown field %q", what, name)
 	}
+
 	return fields
 }
 
@@ -47,7 +49,7 @@ func sortedKeys(m map[string]json.RawMessage) []string {
 	return keys
 }
 
-func (j *judgement) text(raw json.RawMessage, what string) (s string) {
+func (j *judgment) text(raw json.RawMessage, what string) (s string) {
 	if j.err == nil {
 		ok := len(raw) > 0 && raw[0] == '"' && json.Unmarshal(raw, &s) == nil
 		j.rule(ok, "json-field", "%s is not a string", what)
@@ -56,14 +58,14 @@ func (j *judgement) text(raw json.RawMessage, what string) (s string) {
 }
 
 // oneOf is a string out of a short list.
-func (j *judgement) oneOf(raw json.RawMessage, code, what string, allowed ...string) string {
+func (j *judgment) oneOf(raw json.RawMessage, code, what string, allowed ...string) string {
 	s := j.text(raw, what)
 	j.rule(slices.Contains(allowed, s), code, "%s is %q, accepted is %q", what, s, allowed)
 	return s
 }
 
 // number is a JSON integer within bounds.
-func (j *judgement) number(raw json.RawMessage, code, what string, low, high int64) int {
+func (j *judgment) number(raw json.RawMessage, code, what string, low, high int64) int {
 	n, ok := digits(string(raw))
 	j.rule(ok && n >= low && n <= high, code, "%s is %.24s, accepted is %d to %d", what, raw, low, high)
 	return int(n)
@@ -71,7 +73,7 @@ func (j *judgement) number(raw json.RawMessage, code, what string, low, high int
 
 // decimal is a string of decimal digits: the specification, section 3.1,
 // writes 64-bit integers so.
-func (j *judgement) decimal(raw json.RawMessage, code, what string) int64 {
+func (j *judgment) decimal(raw json.RawMessage, code, what string) int64 {
 	s := j.text(raw, what)
 	n, ok := digits(s)
 	j.rule(ok, code, "%s is %.24q, not a decimal number", what, s)
@@ -79,7 +81,7 @@ func (j *judgement) decimal(raw json.RawMessage, code, what string) int64 {
 }
 
 // base64 is a standard, padded encoding of exactly size bytes.
-func (j *judgement) base64(raw json.RawMessage, code, what string, size int) []byte {
+func (j *judgment) base64(raw json.RawMessage, code, what string, size int) []byte {
 	s := j.text(raw, what)
 	b, err := base64.StdEncoding.Strict().DecodeString(s)
 	j.rule(err == nil && len(b) == size, code, "%s is not %d bytes in base64", what, size)
@@ -87,7 +89,7 @@ func (j *judgement) base64(raw json.RawMessage, code, what string, size int) []b
 }
 
 // ids are strings that are object numbers, each at most once.
-func (j *judgement) ids(raw json.RawMessage, code, what string) []int {
+func (j *judgment) ids(raw json.RawMessage, code, what string) []int {
 	var list []string
 	if j.err == nil {
 		err := json.Unmarshal(raw, &list)
@@ -106,7 +108,7 @@ func (j *judgement) ids(raw json.RawMessage, code, what string) []int {
 // lib/luks2/luks2.h.
 const maxObjects = 32
 
-func (j *judgement) id(s, code, what string) int {
+func (j *judgment) id(s, code, what string) int {
 	n, ok := digits(s)
 	j.rule(ok && n < maxObjects, code, "%s has the number %.24q", what, s)
 	return int(n)

@@ -59,8 +59,10 @@ func pbkdf2(newHash func() hash.Hash, password secret.Bytes, salt []byte, iterat
 			u = mac.Sum(u[:0])
 			subtle.XORBytes(t, t, u)
 		}
+
 		copy(out.Reveal()[(block-1)*len(t):], t)
 	}
+
 	clear(u[:cap(u)])
 	clear(t)
 	return out

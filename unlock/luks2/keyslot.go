@@ -18,7 +18,7 @@ const (
 )
 
 // keyslots judges all keyslots: specification, section 3.2.
-func (j *judgement) keyslots(m *metadata, raw json.RawMessage, hdrSize int64) {
+func (j *judgment) keyslots(m *metadata, raw json.RawMessage, hdrSize int64) {
 	all := j.object(raw, "keyslots", nil)
 	for _, name := range sortedKeys(all) {
 		k := j.keyslot(all[name], "keyslot "+name)
@@ -32,7 +32,7 @@ func (j *judgement) keyslots(m *metadata, raw json.RawMessage, hdrSize int64) {
 }
 
 // overlaps refuses areas that share bytes; it sorts its argument.
-func (j *judgement) overlaps(byArea []Keyslot) {
+func (j *judgment) overlaps(byArea []Keyslot) {
 	slices.SortFunc(byArea, func(a, b Keyslot) int { return cmp.Compare(a.areaOffset, b.areaOffset) })
 	for i := 1; i < len(byArea); i++ {
 		a, b := byArea[i-1], byArea[i]
@@ -40,7 +40,7 @@ func (j *judgement) overlaps(byArea []Keyslot) {
 	}
 }
 
-func (j *judgement) keyslot(raw json.RawMessage, what string) (k Keyslot) {
+func (j *judgment) keyslot(raw json.RawMessage, what string) (k Keyslot) {
 	var kind struct {
 		Type string `json:"type"`
 	}
@@ -48,6 +48,7 @@ func (j *judgement) keyslot(raw json.RawMessage, what string) (k Keyslot) {
 		err := json.Unmarshal(raw, &kind)
 		j.rule(err == nil && kind.Type == "luks2", "keyslot-type", "%s is not of type luks2", what)
 	}
+
 	f := j.object(raw, what, []string{"type", "key_size", "af", "area", "kdf"}, "priority")
 	j.oneOf(f["type"], "keyslot-type", what+" type", "luks2")
 	j.number(f["key_size"], "keyslot-key-size", what+" key_size", keySize, keySize)
@@ -55,6 +56,7 @@ func (j *judgement) keyslot(raw json.RawMessage, what string) (k Keyslot) {
 	if f["priority"] != nil {
 		k.Priority = j.number(f["priority"], "keyslot-priority", what+" priority", 0, 2)
 	}
+
 	af := j.object(f["af"], what+" af", []string{"type", "stripes", "hash"})
 	j.oneOf(af["type"], "keyslot-af", what+" af type", "luks1")
 	j.number(af["stripes"], "keyslot-af", what+" stripes", stripes, stripes)
@@ -70,7 +72,7 @@ func (j *judgement) keyslot(raw json.RawMessage, what string) (k Keyslot) {
 	return k
 }
 
-func (j *judgement) kdf(raw json.RawMessage, what string) (k KDF) {
+func (j *judgment) kdf(raw json.RawMessage, what string) (k KDF) {
 	k.Type = j.text(j.object(raw, what, nil)["type"], what+" type")
 	switch k.Type {
 	case "pbkdf2":

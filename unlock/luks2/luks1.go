@@ -47,6 +47,7 @@ func ReadLUKS1(r io.ReaderAt, sizeBytes int64) (*Header, error) {
 	if err := readFull(r, raw, 0); err != nil {
 		return nil, &IOError{err}
 	}
+
 	if string(raw[:offVersion]) != magicPrimary || binary.BigEndian.Uint16(raw[offVersion:]) != 1 {
 		return nil, ErrNotLUKS
 	}
@@ -55,16 +56,18 @@ func ReadLUKS1(r io.ReaderAt, sizeBytes int64) (*Header, error) {
 	if h.uuid, err = canonicalUUID(cString(field(raw, off1UUID, uuidSize))); err != nil {
 		return nil, err
 	}
-	j := &judgement{}
+
+	j := &judgment{}
 	j.phdr(&h.meta, raw, sizeBytes)
 	if j.err != nil {
 		return nil, j.err
 	}
+
 	return h, nil
 }
 
 // phdr holds a LUKS1 header to the rules of a LUKS2 one.
-func (j *judgement) phdr(m *metadata, raw []byte, deviceSize int64) {
+func (j *judgment) phdr(m *metadata, raw []byte, deviceSize int64) {
 	u32 := func(at int) int { return int(binary.BigEndian.Uint32(raw[at:])) }
 	cipher := cString(field(raw, off1Cipher, nameSize1)) + "-" + cString(field(raw, off1Mode, nameSize1))
 	j.rule(cipher == Cipher, "segment-cipher", "the cipher is %q, accepted is %q", cipher, Cipher)
@@ -76,6 +79,7 @@ func (j *judgement) phdr(m *metadata, raw []byte, deviceSize int64) {
 	j.rule(m.digest.iterations >= minIterations && m.digest.iterations <= maxIterations, "digest-iterations", "the digest has %d iterations", m.digest.iterations)
 	m.segment = Segment{OffsetBytes: int64(u32(off1Payload)) * ivSector, Dynamic: true, SectorBytes: ivSector}
 	m.segment.SizeBytes = deviceSize - m.segment.OffsetBytes
+
 	for id := range slots1 {
 		at := off1Slots + id*slotSize1
 		switch state := u32(at); state {
@@ -91,6 +95,7 @@ func (j *judgement) phdr(m *metadata, raw []byte, deviceSize int64) {
 			j.rule(false, "keyslot-type", "keyslot %d is in state %#x", id, state)
 		}
 	}
+
 	j.overlaps(slices.Clone(m.keyslots))
 	j.segmentRange(m.segment, phdrSize, deviceSize)
 }

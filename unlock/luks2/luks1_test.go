@@ -26,10 +26,12 @@ func TestLUKS1(t *testing.T) {
 			if err != nil {
 				t.Fatalf("ReadLUKS1 = %v", err)
 			}
+
 			key, slot, err := unlock(h, d, passphrase, luks2.AnySlot)
 			if err != nil || slot != 0 || key.Type() != "LUKS1" {
 				t.Fatalf("Unlock = slot %d, %v, type %s, want slot 0 of LUKS1", slot, err, key.Type())
 			}
+
 			opensElsewhere(t, save(t, d), passphrase, "0", key.MAC())
 			if _, _, err := unlock(h, d, "wrong", luks2.AnySlot); !errors.Is(err, luks2.ErrWrongKey) {
 				t.Errorf("Unlock with a wrong key = %v, want %v", err, luks2.ErrWrongKey)
@@ -37,6 +39,7 @@ func TestLUKS1(t *testing.T) {
 			if _, _, err := h.AddKey(d, key, random(randomKey)); !errors.Is(err, luks2.ErrLUKS1) {
 				t.Errorf("AddKey = %v, want %v", err, luks2.ErrLUKS1)
 			}
+
 			if _, _, err := h.SetToken(d, 0, json.RawMessage(`{"type":"a","keyslots":[]}`)); !errors.Is(err, luks2.ErrLUKS1) {
 				t.Errorf("SetToken = %v, want %v", err, luks2.ErrLUKS1)
 			}
@@ -64,6 +67,7 @@ func TestLUKS1Rules(t *testing.T) {
 	}
 	text := func(at int, s string) func(disk) { return func(d disk) { copy(d[at:], s+"\x00") } }
 	const slot0, slot1 = 208, 256
+
 	for _, tt := range []struct {
 		name, code string
 		change     func(disk)
@@ -106,6 +110,7 @@ func TestLUKS1Rules(t *testing.T) {
 			}
 		})
 	}
+
 	for _, n := range []int{0, 591, 592} {
 		if _, err := luks2.ReadLUKS1(base[:n], int64(n)); err == nil {
 			t.Errorf("ReadLUKS1 of %d bytes succeeds", n)
@@ -119,6 +124,7 @@ func FuzzReadLUKS1(f *testing.F) {
 	noise := make([]byte, 592)
 	rand.Read(noise)
 	f.Add(append([]byte("LUKS\xba\xbe\x00\x01"), noise...))
+
 	f.Fuzz(func(t *testing.T, header []byte) {
 		d := make(disk, 4<<20)
 		copy(d, header)

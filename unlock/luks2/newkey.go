@@ -43,6 +43,7 @@ func (m metadata) newKeyslot(hdrSize int64, key NewKey) (Keyslot, error) {
 		for k.ID = 0; taken(k.ID); k.ID++ {
 		}
 	}
+
 	if k.ID < 0 || k.ID >= maxObjects || taken(k.ID) {
 		return k, reject("keyslot-count", "keyslot %d is not free", k.ID)
 	}
@@ -55,6 +56,7 @@ func (m metadata) newKeyslot(hdrSize int64, key NewKey) (Keyslot, error) {
 		}
 		k.areaOffset = (a.areaOffset + a.areaSize + binSize - 1) / binSize * binSize
 	}
+
 	if k.areaOffset+areaSize > 2*hdrSize+m.keyslotsSize {
 		return k, reject("keyslot-area", "the keyslots area is full")
 	}
@@ -74,6 +76,7 @@ func newKDF(key NewKey) (KDF, error) {
 	case key.Random:
 		return KDF{Type: "pbkdf2", Hash: "sha256", Iterations: minIterations, salt: salt}, nil
 	}
+
 	k := KDF{Type: "argon2id", Time: argonTime, MemoryKiB: key.MemoryKiB, CPUs: argonCPUs, salt: salt}
 	if k.MemoryKiB == 0 {
 		k.MemoryKiB = argonMemoryKiB
@@ -81,6 +84,7 @@ func newKDF(key NewKey) (KDF, error) {
 	if k.MemoryKiB < minMemoryKiB || k.MemoryKiB > maxMemoryKiB {
 		return KDF{}, reject("kdf-memory", "%d KiB, accepted is %d to %d", k.MemoryKiB, minMemoryKiB, maxMemoryKiB)
 	}
+
 	return k, nil
 }
 
@@ -95,10 +99,12 @@ func (k Keyslot) store(s Storage, volume, passphrase secret.Bytes) error {
 	if err := writeSync(s, area, k.areaOffset); err != nil {
 		return fmt.Errorf("writing keyslot %d: %w", k.ID, err)
 	}
+
 	back := make([]byte, areaSize)
 	if err := readFull(s, back, k.areaOffset); err != nil {
 		return fmt.Errorf("reading keyslot %d back: %w", k.ID, err)
 	}
+
 	if !bytes.Equal(back, area) {
 		return fmt.Errorf("reading keyslot %d back: the device returns other bytes", k.ID)
 	}

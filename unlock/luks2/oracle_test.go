@@ -112,18 +112,21 @@ func TestUnlockCryptsetup(t *testing.T) {
 			if err != nil || slot != 0 {
 				t.Fatalf("Unlock = slot %d, %v, want slot 0", slot, err)
 			}
+
 			keyFile := filepath.Join(t.TempDir(), "volume.key")
 			cryptsetup(t, passphrase, "luksDump", "-q", "--key-file", "-", "--dump-volume-key", "--volume-key-file", keyFile, path)
 			want, err := os.ReadFile(keyFile)
 			if err != nil {
 				t.Fatal(err)
 			}
+
 			if !bytes.Equal(key.Bytes().Reveal(), want) {
 				t.Error("Unlock: not the volume key that cryptsetup finds")
 			}
 			if _, _, err := unlock(h, bytes.NewReader(image), "wrong", luks2.AnySlot); !errors.Is(err, luks2.ErrWrongKey) {
 				t.Errorf("Unlock with a wrong key = %v, want %v", err, luks2.ErrWrongKey)
 			}
+
 			if _, _, err := unlock(h, bytes.NewReader(image), passphrase, 7); !errors.Is(err, luks2.ErrNoSlot) {
 				t.Errorf("Unlock of slot 7 = %v, want %v", err, luks2.ErrNoSlot)
 			}

@@ -24,6 +24,7 @@ func (h *Header) Encrypt(ctx context.Context, dst io.WriterAt, volume VolumeKey,
 	defer cancel(nil)
 	e := encrypter{dst: dst, plain: plain, segment: h.meta.segment, xts: newXTS(volume.key.Reveal())}
 	var group sync.WaitGroup
+
 	for range runtime.GOMAXPROCS(0) {
 		group.Go(func() {
 			if err := e.work(ctx); err != nil {
@@ -31,6 +32,7 @@ func (h *Header) Encrypt(ctx context.Context, dst io.WriterAt, volume VolumeKey,
 			}
 		})
 	}
+
 	group.Wait()
 	if err := context.Cause(ctx); err != nil {
 		return 0, fmt.Errorf("encrypting volume %s: %w", h.uuid, err)
@@ -66,6 +68,7 @@ func (e *encrypter) work(ctx context.Context) error {
 			return fmt.Errorf("writing the payload at %d: %w", at, err)
 		}
 	}
+
 	return nil
 }
 
@@ -76,6 +79,7 @@ func (e *encrypter) next(buf []byte) (n int, at int64, err error) {
 	if e.done {
 		return 0, e.at, nil
 	}
+
 	n, err = io.ReadFull(e.plain, buf)
 	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
 		e.done, err = true, nil
@@ -84,11 +88,13 @@ func (e *encrypter) next(buf []byte) (n int, at int64, err error) {
 		e.done = true
 		return 0, e.at, fmt.Errorf("reading the plain data at %d: %w", e.at, err)
 	}
+
 	at = e.at
 	if at+int64(n) > e.segment.SizeBytes {
 		e.done = true
 		return 0, at, fmt.Errorf("the plain data is larger than the payload of %d bytes", e.segment.SizeBytes)
 	}
+
 	e.at += int64(n)
 	return n, at, nil
 }

@@ -23,21 +23,27 @@ func TestEncrypt(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
+
 			plain := bytes.Repeat([]byte("0123456789abcde"), size/15+1)[:size]
 			n, err := h.Encrypt(context.Background(), d, key, bytes.NewReader(plain))
 			if err != nil || n != int64(size) {
 				t.Fatalf("Encrypt of %d bytes = %d, %v", size, n, err)
 			}
+
 			seg := h.Segment()
-			v, err := devmapper.OpenUserspaceVolume(os.O_RDONLY, 0, devmapper.CryptTable{Length: uint64(seg.SizeBytes), BackendDevice: save(t, d),
-				BackendOffset: uint64(seg.OffsetBytes), Encryption: luks2.Cipher, Key: key.Bytes().Reveal(), SectorSize: uint64(seg.SectorBytes)})
+			v, err := devmapper.OpenUserspaceVolume(os.O_RDONLY, 0, devmapper.CryptTable{
+				Length: uint64(seg.SizeBytes), BackendDevice: save(t, d),
+				BackendOffset: uint64(seg.OffsetBytes), Encryption: luks2.Cipher, Key: key.Bytes().Reveal(), SectorSize: uint64(seg.SectorBytes),
+			})
 			if err != nil {
 				t.Fatal(err)
 			}
+
 			back := make([]byte, (size+sector-1)/sector*sector)
 			if _, err := v.ReadAt(back, 0); err != nil {
 				t.Fatal(err)
 			}
+
 			v.Close()
 			if !bytes.Equal(back[:size], plain) || len(bytes.Trim(back[size:], "\x00")) > 0 {
 				t.Errorf("sector %d, %d bytes: the payload reads back differently", sector, size)

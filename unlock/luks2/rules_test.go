@@ -83,6 +83,7 @@ func TestDigestLengths(t *testing.T) {
 		if n == 32 {
 			want = ""
 		}
+
 		h, err := read(d)
 		if code(err) != want {
 			t.Errorf("Read with a digest of %d bytes = %v, want code %q", n, err, want)

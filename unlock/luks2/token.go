@@ -21,6 +21,7 @@ func (h *Header) SetToken(s Storage, id int, token json.RawMessage) (*Header, in
 	if err := checkToken(id, token); err != nil {
 		return nil, 0, fmt.Errorf("setting token %d of volume %s: %w", id, h.uuid, err)
 	}
+
 	after, err := h.change(s, func(m *metadata) error {
 		m.tokens = slices.DeleteFunc(m.tokens, func(t Token) bool { return t.ID == id })
 		m.tokens = append(m.tokens, Token{ID: id, JSON: token})
@@ -29,6 +30,7 @@ func (h *Header) SetToken(s Storage, id int, token json.RawMessage) (*Header, in
 	if err != nil {
 		return nil, 0, fmt.Errorf("setting token %d of volume %s: %w", id, h.uuid, err)
 	}
+
 	return after, id, nil
 }
 
@@ -79,16 +81,19 @@ func (m *metadata) forget(slot int) error {
 		if err := json.Unmarshal(t.JSON, &fields); err != nil {
 			return fmt.Errorf("rewriting token %d: %w", t.ID, err)
 		}
+
 		names := []string{}
 		for _, id := range t.Keyslots {
 			if id != slot {
 				names = append(names, strconv.Itoa(id))
 			}
 		}
+
 		var err error
 		if fields["keyslots"], err = json.Marshal(names); err != nil {
 			return fmt.Errorf("rewriting token %d: %w", t.ID, err)
 		}
+
 		if m.tokens[i].JSON, err = json.Marshal(fields); err != nil {
 			return fmt.Errorf("rewriting token %d: %w", t.ID, err)
 		}

@@ -43,6 +43,7 @@ func (h *Header) Unlock(ctx context.Context, r io.ReaderAt, a Attempt) (VolumeKe
 	if err != nil {
 		return VolumeKey{}, 0, err
 	}
+
 	var wrong, tooBig, failed error
 	for _, k := range slots {
 		if err := ctx.Err(); err != nil {
@@ -60,6 +61,7 @@ func (h *Header) Unlock(ctx context.Context, r io.ReaderAt, a Attempt) (VolumeKe
 			failed = err
 		}
 	}
+
 	return VolumeKey{}, 0, fmt.Errorf("unlocking volume %s: %w", h.uuid, verdict(wrong, tooBig, failed))
 }
 
@@ -106,6 +108,7 @@ func (h *Header) tryKeyslot(r io.ReaderAt, k Keyslot, a Attempt) (secret.Bytes, 
 	if err := readFull(r, area.Reveal(), k.areaOffset); err != nil {
 		return secret.Bytes{}, fmt.Errorf("reading keyslot %d: %w", k.ID, err)
 	}
+
 	areaKey := k.KDF.derive(a.Passphrase, h.meta.keyBytes)
 	defer areaKey.Wipe()
 	newXTS(areaKey.Reveal()).decrypt(area.Reveal(), ivSector, 0)
@@ -115,6 +118,7 @@ func (h *Header) tryKeyslot(r io.ReaderAt, k Keyslot, a Attempt) (secret.Bytes, 
 		key.Wipe()
 		return secret.Bytes{}, ErrWrongKey
 	}
+
 	return key, nil
 }
 

@@ -34,6 +34,7 @@ func TestUnlockMemory(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	for _, tt := range []struct {
 		name      string
 		pass      string
@@ -68,10 +69,12 @@ func TestUnlockOrder(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	if _, _, err = h.AddKey(d, key, random(randomKey)); err != nil {
 		t.Fatal(err)
 	}
 	const area = 258048
+
 	for _, tt := range []struct {
 		name, old, new string
 		want           []int64 // areas read, by number
@@ -86,6 +89,7 @@ func TestUnlockOrder(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
+
 		r := &counter{disk: d}
 		if _, _, err := unlock(h, r, "wrong", luks2.AnySlot); !errors.Is(err, luks2.ErrWrongKey) {
 			t.Errorf("%s: Unlock = %v, want %v", tt.name, err, luks2.ErrWrongKey)
@@ -93,16 +97,19 @@ func TestUnlockOrder(t *testing.T) {
 		for i := range r.reads {
 			r.reads[i] = (r.reads[i] - 2*hdrSize) / area
 		}
+
 		if len(r.reads) != len(tt.want) {
 			t.Errorf("%s: areas read %d, want %d", tt.name, r.reads, tt.want)
 			continue
 		}
+
 		for i := range tt.want {
 			if r.reads[i] != tt.want[i] {
 				t.Errorf("%s: areas read %d, want %d", tt.name, r.reads, tt.want)
 				break
 			}
 		}
+
 		if _, _, err := unlock(h, d, randomKey, 0); err != nil {
 			t.Errorf("%s: Unlock of slot 0 by number = %v", tt.name, err)
 		}
@@ -116,12 +123,14 @@ func TestUnlockErrors(t *testing.T) {
 	if _, _, err := h.Unlock(ctx, d, luks2.Attempt{Passphrase: secret.Own([]byte(randomKey)), Slot: luks2.AnySlot}); !errors.Is(err, context.Canceled) {
 		t.Errorf("Unlock after cancel = %v, want %v", err, context.Canceled)
 	}
+
 	if _, _, err := unlock(h, failing{d, 40960, 41472}, randomKey, luks2.AnySlot); !errors.Is(err, errBadSector) || errors.Is(err, luks2.ErrWrongKey) {
 		t.Errorf("Unlock with a bad sector = %v, want %v", err, errBadSector)
 	}
 	if _, _, err := unlock(h, d, "", luks2.AnySlot); !errors.Is(err, luks2.ErrWrongKey) {
 		t.Errorf("Unlock with an empty key = %v, want %v", err, luks2.ErrWrongKey)
 	}
+
 	for _, at := range []int{2 * hdrSize, 2*hdrSize + 255999} { // first and last byte of the stripes
 		flipped := clone(d)
 		flipped[at] ^= 1
@@ -140,11 +149,13 @@ func TestIdentityVector(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	copy(d, hdr)
 	h, err := read(d)
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	const want = "a551d5de51157b1b82574d8d7d15729f057f26669bb9ac7bff1cfe52271f3a6b"
 	if got := fmt.Sprintf("%x", h.SubsetDigest()); got != want {
 		t.Errorf("SubsetDigest = %s, want %s", got, want)
@@ -153,15 +164,18 @@ func TestIdentityVector(t *testing.T) {
 	for i := range volumeKey {
 		volumeKey[i] = byte(i)
 	}
+
 	keyFile := filepath.Join(t.TempDir(), "volume.key")
 	if err := os.WriteFile(keyFile, volumeKey, 0o600); err != nil {
 		t.Fatal(err)
 	}
+
 	h, image := readImage(t, luksFormat(t, pbkdf2Slot("--uuid", testUUID, "--volume-key-file", keyFile)...))
 	key, _, err := unlock(h, disk(image), passphrase, luks2.AnySlot)
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	const wantMAC = "e60dbf9b097d8d8eb49980a9266ad596338f518bcac18f8cdd363af6dda37818"
 	if got := fmt.Sprintf("%x", key.MAC()); got != wantMAC {
 		t.Errorf("MAC = %s, want %s", got, wantMAC)
@@ -197,6 +211,7 @@ func BenchmarkUnlock(b *testing.B) {
 	if err != nil {
 		b.Fatal(err)
 	}
+
 	for name, pass := range map[string]string{"pbkdf2-1000": randomKey, "argon2id-256MiB": "typed"} {
 		slot := 0
 		if pass == "typed" {

@@ -51,6 +51,7 @@ func opensElsewhere(t *testing.T, path, pass, slot string, mac [32]byte) {
 	if err != nil {
 		t.Fatalf("luks.go, keyslot %s: %v", slot, err)
 	}
+
 	got, err := v.HMAC(crypto.SHA256, []byte("latchkey volume"+dev.UUID()))
 	if err != nil || !bytes.Equal(got, mac[:]) {
 		t.Errorf("luks.go finds the MAC %x, %v, want %x", got, err, mac)
@@ -66,6 +67,7 @@ func TestOthersOpenOurs(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
+
 		if h, _, err = h.SetToken(d, 5, json.RawMessage(`{"type":"latchkey","keyslots":["0"],"note":"<&>"}`)); err != nil {
 			t.Fatal(err)
 		}
@@ -73,12 +75,14 @@ func TestOthersOpenOurs(t *testing.T) {
 		if err != nil || slot != 1 {
 			t.Fatalf("AddKey = slot %d, %v, want 1", slot, err)
 		}
+
 		path := save(t, d)
 		opensElsewhere(t, path, randomKey, "0", key.MAC())
 		opensElsewhere(t, path, "typed by a person", "1", key.MAC())
 		if out := cryptsetup(t, "", "luksDump", path); !strings.Contains(out, "ours") || !strings.Contains(out, "latchkey") {
 			t.Errorf("luksDump lacks label or token:\n%s", out)
 		}
+
 		if h, err = h.RemoveKey(d, 0); err != nil {
 			t.Fatal(err)
 		}
@@ -87,6 +91,7 @@ func TestOthersOpenOurs(t *testing.T) {
 		if _, err := runCryptsetup(t, randomKey, "open", "--test-passphrase", "--key-file", "-", path); err == nil {
 			t.Error("cryptsetup opens with a removed key")
 		}
+
 		if got := string(h.Tokens()[0].JSON); !strings.Contains(got, `"keyslots":[]`) || !strings.Contains(got, `"note":"<`) && !strings.Contains(got, `\u003c`) {
 			t.Errorf("the token after RemoveKey = %s", got)
 		}
@@ -101,6 +106,7 @@ func TestTakeTurns(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	if _, _, err := h.AddKey(disk(image), key, random(randomKey)); err != nil {
 		t.Fatal(err)
 	}
@@ -110,6 +116,7 @@ func TestTakeTurns(t *testing.T) {
 	if err := os.WriteFile(third, []byte("third"), 0o600); err != nil {
 		t.Fatal(err)
 	}
+
 	cryptsetup(t, randomKey, append([]string{"luksAddKey", "-q", "--key-file", "-", path, third}, pbkdf2Slot()...)...)
 	h, image = readImage(t, path)
 	if _, slot, err := unlock(h, disk(image), "third", luks2.AnySlot); err != nil || slot != 2 {
@@ -118,5 +125,6 @@ func TestTakeTurns(t *testing.T) {
 	if _, err = h.RemoveKey(disk(image), 0); err != nil {
 		t.Fatal(err)
 	}
+
 	opensElsewhere(t, save(t, image), "third", "2", key.MAC())
 }

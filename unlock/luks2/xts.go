@@ -56,6 +56,7 @@ func (x xts) sectors(b []byte, sectorBytes int, iv uint64, crypt func(dst, src [
 			// Times x in GF(2^128): IEEE 1619-2018, section 5.2.
 			lo, hi = lo<<1^0x87&-(hi>>63), hi<<1|lo>>63
 		}
+
 		iv += uint64(sectorBytes / ivSector)
 	}
 }

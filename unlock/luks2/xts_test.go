@@ -18,6 +18,7 @@ func TestXTS(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	for _, sector := range []int{512, 4096} {
 		for _, iv := range []uint64{0, 1, 1 << 33, 1<<64 - 8} {
 			plain := secret.Random(3 * sector).Reveal()
@@ -30,6 +31,7 @@ func TestXTS(t *testing.T) {
 			if !bytes.Equal(got, want) {
 				t.Errorf("encrypting sectors of %d from %d differs from x/crypto", sector, iv)
 			}
+
 			luks2.XTS(key, got, sector, iv, false)
 			if !bytes.Equal(got, plain) {
 				t.Errorf("decrypting sectors of %d from %d does not give the plain text", sector, iv)
@@ -63,6 +65,7 @@ func BenchmarkXTS(b *testing.B) {
 			luks2.XTS(key, area, 512, 0, false)
 		}
 	})
+
 	b.Run("x-crypto", func(b *testing.B) {
 		b.SetBytes(int64(len(area)))
 		for b.Loop() {

@@ -37,11 +37,11 @@ func bankName(alg tpm2.TPMIAlgHash) string {
 	return fmt.Sprintf("0x%04x", uint16(alg))
 }
 
-// Lockout is the state of the TPM's defence against guessing (Part 1,
+// Lockout is the state of the TPM's defense against guessing (Part 1,
 // section 19.8). What latchkey seals is not subject to it.
 type Lockout struct {
 	Locked   bool
-	Failures int           // wrong authorisations that count
+	Failures int           // wrong authorizations that count
 	Max      int           // at so many it locks
 	Forget   time.Duration // each failure is forgotten after this long
 }
@@ -49,7 +49,7 @@ type Lockout struct {
 // inLockout is a bit of TPMA_PERMANENT: Part 2, section 8.6.
 const inLockout = 1 << 9
 
-// Lockout reads the state of the TPM's defence against guessing.
+// Lockout reads the state of the TPM's defense against guessing.
 func (t *TPM) Lockout(ctx context.Context) (Lockout, error) {
 	c, end := t.begin(ctx)
 	defer end()
@@ -69,6 +69,7 @@ func (t *TPM) Lockout(ctx context.Context) (Lockout, error) {
 		}
 		p.take(v)
 	}
+
 	return l, nil
 }
 

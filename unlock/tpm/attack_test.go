@@ -26,10 +26,12 @@ func TestBusShowsNoSecret(t *testing.T) {
 	if got, err := id.Activate(ctx, blob, seed); err != nil || !got.Equal(canary) {
 		t.Fatalf("Activate = %v", err)
 	}
+
 	sealed, err := id.Seal(ctx, canary)
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	if got, err := id.Unseal(ctx, sealed); err != nil || !got.Equal(canary) {
 		t.Fatalf("Unseal = %v", err)
 	}
@@ -42,6 +44,7 @@ func TestBusShowsNoSecret(t *testing.T) {
 			t.Error("a session is not salted: its key is known to who sees the bus")
 		}
 	}
+
 	id.Close()
 
 	// The twin: without an encrypting session the recorder sees it.
@@ -53,6 +56,7 @@ func TestBusShowsNoSecret(t *testing.T) {
 	if _, err := plainSeal(srk, canary).Execute(wire); err != nil {
 		t.Fatal(err)
 	}
+
 	if !wire.saw(canary.Reveal()) {
 		t.Error("the recorder does not see a secret sealed without a session")
 	}
@@ -94,6 +98,7 @@ func TestSwappedEKIsAnotherNode(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	point := theirs.EKPublic()[len(theirs.EKPublic())-68:]
 	wire := &bus{TPM: rawBus(t, sim)}
 	wire.change = func(command, reply []byte) []byte {
@@ -104,14 +109,17 @@ func TestSwappedEKIsAnotherNode(t *testing.T) {
 		}
 		return reply
 	}
+
 	id := identify(t, tpm.New(wire), tpm.Options{})
 	if id.NodeID() != theirs.NodeID() {
 		t.Fatal("the interposer did not swap the EK")
 	}
+
 	g, err := clientOf(s).Get(ctx, url, id, wantRoot)
 	if err == nil {
 		t.Errorf("an interposer got %+v", g)
 	}
+
 	// Even if it opens the challenge itself, it is a stranger.
 	if _, err := clientOf(s).Get(ctx, url, theirs, wantRoot); code(err) != "pending" {
 		t.Errorf("Get as the interposer = %v, want code pending", err)
@@ -132,6 +140,7 @@ func TestAlteredReplyIsNoticed(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
+
 			blob, seed := credential(t, id.EKPublic(), id.AKPublic(), make([]byte, 32))
 			wire.change = func(command, reply []byte) []byte {
 				if commandCode(command) == row.of {
@@ -139,6 +148,7 @@ func TestAlteredReplyIsNoticed(t *testing.T) {
 				}
 				return reply
 			}
+
 			if row.of == tpm2.TPMCCUnseal {
 				_, err = id.Unseal(ctx, sealed)
 			} else {
@@ -166,6 +176,7 @@ func TestOnlyPCR15OpensASealedSecret(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
+
 		if err := dev.Extend(ctx, row.pcr, func(h crypto.Hash) []byte { return make([]byte, h.Size()) }); err != nil {
 			t.Fatal(err)
 		}
@@ -184,14 +195,17 @@ func TestExtendReachesEveryBank(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	assigned, err := rsp.CapabilityData.Data.AssignedPCR()
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	asked := 0
 	if err := dev.Extend(context.Background(), 15, func(h crypto.Hash) []byte { asked++; return make([]byte, h.Size()) }); err != nil {
 		t.Fatal(err)
 	}
+
 	for _, bank := range assigned.PCRSelections {
 		read, err := tpm2.PCRRead{PCRSelectionIn: tpm2.TPMLPCRSelection{PCRSelections: []tpm2.TPMSPCRSelection{
 			{Hash: bank.Hash, PCRSelect: []byte{0, 1 << 7, 0}},
@@ -203,12 +217,14 @@ func TestExtendReachesEveryBank(t *testing.T) {
 			t.Errorf("bank %v was not extended", bank.Hash)
 		}
 	}
+
 	if asked < 2 {
 		t.Errorf("%d banks are on: the test shows nothing", asked)
 	}
 	if err := dev.Extend(context.Background(), 15, func(crypto.Hash) []byte { return []byte{1} }); err == nil {
 		t.Error("a digest of another length was taken")
 	}
+
 	for _, pcr := range []int{-1, 24} {
 		if _, err := dev.ReadPCR(context.Background(), pcr); code(err) != tpm.CodeUnsupported {
 			t.Errorf("ReadPCR(%d) = %v, want code %s", pcr, err, tpm.CodeUnsupported)
@@ -224,6 +240,7 @@ func TestNoPasswordOpensASealedSecret(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	id.Close()
 	raw := rawBus(t, sim)
 	object := load(t, raw, blob)
@@ -252,6 +269,7 @@ func load(t *testing.T, raw tpmBus, blob []byte) tpm2.AuthHandle {
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	loaded, err := tpm2.Load{
 		ParentHandle: tpm2.AuthHandle{Handle: srk.ObjectHandle, Name: srk.Name, Auth: tpm2.PasswordAuth(nil)},
 		InPrivate:    tpm2.TPM2BPrivate{Buffer: private},
@@ -260,6 +278,7 @@ func load(t *testing.T, raw tpmBus, blob []byte) tpm2.AuthHandle {
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	return tpm2.AuthHandle{Handle: loaded.ObjectHandle, Name: loaded.Name}
 }
 
@@ -271,6 +290,7 @@ func TestForeignBlobs(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	public := 2 + int(binary.BigEndian.Uint16(good)) + 2
 	for _, row := range []struct {
 		name string
@@ -289,6 +309,7 @@ func TestForeignBlobs(t *testing.T) {
 			t.Errorf("Unseal of a blob that is %s = %v, want code %s", row.name, err, tpm.CodeSealForeign)
 		}
 	}
+
 	if _, err := id.Unseal(ctx, good); err != nil {
 		t.Error(err)
 	}

@@ -26,10 +26,12 @@ func splitBlob(blob []byte) (private []byte, public tpm2.TPMTPublic, err error) 
 	if !ok || len(private) == 0 {
 		return nil, public, foreign("it has not the shape of a sealed secret")
 	}
+
 	area, rest, ok := cut(rest)
 	if !ok || len(rest) != 0 || len(area) > 1024 {
 		return nil, public, foreign("it has not the shape of a sealed secret")
 	}
+
 	want := sealTemplate(latchPolicy())
 	want.Unique = tpm2.NewTPMUPublicID(tpm2.TPMAlgKeyedHash, &tpm2.TPM2BDigest{Buffer: make([]byte, 32)})
 	want.Parameters = tpm2.NewTPMUPublicParms(tpm2.TPMAlgKeyedHash, &tpm2.TPMSKeyedHashParms{})
@@ -38,6 +40,7 @@ func splitBlob(blob []byte) (private []byte, public tpm2.TPMTPublic, err error) 
 	if len(area) != len(expect) || !bytes.Equal(area[:fixed], expect[:fixed]) {
 		return nil, public, foreign("its public area is not of latchkey's template")
 	}
+
 	want.Unique = tpm2.NewTPMUPublicID(tpm2.TPMAlgKeyedHash, &tpm2.TPM2BDigest{Buffer: bytes.Clone(area[fixed:])})
 	return private, want, nil
 }

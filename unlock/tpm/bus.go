@@ -45,6 +45,7 @@ func (c call) Send(command []byte) ([]byte, error) {
 		case waited >= maxWait:
 			return reply, nil
 		}
+
 		if err := sleep(c.ctx, pause); err != nil {
 			return nil, err
 		}
@@ -62,6 +63,7 @@ func (c call) once(command []byte) (reply []byte, rc tpm2.TPMRC, err error) {
 	if err != nil {
 		return nil, 0, &Error{"asking the TPM", CodeAbsent, err}
 	}
+
 	if len(reply) < headerSize || binary.BigEndian.Uint32(reply[2:]) != uint32(len(reply)) {
 		return nil, 0, fmt.Errorf("reply of %d bytes: %w", len(reply), errShort)
 	}
@@ -70,6 +72,7 @@ func (c call) once(command []byte) (reply []byte, rc tpm2.TPMRC, err error) {
 		tpm2.TPMCC(binary.BigEndian.Uint32(command[6:])) == tpm2.TPMCCStartAuthSession {
 		c.t.sessions[tpm2.TPMHandle(binary.BigEndian.Uint32(reply[headerSize:]))] = true
 	}
+
 	return reply, rc, nil
 }
 

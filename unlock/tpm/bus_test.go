@@ -92,6 +92,7 @@ func TestRepeatsWhatTheTPMPutsOff(t *testing.T) {
 				}
 				return nil
 			}
+
 			id, err := tpm.New(wire).Identify(context.Background(), tpm.Options{})
 			if err != nil {
 				t.Fatal(err)
@@ -205,6 +206,7 @@ func TestCommandsOfABoot(t *testing.T) {
 	if got := wire.commands(); !slices.Equal(got, want) {
 		t.Errorf("a boot sends %q, want %q", got, want)
 	}
+
 	t.Logf("%d commands: %q", len(want), want)
 
 	// A sealed secret more for the first volume, and for each that follows.
@@ -212,6 +214,7 @@ func TestCommandsOfABoot(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	again.Close()
 	sealed := identify(t, boot, tpm.Options{})
 	for _, want := range [][]string{

@@ -50,6 +50,7 @@ func TestOrphansAreFlushed(t *testing.T) {
 		if err != nil {
 			t.Fatalf("boot %d: %v", i, err)
 		}
+
 		// An orphaned session as well.
 		if _, _, err := tpm2.HMACSession(raw, tpm2.TPMAlgSHA256, 16); err != nil && i == 0 {
 			t.Fatal(err)
@@ -58,8 +59,10 @@ func TestOrphansAreFlushed(t *testing.T) {
 		if _, err := id.Activate(ctx, blob, seed); err != nil {
 			t.Fatalf("boot %d: %v", i, err)
 		}
+
 		peak = max(peak, handles(t, raw))
 	}
+
 	if peak > 10 {
 		t.Errorf("%d handles at once: they pile up", peak)
 	}
@@ -75,10 +78,12 @@ func TestNoHandleLeaks(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	blob, err := id.Seal(ctx, secret.Random(32))
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	for range 5 {
 		if _, err := id.Unseal(ctx, blob); err != nil {
 			t.Fatal(err)
@@ -87,16 +92,19 @@ func TestNoHandleLeaks(t *testing.T) {
 			t.Errorf("Activate of zeros = %v, want code %s", err, tpm.CodeCredential)
 		}
 	}
+
 	if err := dev.Extend(ctx, 15, func(h crypto.Hash) []byte { return make([]byte, h.Size()) }); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := id.Unseal(ctx, blob); err == nil {
 		t.Fatal("Unseal after the latch succeeded")
 	}
+
 	id.Close()
 	if _, err := dev.Hash(ctx); err != nil {
 		t.Fatal(err)
 	}
+
 	if n := handles(t, raw); n != 0 {
 		t.Errorf("%d handles are left", n)
 	}
@@ -115,11 +123,13 @@ func TestFailedPoliciesLeaveNoSession(t *testing.T) {
 		}
 		return nil
 	}
+
 	for range 10 {
 		if _, err := id.Activate(ctx, blob, seed); code(err) != tpm.CodeFailed {
 			t.Fatalf("Activate = %v, want code %s", err, tpm.CodeFailed)
 		}
 	}
+
 	if n := handles(t, wire.TPM); n != 2 {
 		t.Errorf("%d handles, want 2: EK and AK", n)
 	}
@@ -129,7 +139,7 @@ func TestFailedPoliciesLeaveNoSession(t *testing.T) {
 	}
 }
 
-// C10: power cuts count as failed authorisations for keys that are subject
+// C10: power cuts count as failed authorizations for keys that are subject
 // to the dictionary-attack protection; ours are not.
 func TestPowerCutsDoNotLockOut(t *testing.T) {
 	ctx := context.Background()
@@ -138,11 +148,13 @@ func TestPowerCutsDoNotLockOut(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	want := secret.Random(32)
 	blob, err := first.Seal(ctx, want)
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	for i := range 40 {
 		sim.Reboot()
 		id, err := open(t, sim).Identify(ctx, tpm.Options{})
@@ -162,12 +174,14 @@ func TestAbsentTPM(t *testing.T) {
 			t.Errorf("Open(%q) = %v, want code %s", path, err, tpm.CodeAbsent)
 		}
 	}
+
 	sim := tpmtest.Start(t)
 	dev := open(t, sim)
 	sim.Stop()
 	if _, err := dev.ReadPCR(context.Background(), 7); code(err) != tpm.CodeAbsent {
 		t.Errorf("ReadPCR of a TPM that went away = %v, want code %s", err, tpm.CodeAbsent)
 	}
+
 	sim.Boot()
 	if _, err := dev.ReadPCR(context.Background(), 7); err != nil {
 		t.Errorf("ReadPCR of a TPM that came back = %v", err)
@@ -188,11 +202,13 @@ func TestIdentityIsStable(t *testing.T) {
 		id.Close()
 		return id.NodeID(), sent
 	}
+
 	p256, _ := node(tpm.Options{EK: tpm.EKP256})
 	rsa2048, created := node(tpm.Options{EK: tpm.EKRSA2048})
 	if p256 == rsa2048 {
 		t.Fatal("two EKs have one name")
 	}
+
 	persistRSAEK(t, rawBus(t, sim), tpm2.RSAEKTemplate)
 	sim.Reboot()
 	if auto, _ := node(tpm.Options{}); auto != p256 {

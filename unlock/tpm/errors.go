@@ -13,7 +13,7 @@ import (
 const (
 	CodeAbsent      = "tpm-absent"       // no TPM there, or it does not answer; may come up later: retry
 	CodeBusy        = "tpm-busy"         // it kept asking for patience for half a minute: retry
-	CodeLockout     = "tpm-lockout"      // too many wrong authorisations; only time or its owner ends it: wait, do not hammer
+	CodeLockout     = "tpm-lockout"      // too many wrong authorizations; only time or its owner ends it: wait, do not hammer
 	CodeUnsupported = "tpm-unsupported"  // has not the key type, bank or command needed: final
 	CodeAuth        = "tpm-auth"         // a hierarchy has a password, so nobody unattended can use it: final
 	CodeCredential  = "tpm-credential"   // the challenge was not made for this TPM, or was altered: next candidate
@@ -55,6 +55,7 @@ func codeOf(err error) string {
 		return CodeBusy
 	case rc == tpm2.TPMRCLockout:
 		return CodeLockout
+
 	case rc == tpm2.TPMRCInitialize:
 		return CodeAbsent
 	case errors.Is(rc, tpm2.TPMRCAuthFail), errors.Is(rc, tpm2.TPMRCBadAuth), rc == tpm2.TPMRCAuthUnavailable:

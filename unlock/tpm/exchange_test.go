@@ -28,14 +28,17 @@ func keyServer(t testing.TB) (*server.Server, string) {
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	wrapping, mark := secret.Random(32), server.MarkFile(filepath.Join(dir, "epoch"))
-	if _, err := server.Initialise(ctx, db, wrapping, mark); err != nil {
+	if _, err := server.Initialize(ctx, db, wrapping, mark); err != nil {
 		t.Fatal(err)
 	}
+
 	s, err := server.Open(server.Config{Store: db, Wrapping: wrapping, Mark: mark})
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	t.Cleanup(func() { s.Close() })
 	web := httptest.NewServer(s.Handler())
 	t.Cleanup(web.Close)
@@ -68,16 +71,19 @@ func getUntilLatch(t *testing.T, ek tpm.EK) {
 	if _, err := s.ApproveNode(ctx, server.Approval{Who: id.NodeID().Words()}); err != nil {
 		t.Fatal(err)
 	}
+
 	grant, err := client.Get(ctx, url, id, wants)
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	if got := grant.Volumes[0]; got.Status != kms.OK || string(got.Active.Secret.Reveal()) != "canary passphrase" || !bytes.Equal(got.Digest, wants[0].Digest[:]) {
 		t.Errorf("Get after approval = %+v", got)
 	}
 	if err := client.Report(ctx, url, grant, []kms.Result{{UUID: rootVolume, Outcome: kms.OpenedActive, MAC: make([]byte, 32)}}); err != nil {
 		t.Errorf("Report = %v", err)
 	}
+
 	if err := dev.Extend(ctx, 15, func(h crypto.Hash) []byte { return make([]byte, h.Size()) }); err != nil {
 		t.Fatal(err)
 	}
@@ -90,7 +96,8 @@ func getUntilLatch(t *testing.T, ek tpm.EK) {
 func getApproved(t testing.TB, s *server.Server, url string, p interface {
 	kms.Prover
 	NodeID() kms.NodeID
-}) {
+},
+) {
 	t.Helper()
 	ctx := context.Background()
 	if err := s.PutVolume(ctx, rootVolume, secret.Own([]byte("canary passphrase"))); err != nil {
@@ -128,6 +135,7 @@ func TestRogueKMSCostsNoCommand(t *testing.T) {
 			t.Errorf("Get from a rogue = %v, want code %s", err, kms.CodeWrongPin)
 		}
 	}
+
 	if len(wire.sent) != 0 {
 		t.Errorf("a rogue KMS cost %q", wire.commands())
 	}
@@ -149,14 +157,17 @@ func TestClearedTPM(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	id.Close()
 	if _, err := (tpm2.Clear{AuthHandle: tpm2.AuthHandle{Handle: tpm2.TPMRHLockout, Auth: tpm2.PasswordAuth(nil)}}).Execute(rawBus(t, sim)); err != nil {
 		t.Fatal(err)
 	}
+
 	after := identify(t, dev, tpm.Options{})
 	if after.NodeID() != id.NodeID() {
 		t.Fatal("the EK changed")
 	}
+
 	if _, err := after.Unseal(ctx, blob); code(err) != tpm.CodeSealForeign {
 		t.Errorf("Unseal = %v, want code %s", err, tpm.CodeSealForeign)
 	}
@@ -164,6 +175,7 @@ func TestClearedTPM(t *testing.T) {
 	if _, err := client.Get(ctx, url, after, []kms.Want{{UUID: rootVolume}}); code(err) != "tpm-cleared" {
 		t.Errorf("Get = %v, want code tpm-cleared", err)
 	}
+
 	if _, err := s.AcceptNode(ctx, id.NodeID().Words()); err != nil {
 		t.Fatal(err)
 	}

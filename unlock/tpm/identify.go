@@ -47,14 +47,17 @@ func (t *TPM) Identify(ctx context.Context, o Options) (*Identity, error) {
 	if err != nil {
 		return nil, err
 	}
+
 	id := &Identity{tpm: t}
 	if id.ek, id.persistent, err = c.loadEK(kind); err != nil {
 		return nil, err
 	}
+
 	if err := id.loadAK(c); err != nil {
 		id.release(c)
 		return nil, err
 	}
+
 	id.ekPublic, id.akPublic = tpm2.Marshal(id.ek.public), tpm2.Marshal(id.ak.public)
 	if o.Certificate {
 		id.certify(c)
@@ -161,10 +164,12 @@ func (c call) chooseEK(want EK) (EK, error) {
 	if err != nil {
 		return 0, err
 	}
+
 	curves, err := rsp.CapabilityData.Data.ECCCurves()
 	if err != nil {
 		return 0, &Error{"listing elliptic curves", CodeFailed, err}
 	}
+
 	if slices.Contains(curves.ECCCurves, tpm2.TPMECCNistP256) {
 		return EKP256, nil
 	}
@@ -211,7 +216,7 @@ func (c call) createPrimary(what string, hierarchy tpm2.TPMHandle, template tpm2
 	return newKey(rsp.ObjectHandle, *public)
 }
 
-// newKey computes the name itself: what authorisations are bound to must
+// newKey computes the name itself: what authorizations are bound to must
 // not come from the bus.
 func newKey(h tpm2.TPMHandle, public tpm2.TPMTPublic) (key, error) {
 	name, err := tpm2.ObjectName(&public)

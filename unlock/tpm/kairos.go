@@ -23,12 +23,14 @@ func (t *TPM) Hash(ctx context.Context) (string, error) {
 			return hashSPKI(key)
 		}
 	}
+
 	template := tpm2.RSAEKTemplate
 	if nonce, err := c.readNV(nvRSANonce); err == nil && len(nonce) <= 256 {
 		unique := make([]byte, 256)
 		copy(unique, nonce)
 		template.Unique = tpm2.NewTPMUPublicID(tpm2.TPMAlgRSA, &tpm2.TPM2BPublicKeyRSA{Buffer: unique})
 	}
+
 	ek, err := c.createPrimary("creating the RSA-2048 endorsement key", tpm2.TPMRHEndorsement, template)
 	if err != nil {
 		return "", err
@@ -38,6 +40,7 @@ func (t *TPM) Hash(ctx context.Context) (string, error) {
 	if err != nil {
 		return "", &Error{"reading the endorsement key", CodeFailed, err}
 	}
+
 	return hashSPKI(pkcs1(modulus.Buffer))
 }
 
@@ -90,11 +93,13 @@ func certifiedKey(der []byte) ([]byte, bool) {
 		!tbs.SkipASN1(asn1.INTEGER) { // serial number
 		return nil, false
 	}
+
 	for range 4 { // signature algorithm, issuer, validity, subject
 		if !tbs.SkipASN1(asn1.SEQUENCE) {
 			return nil, false
 		}
 	}
+
 	var key []byte
 	if !tbs.ReadASN1(&spki, asn1.SEQUENCE) || !spki.SkipASN1(asn1.SEQUENCE) || !spki.ReadASN1BitStringAsBytes(&key) {
 		return nil, false

@@ -30,6 +30,7 @@ func TestHash(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	if _, err := (tpm2.FlushContext{FlushHandle: rsp.ObjectHandle}).Execute(raw); err != nil {
 		t.Fatal(err)
 	}
@@ -37,10 +38,12 @@ func TestHash(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	key, err := tpm2.Pub(*public)
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	if got, err := dev.Hash(ctx); err != nil || got != spkiHash(t, key) {
 		t.Errorf("Hash = %s, %v, want %s", got, err, spkiHash(t, key))
 	}
@@ -48,6 +51,7 @@ func TestHash(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	writeCertificate(t, raw, certified)
 	if got, err := dev.Hash(ctx); err != nil || got != spkiHash(t, certified.Public()) {
 		t.Errorf("Hash with a certificate = %s, %v, want %s", got, err, spkiHash(t, certified.Public()))
@@ -56,12 +60,14 @@ func TestHash(t *testing.T) {
 	if c, err := x509.ParseCertificate(id.EKCert()); err != nil || !certified.PublicKey.Equal(c.PublicKey) {
 		t.Errorf("EKCert is not the certificate alone: %v", err)
 	}
+
 	read := id.EKCert()
 	id.Close()
 	later := identify(t, dev, tpm.Options{EK: tpm.EKRSA2048})
 	if len(later.EKCert()) != 0 {
 		t.Error("a certificate was read that nobody asked for")
 	}
+
 	if later.Certify(ctx); !bytes.Equal(later.EKCert(), read) {
 		t.Error("Certify reads another certificate")
 	}
@@ -86,6 +92,7 @@ func writeCertificate(t *testing.T, raw tpmBus, key *rsa.PrivateKey) {
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	data := make([]byte, 1500)
 	copy(data, der)
 	owner := tpm2.AuthHandle{Handle: tpm2.TPMRHOwner, Auth: tpm2.PasswordAuth(nil)}
@@ -96,6 +103,7 @@ func writeCertificate(t *testing.T, raw tpmBus, key *rsa.PrivateKey) {
 	if _, err := (tpm2.NVDefineSpace{AuthHandle: owner, PublicInfo: tpm2.New2B(public)}).Execute(raw); err != nil {
 		t.Fatal(err)
 	}
+
 	for at := 0; at < len(data); at += 500 {
 		rsp, err := tpm2.NVReadPublic{NVIndex: tpm2.TPMHandle(0x01C00002)}.Execute(raw)
 		if err != nil {

@@ -57,15 +57,18 @@ func (c call) readNV(index tpm2.TPMHandle) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
+
 	public, err := rsp.NVPublic.Contents()
 	if err != nil {
 		return nil, &Error{"reading an NV index", CodeFailed, err}
 	}
+
 	if public.DataSize > maxNV {
 		return nil, &Error{"reading an NV index", CodeFailed, errors.New("it is larger than 8 KiB")}
 	}
 	handle := tpm2.AuthHandle{Handle: index, Name: rsp.NVName, Auth: tpm2.PasswordAuth(nil)}
 	var data []byte
+
 	for len(data) < int(public.DataSize) {
 		part, err := run(c, "reading an NV index", tpm2.NVRead{
 			AuthHandle: handle, NVIndex: tpm2.NamedHandle{Handle: index, Name: rsp.NVName},
@@ -79,5 +82,6 @@ func (c call) readNV(index tpm2.TPMHandle) ([]byte, error) {
 		}
 		data = append(data, part.Data.Buffer...)
 	}
+
 	return data, nil
 }

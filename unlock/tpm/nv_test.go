@@ -12,6 +12,7 @@ func FuzzCertificateIn(f *testing.F) {
 	for _, nv := range [][]byte{nil, whole, append(bytes.Clone(whole), 0xff, 0xff), whole[:200], {0x30, 0x82, 0xff, 0xff}, {0x30, 0x03, 1, 2, 3}} {
 		f.Add(nv)
 	}
+
 	f.Fuzz(func(t *testing.T, nv []byte) {
 		der := certificateIn(nv)
 		if der == nil {
@@ -21,6 +22,7 @@ func FuzzCertificateIn(f *testing.F) {
 			t.Errorf("certificateIn(%x) = %x", nv, der)
 		}
 	})
+
 	if got := certificateIn(append(bytes.Clone(whole), 0xff)); !bytes.Equal(got, whole) {
 		f.Errorf("a padded certificate gives %d bytes, want %d", len(got), len(whole))
 	}

@@ -68,6 +68,7 @@ func (d device) Send(command []byte) ([]byte, error) {
 	}); err != nil {
 		return nil, fmt.Errorf("writing to the TPM: %w", err)
 	}
+
 	reply := make([]byte, maxReply)
 	err := retryEINTR(func() error {
 		n, err := syscall.Read(int(d), reply)
@@ -79,6 +80,7 @@ func (d device) Send(command []byte) ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("reading from the TPM: %w", err)
 	}
+
 	return reply, nil
 }
 

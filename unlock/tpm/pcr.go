@@ -34,6 +34,7 @@ func (t *TPM) Extend(ctx context.Context, pcr int, digest func(crypto.Hash) []by
 	if err != nil {
 		return err
 	}
+
 	var values tpm2.TPMLDigestValues
 	for _, bank := range banks {
 		hash, err := bank.Hash()
@@ -46,6 +47,7 @@ func (t *TPM) Extend(ctx context.Context, pcr int, digest func(crypto.Hash) []by
 		}
 		values.Digests = append(values.Digests, tpm2.TPMTHA{HashAlg: bank, Digest: d})
 	}
+
 	_, err = run(c, fmt.Sprintf("extending PCR %d", pcr), tpm2.PCRExtend{
 		PCRHandle: tpm2.AuthHandle{Handle: tpm2.TPMHandle(pcr), Auth: tpm2.PasswordAuth(nil)},
 		Digests:   values,
@@ -62,16 +64,19 @@ func (c call) activeBanks() ([]tpm2.TPMIAlgHash, error) {
 	if err != nil {
 		return nil, err
 	}
+
 	assigned, err := rsp.CapabilityData.Data.AssignedPCR()
 	if err != nil {
 		return nil, &Error{"listing PCR banks", CodeFailed, err}
 	}
+
 	var banks []tpm2.TPMIAlgHash
 	for _, bank := range assigned.PCRSelections {
 		if slices.ContainsFunc(bank.PCRSelect, func(b byte) bool { return b != 0 }) {
 			banks = append(banks, bank.Hash)
 		}
 	}
+
 	if len(banks) == 0 {
 		return nil, &Error{"listing PCR banks", CodeUnsupported, errors.New("no PCR bank is on")}
 	}
@@ -86,16 +91,19 @@ func (c call) readPCRs(pcrs []int) ([]kms.PCR, error) {
 	if err := checkPCRs(pcrs); err != nil {
 		return nil, err
 	}
+
 	values := map[int][32]byte{}
 	for left := slices.Clone(pcrs); len(left) > 0; {
 		rsp, err := run(c, what, tpm2.PCRRead{PCRSelectionIn: selection(left...)})
 		if err != nil {
 			return nil, err
 		}
+
 		got := selected(rsp.PCRSelectionOut)
 		if len(got) == 0 || len(got) != len(rsp.PCRValues.Digests) {
 			return nil, &Error{what, CodeUnsupported, errors.New("the TPM has no SHA-256 bank on")}
 		}
+
 		for i, pcr := range got {
 			d := rsp.PCRValues.Digests[i].Buffer
 			if len(d) != 32 || !slices.Contains(left, pcr) {
@@ -103,8 +111,10 @@ func (c call) readPCRs(pcrs []int) ([]kms.PCR, error) {
 			}
 			values[pcr] = [32]byte(d)
 		}
+
 		left = slices.DeleteFunc(left, func(pcr int) bool { return slices.Contains(got, pcr) })
 	}
+
 	var out []kms.PCR
 	for _, pcr := range slices.Sorted(maps.Keys(values)) {
 		out = append(out, kms.PCR{Index: pcr, Value: values[pcr]})

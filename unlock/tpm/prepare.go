@@ -34,6 +34,7 @@ func (id *Identity) Prepare(ctx context.Context) (err error) {
 	if id.tpm.managed || id.ready != nil || id.ek.handle == 0 { // the last: closed
 		return nil
 	}
+
 	const what = "preparing a session"
 	defer func() { // go-tpm decodes replies by reflection, see run
 		if p := recover(); p != nil {
@@ -43,10 +44,12 @@ func (id *Identity) Prepare(ctx context.Context) (err error) {
 			c.dropSessions()
 		}
 	}()
+
 	s := id.ekSession()
 	if err := s.Init(c); err != nil {
 		return failure(what, err)
 	}
+
 	id.ready = s
 	id.tpm.kept[s.Handle()] = true
 	return nil

@@ -46,6 +46,7 @@ func TestPrepare(t *testing.T) {
 			t.Errorf("commands %q, want %q", got, commands)
 		}
 	}
+
 	if n := handles(t, wire.TPM); n != 2 {
 		t.Errorf("%d handles, want 2: EK and AK", n)
 	}
@@ -59,10 +60,12 @@ func TestPreparedSessionTakenAway(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	sessions, err := list.CapabilityData.Data.Handles()
 	if err != nil || len(sessions.Handle) != 1 {
 		t.Fatalf("sessions %v, %v, want one", sessions, err)
 	}
+
 	if _, err := (tpm2.FlushContext{FlushHandle: sessions.Handle[0]}).Execute(wire.TPM); err != nil {
 		t.Fatal(err)
 	}
@@ -70,6 +73,7 @@ func TestPreparedSessionTakenAway(t *testing.T) {
 	if _, err := id.Activate(ctx, blob, seed); err != nil {
 		t.Errorf("Activate = %v, want it to start anew", err)
 	}
+
 	if n := handles(t, wire.TPM); n != 2 {
 		t.Errorf("%d handles, want 2: EK and AK", n)
 	}
@@ -99,6 +103,7 @@ func TestPrepareUnseal(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	id.Close()
 	id = identify(t, tpm.New(wire), tpm.Options{})
 	for range 2 {
@@ -106,6 +111,7 @@ func TestPrepareUnseal(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+
 	if n := handles(t, wire.TPM); n != 3 {
 		t.Errorf("%d handles, want the three that any TPM holds", n)
 	}
@@ -113,12 +119,14 @@ func TestPrepareUnseal(t *testing.T) {
 	if _, err := id.Activate(ctx, credentialBlob, seed); err != nil {
 		t.Fatal(err)
 	}
+
 	wire.sent = nil
 	for range 2 {
 		if s, err := id.Unseal(ctx, blob); err != nil || s.Len() != 32 {
 			t.Fatalf("Unseal = %d bytes, %v", s.Len(), err)
 		}
 	}
+
 	if slices.Contains(wire.commands(), "CreatePrimary") {
 		t.Errorf("commands %q: a primary was created", wire.commands())
 	}
@@ -161,6 +169,7 @@ func TestPrepareFails(t *testing.T) {
 			t.Errorf("%d handles, want 2: EK and AK", n)
 		}
 	}
+
 	wire.inject = nil
 	blob, seed := credential(t, id.EKPublic(), id.AKPublic(), make([]byte, 32))
 	if _, err := id.Activate(context.Background(), blob, seed); err != nil {

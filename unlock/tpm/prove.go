@@ -16,7 +16,7 @@ import (
 const nonceSize = 16
 
 // Activate opens a credential (Part 3, section 12.5) made for this EK and
-// this AK. The session that authorises the EK is salted to it and encrypts
+// this AK. The session that authorizes the EK is salted to it and encrypts
 // the reply, so that nobody on the bus sees what comes out.
 func (id *Identity) Activate(ctx context.Context, blob, seed []byte) (secret.Bytes, error) {
 	c, end := id.tpm.begin(ctx)
@@ -89,6 +89,7 @@ func (id *Identity) Quote(ctx context.Context, pcrs []int, extra []byte) (kms.Qu
 	if err := id.loadAK(c); err != nil {
 		return kms.Quote{}, err
 	}
+
 	rsp, err := run(c, "quoting PCRs", tpm2.Quote{
 		SignHandle:     id.ak.auth(),
 		QualifyingData: tpm2.TPM2BData{Buffer: extra},
@@ -97,6 +98,7 @@ func (id *Identity) Quote(ctx context.Context, pcrs []int, extra []byte) (kms.Qu
 	if err != nil {
 		return kms.Quote{}, err
 	}
+
 	values, err := c.readPCRs(pcrs)
 	if err != nil {
 		return kms.Quote{}, err

@@ -33,6 +33,7 @@ func (id *Identity) Seal(ctx context.Context, s secret.Bytes) ([]byte, error) {
 	if err := id.loadSRK(c); err != nil {
 		return nil, err
 	}
+
 	data := s.Clone()
 	defer data.Wipe()
 	rsp, err := run(c, "sealing a secret", tpm2.Create{
@@ -45,6 +46,7 @@ func (id *Identity) Seal(ctx context.Context, s secret.Bytes) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
+
 	return joinBlob(rsp.OutPrivate.Buffer, rsp.OutPublic.Bytes()), nil
 }
 
@@ -56,29 +58,34 @@ func (id *Identity) Unseal(ctx context.Context, blob []byte) (secret.Bytes, erro
 	if err != nil {
 		return secret.Bytes{}, err
 	}
+
 	c, end := id.tpm.begin(ctx)
 	defer end()
 	if err := id.loadSRK(c); err != nil {
 		return secret.Bytes{}, err
 	}
+
 	loaded, err := run(c, "loading the sealed secret", tpm2.Load{
 		ParentHandle: id.srk.auth(), InPrivate: tpm2.TPM2BPrivate{Buffer: private}, InPublic: tpm2.New2B(public),
 	})
 	if err != nil {
 		return secret.Bytes{}, sealFailure("loading the sealed secret", err)
 	}
+
 	c.t.kept[loaded.ObjectHandle] = true
 	defer c.flush(loaded.ObjectHandle)
 	object, err := newKey(loaded.ObjectHandle, public)
 	if err != nil {
 		return secret.Bytes{}, err
 	}
+
 	rsp, err := run(c, "unsealing a secret", tpm2.Unseal{
 		ItemHandle: tpm2.AuthHandle{Handle: object.handle, Name: object.name, Auth: id.latchSession()},
 	})
 	if err != nil {
 		return secret.Bytes{}, sealFailure("unsealing a secret", err)
 	}
+
 	return secret.Own(rsp.OutData.Buffer), nil
 }
 

@@ -41,18 +41,22 @@ func credential(t testing.TB, ek, ak, s []byte) (blob, seed []byte) {
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	akPub, err := tpm2.Unmarshal[tpm2.TPMTPublic](ak)
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	name, err := tpm2.ObjectName(akPub)
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	kem, err := tpm2.ImportEncapsulationKey(ekPub)
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	blob, seed, err = tpm2.CreateCredential(rand.Reader, kem, name.Buffer, s)
 	if err != nil {
 		t.Fatal(err)
@@ -94,16 +98,19 @@ func TestSealedUntilLatch(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	got, err := id.Unseal(ctx, blob)
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	if !got.Equal(want) {
 		t.Error("Unseal gave another secret")
 	}
 	if err := dev.Extend(ctx, 15, func(h crypto.Hash) []byte { return bytes.Repeat([]byte{1}, h.Size()) }); err != nil {
 		t.Fatal(err)
 	}
+
 	if _, err := id.Unseal(ctx, blob); code(err) != tpm.CodeSealPolicy {
 		t.Errorf("Unseal after the latch = %v, want code %s", err, tpm.CodeSealPolicy)
 	}

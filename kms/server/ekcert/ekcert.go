@@ -58,18 +58,21 @@ func (p *Pool) Verify(der, ekPublic []byte, now time.Time) (*Certificate, error)
 	if err != nil {
 		return nil, err
 	}
+
 	if err := sameKey(leaf, ekPublic); err != nil {
 		return nil, err
 	}
 	if err := checkLeaf(leaf); err != nil {
 		return nil, err
 	}
+
 	chains, err := leaf.Verify(x509.VerifyOptions{
 		Roots: p.roots, Intermediates: p.intermediates, CurrentTime: now, KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageAny},
 	})
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrChain, err)
 	}
+
 	for _, chain := range chains {
 		if len(chain) > maxChain {
 			err = fmt.Errorf("%w: more than %d certificates", ErrChain, maxChain)
@@ -79,6 +82,7 @@ func (p *Pool) Verify(der, ekPublic []byte, now time.Time) (*Certificate, error)
 			return &Certificate{leaf.Issuer.String(), chain[len(chain)-1].Subject.String(), leaf.SerialNumber.Text(16), leaf.NotAfter}, nil
 		}
 	}
+
 	return nil, err
 }
 
@@ -141,6 +145,7 @@ func sameKey(c *x509.Certificate, ekPublic []byte) error {
 		}
 		return sameRSA(oaep, ekPublic)
 	}
+
 	if !bytes.HasPrefix(ekPublic, []byte{0x00, 0x23}) || !bytes.HasSuffix(normalPoint(ekPublic), key) {
 		return ErrOtherKey
 	}
@@ -163,6 +168,7 @@ func normalPoint(area []byte) []byte {
 	if len(area) < head {
 		return nil
 	}
+
 	out, rest := slices.Clone(area[:head]), area[head:]
 	for range 2 {
 		if len(rest) < 2 {
@@ -176,6 +182,7 @@ func normalPoint(area []byte) []byte {
 		out = append(out, make([]byte, 32-n)...)
 		out, rest = append(out, rest[2:2+n]...), rest[2+n:]
 	}
+
 	return append(out, rest...)
 }
 
@@ -188,6 +195,7 @@ func readOAEP(info []byte) (*rsa.PublicKey, error) {
 		}
 		Key asn1.BitString
 	}
+
 	if rest, err := asn1.Unmarshal(info, &spki); err != nil || len(rest) != 0 || !spki.Algorithm.OID.Equal(oidRSAESOAEP) {
 		return nil, fmt.Errorf("%w: a key of unknown kind", ErrOtherKey)
 	}
@@ -195,6 +203,7 @@ func readOAEP(info []byte) (*rsa.PublicKey, error) {
 		N *big.Int
 		E int
 	}
+
 	if rest, err := asn1.Unmarshal(spki.Key.Bytes, &key); err != nil || len(rest) != 0 || key.N.Sign() <= 0 {
 		return nil, fmt.Errorf("%w: its RSA key", ErrMalformed)
 	}

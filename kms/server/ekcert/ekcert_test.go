@@ -176,6 +176,7 @@ func TestVerify(t *testing.T) {
 			t.Errorf("%s: Verify = %+v", row.name, got)
 		}
 	}
+
 	var none *ekcert.Pool
 	if _, err := none.Verify(issuer.sign(t, leaf(), key.Public()).Raw, area(t, key), now); !errors.Is(err, ekcert.ErrChain) {
 		t.Errorf("without roots: %v", err)
@@ -205,6 +206,7 @@ func TestLoadRefuses(t *testing.T) {
 			t.Errorf("%s: Load took it", row.name)
 		}
 	}
+
 	if _, err := ekcert.Load("/nowhere"); err == nil {
 		t.Error("a folder that is not there was loaded")
 	}

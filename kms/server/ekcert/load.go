@@ -24,6 +24,7 @@ func Load(dir string) (*Pool, error) {
 	if err != nil {
 		return nil, err
 	}
+
 	p := &Pool{roots: x509.NewCertPool(), intermediates: x509.NewCertPool()}
 	for _, e := range entries {
 		kind := strings.ToLower(filepath.Ext(e.Name()))
@@ -34,6 +35,7 @@ func Load(dir string) (*Pool, error) {
 			return nil, fmt.Errorf("%s: %w", e.Name(), err)
 		}
 	}
+
 	if p.count == 0 {
 		return nil, errors.New("there is no self-signed CA certificate in it, and so no root")
 	}
@@ -45,6 +47,7 @@ func Load(dir string) (*Pool, error) {
 			return nil, fmt.Errorf("no certificate in it signed the revocation list of %s", l.Issuer)
 		}
 	}
+
 	return p, nil
 }
 
@@ -56,6 +59,7 @@ func (p *Pool) read(path string) error {
 	if err != nil {
 		return err
 	}
+
 	if info.Size() > maxFile {
 		return fmt.Errorf("more than %d bytes", maxFile)
 	}
@@ -63,6 +67,7 @@ func (p *Pool) read(path string) error {
 	if err != nil {
 		return err
 	}
+
 	if block, _ := pem.Decode(text); block == nil {
 		return p.add(text, strings.EqualFold(filepath.Ext(path), ".crl"))
 	}
@@ -74,6 +79,7 @@ func (p *Pool) read(path string) error {
 			return err
 		}
 	}
+
 	return nil
 }
 
@@ -86,10 +92,12 @@ func (p *Pool) add(der []byte, list bool) error {
 		}
 		return err
 	}
+
 	c, err := x509.ParseCertificate(der)
 	if err != nil {
 		return err
 	}
+
 	if !c.IsCA {
 		return fmt.Errorf("%s is no CA", c.Subject)
 	}
@@ -100,5 +108,6 @@ func (p *Pool) add(der []byte, list bool) error {
 	} else {
 		p.intermediates.AddCert(c)
 	}
+
 	return nil
 }

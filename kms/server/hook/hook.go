@@ -116,6 +116,7 @@ func (s *Set) deliver(ctx context.Context, t Target, n Notice) {
 		s.log.Error("hook", "hook", t, "err", err)
 		return
 	}
+
 	pause := firstPause
 	for attempt := 1; ; attempt++ {
 		err := t.deliver(ctx, n, body)
@@ -126,6 +127,7 @@ func (s *Set) deliver(ctx context.Context, t Target, n Notice) {
 			s.log.Error("hook failed", "hook", t, "seq", n.Seq, "event", n.Event, "attempts", attempt, "err", err)
 			return
 		}
+
 		timer := time.NewTimer(pause)
 		select {
 		case <-timer.C:
@@ -133,6 +135,7 @@ func (s *Set) deliver(ctx context.Context, t Target, n Notice) {
 			timer.Stop()
 			return
 		}
+
 		pause *= 2
 	}
 }

@@ -20,7 +20,7 @@ import (
 	"latchkey/kms/server/hook"
 )
 
-var pending = hook.Notice{Seq: 7, Event: "get", Status: "pending", Reason: "enrolment", Node: "ab12", Words: "copper lantern drift meadow quiet anvil", From: "192.0.2.7"}
+var pending = hook.Notice{Seq: 7, Event: "get", Status: "pending", Reason: "enrollment", Node: "ab12", Words: "copper lantern drift meadow quiet anvil", From: "192.0.2.7"}
 
 func key() secret.Bytes { return secret.Own([]byte("a secret of enough letters")) }
 
@@ -34,6 +34,7 @@ func start(t *testing.T, target hook.Target, on ...string) (*hook.Set, func() st
 		defer mu.Unlock()
 		return log.Write(b)
 	})
+
 	set := hook.Start([]hook.Hook{{Target: target, On: on}}, slog.New(slog.NewTextHandler(write, nil)))
 	t.Cleanup(set.Stop)
 	return set, func() string {
@@ -72,6 +73,7 @@ func TestWebIsSignedAndRetried(t *testing.T) {
 		if age := time.Since(time.Unix(unix, 0)); err != nil || age < -time.Minute || age > time.Minute {
 			t.Errorf("timestamp %q", at)
 		}
+
 		if want := "v1=" + hook.Sign(key(), at, body); !hmac.Equal([]byte(r.Header.Get(hook.SignatureHeader)), []byte(want)) {
 			t.Errorf("signature %q, want %q", r.Header.Get(hook.SignatureHeader), want)
 		}
@@ -79,6 +81,7 @@ func TestWebIsSignedAndRetried(t *testing.T) {
 			w.WriteHeader(http.StatusBadGateway)
 			return
 		}
+
 		var n hook.Notice
 		if err := json.Unmarshal(body, &n); err != nil {
 			t.Error(err)
@@ -90,6 +93,7 @@ func TestWebIsSignedAndRetried(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	set, _ := start(t, target, "pending")
 	set.Tell(hook.Notice{Seq: 6, Event: "get", Status: "ok"}) // not wanted
 	set.Tell(pending)
@@ -117,10 +121,12 @@ func TestWebThatIsNotToldAgain(t *testing.T) {
 			w.WriteHeader(status)
 			asked <- struct{}{}
 		}))
+
 		target, err := hook.NewWeb(web.URL+"?token=canary", key())
 		if err != nil {
 			t.Fatal(err)
 		}
+
 		set, log := start(t, target, "get")
 		set.Tell(pending)
 		wait(t, asked)
@@ -144,6 +150,7 @@ func TestSlowHookBlocksNobody(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	set, log := start(t, target, "get")
 	began := time.Now()
 	for range 1000 {
@@ -152,6 +159,7 @@ func TestSlowHookBlocksNobody(t *testing.T) {
 	if d := time.Since(began); d > time.Second {
 		t.Errorf("1,000 notices took %s", d)
 	}
+
 	if !strings.Contains(log(), "a notice is dropped") {
 		t.Error("nothing was said of what was dropped")
 	}
@@ -189,6 +197,7 @@ func TestProgram(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	set, _ := start(t, target, "pending")
 	set.Tell(pending)
 	text := waitFile(t, out)
@@ -197,6 +206,7 @@ func TestProgram(t *testing.T) {
 			t.Errorf("the program saw no %q in %q", want, text)
 		}
 	}
+
 	if strings.Contains(text, "canary") {
 		t.Error("the program saw our environment")
 	}
@@ -211,6 +221,7 @@ func TestProgramThatHangs(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	set, log := start(t, target, "hang", "next")
 	set.Tell(hook.Notice{Event: "hang"})
 	set.Tell(hook.Notice{Event: "next"})
@@ -218,6 +229,7 @@ func TestProgramThatHangs(t *testing.T) {
 	if !strings.Contains(log(), "it ran for longer than 300ms") {
 		t.Errorf("log %q", log())
 	}
+
 	pid := strings.TrimSpace(waitFile(t, dir+"/pid"))
 	for end := time.Now().Add(5 * time.Second); ; time.Sleep(10 * time.Millisecond) {
 		state, err := os.ReadFile("/proc/" + pid + "/stat")
@@ -236,6 +248,7 @@ func TestTargetsThatAreNone(t *testing.T) {
 			t.Errorf("NewWeb(%q) took it", u)
 		}
 	}
+
 	if _, err := hook.NewWeb("https://host/", secret.Own([]byte("short"))); err == nil {
 		t.Error("a secret of 5 bytes was taken")
 	}
@@ -243,11 +256,13 @@ func TestTargetsThatAreNone(t *testing.T) {
 	if err := os.WriteFile(file, nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
+
 	for _, argv := range [][]string{nil, {"sh"}, {"/nowhere"}, {"/"}, {file}} {
 		if _, err := hook.NewProgram(argv, time.Second); err == nil {
 			t.Errorf("NewProgram(%q) took it", argv)
 		}
 	}
+
 	if _, err := hook.NewProgram([]string{"/bin/sh"}, 0); err == nil {
 		t.Error("no timeout was taken")
 	}

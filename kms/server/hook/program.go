@@ -56,6 +56,7 @@ func (p *Program) deliver(ctx context.Context, n Notice, body []byte) error {
 		"LATCHKEY_EVENT=" + n.Event, "LATCHKEY_STATUS=" + n.Status, "LATCHKEY_REASON=" + n.Reason,
 		"LATCHKEY_NODE=" + n.Node, "LATCHKEY_WORDS=" + n.Words, "LATCHKEY_FROM=" + n.From,
 	}
+
 	// The whole group goes, with what the program started.
 	c.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	c.Cancel = func() error { return syscall.Kill(-c.Process.Pid, syscall.SIGKILL) }
@@ -67,6 +68,7 @@ func (p *Program) deliver(ctx context.Context, n Notice, body []byte) error {
 	case errors.Is(ctx.Err(), context.DeadlineExceeded):
 		return fmt.Errorf("%w: it ran for longer than %s", errFinal, p.timeout)
 	}
+
 	return fmt.Errorf("%w: %w: %q", errFinal, err, said.text())
 }
 

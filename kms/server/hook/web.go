@@ -67,6 +67,7 @@ func (w *Web) deliver(ctx context.Context, _ Notice, body []byte) error {
 	if err != nil {
 		return fmt.Errorf("%w: %w", errFinal, err)
 	}
+
 	now := strconv.FormatInt(time.Now().Unix(), 10)
 	r.Header.Set("Content-Type", "application/json")
 	r.Header.Set(TimestampHeader, now)
@@ -86,6 +87,7 @@ func (w *Web) deliver(ctx context.Context, _ Notice, body []byte) error {
 	case reply.StatusCode/100 == 5, reply.StatusCode == http.StatusTooManyRequests, reply.StatusCode == http.StatusRequestTimeout:
 		return fmt.Errorf("HTTP status %d", reply.StatusCode)
 	}
+
 	return fmt.Errorf("%w: HTTP status %d", errFinal, reply.StatusCode)
 }
 

@@ -46,10 +46,12 @@ func (h *handler) attest(ctx context.Context, s *socket, r *http.Request, want R
 	if err != nil {
 		return err
 	}
+
 	id, later, err := readHello(message.Reveal())
 	if err != nil {
 		return err
 	}
+
 	value, err := h.challenge(ctx, s, id, textFrame)
 	if err != nil {
 		return err
@@ -71,6 +73,7 @@ func (h *handler) attest(ctx context.Context, s *socket, r *http.Request, want R
 	if err != nil {
 		return err
 	}
+
 	p := id.proof(want, remote(r))
 	p.Quote, p.Defer = quote, later
 	return h.release(ctx, s, p)
@@ -118,6 +121,7 @@ func (h *handler) challenge(ctx context.Context, s *socket, id *identity, k kind
 		c, err = id.credential(value)
 		return err
 	})
+
 	var message []byte
 	if err == nil {
 		message, err = encodeChallenge(c, k)
@@ -129,6 +133,7 @@ func (h *handler) challenge(ctx context.Context, s *socket, id *identity, k kind
 		value.Wipe()
 		return secret.Bytes{}, err
 	}
+
 	return value, nil
 }
 
@@ -160,6 +165,7 @@ func (h *handler) release(ctx context.Context, s *socket, p *Proof) error {
 	if answer.Sealed {
 		return errors.Join(&Refusal{Reason: TPMSealed}, s.refuse((&Refusal{Reason: TPMSealed}).text()))
 	}
+
 	message := encodePassphrase(answer.Passphrase)
 	defer message.Wipe()
 	return s.write(textFrame, message.Reveal())

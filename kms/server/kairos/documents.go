@@ -104,16 +104,19 @@ func (out *Documents) add(node *yaml.Node) error {
 	if err := checkNode(node, 0); err != nil {
 		return err
 	}
+
 	var h head
 	if err := node.Decode(&h); err != nil {
 		return err
 	}
+
 	switch h.APIVersion + " " + h.Kind {
 	case "keyserver.kairos.io/v1alpha1 SealedVolume":
 		return out.addVolume(node)
 	case "v1 Secret":
 		return out.addSecret(node)
 	}
+
 	return fmt.Errorf("it is a %.64q of %.64q, neither SealedVolume nor Secret", h.Kind, h.APIVersion)
 }
 

@@ -55,7 +55,7 @@ func TestDocuments(t *testing.T) {
 
 func TestDocumentsRefused(t *testing.T) {
 	for _, row := range []struct{ name, from, to string }{
-		{"misspelt key", "quarantined: false", "quarantine: true"},
+		{"misspelled key", "quarantined: false", "quarantine: true"},
 		{"key in other case", "quarantined: false", "Quarantined: true"},
 		{"key twice", "quarantined: false", "quarantined: false\n  quarantined: true"},
 		{"short hash", fieldHash, fieldHash[:63]},

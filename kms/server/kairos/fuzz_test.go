@@ -37,11 +37,13 @@ func FuzzProof(f *testing.F) {
 	if err != nil {
 		f.Fatal(err)
 	}
+
 	for _, r := range rs {
 		if len(r.client) > 1 {
 			f.Add([]byte(r.client[1]))
 		}
 	}
+
 	value := secret.Random(32)
 	f.Fuzz(func(t *testing.T, message []byte) {
 		if _, err := readProof(message, id, value); err == nil {
@@ -92,6 +94,7 @@ func FuzzDocuments(f *testing.F) {
 		if err != nil {
 			return
 		}
+
 		for _, v := range d.Volumes {
 			for _, p := range v.Partitions {
 				if p.Label == "" && p.Device == "" && p.UUID == "" {
@@ -102,6 +105,7 @@ func FuzzDocuments(f *testing.F) {
 				t.Errorf("accepted PCRs %v", v.PCRs)
 			}
 		}
+
 		d.Wipe()
 	})
 }

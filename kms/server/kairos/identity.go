@@ -102,6 +102,7 @@ func spkiOf(text []byte) ([]byte, error) {
 	if block == nil || len(rest) != 0 || len(block.Headers) != 0 {
 		return nil, errors.New("reading the EK: it is not one PEM block")
 	}
+
 	switch block.Type {
 	case "PUBLIC KEY":
 		return block.Bytes, nil
@@ -112,6 +113,7 @@ func spkiOf(text []byte) ([]byte, error) {
 		}
 		return c.RawSubjectPublicKeyInfo, nil
 	}
+
 	return nil, fmt.Errorf("reading the EK: PEM of type %.32q", block.Type)
 }
 

@@ -46,10 +46,12 @@ func walk(d *json.Decoder, depth int, ours []string) error {
 	if err != nil {
 		return fmt.Errorf("%w: %w", errJSON, err)
 	}
+
 	delim, ok := token.(json.Delim)
 	if !ok {
 		return nil
 	}
+
 	if depth == maxDepth {
 		return fmt.Errorf("%w: nested deeper than %d", errJSON, maxDepth)
 	}
@@ -64,6 +66,7 @@ func walk(d *json.Decoder, depth int, ours []string) error {
 			return err
 		}
 	}
+
 	_, err = d.Token() // the closing one
 	return err
 }
@@ -102,5 +105,6 @@ func quoted(b []byte, s secret.Bytes) ([]byte, error) {
 			b = append(b, c)
 		}
 	}
+
 	return append(b, '"'), nil
 }

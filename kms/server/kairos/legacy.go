@@ -38,6 +38,7 @@ func (h *handler) getPass(ctx context.Context, s *socket, r *http.Request, want 
 	if err != nil {
 		return err
 	}
+
 	answer, err := h.keeper.Release(ctx, p)
 	if refusal, ok := errors.AsType[*Refusal](err); ok {
 		return errors.Join(err, s.refuseLegacy(refusal.legacyText(p.Hash, want)))
@@ -94,6 +95,7 @@ func (h *handler) activate(ctx context.Context, s *socket, r *http.Request, want
 	if err != nil {
 		return nil, err
 	}
+
 	value, err := h.challenge(ctx, s, id, binaryFrame)
 	if err != nil {
 		return nil, err
@@ -108,11 +110,13 @@ func (h *handler) activate(ctx context.Context, s *socket, r *http.Request, want
 	if err := decode(message.Reveal(), &m, "Secret"); err != nil {
 		return nil, err
 	}
+
 	opened := secret.Own(m.Secret)
 	defer opened.Wipe()
 	if !opened.Equal(value) {
 		return nil, fmt.Errorf("%w: the challenge was not opened", errProof)
 	}
+
 	return id.proof(want, remote(r)), nil
 }
 
@@ -121,18 +125,22 @@ func readBearer(h http.Header) (*identity, error) {
 	if len(values) != 1 {
 		return nil, fmt.Errorf("reading the node's keys: %d Authorization headers", len(values))
 	}
+
 	encoded, ok := strings.CutPrefix(values[0], bearer)
 	if !ok || len(encoded) > maxFrame {
 		return nil, errors.New("reading the node's keys: no TPM's token")
 	}
+
 	text, err := base64.StdEncoding.Strict().DecodeString(encoded)
 	if err != nil {
 		return nil, fmt.Errorf("reading the node's keys: %w", err)
 	}
+
 	var m attestationData
 	if err := decode(text, &m, "EK", "AK", "Public", "UseTCSDActivationFormat"); err != nil {
 		return nil, err
 	}
+
 	if m.AK.UseTCSDActivationFormat {
 		return nil, errors.New("reading the AK: it is of a TPM 1.2")
 	}
@@ -140,6 +148,7 @@ func readBearer(h http.Header) (*identity, error) {
 	if err != nil {
 		return nil, err
 	}
+
 	return newIdentity(spki, m.AK.Public)
 }
 

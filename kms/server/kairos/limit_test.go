@@ -48,6 +48,7 @@ func TestFrameLimits(t *testing.T) {
 			if _, err := conn.NetConn().Write(sent); err != nil {
 				t.Fatal(err)
 			}
+
 			for {
 				_, message, err := conn.ReadMessage()
 				if err == nil {
@@ -60,6 +61,7 @@ func TestFrameLimits(t *testing.T) {
 					break
 				}
 			}
+
 			if k.asked.Load() != 0 {
 				t.Error("the keeper was asked")
 			}

@@ -48,6 +48,7 @@ func (q *pcrQuote) check(ak *rsa.PublicKey) (*Quote, error) {
 	if err := checkSignature(ak, q.Quote.Quote, q.Quote.Signature); err != nil {
 		return nil, err
 	}
+
 	a, err := parseAttest(q.Quote.Quote)
 	switch {
 	case err != nil:
@@ -61,6 +62,7 @@ func (q *pcrQuote) check(ak *rsa.PublicKey) (*Quote, error) {
 	case string(a.selection) != quotedPCRs:
 		return nil, errors.New("quote is over other PCRs or another bank")
 	}
+
 	values, err := q.values(a.digest)
 	if err != nil {
 		return nil, err
@@ -94,6 +96,7 @@ func (q *pcrQuote) values(digest []byte) (map[int][32]byte, error) {
 		h.Write(value)
 		out[pcr] = [32]byte(value)
 	}
+
 	if subtle.ConstantTimeCompare(h.Sum(nil), digest) != 1 {
 		return nil, errors.New("PCR values are not the quoted ones")
 	}
@@ -115,6 +118,7 @@ func parseAttest(b []byte) (a attest, err error) {
 	if len(b) < 6 {
 		return a, malformed
 	}
+
 	a.magic, a.kind = binary.BigEndian.Uint32(b), binary.BigEndian.Uint16(b[4:])
 	// qualifiedSigner names the AK and its parents, which the activation
 	// proved to be in the node's TPM.
@@ -122,18 +126,21 @@ func parseAttest(b []byte) (a attest, err error) {
 	if !ok {
 		return a, malformed
 	}
+
 	// clockInfo is clock(8) resetCount(4) restartCount(4) safe(1), then
 	// firmwareVersion(8).
 	a.extra, b, ok = cut2B(b)
 	if !ok || len(b) < 25+len(quotedPCRs) || b[16] > 1 {
 		return a, malformed
 	}
+
 	a.clock, a.safe = binary.BigEndian.Uint64(b), b[16] == 1
 	a.selection, b = b[25:25+len(quotedPCRs)], b[25+len(quotedPCRs):]
 	a.digest, b, ok = cut2B(b)
 	if !ok || len(b) != 0 {
 		return a, errors.New("quote is over other PCRs, another bank, or malformed")
 	}
+
 	return a, nil
 }
 

@@ -16,7 +16,7 @@ const (
 	NoSecret                   // the volume has no passphrase: a legacy node makes one
 	Missing                    // the volume names a Secret that is not there
 	// The others are final.
-	NotEnrolled // unknown where enrolment is closed, or deleted
+	NotEnrolled // unknown where enrollment is closed, or deleted
 	Quarantined
 	PCRMismatch // Detail: which
 	NoKey       // the Secret has no such key; Detail: the key
@@ -64,12 +64,14 @@ func (r *Refusal) text() string {
 		return failed + "attestation verification failed: PCR verification failed: " + r.Detail + " changed - boot state verification failed"
 	case NoKey:
 		return failed + "passphrase not found in secret at key: " + r.Detail
+
 	case NotEnrolled:
 		return failed + "TPM is not enrolled"
 	case Replayed:
 		return failed + "attestation key was used before"
 	case ClockBehind:
 		return failed + "TPM clock is behind its last value"
+
 	case TPMSealed:
 		return failed + "passphrase was encrypted by this TPM: only /getPass gives it"
 	}

@@ -48,6 +48,7 @@ func (out *Documents) addVolume(node *yaml.Node) error {
 	if err := strictly(node, &d); err != nil {
 		return err
 	}
+
 	if err := checkDocumentName("SealedVolume", d.Metadata.Name); err != nil {
 		return err
 	}
@@ -55,6 +56,7 @@ func (out *Documents) addVolume(node *yaml.Node) error {
 	if err != nil {
 		return fmt.Errorf("SealedVolume %s: TPMHash: %w", d.Metadata.Name, err)
 	}
+
 	v := SealedVolume{Name: d.Metadata.Name, Hash: hash, Quarantined: d.Spec.Quarantined}
 	for i, p := range d.Spec.Partitions {
 		one, err := p.partition()
@@ -63,6 +65,7 @@ func (out *Documents) addVolume(node *yaml.Node) error {
 		}
 		v.Partitions = append(v.Partitions, one)
 	}
+
 	if err := d.attestation(&v); err != nil {
 		return fmt.Errorf("SealedVolume %s: %w", v.Name, err)
 	}
@@ -76,6 +79,7 @@ func (d *volumeDocument) attestation(v *SealedVolume) error {
 	if a == nil {
 		return nil
 	}
+
 	if a.EK != "" {
 		hash, err := HashOfPEM([]byte(a.EK))
 		if err != nil {
@@ -85,6 +89,7 @@ func (d *volumeDocument) attestation(v *SealedVolume) error {
 			return errors.New("ekPublicKey is another TPM's than TPMHash")
 		}
 	}
+
 	if a.PCRValues == nil {
 		return nil
 	}
@@ -92,6 +97,7 @@ func (d *volumeDocument) attestation(v *SealedVolume) error {
 	for index, value := range a.PCRValues.PCRs {
 		v.PCRs[index] = value
 	}
+
 	return checkPCRs(v.PCRs)
 }
 
@@ -100,11 +106,13 @@ func (p *partitionDocument) partition() (Partition, error) {
 	if p.Label == "" && p.DeviceName == "" && p.UUID == "" {
 		return out, errors.New("it has neither label nor deviceName nor uuid")
 	}
+
 	for _, s := range []string{p.Label, p.DeviceName, p.UUID} {
 		if err := checkName(s); err != nil {
 			return out, fmt.Errorf("%.32q: %w", s, err)
 		}
 	}
+
 	if p.Secret == nil || p.Secret.Name == "" && p.Secret.Path == "" {
 		return out, nil
 	}
@@ -112,6 +120,7 @@ func (p *partitionDocument) partition() (Partition, error) {
 	if out.Key == "" {
 		out.Key = DefaultKey
 	}
+
 	if out.Secret == "" {
 		return out, nil // the default name, another key
 	}
@@ -137,11 +146,13 @@ func (out *Documents) addSecret(node *yaml.Node) error {
 	if err := strictly(node, &d); err != nil {
 		return err
 	}
+
 	if err := checkDocumentName("Secret", d.Metadata.Name); err != nil {
 		return err
 	}
 	s := Secret{Name: d.Metadata.Name, Data: map[string]secret.Bytes{}}
 	out.Secrets = append(out.Secrets, s) // wiped from here on
+
 	for key, text := range d.Data {
 		value, err := base64.StdEncoding.DecodeString(text)
 		if err != nil {
@@ -149,6 +160,7 @@ func (out *Documents) addSecret(node *yaml.Node) error {
 		}
 		s.Data[key] = secret.Own(value)
 	}
+
 	for key, text := range d.StringData { // these win, as in Kubernetes
 		s.Data[key] = secret.Own([]byte(text))
 	}
@@ -157,6 +169,7 @@ func (out *Documents) addSecret(node *yaml.Node) error {
 			return fmt.Errorf("Secret %s: key %.64q has %d bytes, not 1 to %d", s.Name, key, value.Len(), kms.MaxSecret)
 		}
 	}
+
 	if len(s.Data) == 0 {
 		return fmt.Errorf("Secret %s: it has no data", s.Name)
 	}

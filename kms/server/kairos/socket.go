@@ -90,11 +90,13 @@ func (s *socket) write(k kind, message []byte) error {
 	default:
 		return fmt.Errorf("sending a message: it has %d bytes", n)
 	}
+
 	b = append(b, message...)
 	conn := s.conn.NetConn()
 	if err := conn.SetWriteDeadline(time.Now().Add(writeWait)); err != nil {
 		return fmt.Errorf("sending a message: %w", err)
 	}
+
 	if _, err := conn.Write(b); err != nil {
 		return fmt.Errorf("sending a message: %w", err)
 	}

@@ -30,6 +30,7 @@ func newChip(bus transport.TPM) (*chip, error) {
 	if c.ek, err = (tpm2.CreatePrimary{PrimaryHandle: tpm2.TPMRHEndorsement, InPublic: tpm2.New2B(tpm2.RSAEKTemplate)}).Execute(bus); err != nil {
 		return nil, err
 	}
+
 	if c.srk, err = (tpm2.CreatePrimary{PrimaryHandle: tpm2.TPMRHOwner, InPublic: tpm2.New2B(tpm2.RSASRKTemplate)}).Execute(bus); err != nil {
 		return nil, err
 	}
@@ -37,10 +38,12 @@ func newChip(bus transport.TPM) (*chip, error) {
 	if err != nil {
 		return nil, err
 	}
+
 	key, err := tpm2.Pub(*public)
 	if err != nil {
 		return nil, err
 	}
+
 	c.spki, err = x509.MarshalPKIXPublicKey(key)
 	return c, err
 }
@@ -53,6 +56,7 @@ func (c *chip) NewAK() (kairostest.AK, error) {
 			return nil, err
 		}
 	}
+
 	template := tpm2.TPMTPublic{
 		Type: tpm2.TPMAlgRSA, NameAlg: tpm2.TPMAlgSHA256,
 		ObjectAttributes: tpm2.TPMAObject{
@@ -66,15 +70,18 @@ func (c *chip) NewAK() (kairostest.AK, error) {
 			KeyBits: 2048,
 		}),
 	}
+
 	parent := tpm2.AuthHandle{Handle: c.srk.ObjectHandle, Name: c.srk.Name, Auth: tpm2.PasswordAuth(nil)}
 	made, err := tpm2.Create{ParentHandle: parent, InPublic: tpm2.New2B(template)}.Execute(c.bus)
 	if err != nil {
 		return nil, err
 	}
+
 	loaded, err := tpm2.Load{ParentHandle: parent, InPrivate: made.OutPrivate, InPublic: made.OutPublic}.Execute(c.bus)
 	if err != nil {
 		return nil, err
 	}
+
 	c.loaded = loaded.ObjectHandle
 	return &chipAK{c, made.OutPublic.Bytes(), tpm2.AuthHandle{Handle: loaded.ObjectHandle, Name: loaded.Name, Auth: tpm2.PasswordAuth(nil)}}, nil
 }
@@ -92,10 +99,12 @@ func (a *chipAK) Activate(credential, seed []byte) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
+
 	secret, err := tpm2.Unmarshal[tpm2.TPM2BEncryptedSecret](seed)
 	if err != nil {
 		return nil, err
 	}
+
 	policy := tpm2.Policy(tpm2.TPMAlgSHA256, 16, func(bus transport.TPM, session tpm2.TPMISHPolicy, nonce tpm2.TPM2BNonce) error {
 		_, err := tpm2.PolicySecret{
 			AuthHandle:    tpm2.AuthHandle{Handle: tpm2.TPMRHEndorsement, Auth: tpm2.PasswordAuth(nil)},
@@ -110,6 +119,7 @@ func (a *chipAK) Activate(credential, seed []byte) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
+
 	return rsp.CertInfo.Buffer, nil
 }
 
@@ -138,10 +148,12 @@ func TestTPM(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	hash, err := dev.Hash(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	dev.Close()
 	bus, err := linuxudstpm.Open(sim.Socket)
 	if err != nil {
@@ -152,11 +164,13 @@ func TestTPM(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	k, n, _ := start(t)
 	n.TPM = c
 	if r, err := n.Attest(); err != nil || r.Passphrase != "the passphrase" {
 		t.Fatalf("Attest = %+v, %v", r, err)
 	}
+
 	p := k.proof.Load()
 	if got := hex.EncodeToString(p.Hash[:]); got != hash || p.Quote.Clock == 0 {
 		t.Errorf("the proof is %s's at clock %d, want %s's", got, p.Quote.Clock, hash)
@@ -164,6 +178,7 @@ func TestTPM(t *testing.T) {
 	if r, err := n.GetPass(); err != nil || r.Passphrase != "the passphrase" {
 		t.Errorf("GetPass = %+v, %v", r, err)
 	}
+
 	n.Proof = func(m map[string]any) { _, p := quoteOf(m); flip(p["7"], 0) }
 	if r, err := n.Attest(); err != nil || r.Error == "" {
 		t.Errorf("Attest with another PCR = %+v, %v, want an error", r, err)

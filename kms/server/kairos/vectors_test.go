@@ -25,6 +25,7 @@ func recordings(t testing.TB, file string) (out []recorded) {
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	frame := regexp.MustCompile(`(?m)^\[[^\]]*\] (C>S|S>C): WS [A-Z]+ [^\n]*\n([^\n]*)$`)
 	head := regexp.MustCompile(`(?ms)^GET [^\n]*\n.*?\n\n`)
 	for _, c := range strings.Split(string(text), "=== connection ")[1:] {
@@ -38,6 +39,7 @@ func recordings(t testing.TB, file string) (out []recorded) {
 		}
 		out = append(out, r)
 	}
+
 	return out
 }
 
@@ -54,6 +56,7 @@ func TestRecordedAttestations(t *testing.T) {
 			t.Errorf("connection %d: readHello = %v, %v", i+1, later, err)
 			continue
 		}
+
 		if sum := sha256.Sum256(id.spki); id.hash() != sum {
 			t.Errorf("connection %d: hash = %s", i+1, id.hash())
 		}
@@ -61,6 +64,7 @@ func TestRecordedAttestations(t *testing.T) {
 		if err := json.Unmarshal([]byte(r.client[1]), &m); err != nil {
 			t.Fatal(err)
 		}
+
 		quote, err := readProof([]byte(r.client[1]), id, secret.Own(m.Secret))
 		if strings.Contains(r.client[1], `"quote":"AAAAA`) {
 			forged++
@@ -72,6 +76,7 @@ func TestRecordedAttestations(t *testing.T) {
 		if err != nil || !quote.Safe || quote.Clock == 0 || len(quote.PCRs) != 3 {
 			t.Errorf("connection %d: readProof = %+v, %v", i+1, quote, err)
 		}
+
 		if _, err := readProof([]byte(r.client[1]), id, secret.Random(32)); err == nil {
 			t.Errorf("connection %d: a proof for another challenge holds", i+1)
 		}
@@ -93,12 +98,14 @@ func TestRecordedAnswers(t *testing.T) {
 					Challenge credential `json:"challenge"`
 					EC        credential
 				}
+
 				if err := json.Unmarshal([]byte(frame), &m); err != nil {
 					t.Fatal(err)
 				}
 				if got := encodeAs(t, frame, m.legacyPass, m.Challenge, m.EC); got != frame && got != frame+"\n" {
 					t.Errorf("encoded %q, want %q", got, frame)
 				}
+
 				n++
 			}
 		}
@@ -119,12 +126,14 @@ func encodeAs(t *testing.T, frame string, m legacyPass, challenge, ec credential
 		out, err = encodeChallenge(ec, binaryFrame)
 	case strings.HasPrefix(frame, `{"error"`):
 		return frame // their reasons are not all ours
+
 	case strings.HasSuffix(frame, `"generated_by":""}`) && m.Passphrase == "":
 		out, err = json.Marshal(m)
 	case strings.Contains(frame, "generated_by"):
 		var s secret.Bytes
 		s, err = encodeLegacy(&Answer{Passphrase: secret.Own([]byte(m.Passphrase)), Sealed: m.GeneratedBy == "tpm"})
 		out = s.Reveal()
+
 	default:
 		text, bad := base64.StdEncoding.DecodeString(m.Passphrase)
 		if bad != nil {
@@ -135,6 +144,7 @@ func encodeAs(t *testing.T, frame string, m legacyPass, challenge, ec credential
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	return string(out)
 }
 
@@ -150,6 +160,7 @@ func TestRecordedHeads(t *testing.T) {
 					h.Add(name, value)
 				}
 			}
+
 			if h.Get("Authorization") == "" {
 				continue
 			}
@@ -157,12 +168,14 @@ func TestRecordedHeads(t *testing.T) {
 			if err != nil || id.hash().String() != hash {
 				t.Errorf("connection %d: readBearer = %v, %v, want hash %s", i+1, id, err, hash)
 			}
+
 			if want, err := readRequest(h); err != nil || want.Label == "" {
 				t.Errorf("connection %d: readRequest = %+v, %v", i+1, want, err)
 			}
 			n++
 		}
 	}
+
 	if n < 6 {
 		t.Errorf("%d legacy heads in the recording, want more", n)
 	}

@@ -66,6 +66,7 @@ func TestProofRules(t *testing.T) {
 	if r, err := n.Attest(); err != nil || r.Passphrase != "the passphrase" || r.Kind != 1 {
 		t.Fatalf("Attest = %+v, %v", r, err)
 	}
+
 	k.asked.Store(0)
 	for _, row := range []struct {
 		name  string
@@ -106,6 +107,7 @@ func TestProofRules(t *testing.T) {
 			t.Errorf("%s: Attest = %+v, %v, want an error that the proof does not hold", row.name, r, err)
 		}
 	}
+
 	if k.asked.Load() != 0 {
 		t.Errorf("the keeper was asked %d times", k.asked.Load())
 	}
@@ -118,10 +120,12 @@ func TestKeyRules(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	large, err := x509.MarshalPKIXPublicKey(small.Public())
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	public := func(m map[string]any) []byte { return m["ak_params"].(map[string]any)["Public"].([]byte) }
 	for _, row := range []struct {
 		name  string
@@ -153,15 +157,18 @@ func TestKeyRules(t *testing.T) {
 		if strings.HasPrefix(row.name, "EK") || row.name == "no AK" {
 			continue
 		}
+
 		n.Hello = func(m map[string]any) {
 			bent := map[string]any{"ak_params": m["AK"], "ek_public": m["EK"]}
 			row.hello(bent)
 			m["AK"], m["EK"] = bent["ak_params"], bent["ek_public"]
 		}
+
 		if r, err := n.GetPass(); err != nil || r != (kairostest.Reply{}) {
 			t.Errorf("%s: GetPass = %+v, %v, want a closed connection", row.name, r, err)
 		}
 	}
+
 	if k.asked.Load() != 0 {
 		t.Errorf("the keeper was asked %d times", k.asked.Load())
 	}
@@ -178,8 +185,10 @@ func TestRefusals(t *testing.T) {
 		{&kairos.Refusal{Reason: kairos.Pending}, "", "no volume found with data from request and hash: " + tpm.Hash()},
 		{&kairos.Refusal{Reason: kairos.Missing}, "", "no volume found with data from request and hash: " + tpm.Hash()},
 		{&kairos.Refusal{Reason: kairos.Quarantined}, "Attestation verification failed: TPM is quarantined", "quarantined: COS_PERSISTENT"},
-		{&kairos.Refusal{Reason: kairos.NoKey, Detail: "pass-word"}, "Attestation verification failed: passphrase not found in secret at key: pass-word",
-			"passphrase not found in secret at key: pass-word"},
+		{
+			&kairos.Refusal{Reason: kairos.NoKey, Detail: "pass-word"}, "Attestation verification failed: passphrase not found in secret at key: pass-word",
+			"passphrase not found in secret at key: pass-word",
+		},
 		{errors.New("the disk is full"), "", ""},
 	} {
 		k.err = row.err

@@ -168,6 +168,7 @@ func (h *Histogram) write(w *bufio.Writer) {
 			comma = ""
 		}
 		var n uint64
+
 		for i, count := range d.counts {
 			n += count
 			bound := math.Inf(1)
@@ -176,6 +177,7 @@ func (h *Histogram) write(w *bufio.Writer) {
 			}
 			fmt.Fprintf(w, "%s_bucket{%s%sle=%q} %d\n", h.name, key, comma, number(bound), n)
 		}
+
 		fmt.Fprintf(w, "%s_sum%s %s\n%s_count%s %d\n", h.name, braced(key), number(d.sum), h.name, braced(key), n)
 	}
 }

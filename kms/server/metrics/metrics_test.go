@@ -19,6 +19,7 @@ func TestWriteTo(t *testing.T) {
 	for _, v := range []float64{.05, .1, .2, 30} {
 		h.Observe(v, "lk1")
 	}
+
 	s.Histogram("writes", "Time, without labels.", []float64{1}).Observe(2)
 	s.Gauge("up", "Up.", func(set func(float64, ...string)) { set(1) })
 	s.Gauge("pending", "Waiting.", func(set func(float64, ...string)) { set(3, "lk1"); set(0, "talos") }, "protocol")
@@ -27,6 +28,7 @@ func TestWriteTo(t *testing.T) {
 	if err != nil || n != int64(out.Len()) {
 		t.Errorf("WriteTo = %d, %v, want %d", n, err, out.Len())
 	}
+
 	want := `# HELP requests_total Requests.
 # TYPE requests_total counter
 requests_total{protocol="kairos",result="a \"b\"\\\n"} 1

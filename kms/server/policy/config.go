@@ -77,6 +77,7 @@ func (c Config) Policy(read func(path string) ([]byte, error)) (*Policy, error) 
 		}
 		p.Releases[one.Name] = r
 	}
+
 	if err := p.Check(c.Defaults); err != nil {
 		return nil, &ConfigError{"defaults", err}
 	}
@@ -90,6 +91,7 @@ func (c Config) Policy(read func(path string) ([]byte, error)) (*Policy, error) 
 		}
 		p.Groups = append(p.Groups, Group{key, value, g.Settings})
 	}
+
 	return p, nil
 }
 
@@ -106,18 +108,21 @@ func (c ReleaseConfig) release(read func(string) ([]byte, error)) (Release, erro
 	if c.Name == "" || c.Name == NoRelease || strings.ContainsAny(c.Name, " ,\t\n") {
 		return r, fmt.Errorf("%q is no name for a release", c.Name)
 	}
+
 	for _, v := range c.PCRs {
 		if _, twice := r.PCRs[v.PCR]; twice {
 			return r, fmt.Errorf("PCR %d has two values", v.PCR)
 		}
 		r.PCRs[v.PCR] = v.Value
 	}
+
 	if c.Signed == nil {
 		if len(c.PCRs) == 0 {
 			return r, errors.New("it says neither pcrs nor signed, so that any boot would match")
 		}
 		return r, nil
 	}
+
 	if _, golden := r.PCRs[11]; golden {
 		return r, errors.New("PCR 11 is either golden or signed")
 	}
@@ -125,10 +130,12 @@ func (c ReleaseConfig) release(read func(string) ([]byte, error)) (Release, erro
 	if err != nil {
 		return r, fmt.Errorf("signed.public-key: %w", err)
 	}
+
 	signatures, err := read(c.Signed.Signatures)
 	if err != nil {
 		return r, fmt.Errorf("signed.signatures: %w", err)
 	}
+
 	r.Signed, err = ReadSigned(signatures, key)
 	return r, err
 }

@@ -19,10 +19,12 @@ func FuzzWindow(f *testing.F) {
 		if err != nil {
 			return
 		}
+
 		again, err := policy.ParseWindow(w.String())
 		if err != nil || again.String() != w.String() {
 			t.Fatalf("%q reads as %q, and that as %q (%v)", s, w, again, err)
 		}
+
 		open := 0
 		for m := range 7 * 24 * 60 {
 			at := time.Date(2026, 6, 1, 0, m, 30, 0, time.UTC)
@@ -33,6 +35,7 @@ func FuzzWindow(f *testing.F) {
 				open++
 			}
 		}
+
 		whole := strings.Contains(w.String(), "00:00-24:00")
 		if open == 0 || open == 7*24*60 && !whole {
 			t.Errorf("%q is open for %d minutes of a week", s, open)

@@ -61,7 +61,7 @@ const (
 	RuleState      Rule = "state"
 	RuleQuarantine Rule = "quarantine"
 	RuleNetwork    Rule = "network"
-	RuleEnrolment  Rule = "enrolment"
+	RuleEnrollment Rule = "enrollment"
 	RuleRole       Rule = "role"
 	RuleSilence    Rule = "silence"
 	RuleWindow     Rule = "window"
@@ -99,9 +99,18 @@ func Judge(f Facts) Verdict {
 		name  Rule
 		judge func(Facts) (fails kms.Status, why string)
 	}{
-		{RuleState, stateRule}, {RuleQuarantine, quarantineRule}, {RuleNetwork, networkRule}, {RuleEnrolment, enrolmentRule},
-		{RuleRole, roleRule}, {RuleSilence, silenceRule}, {RuleWindow, windowRule}, {RuleLatch, latchRule},
-		{RuleCounters, countersRule}, {RuleBootState, bootStateRule}, {RulePerBoot, perBootRule}, {RulePerHour, perHourRule},
+		{RuleState, stateRule},
+		{RuleQuarantine, quarantineRule},
+		{RuleNetwork, networkRule},
+		{RuleEnrollment, enrollmentRule},
+		{RuleRole, roleRule},
+		{RuleSilence, silenceRule},
+		{RuleWindow, windowRule},
+		{RuleLatch, latchRule},
+		{RuleCounters, countersRule},
+		{RuleBootState, bootStateRule},
+		{RulePerBoot, perBootRule},
+		{RulePerHour, perHourRule},
 	} {
 		status, why := rule.judge(f)
 		passes := status == 0

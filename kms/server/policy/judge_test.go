@@ -53,10 +53,10 @@ func TestJudge(t *testing.T) {
 		{"quarantined wins over all below", func(f *policy.Facts) { f.Quarantined, f.PCRs[7] = true, policy.Digest{} }, kms.Quarantined, "quarantine"},
 		{"pending", func(f *policy.Facts) {
 			f.State, f.Admit = policy.Pending, policy.Admission{Status: kms.Pending, Why: "waits"}
-		}, kms.Pending, "enrolment"},
+		}, kms.Pending, "enrollment"},
 		{"unknown, closed", func(f *policy.Facts) {
 			f.State, f.Admit = policy.Unknown, policy.Admission{Status: kms.Refused, Why: "closed"}
-		}, kms.Refused, "enrolment"},
+		}, kms.Refused, "enrollment"},
 		{"unknown, from elsewhere", func(f *policy.Facts) {
 			f.State, f.Admit, f.Settings.Networks = policy.Unknown, policy.Admission{Status: kms.Pending, Why: "waits"}, prefixes("198.51.100.0/24")
 		}, kms.Refused, "network"},

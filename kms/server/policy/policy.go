@@ -89,24 +89,28 @@ func (s Settings) Over(wider Settings) Settings {
 	if s.PerBoot == nil {
 		s.PerBoot = wider.PerBoot
 	}
+
 	if s.PerHour == nil {
 		s.PerHour = wider.PerHour
 	}
 	if s.Networks == nil {
 		s.Networks = wider.Networks
 	}
+
 	if s.Windows == nil {
 		s.Windows = wider.Windows
 	}
 	if s.Outside == "" {
 		s.Outside = wider.Outside
 	}
+
 	if s.Releases == nil {
 		s.Releases = wider.Releases
 	}
 	if s.Role == "" {
 		s.Role = wider.Role
 	}
+
 	return s
 }
 
@@ -121,6 +125,7 @@ func (s Settings) check() error {
 			return fmt.Errorf("%s %d: must be 0 (any number) to %d", name, *n, maxPerHour)
 		}
 	}
+
 	if s.Silence != nil && *s.Silence < 0 {
 		return fmt.Errorf("silence %s: must not be negative", s.Silence)
 	}
@@ -129,11 +134,13 @@ func (s Settings) check() error {
 	default:
 		return fmt.Errorf("outside %q: must be refuse or approve", s.Outside)
 	}
+
 	switch s.Role {
 	case "", RoleAny, RoleBoot, RoleInstall:
 	default:
 		return fmt.Errorf("role %q: must be any, boot or install", s.Role)
 	}
+
 	if len(s.Releases) > 1 && slices.Contains(s.Releases, NoRelease) {
 		return fmt.Errorf("releases: %q stands alone", NoRelease)
 	}
@@ -142,6 +149,7 @@ func (s Settings) check() error {
 			return fmt.Errorf("network %s: bits are set behind the prefix; %s is meant", p, p.Masked())
 		}
 	}
+
 	return nil
 }
 

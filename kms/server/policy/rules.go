@@ -50,7 +50,7 @@ func networkRule(f Facts) (kms.Status, string) {
 	return kms.Refused, fmt.Sprintf("%s is in none of %s", from, join(s.Networks))
 }
 
-func enrolmentRule(f Facts) (kms.Status, string) {
+func enrollmentRule(f Facts) (kms.Status, string) {
 	if f.State == Approved || f.State == Deleted {
 		return 0, "is enrolled"
 	}
@@ -97,15 +97,18 @@ func windowRule(f Facts) (kms.Status, string) {
 	case len(s.Windows) == 0:
 		return 0, "may have its secrets at any time"
 	}
+
 	for _, w := range s.Windows {
 		if w.Contains(f.Now) {
 			return 0, fmt.Sprintf("%s is in %s", f.Now.In(w.zone).Format("Mon 15:04"), w)
 		}
 	}
+
 	outside := fmt.Sprintf("%s is outside of %s", f.Now.In(s.Windows[0].zone).Format("Mon 15:04"), join(s.Windows))
 	if s.Outside != OutsideApprove {
 		return kms.Refused, outside
 	}
+
 	if age := f.Now.Sub(f.Approved); age >= 0 && age < ApprovalLife {
 		return 0, fmt.Sprintf("%s, but was approved %s ago", outside, age.Truncate(time.Second))
 	}
@@ -143,10 +146,12 @@ func bootStateRule(f Facts) (kms.Status, string) {
 	if f.State != Approved {
 		return 0, "is pinned by approval"
 	}
+
 	name, release, why := f.release(only)
 	if why != "" {
 		return kms.PCRMismatch, why
 	}
+
 	var wrong, held []string
 	for _, pcr := range slices.Sorted(maps.Keys(f.Pins)) {
 		if release.covers(pcr) || !slices.Contains(only, pcr) {
@@ -157,6 +162,7 @@ func bootStateRule(f Facts) (kms.Status, string) {
 			wrong = append(wrong, fmt.Sprint(pcr))
 		}
 	}
+
 	if len(wrong) > 0 {
 		return kms.PCRMismatch, fmt.Sprintf("PCRs %s are not the approved ones: node accept takes them", strings.Join(wrong, ", "))
 	}
@@ -164,6 +170,7 @@ func bootStateRule(f Facts) (kms.Status, string) {
 	if name != "" {
 		said = append(said, "booted release "+name)
 	}
+
 	if len(held) > 0 {
 		said = append(said, fmt.Sprintf("PCRs %s are as approved", strings.Join(held, ", ")))
 	}
@@ -177,6 +184,7 @@ func (f Facts) release(only []int) (name string, r Release, why string) {
 	if len(names) == 0 || names[0] == NoRelease {
 		return "", Release{}, ""
 	}
+
 	var not []string
 	for _, name := range names {
 		r, ok := f.Releases[name]
@@ -190,6 +198,7 @@ func (f Facts) release(only []int) (name string, r Release, why string) {
 		}
 		not = append(not, fmt.Sprintf("%s (%v)", name, err))
 	}
+
 	return "", Release{}, "booted none of the releases " + strings.Join(not, ", ")
 }
 

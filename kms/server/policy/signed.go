@@ -27,12 +27,14 @@ func ReadSigned(signatures, publicKey []byte) (map[Digest]bool, error) {
 	if err != nil {
 		return nil, err
 	}
+
 	var banks map[string][]struct {
 		PCRs        []int  `json:"pcrs"`
 		Fingerprint string `json:"pkfp"`
 		Policy      string `json:"pol"`
 		Signature   string `json:"sig"`
 	}
+
 	if err := json.Unmarshal(signatures, &banks); err != nil {
 		return nil, fmt.Errorf("reading PCR signatures: %w", err)
 	}
@@ -40,6 +42,7 @@ func ReadSigned(signatures, publicKey []byte) (map[Digest]bool, error) {
 	if len(entries) > maxSignatures {
 		return nil, fmt.Errorf("reading PCR signatures: %d, more than %d", len(entries), maxSignatures)
 	}
+
 	signed := map[Digest]bool{}
 	for i, e := range entries {
 		if len(e.PCRs) != 1 || e.PCRs[0] != 11 || e.Fingerprint != "" && e.Fingerprint != fingerprint(key) {
@@ -49,12 +52,15 @@ func ReadSigned(signatures, publicKey []byte) (map[Digest]bool, error) {
 		if err := d.UnmarshalText([]byte(e.Policy)); err != nil {
 			return nil, fmt.Errorf("reading PCR signature %d: policy digest: %w", i+1, err)
 		}
+
 		signature, err := base64.StdEncoding.DecodeString(e.Signature)
 		if err != nil || !verify(key, d, signature) {
 			return nil, fmt.Errorf("reading PCR signature %d: it was not made by the public key given", i+1)
 		}
+
 		signed[d] = true
 	}
+
 	if len(signed) == 0 {
 		return nil, errors.New("reading PCR signatures: none is over PCR 11 of the SHA-256 bank alone and by the public key given")
 	}
@@ -66,10 +72,12 @@ func readPublicKey(text []byte) (crypto.PublicKey, error) {
 	if block == nil || block.Type != "PUBLIC KEY" {
 		return nil, errors.New("reading the public key of PCR signatures: no PEM of type PUBLIC KEY")
 	}
+
 	key, err := x509.ParsePKIXPublicKey(block.Bytes)
 	if err != nil {
 		return nil, fmt.Errorf("reading the public key of PCR signatures: %w", err)
 	}
+
 	switch k := key.(type) {
 	case *rsa.PublicKey:
 		if k.N.BitLen() >= 2048 {
@@ -78,6 +86,7 @@ func readPublicKey(text []byte) (crypto.PublicKey, error) {
 	case *ecdsa.PublicKey:
 		return key, nil
 	}
+
 	return nil, errors.New("reading the public key of PCR signatures: neither RSA of 2048 bits or more nor ECDSA")
 }
 

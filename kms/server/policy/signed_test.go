@@ -40,14 +40,17 @@ func TestSignedBySystemd(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	signatures, err := os.ReadFile("testdata/tpm2-pcr-signature.json")
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	signed, err := policy.ReadSigned(signatures, public)
 	if err != nil || len(signed) != 2 {
 		t.Fatalf("ReadSigned = %d digests, %v, want 2", len(signed), err)
 	}
+
 	f := approved()
 	f.Releases["signed"], f.Settings.Releases = policy.Release{Signed: signed}, []string{"signed"}
 	if v := policy.Judge(f); v.Reason != policy.RuleBootState {
@@ -57,6 +60,7 @@ func TestSignedBySystemd(t *testing.T) {
 	if err := booted.UnmarshalText([]byte(measured)); err != nil {
 		t.Fatal(err)
 	}
+
 	f.PCRs[11] = booted
 	if v := policy.Judge(f); v.Status != kms.OK {
 		t.Errorf("signed PCR 11: %s (%s)", v.Status.Code(), v.Reason)
@@ -83,14 +87,17 @@ func TestSignatureFiles(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	other, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	weak, err := rsa.GenerateKey(rand.Reader, 1024)
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	good := entry(t, key, "[11]", policy.Digest{1}, "")
 	for _, row := range []struct {
 		name, text string
@@ -115,6 +122,7 @@ func TestSignatureFiles(t *testing.T) {
 			t.Errorf("%s: ReadSigned = %d digests, %v, want %d", row.name, len(signed), err, row.want)
 		}
 	}
+
 	if _, err := policy.ReadSigned([]byte(`{"sha256":[`+good+`]}`), []byte("no key")); err == nil {
 		t.Error("a file that is no key was taken for one")
 	}
@@ -125,10 +133,12 @@ func FuzzReadSigned(f *testing.F) {
 	if err != nil {
 		f.Fatal(err)
 	}
+
 	der, err := x509.MarshalPKIXPublicKey(key.Public())
 	if err != nil {
 		f.Fatal(err)
 	}
+
 	public := pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: der})
 	f.Add([]byte(`{"sha256":[{"pcrs":[11],"pkfp":"","pol":"` + strings.Repeat("0", 64) + `","sig":"AAAA"}]}`))
 	f.Add([]byte(`{"sha256":null}`))

@@ -27,6 +27,7 @@ func ParseWindow(s string) (w Window, err error) {
 	if len(words) != 3 {
 		return w, fmt.Errorf("reading window %q: want days, times and zone, as in %q", s, "mon-fri 22:00-06:00 Europe/Berlin")
 	}
+
 	if err := w.parseDays(strings.ToLower(words[0])); err != nil {
 		return w, fmt.Errorf("reading window %q: %w", s, err)
 	}
@@ -34,6 +35,7 @@ func ParseWindow(s string) (w Window, err error) {
 	if !ok {
 		return w, fmt.Errorf("reading window %q: %q is no range of times, as in 22:00-06:00", s, words[1])
 	}
+
 	if w.from, err = parseMinute(from); err == nil {
 		w.to, err = parseMinute(to)
 	}
@@ -43,6 +45,7 @@ func ParseWindow(s string) (w Window, err error) {
 	case w.from == w.to || w.from == 24*60 || w.to == 0:
 		return w, fmt.Errorf("reading window %q: a whole day is 00:00-24:00", s)
 	}
+
 	// "Local" would mean another time when the server moves, and the empty
 	// name UTC by accident.
 	if words[2] == "Local" {
@@ -51,6 +54,7 @@ func ParseWindow(s string) (w Window, err error) {
 	if w.zone, err = time.LoadLocation(words[2]); err != nil {
 		return w, fmt.Errorf("reading window %q: %q is no time zone, as Europe/Berlin or UTC are", s, words[2])
 	}
+
 	w.text = strings.ToLower(words[0]) + " " + words[1] + " " + words[2]
 	return w, nil
 }
@@ -68,6 +72,7 @@ func (w *Window) parseDays(list string) error {
 		if a < 0 || b < 0 {
 			return fmt.Errorf("%q is neither daily nor a day or range of mon, tue, wed, thu, fri, sat, sun", part)
 		}
+
 		for ; a != b; a = (a + 1) % 7 {
 			w.days[a] = true
 		}

@@ -26,20 +26,24 @@ func ReadHeader(r io.Reader) (netip.AddrPort, error) {
 	if _, err := io.ReadFull(r, head[:]); err != nil {
 		return netip.AddrPort{}, fmt.Errorf("reading a PROXY header: %w", err)
 	}
+
 	size := int(binary.BigEndian.Uint16(head[14:]))
 	if string(head[:12]) != signature || head[12]>>4 != 2 || size > maxBody {
 		return netip.AddrPort{}, errHeader
 	}
+
 	body := make([]byte, size)
 	if _, err := io.ReadFull(r, body); err != nil {
 		return netip.AddrPort{}, fmt.Errorf("reading a PROXY header: %w", err)
 	}
+
 	switch head[12] & 0xf {
 	case 0: // LOCAL
 		return netip.AddrPort{}, nil
 	case 1: // PROXY
 		return client(head[13], body)
 	}
+
 	return netip.AddrPort{}, errHeader
 }
 

@@ -109,10 +109,12 @@ func (s *Service) answer(operation string, a Ask, data []byte, size int, err err
 		s.log.Error("answering", "protocol", "talos", "operation", operation, "node", a.UUID, "from", a.From, "err", err)
 		return nil, errFailed
 	}
+
 	s.log.Warn("refused", "protocol", "talos", "operation", operation, "node", a.UUID, "from", a.From, "why", refused.Why)
 	if !s.keeper.Noise() {
 		return nil, errRefused
 	}
+
 	noise := make([]byte, size)
 	rand.Read(noise)
 	return &wire.Response{Data: noise}, nil

@@ -48,15 +48,18 @@ func Open(path string, create bool, tables []string) (*DB, error) {
 			return nil, fmt.Errorf("opening %s: %w", path, err)
 		}
 	}
+
 	inner, err := openFile(path)
 	if err != nil {
 		return nil, err
 	}
+
 	d := &DB{db: inner, tables: tables, queue: make(chan *job, 4096), done: make(chan struct{})}
 	if err := d.prepare(); err != nil {
 		inner.Close()
 		return nil, err
 	}
+
 	go d.commit()
 	return d, nil
 }
@@ -102,6 +105,7 @@ func verifyFile(path string) error {
 		return err
 	}
 	defer f.Close()
+
 	for start := time.Now(); ; time.Sleep(lockWait / 20) {
 		err := syscall.Flock(int(f.Fd()), syscall.LOCK_SH|syscall.LOCK_NB)
 		if err == nil {
@@ -114,6 +118,7 @@ func verifyFile(path string) error {
 			return ErrInUse
 		}
 	}
+
 	info, err := f.Stat()
 	if err != nil {
 		return err

@@ -67,6 +67,7 @@ func TestFailuresAreNotShared(t *testing.T) {
 			}
 		})
 	}
+
 	group.Wait()
 	if got, want := count(t, db), 3*(300-30-6); got != want {
 		t.Errorf("%d records, want %d: the whole of those that succeeded", got, want)
@@ -85,6 +86,7 @@ func TestWhatWasWrittenIsThere(t *testing.T) {
 			break
 		}
 	}
+
 	if err := db.Close(); err != nil {
 		t.Fatal(err)
 	}
@@ -96,6 +98,7 @@ func TestWhatWasWrittenIsThere(t *testing.T) {
 	if n := count(t, again); n != 2000 && !testing.Short() {
 		t.Errorf("%d records, want 2000", n)
 	}
+
 	if err := db.Update(ctx, func(store.Tx) error { return nil }); err == nil {
 		t.Error("a closed database took an update")
 	}
@@ -122,6 +125,7 @@ func FuzzOpen(f *testing.F) {
 			f.Fatal(err)
 		}
 	}
+
 	if err := db.Close(); err != nil {
 		f.Fatal(err)
 	}
@@ -129,10 +133,12 @@ func FuzzOpen(f *testing.F) {
 	if err != nil {
 		f.Fatal(err)
 	}
+
 	f.Add(uint32(0), []byte{0xff}, uint32(0))
 	f.Add(uint32(4096*3+10), []byte{0xff, 0xff}, uint32(0))
 	f.Add(uint32(4096*5+16), bytes.Repeat([]byte{0xee}, 4096), uint32(0))
 	f.Add(uint32(0), []byte{}, uint32(4096*4+7))
+
 	f.Fuzz(func(t *testing.T, at uint32, damage []byte, cut uint32) {
 		b := bytes.Clone(whole)
 		copy(b[int(at)%len(b):], damage)
@@ -157,6 +163,7 @@ func TestUpdatesShareWrites(t *testing.T) {
 	before := transactions(t, path)
 	const updates = 400
 	var group sync.WaitGroup
+
 	for i := range updates {
 		group.Go(func() {
 			if err := db.Update(ctx, func(tx store.Tx) error { return tx.Put(table, fmt.Append(nil, i), []byte{1}) }); err != nil {
@@ -164,6 +171,7 @@ func TestUpdatesShareWrites(t *testing.T) {
 			}
 		})
 	}
+
 	group.Wait()
 	if n := transactions(t, path) - before; n > updates/2 {
 		t.Errorf("%d updates at once took %d transactions", updates, n)

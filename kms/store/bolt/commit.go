@@ -65,6 +65,7 @@ func (d *DB) run(group []*job) {
 			}
 			return
 		}
+
 		group[failed].done <- err
 		group = append(group[:failed:failed], group[failed+1:]...)
 	}

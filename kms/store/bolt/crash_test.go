@@ -28,15 +28,18 @@ func TestPowerCutAtEveryWrite(t *testing.T) {
 		if err := db.Update(ctx, func(tx store.Tx) error { return churn(tx, random, rows, n) }); err != nil {
 			t.Fatal(err)
 		}
+
 		after := readFile(t, path)
 		pages, meta := changedPages(before, after)
 		for _, written := range cuts(random, pages) {
 			images++
 			wantRows(t, image(before, after, written), rowsBefore, fmt.Sprintf("update %d, pages %v of %v written", n, written, pages))
 		}
+
 		wantRows(t, image(before, after, append(pages, meta...)), rows, fmt.Sprintf("update %d, all written", n))
 		before, rowsBefore = after, rows
 	}
+
 	if images < 100 {
 		t.Errorf("only %d cuts were tried", images)
 	}
@@ -53,6 +56,7 @@ func churn(tx store.Tx, random *rand.Rand, rows map[string]string, n int) error 
 			}
 			continue
 		}
+
 		rows[key] = fmt.Sprintf("%d%0*d", n, random.IntN(300), 0)
 		if err := tx.Put(table, []byte(key), []byte(rows[key])); err != nil {
 			return err
@@ -108,6 +112,7 @@ func wantRows(t *testing.T, file []byte, want map[string]string, when string) {
 	if err := os.WriteFile(path, file, 0o600); err != nil {
 		t.Fatal(err)
 	}
+
 	db, err := bolt.Open(path, false, []string{table})
 	if err != nil {
 		t.Fatalf("%s: opening: %v", when, err)
@@ -120,6 +125,7 @@ func wantRows(t *testing.T, file []byte, want map[string]string, when string) {
 	}); err != nil {
 		t.Fatalf("%s: %v", when, err)
 	}
+
 	if !maps.Equal(got, want) {
 		t.Fatalf("%s: %d rows, want the %d of one whole update", when, len(got), len(want))
 	}

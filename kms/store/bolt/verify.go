@@ -82,6 +82,7 @@ func metaAt(r io.ReaderAt, offset int64) (m meta, ok bool) {
 	if _, err := r.ReadAt(b, offset); err != nil {
 		return m, false
 	}
+
 	flags, b := binary.LittleEndian.Uint16(b[8:]), b[pageHead:]
 	sum := fnv.New64a()
 	sum.Write(b[:metaLen-8])
@@ -89,6 +90,7 @@ func metaAt(r io.ReaderAt, offset int64) (m meta, ok bool) {
 		binary.LittleEndian.Uint64(b[metaLen-8:]) != sum.Sum64() {
 		return m, false
 	}
+
 	return meta{
 		pageSize: uint64(binary.LittleEndian.Uint32(b[8:])), root: binary.LittleEndian.Uint64(b[16:]),
 		high: binary.LittleEndian.Uint64(b[40:]), txid: binary.LittleEndian.Uint64(b[48:]),
@@ -104,16 +106,19 @@ func (w *walker) page(id uint64) ([]byte, error) {
 	if _, err := w.r.ReadAt(head, int64(id*w.meta.pageSize)); err != nil {
 		return nil, damaged("reading page %d: %v", id, err)
 	}
+
 	pages := uint64(binary.LittleEndian.Uint32(head[12:])) + 1
 	if binary.LittleEndian.Uint64(head) != id || pages > w.meta.high-id {
 		return nil, damaged("page %d has a broken head", id)
 	}
+
 	for i := range pages {
 		if w.seen[id+i] {
 			return nil, damaged("page %d is used twice", id+i)
 		}
 		w.seen[id+i] = true
 	}
+
 	b := make([]byte, pages*w.meta.pageSize)
 	if _, err := w.r.ReadAt(b, int64(id*w.meta.pageSize)); err != nil {
 		return nil, damaged("reading page %d: %v", id, err)
@@ -130,6 +135,7 @@ func (w *walker) tree(id uint64, low, high []byte, depth int) error {
 	if err != nil {
 		return err
 	}
+
 	switch flags := binary.LittleEndian.Uint16(b[8:]); flags {
 	case flagLeaf:
 		return w.leaf(b, low, high, depth)
@@ -145,6 +151,7 @@ func (w *walker) branch(b, low, high []byte, depth int) error {
 	if count == 0 {
 		return damaged("a branch without leaves")
 	}
+
 	keys, children := make([][]byte, count+1), make([]uint64, count)
 	for i := range count {
 		e, err := element(b, i)
@@ -157,6 +164,7 @@ func (w *walker) branch(b, low, high []byte, depth int) error {
 			return err
 		}
 	}
+
 	keys[count] = high
 	for i := range count {
 		if i == 0 && low != nil && bytes.Compare(keys[0], low) < 0 || i > 0 && bytes.Compare(keys[i], keys[i-1]) <= 0 {
@@ -166,6 +174,7 @@ func (w *walker) branch(b, low, high []byte, depth int) error {
 			return err
 		}
 	}
+
 	return nil
 }
 
@@ -176,11 +185,13 @@ func (w *walker) leaf(b, low, high []byte, depth int) error {
 		if err != nil {
 			return err
 		}
+
 		pos, keyLen, valueLen := binary.LittleEndian.Uint32(e[4:]), binary.LittleEndian.Uint32(e[8:]), binary.LittleEndian.Uint32(e[12:])
 		key, err := cut(e, pos, keyLen)
 		if err != nil {
 			return err
 		}
+
 		if c := bytes.Compare(key, last); last != nil && (c < 0 || c == 0 && i > 0) || high != nil && bytes.Compare(key, high) >= 0 {
 			return damaged("keys out of order")
 		}
@@ -189,6 +200,7 @@ func (w *walker) leaf(b, low, high []byte, depth int) error {
 		if err != nil {
 			return err
 		}
+
 		if binary.LittleEndian.Uint32(e)&1 != 0 {
 			if err := w.bucket(value, depth); err != nil {
 				return err

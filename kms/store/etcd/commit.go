@@ -23,6 +23,7 @@ func (r *remote) Commit(ctx context.Context, at mirror.Version, changes []mirror
 	if before.version > at {
 		return before.version, mirror.ErrConflict
 	}
+
 	mine := newID()
 	var ops []clientv3.Op
 	for _, c := range changes {
@@ -33,6 +34,7 @@ func (r *remote) Commit(ctx context.Context, at mirror.Version, changes []mirror
 			ops = append(ops, clientv3.OpPut(key, string(c.Value)))
 		}
 	}
+
 	v, done, err := r.write(ctx, at, before.next(mine), ops)
 	switch {
 	case err == nil && done:
@@ -42,6 +44,7 @@ func (r *remote) Commit(ctx context.Context, at mirror.Version, changes []mirror
 	case refused(err):
 		return 0, r.fail("writing to", err)
 	}
+
 	return r.resolve(ctx, at, before, mine, err)
 }
 
@@ -55,14 +58,17 @@ func (r *remote) write(ctx context.Context, at mirror.Version, h head, ops []cli
 	if err != nil {
 		return 0, false, err
 	}
+
 	if got.Succeeded {
 		h, err := r.see(got.Header.Revision, value)
 		return h.version, true, err
 	}
+
 	kvs := got.Responses[0].GetResponseRange().Kvs
 	if len(kvs) == 0 {
 		return 0, false, r.missing(ctx)
 	}
+
 	h, err = r.see(kvs[0].ModRevision, kvs[0].Value)
 	return h.version, false, err
 }
@@ -101,6 +107,7 @@ func (r *remote) resolve(ctx context.Context, at mirror.Version, before head, mi
 		case err == nil:
 			return 0, mirror.ErrUnknown
 		}
+
 		select {
 		case <-ctx.Done():
 			return 0, fmt.Errorf("%w: %w", r.fail("writing to", lost), mirror.ErrUnknown)
@@ -132,6 +139,7 @@ func (r *remote) Follow(ctx context.Context, after mirror.Version, report func(m
 			events = events[n:]
 		}
 	}
+
 	return r.fail("following", context.Cause(ctx))
 }
 
@@ -149,17 +157,20 @@ func (r *remote) transaction(events []*clientv3.Event, report func(mirror.Versio
 			}
 			continue
 		}
+
 		row, ours := strings.CutPrefix(name, "t/")
 		table, key, whole := strings.Cut(row, "/")
 		if !ours || !whole {
 			continue
 		}
+
 		c := mirror.Change{Table: table, Key: key}
 		if e.Type == mvccpb.PUT {
 			c.Value = present(e.Kv.Value)
 		}
 		changes = append(changes, c)
 	}
+
 	if h.version != 0 {
 		report(h.version, changes)
 	}

@@ -65,6 +65,7 @@ func Open(ctx context.Context, c Config) (*mirror.DB, error) {
 	if c.Wait == 0 {
 		c.Wait = 4 * time.Second
 	}
+
 	client, err := clientv3.New(clientv3.Config{
 		Endpoints: c.Endpoints, TLS: c.TLS, Logger: zap.NewNop(), MaxUnaryRetries: 3,
 		DialTimeout: c.Wait, DialKeepAliveTime: 2 * time.Second, DialKeepAliveTimeout: 2 * time.Second, PermitWithoutStream: true,
@@ -74,6 +75,7 @@ func Open(ctx context.Context, c Config) (*mirror.DB, error) {
 	if err != nil {
 		return nil, fmt.Errorf("opening etcd: %w", err)
 	}
+
 	r := &remote{c: c, client: client, prefix: strings.Trim(c.Prefix, "/") + "/"}
 	if c.Create {
 		if err := r.create(ctx); err != nil {
@@ -81,6 +83,7 @@ func Open(ctx context.Context, c Config) (*mirror.DB, error) {
 			return nil, err
 		}
 	}
+
 	return mirror.Open(ctx, r, c.Config)
 }
 
@@ -140,6 +143,7 @@ func (r *remote) Load(ctx context.Context, tables []string) (mirror.Version, []m
 	if err != nil {
 		return 0, nil, r.fail("reading", err)
 	}
+
 	if len(got.Kvs) == 0 {
 		return 0, nil, r.missing(first)
 	}
@@ -147,6 +151,7 @@ func (r *remote) Load(ctx context.Context, tables []string) (mirror.Version, []m
 	if err != nil {
 		return 0, nil, err
 	}
+
 	var rows []mirror.Change
 	for _, t := range tables {
 		err := r.pages(ctx, t, "", clientv3.WithRev(got.Header.Revision), func(key string, value []byte) bool {
@@ -157,6 +162,7 @@ func (r *remote) Load(ctx context.Context, tables []string) (mirror.Version, []m
 			return 0, nil, err
 		}
 	}
+
 	return h.version, rows, nil
 }
 
@@ -183,11 +189,13 @@ func (r *remote) pages(ctx context.Context, table, from string, rev clientv3.OpO
 		if err != nil {
 			return r.fail("reading", err)
 		}
+
 		for _, kv := range got.Kvs {
 			if !f(strings.TrimPrefix(string(kv.Key), prefix), present(kv.Value)) {
 				return nil
 			}
 		}
+
 		if !got.More {
 			return nil
 		}
@@ -245,6 +253,7 @@ func (r *remote) Scan(ctx context.Context, at mirror.Version, table, from string
 		if err != nil {
 			return r.fail("reading", err)
 		}
+
 		if !got.Succeeded {
 			err := r.pages(ctx, table, next, clientv3.WithRev(int64(at)), f)
 			if errors.Is(err, rpctypes.ErrCompacted) {
@@ -252,6 +261,7 @@ func (r *remote) Scan(ctx context.Context, at mirror.Version, table, from string
 			}
 			return err
 		}
+
 		rows := got.Responses[0].GetResponseRange()
 		for _, kv := range rows.Kvs {
 			next = strings.TrimPrefix(string(kv.Key), prefix) + "\x00"
@@ -259,6 +269,7 @@ func (r *remote) Scan(ctx context.Context, at mirror.Version, table, from string
 				return nil
 			}
 		}
+
 		if !rows.More {
 			return nil
 		}

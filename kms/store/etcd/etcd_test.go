@@ -71,6 +71,7 @@ func place(t testing.TB, server *etcdtest.Server, prefix string) storetest.Place
 			if err := os.WriteFile(path, backup, 0o600); err != nil {
 				return storetest.Place{}, err
 			}
+
 			from, err := bolt.Open(path, false, storetest.Tables())
 			if err != nil {
 				return storetest.Place{}, err
@@ -111,11 +112,13 @@ func TestWhatIsNotThere(t *testing.T) {
 	if _, err := etcd.Open(ctx, c); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("opening what was never made = %v, want %v", err, fs.ErrNotExist)
 	}
+
 	client := server.Client(t)
 	defer client.Close()
 	if _, err := client.Put(ctx, "headless/t/a/k", "v"); err != nil {
 		t.Fatal(err)
 	}
+
 	if _, err := etcd.Open(ctx, config(t, server, "headless")); !errors.Is(err, store.ErrDamaged) {
 		t.Errorf("opening rows without a head = %v, want %v", err, store.ErrDamaged)
 	}
@@ -124,6 +127,7 @@ func TestWhatIsNotThere(t *testing.T) {
 	if _, err := etcd.Open(ctx, anybody); err == nil || errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("opening without a client certificate = %v, want it refused", err)
 	}
+
 	nobody := config(t, server, "nothing")
 	nobody.Endpoints, nobody.Wait = []string{"https://127.0.0.1:1"}, time.Second/2
 	_, err := etcd.Open(ctx, nobody)
@@ -152,6 +156,7 @@ func TestTooLarge(t *testing.T) {
 	c := config(t, server, "large")
 	c.Create = true
 	db := open(t, c)
+
 	rows := func(n int) func(store.Tx) error {
 		return func(tx store.Tx) error {
 			for i := range n {
@@ -165,6 +170,7 @@ func TestTooLarge(t *testing.T) {
 	if err := db.Update(ctx, rows(etcd.DefaultMaxOps-1)); err != nil {
 		t.Errorf("an update of %d rows = %v", etcd.DefaultMaxOps-1, err)
 	}
+
 	if err := db.Update(ctx, rows(etcd.DefaultMaxOps)); !errors.Is(err, mirror.ErrTooLarge) {
 		t.Errorf("an update of %d rows = %v, want %v", etcd.DefaultMaxOps, err, mirror.ErrTooLarge)
 	}
@@ -172,6 +178,7 @@ func TestTooLarge(t *testing.T) {
 	if err := open(t, c).Update(ctx, rows(999)); err != nil {
 		t.Errorf("an update of 999 rows where etcd takes 1,000 = %v", err)
 	}
+
 	if err := db.Update(ctx, func(tx store.Tx) error { return tx.Put(storetest.A, []byte("k"), make([]byte, 2<<20)) }); !errors.Is(err, mirror.ErrTooLarge) {
 		t.Errorf("an update of 2 MiB = %v, want %v", err, mirror.ErrTooLarge)
 	}
@@ -284,18 +291,21 @@ func TestAway(t *testing.T) {
 	if err := put(db, "before"); err != nil {
 		t.Fatal(err)
 	}
+
 	server.Kill()
 	start := time.Now()
 	err := put(db, "during")
 	if err == nil || strings.Contains(err.Error(), "\n") || !strings.Contains(err.Error(), server.URL) {
 		t.Errorf("Update without etcd = %v, want one line that names it", err)
 	}
+
 	if err := db.View(func(store.Reader) error { return nil }); err == nil {
 		t.Error("a view without etcd: it may be old")
 	}
 	if took := time.Since(start); took > 10*time.Second {
 		t.Errorf("an update and a view without etcd took %v", took)
 	}
+
 	server.Run(t)
 	for end := time.Now().Add(5 * time.Second); ; {
 		if err = put(db, "after"); err == nil {
@@ -320,6 +330,7 @@ func TestCompaction(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+
 	client := server.Client(t)
 	defer client.Close()
 	for range 3 {
@@ -327,10 +338,12 @@ func TestCompaction(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+
 	got, err := client.Get(ctx, "elsewhere")
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	if _, err := client.Compact(ctx, got.Header.Revision); err != nil {
 		t.Fatal(err)
 	}
@@ -356,6 +369,7 @@ func TestPutBack(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+
 	server.Kill()
 	server.Forget(t)
 	server.Run(t)
@@ -376,10 +390,12 @@ func TestBackupLeavesOut(t *testing.T) {
 	if err := db.Update(ctx, func(tx store.Tx) error { return tx.Put(storetest.B, []byte("cookie key"), []byte("canary")) }); err != nil {
 		t.Fatal(err)
 	}
+
 	var out bytes.Buffer
 	if err := db.Backup(&out); err != nil {
 		t.Fatal(err)
 	}
+
 	if bytes.Contains(out.Bytes(), []byte("canary")) {
 		t.Error("the backup holds a row of a table that is to be left out")
 	}

@@ -18,6 +18,7 @@ func (r *remote) Commit(ctx context.Context, at mirror.Version, changes []mirror
 	if before.version != at {
 		return before.version, mirror.ErrConflict
 	}
+
 	if err := r.room(changes); err != nil {
 		return 0, err
 	}
@@ -28,6 +29,7 @@ func (r *remote) Commit(ctx context.Context, at mirror.Version, changes []mirror
 		}
 		base.applied, base.batches = base.version, nil
 	}
+
 	mine := newID()
 	err := r.write(ctx, base.next(changes, mine))
 	switch code := kube.CodeOf(err); {
@@ -42,6 +44,7 @@ func (r *remote) Commit(ctx context.Context, at mirror.Version, changes []mirror
 	case code >= 400 && code < 500:
 		return 0, r.fail("writing", err)
 	}
+
 	return r.resolve(ctx, before, mine, err)
 }
 
@@ -79,6 +82,7 @@ func (r *remote) resolve(ctx context.Context, before head, mine id, lost error) 
 		default:
 			return 0, mirror.ErrUnknown
 		}
+
 		select {
 		case <-ctx.Done():
 			return 0, fmt.Errorf("%w: %w", r.fail("writing", lost), mirror.ErrUnknown)

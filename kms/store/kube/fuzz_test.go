@@ -17,6 +17,7 @@ func FuzzDecode(f *testing.F) {
 	f.Add(shard{table: "nodes", upTo: 7, rows: map[string][]byte{"k": []byte("value"), "": {}}}.encode())
 	f.Add([]byte{formHead, 0, 0, 0, 0, 0, 0, 0, 9, 0, 0, 0, 0, 0, 0, 0, 0, 0, 255, 255, 255, 255})
 	f.Add([]byte{formShard, 0, 0, 0, 0, 0, 0, 0, 9, 255, 255, 255, 254})
+
 	f.Fuzz(func(t *testing.T, b []byte) {
 		o := secretObject{Data: map[string][]byte{"rows": b}}
 		h, err := decodeHead(o)

@@ -81,6 +81,7 @@ func (h head) encode() []byte {
 	for _, i := range h.ids {
 		b = append(b, i[:]...)
 	}
+
 	b = binary.BigEndian.AppendUint32(b, uint32(len(h.batches)))
 	for _, one := range h.batches {
 		b = binary.BigEndian.AppendUint64(b, uint64(one.version))
@@ -90,6 +91,7 @@ func (h head) encode() []byte {
 			b = appendRow(b, c)
 		}
 	}
+
 	return b
 }
 
@@ -119,6 +121,7 @@ func decodeHead(o secretObject) (h head, err error) {
 	for range d.byte() {
 		h.ids = append(h.ids, id(d.take(len(id{}))))
 	}
+
 	for n := d.uint32(); n > 0 && !d.bad; n-- {
 		b := batch{version: mirror.Version(d.uint64())}
 		for m := d.uint32(); m > 0 && !d.bad; m-- {
@@ -129,6 +132,7 @@ func decodeHead(o secretObject) (h head, err error) {
 		}
 		h.batches = append(h.batches, b)
 	}
+
 	last := h.applied
 	for _, b := range h.batches {
 		d.bad = d.bad || b.version <= last && b.version > h.version

@@ -143,6 +143,7 @@ func (r *remote) Load(ctx context.Context, _ []string) (mirror.Version, []mirror
 		if err != nil {
 			return 0, nil, r.fail("reading", err)
 		}
+
 		for _, o := range list.Items {
 			if o.Metadata.Name == r.headName() {
 				found, err := decodeHead(o)
@@ -152,15 +153,19 @@ func (r *remote) Load(ctx context.Context, _ []string) (mirror.Version, []mirror
 				h = &found
 				continue
 			}
+
 			s, err := decodeShard(o)
 			if err != nil {
 				return 0, nil, err
 			}
+
 			shards = append(shards, s)
 		}
+
 		query.Set("continue", list.Metadata.Continue)
 		more = list.Metadata.Continue != ""
 	}
+
 	if h == nil {
 		return 0, nil, r.missing(len(shards))
 	}
@@ -186,6 +191,7 @@ func (r *remote) assemble(h head, shards []shard) ([]mirror.Change, error) {
 		upTo[s.name], sizes[s.name] = s.upTo, s.size()
 		rows = append(rows, s.changes()...)
 	}
+
 	r.mu.Lock()
 	r.sizes, r.head = sizes, head{}
 	r.mu.Unlock()
@@ -196,6 +202,7 @@ func (r *remote) assemble(h head, shards []shard) ([]mirror.Change, error) {
 			}
 		}
 	}
+
 	r.see(h)
 	return rows, nil
 }
@@ -264,6 +271,7 @@ func (r *remote) Follow(ctx context.Context, after mirror.Version, report func(m
 		}
 		return nil
 	}
+
 	first, cancel := context.WithTimeout(ctx, r.c.Wait)
 	h, err := r.readHead(first)
 	cancel()
@@ -273,6 +281,7 @@ func (r *remote) Follow(ctx context.Context, after mirror.Version, report func(m
 	if err != nil {
 		return err
 	}
+
 	query := url.Values{"fieldSelector": {"metadata.name=" + r.headName()}, "resourceVersion": {h.resource}}
 	return r.c.Client.Watch(ctx, r.path(), query, func(kind string, object json.RawMessage) error {
 		var o secretObject

@@ -52,11 +52,13 @@ func TestKube(t *testing.T) {
 			return place(t, server, fmt.Sprintf("test-%d", n))
 		})
 	})
+
 	t.Run("nothing there", func(t *testing.T) {
 		if _, err := kube.Open(ctx, config(t, server, "nothing")); !errors.Is(err, fs.ErrNotExist) {
 			t.Errorf("opening what was never made = %v, want %v", err, fs.ErrNotExist)
 		}
 	})
+
 	t.Run("not allowed", func(t *testing.T) {
 		c := config(t, server, "test-1")
 		c.Client = server.Client(t, kubetest.Kairos)
@@ -64,6 +66,7 @@ func TestKube(t *testing.T) {
 			t.Errorf("opening without the right to = %v, want what the API server says", err)
 		}
 	})
+
 	t.Run("lost head", func(t *testing.T) { lostHead(t, server) })
 	t.Run("crash", func(t *testing.T) { crash(t, server) })
 	t.Run("killed", func(t *testing.T) { killed(t, server) })
@@ -85,6 +88,7 @@ func place(t testing.TB, server *kubetest.Server, name string) storetest.Place {
 			if err := os.WriteFile(path, backup, 0o600); err != nil {
 				return storetest.Place{}, err
 			}
+
 			from, err := bolt.Open(path, false, storetest.Tables())
 			if err != nil {
 				return storetest.Place{}, err
@@ -115,6 +119,7 @@ func change(t testing.TB, server *kubetest.Server, name string, f func(map[strin
 		Type       string            `json:"type"`
 		Data       map[string][]byte `json:"data"`
 	}
+
 	if err := admin.Do(ctx, http.MethodGet, secrets+"/"+name, nil, nil, &o); err != nil {
 		t.Fatal(err)
 	}
@@ -149,11 +154,13 @@ func lostHead(t *testing.T, server *kubetest.Server) {
 			t.Fatal(err)
 		}
 	}
+
 	admin := server.Client(t, kubetest.Admin)
 	defer admin.Close()
 	if err := admin.Do(ctx, http.MethodDelete, secrets+"/headless-head", nil, nil, nil); err != nil {
 		t.Fatal(err)
 	}
+
 	if err := put(db, "more"); err == nil {
 		t.Error("Update without a head succeeded")
 	}
@@ -211,6 +218,7 @@ func crash(t *testing.T, server *kubetest.Server) {
 					break
 				}
 			}
+
 			next := open(t, config(t, server, dying.Name))
 			check(t, next, acknowledged, fmt.Sprintf("cut at write %d, done %t", n, after))
 			if err := two(next, 1000); err != nil {
@@ -258,6 +266,7 @@ func killed(t *testing.T, server *kubetest.Server) {
 	var failed, done atomic.Int64
 	stop := make(chan struct{})
 	var group sync.WaitGroup
+
 	for w := range 4 {
 		group.Go(func() {
 			for i := 0; ; i++ {
@@ -276,6 +285,7 @@ func killed(t *testing.T, server *kubetest.Server) {
 			}
 		})
 	}
+
 	await(t, &done, 100)
 	server.Kill()
 	await(t, &failed, 1)
@@ -283,6 +293,7 @@ func killed(t *testing.T, server *kubetest.Server) {
 	await(t, &done, 100)
 	close(stop)
 	group.Wait()
+
 	for i, db := range append(replicas, open(t, config(t, server, "killed"))) {
 		there := keys(t, db)
 		acknowledged.Range(func(key, _ any) bool {

@@ -109,6 +109,7 @@ func (r *remote) applyTo(ctx context.Context, h head, name, table string) error 
 		if err != nil || s.upTo >= h.version {
 			return err
 		}
+
 		for _, b := range h.batches {
 			for _, c := range b.changes {
 				if b.version <= s.upTo || r.shardOf(c) != name {
@@ -121,6 +122,7 @@ func (r *remote) applyTo(ctx context.Context, h head, name, table string) error 
 				}
 			}
 		}
+
 		s.upTo = h.version
 		if err = r.writeShard(ctx, s); err == nil {
 			r.sized(s)

@@ -24,6 +24,7 @@ func (d *DB) Backup(w io.Writer) error {
 	if err := d.writeBackup(path); err != nil {
 		return fmt.Errorf("making a backup: %w", err)
 	}
+
 	f, err := os.Open(path)
 	if err != nil {
 		return err

@@ -68,6 +68,7 @@ func (d *DB) some(group []*job) int {
 				results[i] = err
 			}
 		}
+
 		for i, result := range results {
 			group[i].done <- result
 		}
@@ -85,6 +86,7 @@ func (d *DB) try(ctx context.Context, base state, group []*job) (*writer, []erro
 		if err == nil {
 			err = safely(func() error { return j.f(next) })
 		}
+
 		switch {
 		case err != nil:
 		case d.remote.Fits(next.count, next.size):
@@ -94,8 +96,10 @@ func (d *DB) try(ctx context.Context, base state, group []*job) (*writer, []erro
 		default:
 			err = next.tooLarge()
 		}
+
 		results = append(results, err)
 	}
+
 	return w, results
 }
 
@@ -109,10 +113,12 @@ func (d *DB) settle(ctx context.Context, base state, w *writer) (seen Version, e
 		}
 		return seen, err
 	}
+
 	v, err := d.remote.Commit(ctx, base.version, w.list())
 	if err != nil {
 		return v, err
 	}
+
 	if v != 0 { // else following shows it
 		d.install(state{v, w.state.tables})
 	}
@@ -128,6 +134,7 @@ func (d *DB) catchUp(ctx context.Context, base state, seen Version, tries int) e
 	if _, err := d.reach(ctx, seen); err != nil {
 		return err
 	}
+
 	if tries == 0 {
 		return nil
 	}

@@ -105,6 +105,7 @@ func (s state) with(v Version, changes []Change) state {
 	for name, t := range s.tables {
 		next.tables[name] = t
 	}
+
 	for _, c := range changes {
 		t, held := next.tables[c.Table]
 		switch {
@@ -115,6 +116,7 @@ func (s state) with(v Version, changes []Change) state {
 			next.tables[c.Table] = t.put(c.Key, c.Value)
 		}
 	}
+
 	return next
 }
 
@@ -143,10 +145,12 @@ func (d *DB) load(ctx context.Context) error {
 			held = append(held, t)
 		}
 	}
+
 	v, rows, err := d.remote.Load(ctx, held)
 	if err != nil {
 		return err
 	}
+
 	empty := state{tables: map[string]tree{}}
 	for _, t := range held {
 		empty.tables[t] = tree{}
@@ -182,6 +186,7 @@ func (d *DB) follow() {
 				d.install(before.with(v, changes))
 			}
 		})
+
 		if now, _ := d.current(); now.version > start.version {
 			wait = 50 * time.Millisecond
 		}
@@ -193,6 +198,7 @@ func (d *DB) follow() {
 				continue
 			}
 		}
+
 		select {
 		case <-d.life.Done():
 		case <-time.After(wait):

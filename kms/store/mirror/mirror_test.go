@@ -108,12 +108,14 @@ func (r *remote) Follow(ctx context.Context, after mirror.Version, report func(m
 			r.s.mu.Unlock()
 			return mirror.ErrLost
 		}
+
 		news, moved, broken := slices.Clone(r.s.log[after-r.s.first:]), r.s.moved, r.s.chance(20)
 		r.s.mu.Unlock()
 		for _, e := range news {
 			after++
 			report(after, e.changes)
 		}
+
 		if broken {
 			return errors.New("the connection broke")
 		}
@@ -142,18 +144,21 @@ func (r *remote) Scan(_ context.Context, at mirror.Version, table, from string, 
 	if at != r.s.version() {
 		return errors.New("that version is gone")
 	}
+
 	var keys []string
 	for k := range r.s.rows {
 		if k[0] == table && k[1] >= from {
 			keys = append(keys, k[1])
 		}
 	}
+
 	slices.Sort(keys)
 	for _, key := range keys {
 		if !f(key, r.s.rows[[2]string{table, key}]) {
 			break
 		}
 	}
+
 	return nil
 }
 
@@ -184,6 +189,7 @@ func placeOf(t testing.TB, s *service) storetest.Place {
 			if err := os.WriteFile(path, backup, 0o600); err != nil {
 				return storetest.Place{}, err
 			}
+
 			from, err := bolt.Open(path, false, storetest.Tables())
 			if err != nil {
 				return storetest.Place{}, err
@@ -208,12 +214,14 @@ func TestTooLarge(t *testing.T) {
 	}
 	defer db.Close()
 	var group sync.WaitGroup
+
 	for i := range 20 {
 		group.Go(func() {
 			rows := 30
 			if i%5 == 0 {
 				rows = 101
 			}
+
 			err := db.Update(ctx, func(tx store.Tx) error {
 				for r := range rows {
 					if err := tx.Put(storetest.A, []byte{byte(i), byte(r)}, []byte{1}); err != nil {
@@ -227,6 +235,7 @@ func TestTooLarge(t *testing.T) {
 			}
 		})
 	}
+
 	group.Wait()
 }
 
@@ -244,12 +253,14 @@ func TestWentBack(t *testing.T) {
 	if err := errors.Join(put(), put()); err != nil {
 		t.Fatal(err)
 	}
+
 	s.mu.Lock()
 	s.log = s.log[:1]
 	s.mu.Unlock()
 	if err := put(); !errors.Is(err, store.ErrDamaged) {
 		t.Errorf("Update = %v, want %v", err, store.ErrDamaged)
 	}
+
 	if err := db.View(func(store.Reader) error { return nil }); !errors.Is(err, store.ErrDamaged) {
 		t.Errorf("View = %v, want %v", err, store.ErrDamaged)
 	}

@@ -29,6 +29,7 @@ func TestTree(t *testing.T) {
 		}
 		steps = append(steps, step{next, want})
 	}
+
 	for i, s := range steps {
 		from := fmt.Sprint(random.IntN(300))
 		var got, want []string
@@ -36,6 +37,7 @@ func TestTree(t *testing.T) {
 			got = append(got, key+"="+string(value))
 			return true
 		})
+
 		for _, key := range slices.Sorted(maps.Keys(s.want)) {
 			if key >= from {
 				want = append(want, key+"="+s.want[key])
@@ -44,6 +46,7 @@ func TestTree(t *testing.T) {
 				t.Fatalf("tree %d: %s is %q (%t), want %q", i, key, value, found, s.want[key])
 			}
 		}
+
 		if !slices.Equal(got, want) {
 			t.Fatalf("tree %d from %s: %v, want %v", i, from, got, want)
 		}

@@ -89,6 +89,7 @@ func (w *writer) Scan(table string, from []byte, f func(key, value []byte) bool)
 		w.reader.Scan(table, from, f)
 		return
 	}
+
 	own := &merge{w: w, table: table, next: string(from), f: f, going: true}
 	w.reader.Scan(table, from, func(key, value []byte) bool {
 		own.upTo(string(key))
@@ -97,6 +98,7 @@ func (w *writer) Scan(table string, from []byte, f func(key, value []byte) bool)
 		}
 		return own.going
 	})
+
 	if own.going {
 		own.upTo("")
 	}

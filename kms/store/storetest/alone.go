@@ -19,6 +19,7 @@ func (s *suite) atomic() {
 	if !errors.Is(err, errOnPurpose) {
 		s.Errorf("Update = %v, want %v", err, errOnPurpose)
 	}
+
 	s.want(s.db, A, "k=before ")
 	s.want(s.db, B, "")
 	var group sync.WaitGroup
@@ -38,6 +39,7 @@ func (s *suite) atomic() {
 			}
 		})
 	}
+
 	group.Wait()
 	if n := s.count(A); n != 1+3*90 {
 		s.Errorf("%d rows, want those of the updates that succeeded, whole: %d", n, 1+3*90)
@@ -69,6 +71,7 @@ func (s *suite) isolated() {
 			})
 		}
 	})
+
 	for open := true; open; {
 		select {
 		case <-end:
@@ -85,6 +88,7 @@ func (s *suite) isolated() {
 			s.Error(err)
 		}
 	}
+
 	group.Wait()
 }
 
@@ -131,14 +135,17 @@ func (s *suite) ownWrites() {
 			if got, want := rows(tx, table, ""), "a=2 c=2 d=2 "; got != want {
 				s.Errorf("an update sees %q, want %q", got, want)
 			}
+
 			if got, want := rows(tx, table, "b"), "c=2 d=2 "; got != want {
 				s.Errorf("an update sees %q from b on, want %q", got, want)
 			}
 			if tx.Get(table, []byte("b")) != nil || string(tx.Get(table, []byte("c"))) != "2" {
 				s.Errorf("an update gets b=%q, c=%q", tx.Get(table, []byte("b")), tx.Get(table, []byte("c")))
 			}
+
 			return nil
 		})
+
 		s.want(s.db, table, "a=2 c=2 d=2 ")
 	}
 }

@@ -22,10 +22,12 @@ func (s *suite) large() {
 			s.update(s.db, func(tx store.Tx) error { return tx.Put(A, fmt.Append(nil, i), value) })
 		})
 	}
+
 	group.Wait()
 	if err := s.db.Close(); err != nil {
 		s.Fatal(err)
 	}
+
 	s.db = s.open()
 	if err := s.db.View(func(r store.Reader) error {
 		if !bytes.Equal(r.Get(A, []byte("k")), value) || !bytes.Equal(r.Get(Log, []byte("k")), value) {
@@ -35,6 +37,7 @@ func (s *suite) large() {
 	}); err != nil {
 		s.Fatal(err)
 	}
+
 	if n := s.count(A); n != 6 {
 		s.Errorf("%d rows, want 6", n)
 	}
@@ -53,10 +56,12 @@ func (s *suite) many() {
 			}
 		})
 	}
+
 	group.Wait()
 	if err := s.db.Close(); err != nil {
 		s.Fatal(err)
 	}
+
 	s.db = s.open()
 	for _, table := range []string{A, Log} {
 		next := 0
@@ -79,7 +84,7 @@ func (s *suite) many() {
 	}
 }
 
-func (s *suite) cancelled() {
+func (s *suite) canceled() {
 	done, cancel := context.WithCancel(ctx)
 	cancel()
 	if err := s.db.Update(done, func(tx store.Tx) error { return tx.Put(A, []byte("k"), []byte{1}) }); !errors.Is(err, context.Canceled) {
@@ -108,11 +113,13 @@ func (s *suite) backup() {
 	if err := s.db.Backup(&out); err != nil {
 		s.Fatal(err)
 	}
+
 	s.put(A, "k", "2")
 	place, err := s.place.Accept(out.Bytes())
 	if err != nil {
 		s.Fatal(err)
 	}
+
 	s.place = place
 	db := s.open()
 	s.want(db, A, "k=1 ")
@@ -163,6 +170,7 @@ func (s *suite) model() {
 				next[table][k] = v
 			}
 		}
+
 		type change struct{ table, key, value string }
 		var changes []change
 		for range steps {
@@ -175,6 +183,7 @@ func (s *suite) model() {
 				delete(next[c.table], c.key)
 			}
 		}
+
 		err := handles[random.IntN(2)].Update(ctx, func(tx store.Tx) error {
 			for _, c := range changes {
 				if c.value == "" {
@@ -191,6 +200,7 @@ func (s *suite) model() {
 		if fails != errors.Is(err, errOnPurpose) {
 			s.Fatalf("Update = %v", err)
 		}
+
 		if !fails {
 			want = next
 		}

@@ -31,6 +31,7 @@ func (s *suite) counters() {
 			}
 		})
 	}
+
 	group.Wait()
 	s.want(handles[1], A, fmt.Sprintf("n=%d ", each*workers))
 }
@@ -51,6 +52,7 @@ func (s *suite) writeSkew() {
 				})
 			})
 		}
+
 		group.Wait()
 	}
 	if n := s.count(A); n != 20 {
@@ -74,6 +76,7 @@ func (s *suite) phantoms() {
 				}
 			})
 		}
+
 		group.Wait()
 		if n := s.count(table); n != 32 {
 			s.Errorf("%d rows in %s, want 32: two updates took one number", n, table)

@@ -46,7 +46,7 @@ func Run(t *testing.T, make func(testing.TB) Place) {
 		{"a range that was read counts as read", (*suite).phantoms},
 		{"large values", (*suite).large},
 		{"many keys", (*suite).many},
-		{"a cancelled update leaves nothing", (*suite).cancelled},
+		{"a canceled update leaves nothing", (*suite).canceled},
 		{"a panic ends one update only", (*suite).panics},
 		{"a backup is one whole state", (*suite).backup},
 		{"a damaged store is refused", (*suite).damaged},

@@ -67,6 +67,7 @@ func (r *Recorder) Cuts(base Disk, state func(name string, d Disk)) {
 			state(fmt.Sprintf("op %d: synced", i), slices.Clone(durable))
 			continue
 		}
+
 		pending = append(pending, o)
 		for subset := range 1 << len(pending) {
 			d := slices.Clone(durable)
@@ -77,6 +78,7 @@ func (r *Recorder) Cuts(base Disk, state func(name string, d Disk)) {
 			}
 			state(fmt.Sprintf("op %d: subset %b", i, subset), d)
 		}
+
 		for _, at := range tears(len(o.Data)) {
 			head, tail := slices.Clone(durable), slices.Clone(durable)
 			copy(head[o.At:], o.Data[:at])

@@ -19,6 +19,7 @@ func StartCertified(tb testing.TB) (s *Simulator, roots string) {
 		}
 		tb.Skip("swtpm_setup is not installed")
 	}
+
 	s = prepare(tb)
 	ca := tb.TempDir()
 	write := func(name, text string) string {
@@ -28,6 +29,7 @@ func StartCertified(tb testing.TB) (s *Simulator, roots string) {
 		}
 		return path
 	}
+
 	local := write("localca.conf", fmt.Sprintf("statedir = %[1]s\nsigningkey = %[1]s/key.pem\nissuercert = %[1]s/issuer.pem\ncertserial = %[1]s/serial\n", ca))
 	options := write("localca.options", "--platform-manufacturer latchkey\n--platform-version 1\n--platform-model test\n")
 	config := write("setup.conf", "create_certs_tool = swtpm_localca\ncreate_certs_tool_config = "+local+
@@ -36,6 +38,7 @@ func StartCertified(tb testing.TB) (s *Simulator, roots string) {
 	if os.Geteuid() == 0 {
 		cmd.Args = append(cmd.Args, "--runas", "root") // it would become the user tss, who may not come here
 	}
+
 	if out, err := cmd.CombinedOutput(); err != nil {
 		tb.Fatalf("manufacturing a TPM: %v\n%s", err, out)
 	}
@@ -45,6 +48,7 @@ func StartCertified(tb testing.TB) (s *Simulator, roots string) {
 			tb.Fatal(err)
 		}
 	}
+
 	s.Boot()
 	return s, roots
 }

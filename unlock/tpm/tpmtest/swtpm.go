@@ -41,11 +41,13 @@ func prepare(tb testing.TB) *Simulator {
 		}
 		tb.Skip("swtpm is not installed")
 	}
+
 	// Not tb.TempDir: a socket's path has at most 107 bytes.
 	dir, err := os.MkdirTemp("", "swtpm")
 	if err != nil {
 		tb.Fatal(err)
 	}
+
 	s := &Simulator{Socket: filepath.Join(dir, "tpm.sock"), tb: tb, dir: dir}
 	tb.Cleanup(func() {
 		s.Stop()
@@ -72,16 +74,19 @@ func (s *Simulator) Stop() {
 	if err != nil {
 		return
 	}
+
 	pid, err := strconv.Atoi(strings.TrimSpace(string(bytes.TrimSpace(text))))
 	if err != nil {
 		return
 	}
+
 	if fd, err := unix.PidfdOpen(pid, 0); err == nil {
 		unix.Kill(pid, unix.SIGKILL)
 		// Gone means that the lock on its state is free.
 		unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, 10_000)
 		unix.Close(fd)
 	}
+
 	os.Remove(s.pidFile())
 	os.Remove(s.Socket)
 }

@@ -44,6 +44,7 @@ func (n *Node) dial(path string, header http.Header) (*websocket.Conn, error) {
 	if dialer == nil {
 		dialer = websocket.DefaultDialer
 	}
+
 	conn, reply, err := dialer.Dial(strings.Replace(n.URL, "http", "ws", 1)+path, header)
 	if err != nil {
 		if reply != nil {
@@ -51,6 +52,7 @@ func (n *Node) dial(path string, header http.Header) (*websocket.Conn, error) {
 		}
 		return nil, err
 	}
+
 	conn.SetReadDeadline(time.Now().Add(30 * time.Second))
 	return conn, nil
 }
@@ -70,6 +72,7 @@ func (n *Node) Attest() (Reply, error) {
 	if err != nil {
 		return Reply{}, err
 	}
+
 	hello := map[string]any{"ek_public": n.TPM.SPKI(), "ak_params": ak(key.Public())}
 	if n.Live {
 		hello["defer_pcr_enrollment"] = true
@@ -77,27 +80,32 @@ func (n *Node) Attest() (Reply, error) {
 	if n.Hello != nil {
 		n.Hello(hello)
 	}
+
 	if err := send(conn, websocket.TextMessage, hello); err != nil {
 		return Reply{}, err
 	}
 	var c struct {
 		Challenge struct{ Credential, Secret []byte } `json:"challenge"`
 	}
+
 	if kind, raw, err := conn.ReadMessage(); err != nil {
 		return Reply{}, nil // it was refused
 	} else if err := json.Unmarshal(raw, &c); err != nil || kind != websocket.TextMessage || len(raw) != 484 {
 		return Reply{}, fmt.Errorf("reading the challenge: frame of kind %d and %d bytes, not text of 484: %v", kind, len(raw), err)
 	}
+
 	proof, err := prove(key, c.Challenge.Credential, c.Challenge.Secret)
 	if err != nil {
 		return Reply{}, err
 	}
+
 	if n.Proof != nil {
 		n.Proof(proof)
 	}
 	if err := send(conn, websocket.TextMessage, proof); err != nil {
 		return Reply{}, err
 	}
+
 	r, err := readReply(conn)
 	if text, bad := base64.StdEncoding.DecodeString(r.Passphrase); bad == nil {
 		r.Passphrase = string(text)
@@ -136,6 +144,7 @@ func (n *Node) PostPass(sealed []byte) error {
 	if n.Proof != nil {
 		n.Proof(message)
 	}
+
 	if err := send(conn, websocket.TextMessage, message); err != nil {
 		return err
 	}
@@ -143,6 +152,7 @@ func (n *Node) PostPass(sealed []byte) error {
 	if err == nil && r != (Reply{}) {
 		err = fmt.Errorf("the server answered %+v", r)
 	}
+
 	return err
 }
 
@@ -153,6 +163,7 @@ func (n *Node) activate(path string) (*websocket.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
+
 	ek := pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: n.TPM.SPKI()})
 	keys := map[string]any{"EK": ek, "AK": ak(key.Public())}
 	if n.Hello != nil {
@@ -162,10 +173,12 @@ func (n *Node) activate(path string) (*websocket.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
+
 	conn, err := n.dial(path, http.Header{"Authorization": {"Bearer TPM" + base64.StdEncoding.EncodeToString(token)}})
 	if err != nil {
 		return nil, err
 	}
+
 	var c struct {
 		EC struct{ Credential, Secret []byte }
 	}
@@ -174,6 +187,7 @@ func (n *Node) activate(path string) (*websocket.Conn, error) {
 	} else if err := json.Unmarshal(raw, &c); err != nil || kind != websocket.BinaryMessage || len(raw) != 476 {
 		return nil, fmt.Errorf("reading the challenge: frame of kind %d and %d bytes, not binary of 476: %v", kind, len(raw), err)
 	}
+
 	opened, err := key.Activate(c.EC.Credential, c.EC.Secret)
 	if err != nil {
 		return nil, err

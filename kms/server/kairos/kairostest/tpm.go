@@ -116,6 +116,7 @@ func (a *softAK) Activate(credential, seed []byte) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
+
 	sum := sha256.Sum256(a.Public())
 	name := append([]byte{0x00, 0x0b}, sum[:]...)
 	mac, encrypted := credential[4:36], credential[36:]
@@ -125,10 +126,12 @@ func (a *softAK) Activate(credential, seed []byte) ([]byte, error) {
 	if !hmac.Equal(mac, h.Sum(nil)) {
 		return nil, errors.New("the credential is for another key")
 	}
+
 	block, err := aes.NewCipher(tpm2.KDFa(crypto.SHA256, key, "STORAGE", name, nil, 128))
 	if err != nil {
 		return nil, err
 	}
+
 	plain := make([]byte, len(encrypted))
 	cipher.NewCFBDecrypter(block, make([]byte, aes.BlockSize)).XORKeyStream(plain, encrypted)
 	return plain[2:], nil
@@ -141,6 +144,7 @@ func (a *softAK) Quote() (attest, signature []byte, pcrs map[string][]byte, err 
 		h.Write(value[:])
 		pcrs[fmt.Sprint(pcr)] = value[:]
 	}
+
 	b := binary.BigEndian.AppendUint32(nil, a.t.Magic)
 	b = binary.BigEndian.AppendUint16(b, a.t.Kind)
 	b = append2B(append2B(b, make([]byte, 34)), a.t.Extra)

@@ -54,6 +54,7 @@ func Cluster(t testing.TB, n int, flags ...string) (members []*Server) {
 		}
 		t.Skip("needs Debian's etcd-server")
 	}
+
 	certs, all := t.TempDir(), []string{}
 	for i := range n {
 		s := &Server{
@@ -63,6 +64,7 @@ func Cluster(t testing.TB, n int, flags ...string) (members []*Server) {
 		}
 		members, all = append(members, s), append(all, s.name+"="+s.peer)
 	}
+
 	if err := certificates(certs); err != nil {
 		t.Fatal(err)
 	}
@@ -71,6 +73,7 @@ func Cluster(t testing.TB, n int, flags ...string) (members []*Server) {
 		s.launch(t)
 		t.Cleanup(s.Kill)
 	}
+
 	for _, s := range members {
 		s.await(t)
 	}
@@ -166,6 +169,7 @@ func certificates(dir string) error {
 	if err != nil {
 		return err
 	}
+
 	if err := certificate(authority, authority, key, key, dir+"/ca"); err != nil {
 		return err
 	}
@@ -182,6 +186,7 @@ func certificates(dir string) error {
 			return err
 		}
 	}
+
 	return nil
 }
 
@@ -191,15 +196,18 @@ func certificate(c, by *x509.Certificate, key, signer *ecdsa.PrivateKey, path st
 	if err != nil {
 		return err
 	}
+
 	private, err := x509.MarshalPKCS8PrivateKey(key)
 	if err != nil {
 		return err
 	}
+
 	for suffix, block := range map[string]*pem.Block{".pem": {Type: "CERTIFICATE", Bytes: der}, ".key": {Type: "PRIVATE KEY", Bytes: private}} {
 		if err := os.WriteFile(path+suffix, pem.EncodeToMemory(block), 0o600); err != nil {
 			return fmt.Errorf("writing a certificate: %w", err)
 		}
 	}
+
 	return nil
 }
 

@@ -55,12 +55,14 @@ func Start(t testing.TB) *Server {
 		}
 		t.Skipf("needs a kube-apiserver in %s: make test KUBE=1 builds one", Binary)
 	}
+
 	etcd := etcdtest.Start(t)
 	s := &Server{dir: t.TempDir(), CA: etcd.CA, etcd: etcd}
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	s.URL = "https://" + l.Addr().String()
 	l.Close()
 	s.files(t)
@@ -81,15 +83,18 @@ func (s *Server) files(t testing.TB) {
 		tokens += "token-" + user + "," + user + "," + string(rune('1'+i)) + "," + group + "\n"
 		s.write(t, "token-"+user, "token-"+user)
 	}
+
 	s.write(t, "tokens.csv", tokens)
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	der, err := x509.MarshalECPrivateKey(key)
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	s.write(t, "account.key", string(pem.EncodeToMemory(&pem.Block{Type: "EC PRIVATE KEY", Bytes: der})))
 }
 
@@ -111,11 +116,13 @@ func (s *Server) Run(t testing.TB) {
 		"--token-auth-file="+s.dir+"/tokens.csv", "--authorization-mode=RBAC", "--disable-admission-plugins=ServiceAccount",
 		"--service-account-issuer=https://kubernetes.default.svc", "--service-account-key-file="+s.dir+"/account.key", "--service-account-signing-key-file="+s.dir+"/account.key",
 		"--service-cluster-ip-range=10.96.0.0/16", "--endpoint-reconciler-type=none", "-v=0")
+
 	s.child.Stderr, s.child.Stdout = &s.log, &s.log
 	s.child.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	if err := s.child.Start(); err != nil {
 		t.Fatal(err)
 	}
+
 	admin := s.Client(t, Admin)
 	defer admin.Close()
 	for end := time.Now().Add(60 * time.Second); ; time.Sleep(100 * time.Millisecond) {

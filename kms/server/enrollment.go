@@ -25,7 +25,7 @@ const (
 	Cert Enrollment = "cert"
 )
 
-// SetEKRoots replaces the roots of enrolment cert.
+// SetEKRoots replaces the roots of enrollment cert.
 func (s *Server) SetEKRoots(p *ekcert.Pool) { s.ekRoots.Store(p) }
 
 // admission says whether a node that nobody approved may wait for it.
@@ -38,21 +38,21 @@ func (s *Server) admission(p *proof, row *nodeRow) policy.Admission {
 	case row.State == statePending:
 		return policy.Admission{Status: kms.Pending, Why: "waits for approval: compare its words, then node approve"}
 	case s.enroll == Closed:
-		return policy.Admission{Status: kms.Refused, Why: "enrolment is closed: register its id with node approve"}
+		return policy.Admission{Status: kms.Refused, Why: "enrollment is closed: register its id with node approve"}
 	case s.enroll == Tofu:
-		return policy.Admission{Why: "enrolment is tofu: trusted at first sight"}
+		return policy.Admission{Why: "enrollment is tofu: trusted at first sight"}
 	}
 	return policy.Admission{Status: kms.Pending, Why: "would wait for approval"}
 }
 
 // presentable tells whether a stranger may have a pending row. With
-// enrolment cert one that shows no certificate is told that it is pending,
+// enrollment cert one that shows no certificate is told that it is pending,
 // which makes it read its certificate and send it.
 func (s *Server) presentable(p *proof) bool {
 	if s.enroll != Cert || p.certified != nil {
 		return true
 	}
-	s.log.Info("a stranger shows no EK certificate, which enrolment cert wants to see", "node", p.node, "words", p.node.Words(), "from", p.from)
+	s.log.Info("a stranger shows no EK certificate, which enrollment cert wants to see", "node", p.node, "words", p.node.Words(), "from", p.from)
 	return false
 }
 
@@ -81,11 +81,13 @@ func (s *Server) trustFirst(t *txn, p *proof, row *nodeRow) error {
 	row.Shown = show(p)
 	row.pin(false, &out)
 	row.State, row.Approved = stateApproved, time.Now().UTC()
+
 	for _, v := range p.volumes {
 		volume, status, err := t.claim(row.ID, v.UUID)
 		if err != nil {
 			return err
 		}
+
 		if status != kms.OK {
 			continue
 		}
@@ -93,10 +95,12 @@ func (s *Server) trustFirst(t *txn, p *proof, row *nodeRow) error {
 			d := digest(v.Digest)
 			volume.Digest = &d
 		}
+
 		if err := t.saveVolume(volume); err != nil {
 			return err
 		}
 		out.Bound = append(out.Bound, v.UUID)
 	}
+
 	return t.note(Event{Event: "approve", Node: row.ID.String(), Volumes: out.Bound, From: p.from, Detail: "trusted at first sight"})
 }
