@@ -14,7 +14,7 @@ import (
 	"latchkey/boot/module"
 	"latchkey/internal/kmsg"
 	"latchkey/internal/plan"
-	"latchkey/unlock/dm"
+	"latchkey/unlock/dm/control"
 )
 
 // Kernel is the real System.
@@ -159,7 +159,7 @@ func readModules() (*plan.Modules, error) {
 }
 
 // RemoveMapping implements System.
-func (k *Kernel) RemoveMapping(name string) error { return dm.Remove(name) }
+func (k *Kernel) RemoveMapping(name string) error { return control.Remove(name) }
 
 // Reboot implements System: reboot(2), after what is written is synced.
 func (k *Kernel) Reboot(action string) error {

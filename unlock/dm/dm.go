@@ -1,6 +1,6 @@
 // Package dm maps LUKS2 payloads with the kernel's device-mapper.
 //
-// It speaks to /dev/mapper/control itself (linux/dm-ioctl.h).
+// It speaks to /dev/mapper/control itself (package control).
 // anatol/devmapper.go does that too, but it keeps the text of its table to
 // itself, so that no test could see what reaches the kernel; it cuts long
 // names short silently, leaves the device behind when resuming fails, and
@@ -15,11 +15,9 @@ import (
 	"golang.org/x/sys/unix"
 
 	"latchkey/internal/secret"
+	"latchkey/unlock/dm/control"
 	"latchkey/unlock/luks2"
 )
-
-// ErrNotFound means that no mapping has the name.
-var ErrNotFound = errors.New("no such mapping")
 
 // Target is one mapping to be made.
 type Target struct {
@@ -66,16 +64,16 @@ func Map(t Target, key luks2.VolumeKey) (err error) {
 		return err
 	}
 
-	reply, err := control(unix.DM_DEV_CREATE, request{name: t.Name, uuid: ref.mappingUUID(t.Name)})
+	reply, err := control.Send(unix.DM_DEV_CREATE, control.Request{Name: t.Name, UUID: ref.mappingUUID(t.Name)})
 	if err != nil {
 		return err
 	}
 
 	if err := activate(t, table, ref, key.Bytes()); err != nil {
-		return errors.Join(err, Remove(t.Name))
+		return errors.Join(err, control.Remove(t.Name))
 	}
 	if err := makeNode(t.Name, reply.Dev); err != nil {
-		return errors.Join(err, Remove(t.Name))
+		return errors.Join(err, control.Remove(t.Name))
 	}
 
 	return nil
@@ -83,53 +81,27 @@ func Map(t Target, key luks2.VolumeKey) (err error) {
 
 // activate loads the table while the key is in the keyring, and resumes.
 func activate(t Target, table string, ref KeyRef, key secret.Bytes) error {
-	load := request{name: t.Name, table: table, sectors: uint64(t.Segment.SizeBytes / sectorBytes)}
+	load := control.Request{Name: t.Name, Table: table, Sectors: uint64(t.Segment.SizeBytes / sectorBytes)}
 	if t.Options.ReadOnly {
-		load.flags = unix.DM_READONLY_FLAG
+		load.Flags = unix.DM_READONLY_FLAG
 	}
 	err := withKey(ref.name(), key, func() error {
-		_, err := control(unix.DM_TABLE_LOAD, load)
+		_, err := control.Send(unix.DM_TABLE_LOAD, load)
 		return err
 	})
 	if err != nil {
 		return err
 	}
 	// Without the suspend flag DM_DEV_SUSPEND resumes.
-	_, err = control(unix.DM_DEV_SUSPEND, request{name: t.Name, event: primarySource})
+	_, err = control.Send(unix.DM_DEV_SUSPEND, control.Request{Name: t.Name, Event: control.PrimarySource})
 	return err
-}
-
-// Remove takes the mapping and its node away. It wraps ErrNotFound when
-// there is none, and unix.EBUSY when it is in use.
-func Remove(name string) error {
-	if err := checkName(name); err != nil {
-		return err
-	}
-	if _, err := control(unix.DM_DEV_REMOVE, request{name: name, event: primarySource}); err != nil {
-		return fmt.Errorf("removing mapping %s: %w", name, err)
-	}
-	return removeNode(name)
-}
-
-// UUIDOf returns the device-mapper UUID of a mapping, which tells whose it
-// is: CRYPT-LUKS2-, the volume's UUID without dashes, -name. It wraps
-// ErrNotFound when there is none.
-func UUIDOf(name string) (string, error) {
-	if err := checkName(name); err != nil {
-		return "", err
-	}
-	reply, err := control(unix.DM_DEV_STATUS, request{name: name})
-	if err != nil {
-		return "", fmt.Errorf("asking for mapping %s: %w", name, err)
-	}
-	return unix.ByteSliceToString(reply.Uuid[:]), nil
 }
 
 // Table is the dm-crypt table of the target on device, less the key. Every
 // field is a constant, a checked number or a checked UUID: nothing from the
 // disk reaches it as text.
 func Table(t Target, key KeyRef, device Number) (string, error) {
-	if err := checkName(t.Name); err != nil {
+	if err := control.CheckName(t.Name); err != nil {
 		return "", err
 	}
 	if err := key.check(); err != nil {

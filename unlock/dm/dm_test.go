@@ -135,36 +135,6 @@ func TestEncode(t *testing.T) {
 	}
 }
 
-func nameRecord(dev uint64, next uint32, name string) []byte {
-	b := binary.NativeEndian.AppendUint64(nil, dev)
-	b = binary.NativeEndian.AppendUint32(b, next)
-	return append(append(b, name...), 0, 0, 0, 0)
-}
-
-func TestParseNames(t *testing.T) {
-	two := append(nameRecord(0xfd00, 24, "rootfs12")[:24], nameRecord(0xfd01, 0, "swap")...)
-	for _, tt := range []struct {
-		name string
-		in   []byte
-		want string
-		ok   bool
-	}{
-		{"none", nameRecord(0, 0, ""), "", true},
-		{"two", two, "rootfs12 swap", true},
-		{"cut-off", two[:6], "", false},
-		{"next-past-end", nameRecord(1, 4096, "a"), "", false},
-		{"next-into-itself", nameRecord(1, 4, "a"), "", false},
-		{"no-end", nameRecord(1, 0, "a")[:13], "", false},
-	} {
-		t.Run(tt.name, func(t *testing.T) {
-			got, err := dm.ParseNames(tt.in)
-			if strings.Join(got, " ") != tt.want || (err == nil) != tt.ok {
-				t.Errorf("ParseNames = %q, %v, want %q, ok %v", got, err, tt.want, tt.ok)
-			}
-		})
-	}
-}
-
 // The key is in this thread's keyring while load runs, cannot be read, and
 // is gone afterwards, whether load fails or not.
 func TestWithKey(t *testing.T) {

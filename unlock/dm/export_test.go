@@ -1,11 +1,11 @@
 package dm
 
+import "latchkey/unlock/dm/control"
+
 // Encode is what the kernel would receive to load a table.
 func Encode(name string, key KeyRef, table string, sectors uint64) []byte {
-	return request{name: name, uuid: key.mappingUUID(name), table: table, sectors: sectors, event: primarySource}.encode(0)
+	return control.Request{Name: name, UUID: key.mappingUUID(name), Table: table, Sectors: sectors, Event: control.PrimarySource}.Encode()
 }
 
-var (
-	ParseNames = parseNames
-	WithKey    = withKey
-)
+// WithKey opens withKey to the tests.
+var WithKey = withKey

@@ -4,9 +4,9 @@ import (
 	"fmt"
 
 	"golang.org/x/sys/unix"
-)
 
-const nodeDir = "/dev/mapper/"
+	"latchkey/unlock/dm/control"
+)
 
 // blockDevice returns the number of the block device at path.
 func blockDevice(path string) (Number, error) {
@@ -24,25 +24,25 @@ func blockDevice(path string) (Number, error) {
 // would make to the node of devtmpfs, so that the real root's udev finds
 // what it expects, or else a node of its own.
 func makeNode(name string, dev uint64) error {
-	if linksTo(nodeDir+name, dev) {
+	if linksTo(control.NodeDir+name, dev) {
 		return nil
 	}
-	if err := removeNode(name); err != nil {
+	if err := control.RemoveNode(name); err != nil {
 		return err
 	}
 
 	kernel := fmt.Sprintf("dm-%d", unix.Minor(dev))
 	var err error
 	if linksTo("/dev/"+kernel, dev) {
-		err = unix.Symlink("../"+kernel, nodeDir+name)
+		err = unix.Symlink("../"+kernel, control.NodeDir+name)
 	} else {
-		err = unix.Mknod(nodeDir+name, unix.S_IFBLK|0o600, int(dev))
+		err = unix.Mknod(control.NodeDir+name, unix.S_IFBLK|0o600, int(dev))
 	}
-	if err == unix.EEXIST && linksTo(nodeDir+name, dev) {
+	if err == unix.EEXIST && linksTo(control.NodeDir+name, dev) {
 		return nil // udev was faster
 	}
 	if err != nil {
-		return fmt.Errorf("making %s%s: %w", nodeDir, name, err)
+		return fmt.Errorf("making %s%s: %w", control.NodeDir, name, err)
 	}
 
 	return nil
@@ -51,11 +51,4 @@ func makeNode(name string, dev uint64) error {
 func linksTo(path string, dev uint64) bool {
 	n, err := blockDevice(path)
 	return err == nil && n == Number{unix.Major(dev), unix.Minor(dev)}
-}
-
-func removeNode(name string) error {
-	if err := unix.Unlink(nodeDir + name); err != nil && err != unix.ENOENT {
-		return fmt.Errorf("removing %s%s: %w", nodeDir, name, err)
-	}
-	return nil
 }
