@@ -35,6 +35,7 @@ var rules = []struct {
 	{"unlock/luks2", []string{"latchkey/unlock/dm", "os/exec"}, "headers are judged from bytes"},
 	{"unlock/tpm", []string{"github.com/google/go-attestation/"}, "the direct API only"},
 	{"kms", []string{"latchkey/kms/server", "latchkey/unlock", "net/http", "crypto/tls"}, "the init links it"},
+	{"kms/front", []string{"latchkey/kms", "latchkey/kms/ledger", "latchkey/kms/admin", "latchkey/kms/server", "latchkey/kms/server/", "latchkey/kms/store"}, "listeners know no protocol"},
 	{"kms/server", []string{"latchkey/unlock"}, "the server trusts nothing of the node's code"},
 	{"kms/server/kairos", []string{"latchkey/kms/server", "latchkey/kms/store"}, "protocols ask a Keeper"},
 	{"kms/server/talos", []string{"latchkey/kms/server", "latchkey/kms/store"}, "protocols ask a Keeper"},

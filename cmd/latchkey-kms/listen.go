@@ -73,12 +73,11 @@ func (f *front) listen(one *listenerConfig, s *server.Server, log *slog.Logger) 
 	if err != nil {
 		return err
 	}
-	o.Protocols = one.Protocols
 	l, err := net.Listen("tcp", one.Address)
 	if err != nil {
 		return err
 	}
-	f.all = append(f.all, frontListener{l.Addr(), "", server.NewFront(s, l, o, log)})
+	f.all = append(f.all, frontListener{l.Addr(), "", server.NewFront(s, l, one.Protocols, o, log)})
 	return nil
 }
 

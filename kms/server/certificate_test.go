@@ -15,7 +15,7 @@ import (
 	"testing/synctest"
 	"time"
 
-	"latchkey/kms/server"
+	"latchkey/kms/front"
 )
 
 // A pair is a certificate with its key, in files.
@@ -71,9 +71,9 @@ func (p *pair) write(t testing.TB, path string, b []byte) {
 	}
 }
 
-func (p *pair) load(t testing.TB) *server.Certificate {
+func (p *pair) load(t testing.TB) *front.Certificate {
 	t.Helper()
-	c, err := server.LoadCertificate(p.cert, p.key, discard)
+	c, err := front.LoadCertificate(p.cert, p.key, discard)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -117,7 +117,7 @@ func TestCertificateReload(t *testing.T) {
 func TestWrongCertificate(t *testing.T) {
 	a, b := newPair(t, "a"), newPair(t, "b")
 	for _, row := range [][2]string{{a.cert, b.key}, {a.key, a.key}, {a.cert + ".none", a.key}} {
-		if _, err := server.LoadCertificate(row[0], row[1], discard); err == nil {
+		if _, err := front.LoadCertificate(row[0], row[1], discard); err == nil {
 			t.Errorf("LoadCertificate(%s, %s) succeeded", row[0], row[1])
 		}
 	}

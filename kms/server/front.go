@@ -1,122 +1,26 @@
 package server
 
 import (
-	"context"
-	"crypto/tls"
-	"errors"
 	"log/slog"
 	"net"
-	"net/http"
-	"net/netip"
-	"sync"
-	"time"
+
+	"latchkey/kms/front"
 )
 
-// FrontOptions say how nodes are answered on one listener. The zero value
-// is plain HTTP with the usual limits, in all protocols of the server.
-type FrontOptions struct {
-	Protocols []Protocol
-	// TLS, if it is there, is wanted for all but lk1, which needs none and
-	// is answered with and without it.
-	TLS    *tls.Config
-	Limits Limits
-	// Proxies are addresses whose word on where a node is counts: in a
-	// PROXY header before each connection if ProxyProtocol, else in
-	// X-Forwarded-For.
-	Proxies       []netip.Prefix
-	ProxyProtocol bool
+// NewFront answers nodes on a listener, in these protocols or, if none is
+// named, in all that are switched on. The front owns the listener.
+func NewFront(s *Server, l net.Listener, protocols []Protocol, o front.Options, log *slog.Logger) *front.Front {
+	return front.New(l, front.Handlers{All: s.Handler(protocols...), Bare: s.plainHandler(protocols)}, o, log)
 }
 
-// A Front answers nodes on one listener.
-type Front struct {
-	doors  *doors
-	plain  *http.Server
-	secure *http.Server // nil without TLS
-	busy   sync.WaitGroup
-}
+// Names of package front that cmd/latchkey-kms has from here for now.
+type (
+	FrontOptions = front.Options
+	Limits       = front.Limits
+	Certificate  = front.Certificate
+)
 
-// NewFront makes a front; it owns l from now on.
-func NewFront(s *Server, l net.Listener, o FrontOptions, log *slog.Logger) *Front {
-	f := &Front{doors: newDoors(l, o)}
-	all := s.Handler(o.Protocols...)
-	f.plain = newHTTP(f.wrap(all, o), log)
-	if o.TLS != nil {
-		f.plain = newHTTP(f.wrap(s.plainHandler(o.Protocols), o), log)
-		f.secure = newHTTP(f.wrap(all, o), log)
-	}
-	return f
-}
-
-// wrap counts what is under way, and finds out for whom a proxy asks.
-func (f *Front) wrap(h http.Handler, o FrontOptions) http.Handler {
-	if len(o.Proxies) > 0 && !o.ProxyProtocol {
-		h = newForwarded(h, o.Proxies, o.Limits.orDefault().PerAddress)
-	}
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		f.busy.Add(1)
-		defer f.busy.Done()
-		h.ServeHTTP(w, r)
-	})
-}
-
-// Serve answers until Shutdown or Close, and says why it ended.
-func (f *Front) Serve() error {
-	ended := make(chan error, 3)
-	serve := func(run func() error) { go func() { ended <- run() }() }
-	serve(f.doors.run)
-	serve(func() error { return f.plain.Serve(f.doors.plain) })
-	if f.secure != nil {
-		serve(func() error { return f.secure.Serve(f.doors.secure) })
-	}
-	return <-ended
-}
-
-// Shutdown takes no more connections and lets exchanges end, those of
-// websockets too, until ctx does.
-func (f *Front) Shutdown(ctx context.Context) error {
-	f.doors.close()
-	err := f.plain.Shutdown(ctx)
-	if f.secure != nil {
-		err = errors.Join(err, f.secure.Shutdown(ctx))
-	}
-	if err != nil {
-		return err
-	}
-
-	done := make(chan struct{})
-	go func() { f.busy.Wait(); close(done) }()
-	select {
-	case <-done:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
-}
-
-// Close ends everything at once.
-func (f *Front) Close() error {
-	f.doors.close()
-	err := f.plain.Close()
-	if f.secure != nil {
-		err = errors.Join(err, f.secure.Close())
-	}
-	return err
-}
-
-// newHTTP is an HTTP server for nodes, with lk1's deadlines: header and
-// message within 5 seconds, an exchange within 20.
-func newHTTP(h http.Handler, log *slog.Logger) *http.Server {
-	return &http.Server{
-		Handler:           h,
-		ConnContext:       withConn,
-		ReadHeaderTimeout: headWait,
-		ReadTimeout:       headWait,
-		WriteTimeout:      20 * time.Second,
-		IdleTimeout:       challengeLife, // a TPM may need as long; idle ones make room
-		MaxHeaderBytes:    8 << 10,
-		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelDebug),
-	}
-}
-
-// headWait is how long the beginning of anything may take.
-const headWait = 5 * time.Second
+var (
+	Door            = front.Door
+	LoadCertificate = front.LoadCertificate
+)

@@ -15,6 +15,7 @@ import (
 	"github.com/gorilla/websocket"
 
 	"latchkey/kms"
+	"latchkey/kms/front"
 	"latchkey/kms/server"
 	"latchkey/kms/server/kairos"
 )
@@ -23,7 +24,7 @@ import (
 func withTLS(p *pair, version uint16) option {
 	return func(f *fixture) {
 		f.protocols = []server.Protocol{server.LK1, server.Kairos}
-		f.front = server.FrontOptions{Protocols: f.protocols, TLS: p.load(f.t).Config(version)}
+		f.front = front.Options{TLS: p.load(f.t).Config(version)}
 	}
 }
 
@@ -115,7 +116,7 @@ func proxyHeader(from string) []byte {
 // Behind a proxy that says who asks, each client has its own limit, and its
 // own address in the log.
 func TestProxyProtocol(t *testing.T) {
-	f := newKMS(t, func(f *fixture) { f.front = server.FrontOptions{Proxies: here4, ProxyProtocol: true} })
+	f := newKMS(t, func(f *fixture) { f.front = front.Options{Proxies: here4, ProxyProtocol: true} })
 	dialAs := func(from string) net.Conn {
 		conn, err := net.Dial("tcp", strings.TrimPrefix(f.url, "http://"))
 		if err != nil {
@@ -165,7 +166,7 @@ func TestProxyProtocolRefused(t *testing.T) {
 		{"its own health check", here4, "\r\n\r\n\x00\r\nQUIT\n\x20\x00\x00\x00GET / HTTP/1.0\r\n\r\n", "HTTP/1.0 404"},
 		{"somebody else", other, string(proxyHeader("192.0.2.1:1")), "HTTP/1.1 400"},
 	} {
-		f := newKMS(t, func(f *fixture) { f.front = server.FrontOptions{Proxies: row.proxies, ProxyProtocol: true} })
+		f := newKMS(t, func(f *fixture) { f.front = front.Options{Proxies: row.proxies, ProxyProtocol: true} })
 		conn, err := net.Dial("tcp", strings.TrimPrefix(f.url, "http://"))
 		if err != nil {
 			t.Fatal(err)
@@ -195,7 +196,7 @@ func TestForwardedFor(t *testing.T) {
 		{"none", here4, "", "127.0.0.1"},
 		{"no proxy of ours", []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24")}, "198.51.100.9", "127.0.0.1"},
 	} {
-		f := newKMS(t, func(f *fixture) { f.front = server.FrontOptions{Proxies: row.proxies} })
+		f := newKMS(t, func(f *fixture) { f.front = front.Options{Proxies: row.proxies} })
 		client := f.client()
 		client.Dial = func(context.Context, string, string) (net.Conn, error) {
 			conn, err := net.Dial("tcp", strings.TrimPrefix(f.url, "http://"))
@@ -262,7 +263,7 @@ func TestShutdownWaits(t *testing.T) {
 
 // What one client may do at once is counted behind a proxy as before it.
 func TestForwardedLimit(t *testing.T) {
-	f := newKMS(t, speaksKairos, func(f *fixture) { f.front = server.FrontOptions{Proxies: here4, Limits: server.Limits{PerAddress: 3}} })
+	f := newKMS(t, speaksKairos, func(f *fixture) { f.front = front.Options{Proxies: here4, Limits: front.Limits{PerAddress: 3}} })
 	dial := func(client string) int {
 		conn, reply, err := websocket.DefaultDialer.Dial(strings.Replace(f.url, "http", "ws", 1)+kairos.AttestationPath, http.Header{"X-Forwarded-For": {client}})
 		if err == nil {

@@ -3,14 +3,13 @@ package server
 import (
 	"errors"
 	"io"
-	"math/rand/v2"
-	"net"
 	"net/http"
 	"slices"
 	"strconv"
 	"time"
 
 	"latchkey/kms"
+	"latchkey/kms/front"
 	"latchkey/kms/server/kairos"
 )
 
@@ -54,10 +53,10 @@ func (s *Server) handleLK1(mux *http.ServeMux) {
 		return s.challenge(r.Context(), body)
 	}))
 	mux.HandleFunc("POST "+kms.RedeemPath, s.exchange("redeem", func(r *http.Request, body []byte) ([]byte, error) {
-		return s.redeem(r.Context(), body, remote(r))
+		return s.redeem(r.Context(), body, front.Remote(r))
 	}))
 	mux.HandleFunc("POST "+kms.ReportPath, s.exchange("report", func(r *http.Request, body []byte) ([]byte, error) {
-		return nil, s.report(r.Context(), body, remote(r))
+		return nil, s.report(r.Context(), body, front.Remote(r))
 	}))
 }
 
@@ -69,7 +68,7 @@ func (s *Server) exchange(operation string, f func(*http.Request, []byte) ([]byt
 			http.Error(w, "", http.StatusRequestEntityTooLarge)
 			return
 		}
-		defer serving(r.Context())()
+		defer front.Serving(r.Context())()
 		began := time.Now()
 		reply, err := f(r, body)
 		s.measured.request("lk1", operation, resultOf(err), began)
@@ -83,12 +82,12 @@ func (s *Server) reply(w http.ResponseWriter, r *http.Request, reply []byte, err
 	failed, ours := errors.AsType[*unavailable](err)
 	switch {
 	case errors.Is(err, errBusy):
-		busy(w)
+		front.Busy(w)
 	case ours:
-		s.log.Error("answering", "path", r.URL.Path, "from", remote(r), "err", failed)
-		busy(w)
+		s.log.Error("answering", "path", r.URL.Path, "from", front.Remote(r), "err", failed)
+		front.Busy(w)
 	case err != nil:
-		s.log.Warn("refused", "path", r.URL.Path, "from", remote(r), "why", err)
+		s.log.Warn("refused", "path", r.URL.Path, "from", front.Remote(r), "why", err)
 		w.WriteHeader(http.StatusForbidden)
 
 	case reply == nil:
@@ -98,18 +97,4 @@ func (s *Server) reply(w http.ResponseWriter, r *http.Request, reply []byte, err
 		w.Header().Set("Content-Length", strconv.Itoa(len(reply)))
 		w.Write(reply)
 	}
-}
-
-// busy asks to come back, each at another time.
-func busy(w http.ResponseWriter) {
-	w.Header().Set("Retry-After", strconv.Itoa(1+rand.IntN(4)))
-	w.WriteHeader(http.StatusServiceUnavailable)
-}
-
-func remote(r *http.Request) string {
-	host, _, err := net.SplitHostPort(r.RemoteAddr)
-	if err != nil {
-		return r.RemoteAddr
-	}
-	return host
 }

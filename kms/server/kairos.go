@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"latchkey/kms"
+	"latchkey/kms/front"
 	"latchkey/kms/server/kairos"
 )
 
@@ -28,7 +29,7 @@ func (s *Server) kairosHandler() http.Handler { return kairos.Handler(kairosKeep
 // Work implements kairos.Keeper. Meanwhile the connection does not make
 // room for others.
 func (k kairosKeeper) Work(ctx context.Context, f func() error) error {
-	defer serving(ctx)()
+	defer front.Serving(ctx)()
 	return k.s.work.do(ctx, f)
 }
 
@@ -81,7 +82,7 @@ func (k kairosKeeper) Deposit(ctx context.Context, p *kairos.Proof, sealed []byt
 
 // decide runs the policy in the transaction that records what it decided.
 func (k kairosKeeper) decide(ctx context.Context, event string, p *kairos.Proof, serve kairosServe) (*kairos.Answer, error) {
-	defer serving(ctx)()
+	defer front.Serving(ctx)()
 	began, operation := time.Now(), strings.TrimPrefix(event, "kairos ")
 	var o outcome
 	err := k.s.update(ctx, func(t *txn) (err error) {

@@ -9,6 +9,7 @@ import (
 
 	"latchkey/internal/secret"
 	"latchkey/kms"
+	"latchkey/kms/front"
 	"latchkey/kms/server"
 	"latchkey/kms/server/ekcert"
 	"latchkey/kms/softtpm"
@@ -35,11 +36,11 @@ type fixture struct {
 	wrap     func(store.Store) store.Store // what stands between server and database
 
 	protocols []server.Protocol
-	front     server.FrontOptions
+	front     front.Options
 
 	*server.Server
 	url  string
-	web  *server.Front
+	web  *front.Front
 	pipe *pipes // instead of loopback, for tests whose time is not the clock's
 }
 
@@ -108,7 +109,7 @@ func (f *fixture) serve(st store.Store, shared bool) error {
 		}
 	}
 
-	web := server.NewFront(s, l, f.front, discard)
+	web := server.NewFront(s, l, f.protocols, f.front, discard)
 	go web.Serve()
 	f.web = web
 	f.Server, f.url = s, "http://"+l.Addr().String()

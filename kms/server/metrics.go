@@ -12,6 +12,7 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
+	"latchkey/kms/front"
 	"latchkey/kms/server/metrics"
 	"latchkey/kms/server/rpc"
 )
@@ -140,7 +141,7 @@ func (s *Server) HealthHandler() http.Handler {
 	mux := http.NewServeMux()
 	for path, check := range map[string]func() error{"/healthz": s.Answers, "/readyz": s.Ready} {
 		mux.HandleFunc("GET "+path, func(w http.ResponseWriter, r *http.Request) {
-			ctx, cancel := context.WithTimeout(r.Context(), headWait)
+			ctx, cancel := context.WithTimeout(r.Context(), front.HeadWait)
 			defer cancel()
 			if err := within(ctx, check); err != nil {
 				http.Error(w, err.Error(), http.StatusServiceUnavailable)

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"latchkey/internal/secret"
+	"latchkey/kms/front"
 )
 
 // Errors of the administration over HTTPS.
@@ -52,7 +53,7 @@ func (s *Server) remoteHandler(clients map[string]Scope) http.Handler {
 		mux.HandleFunc(one.method+" "+one.path, func(w http.ResponseWriter, r *http.Request) {
 			who, scope, err := s.authorize(r, clients, one.scope)
 			if err != nil {
-				s.log.Warn("administration refused", "path", one.path, "from", remote(r), "who", who, "why", err)
+				s.log.Warn("administration refused", "path", one.path, "from", front.Remote(r), "who", who, "why", err)
 				writeResult(w, nil, err)
 				return
 			}
@@ -86,7 +87,7 @@ func (s *Server) authorize(r *http.Request, clients map[string]Scope, want Scope
 		who, scope = fmt.Sprintf("client %.64q", name), clients[name]
 	}
 
-	who += " at " + remote(r)
+	who += " at " + front.Remote(r)
 	switch {
 	case scope == "":
 		return who, scope, errUnknown

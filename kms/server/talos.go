@@ -16,6 +16,7 @@ import (
 
 	"latchkey/internal/secret"
 	"latchkey/kms"
+	"latchkey/kms/front"
 	"latchkey/kms/server/rpc"
 	"latchkey/kms/server/talos"
 )
@@ -56,7 +57,7 @@ func (s *Server) talosOptions() TalosOptions {
 // NewTalos is the gRPC server for machines of Talos; creds are nil for
 // plain text. Its listener is a Door.
 func NewTalos(s *Server, creds credentials.TransportCredentials) *grpc.Server {
-	g := rpc.NewServer(creds, servingConn, s.observe("talos"))
+	g := rpc.NewServer(creds, front.ServingConn, s.observe("talos"))
 	wire.RegisterKMSServiceServer(g, talos.NewService(talosKeeper{s}, s.log))
 	return g
 }

@@ -17,6 +17,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	"latchkey/kms"
+	"latchkey/kms/front"
 	"latchkey/kms/server"
 )
 
@@ -35,7 +36,7 @@ type talosLab struct {
 	proxies
 }
 
-type proxies = server.FrontOptions
+type proxies = front.Options
 
 func newTalos(t *testing.T, o server.TalosOptions, options ...option) *talosLab {
 	t.Helper()
@@ -51,7 +52,7 @@ func (l *talosLab) listen(creds credentials.TransportCredentials) {
 		l.t.Fatal(err)
 	}
 	g := server.NewTalos(l.Server, creds)
-	go g.Serve(server.Door(inner, l.proxies))
+	go g.Serve(front.Door(inner, l.proxies))
 	l.t.Cleanup(g.Stop)
 	l.addr = inner.Addr().String()
 }

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"latchkey/kms"
+	"latchkey/kms/front"
 	"latchkey/kms/server/talos"
 )
 
@@ -31,7 +32,7 @@ func (row *talosRow) use(version uint32) {
 
 // judge says why not. Deny wins.
 func (row *talosRow) judge(o TalosOptions, a talos.Ask) string {
-	within := func(all []netip.Prefix) bool { return len(all) == 0 || contains(all, a.From) }
+	within := func(all []netip.Prefix) bool { return len(all) == 0 || front.Contains(all, a.From) }
 	switch {
 	case row.State == stateDeleted:
 		return "deleted"
@@ -55,7 +56,7 @@ func (s *Server) talosAdmit(t *txn, o TalosOptions, a talos.Ask) (talosRow, stri
 	switch {
 	case len(o.Allow) > 0 && !listed:
 		return row, "not in the allow list", nil
-	case len(o.Sources) > 0 && !contains(o.Sources, a.From):
+	case len(o.Sources) > 0 && !front.Contains(o.Sources, a.From):
 		return row, "from an address where it may not be", nil
 	case listed, o.Enroll == Tofu && t.count(tableTalosNodes, maxTofu) < maxTofu:
 		row.State = stateApproved

@@ -1,4 +1,4 @@
-package server
+package front
 
 import (
 	"cmp"
@@ -37,7 +37,7 @@ type limiter struct {
 	networks map[netip.Prefix]int
 }
 
-func newLimiter(o FrontOptions) *limiter {
+func newLimiter(o Options) *limiter {
 	return &limiter{
 		most: o.Limits.orDefault(), proxies: o.Proxies,
 		open: map[*limited]struct{}{}, address: map[netip.Addr]int{}, networks: map[netip.Prefix]int{},
@@ -48,7 +48,7 @@ func newLimiter(o FrontOptions) *limiter {
 // means that there is none to be made.
 func (l *limiter) admit(conn net.Conn, from netip.Addr) *limited {
 	c := &limited{Conn: conn, l: l}
-	if from.IsValid() && !contains(l.proxies, from) {
+	if from.IsValid() && !Contains(l.proxies, from) {
 		c.addr, c.network = from.WithZone(""), networkOf(from)
 	}
 	l.mu.Lock()
@@ -158,15 +158,16 @@ func withConn(ctx context.Context, c net.Conn) context.Context {
 	return context.WithValue(ctx, connKey{}, c)
 }
 
-// serving marks the request's connection as one that has sent a whole
+// Serving marks the request's connection as one that has sent a whole
 // request: it is no longer closed to make room, until the function that it
 // returns is called.
-func serving(ctx context.Context) (done func()) {
+func Serving(ctx context.Context) (done func()) {
 	conn, _ := ctx.Value(connKey{}).(net.Conn)
-	return servingConn(conn)
+	return ServingConn(conn)
 }
 
-func servingConn(conn net.Conn) (done func()) {
+// ServingConn is Serving for a connection at hand.
+func ServingConn(conn net.Conn) (done func()) {
 	c, ok := conn.(*limited)
 	if !ok {
 		return func() {}

@@ -1,4 +1,4 @@
-package server
+package front
 
 import (
 	"net"
@@ -27,7 +27,7 @@ func newForwarded(h http.Handler, proxies []netip.Prefix, most int) *forwarded {
 // ServeHTTP implements http.Handler.
 func (f *forwarded) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	from, err := netip.ParseAddrPort(r.RemoteAddr)
-	if err != nil || !contains(f.proxies, from.Addr().Unmap()) {
+	if err != nil || !Contains(f.proxies, from.Addr().Unmap()) {
 		f.Handler.ServeHTTP(w, r)
 		return
 	}
@@ -39,7 +39,7 @@ func (f *forwarded) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 
 	if !f.enter(client) {
-		busy(w)
+		Busy(w)
 		return
 	}
 	defer f.leave(client)
@@ -56,7 +56,7 @@ func (f *forwarded) client(headers []string) (netip.Addr, bool) {
 		if err != nil {
 			return netip.Addr{}, false
 		}
-		if a = a.Unmap().WithZone(""); !contains(f.proxies, a) {
+		if a = a.Unmap().WithZone(""); !Contains(f.proxies, a) {
 			return a, true
 		}
 	}

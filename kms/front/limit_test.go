@@ -1,4 +1,4 @@
-package server_test
+package front_test
 
 import (
 	"fmt"
@@ -6,7 +6,7 @@ import (
 	"net/netip"
 	"testing"
 
-	"latchkey/kms/server"
+	"latchkey/kms/front"
 )
 
 // arrivals is a listener that connections of any address arrive at.
@@ -67,7 +67,7 @@ func TestConnectionLimits(t *testing.T) {
 			all, a.next = append(all, v), append(a.next, v)
 		}
 
-		l := server.Door(a, server.FrontOptions{})
+		l := front.Door(a, front.Options{})
 		var last net.Conn
 		for range row.n {
 			c, err := l.Accept()

@@ -1,4 +1,4 @@
-package server
+package front
 
 import (
 	"crypto/tls"
@@ -9,7 +9,7 @@ import (
 	"sync"
 	"time"
 
-	"latchkey/kms/server/proxy"
+	"latchkey/kms/front/proxy"
 )
 
 // doors lead each connection of one listener to where it is answered: what
@@ -18,7 +18,7 @@ import (
 type doors struct {
 	net.Listener
 	limits  *limiter
-	options FrontOptions
+	options Options
 	reading chan struct{} // proxies' headers being read
 
 	plain, secure *door
@@ -36,7 +36,7 @@ type door struct {
 // 5.1. No HTTP request begins with it.
 const recordHandshake = 22
 
-func newDoors(l net.Listener, o FrontOptions) *doors {
+func newDoors(l net.Listener, o Options) *doors {
 	d := &doors{Listener: l, limits: newLimiter(o), options: o, closed: make(chan struct{})}
 	d.reading = make(chan struct{}, o.Limits.orDefault().InAll)
 	d.plain, d.secure = &door{d, make(chan net.Conn)}, &door{d, make(chan net.Conn)}
@@ -45,7 +45,7 @@ func newDoors(l net.Listener, o FrontOptions) *doors {
 
 // Door is l with limits, behind proxies of the PROXY protocol if there are
 // some: for servers that are not a Front.
-func Door(l net.Listener, o FrontOptions) net.Listener {
+func Door(l net.Listener, o Options) net.Listener {
 	o.TLS = nil
 	d := newDoors(l, o)
 	go d.run()
@@ -71,7 +71,7 @@ func (d *doors) run() error {
 
 		pause = 0
 		from := addressOf(conn)
-		if !d.options.ProxyProtocol || !contains(d.options.Proxies, from) {
+		if !d.options.ProxyProtocol || !Contains(d.options.Proxies, from) {
 			d.admit(conn, from)
 			continue
 		}
@@ -87,7 +87,7 @@ func (d *doors) run() error {
 
 // hear reads what a proxy says before the connection itself.
 func (d *doors) hear(conn net.Conn) {
-	conn.SetReadDeadline(time.Now().Add(headWait))
+	conn.SetReadDeadline(time.Now().Add(HeadWait))
 	client, err := proxy.ReadHeader(conn)
 	<-d.reading
 	if err != nil {
@@ -117,7 +117,7 @@ func (d *doors) admit(conn net.Conn, from netip.Addr) {
 
 func (d *doors) sniff(c *limited) {
 	first := make([]byte, 1)
-	c.SetReadDeadline(time.Now().Add(headWait))
+	c.SetReadDeadline(time.Now().Add(HeadWait))
 	if _, err := io.ReadFull(c, first); err != nil {
 		c.Close()
 		return
@@ -177,7 +177,8 @@ func addressOf(c net.Conn) netip.Addr {
 	return a.Addr().Unmap()
 }
 
-func contains(all []netip.Prefix, a netip.Addr) bool {
+// Contains tells whether an address is in one of some networks.
+func Contains(all []netip.Prefix, a netip.Addr) bool {
 	for _, p := range all {
 		if p.Contains(a.WithZone("")) {
 			return true

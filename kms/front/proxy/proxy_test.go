@@ -5,7 +5,7 @@ import (
 	"strings"
 	"testing"
 
-	"latchkey/kms/server/proxy"
+	"latchkey/kms/front/proxy"
 )
 
 const signature = "\r\n\r\n\x00\r\nQUIT\n"
