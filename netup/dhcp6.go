@@ -31,7 +31,6 @@ type Lease6 struct {
 	Address netip.Addr // invalid when only settings were asked for
 	DNS     []netip.Addr
 	Domains []string
-	NTP     []netip.Addr
 	Renew   time.Duration // T1
 	Valid   time.Duration
 }
@@ -161,7 +160,7 @@ func (d *dhcp6) exchange(ctx context.Context, t dhcpv6.MessageType, tries int, m
 		hardware = iana.HWTypeInfiniband
 	}
 	m.AddOption(dhcpv6.OptClientID(&dhcpv6.DUIDLL{HWType: hardware, LinkLayerAddr: d.mac}))
-	m.AddOption(dhcpv6.OptRequestedOption(dhcpv6.OptionDNSRecursiveNameServer, dhcpv6.OptionDomainSearchList, dhcpv6.OptionNTPServer))
+	m.AddOption(dhcpv6.OptRequestedOption(dhcpv6.OptionDNSRecursiveNameServer, dhcpv6.OptionDomainSearchList))
 	to := &net.UDPAddr{IP: allServers.AsSlice(), Port: serverPort6}
 	wait := firstRetry
 	for sent := 0; tries == 0 || sent < tries; {
@@ -250,7 +249,7 @@ func (d *dhcp6) lease(m *dhcpv6.Message) (Lease6, error) {
 
 // settings reads what comes beside an address.
 func (d *dhcp6) settings(m *dhcpv6.Message) Lease6 {
-	l := Lease6{DNS: addrs6(m.Options.DNS()), NTP: addrs6(m.Options.NTPServers())}
+	l := Lease6{DNS: addrs6(m.Options.DNS())}
 	if s := m.Options.DomainSearchList(); s != nil {
 		for _, name := range s.Labels {
 			if clean(name) != "" && len(l.Domains) < maxDomains && !slices.Contains(l.Domains, name) {

@@ -29,8 +29,7 @@ type Lease struct {
 	Routes   []Route // classless static routes; then Gateways is empty: RFC 3442
 	DNS      []netip.Addr
 	Domains  []string
-	NTP      []netip.Addr // a hint
-	MTU      int          // 0 is not told
+	MTU      int // 0 is not told
 	Hostname string
 	Renew    time.Duration // T1, from the grant
 	Valid    time.Duration
@@ -60,7 +59,7 @@ func parseLease(m *dhcpv4.DHCPv4) (Lease, error) {
 	}
 	l := Lease{
 		Address: netip.PrefixFrom(address, bits), Server: server,
-		Gateways: addrs(m.Router()), DNS: addrs(m.DNS()), NTP: addrs(m.NTPServers()),
+		Gateways: addrs(m.Router()), DNS: addrs(m.DNS()),
 		Hostname: clean(m.HostName()),
 	}
 

@@ -28,7 +28,6 @@ type Link struct {
 	Gateways []netip.Addr
 	DNS      []netip.Addr
 	Domains  []string
-	NTP      []netip.Addr
 	Lease    *Lease // of DHCPv4, nil if there is none
 }
 

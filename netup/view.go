@@ -18,12 +18,10 @@ func (n *network) view(l *link) Link {
 	for _, line := range n.lines(l.dev) {
 		servers = append(servers, line.DNS...)
 		v.Gateways = add(v.Gateways, line.Gateway)
-		v.NTP = add(v.NTP, line.NTP)
 	}
 
 	if l.lease != nil {
 		v.Gateways = add(v.Gateways, l.lease.Gateways...)
-		v.NTP = add(v.NTP, l.lease.NTP...)
 		v.Domains = slices.Clone(l.lease.Domains)
 		servers = append(servers, n.peerDNS(l.lease.DNS)...)
 	}

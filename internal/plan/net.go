@@ -13,7 +13,6 @@ import (
 // what most machines need: every link up, DHCP and router advertisements
 // on all of them, the first usable answer wins.
 type Net struct {
-	Need        Need         `json:"need,omitempty"`       // rd.neednet=
 	IPs         []IP         `json:"ip,omitempty"`         // ip=, in order
 	Names       []LinkName   `json:"ifname,omitempty"`     // ifname=
 	BootMAC     MAC          `json:"bootif,omitempty"`     // BOOTIF=, the link the firmware booted from
@@ -25,20 +24,8 @@ type Net struct {
 	Bonds       []Bond       `json:"bond,omitempty"`       // bond=
 	Bridges     []Bridge     `json:"bridge,omitempty"`     // bridge=
 	Timeouts    NetTimeouts  `json:"timeouts,omitzero"`    // rd.net.timeout.*
-	DHCPTries   int          `json:"dhcp_tries,omitempty"` // rd.net.dhcp.retry; without use, since DHCP is asked for ever
 	Keep        bool         `json:"keep,omitempty"`       // rd.latchkey.keepnet: links stay as they are for the real root
 }
-
-// Need says whether the network comes up at all.
-type Need string
-
-// NeedAuto brings the network up when a link is configured or a Source
-// needs it.
-const (
-	NeedAuto  Need = ""
-	NeedYes   Need = "yes"
-	NeedNever Need = "no"
-)
 
 // Method is one way for a link to get its addresses.
 type Method string
@@ -67,7 +54,6 @@ type IP struct {
 	MTU      int          `json:"mtu,omitempty"`
 	MAC      MAC          `json:"mac,omitempty"`
 	DNS      []netip.Addr `json:"dns,omitempty"`
-	NTP      netip.Addr   `json:"ntp,omitzero"`
 }
 
 // LinkName renames the link with this hardware address.
@@ -114,14 +100,11 @@ type Bridge struct {
 // NetTimeouts are the rd.net.timeout.* options; 0 is dracut's default. The
 // network is never given up, so they say when something else is begun (DHCP:
 // an IPv4 link-local address; IPv6Auto: DHCPv6 for either6) or when the log
-// tells what is missing (IfLink, Carrier, IfUp). Route and IPv6DAD have no
-// use: routes and duplicate address detection are not waited for.
+// tells what is missing (IfLink, Carrier, IfUp).
 type NetTimeouts struct {
 	DHCP     time.Duration `json:"dhcp_ns,omitempty"`
 	IfLink   time.Duration `json:"iflink_ns,omitempty"`
 	IfUp     time.Duration `json:"ifup_ns,omitempty"`
-	Route    time.Duration `json:"route_ns,omitempty"`
-	IPv6DAD  time.Duration `json:"ipv6dad_ns,omitempty"`
 	IPv6Auto time.Duration `json:"ipv6auto_ns,omitempty"`
 	Carrier  time.Duration `json:"carrier_ns,omitempty"`
 }

@@ -116,8 +116,7 @@ func withTail(line IP, tail []string) (IP, error) {
 		}
 		switch {
 		case !a.IsValid():
-		case i == 2:
-			line.NTP = a
+		case i == 2: // the kernel's time server: nothing here sets the clock
 		default:
 			line.DNS = append(line.DNS, a)
 		}

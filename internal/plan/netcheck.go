@@ -3,7 +3,6 @@ package plan
 import (
 	"fmt"
 	"net/netip"
-	"slices"
 	"strings"
 )
 
@@ -20,9 +19,6 @@ func (n Net) Check() error {
 
 	if _, problems := ParseNet(args); len(problems) > 0 {
 		return fmt.Errorf("network: %s: %s", problems[0].Arg, problems[0].Reason)
-	}
-	if !slices.Contains([]Need{NeedAuto, NeedYes, NeedNever}, n.Need) {
-		return fmt.Errorf("network: need is %q, want yes, no or nothing", n.Need)
 	}
 
 	for _, v := range n.VLANs { // the plan may give a number that is not in the name

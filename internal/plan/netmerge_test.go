@@ -14,7 +14,7 @@ func TestMergeNet(t *testing.T) {
 		{"nothing", "quiet", "vlan5 is VLAN 5 on eth0, eth0 dhcp, DNS 192.0.2.53"},
 		{"links replace links", "ip=eth1:auto6", "eth1 auto6, DNS 192.0.2.53"},
 		{"servers replace servers", "nameserver=192.0.2.54", "vlan5 is VLAN 5 on eth0, eth0 dhcp, DNS 192.0.2.54"},
-		{"off", "rd.neednet=0", "off (rd.neednet=0)"},
+		{"nothing is switched off", "rd.neednet=0", "vlan5 is VLAN 5 on eth0, eth0 dhcp, DNS 192.0.2.53"},
 	} {
 		cmdline, _ := parseNet(t, row.cmdline)
 		merged := plan.MergeNet(file, cmdline)
@@ -23,27 +23,6 @@ func TestMergeNet(t *testing.T) {
 		}
 		if merged.Timeouts.DHCP != 7*time.Second {
 			t.Errorf("%s: the plan's timeout is lost", row.name)
-		}
-	}
-}
-
-func TestWanted(t *testing.T) {
-	for _, row := range []struct {
-		line         string
-		source, want bool
-	}{
-		{"", false, false},
-		{"", true, true},
-		{"rd.neednet=1", false, true},
-		{"rd.neednet=0", true, false},
-		{"ip=dhcp", false, true},
-		{"vlan=vlan5:eth0", false, true},
-		{"bond", false, true},
-		{"nameserver=192.0.2.53", false, false},
-	} {
-		n, _ := parseNet(t, row.line)
-		if got := n.Wanted(row.source); got != row.want {
-			t.Errorf("%q: Wanted(%v) = %v, want %v", row.line, row.source, got, row.want)
 		}
 	}
 }

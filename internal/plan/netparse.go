@@ -80,10 +80,8 @@ func (p *netParser) toggle(a Arg) error {
 	switch {
 	case a.Is("rd.neednet"):
 		on, err := parseBool(a)
-		if err == nil && on {
-			p.net.Need = NeedYes
-		} else if err == nil {
-			p.net.Need = NeedNever
+		if err == nil && !on {
+			err = errors.New("has no effect: the network always comes up; ip=<link>:off leaves a link alone")
 		}
 		return err
 
@@ -121,8 +119,7 @@ func parseBool(a Arg) (bool, error) {
 func (p *netParser) timing(a Arg) error {
 	t := &p.net.Timeouts
 	for name, to := range map[string]*time.Duration{
-		"dhcp": &t.DHCP, "iflink": &t.IfLink, "ifup": &t.IfUp, "route": &t.Route,
-		"ipv6dad": &t.IPv6DAD, "ipv6auto": &t.IPv6Auto, "carrier": &t.Carrier,
+		"dhcp": &t.DHCP, "iflink": &t.IfLink, "ifup": &t.IfUp, "ipv6auto": &t.IPv6Auto, "carrier": &t.Carrier,
 	} {
 		if a.Is("rd.net.timeout." + name) {
 			n, err := parseInt(a.Value, 1, 86400)
@@ -134,10 +131,12 @@ func (p *netParser) timing(a Arg) error {
 		}
 	}
 
-	if a.Is("rd.net.dhcp.retry") {
-		return setInt(&p.net.DHCPTries, a.Value, 1, 1000)
+	for _, name := range []string{"rd.net.dhcp.retry", "rd.net.timeout.route", "rd.net.timeout.ipv6dad"} {
+		if a.Is(name) {
+			return errors.New("has no effect: addresses and routes are asked for until they are there")
+		}
 	}
-	return errors.New("not an option of latchkey; rd.net.timeout.{dhcp,iflink,ifup,route,ipv6dad,ipv6auto,carrier} and rd.net.dhcp.retry are")
+	return errors.New("not an option of latchkey; rd.net.timeout.{dhcp,iflink,ifup,ipv6auto,carrier} are")
 }
 
 // bootif reads PXELINUX' BOOTIF=01-52-54-00-12-34-56: the ARP hardware

@@ -18,17 +18,13 @@ func MergeNet(file, cmdline Net) Net {
 	replace(&n.Names, cmdline.Names)
 	replace(&n.Nameservers, cmdline.Nameservers)
 	replace(&n.Routes, cmdline.Routes)
-	override(&n.Need, cmdline.Need)
 	override(&n.BootMAC, cmdline.BootMAC)
 	override(&n.BootDev, cmdline.BootDev)
 	override(&n.NoPeerDNS, cmdline.NoPeerDNS)
 	override(&n.Keep, cmdline.Keep)
-	override(&n.DHCPTries, cmdline.DHCPTries)
 	override(&n.Timeouts.DHCP, cmdline.Timeouts.DHCP)
 	override(&n.Timeouts.IfLink, cmdline.Timeouts.IfLink)
 	override(&n.Timeouts.IfUp, cmdline.Timeouts.IfUp)
-	override(&n.Timeouts.Route, cmdline.Timeouts.Route)
-	override(&n.Timeouts.IPv6DAD, cmdline.Timeouts.IPv6DAD)
 	override(&n.Timeouts.IPv6Auto, cmdline.Timeouts.IPv6Auto)
 	override(&n.Timeouts.Carrier, cmdline.Timeouts.Carrier)
 	return n
@@ -45,15 +41,6 @@ func replace[T any](to *[]T, from []T) {
 	if len(from) > 0 {
 		*to = from
 	}
-}
-
-// Wanted tells whether the network comes up, given that a Source needs it
-// or not.
-func (n Net) Wanted(sourceNeedsIt bool) bool {
-	if n.Need != NeedAuto {
-		return n.Need == NeedYes
-	}
-	return sourceNeedsIt || len(n.IPs)+len(n.VLANs)+len(n.Bonds)+len(n.Bridges) > 0
 }
 
 // Modules are the kernel modules that the settings need beside the
@@ -73,9 +60,6 @@ func (n Net) Modules() []string {
 
 // String tells the settings in words, on one line, for the log.
 func (n Net) String() string {
-	if n.Need == NeedNever {
-		return "off (rd.neednet=0)"
-	}
 	var parts []string
 	add := func(format string, args ...any) { parts = append(parts, fmt.Sprintf(format, args...)) }
 	for _, v := range n.VLANs {
