@@ -8,16 +8,12 @@ import (
 	"strings"
 	"time"
 
+	"latchkey/boot/wire"
 	"latchkey/internal/plan"
 )
 
-// Where things are in the image and in /run.
-const (
-	PlanFile   = "/plan.json"
-	CmdlineAt  = "/proc/cmdline"
-	ReportFile = "/run/latchkey/boot.json"
-	sysroot    = "/sysroot"
-)
+// sysroot is where the real root is mounted first.
+const sysroot = "/sysroot"
 
 // workerGrace is how long the worker may take, after all is open, to
 // report to the KMS and to leave the links as it found them.
@@ -39,11 +35,11 @@ type pid1 struct {
 	latch   *latchKeeper
 	worker  *workerKeeper
 	ciphers ciphers
-	steps   []Record // of kind KindStep, in the order they ended
-	opened  []Record // of kind KindOpened, in the order of the plan
-	root    Record   // of kind KindRoot
-	mounted bool     // the root is, on sysroot
-	console string   // the last line that people were shown
+	steps   []wire.Record // of kind wire.KindStep, in the order they ended
+	opened  []wire.Record // of kind wire.KindOpened, in the order of the plan
+	root    wire.Record   // of kind wire.KindRoot
+	mounted bool          // the root is, on sysroot
+	console string        // the last line that people were shown
 }
 
 // boot is the story: every line needs the one before it.
@@ -89,12 +85,12 @@ func (b *pid1) mountEarly() error {
 
 func (b *pid1) readPlan() error {
 	start := b.sys.Now()
-	file, err := b.sys.ReadFile(PlanFile)
+	file, err := b.sys.ReadFile(wire.PlanFile)
 	if err != nil {
 		return &StepError{"plan", "plan-invalid", err}
 	}
 
-	cmdline, err := b.sys.ReadFile(CmdlineAt)
+	cmdline, err := b.sys.ReadFile(wire.CmdlineAt)
 	if err != nil {
 		return &StepError{"plan", "plan-invalid", err}
 	}
@@ -115,12 +111,12 @@ func (b *pid1) readPlan() error {
 
 // step notes a step of PID 1's own.
 func (b *pid1) step(name string, start time.Duration, detail string) {
-	r := Record{Kind: KindStep, Name: name, Text: detail, Start: start, Duration: b.sys.Now() - start}
+	r := wire.Record{Kind: wire.KindStep, Name: name, Text: detail, Start: start, Duration: b.sys.Now() - start}
 	b.note(r)
 }
 
 // note keeps a step for the report and logs it.
-func (b *pid1) note(r Record) {
+func (b *pid1) note(r wire.Record) {
 	const maxSteps = 1000 // a worker that fails for a day fills no memory
 	if len(b.steps) >= maxSteps {
 		b.steps = slices.Delete(b.steps, 0, maxSteps/2)
@@ -146,7 +142,7 @@ func (b *pid1) closeLatch() (wait func() error) {
 	}
 
 	for _, o := range b.opened {
-		b.latch.add(Record{Kind: KindExtend, PCR: 15, New: o.New, Text: "volume " + o.Name})
+		b.latch.add(wire.Record{Kind: wire.KindExtend, PCR: 15, New: o.New, Text: "volume " + o.Name})
 	}
 	b.latch.add(phase("leave-initrd"))
 	return func() error {

@@ -17,6 +17,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"latchkey/boot"
+	"latchkey/boot/wire"
 	"latchkey/internal/plan"
 )
 
@@ -58,7 +59,7 @@ type recorder struct {
 
 func newRecorder(p []byte) *recorder {
 	return &recorder{
-		files:    map[string][]byte{boot.PlanFile: p, boot.CmdlineAt: []byte("quiet\n")},
+		files:    map[string][]byte{wire.PlanFile: p, wire.CmdlineAt: []byte("quiet\n")},
 		mappings: map[string]boot.Mapping{}, start: time.Now(), init: "/usr/lib/systemd/systemd",
 		mountErr: map[string]error{}, worker: goodWorker, ended: make(chan struct{}),
 	}
@@ -128,7 +129,7 @@ func (r *recorder) Log(level boot.Level, text string) {
 
 func (r *recorder) Start(role string, incarnation int) (boot.Child, error) {
 	r.note("start %s %d", role, incarnation)
-	c := &child{records: make(chan boot.Record, 16), orders: make(chan boot.Record, 16), killed: make(chan struct{}), sys: r}
+	c := &child{records: make(chan wire.Record, 16), orders: make(chan wire.Record, 16), killed: make(chan struct{}), sys: r}
 	run := r.worker
 	if role == "latch" {
 		run = r.latch
@@ -141,14 +142,14 @@ func (r *recorder) Start(role string, incarnation int) (boot.Child, error) {
 }
 
 type child struct {
-	records, orders chan boot.Record
+	records, orders chan wire.Record
 	killed          chan struct{}
 	isKilled        bool
 	sys             *recorder
 }
 
-func (c *child) Records() <-chan boot.Record { return c.records }
-func (c *child) Send(r boot.Record) error    { c.orders <- r; return nil }
+func (c *child) Records() <-chan wire.Record { return c.records }
+func (c *child) Send(r wire.Record) error    { c.orders <- r; return nil }
 func (c *child) Kill() {
 	if !c.isKilled {
 		c.isKilled = true
@@ -159,7 +160,7 @@ func (c *child) Kill() {
 // goodWorker opens the root once the ciphers are loaded and the TPM may
 // be used, in whatever order it hears of that.
 func goodWorker(_ int, c *child) {
-	c.records <- boot.Record{Kind: boot.KindWantCiphers}
+	c.records <- wire.Record{Kind: wire.KindWantCiphers}
 	for range 2 {
 		select {
 		case <-c.orders:
@@ -168,9 +169,9 @@ func goodWorker(_ int, c *child) {
 		}
 	}
 	c.sys.mappings["root"] = boot.Mapping{UUID: "CRYPT-LUKS2-" + strings.ReplaceAll(rootUUID, "-", "") + "-root", Device: "253:0"}
-	c.records <- boot.Record{Kind: boot.KindOpened, Name: "root", Slot: 1, New: sha256.Sum256([]byte("volume"))}
-	c.records <- boot.Record{Kind: boot.KindRoot, Name: "root", Text: "ext4"}
-	c.records <- boot.Record{Kind: boot.KindDone}
+	c.records <- wire.Record{Kind: wire.KindOpened, Name: "root", Slot: 1, New: sha256.Sum256([]byte("volume"))}
+	c.records <- wire.Record{Kind: wire.KindRoot, Name: "root", Text: "ext4"}
+	c.records <- wire.Record{Kind: wire.KindDone}
 }
 
 // goodLatch carries out orders on PCRs that the recorder keeps.
@@ -178,16 +179,16 @@ func goodLatch(incarnation int, c *child) { stoppingLatch(c, "", 0) }
 
 // stoppingLatch dies at a point of the n-th extend, from 1; 0 is never.
 func stoppingLatch(c *child, point string, n int) {
-	var resume *boot.Record
+	var resume *wire.Record
 	for {
-		var order boot.Record
+		var order wire.Record
 		select {
 		case order = <-c.orders:
 		case <-c.killed:
 			return
 		}
 
-		if order.Kind == boot.KindResume {
+		if order.Kind == wire.KindResume {
 			resume = &order
 			continue
 		}
@@ -196,13 +197,13 @@ func stoppingLatch(c *child, point string, n int) {
 		old := r.pcr(order.PCR)
 		next := extend(old, order.New)
 		if resume != nil && old == resume.New {
-			c.records <- boot.Record{Kind: boot.KindExtended, PCR: order.PCR, New: old}
+			c.records <- wire.Record{Kind: wire.KindExtended, PCR: order.PCR, New: old}
 			resume = nil
 			continue
 		}
 
 		if resume == nil {
-			c.records <- boot.Record{Kind: boot.KindExtending, PCR: order.PCR, Old: old, New: next}
+			c.records <- wire.Record{Kind: wire.KindExtending, PCR: order.PCR, Old: old, New: next}
 			select {
 			case <-c.orders: // go
 			case <-c.killed:
@@ -221,7 +222,7 @@ func stoppingLatch(c *child, point string, n int) {
 		}
 
 		n--
-		c.records <- boot.Record{Kind: boot.KindExtended, PCR: order.PCR, New: next}
+		c.records <- wire.Record{Kind: wire.KindExtended, PCR: order.PCR, New: next}
 	}
 }
 
@@ -326,15 +327,15 @@ func TestDeaths(t *testing.T) {
 		{"worker dies at once, five times", dying(5, func(*child) {}), nil},
 		{"worker dies with the root open", dying(1, func(c *child) {
 			c.sys.mappings["root"] = boot.Mapping{}
-			c.records <- boot.Record{Kind: boot.KindOpened, Name: "root"}
+			c.records <- wire.Record{Kind: wire.KindOpened, Name: "root"}
 		}), nil},
 		{"worker hangs", dying(1, func(c *child) { <-c.killed }), nil},
 		{"worker claims a volume that is not in the plan", dying(1, func(c *child) {
-			c.records <- boot.Record{Kind: boot.KindOpened, Name: "evil"}
+			c.records <- wire.Record{Kind: wire.KindOpened, Name: "evil"}
 			<-c.killed
 		}), nil},
-		{"worker says done too early", dying(1, func(c *child) { c.records <- boot.Record{Kind: boot.KindDone}; <-c.killed }), nil},
-		{"worker fails with a code that is retried", dying(1, func(c *child) { c.records <- boot.Record{Kind: boot.KindFailed, Code: "timeout"} }), nil},
+		{"worker says done too early", dying(1, func(c *child) { c.records <- wire.Record{Kind: wire.KindDone}; <-c.killed }), nil},
+		{"worker fails with a code that is retried", dying(1, func(c *child) { c.records <- wire.Record{Kind: wire.KindFailed, Code: "timeout"} }), nil},
 		{"latch dies before the first extend", goodWorker, latchDies("before", 1)},
 		{"latch dies after the first extend", goodWorker, latchDies("after", 1)},
 		{"latch dies before the second extend", goodWorker, latchDies("before", 2)},
@@ -365,7 +366,7 @@ func TestFinal(t *testing.T) {
 		return func(_ int, c *child) {
 			<-c.orders
 			c.sys.mappings["root"] = boot.Mapping{}
-			c.records <- boot.Record{Kind: boot.KindFailed, Code: code, Text: "because"}
+			c.records <- wire.Record{Kind: wire.KindFailed, Code: code, Text: "because"}
 			<-c.killed
 		}
 	}
@@ -386,15 +387,15 @@ func TestFinal(t *testing.T) {
 		{"kexec", nil, func(r *recorder) {
 			r.latch = func(_ int, c *child) {
 				<-c.orders
-				c.records <- boot.Record{Kind: boot.KindFailed, Code: "pcr15-used", Text: "PCR 15 is not zero"}
+				c.records <- wire.Record{Kind: wire.KindFailed, Code: "pcr15-used", Text: "PCR 15 is not zero"}
 				<-c.killed
 			}
 		}, []string{"pcr15-used", "reboot in 0s", "reboot: reboot"}},
 		{"worker dies for ever", nil, func(r *recorder) { r.worker = func(int, *child) {} }, []string{"worker-dies", "reboot: reboot"}},
-		{"plan damaged", nil, func(r *recorder) { r.files[boot.PlanFile] = []byte("{}") }, []string{"plan-invalid", "latchkey image build", "reboot: reboot"}},
+		{"plan damaged", nil, func(r *recorder) { r.files[wire.PlanFile] = []byte("{}") }, []string{"plan-invalid", "latchkey image build", "reboot: reboot"}},
 		{"latch extends unasked", nil, func(r *recorder) {
 			r.latch = func(_ int, c *child) {
-				c.records <- boot.Record{Kind: boot.KindExtending, PCR: 7}
+				c.records <- wire.Record{Kind: wire.KindExtending, PCR: 7}
 				<-c.killed
 			}
 		}, []string{"nobody ordered", "reboot: reboot"}},

@@ -1,5 +1,9 @@
 package boot
 
+import (
+	"latchkey/boot/wire"
+)
+
 // ciphers are the modules that every boot needs. PID 1 loads them itself:
 // a worker that is killed in the middle of a cipher's self-test leaves the
 // kernel with a cipher that it holds for broken, until the next reboot
@@ -35,6 +39,6 @@ func (b *pid1) ciphersLoaded(err error) {
 
 func (b *pid1) tellCiphers() {
 	if b.worker.child != nil {
-		b.worker.child.Send(Record{Kind: KindCiphers}) // a worker that is gone shows as the end of its records
+		b.worker.child.Send(wire.Record{Kind: wire.KindCiphers}) // a worker that is gone shows as the end of its records
 	}
 }

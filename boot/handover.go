@@ -5,47 +5,20 @@ import (
 	"fmt"
 	"strings"
 	"time"
+
+	"latchkey/boot/report"
 )
 
-// A Report is /run/latchkey/boot.json: how the boot went, for
-// `latchkey status` and whoever else wants to know.
-type Report struct {
-	Version int            `json:"version"`
-	InitMS  int64          `json:"init_started_ms"` // since the kernel started
-	TotalMS int64          `json:"total_ms"`        // from init's start to the pivot
-	Steps   []ReportStep   `json:"steps"`
-	Volumes []ReportVolume `json:"volumes"`
-	Root    string         `json:"root"`
-	TPM     bool           `json:"tpm"`
-	Plan    string         `json:"plan"` // in words
-}
-
-// A ReportStep is one step: times in milliseconds since init started.
-type ReportStep struct {
-	Name    string  `json:"name"`
-	StartMS float64 `json:"start_ms"`
-	TookMS  float64 `json:"took_ms"`
-	Detail  string  `json:"detail,omitempty"`
-	Code    string  `json:"code,omitempty"`
-}
-
-// A ReportVolume is one opened volume.
-type ReportVolume struct {
-	Name    string `json:"name"`
-	UUID    string `json:"uuid"`
-	Keyslot int    `json:"keyslot"`
-}
-
-func (b *pid1) report() Report {
-	r := Report{
+func (b *pid1) report() report.Report {
+	r := report.Report{
 		Version: 1, InitMS: b.began.Milliseconds(), TotalMS: (b.sys.Now() - b.began).Milliseconds(),
 		Root: "/dev/mapper/" + b.root.Name, TPM: !b.latch.absent, Plan: b.plan.String(),
 	}
 	for _, s := range b.steps {
-		r.Steps = append(r.Steps, ReportStep{s.Name, ms(s.Start - b.began), ms(s.Duration), s.Text, s.Code})
+		r.Steps = append(r.Steps, report.Step{Name: s.Name, StartMS: ms(s.Start - b.began), TookMS: ms(s.Duration), Detail: s.Text, Code: s.Code})
 	}
 	for _, o := range b.opened {
-		r.Volumes = append(r.Volumes, ReportVolume{o.Name, b.volume(o.Name).UUID, int(o.Slot)})
+		r.Volumes = append(r.Volumes, report.Volume{Name: o.Name, UUID: b.volume(o.Name).UUID, Keyslot: int(o.Slot)})
 	}
 	return r
 }
@@ -61,7 +34,7 @@ func (b *pid1) handOver() error {
 	if err != nil {
 		return fmt.Errorf("writing the report: %w", err)
 	}
-	if err := b.sys.WriteFile(ReportFile, append(text, '\n')); err != nil {
+	if err := b.sys.WriteFile(report.File, append(text, '\n')); err != nil {
 		return fmt.Errorf("writing the report: %w", err)
 	}
 	return b.writeUdev()

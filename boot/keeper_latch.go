@@ -3,6 +3,9 @@ package boot
 import (
 	"crypto/sha256"
 	"fmt"
+
+	"latchkey/boot/codes"
+	"latchkey/boot/wire"
 )
 
 // A latchKeeper is PID 1's side of the latch: the orders that are not
@@ -13,18 +16,18 @@ type latchKeeper struct {
 	sys     System
 	child   Child
 	started int
-	orders  []Record // of kind KindExtend, the first is under way
-	pending *Record  // of kind KindExtending: the first order's old and new value
-	absent  bool     // there is no TPM
+	orders  []wire.Record // of kind wire.KindExtend, the first is under way
+	pending *wire.Record  // of kind wire.KindExtending: the first order's old and new value
+	absent  bool          // there is no TPM
 }
 
 // phase is the order to measure a phase of the boot into PCR 11, as
 // systemd-pcrphase(8) does.
-func phase(name string) Record {
-	return Record{Kind: KindExtend, PCR: 11, New: sha256.Sum256([]byte(name)), Text: name}
+func phase(name string) wire.Record {
+	return wire.Record{Kind: wire.KindExtend, PCR: 11, New: sha256.Sum256([]byte(name)), Text: name}
 }
 
-func (l *latchKeeper) add(order Record) {
+func (l *latchKeeper) add(order wire.Record) {
 	l.orders = append(l.orders, order)
 	if len(l.orders) == 1 && l.child != nil {
 		l.give()
@@ -51,13 +54,13 @@ func (l *latchKeeper) give() {
 	}
 	if l.pending != nil {
 		resume := *l.pending
-		resume.Kind = KindResume
+		resume.Kind = wire.KindResume
 		l.child.Send(resume) // a latch that is gone shows as the end of its records
 	}
 	l.child.Send(l.orders[0])
 }
 
-func (l *latchKeeper) records() <-chan Record {
+func (l *latchKeeper) records() <-chan wire.Record {
 	if l.child == nil {
 		return nil
 	}
@@ -75,7 +78,7 @@ func (l *latchKeeper) stop() {
 }
 
 // fromLatch takes one record of the latch, or its end (ok is false).
-func (b *pid1) fromLatch(r Record, ok bool) error {
+func (b *pid1) fromLatch(r wire.Record, ok bool) error {
 	l := b.latch
 	if !ok {
 		l.child = nil
@@ -90,41 +93,35 @@ func (b *pid1) fromLatch(r Record, ok bool) error {
 	}
 
 	switch r.Kind {
-	case KindExtending:
-		if l.idle() || r.PCR != l.orders[0].PCR || r.New != extended(r.Old, l.orders[0].New) {
+	case wire.KindExtending:
+		if l.idle() || r.PCR != l.orders[0].PCR || r.New != wire.Extended(r.Old, l.orders[0].New) {
 			return &StepError{"latch", "latch", fmt.Errorf("the latch wants to extend PCR %d, which nobody ordered", r.PCR)}
 		}
 		l.pending = &r
-		l.child.Send(Record{Kind: KindGo})
-	case KindExtended:
+		l.child.Send(wire.Record{Kind: wire.KindGo})
+	case wire.KindExtended:
 		if l.pending == nil || r.PCR != l.pending.PCR || r.New != l.pending.New {
 			return &StepError{"latch", "latch", fmt.Errorf("the latch extended PCR %d unasked", r.PCR)}
 		}
 		l.pending = nil
 		l.orders = l.orders[1:]
 		l.give()
-	case KindFailed:
+	case wire.KindFailed:
 		return b.latchFailed(r)
 	}
 
 	return nil
 }
 
-func (b *pid1) latchFailed(r Record) error {
+func (b *pid1) latchFailed(r wire.Record) error {
 	if r.Code == "tpm-missing" && b.plan != nil && !b.plan.NeedsTPM() {
 		b.latch.absent = true
 		b.latch.orders = nil
 		return nil
 	}
-	if Meanings(r.Code).Class == Final {
+	if codes.Means(r.Code).Class == codes.Final {
 		return &StepError{"latch", r.Code, fmt.Errorf("%s", r.Text)}
 	}
 	b.sys.Log(Human, fmt.Sprintf("latch: %s: %s; trying again", r.Code, r.Text))
 	return nil
-}
-
-// extended is what a PCR of the SHA-256 bank holds after TPM2_PCR_Extend:
-// TPM 2.0 Library, part 1, section 17.2.
-func extended(old, digest [32]byte) [32]byte {
-	return sha256.Sum256(append(old[:], digest[:]...))
 }

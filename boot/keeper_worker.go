@@ -3,6 +3,8 @@ package boot
 import (
 	"fmt"
 	"time"
+
+	"latchkey/boot/wire"
 )
 
 // A workerKeeper starts the worker, and starts it again.
@@ -30,7 +32,7 @@ func (w *workerKeeper) start() error {
 	return nil
 }
 
-func (w *workerKeeper) records() <-chan Record {
+func (w *workerKeeper) records() <-chan wire.Record {
 	if w.child == nil {
 		return nil
 	}
@@ -47,7 +49,7 @@ func (w *workerKeeper) resend() {
 	if !w.isOpen || w.child == nil {
 		return
 	}
-	r := Record{Kind: KindEntered}
+	r := wire.Record{Kind: wire.KindEntered}
 	if w.isAbsent {
 		r.Code = "tpm-missing"
 	}
@@ -94,14 +96,14 @@ func (w *workerKeeper) stop() {
 // finish lets a worker that is done tell the KMS and take the network
 // down, which went on beside the latch, and ends it if it takes its time.
 // When it returns, the worker's memory is gone.
-func (w *workerKeeper) finish(grace time.Duration, note func(Record)) {
+func (w *workerKeeper) finish(grace time.Duration, note func(wire.Record)) {
 	if w.child == nil {
 		return
 	}
 	late := time.AfterFunc(grace, w.child.Kill)
 	defer late.Stop()
 	for r := range w.child.Records() {
-		if r.Kind == KindStep {
+		if r.Kind == wire.KindStep {
 			note(r)
 		}
 	}

@@ -4,6 +4,9 @@ import (
 	"errors"
 	"fmt"
 	"time"
+
+	"latchkey/boot/codes"
+	"latchkey/boot/wire"
 )
 
 // rescue is what follows a failure that ends the boot: say why and what
@@ -12,7 +15,7 @@ import (
 func (b *pid1) rescue(cause error) error {
 	step, ok := errors.AsType[*StepError](cause)
 	if !ok {
-		step = &StepError{"boot", codeOf(cause), cause}
+		step = &StepError{"boot", codes.Of(cause), cause}
 	}
 	b.say(step)
 	if b.worker != nil {
@@ -46,7 +49,7 @@ func (b *pid1) rescue(cause error) error {
 
 func (b *pid1) say(step *StepError) {
 	b.sys.Log(Human, step.Error())
-	if advice := Meanings(step.Code).Advice; advice != "" {
+	if advice := codes.Means(step.Code).Advice; advice != "" {
 		b.sys.Log(Human, "what to do: "+advice)
 	}
 }
@@ -61,7 +64,7 @@ func (b *pid1) capTPM() {
 	b.latch.stop() // whatever it was at
 	last := phase("latchkey-rescue")
 	last.PCR = 15
-	*b.latch = latchKeeper{sys: b.sys, orders: []Record{last, phase("leave-initrd")}}
+	*b.latch = latchKeeper{sys: b.sys, orders: []wire.Record{last, phase("leave-initrd")}}
 	err := b.latch.start()
 	if err == nil {
 		err = b.waitLatch()

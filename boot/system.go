@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"strings"
 	"time"
+
+	"latchkey/boot/wire"
 )
 
 // System is what PID 1 asks of the kernel. The real one takes no
@@ -50,8 +52,8 @@ const (
 
 // A Child is a running worker or latch.
 type Child interface {
-	Records() <-chan Record
-	Send(Record) error
+	Records() <-chan wire.Record
+	Send(wire.Record) error
 	Kill()
 }
 

@@ -12,8 +12,8 @@ import (
 	"golang.org/x/sys/unix"
 
 	"latchkey/boot/module"
+	"latchkey/boot/wire"
 	"latchkey/internal/kmsg"
-	"latchkey/internal/plan"
 	"latchkey/unlock/dm/control"
 )
 
@@ -79,13 +79,7 @@ func (k *Kernel) ReadFile(path string) ([]byte, error) { return os.ReadFile(path
 func (k *Kernel) WriteFile(path string, data []byte) error { return os.WriteFile(path, data, 0o644) }
 
 // Now implements System with CLOCK_BOOTTIME.
-func (k *Kernel) Now() time.Duration { return bootTime() }
-
-func bootTime() time.Duration {
-	var t unix.Timespec
-	unix.ClockGettime(unix.CLOCK_BOOTTIME, &t) // cannot fail: the clock exists since 2.6.39
-	return time.Duration(t.Nano())
-}
+func (k *Kernel) Now() time.Duration { return wire.Now() }
 
 // Log implements System: to the kernel log, or to standard error (the
 // console) as long as there is no /dev/kmsg.
@@ -138,24 +132,12 @@ func (k *Kernel) Mappings() (map[string]Mapping, error) {
 
 // Load implements System.
 func (k *Kernel) Load(names, blocked []string) error {
-	index, err := readModules()
+	index, err := module.ReadIndex()
 	if err != nil {
 		return err
 	}
 	module.New(index, blocked, module.Insert, k.log).Named(names...)
 	return nil
-}
-
-func readModules() (*plan.Modules, error) {
-	file, err := os.ReadFile(plan.ModulesFile)
-	if err != nil {
-		return nil, fail("plan-invalid", "reading the module index: %w", err)
-	}
-	index, err := plan.DecodeModules(file)
-	if err != nil {
-		return nil, fail("plan-invalid", "%w", err)
-	}
-	return index, nil
 }
 
 // RemoveMapping implements System.
@@ -208,7 +190,7 @@ func (k *Kernel) Start(role string, incarnation int) (Child, error) {
 		return nil, err
 	}
 
-	c := &child{proc: proc, sock: ours, records: make(chan Record, 16)}
+	c := &child{proc: proc, sock: ours, records: make(chan wire.Record, 16)}
 	go c.read()
 	return c, nil
 }
@@ -218,20 +200,20 @@ func (k *Kernel) Start(role string, incarnation int) (Child, error) {
 type child struct {
 	proc    *os.Process
 	sock    *os.File
-	records chan Record
+	records chan wire.Record
 }
 
 // read passes records on until the child ends or says what no record is.
 func (c *child) read() {
 	defer close(c.records)
 	defer c.sock.Close()
-	buf := make([]byte, recordBytes+1)
+	buf := make([]byte, wire.Size+1)
 	for {
 		n, err := c.sock.Read(buf)
 		if err != nil || n == 0 {
 			break
 		}
-		r, err := DecodeRecord(buf[:n])
+		r, err := wire.Decode(buf[:n])
 		if err != nil {
 			break
 		}
@@ -242,9 +224,9 @@ func (c *child) read() {
 	c.proc.Wait()
 }
 
-func (c *child) Records() <-chan Record { return c.records }
+func (c *child) Records() <-chan wire.Record { return c.records }
 
-func (c *child) Send(r Record) error {
+func (c *child) Send(r wire.Record) error {
 	b := r.Encode()
 	_, err := c.sock.Write(b[:])
 	return err

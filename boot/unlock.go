@@ -4,11 +4,10 @@ import (
 	"fmt"
 	"slices"
 	"time"
-)
 
-// silence is how long a child may say nothing before it is taken for
-// hung, killed and started again.
-const silence = 60 * time.Second
+	"latchkey/boot/codes"
+	"latchkey/boot/wire"
+)
 
 // maxRestarts is how often a worker or a latch is started again before
 // the boot is given up: the machine then starts afresh.
@@ -28,12 +27,12 @@ func (b *pid1) startChildren() error {
 
 // unlock supervises the worker and the latch until all volumes are open.
 func (b *pid1) unlock() error {
-	dog := time.NewTimer(silence)
+	dog := time.NewTimer(wire.Silence)
 	defer dog.Stop()
 	for {
 		select {
 		case r, ok := <-b.worker.records():
-			dog.Reset(silence)
+			dog.Reset(wire.Silence)
 			if done, err := b.fromWorker(r, ok); done || err != nil {
 				return err
 			}
@@ -57,14 +56,14 @@ func (b *pid1) unlock() error {
 		case <-dog.C:
 			b.sys.Log(Human, "the worker says nothing: starting it again")
 			b.worker.kill()
-			dog.Reset(silence)
+			dog.Reset(wire.Silence)
 		}
 	}
 }
 
 // waitLatch lets the latch finish its orders.
 func (b *pid1) waitLatch() error {
-	dog := time.NewTimer(silence)
+	dog := time.NewTimer(wire.Silence)
 	defer dog.Stop()
 	for !b.latch.idle() {
 		select {
@@ -75,7 +74,7 @@ func (b *pid1) waitLatch() error {
 		case <-dog.C:
 			b.sys.Log(Human, "the latch says nothing: starting it again")
 			b.latch.child.Kill()
-			dog.Reset(silence)
+			dog.Reset(wire.Silence)
 		}
 	}
 
@@ -83,36 +82,36 @@ func (b *pid1) waitLatch() error {
 }
 
 // fromWorker takes one record of the worker, or its end (ok is false).
-func (b *pid1) fromWorker(r Record, ok bool) (done bool, err error) {
+func (b *pid1) fromWorker(r wire.Record, ok bool) (done bool, err error) {
 	if !ok {
 		return false, b.restartWorker("the worker died")
 	}
 	switch r.Kind {
-	case KindStep:
+	case wire.KindStep:
 		b.note(r)
-	case KindWantCiphers:
+	case wire.KindWantCiphers:
 		b.loadCiphers()
-	case KindWaiting:
+	case wire.KindWaiting:
 		b.show(r)
 
-	case KindOpened:
+	case wire.KindOpened:
 		if b.volume(r.Name) == nil {
 			b.worker.kill()
 			return false, nil
 		}
 		b.opened = append(b.opened, r)
 
-	case KindRoot:
+	case wire.KindRoot:
 		b.root = r
-	case KindDone:
+	case wire.KindDone:
 		if missing := b.allOpen(); missing != "" {
 			b.worker.stop()
 			return false, b.restartWorker("the worker left " + missing + " closed")
 		}
 		return true, nil
 
-	case KindFailed:
-		if Meanings(r.Code).Class == Final {
+	case wire.KindFailed:
+		if codes.Means(r.Code).Class == codes.Final {
 			return false, &StepError{"unlock", r.Code, fmt.Errorf("%s", r.Text)}
 		}
 		b.sys.Log(Human, fmt.Sprintf("%s: %s; trying again", r.Code, r.Text))
@@ -123,9 +122,9 @@ func (b *pid1) fromWorker(r Record, ok bool) (done bool, err error) {
 // allOpen checks the worker's word against the plan and puts the volumes
 // in its order. It names a volume that should be open and is not.
 func (b *pid1) allOpen() (missing string) {
-	var inOrder []Record
+	var inOrder []wire.Record
 	for _, v := range b.plan.Volumes {
-		i := slices.IndexFunc(b.opened, func(r Record) bool { return r.Name == v.Name })
+		i := slices.IndexFunc(b.opened, func(r wire.Record) bool { return r.Name == v.Name })
 		if i < 0 && !v.NoFail {
 			return v.Name
 		}
@@ -140,7 +139,7 @@ func (b *pid1) allOpen() (missing string) {
 // restartWorker clears away what a dead worker left and starts another
 // after a pause that grows.
 func (b *pid1) restartWorker(why string) error {
-	b.opened, b.root = nil, Record{}
+	b.opened, b.root = nil, wire.Record{}
 	b.removeMappings()
 	pause, ok := b.worker.backoff()
 	if !ok {
@@ -173,9 +172,9 @@ func (b *pid1) removeMappings() {
 
 // show tells people why it takes time: each new line once, not at every
 // retry.
-func (b *pid1) show(r Record) {
+func (b *pid1) show(r wire.Record) {
 	line := r.Code + ": " + r.Text
-	if advice := Meanings(r.Code).Advice; advice != "" {
+	if advice := codes.Means(r.Code).Advice; advice != "" {
 		line += " (" + advice + ")"
 	}
 	if line == b.console {

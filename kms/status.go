@@ -10,15 +10,15 @@ const (
 	OK             Status = iota + 1
 	Pending               // node not approved yet: keep asking, the operator sees its words
 	Quarantined           // an operator stopped this node: keep asking until it is readmitted
-	Refused               // closed enrollment, or the node was deleted: final
-	PCRMismatch           // booted something that was not approved: final, until `node accept`
-	PCR15Used             // volumes were already opened in this boot: reboot by firmware, once
-	TPMCleared            // the TPM's counters fell: final, until `node accept`
+	Refused               // closed enrollment, or the node was deleted: keep asking, `policy explain` tells which
+	PCRMismatch           // booted something that was not approved: keep asking, until `node accept`
+	PCR15Used             // volumes were already opened in this boot: final: reboot by firmware, once
+	TPMCleared            // the TPM's counters fell: keep asking, until `node accept`
 	NotBound              // volume is not this node's: keep asking, approving again binds it
 	NoSecret              // volume is known, but holds no secret yet: keep asking
 	HeaderDiffers         // LUKS header is not the enrolled one: final
-	HeaderRollback        // LUKS header is older than the last committed change: final
-	Exists                // put or enroll would change what is there: final, nothing was changed
+	HeaderRollback        // LUKS header is older than the last committed change: keep asking, until `volume accept-header`
+	Exists                // put or enroll would change what is there: nothing was changed
 	TableFull             // too many nodes await approval: keep asking
 )
 
@@ -45,7 +45,7 @@ const (
 	CodeWrongPin    = "kms-wrong-pin"   // does not hold a pinned key: set this candidate aside, next one
 	CodeBadAnswer   = "kms-bad-answer"  // answers nonsense: set this candidate aside, next one
 	CodeNoGrant     = "kms-no-grant"    // it did not take our proof (expired, restarted): retry from the start
-	CodeBadURL      = "kms-bad-url"     // final
+	CodeBadURL      = "kms-bad-url"     // cannot be asked: set this candidate aside, next one
 	CodeBadRequest  = "kms-bad-request" // what we were told to ask is outside lk1's bounds: final
 )
 

@@ -13,6 +13,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"latchkey/boot/codes"
 	"latchkey/internal/plan"
 )
 
@@ -146,6 +147,19 @@ func (l *Loader) loadNow(i int) error {
 	}
 
 	return l.insert(m.Path)
+}
+
+// ReadIndex reads the image's index of modules.
+func ReadIndex() (*plan.Modules, error) {
+	file, err := os.ReadFile(plan.ModulesFile)
+	if err != nil {
+		return nil, codes.Fail(codes.PlanInvalid, "reading the module index: %w", err)
+	}
+	index, err := plan.DecodeModules(file)
+	if err != nil {
+		return nil, codes.Fail(codes.PlanInvalid, "%w", err)
+	}
+	return index, nil
 }
 
 // Insert gives a module file to the kernel: finit_module(2). A module

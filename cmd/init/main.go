@@ -9,6 +9,9 @@ import (
 	"strconv"
 
 	"latchkey/boot"
+	"latchkey/boot/latch"
+	"latchkey/boot/wire"
+	"latchkey/boot/worker"
 )
 
 func main() {
@@ -34,16 +37,16 @@ func run(args []string) error {
 		return fmt.Errorf("reading the incarnation: %w", err)
 	}
 
-	conn, err := boot.Inherited()
+	conn, err := wire.Inherited()
 	if err != nil {
 		return err
 	}
 
 	switch args[1] {
 	case "worker":
-		return boot.Work(conn, incarnation)
+		return worker.Run(conn, incarnation)
 	case "latch":
-		return boot.Latch(conn, incarnation)
+		return latch.Run(conn, incarnation)
 	}
 
 	return fmt.Errorf("there is no role %q", args[1])

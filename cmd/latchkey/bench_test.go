@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"latchkey/boot/codes"
 	"latchkey/internal/secret"
 	"latchkey/kms"
 	"latchkey/unlock/luks2"
@@ -78,7 +79,7 @@ func (b *bench) volume(name string) (string, *enrollment) {
 		client: &kms.Client{Pins: []kms.Pin{b.pin}}, url: b.url, id: b.id, mode: kms.Bound, slot: luks2.AnySlot, wait: true,
 		say: b.t.Logf, volume: volume, want: kms.Want{UUID: uuid, Digest: h.SubsetDigest(), SeqID: h.SeqID()},
 	}
-	if err := e.deposit(b.t.Context(), kms.Enroll, kms.Offer{}); codeOf(err) == "pending" {
+	if err := e.deposit(b.t.Context(), kms.Enroll, kms.Offer{}); codes.Of(err) == "pending" {
 		b.check(b.approve(b.data, "--pcr", "none"))
 		err = e.deposit(b.t.Context(), kms.Enroll, kms.Offer{})
 		b.check(err)

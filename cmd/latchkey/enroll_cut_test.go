@@ -9,6 +9,7 @@ import (
 	"sync/atomic"
 	"testing"
 
+	"latchkey/boot/codes"
 	"latchkey/internal/secret"
 	"latchkey/kms"
 	"latchkey/unlock"
@@ -94,7 +95,7 @@ func TestAnswerOfPutIsLost(t *testing.T) {
 	path, e := b.volume("vol")
 	lossy := *e
 	lossy.client = &kms.Client{Pins: e.client.Pins, Dial: cutWire(1)}
-	if _, err := b.commit(path, &lossy, 1000); codeOf(err) != kms.CodeUnreachable {
+	if _, err := b.commit(path, &lossy, 1000); codes.Of(err) != kms.CodeUnreachable {
 		t.Fatalf("commit = %v, want code %s", err, kms.CodeUnreachable)
 	}
 
@@ -105,7 +106,7 @@ func TestAnswerOfPutIsLost(t *testing.T) {
 		t.Error("the KMS did not take the key, so the test shows nothing")
 	}
 
-	if _, err := b.commit(path, e, 1000); codeOf(err) != kms.Exists.Code() {
+	if _, err := b.commit(path, e, 1000); codes.Of(err) != kms.Exists.Code() {
 		t.Errorf("again = %v, want code exists", err)
 	}
 	if slots, tokens := slotsOf(t, path); slots != 2 || tokens != 1 || !b.bootable(path) {

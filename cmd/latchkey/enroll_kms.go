@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"latchkey/boot/codes"
 	"latchkey/internal/cli"
 	"latchkey/internal/secret"
 	"latchkey/kms"
@@ -35,7 +36,7 @@ func (e *enrollment) register(ctx context.Context) error {
 			return err
 		}
 
-		code := codeOf(err)
+		code := codes.Of(err)
 		if !e.wait || !operatorActs(code) && (said == "" || decided(err)) {
 			return e.exit(err)
 		}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 
+	"latchkey/boot/codes"
 	"latchkey/internal/secret"
 	"latchkey/kms"
 	"latchkey/unlock"
@@ -72,11 +73,11 @@ func (e *enrollment) hand(ctx context.Context, s luks2.Storage, sizeBytes int64,
 		return nil
 	}
 	// A pending machine's offer is kept until an operator decides.
-	if !decided(err) || codeOf(err) == kms.Pending.Code() {
+	if !decided(err) || codes.Of(err) == kms.Pending.Code() {
 		e.say("keyslot %d stays, because the KMS may have taken its key: run this command again when the KMS answers", slot)
 		return e.exit(err)
 	}
-	if codeOf(err) == kms.Exists.Code() {
+	if codes.Of(err) == kms.Exists.Code() {
 		for _, m := range unlock.Marks(before) {
 			if m.Ours(unlock.Mark{Node: e.id.NodeID(), KMS: e.client.Pins}) {
 				e.say("an earlier run put a key into keyslot %d (%s): the KMS may hold that one; boot the machine to see", m.Slot, m.State)
@@ -94,7 +95,7 @@ func (e *enrollment) prove(ctx context.Context, s luks2.Storage, sizeBytes int64
 		out, err := e.id.Unseal(ctx, offer.Secret.Reveal())
 		defer out.Wipe()
 		switch {
-		case codeOf(err) == tpm.CodeSealPolicy: // PCR 15 is used on a running system
+		case codes.Of(err) == tpm.CodeSealPolicy: // PCR 15 is used on a running system
 		case err != nil:
 			return advise(err)
 		case !out.Equal(passphrase):

@@ -7,7 +7,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"latchkey/boot"
+	"latchkey/boot/codes"
 	"latchkey/internal/cli"
 	"latchkey/kms"
 	"latchkey/unlock/tpm"
@@ -73,7 +73,7 @@ func kmsExit(err error, words string) error {
 	if !refusedBy(err) {
 		return advise(err)
 	}
-	return &cli.Exit{Code: cli.Refused, Err: fmt.Errorf("%s: %w (%s)", codeOf(err), err, kmsAdvice(codeOf(err), words))}
+	return &cli.Exit{Code: cli.Refused, Err: fmt.Errorf("%s: %w (%s)", codes.Of(err), err, kmsAdvice(codes.Of(err), words))}
 }
 
 // kmsAdvice is what the operator can do about a refusal. Where the table of
@@ -87,5 +87,5 @@ func kmsAdvice(code, words string) string {
 	case "header-differs":
 		return "the KMS knows another LUKS header for this UUID: name the disk with --device; after a restore, latchkey-kms volume accept-header UUID"
 	}
-	return strings.ReplaceAll(boot.Meanings(code).Advice, "WORDS", words)
+	return strings.ReplaceAll(codes.Means(code).Advice, "WORDS", words)
 }

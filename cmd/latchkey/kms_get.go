@@ -10,6 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"latchkey/boot/codes"
 	"latchkey/internal/cli"
 	"latchkey/kms"
 	"latchkey/unlock"
@@ -128,7 +129,7 @@ func (o *kmsGet) run(ctx context.Context, w io.Writer, client *kms.Client, id *t
 	g, err := client.Get(ctx, o.url, id, o.wants)
 	if err != nil {
 		if o.json {
-			err = errors.Join(err, printJSON(w, map[string]any{"words": words, "code": codeOf(err)}))
+			err = errors.Join(err, printJSON(w, map[string]any{"words": words, "code": codes.Of(err)}))
 		}
 		return kmsExit(fmt.Errorf("this machine is %q: %w", words, err), words)
 	}

@@ -9,17 +9,17 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"latchkey/boot"
+	bootreport "latchkey/boot/report"
 	"latchkey/internal/cli"
 )
 
 func statusCommand() *cobra.Command {
 	var asJSON bool
-	file := boot.ReportFile
+	file := bootreport.File
 	c := &cobra.Command{
 		Use:     "status",
 		Short:   "Show how this boot opened its volumes",
-		Long:    "Status prints the report that the init left in " + boot.ReportFile + ": every step with its time, and every volume with the keyslot that opened it.",
+		Long:    "Status prints the report that the init left in " + bootreport.File + ": every step with its time, and every volume with the keyslot that opened it.",
 		Example: "  latchkey status\n  latchkey status --json | jq .total_ms",
 		Args:    cli.Args(cobra.NoArgs),
 		RunE: func(c *cobra.Command, _ []string) error {
@@ -31,7 +31,7 @@ func statusCommand() *cobra.Command {
 				return err
 			}
 
-			var r boot.Report
+			var r bootreport.Report
 			if err := json.Unmarshal(text, &r); err != nil {
 				return fmt.Errorf("reading %s: %w", file, err)
 			}
@@ -49,7 +49,7 @@ func statusCommand() *cobra.Command {
 	return c
 }
 
-func printStatus(w io.Writer, r boot.Report) error {
+func printStatus(w io.Writer, r bootreport.Report) error {
 	fmt.Fprintf(w, "init started %d ms after the kernel and took %d ms; root is %s\n", r.InitMS, r.TotalMS, r.Root)
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(t, "STEP\tAT MS\tTOOK MS\tDETAIL")

@@ -2,14 +2,13 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"strings"
 
 	"github.com/spf13/cobra"
 
-	"latchkey/boot"
+	"latchkey/boot/codes"
 	"latchkey/internal/cli"
 	"latchkey/unlock/tpm"
 )
@@ -73,25 +72,14 @@ func openIdentity(ctx context.Context, path string) (id *tpm.Identity, done func
 	return id, func() { id.Close(); t.Close() }, nil
 }
 
-// codeOf is the stable code of an error, "" if it has none.
-func codeOf(err error) string {
-	if coded, ok := errors.AsType[interface {
-		error
-		Code() string
-	}](err); ok {
-		return coded.Code()
-	}
-	return ""
-}
-
 // advise puts an error's stable code before it, and behind it what the
 // table of codes, which the init has as well, says to do.
 func advise(err error) error {
-	code := codeOf(err)
-	if code == "" {
+	code, ok := codes.Find(err)
+	if !ok {
 		return err
 	}
-	if advice := boot.Meanings(code).Advice; advice != "" {
+	if advice := codes.Means(code).Advice; advice != "" {
 		return fmt.Errorf("%s: %w (%s)", code, err, advice)
 	}
 	return fmt.Errorf("%s: %w", code, err)

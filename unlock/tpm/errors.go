@@ -19,7 +19,7 @@ const (
 	CodeCredential  = "tpm-credential"   // the challenge was not made for this TPM, or was altered: next candidate
 	CodeSealPolicy  = "tpm-seal-policy"  // the sealed secret is not to be had in this boot state (PCR 15 used): final
 	CodeSealForeign = "tpm-seal-foreign" // the sealed secret is another TPM's, or this one was cleared: final
-	CodeFailed      = "tpm-failed"       // any other answer of the TPM: retry a few times, then final
+	CodeFailed      = "tpm-failed"       // any other answer of the TPM: retry
 )
 
 // An Error is a TPM's failure: what was asked, a stable code, the cause.

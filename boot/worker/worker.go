@@ -1,4 +1,4 @@
-package boot
+package worker
 
 import (
 	"context"
@@ -8,8 +8,10 @@ import (
 	"slices"
 	"time"
 
+	"latchkey/boot/codes"
 	"latchkey/boot/device"
 	"latchkey/boot/module"
+	"latchkey/boot/wire"
 	"latchkey/internal/kmsg"
 	"latchkey/internal/plan"
 	"latchkey/unlock"
@@ -20,35 +22,35 @@ import (
 // disks' headers, the TPM's replies. It may die at any point; PID 1 then
 // clears up and starts another.
 type worker struct {
-	conn    *Conn
+	conn    *wire.Conn
 	plan    *plan.Plan
 	log     *slog.Logger
-	faults  faults
+	faults  wire.Faults
 	loader  *module.Loader
-	entered chan Record   // PID 1's word that the TPM may be used
-	ciphers chan struct{} // closed when PID 1 has loaded what every boot needs
-	blocks  chan struct{} // a block device came, changed or went
-	found   chan struct{} // closed when all disks are
+	entered chan wire.Record // PID 1's word that the TPM may be used
+	ciphers chan struct{}    // closed when PID 1 has loaded what every boot needs
+	blocks  chan struct{}    // a block device came, changed or went
+	found   chan struct{}    // closed when all disks are
 }
 
-// Work is the worker's role. When it returns nil, every volume of the
+// Run is the worker's role. When it returns nil, every volume of the
 // plan is open and PID 1 knows.
-func Work(conn *Conn, incarnation int) error {
-	p, cmdline, err := readPlan()
+func Run(conn *wire.Conn, incarnation int) error {
+	p, cmdline, err := wire.ReadPlan()
 	if err != nil {
-		return conn.fail(err)
+		return conn.Fail(err)
 	}
 
 	w := &worker{
-		conn: conn, plan: p, log: logger(), faults: readFaults(p, "worker", incarnation, cmdline),
-		entered: make(chan Record, 1), blocks: make(chan struct{}, 1), found: make(chan struct{}), ciphers: make(chan struct{}),
+		conn: conn, plan: p, log: logger(), faults: wire.ReadFaults(p, "worker", incarnation, cmdline),
+		entered: make(chan wire.Record, 1), blocks: make(chan struct{}, 1), found: make(chan struct{}), ciphers: make(chan struct{}),
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
 	go w.listen(cancel)
 	go w.alive(ctx)
 	if err := w.run(ctx); err != nil {
-		return conn.fail(err)
+		return conn.Fail(err)
 	}
 
 	return nil
@@ -122,7 +124,7 @@ func (w *worker) run(ctx context.Context) error {
 	}
 
 	closed() // the real root finds the TPM empty
-	if err := w.conn.Send(Record{Kind: KindDone}); err != nil {
+	if err := w.conn.Send(wire.Record{Kind: wire.KindDone}); err != nil {
 		return err
 	}
 
@@ -141,7 +143,7 @@ func (w *worker) deadline() time.Duration {
 
 // waiting tells people why it takes time.
 func (w *worker) waiting(err error) {
-	w.conn.Send(Record{Kind: KindWaiting, Code: codeOf(err), Text: err.Error()})
+	w.conn.Send(wire.Record{Kind: wire.KindWaiting, Code: codes.Of(err), Text: err.Error()})
 }
 
 // listen takes PID 1's words; when the socket closes the boot is over.
@@ -153,12 +155,12 @@ func (w *worker) listen(cancel context.CancelFunc) {
 			return
 		}
 		switch r.Kind {
-		case KindEntered:
+		case wire.KindEntered:
 			select {
 			case w.entered <- r:
 			default:
 			}
-		case KindCiphers:
+		case wire.KindCiphers:
 			close(w.ciphers) // said once to each worker
 		}
 	}
@@ -167,12 +169,12 @@ func (w *worker) listen(cancel context.CancelFunc) {
 // alive keeps PID 1's watchdog quiet while the worker waits for others.
 // Every step has a deadline of its own.
 func (w *worker) alive(ctx context.Context) {
-	tick := time.NewTicker(silence / 4)
+	tick := time.NewTicker(wire.Silence / 4)
 	defer tick.Stop()
 	for {
 		select {
 		case <-tick.C:
-			w.conn.Send(Record{Kind: KindAlive})
+			w.conn.Send(wire.Record{Kind: wire.KindAlive})
 		case <-ctx.Done():
 			return
 		}
@@ -197,7 +199,7 @@ func (w *worker) identify(ctx context.Context) (*tpm.Identity, error) {
 	select {
 	case r := <-w.entered:
 		if r.Code != "" {
-			return nil, fail(r.Code, "there is no TPM")
+			return nil, codes.Fail(r.Code, "there is no TPM")
 		}
 	case <-ctx.Done():
 		return nil, ctx.Err()

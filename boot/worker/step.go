@@ -1,4 +1,4 @@
-package boot
+package worker
 
 import (
 	"context"
@@ -6,6 +6,9 @@ import (
 	"fmt"
 	"sync"
 	"time"
+
+	"latchkey/boot/codes"
+	"latchkey/boot/wire"
 )
 
 // begin starts f and returns how to wait for its result, any number of
@@ -32,10 +35,10 @@ func step[T any](ctx context.Context, w *worker, name string, deadline time.Dura
 		defer cancel()
 	}
 
-	start := bootTime()
+	start := wire.Now()
 	done := make(chan result, 1)
 	go func() {
-		w.faults.at(name)
+		w.faults.At(name)
 		value, detail, err := f(ctx)
 		done <- result{value, detail, err}
 	}()
@@ -54,7 +57,7 @@ func step[T any](ctx context.Context, w *worker, name string, deadline time.Dura
 		return r.value, r.err // called off, not failed: nobody needs to know
 	}
 
-	record := Record{Kind: KindStep, Name: name, Text: r.detail, Start: start, Duration: bootTime() - start, Code: codeOf(r.err)}
+	record := wire.Record{Kind: wire.KindStep, Name: name, Text: r.detail, Start: start, Duration: wire.Now() - start, Code: codes.Of(r.err)}
 	if err := w.conn.Send(record); err != nil {
 		return r.value, err
 	}

@@ -1,4 +1,4 @@
-package boot
+package worker
 
 import (
 	"context"
@@ -10,6 +10,7 @@ import (
 	"sync"
 	"time"
 
+	"latchkey/boot/codes"
 	"latchkey/boot/device"
 	"latchkey/internal/plan"
 	"latchkey/unlock"
@@ -50,7 +51,7 @@ func findDisks(ctx context.Context, p *plan.Plan, changed <-chan struct{}, waiti
 	failures := map[string]int{}
 	for {
 		found, missing := lookOnce(p, failures)
-		if missing != nil && codeOf(missing) != "volume-missing" {
+		if missing != nil && codes.Of(missing) != "volume-missing" {
 			return nil, missing
 		}
 
@@ -86,7 +87,7 @@ func (w *worker) lookAgain() error {
 	}
 	found, err := lookOnce(w.plan, map[string]int{})
 	closeDisks(found)
-	if codeOf(err) == "volume-clones" {
+	if codes.Of(err) == "volume-clones" {
 		return err
 	}
 	return nil // anything else shows when the volume is opened
@@ -120,7 +121,7 @@ func readDisks(p *plan.Plan, byUUID map[string][]device.Block, seen []string, fa
 	}()
 	for _, v := range p.Volumes {
 		b, err := pick(v, byUUID[v.UUID], seen)
-		if err != nil && v.NoFail && codeOf(err) == "volume-missing" {
+		if err != nil && v.NoFail && codes.Of(err) == "volume-missing" {
 			continue
 		}
 		if err != nil {
@@ -179,7 +180,7 @@ func pick(v plan.Volume, blocks []device.Block, seen []string) (device.Block, er
 	}
 	switch len(blocks) {
 	case 0:
-		return device.Block{}, fail("volume-missing", "no LUKS2 volume %s (%s); seen: %s", v.UUID, v.Name, strings.Join(seen, ", "))
+		return device.Block{}, codes.Fail("volume-missing", "no LUKS2 volume %s (%s); seen: %s", v.UUID, v.Name, strings.Join(seen, ", "))
 	case 1:
 		return blocks[0], nil
 	}
@@ -187,14 +188,14 @@ func pick(v plan.Volume, blocks []device.Block, seen []string) (device.Block, er
 	for _, b := range blocks {
 		names = append(names, fmt.Sprintf("%s serial %q", b.Path, b.Serial))
 	}
-	return device.Block{}, fail("volume-clones", "%d devices carry the UUID %s: %s", len(blocks), v.UUID, strings.Join(names, ", "))
+	return device.Block{}, codes.Fail("volume-clones", "%d devices carry the UUID %s: %s", len(blocks), v.UUID, strings.Join(names, ", "))
 }
 
 // readDisk reads and judges a volume's header.
 func readDisk(v plan.Volume, b device.Block, failures map[string]int) (*disk, error) {
 	f, err := os.Open(b.Path)
 	if err != nil {
-		return nil, fail("volume-missing", "opening %s: %w", b.Path, err)
+		return nil, codes.Fail("volume-missing", "opening %s: %w", b.Path, err)
 	}
 
 	header, err := luks2.Read(f, b.SizeBytes)
@@ -223,14 +224,14 @@ func headerError(v plan.Volume, b device.Block, err error, failures map[string]i
 	case errors.Is(err, luks2.ErrDamaged):
 		return err
 	case errors.Is(err, luks2.ErrLUKS1):
-		return fail("header-rejected", "%s on %s: %w, and the plan does not say luks1: true", v.Name, b.Path, err)
+		return codes.Fail("header-rejected", "%s on %s: %w, and the plan does not say luks1: true", v.Name, b.Path, err)
 	case errors.As(err, &rejected):
-		return fail("header-rejected", "%s on %s: %w", v.Name, b.Path, err)
+		return codes.Fail("header-rejected", "%s on %s: %w", v.Name, b.Path, err)
 	}
 	if failures[b.Path]++; failures[b.Path] < readTries {
-		return fail("volume-missing", "reading %s: %w", b.Path, err)
+		return codes.Fail("volume-missing", "reading %s: %w", b.Path, err)
 	}
-	return fail("volume-io", "reading %s, %d times: %w", b.Path, readTries, err)
+	return codes.Fail("volume-io", "reading %s, %d times: %w", b.Path, readTries, err)
 }
 
 func dmOptions(v plan.Volume) dm.Options {

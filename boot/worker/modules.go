@@ -1,4 +1,4 @@
-package boot
+package worker
 
 import (
 	"context"
@@ -7,10 +7,11 @@ import (
 
 	"latchkey/boot/device"
 	"latchkey/boot/module"
+	"latchkey/boot/wire"
 )
 
 func (w *worker) readModules() error {
-	index, err := readModules()
+	index, err := module.ReadIndex()
 	if err != nil {
 		return err
 	}
@@ -40,7 +41,7 @@ func (w *worker) loadModules(ctx context.Context, events <-chan device.Event) er
 		case <-ctx.Done():
 		}
 
-		if err := w.conn.Send(Record{Kind: KindWantCiphers}); err != nil {
+		if err := w.conn.Send(wire.Record{Kind: wire.KindWantCiphers}); err != nil {
 			return struct{}{}, "", err
 		}
 		select {

@@ -1,4 +1,4 @@
-package boot
+package worker
 
 import (
 	"context"
@@ -86,11 +86,11 @@ func (r *rotation) run(ctx context.Context) error {
 	}
 
 	if len(staged) > 0 {
-		r.faults.at("rotate-staged")
+		r.faults.At("rotate-staged")
 		if err := r.from.client.Report(ctx, r.from.url, r.from.Grant, staged); err != nil {
 			return errors.Join(append(errs, err)...)
 		}
-		r.faults.at("rotate-reported")
+		r.faults.At("rotate-reported")
 		if err := r.askAgain(ctx); err != nil {
 			return errors.Join(append(errs, err)...)
 		}

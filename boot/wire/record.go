@@ -1,6 +1,9 @@
-package boot
+// Package wire is what PID 1 and its children, the worker and the latch,
+// say to each other. PID 1 believes nothing of it but what Decode checks.
+package wire
 
 import (
+	"crypto/sha256"
 	"encoding/binary"
 	"fmt"
 	"time"
@@ -8,9 +11,12 @@ import (
 	"latchkey/internal/kmsg"
 )
 
-// recordBytes is the size of every message between PID 1 and its
-// children: one datagram of a SOCK_SEQPACKET socket.
-const recordBytes = 512
+// Size is the size of every message between PID 1 and its children, in
+// bytes: one datagram of a SOCK_SEQPACKET socket.
+const Size = 512
+
+// Silence is how long a child may say nothing before it is taken for hung.
+const Silence = 60 * time.Second
 
 // A Kind says what a Record tells.
 type Kind uint8
@@ -62,8 +68,8 @@ const (
 )
 
 // Encode writes the record's fixed form.
-func (r Record) Encode() [recordBytes]byte {
-	var b [recordBytes]byte
+func (r Record) Encode() [Size]byte {
+	var b [Size]byte
 	b[0], b[1], b[2] = byte(r.Kind), r.PCR, r.Slot
 	putText(b[atCode:atName], r.Code)
 	putText(b[atName:atText], r.Name)
@@ -75,10 +81,10 @@ func (r Record) Encode() [recordBytes]byte {
 	return b
 }
 
-// DecodeRecord reads one message. An error means that the other side is
+// Decode reads one message. An error means that the other side is
 // not what we started: it is killed.
-func DecodeRecord(b []byte) (Record, error) {
-	if len(b) != recordBytes || b[0] == 0 || Kind(b[0]) >= kindEnd {
+func Decode(b []byte) (Record, error) {
+	if len(b) != Size || b[0] == 0 || Kind(b[0]) >= kindEnd {
 		return Record{}, fmt.Errorf("reading a record: %d bytes of kind %d", len(b), append(b, 0)[0])
 	}
 	r := Record{
@@ -103,4 +109,10 @@ func putText(field []byte, s string) {
 func getText(field []byte) string {
 	n := min(int(field[0]), len(field)-1)
 	return kmsg.Clean(string(field[1 : 1+n]))
+}
+
+// Extended is what a PCR of the SHA-256 bank holds after TPM2_PCR_Extend:
+// TPM 2.0 Library, part 1, section 17.2.
+func Extended(old, digest [32]byte) [32]byte {
+	return sha256.Sum256(append(old[:], digest[:]...))
 }

@@ -1,4 +1,4 @@
-package boot
+package worker
 
 import (
 	"context"
@@ -7,6 +7,8 @@ import (
 	"sync"
 	"time"
 
+	"latchkey/boot/codes"
+	"latchkey/boot/wire"
 	"latchkey/discover"
 	"latchkey/kms"
 	"latchkey/netup"
@@ -38,18 +40,18 @@ type network struct {
 func (w *worker) startNetwork(ctx context.Context) (*network, error) {
 	finder, err := discover.NewFinder(discover.Query{URLs: w.plan.Find.URLs, Services: w.plan.Find.Services}, discover.System{}, w.log)
 	if err != nil {
-		return nil, fail("plan-invalid", "%w", err)
+		return nil, codes.Fail("plan-invalid", "%w", err)
 	}
 
 	ctx, cancel := context.WithCancel(ctx)
 	n := &network{
-		worker: w, finder: finder, cancel: cancel, done: make(chan struct{}), start: bootTime(),
+		worker: w, finder: finder, cancel: cancel, done: make(chan struct{}), start: wire.Now(),
 		linked: make(chan struct{}), failures: map[netip.AddrPort]int{}, waiting: map[netip.AddrPort]discover.Candidate{}, addrs: map[netip.Prefix]bool{},
 	}
 	var both sync.WaitGroup
 	both.Go(func() { finder.Run(ctx) })
 	both.Go(func() {
-		w.faults.at("net")
+		w.faults.At("net")
 		if err := netup.Run(ctx, netup.Linux{}, w.plan.Net, w.log, n.update); err != nil {
 			w.log.Error("no network", "err", err)
 		}
@@ -132,7 +134,7 @@ func (n *network) foundOnce(c discover.Candidate) {
 }
 
 func (n *network) note(step, text string) {
-	n.worker.conn.Send(Record{Kind: KindStep, Name: step, Text: text, Start: n.start, Duration: bootTime() - n.start})
+	n.worker.conn.Send(wire.Record{Kind: wire.KindStep, Name: step, Text: text, Start: n.start, Duration: wire.Now() - n.start})
 }
 
 // setAside keeps a candidate from being asked for a while: 30 s if it is

@@ -1,4 +1,4 @@
-package boot
+package worker
 
 import (
 	"context"
@@ -13,6 +13,8 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"latchkey/boot/codes"
+	"latchkey/boot/wire"
 	"latchkey/discover"
 	"latchkey/internal/secret"
 	"latchkey/kms"
@@ -27,7 +29,7 @@ const maxCallers = 64
 // key grants the volumes. It goes on for as long as the plan says.
 func (w *worker) ask(ctx context.Context, n *network, id *tpm.Identity, disks []*disk) (*grant, error) {
 	if id == nil {
-		return nil, fail("plan-invalid", "no volume has a source that works without a TPM")
+		return nil, codes.Fail("plan-invalid", "no volume has a source that works without a TPM")
 	}
 	wants := make([]kms.Want, len(disks))
 	for i, d := range disks {
@@ -42,7 +44,7 @@ func (w *worker) ask(ctx context.Context, n *network, id *tpm.Identity, disks []
 	for _, k := range w.plan.Trust.KMS {
 		pin, err := kms.ParsePin(string(k))
 		if err != nil {
-			return nil, fail("plan-invalid", "%w", err)
+			return nil, codes.Fail("plan-invalid", "%w", err)
 		}
 		a.pins = append(a.pins, pin)
 	}
@@ -100,7 +102,7 @@ func (a *asking) run(ctx context.Context) (*grant, error) {
 			if errors.Is(outer.Err(), context.Canceled) {
 				return nil, outer.Err()
 			}
-			return nil, fail("kms-timeout", "no key server granted in %s", a.plan.Find.Timeout)
+			return nil, codes.Fail("kms-timeout", "no key server granted in %s", a.plan.Find.Timeout)
 		}
 	}
 }
@@ -154,7 +156,7 @@ func (a *asking) call(ctx context.Context, c discover.Candidate) {
 func (a *asking) once(ctx context.Context, client *kms.Client, url string) (*kms.Grant, error) {
 	t := &turn{Identity: a.id, free: a.free}
 	defer t.end()
-	a.faults.at("ask")
+	a.faults.At("ask")
 	if a.unknown.Load() {
 		a.show.Do(func() { a.id.Certify(ctx) })
 	}
@@ -174,15 +176,15 @@ func (a *asking) once(ctx context.Context, client *kms.Client, url string) (*kms
 // again decides what follows an answer that is no grant, and waits if
 // the same candidate is worth asking again.
 func (a *asking) again(ctx context.Context, c discover.Candidate, err error, pause *time.Duration) bool {
-	code := codeOf(err)
-	switch Meanings(code).Class {
-	case Final:
+	code := codes.Of(err)
+	switch codes.Means(code).Class {
+	case codes.Final:
 		select {
 		case a.lost <- err:
 		default:
 		}
 		return false
-	case Retry:
+	case codes.Retry:
 		d := a.network.setAside(c, code)
 		a.log.Warn("set aside", "candidate", c.String(), "code", code, "for", d, "err", err)
 		return false
@@ -192,7 +194,7 @@ func (a *asking) again(ctx context.Context, c discover.Candidate, err error, pau
 		a.unknown.Store(true)
 	}
 	text := fmt.Sprintf("this machine is %q; %s", a.id.NodeID().Words(), err)
-	a.conn.Send(Record{Kind: KindWaiting, Code: code, Text: text})
+	a.conn.Send(wire.Record{Kind: wire.KindWaiting, Code: code, Text: text})
 	timer := time.NewTimer(*pause/2 + rand.N(*pause/2))
 	defer timer.Stop()
 	*pause = min(2**pause, 30*time.Second)
@@ -224,7 +226,7 @@ func (t *turn) Activate(ctx context.Context, blob, seed []byte) (secret.Bytes, e
 	case <-ctx.Done():
 		return secret.Bytes{}, ctx.Err()
 	case <-stale.C:
-		return secret.Bytes{}, fail(kms.CodeNoGrant, "the TPM was busy with another key server")
+		return secret.Bytes{}, codes.Fail(kms.CodeNoGrant, "the TPM was busy with another key server")
 	}
 	if err := ctx.Err(); err != nil {
 		return secret.Bytes{}, err

@@ -1,4 +1,4 @@
-package boot
+package worker
 
 import (
 	"cmp"
@@ -13,7 +13,9 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"latchkey/boot/codes"
 	"latchkey/boot/device"
+	"latchkey/boot/wire"
 	"latchkey/kms"
 	"latchkey/unlock"
 	"latchkey/unlock/dm"
@@ -98,7 +100,7 @@ func (w *worker) openOne(ctx context.Context, d *disk, from *grant, i int, id *t
 	if len(g.MAC) == 0 {
 		result.MAC = opened.MAC[:]
 	}
-	return opening{opened, result, keys}, w.conn.Send(Record{Kind: KindOpened, Name: d.Name, Slot: uint8(opened.Slot), New: opened.Measure})
+	return opening{opened, result, keys}, w.conn.Send(wire.Record{Kind: wire.KindOpened, Name: d.Name, Slot: uint8(opened.Slot), New: opened.Measure})
 }
 
 // freeBytes is MemAvailable of /proc/meminfo, 0 if it is not told.
@@ -127,7 +129,7 @@ func (w *worker) chooseRoot(ctx context.Context, disks []*disk) error {
 		fstype := cmp.Or(w.plan.Root.FSType, super.Type)
 		w.loader.Device("fs-" + fstype)
 		w.loader.Named(fstype)
-		err = w.conn.Send(Record{Kind: KindRoot, Name: d.Name, Text: fstype})
+		err = w.conn.Send(wire.Record{Kind: wire.KindRoot, Name: d.Name, Text: fstype})
 		return struct{}{}, d.Name + " type=" + fstype, err
 	})
 	return err
@@ -139,18 +141,18 @@ func (w *worker) rootDisk(disks []*disk) (*disk, device.Super, error) {
 	for _, d := range disks {
 		super, err := probeMapping(d.Name)
 		if err != nil {
-			return nil, super, fail("root-unusable", "%w", err)
+			return nil, super, codes.Fail("root-unusable", "%w", err)
 		}
 		if w.isRoot(want, d, super) {
 			if super.Type == "" && w.plan.Root.FSType == "" {
-				return nil, super, fail("root-unusable", "no file system is recognized in %s: name it in root.fstype", d.Name)
+				return nil, super, codes.Fail("root-unusable", "no file system is recognized in %s: name it in root.fstype", d.Name)
 			}
 			return d, super, nil
 		}
 		seen = append(seen, fmt.Sprintf("%s (%s UUID=%s LABEL=%s)", d.Name, super.Type, super.UUID, super.Label))
 	}
 
-	return nil, device.Super{}, fail("root-not-in-plan", "root=%s is none of the opened volumes: %s", want, strings.Join(seen, ", "))
+	return nil, device.Super{}, codes.Fail("root-not-in-plan", "root=%s is none of the opened volumes: %s", want, strings.Join(seen, ", "))
 }
 
 func probeMapping(name string) (device.Super, error) {

@@ -1,4 +1,4 @@
-package boot
+package latch
 
 import (
 	"context"
@@ -6,13 +6,13 @@ import (
 	_ "crypto/sha1" // TPMs may have this bank on; it gets its measurement too
 	"crypto/sha256"
 	_ "crypto/sha512" // likewise
-	"fmt"
 	"os"
 	"strings"
 	"time"
 
+	"latchkey/boot/codes"
 	"latchkey/boot/device"
-	"latchkey/internal/plan"
+	"latchkey/boot/wire"
 	"latchkey/unlock/tpm"
 )
 
@@ -20,24 +20,24 @@ import (
 // module, and hubs and firmware TPMs are slow.
 const tpmWait = 30 * time.Second
 
-// Latch is the role that measures into the TPM, as PID 1 orders. It tells
+// Run is the role that measures into the TPM, as PID 1 orders. It tells
 // PID 1 a PCR's old and new value before each extend and waits for its
 // word, so that one who comes after it can tell what was done.
-func Latch(conn *Conn, incarnation int) error {
+func Run(conn *wire.Conn, incarnation int) error {
 	faults, err := latchFaults(incarnation)
 	if err != nil {
-		return conn.fail(err)
+		return conn.Fail(err)
 	}
 
 	ctx := context.Background()
 	t, err := openTPM(ctx, tpmWait)
 	if err != nil {
-		return conn.fail(err)
+		return conn.Fail(err)
 	}
 	defer t.Close()
 	l := &latch{conn, t, faults, map[uint8][32]byte{}}
 	if err := l.serve(ctx); err != nil {
-		return conn.fail(err)
+		return conn.Fail(err)
 	}
 
 	return nil
@@ -45,22 +45,22 @@ func Latch(conn *Conn, incarnation int) error {
 
 // latchFaults reads the plan only if a fault is asked for: the latch needs
 // nothing else of it, and is in a hurry.
-func latchFaults(incarnation int) (faults, error) {
-	cmdline, err := os.ReadFile(CmdlineAt)
+func latchFaults(incarnation int) (wire.Faults, error) {
+	cmdline, err := os.ReadFile(wire.CmdlineAt)
 	if err != nil || !strings.Contains(string(cmdline), "rd.latchkey.fault") {
-		return faults{}, err
+		return wire.Faults{}, err
 	}
-	p, _, err := readPlan()
+	p, _, err := wire.ReadPlan()
 	if err != nil {
-		return faults{}, err
+		return wire.Faults{}, err
 	}
-	return readFaults(p, "latch", incarnation, string(cmdline)), nil
+	return wire.ReadFaults(p, "latch", incarnation, string(cmdline)), nil
 }
 
 type latch struct {
-	conn   *Conn
+	conn   *wire.Conn
 	tpm    *tpm.TPM
-	faults faults
+	faults wire.Faults
 	// values are what PCRs held when this process last read or extended
 	// them. Should something else have extended one since, then PID 1
 	// learns a wrong value, but the extend itself is none the less done.
@@ -80,16 +80,16 @@ func (l *latch) read(ctx context.Context, pcr uint8) ([32]byte, error) {
 }
 
 func (l *latch) serve(ctx context.Context) error {
-	var resume *Record
+	var resume *wire.Record
 	for {
 		r, err := l.conn.Recv()
 		if err != nil {
 			return nil //nolint:nilerr // PID 1 closed the socket: the boot goes on without us
 		}
 		switch r.Kind {
-		case KindResume:
+		case wire.KindResume:
 			resume = &r
-		case KindExtend:
+		case wire.KindExtend:
 			if err := l.extend(ctx, r, resume); err != nil {
 				return err
 			}
@@ -99,41 +99,41 @@ func (l *latch) serve(ctx context.Context) error {
 }
 
 // extend carries out one order, unless the one before us did.
-func (l *latch) extend(ctx context.Context, order Record, resume *Record) error {
+func (l *latch) extend(ctx context.Context, order wire.Record, resume *wire.Record) error {
 	old, err := l.read(ctx, order.PCR)
 	if err != nil {
 		return err
 	}
 
 	name := strings.ReplaceAll(order.Text, " ", "-")
-	next := extended(old, order.New)
+	next := wire.Extended(old, order.New)
 	switch {
 	case resume != nil && old == resume.New:
-		return l.conn.Send(Record{Kind: KindExtended, PCR: order.PCR, New: old})
+		return l.conn.Send(wire.Record{Kind: wire.KindExtended, PCR: order.PCR, New: old})
 	case resume != nil && old != resume.Old:
-		return fail("latch", "PCR %d changed while nobody of ours extended it", order.PCR)
+		return codes.Fail("latch", "PCR %d changed while nobody of ours extended it", order.PCR)
 	case resume == nil:
 		if order.Text == "enter-initrd" {
 			if err := l.unused(ctx); err != nil {
 				return err
 			}
 		}
-		if err := l.conn.Send(Record{Kind: KindExtending, PCR: order.PCR, Old: old, New: next}); err != nil {
+		if err := l.conn.Send(wire.Record{Kind: wire.KindExtending, PCR: order.PCR, Old: old, New: next}); err != nil {
 			return err
 		}
-		if r, err := l.conn.Recv(); err != nil || r.Kind != KindGo {
-			return fail("latch", "PID 1 did not say go")
+		if r, err := l.conn.Recv(); err != nil || r.Kind != wire.KindGo {
+			return codes.Fail("latch", "PID 1 did not say go")
 		}
 	}
 
-	l.faults.at("before-" + name)
+	l.faults.At("before-" + name)
 	if err := l.tpm.Extend(ctx, int(order.PCR), bankDigest(order)); err != nil {
 		return err
 	}
 
-	l.faults.at("after-" + name)
+	l.faults.At("after-" + name)
 	l.values[order.PCR] = next
-	return l.conn.Send(Record{Kind: KindExtended, PCR: order.PCR, New: next})
+	return l.conn.Send(wire.Record{Kind: wire.KindExtended, PCR: order.PCR, New: next})
 }
 
 // unused refuses a boot whose volumes were opened already: after a kexec
@@ -144,7 +144,7 @@ func (l *latch) unused(ctx context.Context) error {
 		return err
 	}
 	if v != [32]byte{} {
-		return fail("pcr15-used", "PCR 15 is not zero: this boot's volumes were opened before")
+		return codes.Fail("pcr15-used", "PCR 15 is not zero: this boot's volumes were opened before")
 	}
 	return nil
 }
@@ -153,7 +153,7 @@ func (l *latch) unused(ctx context.Context) error {
 // the SHA-256 bank. Other banks get the phase's name hashed with their own
 // algorithm, as systemd does; for a volume, whose key is gone by now, the
 // hash of the SHA-256 digest.
-func bankDigest(order Record) func(crypto.Hash) []byte {
+func bankDigest(order wire.Record) func(crypto.Hash) []byte {
 	return func(h crypto.Hash) []byte {
 		if h == crypto.SHA256 {
 			return order.New[:]
@@ -184,21 +184,7 @@ func openTPM(ctx context.Context, wait time.Duration) (*tpm.TPM, error) {
 		select {
 		case <-events:
 		case <-ctx.Done():
-			return nil, fail("tpm-missing", "no %s after %s", tpm.DefaultPath, wait)
+			return nil, codes.Fail("tpm-missing", "no %s after %s", tpm.DefaultPath, wait)
 		}
 	}
-}
-
-// readPlan is for the children: PID 1 has shown the problems already.
-func readPlan() (*plan.Plan, string, error) {
-	file, err := os.ReadFile(PlanFile)
-	if err != nil {
-		return nil, "", fmt.Errorf("reading the plan: %w", err)
-	}
-	cmdline, err := os.ReadFile(CmdlineAt)
-	if err != nil {
-		return nil, "", fmt.Errorf("reading the command line: %w", err)
-	}
-	p, err := plan.ParseAgain(file, string(cmdline))
-	return p, string(cmdline), err
 }

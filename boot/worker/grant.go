@@ -1,10 +1,11 @@
-package boot
+package worker
 
 import (
 	"context"
 	"errors"
 	"time"
 
+	"latchkey/boot/codes"
 	"latchkey/discover"
 	"latchkey/internal/secret"
 	"latchkey/kms"
@@ -76,7 +77,7 @@ func granted(g *kms.Grant) error {
 	for _, v := range g.Volumes {
 		if v.Status != kms.OK {
 			g.Wipe()
-			return fail(v.Status.Code(), "volume %s: the key server says %s", v.UUID, v.Status.Code())
+			return codes.Fail(v.Status.Code(), "volume %s: the key server says %s", v.UUID, v.Status.Code())
 		}
 	}
 	return nil

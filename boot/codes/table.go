@@ -1,0 +1,98 @@
+package codes
+
+import (
+	"iter"
+	"maps"
+	"slices"
+)
+
+// A Meaning is what a code stands for: what follows it, and what a person
+// at the machine can do.
+type Meaning struct {
+	Class  Class
+	Advice string
+}
+
+// Means looks a code up. One that is not in the table is retried: an error
+// nobody thought of must not strand a machine.
+func Means(code string) Meaning {
+	if m, ok := table()[code]; ok {
+		return m
+	}
+	return Meaning{Retry, ""}
+}
+
+// All lists the table in the order of the codes.
+func All() iter.Seq2[string, Meaning] {
+	return func(yield func(string, Meaning) bool) {
+		all := table()
+		for _, code := range slices.Sorted(maps.Keys(all)) {
+			if !yield(code, all[code]) {
+				return
+			}
+		}
+	}
+}
+
+// table is the one table of codes; docs/codes.md is made of it, and a test
+// compares it with what the source can emit.
+func table() map[string]Meaning {
+	return map[string]Meaning{
+		// What the key server decided.
+		"pending":         {Operator, "approve this machine: latchkey-kms node approve WORDS"},
+		"quarantined":     {Operator, "this machine is quarantined: latchkey-kms node readmit WORDS"},
+		"refused":         {Operator, "the key server refuses this machine: latchkey-kms policy explain WORDS tells why"},
+		"not-bound":       {Operator, "the volume is not this machine's yet: latchkey-kms node approve WORDS"},
+		"no-secret":       {Operator, "the key server has no key for the volume: latchkey-kms volume put UUID, or latchkey volume enroll"},
+		"pending-full":    {Operator, "too many machines await approval: latchkey-kms node list"},
+		"pcr-mismatch":    {Operator, "this boot differs from what was approved: if that is right, latchkey-kms node accept WORDS"},
+		"tpm-cleared":     {Operator, "the TPM was cleared or replaced: latchkey-kms node accept WORDS"},
+		"header-rollback": {Operator, "an old LUKS header was put back: latchkey-kms volume accept-header UUID if you did that"},
+		"exists":          {Operator, "the key server has another key for this volume and replaces none: latchkey-kms volume delete UUID if it is of no use"},
+		"header-differs":  {Final, "this is not the volume that was enrolled: do not trust this disk"},
+		PCR15Used:         {Final, "this boot already opened its volumes (kexec): rebooting through the firmware"},
+
+		// The way to it.
+		"kms-unreachable": {Retry, "no connection to the key server: is it up, and on this LAN? latchkey discover shows what this machine finds"},
+		"kms-busy":        {Retry, "the key server has too much to do: latchkey-kms status"},
+		"kms-wrong-pin":   {Retry, "what answers does not hold a pinned key: if the key server's key changed, build the image again"},
+		"kms-bad-answer":  {Retry, "what answers is no key server of latchkey's: check find.urls and the port"},
+		"kms-no-grant":    {Retry, "the key server did not take the proof in time: it is asked again"},
+		"kms-bad-url":     {Retry, "an address of a key server cannot be used: check find.urls and rd.latchkey.kms"},
+		"kms-bad-request": {Final, "the plan asks for what no key server answers: latchkey plan show, then build the image again"},
+		"kms-timeout":     {Final, "no key server granted in time: is it up, and on this LAN? latchkey-kms node list"},
+
+		// The TPM.
+		TPMMissing:         {Final, "there is no TPM: switch it on in the firmware"},
+		"tpm-absent":       {Retry, "the TPM does not answer: switch the machine off and on; if it stays, replace the TPM"},
+		"tpm-busy":         {Retry, "the TPM is busy with itself: it is asked again"},
+		"tpm-failed":       {Retry, "the TPM answers with an error: switch the machine off and on; if it stays, clear or replace the TPM"},
+		"tpm-credential":   {Retry, "the key server's challenge is not for this TPM: it is asked again"},
+		"tpm-lockout":      {Operator, "the TPM is in lockout after wrong passwords: wait, or its owner resets it (tpm2_dictionarylockout)"},
+		"tpm-unsupported":  {Final, "the TPM lacks a P-256 key or the SHA-256 bank: switch the bank on in the firmware, or use another TPM"},
+		"tpm-auth":         {Final, "a hierarchy of the TPM has a password: remove it (tpm2_changeauth), or clear the TPM in the firmware"},
+		"tpm-seal-policy":  {Final, "this TPM does not open the sealed key: enroll the volume again: latchkey volume enroll"},
+		"tpm-seal-foreign": {Final, "this TPM does not open the sealed key: enroll the volume again: latchkey volume enroll"},
+		Latch:              {Final, "the TPM did not take the closing measurement: nothing of the disk is run"},
+
+		// The disks.
+		"volume-missing":  {Final, "look at the cable and the disk: latchkey volume inspect DEVICE"},
+		"volume-clones":   {Final, "two disks carry one UUID: remove one, or name its serial in the plan"},
+		"volume-locked":   {Final, "this is not the volume that was enrolled: do not trust this disk"},
+		"volume-io":       {Retry, "the disk answers with errors: look at the cable and the disk"},
+		"header-rejected": {Final, "the LUKS header breaks a rule: latchkey volume inspect DEVICE"},
+		"headers-damaged": {Final, "both LUKS headers are damaged: restore a header backup"},
+		"wrong-key":       {Operator, "no keyslot takes the granted key: enroll the volume again: latchkey volume enroll"},
+		"kdf-memory":      {Final, "the keyslot needs more memory than the machine has: latchkey volume add-key --kdf pbkdf2"},
+		"mapping":         {Retry, "the kernel does not map the volume: is dm-crypt in the image? latchkey image build"},
+
+		// The boot itself.
+		PlanInvalid:        {Final, "build the image again: latchkey image build"},
+		RootUnusable:       {Final, "the root does not mount: check root= and the file system on another machine"},
+		"root-not-in-plan": {Final, "the root does not mount: check root= and the file system on another machine"},
+		"no-init":          {Final, "the root has no init: check its contents on another machine"},
+		"worker-dies":      {Final, "the part that opens the volumes ends again and again: the lines above say why; more memory may help"},
+		Timeout:            {Retry, "a step did not end in time: the lines above say which"},
+		Failed:             {Retry, "the lines above say what failed"},
+	}
+}

@@ -1,4 +1,0 @@
-package boot
-
-// Codes opens the table to the test that keeps docs/codes.md true.
-var Codes = codes

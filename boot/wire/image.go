@@ -1,0 +1,39 @@
+package wire
+
+import (
+	"fmt"
+	"os"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"latchkey/internal/plan"
+)
+
+// What PID 1 and its children read on their own.
+const (
+	PlanFile  = "/plan.json"
+	CmdlineAt = "/proc/cmdline"
+)
+
+// ReadPlan is for the children: PID 1 has shown the problems already. It
+// returns the command line, too.
+func ReadPlan() (p *plan.Plan, cmdline string, err error) {
+	file, err := os.ReadFile(PlanFile)
+	if err != nil {
+		return nil, "", fmt.Errorf("reading the plan: %w", err)
+	}
+	words, err := os.ReadFile(CmdlineAt)
+	if err != nil {
+		return nil, "", fmt.Errorf("reading the command line: %w", err)
+	}
+	p, err = plan.ParseAgain(file, string(words))
+	return p, string(words), err
+}
+
+// Now is the clock of Records: CLOCK_BOOTTIME, since the kernel started.
+func Now() time.Duration {
+	var t unix.Timespec
+	unix.ClockGettime(unix.CLOCK_BOOTTIME, &t) // cannot fail: the clock exists since 2.6.39
+	return time.Duration(t.Nano())
+}
