@@ -13,7 +13,7 @@ COMMANDS := latchkey latchkey-kms latchkey-responder
 build: ## all commands into bin/
 	@mkdir -p bin
 	go build $(GOFLAGS_BIN) -o bin/latchkey-init ./cmd/init
-	@for c in $(COMMANDS); do echo go build -o bin/$$c ./cmd/$$c; go build $(GOFLAGS_BIN) -o bin/$$c ./cmd/$$c || exit 1; done
+	@for c in $(COMMANDS) latchkey-kms-bench; do echo go build -o bin/$$c ./cmd/$$c; go build $(GOFLAGS_BIN) -o bin/$$c ./cmd/$$c || exit 1; done
 
 deps: ## the Debian packages that demo and test need
 	@images/deps

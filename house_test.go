@@ -26,6 +26,10 @@ var rules = []struct {
 	}, "the init is small and runs nothing else"},
 	{"cmd/latchkey", []string{"latchkey/kms/server", "latchkey/kms/store", "latchkey/boot", "latchkey/boot/worker", "latchkey/boot/latch", "latchkey/boot/wire"}, "the operator's command is no key server and no init"},
 	{"cmd/latchkey-kms", []string{"latchkey/boot", "latchkey/netup"}, "the key server boots nothing"},
+	{"cmd/latchkey-kms", []string{"latchkey/kms/bench", "latchkey/kms/softtpm", "latchkey/kms/server/kairos/kairostest", "testing"}, "production links no test double"},
+	{"kms/config", []string{"latchkey/kms/store", "latchkey/kms/store/", "latchkey/kms/server", "latchkey/kms/home", "net/http/httptest"}, "values; home and daemon act on them"},
+	{"kms/home", []string{"latchkey/kms/daemon", "latchkey/kms/operator", "latchkey/discover"}, "the data directory answers nobody"},
+	{"kms/operator", []string{"latchkey/kms/daemon", "latchkey/discover"}, "questions; the daemon answers them"},
 	{"cmd/latchkey-responder", []string{"latchkey/kms/server", "latchkey/unlock/"}, "the responder holds no secret"},
 	{"internal/plan", []string{"github.com/", "golang.org/", "latchkey/boot/module", "latchkey/netup"}, "a leaf that image build and init share"},
 	{"boot", []string{
@@ -63,6 +67,27 @@ func TestImports(t *testing.T) {
 			for _, n := range r.never {
 				if d == n || strings.HasSuffix(n, "/") && strings.HasPrefix(d, n) {
 					t.Errorf("%s reaches %s: %s", r.folder, d, r.why)
+				}
+			}
+		}
+	}
+}
+
+// direct says what a folder's own code may not import itself.
+var direct = []struct {
+	folder string
+	never  []string
+	why    string
+}{
+	{"cmd/latchkey-kms", []string{"crypto", "crypto/", "net", "net/http", "latchkey/kms/store", "latchkey/kms/store/", "latchkey/discover"}, "commands hold no logic: kms/config, home, operator and daemon do"},
+}
+
+func TestImportsOfItsOwn(t *testing.T) {
+	for _, r := range direct {
+		for _, d := range strings.Fields(output(t, "go", "list", "-f", `{{join .Imports "\n"}}`, "./"+r.folder)) {
+			for _, n := range r.never {
+				if d == n || strings.HasSuffix(n, "/") && strings.HasPrefix(d, n) {
+					t.Errorf("%s imports %s: %s", r.folder, d, r.why)
 				}
 			}
 		}

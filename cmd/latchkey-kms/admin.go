@@ -14,7 +14,7 @@ import (
 	"latchkey/kms/server/policy"
 )
 
-func adminCommand(o *options) *cobra.Command {
+func adminCommand(ask *asker, out *output) *cobra.Command {
 	c := &cobra.Command{
 		Use: "admin", Short: "Say who may administer over HTTPS", Args: cli.Args(cobra.ArbitraryArgs), RunE: cli.Group,
 		Long: `Whoever can open the socket in the data directory administers. With section
@@ -23,18 +23,18 @@ a client certificate that is listed there.`,
 	}
 
 	token := &cobra.Command{Use: "token", Short: "Make, list and revoke tokens", Args: cli.Args(cobra.ArbitraryArgs), RunE: cli.Group}
-	token.AddCommand(tokenCreate(o), tokenList(o), tokenRevoke(o))
+	token.AddCommand(tokenCreate(ask, out), tokenList(ask, out), tokenRevoke(ask, out))
 	c.AddCommand(token, &cobra.Command{
 		Use: "openapi", Short: "Print the OpenAPI document of the administration", Args: cli.Args(cobra.NoArgs),
 		RunE: func(c *cobra.Command, _ []string) error {
-			return o.call(c.Context(), "GET", "/v1/openapi.json", nil, nil, c.OutOrStdout())
+			return ask.call(c.Context(), "GET", "/v1/openapi.json", nil, nil, c.OutOrStdout())
 		},
 	})
 
 	return c
 }
 
-func tokenCreate(o *options) *cobra.Command {
+func tokenCreate(ask *asker, out *output) *cobra.Command {
 	var scope, expires, output string
 	c := &cobra.Command{
 		Use: "create NAME", Short: "Make a token",
@@ -59,18 +59,18 @@ is in the audit log with the token's name.`,
 				return fmt.Errorf("writing the token: %w", err)
 			}
 			defer f.Close()
-			var out server.IssuedToken
-			ask := server.NewToken{Name: args[0], Scope: server.Scope(scope), Expires: time.Now().Add(time.Duration(life))}
-			if err := o.call(c.Context(), "POST", "/v1/token/create", nil, ask, &out); err != nil {
+			var made server.IssuedToken
+			want := server.NewToken{Name: args[0], Scope: server.Scope(scope), Expires: time.Now().Add(time.Duration(life))}
+			if err := ask.call(c.Context(), "POST", "/v1/token/create", nil, want, &made); err != nil {
 				os.Remove(output)
 				return err
 			}
 
-			if _, err := f.WriteString(out.Secret + "\n"); err != nil {
+			if _, err := f.WriteString(made.Secret + "\n"); err != nil {
 				return fmt.Errorf("writing the token: %w", err)
 			}
-			return o.show(c, out.Token, func() {
-				fmt.Fprintf(c.OutOrStdout(), "token %s, scope %s, until %s, is in %s\n", out.Name, out.Scope, out.Expires.Local().Format("2006-01-02 15:04"), output)
+			return out.show(c, made.Token, func() {
+				fmt.Fprintf(c.OutOrStdout(), "token %s, scope %s, until %s, is in %s\n", made.Name, made.Scope, made.Expires.Local().Format("2006-01-02 15:04"), output)
 			})
 		},
 	}
@@ -81,15 +81,15 @@ is in the audit log with the token's name.`,
 	return c
 }
 
-func tokenList(o *options) *cobra.Command {
+func tokenList(ask *asker, out *output) *cobra.Command {
 	return &cobra.Command{
 		Use: "list", Short: "List tokens", Args: cli.Args(cobra.NoArgs),
 		RunE: func(c *cobra.Command, _ []string) error {
 			var tokens []server.Token
-			if err := o.call(c.Context(), "GET", "/v1/tokens", nil, nil, &tokens); err != nil {
+			if err := ask.call(c.Context(), "GET", "/v1/tokens", nil, nil, &tokens); err != nil {
 				return err
 			}
-			return o.show(c, tokens, func() {
+			return out.show(c, tokens, func() {
 				w := tabwriter.NewWriter(c.OutOrStdout(), 0, 0, 2, ' ', 0)
 				defer w.Flush()
 				fmt.Fprintln(w, "NAME\tSCOPE\tCREATED\tEXPIRES")
@@ -101,16 +101,16 @@ func tokenList(o *options) *cobra.Command {
 	}
 }
 
-func tokenRevoke(o *options) *cobra.Command {
+func tokenRevoke(ask *asker, out *output) *cobra.Command {
 	return &cobra.Command{
 		Use: "revoke NAME", Short: "End a token at once", Args: cli.Args(cobra.ExactArgs(1)),
 		Example: "  latchkey-kms admin token revoke dashboard",
 		RunE: func(c *cobra.Command, args []string) error {
 			var done struct{}
-			if err := o.call(c.Context(), "POST", "/v1/token/revoke", url.Values{"name": {args[0]}}, nil, &done); err != nil {
+			if err := ask.call(c.Context(), "POST", "/v1/token/revoke", url.Values{"name": {args[0]}}, nil, &done); err != nil {
 				return err
 			}
-			return o.show(c, done, func() { fmt.Fprintf(c.OutOrStdout(), "revoked token %s\n", args[0]) })
+			return out.show(c, done, func() { fmt.Fprintf(c.OutOrStdout(), "revoked token %s\n", args[0]) })
 		},
 	}
 }

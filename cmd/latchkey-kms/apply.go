@@ -14,7 +14,7 @@ import (
 	"latchkey/kms/server/kairos"
 )
 
-func applyCommand(o *options) *cobra.Command {
+func applyCommand(ask *asker, out *output) *cobra.Command {
 	var path string
 	var replace bool
 	c := &cobra.Command{
@@ -40,11 +40,11 @@ forgets nothing that was learnt.`,
 			}
 			defer clear(file)
 			var done []server.Applied
-			if err := o.call(c.Context(), "POST", "/v1/kairos/documents", url.Values{"replace": {strconv.FormatBool(replace)}}, file, &done); err != nil {
+			if err := ask.call(c.Context(), "POST", "/v1/kairos/documents", url.Values{"replace": {strconv.FormatBool(replace)}}, file, &done); err != nil {
 				return err
 			}
 
-			return o.show(c, done, func() {
+			return out.show(c, done, func() {
 				for _, d := range done {
 					fmt.Fprintf(c.OutOrStdout(), "%s %s %s\n", d.Kind, d.Name, d.Action)
 				}

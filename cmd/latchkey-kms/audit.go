@@ -12,17 +12,17 @@ import (
 	"latchkey/kms/server"
 )
 
-func auditCommand(o *options) *cobra.Command {
+func auditCommand(ask *asker, out *output) *cobra.Command {
 	c := &cobra.Command{
 		Use: "audit", Short: "Read and verify the audit log", Args: cli.Args(cobra.ArbitraryArgs), RunE: cli.Group,
 		Long: `Every release of a key and every change is in the audit log before it takes
 effect. Each event's hash covers the one before, so that an edit shows.`,
 	}
-	c.AddCommand(auditShow(o), auditVerify(o))
+	c.AddCommand(auditShow(ask, out), auditVerify(ask, out))
 	return c
 }
 
-func auditShow(o *options) *cobra.Command {
+func auditShow(ask *asker, out *output) *cobra.Command {
 	var from uint64
 	c := &cobra.Command{
 		Use: "show", Short: "Print the audit log", Args: cli.Args(cobra.NoArgs),
@@ -31,14 +31,14 @@ func auditShow(o *options) *cobra.Command {
 			all := []server.Event{}
 			for next := from; ; {
 				var page []server.Event
-				if err := o.call(c.Context(), "GET", "/v1/audit", url.Values{"from": {strconv.FormatUint(next, 10)}}, nil, &page); err != nil {
+				if err := ask.call(c.Context(), "GET", "/v1/audit", url.Values{"from": {strconv.FormatUint(next, 10)}}, nil, &page); err != nil {
 					return err
 				}
 
 				if len(page) == 0 {
 					break
 				}
-				if !o.json {
+				if !out.json {
 					printEvents(c.OutOrStdout(), page)
 				} else {
 					all = append(all, page...)
@@ -46,7 +46,7 @@ func auditShow(o *options) *cobra.Command {
 
 				next = page[len(page)-1].Seq + 1
 			}
-			return o.show(c, all, func() {})
+			return out.show(c, all, func() {})
 		},
 	}
 
@@ -69,20 +69,20 @@ func printEvents(w io.Writer, events []server.Event) {
 	}
 }
 
-func auditVerify(o *options) *cobra.Command {
+func auditVerify(ask *asker, out *output) *cobra.Command {
 	return &cobra.Command{
 		Use: "verify", Short: "Verify the audit log and the database", Args: cli.Args(cobra.NoArgs),
-		RunE: func(c *cobra.Command, _ []string) error { return o.check(c) },
+		RunE: func(c *cobra.Command, _ []string) error { return check(c, ask, out) },
 	}
 }
 
 // check verifies everything there is, in the running server or here.
-func (o *options) check(c *cobra.Command) error {
+func check(c *cobra.Command, ask *asker, out *output) error {
 	var r server.Checked
-	if err := o.call(c.Context(), "GET", "/v1/check", nil, nil, &r); err != nil {
+	if err := ask.call(c.Context(), "GET", "/v1/check", nil, nil, &r); err != nil {
 		return err
 	}
-	return o.show(c, r, func() {
+	return out.show(c, r, func() {
 		fmt.Fprintf(c.OutOrStdout(), "ok: %d records and %d audit events verified, epoch %d\nhead of the audit log: %s\nsignature by %s: %s\n",
 			r.Records, r.Events, r.Epoch, r.Head.Hash, r.Head.Key, r.Head.Signature)
 	})

@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"latchkey/internal/kube"
+	"latchkey/kms/config"
+	"latchkey/kms/home"
 	"latchkey/kms/server"
 	"latchkey/kms/server/kairos"
 	"latchkey/kms/server/kairos/kairostest"
@@ -37,21 +39,25 @@ func kubeKairos(t *testing.T, api *kubetest.Server) {
 		"apiVersion": "v1", "kind": "Secret", "metadata": map[string]any{"name": "mine"}, "stringData": map[string]string{"key": "of the cluster"},
 	})
 	dir := t.TempDir()
-	section := storeSection{At: "kube:keys/fleet?server=" + url.QueryEscape(api.URL) + "&token=" + url.QueryEscape(api.Token(kubetest.Account)), CA: api.CA}
+	at := "kube:keys/fleet?server=" + url.QueryEscape(api.URL) + "&token=" + url.QueryEscape(api.Token(kubetest.Account))
+	place, err := config.ParsePlace(at, config.Place{CA: api.CA})
+	if err != nil {
+		t.Fatal(err)
+	}
 	var nodes []*kairostest.Node
 
 	for i, name := range []string{"one", "two"} {
-		o := &options{data: filepath.Join(dir, name), wrap: wrappingSection{Key: filepath.Join(dir, "wrapping.key")}, store: section}
+		h := home.Home{Location: config.Location{Data: filepath.Join(dir, name), Place: place, Wrapping: config.Wrapping{Key: filepath.Join(dir, "wrapping.key")}}}
 		if i == 0 {
-			_, err = o.create(context.Background())
+			_, err = h.Create(context.Background(), nil)
 		} else {
-			_, _, err = o.join(context.Background())
+			_, _, err = h.Join(context.Background())
 		}
 		if err != nil {
 			t.Fatal(err)
 		}
 
-		c, address := serveAs(t, o, "--protocol", "lk1,kairos", "--store-write-back", "secrets")
+		c, address := serveAs(t, h, "--store", at, "--protocol", "lk1,kairos", "--store-write-back", "secrets")
 		t.Cleanup(func() { c.Process.Signal(syscall.SIGTERM); c.Wait() })
 		nodes = append(nodes, &kairostest.Node{URL: address, TPM: tpm, Want: kairos.Request{Label: "COS_PERSISTENT", Name: "vda5"}})
 	}
@@ -60,7 +66,7 @@ func kubeKairos(t *testing.T, api *kubetest.Server) {
 
 	put := func(change func(map[string]any)) {
 		var now map[string]any
-		path := at("SealedVolume", "keys") + "/machine-a"
+		path := pathOf("SealedVolume", "keys") + "/machine-a"
 		if err := admin.Do(context.Background(), http.MethodGet, path, nil, nil, &now); err != nil {
 			t.Fatal(err)
 		}
@@ -74,7 +80,7 @@ func kubeKairos(t *testing.T, api *kubetest.Server) {
 	until(t, nodes, "", "TPM is quarantined")
 	put(func(spec map[string]any) { spec["quarantined"] = false })
 	until(t, nodes, "of the cluster", "")
-	if err := admin.Do(context.Background(), http.MethodDelete, at("SealedVolume", "keys")+"/machine-a", nil, nil, nil); err != nil {
+	if err := admin.Do(context.Background(), http.MethodDelete, pathOf("SealedVolume", "keys")+"/machine-a", nil, nil, nil); err != nil {
 		t.Fatal(err)
 	}
 
@@ -84,8 +90,8 @@ func kubeKairos(t *testing.T, api *kubetest.Server) {
 	mintedOnce(t, admin, nodes)
 	writtenBack(t, admin, filepath.Join(dir, "one"), nodes)
 	var known []server.KairosNode
-	o := &options{data: filepath.Join(dir, "one")}
-	if err := o.call(context.Background(), "GET", "/v1/kairos/nodes", nil, nil, &known); err != nil || len(known) != 2 {
+	h := home.Home{Location: config.Location{Data: filepath.Join(dir, "one")}}
+	if err := callAt(context.Background(), h, "GET", "/v1/kairos/nodes", nil, nil, &known); err != nil || len(known) != 2 {
 		t.Errorf("the KMS knows %v, %v, want two machines", known, err)
 	}
 }
@@ -143,8 +149,8 @@ func writtenBack(t *testing.T, admin *kube.Client, data string, nodes []*kairost
 	}
 
 	mine[0].Attest() // pending
-	o := &options{data: data}
-	if err := o.call(context.Background(), "POST", "/v1/kairos/approve", url.Values{"hash": {tpm.Hash()}}, nil, new(server.KairosNode)); err != nil {
+	h := home.Home{Location: config.Location{Data: data}}
+	if err := callAt(context.Background(), h, "POST", "/v1/kairos/approve", url.Values{"hash": {tpm.Hash()}}, nil, new(server.KairosNode)); err != nil {
 		t.Fatal(err)
 	}
 
@@ -161,7 +167,7 @@ func writtenBack(t *testing.T, admin *kube.Client, data string, nodes []*kairost
 		}
 	}
 
-	appears(t, admin, at("SealedVolume", "keys")+"/"+name, &volume)
+	appears(t, admin, pathOf("SealedVolume", "keys")+"/"+name, &volume)
 	if volume.Spec.TPMHash != tpm.Hash() || len(volume.Spec.Partitions) != 1 || volume.Spec.Partitions[0].Label != "COS_PERSISTENT" {
 		t.Errorf("the SealedVolume is %+v", volume)
 	}
@@ -172,7 +178,7 @@ func writtenBack(t *testing.T, admin *kube.Client, data string, nodes []*kairost
 	}
 
 	until(t, mine, first.Passphrase, "")
-	if err := admin.Do(context.Background(), http.MethodDelete, at("SealedVolume", "keys")+"/"+name, nil, nil, nil); err != nil {
+	if err := admin.Do(context.Background(), http.MethodDelete, pathOf("SealedVolume", "keys")+"/"+name, nil, nil, nil); err != nil {
 		t.Fatal(err)
 	}
 
@@ -208,9 +214,9 @@ func post(t testing.TB, c *kube.Client, path string, object any) {
 }
 
 // serveAs runs this test's program as a server.
-func serveAs(t testing.TB, o *options, flags ...string) (*exec.Cmd, string) {
+func serveAs(t testing.TB, h home.Home, flags ...string) (*exec.Cmd, string) {
 	t.Helper()
-	c, address, err := serveWith(o, flags...)
+	c, address, err := serveWith(h, flags...)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -90,3 +90,14 @@ func httpCommand(ts *testscript.TestScript, neg bool, args []string) {
 		}
 	}
 }
+
+// codeOf is the stable code of an error; "" if it has none.
+func codeOf(err error) string {
+	if coded, ok := errors.AsType[interface {
+		error
+		Code() string
+	}](err); ok {
+		return coded.Code()
+	}
+	return ""
+}

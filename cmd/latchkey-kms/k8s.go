@@ -4,10 +4,11 @@ import (
 	"github.com/spf13/cobra"
 
 	"latchkey/internal/cli"
+	"latchkey/kms/config"
 	"latchkey/kms/server"
 )
 
-func k8sCommand(o *options) *cobra.Command {
+func k8sCommand(ask *asker, out *output) *cobra.Command {
 	c := &cobra.Command{
 		Use: "k8s", Short: "Keys that encrypt the Secrets of Kubernetes clusters", Args: cli.Args(cobra.ArbitraryArgs), RunE: cli.Group,
 		Long: `A KMS plugin (k8s in the configuration, or serve --k8s-socket) encrypts with the
@@ -15,7 +16,7 @@ newest version of its key. After a rotation the API server notices within a
 minute; have it write all Secrets again before you retire an old version.`,
 	}
 	var name string
-	c.PersistentFlags().StringVar(&name, "name", defaultKey, "name of the key, as in the configuration")
-	c.AddCommand(keyCommand(o, "k8s", func() string { return server.KubeRing(name) }, "The versions of a key"))
+	c.PersistentFlags().StringVar(&name, "name", config.DefaultKey, "name of the key, as in the configuration")
+	c.AddCommand(keyCommand(ask, out, "k8s", func() string { return server.KubeRing(name) }, "The versions of a key"))
 	return c
 }

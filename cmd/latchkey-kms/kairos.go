@@ -13,34 +13,34 @@ import (
 	"latchkey/kms/server"
 )
 
-func kairosCommand(o *options) *cobra.Command {
+func kairosCommand(ask *asker, out *output) *cobra.Command {
 	c := &cobra.Command{
 		Use: "kairos", Short: "List, approve and stop machines of Kairos", Args: cli.Args(cobra.ArbitraryArgs), RunE: cli.Group,
 		Long: `Machines of Kairos are named by their TPMHash, which
 "kcrypt-discovery-challenger" prints on them. "latchkey-kms apply" takes the
 documents that say what they get.`,
 	}
-	c.AddCommand(kairosList(o),
-		kairosChange(o, "approve", "Approve a machine that asked", `It gets the volume that it asked for last, with a passphrase of its own, and
+	c.AddCommand(kairosList(ask, out),
+		kairosChange(ask, out, "approve", "Approve a machine that asked", `It gets the volume that it asked for last, with a passphrase of its own, and
 from then on must boot what it booted then (PCRs 0, 7 and 11). Compare the
 TPMHash with the machine first. For a machine that is approved already this
 adds the volume that it asked for last.`),
-		kairosChange(o, "accept", "Accept what a machine booted last", "After an update of firmware or kernel, or after its TPM was cleared. Look at\nwhat changed first: an intruder's kernel looks the same to the KMS."),
-		kairosChange(o, "quarantine", "Stop a machine", "It gets nothing until it is readmitted."),
-		kairosChange(o, "readmit", "End a quarantine", "One that a SealedVolume orders ends by applying one that does not."),
-		kairosChange(o, "delete", "Refuse a machine for good", "Its TPM stays refused."))
+		kairosChange(ask, out, "accept", "Accept what a machine booted last", "After an update of firmware or kernel, or after its TPM was cleared. Look at\nwhat changed first: an intruder's kernel looks the same to the KMS."),
+		kairosChange(ask, out, "quarantine", "Stop a machine", "It gets nothing until it is readmitted."),
+		kairosChange(ask, out, "readmit", "End a quarantine", "One that a SealedVolume orders ends by applying one that does not."),
+		kairosChange(ask, out, "delete", "Refuse a machine for good", "Its TPM stays refused."))
 	return c
 }
 
-func kairosList(o *options) *cobra.Command {
+func kairosList(ask *asker, out *output) *cobra.Command {
 	return &cobra.Command{
 		Use: "list", Short: "List machines of Kairos, those that wait for approval first", Args: cli.Args(cobra.NoArgs),
 		RunE: func(c *cobra.Command, _ []string) error {
 			var nodes []server.KairosNode
-			if err := o.call(c.Context(), "GET", "/v1/kairos/nodes", nil, nil, &nodes); err != nil {
+			if err := ask.call(c.Context(), "GET", "/v1/kairos/nodes", nil, nil, &nodes); err != nil {
 				return err
 			}
-			return o.show(c, nodes, func() { printKairos(c.OutOrStdout(), nodes) })
+			return out.show(c, nodes, func() { printKairos(c.OutOrStdout(), nodes) })
 		},
 	}
 }
@@ -63,15 +63,15 @@ func printKairos(out io.Writer, nodes []server.KairosNode) {
 }
 
 // kairosChange is a command that changes one machine.
-func kairosChange(o *options, verb, short, long string) *cobra.Command {
+func kairosChange(ask *asker, out *output, verb, short, long string) *cobra.Command {
 	return &cobra.Command{
 		Use: verb + " TPMHASH", Short: short, Long: long, Args: cli.Args(cobra.ExactArgs(1)),
 		RunE: func(c *cobra.Command, args []string) error {
 			var n server.KairosNode
-			if err := o.call(c.Context(), "POST", "/v1/kairos/"+verb, url.Values{"hash": {args[0]}}, nil, &n); err != nil {
+			if err := ask.call(c.Context(), "POST", "/v1/kairos/"+verb, url.Values{"hash": {args[0]}}, nil, &n); err != nil {
 				return err
 			}
-			return o.show(c, n, func() { fmt.Fprintf(c.OutOrStdout(), "%s: machine %s is %s\n", verb, n.Hash, n.Describe()) })
+			return out.show(c, n, func() { fmt.Fprintf(c.OutOrStdout(), "%s: machine %s is %s\n", verb, n.Hash, n.Describe()) })
 		},
 	}
 }

@@ -13,13 +13,13 @@ import (
 )
 
 // keyCommand lists, rotates and retires the versions of one key.
-func keyCommand(o *options, of string, name func() string, short string) *cobra.Command {
+func keyCommand(ask *asker, out *output, of string, name func() string, short string) *cobra.Command {
 	c := &cobra.Command{
 		Use: "key", Short: short, Args: cli.Args(cobra.ArbitraryArgs), RunE: cli.Group,
 		Long: `A key has versions. The newest seals; all open what they sealed, until they
 are retired. A retired version is destroyed: what it sealed is lost.`,
 	}
-	ask := func(use, short, example, method, path string, args int) *cobra.Command {
+	versions := func(use, short, example, method, path string, args int) *cobra.Command {
 		return &cobra.Command{
 			Use: use, Short: short, Args: cli.Args(cobra.ExactArgs(args)), Example: "  latchkey-kms " + of + " key " + example,
 			RunE: func(c *cobra.Command, args []string) error {
@@ -28,17 +28,17 @@ are retired. A retired version is destroyed: what it sealed is lost.`,
 					query.Set("version", args[0])
 				}
 				var keys []server.KeyVersion
-				if err := o.call(c.Context(), method, path, query, nil, &keys); err != nil {
+				if err := ask.call(c.Context(), method, path, query, nil, &keys); err != nil {
 					return err
 				}
-				return o.show(c, keys, func() { printKeys(c.OutOrStdout(), keys) })
+				return out.show(c, keys, func() { printKeys(c.OutOrStdout(), keys) })
 			},
 		}
 	}
 	c.AddCommand(
-		ask("list", "List the versions", "list", "GET", "/v1/keys", 0),
-		ask("rotate", "Add a version, which seals from now on", "rotate", "POST", "/v1/keys/rotate", 0),
-		ask("retire VERSION", "Destroy a version that is not the newest", "retire 1", "POST", "/v1/keys/retire", 1))
+		versions("list", "List the versions", "list", "GET", "/v1/keys", 0),
+		versions("rotate", "Add a version, which seals from now on", "rotate", "POST", "/v1/keys/rotate", 0),
+		versions("retire VERSION", "Destroy a version that is not the newest", "retire 1", "POST", "/v1/keys/retire", 1))
 
 	return c
 }

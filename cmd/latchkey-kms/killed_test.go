@@ -3,6 +3,7 @@ package main
 import (
 	"bufio"
 	"context"
+	"encoding/binary"
 	"fmt"
 	"net/http/httptest"
 	"net/http/httputil"
@@ -19,6 +20,9 @@ import (
 
 	"latchkey/internal/secret"
 	"latchkey/kms"
+	"latchkey/kms/config"
+	"latchkey/kms/home"
+	"latchkey/kms/operator"
 	"latchkey/kms/server"
 	"latchkey/kms/softtpm"
 	"latchkey/kms/store/etcd/etcdtest"
@@ -56,7 +60,7 @@ func TestReplicasAreKilled(t *testing.T) {
 type killed struct {
 	*testing.T
 	etcd    *etcdtest.Server
-	hosts   [2]*options
+	hosts   [2]home.Home
 	urls    [2]atomic.Pointer[string]
 	running [2]*exec.Cmd
 	client  *kms.Client
@@ -71,20 +75,20 @@ type killed struct {
 
 func newKilled(t *testing.T) *killed {
 	k := &killed{T: t, etcd: etcdtest.Start(t), put: map[kms.UUID]string{}, got: map[string]int{}}
-	section := storeSection{At: "etcd:" + k.etcd.URL, CA: k.etcd.CA, Certificate: k.etcd.Cert, Key: k.etcd.Key}
+	place, err := config.ParsePlace("etcd:"+k.etcd.URL, config.Place{CA: k.etcd.CA, Cert: k.etcd.Cert, Key: k.etcd.Key})
+	k.must(err)
 	dir := t.TempDir()
 	for i := range k.hosts {
-		wrap := wrappingSection{Key: filepath.Join(dir, "wrapping.key")}
-		k.hosts[i] = &options{data: filepath.Join(dir, fmt.Sprint(i)), wrap: wrap, store: section}
+		k.hosts[i] = home.Home{Location: config.Location{
+			Data: filepath.Join(dir, fmt.Sprint(i)), Place: place, Wrapping: config.Wrapping{Key: filepath.Join(dir, "wrapping.key")},
+		}}
 	}
 
-	pin, err := k.hosts[0].create(context.Background())
+	pin, err := k.hosts[0].Create(context.Background(), nil)
 	k.must(err)
-	_, _, err = k.hosts[1].join(context.Background())
+	_, _, err = k.hosts[1].Join(context.Background())
 	k.must(err)
-	parsed, err := kms.ParsePin(pin)
-	k.must(err)
-	k.client = &kms.Client{Pins: []kms.Pin{parsed}}
+	k.client = &kms.Client{Pins: []kms.Pin{pin}}
 	k.start(0)
 	k.start(1)
 	t.Cleanup(func() {
@@ -99,8 +103,8 @@ func newKilled(t *testing.T) *killed {
 		k.tpms = append(k.tpms, tpm)
 		k.client.Get(context.Background(), *k.urls[i%2].Load(), tpm, []kms.Want{{UUID: uuidOf(i)}})
 		var approved server.Approved
-		k.must(k.hosts[0].call(context.Background(), "POST", "/v1/volume/put", url.Values{"uuid": {uuidOf(i).String()}}, []byte("secret of a machine"), new([]server.Volume)))
-		k.must(k.hosts[1].call(context.Background(), "POST", "/v1/node/approve", nil, server.Approval{Who: tpm.NodeID().String()}, &approved))
+		k.must(callAt(context.Background(), k.hosts[0], "POST", "/v1/volume/put", url.Values{"uuid": {uuidOf(i).String()}}, []byte("secret of a machine"), new([]server.Volume)))
+		k.must(callAt(context.Background(), k.hosts[1], "POST", "/v1/node/approve", nil, server.Approval{Who: tpm.NodeID().String()}, &approved))
 	}
 
 	return k
@@ -121,15 +125,15 @@ func (k *killed) start(i int) {
 }
 
 // serveWith runs this test's program as a server, until it listens.
-func serveWith(o *options, flags ...string) (*exec.Cmd, string, error) {
+func serveWith(o home.Home, flags ...string) (*exec.Cmd, string, error) {
 	self, err := os.Executable()
 	if err != nil {
 		return nil, "", err
 	}
 
 	c := exec.Command(self, append([]string{
-		"serve", "--data", o.data, "--wrapping-key", o.wrap.Key, "--listen", "127.0.0.1:0",
-		"--store", o.store.At, "--store-ca", o.store.CA, "--store-cert", o.store.Certificate, "--store-key", o.store.Key,
+		"serve", "--data", o.Data, "--wrapping-key", o.Wrapping.Key, "--listen", "127.0.0.1:0",
+		"--store", o.Place.String(), "--store-ca", o.Place.CA, "--store-cert", o.Place.Cert, "--store-key", o.Place.Key,
 	}, flags...)...)
 	c.Args[0] = "latchkey-kms"
 	c.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
@@ -150,6 +154,21 @@ func serveWith(o *options, flags ...string) (*exec.Cmd, string, error) {
 	}
 
 	return c, "http://" + strings.TrimSpace(strings.TrimPrefix(line, "listening on ")), nil
+}
+
+// callAt asks a server, or opens its database, as the commands do.
+func callAt(ctx context.Context, h home.Home, method, path string, query url.Values, body, to any) error {
+	c, err := operator.Local(ctx, h)
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	return c.Call(ctx, method, path, query, body, to)
+}
+
+func uuidOf(i int) (u kms.UUID) {
+	binary.BigEndian.PutUint64(u[8:], uint64(i+1))
+	return u
 }
 
 // balanced asks through a balancer that sends each request to the other
@@ -231,15 +250,15 @@ func (k *killed) operator(stop chan struct{}) {
 	}
 }
 
-func (k *killed) putAt(o *options, uuid kms.UUID, text string) {
+func (k *killed) putAt(o home.Home, uuid kms.UUID, text string) {
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
-	if up, err := o.running(ctx); err != nil || !up {
+	if up, err := o.Running(ctx); err != nil || !up {
 		time.Sleep(5 * time.Millisecond)
 		return
 	}
 
-	if err := o.call(ctx, "POST", "/v1/volume/put", url.Values{"uuid": {uuid.String()}}, []byte(text), new([]server.Volume)); err != nil {
+	if err := callAt(ctx, o, "POST", "/v1/volume/put", url.Values{"uuid": {uuid.String()}}, []byte(text), new([]server.Volume)); err != nil {
 		return
 	}
 	k.mu.Lock()
@@ -260,9 +279,9 @@ func (k *killed) verify() {
 	ctx := context.Background()
 	for _, o := range k.hosts {
 		var c server.Checked
-		k.must(o.call(ctx, "GET", "/v1/check", nil, nil, &c))
+		k.must(callAt(ctx, o, "GET", "/v1/check", nil, nil, &c))
 		var volumes []server.Volume
-		k.must(o.call(ctx, "GET", "/v1/volumes", nil, nil, &volumes))
+		k.must(callAt(ctx, o, "GET", "/v1/volumes", nil, nil, &volumes))
 		there := map[kms.UUID]bool{}
 		for _, v := range volumes {
 			there[v.UUID] = true
@@ -278,7 +297,7 @@ func (k *killed) verify() {
 	logged := map[string]int{}
 	for from := uint64(1); ; {
 		var events []server.Event
-		k.must(k.hosts[0].call(ctx, "GET", "/v1/audit", url.Values{"from": {fmt.Sprint(from)}}, nil, &events))
+		k.must(callAt(ctx, k.hosts[0], "GET", "/v1/audit", url.Values{"from": {fmt.Sprint(from)}}, nil, &events))
 		if len(events) == 0 {
 			break
 		}
@@ -314,7 +333,7 @@ func (k *killed) secrets(ctx context.Context) {
 
 	k.client.Get(ctx, *k.urls[0].Load(), tpm, wants)
 	var approved server.Approved
-	k.must(k.hosts[1].call(ctx, "POST", "/v1/node/approve", nil, server.Approval{Who: tpm.NodeID().String()}, &approved))
+	k.must(callAt(ctx, k.hosts[1], "POST", "/v1/node/approve", nil, server.Approval{Who: tpm.NodeID().String()}, &approved))
 	g, err := k.client.Get(ctx, *k.urls[0].Load(), tpm, wants)
 	k.must(err)
 	for _, v := range g.Volumes {

@@ -42,7 +42,7 @@ func applyManifests(t testing.TB, server *kubetest.Server) {
 	}
 
 	for end := time.Now().Add(20 * time.Second); ; time.Sleep(50 * time.Millisecond) { // the CRD is served a moment later
-		err := admin.Do(context.Background(), http.MethodGet, at("SealedVolume", "keys"), nil, nil, nil)
+		err := admin.Do(context.Background(), http.MethodGet, pathOf("SealedVolume", "keys"), nil, nil, nil)
 		if err == nil {
 			return
 		}
@@ -69,7 +69,9 @@ func applyManifest(t testing.TB, admin *kube.Client, name string) {
 	}
 }
 
-func at(kind, namespace string) string { return strings.Replace(resources[kind], "NS", namespace, 1) }
+func pathOf(kind, namespace string) string {
+	return strings.Replace(resources[kind], "NS", namespace, 1)
+}
 
 func applyObject(t testing.TB, admin *kube.Client, file string, object map[string]any) {
 	t.Helper()
@@ -79,7 +81,7 @@ func applyObject(t testing.TB, admin *kube.Client, file string, object map[strin
 	if resources[kind] == "" {
 		t.Fatalf("%s has a %q, which the test does not know", file, kind)
 	}
-	err := admin.Do(context.Background(), http.MethodPost, at(kind, namespace), url.Values{"fieldValidation": {"Strict"}}, object, nil)
+	err := admin.Do(context.Background(), http.MethodPost, pathOf(kind, namespace), url.Values{"fieldValidation": {"Strict"}}, object, nil)
 	if err != nil {
 		t.Fatalf("%s: applying %s %v: %v", file, kind, meta["name"], err)
 	}
@@ -105,13 +107,13 @@ func kubeRights(t *testing.T, server *kubetest.Server) {
 		allowed      bool
 	}{
 		{"GET", "/api/v1/namespaces/keys/secrets", true},
-		{"GET", at("SealedVolume", "keys"), true},
+		{"GET", pathOf("SealedVolume", "keys"), true},
 		{"GET", "/api/v1/namespaces/default/secrets", false},
 		{"GET", "/api/v1/secrets", false},
 		{"GET", "/api/v1/nodes", false},
 		{"GET", "/api/v1/namespaces/keys/pods", false},
-		{"GET", at("SealedVolume", "default"), false},
-		{"POST", at("SealedVolume", "keys"), false},
+		{"GET", pathOf("SealedVolume", "default"), false},
+		{"POST", pathOf("SealedVolume", "keys"), false},
 		{"DELETE", "/api/v1/namespaces/keys/secrets/x", false},
 		{"DELETE", "/api/v1/namespaces/keys/secrets", false},
 		{"POST", "/api/v1/namespaces/keys/serviceaccounts/latchkey-kms/token", false},

@@ -16,33 +16,33 @@ import (
 	"latchkey/kms/server"
 )
 
-func nodeCommand(o *options) *cobra.Command {
+func nodeCommand(ask *asker, out *output) *cobra.Command {
 	c := &cobra.Command{
 		Use: "node", Short: "List, approve and stop machines", Args: cli.Args(cobra.ArbitraryArgs), RunE: cli.Group,
 		Long: `A node is a machine, named by its TPM's endorsement key. People name it by six
 words, which stand on the machine's console and here.`,
 	}
-	c.AddCommand(nodeList(o), nodeShow(o), nodeApprove(o),
-		nodeChange(o, "quarantine", "Stop a machine", "It gets nothing until it is readmitted, and keeps asking."),
-		nodeChange(o, "readmit", "End a quarantine", "The machine gets its keys at its next try, without a reboot."),
-		nodeChange(o, "accept", "Accept what a machine booted last", `After an update of firmware, kernel or command line the boot state is another
+	c.AddCommand(nodeList(ask, out), nodeShow(ask, out), nodeApprove(ask, out),
+		nodeChange(ask, out, "quarantine", "Stop a machine", "It gets nothing until it is readmitted, and keeps asking."),
+		nodeChange(ask, out, "readmit", "End a quarantine", "The machine gets its keys at its next try, without a reboot."),
+		nodeChange(ask, out, "accept", "Accept what a machine booted last", `After an update of firmware, kernel or command line the boot state is another
 one, and the machine is refused (pcr-mismatch); after its TPM was cleared, too
 (tpm-cleared). Look at "node show" first: an intruder's kernel looks the same
 to the KMS as your update.`),
-		nodeChange(o, "delete", "Refuse a machine for good", "Its TPM stays refused. Its volumes stay until they are deleted or moved."),
-		nodeSet(o), nodeWatch(o))
+		nodeChange(ask, out, "delete", "Refuse a machine for good", "Its TPM stays refused. Its volumes stay until they are deleted or moved."),
+		nodeSet(ask, out), nodeWatch(ask, out))
 	return c
 }
 
-func nodeList(o *options) *cobra.Command {
+func nodeList(ask *asker, out *output) *cobra.Command {
 	return &cobra.Command{
 		Use: "list", Short: "List machines, those that wait for approval first", Args: cli.Args(cobra.NoArgs),
 		RunE: func(c *cobra.Command, _ []string) error {
 			var nodes []server.Node
-			if err := o.call(c.Context(), "GET", "/v1/nodes", nil, nil, &nodes); err != nil {
+			if err := ask.call(c.Context(), "GET", "/v1/nodes", nil, nil, &nodes); err != nil {
 				return err
 			}
-			return o.show(c, nodes, func() { printNodes(c.OutOrStdout(), nodes) })
+			return out.show(c, nodes, func() { printNodes(c.OutOrStdout(), nodes) })
 		},
 	}
 }
@@ -74,7 +74,7 @@ func lastAnswer(n server.Node) string {
 	return fmt.Sprintf("%s (%s)", n.LastStatus, n.LastReason)
 }
 
-func nodeApprove(o *options) *cobra.Command {
+func nodeApprove(ask *asker, out *output) *cobra.Command {
 	var a server.Approval
 	var pcr string
 	var volumes []string
@@ -107,12 +107,12 @@ shown no boot state, so say --pcr none, and name its volumes.`,
 			}
 
 			a.Who, a.NoPCRs = strings.Join(args, " "), pcr == "none"
-			var out server.Approved
-			if err := o.call(c.Context(), "POST", "/v1/node/approve", nil, a, &out); err != nil {
+			var done server.Approved
+			if err := ask.call(c.Context(), "POST", "/v1/node/approve", nil, a, &done); err != nil {
 				return err
 			}
 
-			return o.show(c, out, func() { printApproved(c.OutOrStdout(), out) })
+			return out.show(c, done, func() { printApproved(c.OutOrStdout(), done) })
 		},
 	}
 
@@ -138,16 +138,16 @@ func printApproved(w io.Writer, a server.Approved) {
 	}
 }
 
-func nodeShow(o *options) *cobra.Command {
+func nodeShow(ask *asker, out *output) *cobra.Command {
 	return &cobra.Command{
 		Use: "show WORDS... | ID", Short: "Show one machine: volumes, boot state, what has changed",
 		Args: cli.Args(cobra.MinimumNArgs(1)),
 		RunE: func(c *cobra.Command, args []string) error {
 			var n server.Node
-			if err := o.call(c.Context(), "GET", "/v1/node", who(args), nil, &n); err != nil {
+			if err := ask.call(c.Context(), "GET", "/v1/node", who(args), nil, &n); err != nil {
 				return err
 			}
-			return o.show(c, n, func() { printNode(c.OutOrStdout(), n) })
+			return out.show(c, n, func() { printNode(c.OutOrStdout(), n) })
 		},
 	}
 }
@@ -182,16 +182,16 @@ func printNode(w io.Writer, n server.Node) {
 }
 
 // nodeChange is a command that changes one node's state.
-func nodeChange(o *options, verb, short, long string) *cobra.Command {
+func nodeChange(ask *asker, out *output, verb, short, long string) *cobra.Command {
 	return &cobra.Command{
 		Use: verb + " WORDS... | ID", Short: short, Long: long, Args: cli.Args(cobra.MinimumNArgs(1)),
 		Example: "  latchkey-kms node " + verb + " copper lantern drift meadow quiet anvil",
 		RunE: func(c *cobra.Command, args []string) error {
 			var n server.Node
-			if err := o.call(c.Context(), "POST", "/v1/node/"+verb, who(args), nil, &n); err != nil {
+			if err := ask.call(c.Context(), "POST", "/v1/node/"+verb, who(args), nil, &n); err != nil {
 				return err
 			}
-			return o.show(c, n, func() { fmt.Fprintf(c.OutOrStdout(), "%s: %s\n", n.Words, n.Describe()) })
+			return out.show(c, n, func() { fmt.Fprintf(c.OutOrStdout(), "%s: %s\n", n.Words, n.Describe()) })
 		},
 	}
 }

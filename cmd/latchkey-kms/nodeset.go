@@ -24,7 +24,7 @@ type settingFlags struct {
 	clear                                         []string
 }
 
-func nodeSet(o *options) *cobra.Command {
+func nodeSet(ask *asker, out *output) *cobra.Command {
 	var f settingFlags
 	c := &cobra.Command{
 		Use:   "set WORDS... | ID",
@@ -45,10 +45,10 @@ A label puts the machine into the configuration's groups.`,
 				return err
 			}
 			var n server.Node
-			if err := o.call(c.Context(), "POST", "/v1/node/set", who(args), set, &n); err != nil {
+			if err := ask.call(c.Context(), "POST", "/v1/node/set", who(args), set, &n); err != nil {
 				return err
 			}
-			return o.show(c, n, func() {
+			return out.show(c, n, func() {
 				fmt.Fprintf(c.OutOrStdout(), "words:       %s\n", n.Words)
 				printSet(c.OutOrStdout(), n)
 			})

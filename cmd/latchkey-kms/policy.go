@@ -13,17 +13,17 @@ import (
 	"latchkey/kms/server"
 )
 
-func policyCommand(o *options) *cobra.Command {
+func policyCommand(ask *asker, out *output) *cobra.Command {
 	c := &cobra.Command{
 		Use: "policy", Short: "See what machines may have, and why", Args: cli.Args(cobra.ArbitraryArgs), RunE: cli.Group,
 		Long: `The policy is in the configuration file (section "policy") and in the settings
 of each machine (node set). A machine is told its status only, never the rule.`,
 	}
-	c.AddCommand(policyExplain(o))
+	c.AddCommand(policyExplain(ask, out))
 	return c
 }
 
-func policyExplain(o *options) *cobra.Command {
+func policyExplain(ask *asker, out *output) *cobra.Command {
 	var operation, at, from string
 	c := &cobra.Command{
 		Use:   "explain WORDS... | ID",
@@ -40,10 +40,10 @@ machines' own settings hold.`,
 		RunE: func(c *cobra.Command, args []string) error {
 			query := url.Values{"who": {strings.Join(args, " ")}, "operation": {operation}, "at": {at}, "from": {from}}
 			var e server.Explanation
-			if err := o.call(c.Context(), "GET", "/v1/policy/explain", query, nil, &e); err != nil {
+			if err := ask.call(c.Context(), "GET", "/v1/policy/explain", query, nil, &e); err != nil {
 				return err
 			}
-			if err := o.show(c, e, func() { printExplanation(c.OutOrStdout(), e) }); err != nil {
+			if err := out.show(c, e, func() { printExplanation(c.OutOrStdout(), e) }); err != nil {
 				return err
 			}
 			if e.Status != "ok" {

@@ -19,11 +19,15 @@ import (
 
 	"latchkey/internal/secret"
 	"latchkey/kms"
+	"latchkey/kms/bench"
 	"latchkey/kms/softtpm"
 )
 
 func TestMain(m *testing.M) {
-	testscript.Main(m, map[string]func(){"latchkey-kms": main})
+	testscript.Main(m, map[string]func(){
+		"latchkey-kms":       main,
+		"latchkey-kms-bench": func() { os.Exit(bench.Main(os.Args[1:], os.Stdout, os.Stderr)) },
+	})
 }
 
 // Scripts have two commands beside latchkey-kms: kms starts and stops a

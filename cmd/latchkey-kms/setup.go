@@ -6,11 +6,14 @@ import (
 	"github.com/spf13/cobra"
 
 	"latchkey/internal/cli"
+	"latchkey/kms/config"
+	"latchkey/kms/home"
 	"latchkey/kms/server"
 )
 
-func initCommand(o *options) *cobra.Command {
+func initCommand(flags *config.Flags, out *output) *cobra.Command {
 	var join bool
+	var pcrs []int
 	c := &cobra.Command{
 		Use:   "init",
 		Short: "Make the keys and the database of a new KMS",
@@ -27,30 +30,34 @@ shared store: put the first one's wrapping key here before.`,
   latchkey-kms init --wrapping-tpm /dev/tpmrm0`,
 		Args: cli.Args(cobra.NoArgs),
 		RunE: func(c *cobra.Command, _ []string) error {
-			if join {
-				return o.showJoin(c)
-			}
-			pin, err := o.create(c.Context())
+			h, err := homeOf(flags)
 			if err != nil {
 				return err
 			}
-			return o.show(c, server.Trust{KMS: []string{pin}}, func() {
-				fmt.Fprintf(c.OutOrStdout(), "KMS made in %s; its public key is\n%s\n", o.data, pin)
+			if join {
+				return showJoin(c, h, out)
+			}
+			pin, err := h.Create(c.Context(), pcrs)
+			if err != nil {
+				return err
+			}
+			return out.show(c, server.Trust{KMS: []string{pin.String()}}, func() {
+				fmt.Fprintf(c.OutOrStdout(), "KMS made in %s; its public key is\n%s\n", h.Data, pin)
 			})
 		},
 	}
 
-	c.Flags().IntSliceVar(&o.pcrs, "wrapping-pcrs", []int{7}, "with --wrapping-tpm: boot registers (SHA-256) that must stay as they are")
+	c.Flags().IntSliceVar(&pcrs, "wrapping-pcrs", []int{7}, "with --wrapping-tpm: boot registers (SHA-256) that must stay as they are")
 	c.Flags().BoolVar(&join, "join", false, "be one more server on the KMS that is in the store")
 	return c
 }
 
-func (o *options) showJoin(c *cobra.Command) error {
-	found, pin, err := o.join(c.Context())
+func showJoin(c *cobra.Command, h home.Home, out *output) error {
+	found, pin, err := h.Join(c.Context())
 	if err != nil {
 		return err
 	}
-	return o.show(c, server.Trust{KMS: []string{pin}}, func() {
+	return out.show(c, server.Trust{KMS: []string{pin}}, func() {
 		fmt.Fprintf(c.OutOrStdout(), "joined a KMS with %d records, epoch %d; its public key is\n%s\n", found.Records, found.Epoch, pin)
 	})
 }

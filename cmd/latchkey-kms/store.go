@@ -8,17 +8,18 @@ import (
 	"github.com/spf13/cobra"
 
 	"latchkey/internal/cli"
+	"latchkey/kms/config"
 )
 
-func storeCommand(o *options) *cobra.Command {
+func storeCommand(flags *config.Flags, ask *asker, out *output) *cobra.Command {
 	c := &cobra.Command{
 		Use: "store", Short: "Back up, check, restore and move the database", Args: cli.Args(cobra.ArbitraryArgs), RunE: cli.Group,
 	}
-	c.AddCommand(storeBackup(o), storeCheck(o), storeRestore(o), storeMigrate(o))
+	c.AddCommand(storeBackup(ask, out), storeCheck(ask, out), storeRestore(flags, out), storeMigrate(flags, out))
 	return c
 }
 
-func storeBackup(o *options) *cobra.Command {
+func storeBackup(ask *asker, out *output) *cobra.Command {
 	return &cobra.Command{
 		Use: "backup FILE", Short: "Write a backup of the database", Args: cli.Args(cobra.ExactArgs(1)),
 		Long: `Writes one consistent copy while the server runs, whatever the store is: a file
@@ -31,7 +32,7 @@ that any store takes with "store restore". The wrapping key is not in it: keep t
 			}
 
 			var size counter
-			err = o.call(c.Context(), "GET", "/v1/backup", nil, nil, io.MultiWriter(f, &size))
+			err = ask.call(c.Context(), "GET", "/v1/backup", nil, nil, io.MultiWriter(f, &size))
 			if err == nil {
 				err = f.Sync()
 			}
@@ -43,7 +44,7 @@ that any store takes with "store restore". The wrapping key is not in it: keep t
 				return fmt.Errorf("writing the backup: %w", err)
 			}
 
-			return o.show(c, map[string]any{"file": args[0], "bytes": int64(size)}, func() {
+			return out.show(c, map[string]any{"file": args[0], "bytes": int64(size)}, func() {
 				fmt.Fprintf(c.OutOrStdout(), "wrote %d bytes to %s\n", int64(size), args[0])
 			})
 		},
@@ -57,14 +58,14 @@ func (n *counter) Write(b []byte) (int, error) {
 	return len(b), nil
 }
 
-func storeCheck(o *options) *cobra.Command {
+func storeCheck(ask *asker, out *output) *cobra.Command {
 	return &cobra.Command{
 		Use: "check", Short: "Verify the database and the audit log", Args: cli.Args(cobra.NoArgs),
-		RunE: func(c *cobra.Command, _ []string) error { return o.check(c) },
+		RunE: func(c *cobra.Command, _ []string) error { return check(c, ask, out) },
 	}
 }
 
-func storeRestore(o *options) *cobra.Command {
+func storeRestore(flags *config.Flags, out *output) *cobra.Command {
 	return &cobra.Command{
 		Use: "restore FILE", Short: "Put a backup in the database's place", Args: cli.Args(cobra.ExactArgs(1)),
 		Long: `Verifies a backup and puts it in place of the database, which is kept beside it.
@@ -75,11 +76,15 @@ or deleted and secrets that were rotated since.
 In a store that several servers share, stop all of them first.`,
 		Example: "  systemctl stop latchkey-kms && latchkey-kms store restore /backup/kms-2026-05-01.db",
 		RunE: func(c *cobra.Command, args []string) error {
-			r, before, err := o.restore(c.Context(), args[0])
+			h, err := homeOf(flags)
 			if err != nil {
 				return err
 			}
-			return o.show(c, r, func() {
+			r, before, err := h.Restore(c.Context(), args[0])
+			if err != nil {
+				return err
+			}
+			return out.show(c, r, func() {
 				fmt.Fprintf(c.OutOrStdout(), "restored %d records; the database before is %s\n", r.Records, before)
 			})
 		},

@@ -12,7 +12,7 @@ import (
 	"latchkey/kms/server"
 )
 
-func talosCommand(o *options) *cobra.Command {
+func talosCommand(ask *asker, out *output) *cobra.Command {
 	c := &cobra.Command{
 		Use: "talos", Short: "List, approve and stop machines of Talos Linux", Args: cli.Args(cobra.ArbitraryArgs), RunE: cli.Group,
 		Long: `Machines of Talos are named by the UUID that their firmware has. They prove
@@ -20,28 +20,28 @@ nothing: whoever knows a UUID and has the disk's header can ask as that
 machine. Limit where they may ask from.`,
 	}
 
-	approve := talosChange(o, "approve", "Approve a machine", `From now on it may seal and unseal. One that has not asked yet is registered
+	approve := talosChange(ask, out, "approve", "Approve a machine", `From now on it may seal and unseal. One that has not asked yet is registered
 beforehand.`)
 	approve.Flags().StringSlice("source", nil, "network that it may ask from (192.0.2.0/24); repeat it for more; without it: any")
-	c.AddCommand(talosList(o), approve,
-		talosChange(o, "quarantine", "Stop a machine", "It gets nothing until it is readmitted."),
-		talosChange(o, "readmit", "End a quarantine", "The machine may seal and unseal again."),
-		talosChange(o, "delete", "Refuse a machine for good", "Its UUID stays refused."),
-		keyCommand(o, "talos", func() string { return "talos" }, "Keys that seal what machines of Talos keep in their disks' headers"))
+	c.AddCommand(talosList(ask, out), approve,
+		talosChange(ask, out, "quarantine", "Stop a machine", "It gets nothing until it is readmitted."),
+		talosChange(ask, out, "readmit", "End a quarantine", "The machine may seal and unseal again."),
+		talosChange(ask, out, "delete", "Refuse a machine for good", "Its UUID stays refused."),
+		keyCommand(ask, out, "talos", func() string { return "talos" }, "Keys that seal what machines of Talos keep in their disks' headers"))
 
 	return c
 }
 
-func talosList(o *options) *cobra.Command {
+func talosList(ask *asker, out *output) *cobra.Command {
 	return &cobra.Command{
 		Use: "list", Short: "List machines of Talos, those that wait for approval first", Args: cli.Args(cobra.NoArgs),
 		Example: "  latchkey-kms talos list",
 		RunE: func(c *cobra.Command, _ []string) error {
 			var nodes []server.TalosNode
-			if err := o.call(c.Context(), "GET", "/v1/talos/nodes", nil, nil, &nodes); err != nil {
+			if err := ask.call(c.Context(), "GET", "/v1/talos/nodes", nil, nil, &nodes); err != nil {
 				return err
 			}
-			return o.show(c, nodes, func() { printTalos(c.OutOrStdout(), nodes) })
+			return out.show(c, nodes, func() { printTalos(c.OutOrStdout(), nodes) })
 		},
 	}
 }
@@ -66,7 +66,7 @@ func printTalos(out io.Writer, nodes []server.TalosNode) {
 }
 
 // talosChange is a command that changes one machine.
-func talosChange(o *options, verb, short, long string) *cobra.Command {
+func talosChange(ask *asker, out *output, verb, short, long string) *cobra.Command {
 	return &cobra.Command{
 		Use: verb + " UUID", Short: short, Long: long, Args: cli.Args(cobra.ExactArgs(1)),
 		Example: "  latchkey-kms talos " + verb + " 4c4c4544-0042-3510-8052-b4c04f4d3632",
@@ -76,10 +76,10 @@ func talosChange(o *options, verb, short, long string) *cobra.Command {
 				query["source"], _ = c.Flags().GetStringSlice("source")
 			}
 			var n server.TalosNode
-			if err := o.call(c.Context(), "POST", "/v1/talos/"+verb, query, nil, &n); err != nil {
+			if err := ask.call(c.Context(), "POST", "/v1/talos/"+verb, query, nil, &n); err != nil {
 				return err
 			}
-			return o.show(c, n, func() { fmt.Fprintf(c.OutOrStdout(), "%s: machine %s is %s\n", verb, n.UUID, n.Describe()) })
+			return out.show(c, n, func() { fmt.Fprintf(c.OutOrStdout(), "%s: machine %s is %s\n", verb, n.UUID, n.Describe()) })
 		},
 	}
 }

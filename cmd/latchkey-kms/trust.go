@@ -12,7 +12,7 @@ import (
 	"latchkey/kms/server"
 )
 
-func trustCommand(o *options) *cobra.Command {
+func trustCommand(ask *asker, out *output) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "trust",
 		Short: "Print what goes into the machines' plan, and change the signing key",
@@ -27,19 +27,19 @@ To change the key:
                                     that one find no key server any more`,
 		Example: `  latchkey-kms trust >> latchkey.yaml`,
 		Args:    cli.Args(cobra.NoArgs),
-		RunE:    func(c *cobra.Command, _ []string) error { return o.trust(c, "GET", "/v1/trust", nil) },
+		RunE:    func(c *cobra.Command, _ []string) error { return showTrust(c, ask, out, "GET", "/v1/trust", nil) },
 	}
 	c.AddCommand(&cobra.Command{
 		Use: "add", Short: "Make another signing key", Args: cli.Args(cobra.NoArgs),
 		Long: "Makes another key. It signs only for machines that trust no earlier one.",
-		RunE: func(c *cobra.Command, _ []string) error { return o.trust(c, "POST", "/v1/trust/add", nil) },
-	}, trustChange(o, "use", "Sign with a key from now on", "Machines that trust only others are still answered with theirs."),
-		trustChange(o, "retire", "Destroy a key", "There is no way back: images that trust this key alone find no key server any more."))
+		RunE: func(c *cobra.Command, _ []string) error { return showTrust(c, ask, out, "POST", "/v1/trust/add", nil) },
+	}, trustChange(ask, out, "use", "Sign with a key from now on", "Machines that trust only others are still answered with theirs."),
+		trustChange(ask, out, "retire", "Destroy a key", "There is no way back: images that trust this key alone find no key server any more."))
 	return c
 }
 
 // trustChange is a command about one key.
-func trustChange(o *options, verb, short, long string) *cobra.Command {
+func trustChange(ask *asker, out *output, verb, short, long string) *cobra.Command {
 	return &cobra.Command{
 		Use: verb + " KEY", Short: short, Long: long, Args: cli.Args(cobra.ExactArgs(1)),
 		Example: "  latchkey-kms trust " + verb + " lk1:IACMx2/hiNfc+4150nkCg2G5sY+MZdXNO3jt6GLQ+T0=",
@@ -47,17 +47,17 @@ func trustChange(o *options, verb, short, long string) *cobra.Command {
 			if _, err := kms.ParsePin(args[0]); err != nil {
 				return cli.Usagef("%w", err)
 			}
-			return o.trust(c, "POST", "/v1/trust/"+verb, url.Values{"key": {args[0]}})
+			return showTrust(c, ask, out, "POST", "/v1/trust/"+verb, url.Values{"key": {args[0]}})
 		},
 	}
 }
 
-func (o *options) trust(c *cobra.Command, method, path string, query url.Values) error {
+func showTrust(c *cobra.Command, ask *asker, out *output, method, path string, query url.Values) error {
 	var t server.Trust
-	if err := o.call(c.Context(), method, path, query, nil, &t); err != nil {
+	if err := ask.call(c.Context(), method, path, query, nil, &t); err != nil {
 		return err
 	}
-	return o.show(c, t, func() { printTrust(c.OutOrStdout(), t) })
+	return out.show(c, t, func() { printTrust(c.OutOrStdout(), t) })
 }
 
 func printTrust(w io.Writer, t server.Trust) {

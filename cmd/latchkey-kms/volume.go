@@ -16,27 +16,27 @@ import (
 	"latchkey/kms/server"
 )
 
-func volumeCommand(o *options) *cobra.Command {
+func volumeCommand(ask *asker, out *output) *cobra.Command {
 	c := &cobra.Command{
 		Use: "volume", Short: "List and keep the volumes' secrets", Args: cli.Args(cobra.ArbitraryArgs), RunE: cli.Group,
 		Long: `A volume is one LUKS2 volume, named by its UUID ("cryptsetup luksUUID DEVICE").`,
 	}
-	c.AddCommand(volumeList(o), volumeShow(o), volumePut(o), volumeRotate(o),
-		volumeChange(o, "delete", "Destroy all that the KMS has of a volume", "There is no way back: without a recovery key the volume is lost."),
-		volumeChange(o, "accept-header", "Accept the LUKS header that the machine showed last",
+	c.AddCommand(volumeList(ask, out), volumeShow(ask, out), volumePut(ask, out), volumeRotate(ask, out),
+		volumeChange(ask, out, "delete", "Destroy all that the KMS has of a volume", "There is no way back: without a recovery key the volume is lost."),
+		volumeChange(ask, out, "accept-header", "Accept the LUKS header that the machine showed last",
 			"For a volume whose header was restored from a backup or made anew: the KMS\nrefuses headers other than the enrolled one (header-differs) and older ones\n(header-rollback)."))
 	return c
 }
 
-func volumeList(o *options) *cobra.Command {
+func volumeList(ask *asker, out *output) *cobra.Command {
 	return &cobra.Command{
 		Use: "list", Short: "List volumes", Args: cli.Args(cobra.NoArgs),
 		RunE: func(c *cobra.Command, _ []string) error {
 			var volumes []server.Volume
-			if err := o.call(c.Context(), "GET", "/v1/volumes", nil, nil, &volumes); err != nil {
+			if err := ask.call(c.Context(), "GET", "/v1/volumes", nil, nil, &volumes); err != nil {
 				return err
 			}
-			return o.show(c, volumes, func() { printVolumes(c.OutOrStdout(), volumes) })
+			return out.show(c, volumes, func() { printVolumes(c.OutOrStdout(), volumes) })
 		},
 	}
 }
@@ -57,15 +57,15 @@ func printVolumes(out io.Writer, volumes []server.Volume) {
 	}
 }
 
-func volumeShow(o *options) *cobra.Command {
+func volumeShow(ask *asker, out *output) *cobra.Command {
 	return &cobra.Command{
 		Use: "show UUID", Short: "Show one volume, never its secret", Args: cli.Args(cobra.ExactArgs(1)),
 		RunE: func(c *cobra.Command, args []string) error {
 			var rows []server.Volume
-			if err := o.callVolume(c, "GET", "/v1/volume", args[0], nil, &rows); err != nil {
+			if err := ask.volume(c, "GET", "/v1/volume", args[0], nil, &rows); err != nil {
 				return err
 			}
-			return o.show(c, rows, func() {
+			return out.show(c, rows, func() {
 				for _, v := range rows {
 					fmt.Fprintf(c.OutOrStdout(), "uuid:       %s\nmode:       %s\nmachine:    %s\nbound:      %t\nrotation:   %s\nheader:     %s\nvolume key: %s\nseqid from: %d\n",
 						v.UUID, v.Mode, v.Words, v.Bound, rotating(v), known(v.Digest != nil), known(v.MAC != nil), v.MinSeq)
@@ -83,15 +83,15 @@ func known(yes bool) string {
 }
 
 // volumeChange is a command that changes one volume.
-func volumeChange(o *options, verb, short, long string) *cobra.Command {
+func volumeChange(ask *asker, out *output, verb, short, long string) *cobra.Command {
 	return &cobra.Command{
 		Use: verb + " UUID", Short: short, Long: long, Args: cli.Args(cobra.ExactArgs(1)),
 		RunE: func(c *cobra.Command, args []string) error {
 			var done struct{}
-			if err := o.callVolume(c, "POST", "/v1/volume/"+verb, args[0], nil, &done); err != nil {
+			if err := ask.volume(c, "POST", "/v1/volume/"+verb, args[0], nil, &done); err != nil {
 				return err
 			}
-			return o.show(c, done, func() { fmt.Fprintf(c.OutOrStdout(), "%s: volume %s\n", verb, args[0]) })
+			return out.show(c, done, func() { fmt.Fprintf(c.OutOrStdout(), "%s: volume %s\n", verb, args[0]) })
 		},
 	}
 }
@@ -107,7 +107,7 @@ func rotating(v server.Volume) string {
 	return "none"
 }
 
-func volumeRotate(o *options) *cobra.Command {
+func volumeRotate(ask *asker, out *output) *cobra.Command {
 	var abort bool
 	c := &cobra.Command{
 		Use: "rotate UUID", Short: "Replace a volume's secret by a new one",
@@ -125,10 +125,10 @@ the machine has not reported yet. "volume show" says whether one is under way.`,
 				verb, done = "rotate-abort", "the rotation of volume %s was called off\n"
 			}
 			var nothing struct{}
-			if err := o.callVolume(c, "POST", "/v1/volume/"+verb, args[0], nil, &nothing); err != nil {
+			if err := ask.volume(c, "POST", "/v1/volume/"+verb, args[0], nil, &nothing); err != nil {
 				return err
 			}
-			return o.show(c, nothing, func() { fmt.Fprintf(c.OutOrStdout(), done, args[0]) })
+			return out.show(c, nothing, func() { fmt.Fprintf(c.OutOrStdout(), done, args[0]) })
 		},
 	}
 
@@ -136,15 +136,15 @@ the machine has not reported yet. "volume show" says whether one is under way.`,
 	return c
 }
 
-// callVolume checks the UUID before anything is asked.
-func (o *options) callVolume(c *cobra.Command, method, path, uuid string, body, to any) error {
+// volume asks about one volume, once its UUID is one.
+func (ask *asker) volume(c *cobra.Command, method, path, uuid string, body, to any) error {
 	if _, err := kms.ParseUUID(uuid); err != nil {
 		return cli.Usagef("%w", err)
 	}
-	return o.call(c.Context(), method, path, url.Values{"uuid": {uuid}}, body, to)
+	return ask.call(c.Context(), method, path, url.Values{"uuid": {uuid}}, body, to)
 }
 
-func volumePut(o *options) *cobra.Command {
+func volumePut(ask *asker, out *output) *cobra.Command {
 	var generate bool
 	var keyFile, output string
 	c := &cobra.Command{
@@ -167,10 +167,10 @@ never replaces one. A generated passphrase is 256 random bits as 43 letters;
 			}
 			defer passphrase.Wipe()
 			var rows []server.Volume
-			if err := o.callVolume(c, "POST", "/v1/volume/put", args[0], passphrase.Reveal(), &rows); err != nil {
+			if err := ask.volume(c, "POST", "/v1/volume/put", args[0], passphrase.Reveal(), &rows); err != nil {
 				return err
 			}
-			return o.show(c, rows, func() { fmt.Fprintf(c.OutOrStdout(), "kept the passphrase of volume %s\n", args[0]) })
+			return out.show(c, rows, func() { fmt.Fprintf(c.OutOrStdout(), "kept the passphrase of volume %s\n", args[0]) })
 		},
 	}
 

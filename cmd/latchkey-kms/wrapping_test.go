@@ -113,7 +113,7 @@ func TestWrappingChange(t *testing.T) {
 	}
 
 	k.fails("is there already", "wrapping", "change", "--wrapping-tpm", chip.Socket, "--to-key", copied)
-	k.fails("exclude each other", "store", "check", "--wrapping-tpm", chip.Socket, "--wrapping-key", copied)
+	k.fails("mutually exclusive", "store", "check", "--wrapping-tpm", chip.Socket, "--wrapping-key", copied)
 	k.fails("PCR 16", "wrapping", "change", "--to-tpm", chip.Socket, "--pcrs", "16")
 }
 

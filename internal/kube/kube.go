@@ -6,7 +6,6 @@ import (
 	"bytes"
 	"context"
 	"crypto/tls"
-	"crypto/x509"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -19,6 +18,8 @@ import (
 	"regexp"
 	"strings"
 	"time"
+
+	"latchkey/internal/certfile"
 )
 
 // AccountDir is where a pod finds its service account.
@@ -36,6 +37,13 @@ var label = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$`)
 
 // IsLabel tells whether a name is one that Kubernetes takes.
 func IsLabel(name string) bool { return label.MatchString(name) }
+
+// DefaultStore is the name of a KMS' store in a namespace if it is given none.
+const DefaultStore = "latchkey"
+
+// IsStoreName tells whether a KMS' store may have a name: it begins the names
+// of all its objects, and shards append to it.
+func IsStoreName(name string) bool { return IsLabel(name) && len(name) <= 30 }
 
 // A Config says which API server. What is empty is found as a pod does.
 type Config struct {
@@ -72,25 +80,9 @@ func New(c Config) (*Client, error) {
 		c.Token = filepath.Join(c.Account, "token")
 	}
 
-	pem, err := os.ReadFile(c.CA)
+	over, err := certfile.Client(tls.VersionTLS12, c.CA, c.Cert, c.Key)
 	if err != nil {
-		return nil, fmt.Errorf("reading the cluster's certificate: %w", err)
-	}
-
-	roots := x509.NewCertPool()
-	if !roots.AppendCertsFromPEM(pem) {
-		return nil, fmt.Errorf("reading the cluster's certificate: %s holds none", c.CA)
-	}
-
-	over := &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12}
-	if c.Cert != "" {
-		if _, err := tls.LoadX509KeyPair(c.Cert, c.Key); err != nil {
-			return nil, fmt.Errorf("reading the certificate for the cluster: %s with %s: %w", c.Cert, c.Key, err)
-		}
-		over.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) {
-			pair, err := tls.LoadX509KeyPair(c.Cert, c.Key)
-			return &pair, err
-		}
+		return nil, fmt.Errorf("connecting to the Kubernetes API server: %w", err)
 	}
 
 	return &Client{strings.TrimRight(c.Server, "/"), c.Token, &http.Client{Transport: &http.Transport{

@@ -19,7 +19,6 @@ import (
 	"io/fs"
 	"net/http"
 	"net/url"
-	"strings"
 	"sync"
 	"time"
 
@@ -31,14 +30,11 @@ import (
 // storeLabel is on all objects of one store; its value is the store's name.
 const storeLabel = "latchkey.dev/store"
 
-// DefaultName is the store's name if none is given.
-const DefaultName = "latchkey"
-
 // A Config says where.
 type Config struct {
 	Client    *kube.Client
 	Namespace string
-	Name      string // prefix of all objects' names; empty is DefaultName
+	Name      string // prefix of all objects' names; empty is kube.DefaultStore
 	Create    bool   // begin there if there is nothing
 
 	mirror.Config
@@ -48,7 +44,7 @@ type Config struct {
 // fs.ErrNotExist. All tables are held in memory, the logs, too.
 func Open(ctx context.Context, c Config) (*mirror.DB, error) {
 	if c.Name == "" {
-		c.Name = DefaultName
+		c.Name = kube.DefaultStore
 	}
 	if c.Wait == 0 {
 		c.Wait = 6 * time.Second
@@ -316,9 +312,4 @@ var errHeld = errors.New("reading a table that the store does not have")
 func (r *remote) Close() error {
 	r.c.Client.Close()
 	return nil
-}
-
-// IsName tells whether a store may have a name: shards append to it.
-func IsName(name string) bool {
-	return kube.IsLabel(name) && len(name) <= 30 && !strings.Contains(name, ".")
 }

@@ -1,0 +1,70 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"net/url"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"latchkey/kms/config"
+	"latchkey/kms/home"
+	"latchkey/kms/operator"
+)
+
+// An asker asks the key server that the command line names.
+type asker struct {
+	flags  *config.Flags
+	remote operator.Remote
+}
+
+func (a *asker) add(f *pflag.FlagSet) {
+	f.StringVar(&a.remote.Server, "server", "", "URL of a server whose administration is on HTTPS, instead of the one on this host: https://kms.example.org:7743")
+	f.StringVar(&a.remote.Token, "token-file", "", "file of the token for --server")
+	f.StringVar(&a.remote.Cert, "cert", "", "PEM client certificate for --server, instead of a token")
+	f.StringVar(&a.remote.Key, "key", "", "PEM key of --cert")
+	f.StringVar(&a.remote.CA, "ca", "", "PEM certificates that --server is believed by (default: the system's)")
+}
+
+// client is for one question. Close it.
+func (a *asker) client(ctx context.Context) (*operator.Client, error) {
+	if a.remote.Server != "" {
+		return a.remote.Client()
+	}
+	h, err := homeOf(a.flags)
+	if err != nil {
+		return nil, err
+	}
+	return operator.Local(ctx, h)
+}
+
+// call asks one thing: operator.Client.Call.
+func (a *asker) call(ctx context.Context, method, path string, query url.Values, body, to any) error {
+	c, err := a.client(ctx)
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	return c.Call(ctx, method, path, query, body, to)
+}
+
+// homeOf is where the KMS of this command line is.
+func homeOf(flags *config.Flags) (home.Home, error) {
+	l, err := flags.Location()
+	return home.Home{Location: l}, err
+}
+
+// output is how answers are printed.
+type output struct{ json bool }
+
+// show prints v as JSON, or as text.
+func (o *output) show(c *cobra.Command, v any, text func()) error {
+	if !o.json {
+		text()
+		return nil
+	}
+	e := json.NewEncoder(c.OutOrStdout())
+	e.SetIndent("", "  ")
+	return e.Encode(v)
+}

@@ -1,0 +1,129 @@
+// Package config reads the configuration of a key server: one YAML file,
+// read strictly, with flags over it, becomes one typed value. It opens no
+// store and starts nothing: kms/home and kms/daemon do, with what stands
+// here. docs/kms.md describes every key.
+//
+// To add a section: write a file with a struct whose fields have yaml tags
+// and a method check() error on its pointer, and add one field of that type
+// to Config. What check finds wrong it answers with faultf("key", …): the
+// message then names the file's line, or the flag. It may also fill in
+// defaults and read files (a wrong reload must fail there). A field tagged
+// restart:"yes" is only read at start: when it changed, a reload says so and
+// applies the rest. A flag is one line in flags.go.
+package config
+
+import (
+	"cmp"
+	"fmt"
+	"os"
+	"path/filepath"
+	"reflect"
+	"strings"
+
+	"latchkey/internal/cli"
+)
+
+// A Config is the whole configuration. Zero values are the defaults.
+type Config struct {
+	Data      string     `yaml:"data" restart:"yes"`
+	Store     Store      `yaml:"store" restart:"yes"`
+	Wrapping  Wrapping   `yaml:"wrapping"`
+	Enroll    Enrollment `yaml:"enroll" restart:"yes"`
+	Listen    Listeners  `yaml:"listen" restart:"yes"`
+	Talos     Talos      `yaml:"talos"`
+	K8s       K8sPlugins `yaml:"k8s" restart:"yes"`
+	Metrics   Metrics    `yaml:"metrics"`
+	Advertise []string   `yaml:"advertise" restart:"yes"` // names for multicast DNS
+	Admin     Admin      `yaml:"admin"`
+	Hooks     Hooks      `yaml:"hooks" restart:"yes"`
+	EK        EK         `yaml:"ek"`
+	Policy    Policy     `yaml:"policy"`
+
+	File  string            // the file's path, "" if there is none
+	where map[string]string // key path → "kms.yaml:3", or the flag that set it
+}
+
+// DefaultData is where a KMS keeps its keys and database.
+const DefaultData = "/var/lib/latchkey-kms"
+
+// A section is a part of the configuration that judges itself.
+type section interface{ check() error }
+
+// Read reads a file; "" is an empty configuration. Nothing is judged yet
+// but the file's form.
+func Read(path string) (*Config, error) {
+	c := &Config{File: path, where: map[string]string{}}
+	if path == "" {
+		return c, nil
+	}
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return nil, &cli.Exit{Code: cli.Usage, Err: fmt.Errorf("reading the configuration: %w", err)}
+	}
+	if err := decodeYAML(filepath.Base(path), text, c, c.where); err != nil {
+		return nil, &cli.Exit{Code: cli.Usage, Err: err}
+	}
+	return c, nil
+}
+
+// set says that a flag set a key, for messages.
+func (c *Config) set(key, flag string) { c.where[key] = flag }
+
+// check judges all sections, then what only holds for them together. Its
+// errors are usage errors that name the line or the flag.
+func (c *Config) check() error {
+	if err := c.checkAll(); err != nil {
+		return &cli.Exit{Code: cli.Usage, Err: c.locate(err)}
+	}
+	return nil
+}
+
+func (c *Config) checkAll() error {
+	for name, s := range c.sections() {
+		if err := s.check(); err != nil {
+			return under(name, err)
+		}
+	}
+
+	switch c.Enroll {
+	case "":
+		c.Enroll = Approve
+	case Closed:
+		c.Talos.Enroll = cmp.Or(c.Talos.Enroll, Closed)
+	case Approve, Tofu:
+	case Cert:
+		if c.EK.Roots == "" {
+			return faultf("enroll", "cert needs a folder of vendors' certificates: --ek-roots, or ek.roots")
+		}
+	default:
+		return faultf("enroll", "%q must be approve, closed, cert or tofu", c.Enroll)
+	}
+
+	l, err := c.location()
+	if err != nil {
+		return err
+	}
+	return c.K8s.checkStore(l.Place.Kind)
+}
+
+// sections finds the fields that are sections, by their YAML name.
+func (c *Config) sections() func(func(string, section) bool) {
+	return func(yield func(string, section) bool) {
+		v := reflect.ValueOf(c).Elem()
+		for i := range v.NumField() {
+			name := keyOf(v.Type().Field(i))
+			if name == "" {
+				continue
+			}
+			if s, ok := v.Field(i).Addr().Interface().(section); ok && !yield(name, s) {
+				return
+			}
+		}
+	}
+}
+
+// keyOf is a field's YAML name; "" if it has none.
+func keyOf(f reflect.StructField) string {
+	name, _, _ := strings.Cut(f.Tag.Get("yaml"), ",")
+	return name
+}

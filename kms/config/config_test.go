@@ -1,0 +1,150 @@
+package config
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/spf13/pflag"
+)
+
+// configured judges a file and flags as serve does.
+func configured(t *testing.T, text string, flags ...string) (*Config, error) {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "kms.yaml")
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	f := pflag.NewFlagSet("serve", pflag.ContinueOnError)
+	over := LocationFlags(f).Serve(f)
+	if err := f.Parse(append([]string{"--config", path}, flags...)); err != nil {
+		t.Fatal(err)
+	}
+	return over.Config()
+}
+
+func TestWrongConfig(t *testing.T) {
+	for _, row := range []struct{ name, text, flags, want string }{
+		{"unknown key, near one", "enrol: approve", "", `kms.yaml:1: unknown key "enrol"; did you mean "enroll"?`},
+		{"unknown key below", "listen:\n  - adress: :1", "", `kms.yaml:2: unknown key "adress"; did you mean "address"?`},
+		{"unknown key, near none", "listen:\n  - zzz: 1", "", `kms.yaml:2: unknown key "zzz"; known here: address,`},
+		{"another case is another key", "Data: /x", "", `kms.yaml:1: unknown key "Data"; did you mean "data"?`},
+		{"a key twice", "data: /a\nenroll: approve\ndata: /b", "", "kms.yaml:3: data is set already, in line 1"},
+		{"a list for a value", "data: [a, b]", "", "kms.yaml:1: data: one value is wanted here"},
+		{"a value for keys", "listen: [7741]", "", "kms.yaml:1: listen[0]: keys with values are wanted here"},
+		{"alias", "data: &d /x\nadvertise: [*d]", "", "kms.yaml:1: anchors and aliases are not taken"},
+		{"no YAML", "data: [", "", "kms.yaml:1: did not find expected node content"},
+		{"two documents", "data: /a\n---\ndata: /b", "", "kms.yaml: there is a second document"},
+		{"too large", "#" + strings.Repeat("x", maxConfig), "", "kms.yaml: more than 1048576 bytes"},
+		{"wrong value", "data: /x\nenroll: maybe", "", `kms.yaml:2: enroll: "maybe" must be approve, closed, cert or tofu`},
+		{"wrong protocol", "listen:\n  - address: :1\n    protocols: [lk1, lk2]", "", `kms.yaml:3: listen[0].protocols[1]: "lk2" must be`},
+		{"no protocol", "listen:\n  - address: :1\n    protocols: []", "", `kms.yaml:3: listen[0].protocols: name one`},
+		{"wrong address", "listen:\n  - address: localhost", "", `kms.yaml:2: listen[0].address: "localhost" is not host:port`},
+		{"no address", "listen:\n  - protocols: [lk1]", "", `kms.yaml:2: listen[0].address: "" is not host:port`},
+		{"no certificate there", "listen:\n  - address: :1\n    tls: {certificate: /nowhere, key: /nowhere}", "", "kms.yaml:3: listen[0].tls.certificate: reading /nowhere with key /nowhere:"},
+		{"certificate without key", "", "--tls-cert=/nowhere", "--tls-cert, --tls-key: certificate and key belong together"},
+		{"old TLS", "listen:\n  - address: :1\n    tls: {min-version: \"1.1\"}", "", `kms.yaml:3: listen[0].tls.min-version: "1.1" must be 1.3 or 1.2`},
+		{"a proxy that is no address", "listen:\n  - address: :1\n    trusted-proxies: [ingress]", "", `kms.yaml:3: listen[0].trusted-proxies[0]: "ingress" is no address and no network`},
+		{"a proxy with bits too many", "listen:\n  - address: :1\n    trusted-proxies: [192.0.2.1/24]", "", "kms.yaml:3: listen[0].trusted-proxies[0]: 192.0.2.1/24 has bits set beyond its length: write 192.0.2.0/24"},
+		{"everybody's PROXY header", "listen:\n  - address: :1\n    proxy-protocol: true", "", "kms.yaml:3: listen[0].proxy-protocol: name the proxies"},
+		{"a limit that is none", "listen:\n  - address: :1\n    Connections:\n      in-all: -1", "", "kms.yaml:4: listen[0].Connections.in-all: -1 is not between 1 and 65536"},
+		{"no number", "listen:\n  - address: :1\n    Connections:\n      in-all: many", "", `kms.yaml:4: listen[0].Connections.in-all: "many" is not a whole number`},
+		{"no truth", "listen:\n  - address: :1\n    proxy-protocol: perhaps", "", `kms.yaml:3: listen[0].proxy-protocol: "perhaps" is not true or false`},
+		{"Talos by its small letters", "talos:\n  allow: [abc]", "", `kms.yaml:2: talos.allow[0]: "abc" is no UUID`},
+		{"Talos behind a proxy of HTTP", "talos:\n  address: :1\n  trusted-proxies: [192.0.2.1]", "", "kms.yaml:3: talos.trusted-proxies: gRPC has no X-Forwarded-For"},
+		{"a socket for all", "k8s:\n  - socket: /run/x\n    mode: \"0666\"", "", `kms.yaml:3: k8s[0].mode: "0666" must be at most 0660`},
+		{"a socket nowhere", "", "--k8s-socket=here", `--k8s-socket: "here" is not an absolute path`},
+		{"a socket twice", "k8s:\n  - socket: /run/x\n  - socket: /run/x", "", "kms.yaml:3: k8s[1].socket: /run/x is named twice"},
+		{"nobody's socket", "k8s:\n  - socket: /run/x\n    owner: no-such-user", "", `kms.yaml:3: k8s[0].owner: there is no user "no-such-user"`},
+		{"cert without roots", "enroll: cert", "", "kms.yaml:1: enroll: cert needs a folder of vendors' certificates"},
+		{"roots nowhere", "ek: {roots: /nowhere}", "", "kms.yaml:1: ek.roots: open /nowhere: no such file"},
+		{"window without zone", "policy:\n  defaults:\n    windows: mon-fri 22:00-06:00", "", `kms.yaml:3: policy.defaults.windows[0]: reading window "mon-fri 22:00-06:00": want days, times and zone`},
+		{"unknown release", "policy:\n  groups:\n    - label: a=b\n      settings:\n        releases: [gone]", "", `kms.yaml:4: policy.groups[0].settings: release "gone" is not in the configuration`},
+		{"release of nothing", "policy:\n  releases:\n    - name: x", "", `kms.yaml:3: policy.releases[0]: it says neither pcrs nor signed`},
+		{"network with bits behind", "policy:\n  defaults:\n    networks: 192.0.2.1/24", "", `kms.yaml:2: policy.defaults: network 192.0.2.1/24: bits are set behind the prefix`},
+		{"wrong flag over a right file", "enroll: closed", "--enroll=maybe", `--enroll: "maybe" must be approve, closed, cert or tofu`},
+		{"wrong address by flag", "", "--listen=here", `--listen: "here" is not host:port`},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			_, err := configured(t, row.text, strings.Fields(row.flags)...)
+			if err == nil || !strings.HasPrefix(err.Error(), row.want) {
+				t.Errorf("Config(%q, %q) = %v, want %s", row.text, row.flags, err, row.want)
+			}
+		})
+	}
+}
+
+// A cluster must not encrypt the store of its own key server.
+func TestOwnCluster(t *testing.T) {
+	for text, want := range map[string]string{
+		"k8s:\n  - socket: /run/x":                          "kms.yaml:2: k8s[0].socket: the store is in a cluster, too",
+		"k8s:\n  - socket: /run/x\n    other-cluster: true": "",
+	} {
+		_, err := configured(t, text, "--store=kube:keys")
+		if want == "" && err != nil || want != "" && (err == nil || !strings.HasPrefix(err.Error(), want)) {
+			t.Errorf("Config(%q) on a store in a cluster = %v, want %q", text, err, want)
+		}
+	}
+}
+
+func TestFlagsOverFile(t *testing.T) {
+	file := "enroll: closed\nlisten:\n  - address: 192.0.2.1:1\n    protocols: [lk1, kairos]\n  - address: 192.0.2.1:2\n"
+	for _, row := range []struct{ flags, want string }{
+		{"", "closed 192.0.2.1:1[lk1 kairos] 192.0.2.1:2[lk1]"},
+		{"--enroll=approve", "approve 192.0.2.1:1[lk1 kairos] 192.0.2.1:2[lk1]"},
+		{"--listen=:9", "closed :9[lk1]"},
+		{"--protocol=kairos", "closed 192.0.2.1:1[kairos] 192.0.2.1:2[kairos]"},
+		{"--listen=:9 --protocol=kairos,lk1", "closed :9[kairos lk1]"},
+	} {
+		c, err := configured(t, file, strings.Fields(row.flags)...)
+		if err != nil {
+			t.Fatal(err)
+		}
+
+		got := string(c.Enroll)
+		for _, l := range c.Listen {
+			var names []string
+			for _, p := range l.Protocols {
+				names = append(names, string(p))
+			}
+			got += " " + l.Address + "[" + strings.Join(names, " ") + "]"
+		}
+
+		if got != row.want {
+			t.Errorf("Config(%q) = %s, want %s", row.flags, got, row.want)
+		}
+	}
+}
+
+func TestNeedRestart(t *testing.T) {
+	a, err := configured(t, "enroll: closed")
+	if err != nil {
+		t.Fatal(err)
+	}
+	b, err := configured(t, "enroll: approve\nlisten:\n  - address: :1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := NeedRestart(a, b)
+	if strings.Join(got, " ") != "enroll listen" {
+		t.Errorf("NeedRestart = %q, want enroll and listen", got)
+	}
+}
+
+// Whatever is in the file: no panic, and an error is one line.
+func FuzzConfig(f *testing.F) {
+	for _, seed := range []string{
+		"data: /x\nenroll: closed\nlisten:\n  - address: :1\n    protocols: [lk1]\n    trusted-proxies: [192.0.2.0/24]\n",
+		"talos: {address: \":1\", allow: [4c4c4544-0042-3510-8052-b4c04f4d3632]}", "k8s: [{socket: /run/x, mode: \"0600\"}]",
+		"policy: {groups: {}}", "admin:\n  address: :1", "hooks: []", "a: &a [*a]", "? [x]\n: y", "---\n---", "\xff", "listen: !!binary aGk=",
+	} {
+		f.Add([]byte(seed))
+	}
+	f.Fuzz(func(t *testing.T, text []byte) {
+		c := &Config{where: map[string]string{}}
+		if err := decodeYAML("kms.yaml", text, c, c.where); err != nil && strings.Contains(err.Error(), "\n") {
+			t.Errorf("decodeYAML(%q) = %q, want one line", text, err)
+		}
+	})
+}

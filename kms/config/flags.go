@@ -1,0 +1,119 @@
+package config
+
+import (
+	"fmt"
+	"slices"
+
+	"github.com/spf13/pflag"
+
+	"latchkey/kms"
+)
+
+// Flags put what was said on the command line over what the file says.
+type Flags struct {
+	file *string
+	all  []flag
+}
+
+// A flag sets a key of the configuration, if it was given.
+type flag struct {
+	set   *pflag.FlagSet
+	name  string
+	key   string // its path, for messages
+	apply func(*Config)
+}
+
+// LocationFlags adds the flags that say where a KMS is.
+func LocationFlags(f *pflag.FlagSet) *Flags {
+	flags := &Flags{file: f.String("config", "", "configuration file (YAML) of the key server; flags win over it")}
+	data := f.String("data", DefaultData, "directory of keys and database")
+	var s Store
+	f.StringVar(&s.At, "store", "", "where the state is kept: bolt:PATH, etcd:https://HOST:2379,HOST:2379/PREFIX or kube:NAMESPACE (default: kms.db in the data directory)")
+	f.StringVar(&s.CA, "store-ca", "", "PEM file of the authority that the store's certificate is from")
+	f.StringVar(&s.Certificate, "store-cert", "", "PEM file of the certificate to show to the store")
+	f.StringVar(&s.Key, "store-key", "", "PEM file of the key of --store-cert")
+	var w Wrapping
+	f.StringVar(&w.Key, "wrapping-key", "", "file of the key that wraps the database's key (default: the systemd credential latchkey-kms.wrapping-key, else wrapping.key in the data directory)")
+	f.StringVar(&w.Passphrase, "wrapping-passphrase", "", "file of a passphrase to derive the wrapping key from, instead of a key file")
+	f.StringVar(&w.TPM, "wrapping-tpm", "", "TPM of this host that unseals the wrapping key (wrapping.tpm in the data directory), e.g. /dev/tpmrm0")
+
+	flags.add(f, "data", "data", func(c *Config) { c.Data = *data })
+	flags.add(f, "store", "store.at", func(c *Config) { c.Store.At = s.At })
+	flags.add(f, "store-ca", "store.ca", func(c *Config) { c.Store.CA = s.CA })
+	flags.add(f, "store-cert", "store.certificate", func(c *Config) { c.Store.Certificate = s.Certificate })
+	flags.add(f, "store-key", "store.key", func(c *Config) { c.Store.Key = s.Key })
+	for _, name := range []string{"wrapping-key", "wrapping-passphrase", "wrapping-tpm"} { // one way, whatever the file says
+		flags.add(f, name, "wrapping", func(c *Config) { c.Wrapping = w })
+	}
+	return flags
+}
+
+// Serve are these flags, and those of a server, which it adds.
+func (flags *Flags) Serve(f *pflag.FlagSet) *Flags {
+	listen := f.String("listen", fmt.Sprintf(":%d", kms.DefaultPort), "address to listen on")
+	spoken := f.StringSlice("protocol", []string{string(LK1)}, "what machines may speak: lk1, kairos")
+	remote := f.String("admin-listen", "", "address to serve the administration on, over HTTPS, e.g. :7743")
+	talos := f.String("talos-listen", "", "address to serve machines of Talos Linux on (gRPC), e.g. :4050")
+	socket := f.String("k8s-socket", "", "Unix socket to serve a Kubernetes API server on (KMS v2 plugin)")
+	metrics := f.String("metrics-listen", "", "address for /metrics (Prometheus), /healthz and /readyz, e.g. 127.0.0.1:9742")
+	cert := f.String("tls-cert", "", "PEM certificate of all listeners; lk1 is answered without TLS, too")
+	key := f.String("tls-key", "", "PEM key of --tls-cert")
+	enroll := f.String("enroll", string(Approve), "what becomes of unknown machines: approve, closed, cert or tofu")
+	roots := f.String("ek-roots", "", "folder of TPM vendors' CA certificates and revocation lists, for --enroll cert")
+	names := f.StringSlice("advertise", nil, "name to answer for by multicast DNS, ending in .local; repeat it for more")
+	back := f.String("store-write-back", "", "kube, with protocol kairos: what the cluster does not list is written there: volumes (SealedVolumes), or secrets (those, and generated passphrases in clear)")
+
+	all := &Flags{file: flags.file, all: slices.Clone(flags.all)}
+	add := func(name, key string, apply func(*Config)) { all.add(f, name, key, apply) }
+	add("listen", "listen[0].address", func(c *Config) { c.Listen = Listeners{listenerAt(*listen)} })
+	add("admin-listen", "admin.address", func(c *Config) { c.Admin.Address = *remote })
+	add("talos-listen", "talos.address", func(c *Config) { c.Talos.Address = *talos })
+	add("k8s-socket", "k8s[0].socket", func(c *Config) { c.K8s = K8sPlugins{{Socket: *socket}} })
+	add("metrics-listen", "metrics.address", func(c *Config) { c.Metrics.Address = *metrics })
+	add("protocol", "protocol", func(c *Config) { c.limitTo(*spoken) }) // the listeners are known by now
+	for _, name := range []string{"tls-cert", "tls-key"} {
+		add(name, "tls", func(c *Config) { c.setTLS(TLS{Certificate: *cert, Key: *key}) })
+	}
+	add("enroll", "enroll", func(c *Config) { c.Enroll = Enrollment(*enroll) })
+	add("ek-roots", "ek.roots", func(c *Config) { c.EK.Roots = *roots })
+	add("advertise", "advertise", func(c *Config) { c.Advertise = *names })
+	add("store-write-back", "store.write-back", func(c *Config) { c.Store.WriteBack = WriteBack(*back) })
+	return all
+}
+
+func (flags *Flags) add(set *pflag.FlagSet, name, key string, apply func(*Config)) {
+	flags.all = append(flags.all, flag{set, name, key, apply})
+}
+
+// read reads the file and puts the flags over it.
+func (flags *Flags) read() (*Config, error) {
+	c, err := Read(*flags.file)
+	if err != nil {
+		return nil, err
+	}
+	for _, one := range flags.all {
+		if one.set.Changed(one.name) {
+			c.set(one.key, "--"+one.name)
+			one.apply(c)
+		}
+	}
+	return c, nil
+}
+
+// Location is where the KMS is. Of the configuration nothing else is judged.
+func (flags *Flags) Location() (Location, error) {
+	c, err := flags.read()
+	if err != nil {
+		return Location{}, err
+	}
+	return c.Location()
+}
+
+// Config is the whole configuration, judged. Files that it names were read.
+func (flags *Flags) Config() (*Config, error) {
+	c, err := flags.read()
+	if err != nil {
+		return nil, err
+	}
+	return c, c.check()
+}

@@ -1,0 +1,48 @@
+package config
+
+import (
+	"cmp"
+	"path/filepath"
+
+	"latchkey/internal/cli"
+)
+
+// A Location is where a KMS is: what every command must know.
+type Location struct {
+	Data     string // directory
+	Place    Place  // of the store
+	Wrapping Wrapping
+
+	store Store
+}
+
+// Parse reads another place; the files to get there are those of the store
+// if the place names none.
+func (l Location) Parse(place string) (Place, error) { return l.store.Parse(place) }
+
+// Location is where the KMS of this configuration is.
+func (c *Config) Location() (Location, error) {
+	for name, s := range map[string]section{"store": &c.Store, "wrapping": &c.Wrapping} {
+		if err := s.check(); err != nil {
+			return Location{}, &cli.Exit{Code: cli.Usage, Err: c.locate(under(name, err))}
+		}
+	}
+	l, err := c.location()
+	if err != nil {
+		return l, &cli.Exit{Code: cli.Usage, Err: c.locate(err)}
+	}
+	return l, nil
+}
+
+func (c *Config) location() (Location, error) {
+	l := Location{Data: cmp.Or(c.Data, DefaultData), Wrapping: c.Wrapping, store: c.Store}
+	if c.Store.At == "" {
+		l.Place = Place{Kind: Bolt, Path: filepath.Join(l.Data, "kms.db")}
+		return l, nil
+	}
+	var err error
+	if l.Place, err = c.Store.Parse(c.Store.At); err != nil {
+		return l, faultf("store.at", "%w", err)
+	}
+	return l, nil
+}

@@ -1,0 +1,26 @@
+package config
+
+import (
+	"errors"
+	"os"
+
+	"latchkey/kms/server/policy"
+)
+
+// A Policy says who may have what, when, from where. docs/policy.md
+// describes every key.
+type Policy struct {
+	Defaults policy.Settings        `yaml:"defaults"`
+	Groups   []policy.GroupConfig   `yaml:"groups"`
+	Releases []policy.ReleaseConfig `yaml:"releases"`
+
+	Rules *policy.Policy `yaml:"-"` // made of the rest by check
+}
+
+func (p *Policy) check() (err error) {
+	p.Rules, err = policy.Config{Defaults: p.Defaults, Groups: p.Groups, Releases: p.Releases}.Policy(os.ReadFile)
+	if f, ok := errors.AsType[*policy.ConfigError](err); ok {
+		return &fault{f.Key, f.Err}
+	}
+	return err
+}

@@ -1,0 +1,48 @@
+package config
+
+import (
+	"strconv"
+
+	"latchkey/kms"
+)
+
+// A Talos serves machines of Talos Linux, if it has an address.
+type Talos struct {
+	Endpoint    `yaml:",inline"`
+	Enroll      Enrollment `yaml:"enroll"`       // approve, closed, or tofu: any UUID
+	Allow       []string   `yaml:"allow"`        // UUIDs; if any, no others are served
+	Sources     []Prefix   `yaml:"sources"`      // networks; if any, no others are served
+	BindAddress bool       `yaml:"bind-address"` // blobs open only from where they were sealed
+	Noise       bool       `yaml:"noise"`        // random bytes instead of a refusal
+
+	UUIDs []kms.UUID `yaml:"-"` // of Allow, by check
+}
+
+func (s *Talos) check() error {
+	switch s.Enroll {
+	case "", Approve, Closed, Tofu:
+	default:
+		return faultf("enroll", "%q must be approve, closed or tofu", s.Enroll)
+	}
+
+	s.UUIDs = nil
+	for i, text := range s.Allow {
+		u, err := kms.ParseUUID(text)
+		if err != nil {
+			return faultf("allow["+strconv.Itoa(i)+"]", "%q is no UUID", text)
+		}
+		s.UUIDs = append(s.UUIDs, u)
+	}
+
+	if s.Address == "" {
+		return nil
+	}
+	if s.TLS != nil && s.TLS.MinVersion == "1.2" {
+		return faultf("tls.min-version", "1.2 is only for clients of Kairos")
+	}
+
+	if len(s.Proxies) > 0 && !s.ProxyProtocol {
+		return faultf("trusted-proxies", "gRPC has no X-Forwarded-For: set proxy-protocol, too")
+	}
+	return s.Endpoint.check()
+}

@@ -1,0 +1,200 @@
+package config
+
+import (
+	"bytes"
+	"encoding"
+	"errors"
+	"fmt"
+	"io"
+	"reflect"
+	"strings"
+
+	"go.yaml.in/yaml/v3"
+)
+
+// maxConfig caps the file, in bytes.
+const maxConfig = 1 << 20
+
+// decodeYAML reads one strict document into to, a pointer to a struct:
+// unknown and repeated keys, anchors, aliases and second documents are
+// errors that name the line. It notes in where which line set which key.
+func decodeYAML(file string, text []byte, to any, where map[string]string) error {
+	if len(text) > maxConfig {
+		return fmt.Errorf("%s: more than %d bytes", file, maxConfig)
+	}
+	d := yaml.NewDecoder(bytes.NewReader(text))
+	var document yaml.Node
+	if err := d.Decode(&document); errors.Is(err, io.EOF) {
+		return nil // nothing but comments: all defaults
+	} else if err != nil {
+		return fmt.Errorf("%s:%s", file, strings.TrimPrefix(strings.TrimPrefix(err.Error(), "yaml: "), "line "))
+	}
+
+	var second yaml.Node
+	if err := d.Decode(&second); !errors.Is(err, io.EOF) {
+		return fmt.Errorf("%s: there is a second document", file)
+	}
+
+	r := &yamlReader{file, where}
+	return r.value(document.Content[0], reflect.ValueOf(to).Elem(), "")
+}
+
+type yamlReader struct {
+	file  string
+	where map[string]string
+}
+
+func (r *yamlReader) at(n *yaml.Node) string { return fmt.Sprintf("%s:%d", r.file, n.Line) }
+
+func (r *yamlReader) value(n *yaml.Node, to reflect.Value, path string) error {
+	if n.Kind == yaml.AliasNode || n.Anchor != "" {
+		return fmt.Errorf("%s: anchors and aliases are not taken", r.at(n))
+	}
+	r.where[path] = r.at(n)
+	if n.Kind == yaml.ScalarNode && n.Tag == "!!null" {
+		return nil
+	}
+
+	if _, ok := to.Addr().Interface().(encoding.TextUnmarshaler); ok {
+		return r.scalar(n, to, path)
+	}
+	switch to.Kind() {
+	case reflect.Pointer:
+		to.Set(reflect.New(to.Type().Elem()))
+		return r.value(n, to.Elem(), path)
+	case reflect.Struct:
+		return r.mapping(n, to, path)
+	case reflect.Slice:
+		return r.sequence(n, to, path)
+	}
+
+	return r.scalar(n, to, path)
+}
+
+func (r *yamlReader) mapping(n *yaml.Node, to reflect.Value, path string) error {
+	if n.Kind != yaml.MappingNode {
+		return fmt.Errorf("%s: %s: keys with values are wanted here", r.at(n), top(path))
+	}
+	fields := map[string]reflect.Value{}
+	names := keysOf(to, fields)
+	seen := map[string]int{}
+	for i := 0; i < len(n.Content); i += 2 {
+		key := n.Content[i]
+		field, known := fields[key.Value]
+		if !known {
+			return fmt.Errorf("%s: unknown key %.64q%s", r.at(key), key.Value, suggest(key.Value, names))
+		}
+
+		if line, twice := seen[key.Value]; twice {
+			return fmt.Errorf("%s: %s is set already, in line %d", r.at(key), key.Value, line)
+		}
+		seen[key.Value] = key.Line
+		child := key.Value
+		if path != "" {
+			child = path + "." + child
+		}
+
+		if err := r.value(n.Content[i+1], field, child); err != nil {
+			return err
+		}
+		r.where[child] = r.at(key)
+	}
+
+	return nil
+}
+
+// keysOf lists a struct's keys, with where their values go. Those of an
+// embedded struct are its own.
+func keysOf(to reflect.Value, fields map[string]reflect.Value) (names []string) {
+	for i := range to.NumField() {
+		name := keyOf(to.Type().Field(i))
+		switch {
+		case to.Type().Field(i).Anonymous:
+			names = append(names, keysOf(to.Field(i), fields)...)
+		case name != "":
+			fields[name] = to.Field(i)
+			names = append(names, name)
+		}
+	}
+	return names
+}
+
+// sequence: one value may stand for a list of one.
+func (r *yamlReader) sequence(n *yaml.Node, to reflect.Value, path string) error {
+	elements := n.Content
+	if n.Kind != yaml.SequenceNode {
+		elements = []*yaml.Node{n}
+	}
+	list := reflect.MakeSlice(to.Type(), len(elements), len(elements))
+	for i, e := range elements {
+		if err := r.value(e, list.Index(i), fmt.Sprintf("%s[%d]", path, i)); err != nil {
+			return err
+		}
+	}
+	to.Set(list)
+	return nil
+}
+
+func (r *yamlReader) scalar(n *yaml.Node, to reflect.Value, path string) error {
+	if n.Kind != yaml.ScalarNode {
+		return fmt.Errorf("%s: %s: one value is wanted here", r.at(n), top(path))
+	}
+	if err := n.Decode(to.Addr().Interface()); err != nil {
+		want := to.Type().String()
+		switch _, text := to.Addr().Interface().(encoding.TextUnmarshaler); {
+		case text:
+			return fmt.Errorf("%s: %s: %w", r.at(n), path, err)
+		case want == "time.Duration":
+			want = "a duration like 90s or 12h"
+		case want == "bool":
+			want = "true or false"
+		case to.CanInt(), to.CanUint():
+			want = "a whole number"
+		}
+		return fmt.Errorf("%s: %s: %.64q is not %s", r.at(n), path, n.Value, want)
+	}
+	return nil
+}
+
+func top(path string) string {
+	if path == "" {
+		return "the file"
+	}
+	return path
+}
+
+// suggest names the key that was probably meant.
+func suggest(key string, names []string) string {
+	best, least := "", 1+len(key)/2
+	for _, name := range names {
+		if d := distance(key, name); d < least {
+			best, least = name, d
+		}
+	}
+	if best == "" {
+		return "; known here: " + strings.Join(names, ", ")
+	}
+	return fmt.Sprintf("; did you mean %q?", best)
+}
+
+// distance is Levenshtein's, in bytes.
+func distance(a, b string) int {
+	row := make([]int, len(b)+1)
+	for j := range row {
+		row[j] = j
+	}
+
+	for i := range len(a) {
+		diagonal := row[0]
+		row[0] = i + 1
+		for j := range len(b) {
+			cost := diagonal
+			if a[i] != b[j] {
+				cost = 1 + min(diagonal, row[j], row[j+1])
+			}
+			diagonal, row[j+1] = row[j+1], cost
+		}
+	}
+
+	return row[len(b)]
+}

@@ -1,0 +1,142 @@
+// Package daemon is a key server at work: it opens the KMS, listens, answers,
+// reloads its configuration, and tells systemd, monitoring, hooks and the LAN
+// that it is there.
+package daemon
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"os/signal"
+	"runtime/debug"
+	"sync"
+	"syscall"
+	"time"
+
+	"latchkey/kms/config"
+	"latchkey/kms/home"
+	"latchkey/kms/server"
+)
+
+// A Daemon is a key server before it runs.
+type Daemon struct {
+	Home   home.Home
+	Config *config.Config
+	Reload func() (*config.Config, error) // reads the configuration again
+	Log    *slog.Logger
+	Out    io.Writer // the addresses, once machines are answered
+}
+
+// garbage is GOGC unless the environment has one: what is live is a few
+// megabytes, and collecting it often costs a tenth of the processor time.
+const garbage = 400
+
+// Run answers machines until ctx ends, and reloads on SIGHUP.
+func (d *Daemon) Run(ctx context.Context) error {
+	if os.Getenv("GOGC") == "" {
+		debug.SetGCPercent(garbage)
+	}
+	s, err := d.Home.Open(ctx, server.Config{
+		Enroll: server.Enrollment(d.Config.Enroll), Log: d.Log, Protocols: protocolsOf(d.Config.Listen.Protocols()),
+	})
+	if err != nil {
+		return err
+	}
+	defer s.Close()
+
+	var beside sync.WaitGroup // what must end before the store is closed
+	defer beside.Wait()
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	apply(d.Config, s)
+	if err := s.Begin(ctx); err != nil {
+		return err
+	}
+	return d.answer(ctx, s, &beside)
+}
+
+// answer listens and serves until ctx ends or a listener fails.
+func (d *Daemon) answer(ctx context.Context, s *server.Server, beside *sync.WaitGroup) error {
+	hooks, err := d.Config.Hooks.Targets()
+	if err != nil {
+		return err
+	}
+	front, err := listenFor(ctx, d.Config, s, d.Log)
+	if err != nil {
+		return err
+	}
+	defer front.close()
+	operator, err := listenOperator(d.Home.Socket())
+	if err != nil {
+		return err
+	}
+	defer operator.Close()
+
+	front.all = append(front.all, operatorListener(operator, s, d.Log))
+	front.serve()
+	silence, err := advertise(ctx, d.Config.Advertise, front.first(), d.Log)
+	if err != nil {
+		return err
+	}
+	defer silence()
+	hup := make(chan os.Signal, 1)
+	signal.Notify(hup, syscall.SIGHUP)
+	defer signal.Stop(hup)
+
+	for _, run := range []func(){
+		func() { s.Watch(ctx) },
+		func() { watch(ctx, s, d.Log) },
+		func() { followCluster(ctx, d.Config, d.Home.Place, s, d.Log) },
+		func() { tellHooks(ctx, hooks, s, d.Log) },
+		func() { d.reloads(ctx, hup, s, front.pairs) },
+	} {
+		beside.Go(run)
+	}
+
+	front.announce(d.Out)
+	notify("READY=1")
+	select {
+	case err = <-front.failed:
+	case <-ctx.Done():
+	}
+
+	notify("STOPPING=1")
+	return errors.Join(err, front.shutdown(d.Log))
+}
+
+func protocolsOf(all []config.Protocol) (out []server.Protocol) {
+	for _, p := range all {
+		out = append(out, server.Protocol(p))
+	}
+	return out
+}
+
+// operatorListener answers the operator on the socket.
+func operatorListener(l net.Listener, s *server.Server, log *slog.Logger) frontListener {
+	web := &http.Server{
+		Handler: s.AdminHandler(), ReadHeaderTimeout: 5 * time.Second, IdleTimeout: time.Minute,
+		ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelDebug),
+	}
+	web.RegisterOnShutdown(s.EndWatches)
+	return frontListener{addr: l.Addr(), what: operators, answering: httpFront{web, l}}
+}
+
+// listenOperator opens the operator's socket, mode 0600. The database's lock
+// is ours by now, so a socket that is there is of a process that is gone.
+func listenOperator(path string) (net.Listener, error) {
+	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return nil, fmt.Errorf("listening for the operator: %w", err)
+	}
+	old := syscall.Umask(0o177)
+	l, err := net.Listen("unix", path)
+	syscall.Umask(old)
+	if err != nil {
+		return nil, fmt.Errorf("listening for the operator: %w", err)
+	}
+	return l, nil
+}

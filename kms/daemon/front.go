@@ -1,0 +1,188 @@
+package daemon
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"sync"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials"
+
+	"latchkey/kms/config"
+	"latchkey/kms/server"
+)
+
+// A front is all listeners for machines.
+type front struct {
+	all    []frontListener
+	pairs  certificates
+	failed chan error // why one ended
+}
+
+// A frontListener is one of them.
+type frontListener struct {
+	addr net.Addr
+	what string // before the address, when it is printed
+	answering
+}
+
+// answering is a server on its listener.
+type answering interface {
+	Serve() error
+	Shutdown(context.Context) error
+	Close() error
+}
+
+// listenFor opens all of them, or none.
+func listenFor(ctx context.Context, c *config.Config, s *server.Server, log *slog.Logger) (f *front, err error) {
+	f = &front{pairs: certificates{}, failed: make(chan error, len(c.Listen)+len(c.K8s)+8)}
+	for _, one := range c.Listen {
+		if err == nil {
+			err = f.listen(&one, s, log)
+		}
+	}
+	if err == nil && c.Talos.Address != "" {
+		err = f.listenTalos(&c.Talos, s, log)
+	}
+	if err == nil && c.Metrics.Address != "" {
+		err = f.listenMetrics(&c.Metrics, s, log)
+	}
+	if err == nil && c.Admin.Address != "" {
+		err = f.listenRemote(&c.Admin, s, log)
+	}
+
+	for _, one := range c.K8s {
+		if err == nil {
+			err = f.listenK8s(ctx, &one, s)
+		}
+	}
+	if err != nil {
+		f.close()
+		return nil, fmt.Errorf("listening for machines: %w", err)
+	}
+
+	return f, nil
+}
+
+func (f *front) listen(one *config.Listener, s *server.Server, log *slog.Logger) error {
+	o, err := f.pairs.options(&one.Endpoint, log)
+	if err != nil {
+		return err
+	}
+	l, err := net.Listen("tcp", one.Address)
+	if err != nil {
+		return err
+	}
+	f.all = append(f.all, frontListener{l.Addr(), "", server.NewFront(s, l, protocolsOf(one.Protocols), o, log)})
+	return nil
+}
+
+func (f *front) listenTalos(one *config.Talos, s *server.Server, log *slog.Logger) error {
+	o, err := f.pairs.options(&one.Endpoint, log)
+	if err != nil {
+		return err
+	}
+	var creds credentials.TransportCredentials
+	if o.TLS != nil {
+		creds = credentials.NewTLS(o.TLS)
+	}
+	l, err := net.Listen("tcp", one.Address)
+	if err != nil {
+		return err
+	}
+	f.all = append(f.all, frontListener{l.Addr(), "for Talos ", grpcFront{server.NewTalos(s, creds), server.Door(l, o)}})
+	return nil
+}
+
+func (f *front) listenK8s(ctx context.Context, one *config.K8sPlugin, s *server.Server) error {
+	g, err := server.NewK8s(ctx, s, one.Key)
+	if err != nil {
+		return err
+	}
+	l, err := listenUnix(one)
+	if err != nil {
+		return err
+	}
+	f.all = append(f.all, frontListener{l.Addr(), "for Kubernetes ", grpcFront{g, l}})
+	return nil
+}
+
+func (f *front) close() {
+	for _, one := range f.all {
+		one.Close()
+	}
+}
+
+func (f *front) serve() {
+	for _, one := range f.all {
+		go func() { f.failed <- one.Serve() }()
+	}
+}
+
+// first is the address that is advertised.
+func (f *front) first() net.Addr { return f.all[0].addr }
+
+// operators is what stands for the operator's socket, which is not told:
+// commands find it in the data directory.
+const operators = "for the operator "
+
+// announce prints the addresses; who asked for port 0 learns it here.
+func (f *front) announce(out io.Writer) {
+	for _, one := range f.all {
+		if one.what != operators {
+			fmt.Fprintf(out, "listening %son %s\n", one.what, one.addr)
+		}
+	}
+}
+
+// shutdownWait is how long exchanges under way may take to end.
+const shutdownWait = 5 * time.Second
+
+// shutdown lets exchanges end, and cuts off those that do not: machines ask
+// again.
+func (f *front) shutdown(log *slog.Logger) error {
+	ctx, cancel := context.WithTimeout(context.Background(), shutdownWait)
+	defer cancel()
+	errs := make([]error, len(f.all))
+	var all sync.WaitGroup
+
+	for i, one := range f.all {
+		all.Go(func() {
+			if errs[i] = one.Shutdown(ctx); errors.Is(errs[i], context.DeadlineExceeded) {
+				log.Warn("exchanges were cut off", "listener", one.addr)
+				one.Close()
+				errs[i] = nil
+			}
+		})
+	}
+
+	all.Wait()
+	return errors.Join(errs...)
+}
+
+// grpcFront is a gRPC server on a listener.
+type grpcFront struct {
+	*grpc.Server
+	l net.Listener
+}
+
+// Serve implements answering.
+func (g grpcFront) Serve() error { return g.Server.Serve(g.l) }
+
+// Shutdown implements answering: calls under way end, until ctx does.
+func (g grpcFront) Shutdown(ctx context.Context) error {
+	defer context.AfterFunc(ctx, g.Server.Stop)()
+	g.Server.GracefulStop()
+	return ctx.Err()
+}
+
+// Close implements answering.
+func (g grpcFront) Close() error {
+	g.Server.Stop()
+	return g.l.Close()
+}

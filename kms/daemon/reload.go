@@ -1,0 +1,56 @@
+package daemon
+
+import (
+	"context"
+	"fmt"
+	"os"
+
+	"latchkey/kms/config"
+	"latchkey/kms/server"
+)
+
+// reloads applies the configuration again whenever hup says so, until ctx
+// ends. A wrong one changes nothing.
+func (d *Daemon) reloads(ctx context.Context, hup <-chan os.Signal, s *server.Server, pairs certificates) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-hup:
+		}
+
+		notify("RELOADING=1\n" + monotonicUsec())
+		d.reload(s)
+		for _, pair := range pairs {
+			pair.Look()
+		}
+		notify("READY=1")
+	}
+}
+
+func (d *Daemon) reload(s *server.Server) {
+	c, err := d.Reload()
+	if err != nil {
+		d.Log.Error("reloading the configuration: nothing was changed", "err", err)
+		return
+	}
+	for _, key := range config.NeedRestart(d.Config, c) {
+		d.Log.Warn("reloading the configuration: this key takes effect after a restart", "key", key)
+	}
+	apply(c, s)
+	d.Log.Info("configuration reloaded", "file", c.File)
+}
+
+// apply hands the server what may change while it runs.
+func apply(c *config.Config, s *server.Server) {
+	s.SetEKRoots(c.EK.Pool)
+	s.SetPolicy(c.Policy.Rules)
+	if t := &c.Talos; t.Address != "" {
+		s.SetTalos(server.TalosOptions{
+			Enroll: server.Enrollment(t.Enroll), Allow: t.UUIDs, Sources: config.Prefixes(t.Sources), BindAddress: t.BindAddress, Noise: t.Noise,
+		})
+	}
+}
+
+// monotonicUsec is what systemd wants beside RELOADING=1: sd_notify(3).
+func monotonicUsec() string { return fmt.Sprintf("MONOTONIC_USEC=%d", monotonic().Microseconds()) }

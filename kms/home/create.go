@@ -1,0 +1,97 @@
+package home
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+
+	"latchkey/internal/cli"
+	"latchkey/kms"
+	"latchkey/kms/server"
+	"latchkey/kms/store"
+)
+
+// Create makes a new KMS and returns its public key. What is there already
+// stays as it is. A TPM holds the wrapping key to the values of these PCRs.
+func (h Home) Create(ctx context.Context, pcrs []int) (kms.Pin, error) {
+	if err := os.MkdirAll(h.Data, 0o700); err != nil {
+		return kms.Pin{}, fmt.Errorf("initializing: %w", err)
+	}
+	if _, err := os.Lstat(h.Place.Path); !h.Place.Shared() && err == nil {
+		return kms.Pin{}, fmt.Errorf("initializing: there is a KMS in %s already; nothing was changed", h.Data)
+	}
+	if _, err := h.Mark().Read(); h.Place.Shared() && err == nil {
+		return kms.Pin{}, fmt.Errorf("initializing: %s is a KMS' data directory already; nothing was changed. Name another with --data", h.Data)
+	}
+
+	st, made, err := h.beginStore(ctx)
+	if err != nil {
+		return kms.Pin{}, err
+	}
+	defer st.Close()
+
+	pin, err := h.fill(ctx, st, pcrs)
+	if err != nil && made {
+		st.Close()
+		os.Remove(h.Place.Path)
+	}
+	return pin, err
+}
+
+func (h Home) fill(ctx context.Context, st store.Store, pcrs []int) (kms.Pin, error) {
+	key, err := h.keeping().make(pcrs)
+	if err != nil {
+		return kms.Pin{}, err
+	}
+	defer key.Wipe()
+	return server.Initialize(ctx, st, key, h.Mark())
+}
+
+// beginStore opens an empty store; it may make a file for it.
+func (h Home) beginStore(ctx context.Context) (st store.Store, made bool, err error) {
+	if st, err = h.openStore(ctx, true); err != nil || !h.Place.Shared() {
+		return st, err == nil, err
+	}
+	holds, err := server.Holds(st)
+	if err == nil && holds {
+		err = fmt.Errorf("initializing: there is a KMS at %s already; nothing was changed. To start one more server on it: latchkey-kms init --join", h.Place)
+	}
+	if err != nil {
+		st.Close()
+	}
+	return st, false, err
+}
+
+// Join makes this host ready for one more server on a KMS that is there:
+// its high-water mark begins at what is found and verified.
+func (h Home) Join(ctx context.Context) (found server.Checked, key string, err error) {
+	if !h.Place.Shared() {
+		return found, "", cli.Usagef("--join is for a store that several servers share: name it with --store")
+	}
+	if err := os.MkdirAll(h.Data, 0o700); err != nil {
+		return found, "", fmt.Errorf("joining: %w", err)
+	}
+
+	var mark server.Mark = h.Mark()
+	if _, err := mark.Read(); errors.Is(err, fs.ErrNotExist) {
+		mark = &freeMark{}
+	}
+	s, err := h.open(ctx, server.Config{Mark: mark})
+	if err != nil {
+		return found, "", err
+	}
+	defer s.Close()
+
+	if found, err = s.Check(); err != nil {
+		return found, "", err
+	}
+	return found, s.Pins()[0].String(), h.Mark().Write(found.Epoch)
+}
+
+// freeMark lets any epoch in.
+type freeMark struct{ at uint64 }
+
+func (m *freeMark) Read() (uint64, error) { return m.at, nil }
+func (m *freeMark) Write(n uint64) error  { m.at = n; return nil }

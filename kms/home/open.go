@@ -1,0 +1,120 @@
+package home
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"latchkey/internal/certfile"
+	"latchkey/internal/kube"
+	"latchkey/internal/secret"
+	"latchkey/kms/config"
+	"latchkey/kms/server"
+	"latchkey/kms/store"
+	"latchkey/kms/store/bolt"
+	"latchkey/kms/store/etcd"
+	kubestore "latchkey/kms/store/kube"
+	"latchkey/kms/store/mirror"
+)
+
+// Open opens the KMS in this process, and verifies it. Store, mark and
+// wrapping key of c are filled in.
+func (h Home) Open(ctx context.Context, c server.Config) (*server.Server, error) {
+	c.Mark = h.Mark()
+	return h.open(ctx, c)
+}
+
+// open is Open under the mark of c.
+func (h Home) open(ctx context.Context, c server.Config) (*server.Server, error) {
+	p := h.Place
+	if _, err := os.Stat(p.Path); !p.Shared() && errors.Is(err, fs.ErrNotExist) {
+		dir := filepath.Dir(p.Path)
+		return nil, fmt.Errorf("opening the KMS: there is none in %s; make one with: latchkey-kms init --data %s", dir, dir)
+	}
+	st, err := h.openStore(ctx, false)
+	if errors.Is(err, fs.ErrNotExist) && p.Shared() {
+		return nil, fmt.Errorf("opening the KMS: there is none at %s; make one with: latchkey-kms init --store %s", p, p)
+	}
+	if err != nil {
+		return nil, err
+	}
+
+	c.Store, c.Shared = st, p.Shared()
+	s, err := h.openOn(c)
+	if err != nil {
+		st.Close()
+	}
+	return s, err
+}
+
+// openOn opens a KMS on a store that is open, and verifies it.
+func (h Home) openOn(c server.Config) (*server.Server, error) {
+	return h.keeping().opening(func(key secret.Bytes) (*server.Server, error) {
+		c.Wrapping = key
+		return server.Open(c)
+	})
+}
+
+// openStore opens the store as it is; create begins one where there is none.
+func (h Home) openStore(ctx context.Context, create bool) (store.Store, error) {
+	if !h.Place.Shared() {
+		return openPlace(ctx, h.Place, create)
+	}
+	lock, err := h.lock()
+	if err != nil {
+		return nil, err
+	}
+	st, err := openPlace(ctx, h.Place, create)
+	if err != nil {
+		lock.Close()
+		return nil, err
+	}
+	return &locked{st, lock}, nil
+}
+
+// openPlace opens a store without locking the data directory.
+func openPlace(ctx context.Context, p config.Place, create bool) (store.Store, error) {
+	if !p.Shared() {
+		return bolt.Open(p.Path, create, server.Tables())
+	}
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Minute)
+	defer cancel()
+	tables := mirror.Config{Tables: server.Tables(), Logs: server.LogTables(), Passing: server.PassingTables()}
+	if p.Kind == config.Kube {
+		client, err := Cluster(p)
+		if err != nil {
+			return nil, fmt.Errorf("opening the store: %w", err)
+		}
+		return kubestore.Open(ctx, kubestore.Config{Client: client, Namespace: p.Namespace, Name: p.Name, Create: create, Config: tables})
+	}
+
+	c := etcd.Config{Endpoints: p.Endpoints, Prefix: p.Prefix, MaxOps: p.MaxOps, Create: create, Config: tables}
+	if strings.HasPrefix(p.Endpoints[0], "https:") {
+		var err error
+		if c.TLS, err = certfile.Client(tls.VersionTLS12, p.CA, p.Cert, p.Key); err != nil {
+			return nil, fmt.Errorf("opening the store: %w", err)
+		}
+	}
+	return etcd.Open(ctx, c)
+}
+
+// Cluster is a client of the API server of a store in a cluster.
+func Cluster(p config.Place) (*kube.Client, error) {
+	return kube.New(kube.Config{Server: p.Server, CA: p.CA, Token: p.Token, Cert: p.Cert, Key: p.Key})
+}
+
+// locked is a store that other hosts share, but no other process of this
+// data directory: socket and high-water mark are one server's.
+type locked struct {
+	store.Store
+	lock *os.File
+}
+
+// Close implements store.Store.
+func (l *locked) Close() error { return errors.Join(l.Store.Close(), l.lock.Close()) }

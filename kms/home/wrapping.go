@@ -1,0 +1,99 @@
+package home
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+
+	"latchkey/internal/secret"
+	"latchkey/kms/config"
+	"latchkey/kms/server"
+)
+
+// A WrappingChange is what ChangeWrapping does.
+type WrappingChange struct {
+	To   config.Wrapping // where the key is to be; if it says nothing, where it was
+	Keep bool            // the key; else a new one is made
+	PCRs []int           // that a TPM holds it to
+}
+
+// ChangeWrapping makes a new wrapping key, or moves the one there is, and
+// returns in words where it is kept now. The new material is on the disk
+// before the database changes, and takes its place after that.
+func (h Home) ChangeWrapping(ctx context.Context, c WrappingChange) (kept string, err error) {
+	from := h.keeping()
+	next := from
+	if c.To != (config.Wrapping{}) {
+		next = keepingOf(c.To, h.Data)
+	}
+	if err := h.changeWrapping(ctx, from, next, c); err != nil {
+		return "", fmt.Errorf("changing the wrapping key: %w", err)
+	}
+	return next.describe(), nil
+}
+
+func (h Home) changeWrapping(ctx context.Context, from, next keeping, c WrappingChange) error {
+	if up, err := h.Running(ctx); err != nil || up {
+		return errors.Join(err, errors.New("stop the server first"))
+	}
+	if next.material == "" {
+		return errors.New("it is a systemd credential, which only systemd-creds can write; name a place with --to-key, then encrypt that file")
+	}
+	if _, err := os.Stat(next.material); err == nil && next.material != from.material {
+		return fmt.Errorf("%s is there already; nothing was changed", next.material)
+	}
+
+	s, err := h.Open(ctx, server.Config{}) // finishes a change that was cut short
+	if err != nil {
+		return err
+	}
+	defer s.Close()
+	old, err := from.read(from.material)
+	if err != nil {
+		return err
+	}
+	defer old.Wipe()
+
+	var key secret.Bytes
+	if c.Keep {
+		key = old.Clone()
+	}
+	if key, err = next.put(next.fresh(), key, c.PCRs); err != nil {
+		return err
+	}
+	defer key.Wipe()
+	if err := checkBack(next, key); err != nil {
+		os.Remove(next.fresh())
+		return err
+	}
+
+	if err := s.ChangeWrapping(ctx, old, key); err != nil {
+		return err
+	}
+	return server.Replace(next.fresh(), next.material)
+}
+
+// checkBack: a key that does not come back must not wrap anything.
+func checkBack(k keeping, key secret.Bytes) error {
+	back, err := k.read(k.fresh())
+	if err != nil {
+		return fmt.Errorf("the new one does not come back: %w", err)
+	}
+	defer back.Wipe()
+	if !back.Equal(key) {
+		return errors.New("another key comes back than was kept")
+	}
+	return nil
+}
+
+// describe says where a key is kept, with the flag that names it.
+func (k keeping) describe() string {
+	switch {
+	case k.TPM != "":
+		return fmt.Sprintf("in %s, sealed to the TPM: --wrapping-tpm %s", k.material, k.TPM)
+	case k.Passphrase != "":
+		return fmt.Sprintf("in nothing but its passphrase and %s: --wrapping-passphrase %s", k.material, k.Passphrase)
+	}
+	return fmt.Sprintf("in %s: --wrapping-key %[1]s", k.material)
+}

@@ -1,0 +1,171 @@
+// Package operator asks a key server what its operator wants to know or have
+// done: the server that runs on this host, by its socket; one on another
+// host, over HTTPS; or, where none runs, the database itself.
+package operator
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"os"
+	"strings"
+
+	"latchkey/internal/cli"
+	"latchkey/kms/home"
+	"latchkey/kms/server"
+)
+
+// A Client asks one key server. Close it.
+type Client struct {
+	// Live tells whether a server answers, and not this process.
+	Live bool
+
+	do    func(*http.Request) (*http.Response, error)
+	close func() error
+	base  string // URL
+	token string // file of a bearer token, if there is one
+}
+
+// Local asks the server that runs on a data directory, or opens the KMS in
+// this process if none runs.
+func Local(ctx context.Context, h home.Home) (*Client, error) {
+	up, err := h.Running(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if up {
+		return overSocket(h.Socket()), nil
+	}
+
+	s, err := h.Open(ctx, server.Config{})
+	if err != nil {
+		return nil, err
+	}
+	return inProcess(s), nil
+}
+
+// overSocket keeps no connection: one question each.
+func overSocket(path string) *Client {
+	client := &http.Client{Transport: &http.Transport{
+		DisableKeepAlives: true,
+		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+			return (&net.Dialer{}).DialContext(ctx, "unix", path)
+		},
+	}}
+	return &Client{Live: true, do: client.Do, close: func() error { return nil }, base: "http://kms"}
+}
+
+func inProcess(s *server.Server) *Client {
+	handler := s.AdminHandler()
+	return &Client{base: "http://kms", close: s.Close, do: func(r *http.Request) (reply *http.Response, err error) {
+		defer func() {
+			if p := recover(); p != nil { // http.ErrAbortHandler: the answer is not whole
+				err = fmt.Errorf("reading the database: %v", p)
+			}
+		}()
+		w := &recorder{status: http.StatusOK}
+		handler.ServeHTTP(w, r)
+		return &http.Response{StatusCode: w.status, Body: io.NopCloser(&w.body)}, nil
+	}}
+}
+
+// recorder keeps the answer of a handler called in this process.
+type recorder struct {
+	header http.Header
+	status int
+	body   bytes.Buffer
+}
+
+// Header implements http.ResponseWriter.
+func (w *recorder) Header() http.Header {
+	if w.header == nil {
+		w.header = http.Header{}
+	}
+	return w.header
+}
+
+// WriteHeader implements http.ResponseWriter.
+func (w *recorder) WriteHeader(status int) { w.status = status }
+
+// Write implements http.ResponseWriter.
+func (w *recorder) Write(b []byte) (int, error) { return w.body.Write(b) }
+
+// Close closes what was opened to ask.
+func (c *Client) Close() error { return c.close() }
+
+// Call asks one thing. body is sent as it is if it is bytes, else as JSON;
+// to takes the answer: an io.Writer as it is, anything else from JSON. An
+// answer that refuses is an error with exit code cli.Refused.
+func (c *Client) Call(ctx context.Context, method, path string, query url.Values, body, to any) error {
+	reader, err := encodeBody(body)
+	if err != nil {
+		return err
+	}
+	reply, err := c.send(ctx, method, path, query, reader)
+	if err != nil {
+		return err
+	}
+	defer reply.Body.Close()
+	return decodeReply(reply, to)
+}
+
+func (c *Client) send(ctx context.Context, method, path string, query url.Values, body io.Reader) (*http.Response, error) {
+	r, err := http.NewRequestWithContext(ctx, method, c.base+path+"?"+query.Encode(), body)
+	if err != nil {
+		return nil, err
+	}
+
+	if c.token != "" {
+		token, err := os.ReadFile(c.token)
+		if err != nil {
+			return nil, fmt.Errorf("reading the token: %w", err)
+		}
+		r.Header.Set("Authorization", "Bearer "+strings.TrimSpace(string(token)))
+		clear(token)
+	}
+
+	reply, err := c.do(r)
+	if err != nil {
+		return nil, fmt.Errorf("asking the running server: %w", err)
+	}
+	return reply, nil
+}
+
+func encodeBody(body any) (io.Reader, error) {
+	switch b := body.(type) {
+	case nil:
+		return http.NoBody, nil
+	case []byte:
+		return bytes.NewReader(b), nil
+	}
+	text, err := json.Marshal(body)
+	return bytes.NewReader(text), err
+}
+
+func decodeReply(reply *http.Response, to any) error {
+	if reply.StatusCode == http.StatusOK {
+		if w, ok := to.(io.Writer); ok {
+			_, err := io.Copy(w, reply.Body)
+			return err
+		}
+		return json.NewDecoder(reply.Body).Decode(to)
+	}
+
+	var p server.Problem
+	if err := json.NewDecoder(reply.Body).Decode(&p); err != nil || p.Error == "" {
+		return fmt.Errorf("asking the running server: HTTP status %d", reply.StatusCode)
+	}
+
+	err := errors.New(p.Error)
+	switch reply.StatusCode {
+	case http.StatusConflict, http.StatusUnauthorized, http.StatusForbidden:
+		return &cli.Exit{Code: cli.Refused, Err: err}
+	}
+	return err
+}
