@@ -91,22 +91,13 @@ func (z zone) more(answers []owned) []owned {
 			host(d.Target)
 		case dns.A, dns.AAAA:
 			host(a.Name)
+			if a.shared {
+				add(z.serversOn(a.Name)...)
+			}
 		}
 	}
 
 	return out
-}
-
-// message makes a multicast DNS answer: RFC 6762, section 18.
-func (z zone) message(answers []owned) *dns.Message {
-	m := &dns.Message{Response: true, Authoritative: true}
-	for _, a := range answers {
-		m.Answers = append(m.Answers, a.flushing())
-	}
-	for _, a := range z.more(answers) {
-		m.Additionals = append(m.Additionals, a.flushing())
-	}
-	return m
 }
 
 // flushing returns the record with the bit that says that it is unique.
@@ -116,22 +107,38 @@ func (r owned) flushing() dns.Record {
 	return out
 }
 
+// serversOn are the SRV records that lead to a host. They tell other key
+// servers of the same name that it is shared: sameRole.
+func (z zone) serversOn(host dns.Name) []owned {
+	var out []owned
+	for _, r := range z.records {
+		if srv, ok := r.Data.(dns.SRV); ok && srv.Target.Equal(host) {
+			out = append(out, r)
+		}
+	}
+	return out
+}
+
 // legacy makes an answer for a simple resolver, which asks from a port of
 // its own and reads one packet: RFC 6762, section 6.7. All records are
 // answers, in the order PTR, SRV, address, TXT, because Kairos' client
 // reads no other section and needs the address before the text.
-func (z zone) legacy(q *dns.Message, answers []owned) *dns.Message {
+func (s *speaker) legacy(q *dns.Message, answers []owned) *dns.Message {
 	m := &dns.Message{ID: q.ID, Response: true, Authoritative: true, Recurse: q.Recurse, Questions: slices.Clone(q.Questions)}
 	for i := range m.Questions {
 		m.Questions[i].Unicast = false
 	}
-	for _, a := range append(slices.Clone(answers), z.more(answers)...) {
+	for _, a := range append(slices.Clone(answers), s.live.more(answers)...) {
 		if a.Data.Type() == dns.TypeNSEC {
 			continue
 		}
 		r := a.Record
 		r.TTL = min(r.TTL, legacyTTL)
 		m.Answers = append(m.Answers, r)
+		if len(m.Answers) > 1 && m.Size() > s.link.payload(s.v6) {
+			m.Answers = m.Answers[:len(m.Answers)-1]
+			break
+		}
 	}
 	return m
 }

@@ -2,123 +2,130 @@ package discover
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"math/rand/v2"
 	"net"
 	"net/netip"
-	"os"
 	"slices"
 	"time"
 
 	"latchkey/discover/dns"
 )
 
-// Queries are sent at 0 s for unicast answers, then at 1, 2, 4 s and so
-// on (RFC 6762, sections 5.2 and 5.4); a machine that waits for a KMS
-// asks on, but not more often than lastInterval.
-const (
-	firstInterval = time.Second
-	lastInterval  = 30 * time.Second
-)
+// maxLeaving caps the goodbyes that wait for somebody to object.
+const maxLeaving = 64
 
-// jitter is d give or take a tenth.
-func jitter(d time.Duration) time.Duration { return d - d/10 + rand.N(d/5+1) }
+// graceTime is how long a record lives on after its goodbye, so that
+// another machine that has it, too, can say so: RFC 6762, section 10.1.
+const graceTime = time.Second
 
-// A browser asks by multicast on one link in one IP version.
+// A browser asks by multicast on one link in one IP version. Only one
+// goroutine touches it.
 type browser struct {
-	f     *Finder
-	link  Interface
-	v6    bool
-	conn  net.PacketConn
-	cache *cache
-	asked map[dns.Name]time.Time // follow-up questions, and when to repeat them
+	f      *Finder
+	link   Interface
+	v6     bool
+	conn   net.PacketConn
+	direct bool // unicast answers reach us
+	cache  *cache
+	asked  map[dns.Name]time.Time // follow-up questions, and when to repeat them
+
+	leaving  map[cacheKey]time.Time // records that said goodbye, and until when they stay
+	interval time.Duration          // between the last question and the next
+	askAt    time.Time
+	askedAt  time.Time
+	skipped  bool // another machine's question stood for our last one
 }
 
+func newBrowser(f *Finder, l Interface, v6 bool, conn net.PacketConn) *browser {
+	return &browser{
+		f: f, link: l, v6: v6, conn: conn, cache: newCache(),
+		asked: map[dns.Name]time.Time{}, leaving: map[cacheKey]time.Time{},
+	}
+}
+
+// browse asks and listens until ctx ends.
 func (f *Finder) browse(ctx context.Context, l Interface, v6 bool) error {
-	conn, err := f.sockets.Multicast(l, v6)
+	conn, err := f.sockets.Group(l, v6)
 	if err != nil {
 		return err
 	}
 	defer conn.Close()
-	stop := context.AfterFunc(ctx, func() { conn.SetReadDeadline(time.Unix(1, 0)) })
-	defer stop()
-	b := &browser{f: f, link: l, v6: v6, conn: conn, cache: newCache(), asked: map[dns.Name]time.Time{}}
-	if err := b.ask(b.questions(true)); err != nil {
-		return err
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	packets, failed := make(chan heard), make(chan error, 2)
+	go receive(ctx, conn, false, packets, failed)
+
+	b := newBrowser(f, l, v6, conn)
+	if direct, err := f.sockets.Direct(l, v6); err == nil {
+		defer direct.Close()
+		b.direct = true
+		go receive(ctx, direct, true, packets, failed)
 	}
 
-	for interval := firstInterval; ; interval = min(2*interval, lastInterval) {
-		if err := b.listen(ctx, time.Now().Add(jitter(interval))); err != nil {
-			return err
-		}
-		if err := b.ask(b.questions(false)); err != nil {
-			return err
-		}
-	}
-}
-
-// questions asks for all that is wanted, in one packet.
-func (b *browser) questions(unicast bool) []dns.Question {
-	var qs []dns.Question
-	for _, t := range b.f.targets {
-		if t.local() {
-			qs = append(qs, dns.Question{Name: dns.Name(t.host), Type: dns.TypeA, Unicast: unicast},
-				dns.Question{Name: dns.Name(t.host), Type: dns.TypeAAAA, Unicast: unicast})
-		}
-	}
-	for _, s := range b.f.services {
-		qs = append(qs, dns.Question{Name: s, Type: dns.TypePTR, Unicast: unicast})
-	}
-	return qs
-}
-
-func (b *browser) ask(qs []dns.Question) error {
-	if len(qs) == 0 {
-		return nil
-	}
-	packet, err := (&dns.Message{Questions: qs}).Pack()
-	if err != nil {
-		return err
-	}
-	if _, err := b.conn.WriteTo(packet, groupAddr(b.v6)); err != nil {
-		return fmt.Errorf("asking by mDNS on %s: %w", b.link.Name, err)
-	}
-	return nil
-}
-
-// listen takes answers until the time is over.
-func (b *browser) listen(ctx context.Context, until time.Time) error {
-	if err := b.conn.SetReadDeadline(until); err != nil {
-		return err
-	}
-	packet := make([]byte, dns.MaxMessage+1)
+	timer := time.NewTimer(0)
+	defer timer.Stop()
 	for {
-		if err := ctx.Err(); err != nil {
-			return err
-		}
-		n, from, err := b.conn.ReadFrom(packet)
-		if errors.Is(err, os.ErrDeadlineExceeded) {
+		select {
+		case <-ctx.Done():
 			return ctx.Err()
-		}
-		if err != nil {
-			return fmt.Errorf("hearing mDNS on %s: %w", b.link.Name, err)
+		case err := <-failed:
+			return fmt.Errorf("hearing mDNS on %s: %w", l.Name, err)
+		case p := <-packets:
+			b.hear(p)
+		case <-timer.C:
 		}
 
-		if addr, ok := from.(*net.UDPAddr); ok {
-			b.hear(packet[:n], addr.AddrPort())
+		next, err := b.tick(time.Now())
+		if err != nil {
+			return err
+		}
+		timer.Reset(time.Until(next))
+	}
+}
+
+// tick does what is due, and returns when to call it again.
+func (b *browser) tick(now time.Time) (time.Time, error) {
+	for key, until := range b.leaving {
+		if !now.Before(until) {
+			delete(b.leaving, key)
+			b.cache.remove(key)
+			b.goodbye(key)
 		}
 	}
+
+	if !now.Before(b.askAt) {
+		if err := b.askAll(now); err != nil {
+			return now, err
+		}
+	}
+
+	next := b.askAt
+	for _, until := range b.leaving {
+		if until.Before(next) {
+			next = until
+		}
+	}
+	return next, nil
 }
 
 // hear judges one packet: RFC 6762, sections 6, 11 and 18. An answer need
-// not repeat the question or its id.
-func (b *browser) hear(packet []byte, from netip.AddrPort) {
-	if from.Port() != mdnsPort || !b.link.onLink(from.Addr()) {
+// not repeat the question or its id. What comes to the group has been sent
+// on this link, whatever its source address; what comes by unicast has only
+// if that is an address of the link: section 11.
+func (b *browser) hear(p heard) {
+	from := p.from.AddrPort()
+	near := b.link.onLink(from.Addr())
+	if from.Port() != mdnsPort || p.direct && !near {
 		return
 	}
-	m, err := dns.Parse(packet)
-	if err != nil || !m.Response || m.Opcode != 0 || m.RCode != 0 {
+	m, err := dns.Parse(p.data)
+	if err != nil || m.Opcode != 0 || m.RCode != 0 {
+		return
+	}
+	if !m.Response {
+		if !p.direct && !b.link.owns(from.Addr()) {
+			b.overhear(m, time.Now())
+		}
 		return
 	}
 
@@ -128,11 +135,11 @@ func (b *browser) hear(packet []byte, from netip.AddrPort) {
 			continue
 		}
 		if r.TTL == 0 {
-			b.cache.remove(r)
-			b.goodbye(r)
+			b.leave(r, time.Now())
 			continue
 		}
 
+		delete(b.leaving, keyOf(r))
 		b.cache.put(r)
 		news[r.Name.Key()] = true
 		if ptr, ok := r.Data.(dns.PTR); ok {
@@ -141,8 +148,28 @@ func (b *browser) hear(packet []byte, from netip.AddrPort) {
 	}
 
 	if len(news) > 0 {
-		b.offer(news, from.Addr())
+		teller := from.Addr()
+		if !near {
+			teller = netip.IPv4Unspecified() // all of them count as one: the address may be made up
+		}
+		b.offer(news, teller)
 		b.followUp()
+	}
+}
+
+// leave takes note of a goodbye. Another machine may have the record, too,
+// so it stays for a moment, in which all is asked again; the next
+// questions come as at the start.
+func (b *browser) leave(r dns.Record, now time.Time) {
+	key := keyOf(r)
+	if _, known := b.leaving[key]; known || len(b.leaving) >= maxLeaving {
+		return
+	}
+	b.leaving[key] = now.Add(graceTime)
+	b.interval = 0
+	b.askAt = now.Add(pauseShared())
+	if earliest := b.askedAt.Add(firstInterval); b.askAt.Before(earliest) {
+		b.askAt = earliest
 	}
 }
 

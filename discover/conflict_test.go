@@ -74,12 +74,13 @@ func TestDefend(t *testing.T) {
 	})
 }
 
-// Two responders that want one name for different servers end with two
-// names, and both servers are found.
+// Two responders that want one name at the same time for different things
+// end with two names, and both are found.
 func TestTie(t *testing.T) {
 	bubble(t, func(t *testing.T, ctx context.Context, lan *testlan.LAN) {
 		other := kms
 		other.Addrs = []netip.Addr{netip.MustParseAddr("192.0.2.6")}
+		other.Services = []string{"_kcrypt._tcp"}
 		one, two := at(lan, 1).answer(t, ctx, kms), at(lan, 2).answer(t, ctx, other)
 		time.Sleep(20 * time.Second)
 		names := []string{one.Announcements()[0].Host, two.Announcements()[0].Host}
@@ -88,7 +89,7 @@ func TestTie(t *testing.T) {
 			t.Errorf("names = %q, want kms.local and kms-2.local", names)
 		}
 
-		f := at(lan, 10).find(t, ctx, discover.Query{Services: []string{"_latchkey._tcp"}})
+		f := at(lan, 10).find(t, ctx, discover.Query{Services: []string{"_latchkey._tcp", "_kcrypt._tcp"}})
 		found := []string{next(ctx, f, time.Second), next(ctx, f, time.Second)}
 		slices.Sort(found)
 		if !slices.Equal(found, []string{"192.0.2.5:8443", "192.0.2.6:8443"}) {

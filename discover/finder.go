@@ -139,7 +139,7 @@ func (f *Finder) reconcile(ctx context.Context, links []Interface, running map[b
 				wanted[key] = l.only(v6)
 			}
 		}
-		if len(l.DNS) > 0 && len(l.Addrs) > 0 && f.asksServers(l) {
+		if len(l.DNS) > 0 && (len(l.Addrs) > 0 || l.Index == 0) && f.asksServers(l) {
 			wanted[browserKey{l.Index, unicast}] = l
 		}
 	}
@@ -200,28 +200,4 @@ func (f *Finder) direct(links []Interface) {
 
 func (f *Finder) asksMulticast() bool {
 	return len(f.services) > 0 || slices.ContainsFunc(f.targets, target.local)
-}
-
-// zoned adds the zone that a link-local IPv6 address needs.
-func zoned(a netip.Addr, l Interface) netip.Addr {
-	if a.Is6() && a.IsLinkLocalUnicast() {
-		return a.WithZone(l.Name)
-	}
-	return a
-}
-
-// only returns the link with its addresses of one IP version, for mDNS.
-func (i Interface) only(v6 bool) Interface {
-	out := Interface{Index: i.Index, Name: i.Name}
-	for _, p := range i.Addrs {
-		if p.Addr().Is6() == v6 {
-			out.Addrs = append(out.Addrs, p)
-		}
-	}
-	return out
-}
-
-func (i Interface) equal(o Interface) bool {
-	return i.Index == o.Index && i.Name == o.Name && slices.Equal(i.Addrs, o.Addrs) &&
-		slices.Equal(i.DNS, o.DNS) && slices.Equal(i.Domains, o.Domains)
 }

@@ -9,39 +9,60 @@ import (
 	"latchkey/discover/dns"
 )
 
-// hear takes one packet.
-func (s *speaker) hear(p heard) {
+// Limits of what one speaker keeps in mind of others.
+const (
+	maxReplies = 64
+	maxPending = 16
+)
+
+// partial is a query of which more packets may come.
+type partial struct {
+	m  *dns.Message
+	at time.Time // until then
+}
+
+// later is an answer to one machine that waits for its time.
+type later struct {
+	at      time.Time
+	to      *net.UDPAddr
+	answers []owned
+	legacy  *dns.Message // the query of a simple resolver
+}
+
+// hear takes one packet. It was sent to the group, so it comes from this
+// link, whatever its source address says: RFC 6762, section 11. Packets of
+// other programs on this machine count as any.
+func (s *speaker) hear(p heard, now time.Time) {
 	from := p.from.AddrPort()
 	addr := from.Addr().WithZone("").Unmap()
+	if s.r.said.has(p.data) && s.r.owns(addr) {
+		return
+	}
 	m, err := dns.Parse(p.data)
-	if err != nil || m.Opcode != 0 || m.RCode != 0 || !s.link.onLink(addr) {
+	if err != nil || m.Opcode != 0 || m.RCode != 0 {
 		return
 	}
 
 	if m.Response {
-		if from.Port() == mdnsPort && !s.r.owns(addr) {
-			s.judge(m)
+		if from.Port() == mdnsPort {
+			s.judge(m, now)
 		}
 		return
 	}
 
 	s.r.queries.Add(1)
-	if !s.sure {
-		if !s.r.owns(addr) && len(m.Authorities) > 0 && s.tie(m) {
-			s.lost()
-		}
-		return
+	if len(m.Authorities) > 0 {
+		s.contest(m, now)
 	}
-
-	s.query(m, netip.AddrPortFrom(addr, from.Port()))
+	s.query(m, netip.AddrPortFrom(addr, from.Port()), now)
 }
 
 // query answers, or waits for the rest of a query whose known answers did
 // not fit into one packet: RFC 6762, section 7.2.
-func (s *speaker) query(m *dns.Message, from netip.AddrPort) {
+func (s *speaker) query(m *dns.Message, from netip.AddrPort, now time.Time) {
 	if first := s.pending[from]; first != nil {
-		if len(first.Answers)+len(m.Answers) <= 4*maxInstances {
-			first.Answers = append(first.Answers, m.Answers...)
+		if len(first.m.Answers)+len(m.Answers) <= 4*maxInstances {
+			first.m.Answers = append(first.m.Answers, m.Answers...)
 		}
 		if len(m.Questions) == 0 {
 			return
@@ -49,52 +70,76 @@ func (s *speaker) query(m *dns.Message, from netip.AddrPort) {
 	}
 
 	if !m.Truncated || len(s.pending) >= maxPending {
-		s.answer(m, from)
+		s.answer(m, from, now)
 		return
 	}
-
-	s.pending[from] = m
-	s.schedule(400*time.Millisecond+pauseShared(), func() {
-		delete(s.pending, from)
-		s.answer(m, from)
-	})
+	s.pending[from] = &partial{m, now.Add(400*time.Millisecond + pauseShared())}
 }
 
 // answer answers a query: unique records at once, shared ones after a
 // pause in which others may be answering.
-func (s *speaker) answer(m *dns.Message, from netip.AddrPort) {
+func (s *speaker) answer(m *dns.Message, from netip.AddrPort, now time.Time) {
 	// The socket is bound to the link, so no zone is needed.
 	to := &net.UDPAddr{IP: from.Addr().AsSlice(), Port: int(from.Port())}
 	if from.Port() != mdnsPort {
-		s.answerLegacy(m, to)
+		r := s.live.reply(m, func(dns.Question) bool { return true })
+		r.unique = slices.DeleteFunc(r.unique, func(o owned) bool { return o.Data.Type() == dns.TypeNSEC })
+		s.replyTo(r, to, m, now)
 		return
 	}
 
-	// A unicast answer to this machine would take the loopback, and not
-	// reach a socket that is bound to the link.
-	own := s.r.owns(from.Addr())
-	direct := s.zone.reply(m, func(q dns.Question) bool { return q.Unicast && !own })
-	if len(direct.unique) > 0 {
-		s.send(s.zone.message(direct.unique), to)
+	// Everybody is answered instead of the asker if it could not hear it: a
+	// unicast answer to this machine would take the loopback, and not reach a
+	// socket that is bound to the link; one to another network than the
+	// link's would have to be dropped (section 11).
+	public := s.r.owns(from.Addr()) || !s.link.onLink(from.Addr())
+	direct := s.live.reply(m, func(q dns.Question) bool { return q.Unicast && !public })
+	s.replyTo(direct, to, nil, now)
+	s.multicast(s.stale(direct.unique, now), time.Second, now)
+	for _, r := range s.stale(direct.shared, now) {
+		s.due.add(r.key(), due{again: time.Second}, now)
 	}
-	if len(direct.shared) > 0 {
-		s.schedule(pauseShared(), func() { s.send(s.zone.message(direct.shared), to) })
-	}
-
-	s.multicast(s.stale(direct.unique), time.Second)
-	for _, r := range s.stale(direct.shared) {
-		s.schedule(pauseShared(), func() { s.multicast([]owned{r}, time.Second) }, r)
-	}
-	all := s.zone.reply(m, func(q dns.Question) bool { return !q.Unicast || own })
 
 	// A probe must hear of us in time: section 6, the exception.
+	all := s.live.reply(m, func(q dns.Question) bool { return !q.Unicast || public })
 	again := time.Second
 	if len(m.Authorities) > 0 {
 		again = probeInterval
 	}
-	s.multicast(all.unique, again)
+	s.multicast(all.unique, again, now)
 	for _, r := range all.shared {
-		s.schedule(pauseShared(), func() { s.multicast([]owned{r}, again) }, r)
+		s.due.add(r.key(), due{again: again}, now)
+	}
+}
+
+// replyTo answers one machine. When too many answers wait, one more does
+// not.
+func (s *speaker) replyTo(r reply, to *net.UDPAddr, legacy *dns.Message, now time.Time) {
+	if len(r.unique) > 0 {
+		s.reply(later{to: to, answers: r.unique, legacy: legacy})
+	}
+	if len(r.shared) == 0 {
+		return
+	}
+	l := later{now.Add(pauseShared()), to, r.shared, legacy}
+	if len(s.replies) >= maxReplies {
+		s.reply(l)
+		return
+	}
+	s.replies = append(s.replies, l)
+}
+
+// reply sends what is still true of an answer.
+func (s *speaker) reply(l later) {
+	answers := slices.DeleteFunc(slices.Clone(l.answers), func(r owned) bool {
+		return r.Data.Type() != dns.TypeNSEC && !s.live.has(r)
+	})
+	switch {
+	case len(answers) == 0:
+	case l.legacy != nil:
+		s.send(l.to, s.legacy(l.legacy, answers))
+	default:
+		s.send(l.to, s.messages(answers)...)
 	}
 }
 
@@ -104,21 +149,8 @@ func (s *speaker) answer(m *dns.Message, from netip.AddrPort) {
 // conflict shows: RFC 6762, section 5.4, which would have them multicast
 // only; on a LAN that loses multicast the asker needs its own copy. NSEC
 // records are announced to nobody in the first place.
-func (s *speaker) stale(answers []owned) []owned {
-	now := time.Now()
+func (s *speaker) stale(answers []owned, now time.Time) []owned {
 	return slices.DeleteFunc(slices.Clone(answers), func(r owned) bool {
-		return r.Data.Type() == dns.TypeNSEC || now.Sub(s.sent[r.cacheKey()]) <= time.Duration(r.TTL)*time.Second/4
+		return r.Data.Type() == dns.TypeNSEC || now.Sub(s.sent[r.key()]) <= time.Duration(r.TTL)*time.Second/4
 	})
-}
-
-// answerLegacy answers a simple resolver.
-func (s *speaker) answerLegacy(m *dns.Message, to net.Addr) {
-	r := s.zone.reply(m, func(dns.Question) bool { return true })
-	r.unique = slices.DeleteFunc(r.unique, func(o owned) bool { return o.Data.Type() == dns.TypeNSEC })
-	if len(r.unique) > 0 {
-		s.send(s.zone.legacy(m, r.unique), to)
-	}
-	if len(r.shared) > 0 {
-		s.schedule(pauseShared(), func() { s.send(s.zone.legacy(m, r.shared), to) })
-	}
 }

@@ -22,7 +22,7 @@ func TestLinkLocalOnly(t *testing.T) {
 	lan.Connect("eth0", "lan0")
 	lan.Run("ip", "link", "set", "lan0", "up")
 	testlan.Run(t, "ip", "link", "set", "eth0", "up")
-	lan.Start(testlan.Build(t, "latchkey/cmd/latchkey-responder"), "--target", "[fe80::5]:8443", "--check", "off")
+	lan.Start(testlan.Build(t, "latchkey/cmd/latchkey-responder"), "--interface", "lan0", "--target", "[fe80::5]:8443", "--check", "off")
 	lan.Run("ip", "addr", "add", "fe80::5/64", "dev", "lan0", "nodad")
 	f := find(t, discover.Query{URLs: []string{"http://kms.local:8443"}})
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
@@ -47,8 +47,8 @@ func TestLinkLocalOnly(t *testing.T) {
 // LAN.
 type wires map[string]host
 
-func (w wires) Multicast(i discover.Interface, v6 bool) (net.PacketConn, error) {
-	return w[i.Name].Multicast(i, v6)
+func (w wires) Direct(i discover.Interface, v6 bool) (net.PacketConn, error) {
+	return w[i.Name].Direct(i, v6)
 }
 
 func (w wires) Group(i discover.Interface, v6 bool) (net.PacketConn, error) {
@@ -96,7 +96,7 @@ func TestSeveralLinks(t *testing.T) {
 
 		// A link that is gone is not asked any more.
 		f.Update(nil)
-		time.Sleep(time.Second)
+		time.Sleep(3 * time.Minute) // the responder has announced itself often enough
 		sent := right.Sent()
 		time.Sleep(time.Hour)
 		if n := right.Sent() - sent; n != 0 {

@@ -32,22 +32,35 @@ type question struct {
 }
 
 // questionsFor lists the hosts of URLs, and the services in the domains of
-// the link.
+// the link. Names under .local are among them: RFC 6762, section 3, lets
+// DNS be asked at the same time as multicast, and there are companies and
+// routers whose servers have such a domain. A host of one label is looked
+// for in the link's domains first.
 func (f *Finder) questionsFor(l Interface) []question {
 	var out []question
-	for _, t := range f.targets {
-		if !t.addr.IsValid() && !t.local() {
-			out = append(out, question{name: dns.Name(t.host), target: t})
+	add := func(q question, name string) {
+		if q.name = dns.Name(name); q.name.Check() == nil && len(out) < 4*maxTargets {
+			out = append(out, q)
 		}
+	}
+	under := func(domain string) string { return "." + strings.ToLower(strings.TrimSuffix(domain, ".")) }
+
+	for _, t := range f.targets {
+		if t.addr.IsValid() {
+			continue
+		}
+		if !strings.Contains(t.host, ".") {
+			for _, d := range l.Domains {
+				add(question{target: t}, t.host+under(d))
+			}
+		}
+		add(question{target: t}, t.host)
 	}
 
 	for _, s := range f.services {
 		kind := strings.TrimSuffix(string(s), ".local")
 		for _, d := range l.Domains {
-			name := dns.Name(kind + "." + strings.ToLower(strings.TrimSuffix(d, ".")))
-			if name.Check() == nil && !name.HasSuffix("local") && len(out) < 2*maxTargets {
-				out = append(out, question{name: name, service: kind})
-			}
+			add(question{service: kind}, kind+under(d))
 		}
 	}
 

@@ -33,9 +33,9 @@ func (b *browser) offerInstance(service, instance dns.Name, isNews bool, news ma
 	label, _ := instance.Cut()
 	kind := string(service[:len(service)-len(".local")])
 	var text []string
-	b.cache.each(instance, dns.TypeTXT, func(d dns.Data, _ time.Duration) { text = d.(dns.TXT).Strings() })
+	b.cache.each(instance, dns.TypeTXT, func(d dns.Data, _ life) { text = d.(dns.TXT).Strings() })
 
-	b.cache.each(instance, dns.TypeSRV, func(d dns.Data, ttlSRV time.Duration) {
+	b.cache.each(instance, dns.TypeSRV, func(d dns.Data, l life) {
 		srv := d.(dns.SRV)
 		host := srv.Target.Key()
 		if srv.Port == 0 || !isNews && !news[host] {
@@ -45,7 +45,7 @@ func (b *browser) offerInstance(service, instance dns.Name, isNews bool, news ma
 			b.add(Candidate{
 				Addr: netip.AddrPortFrom(a, srv.Port), URL: b.urlOf(string(host), srv.Port), Host: string(host),
 				Service: kind, Instance: label, Text: text,
-			}, min(ttl, ttlSRV), from)
+			}, min(ttl, time.Until(l.expires)), from)
 		})
 	})
 }
@@ -68,14 +68,14 @@ func (b *browser) add(c Candidate, ttl time.Duration, from netip.Addr) {
 
 // addresses calls do with each usable address of a host.
 func (b *browser) addresses(host dns.Name, do func(netip.Addr, time.Duration)) {
-	b.cache.each(host, dns.TypeA, func(d dns.Data, ttl time.Duration) {
+	b.cache.each(host, dns.TypeA, func(d dns.Data, l life) {
 		if a := d.(dns.A).Addr; b.usable(a) {
-			do(a, ttl)
+			do(a, time.Until(l.expires))
 		}
 	})
-	b.cache.each(host, dns.TypeAAAA, func(d dns.Data, ttl time.Duration) {
+	b.cache.each(host, dns.TypeAAAA, func(d dns.Data, l life) {
 		if a := d.(dns.AAAA).Addr; b.usable(a) {
-			do(zoned(a, b.link), ttl)
+			do(zoned(a, b.link), time.Until(l.expires))
 		}
 	})
 }
@@ -94,42 +94,41 @@ func (b *browser) usable(a netip.Addr) bool {
 	return isHost(a)
 }
 
-func (i Interface) loopback() bool {
-	for _, p := range i.Addrs {
-		if p.Addr().IsLoopback() {
-			return true
-		}
-	}
-	return false
-}
-
-// goodbye takes back what a record with TTL 0 led to: RFC 6762, section
+// goodbye takes back what a record led to that is gone: RFC 6762, section
 // 10.1.
-func (b *browser) goodbye(r dns.Record) {
+func (b *browser) goodbye(r cacheKey) {
 	b.f.pool.withdraw(func(c Candidate) bool {
 		if c.Source != FromMDNS || c.Link != b.link.Name {
 			return false
 		}
 		instance := dns.Label(c.Instance).Under(dns.Name(c.Service + ".local"))
-		switch d := r.Data.(type) {
+		switch d := r.data.(type) {
 		case dns.PTR:
 			return c.Instance != "" && d.Target.Equal(instance)
 		case dns.SRV:
-			return c.Instance != "" && r.Name.Equal(instance) && d.Port == c.Addr.Port()
+			return c.Instance != "" && r.name.Equal(instance) && d.Port == c.Addr.Port()
 		case dns.A:
-			return r.Name.Equal(dns.Name(c.Host)) && d.Addr == c.Addr.Addr()
+			return r.name.Equal(dns.Name(c.Host)) && d.Addr == c.Addr.Addr()
 		case dns.AAAA:
-			return r.Name.Equal(dns.Name(c.Host)) && d.Addr == c.Addr.Addr().WithZone("")
+			return r.name.Equal(dns.Name(c.Host)) && d.Addr == c.Addr.Addr().WithZone("")
 		}
 
 		return false
 	})
 }
 
-// followUp asks for what is missing between an instance and its address.
+// followUp asks at once for what is missing between an instance and its
+// address.
 func (b *browser) followUp() {
+	if err := b.ask(b.missing(time.Now(), b.direct), nil); err != nil {
+		b.f.log.Debug("asking for the rest of an answer", "link", b.link.Name, "error", err)
+	}
+}
+
+// missing are the questions for what is not known of the instances, less
+// those that have been asked a moment ago.
+func (b *browser) missing(now time.Time, unicast bool) []dns.Question {
 	var qs []dns.Question
-	now := time.Now()
 	ask := func(name dns.Name, types ...dns.Type) {
 		if now.Before(b.asked[name.Key()]) || len(qs) >= maxInstances {
 			return
@@ -139,13 +138,14 @@ func (b *browser) followUp() {
 		}
 		b.asked[name.Key()] = now.Add(followUpAgain)
 		for _, t := range types {
-			qs = append(qs, dns.Question{Name: name, Type: t, Unicast: true})
+			qs = append(qs, dns.Question{Name: name, Type: t, Unicast: unicast})
 		}
 	}
+
 	for _, s := range b.f.services {
 		for _, instance := range b.cache.names(s) {
 			known := false
-			b.cache.each(instance, dns.TypeSRV, func(d dns.Data, _ time.Duration) {
+			b.cache.each(instance, dns.TypeSRV, func(d dns.Data, _ life) {
 				known = true
 				target, found := d.(dns.SRV).Target, false
 				b.addresses(target, func(netip.Addr, time.Duration) { found = true })
@@ -158,8 +158,5 @@ func (b *browser) followUp() {
 			}
 		}
 	}
-
-	if err := b.ask(qs); err != nil {
-		b.f.log.Debug("asking for the rest of an answer", "link", b.link.Name, "error", err)
-	}
+	return qs
 }

@@ -2,7 +2,6 @@ package discover
 
 import (
 	"bytes"
-	"math/rand/v2"
 	"slices"
 	"time"
 
@@ -18,68 +17,121 @@ const (
 	lostTie = time.Second
 )
 
+// unsure are the names that are still in question.
+func (s *speaker) unsure() []dns.Name {
+	return slices.DeleteFunc(s.zone.names(), func(n dns.Name) bool { return s.sure[n] })
+}
+
 // probe asks for the names that are to be ours, with what we would say of
-// them, and announces it all when nobody objects. The questions want
-// multicast answers: a unicast one may go to another program that shares
-// the port.
-func (s *speaker) probe(n int) {
-	names := s.zone.names()
-	if n == probes || len(names) == 0 {
-		s.sure = true
-		s.announce(0)
+// them, and announces it all when nobody objects. A probe that could not be
+// sent is none. The questions want multicast answers: a unicast one may go
+// to another program that shares the port.
+func (s *speaker) probe(now time.Time) {
+	names := s.unsure()
+	if s.probes == probes || len(names) == 0 {
+		for _, n := range names {
+			s.sure[n] = true
+		}
+		s.probeAt, s.live = time.Time{}, s.zone.sayable(s.sure)
+		s.announce(now)
 		return
 	}
-	if n == 0 {
-		s.schedule(rand.N(probeInterval), func() { s.sendProbe(names, n) })
+
+	if s.send(nil, s.probeMessages(names)...) != nil {
+		s.probeAt = now.Add(time.Second)
 		return
 	}
-	s.sendProbe(names, n)
+	s.probes++
+	s.probeAt = now.Add(probeInterval)
 }
 
-func (s *speaker) sendProbe(names []dns.Name, n int) {
-	m := &dns.Message{}
+// probeMessages asks for names, each together with its records in one
+// message: by those a tie is settled.
+func (s *speaker) probeMessages(names []dns.Name) []*dns.Message {
+	var out []*dns.Message
 	for _, name := range names {
-		m.Questions = append(m.Questions, dns.Question{Name: name, Type: dns.TypeANY})
+		var records []dns.Record
 		for _, r := range s.zone.of(name, dns.TypeANY) {
-			m.Authorities = append(m.Authorities, r.Record)
+			records = append(records, r.Record)
 		}
-	}
-	s.send(m, nil)
-	s.schedule(probeInterval, func() { s.probe(n + 1) })
-}
+		question := dns.Question{Name: name, Type: dns.TypeANY}
 
-// names are the names that nobody else may have.
-func (z zone) names() []dns.Name {
-	var out []dns.Name
-	for _, r := range z.records {
-		if !r.shared && !slices.ContainsFunc(out, r.Name.Equal) {
-			out = append(out, r.Name)
+		if len(out) > 0 {
+			last := out[len(out)-1]
+			with := &dns.Message{Questions: append(slices.Clone(last.Questions), question), Authorities: slices.Concat(last.Authorities, records)}
+			if with.Size() <= s.link.payload(s.v6) {
+				*last = *with
+				continue
+			}
 		}
+		out = append(out, &dns.Message{Questions: []dns.Question{question}, Authorities: records})
 	}
 	return out
+}
+
+// contest looks at another machine's probe: it may be for a name that we
+// want, too. One that answers for another key server of the same name
+// shares it.
+func (s *speaker) contest(m *dns.Message, now time.Time) {
+	shared := false
+	for _, host := range s.zone.sameRole(m.Authorities) {
+		shared = s.r.share(host) || shared
+	}
+	if shared {
+		s.zone = s.r.zone(s.link)
+		s.live = s.zone.sayable(s.sure)
+	}
+	if !s.probeAt.IsZero() && s.tie(m) {
+		s.probes, s.probeAt = 0, now.Add(lostTie) // by then the winner has announced
+	}
 }
 
 // judge looks at another machine's answers. One that says something else
 // of a name of ours is a conflict: while probing any record of the name is
 // one, and we take another name; later only another value of the same
 // type, and we defend ours. One that says what we were about to say calls
-// ours off (RFC 6762, section 7.4).
-func (s *speaker) judge(m *dns.Message) {
-	for _, r := range slices.Concat(m.Answers, m.Authorities, m.Additionals) {
-		if r.Class != dns.ClassIN || r.Data.Type() == dns.TypeNSEC || r.TTL == 0 {
+// ours off (RFC 6762, section 7.4); one that lets a record of ours die is
+// spoken against (section 6.6).
+func (s *speaker) judge(m *dns.Message, now time.Time) {
+	records := slices.Concat(m.Answers, m.Authorities, m.Additionals)
+	s.join(records)
+	for _, r := range records {
+		if r.Class != dns.ClassIN || r.Data.Type() == dns.TypeNSEC {
 			continue
 		}
 		ours := s.zone.of(r.Name, dns.TypeANY)
-		same := slices.ContainsFunc(ours, func(o owned) bool { return o.Data == r.Data })
-		switch {
-		case same:
-			s.callOff(r)
-		case !s.zone.unique(r.Name):
-		case !s.sure:
-			s.r.conflict(r.Name, s.zone)
+		name := r.Name.Key()
+		switch i := slices.IndexFunc(ours, func(o owned) bool { return o.Data == r.Data }); {
+		case i >= 0 && r.TTL < ours[i].TTL/2:
+			if s.live.has(ours[i]) {
+				s.due.add(ours[i].key(), due{again: time.Second, must: true}, now)
+			}
+		case i >= 0:
+			delete(s.due.records, ours[i].key())
+		case r.TTL == 0 || !s.zone.claims(r.Name):
+		case !r.Flush && !s.zone.unique(r.Name): // of another key server under this name
+		case !s.sure[name]:
+			s.r.conflict(r.Name)
 			return
 		case slices.ContainsFunc(ours, func(o owned) bool { return o.Data.Type() == r.Data.Type() }):
-			s.defend(r.Name)
+			s.defend(r.Name, now)
+		}
+	}
+}
+
+// join shares a name with another key server that shares it: its addresses
+// come without the flush bit, which only a machine that has a name alone
+// may set (RFC 6762, section 10.2), and with the service that we answer for,
+// too.
+func (s *speaker) join(records []dns.Record) {
+	for _, host := range s.zone.sameRole(records) {
+		alone := slices.ContainsFunc(records, func(r dns.Record) bool {
+			t := r.Data.Type()
+			return r.Flush && r.Name.Equal(host) && (t == dns.TypeA || t == dns.TypeAAAA)
+		})
+		if !alone && s.r.share(host) {
+			s.zone = s.r.zone(s.link)
+			s.live = s.zone.sayable(s.sure)
 		}
 	}
 }
@@ -88,22 +140,19 @@ func (s *speaker) judge(m *dns.Message) {
 // us probe again, and change the name if the other machine answers; then
 // one forged packet takes the name that machines are told to ask for. They
 // try every answer and trust none, so two that answer do no harm.
-func (s *speaker) defend(name dns.Name) {
+func (s *speaker) defend(name dns.Name, now time.Time) {
 	s.r.challenge(name)
-	s.multicast(slices.DeleteFunc(s.zone.of(name, dns.TypeANY), func(o owned) bool { return o.shared }), time.Second)
-}
-
-func (s *speaker) callOff(r dns.Record) {
-	s.later = slices.DeleteFunc(s.later, func(l later) bool {
-		return len(l.answers) == 1 && l.answers[0].Data == r.Data && l.answers[0].Name.Equal(r.Name) && r.TTL >= l.answers[0].TTL/2
-	})
+	s.multicast(slices.DeleteFunc(s.live.of(name, dns.TypeANY), func(o owned) bool { return !o.isClaimed() }), time.Second, now)
 }
 
 // tie settles who gets a name that two probe for at once: the one whose
 // records come later in order (RFC 6762, section 8.2). It tells whether
 // we lost.
 func (s *speaker) tie(m *dns.Message) bool {
-	for _, name := range s.zone.names() {
+	for _, name := range s.unsure() {
+		if !s.zone.unique(name) {
+			continue
+		}
 		var theirs []dns.Record
 		for _, r := range m.Authorities {
 			if r.Name.Equal(name) {
@@ -132,11 +181,4 @@ func sorted(records []dns.Record) [][]byte {
 	}
 	slices.SortFunc(out, bytes.Compare)
 	return out
-}
-
-// lost starts probing again after a lost tie. By then the winner has
-// announced, and its records are a conflict.
-func (s *speaker) lost() {
-	s.later = nil
-	s.schedule(lostTie, func() { s.probe(0) })
 }

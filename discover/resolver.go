@@ -40,9 +40,6 @@ const hedge = 200 * time.Millisecond
 // knows nothing of the name does not end it: of two networks one may be
 // the wrong one.
 func (r resolver) ask(ctx context.Context, name dns.Name, t dns.Type) (*dns.Message, error) {
-	if name.HasSuffix("local") {
-		return nil, fmt.Errorf("asking DNS for %s: it is for multicast only (RFC 6762, section 22.1)", name)
-	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	type result struct {

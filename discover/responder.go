@@ -2,11 +2,10 @@ package discover
 
 import (
 	"context"
-	"fmt"
+	"hash/maphash"
 	"log/slog"
 	"net/netip"
 	"slices"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -14,32 +13,26 @@ import (
 	"latchkey/discover/dns"
 )
 
-// maxAnnouncements caps what one responder answers for: all of it goes
-// into one packet when it is announced.
+// maxAnnouncements caps what one responder answers for.
 const maxAnnouncements = 16
-
-// Renaming slows down after quickConflicts, so that a machine that
-// objects to every name does not make a storm: RFC 6762, section 8.1.
-const (
-	quickConflicts = 15
-	slowConflict   = 5 * time.Second
-)
 
 // A Responder answers multicast DNS for key servers, on all links that it
 // is told of: RFC 6762 and RFC 6763.
 type Responder struct {
 	sockets Sockets
 	log     *slog.Logger
+	wake    chan struct{}
 
-	mu        sync.Mutex
-	all       []Announcement
-	links     []Interface
-	conflicts int
-	version   int // of the names: grows with each conflict
-	wake      chan struct{}
+	mu    sync.Mutex
+	all   []Announcement // as they were asked for
+	links []Interface
+	names names
+	// version grows with each change of what is said or how.
+	version int
 
 	queries, answers, challenges atomic.Int64
 	complained                   time.Time // of a challenge, in the log
+	said                         said
 }
 
 // Stats count what a Responder has done.
@@ -55,36 +48,25 @@ type Stats struct {
 func (r *Responder) Stats() Stats {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return Stats{r.queries.Load(), r.answers.Load(), int64(r.conflicts), r.challenges.Load(), len(r.links)}
+	return Stats{r.queries.Load(), r.answers.Load(), int64(r.names.conflicts), r.challenges.Load(), len(r.links)}
 }
 
 // NewResponder checks the announcements. It opens nothing yet.
 func NewResponder(all []Announcement, s Sockets, log *slog.Logger) (*Responder, error) {
-	r := &Responder{sockets: s, log: log, wake: make(chan struct{}, 1)}
+	r := &Responder{sockets: s, log: log, wake: make(chan struct{}, 1), names: newNames(), said: newSaid()}
 	return r, r.Announce(all)
 }
 
 // Announce replaces what is answered for. None at all is allowed: then
 // what was announced before is taken back, and nothing is answered.
 func (r *Responder) Announce(all []Announcement) error {
-	if len(all) > maxAnnouncements {
-		return fmt.Errorf("announcing %d key servers, the limit is %d", len(all), maxAnnouncements)
+	checked, err := checkAll(all)
+	if err != nil {
+		return err
 	}
-	var checked []Announcement
-
-	for _, a := range all {
-		if err := a.check(); err != nil {
-			return fmt.Errorf("announcing %q: %w", a.Host, err)
-		}
-		a.Host = strings.ToLower(strings.TrimSuffix(a.Host, "."))
-		if a.Instance == "" {
-			a.Instance, _, _ = strings.Cut(a.Host, ".")
-		}
-		checked = append(checked, a)
-	}
-
 	r.mu.Lock()
 	r.all = checked
+	r.version++
 	r.mu.Unlock()
 	r.poke()
 	return nil
@@ -110,70 +92,20 @@ func (r *Responder) poke() {
 func (r *Responder) Announcements() []Announcement {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return slices.Clone(r.all)
+	return r.names.apply(r.all)
 }
 
-func (r *Responder) zone(l Interface) zone { return newZone(r.Announcements(), l) }
+func (r *Responder) zone(l Interface) zone {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return newZone(r.names.apply(r.all), l, r.names.common)
+}
 
 // owns tells whether an address is this machine's.
 func (r *Responder) owns(a netip.Addr) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	for _, l := range r.links {
-		for _, p := range l.Addrs {
-			if p.Addr().WithZone("") == a {
-				return true
-			}
-		}
-	}
-	return false
-}
-
-// complainEvery is how often a challenge is logged.
-const complainEvery = time.Minute
-
-// challenge counts, and says now and then, that another machine uses a
-// name of ours.
-func (r *Responder) challenge(name dns.Name) {
-	r.challenges.Add(1)
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if time.Since(r.complained) > complainEvery {
-		r.complained = time.Now()
-		r.log.Warn("another machine says something else of our name; keeping it", "name", string(name))
-	}
-}
-
-// conflict gives the announcements with a name another one: RFC 6762,
-// section 9. It does nothing if the name has been changed meanwhile.
-func (r *Responder) conflict(name dns.Name, seen zone) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	changed := false
-	for i, a := range r.all {
-		switch label, service := name.Cut(); {
-		case name.Equal(dns.Name(a.Host)):
-			r.all[i].Host = nextHost(a.Host)
-			r.log.Warn("another machine has our host name", "name", a.Host, "now", r.all[i].Host)
-			changed = true
-		case label == a.Instance && slices.ContainsFunc(a.Services, func(s string) bool { n, _ := serviceName(s); return n.Equal(service) }):
-			r.all[i].Instance = nextInstance(a.Instance)
-			r.log.Warn("another machine has our service name", "name", a.Instance, "now", r.all[i].Instance)
-			changed = true
-		}
-	}
-
-	if !changed {
-		return
-	}
-	r.conflicts++
-	r.version++
-	if r.conflicts > quickConflicts {
-		time.AfterFunc(slowConflict, r.poke)
-		return
-	}
-
-	r.poke()
+	return slices.ContainsFunc(r.links, func(l Interface) bool { return l.owns(a) })
 }
 
 // Run answers until ctx ends, and then says goodbye.
@@ -197,10 +129,55 @@ func (r *Responder) Run(ctx context.Context) {
 	}
 }
 
-// A talker is a speaker that runs.
-type talker struct {
-	cancel  context.CancelFunc
-	version int
-	name    string
-	updates chan Interface
+// complainEvery is how often a challenge is logged.
+const complainEvery = time.Minute
+
+// challenge counts, and says now and then, that another machine uses a
+// name of ours.
+func (r *Responder) challenge(name dns.Name) {
+	r.challenges.Add(1)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if time.Since(r.complained) > complainEvery {
+		r.complained = time.Now()
+		r.log.Warn("another machine also claims this name; keeping it and answering again", "name", string(name))
+	}
+}
+
+// A said remembers what a Responder has sent, on any link, so that its own
+// packets, which the kernel hands back to it, are not taken for those of
+// another program on this machine.
+type said struct {
+	mu   *sync.Mutex
+	seed maphash.Seed
+	at   map[uint64]time.Time
+}
+
+// A packet comes back at once; saidTime is generous.
+const (
+	saidTime = 5 * time.Second
+	maxSaid  = 1024
+)
+
+func newSaid() said { return said{&sync.Mutex{}, maphash.MakeSeed(), map[uint64]time.Time{}} }
+
+func (s said) note(packet []byte) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	now := time.Now()
+	if len(s.at) >= maxSaid {
+		for k, at := range s.at {
+			if now.Sub(at) > saidTime {
+				delete(s.at, k)
+			}
+		}
+	}
+	s.at[maphash.Bytes(s.seed, packet)] = now
+}
+
+func (s said) has(packet []byte) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	at, ok := s.at[maphash.Bytes(s.seed, packet)]
+	return ok && time.Since(at) <= saidTime
 }

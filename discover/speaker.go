@@ -12,40 +12,52 @@ import (
 	"latchkey/discover/dns"
 )
 
-// Limits of what one speaker keeps in mind.
-const (
-	maxLater   = 64
-	maxPending = 16
-)
-
 // goodbyeTime is how long the last packet may take.
 const goodbyeTime = 500 * time.Millisecond
+
+// announcements are sent at 0, 1, 3, 7 s and so on. RFC 6762, section 8.3,
+// wants two and allows eight: the last comes after two minutes, when the
+// slowest switch has begun to forward (spanning tree takes 50 s).
+const announcements = 8
 
 // A speaker answers on one link in one IP version. Only its own goroutine
 // touches it.
 type speaker struct {
-	r       *Responder
-	link    Interface
-	v6      bool
-	conn    net.PacketConn
-	zone    zone
-	sure    bool // the names are ours: probing is over
-	later   []later
-	sent    map[cacheKey]time.Time          // when a record was last multicast
-	pending map[netip.AddrPort]*dns.Message // queries of which more packets come
+	r    *Responder
+	link Interface
+	v6   bool
+	conn net.PacketConn
+
+	zone zone              // all that is to be said
+	sure map[dns.Name]bool // names (in lower case) that nobody else has
+	live zone              // what may be said: zone.sayable(sure)
+
+	probes    int       // sent so far
+	probeAt   time.Time // the next one; zero: no name is in question
+	announced int       // announcements so far
+	newsAt    time.Time // the next one; zero: there is no news
+	failing   bool      // to send; said once
+
+	sent    map[cacheKey]time.Time // when a record was last multicast
+	due     dues
+	replies []later                     // to one machine each
+	pending map[netip.AddrPort]*partial // queries of which more packets come
 }
 
-// later is something to do, unless it is called off.
-type later struct {
-	at      time.Time
-	do      func()
-	answers []owned // what it sends to everybody, if it can be called off
+func newSpeaker(r *Responder, l Interface, v6 bool, conn net.PacketConn) *speaker {
+	s := &speaker{
+		r: r, link: l, v6: v6, conn: conn, sure: map[dns.Name]bool{},
+		sent: map[cacheKey]time.Time{}, due: newDues(), pending: map[netip.AddrPort]*partial{},
+	}
+	s.begin(time.Now())
+	return s
 }
 
 // heard is one packet.
 type heard struct {
-	data []byte
-	from *net.UDPAddr
+	data   []byte
+	from   *net.UDPAddr
+	direct bool // it was sent to this machine, not to the group
 }
 
 // speak answers until ctx ends. Updates bring the link's new addresses.
@@ -55,39 +67,35 @@ func (r *Responder) speak(ctx context.Context, l Interface, v6 bool, updates <-c
 		return err
 	}
 	defer conn.Close()
-	s := &speaker{
-		r: r, link: l, v6: v6, conn: conn, zone: r.zone(l),
-		sent: map[cacheKey]time.Time{}, pending: map[netip.AddrPort]*dns.Message{},
-	}
+	s := newSpeaker(r, l, v6, conn)
 
 	packets := make(chan heard)
 	failed := make(chan error, 1)
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	go receive(ctx, conn, packets, failed)
-	s.probe(0)
+	go receive(ctx, conn, false, packets, failed)
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 
 	for {
 		select {
 		case <-ctx.Done():
-			s.goodbye(s.zone.records)
+			s.goodbye(s.live.records)
 			return ctx.Err()
 		case err := <-failed:
 			return fmt.Errorf("hearing mDNS on %s: %w", l.Name, err)
 		case p := <-packets:
-			s.hear(p)
+			s.hear(p, time.Now())
 		case l := <-updates:
-			s.update(l)
+			s.update(l, time.Now())
 		case <-timer.C:
 		}
-		timer.Reset(s.flush())
+		timer.Reset(time.Until(s.tick(time.Now())))
 	}
 }
 
 // receive hands on packets until the connection is closed.
-func receive(ctx context.Context, conn net.PacketConn, packets chan<- heard, failed chan<- error) {
+func receive(ctx context.Context, conn net.PacketConn, direct bool, packets chan<- heard, failed chan<- error) {
 	buf := make([]byte, dns.MaxMessage+1)
 	for {
 		n, from, err := conn.ReadFrom(buf)
@@ -102,126 +110,108 @@ func receive(ctx context.Context, conn net.PacketConn, packets chan<- heard, fai
 		}
 
 		select {
-		case packets <- heard{slices.Clone(buf[:n]), addr}:
+		case packets <- heard{slices.Clone(buf[:n]), addr, direct}:
 		case <-ctx.Done():
 			return
 		}
 	}
 }
 
-// schedule does something after d. When too much waits, it is not done:
-// the asker asks again.
-func (s *speaker) schedule(d time.Duration, do func(), answers ...owned) {
-	if len(s.later) < maxLater {
-		s.later = append(s.later, later{time.Now().Add(d), do, answers})
-	}
-}
-
-// flush does what is due, and returns how long nothing else is.
-func (s *speaker) flush() time.Duration {
-	for {
-		i := slices.IndexFunc(s.later, func(l later) bool { return !l.at.After(time.Now()) })
-		if i < 0 {
-			break
-		}
-		do := s.later[i].do
-		s.later = slices.Delete(s.later, i, i+1)
-		do()
-	}
-	wait := time.Hour
-	for _, l := range s.later {
-		wait = min(wait, time.Until(l.at))
-	}
-	return max(wait, 0)
-}
-
-// send sends a message, to everybody if to is nil.
-func (s *speaker) send(m *dns.Message, to net.Addr) {
-	if to == nil {
-		to = groupAddr(s.v6)
-	}
-	if m.Response {
-		s.r.answers.Add(1)
-	}
-	packet, err := m.Pack()
-	if err == nil {
-		_, err = s.conn.WriteTo(packet, to)
-	}
-	if err != nil {
-		s.r.log.Debug("sending mDNS", "link", s.link.Name, "error", err)
-	}
-}
-
-// multicast sends records to everybody, but none a second time within a
-// second: RFC 6762, section 6.
-func (s *speaker) multicast(answers []owned, again time.Duration) {
-	now := time.Now()
-	answers = slices.DeleteFunc(slices.Clone(answers), func(r owned) bool {
-		return now.Sub(s.sent[r.cacheKey()]) < again
-	})
-	if len(answers) == 0 {
+// begin makes the zone and probes for what is not known to be ours.
+func (s *speaker) begin(now time.Time) {
+	s.zone = s.r.zone(s.link)
+	s.live = s.zone.sayable(s.sure)
+	if len(s.unsure()) == 0 {
+		s.probeAt = time.Time{}
+		s.announce(now)
 		return
 	}
-	for _, r := range answers {
-		s.sent[r.cacheKey()] = now
-	}
-	s.send(s.zone.message(answers), nil)
+	s.probes, s.probeAt = 0, now.Add(rand.N(probeInterval))
 }
 
-func (r owned) cacheKey() cacheKey { return cacheKey{r.Name.Key(), r.Data} }
-
-// update follows a change of the link's addresses or of what is
-// announced: what is no longer true is taken back, what is new announced.
-// Names that are new are probed for first.
-func (s *speaker) update(l Interface) {
+// update follows a change of the link or of what is announced: what is no
+// longer true is taken back, what is new announced. Names that are new are
+// probed for first; the others are answered for meanwhile. After the link
+// or the machine was away all is as at the start: RFC 6762, section 8.
+func (s *speaker) update(l Interface, now time.Time) {
+	away := l.Epoch != s.link.Epoch
+	before := s.live
 	s.link = l
-	before := s.zone
-	s.zone = s.r.zone(l)
-	if !s.sure {
-		return // announced after probing anyway
-	}
-
-	gone := slices.DeleteFunc(slices.Clone(before.records), s.zone.has)
-	fresh := slices.DeleteFunc(slices.Clone(s.zone.records), before.has)
-	s.goodbye(gone)
-	switch {
-	case slices.ContainsFunc(s.zone.names(), func(n dns.Name) bool { return !before.unique(n) }):
-		s.sure = false
-		s.later = nil
-		s.probe(0)
-	case len(fresh) > 0:
-		s.announce(0)
-	}
-}
-
-// announcements are sent twice, a second apart: RFC 6762, section 8.3.
-const announcements = 2
-
-func (s *speaker) announce(n int) {
-	s.multicast(s.zone.records, 0)
-	if n+1 < announcements {
-		s.schedule(time.Second, func() { s.announce(n + 1) })
-	}
-}
-
-// goodbye takes records back: RFC 6762, section 10.1. Without the flush
-// bit, so that another machine's records of the name stay. What was never
-// announced is not taken back.
-func (s *speaker) goodbye(records []owned) {
-	if !s.sure || len(records) == 0 {
+	if away {
+		clear(s.sure)
+		clear(s.sent)
+		s.due, s.replies, s.pending = newDues(), nil, map[netip.AddrPort]*partial{}
+		s.begin(now)
 		return
 	}
-	m := &dns.Message{Response: true, Authoritative: true}
-	for _, r := range records {
-		if r.Name == serviceTypes {
-			continue // others may have the type, too
+
+	zone := s.r.zone(l)
+	names := zone.names()
+	for name := range s.sure {
+		if !slices.Contains(names, name) {
+			delete(s.sure, name)
 		}
-		r.TTL = 0
-		m.Answers = append(m.Answers, r.Record)
 	}
-	s.conn.SetWriteDeadline(time.Now().Add(goodbyeTime))
-	s.send(m, nil)
-	s.conn.SetWriteDeadline(time.Time{})
+	s.goodbye(slices.DeleteFunc(slices.Clone(before.records), zone.has))
+
+	s.zone, s.live = zone, zone.sayable(s.sure)
+	switch unsure := s.unsure(); {
+	case len(unsure) > 0 && slices.ContainsFunc(unsure, func(n dns.Name) bool { return !before.claims(n) }):
+		s.begin(now)
+	case slices.ContainsFunc(s.live.records, func(r owned) bool { return !before.has(r) }):
+		s.announce(now)
+	}
+}
+
+// announce begins to say everything, unasked.
+func (s *speaker) announce(now time.Time) { s.announced, s.newsAt = 0, now }
+
+// tick does what is due, and returns when to call it again.
+func (s *speaker) tick(now time.Time) time.Time {
+	if reached(s.probeAt, now) {
+		s.probe(now)
+	}
+	if reached(s.newsAt, now) {
+		s.sendNews(now)
+	}
+
+	for from, p := range s.pending {
+		if reached(p.at, now) {
+			delete(s.pending, from)
+			s.answer(p.m, from, now)
+		}
+	}
+	if reached(s.due.at, now) {
+		s.sendDue(now)
+	}
+	s.replies = slices.DeleteFunc(s.replies, func(l later) bool {
+		if reached(l.at, now) {
+			s.reply(l)
+		}
+		return reached(l.at, now)
+	})
+
+	next := now.Add(time.Hour)
+	for _, at := range []time.Time{s.probeAt, s.newsAt, s.due.at} {
+		next = sooner(next, at)
+	}
+	for _, p := range s.pending {
+		next = sooner(next, p.at)
+	}
+	for _, l := range s.replies {
+		next = sooner(next, l.at)
+	}
+	return next
+}
+
+// reached tells whether a time has come; the zero time never does.
+func reached(at, now time.Time) bool { return !at.IsZero() && !now.Before(at) }
+
+func sooner(a, b time.Time) time.Time {
+	if b.IsZero() || a.Before(b) {
+		return a
+	}
+	return b
 }
 
 // pauseShared is the random pause before an answer that others may give

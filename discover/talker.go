@@ -2,16 +2,20 @@ package discover
 
 import (
 	"context"
-	"fmt"
-	"strconv"
-	"strings"
 	"sync"
 	"time"
 )
 
+// A talker is a speaker that runs.
+type talker struct {
+	cancel  context.CancelFunc
+	link    Interface
+	version int
+	updates chan Interface
+}
+
 // reconcile starts a speaker for each link and IP version, stops those of
-// links that are gone, starts those anew whose names have changed, and
-// tells the others of their link's addresses.
+// links that are gone, and tells the others what has changed.
 func (r *Responder) reconcile(ctx context.Context, running map[browserKey]*talker, wg *sync.WaitGroup) {
 	r.mu.Lock()
 	links, version := r.links, r.version
@@ -27,7 +31,7 @@ func (r *Responder) reconcile(ctx context.Context, running map[browserKey]*talke
 	}
 
 	for key, t := range running {
-		if l, ok := wanted[key]; !ok || t.version != version || t.name != l.Name {
+		if l, ok := wanted[key]; !ok || t.link.Name != l.Name {
 			t.cancel()
 			delete(running, key)
 		}
@@ -35,18 +39,22 @@ func (r *Responder) reconcile(ctx context.Context, running map[browserKey]*talke
 
 	for key, l := range wanted {
 		if t := running[key]; t != nil {
-			t.tell(l)
+			t.tell(l, version)
 			continue
 		}
 		ctx, cancel := context.WithCancel(ctx)
-		t := &talker{cancel, version, l.Name, make(chan Interface, 1)}
+		t := &talker{cancel, l, version, make(chan Interface, 1)}
 		running[key] = t
 		wg.Go(func() { r.work(ctx, l, key.way == mdns6, t.updates) })
 	}
 }
 
 // tell replaces the update that waits, if one does.
-func (t *talker) tell(l Interface) {
+func (t *talker) tell(l Interface, version int) {
+	if t.link.equal(l) && t.version == version {
+		return
+	}
+	t.link, t.version = l, version
 	select {
 	case <-t.updates:
 	default:
@@ -61,38 +69,11 @@ func (r *Responder) work(ctx context.Context, l Interface, v6 bool, updates <-ch
 		if ctx.Err() != nil {
 			return
 		}
-		r.log.Warn("answering on a link", "link", l.Name, "error", err, "again_in", wait)
+		r.log.Warn("cannot answer mDNS on this link; trying again", "link", l.Name, "ipv6", v6, "error", err, "again_in", wait)
 		select {
 		case <-ctx.Done():
 		case l = <-updates:
 		case <-time.After(jitter(wait)):
 		}
 	}
-}
-
-// nextHost makes kms-2.local of kms.local, and kms-3.local of that.
-func nextHost(host string) string {
-	first, rest, _ := strings.Cut(host, ".")
-	base, n := counted(first, "-", "")
-	return fmt.Sprintf("%s-%d.%s", base[:min(len(base), 58)], n+1, rest)
-}
-
-// nextInstance makes "kms (2)" of "kms": RFC 6763, appendix D.
-func nextInstance(label string) string {
-	base, n := counted(label, " (", ")")
-	return fmt.Sprintf("%s (%d)", base[:min(len(base), 56)], n+1)
-}
-
-// counted takes a number off the end of a name; without one it is 1.
-func counted(name, before, after string) (string, int) {
-	rest, ok := strings.CutSuffix(name, after)
-	i := strings.LastIndex(rest, before)
-	if !ok || i <= 0 {
-		return name, 1
-	}
-	n, err := strconv.Atoi(rest[i+len(before):])
-	if err != nil || n < 2 || n > 9999 {
-		return name, 1
-	}
-	return name[:i], n
 }

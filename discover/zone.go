@@ -1,11 +1,8 @@
 package discover
 
 import (
-	"errors"
-	"fmt"
 	"net/netip"
 	"slices"
-	"strings"
 
 	"latchkey/discover/dns"
 )
@@ -21,50 +18,6 @@ const (
 // section 9.
 const serviceTypes dns.Name = "_services._dns-sd._udp.local"
 
-// An Announcement is a key server to answer for.
-type Announcement struct {
-	Host     string       // "kms.local"
-	Addrs    []netip.Addr // where it is; none: on this machine, at each link's own addresses
-	Port     uint16
-	Services []string // DNS-SD types, "_latchkey._tcp"
-	Instance string   // the label people see; "" is the first label of Host
-	Text     []string // TXT strings, key=value
-}
-
-// check tells what is wrong with an announcement.
-func (a Announcement) check() error {
-	host := strings.ToLower(strings.TrimSuffix(a.Host, "."))
-	if !isHostName(host) || !isLocal(host) || host == "local" {
-		return fmt.Errorf("host %q is not a name such as kms.local", a.Host)
-	}
-
-	for _, addr := range a.Addrs {
-		if !isHost(addr.Unmap()) && !addr.IsLoopback() {
-			return fmt.Errorf("target %s is not the address of a host", addr)
-		}
-	}
-
-	if len(a.Services) > 0 && a.Port == 0 {
-		return errors.New("a service needs a port")
-	}
-	for _, s := range a.Services {
-		if _, err := serviceName(s); err != nil {
-			return err
-		}
-	}
-
-	for _, s := range a.Text {
-		if s == "" || len(s) > 255 {
-			return fmt.Errorf("text %q is not 1 to 255 bytes", s)
-		}
-	}
-
-	if len(a.Instance) > 63 {
-		return fmt.Errorf("instance %q has more than 63 bytes", a.Instance)
-	}
-	return nil
-}
-
 // An owned record is one that we answer for. A shared one others may have
 // too; of a unique one there is no other: RFC 6762, section 2.
 type owned struct {
@@ -72,14 +25,17 @@ type owned struct {
 	shared bool
 }
 
+func (r owned) key() cacheKey { return keyOf(r.Record) }
+
 // A zone is what is answered on one link.
 type zone struct{ records []owned }
 
-// newZone makes the records of announcements for one link.
-func newZone(all []Announcement, link Interface) zone {
+// newZone makes the records of announcements for one link. The names in
+// common are those that other key servers have, too.
+func newZone(all []Announcement, link Interface, common map[dns.Name]bool) zone {
 	var z zone
 	for _, a := range all {
-		z.addHost(a, link)
+		z.addHost(a, link, common[dns.Name(a.Host)])
 		for _, s := range a.Services {
 			z.addService(a, s)
 		}
@@ -87,12 +43,10 @@ func newZone(all []Announcement, link Interface) zone {
 	return z
 }
 
-func (z *zone) addHost(a Announcement, link Interface) {
+func (z *zone) addHost(a Announcement, link Interface, shared bool) {
 	addrs := a.Addrs
 	if len(addrs) == 0 {
-		for _, p := range link.Addrs {
-			addrs = append(addrs, p.Addr())
-		}
+		addrs = link.published()
 	}
 	for _, addr := range addrs {
 		addr = addr.Unmap().WithZone("")
@@ -100,8 +54,26 @@ func (z *zone) addHost(a Announcement, link Interface) {
 		if addr.Is6() {
 			data = dns.AAAA{Addr: addr}
 		}
-		z.add(owned{Record: dns.Record{Name: dns.Name(a.Host), TTL: hostTTL, Data: data}})
+		z.add(owned{shared: shared, Record: dns.Record{Name: dns.Name(a.Host), TTL: hostTTL, Data: data}})
 	}
+}
+
+// published are the addresses under which this machine is announced on the
+// link: of each IP version the link-local ones only if there are no others.
+// So does avahi-daemon (avahi_interface_address_is_relevant), and if the two
+// said different things of one host name, it would take another.
+func (i Interface) published() []netip.Addr {
+	var out []netip.Addr
+	for _, p := range i.Addrs {
+		a := p.Addr()
+		wider := slices.ContainsFunc(i.Addrs, func(o netip.Prefix) bool {
+			return o.Addr().Is6() == a.Is6() && !o.Addr().IsLinkLocalUnicast()
+		})
+		if (!a.IsLinkLocalUnicast() || !wider) && len(out) < maxHostAddrs {
+			out = append(out, a)
+		}
+	}
+	return out
 }
 
 func (z *zone) addService(a Announcement, service string) {
@@ -144,6 +116,51 @@ func (z zone) unique(name dns.Name) bool {
 	return slices.ContainsFunc(z.records, func(r owned) bool { return !r.shared && r.Name.Equal(name) })
 }
 
+// isClaimed tells whether a record's name is probed for: it is ours alone,
+// or belongs to a host. Key servers that share a host's name must still not
+// take it from a machine that is called so.
+func (r owned) isClaimed() bool {
+	t := r.Data.Type()
+	return !r.shared || t == dns.TypeA || t == dns.TypeAAAA
+}
+
+// claims tells whether a name is one of those.
+func (z zone) claims(name dns.Name) bool {
+	return slices.ContainsFunc(z.records, func(r owned) bool { return r.isClaimed() && r.Name.Equal(name) })
+}
+
+// names are the names to be probed for, in lower case.
+func (z zone) names() []dns.Name {
+	var out []dns.Name
+	for _, r := range z.records {
+		if r.isClaimed() && !slices.Contains(out, r.Name.Key()) {
+			out = append(out, r.Name.Key())
+		}
+	}
+	return out
+}
+
+// sayable is that part of the zone that may be said when these names have
+// been probed for: a record is left out as long as its own name, or the one
+// that it leads to, has not.
+func (z zone) sayable(sure map[dns.Name]bool) zone {
+	ready := func(name dns.Name) bool { return !z.claims(name) || sure[name.Key()] }
+	var out zone
+	for _, r := range z.records {
+		leadsTo := r.Name
+		switch d := r.Data.(type) {
+		case dns.PTR:
+			leadsTo = d.Target
+		case dns.SRV:
+			leadsTo = d.Target
+		}
+		if ready(r.Name) && ready(leadsTo) {
+			out.records = append(out.records, r)
+		}
+	}
+	return out
+}
+
 // nsec says which types a name of ours has, and so that it has no others:
 // RFC 6762, section 6.1.
 func (z zone) nsec(name dns.Name) owned {
@@ -155,4 +172,28 @@ func (z zone) nsec(name dns.Name) owned {
 	}
 	slices.Sort(types)
 	return owned{Record: dns.Record{Name: name, Class: dns.ClassIN, TTL: hostTTL, Data: dns.NSEC{Next: name, Types: dns.Types(types...)}}}
+}
+
+// sameRole returns those host names of ours for which a message names the
+// same service as we do: whoever sent it answers for another key server
+// under the same name.
+func (z zone) sameRole(records []dns.Record) []dns.Name {
+	var hosts []dns.Name
+	for _, r := range records {
+		srv, ok := r.Data.(dns.SRV)
+		if !ok || r.TTL == 0 {
+			continue
+		}
+		_, service := r.Name.Cut()
+		for _, o := range z.records {
+			ours, ok := o.Data.(dns.SRV)
+			if !ok || !ours.Target.Equal(srv.Target) || slices.Contains(hosts, ours.Target) {
+				continue
+			}
+			if _, s := o.Name.Cut(); s.Equal(service) {
+				hosts = append(hosts, ours.Target)
+			}
+		}
+	}
+	return hosts
 }

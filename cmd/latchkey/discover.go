@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"slices"
+	"strings"
 	"sync"
 	"text/tabwriter"
 	"time"
@@ -31,11 +33,16 @@ func discoverCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "discover",
 		Short: "Show which key servers answer on this LAN",
-		Long: `Discover asks as the init would, by multicast DNS on every link and by name,
-and lists who answers. With --pin it also asks each for a challenge and
-says whether it is signed with that key. It has no TPM of this machine
-take part, and no KMS shows a machine for it to approve.`,
+		Long: `Asks as the init does, by multicast DNS on every link and from the DNS servers
+of this machine (/etc/resolv.conf; the init asks those that DHCP or the plan
+names), and lists who answers. Links that only containers use are left out
+unless --interface names them.
+
+With --pin it also asks each for a challenge and says whether it is signed with
+that key. This machine's TPM takes no part in it, and no KMS shows a machine
+that waits for approval because of it.`,
 		Example: `  latchkey discover
+  latchkey discover --url http://kms.example.com --interface 'en*'
   latchkey discover --url http://kms.local --pin lk1:IACMx2/hiNfc+4150nkCg2G5sY+MZdXNO3jt6GLQ+T0=`,
 		Args: cli.Args(cobra.NoArgs),
 		RunE: func(c *cobra.Command, _ []string) error { return o.run(c.Context(), c.OutOrStdout()) },
@@ -44,7 +51,7 @@ take part, and no KMS shows a machine for it to approve.`,
 	f := c.Flags()
 	f.StringSliceVar(&o.urls, "url", []string{"http://kms.local"}, "where to ask, as in find.urls")
 	f.StringSliceVar(&o.services, "service", []string{kms.Service}, "DNS-SD types to browse for")
-	f.StringSliceVar(&o.interfaces, "interface", nil, "links to ask on (default all)")
+	f.StringSliceVar(&o.interfaces, "interface", nil, "links to ask on, such as eth0 or en* (default all that can be part of a LAN)")
 	f.StringSliceVar(&o.pins, "pin", nil, "KMS keys that count as ours, as 'latchkey-kms trust' prints them")
 	f.DurationVar(&o.wait, "wait", 3*time.Second, "how long to listen")
 	f.BoolVar(&o.json, "json", false, "print JSON")
@@ -71,9 +78,16 @@ func (o *discovery) run(ctx context.Context, out io.Writer) error {
 		client.Pins = append(client.Pins, pin)
 	}
 
-	finder, err := discover.NewFinder(discover.Query{URLs: o.urls, Services: o.services}, discover.System{}, slog.New(slog.DiscardHandler))
+	finder, err := discover.NewFinder(discover.Query{URLs: o.urls, Services: o.services}, discover.System{Shared: true}, slog.New(slog.DiscardHandler))
 	if err != nil {
 		return &cli.Exit{Code: cli.Usage, Err: err}
+	}
+
+	switch unknown, links, err := discover.UnknownNames(o.interfaces); {
+	case err != nil:
+		return &cli.Exit{Code: cli.Usage, Err: err}
+	case len(unknown) > 0:
+		return cli.Usagef("--interface %s: this machine has no such link, but %s", strings.Join(unknown, ","), strings.Join(links, ", "))
 	}
 
 	all, err := o.listen(ctx, finder, client)
@@ -85,7 +99,7 @@ func (o *discovery) run(ctx context.Context, out io.Writer) error {
 		return json.NewEncoder(out).Encode(all)
 	}
 	if len(all) == 0 {
-		return errors.New("nobody answered: is latchkey-responder or 'latchkey-kms serve --advertise' running on this LAN?")
+		return o.nobody()
 	}
 
 	t := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
@@ -96,6 +110,16 @@ func (o *discovery) run(ctx context.Context, out io.Writer) error {
 	return t.Flush()
 }
 
+// nobody says what to look at when nothing was found.
+func (o *discovery) nobody() error {
+	asked := "no DNS server: /etc/resolv.conf names none"
+	if servers := discover.HostServers().DNS; len(servers) > 0 {
+		asked = fmt.Sprintf("the DNS servers %v", servers)
+	}
+	return fmt.Errorf("nothing answers for %s: asked by multicast and %s; for a .local name or a service, is latchkey-responder or 'latchkey-kms serve --advertise' running on this LAN?",
+		strings.Join(append(slices.Clone(o.urls), o.services...), ", "), asked)
+}
+
 // listen gathers candidates until the time is over, and asks each for a
 // challenge meanwhile.
 func (o *discovery) listen(ctx context.Context, finder *discover.Finder, client *kms.Client) ([]found, error) {
@@ -104,9 +128,10 @@ func (o *discovery) listen(ctx context.Context, finder *discover.Finder, client 
 	var workers sync.WaitGroup
 	defer workers.Wait()
 	workers.Go(func() { finder.Run(ctx) })
+	servers := discover.HostServers()
 	failed := make(chan error, 1)
 	workers.Go(func() {
-		if err := discover.WatchInterfaces(ctx, o.interfaces, finder.Update); err != nil && ctx.Err() == nil {
+		if err := discover.WatchInterfaces(ctx, o.interfaces, func(links []discover.Interface) { finder.Update(append(links, servers)) }); err != nil && ctx.Err() == nil {
 			failed <- err
 			cancel()
 		}

@@ -20,7 +20,7 @@ func dialKMS(ctx context.Context, network, address string) (net.Conn, error) {
 		return d.DialContext(ctx, network, address)
 	}
 
-	f, err := discover.NewFinder(discover.Query{URLs: []string{"http://" + address}}, discover.System{}, slog.New(slog.DiscardHandler))
+	f, err := discover.NewFinder(discover.Query{URLs: []string{"http://" + address}}, discover.System{Shared: true}, slog.New(slog.DiscardHandler))
 	if err != nil {
 		return nil, err
 	}
@@ -28,8 +28,9 @@ func dialKMS(ctx context.Context, network, address string) (net.Conn, error) {
 	search, stop := context.WithCancel(ctx)
 	defer stop()
 	go f.Run(search)
-	go discover.WatchInterfaces(search, nil, f.Update) // without links nothing is found
-	failed := fmt.Errorf("no machine on these links answers for %s", host)
+	servers := discover.HostServers()
+	go discover.WatchInterfaces(search, nil, func(links []discover.Interface) { f.Update(append(links, servers)) }) // without links nothing is found
+	failed := fmt.Errorf("no machine on these links and no DNS server answers for %s", host)
 	for {
 		c, err := f.Next(search)
 		if err != nil {

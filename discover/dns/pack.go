@@ -16,6 +16,21 @@ type writer struct {
 
 // Pack writes the message.
 func (m *Message) Pack() ([]byte, error) {
+	w := m.write()
+	if w.err == nil && len(w.buf) > MaxMessage {
+		w.err = fmt.Errorf("%d bytes, the limit is %d", len(w.buf), MaxMessage)
+	}
+	if w.err != nil {
+		return nil, fmt.Errorf("writing DNS message: %w", w.err)
+	}
+
+	return w.buf, nil
+}
+
+// Size is how many bytes Pack would write, were there no limit.
+func (m *Message) Size() int { return len(m.write().buf) }
+
+func (m *Message) write() *writer {
 	w := &writer{names: map[Name]int{}}
 	flags := uint16(m.Opcode&15)<<11 | uint16(m.RCode&15)
 	for bit, on := range map[uint16]bool{0x8000: m.Response, 0x0400: m.Authoritative, 0x0200: m.Truncated, 0x0100: m.Recurse} {
@@ -32,14 +47,8 @@ func (m *Message) Pack() ([]byte, error) {
 	for _, r := range slices.Concat(m.Answers, m.Authorities, m.Additionals) {
 		w.record(r)
 	}
-	if w.err == nil && len(w.buf) > MaxMessage {
-		w.err = fmt.Errorf("%d bytes, the limit is %d", len(w.buf), MaxMessage)
-	}
-	if w.err != nil {
-		return nil, fmt.Errorf("writing DNS message: %w", w.err)
-	}
 
-	return w.buf, nil
+	return w
 }
 
 func class(c uint16, top bool) uint16 {
