@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"latchkey/boot/wire"
+	"latchkey/internal/mapping"
 	"latchkey/internal/plan"
 )
 
@@ -168,8 +169,8 @@ func (b *pid1) mountRoot() error {
 		return &StepError{"root", "root-not-in-plan", fmt.Errorf("mapping %q is not in the plan", name)}
 	}
 
-	got, want := mappings[name].UUID, mappingUUID("LUKS2", *v)
-	if got != want && !(v.LUKS1 && got == mappingUUID("LUKS1", *v)) {
+	got, want := mappings[name].UUID, mapping.DMUUID("LUKS2", v.UUID, v.Name)
+	if got != want && !(v.LUKS1 && got == mapping.DMUUID("LUKS1", v.UUID, v.Name)) {
 		return &StepError{"root", "root-unusable", fmt.Errorf("mapping %s has UUID %q, want %q: this boot did not open it", name, got, want)}
 	}
 
@@ -234,12 +235,6 @@ func (b *pid1) volume(name string) *plan.Volume {
 		}
 	}
 	return nil
-}
-
-// mappingUUID is the device-mapper UUID of a volume's mapping, as
-// cryptsetup writes it (lib/libdevmapper.c, dm_prepare_uuid).
-func mappingUUID(kind string, v plan.Volume) string {
-	return "CRYPT-" + kind + "-" + strings.ReplaceAll(v.UUID, "-", "") + "-" + v.Name
 }
 
 // mountFlags parts the root's options into those that are flags of

@@ -53,7 +53,7 @@ func FuzzHear(f *testing.F) {
 
 func TestQueryRefuses(t *testing.T) {
 	for _, url := range []string{
-		"", "kms.local", "ftp://kms.local", "http://", "http://:7741", "http://kms.local:0", "http://kms.local:65536", "http://kms.local:+1",
+		"", "kms.local", "ftp://kms.local", "https://kms.local", "http://kms.local/lk1", "http://", "http://:7741", "http://kms.local:0", "http://kms.local:65536", "http://kms.local:+1",
 		"http://kms.local:x", "http://user@kms.local", "http://kms.local?x=1", "http://kms.local#x", "http://kms.local/%2e", "http://k ms.local",
 		"http://0.0.0.0", "http://224.0.0.1", "http://[ff02::1]", "http://255.255.255.255", "http://kms..local", `http://kms\.local`,
 		"http://k\x00ms.local", "http://[2001:db8::5", "http://2001:db8::5",
@@ -73,7 +73,7 @@ func TestQueryAddresses(t *testing.T) {
 	for _, row := range []struct{ url, want string }{
 		{"http://192.0.2.5", "192.0.2.5:7741"},
 		{"http://192.0.2.5:80/", "192.0.2.5:80"},
-		{"https://[2001:db8::5]:8443/lk1", "[2001:db8::5]:8443"},
+		{"http://[2001:db8::5]:8443/", "[2001:db8::5]:8443"},
 		{"http://[2001:db8::5]", "[2001:db8::5]:7741"},
 		{"http://127.0.0.1:1", "127.0.0.1:1"},
 	} {

@@ -139,7 +139,7 @@ func TestFind(t *testing.T) {
 		took  time.Duration // at most
 	}{
 		{"host", discover.Query{URLs: []string{"http://kms.local"}}, "192.0.2.5:7741", 2 * time.Millisecond},
-		{"host and port", discover.Query{URLs: []string{"http://KMS.local.:80/x/"}}, "192.0.2.5:80", 2 * time.Millisecond},
+		{"host and port", discover.Query{URLs: []string{"http://KMS.local.:80/"}}, "192.0.2.5:80", 2 * time.Millisecond},
 		{"service", discover.Query{Services: []string{"_latchkey._tcp"}}, "192.0.2.5:8443", 122 * time.Millisecond},
 		{"address", discover.Query{URLs: []string{"http://192.0.2.9:1"}}, "192.0.2.9:1", 0},
 		{"another host", discover.Query{URLs: []string{"http://other.local"}}, "none", time.Hour},

@@ -4,7 +4,6 @@
 package discover
 
 import (
-	"errors"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -12,20 +11,18 @@ import (
 	"strings"
 
 	"latchkey/discover/dns"
+	"latchkey/internal/endpoint"
 )
 
 // DefaultPort is the port of a URL or name without one.
-const DefaultPort = 7741
+const DefaultPort = endpoint.DefaultPort
 
-// Limits of a Query.
-const (
-	maxTargets = 16
-	maxURL     = 512
-)
+// maxTargets is how many URLs and service types a Query may have.
+const maxTargets = endpoint.MaxTargets
 
 // A Query says what to look for.
 type Query struct {
-	URLs     []string // http://HOST[:PORT][/PATH]; HOST is an address, a DNS name or x.local
+	URLs     []string // http://HOST[:PORT]; HOST is an address, a DNS name or x.local
 	Services []string // DNS-SD types, "_latchkey._tcp"
 }
 
@@ -113,63 +110,25 @@ func (q Query) parse() ([]target, []dns.Name, error) {
 // serviceName makes the name under which a service type is browsed.
 func serviceName(s string) (dns.Name, error) {
 	s = strings.TrimSuffix(strings.TrimSuffix(s, "."), ".local")
-	kind, proto, _ := strings.Cut(s, ".")
-	name := dns.Name(s + ".local")
-	if !strings.HasPrefix(kind, "_") || len(kind) < 2 || len(kind) > 16 || proto != "_tcp" && proto != "_udp" || name.Check() != nil {
-		return "", fmt.Errorf("%q is not a service type such as _latchkey._tcp (RFC 6763, section 7)", s)
-	}
-	return name, nil
+	return dns.Name(s + ".local"), endpoint.CheckService(s)
 }
 
-// parseURL reads http://HOST[:PORT][/PATH], the only form that a node
-// takes: no user, no query, nothing escaped.
+// parseURL reads http://HOST[:PORT].
 func parseURL(u string) (target, error) {
-	rest, isHTTP := strings.CutPrefix(u, "http://")
-	if !isHTTP {
-		var isTLS bool
-		if rest, isTLS = strings.CutPrefix(u, "https://"); !isTLS {
-			return target{}, errors.New("it must begin with http:// or https://")
-		}
+	e, err := endpoint.ParseURL(u)
+	if err != nil {
+		return target{}, err
 	}
 
-	if len(u) > maxURL || strings.ContainsAny(rest, "@?#%\\ \"<>") {
-		return target{}, fmt.Errorf("want http://HOST[:PORT][/PATH] of at most %d characters", maxURL)
+	t := target{url: u, host: strings.ToLower(strings.TrimSuffix(e.Host, "."))}
+	if port := ":" + strconv.Itoa(int(e.Port)); strings.HasSuffix(strings.TrimSuffix(u, "/"), port) {
+		t.port = e.Port
 	}
-	host, _, _ := strings.Cut(rest, "/")
-	t := target{url: u}
-	host, port := splitPort(host)
-	if port != "" {
-		n, err := strconv.ParseUint(port, 10, 16)
-		if err != nil || n == 0 || port[0] == '+' {
-			return target{}, fmt.Errorf("%q is not a port", port)
-		}
-		t.port = uint16(n)
-	}
-
-	if strings.HasPrefix(host, "[") && strings.HasSuffix(host, "]") {
-		host = host[1 : len(host)-1]
-	}
-	if a, err := netip.ParseAddr(host); err == nil {
-		if a = a.Unmap(); !isHost(a) && !a.IsLoopback() {
-			return target{}, fmt.Errorf("%s is not the address of a host", a)
-		}
-		t.addr, t.host = a, a.String()
-		return t, nil
-	}
-
-	t.host = strings.ToLower(strings.TrimSuffix(host, "."))
-	if !isHostName(t.host) {
-		return target{}, fmt.Errorf("%q is neither an address nor a host name", host)
+	if a, err := netip.ParseAddr(e.Host); err == nil {
+		t.addr = a.Unmap()
+		t.host = t.addr.String()
 	}
 	return t, nil
-}
-
-func splitPort(s string) (host, port string) {
-	colon := strings.LastIndexByte(s, ':')
-	if colon < 0 || strings.HasSuffix(s, "]") {
-		return s, ""
-	}
-	return s[:colon], s[colon+1:]
 }
 
 // isHostName is RFC 1123, section 2.1, with the underscore that people use.

@@ -13,11 +13,12 @@ import (
 	"errors"
 	"time"
 
+	"latchkey/internal/endpoint"
 	"latchkey/internal/secret"
 )
 
 // DefaultPort is where a KMS listens.
-const DefaultPort = 7741
+const DefaultPort = endpoint.DefaultPort
 
 // Service is the mDNS service type of a KMS.
 const Service = "_latchkey._tcp"

@@ -14,6 +14,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"latchkey/internal/mapping"
 	"latchkey/internal/secret"
 	"latchkey/unlock/dm/control"
 	"latchkey/unlock/luks2"
@@ -101,7 +102,7 @@ func activate(t Target, table string, ref KeyRef, key secret.Bytes) error {
 // field is a constant, a checked number or a checked UUID: nothing from the
 // disk reaches it as text.
 func Table(t Target, key KeyRef, device Number) (string, error) {
-	if err := control.CheckName(t.Name); err != nil {
+	if err := mapping.CheckName(t.Name); err != nil {
 		return "", err
 	}
 	if err := key.check(); err != nil {

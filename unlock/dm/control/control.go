@@ -9,6 +9,8 @@ import (
 	"unsafe"
 
 	"golang.org/x/sys/unix"
+
+	"latchkey/internal/mapping"
 )
 
 const controlPath = "/dev/mapper/control"
@@ -93,7 +95,7 @@ func Send(command uint, r Request) (unix.DmIoctl, error) {
 // Remove takes the mapping and its node away. It wraps ErrNotFound when
 // there is none, and unix.EBUSY when it is in use.
 func Remove(name string) error {
-	if err := CheckName(name); err != nil {
+	if err := mapping.CheckName(name); err != nil {
 		return err
 	}
 	if _, err := Send(unix.DM_DEV_REMOVE, Request{Name: name, Event: PrimarySource}); err != nil {
