@@ -30,7 +30,7 @@ type Rotation struct {
 	Node      kms.NodeID // goes into the mark
 	KMS       []kms.Pin
 	Mode      kms.Kind
-	FreeBytes int64 // of memory, as luks2.Attempt has it
+	Memory    *luks2.Memory
 }
 
 // randomLength is from how many bytes on a secret of the KMS is taken to
@@ -167,10 +167,17 @@ func (r *Rotation) finish(h *luks2.Header, m Mark) (_ *luks2.Header, err error) 
 	return h, err
 }
 
-// read reads the header. If a cut left one damaged copy, the next change
-// writes that one first, and so mends it.
-func (r *Rotation) read() (*luks2.Header, error) { return luks2.Read(r.Disk, r.SizeBytes) }
+// read reads the header for a change. An operator has asked for the
+// rotation, and a power cut in it must not stop it for good: a copy of the
+// header that the cut left damaged or stale is mended here.
+func (r *Rotation) read() (*luks2.Header, error) {
+	h, err := luks2.Read(r.Disk, r.SizeBytes)
+	if err != nil {
+		return nil, err
+	}
+	return h.Mend(r.Disk)
+}
 
 func (r *Rotation) unlock(ctx context.Context, h *luks2.Header, passphrase secret.Bytes, slot int) (luks2.VolumeKey, int, error) {
-	return h.Unlock(ctx, r.Disk, luks2.Attempt{Passphrase: passphrase, Slot: slot, FreeBytes: r.FreeBytes})
+	return h.Unlock(ctx, r.Disk, luks2.Attempt{Passphrase: passphrase, Slot: slot, Memory: r.Memory})
 }

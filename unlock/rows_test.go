@@ -29,7 +29,7 @@ func TestStagedFallback(t *testing.T) {
 	} {
 		v, d := format(t, row.more...)
 		var kernel recorder
-		o, err := v.Open(ctx, d, candidates(key(7), key(1)), unlock.Expect{}, row.free, kernel.mapper)
+		o, err := v.Open(ctx, d, candidates(key(7), key(1)), unlock.Expect{}, luks2.NewMemory(row.free), kernel.mapper)
 		if err != nil || !o.Staged || o.Slot != 0 {
 			t.Errorf("%s: Open = %+v, %v, want keyslot 0 by the staged key", row.name, o, err)
 		}
@@ -48,10 +48,10 @@ func TestNoMemoryForAnySlot(t *testing.T) {
 	v.Header = h
 	for _, keys := range [][]secret.Bytes{{key(9)}, {key(7), key(9)}} {
 		var kernel recorder
-		if _, err := v.Open(ctx, d, candidates(keys...), unlock.Expect{}, 64<<20, kernel.mapper); codeOf(err) != "kdf-memory" {
+		if _, err := v.Open(ctx, d, candidates(keys...), unlock.Expect{}, luks2.NewMemory(64<<20), kernel.mapper); codeOf(err) != "kdf-memory" {
 			t.Errorf("Open with %d keys = %v, want code kdf-memory", len(keys), err)
 		}
-		if _, err := v.Open(ctx, d, candidates(keys...), unlock.Expect{}, 1<<30, kernel.mapper); err != nil {
+		if _, err := v.Open(ctx, d, candidates(keys...), unlock.Expect{}, luks2.NewMemory(1<<30), kernel.mapper); err != nil {
 			t.Errorf("Open with memory = %v", err)
 		}
 	}
@@ -62,7 +62,7 @@ func TestNoMemoryForAnySlot(t *testing.T) {
 // apart; the header's difference is seen before a key is tried.
 func TestFakeVolumeWithTheSameUUID(t *testing.T) {
 	enrolled, d := format(t)
-	o, err := enrolled.Open(ctx, d, candidates(key(1)), unlock.Expect{}, 0, (&recorder{}).mapper)
+	o, err := enrolled.Open(ctx, d, candidates(key(1)), unlock.Expect{}, nil, (&recorder{}).mapper)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -85,7 +85,7 @@ func TestFakeVolumeWithTheSameUUID(t *testing.T) {
 
 		fake.Digest = row.plan
 		var kernel recorder
-		_, err := fake.Open(ctx, d, candidates(key(1)), row.known, 0, kernel.mapper)
+		_, err := fake.Open(ctx, d, candidates(key(1)), row.known, nil, kernel.mapper)
 		if codeOf(err) != unlock.CodeLocked || len(kernel.targets) != 0 {
 			t.Errorf("%s: Open = %v with %d tables, want code %s", row.name, err, len(kernel.targets), unlock.CodeLocked)
 		}
@@ -117,7 +117,7 @@ func TestHeaderStringsStayOut(t *testing.T) {
 	}
 	v.Header = h
 	var kernel recorder
-	if _, err := v.Open(ctx, d, candidates(key(1)), unlock.Expect{}, 0, kernel.mapper); err != nil {
+	if _, err := v.Open(ctx, d, candidates(key(1)), unlock.Expect{}, nil, kernel.mapper); err != nil {
 		t.Fatal(err)
 	}
 
@@ -191,7 +191,7 @@ func TestMeasurement(t *testing.T) {
 	} {
 		v := &unlock.Volume{Name: name, Device: "/dev/vda2", Header: h}
 		var kernel recorder
-		o, err := v.Open(ctx, d, candidates(key(1)), unlock.Expect{}, 0, kernel.mapper)
+		o, err := v.Open(ctx, d, candidates(key(1)), unlock.Expect{}, nil, kernel.mapper)
 		if err != nil || hex.EncodeToString(o.Measure[:]) != want || hex.EncodeToString(o.MAC[:]) != mac {
 			t.Errorf("Open of %s = %x, MAC %x, %v, want %s, %s", name, o.Measure, o.MAC, err, want, mac)
 		}

@@ -84,11 +84,11 @@ func (v *Volume) Judge(known Expect) error {
 
 // Open opens the volume with the first candidate that has a keyslot,
 // checks that the key is the enrolled volume's, and maps it.
-func (v *Volume) Open(ctx context.Context, r io.ReaderAt, candidates []Candidate, known Expect, freeBytes int64, mapper Mapper) (Opened, error) {
+func (v *Volume) Open(ctx context.Context, r io.ReaderAt, candidates []Candidate, known Expect, memory *luks2.Memory, mapper Mapper) (Opened, error) {
 	if err := v.Judge(known); err != nil {
 		return Opened{}, err
 	}
-	key, slot, staged, err := v.find(ctx, r, candidates, freeBytes)
+	key, slot, staged, err := v.find(ctx, r, candidates, memory)
 	if err != nil {
 		return Opened{}, err
 	}
@@ -104,10 +104,10 @@ func (v *Volume) Open(ctx context.Context, r io.ReaderAt, candidates []Candidate
 	return Opened{Slot: slot, Staged: staged, MAC: mac, Measure: v.measure(key)}, nil
 }
 
-func (v *Volume) find(ctx context.Context, r io.ReaderAt, candidates []Candidate, freeBytes int64) (key luks2.VolumeKey, slot int, staged bool, err error) {
+func (v *Volume) find(ctx context.Context, r io.ReaderAt, candidates []Candidate, memory *luks2.Memory) (key luks2.VolumeKey, slot int, staged bool, err error) {
 	err = &Error{v.Name, CodeWrongKey, luks2.ErrWrongKey}
 	for _, c := range candidates {
-		key, slot, err = v.Header.Unlock(ctx, r, luks2.Attempt{Passphrase: c.Passphrase, Slot: luks2.AnySlot, FreeBytes: freeBytes})
+		key, slot, err = v.Header.Unlock(ctx, r, luks2.Attempt{Passphrase: c.Passphrase, Slot: luks2.AnySlot, Memory: memory})
 		switch {
 		case err == nil:
 			return key, slot, c.Staged, nil

@@ -107,7 +107,7 @@ func TestOpen(t *testing.T) {
 	v, d := format(t)
 	v.Options = dm.Options{AllowDiscards: true}
 	var kernel recorder
-	o, err := v.Open(ctx, d, candidates(key(1)), unlock.Expect{}, 0, kernel.mapper)
+	o, err := v.Open(ctx, d, candidates(key(1)), unlock.Expect{}, nil, kernel.mapper)
 	if err != nil || o.Slot != 0 || o.Staged {
 		t.Fatalf("Open = %+v, %v", o, err)
 	}
@@ -117,7 +117,7 @@ func TestOpen(t *testing.T) {
 		t.Errorf("the kernel was given %+v, want %+v once", kernel.targets, want)
 	}
 	kernel.wiped(t)
-	again, err := v.Open(ctx, d, candidates(key(1)), unlock.Expect{MAC: o.MAC[:]}, 0, kernel.mapper)
+	again, err := v.Open(ctx, d, candidates(key(1)), unlock.Expect{MAC: o.MAC[:]}, nil, kernel.mapper)
 	if err != nil || again != o {
 		t.Errorf("Open with its own MAC = %+v, %v, want %+v", again, err, o)
 	}
@@ -152,7 +152,7 @@ func TestOpenFails(t *testing.T) {
 			v, d := format(t, wide)
 			v.Digest, d.fails = row.plan, row.disk
 			kernel := recorder{fails: row.map_}
-			o, err := v.Open(ctx, d, candidates(row.keys...), row.known, row.free, kernel.mapper)
+			o, err := v.Open(ctx, d, candidates(row.keys...), row.known, luks2.NewMemory(row.free), kernel.mapper)
 			if codeOf(err) != row.code || o != (unlock.Opened{}) {
 				t.Errorf("Open = %+v, %v, want code %s and nothing", o, err, row.code)
 			}

@@ -76,15 +76,16 @@ func table() map[string]Meaning {
 		Latch:              {Final, "the TPM did not take the closing measurement: nothing of the disk is run"},
 
 		// The disks.
-		"volume-missing":  {Final, "look at the cable and the disk: latchkey volume inspect DEVICE"},
-		"volume-clones":   {Final, "two disks carry one UUID: remove one, or name its serial in the plan"},
-		"volume-locked":   {Final, "this is not the volume that was enrolled: do not trust this disk"},
-		"volume-io":       {Retry, "the disk answers with errors: look at the cable and the disk"},
-		"header-rejected": {Final, "the LUKS header breaks a rule: latchkey volume inspect DEVICE"},
-		"headers-damaged": {Final, "both LUKS headers are damaged: restore a header backup"},
-		"wrong-key":       {Operator, "no keyslot takes the granted key: enroll the volume again: latchkey volume enroll"},
-		"kdf-memory":      {Final, "the keyslot needs more memory than the machine has: latchkey volume add-key --kdf pbkdf2"},
-		"mapping":         {Retry, "the kernel does not map the volume: is dm-crypt in the image? latchkey image build"},
+		"volume-missing":    {Final, "look at the cable and the disk: latchkey volume inspect DEVICE"},
+		"volume-clones":     {Final, "two disks carry one UUID: remove one, or name its serial in the plan"},
+		"volume-locked":     {Final, "this is not the volume that was enrolled: do not trust this disk"},
+		"volume-io":         {Retry, "the disk answers with errors: look at the cable and the disk"},
+		"header-rejected":   {Final, "the LUKS header breaks a rule: latchkey volume inspect DEVICE"},
+		"headers-damaged":   {Final, "both LUKS headers are damaged: restore a header backup"},
+		"wrong-key":         {Operator, "no keyslot takes the granted key: enroll the volume again: latchkey volume enroll"},
+		"no-usable-keyslot": {Final, "none of the volume's keyslots can be used: latchkey volume inspect DEVICE says why"},
+		"kdf-memory":        {Final, "the keyslot needs more memory than the machine has: latchkey volume add-key --kdf pbkdf2"},
+		"mapping":           {Retry, "the kernel does not map the volume: is dm-crypt in the image? latchkey image build"},
 
 		// The boot itself.
 		PlanInvalid:        {Final, "build the image again: latchkey image build"},

@@ -19,6 +19,7 @@ import (
 	"latchkey/kms"
 	"latchkey/unlock"
 	"latchkey/unlock/dm"
+	"latchkey/unlock/luks2"
 	"latchkey/unlock/tpm"
 )
 
@@ -42,14 +43,15 @@ func wipeAll(keys []unlock.Candidate) {
 }
 
 // openAll opens every volume with what the KMS granted, side by side, and
-// tells PID 1 of each.
+// tells PID 1 of each. They share the memory that is free.
 func (w *worker) openAll(ctx context.Context, disks []*disk, grant *grant, id *tpm.Identity) ([]opening, error) {
 	defer closeDisks(disks)
 	var wg sync.WaitGroup
 	errs := make([]error, len(disks))
 	openings := make([]opening, len(disks))
+	memory := luks2.NewMemory(freeBytes())
 	for i, d := range disks {
-		wg.Go(func() { openings[i], errs[i] = w.openOne(ctx, d, grant, i, id) })
+		wg.Go(func() { openings[i], errs[i] = w.openOne(ctx, d, grant, i, id, memory) })
 	}
 	wg.Wait()
 	return openings, errors.Join(errs...)
@@ -58,7 +60,7 @@ func (w *worker) openAll(ctx context.Context, disks []*disk, grant *grant, id *t
 // openDeadline leaves argon2id with 1 GiB time on a slow machine.
 const openDeadline = 3 * time.Minute
 
-func (w *worker) openOne(ctx context.Context, d *disk, from *grant, i int, id *tpm.Identity) (opening, error) {
+func (w *worker) openOne(ctx context.Context, d *disk, from *grant, i int, id *tpm.Identity, memory *luks2.Memory) (opening, error) {
 	var g kms.Granted // empty if the passphrase was typed
 	var keys []unlock.Candidate
 	if from.Grant != nil {
@@ -85,7 +87,7 @@ func (w *worker) openOne(ctx context.Context, d *disk, from *grant, i int, id *t
 			defer wipeAll(candidates)
 		}
 
-		o, err := d.Open(ctx, d.file, candidates, known, freeBytes(), dm.Map)
+		o, err := d.Open(ctx, d.file, candidates, known, memory, dm.Map)
 		if err != nil {
 			return o, d.Name, err
 		}

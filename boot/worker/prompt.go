@@ -60,7 +60,7 @@ func (w *worker) tryTyped(ctx context.Context, disks []*disk, typed []secret.Byt
 	used := false
 	for i, d := range disks {
 		if typed[i].Len() == 0 && line.Len() > 0 {
-			key, _, err := d.Header.Unlock(ctx, d.file, luks2.Attempt{Passphrase: line, Slot: luks2.AnySlot, FreeBytes: freeBytes()})
+			key, _, err := d.Header.Unlock(ctx, d.file, luks2.Attempt{Passphrase: line, Slot: luks2.AnySlot, Memory: luks2.NewMemory(freeBytes())})
 			key.Wipe()
 			if err == nil {
 				typed[i], used = line, true

@@ -240,7 +240,7 @@ func (r *rotation) end(ctx context.Context, i int) error {
 		if err != nil {
 			return err
 		}
-		volume, opened, err := r.disks[i].Header.Unlock(ctx, one.Disk, luks2.Attempt{Passphrase: keys[0].Passphrase, Slot: luks2.AnySlot, FreeBytes: one.FreeBytes})
+		volume, opened, err := r.disks[i].Header.Unlock(ctx, one.Disk, luks2.Attempt{Passphrase: keys[0].Passphrase, Slot: luks2.AnySlot, Memory: one.Memory})
 		volume.Wipe()
 		if err != nil {
 			return err
@@ -263,5 +263,5 @@ func (r *rotation) open(i int) (one *unlock.Rotation, done func(), err error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	return &unlock.Rotation{Disk: f, SizeBytes: d.block.SizeBytes, Node: r.id.NodeID(), KMS: r.from.client.Pins, Mode: r.from.Volumes[i].Active.Kind, FreeBytes: freeBytes()}, func() { f.Close() }, nil
+	return &unlock.Rotation{Disk: f, SizeBytes: d.block.SizeBytes, Node: r.id.NodeID(), KMS: r.from.client.Pins, Mode: r.from.Volumes[i].Active.Kind, Memory: luks2.NewMemory(freeBytes())}, func() { f.Close() }, nil
 }

@@ -176,7 +176,7 @@ func (o *kmsGet) try(ctx context.Context, v kms.Granted, id *tpm.Identity) (gotV
 	}()
 
 	nothing := func(dm.Target, luks2.VolumeKey) error { return nil }
-	opened, err := d.Open(ctx, d.file, candidates, unlock.Expect{Digest: v.Digest, MAC: v.MAC}, 0, nothing)
+	opened, err := d.Open(ctx, d.file, candidates, unlock.Expect{Digest: v.Digest, MAC: v.MAC}, nil, nothing)
 	if err != nil {
 		return out, volumeExit(advise(err))
 	}

@@ -16,20 +16,20 @@ import (
 
 // volumeReport is what inspect prints as JSON.
 type volumeReport struct {
-	Accepted       bool            `json:"accepted"`
-	Code           string          `json:"code,omitempty"` // the rule that is broken
-	What           string          `json:"what,omitempty"`
-	UUID           string          `json:"uuid,omitempty"`
-	Label          string          `json:"label,omitempty"`
-	SeqID          uint64          `json:"seqid,omitempty"`
-	OffsetBytes    int64           `json:"offset_bytes,omitempty"`
-	SizeBytes      int64           `json:"size_bytes,omitempty"`
-	SectorBytes    int             `json:"sector_bytes,omitempty"`
-	SubsetDigest   string          `json:"subset_digest,omitempty"`
-	OneCopyDamaged bool            `json:"one_copy_damaged"`
-	Flags          []string        `json:"flags,omitempty"`
-	Keyslots       []keyslotReport `json:"keyslots,omitempty"`
-	Tokens         []tokenReport   `json:"tokens,omitempty"`
+	Accepted     bool            `json:"accepted"`
+	Code         string          `json:"code,omitempty"` // the rule that is broken
+	What         string          `json:"what,omitempty"`
+	UUID         string          `json:"uuid,omitempty"`
+	Label        string          `json:"label,omitempty"`
+	SeqID        uint64          `json:"seqid,omitempty"`
+	OffsetBytes  int64           `json:"offset_bytes,omitempty"`
+	SizeBytes    int64           `json:"size_bytes,omitempty"`
+	SectorBytes  int             `json:"sector_bytes,omitempty"`
+	SubsetDigest string          `json:"subset_digest,omitempty"`
+	OtherCopy    string          `json:"other_copy,omitempty"` // same, stale or damaged
+	Flags        []string        `json:"flags,omitempty"`
+	Keyslots     []keyslotReport `json:"keyslots,omitempty"`
+	Tokens       []tokenReport   `json:"tokens,omitempty"`
 }
 
 type keyslotReport struct {
@@ -82,7 +82,7 @@ func report(h *luks2.Header) volumeReport {
 	r := volumeReport{
 		Accepted: true, UUID: h.UUID(), Label: h.Label(), SeqID: h.SeqID(),
 		OffsetBytes: s.OffsetBytes, SizeBytes: s.SizeBytes, SectorBytes: s.SectorBytes,
-		SubsetDigest: hex.EncodeToString(sum[:]), OneCopyDamaged: h.OneCopyDamaged(), Flags: h.Flags(),
+		SubsetDigest: hex.EncodeToString(sum[:]), OtherCopy: h.OtherCopy().String(), Flags: h.Flags(),
 	}
 	for _, k := range h.Keyslots() {
 		cost := fmt.Sprintf("%d iterations, %s", k.KDF.Iterations, k.KDF.Hash)
@@ -118,8 +118,8 @@ func (r volumeReport) print(w io.Writer) error {
 		fmt.Fprintf(t, "token %d\t%q, keyslots %d\n", k.ID, k.Type, k.Keyslots)
 	}
 
-	if r.OneCopyDamaged {
-		fmt.Fprintln(t, "warning\tone of the two header copies is damaged")
+	if r.OtherCopy != luks2.CopySame.String() {
+		fmt.Fprintf(t, "warning\tone of the two header copies is %s\n", r.OtherCopy)
 	}
 	return t.Flush()
 }

@@ -80,11 +80,11 @@ func TestFormatRefuses(t *testing.T) {
 	}{
 		{"label", long, random(randomKey), "label"},
 		{"uuid", with(func(v *luks2.NewVolume) { v.UUID = "x" }), random(randomKey), "uuid"},
-		{"sector", with(func(v *luks2.NewVolume) { v.SectorBytes = 1024 }), random(randomKey), "segment-sector"},
+		{"sector", with(func(v *luks2.NewVolume) { v.SectorBytes = 1536 }), random(randomKey), "segment-sector"},
 		{"small-device", with(func(v *luks2.NewVolume) { v.SizeBytes = 1 << 20 }), random(randomKey), "segment-range"},
 		{"early-payload", with(func(v *luks2.NewVolume) { v.OffsetBytes = 4096 }), random(randomKey), "segment-overlap"},
 		{"slot", ok, luks2.NewKey{Passphrase: secret.Random(32), Slot: 32}, "keyslot-count"},
-		{"memory", ok, luks2.NewKey{Passphrase: secret.Random(32), MemoryKiB: 2 << 20}, "kdf-memory"},
+		{"memory", ok, luks2.NewKey{Passphrase: secret.Random(32), MemoryKiB: 4<<20 + 1}, "kdf-memory"},
 	} {
 		if _, _, err := luks2.Format(make(disk, 4<<20), tt.v, tt.key); code(err) != tt.want {
 			t.Errorf("%s: Format = %v, want code %q", tt.name, err, tt.want)

@@ -129,6 +129,33 @@ func checksum(raw []byte) [sha256.Size]byte {
 	return [sha256.Size]byte(h.Sum(nil))
 }
 
+// CopyState is how the header copy that is not in use compares to the one
+// that is.
+type CopyState int
+
+const (
+	CopySame    CopyState = iota + 1
+	CopyStale             // valid, of another state of the volume
+	CopyDamaged           // no valid header
+)
+
+func (s CopyState) String() string {
+	return [...]string{CopySame: "same", CopyStale: "stale", CopyDamaged: "damaged"}[s]
+}
+
+// compare leaves out what must differ: magic, salt, place and checksum.
+func (c hdrCopy) compare(other hdrCopy) CopyState {
+	if other.raw == nil {
+		return CopyDamaged
+	}
+	for _, part := range [][2]int{{offHdrSize, offAlg}, {offUUID, offHdrOffset}, {binSize, len(c.raw)}} {
+		if len(c.raw) != len(other.raw) || !bytes.Equal(c.raw[part[0]:part[1]], other.raw[part[0]:part[1]]) {
+			return CopyStale
+		}
+	}
+	return CopySame
+}
+
 func readFull(r io.ReaderAt, p []byte, offset int64) error {
 	n, err := r.ReadAt(p, offset)
 	if n == len(p) {

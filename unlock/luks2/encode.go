@@ -5,27 +5,28 @@ import (
 	"crypto/rand"
 	"encoding/binary"
 	"encoding/json"
+	"slices"
 	"strconv"
 )
 
 // The JSON area as we write it, in the order of the specification's
-// section 3. What is read is judged field by field (judge.go); all of it is
-// known, so that writing it anew loses nothing.
+// section 3. Segment and config are judged field by field (judge.go), so
+// that writing them anew loses nothing. Keyslots, tokens and digests are
+// written as they were read: those that we skip stay whole.
 type (
 	jsonHeader struct {
-		Keyslots map[string]jsonKeyslot     `json:"keyslots"`
+		Keyslots map[string]json.RawMessage `json:"keyslots"`
 		Tokens   map[string]json.RawMessage `json:"tokens"`
 		Segments map[string]jsonSegment     `json:"segments"`
-		Digests  map[string]jsonDigest      `json:"digests"`
+		Digests  map[string]json.RawMessage `json:"digests"`
 		Config   jsonConfig                 `json:"config"`
 	}
 	jsonKeyslot struct {
-		Type     string   `json:"type"`
-		KeySize  int      `json:"key_size"`
-		Priority *int     `json:"priority,omitempty"`
-		AF       jsonAF   `json:"af"`
-		Area     jsonArea `json:"area"`
-		KDF      jsonKDF  `json:"kdf"`
+		Type    string   `json:"type"`
+		KeySize int      `json:"key_size"`
+		AF      jsonAF   `json:"af"`
+		Area    jsonArea `json:"area"`
+		KDF     jsonKDF  `json:"kdf"`
 	}
 	jsonAF struct {
 		Type    string `json:"type"`
@@ -75,15 +76,21 @@ type (
 // encode is the JSON text of the metadata for a header of hdrSize bytes.
 func (m metadata) encode(hdrSize int64) ([]byte, error) {
 	h := jsonHeader{
-		Keyslots: map[string]jsonKeyslot{},
+		Keyslots: map[string]json.RawMessage{},
 		Tokens:   map[string]json.RawMessage{},
+		Digests:  map[string]json.RawMessage{},
 		Config:   jsonConfig{hdrSize - binSize, m.keyslotsSize, m.flags},
 	}
 
-	slots := []string{}
-	for _, k := range m.keyslots {
-		h.Keyslots[strconv.Itoa(k.ID)] = k.encode()
-		slots = append(slots, strconv.Itoa(k.ID))
+	for _, s := range m.slots {
+		h.Keyslots[strconv.Itoa(s.ID)] = s.text
+	}
+	for _, d := range append(slices.Clone(m.unbound), m.digest) {
+		text, err := withKeyslots(d.text, d.keyslots)
+		if err != nil {
+			return nil, err
+		}
+		h.Digests[strconv.Itoa(d.id)] = text
 	}
 	for _, t := range m.tokens {
 		h.Tokens[strconv.Itoa(t.ID)] = t.JSON
@@ -95,12 +102,6 @@ func (m metadata) encode(hdrSize int64) ([]byte, error) {
 		size = strconv.FormatInt(s.SizeBytes, 10)
 	}
 	h.Segments = map[string]jsonSegment{"0": {"crypt", s.OffsetBytes, size, "0", Cipher, s.SectorBytes}}
-	h.Digests = map[string]jsonDigest{strconv.Itoa(m.digest.id): {
-		"pbkdf2", slots,
-		[]string{"0"},
-		"sha256",
-		m.digest.iterations, m.digest.salt, m.digest.value,
-	}}
 
 	var b bytes.Buffer
 	e := json.NewEncoder(&b)
@@ -112,17 +113,14 @@ func (m metadata) encode(hdrSize int64) ([]byte, error) {
 	return bytes.TrimSuffix(b.Bytes(), []byte("\n")), nil
 }
 
-func (k Keyslot) encode() jsonKeyslot {
-	j := jsonKeyslot{
-		Type: "luks2", KeySize: keySize,
+// encode is the JSON of a new keyslot.
+func (k Keyslot) encode() (json.RawMessage, error) {
+	return json.Marshal(jsonKeyslot{
+		Type: "luks2", KeySize: k.KeyBytes,
 		AF:   jsonAF{"luks1", stripes, k.AFHash},
-		Area: jsonArea{"raw", k.areaOffset, k.areaSize, Cipher, keySize},
+		Area: jsonArea{"raw", k.areaOffset, k.areaSize, Cipher, k.areaKeyBytes},
 		KDF:  jsonKDF{k.KDF.Type, k.KDF.Hash, k.KDF.Iterations, k.KDF.Time, k.KDF.MemoryKiB, k.KDF.CPUs, k.KDF.salt},
-	}
-	if k.Priority != 1 {
-		j.Priority = &k.Priority
-	}
-	return j
+	})
 }
 
 // encodeCopy is the header copy for an offset: bin, a binary header, with

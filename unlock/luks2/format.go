@@ -2,7 +2,6 @@ package luks2
 
 import (
 	"crypto/rand"
-	"crypto/sha256"
 	"fmt"
 
 	"latchkey/internal/secret"
@@ -12,7 +11,7 @@ import (
 type NewVolume struct {
 	UUID        string // empty: a random one
 	Label       string // at most 47 bytes
-	SectorBytes int    // 512 or 4096; 0 means 512
+	SectorBytes int    // 512, 1024, 2048 or 4096; 0 means 512
 	SizeBytes   int64  // of the whole device
 	OffsetBytes int64  // of the payload; 0 means 16 MiB, as cryptsetup has it
 
@@ -29,7 +28,7 @@ const (
 // it is written. Unless v.Overwrite is set, an area that is not proven empty
 // is a *Rejected with the code not-empty.
 func Format(s Storage, v NewVolume, key NewKey) (*Header, VolumeKey, error) {
-	h, volume, err := format(s, v, key)
+	h, volume, err := v.format(s, key)
 	if err != nil {
 		volume.Wipe()
 		return nil, VolumeKey{}, fmt.Errorf("formatting a volume: %w", err)
@@ -37,20 +36,24 @@ func Format(s Storage, v NewVolume, key NewKey) (*Header, VolumeKey, error) {
 	return h, volume, nil
 }
 
-func format(s Storage, v NewVolume, key NewKey) (*Header, VolumeKey, error) {
+func (v NewVolume) format(s Storage, key NewKey) (*Header, VolumeKey, error) {
 	bin, m, err := v.layout()
 	if err != nil {
 		return nil, VolumeKey{}, err
 	}
 
-	slot, err := m.newKeyslot(newHeaderSize, key)
+	volume := VolumeKey{secret.Random(keySize), cString(field(bin, offUUID, uuidSize)), 0, luks2}
+	if m.digest, err = newDigest(volume.key); err != nil {
+		return nil, volume, err
+	}
+	slot, err := m.newKeyslot(newHeaderSize, keySize, key)
 	if err != nil {
-		return nil, VolumeKey{}, err
+		return nil, volume, err
 	}
 
-	volume := VolumeKey{secret.Random(keySize), cString(field(bin, offUUID, uuidSize)), 0, false}
-	m.keyslots = []Keyslot{slot}
-	m.digest = newDigest(volume.key)
+	if err := m.add(slot, key); err != nil {
+		return nil, volume, err
+	}
 	text, err := m.encode(newHeaderSize)
 	if err != nil {
 		return nil, volume, err
@@ -63,7 +66,7 @@ func format(s Storage, v NewVolume, key NewKey) (*Header, VolumeKey, error) {
 		return nil, volume, err
 	}
 
-	if err := slot.store(s, volume.key, key.Passphrase); err != nil {
+	if err := slot.store(s, slot.seal(volume.key, key.Passphrase)); err != nil {
 		return nil, volume, err
 	}
 	for _, offset := range []int64{newHeaderSize, 0} {
@@ -106,7 +109,7 @@ func (v NewVolume) layout() (bin []byte, m metadata, err error) {
 	}
 
 	m.keyslotsSize = min(m.segment.OffsetBytes-2*newHeaderSize, maxKeyslots) &^ (binSize - 1)
-	if m.keyslotsSize < areaSize {
+	if m.keyslotsSize < areaBytes(keySize) {
 		return nil, m, reject("segment-overlap", "a payload at %d leaves no room for a keyslot", m.segment.OffsetBytes)
 	}
 
@@ -114,14 +117,6 @@ func (v NewVolume) layout() (bin []byte, m metadata, err error) {
 		return nil, m, reject("segment-range", "a device of %d bytes is too small for a payload at %d", v.SizeBytes, m.segment.OffsetBytes)
 	}
 	return bin, m, nil
-}
-
-func newDigest(volume secret.Bytes) digest {
-	d := digest{hash: "sha256", iterations: minIterations, salt: make([]byte, saltSize)}
-	rand.Read(d.salt)
-	// The volume key is random: more iterations would protect nothing.
-	d.value = pbkdf2(sha256.New, volume, d.salt, d.iterations, digestSize).Reveal()
-	return d
 }
 
 // randomUUID is version 4: RFC 9562, section 5.4.

@@ -3,6 +3,7 @@ package luks2_test
 import (
 	"encoding/json"
 	"regexp"
+	"slices"
 	"testing"
 
 	"latchkey/unlock/luks2"
@@ -36,6 +37,9 @@ func FuzzRead(f *testing.F) {
 		}
 
 		checkInvariants(t, h, int64(len(d)))
+		if h, err = h.Mend(d); err != nil {
+			t.Fatalf("Mend = %v", err)
+		}
 		after, _, err := h.SetToken(d, 31, json.RawMessage(`{"type":"fuzz","keyslots":[]}`))
 		if code(err) == "json-size" || code(err) == "token" { // no room for one more
 			return
@@ -44,7 +48,7 @@ func FuzzRead(f *testing.F) {
 			t.Fatalf("SetToken = %v", err)
 		}
 
-		if after.SubsetDigest() != h.SubsetDigest() || after.SeqID() != h.SeqID()+1 || after.OneCopyDamaged() {
+		if after.SubsetDigest() != h.SubsetDigest() || after.SeqID() != h.SeqID()+1 || after.OtherCopy() != luks2.CopySame || len(after.Skipped()) != len(h.Skipped()) {
 			t.Error("the header is another one after SetToken")
 		}
 	})
@@ -56,19 +60,24 @@ func checkInvariants(t *testing.T, h *luks2.Header, deviceBytes int64) {
 	if !uuidShape.MatchString(h.UUID()) || len(h.Label()) > 47 {
 		t.Errorf("UUID %q, label %q", h.UUID(), h.Label())
 	}
-	if s.SectorBytes != 512 && s.SectorBytes != 4096 || s.OffsetBytes < 2*hdrSize || s.SizeBytes <= 0 || s.OffsetBytes > deviceBytes-s.SizeBytes ||
+	if !slices.Contains([]int{512, 1024, 2048, 4096}, s.SectorBytes) || s.OffsetBytes < 2*hdrSize || s.SizeBytes <= 0 || s.OffsetBytes > deviceBytes-s.SizeBytes ||
 		s.OffsetBytes%int64(s.SectorBytes) != 0 || s.SizeBytes%int64(s.SectorBytes) != 0 {
 		t.Errorf("segment %+v", s)
 	}
 
-	if len(h.Keyslots()) > 32 || len(h.Tokens()) > 32 {
+	if len(h.Keyslots())+len(h.Skipped()) > 32 || len(h.Tokens()) > 32 {
 		t.Errorf("%d keyslots, %d tokens", len(h.Keyslots()), len(h.Tokens()))
 	}
+	for _, k := range h.Skipped() {
+		if k.Reason.Code() == "" {
+			t.Errorf("keyslot %d is skipped without a reason", k.ID)
+		}
+	}
 	for _, k := range h.Keyslots() {
-		pbkdf2 := k.KDF.Type == "pbkdf2" && k.KDF.Iterations >= 1000 && k.KDF.Iterations <= 10_000_000
-		argon2 := (k.KDF.Type == "argon2i" || k.KDF.Type == "argon2id") && k.KDF.Time >= 1 && k.KDF.Time <= 32 &&
-			k.KDF.MemoryKiB >= 8*k.KDF.CPUs && k.KDF.MemoryKiB <= 1<<20 && k.KDF.CPUs >= 1 && k.KDF.CPUs <= 4
-		if k.ID < 0 || k.ID > 31 || !pbkdf2 && !argon2 {
+		pbkdf2 := k.KDF.Type == "pbkdf2" && k.KDF.Iterations >= 1000 && k.KDF.Iterations <= 1<<31-1
+		argon2 := (k.KDF.Type == "argon2i" || k.KDF.Type == "argon2id") && k.KDF.Time >= 1 && k.KDF.Time*k.KDF.MemoryKiB <= 128<<20 &&
+			k.KDF.MemoryKiB >= 8*k.KDF.CPUs && k.KDF.MemoryKiB <= 4<<20 && k.KDF.CPUs >= 1 && k.KDF.CPUs <= 4
+		if k.ID < 0 || k.ID > 31 || !pbkdf2 && !argon2 || k.KeyBytes != 64 && k.KeyBytes != 32 {
 			t.Errorf("keyslot %+v", k)
 		}
 	}

@@ -19,26 +19,34 @@ import (
 	"unicode/utf8"
 )
 
-// A Header is one LUKS2 header that keeps all our rules.
+// A Header is one LUKS header that keeps all our rules.
 type Header struct {
+	format     format
 	raw        []byte // the copy in use, as read
 	used       int64  // its offset
-	other      bool   // the other copy is valid too
+	other      CopyState
 	deviceSize int64
-	luks1      bool // then raw is the LUKS1 header
 
 	uuid  string
 	label string
 	meta  metadata
 }
 
+// A format is a version of LUKS, written as the name of a mapping has it.
+type format string
+
+const (
+	luks1 format = "LUKS1"
+	luks2 format = "LUKS2"
+)
+
 // Segment is where the payload lies. The cipher is always aes-xts-plain64
-// with a key of 64 bytes and an IV that starts at 0.
+// with a key of 64 or 32 bytes and an IV that starts at 0.
 type Segment struct {
 	OffsetBytes int64
 	SizeBytes   int64 // what the device leaves when Dynamic
 	Dynamic     bool  // the segment reaches to the end of the device
-	SectorBytes int   // 512 or 4096
+	SectorBytes int   // 512, 1024, 2048 or 4096
 }
 
 // Keyslot is one way to the volume key.
@@ -47,8 +55,17 @@ type Keyslot struct {
 	Priority int // 2 is tried first; 0 only when asked for by number
 	KDF      KDF
 	AFHash   string // of the anti-forensic merge: sha256 or sha512
+	KeyBytes int    // of the volume key: 64 or 32
 
+	areaKeyBytes         int // of the key that encrypts the area: 64 or 32
 	areaOffset, areaSize int64
+}
+
+// A SkippedKeyslot breaks a rule for keyslots. It opens nothing here and
+// costs the others nothing; its area stays as it is.
+type SkippedKeyslot struct {
+	ID     int
+	Reason *Rejected
 }
 
 // KDF turns a passphrase into the key of a keyslot area.
@@ -71,15 +88,6 @@ type Token struct {
 	JSON     json.RawMessage
 }
 
-// digest verifies the volume key: specification, section 3.4.
-type digest struct {
-	id         int
-	hash       string // sha256, in LUKS1 also sha512
-	iterations int
-	salt       []byte
-	value      []byte // exactly 32 bytes, in LUKS1 20
-}
-
 // Read reads both header copies of a device of sizeBytes bytes and judges
 // the one in use. It writes nothing, also when one copy is damaged. The
 // error is a *Rejected (also ErrNotLUKS, ErrLUKS1, ErrDamaged) or an
@@ -90,7 +98,7 @@ func Read(r io.ReaderAt, sizeBytes int64) (*Header, error) {
 		return nil, err
 	}
 
-	h := &Header{raw: used.raw, used: used.offset, other: other.raw != nil, deviceSize: sizeBytes}
+	h := &Header{format: luks2, raw: used.raw, used: used.offset, other: used.compare(other), deviceSize: sizeBytes}
 	if h.uuid, err = canonicalUUID(cString(field(h.raw, offUUID, uuidSize))); err != nil {
 		return nil, err
 	}
@@ -118,7 +126,7 @@ func (h *Header) Label() string { return h.label }
 
 // SeqID counts the changes of the header; 0 in LUKS1, which does not.
 func (h *Header) SeqID() uint64 {
-	if h.luks1 {
+	if h.format == luks1 {
 		return 0
 	}
 	return binary.BigEndian.Uint64(h.raw[offSeqID:])
@@ -127,8 +135,25 @@ func (h *Header) SeqID() uint64 {
 // Segment is the payload.
 func (h *Header) Segment() Segment { return h.meta.segment }
 
-// Keyslots are all keyslots, by ascending ID.
-func (h *Header) Keyslots() []Keyslot { return slices.Clone(h.meta.keyslots) }
+// Keyslots are the keyslots that can be tried, by ascending ID.
+func (h *Header) Keyslots() (usable []Keyslot) {
+	for _, s := range h.meta.slots {
+		if s.skip == nil {
+			usable = append(usable, s.Keyslot)
+		}
+	}
+	return usable
+}
+
+// Skipped are the keyslots that cannot be tried, by ascending ID.
+func (h *Header) Skipped() (skipped []SkippedKeyslot) {
+	for _, s := range h.meta.slots {
+		if s.skip != nil {
+			skipped = append(skipped, SkippedKeyslot{s.ID, s.skip})
+		}
+	}
+	return skipped
+}
 
 // Tokens are all tokens, by ascending ID.
 func (h *Header) Tokens() []Token { return slices.Clone(h.meta.tokens) }
@@ -137,18 +162,12 @@ func (h *Header) Tokens() []Token { return slices.Clone(h.meta.tokens) }
 // a wish of whoever wrote the header: the plan decides.
 func (h *Header) Flags() []string { return slices.Clone(h.meta.flags) }
 
-// OneCopyDamaged reports that only one of the two header copies is valid.
-func (h *Header) OneCopyDamaged() bool { return !h.luks1 && !h.other }
+// OtherCopy tells how the header copy that is not in use compares. LUKS1
+// has one header only: CopySame.
+func (h *Header) OtherCopy() CopyState { return h.other }
 
 // Type is LUKS2 or LUKS1.
-func (h *Header) Type() string { return luksType(h.luks1) }
-
-func luksType(luks1 bool) string {
-	if luks1 {
-		return "LUKS1"
-	}
-	return "LUKS2"
-}
+func (h *Header) Type() string { return string(h.format) }
 
 func field(raw []byte, offset, size int) []byte { return raw[offset : offset+size] }
 

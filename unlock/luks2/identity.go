@@ -14,10 +14,10 @@ type VolumeKey struct {
 	key    secret.Bytes
 	uuid   string
 	digest int
-	luks1  bool
+	format format
 }
 
-// Bytes are the key's 64 bytes, in LUKS1 perhaps 32, not a copy.
+// Bytes are the key's 64 or 32 bytes, not a copy.
 func (v VolumeKey) Bytes() secret.Bytes { return v.key }
 
 // UUID is the volume's UUID, lower-case with dashes.
@@ -32,7 +32,7 @@ func (v VolumeKey) DigestID() int { return v.digest }
 func (v VolumeKey) Format(f fmt.State, _ rune) { fmt.Fprintf(f, "key of volume %s", v.uuid) }
 
 // Type is LUKS2 or LUKS1.
-func (v VolumeKey) Type() string { return luksType(v.luks1) }
+func (v VolumeKey) Type() string { return string(v.format) }
 
 // Wipe overwrites the key.
 func (v VolumeKey) Wipe() { v.key.Wipe() }
@@ -57,29 +57,39 @@ func (v VolumeKey) MAC() [32]byte {
 //	digest salt                 32 bytes
 //	digest value                32 bytes
 //
-// A LUKS1 header begins with "latchkey LUKS1 subset 1 ", UUID, space, hash
-// name, space and the key size in 4 bytes instead of the first two fields,
-// and its digest value has 20 bytes.
+// The first two fields are others in
 //
-// All else about the segment and the digest is fixed by the header rules
-// (aes-xts-plain64, IV offset 0, pbkdf2 with SHA-256).
+//	LUKS1                       "latchkey LUKS1 subset 1 ", UUID, space,
+//	                            hash, space, key size in 4 bytes
+//	LUKS2 with another digest   "latchkey header subset 2", UUID, space,
+//	than 32 bytes of SHA-256    hash, space
+//
+// and the digest value is as long as the header has it. All else about the
+// segment and the digest is fixed by the header rules (aes-xts-plain64, IV
+// offset 0, pbkdf2).
 func (h *Header) SubsetDigest() [32]byte {
-	s := h.meta.segment
+	s, d := h.meta.segment, h.meta.digest
 	size := s.SizeBytes
 	if s.Dynamic {
 		size = 0
 	}
-	b := []byte("latchkey header subset 1" + h.uuid)
-	if h.luks1 {
-		b = []byte("latchkey LUKS1 subset 1 " + h.uuid + " " + h.meta.digest.hash + " ")
+
+	var b []byte
+	switch {
+	case h.format == luks1:
+		b = []byte("latchkey LUKS1 subset 1 " + h.uuid + " " + d.hash + " ")
 		b = binary.BigEndian.AppendUint32(b, uint32(h.meta.keyBytes))
+	case d.hash == "sha256" && len(d.value) == sha256.Size:
+		b = []byte("latchkey header subset 1" + h.uuid)
+	default:
+		b = []byte("latchkey header subset 2" + h.uuid + " " + d.hash + " ")
 	}
 
 	b = binary.BigEndian.AppendUint64(b, uint64(s.OffsetBytes))
 	b = binary.BigEndian.AppendUint64(b, uint64(size))
 	b = binary.BigEndian.AppendUint32(b, uint32(s.SectorBytes))
-	b = binary.BigEndian.AppendUint32(b, uint32(h.meta.digest.iterations))
-	b = append(b, h.meta.digest.salt...)
-	b = append(b, h.meta.digest.value...)
+	b = binary.BigEndian.AppendUint32(b, uint32(d.iterations))
+	b = append(b, d.salt...)
+	b = append(b, d.value...)
 	return sha256.Sum256(b)
 }

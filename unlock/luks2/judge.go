@@ -2,6 +2,7 @@ package luks2
 
 import (
 	"encoding/json"
+	"math"
 	"slices"
 )
 
@@ -9,35 +10,36 @@ import (
 const Cipher = "aes-xts-plain64"
 
 const (
-	keySize    = 64 // bytes: two AES-256 keys
-	digestSize = 32 // bytes: SHA-256
-	saltSize   = 32 // LUKS_SALTSIZE in cryptsetup's lib/luks1/luks.h
+	keySize     = 64        // bytes: two AES-256 keys
+	keySize128  = 32        // bytes: two AES-128 keys
+	saltSize    = 32        // LUKS_SALTSIZE in cryptsetup's lib/luks1/luks.h
+	maxKeyslots = 128 << 20 // LUKS2_MAX_KEYSLOTS_SIZE in cryptsetup's lib/luks2/luks2.h
 
 	minIterations = 1_000
-	maxIterations = 10_000_000
-	maxKeyslots   = 128 << 20 // LUKS2_MAX_KEYSLOTS_SIZE in cryptsetup's lib/luks2/luks2.h
+	maxIterations = math.MaxInt32 // what json-c, and so cryptsetup, reads of an iteration count
 )
 
 // metadata is the JSON area once judged. Nothing in it is a string of the
 // disk except token texts, token types and flag names.
 type metadata struct {
-	keyBytes     int // of the volume key: 64, in LUKS1 also 32
+	keyBytes     int // LUKS1: of the volume key; LUKS2 has it in each keyslot
 	segment      Segment
-	digest       digest
-	keyslots     []Keyslot
+	slots        []slot
+	digest       digest   // of the segment
+	unbound      []digest // of keyslots that are for no segment
 	tokens       []Token
 	flags        []string
 	keyslotsSize int64
 }
 
 func judge(text []byte, hdrSize, deviceSize int64) (metadata, error) {
-	m := metadata{keyBytes: keySize}
+	var m metadata
 	j := &judgment{}
 	top := j.object(text, "the header", []string{"keyslots", "tokens", "segments", "digests", "config"})
 	j.config(&m, top["config"], hdrSize)
 	j.segment(&m, top["segments"], hdrSize, deviceSize)
 	j.keyslots(&m, top["keyslots"], hdrSize)
-	j.digest(&m, top["digests"])
+	j.digests(&m, top["digests"])
 	j.tokens(&m, top["tokens"])
 	if j.err != nil {
 		return metadata{}, j.err
@@ -58,7 +60,7 @@ func (j *judgment) config(m *metadata, raw json.RawMessage, hdrSize int64) {
 		req := j.object(f["requirements"], "requirements", []string{}, "mandatory")
 		if req["mandatory"] != nil {
 			names := j.names(req["mandatory"], "requirements")
-			j.rule(len(names) == 0, "requirements", "the header requires %q", names)
+			j.rule(len(names) == 0, "requirements", "the header requires %q: a reencryption that has not ended must end first (cryptsetup reencrypt --resume-only)", names)
 		}
 	}
 
@@ -66,6 +68,8 @@ func (j *judgment) config(m *metadata, raw json.RawMessage, hdrSize int64) {
 		m.flags = j.names(f["flags"], "flags")
 	}
 }
+
+func powerOfTwo(n int) bool { return n&(n-1) == 0 }
 
 // names is a list of at most 32 short strings.
 func (j *judgment) names(raw json.RawMessage, what string) (list []string) {
@@ -95,7 +99,7 @@ func (j *judgment) segment(m *metadata, raw json.RawMessage, hdrSize, deviceSize
 	j.oneOf(f["encryption"], "segment-cipher", "segment cipher", Cipher)
 	j.oneOf(f["iv_tweak"], "segment-iv", "iv_tweak", "0")
 	s := Segment{SectorBytes: j.number(f["sector_size"], "segment-sector", "sector_size", 512, 4096)}
-	j.rule(s.SectorBytes == 512 || s.SectorBytes == 4096, "segment-sector", "sector_size is %d", s.SectorBytes)
+	j.rule(powerOfTwo(s.SectorBytes), "segment-sector", "sector_size is %d", s.SectorBytes)
 	s.OffsetBytes = j.decimal(f["offset"], "segment-range", "segment offset")
 	size := j.text(f["size"], "segment size")
 	if s.Dynamic = size == "dynamic"; s.Dynamic {
@@ -118,32 +122,6 @@ func (j *judgment) segmentRange(s Segment, areasEnd, deviceSize int64) {
 	j.rule(s.OffsetBytes%sector == 0 && s.SizeBytes%sector == 0, "segment-align", "the segment of %d bytes at %d is not in whole sectors of %d", s.SizeBytes, s.OffsetBytes, sector)
 }
 
-// digest judges the one digest, which verifies the key of all keyslots and
-// of the segment: specification, section 3.4.
-func (j *judgment) digest(m *metadata, raw json.RawMessage) {
-	all := j.object(raw, "digests", nil)
-	j.rule(len(all) == 1, "digest-count", "%d digests, accepted is one", len(all))
-	if j.err != nil {
-		return
-	}
-
-	name := sortedKeys(all)[0]
-	m.digest.hash = "sha256"
-	m.digest.id = j.id(name, "digest-count", "digest")
-	f := j.object(all[name], "digest", []string{"type", "keyslots", "segments", "hash", "iterations", "salt", "digest"})
-	j.oneOf(f["type"], "digest-type", "digest type", "pbkdf2")
-	j.oneOf(f["hash"], "digest-hash", "digest hash", "sha256")
-	m.digest.iterations = j.number(f["iterations"], "digest-iterations", "digest iterations", minIterations, maxIterations)
-	m.digest.salt = j.base64(f["salt"], "digest-salt", "digest salt", saltSize)
-	m.digest.value = j.base64(f["digest"], "digest-length", "digest", digestSize)
-	segments := j.ids(f["segments"], "digest-binding", "digest segments")
-	j.rule(len(segments) == 1 && segments[0] == 0, "digest-binding", "the digest is for the segments %d", segments)
-	slots := j.ids(f["keyslots"], "digest-binding", "digest keyslots")
-	slices.Sort(slots)
-	j.rule(slices.EqualFunc(slots, m.keyslots, func(id int, k Keyslot) bool { return id == k.ID }),
-		"digest-binding", "the digest is for the keyslots %d, not for all there are", slots)
-}
-
 // tokens judges only what all tokens share (specification, section 3.6);
 // the rest belongs to the Source that knows the type.
 func (j *judgment) tokens(m *metadata, raw json.RawMessage) {
@@ -154,7 +132,7 @@ func (j *judgment) tokens(m *metadata, raw json.RawMessage) {
 		t.Type = j.text(f["type"], "token type")
 		t.Keyslots = j.ids(f["keyslots"], "token", "token keyslots")
 		for _, id := range t.Keyslots {
-			j.rule(slices.ContainsFunc(m.keyslots, func(k Keyslot) bool { return k.ID == id }), "token", "token %s names keyslot %d, which is not there", name, id)
+			j.rule(m.slot(id) >= 0, "token", "token %s names keyslot %d, which is not there", name, id)
 		}
 		m.tokens = append(m.tokens, t)
 	}

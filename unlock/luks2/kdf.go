@@ -21,7 +21,7 @@ func (k KDF) derive(passphrase secret.Bytes, size int) secret.Bytes {
 		defer debug.FreeOSMemory()
 		return secret.Own(argon2.Key(passphrase.Reveal(), k.salt, uint32(k.Time), uint32(k.MemoryKiB), uint8(k.CPUs), uint32(size)))
 	case "argon2id":
-		// Up to 1 GiB that x/crypto does not wipe: it is given back to
+		// Up to 4 GiB that x/crypto does not wipe: it is given back to
 		// the kernel, which never shows it to another process, and which
 		// needs it for the rest of the boot.
 		defer debug.FreeOSMemory()
@@ -37,8 +37,12 @@ func newHash(name string) func() hash.Hash {
 	return sha256.New
 }
 
-// memoryBytes is what derive allocates.
-func (k KDF) memoryBytes() int64 { return int64(k.MemoryKiB) << 10 }
+// MemoryBytes is what the KDF allocates while it runs.
+func (k KDF) MemoryBytes() int64 { return int64(k.MemoryKiB) << 10 }
+
+// work is a measure of the time that the KDF takes: a pbkdf2 iteration and
+// a KiB that argon2 writes both take about a microsecond.
+func (k KDF) work() int64 { return int64(k.Iterations) + int64(k.Time)*int64(k.MemoryKiB) }
 
 // pbkdf2 is RFC 8018, section 5.2. The standard library's takes the
 // password as a string and copies it; this one leaves no copy in clear.

@@ -8,38 +8,69 @@ import (
 
 const (
 	stripes = 4000 // the only count the specification, section 3.2.1, allows
-	afSize  = keySize * stripes
 
-	// maxMemoryKiB is 1 GiB, cryptsetup's default for argon2 and our cap.
-	maxMemoryKiB = 1 << 20
-	minMemoryKiB = 32 // CRYPT_PBKDF_MIN memory; also 8 blocks for each of 4 lanes
-	maxTime      = 32
+	// What argon2 may want: 4 GiB and 4 lanes are cryptsetup's own limits
+	// (crypt_pbkdf_get_limits in lib/utils_pbkdf.c). Passes have none there;
+	// the memory written in all passes, 128 GiB, is about two minutes of a
+	// small machine.
+	minMemoryKiB = 32 // 8 blocks for each of 4 lanes, which argon2 needs
+	maxMemoryKiB = 4 << 20
+	maxWorkKiB   = 128 << 20 // passes times memory
+	maxTime      = maxWorkKiB / minMemoryKiB
 	maxCPUs      = 4
 )
 
-// keyslots judges all keyslots: specification, section 3.2.
+// A slot is a keyslot as it stands in the header, whether it can be tried
+// or not.
+type slot struct {
+	Keyslot
+	skip *Rejected       // why it is not tried
+	text json.RawMessage // as it stands in a LUKS2 header
+}
+
+// slot finds a keyslot by its ID; -1 if it is not there.
+func (m *metadata) slot(id int) int {
+	return slices.IndexFunc(m.slots, func(s slot) bool { return s.ID == id })
+}
+
+// keyslots judges all keyslots: specification, section 3.2. Rules for areas
+// hold for all of them, because a new keyslot must not be put over an old
+// one. What else is wrong with a keyslot is its own affair: it is skipped.
 func (j *judgment) keyslots(m *metadata, raw json.RawMessage, hdrSize int64) {
 	all := j.object(raw, "keyslots", nil)
 	for _, name := range sortedKeys(all) {
-		k := j.keyslot(all[name], "keyslot "+name)
-		k.ID = j.id(name, "keyslot-count", "keyslot")
-		j.rule(k.areaOffset >= 2*hdrSize && k.areaSize <= m.keyslotsSize && k.areaOffset <= 2*hdrSize+m.keyslotsSize-k.areaSize,
-			"keyslot-area", "keyslot %s: %d bytes at %d are not inside the keyslots area", name, k.areaSize, k.areaOffset)
-		m.keyslots = append(m.keyslots, k)
+		own := &judgment{}
+		s := slot{Keyslot: own.keyslot(all[name], "keyslot "+name), text: all[name]}
+		s.skip = own.err
+		s.ID = j.id(name, "keyslot-count", "keyslot")
+		s.areaOffset, s.areaSize = j.area(all[name], "keyslot "+name)
+		j.rule(s.areaOffset >= 2*hdrSize && s.areaSize <= m.keyslotsSize && s.areaOffset <= 2*hdrSize+m.keyslotsSize-s.areaSize,
+			"keyslot-area", "keyslot %s: %d bytes at %d are not inside the keyslots area", name, s.areaSize, s.areaOffset)
+		m.slots = append(m.slots, s)
 	}
-	slices.SortFunc(m.keyslots, func(a, b Keyslot) int { return a.ID - b.ID })
-	j.overlaps(slices.Clone(m.keyslots))
+	slices.SortFunc(m.slots, func(a, b slot) int { return a.ID - b.ID })
+	j.overlaps(slices.Clone(m.slots))
+}
+
+// area is where a keyslot of any type lies.
+func (j *judgment) area(raw json.RawMessage, what string) (offset, size int64) {
+	area := j.object(j.object(raw, what, nil)["area"], what+" area", nil)
+	offset = j.decimal(area["offset"], "keyslot-area", what+" area offset")
+	size = j.decimal(area["size"], "keyslot-area", what+" area size")
+	j.rule(offset%binSize == 0 && size > 0, "keyslot-area", "%s: area of %d bytes at %d", what, size, offset)
+	return offset, size
 }
 
 // overlaps refuses areas that share bytes; it sorts its argument.
-func (j *judgment) overlaps(byArea []Keyslot) {
-	slices.SortFunc(byArea, func(a, b Keyslot) int { return cmp.Compare(a.areaOffset, b.areaOffset) })
+func (j *judgment) overlaps(byArea []slot) {
+	slices.SortFunc(byArea, func(a, b slot) int { return cmp.Compare(a.areaOffset, b.areaOffset) })
 	for i := 1; i < len(byArea); i++ {
 		a, b := byArea[i-1], byArea[i]
 		j.rule(a.areaOffset+a.areaSize <= b.areaOffset, "keyslot-overlap", "the areas of keyslots %d and %d overlap", a.ID, b.ID)
 	}
 }
 
+// keyslot judges one keyslot by itself.
 func (j *judgment) keyslot(raw json.RawMessage, what string) (k Keyslot) {
 	var kind struct {
 		Type string `json:"type"`
@@ -51,7 +82,7 @@ func (j *judgment) keyslot(raw json.RawMessage, what string) (k Keyslot) {
 
 	f := j.object(raw, what, []string{"type", "key_size", "af", "area", "kdf"}, "priority")
 	j.oneOf(f["type"], "keyslot-type", what+" type", "luks2")
-	j.number(f["key_size"], "keyslot-key-size", what+" key_size", keySize, keySize)
+	k.KeyBytes = j.keySize(f["key_size"], "keyslot-key-size", what+" key_size")
 	k.Priority = 1
 	if f["priority"] != nil {
 		k.Priority = j.number(f["priority"], "keyslot-priority", what+" priority", 0, 2)
@@ -64,13 +95,22 @@ func (j *judgment) keyslot(raw json.RawMessage, what string) (k Keyslot) {
 	area := j.object(f["area"], what+" area", []string{"type", "offset", "size", "encryption", "key_size"})
 	j.oneOf(area["type"], "keyslot-area", what+" area type", "raw")
 	j.oneOf(area["encryption"], "keyslot-cipher", what+" cipher", Cipher)
-	j.number(area["key_size"], "keyslot-cipher", what+" cipher key size", keySize, keySize)
-	k.areaOffset = j.decimal(area["offset"], "keyslot-area", what+" area offset")
-	k.areaSize = j.decimal(area["size"], "keyslot-area", what+" area size")
-	j.rule(k.areaOffset%binSize == 0 && k.areaSize >= afSize, "keyslot-area", "%s: area of %d bytes at %d", what, k.areaSize, k.areaOffset)
+	k.areaKeyBytes = j.keySize(area["key_size"], "keyslot-cipher", what+" cipher key size")
+	size := j.decimal(area["size"], "keyslot-area", what+" area size")
+	j.rule(size >= k.stripeBytes(), "keyslot-area", "%s: an area of %d bytes is too small for its stripes", what, size)
 	k.KDF = j.kdf(f["kdf"], what+" kdf")
 	return k
 }
+
+// keySize is the size of an XTS key in bytes.
+func (j *judgment) keySize(raw json.RawMessage, code, what string) int {
+	n := j.number(raw, code, what, keySize128, keySize)
+	j.rule(n == keySize || n == keySize128, code, "%s is %d, accepted is %d and %d", what, n, keySize, keySize128)
+	return n
+}
+
+// stripeBytes is how much of its area a keyslot fills.
+func (k Keyslot) stripeBytes() int64 { return int64(k.KeyBytes) * stripes }
 
 func (j *judgment) kdf(raw json.RawMessage, what string) (k KDF) {
 	k.Type = j.text(j.object(raw, what, nil)["type"], what+" type")
@@ -84,6 +124,7 @@ func (j *judgment) kdf(raw json.RawMessage, what string) (k KDF) {
 		f := j.object(raw, what, []string{"type", "time", "memory", "cpus", "salt"})
 		k.Time = j.number(f["time"], "kdf-time", what+" time", 1, maxTime)
 		k.MemoryKiB = j.number(f["memory"], "kdf-memory", what+" memory", minMemoryKiB, maxMemoryKiB)
+		j.rule(int64(k.Time)*int64(k.MemoryKiB) <= maxWorkKiB, "kdf-time", "%s: %d passes over %d KiB are more than %d GiB", what, k.Time, k.MemoryKiB, maxWorkKiB>>20)
 		k.CPUs = j.number(f["cpus"], "kdf-cpus", what+" cpus", 1, maxCPUs)
 		k.salt = j.base64(f["salt"], "kdf-salt", what+" salt", saltSize)
 	default:

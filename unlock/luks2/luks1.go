@@ -51,7 +51,7 @@ func ReadLUKS1(r io.ReaderAt, sizeBytes int64) (*Header, error) {
 	if string(raw[:offVersion]) != magicPrimary || binary.BigEndian.Uint16(raw[offVersion:]) != 1 {
 		return nil, ErrNotLUKS
 	}
-	h := &Header{raw: raw, deviceSize: sizeBytes, luks1: true}
+	h := &Header{format: luks1, raw: raw, other: CopySame, deviceSize: sizeBytes}
 	var err error
 	if h.uuid, err = canonicalUUID(cString(field(raw, off1UUID, uuidSize))); err != nil {
 		return nil, err
@@ -74,7 +74,7 @@ func (j *judgment) phdr(m *metadata, raw []byte, deviceSize int64) {
 	hash := cString(field(raw, off1Hash, nameSize1))
 	j.rule(hash == "sha256" || hash == "sha512", "digest-hash", "the hash is %q, accepted is sha256 and sha512", hash)
 	m.keyBytes = u32(off1KeyBytes)
-	j.rule(m.keyBytes == 64 || m.keyBytes == 32, "keyslot-key-size", "the key has %d bytes, accepted is 64 and 32", m.keyBytes)
+	j.rule(m.keyBytes == keySize || m.keyBytes == keySize128, "keyslot-key-size", "the key has %d bytes, accepted is %d and %d", m.keyBytes, keySize, keySize128)
 	m.digest = digest{hash: hash, iterations: u32(off1Iterations), salt: field(raw, off1Salt, saltSize), value: field(raw, off1Digest, digestSize1)}
 	j.rule(m.digest.iterations >= minIterations && m.digest.iterations <= maxIterations, "digest-iterations", "the digest has %d iterations", m.digest.iterations)
 	m.segment = Segment{OffsetBytes: int64(u32(off1Payload)) * ivSector, Dynamic: true, SectorBytes: ivSector}
@@ -85,17 +85,27 @@ func (j *judgment) phdr(m *metadata, raw []byte, deviceSize int64) {
 		switch state := u32(at); state {
 		case slotDisabled:
 		case slotEnabled:
-			k := Keyslot{ID: id, Priority: 1, AFHash: hash, areaOffset: int64(u32(at+slot1Offset)) * ivSector, areaSize: int64(m.keyBytes * stripes)}
-			k.KDF = KDF{Type: "pbkdf2", Hash: hash, Iterations: u32(at + slot1Iterations), salt: field(raw, at+slot1Salt, saltSize)}
-			j.rule(k.KDF.Iterations >= minIterations && k.KDF.Iterations <= maxIterations, "kdf-iterations", "keyslot %d has %d iterations", id, k.KDF.Iterations)
-			j.rule(u32(at+slot1Stripes) == stripes, "keyslot-af", "keyslot %d has %d stripes", id, u32(at+slot1Stripes))
-			j.rule(k.areaOffset >= phdrSize && k.areaOffset+k.areaSize <= m.segment.OffsetBytes, "keyslot-area", "keyslot %d: %d bytes at %d are not between header and payload", id, k.areaSize, k.areaOffset)
-			m.keyslots = append(m.keyslots, k)
+			m.slots = append(m.slots, j.slot1(m, id, raw[at:at+slotSize1]))
 		default:
 			j.rule(false, "keyslot-type", "keyslot %d is in state %#x", id, state)
 		}
 	}
 
-	j.overlaps(slices.Clone(m.keyslots))
+	j.overlaps(slices.Clone(m.slots))
 	j.segmentRange(m.segment, phdrSize, deviceSize)
+}
+
+// slot1 judges one enabled keyslot: its area for the whole, the rest by
+// itself.
+func (j *judgment) slot1(m *metadata, id int, raw []byte) slot {
+	u32 := func(at int) int { return int(binary.BigEndian.Uint32(raw[at:])) }
+	k := Keyslot{ID: id, Priority: 1, AFHash: m.digest.hash, KeyBytes: m.keyBytes, areaKeyBytes: m.keyBytes, areaOffset: int64(u32(slot1Offset)) * ivSector}
+	k.areaSize = k.stripeBytes()
+	k.KDF = KDF{Type: "pbkdf2", Hash: m.digest.hash, Iterations: u32(slot1Iterations), salt: field(raw, slot1Salt, saltSize)}
+	j.rule(k.areaOffset >= phdrSize && k.areaOffset+k.areaSize <= m.segment.OffsetBytes, "keyslot-area", "keyslot %d: %d bytes at %d are not between header and payload", id, k.areaSize, k.areaOffset)
+
+	own := &judgment{}
+	own.rule(k.KDF.Iterations >= minIterations && k.KDF.Iterations <= maxIterations, "kdf-iterations", "keyslot %d has %d iterations", id, k.KDF.Iterations)
+	own.rule(u32(slot1Stripes) == stripes, "keyslot-af", "keyslot %d has %d stripes", id, u32(slot1Stripes))
+	return slot{Keyslot: k, skip: own.err}
 }

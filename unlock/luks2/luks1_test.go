@@ -89,22 +89,26 @@ func TestLUKS1Rules(t *testing.T) {
 		{"uuid", "uuid", text(168, "x")},
 		{"slot-state", "keyslot-type", number(slot0, 1)},
 		{"slot-off", "", number(slot1, 0xdead)},
-		{"slot-iterations", "kdf-iterations", number(slot0+4, 1)},
-		{"slot-iterations-high", "kdf-iterations", number(slot0+4, 1<<32-1)},
+		{"slot-iterations", "skip:kdf-iterations", number(slot0+4, 1)},
+		{"slot-iterations-high", "skip:kdf-iterations", number(slot0+4, 1<<31)},
 		{"slot-in-header", "keyslot-area", number(slot0+40, 0)},
 		{"slot-in-payload", "keyslot-area", number(slot0+40, 1<<32-1)},
-		{"slot-stripes", "keyslot-af", number(slot0+44, 1)},
+		{"slot-stripes", "skip:keyslot-af", number(slot0+44, 1)},
 		{"slots-overlap", "keyslot-overlap", func(d disk) { copy(d[slot1+40:slot1+44], d[slot0+40:slot0+44]) }},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			d := clone(base)
 			tt.change(d)
 			h, err := readLUKS1(d)
-			if code(err) != tt.code || (err == nil) != (tt.code == "") {
-				t.Errorf("ReadLUKS1 = %v, want code %q", err, tt.code)
+			got, pass := code(err), passphrase
+			if err == nil && len(h.Skipped()) > 0 {
+				got, pass = "skip:"+h.Skipped()[0].Reason.Code(), "second"
+			}
+			if got != tt.code {
+				t.Errorf("ReadLUKS1 = %v, code %q, want %q", err, got, tt.code)
 			}
 			if err == nil {
-				if _, _, err := unlock(h, d, passphrase, luks2.AnySlot); err != nil {
+				if _, _, err := unlock(h, d, pass, luks2.AnySlot); err != nil {
 					t.Errorf("Unlock = %v", err)
 				}
 			}

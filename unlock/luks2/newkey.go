@@ -2,7 +2,9 @@ package luks2
 
 import (
 	"bytes"
+	"cmp"
 	"crypto/rand"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
@@ -23,41 +25,47 @@ type NewKey struct {
 	// MemoryKiB is argon2id's memory; 0 means 256 MiB, which opens on a
 	// machine with 512 MiB free.
 	MemoryKiB int
+
+	// Token, if set, makes a token that names the keyslot. One change writes
+	// both: after a cut the header has both, or none of them.
+	Token func(slot int) json.RawMessage
 }
 
 const (
-	areaSize         = (afSize + binSize - 1) / binSize * binSize
 	randomPassphrase = 32 // bytes
 	argonTime        = 4
 	argonMemoryKiB   = 256 << 10
 	argonCPUs        = 4
 )
 
+// areaBytes is the size of a new keyslot's area: its stripes, in whole
+// blocks of 4096 bytes as cryptsetup has them.
+func areaBytes(keyBytes int) int64 {
+	return (int64(keyBytes)*stripes + binSize - 1) / binSize * binSize
+}
+
 // newKeyslot chooses number, area and KDF, and writes nothing.
-func (m metadata) newKeyslot(hdrSize int64, key NewKey) (Keyslot, error) {
-	k := Keyslot{ID: key.Slot, Priority: 1, AFHash: "sha256", areaSize: areaSize}
-	taken := func(id int) bool {
-		return slices.ContainsFunc(m.keyslots, func(k Keyslot) bool { return k.ID == id })
-	}
+func (m *metadata) newKeyslot(hdrSize int64, keyBytes int, key NewKey) (Keyslot, error) {
+	k := Keyslot{ID: key.Slot, Priority: 1, AFHash: "sha256", KeyBytes: keyBytes, areaKeyBytes: keySize, areaSize: areaBytes(keyBytes)}
 	if k.ID == AnySlot {
-		for k.ID = 0; taken(k.ID); k.ID++ {
+		for k.ID = 0; m.slot(k.ID) >= 0; k.ID++ {
 		}
 	}
 
-	if k.ID < 0 || k.ID >= maxObjects || taken(k.ID) {
+	if k.ID < 0 || k.ID >= maxObjects || m.slot(k.ID) >= 0 {
 		return k, reject("keyslot-count", "keyslot %d is not free", k.ID)
 	}
-	areas := slices.Clone(m.keyslots)
-	slices.SortFunc(areas, func(a, b Keyslot) int { return int(a.areaOffset - b.areaOffset) })
+	areas := slices.Clone(m.slots)
+	slices.SortFunc(areas, func(a, b slot) int { return cmp.Compare(a.areaOffset, b.areaOffset) })
 	k.areaOffset = 2 * hdrSize
 	for _, a := range areas {
-		if a.areaOffset-k.areaOffset >= areaSize {
+		if a.areaOffset-k.areaOffset >= k.areaSize {
 			break
 		}
 		k.areaOffset = (a.areaOffset + a.areaSize + binSize - 1) / binSize * binSize
 	}
 
-	if k.areaOffset+areaSize > 2*hdrSize+m.keyslotsSize {
+	if k.areaOffset+k.areaSize > 2*hdrSize+m.keyslotsSize {
 		return k, reject("keyslot-area", "the keyslots area is full")
 	}
 	var err error
@@ -88,19 +96,46 @@ func newKDF(key NewKey) (KDF, error) {
 	return k, nil
 }
 
-// store writes the keyslot's area and reads it back.
-func (k Keyslot) store(s Storage, volume, passphrase secret.Bytes) error {
-	area := make([]byte, areaSize)
-	afSplit(area[:afSize], volume.Reveal(), k.AFHash)
-	rand.Read(area[afSize:])
-	areaKey := k.KDF.derive(passphrase, keySize)
+// add puts a new keyslot, and its token, into the metadata.
+func (m *metadata) add(k Keyslot, key NewKey) error {
+	text, err := k.encode()
+	if err != nil {
+		return err
+	}
+	m.slots = append(m.slots, slot{Keyslot: k, text: text})
+	m.digest.keyslots = append(slices.Clone(m.digest.keyslots), k.ID)
+	slices.Sort(m.digest.keyslots)
+	if key.Token == nil {
+		return nil
+	}
+
+	token, id := key.Token(k.ID), m.freeToken()
+	if err := checkToken(id, token); err != nil {
+		return err
+	}
+	m.tokens = append(m.tokens, Token{ID: id, JSON: token})
+	return nil
+}
+
+// seal is the keyslot's area. It runs the KDF, which may take seconds.
+func (k Keyslot) seal(volume, passphrase secret.Bytes) []byte {
+	area := make([]byte, k.areaSize)
+	used := area[:k.stripeBytes()]
+	afSplit(used, volume.Reveal(), k.AFHash)
+	rand.Read(area[len(used):])
+	areaKey := k.KDF.derive(passphrase, k.areaKeyBytes)
 	defer areaKey.Wipe()
-	newXTS(areaKey.Reveal()).encrypt(area[:afSize], ivSector, 0)
+	newXTS(areaKey.Reveal()).encrypt(used, ivSector, 0)
+	return area
+}
+
+// store writes the keyslot's area and reads it back.
+func (k Keyslot) store(s Storage, area []byte) error {
 	if err := writeSync(s, area, k.areaOffset); err != nil {
 		return fmt.Errorf("writing keyslot %d: %w", k.ID, err)
 	}
 
-	back := make([]byte, areaSize)
+	back := make([]byte, len(area))
 	if err := readFull(s, back, k.areaOffset); err != nil {
 		return fmt.Errorf("reading keyslot %d back: %w", k.ID, err)
 	}

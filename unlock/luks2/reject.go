@@ -16,7 +16,8 @@ type Rejected struct {
 // may hold anything: it says nothing about being empty.
 var ErrNotLUKS = &Rejected{"not-luks", "no LUKS header found"}
 
-// ErrLUKS1 means a LUKS1 header, which package luks1 opens.
+// ErrLUKS1 means a LUKS1 header: ReadLUKS1 reads it, and nothing here
+// changes it.
 var ErrLUKS1 = &Rejected{"luks1", "the header is LUKS version 1"}
 
 // ErrDamaged means that a LUKS2 magic is there, but no copy of the header

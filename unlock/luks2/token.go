@@ -15,18 +15,17 @@ const AnyToken = -1
 // JSON object with a "type" and a list of "keyslots".
 func (h *Header) SetToken(s Storage, id int, token json.RawMessage) (*Header, int, error) {
 	if id == AnyToken {
-		for id = 0; h.meta.token(id) >= 0; id++ {
-		}
+		id = h.meta.freeToken()
 	}
 	if err := checkToken(id, token); err != nil {
 		return nil, 0, fmt.Errorf("setting token %d of volume %s: %w", id, h.uuid, err)
 	}
 
-	after, err := h.change(s, func(m *metadata) error {
+	after, err := h.change(s, edit{metadata: func(m *metadata) error {
 		m.tokens = slices.DeleteFunc(m.tokens, func(t Token) bool { return t.ID == id })
 		m.tokens = append(m.tokens, Token{ID: id, JSON: token})
 		return nil
-	})
+	}})
 	if err != nil {
 		return nil, 0, fmt.Errorf("setting token %d of volume %s: %w", id, h.uuid, err)
 	}
@@ -36,18 +35,29 @@ func (h *Header) SetToken(s Storage, id int, token json.RawMessage) (*Header, in
 
 // RemoveToken takes a token out of the header.
 func (h *Header) RemoveToken(s Storage, id int) (*Header, error) {
-	after, err := h.change(s, func(m *metadata) error {
-		i := m.token(id)
-		if i < 0 {
-			return reject("token", "token %d is not there", id)
-		}
-		m.tokens = slices.Delete(m.tokens, i, i+1)
-		return nil
-	})
+	after, err := h.change(s, edit{metadata: func(m *metadata) error { return m.removeToken(id) }})
 	if err != nil {
 		return nil, fmt.Errorf("removing token %d of volume %s: %w", id, h.uuid, err)
 	}
 	return after, nil
+}
+
+func (m *metadata) removeToken(id int) error {
+	i := m.token(id)
+	if i < 0 {
+		return reject("token", "token %d is not there", id)
+	}
+	m.tokens = slices.Delete(m.tokens, i, i+1)
+	return nil
+}
+
+// freeToken is the lowest free token ID.
+func (m *metadata) freeToken() int {
+	id := 0
+	for m.token(id) >= 0 {
+		id++
+	}
+	return id
 }
 
 // checkToken holds a token to the rules for the whole JSON area, because
@@ -67,35 +77,19 @@ func checkToken(id int, token json.RawMessage) error {
 	return err
 }
 
-func (m metadata) token(id int) int {
+func (m *metadata) token(id int) int {
 	return slices.IndexFunc(m.tokens, func(t Token) bool { return t.ID == id })
 }
 
 // forget takes a removed keyslot out of the lists of all tokens.
-func (m *metadata) forget(slot int) error {
+func (m *metadata) forget(slot int) (err error) {
 	for i, t := range m.tokens {
 		if !slices.Contains(t.Keyslots, slot) {
 			continue
 		}
-		var fields map[string]json.RawMessage
-		if err := json.Unmarshal(t.JSON, &fields); err != nil {
-			return fmt.Errorf("rewriting token %d: %w", t.ID, err)
-		}
-
-		names := []string{}
-		for _, id := range t.Keyslots {
-			if id != slot {
-				names = append(names, strconv.Itoa(id))
-			}
-		}
-
-		var err error
-		if fields["keyslots"], err = json.Marshal(names); err != nil {
-			return fmt.Errorf("rewriting token %d: %w", t.ID, err)
-		}
-
-		if m.tokens[i].JSON, err = json.Marshal(fields); err != nil {
-			return fmt.Errorf("rewriting token %d: %w", t.ID, err)
+		left := slices.DeleteFunc(slices.Clone(t.Keyslots), func(id int) bool { return id == slot })
+		if m.tokens[i].JSON, err = withKeyslots(t.JSON, left); err != nil {
+			return err
 		}
 	}
 	return nil

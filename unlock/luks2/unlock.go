@@ -3,11 +3,11 @@ package luks2
 import (
 	"cmp"
 	"context"
-	"crypto/subtle"
 	"errors"
 	"fmt"
 	"io"
 	"slices"
+	"strings"
 
 	"latchkey/internal/secret"
 )
@@ -26,33 +26,47 @@ type Attempt struct {
 	Passphrase secret.Bytes
 	Slot       int // a keyslot ID, or AnySlot
 
-	// FreeBytes is the memory that is free now. Argon2 gets at most half
-	// of it; what wants more is refused before anything is allocated. 0
-	// means unknown.
-	FreeBytes int64
+	// Memory bounds argon2; nil does not. What wants more is refused before
+	// anything is allocated.
+	Memory *Memory
 }
 
 // Unlock returns the volume key and the keyslot that gave it. The error
-// wraps ErrWrongKey when a slot was tried and none opened, a *Rejected with
-// the code kdf-memory when a slot was not tried because it needs too much
-// memory (both, when both happened), ErrNoSlot when the slot asked for is
-// not there, or it comes from r or ctx: then another try may help. A running
-// KDF is not interrupted: ctx is looked at before each slot.
+// wraps
+//
+//   - ErrWrongKey, when a keyslot was tried and none opened;
+//   - a *Rejected with the code kdf-memory, when a keyslot was not tried
+//     because it needs too much memory (and ErrWrongKey, if another one was);
+//   - a *Rejected with the code no-usable-keyslot, when the header has
+//     keyslots and all are skipped;
+//   - ErrNoSlot, when the keyslot asked for is not there, or the reason for
+//     which it is skipped.
+//
+// Any other error comes from r or ctx: then another try may help. A running
+// KDF is not interrupted: ctx is looked at before each keyslot.
 func (h *Header) Unlock(ctx context.Context, r io.ReaderAt, a Attempt) (VolumeKey, int, error) {
+	key, slot, err := h.unlock(ctx, r, a)
+	if err != nil {
+		return VolumeKey{}, 0, fmt.Errorf("unlocking volume %s: %w", h.uuid, err)
+	}
+	return VolumeKey{key, h.uuid, h.meta.digest.id, h.format}, slot, nil
+}
+
+func (h *Header) unlock(ctx context.Context, r io.ReaderAt, a Attempt) (secret.Bytes, int, error) {
 	slots, err := h.order(a.Slot)
 	if err != nil {
-		return VolumeKey{}, 0, err
+		return secret.Bytes{}, 0, err
 	}
 
 	var wrong, tooBig, failed error
 	for _, k := range slots {
 		if err := ctx.Err(); err != nil {
-			return VolumeKey{}, 0, fmt.Errorf("unlocking volume %s: %w", h.uuid, err)
+			return secret.Bytes{}, 0, err
 		}
-		key, err := h.tryKeyslot(r, k, a)
+		key, err := h.tryKeyslot(ctx, r, k, a)
 		switch {
 		case err == nil:
-			return VolumeKey{key, h.uuid, h.meta.digest.id, h.luks1}, k.ID, nil
+			return key, k.ID, nil
 		case errors.Is(err, ErrWrongKey):
 			wrong = err
 		case isRejected(err):
@@ -62,11 +76,11 @@ func (h *Header) Unlock(ctx context.Context, r io.ReaderAt, a Attempt) (VolumeKe
 		}
 	}
 
-	return VolumeKey{}, 0, fmt.Errorf("unlocking volume %s: %w", h.uuid, verdict(wrong, tooBig, failed))
+	return secret.Bytes{}, 0, h.verdict(wrong, tooBig, failed)
 }
 
 // verdict is the error of Unlock out of what its keyslots gave.
-func verdict(wrong, tooBig, failed error) error {
+func (h *Header) verdict(wrong, tooBig, failed error) error {
 	switch {
 	case failed != nil:
 		return failed
@@ -74,8 +88,20 @@ func verdict(wrong, tooBig, failed error) error {
 		return fmt.Errorf("%w; %w", wrong, tooBig)
 	case tooBig != nil:
 		return tooBig
+	case wrong == nil && len(h.Keyslots()) == 0 && len(h.Skipped()) > 0:
+		return reject("no-usable-keyslot", "none can be tried: %s", h.skippedText())
+	case len(h.Skipped()) > 0: // as text: the key may be that of a skipped one
+		return fmt.Errorf("%w; not tried: %s", ErrWrongKey, h.skippedText())
 	}
 	return ErrWrongKey // also when there is no keyslot to try
+}
+
+func (h *Header) skippedText() string {
+	var lines []string
+	for _, s := range h.Skipped() {
+		lines = append(lines, fmt.Sprintf("keyslot %d (%v)", s.ID, s.Reason))
+	}
+	return strings.Join(lines, ", ")
 }
 
 // order lists the keyslots to try: higher priority first as cryptsetup
@@ -83,36 +109,41 @@ func verdict(wrong, tooBig, failed error) error {
 // cheap ones, so that a machine's random key in a pbkdf2 slot does not wait
 // for the argon2 slot of a person's recovery passphrase.
 func (h *Header) order(slot int) ([]Keyslot, error) {
-	slots := h.Keyslots()
 	if slot != AnySlot {
-		i := slices.IndexFunc(slots, func(k Keyslot) bool { return k.ID == slot })
-		if i < 0 {
-			return nil, fmt.Errorf("unlocking volume %s with keyslot %d: %w", h.uuid, slot, ErrNoSlot)
+		switch i := h.meta.slot(slot); {
+		case i < 0:
+			return nil, fmt.Errorf("keyslot %d: %w", slot, ErrNoSlot)
+		case h.meta.slots[i].skip != nil:
+			return nil, h.meta.slots[i].skip
+		default:
+			return []Keyslot{h.meta.slots[i].Keyslot}, nil
 		}
-		return slots[i : i+1], nil
 	}
-	slots = slices.DeleteFunc(slots, func(k Keyslot) bool { return k.Priority == 0 })
+
+	slots := slices.DeleteFunc(h.Keyslots(), func(k Keyslot) bool { return k.Priority == 0 })
 	slices.SortStableFunc(slots, func(a, b Keyslot) int {
-		return cmp.Or(b.Priority-a.Priority, a.KDF.MemoryKiB-b.KDF.MemoryKiB, a.KDF.Iterations-b.KDF.Iterations)
+		return cmp.Or(b.Priority-a.Priority, cmp.Compare(a.KDF.work(), b.KDF.work()))
 	})
 	return slots, nil
 }
 
 // tryKeyslot returns ErrWrongKey itself when the slot does not open.
-func (h *Header) tryKeyslot(r io.ReaderAt, k Keyslot, a Attempt) (secret.Bytes, error) {
-	if need := k.KDF.memoryBytes(); a.FreeBytes > 0 && need > a.FreeBytes/2 {
-		return secret.Bytes{}, reject("kdf-memory", "keyslot %d needs %d MiB, half of the free memory is %d MiB", k.ID, need>>20, a.FreeBytes>>21)
+func (h *Header) tryKeyslot(ctx context.Context, r io.ReaderAt, k Keyslot, a Attempt) (secret.Bytes, error) {
+	release, err := a.Memory.reserve(ctx, k)
+	if err != nil {
+		return secret.Bytes{}, err
 	}
-	area := secret.Make(h.meta.keyBytes * stripes)
+	defer release()
+	area := secret.Make(int(k.stripeBytes()))
 	defer area.Wipe()
 	if err := readFull(r, area.Reveal(), k.areaOffset); err != nil {
 		return secret.Bytes{}, fmt.Errorf("reading keyslot %d: %w", k.ID, err)
 	}
 
-	areaKey := k.KDF.derive(a.Passphrase, h.meta.keyBytes)
+	areaKey := k.KDF.derive(a.Passphrase, k.areaKeyBytes)
 	defer areaKey.Wipe()
 	newXTS(areaKey.Reveal()).decrypt(area.Reveal(), ivSector, 0)
-	key := secret.Make(h.meta.keyBytes)
+	key := secret.Make(k.KeyBytes)
 	afMerge(key.Reveal(), area.Reveal(), k.AFHash)
 	if !h.meta.digest.verifies(key) {
 		key.Wipe()
@@ -120,9 +151,4 @@ func (h *Header) tryKeyslot(r io.ReaderAt, k Keyslot, a Attempt) (secret.Bytes, 
 	}
 
 	return key, nil
-}
-
-func (d digest) verifies(key secret.Bytes) bool {
-	sum := pbkdf2(newHash(d.hash), key, d.salt, d.iterations, len(d.value))
-	return subtle.ConstantTimeCompare(sum.Reveal(), d.value) == 1
 }

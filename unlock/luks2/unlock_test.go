@@ -26,14 +26,16 @@ func (c *counter) ReadAt(p []byte, off int64) (int, error) {
 	return c.disk.ReadAt(p, off)
 }
 
-// A slot whose argon2 wants more than half of the free memory is refused
-// before its area is read, and costs no other slot its try (F26).
+// A slot whose argon2 wants more memory than is free, less what the rest
+// needs, is refused before its area is read, and costs no other slot its try
+// (F26; faults/peers.md I14).
 func TestUnlockMemory(t *testing.T) {
 	h, key, d := format(t)
-	h, slot, err := h.AddKey(d, key, luks2.NewKey{Passphrase: secret.Own([]byte("typed")), Slot: luks2.AnySlot, MemoryKiB: 1024})
+	h, slot, err := h.AddKey(d, key, luks2.NewKey{Passphrase: secret.Own([]byte("typed")), Slot: luks2.AnySlot, MemoryKiB: 128 << 10})
 	if err != nil {
 		t.Fatal(err)
 	}
+	const size, reserve = 128 << 20, 64 << 20
 
 	for _, tt := range []struct {
 		name      string
@@ -42,14 +44,15 @@ func TestUnlockMemory(t *testing.T) {
 		freeBytes int64
 		want      string // code, "" when it opens
 	}{
-		{"enough", "typed", slot, 2 << 20, ""},
+		{"enough", "typed", slot, 2*size + reserve, ""},
+		{"not-only-half", "typed", slot, size + reserve, ""},
 		{"unknown", "typed", slot, 0, ""},
-		{"one-byte-less", "typed", slot, 2<<20 - 1, "kdf-memory"},
-		{"any-slot", "typed", luks2.AnySlot, 1 << 20, "kdf-memory"},
-		{"other-slot-opens", randomKey, luks2.AnySlot, 1 << 20, ""},
+		{"one-byte-less", "typed", slot, size + reserve - 1, "kdf-memory"},
+		{"any-slot", "typed", luks2.AnySlot, size, "kdf-memory"},
+		{"other-slot-opens", randomKey, luks2.AnySlot, size, ""},
 	} {
 		r := &counter{disk: d}
-		_, _, err := h.Unlock(context.Background(), r, luks2.Attempt{Passphrase: secret.Own([]byte(tt.pass)), Slot: tt.slot, FreeBytes: tt.freeBytes})
+		_, _, err := h.Unlock(context.Background(), r, luks2.Attempt{Passphrase: secret.Own([]byte(tt.pass)), Slot: tt.slot, Memory: luks2.NewMemory(tt.freeBytes)})
 		if code(err) != tt.want || (err == nil) != (tt.want == "") {
 			t.Errorf("%s: Unlock = %v, want code %q", tt.name, err, tt.want)
 		}
@@ -65,7 +68,7 @@ func TestUnlockMemory(t *testing.T) {
 // Preferred slots come first, then cheap ones; priority 0 only by number.
 func TestUnlockOrder(t *testing.T) {
 	h, key, d := format(t)
-	h, _, err := h.AddKey(d, key, typed("typed"))
+	h, _, err := h.AddKey(d, key, luks2.NewKey{Passphrase: secret.Own([]byte("typed")), Slot: luks2.AnySlot, MemoryKiB: 1024})
 	if err != nil {
 		t.Fatal(err)
 	}

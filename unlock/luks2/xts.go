@@ -10,7 +10,7 @@ import (
 // dm-crypt without iv_large_sectors (drivers/md/dm-crypt.c).
 const ivSector = 512
 
-// xts is AES-256-XTS (IEEE 1619-2018) in whole sectors with the plain64
+// xts is AES-XTS (IEEE 1619-2018) in whole sectors with the plain64
 // IV. golang.org/x/crypto/xts computes the same; this one doubles the
 // tweak in two words instead of sixteen bytes and takes many sectors at
 // once, which is twice as fast (BenchmarkXTS).
@@ -22,7 +22,7 @@ func newXTS(key []byte) xts {
 	half := len(key) / 2
 	data, err := aes.NewCipher(key[:half])
 	if err != nil {
-		panic(err) // a wrong key length is a bug: all callers pass 64 bytes
+		panic(err) // a wrong key length is a bug: all callers pass 64 or 32 bytes
 	}
 	tweak, err := aes.NewCipher(key[half:])
 	if err != nil {

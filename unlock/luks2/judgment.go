@@ -80,11 +80,12 @@ func (j *judgment) decimal(raw json.RawMessage, code, what string) int64 {
 	return n
 }
 
-// base64 is a standard, padded encoding of exactly size bytes.
-func (j *judgment) base64(raw json.RawMessage, code, what string, size int) []byte {
+// base64 is a standard, padded encoding of exactly as many bytes as one of
+// the sizes says.
+func (j *judgment) base64(raw json.RawMessage, code, what string, sizes ...int) []byte {
 	s := j.text(raw, what)
 	b, err := base64.StdEncoding.Strict().DecodeString(s)
-	j.rule(err == nil && len(b) == size, code, "%s is not %d bytes in base64", what, size)
+	j.rule(err == nil && slices.Contains(sizes, len(b)), code, "%s has %d bytes in base64, accepted is %d", what, len(b), sizes)
 	return b
 }
 
