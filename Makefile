@@ -8,7 +8,7 @@ VERSION := $(shell git describe --always --dirty 2>/dev/null || echo unknown)
 GOFLAGS_BIN := -trimpath -ldflags='-s -w -X latchkey/internal/cli.version=$(VERSION)'
 COMMANDS := latchkey latchkey-kms latchkey-responder
 
-.PHONY: build demo test fuzz bench lint clean deps man
+.PHONY: build demo test test-long clean-room fuzz bench lint clean distclean deps man
 
 build: ## all commands into bin/
 	@mkdir -p bin
@@ -24,18 +24,30 @@ demo: deps build ## the main job, for real, twice
 test: deps build ## everything: lint, unit, race, whole boots
 	@qemu-tests/run
 
+test-long: deps build ## the same with the variants that take long, and a minute of each fuzz target
+	@LATCHKEY_LONG=1 FUZZTIME=$${FUZZTIME:-1m} qemu-tests/run lint unit race scripts fuzz
+
+clean-room: deps ## lint, unit and race in a Debian that has only what images/deps names
+	@qemu-tests/clean-room
+
 fuzz: deps build ## every fuzz target for FUZZTIME (4s)
 	@qemu-tests/run fuzz
 
 bench: deps build ## speed and size, as ratios against the floor
 	@qemu-tests/bench
 
-lint:
-	@test -z "$$(gofmt -l .)" || { echo "not gofmt'ed:"; gofmt -l .; exit 1; }
-	go vet ./...
+lint: ## gofumpt, vet, staticcheck, spelling
+	@tools=$${LATCHKEY_LINT:-$$(images/lint-tools)} && \
+	unformatted=$$($$tools/gofumpt -l -lang go1.26 -modpath latchkey .) && { test -z "$$unformatted" || { echo "not gofumpt'ed:"; echo "$$unformatted"; exit 1; }; } && \
+	go vet ./... && \
+	$$tools/staticcheck ./... && \
+	$$tools/misspell -error -locale US -i enrol,adress $$(find . -path ./.git -prune -o -type f ! -path './bin/*' ! -path './out/*' ! -path '*/testdata/*' ! -name go.sum -print)
 
 man: build
 	@for c in $(COMMANDS); do bin/$$c man out/man || exit 1; done
 
-clean: ## forget everything that was built or cached
-	rm -rf bin out "$${LATCHKEY_CACHE:-$${XDG_CACHE_HOME:-$$HOME/.cache}/latchkey}"
+clean: ## forget what was built here; keep what was fetched and built for the tests
+	rm -rf bin out
+
+distclean: clean ## forget the cache, too: kernels, roots, etcd, kube-apiserver (17 minutes to build)
+	rm -rf "$${LATCHKEY_CACHE:-$${XDG_CACHE_HOME:-$$HOME/.cache}/latchkey}"

@@ -1,6 +1,7 @@
 package boot
 
 import (
+	"context"
 	"fmt"
 	"log/slog"
 	"os"
@@ -97,7 +98,7 @@ func (k *Kernel) Log(level Level, text string) {
 	if level == Human {
 		l = kmsg.Human
 	}
-	k.log.Log(nil, l, text)
+	k.log.Log(context.Background(), l, text)
 }
 
 // Mappings implements System by what sysfs says of device-mapper.

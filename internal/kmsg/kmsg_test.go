@@ -1,6 +1,7 @@
 package kmsg_test
 
 import (
+	"context"
 	"log/slog"
 	"strings"
 	"testing"
@@ -18,7 +19,7 @@ func TestHandle(t *testing.T) {
 	}{
 		{"plain", func(l *slog.Logger) { l.Info("unlock root", "keyslot", 0) }, "<6>latchkey: unlock root keyslot=0\n"},
 		{"duration is rounded", func(l *slog.Logger) { l.Info("x", "took", 1234567*time.Nanosecond) }, "<6>latchkey: x took=1ms\n"},
-		{"human lines pass quiet", func(l *slog.Logger) { l.Log(nil, kmsg.Human, "waiting") }, "<3>latchkey: waiting\n"},
+		{"human lines pass quiet", func(l *slog.Logger) { l.Log(context.Background(), kmsg.Human, "waiting") }, "<3>latchkey: waiting\n"},
 		{"no second record", func(l *slog.Logger) { l.Warn("a\n<0>b", "name", "\x1b[2J\n") }, "<4>latchkey: a?<0>b name=?[2J?\n"},
 		{"quotes", func(l *slog.Logger) { l.Info("x", "err", `no "key" here`) }, "<6>latchkey: x err=\"no 'key' here\"\n"},
 		{"secrets", func(l *slog.Logger) { l.Info("x", "k", secret.Own([]byte("canary"))) }, "<6>latchkey: x k=\"secret(6 bytes)\"\n"},

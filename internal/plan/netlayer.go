@@ -16,7 +16,7 @@ func (p *netParser) ifname(a Arg) error {
 
 	mac, err := ParseMAC(text)
 	if err != nil {
-		return fmt.Errorf("%w after <name>:", err)
+		return fmt.Errorf("%w, after the name and a colon", err)
 	}
 
 	if slices.ContainsFunc(p.net.Names, func(n LinkName) bool { return n.Name == name || n.MAC == mac }) {

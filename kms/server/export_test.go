@@ -13,7 +13,7 @@ import (
 // clock.
 func (s *Server) SetClock(by time.Duration) { s.cookies.base += by }
 
-// Fill enrols nodes that never ask, each with a volume of its own.
+// Fill enrolls nodes that never ask, each with a volume of its own.
 func (s *Server) Fill(ctx context.Context, first, n int) error {
 	const at = 20 // rows of four tables in one transaction
 	for ; n > 0; first, n = first+at, n-at {

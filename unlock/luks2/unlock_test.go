@@ -194,6 +194,7 @@ func TestVolumeKeyPrints(t *testing.T) {
 			t.Errorf("Sprintf(%q) = %q, want %q", verb, got, want)
 		}
 	}
+	//lint:ignore SA9005 that nothing comes of it is what is tested
 	if got, err := json.Marshal(key); err == nil && string(got) != "{}" {
 		t.Errorf("Marshal = %s, want no fields", got)
 	}

@@ -50,9 +50,9 @@ func Cluster(t testing.TB, n int, flags ...string) (members []*Server) {
 	t.Helper()
 	if _, err := exec.LookPath("etcd"); err != nil {
 		if os.Getenv("CI") == "true" {
-			t.Fatal("there is no etcd here: apt-get install etcd-server")
+			t.Fatal("needs etcd: PATH=$(images/etcd):$PATH")
 		}
-		t.Skip("needs Debian's etcd-server")
+		t.Skip("needs etcd: PATH=$(images/etcd):$PATH")
 	}
 
 	certs, all := t.TempDir(), []string{}
