@@ -16,7 +16,7 @@ import (
 // Create makes a new KMS and returns its public key. What is there already
 // stays as it is. A TPM holds the wrapping key to the values of these PCRs.
 func (h Home) Create(ctx context.Context, pcrs []int) (kms.Pin, error) {
-	if err := os.MkdirAll(h.Data, 0o700); err != nil {
+	if err := h.begin(); err != nil {
 		return kms.Pin{}, fmt.Errorf("initializing: %w", err)
 	}
 	if _, err := os.Lstat(h.Place.Path); !h.Place.Shared() && err == nil {
@@ -70,7 +70,7 @@ func (h Home) Join(ctx context.Context) (found server.Checked, key string, err e
 	if !h.Place.Shared() {
 		return found, "", cli.Usagef("--join is for a store that several servers share: name it with --store")
 	}
-	if err := os.MkdirAll(h.Data, 0o700); err != nil {
+	if err := h.begin(); err != nil {
 		return found, "", fmt.Errorf("joining: %w", err)
 	}
 
@@ -89,9 +89,3 @@ func (h Home) Join(ctx context.Context) (found server.Checked, key string, err e
 	}
 	return found, s.Pins()[0].String(), h.Mark().Write(found.Epoch)
 }
-
-// freeMark lets any epoch in.
-type freeMark struct{ at uint64 }
-
-func (m *freeMark) Read() (uint64, error) { return m.at, nil }
-func (m *freeMark) Write(n uint64) error  { m.at = n; return nil }

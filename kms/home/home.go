@@ -14,6 +14,7 @@ import (
 	"syscall"
 	"time"
 
+	"latchkey/internal/datafile"
 	"latchkey/kms/config"
 	"latchkey/kms/server"
 	"latchkey/kms/store/bolt"
@@ -22,8 +23,8 @@ import (
 // A Home is where a KMS lives on this host. It holds nothing open.
 type Home struct{ config.Location }
 
-// Mark is the file of the epoch's high-water mark.
-func (h Home) Mark() server.MarkFile { return server.MarkFile(filepath.Join(h.Data, "epoch")) }
+// Mark is the epoch's high-water mark.
+func (h Home) Mark() server.Mark { return markFile(filepath.Join(h.Data, "epoch")) }
 
 // Socket is the path of the operator's socket.
 func (h Home) Socket() string { return filepath.Join(h.Data, "admin.sock") }
@@ -37,6 +38,9 @@ func (h Home) Running(ctx context.Context) (bool, error) {
 	case errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ECONNREFUSED):
 		return false, nil
 	}
+	if errors.Is(err, fs.ErrPermission) {
+		err = fmt.Errorf("%w; run this as root or as the owner of %s", err, h.Data)
+	}
 	return false, fmt.Errorf("asking the running server: %w", err)
 }
 
@@ -49,12 +53,36 @@ func (h Home) stopped(ctx context.Context, doing string) error {
 	return err
 }
 
+// begin makes the data directory if there is none.
+func (h Home) begin() error {
+	if err := os.MkdirAll(h.Data, 0o700); err != nil {
+		return err
+	}
+	return h.private()
+}
+
+// private refuses a directory in which anybody may put files: a database, a
+// key or a socket there could be theirs.
+func (h Home) private() error {
+	info, err := os.Stat(h.Data)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil // what is missing is said where it is looked for
+	}
+	if err != nil {
+		return err
+	}
+	if perm := info.Mode().Perm(); perm&0o002 != 0 {
+		return fmt.Errorf("anyone may write to the data directory %s (mode %04o); run: chmod 0700 %[1]s", h.Data, perm)
+	}
+	return nil
+}
+
 // lockWait is how long a command waits for another one to end.
 const lockWait = time.Second
 
 // lock takes the data directory, as bolt takes its file.
 func (h Home) lock() (*os.File, error) {
-	f, err := os.OpenFile(filepath.Join(h.Data, "lock"), os.O_CREATE|os.O_RDWR, 0o600)
+	f, err := datafile.Open(filepath.Join(h.Data, "lock"))
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("opening the KMS: there is no data directory %s; make it with: latchkey-kms init, or init --join where the store holds a KMS already", h.Data)
 	}

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 
+	"latchkey/internal/datafile"
 	"latchkey/internal/secret"
 	"latchkey/kms/config"
 	"latchkey/kms/server"
@@ -98,7 +99,7 @@ func (k keeping) put(material string, key secret.Bytes, pcrs []int) (secret.Byte
 		text = key.Reveal()
 	}
 
-	if err := server.WriteFile(material, text); err != nil {
+	if err := datafile.Write(material, text); err != nil {
 		return key, fmt.Errorf("writing %s: %w", material, err)
 	}
 	if k.Passphrase != "" {

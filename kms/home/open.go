@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"latchkey/internal/certfile"
+	"latchkey/internal/datafile"
 	"latchkey/internal/kube"
 	"latchkey/internal/secret"
 	"latchkey/kms/config"
@@ -32,6 +33,9 @@ func (h Home) Open(ctx context.Context, c server.Config) (*server.Server, error)
 
 // open is Open under the mark of c.
 func (h Home) open(ctx context.Context, c server.Config) (*server.Server, error) {
+	if err := h.private(); err != nil {
+		return nil, fmt.Errorf("opening the KMS: %w", err)
+	}
 	p := h.Place
 	if _, err := os.Stat(p.Path); !p.Shared() && errors.Is(err, fs.ErrNotExist) {
 		dir := filepath.Dir(p.Path)
@@ -81,7 +85,7 @@ func (h Home) openStore(ctx context.Context, create bool) (store.Store, error) {
 // openPlace opens a store without locking the data directory.
 func openPlace(ctx context.Context, p config.Place, create bool) (store.Store, error) {
 	if !p.Shared() {
-		return bolt.Open(p.Path, create, server.Tables())
+		return openFile(p.Path, create)
 	}
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Minute)
 	defer cancel()
@@ -102,6 +106,18 @@ func openPlace(ctx context.Context, p config.Place, create bool) (store.Store, e
 		}
 	}
 	return etcd.Open(ctx, c)
+}
+
+// openFile opens a file, or makes it for its directory's owner.
+func openFile(path string, create bool) (store.Store, error) {
+	st, err := bolt.Open(path, create, server.Tables())
+	if err != nil || !create {
+		return st, err
+	}
+	if err := datafile.Own(path); err != nil {
+		return nil, errors.Join(err, st.Close())
+	}
+	return st, nil
 }
 
 // Cluster is a client of the API server of a store in a cluster.

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"slices"
 
+	"latchkey/internal/datafile"
 	"latchkey/kms/config"
 	"latchkey/kms/server"
 	"latchkey/kms/store"
@@ -21,6 +22,9 @@ import (
 func (h Home) Restore(ctx context.Context, from string) (r server.Checked, before string, err error) {
 	if err := h.stopped(ctx, "restoring"); err != nil {
 		return r, "", err
+	}
+	if err := h.private(); err != nil {
+		return r, "", fmt.Errorf("restoring: %w", err)
 	}
 	mark, err := h.Mark().Read()
 	if err != nil && !errors.Is(err, fs.ErrNotExist) { // none on a host that is new
@@ -55,7 +59,7 @@ func (h Home) restoreFile(ctx context.Context, copied config.Place, from string,
 	if err := keepBefore(h.Place.Path, before); err != nil {
 		return r, "", fmt.Errorf("restoring: keeping the database before: %w", err)
 	}
-	if err := server.Replace(copied.Path, h.Place.Path); err != nil {
+	if err := datafile.Replace(copied.Path, h.Place.Path); err != nil {
 		return r, "", fmt.Errorf("restoring: %w", err)
 	}
 	return r, before, h.Mark().Write(r.Epoch)
@@ -124,7 +128,7 @@ func (h Home) lift(ctx context.Context, copied config.Place, from string, mark u
 // keep writes a backup of what a shared store holds, if that can be read.
 func (h Home) keep(st store.Store) (path string, err error) {
 	path = filepath.Join(h.Data, "before-restore.db")
-	f, err := os.OpenFile(path, os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o600)
+	f, err := datafile.Create(path)
 	if err != nil {
 		return path, err
 	}
@@ -169,7 +173,7 @@ func copyFile(from, to string) error {
 		return err
 	}
 	defer in.Close()
-	out, err := os.OpenFile(to, os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o600)
+	out, err := datafile.Create(to)
 	if err != nil {
 		return err
 	}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 
+	"latchkey/internal/datafile"
 	"latchkey/internal/secret"
 	"latchkey/kms/config"
 	"latchkey/kms/server"
@@ -71,7 +72,7 @@ func (h Home) changeWrapping(ctx context.Context, from, next keeping, c Wrapping
 	if err := s.ChangeWrapping(ctx, old, key); err != nil {
 		return err
 	}
-	return server.Replace(next.fresh(), next.material)
+	return datafile.Replace(next.fresh(), next.material)
 }
 
 // checkBack: a key that does not come back must not wrap anything.

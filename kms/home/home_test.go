@@ -1,0 +1,199 @@
+package home_test
+
+import (
+	"context"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+
+	"latchkey/kms"
+	"latchkey/kms/config"
+	"latchkey/kms/home"
+	"latchkey/kms/server"
+)
+
+// newHome is a data directory that does not exist yet.
+func newHome(t *testing.T) home.Home {
+	t.Helper()
+	dir := filepath.Join(t.TempDir(), "data")
+	return home.Home{Location: config.Location{Data: dir, Place: config.Place{Kind: config.Bolt, Path: filepath.Join(dir, "kms.db")}}}
+}
+
+func created(t *testing.T) home.Home {
+	t.Helper()
+	h := newHome(t)
+	if _, err := h.Create(t.Context(), nil); err != nil {
+		t.Fatal(err)
+	}
+	return h
+}
+
+// change makes a volume, as an operator would while no server runs.
+func change(t *testing.T, h home.Home, n byte) {
+	t.Helper()
+	s, err := h.Open(t.Context(), server.Config{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	if err := s.PutVolume(t.Context(), kms.UUID{n}, server.GeneratePassphrase()); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func backup(t *testing.T, h home.Home) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "backup.db")
+	from, err := os.Open(h.Place.Path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer from.Close()
+	to, err := os.OpenFile(path, os.O_CREATE|os.O_WRONLY, 0o600)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer to.Close()
+	if _, err := io.Copy(to, from); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+// faults/kms.md M1: root administers a KMS that another user serves, and
+// every file stays that user's.
+func TestRootLeavesTheOwner(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("needs root")
+	}
+	const user = 4711
+	h := newHome(t)
+	if err := os.MkdirAll(h.Data, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Chown(h.Data, user, user); err != nil {
+		t.Fatal(err)
+	}
+
+	for _, step := range []struct {
+		name string
+		do   func() error
+	}{
+		{"init", func() error { _, err := h.Create(context.Background(), nil); return err }},
+		{"a change", func() error { change(t, h, 1); return nil }},
+		{"restore", func() error { _, _, err := h.Restore(context.Background(), backup(t, h)); return err }},
+		{"wrapping change", func() error {
+			_, err := h.ChangeWrapping(context.Background(), home.WrappingChange{})
+			return err
+		}},
+	} {
+		if err := step.do(); err != nil {
+			t.Fatalf("%s: %v", step.name, err)
+		}
+		files, err := os.ReadDir(h.Data)
+		if err != nil || len(files) < 3 {
+			t.Fatalf("after %s there are %v, %v; want a database, a mark and a key", step.name, files, err)
+		}
+		for _, f := range files {
+			info, err := f.Info()
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got := info.Sys().(*syscall.Stat_t); got.Uid != user || got.Gid != user {
+				t.Errorf("after %s, %s belongs to %d:%d, want %d:%[5]d", step.name, f.Name(), got.Uid, got.Gid, user)
+			}
+		}
+	}
+}
+
+// faults/field.md P18: a directory in which anyone may put files is refused
+// by whatever would trust what is in it.
+func TestOpenDirectory(t *testing.T) {
+	h := created(t)
+	saved := backup(t, h)
+	if err := os.Chmod(h.Data, 0o777); err != nil {
+		t.Fatal(err)
+	}
+	for name, do := range map[string]func() error{
+		"open":            func() error { _, err := h.Open(t.Context(), server.Config{}); return err },
+		"init":            func() error { _, err := h.Create(t.Context(), nil); return err },
+		"restore":         func() error { _, _, err := h.Restore(t.Context(), saved); return err },
+		"wrapping change": func() error { _, err := h.ChangeWrapping(t.Context(), home.WrappingChange{}); return err },
+	} {
+		if err := do(); err == nil || !strings.Contains(err.Error(), "(mode 0777); run: chmod 0700 "+h.Data) {
+			t.Errorf("%s in a directory of mode 0777 = %v, want a refusal that says chmod", name, err)
+		}
+	}
+
+	if err := os.Chmod(h.Data, 0o750); err != nil {
+		t.Fatal(err)
+	}
+	change(t, h, 1) // a group that may look is the operator's choice
+}
+
+// A backup takes the database's place, and what was there is beside it; one
+// that does not verify takes nobody's.
+func TestRestore(t *testing.T) {
+	h := created(t)
+	saved, then := backup(t, h), checked(t, h)
+	change(t, h, 1)
+
+	if _, _, err := h.Restore(t.Context(), filepath.Join(t.TempDir(), "none")); err == nil {
+		t.Error("Restore of no file succeeded")
+	}
+	other := backup(t, created(t))
+	if _, _, err := h.Restore(t.Context(), other); err == nil || !strings.Contains(err.Error(), "does not fit") {
+		t.Errorf("Restore of another KMS' backup = %v, want that the wrapping key does not fit", err)
+	}
+
+	before := checked(t, h)
+	r, kept, err := h.Restore(t.Context(), saved)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if r.Epoch <= before.Epoch {
+		t.Errorf("restored at epoch %d, want more than %d: the copy must not look older than what it replaces", r.Epoch, before.Epoch)
+	}
+	if got := checked(t, h); got.Records != then.Records {
+		t.Errorf("restored %d records, want %d", got.Records, then.Records)
+	}
+	if _, err := os.Stat(kept); err != nil {
+		t.Errorf("the database before: %v", err)
+	}
+	if left, _ := filepath.Glob(filepath.Join(h.Data, ".*")); len(left) > 0 {
+		t.Errorf("Restore left %v", left)
+	}
+}
+
+// The database is gone with its directory's disk: a backup, the wrapping key
+// and nothing else make a KMS again.
+func TestRestoreIntoNothing(t *testing.T) {
+	h := created(t)
+	saved := backup(t, h)
+	for _, name := range []string{"kms.db", "epoch"} {
+		if err := os.Remove(filepath.Join(h.Data, name)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, _, err := h.Restore(t.Context(), saved); err != nil {
+		t.Fatal(err)
+	}
+	checked(t, h)
+}
+
+func checked(t *testing.T, h home.Home) server.Checked {
+	t.Helper()
+	s, err := h.Open(t.Context(), server.Config{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	c, err := s.Check()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
