@@ -52,11 +52,21 @@ func TestScripts(t *testing.T) {
 	})
 }
 
-// kmsCommand: kms start [flags] | kms reload LOG-REGEXP | kms stop | kms kill.
+// kmsCommand: kms start [flags] | kms begin LOG-REGEXP [flags], which waits
+// for that line instead of the addresses | kms await, for those | kms reload
+// LOG-REGEXP | kms stop | kms kill.
 func kmsCommand(ts *testscript.TestScript, neg bool, args []string) {
 	switch {
 	case len(args) > 0 && args[0] == "start":
 		startKMS(ts, args[1:])
+	case len(args) > 1 && args[0] == "begin":
+		before := logSize(ts)
+		launchKMS(ts, args[2:])
+		awaitLog(ts, before, regexp.MustCompile(args[1]))
+	case len(args) == 1 && args[0] == "await":
+		pid, err := strconv.Atoi(ts.Getenv("PID"))
+		ts.Check(err)
+		awaitKMS(ts, running[pid])
 	case len(args) == 1 && args[0] == "stop":
 		stopKMS(ts)
 	case len(args) == 1 && args[0] == "kill":
@@ -64,11 +74,22 @@ func kmsCommand(ts *testscript.TestScript, neg bool, args []string) {
 	case len(args) == 2 && args[0] == "reload":
 		reloadKMS(ts, regexp.MustCompile(args[1]))
 	default:
-		ts.Fatalf("usage: kms start [flags] | kms reload LOG-REGEXP | kms stop | kms kill")
+		ts.Fatalf("usage: kms start [flags] | kms begin LOG-REGEXP [flags] | kms await | kms reload LOG-REGEXP | kms stop | kms kill")
 	}
 }
 
 func startKMS(ts *testscript.TestScript, flags []string) {
+	awaitKMS(ts, launchKMS(ts, flags))
+}
+
+// A launched is a server that may not answer yet.
+type launched struct {
+	lines *bufio.Reader
+	flags []string
+	ended chan error
+}
+
+func launchKMS(ts *testscript.TestScript, flags []string) *launched {
 	self, err := os.Executable()
 	ts.Check(err)
 	cmd := exec.Command(self, append([]string{"serve", "--data", ts.Getenv("DATA"), "--listen", "127.0.0.1:0"}, flags...)...)
@@ -81,46 +102,71 @@ func startKMS(ts *testscript.TestScript, flags []string) {
 	out, err := cmd.StdoutPipe()
 	ts.Check(err)
 	ts.Check(cmd.Start())
-	lines := bufio.NewReader(out)
-	line, err := lines.ReadString('\n')
-	if err != nil {
-		cmd.Wait()
-		ts.Fatalf("the server did not start; see:\n%s", ts.ReadFile("kms.log"))
-	}
-
-	ts.Setenv("ADDRESS", strings.TrimSpace(strings.TrimPrefix(line, "listening on ")))
-	ts.Setenv("URL", "http://"+ts.Getenv("ADDRESS"))
 	ts.Setenv("PID", strconv.Itoa(cmd.Process.Pid))
+	ts.Defer(func() { cmd.Process.Kill() })
+
+	l := &launched{bufio.NewReader(out), flags, make(chan error, 1)}
+	running[cmd.Process.Pid] = l
+	go func() { l.ended <- cmd.Wait() }()
+	return l
+}
+
+// awaitKMS waits until all addresses were printed.
+func awaitKMS(ts *testscript.TestScript, l *launched) {
+	want := map[string]string{"listening on ": "ADDRESS"}
 	for flag, what := range map[string][2]string{
-		"--talos-listen": {"TALOS", "listening for Talos on "}, "--metrics-listen": {"METRICS", "listening for metrics on "},
-		"--admin-listen": {"ADMIN", "listening for administration on "},
+		"--talos-listen": {"listening for Talos on ", "TALOS"}, "--metrics-listen": {"listening for metrics on ", "METRICS"},
+		"--admin-listen": {"listening for administration on ", "ADMIN"},
 	} {
-		if slices.Contains(flags, flag) {
-			line, err := lines.ReadString('\n')
-			ts.Check(err)
-			ts.Setenv(what[0], strings.TrimSpace(strings.TrimPrefix(line, what[1])))
+		if slices.Contains(l.flags, flag) {
+			want[what[0]] = what[1]
 		}
 	}
+	if at := slices.Index(l.flags, "--listen"); at >= 0 && l.flags[at+1] == "none" {
+		delete(want, "listening on ")
+	}
 
-	ended := make(chan error, 1)
-	go func() { ended <- cmd.Wait() }()
-	running[cmd.Process.Pid] = ended
-	ts.Defer(func() { cmd.Process.Kill() })
+	for len(want) > 0 {
+		line, err := l.lines.ReadString('\n')
+		if err != nil {
+			ts.Fatalf("the server did not start; see:\n%s", ts.ReadFile("kms.log"))
+		}
+		for prefix, name := range want {
+			if address, ok := strings.CutPrefix(line, prefix); ok {
+				ts.Setenv(name, strings.TrimSpace(address))
+				delete(want, prefix)
+			}
+		}
+	}
+	ts.Setenv("URL", "http://"+ts.Getenv("ADDRESS"))
 }
 
 func killKMS(ts *testscript.TestScript) {
 	pid, err := strconv.Atoi(ts.Getenv("PID"))
 	ts.Check(err)
 	ts.Check(syscall.Kill(pid, syscall.SIGKILL))
-	<-running[pid]
+	<-running[pid].ended
 }
 
 // reloadKMS sends SIGHUP and waits for a line that the server then logs.
 func reloadKMS(ts *testscript.TestScript, want *regexp.Regexp) {
 	pid, err := strconv.Atoi(ts.Getenv("PID"))
 	ts.Check(err)
-	before := len(ts.ReadFile("kms.log"))
+	before := logSize(ts)
 	ts.Check(syscall.Kill(pid, syscall.SIGHUP))
+	awaitLog(ts, before, want)
+}
+
+func logSize(ts *testscript.TestScript) int {
+	info, err := os.Stat(ts.MkAbs("kms.log"))
+	if err != nil {
+		return 0
+	}
+	return int(info.Size())
+}
+
+// awaitLog waits for a line after what was logged before.
+func awaitLog(ts *testscript.TestScript, before int, want *regexp.Regexp) {
 	for end := time.Now().Add(10 * time.Second); !want.MatchString(ts.ReadFile("kms.log")[before:]); time.Sleep(5 * time.Millisecond) {
 		if time.Now().After(end) {
 			ts.Fatalf("the server did not log %q:\n%s", want, ts.ReadFile("kms.log")[before:])
@@ -130,13 +176,13 @@ func reloadKMS(ts *testscript.TestScript, want *regexp.Regexp) {
 
 // running holds how the servers of this process' scripts end. Scripts run
 // one after the other.
-var running = map[int]chan error{}
+var running = map[int]*launched{}
 
 func stopKMS(ts *testscript.TestScript) {
 	pid, err := strconv.Atoi(ts.Getenv("PID"))
 	ts.Check(err)
 	ts.Check(syscall.Kill(pid, syscall.SIGTERM))
-	ts.Check(<-running[pid])
+	ts.Check(<-running[pid].ended)
 }
 
 // machineCommand: machine NAME get UUID | put UUID SECRET | words | id,

@@ -99,6 +99,12 @@ func (c *Config) checkAll() error {
 		return faultf("enroll", "%q must be approve, closed, cert or tofu", c.Enroll)
 	}
 
+	if len(c.Listen) == 0 && c.Talos.Address == "" && len(c.K8s) == 0 {
+		return faultf("listen", "nothing is served: there is no address for machines, no talos.address and no k8s socket")
+	}
+	if len(c.Advertise) > 0 && len(c.Listen) == 0 {
+		return faultf("advertise", "there is no address for machines to advertise: listen is empty, and Talos does not search")
+	}
 	l, err := c.location()
 	if err != nil {
 		return err

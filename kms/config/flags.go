@@ -6,6 +6,7 @@ import (
 
 	"github.com/spf13/pflag"
 
+	"latchkey/internal/cli"
 	"latchkey/kms"
 )
 
@@ -20,7 +21,7 @@ type flag struct {
 	set   *pflag.FlagSet
 	name  string
 	key   string // its path, for messages
-	apply func(*Config)
+	apply func(*Config) error
 }
 
 // LocationFlags adds the flags that say where a KMS is.
@@ -37,20 +38,20 @@ func LocationFlags(f *pflag.FlagSet) *Flags {
 	f.StringVar(&w.Passphrase, "wrapping-passphrase", "", "file of a passphrase to derive the wrapping key from, instead of a key file")
 	f.StringVar(&w.TPM, "wrapping-tpm", "", "TPM of this host that unseals the wrapping key (wrapping.tpm in the data directory), e.g. /dev/tpmrm0")
 
-	flags.add(f, "data", "data", func(c *Config) { c.Data = *data })
-	flags.add(f, "store", "store.at", func(c *Config) { c.Store.At = s.At })
-	flags.add(f, "store-ca", "store.ca", func(c *Config) { c.Store.CA = s.CA })
-	flags.add(f, "store-cert", "store.certificate", func(c *Config) { c.Store.Certificate = s.Certificate })
-	flags.add(f, "store-key", "store.key", func(c *Config) { c.Store.Key = s.Key })
+	flags.add(f, "data", "data", func(c *Config) error { c.Data = *data; return nil })
+	flags.add(f, "store", "store.at", func(c *Config) error { c.Store.At = s.At; return nil })
+	flags.add(f, "store-ca", "store.ca", func(c *Config) error { c.Store.CA = s.CA; return nil })
+	flags.add(f, "store-cert", "store.certificate", func(c *Config) error { c.Store.Certificate = s.Certificate; return nil })
+	flags.add(f, "store-key", "store.key", func(c *Config) error { c.Store.Key = s.Key; return nil })
 	for _, name := range []string{"wrapping-key", "wrapping-passphrase", "wrapping-tpm"} { // one way, whatever the file says
-		flags.add(f, name, "wrapping", func(c *Config) { c.Wrapping = w })
+		flags.add(f, name, "wrapping", func(c *Config) error { c.Wrapping = w; return nil })
 	}
 	return flags
 }
 
 // Serve are these flags, and those of a server, which it adds.
 func (flags *Flags) Serve(f *pflag.FlagSet) *Flags {
-	listen := f.String("listen", fmt.Sprintf(":%d", kms.DefaultPort), "address to listen on")
+	listen := f.String("listen", fmt.Sprintf(":%d", kms.DefaultPort), "address to answer lk1 and Kairos on; none: do not (for Talos or Kubernetes alone)")
 	spoken := f.StringSlice("protocol", []string{string(LK1)}, "what machines may speak: lk1, kairos")
 	remote := f.String("admin-listen", "", "address to serve the administration on, over HTTPS, e.g. :7743")
 	talos := f.String("talos-listen", "", "address to serve machines of Talos Linux on (gRPC), e.g. :4050")
@@ -64,24 +65,24 @@ func (flags *Flags) Serve(f *pflag.FlagSet) *Flags {
 	back := f.String("store-write-back", "", "kube, with protocol kairos: what the cluster does not list is written there: volumes (SealedVolumes), or secrets (those, and generated passphrases in clear)")
 
 	all := &Flags{file: flags.file, all: slices.Clone(flags.all)}
-	add := func(name, key string, apply func(*Config)) { all.add(f, name, key, apply) }
-	add("listen", "listen[0].address", func(c *Config) { c.Listen = Listeners{listenerAt(*listen)} })
-	add("admin-listen", "admin.address", func(c *Config) { c.Admin.Address = *remote })
-	add("talos-listen", "talos.address", func(c *Config) { c.Talos.Address = *talos })
-	add("k8s-socket", "k8s[0].socket", func(c *Config) { c.K8s = K8sPlugins{{Socket: *socket}} })
-	add("metrics-listen", "metrics.address", func(c *Config) { c.Metrics.Address = *metrics })
-	add("protocol", "protocol", func(c *Config) { c.limitTo(*spoken) }) // the listeners are known by now
+	add := func(name, key string, apply func(*Config) error) { all.add(f, name, key, apply) }
+	add("listen", "listen[0].address", func(c *Config) error { c.listenAt(*listen); return nil })
+	add("admin-listen", "admin.address", func(c *Config) error { c.Admin.Address = *remote; return nil })
+	add("talos-listen", "talos.address", func(c *Config) error { c.Talos.Address = *talos; return nil })
+	add("k8s-socket", "k8s[0].socket", func(c *Config) error { c.K8s = K8sPlugins{{Socket: *socket}}; return nil })
+	add("metrics-listen", "metrics.address", func(c *Config) error { c.Metrics.Address = *metrics; return nil })
+	add("protocol", "protocol", func(c *Config) error { return c.limitTo(*spoken) }) // the listeners are known by now
 	for _, name := range []string{"tls-cert", "tls-key"} {
-		add(name, "tls", func(c *Config) { c.setTLS(TLS{Certificate: *cert, Key: *key}) })
+		add(name, "tls", func(c *Config) error { return c.setTLS(TLS{Certificate: *cert, Key: *key}) })
 	}
-	add("enroll", "enroll", func(c *Config) { c.Enroll = Enrollment(*enroll) })
-	add("ek-roots", "ek.roots", func(c *Config) { c.EK.Roots = *roots })
-	add("advertise", "advertise", func(c *Config) { c.Advertise = *names })
-	add("store-write-back", "store.write-back", func(c *Config) { c.Store.WriteBack = WriteBack(*back) })
+	add("enroll", "enroll", func(c *Config) error { c.Enroll = Enrollment(*enroll); return nil })
+	add("ek-roots", "ek.roots", func(c *Config) error { c.EK.Roots = *roots; return nil })
+	add("advertise", "advertise", func(c *Config) error { c.Advertise = *names; return nil })
+	add("store-write-back", "store.write-back", func(c *Config) error { c.Store.WriteBack = WriteBack(*back); return nil })
 	return all
 }
 
-func (flags *Flags) add(set *pflag.FlagSet, name, key string, apply func(*Config)) {
+func (flags *Flags) add(set *pflag.FlagSet, name, key string, apply func(*Config) error) {
 	flags.all = append(flags.all, flag{set, name, key, apply})
 }
 
@@ -94,7 +95,9 @@ func (flags *Flags) read() (*Config, error) {
 	for _, one := range flags.all {
 		if one.set.Changed(one.name) {
 			c.set(one.key, "--"+one.name)
-			one.apply(c)
+			if err := one.apply(c); err != nil {
+				return nil, &cli.Exit{Code: cli.Usage, Err: c.locate(err)}
+			}
 		}
 	}
 	return c, nil

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
@@ -24,10 +25,10 @@ type Endpoint struct {
 	Address string `yaml:"address" restart:"yes"` // host:port; no host is all addresses
 	TLS     *TLS   `yaml:"tls" restart:"yes"`     // wanted for all but lk1
 	// Proxies are believed about who asks: in X-Forwarded-For, or in a
-	// PROXY header (version 2) that begins each of their Connections.
+	// PROXY header (version 2) that begins each of their connections.
 	Proxies       []Prefix    `yaml:"trusted-proxies" restart:"yes"`
 	ProxyProtocol bool        `yaml:"proxy-protocol" restart:"yes"`
-	Connections   Connections `yaml:"Connections" restart:"yes"`
+	Connections   Connections `yaml:"connections" restart:"yes"`
 }
 
 // Connections are how many may be open at once; 0 is the default.
@@ -66,9 +67,10 @@ func Prefixes(all []Prefix) (out []netip.Prefix) {
 	return out
 }
 
-// check fills in the default: lk1 on port 7741.
+// check fills in the default: lk1 on its port. A list that is empty is none:
+// a key server may be for Talos or Kubernetes alone.
 func (l *Listeners) check() error {
-	if len(*l) == 0 {
+	if *l == nil {
 		*l = Listeners{defaultListener()}
 	}
 	for i := range *l {
@@ -84,12 +86,11 @@ func (l *Listener) check() error {
 		l.Protocols = []Protocol{LK1}
 	}
 	if len(l.Protocols) == 0 {
-		return faultf("protocols", "name one")
+		return faultf("protocols", "name lk1, kairos or both")
 	}
-
 	for i, p := range l.Protocols {
-		if !slices.Contains(protocols, p) {
-			return faultf("protocols["+strconv.Itoa(i)+"]", "%q must be lk1 or kairos", p)
+		if err := p.check(); err != nil {
+			return faultf("protocols["+strconv.Itoa(i)+"]", "%w", err)
 		}
 	}
 
@@ -99,8 +100,20 @@ func (l *Listener) check() error {
 	if l.TLS != nil && l.TLS.MinVersion == "1.2" && !slices.Contains(l.Protocols, Kairos) {
 		return faultf("tls.min-version", "1.2 is only for clients of Kairos")
 	}
-
 	return nil
+}
+
+// check names where the protocols that are not HTTP are switched on.
+func (p Protocol) check() error {
+	switch p {
+	case LK1, Kairos:
+		return nil
+	case "talos":
+		return errors.New("talos has a listener of its own: --talos-listen, or talos.address")
+	case "k8s", "kubernetes":
+		return fmt.Errorf("%s has a socket of its own: --k8s-socket, or k8s[].socket", p)
+	}
+	return fmt.Errorf("%q must be lk1 or kairos", p)
 }
 
 func (e *Endpoint) check() error {
@@ -114,7 +127,7 @@ func (e *Endpoint) check() error {
 		return faultf("proxy-protocol", "name the proxies in trusted-proxies: anybody else could say anything")
 	}
 	if err := e.Connections.check(); err != nil {
-		return under("Connections", err)
+		return under("connections", err)
 	}
 	return nil
 }
@@ -142,8 +155,11 @@ func (l Listeners) Protocols() []Protocol {
 }
 
 // limitTo makes all listeners speak these protocols.
-func (c *Config) limitTo(names []string) {
+func (c *Config) limitTo(names []string) error {
 	c.listeners()
+	if len(c.Listen) == 0 {
+		return faultf("protocol", "there is no listener that could speak it: listen is an empty list")
+	}
 	for i := range c.Listen {
 		c.set("listen["+strconv.Itoa(i)+"].protocols", "--protocol")
 		c.Listen[i].Protocols = []Protocol{}
@@ -151,18 +167,26 @@ func (c *Config) limitTo(names []string) {
 			c.Listen[i].Protocols = append(c.Listen[i].Protocols, Protocol(name))
 		}
 	}
+	return nil
 }
 
-func defaultListener() Listener {
-	return listenerAt(":" + strconv.Itoa(kms.DefaultPort))
+// listenAt makes one listener of a flag; "none" is no listener.
+func (c *Config) listenAt(address string) {
+	c.set("listen", "--listen")
+	c.Listen = Listeners{listenerAt(address)}
+	if address == "none" {
+		c.Listen = Listeners{}
+	}
 }
 
 // listeners makes the one that there is by default.
 func (c *Config) listeners() {
-	if len(c.Listen) == 0 {
+	if c.Listen == nil {
 		c.Listen = Listeners{defaultListener()}
 	}
 }
+
+func defaultListener() Listener { return listenerAt(":" + strconv.Itoa(kms.DefaultPort)) }
 
 func listenerAt(address string) Listener {
 	return Listener{Endpoint: Endpoint{Address: address}}

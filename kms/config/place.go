@@ -166,7 +166,7 @@ func (p *Place) parseEtcd(text, where string) error {
 }
 
 // Shared tells whether several key servers may use it at once.
-func (p Place) Shared() bool { return p.Kind != "bolt" }
+func (p Place) Shared() bool { return p.Kind != Bolt }
 
 // String is the place without its parameters.
 func (p Place) String() string {

@@ -37,7 +37,7 @@ func (t *TLS) check() error {
 func (t *TLS) Version() uint16 { return tlsVersions[t.MinVersion] }
 
 // setTLS gives all listeners one certificate.
-func (c *Config) setTLS(t TLS) {
+func (c *Config) setTLS(t TLS) error {
 	c.listeners()
 	for i := range c.Listen {
 		c.set("listen["+strconv.Itoa(i)+"].tls", "--tls-cert, --tls-key")
@@ -51,4 +51,8 @@ func (c *Config) setTLS(t TLS) {
 		c.set("talos.tls", "--tls-cert, --tls-key")
 		c.Talos.TLS = &t
 	}
+	if len(c.Listen) == 0 && c.Admin.Address == "" && c.Talos.Address == "" {
+		return faultf("tls", "there is no listener that could use the certificate")
+	}
+	return nil
 }

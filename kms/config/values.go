@@ -22,8 +22,6 @@ const (
 	Kairos Protocol = "kairos"
 )
 
-var protocols = []Protocol{LK1, Kairos}
-
 // A Scope is how much a client of the administration may do.
 type Scope string
 

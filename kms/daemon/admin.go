@@ -29,7 +29,7 @@ func (f *front) listenRemote(one *config.Admin, s *server.Server, log *slog.Logg
 	}
 	web := server.NewRemoteAdmin(s, server.RemoteOptions{Clients: clients, CAs: one.CAs}, pair, log)
 	door := tls.NewListener(server.Door(l, server.FrontOptions{Limits: server.Limits{InAll: 256}}), web.TLSConfig)
-	f.all = append(f.all, frontListener{l.Addr(), "for administration ", httpFront{web, door}})
+	f.all = append(f.all, frontListener{addr: l.Addr(), what: "for administration ", answering: httpFront{web, door}})
 	return nil
 }
 

@@ -54,23 +54,30 @@ func (d *Daemon) Run(ctx context.Context) error {
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
 	apply(d.Config, s)
-	if err := s.Begin(ctx); err != nil {
-		return err
-	}
-	return d.answer(ctx, s, &beside)
-}
-
-// answer listens and serves until ctx ends or a listener fails.
-func (d *Daemon) answer(ctx context.Context, s *server.Server, beside *sync.WaitGroup) error {
-	hooks, err := d.Config.Hooks.Targets()
-	if err != nil {
-		return err
-	}
-	front, err := listenFor(ctx, d.Config, s, d.Log)
+	front, err := newFront(d.Config, s, d.Log, d.Out)
 	if err != nil {
 		return err
 	}
 	defer front.close()
+	err = whenRoom(ctx, d.Log, func() error { return s.Begin(ctx) })
+	if err != nil && ctx.Err() != nil {
+		return nil // stopped while it waited
+	}
+	if err != nil {
+		return err
+	}
+	return d.answer(ctx, s, front, &beside)
+}
+
+// answer listens and serves until ctx ends or a listener fails.
+func (d *Daemon) answer(ctx context.Context, s *server.Server, front *front, beside *sync.WaitGroup) error {
+	hooks, err := d.Config.Hooks.Targets()
+	if err != nil {
+		return err
+	}
+	if err := front.listenFor(ctx, d.Config, s, d.Log); err != nil {
+		return err
+	}
 	operator, err := listenOperator(d.Home.Socket())
 	if err != nil {
 		return err
@@ -79,7 +86,7 @@ func (d *Daemon) answer(ctx context.Context, s *server.Server, beside *sync.Wait
 
 	front.all = append(front.all, operatorListener(operator, s, d.Log))
 	front.serve()
-	silence, err := advertise(ctx, d.Config.Advertise, front.first(), d.Log)
+	silence, err := advertise(ctx, d.Config.Advertise, front.all, d.Log)
 	if err != nil {
 		return err
 	}
@@ -98,8 +105,9 @@ func (d *Daemon) answer(ctx context.Context, s *server.Server, beside *sync.Wait
 		beside.Go(run)
 	}
 
+	front.ready.Store(true)
 	front.announce(d.Out)
-	notify("READY=1")
+	notify("READY=1\nSTATUS=answering machines")
 	select {
 	case err = <-front.failed:
 	case <-ctx.Done():

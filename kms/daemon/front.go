@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"google.golang.org/grpc"
@@ -19,15 +20,19 @@ import (
 
 // A front is all listeners for machines.
 type front struct {
-	all    []frontListener
-	pairs  certificates
-	failed chan error // why one ended
+	all       []frontListener
+	serving   int // how many of them are answered
+	announced int // and printed
+	ready     atomic.Bool
+	pairs     certificates
+	failed    chan error // why one ended
 }
 
 // A frontListener is one of them.
 type frontListener struct {
-	addr net.Addr
-	what string // before the address, when it is printed
+	addr   net.Addr
+	what   string            // before the address, when it is printed
+	speaks []config.Protocol // what is advertised of it
 	answering
 }
 
@@ -38,35 +43,46 @@ type answering interface {
 	Close() error
 }
 
-// listenFor opens all of them, or none.
-func listenFor(ctx context.Context, c *config.Config, s *server.Server, log *slog.Logger) (f *front, err error) {
-	f = &front{pairs: certificates{}, failed: make(chan error, len(c.Listen)+len(c.K8s)+8)}
-	for _, one := range c.Listen {
-		if err == nil {
-			err = f.listen(&one, s, log)
-		}
+// newFront answers monitoring at once, if it may ask at all: a server that
+// waits for room on its disk is alive, and not ready.
+func newFront(c *config.Config, s *server.Server, log *slog.Logger, out io.Writer) (*front, error) {
+	f := &front{pairs: certificates{}, failed: make(chan error, len(c.Listen)+len(c.K8s)+8)}
+	if c.Metrics.Address == "" {
+		return f, nil
 	}
-	if err == nil && c.Talos.Address != "" {
-		err = f.listenTalos(&c.Talos, s, log)
+	if err := f.listenMetrics(&c.Metrics, s, log); err != nil {
+		return nil, fmt.Errorf("listening for metrics: %w", err)
 	}
-	if err == nil && c.Metrics.Address != "" {
-		err = f.listenMetrics(&c.Metrics, s, log)
-	}
-	if err == nil && c.Admin.Address != "" {
-		err = f.listenRemote(&c.Admin, s, log)
-	}
-
-	for _, one := range c.K8s {
-		if err == nil {
-			err = f.listenK8s(ctx, &one, s)
-		}
-	}
-	if err != nil {
-		f.close()
-		return nil, fmt.Errorf("listening for machines: %w", err)
-	}
-
+	f.serve()
+	f.announce(out)
 	return f, nil
+}
+
+// listenFor opens all listeners for machines and operators. After an error
+// the front is to be closed.
+func (f *front) listenFor(ctx context.Context, c *config.Config, s *server.Server, log *slog.Logger) error {
+	for i := range c.Listen {
+		if err := f.listen(&c.Listen[i], s, log); err != nil {
+			return fmt.Errorf("listening for machines: %w", err)
+		}
+	}
+	if c.Talos.Address != "" {
+		if err := f.listenTalos(&c.Talos, s, log); err != nil {
+			return fmt.Errorf("listening for Talos: %w", err)
+		}
+	}
+	if c.Admin.Address != "" {
+		if err := f.listenRemote(&c.Admin, s, log); err != nil {
+			return fmt.Errorf("listening for administration: %w", err)
+		}
+	}
+	for i := range c.K8s {
+		err := whenRoom(ctx, log, func() error { return f.listenK8s(ctx, &c.K8s[i], s) })
+		if err != nil {
+			return fmt.Errorf("listening for Kubernetes: %w", err)
+		}
+	}
+	return nil
 }
 
 func (f *front) listen(one *config.Listener, s *server.Server, log *slog.Logger) error {
@@ -78,7 +94,7 @@ func (f *front) listen(one *config.Listener, s *server.Server, log *slog.Logger)
 	if err != nil {
 		return err
 	}
-	f.all = append(f.all, frontListener{l.Addr(), "", server.NewFront(s, l, protocolsOf(one.Protocols), o, log)})
+	f.all = append(f.all, frontListener{addr: l.Addr(), speaks: one.Protocols, answering: server.NewFront(s, l, protocolsOf(one.Protocols), o, log)})
 	return nil
 }
 
@@ -95,7 +111,7 @@ func (f *front) listenTalos(one *config.Talos, s *server.Server, log *slog.Logge
 	if err != nil {
 		return err
 	}
-	f.all = append(f.all, frontListener{l.Addr(), "for Talos ", grpcFront{server.NewTalos(s, creds), server.Door(l, o)}})
+	f.all = append(f.all, frontListener{addr: l.Addr(), what: "for Talos ", answering: grpcFront{server.NewTalos(s, creds), server.Door(l, o)}})
 	return nil
 }
 
@@ -108,7 +124,7 @@ func (f *front) listenK8s(ctx context.Context, one *config.K8sPlugin, s *server.
 	if err != nil {
 		return err
 	}
-	f.all = append(f.all, frontListener{l.Addr(), "for Kubernetes ", grpcFront{g, l}})
+	f.all = append(f.all, frontListener{addr: l.Addr(), what: "for Kubernetes ", answering: grpcFront{g, l}})
 	return nil
 }
 
@@ -118,26 +134,27 @@ func (f *front) close() {
 	}
 }
 
+// serve begins to answer where it has not yet.
 func (f *front) serve() {
-	for _, one := range f.all {
+	for _, one := range f.all[f.serving:] {
 		go func() { f.failed <- one.Serve() }()
 	}
+	f.serving = len(f.all)
 }
-
-// first is the address that is advertised.
-func (f *front) first() net.Addr { return f.all[0].addr }
 
 // operators is what stands for the operator's socket, which is not told:
 // commands find it in the data directory.
 const operators = "for the operator "
 
-// announce prints the addresses; who asked for port 0 learns it here.
+// announce prints the addresses, once each; who asked for port 0 learns it
+// here.
 func (f *front) announce(out io.Writer) {
-	for _, one := range f.all {
+	for _, one := range f.all[f.announced:] {
 		if one.what != operators {
 			fmt.Fprintf(out, "listening %son %s\n", one.what, one.addr)
 		}
 	}
+	f.announced = len(f.all)
 }
 
 // shutdownWait is how long exchanges under way may take to end.

@@ -28,6 +28,13 @@ func (f *front) listenMetrics(one *config.Metrics, s *server.Server, log *slog.L
 	mux := http.NewServeMux()
 	mux.Handle("GET /metrics", s.Metrics(f.expiries()))
 	mux.Handle("GET /", s.HealthHandler())
+	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, r *http.Request) {
+		if !f.ready.Load() {
+			http.Error(w, "starting: no machine is answered yet", http.StatusServiceUnavailable)
+			return
+		}
+		s.HealthHandler().ServeHTTP(w, r)
+	})
 	web := &http.Server{
 		Handler: mux, ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 5 * time.Second, WriteTimeout: 20 * time.Second, IdleTimeout: 2 * time.Minute,
 		MaxHeaderBytes: 8 << 10, ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelDebug),
@@ -37,7 +44,7 @@ func (f *front) listenMetrics(one *config.Metrics, s *server.Server, log *slog.L
 	if pair != nil {
 		door = tls.NewListener(door, pair)
 	}
-	f.all = append(f.all, frontListener{l.Addr(), "for metrics ", httpFront{web, door}})
+	f.all = append(f.all, frontListener{addr: l.Addr(), what: "for metrics ", answering: httpFront{web, door}})
 	return nil
 }
 

@@ -1,0 +1,63 @@
+package daemon
+
+import (
+	"bytes"
+	"log/slog"
+	"net"
+	"net/netip"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+
+	"latchkey/discover"
+	"latchkey/kms/config"
+)
+
+// faults/peers.md I6: a machine of Kairos finds the listener that speaks its
+// protocol, and no other.
+func TestAnnouncements(t *testing.T) {
+	at := func(address string, speaks ...config.Protocol) frontListener {
+		a := netip.MustParseAddrPort(address)
+		return frontListener{addr: net.TCPAddrFromAddrPort(a), speaks: speaks}
+	}
+	told := func(port uint16, addrs string, services ...string) discover.Announcement {
+		a := discover.Announcement{Host: "kms.local", Port: port, Services: services, Text: []string{"v=1"}}
+		if addrs != "" {
+			a.Addrs = []netip.Addr{netip.MustParseAddr(addrs)}
+		}
+		return a
+	}
+	operator := frontListener{addr: &net.UnixAddr{Name: "/x", Net: "unix"}, what: operators}
+
+	for _, row := range []struct {
+		name, warns string
+		listeners   []frontListener
+		want        []discover.Announcement
+	}{
+		{"lk1 at all addresses", "", []frontListener{at("[::]:7741", config.LK1), operator}, []discover.Announcement{told(7741, "", "_latchkey._tcp")}},
+		{"at one address", "", []frontListener{at("192.0.2.5:7741", config.LK1)}, []discover.Announcement{told(7741, "192.0.2.5", "_latchkey._tcp")}},
+		{"both on one port", "", []frontListener{at("[::]:7741", config.LK1, config.Kairos)}, []discover.Announcement{told(7741, "", "_latchkey._tcp", "_kcrypt._tcp")}},
+		{"a port each, as docs/kms.md has it", "", []frontListener{at("[::]:7741", config.LK1), at("[::]:7742", config.Kairos)}, []discover.Announcement{told(7741, "", "_latchkey._tcp"), told(7742, "", "_kcrypt._tcp")}},
+		{"Kairos first in the list", "", []frontListener{at("[::]:7742", config.Kairos), at("[::]:7741", config.LK1)}, []discover.Announcement{told(7741, "", "_latchkey._tcp"), told(7742, "", "_kcrypt._tcp")}},
+		{"Kairos alone", "", []frontListener{at("[::]:7742", config.Kairos)}, []discover.Announcement{told(7742, "", "_kcrypt._tcp")}},
+		{"the first listener of a protocol", "", []frontListener{at("[::]:1", config.LK1), at("[::]:2", config.LK1)}, []discover.Announcement{told(1, "", "_latchkey._tcp")}},
+		{"an address each: a name has one", "_kcrypt._tcp", []frontListener{at("192.0.2.5:7741", config.LK1), at("192.0.2.6:7742", config.Kairos)}, []discover.Announcement{told(7741, "192.0.2.5", "_latchkey._tcp")}},
+		{"nothing that is searched for", "", []frontListener{operator}, nil},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			var log bytes.Buffer
+			got := announcements([]string{"kms.local"}, row.listeners, slog.New(slog.NewTextHandler(&log, nil)))
+			if diff := cmp.Diff(row.want, got, cmpopts.EquateEmpty(), cmp.Comparer(func(a, b netip.Addr) bool { return a == b })); diff != "" {
+				t.Errorf("announcements (-want +got):\n%s", diff)
+			}
+			if row.warns == "" && log.Len() > 0 || !strings.Contains(log.String(), row.warns) {
+				t.Errorf("announcements logged %q, want %q", log.String(), row.warns)
+			}
+			if _, err := discover.NewResponder(got, discover.System{}, slog.New(slog.DiscardHandler)); err != nil {
+				t.Errorf("the responder refuses it: %v", err)
+			}
+		})
+	}
+}
