@@ -44,6 +44,8 @@ type dhcp4 struct {
 	hostname string
 	log      *slog.Logger
 	last     netip.Addr // address of an earlier lease, asked for again
+	// direct opens a socket that reaches the server alone.
+	direct func() (net.PacketConn, error)
 	// granted is called with each lease, and with nil when it ended.
 	granted func(*Lease)
 	// declined takes an address that another machine has.
@@ -66,7 +68,7 @@ func (d *dhcp4) run(ctx context.Context, conn net.PacketConn) {
 		lease, err := d.acquire(ctx)
 		if err != nil {
 			if naks++; ctx.Err() == nil {
-				d.log.Warn("asking for an address", "error", err)
+				d.log.Warn("no address from DHCP; asking again", "error", err)
 				pause(ctx, jitter(min(firstRetry<<min(naks, 7), lastRetry)))
 			}
 			continue
@@ -110,7 +112,7 @@ func (d *dhcp4) request(ctx context.Context, offer Lease) (*Lease, error) {
 		dhcpv4.WithOption(dhcpv4.OptRequestedIPAddress(offer.Address.Addr().AsSlice())))
 	end := time.Now().Add(max(requestTime, 2*time.Since(d.started)))
 	for wait := firstRetry; time.Now().Before(end); wait = min(2*wait, earlyRetry) {
-		reply, err := d.exchange(ctx, request, netip.IPv4Unspecified(), time.Now().Add(jitter(wait)))
+		reply, err := d.exchange(ctx, request, d.broadcast, time.Now().Add(jitter(wait)))
 		if err == nil && reply.MessageType() == dhcpv4.MessageTypeNak {
 			d.last = netip.Addr{}
 			return nil, fmt.Errorf("%w for %s", errNak, offer.Address)
@@ -137,7 +139,7 @@ func (d *dhcp4) discover(ctx context.Context) (*dhcpv4.DHCPv4, error) {
 	}
 	for wait := firstRetry; ; wait = nextRetry(wait, d.started) {
 		m := d.message(dhcpv4.MessageTypeDiscover, options...)
-		reply, err := d.exchange(ctx, m, netip.IPv4Unspecified(), time.Now().Add(jitter(wait)))
+		reply, err := d.exchange(ctx, m, d.broadcast, time.Now().Add(jitter(wait)))
 		if err == nil && reply.MessageType() != dhcpv4.MessageTypeNak {
 			return reply, nil
 		}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"strings"
 	"time"
 
 	"github.com/insomniacslk/dhcp/dhcpv4"
@@ -34,36 +35,65 @@ func (d *dhcp4) message(t dhcpv4.MessageType, more ...dhcpv4.Modifier) *dhcpv4.D
 		ClientIPAddr: net.IPv4zero, YourIPAddr: net.IPv4zero, ServerIPAddr: net.IPv4zero, GatewayIPAddr: net.IPv4zero,
 		Options: dhcpv4.Options{},
 	}
-	if len(d.mac) == 20 { // InfiniBand: RFC 4390, section 2.1
+	if isInfiniBand(d.mac) { // RFC 4390, section 2
 		m.HWType, m.ClientHWAddr = iana.HWTypeInfiniband, nil
 		m.SetBroadcast()
 	}
 
 	dhcpv4.WithMessageType(t)(m)
-	wanted(m)
-	m.UpdateOption(dhcpv4.OptMaxMessageSize(1500))
-	if d.hostname != "" {
-		m.UpdateOption(dhcpv4.OptHostName(d.hostname))
+	if t != dhcpv4.MessageTypeDecline { // RFC 2131, table 5
+		wanted(m)
+		m.UpdateOption(dhcpv4.OptMaxMessageSize(1500))
+		d.nameMe(m)
 	}
-
+	m.UpdateOption(dhcpv4.OptClientIdentifier(clientID(d.mac)))
 	for _, apply := range more {
 		apply(m)
 	}
 	return m
 }
 
+// nameMe adds the host name: a name with a domain as a client's FQDN, which
+// takes the place of option 12 (RFC 4702, section 3.1).
+func (d *dhcp4) nameMe(m *dhcpv4.DHCPv4) {
+	switch {
+	case d.hostname == "":
+	case strings.Contains(d.hostname, "."):
+		// E: the name in wire format. S: the server may set the A record.
+		fqdn := []byte{0b0101, 0, 0}
+		for label := range strings.SplitSeq(strings.Trim(d.hostname, "."), ".") {
+			fqdn = append(append(fqdn, byte(len(label))), label...)
+		}
+		m.UpdateOption(dhcpv4.OptGeneric(dhcpv4.OptionFQDN, append(fqdn, 0)))
+	default:
+		m.UpdateOption(dhcpv4.OptHostName(d.hostname))
+	}
+}
+
+// broadcast sends to all servers on the link, without an address of our own.
+func (d *dhcp4) broadcast(m *dhcpv4.DHCPv4) error { return d.broadcastFrom(netip.IPv4Unspecified(), m) }
+
+func (d *dhcp4) broadcastFrom(src netip.Addr, m *dhcpv4.DHCPv4) error {
+	_, err := d.conn.WriteTo(wrapUDP(src, limitedBroadcast, m.ToBytes()), broadcastHW)
+	return err
+}
+
 // exchange sends m and returns the first answer to it that is an offer,
 // an acknowledgement or a refusal, until the time is over.
-func (d *dhcp4) exchange(ctx context.Context, m *dhcpv4.DHCPv4, src netip.Addr, until time.Time) (*dhcpv4.DHCPv4, error) {
+func (d *dhcp4) exchange(ctx context.Context, m *dhcpv4.DHCPv4, send func(*dhcpv4.DHCPv4) error, until time.Time) (*dhcpv4.DHCPv4, error) {
+	if err := send(m); err != nil {
+		d.log.Debug("sending to DHCP", "error", err) // a full queue: the retry sends again
+	}
+	return d.listen(ctx, m, until)
+}
+
+// listen returns the first answer to m.
+func (d *dhcp4) listen(ctx context.Context, m *dhcpv4.DHCPv4, until time.Time) (*dhcpv4.DHCPv4, error) {
 	if err := d.conn.SetReadDeadline(until); err != nil {
 		return nil, err
 	}
 	if err := ctx.Err(); err != nil {
 		return nil, err
-	}
-
-	if _, err := d.conn.WriteTo(wrapUDP(src, limitedBroadcast, m.ToBytes()), broadcastHW); err != nil {
-		d.log.Debug("sending to DHCP", "error", err) // a full queue: the retry sends again
 	}
 	packet := make([]byte, maxPacket)
 	for {
@@ -85,9 +115,13 @@ func (d *dhcp4) answer(m *dhcpv4.DHCPv4, packet []byte) *dhcpv4.DHCPv4 {
 		return nil
 	}
 
-	reply, err := dhcpv4.FromBytes(payload)
+	reply, err := readDHCP(payload)
 	if err != nil || reply.OpCode != dhcpv4.OpcodeBootReply || reply.TransactionID != d.xid ||
 		len(d.mac) == 6 && !bytes.Equal(reply.ClientHWAddr, d.mac) {
+		return nil
+	}
+	// A server that says for which client it speaks means us: RFC 6842.
+	if id := reply.Options.Get(dhcpv4.OptionClientIdentifier); id != nil && !bytes.Equal(id, clientID(d.mac)) {
 		return nil
 	}
 

@@ -8,7 +8,6 @@ import (
 	"net"
 	"net/netip"
 	"os"
-	"slices"
 	"time"
 
 	"github.com/insomniacslk/dhcp/dhcpv6"
@@ -26,27 +25,17 @@ var allServers = netip.MustParseAddr("ff02::1:2")
 // maxPacket6 is the largest DHCPv6 message that is read, in bytes.
 const maxPacket6 = 4096
 
-// A Lease6 is what a DHCPv6 server granted.
-type Lease6 struct {
-	Address netip.Addr // invalid when only settings were asked for
-	DNS     []netip.Addr
-	Domains []string
-	Renew   time.Duration // T1
-	Valid   time.Duration
-}
-
 // A dhcp6 is a DHCPv6 client (RFC 8415) on one link.
 type dhcp6 struct {
 	conn     net.PacketConn
 	mac      net.HardwareAddr
-	stateful bool // an address too, not only settings
+	stateful bool       // an address too, not only settings
+	last     netip.Addr // address of an earlier lease, asked for again
 	log      *slog.Logger
 	granted  func(Lease6) // a zero one when the lease ended
 
 	started time.Time
 }
-
-var errRefused6 = errors.New("DHCPv6 server refused the request")
 
 // run asks for ever, and keeps the lease once there is one, until ctx ends.
 func (d *dhcp6) run(ctx context.Context, conn net.PacketConn) {
@@ -59,7 +48,7 @@ func (d *dhcp6) run(ctx context.Context, conn net.PacketConn) {
 		lease, err := d.acquire(ctx)
 		if err != nil {
 			if failures++; ctx.Err() == nil {
-				d.log.Warn("asking for an IPv6 address", "error", err)
+				d.log.Warn("no address from DHCPv6; asking again", "error", err)
 				pause(ctx, jitter(min(firstRetry<<min(failures, 7), lastRetry)))
 			}
 			continue
@@ -67,6 +56,7 @@ func (d *dhcp6) run(ctx context.Context, conn net.PacketConn) {
 
 		failures = 0
 		for lease != nil && ctx.Err() == nil {
+			d.last = lease.Address
 			d.granted(*lease)
 			lease = d.hold(ctx, *lease)
 		}
@@ -84,64 +74,48 @@ func (d *dhcp6) acquire(ctx context.Context) (*Lease6, error) {
 		if err != nil {
 			return nil, err
 		}
-		lease := d.settings(reply)
-		lease.Renew, lease.Valid = 12*time.Hour, 24*time.Hour // section 7.6: IRT_DEFAULT
+		lease := settings6(reply)
+		lease.Renew = max(reply.Options.InformationRefreshTime(refreshDefault), refreshMinimum)
 		return &lease, nil
 	}
 
-	reply, err := d.exchange(ctx, dhcpv6.MessageTypeSolicit, 0, d.identity(nil), dhcpv6.WithRapidCommit)
+	// An address of before is asked for again: on the same LAN the server
+	// gives it back, which is what Confirm (section 18.2.3) would tell, and
+	// the settings with it.
+	reply, err := d.exchange(ctx, dhcpv6.MessageTypeSolicit, 0, d.identity(d.last), dhcpv6.WithRapidCommit)
 	if err != nil {
 		return nil, err
 	}
 
 	if reply.MessageType == dhcpv6.MessageTypeAdvertise {
-		offer, err := d.lease(reply)
+		offer, err := parseLease6(reply)
 		if err != nil {
 			return nil, err
 		}
-		reply, err = d.exchange(ctx, dhcpv6.MessageTypeRequest, requestTries, d.identity(&offer),
+		reply, err = d.exchange(ctx, dhcpv6.MessageTypeRequest, requestTries, d.identity(offer.Address),
 			dhcpv6.WithOption(dhcpv6.OptServerID(reply.Options.ServerID())))
 		if err != nil {
 			return nil, err
 		}
 	}
 
-	lease, err := d.lease(reply)
+	lease, err := parseLease6(reply)
 	return &lease, err
 }
 
-// hold waits until the lease wants renewing and renews it, by asking all
-// servers at once (Rebind, section 18.2.5). It returns nil when it ended.
-func (d *dhcp6) hold(ctx context.Context, l Lease6) *Lease6 {
-	granted := time.Now()
-	if !pause(ctx, l.Renew) {
-		return nil
-	}
-
-	d.started = time.Now()
-	for time.Since(granted) < l.Valid && ctx.Err() == nil {
-		if !l.Address.IsValid() {
-			return nil // asked for again from the start
-		}
-		reply, err := d.exchange(ctx, dhcpv6.MessageTypeRebind, 1, d.identity(&l))
-		if err == nil {
-			if renewed, err := d.lease(reply); err == nil {
-				return &renewed
-			}
-			return nil // NoBinding: a new start
-		}
-		pause(ctx, jitter(min(max((l.Valid-time.Since(granted))/4, time.Second), time.Minute)))
-	}
-
-	return nil
-}
+// Times of RFC 8415, section 7.6: how long settings count that came without
+// an address.
+const (
+	refreshDefault = 24 * time.Hour
+	refreshMinimum = 10 * time.Minute
+)
 
 // identity is the IA_NA: one for each link, told apart by its address.
-func (d *dhcp6) identity(l *Lease6) dhcpv6.Modifier {
+func (d *dhcp6) identity(a netip.Addr) dhcpv6.Modifier {
 	ia := &dhcpv6.OptIANA{}
 	copy(ia.IaId[:], d.mac[max(0, len(d.mac)-4):])
-	if l != nil {
-		ia.Options.Add(&dhcpv6.OptIAAddress{IPv6Addr: l.Address.AsSlice()})
+	if a.IsValid() {
+		ia.Options.Add(&dhcpv6.OptIAAddress{IPv6Addr: a.AsSlice()})
 	}
 	return dhcpv6.WithOption(ia)
 }
@@ -156,10 +130,10 @@ func (d *dhcp6) exchange(ctx context.Context, t dhcpv6.MessageType, tries int, m
 
 	m.MessageType = t
 	hardware := iana.HWTypeEthernet
-	if len(d.mac) == 20 {
+	if isInfiniBand(d.mac) {
 		hardware = iana.HWTypeInfiniband
 	}
-	m.AddOption(dhcpv6.OptClientID(&dhcpv6.DUIDLL{HWType: hardware, LinkLayerAddr: d.mac}))
+	m.AddOption(dhcpv6.OptClientID(&dhcpv6.DUIDLL{HWType: hardware, LinkLayerAddr: lastingID(d.mac)}))
 	m.AddOption(dhcpv6.OptRequestedOption(dhcpv6.OptionDNSRecursiveNameServer, dhcpv6.OptionDomainSearchList))
 	to := &net.UDPAddr{IP: allServers.AsSlice(), Port: serverPort6}
 	wait := firstRetry
@@ -182,25 +156,59 @@ func (d *dhcp6) exchange(ctx context.Context, t dhcpv6.MessageType, tries int, m
 	return nil, fmt.Errorf("waiting for DHCPv6: %w", os.ErrDeadlineExceeded)
 }
 
-// listen returns the first answer to m that is of use.
+// advertiseTime is how long others may still outbid the first server. RFC
+// 8415, section 18.2.1, waits for a second, but servers of one LAN answer
+// within milliseconds of each other, and a boot waits.
+const advertiseTime = 50 * time.Millisecond
+
+// listen returns the best answer to m that is of use: an advertisement of
+// the server that prefers itself most, anything else at once.
 func (d *dhcp6) listen(ctx context.Context, m *dhcpv6.Message, until time.Time) (*dhcpv6.Message, error) {
+	var best *dhcpv6.Message
+	packet := make([]byte, maxPacket6)
 	if err := d.conn.SetReadDeadline(until); err != nil {
 		return nil, err
 	}
-	packet := make([]byte, maxPacket6)
 	for {
 		if err := ctx.Err(); err != nil {
 			return nil, err
 		}
 		n, _, err := d.conn.ReadFrom(packet)
+		if err != nil && best != nil && errors.Is(err, os.ErrDeadlineExceeded) {
+			return best, nil
+		}
 		if err != nil {
 			return nil, fmt.Errorf("waiting for DHCPv6: %w", err)
 		}
+
 		reply, err := dhcpv6.MessageFromBytes(packet[:n])
-		if err == nil && reply.TransactionID == m.TransactionID && d.answers(m, reply) {
+		if err != nil || reply.TransactionID != m.TransactionID || !d.answers(m, reply) {
+			continue
+		}
+		if reply.MessageType != dhcpv6.MessageTypeAdvertise || preference(reply) == 255 {
 			return reply, nil
 		}
+		if best == nil {
+			if err := d.conn.SetReadDeadline(time.Now().Add(advertiseTime)); err != nil {
+				return reply, nil
+			}
+		}
+		if best == nil || preference(reply) > preference(best) {
+			best = reply
+		}
 	}
+}
+
+// preference is 0 if the server does not tell: RFC 8415, section 18.2.9.
+func preference(m *dhcpv6.Message) int {
+	o := m.GetOneOption(dhcpv6.OptionPreference)
+	if o == nil {
+		return 0
+	}
+	if b := o.ToBytes(); len(b) == 1 {
+		return int(b[0])
+	}
+	return 0
 }
 
 // answers tells whether reply is an answer to m: RFC 8415, section 16.
@@ -216,56 +224,6 @@ func (d *dhcp6) answers(m, reply *dhcpv6.Message) bool {
 	if reply.MessageType != dhcpv6.MessageTypeAdvertise && !rapid {
 		return false
 	}
-	_, err := d.lease(reply)
+	_, err := parseLease6(reply)
 	return err == nil
-}
-
-// lease judges an answer with an address.
-func (d *dhcp6) lease(m *dhcpv6.Message) (Lease6, error) {
-	l := d.settings(m)
-	if s := m.Options.Status(); s != nil && s.StatusCode != iana.StatusSuccess {
-		return l, fmt.Errorf("%w: %s", errRefused6, s.StatusCode)
-	}
-
-	ia := m.Options.OneIANA()
-	if ia == nil {
-		return l, fmt.Errorf("%w: no address in the answer", errRefused6)
-	}
-
-	for _, a := range ia.Options.Addresses() {
-		addr, ok := netip.AddrFromSlice(a.IPv6Addr)
-		if ok && addr.Is6() && isUnicast(addr) && !addr.IsLinkLocalUnicast() && a.ValidLifetime > 0 {
-			l.Address, l.Valid = addr, max(a.ValidLifetime, minLease)
-			l.Renew = ia.T1
-			if l.Renew <= 0 || l.Renew >= l.Valid {
-				l.Renew = l.Valid / 2
-			}
-			return l, nil
-		}
-	}
-
-	return l, fmt.Errorf("%w: no usable address in the answer", errRefused6)
-}
-
-// settings reads what comes beside an address.
-func (d *dhcp6) settings(m *dhcpv6.Message) Lease6 {
-	l := Lease6{DNS: addrs6(m.Options.DNS())}
-	if s := m.Options.DomainSearchList(); s != nil {
-		for _, name := range s.Labels {
-			if clean(name) != "" && len(l.Domains) < maxDomains && !slices.Contains(l.Domains, name) {
-				l.Domains = append(l.Domains, name)
-			}
-		}
-	}
-	return l
-}
-
-func addrs6(ips []net.IP) []netip.Addr {
-	var out []netip.Addr
-	for _, ip := range ips {
-		if a, ok := netip.AddrFromSlice(ip); ok && isUnicast(a) && len(out) < maxServers && !slices.Contains(out, a) {
-			out = append(out, a)
-		}
-	}
-	return out
 }

@@ -155,7 +155,7 @@ func TestDHCPServers(t *testing.T) {
 		{"no router", []func(*server){without(dhcpv4.OptionRouter)}, time.Second, "192.0.2.101/24"},
 		{"no mask", []func(*server){without(dhcpv4.OptionSubnetMask)}, time.Second, "192.0.2.101/24"},
 		{"no lease time", []func(*server){without(dhcpv4.OptionIPAddressLeaseTime)}, time.Second, "192.0.2.101/24"},
-		{"slow, 45 s each time", []func(*server){func(s *server) { s.delay = 45 * time.Second }}, 2 * time.Minute, "169.254. 192.0.2.101/24"},
+		{"slow, 45 s each time", []func(*server){func(s *server) { s.delay = 45 * time.Second }}, 3 * time.Minute, "192.0.2.101/24"},
 		{"two NAKs", []func(*server){nakFirst}, 3 * time.Second, "192.0.2.101/24"},
 		{"two servers, the first answers", []func(*server){func(s *server) { s.delay = time.Second }, nil}, 5 * time.Millisecond, "192.0.2.102/24"},
 		{"one offers and falls silent", []func(*server){func(s *server) {
@@ -165,7 +165,7 @@ func TestDHCPServers(t *testing.T) {
 				}
 				return a
 			}
-		}, func(s *server) { s.delay = 100 * time.Millisecond }}, 30 * time.Second, "169.254. 192.0.2.102/24"},
+		}, func(s *server) { s.delay = 100 * time.Millisecond }}, 2 * time.Minute, "192.0.2.102/24"},
 		{"no server identifier", []func(*server){without(dhcpv4.OptionServerIdentifier)}, time.Minute, "169.254."},
 		{"address 0.0.0.0", []func(*server){func(s *server) { s.offer = netip.IPv4Unspecified() }}, time.Minute, "169.254."},
 		{"multicast address", []func(*server){func(s *server) { s.offer = netip.MustParseAddr("224.0.0.1") }}, time.Minute, "169.254."},
@@ -191,8 +191,7 @@ func TestDHCPServers(t *testing.T) {
 				synctest.Wait()
 				got := s.addrs("eth0")
 				local := strings.HasPrefix(row.want, "169.254.")
-				want := strings.TrimPrefix(row.want, "169.254. ")
-				if local != strings.Contains(got, "169.254.") || !local && got != want || want != row.want && !strings.Contains(got, want) {
+				if local != strings.Contains(got, "169.254.") || !local && got != row.want {
 					t.Errorf("after %s: addresses %q, want %q", row.after, got, row.want)
 				}
 			})

@@ -1,4 +1,4 @@
 package netup
 
-// AltNames is altNames, to be tried on a made-up sysfs.
-var AltNames = altNames
+// PlaceOf is placeOf, to be tried on a made-up sysfs.
+var PlaceOf = placeOf

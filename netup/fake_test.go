@@ -184,6 +184,8 @@ func (k *fakeKernel) Open(index int, p netup.Protocol) (net.PacketConn, error) {
 	switch p {
 	case netup.DHCP4:
 		return k.lans[index].Join(netup.HWAddr(d.MAC)), nil
+	case netup.Renew4:
+		return &renewConn{PacketConn: k.lans[index].Join(netup.HWAddr(d.MAC))}, nil
 	case netup.ARP:
 		return k.side(index, p).Join(netup.HWAddr(d.MAC)), nil
 	case netup.NDP:
@@ -194,6 +196,19 @@ func (k *fakeKernel) Open(index int, p netup.Protocol) (net.PacketConn, error) {
 
 	return nil, fmt.Errorf("no such protocol on this LAN: %w", errors.ErrUnsupported)
 }
+
+// A renewConn is a socket whose kernel finds the way: the last byte of a
+// server's address is also that of its hardware.
+type renewConn struct{ net.PacketConn }
+
+func (c *renewConn) WriteTo(b []byte, to net.Addr) (int, error) {
+	ip := to.(*net.UDPAddr).IP.To4()
+	server := netup.HWAddr(net.HardwareAddr{2, 0, 0, 0, 9, ip[3]})
+	return c.PacketConn.WriteTo(udp(testServer, b), server)
+}
+
+// Place is what the device came with.
+func (k *fakeKernel) Place(d netup.Device) netup.Place { return d.Place }
 
 // side is the LAN of a link's packets of another protocol than DHCP4,
 // which everybody on it hears.

@@ -1,7 +1,6 @@
 package netup
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"log/slog"
@@ -13,9 +12,11 @@ import (
 
 // An arpClient says and hears ARP on one link.
 type arpClient struct {
-	conn net.PacketConn
-	mac  net.HardwareAddr
-	log  *slog.Logger
+	conn  net.PacketConn
+	mac   net.HardwareAddr
+	own   *ownMACs
+	other net.HardwareAddr // who spoke last
+	log   *slog.Logger
 }
 
 // Times of looking for another machine with our address. RFC 5227 waits
@@ -27,25 +28,75 @@ const (
 	guardAgain  = 30 * time.Second
 )
 
+// use makes the client speak on conn until ctx ends; the function that it
+// returns must be called when it is done.
+func (c *arpClient) use(ctx context.Context, conn net.PacketConn) func() {
+	c.conn = conn
+	stop := context.AfterFunc(ctx, func() { conn.SetReadDeadline(time.Unix(1, 0)) })
+	return func() { stop() }
+}
+
+func (c *arpClient) ask(sender, target netip.Addr) {
+	p := arpPacket{op: arpRequest, senderMAC: c.mac, senderAddr: sender, targetAddr: target}
+	if _, err := c.conn.WriteTo(p.pack(), broadcastHW); err != nil {
+		c.log.Debug("sending ARP", "error", err)
+	}
+}
+
+// hear listens for d and tells whether another machine said something that
+// matches.
+func (c *arpClient) hear(ctx context.Context, d time.Duration, matches func(arpPacket) bool) (bool, error) {
+	if err := c.conn.SetReadDeadline(time.Now().Add(d)); err != nil {
+		return false, err
+	}
+	packet := make([]byte, 128)
+	for ctx.Err() == nil {
+		n, _, err := c.conn.ReadFrom(packet)
+		if errors.Is(err, os.ErrDeadlineExceeded) {
+			break
+		}
+		if err != nil {
+			return false, err
+		}
+		if a, err := parseARP(packet[:n]); err == nil && !c.own.has(a.senderMAC) && matches(a) {
+			return true, nil
+		}
+	}
+	return false, ctx.Err()
+}
+
+// quiet listens for d and tells whether nobody else uses or wants addr: RFC
+// 5227, section 2.1.1.
+func (c *arpClient) quiet(ctx context.Context, addr netip.Addr, d time.Duration) bool {
+	heard, err := c.hear(ctx, d, func(a arpPacket) bool {
+		probe := a.senderAddr.IsUnspecified() && a.op == arpRequest && a.targetAddr == addr
+		c.other = a.senderMAC
+		return a.senderAddr == addr || probe
+	})
+	if err != nil {
+		pause(ctx, d) // the link is going down
+	}
+	return !heard && err == nil
+}
+
 // A guard looks whether another machine has an address.
 type guard struct {
 	arpClient
 	addr netip.Addr
 	// taken is called when another machine has the address, and free when
 	// none has it any more.
-	taken, free func()
+	taken func(by net.HardwareAddr)
+	free  func()
 }
 
 // run probes (RFC 5227, section 2.1.1), and if the address is taken goes
 // on until it is free.
 func (g *guard) run(ctx context.Context, conn net.PacketConn) {
-	g.conn = conn
-	stop := context.AfterFunc(ctx, func() { conn.SetReadDeadline(time.Unix(1, 0)) })
-	defer stop()
+	defer g.use(ctx, conn)()
 	if g.alone(ctx) || ctx.Err() != nil {
 		return
 	}
-	g.taken()
+	g.taken(g.other)
 	for pause(ctx, jitter(guardAgain)) {
 		if g.alone(ctx) {
 			g.free()
@@ -62,41 +113,4 @@ func (g *guard) alone(ctx context.Context) bool {
 		}
 	}
 	return true
-}
-
-func (c *arpClient) ask(sender, target netip.Addr) {
-	p := arpPacket{op: arpRequest, senderMAC: c.mac, senderAddr: sender, targetAddr: target}
-	if _, err := c.conn.WriteTo(p.pack(), broadcastHW); err != nil {
-		c.log.Debug("sending ARP", "error", err)
-	}
-}
-
-// quiet listens for d and tells whether nobody else uses or wants addr.
-func (c *arpClient) quiet(ctx context.Context, addr netip.Addr, d time.Duration) bool {
-	if c.conn.SetReadDeadline(time.Now().Add(d)) != nil {
-		return false
-	}
-	packet := make([]byte, 128)
-	for ctx.Err() == nil {
-		n, _, err := c.conn.ReadFrom(packet)
-		if errors.Is(err, os.ErrDeadlineExceeded) {
-			return ctx.Err() == nil
-		}
-		if err != nil {
-			pause(ctx, d) // the link is going down
-			return false
-		}
-
-		a, err := parseARP(packet[:n])
-		if err != nil || bytes.Equal(a.senderMAC, c.mac) {
-			continue
-		}
-
-		probe := a.senderAddr.IsUnspecified() && a.op == arpRequest && a.targetAddr == addr
-		if a.senderAddr == addr || probe {
-			return false
-		}
-	}
-
-	return false
 }

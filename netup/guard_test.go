@@ -1,7 +1,6 @@
 package netup_test
 
 import (
-	"bytes"
 	"context"
 	"net"
 	"net/netip"
@@ -24,28 +23,7 @@ func squat(k *fakeKernel, index int, has func(netip.Addr) bool) net.PacketConn {
 	conn := k.side(index, netup.ARP).Join(netup.HWAddr(mac))
 	k.mu.Unlock()
 
-	go func() {
-		buf := make([]byte, 100)
-		for {
-			n, _, err := conn.ReadFrom(buf)
-			if err != nil {
-				return
-			}
-
-			p := bytes.Clone(buf[:n])
-			target := netip.AddrFrom4([4]byte(p[24:28]))
-			if p[7] != 1 || bytes.Equal(p[8:14], mac) || !has(target) {
-				continue
-			}
-
-			p[7] = 2
-			copy(p[18:24], p[8:14])
-			copy(p[8:14], mac)
-			copy(p[14:18], target.AsSlice())
-			conn.WriteTo(p, netup.HWAddr(net.HardwareAddr{255, 255, 255, 255, 255, 255}))
-		}
-	}()
-
+	go respond(conn, mac, has)
 	return conn
 }
 

@@ -2,7 +2,6 @@ package netup
 
 import (
 	"slices"
-	"time"
 
 	"latchkey/internal/plan"
 )
@@ -48,22 +47,21 @@ func (n *network) make(devices []Device, name string, op Op, changed *bool) bool
 	if there != nil {
 		_, ours := parseNote(there.Alias)
 		if _, bond := op.(AddBond); !bond || ours || there.Kind != "bond" {
+			delete(n.retries, name)
 			return true
 		}
 	}
 
-	if time.Now().Before(n.makeAgain[name]) {
+	if !n.due(name) {
 		return false
 	}
-	n.makeAgain[name] = time.Now().Add(time.Second)
-	n.soon(time.Second)
 	*changed = true
 	if there != nil {
 		n.do(&link{dev: *there}, DelLink{there.Index})
 	}
 
 	if err := n.k.Do(op); err != nil {
-		n.log.Warn("making a link", "link", name, "error", err)
+		n.warn(name, "cannot create the link; trying again", err)
 		return false
 	}
 
@@ -83,20 +81,41 @@ func (n *network) join(devices []Device, name string, ports []string, down bool,
 	master := find(devices, name)
 	for _, port := range ports {
 		d := n.find(devices, port)
-		if d == nil || d.Master == master.Index || time.Now().Before(n.makeAgain[port]) {
+		if d == nil {
+			continue
+		}
+		if d.Master == master.Index {
+			delete(n.retries, name+" "+port)
+			continue
+		}
+		if !n.due(name + " " + port) {
 			continue
 		}
 
-		n.makeAgain[port] = time.Now().Add(time.Second)
 		*changed = true
 		l := &link{dev: *d}
 		n.prepare(l)
 		if down && d.Up {
 			n.do(l, SetDown{d.Index})
 		}
+		if err := n.k.Do(SetMaster{d.Index, master.Index}); err != nil {
+			n.warn(d.Name, "cannot make the link a port of "+name+"; trying again", err)
+		}
 
-		n.do(l, SetMaster{d.Index, master.Index})
 		n.do(l, SetUp{d.Index})
+		n.prefer(*d, name)
+	}
+}
+
+// prefer tells a bond which port primary= means, where the plan has a name
+// that udev would give it: the bonding driver knows only the kernel's.
+func (n *network) prefer(d Device, bond string) {
+	for _, b := range n.settings.Bonds {
+		for _, o := range b.Options {
+			if b.Name == bond && o.Name == "primary" && o.Value != d.Name && called(d, o.Value) {
+				n.do(&link{dev: d}, SetBondOption{bond, plan.BondOption{Name: o.Name, Value: d.Name}})
+			}
+		}
 	}
 }
 

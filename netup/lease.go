@@ -12,13 +12,15 @@ import (
 
 // Bounds of what a server may tell: RFC 2131 has no limits, a link has.
 const (
-	maxServers  = 8
-	maxRoutes   = 64
-	maxDomains  = 16
-	minMTU      = 576 // RFC 2132, section 5.1: 68; below 576 no DHCP works
+	maxServers = 8
+	maxRoutes  = 64
+	maxDomains = 16
+	// minMTU is what IPv6 needs (RFC 8200, section 5): below, the kernel
+	// takes IPv6 off the link. Broken servers tell 576, a default of old.
+	minMTU      = 1280
 	maxMTU      = 9216
-	minLease    = 30 * time.Second
-	defaultTime = time.Hour // of a lease without option 51
+	minLease    = 4 * time.Second // shorter ones are asked for all the time
+	defaultTime = time.Hour       // of a lease without option 51
 )
 
 // A Lease is what a DHCP server granted.
@@ -32,6 +34,7 @@ type Lease struct {
 	MTU      int // 0 is not told
 	Hostname string
 	Renew    time.Duration // T1, from the grant
+	Rebind   time.Duration // T2
 	Valid    time.Duration
 }
 
@@ -75,12 +78,45 @@ func parseLease(m *dhcpv4.DHCPv4) (Lease, error) {
 
 	l.Domains = domains(m)
 	l.Valid = max(m.IPAddressLeaseTime(defaultTime), minLease)
-	l.Renew = m.IPAddressRenewalTime(l.Valid / 2)
-	if l.Renew <= 0 || l.Renew >= l.Valid {
-		l.Renew = l.Valid / 2
-	}
-
+	// RFC 2131, section 4.4.5.
+	l.Renew = within(m.IPAddressRenewalTime(0), l.Valid, l.Valid/2)
+	l.Rebind = within(m.IPAddressRebindingTime(0), l.Valid, l.Valid/8*7)
+	l.Rebind = max(l.Rebind, l.Renew)
 	return l, nil
+}
+
+// within is t if it is one of a lease that is valid for so long, else usual.
+func within(t, valid, usual time.Duration) time.Duration {
+	if t <= 0 || t >= valid {
+		return usual
+	}
+	return max(t, min(time.Second, usual))
+}
+
+// readDHCP reads a message. Options may go on in the fields of the boot
+// file and of the server's name: option 52 of RFC 2132, in the order of RFC
+// 3396, section 7.
+func readDHCP(p []byte) (*dhcpv4.DHCPv4, error) {
+	m, err := dhcpv4.FromBytes(p)
+	if err != nil {
+		return nil, err
+	}
+	overload := m.Options.Get(dhcpv4.OptionOptionOverload)
+	if len(overload) != 1 {
+		return m, nil
+	}
+	for _, field := range []struct {
+		bit  byte
+		data []byte
+	}{{1, p[108:236]}, {2, p[44:108]}} {
+		if overload[0]&field.bit == 0 {
+			continue
+		}
+		if err := m.Options.FromBytes(field.data); err != nil {
+			return nil, fmt.Errorf("reading DHCP options in place of a name: %w", err)
+		}
+	}
+	return m, nil
 }
 
 // classBits is the mask of an address without one: RFC 791, section 3.2.

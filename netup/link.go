@@ -16,16 +16,23 @@ type link struct {
 	prepared bool
 	tryUp    time.Time // not before
 	failures int
-	cancel   context.CancelFunc // ends what runs while there is carrier
-	since    time.Time          // the carrier came
-	routed   []Addr             // the addresses when rd.route= was last looked at
-	client   *dhcp4             // while there is carrier
-	lease    *Lease             // of DHCPv4
-	local    netip.Prefix       // IPv4 link-local
-	router   Router             // as it told last
+	ctx      context.Context     // stands while there is carrier
+	cancel   context.CancelFunc  // ends it
+	since    time.Time           // the carrier came
+	routed   []Addr              // the addresses when rd.route= was last looked at
+	bare     bool                // up, but without addresses: it carries others
+	client   *dhcp4              // while there is carrier
+	lease    *Lease              // of DHCPv4
+	granted  time.Time           // since of the carrier for which the lease was granted
+	local    netip.Prefix        // IPv4 link-local
+	endLocal context.CancelFunc  // ends the search for it, and its defence
+	heard    map[netip.Addr]bool // gateways that answered since the carrier came
+	routers  routers
+	wake     time.Time // something of routers ends
 	dhcp6    Lease6
-	asks6    time.Time  // since of the carrier for which DHCPv6 was started
-	last     netip.Addr // of an earlier lease
+	client6  *dhcp6             // while there is carrier
+	cancel6  context.CancelFunc // ends client6
+	last     netip.Addr         // of an earlier lease
 }
 
 // An event is something that happened on a link while it had carrier.
@@ -64,13 +71,10 @@ func (n *network) lines(d Device) []plan.IP {
 	return all
 }
 
-// either is the default for IPv6: what the router advertises.
-const either plan.Method = "advertised"
-
 // methods are the ways in which a device gets addresses.
 func (n *network) methods(d Device) []plan.Method {
 	if len(n.settings.IPs) == 0 {
-		return []plan.Method{plan.DHCP, either}
+		return []plan.Method{plan.DHCP}
 	}
 	var out []plan.Method
 	for _, line := range n.lines(d) {
@@ -79,15 +83,36 @@ func (n *network) methods(d Device) []plan.Method {
 	return out
 }
 
+// follows tells whether the device does in IPv6 what the routers on the link
+// say. It does unless the plan has another method for IPv6, or none at all
+// for the device.
+func (n *network) follows(d Device) bool {
+	if len(n.settings.IPs) == 0 {
+		return true
+	}
+	lines := n.lines(d)
+	for _, line := range lines {
+		for _, m := range line.Methods {
+			if m != plan.DHCP && (m != plan.Static || !line.Address.Addr().Is4()) {
+				return false
+			}
+		}
+	}
+	return len(lines) > 0
+}
+
 // prepare does what must be done before a link is up.
 func (n *network) prepare(l *link) {
 	n.note(l)
-	sysctls := slices.Clone(optimistic)
+	sysctls := slices.Clone(linkSysctls)
 	if m := n.methods(l.dev); len(m) == 1 && m[0] == plan.Link6 {
-		sysctls = append(sysctls, sysctl{"accept_ra", "0"})
+		sysctls = append(sysctls, sysctl{"ipv6", "accept_ra", "0"})
+	}
+	if l.bare {
+		sysctls = append(sysctls, sysctl{"ipv6", "disable_ipv6", "1"})
 	}
 	for _, s := range sysctls {
-		if err := n.k.Do(SetSysctl{l.dev.Index, "ipv6", s.key, s.value}); err != nil {
+		if err := n.k.Do(SetSysctl{l.dev.Index, s.family, s.key, s.value}); err != nil {
 			n.log.Debug("preparing a link", "link", l.dev.Name, "error", err)
 		}
 	}
@@ -102,11 +127,27 @@ func (n *network) prepare(l *link) {
 	}
 }
 
-type sysctl struct{ key, value string }
+type sysctl struct{ family, key, value string }
 
-// optimistic are the settings of RFC 4429: an address is usable while it
-// is checked for duplicates, which takes a second or two.
-var optimistic = []sysctl{{"optimistic_dad", "1"}, {"use_optimistic", "1"}}
+// linkSysctls are the settings of each link that is set up
+// (Documentation/networking/ip-sysctl.rst).
+var linkSysctls = []sysctl{
+	// RFC 4429: an address is usable while it is checked for duplicates,
+	// which takes a second or two.
+	{"ipv6", "optimistic_dad", "1"},
+	{"ipv6", "use_optimistic", "1"},
+	// Linux answers ARP on each link for the addresses of all. With two
+	// cables in one LAN that answers our own probes, and others learn the
+	// wrong link's hardware address. So each link speaks for its own only.
+	{"ipv4", "arp_ignore", "1"},
+	{"ipv4", "arp_announce", "2"},
+	// Routes over a cable that is pulled do not hide those of another link.
+	{"ipv4", "ignore_routes_with_linkdown", "1"},
+	{"ipv6", "ignore_routes_with_linkdown", "1"},
+}
+
+// otherSysctls are those that some links get.
+var otherSysctls = []sysctl{{"ipv6", "accept_ra", "0"}, {"ipv6", "disable_ipv6", "1"}}
 
 // note writes on the link how it was.
 func (n *network) note(l *link) {
@@ -122,7 +163,14 @@ func (n *network) note(l *link) {
 // works.
 func (n *network) do(l *link, op Op) {
 	if err := n.k.Do(op); err != nil {
-		n.log.Warn("setting a link up", "link", l.dev.Name, "error", err)
+		n.warn(l.dev.Name, "cannot set up the link", err)
+	}
+}
+
+// undo is do for what may be gone already.
+func (n *network) undo(l *link, op Op) {
+	if err := n.k.Do(op); err != nil {
+		n.log.Debug("taking something off a link", "link", l.dev.Name, "error", err)
 	}
 }
 
@@ -132,6 +180,8 @@ func (n *network) gotCarrier(ctx context.Context, l *link) {
 	l.since = time.Now()
 	n.log.Info("link has carrier", "link", l.dev.Name)
 	ctx, l.cancel = context.WithCancel(ctx)
+	l.ctx, l.heard, l.client6 = ctx, nil, nil
+	l.routers.doubt(l.since)
 	n.addStatic(ctx, l)
 	n.startWorkers(ctx, l)
 }
@@ -141,26 +191,6 @@ func (n *network) gotCarrier(ctx context.Context, l *link) {
 func (l *link) lostCarrier() {
 	if l.cancel != nil {
 		l.cancel()
-		l.cancel = nil
-	}
-}
-
-func (n *network) addStatic(ctx context.Context, l *link) {
-	for _, line := range n.lines(l.dev) {
-		if !line.Address.IsValid() {
-			continue
-		}
-		add := AddAddr{Index: l.dev.Index, Prefix: line.Address}
-		// The kernel's ip= has the boot server where dracut's has the peer:
-		// an address inside the prefix is no other end of a cable.
-		if line.Peer.IsValid() && !line.Address.Contains(line.Peer) {
-			add.Peer = line.Peer
-		}
-
-		n.do(l, add)
-		n.guardStatic(ctx, l, add)
-		if line.Gateway.IsValid() {
-			n.do(l, n.defaultRoute(l, line.Gateway))
-		}
+		l.cancel, l.endLocal, l.cancel6 = nil, nil, nil
 	}
 }

@@ -36,9 +36,7 @@ type linkLocal4 struct {
 
 // run takes and defends an address until ctx ends.
 func (c *linkLocal4) run(ctx context.Context, conn net.PacketConn) {
-	c.conn = conn
-	stop := context.AfterFunc(ctx, func() { c.conn.SetReadDeadline(time.Unix(1, 0)) })
-	defer stop()
+	defer c.use(ctx, conn)()
 
 	// The seed makes a machine come back to its address: section 2.1.
 	var seed [16]byte

@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/vishvananda/netlink"
@@ -21,6 +22,9 @@ type Linux struct{}
 
 // Watch subscribes to rtnetlink(7).
 func (Linux) Watch(ctx context.Context) (<-chan struct{}, error) { return ifwatch.Watch(ctx) }
+
+// Place looks into sysfs.
+func (Linux) Place(d Device) Place { return placeOf("/sys", d.Name) }
 
 // Devices dumps links and addresses. A dump that a change interrupted is
 // used as it is: the change itself wakes the watcher, which asks again.
@@ -36,16 +40,19 @@ func (Linux) Devices() ([]Device, error) {
 	}
 
 	devices := make([]Device, 0, len(links))
+	at := map[int]int{}
 	for _, l := range links {
-		d := device(l)
-		for _, a := range addrs {
-			if a.LinkIndex == d.Index {
-				d.Addrs = append(d.Addrs, addr(a))
-			}
-		}
-		devices = append(devices, d)
+		at[l.Attrs().Index] = len(devices)
+		devices = append(devices, device(l))
 	}
 
+	for _, a := range addrs {
+		if i, ok := at[a.LinkIndex]; ok {
+			devices[i].Addrs = append(devices[i].Addrs, addr(a))
+		}
+	}
+
+	slices.SortFunc(devices, func(a, b Device) int { return a.Index - b.Index })
 	return devices, nil
 }
 
@@ -53,12 +60,12 @@ func device(l netlink.Link) Device {
 	a := l.Attrs()
 	d := Device{
 		Index: a.Index, Name: a.Name, Kind: l.Type(), Alias: a.Alias,
-		MAC: a.HardwareAddr, PermMAC: a.PermHWAddr, MTU: a.MTU, Master: a.MasterIndex,
+		MAC: a.HardwareAddr, PermMAC: a.PermHWAddr, MTU: a.MTU, Master: a.MasterIndex, Lower: a.ParentIndex,
 		Ether: a.EncapType == "ether" || a.EncapType == "infiniband",
 		Up:    a.Flags&net.FlagUp != 0,
 	}
 	if d.Kind == "device" {
-		d.Kind, d.Others = "", altNames("/sys", d.Name)
+		d.Kind = ""
 	}
 
 	// A carrier that comes while the driver opens the link makes the kernel
@@ -113,6 +120,8 @@ func do(op Op) error {
 
 	case AddBridge:
 		return addBridge(o.Name)
+	case SetBondOption:
+		return setBondOption(o.Bond, o.BondOption)
 	case SetMaster:
 		return netlink.LinkSetMasterByIndex(byIndex(o.Index), o.Master)
 	case DelLink:
@@ -131,7 +140,6 @@ func do(op Op) error {
 		return netlink.AddrDel(byIndex(o.Index), &netlink.Addr{IPNet: ipNet(o.Prefix)})
 	case AddRoute:
 		return netlink.RouteReplace(netRoute(o))
-
 	case DelRoute:
 		return netlink.RouteDel(netRoute(AddRoute(o)))
 	}
@@ -147,8 +155,14 @@ func setSysctl(o SetSysctl) error {
 	if err != nil {
 		return err
 	}
-	path := filepath.Join("/proc/sys/net", o.Family, "conf", link.Name, o.Key)
-	return os.WriteFile(path, []byte(o.Value), 0)
+	conf := filepath.Join("/proc/sys/net", o.Family, "conf")
+	value := []byte(o.Value)
+	if o.Value == "" {
+		if value, err = os.ReadFile(filepath.Join(conf, "default", o.Key)); err != nil {
+			return err
+		}
+	}
+	return os.WriteFile(filepath.Join(conf, link.Name, o.Key), value, 0)
 }
 
 func ipNet(p netip.Prefix) *net.IPNet {

@@ -3,37 +3,11 @@ package netup
 import (
 	"context"
 	"encoding/binary"
-	"errors"
 	"fmt"
 	"net"
-	"syscall"
 
 	"golang.org/x/sys/unix"
 )
-
-// openDHCP6 opens the client's port on one link. It is bound to the link,
-// not to its address, which may not be there yet; so addresses need no
-// zone, whose names package net remembers for a minute after a link was
-// renamed.
-func openDHCP6(index int) (net.PacketConn, error) {
-	link, err := net.InterfaceByIndex(index)
-	if err != nil {
-		return nil, fmt.Errorf("opening a DHCPv6 socket: %w", err)
-	}
-
-	config := net.ListenConfig{Control: control(func(fd int) error {
-		if err := unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_REUSEADDR, 1); err != nil {
-			return err
-		}
-		return unix.BindToDevice(fd, link.Name)
-	})}
-
-	conn, err := config.ListenPacket(context.Background(), "udp6", fmt.Sprintf("[::]:%d", clientPort6))
-	if err != nil {
-		return nil, fmt.Errorf("opening a DHCPv6 socket on %s: %w", link.Name, unsupported(err))
-	}
-	return conn, nil
-}
 
 // openNDP opens a raw socket that hears router advertisements on one link.
 func openNDP(index int) (net.PacketConn, error) {
@@ -109,24 +83,4 @@ func hopLimit(oob []byte) int {
 		}
 	}
 	return 0
-}
-
-// control makes a net.ListenConfig's Control of a function on the
-// descriptor.
-func control(f func(fd int) error) func(string, string, syscall.RawConn) error {
-	return func(_, _ string, c syscall.RawConn) error {
-		var err error
-		if ctl := c.Control(func(fd uintptr) { err = f(int(fd)) }); ctl != nil {
-			return ctl
-		}
-		return err
-	}
-}
-
-// unsupported makes a kernel without IPv6 an errors.ErrUnsupported.
-func unsupported(err error) error {
-	if errors.Is(err, unix.EAFNOSUPPORT) {
-		return fmt.Errorf("%w (%w)", err, errors.ErrUnsupported)
-	}
-	return err
 }

@@ -39,17 +39,23 @@ func addBond(b plan.Bond) error {
 	}
 
 	for _, o := range bondOptions(b.Options) {
-		for value := range strings.SplitSeq(o.Value, ";") {
-			if o.Name == "arp_ip_target" {
-				value = "+" + value
-			}
-			path := filepath.Join("/sys/class/net", b.Name, "bonding", o.Name)
-			if err := os.WriteFile(path, []byte(value), 0); err != nil {
-				return fmt.Errorf("setting %s: %w", o.Name, err)
-			}
+		if err := setBondOption(b.Name, o); err != nil {
+			return err
 		}
 	}
+	return nil
+}
 
+func setBondOption(bond string, o plan.BondOption) error {
+	for value := range strings.SplitSeq(o.Value, ";") {
+		if o.Name == "arp_ip_target" {
+			value = "+" + value
+		}
+		path := filepath.Join("/sys/class/net", bond, "bonding", o.Name)
+		if err := os.WriteFile(path, []byte(value), 0); err != nil {
+			return fmt.Errorf("setting %s: %w", o.Name, err)
+		}
+	}
 	return nil
 }
 

@@ -11,7 +11,7 @@ import (
 // the name it had before ifname=, or one that udev would give it, by its
 // place or by its hardware address (systemd.net-naming-scheme(7)).
 func called(d Device, name string) bool {
-	if d.Name == name || slices.Contains(d.Others, name) || name == "enx"+hex.EncodeToString(d.MAC) {
+	if d.Name == name || slices.Contains(d.Place.Names, name) || name == "enx"+hex.EncodeToString(hardware(d)) {
 		return true
 	}
 	was, _ := parseNote(d.Alias)
@@ -25,7 +25,7 @@ func (n *network) rename(devices []Device) (changed bool) {
 		mac := rule.MAC.HardwareAddr()
 		for i := range devices {
 			d := &devices[i]
-			if n.renamed[d.Index] || !bytes.Equal(hardware(*d), mac) || d.Name == rule.Name || d.Kind != "" && d.Kind != "veth" {
+			if n.renamed[d.Index] || !bytes.Equal(hardware(*d), mac) || d.Name == rule.Name || !isHardware(*d) {
 				continue
 			}
 			n.renamed[d.Index] = true // once: a name the kernel refuses stays refused

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"net"
 	"net/netip"
 	"os"
 	"strings"
@@ -19,7 +20,19 @@ import (
 // advertisement on lan0 with this hop limit.
 const raEnv = "LATCHKEY_TEST_RA_HOPS"
 
+// dialEnv makes it a machine that connects to this address.
+const dialEnv = "LATCHKEY_TEST_DIAL"
+
 func TestMain(m *testing.M) {
+	if addr := os.Getenv(dialEnv); addr != "" {
+		conn, err := net.DialTimeout("tcp", addr, 5*time.Second)
+		if err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		conn.Close()
+		return
+	}
 	if hops := os.Getenv(raEnv); hops != "" {
 		if err := advertise(hops); err != nil {
 			fmt.Fprintln(os.Stderr, err)
@@ -142,7 +155,16 @@ func TestNoServer(t *testing.T) {
 		return len(l.Addrs) > 1 && l.Addrs[0].Addr().Is4() && l.Addrs[0].Addr().IsLinkLocalUnicast()
 	})
 	lan.Run("ip", "addr", "add", "169.254.0.1/16", "dev", "lan0")
-	lan.Run("ping", "-c1", "-W2", l.Addrs[0].Addr().String())
+	server, err := net.Listen("tcp4", netip.AddrPortFrom(l.Addrs[0].Addr(), 0).String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer server.Close()
+	exe, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	lan.Run("env", dialEnv+"="+server.Addr().String(), exe)
 }
 
 func TestBridge(t *testing.T) {

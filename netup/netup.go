@@ -39,7 +39,8 @@ type Link struct {
 func Run(ctx context.Context, k Kernel, settings plan.Net, log *slog.Logger, update func([]Link)) error {
 	n := &network{
 		k: k, settings: settings, log: log, update: update,
-		links: map[int]*link{}, makeAgain: map[string]time.Time{}, renamed: map[int]bool{},
+		links: map[int]*link{}, places: map[int]knownPlace{}, retries: map[string]*retry{}, renamed: map[int]bool{},
+		homes: map[netip.Prefix]int{}, own: &ownMACs{},
 		started: time.Now(), looking: map[string]bool{}, said: map[string]bool{},
 		events: make(chan event), again: make(chan struct{}, 1),
 	}
@@ -60,18 +61,33 @@ func Run(ctx context.Context, k Kernel, settings plan.Net, log *slog.Logger, upd
 			if !open && ctx.Err() == nil {
 				return fmt.Errorf("watching links: the kernel closed the socket")
 			}
+			if wait := time.Until(n.rested); wait > 0 {
+				n.soon(wait)
+				continue
+			}
 		case <-n.again:
 		case e := <-n.events:
 			if l := n.links[e.index]; l != nil && l.since == e.since {
 				e.apply(l)
 			}
 		}
+
+		began := time.Now()
 		if err := n.sync(ctx); err != nil && ctx.Err() == nil {
-			log.Warn("reading the state of links", "error", err)
+			log.Warn("cannot read the state of the network links; trying again", "error", err, "again_in", time.Second)
 			n.soon(time.Second)
+		}
+		// Each look reads all links. On a machine with hundreds, which come
+		// one by one, changes are looked at together.
+		if now := time.Now(); now.Sub(began) > restAfter {
+			n.rested = now.Add(now.Sub(began))
 		}
 	}
 }
+
+// restAfter is how long a look at all links may take before changes are
+// collected.
+const restAfter = 5 * time.Millisecond
 
 // A network is the state of Run; only Run's goroutine touches it.
 type network struct {
@@ -80,15 +96,19 @@ type network struct {
 	log      *slog.Logger
 	update   func([]Link)
 
-	links     map[int]*link
-	makeAgain map[string]time.Time // links that could not be made, not before
-	renamed   map[int]bool
-	started   time.Time
-	looking   map[string]bool // what late will look at again
-	said      map[string]bool // what late has said
-	events    chan event
-	again     chan struct{} // asks for another sync
-	told      []Link        // what update saw last
+	links   map[int]*link
+	places  map[int]knownPlace   // by index
+	retries map[string]*retry    // what failed and is tried again, by name
+	homes   map[netip.Prefix]int // link that has an address which the plan gives to none
+	own     *ownMACs
+	renamed map[int]bool
+	started time.Time
+	looking map[string]bool // what late will look at again
+	said    map[string]bool // what late has said
+	events  chan event
+	again   chan struct{} // asks for another sync
+	rested  time.Time     // changes are not looked at before
+	told    []Link        // what update saw last
 }
 
 // soon asks for another sync after d.
@@ -112,26 +132,27 @@ func (n *network) stop() {
 // carrier start asking for addresses, those without stop, and what has
 // changed is told.
 func (n *network) sync(ctx context.Context) error {
-	devices, err := n.k.Devices()
+	devices, err := n.devices()
 	if err != nil {
 		return err
 	}
 
 	if n.rename(devices) {
-		if devices, err = n.k.Devices(); err != nil {
+		if devices, err = n.devices(); err != nil {
 			return err
 		}
 	}
 
 	if n.layers(devices) {
-		if devices, err = n.k.Devices(); err != nil {
+		if devices, err = n.devices(); err != nil {
 			return err
 		}
 	}
 
+	n.own.set(devices)
 	seen := map[int]bool{}
 	for _, d := range devices {
-		if !n.ours(d) {
+		if !n.ours(d, devices) {
 			continue
 		}
 		seen[d.Index] = true
@@ -144,11 +165,11 @@ func (n *network) sync(ctx context.Context) error {
 		if l.cancel != nil && !bytes.Equal(l.dev.MAC, d.MAC) {
 			// A bridge takes the address of its first port, and a bond, too:
 			// what was asked with the old one is answered to nobody.
-			n.log.Info("link has another MAC", "link", d.Name, "mac", d.MAC.String())
+			n.log.Info("link has a new MAC address; asking again", "link", d.Name, "mac", d.MAC.String())
 			l.lostCarrier()
 		}
 
-		l.dev = d
+		l.dev, l.bare = d, n.off(d) || isConduit(d, devices)
 		n.syncLink(ctx, l)
 	}
 
@@ -159,17 +180,10 @@ func (n *network) sync(ctx context.Context) error {
 		}
 	}
 
+	n.settle()
 	n.complain(devices)
 	n.tell()
 	return nil
-}
-
-// ours tells whether netup sets the device up: hardware, and what the
-// plan makes.
-func (n *network) ours(d Device) bool {
-	hardware := d.Kind == "" || d.Kind == "veth"
-	return d.Ether && d.Master == 0 && (hardware && !n.isPort(d) || n.made(d.Name)) &&
-		!slices.Contains(n.methods(d), plan.Off)
 }
 
 func (n *network) syncLink(ctx context.Context, l *link) {
@@ -184,17 +198,25 @@ func (n *network) syncLink(ctx context.Context, l *link) {
 		wait := min(time.Second<<min(l.failures, 5), lastRetry)
 		l.tryUp = time.Now().Add(wait)
 		if err := n.k.Do(SetUp{l.dev.Index}); err != nil {
-			n.log.Warn("bringing a link up", "link", l.dev.Name, "error", err, "again_in", wait)
+			n.warn(l.dev.Name, "cannot bring the link up; trying again", err)
 		}
 		n.soon(wait)
 	}
 
 	switch {
+	case l.bare:
+		l.lostCarrier()
 	case l.dev.Carrier && l.cancel == nil:
 		n.gotCarrier(ctx, l)
 	case !l.dev.Carrier && l.cancel != nil:
 		n.log.Info("link lost its carrier", "link", l.dev.Name)
 		l.lostCarrier()
+	}
+
+	now := time.Now()
+	if next := l.routers.expiry(now); !next.IsZero() && (!l.wake.After(now) || next.Before(l.wake)) {
+		l.wake = next
+		n.soon(next.Sub(now))
 	}
 
 	if l.dev.Up && !slices.Equal(l.routed, l.dev.Addrs) {
@@ -207,7 +229,9 @@ func (n *network) syncLink(ctx context.Context, l *link) {
 func (n *network) tell() {
 	var now []Link
 	for _, l := range n.links {
-		now = append(now, n.view(l))
+		if !l.bare {
+			now = append(now, n.view(l))
+		}
 	}
 	slices.SortFunc(now, func(a, b Link) int { return a.Index - b.Index })
 	if !reflect.DeepEqual(now, n.told) {

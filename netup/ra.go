@@ -15,7 +15,6 @@ import (
 // Option numbers of router advertisements: RFC 4861, section 4.6, and RFC
 // 8106, section 5.
 const (
-	optPrefix  = 3
 	optRDNSS   = 25
 	optDNSSL   = 31
 	raHeader   = 16 // RFC 4861, section 4.2
@@ -27,17 +26,6 @@ const (
 // maxRA is the largest advertisement that is read, in bytes.
 const maxRA = 9216
 
-// A Router is what a router advertised, as far as the kernel does not act
-// on it itself.
-type Router struct {
-	Address     netip.Addr // link-local
-	Managed     bool       // M: addresses by DHCPv6
-	OtherConfig bool       // O: DNS by DHCPv6
-	Autoconf    bool       // a prefix for SLAAC was in it
-	DNS         []netip.Addr
-	Domains     []string
-}
-
 var errRA = errors.New("malformed router advertisement")
 
 // parseRA reads an ICMPv6 router advertisement: RFC 4861, section 6.1.2.
@@ -45,7 +33,10 @@ func parseRA(p []byte) (Router, error) {
 	if len(p) < raHeader || p[0] != raType || p[1] != 0 {
 		return Router{}, errRA
 	}
-	r := Router{Managed: p[5]&0x80 != 0, OtherConfig: p[5]&0x40 != 0}
+	r := Router{
+		Managed: p[5]&0x80 != 0, OtherConfig: p[5]&0x40 != 0,
+		Lifetime: time.Duration(binary.BigEndian.Uint16(p[6:])) * time.Second,
+	}
 	for p = p[raHeader:]; len(p) > 0; {
 		if len(p) < 2 {
 			return Router{}, errRA
@@ -64,27 +55,40 @@ func parseRA(p []byte) (Router, error) {
 // option reads one option; what is malformed inside is left out.
 func (r *Router) option(kind byte, o []byte) {
 	switch kind {
-	case optPrefix: // RFC 4861, section 4.6.2
-		r.Autoconf = r.Autoconf || len(o) == 32 && o[3]&0x40 != 0 && binary.BigEndian.Uint32(o[4:]) != 0
 	case optRDNSS: // RFC 8106, section 5.1
-		if len(o) < 24 || binary.BigEndian.Uint32(o[4:]) == 0 {
+		if len(o) < 24 {
 			return
 		}
-		for s := o[8:]; len(s) >= 16 && len(r.DNS) < maxServers; s = s[16:] {
-			if a := netip.AddrFrom16([16]byte(s)); isUnicast(a) && !slices.Contains(r.DNS, a) {
-				r.DNS = append(r.DNS, a)
+		for s := o[8:]; len(s) >= 16; s = s[16:] {
+			if a := netip.AddrFrom16([16]byte(s)); isUnicast(a) {
+				r.DNS = lasting(r.DNS, a, lifetime(o), maxServers)
 			}
 		}
+
 	case optDNSSL: // RFC 8106, section 5.2
-		if len(o) < 16 || binary.BigEndian.Uint32(o[4:]) == 0 {
+		if len(o) < 16 {
 			return
 		}
 		for _, d := range labels(o[8:]) {
-			if len(r.Domains) < maxDomains && clean(d) != "" && !slices.Contains(r.Domains, d) {
-				r.Domains = append(r.Domains, d)
+			if clean(d) != "" {
+				r.Domains = lasting(r.Domains, d, lifetime(o), maxDomains)
 			}
 		}
 	}
+}
+
+// lifetime is the one of an RDNSS or DNSSL option; all ones is for ever, and
+// no boot takes so long.
+func lifetime(o []byte) time.Duration {
+	return time.Duration(binary.BigEndian.Uint32(o[4:])) * time.Second
+}
+
+// lasting adds a value unless it is there or there are limit of them.
+func lasting[T comparable](list []Lasting[T], value T, d time.Duration, limit int) []Lasting[T] {
+	if len(list) == limit || slices.ContainsFunc(list, func(l Lasting[T]) bool { return l.Value == value }) {
+		return list
+	}
+	return append(list, Lasting[T]{value, d})
 }
 
 // labels reads domain names without compression, padded with zeros: RFC

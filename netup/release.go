@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"net"
+	"os"
 	"slices"
 	"strconv"
 	"strings"
@@ -66,7 +67,11 @@ func Release(k Kernel, log *slog.Logger) error {
 
 	var failed []error
 	do := func(op Op) {
-		if err := k.Do(op); err != nil {
+		err := k.Do(op)
+		if _, sysctl := op.(SetSysctl); sysctl && errors.Is(err, os.ErrNotExist) {
+			return // a kernel without IPv6, or an old one
+		}
+		if err != nil {
 			failed = append(failed, err)
 		}
 	}
@@ -107,8 +112,8 @@ func restore(do func(Op), d Device, n note) {
 		return
 	}
 
-	for _, s := range optimistic {
-		do(SetSysctl{d.Index, "ipv6", s.key, "0"})
+	for _, s := range slices.Concat(linkSysctls, otherSysctls) {
+		do(SetSysctl{d.Index, s.family, s.key, ""})
 	}
 	if n.mtu != 0 && n.mtu != d.MTU {
 		do(SetMTU{d.Index, n.mtu})

@@ -78,7 +78,7 @@ func TestUdevNames(t *testing.T) {
 		settings, _ := parse(t, "ip="+name+":off ip=192.0.2.5/24::::::none")
 		fake(t, func() *fakeKernel {
 			one := eth(1)
-			one.Others = []string{"ens3", "enp1s0"}
+			one.Place.Names = []string{"ens3", "enp1s0"}
 			return newKernel(one, eth(2))
 		}, settings, func(t *testing.T, ctx context.Context, k *fakeKernel, s *state) {
 			settle()

@@ -13,18 +13,35 @@ func (n *network) addLease(l *link, lease Lease) {
 	if lease.MTU != 0 && lease.MTU != l.dev.MTU && !slices.ContainsFunc(n.lines(l.dev), func(i plan.IP) bool { return i.MTU != 0 }) {
 		n.do(l, SetMTU{l.dev.Index, lease.MTU})
 	}
-	if len(lease.Gateways) > 0 {
-		n.do(l, n.defaultRoute(l, lease.Gateways[0]))
+	for _, r := range n.leaseRoutes(l, lease) {
+		n.do(l, r)
 	}
+}
 
-	// Routes on the link come first: others lead over them.
+// dropLease takes a lease off its link. Its routes would outlive it beside a
+// link-local address.
+func (n *network) dropLease(l *link, lease Lease) {
+	for _, r := range n.leaseRoutes(l, lease) {
+		n.undo(l, DelRoute(r))
+	}
+	n.undo(l, DelAddr{l.dev.Index, lease.Address})
+}
+
+// leaseRoutes are the routes of a lease. Those on the link come first:
+// others lead over them.
+func (n *network) leaseRoutes(l *link, lease Lease) []AddRoute {
+	var out []AddRoute
+	if len(lease.Gateways) > 0 {
+		out = append(out, n.defaultRoute(l, lease.Gateways[0]))
+	}
 	for _, onLink := range []bool{true, false} {
 		for _, r := range lease.Routes {
 			if r.Via.IsValid() != onLink {
-				n.do(l, AddRoute{l.dev.Index, r.To, r.Via, n.metric(l)})
+				out = append(out, AddRoute{l.dev.Index, r.To, r.Via, n.metric(l)})
 			}
 		}
 	}
+	return out
 }
 
 func (n *network) defaultRoute(l *link, via netip.Addr) AddRoute {

@@ -2,107 +2,185 @@ package netup
 
 import (
 	"fmt"
-	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 )
 
-// A pciPlace is a PCI address: domain:bus:slot.function, in hex.
-type pciPlace struct{ domain, bus, slot, function int }
+// maxOnboard is the largest index of an on-board device that udev believes:
+// some firmware reports rubbish (VMware: 2^24-1).
+const maxOnboard = 1<<16 - 1
 
-func parsePCI(s string) (p pciPlace, ok bool) {
-	if len(s) != len("0000:00:00.0") || s[4] != ':' || s[7] != ':' || s[10] != '.' {
-		return p, false
-	}
-	for _, part := range []struct {
-		to   *int
-		text string
-	}{{&p.domain, s[:4]}, {&p.bus, s[5:7]}, {&p.slot, s[8:10]}, {&p.function, s[11:]}} {
-		n, err := strconv.ParseUint(part.text, 16, 16)
-		if err != nil {
-			return p, false
-		}
-		*part.to = int(n)
-	}
-	return p, true
+// A udevNamer makes the names of systemd.net-naming-scheme(7) for one
+// device, of all versions of the scheme: which one the host has is not known
+// here.
+type udevNamer struct {
+	sys, dir string // sysfs, and the device's folder in it
+	prefix   string // "en", "ib"
+	names    []string
 }
 
-// altNames are the names that udev would give a link: owners write them
-// on the command line (ip=enp1s0:dhcp), and this init has no udev. They are
-// made of sysfs as systemd.net-naming-scheme(7) says: eno by the firmware's
-// index, ens by the hot-plug slot, enp by the place on the PCI bus.
-func altNames(sys, link string) []string {
-	device, err := filepath.EvalSymlinks(filepath.Join(sys, "class/net", link, "device"))
-	if err != nil {
-		return nil
+// udevNames returns the names of the device with this folder in sysfs; its
+// parent is device.
+func udevNames(sys, dir, device string) []string {
+	u := &udevNamer{sys: sys, dir: dir, prefix: "en"}
+	if readNumber(dir, "type") == 32 { // ARPHRD_INFINIBAND
+		u.prefix = "ib"
 	}
 
-	if strings.HasPrefix(filepath.Base(device), "virtio") {
-		device = filepath.Dir(device)
+	parent := device
+	if strings.HasPrefix(filepath.Base(parent), "virtio") {
+		parent = filepath.Dir(parent)
 	}
-	address := filepath.Base(device)
-	place, ok := parsePCI(address)
-	if !ok {
-		return nil
+	switch base := filepath.Base(parent); {
+	case isPCI(base):
+		u.pci(parent)
+	case strings.HasPrefix(base, "bcma"):
+		u.bcma(parent)
+	case strings.Contains(base, "-") && strings.Contains(base, ":"):
+		u.usb(parent)
+	default:
+		u.other(parent)
 	}
 
-	var names []string
+	u.devicetree(device)
+	return u.names
+}
+
+func isPCI(s string) bool { _, ok := parsePCI(s); return ok }
+
+func (u *udevNamer) add(format string, args ...any) {
+	if name := u.prefix + fmt.Sprintf(format, args...); !slices.Contains(u.names, name) {
+		u.names = append(u.names, name)
+	}
+}
+
+// ports are what tells several ports of one function apart: the port's name
+// as the driver has it, else its number; none of both is "". A driver that
+// has learnt to name its port (bnxt_en, mlx5_core, nfp) changes the names of
+// its links, so the one by number stays known.
+func (u *udevNamer) ports() []string {
+	var out []string
+	if name := readText(u.dir, "phys_port_name"); name != "" {
+		var pf, vf int
+		if n, _ := fmt.Sscanf(name, "pf%dvf%d", &pf, &vf); n == 2 { // a VF's representor
+			out = append(out, fmt.Sprintf("r%d", vf))
+		}
+		out = append(out, "n"+name)
+	}
+
+	number := readNumber(u.dir, "dev_port")
+	if number <= 0 && u.prefix == "ib" {
+		number = readNumber(u.dir, "dev_id") // where older kernels have it
+	}
+	if number > 0 {
+		return append(out, fmt.Sprintf("d%d", number))
+	}
+	return append(out, "")
+}
+
+// pci names a link whose parent is a PCI device: eno by the firmware's
+// index, ens by the slot, enp by the place on the bus. A virtual function is
+// named by its physical one and its number.
+func (u *udevNamer) pci(device string) {
+	suffix := ""
+	if physical, n, ok := virtualFunction(device); ok {
+		device, suffix = physical, fmt.Sprintf("v%d", n)
+	}
 	for _, file := range []string{"acpi_index", "index"} {
-		if n := readNumber(filepath.Join(device, file)); n > 0 {
-			names = append(names, fmt.Sprintf("eno%d", n))
+		if n := readNumber(device, file); n >= 0 && n <= maxOnboard {
+			for _, port := range u.ports() {
+				u.add("o%d%s%s", n, port, suffix)
+			}
 			break
 		}
 	}
-
-	tail := ""
-	if place.function > 0 || multifunction(device) {
-		tail = fmt.Sprintf("f%d", place.function)
-	}
-	if port := readNumber(filepath.Join(sys, "class/net", link, "dev_port")); port > 0 {
-		tail += fmt.Sprintf("d%d", port)
-	}
-
-	if n := hotplugSlot(sys, address[:len("0000:00:00")]); n > 0 {
-		names = append(names, fmt.Sprintf("ens%d%s", n, tail))
-	}
-	head := "en"
-	if place.domain > 0 {
-		head += fmt.Sprintf("P%d", place.domain)
-	}
-
-	return append(names, fmt.Sprintf("%sp%ds%d%s", head, place.bus, place.slot, tail))
+	u.pciSlot(device, suffix)
 }
 
-// multifunction tells whether the card has several functions: bit 7 of the
-// header type, PCI Local Bus 3.0, section 6.2.1.
-func multifunction(device string) bool {
-	config, err := os.ReadFile(filepath.Join(device, "config"))
-	return err == nil && len(config) > 14 && config[14]&0x80 != 0
-}
-
-// hotplugSlot returns the number of the slot with this address, without
-// the function, or 0.
-func hotplugSlot(sys, address string) int {
-	slots, err := filepath.Glob(filepath.Join(sys, "bus/pci/slots/*/address"))
+// virtualFunction returns the physical function of a virtual one, and which
+// of its functions that is.
+func virtualFunction(device string) (physical string, n int, ok bool) {
+	physical, err := filepath.EvalSymlinks(filepath.Join(device, "physfn"))
 	if err != nil {
-		return 0
+		return "", 0, false
 	}
-	for _, s := range slots {
-		text, err := os.ReadFile(s)
-		if err == nil && strings.TrimSpace(string(text)) == address {
-			n, _ := strconv.Atoi(filepath.Base(filepath.Dir(s)))
-			return n
+	links, err := filepath.Glob(filepath.Join(physical, "virtfn*"))
+	if err != nil {
+		return "", 0, false
+	}
+	for _, l := range links {
+		if to, err := filepath.EvalSymlinks(l); err != nil || to != device {
+			continue
+		}
+		if n, err := strconv.Atoi(strings.TrimPrefix(filepath.Base(l), "virtfn")); err == nil {
+			return physical, n, true
 		}
 	}
-	return 0
+	return "", 0, false
 }
 
-func readNumber(path string) int {
-	text, err := os.ReadFile(path)
-	if err != nil {
-		return 0
+// pciSlot adds the names by slot and by place on the bus.
+func (u *udevNamer) pciSlot(device, suffix string) {
+	at, ok := parsePCI(filepath.Base(device))
+	if !ok {
+		return
 	}
-	n, _ := strconv.Atoi(strings.TrimSpace(string(text)))
-	return n
+	domain := ""
+	if at.domain > 0 {
+		domain = fmt.Sprintf("P%d", at.domain)
+	}
+
+	functions := []string{""}
+	if at.function > 0 || multifunction(device) {
+		functions[0] = fmt.Sprintf("f%d", at.function)
+	}
+	if at.slot > 0 && readNumber(device, "ari_enabled") > 0 { // slot and function are one number
+		functions = append(functions, fmt.Sprintf("f%d", at.slot*8+at.function))
+	}
+
+	for _, f := range functions {
+		for _, port := range u.ports() {
+			if n, global := slotOf(u.sys, device); n > 0 && global {
+				u.add("s%d%s%s%s", n, f, port, suffix)
+			} else if n > 0 {
+				u.add("%ss%d%s%s%s", domain, n, f, port, suffix)
+			}
+			u.add("%sp%ds%d%s%s%s", domain, at.bus, at.slot, f, port, suffix)
+		}
+	}
+}
+
+// slotOf returns the number of the slot that the device, or a bridge above
+// it, stands in, or 0: the firmware's (ACPI _SUN), else that of the hot-plug
+// driver. On s390 slots are numbered over all domains.
+func slotOf(sys, device string) (n int, global bool) {
+	if id := readNumber(device, "function_id"); id > 0 {
+		if readText(sys, "bus/pci/slots", fmt.Sprintf("%08x", id), "address") != "" {
+			return id, true
+		}
+	}
+	for _, d := range []string{device, filepath.Dir(device)} {
+		if n := readNumber(d, "firmware_node/sun"); n > 0 {
+			return n, false
+		}
+	}
+
+	slots, err := filepath.Glob(filepath.Join(sys, "bus/pci/slots/*/address"))
+	if err != nil {
+		return 0, false
+	}
+	for d := device; isPCI(filepath.Base(d)); d = filepath.Dir(d) {
+		for _, s := range slots {
+			address := readText(s)
+			if address == "" || !strings.HasPrefix(filepath.Base(d), address) {
+				continue
+			}
+			if n, err := strconv.Atoi(filepath.Base(filepath.Dir(s))); err == nil && n > 0 {
+				return n, false
+			}
+		}
+	}
+	return 0, false
 }

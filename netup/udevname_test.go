@@ -50,8 +50,8 @@ func TestAltNames(t *testing.T) {
 			if err := os.Symlink(filepath.Join(sys, row.device), filepath.Join(sys, "class/net/eth0/device")); err != nil {
 				t.Fatal(err)
 			}
-			if got := strings.Join(netup.AltNames(sys, "eth0"), " "); got != row.want {
-				t.Errorf("AltNames() = %q, want %q", got, row.want)
+			if got := strings.Join(netup.PlaceOf(sys, "eth0").Names, " "); got != row.want {
+				t.Errorf("PlaceOf().Names = %q, want %q", got, row.want)
 			}
 		})
 	}

@@ -3,6 +3,7 @@ package netup
 import (
 	"net/netip"
 	"slices"
+	"time"
 )
 
 // view is what others see of a link.
@@ -17,7 +18,9 @@ func (n *network) view(l *link) Link {
 	servers := slices.Clone(n.settings.Nameservers)
 	for _, line := range n.lines(l.dev) {
 		servers = append(servers, line.DNS...)
-		v.Gateways = add(v.Gateways, line.Gateway)
+		if line.Link != "" || !line.Address.IsValid() || n.homes[line.Address] == l.dev.Index {
+			v.Gateways = add(v.Gateways, line.Gateway)
+		}
 	}
 
 	if l.lease != nil {
@@ -26,11 +29,12 @@ func (n *network) view(l *link) Link {
 		servers = append(servers, n.peerDNS(l.lease.DNS)...)
 	}
 
-	v.Gateways = add(v.Gateways, l.router.Address)
-	servers = append(servers, n.peerDNS(l.router.DNS)...)
+	now := time.Now()
+	v.Gateways = add(v.Gateways, l.routers.gateways(now)...)
+	servers = append(servers, n.peerDNS(l.routers.servers(now))...)
 	servers = append(servers, n.peerDNS(l.dhcp6.DNS)...)
 	v.DNS = add(nil, servers...)
-	for _, d := range slices.Concat(l.router.Domains, l.dhcp6.Domains) {
+	for _, d := range slices.Concat(l.routers.domains(now), l.dhcp6.Domains) {
 		if !slices.Contains(v.Domains, d) && len(v.Domains) < maxDomains {
 			v.Domains = append(v.Domains, d)
 		}

@@ -21,7 +21,7 @@ func (n *network) startWorkers(ctx context.Context, l *link) {
 		n.startLinkLocal(ctx, l)
 	}
 	asks := func(m plan.Method) bool { return slices.Contains(methods, m) }
-	if asks(either) || asks(plan.Auto6) || asks(plan.Either6) || asks(plan.DHCP6) {
+	if n.follows(l.dev) || asks(plan.Auto6) || asks(plan.Either6) || asks(plan.DHCP6) {
 		n.startSolicitor(ctx, l)
 	}
 
@@ -47,11 +47,11 @@ func (n *network) work(ctx context.Context, l *link, p Protocol, run func(contex
 				return
 			}
 			if errors.Is(err, errors.ErrUnsupported) {
-				n.log.Debug("asking for an address", "link", name, "error", err)
+				n.log.Debug("this kernel lacks a protocol", "link", name, "error", err)
 				return
 			}
 
-			n.log.Warn("asking for an address", "link", name, "error", err, "again_in", wait)
+			n.log.Debug("cannot open a socket on the link; trying again", "link", name, "error", err, "again_in", wait)
 			if !pause(ctx, wait) {
 				return
 			}
@@ -61,8 +61,10 @@ func (n *network) work(ctx context.Context, l *link, p Protocol, run func(contex
 
 func (n *network) startDHCP(ctx context.Context, l *link) {
 	post := n.post(ctx, l)
+	index := l.dev.Index
 	client := &dhcp4{
 		mac: l.dev.MAC, last: l.last, log: n.log.With("link", l.dev.Name),
+		direct:   func() (net.PacketConn, error) { return n.k.Open(index, Renew4) },
 		granted:  func(lease *Lease) { post(func(l *link) { n.grant(ctx, l, lease) }) },
 		declined: make(chan netip.Addr, 1),
 	}
@@ -74,115 +76,5 @@ func (n *network) startDHCP(ctx context.Context, l *link) {
 }
 
 func (n *network) arp(l *link) arpClient {
-	return arpClient{mac: l.dev.MAC, log: n.log.With("link", l.dev.Name)}
-}
-
-// guardLease looks whether another machine has the lease's address, and
-// declines the lease if so: RFC 2131, section 4.4.1.
-func (n *network) guardLease(ctx context.Context, l *link, lease Lease) {
-	if len(l.dev.MAC) != 6 {
-		return
-	}
-	post := n.post(ctx, l)
-	g := &guard{arpClient: n.arp(l), addr: lease.Address.Addr(), free: func() {}}
-	g.taken = func() {
-		post(func(l *link) {
-			n.log.Warn("another machine has the leased address", "link", l.dev.Name, "address", lease.Address.String())
-			select {
-			case l.client.declined <- lease.Address.Addr():
-			default:
-			}
-		})
-	}
-
-	n.work(ctx, l, ARP, g.run)
-}
-
-// guardStatic looks whether another machine has an address of the plan; it
-// is taken off while that is so.
-func (n *network) guardStatic(ctx context.Context, l *link, add AddAddr) {
-	if len(l.dev.MAC) != 6 || !add.Prefix.Addr().Is4() {
-		return
-	}
-	post := n.post(ctx, l)
-	n.work(ctx, l, ARP, (&guard{
-		arpClient: n.arp(l), addr: add.Prefix.Addr(),
-		taken: func() {
-			post(func(l *link) {
-				n.log.Warn("another machine has the address", "link", l.dev.Name, "address", add.Prefix.String())
-				n.do(l, DelAddr{l.dev.Index, add.Prefix})
-			})
-		},
-		free: func() { post(func(l *link) { n.addStatic(ctx, l) }) },
-	}).run)
-}
-
-// grant puts a lease on its link, or takes it off.
-func (n *network) grant(ctx context.Context, l *link, lease *Lease) {
-	was := l.lease
-	if lease == nil && was == nil {
-		return
-	}
-
-	l.lease = lease
-	if was != nil && (lease == nil || lease.Address != was.Address) {
-		n.do(l, DelAddr{l.dev.Index, was.Address})
-	}
-	if lease == nil {
-		n.log.Warn("lease ended", "link", l.dev.Name)
-		return
-	}
-
-	l.last = lease.Address.Addr()
-	n.addLease(l, *lease)
-	if was == nil || was.Address != lease.Address {
-		n.guardLease(ctx, l, *lease)
-	}
-	if was == nil {
-		n.log.Info("link has an address", "link", l.dev.Name, "address", lease.Address.String(),
-			"server", lease.Server.String(), "after_carrier", time.Since(l.since).Round(time.Microsecond))
-	}
-}
-
-// startLinkLocal takes an IPv4 link-local address if DHCP stays silent.
-func (n *network) startLinkLocal(ctx context.Context, l *link) {
-	if len(l.dev.MAC) != 6 || l.lease != nil {
-		return
-	}
-	after := linkLocalAfter
-	if n.settings.Timeouts.DHCP > 0 {
-		after = n.settings.Timeouts.DHCP
-	}
-	post := n.post(ctx, l)
-	go func() {
-		if pause(ctx, after) {
-			post(func(l *link) { n.linkLocal(ctx, l) })
-		}
-	}()
-}
-
-func (n *network) linkLocal(ctx context.Context, l *link) {
-	if l.lease != nil {
-		return
-	}
-	post := n.post(ctx, l)
-	client := &linkLocal4{
-		arpClient: n.arp(l),
-		claimed:   func(p netip.Prefix) { post(func(l *link) { n.claim(l, p) }) },
-	}
-	n.work(ctx, l, ARP, client.run)
-}
-
-// claim puts a link-local address on its link; an invalid one takes it
-// off. A lease that came meanwhile does not remove it: somebody may be
-// talking through it.
-func (n *network) claim(l *link, p netip.Prefix) {
-	if l.local.IsValid() && l.local != p {
-		n.do(l, DelAddr{l.dev.Index, l.local})
-	}
-	l.local = p
-	if p.IsValid() {
-		n.do(l, AddAddr{Index: l.dev.Index, Prefix: p})
-		n.log.Info("link has an address", "link", l.dev.Name, "address", p.String(), "after_carrier", time.Since(l.since).Round(time.Microsecond))
-	}
+	return arpClient{mac: l.dev.MAC, own: n.own, log: n.log.With("link", l.dev.Name)}
 }

@@ -26,13 +26,13 @@ func (n *network) startSolicitor(ctx context.Context, l *link) {
 
 // router notes what a router advertised, and asks by DHCPv6 if it says so.
 func (n *network) router(ctx context.Context, l *link, r Router) {
-	if l.router.Address != r.Address {
+	now := time.Now()
+	if l.routers.note(r, now) {
 		n.log.Info("link has a router", "link", l.dev.Name, "router", r.Address.String(), "managed", r.Managed,
-			"other_config", r.OtherConfig, "after_carrier", time.Since(l.since).Round(time.Microsecond))
+			"other_config", r.OtherConfig, "after_carrier", now.Sub(l.since).Round(time.Microsecond))
 	}
-	l.router = r
-	methods := n.methods(l.dev)
-	advertised := slices.Contains(methods, either) || slices.Contains(methods, plan.Either6)
+
+	advertised := n.follows(l.dev) || slices.Contains(n.methods(l.dev), plan.Either6)
 	switch {
 	case advertised && r.Managed:
 		n.startDHCP6(ctx, l, true)
@@ -63,17 +63,28 @@ func (n *network) startEither(ctx context.Context, l *link) {
 
 func isGlobal6(a Addr) bool { return a.Addr().Is6() && !a.Addr().IsLinkLocalUnicast() }
 
-// startDHCP6 asks by DHCPv6, once while there is carrier.
+// startDHCP6 asks by DHCPv6, once while there is carrier. A client that asks
+// for settings only gives way to one that asks for an address, too: the
+// first router may have spoken of less than the next.
 func (n *network) startDHCP6(ctx context.Context, l *link, stateful bool) {
-	if l.asks6 == l.since {
+	if l.client6 != nil && (l.client6.stateful || !stateful) {
 		return
 	}
-	l.asks6 = l.since
-	post := n.post(ctx, l)
-	client := &dhcp6{
-		mac: l.dev.MAC, stateful: stateful, log: n.log.With("link", l.dev.Name),
-		granted: func(lease Lease6) { post(func(l *link) { n.grant6(l, lease) }) },
+	if l.cancel6 != nil {
+		l.cancel6()
 	}
+
+	ctx, l.cancel6 = context.WithCancel(ctx)
+	post := n.post(ctx, l)
+	client := &dhcp6{mac: l.dev.MAC, stateful: stateful, last: l.dhcp6.Address, log: n.log.With("link", l.dev.Name)}
+	client.granted = func(lease Lease6) {
+		post(func(l *link) {
+			if l.client6 == client {
+				n.grant6(l, lease)
+			}
+		})
+	}
+	l.client6 = client
 	n.work(ctx, l, DHCP6, client.run)
 }
 
@@ -82,7 +93,7 @@ func (n *network) grant6(l *link, lease Lease6) {
 	was := l.dhcp6
 	l.dhcp6 = lease
 	if was.Address.IsValid() && was.Address != lease.Address {
-		n.do(l, DelAddr{l.dev.Index, n.prefix6(l, was.Address)})
+		n.undo(l, DelAddr{l.dev.Index, n.prefix6(l, was.Address)})
 	}
 	if !lease.Address.IsValid() {
 		return
@@ -103,7 +114,7 @@ func (n *network) prefix6(l *link, a netip.Addr) netip.Prefix {
 			return have.Prefix
 		}
 	}
-	if l.router.Address.IsValid() {
+	if l.routers.heard {
 		return netip.PrefixFrom(a, 128)
 	}
 	return netip.PrefixFrom(a, 64)
