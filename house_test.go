@@ -57,6 +57,7 @@ var rules = []struct {
 	{"kms/server/metrics", []string{"latchkey/kms/server", "latchkey/kms/store"}, "counts, and knows nothing"},
 	{"kms/wrapping", []string{"latchkey/unlock", "latchkey/kms/server"}, "the host's own TPM, not a node's"},
 	{"kms/store", []string{"latchkey/kms/server"}, "stores keep, servers decide"},
+	{"initramfs/uki", []string{"latchkey/boot", "latchkey/internal/", "latchkey/kms", "latchkey/unlock"}, "files in, a file out"},
 	{"initramfs", []string{"latchkey/netup", "latchkey/unlock/"}, "building an image touches no machine"},
 }
 

@@ -39,6 +39,8 @@ type bootSpec struct {
 	nics           int
 	trunk          uint64 // VLAN
 	image          string
+	uki            string // an EFI program to start by firmware
+	secure         bool   // Secure Boot is on
 	reboot         bool
 	rtc            string
 	extra          []string
@@ -71,6 +73,10 @@ func parseBoot(ts *testscript.TestScript, args []string) bootSpec {
 		case "-trunk":
 			b.nics = 0
 			b.trunk, _ = strconv.ParseUint(value(), 10, 12)
+		case "-uki":
+			b.uki = value()
+		case "-secure":
+			b.secure = true
 		case "-rtc":
 			b.rtc = value()
 		case "-reboot":
@@ -86,7 +92,8 @@ func parseBoot(ts *testscript.TestScript, args []string) bootSpec {
 }
 
 // boot -disk FILE… [-tpm NAME] [-append OPTIONS] [-memory MiB] [-nics N]
-// [-trunk VLAN] [-image FILE] [-rtc TIME] [-reboot] [-qemu OPTIONS]: power on.
+// [-trunk VLAN] [-image FILE | -uki FILE [-secure]] [-rtc TIME] [-reboot]
+// [-qemu OPTIONS]: power on.
 func cmdBoot(ts *testscript.TestScript, neg bool, args []string) {
 	w := worldOf(ts)
 	if w.machine != nil {
@@ -96,11 +103,15 @@ func cmdBoot(ts *testscript.TestScript, neg bool, args []string) {
 	b := parseBoot(ts, args)
 	m := &machine{start: time.Now()}
 	flags := []string{
-		"-machine", "q35", "-accel", "tcg,thread=multi", "-cpu", "max", "-m", strconv.Itoa(b.memory), "-smp", "2",
+		"-machine", "q35,smm=on", "-accel", "tcg,thread=multi", "-cpu", "max", "-m", strconv.Itoa(b.memory), "-smp", "2",
 		"-nodefaults", "-no-user-config", "-display", "none", "-serial", "stdio", "-device", "virtio-rng-pci",
 		"-qmp", "unix:" + filepath.Join(w.dir, "qmp.sock") + ",server=on,wait=off",
-		"-kernel", filepath.Join(w.shared.kernel, "vmlinuz"), "-initrd", ts.MkAbs(b.image),
-		"-append", strings.Join(append([]string{"console=ttyS0 edd=off panic=-1 init_on_free=1 rd.neednet=1"}, b.appends...), " "),
+	}
+	if b.uki != "" {
+		flags = append(flags, w.firmware(ts, b.uki, b.secure)...)
+	} else {
+		flags = append(flags, "-kernel", filepath.Join(w.shared.kernel, "vmlinuz"), "-initrd", ts.MkAbs(b.image),
+			"-append", strings.Join(append([]string{"console=ttyS0 edd=off panic=-1 init_on_free=1 rd.neednet=1"}, b.appends...), " "))
 	}
 	if !b.reboot {
 		flags = append(flags, "-no-reboot")

@@ -53,6 +53,7 @@ func TestScripts(t *testing.T) {
 			"plug":        cmdPlug,
 			"survive":     cmdSurvive,
 			"type":        cmdType,
+			"uki":         cmdUKI,
 		},
 		RequireUniqueNames:  true,
 		ContinueOnError:     false,

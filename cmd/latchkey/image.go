@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -10,9 +11,11 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 	"golang.org/x/sys/unix"
 
 	"latchkey/initramfs"
+	"latchkey/initramfs/uki"
 	"latchkey/internal/cli"
 )
 
@@ -23,7 +26,7 @@ func imageCommand() *cobra.Command {
 		Args:  cli.Args(cobra.ArbitraryArgs),
 		RunE:  cli.Group,
 	}
-	c.AddCommand(imageBuildCommand(), imageListCommand())
+	c.AddCommand(imageBuildCommand(), imageUKICommand(), imageListCommand())
 	return c
 }
 
@@ -52,7 +55,12 @@ same bytes. docs/plan.md describes every field of the configuration.`,
 		RunE: func(c *cobra.Command, _ []string) error { return o.run(c.OutOrStdout()) },
 	}
 
-	f := c.Flags()
+	o.flags(c.Flags())
+	return c
+}
+
+// flags are those that say what the initramfs is built of.
+func (o *imageBuild) flags(f *pflag.FlagSet) {
 	f.StringVar(&o.config, "config", "", "the configuration, YAML (required)")
 	f.StringVar(&o.output, "output", "", "the image to write (required)")
 	f.StringVar(&o.kernel, "kernel-version", "", "kernel version whose modules in /lib/modules to use (default: the running kernel's)")
@@ -62,7 +70,6 @@ same bytes. docs/plan.md describes every field of the configuration.`,
 	f.StringSliceVar(&o.microcode, "microcode", []string{"/lib/firmware"}, "folders that hold intel-ucode and amd-ucode; '' leaves microcode out")
 	f.IntVar(&o.level, "level", 19, "zstd level, 1 to 22")
 	f.BoolVar(&o.json, "json", false, "print what was built as JSON")
-	return c
 }
 
 func (o *imageBuild) run(stdout io.Writer) error {
@@ -160,7 +167,7 @@ func imageListCommand() *cobra.Command {
 	var asJSON bool
 	c := &cobra.Command{
 		Use:     "ls IMAGE",
-		Short:   "List what is in an image",
+		Short:   "List what is in an initramfs or a unified kernel image",
 		Example: "  latchkey image ls /boot/initrd.img-$(uname -r)",
 		Args:    cli.Args(cobra.ExactArgs(1)),
 		RunE: func(c *cobra.Command, args []string) error {
@@ -169,13 +176,20 @@ func imageListCommand() *cobra.Command {
 				return err
 			}
 
-			entries, err := initramfs.List(data)
+			sections, initrd, err := unwrap(data)
+			if err != nil {
+				return fmt.Errorf("%s: %w", args[0], err)
+			}
+			entries, err := initramfs.List(initrd)
 			if err != nil {
 				return fmt.Errorf("%s: %w", args[0], err)
 			}
 
 			if asJSON {
 				return json.NewEncoder(c.OutOrStdout()).Encode(entries)
+			}
+			for _, s := range sections {
+				fmt.Fprintf(c.OutOrStdout(), "section    %9d %s\n", len(s.Data), s.Name)
 			}
 			for _, e := range entries {
 				fmt.Fprintf(c.OutOrStdout(), "%s %9d %s\n", e.Mode, e.Size, e.Name)
@@ -187,4 +201,22 @@ func imageListCommand() *cobra.Command {
 
 	c.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	return c
+}
+
+// unwrap returns the initramfs of an image: of a unified kernel image its
+// section .initrd, with the list of all sections, else all of it.
+func unwrap(data []byte) (sections []uki.Section, initrd []byte, err error) {
+	if !bytes.HasPrefix(data, []byte("MZ")) {
+		return nil, data, nil
+	}
+	if sections, err = uki.Read(data); err != nil {
+		return nil, nil, err
+	}
+
+	for _, s := range sections {
+		if s.Name == ".initrd" {
+			return sections, s.Data, nil
+		}
+	}
+	return nil, nil, errors.New("this unified kernel image has no initramfs")
 }

@@ -34,10 +34,14 @@ func TestScripts(t *testing.T) {
 			"kms":    cmdKMS,
 		},
 		Condition: func(name string) (bool, error) {
-			if name != "chips" {
-				return false, errors.New("there is only the condition chips")
+			switch name {
+			case "chips":
+				return needChips() == "", nil
+			case "stub":
+				_, err := os.Stat("/usr/lib/systemd/boot/efi/linuxx64.efi.stub")
+				return err == nil, nil
 			}
-			return needChips() == "", nil
+			return false, errors.New("there are only the conditions chips and stub")
 		},
 	})
 }

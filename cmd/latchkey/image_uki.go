@@ -1,0 +1,281 @@
+package main
+
+import (
+	"bytes"
+	"cmp"
+	"encoding/binary"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"latchkey/initramfs"
+	"latchkey/initramfs/uki"
+	"latchkey/internal/cli"
+)
+
+type imageUKI struct {
+	build                                imageBuild // of the initrd, unless one is given
+	initrd, kernel, stub, osrel, cmdline string
+	pcrKey, signature                    string
+	bootKey, bootCertificate, signer     string
+	phases                               []string
+}
+
+func imageUKICommand() *cobra.Command {
+	var o imageUKI
+	c := &cobra.Command{
+		Use:   "uki --config FILE --kernel FILE --cmdline TEXT --output FILE",
+		Short: "Build a unified kernel image, whose boot the TPM measures",
+		Long: `Uki builds the initramfs as image build does and puts it into one EFI program
+with the kernel and its command line. The firmware checks one signature over
+all of it, and the boot stub measures every part into PCR 11, so that the key
+server can tell this image from any other.
+
+The command prints the PCR 11 value in which the machine asks for its keys;
+policy.releases of the key server takes it. With --pcr-key the image carries
+a signature of that value, and the key server needs the public key only once.
+The same inputs give the same bytes, signatures for Secure Boot aside.`,
+		Example: `  # sign for Secure Boot, and sign the measurement
+  latchkey image uki --config /etc/latchkey.yaml --kernel /boot/vmlinuz-$(uname -r) --cmdline "root=/dev/mapper/root ro" \
+    --boot-key db.key --boot-cert db.pem --pcr-key pcr.key --output /boot/efi/EFI/Linux/latchkey.efi
+
+  # the key for Secure Boot is in a token: sign with sbsign's PKCS#11 engine
+  latchkey image uki --config shop.yaml --kernel vmlinuz --modules ./lib/modules/6.12.9 --cmdline ro \
+    --boot-key "pkcs11:token=shop;object=db" --boot-cert db.pem --output shop.efi
+
+  # what is in it
+  latchkey image ls shop.efi`,
+		Args: cli.Args(cobra.NoArgs),
+		RunE: func(c *cobra.Command, _ []string) error { return o.run(c.OutOrStdout()) },
+	}
+
+	f := c.Flags()
+	o.build.flags(f)
+	f.StringVar(&o.initrd, "initrd", "", "take this initramfs instead of building one from --config")
+	f.StringVar(&o.kernel, "kernel", "", "the kernel, an EFI program such as /boot/vmlinuz-VERSION (required)")
+	f.StringVar(&o.cmdline, "cmdline", "", "the kernel command line, or @FILE (required)")
+	f.StringVar(&o.stub, "stub", "", "the boot stub (default: systemd's for the kernel's architecture, package systemd-boot-efi)")
+	f.StringVar(&o.osrel, "os-release", "/etc/os-release", "the file that names the system in boot menus")
+	f.StringVar(&o.pcrKey, "pcr-key", "", "RSA private key, PEM, that signs the expected PCR 11")
+	f.StringVar(&o.signature, "pcr-signature", "", "also write that signature to this file, for policy.releases of the key server")
+	f.StringSliceVar(&o.phases, "phase", []string{uki.InInitrd}, "phases to sign PCR 11 for, words joined by ':'; the key server needs enter-initrd only")
+	f.StringVar(&o.bootKey, "boot-key", "", "key that signs for Secure Boot: a PEM file, or a pkcs11: URI")
+	f.StringVar(&o.bootCertificate, "boot-cert", "", "its certificate, PEM")
+	f.StringVar(&o.signer, "sign-with", "", "instead of --boot-key: a program that is called with the unsigned and the signed file's names")
+	return c
+}
+
+func (o *imageUKI) run(stdout io.Writer) error {
+	if err := o.check(); err != nil {
+		return err
+	}
+
+	kernel, err := os.ReadFile(o.kernel)
+	if err != nil {
+		return fmt.Errorf("reading the kernel: %w", err)
+	}
+	stub, err := o.readStub(kernel)
+	if err != nil {
+		return err
+	}
+
+	initrd, version, err := o.readInitrd(kernel)
+	if err != nil {
+		return err
+	}
+	sections, err := o.sections(stub, kernel, initrd, version)
+	if err != nil {
+		return err
+	}
+	image, err := stub.Build(sections)
+	if err != nil {
+		return err
+	}
+
+	by, err := o.write(image)
+	if err != nil {
+		return err
+	}
+	return o.print(stdout, stub, sections, version, by)
+}
+
+func (o *imageUKI) check() error {
+	switch {
+	case o.kernel == "" || o.cmdline == "" || o.build.output == "":
+		return cli.Usagef("--kernel, --cmdline and --output are required (see latchkey image uki --help)")
+	case (o.build.config == "") == (o.initrd == ""):
+		return cli.Usagef("give either --config, to build an initramfs, or --initrd, to take one")
+	case (o.bootKey == "") != (o.bootCertificate == ""):
+		return cli.Usagef("--boot-key and --boot-cert go together")
+	case o.signature != "" && o.pcrKey == "":
+		return cli.Usagef("--pcr-signature needs --pcr-key")
+	case o.signer != "" && o.bootKey != "":
+		return cli.Usagef("--sign-with and --boot-key are mutually exclusive")
+	}
+	return nil
+}
+
+// readStub reads the stub that was named, or systemd's for the processor
+// that the kernel is for.
+func (o *imageUKI) readStub(kernel []byte) (*uki.Stub, error) {
+	arch := uki.Machine(kernel)
+	if arch == "" {
+		return nil, fmt.Errorf("%s is no EFI program: the kernel needs CONFIG_EFI_STUB", o.kernel)
+	}
+
+	path := o.stub
+	if path == "" {
+		path = "/usr/lib/systemd/boot/efi/linux" + arch + ".efi.stub"
+	}
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return nil, fmt.Errorf("reading the boot stub: %w (apt install systemd-boot-efi, or name one with --stub)", err)
+	}
+	stub, err := uki.ReadStub(data)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	if stub.Machine() != arch {
+		return nil, fmt.Errorf("the kernel %s is for %s and the boot stub %s for %s", o.kernel, arch, path, stub.Machine())
+	}
+	return stub, nil
+}
+
+// readInitrd builds the initramfs or reads the one that was named; version
+// is the kernel's, "" if nothing tells.
+func (o *imageUKI) readInitrd(kernel []byte) (initrd []byte, version string, err error) {
+	version = kernelVersion(kernel)
+	if o.initrd != "" {
+		initrd, err = os.ReadFile(o.initrd)
+		if err != nil {
+			return nil, "", fmt.Errorf("reading the initramfs: %w", err)
+		}
+		return initrd, version, nil
+	}
+
+	if o.build.kernel == "" && version != "" {
+		o.build.kernel = version
+	}
+	options, err := o.build.options()
+	if err != nil {
+		return nil, "", err
+	}
+	if m := filepath.Base(options.Modules); version != "" && m != version {
+		return nil, "", fmt.Errorf("the kernel %s is version %s, the modules are of %s", o.kernel, version, m)
+	}
+
+	var out bytes.Buffer
+	if _, err := initramfs.Build(&out, *options); err != nil {
+		return nil, "", err
+	}
+	return out.Bytes(), filepath.Base(options.Modules), nil
+}
+
+// kernelVersion reads the version out of an x86 kernel: kernel_version of
+// the setup header points to it (Documentation/arch/x86/boot.rst).
+func kernelVersion(kernel []byte) string {
+	if len(kernel) < 0x210 || string(kernel[0x202:0x206]) != "HdrS" {
+		return ""
+	}
+	at := int(binary.LittleEndian.Uint16(kernel[0x20e:])) + 0x200
+	if at >= len(kernel) {
+		return ""
+	}
+	text, _, _ := bytes.Cut(kernel[at:min(at+128, len(kernel))], []byte{0})
+	version, _, _ := strings.Cut(string(text), " ")
+	return version
+}
+
+func (o *imageUKI) sections(stub *uki.Stub, kernel, initrd []byte, version string) ([]uki.Section, error) {
+	cmdline := o.cmdline
+	if name, ok := strings.CutPrefix(cmdline, "@"); ok {
+		data, err := os.ReadFile(name)
+		if err != nil {
+			return nil, fmt.Errorf("reading the command line: %w", err)
+		}
+		cmdline = string(data)
+	}
+	osrel, err := os.ReadFile(o.osrel)
+	if err != nil {
+		return nil, fmt.Errorf("reading --os-release: %w", err)
+	}
+
+	all := []uki.Section{
+		{Name: ".osrel", Data: osrel},
+		{Name: ".cmdline", Data: []byte(strings.Join(strings.Fields(cmdline), " "))},
+		{Name: ".initrd", Data: initrd},
+		{Name: ".linux", Data: kernel},
+	}
+	if version != "" && stub.Measures(".uname") {
+		all = append(all, uki.Section{Name: ".uname", Data: []byte(version)})
+	}
+	if o.pcrKey == "" {
+		return all, nil
+	}
+
+	return o.signPCR(stub, all)
+}
+
+// signPCR adds the public key, which is measured, and the signature of the
+// values that PCR 11 will have.
+func (o *imageUKI) signPCR(stub *uki.Stub, all []uki.Section) ([]uki.Section, error) {
+	text, err := os.ReadFile(o.pcrKey)
+	if err != nil {
+		return nil, fmt.Errorf("reading --pcr-key: %w", err)
+	}
+	signer, err := uki.ReadSigner(text)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", o.pcrKey, err)
+	}
+
+	all = append(all, uki.Section{Name: ".pcrpkey", Data: signer.PublicKey()})
+	var values [][32]byte
+	for _, p := range o.phases {
+		values = append(values, stub.PCR11(all, strings.Split(p, ":")...))
+	}
+	signature, err := signer.Sign(values...)
+	if err != nil {
+		return nil, err
+	}
+
+	if o.signature != "" {
+		if err := os.WriteFile(o.signature, signature, 0o644); err != nil {
+			return nil, fmt.Errorf("writing --pcr-signature: %w", err)
+		}
+	}
+
+	return append(all, uki.Section{Name: ".pcrsig", Data: signature}), nil
+}
+
+func (o *imageUKI) print(stdout io.Writer, stub *uki.Stub, sections []uki.Section, version, by string) error {
+	info, err := os.Stat(o.build.output)
+	if err != nil {
+		return err
+	}
+	value := stub.PCR11(sections, uki.InInitrd)
+	pcr := "11:sha256=" + hex.EncodeToString(value[:])
+	if o.build.json {
+		return json.NewEncoder(stdout).Encode(map[string]any{
+			"image": o.build.output, "size_bytes": info.Size(), "kernel": version, "stub": stub.Version(), "pcr": pcr,
+			"pcr_signed": o.pcrKey != "", "boot_signed_by": by,
+		})
+	}
+
+	fmt.Fprintf(stdout, "%s: %d bytes, kernel %s, %s\n", o.build.output, info.Size(), cmp.Or(version, "of unknown version"), stub.Version())
+	fmt.Fprintf(stdout, "PCR 11 when the machine asks for its keys: %s\n", pcr)
+	if by == "" {
+		fmt.Fprintln(stdout, "not signed for Secure Boot: firmware that checks signatures will not start it (--boot-key, --boot-cert)")
+	} else {
+		fmt.Fprintf(stdout, "signed for Secure Boot: %s\n", by)
+	}
+	if o.pcrKey != "" {
+		fmt.Fprintf(stdout, "PCR 11 is signed by %s, for: %s\n", o.pcrKey, strings.Join(o.phases, " "))
+	}
+	return nil
+}

@@ -1,0 +1,102 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+
+	"latchkey/initramfs/uki"
+)
+
+// write signs the image if asked to and puts it in its place; by says who
+// signed. The old image stays until the new one is whole and on the disk.
+func (o *imageUKI) write(image []byte) (by string, err error) {
+	out := o.build.output
+	dir, err := os.MkdirTemp(filepath.Dir(out), "."+filepath.Base(out)+"-*")
+	if err != nil {
+		return "", fmt.Errorf("writing the image: %w", err)
+	}
+	defer os.RemoveAll(dir)
+
+	unsigned, signed := filepath.Join(dir, "unsigned.efi"), filepath.Join(dir, "signed.efi")
+	switch {
+	case o.signer != "" || strings.HasPrefix(o.bootKey, "pkcs11:"):
+		if err := writeSynced(unsigned, image); err != nil {
+			return "", err
+		}
+		by, err = o.callSigner(unsigned, signed)
+	case o.bootKey != "":
+		by = o.bootCertificate
+		if image, err = o.signBoot(image); err == nil {
+			err = writeSynced(signed, image)
+		}
+	default:
+		err = writeSynced(signed, image)
+	}
+	if err != nil {
+		return "", err
+	}
+
+	if err := os.Rename(signed, out); err != nil {
+		return "", fmt.Errorf("writing the image: %w", err)
+	}
+	return by, nil
+}
+
+func (o *imageUKI) signBoot(image []byte) ([]byte, error) {
+	key, err := os.ReadFile(o.bootKey)
+	if err != nil {
+		return nil, fmt.Errorf("reading --boot-key: %w", err)
+	}
+	certificate, err := os.ReadFile(o.bootCertificate)
+	if err != nil {
+		return nil, fmt.Errorf("reading --boot-cert: %w", err)
+	}
+	return uki.SignBoot(image, key, certificate)
+}
+
+// callSigner lets another program sign: the one that was named, or sbsign
+// with OpenSSL's PKCS#11 engine, which asks for the PIN itself.
+func (o *imageUKI) callSigner(unsigned, signed string) (by string, err error) {
+	args := []string{o.signer, unsigned, signed}
+	by = o.signer
+	if o.signer == "" {
+		args = []string{"sbsign", "--engine", "pkcs11", "--key", o.bootKey, "--cert", o.bootCertificate, "--output", signed, unsigned}
+		by = o.bootCertificate
+	}
+
+	cmd := exec.Command(args[0], args[1:]...)
+	cmd.Stdin = os.Stdin
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		return "", fmt.Errorf("signing the image: %s: %w: %s", args[0], err, strings.TrimSpace(string(out)))
+	}
+
+	data, err := os.ReadFile(signed)
+	if errors.Is(err, os.ErrNotExist) {
+		return "", fmt.Errorf("signing the image: %s ended well and wrote no %s", args[0], filepath.Base(signed))
+	}
+	if err != nil {
+		return "", fmt.Errorf("signing the image: %w", err)
+	}
+	if _, err := uki.Read(data); err != nil {
+		return "", fmt.Errorf("signing the image: what %s wrote: %w", args[0], err)
+	}
+
+	return by, nil
+}
+
+func writeSynced(path string, data []byte) error {
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
+		return fmt.Errorf("writing the image: %w", err)
+	}
+	_, err = f.Write(data)
+	if err := errors.Join(err, f.Sync(), f.Close()); err != nil {
+		return fmt.Errorf("writing the image: %w", err)
+	}
+	return nil
+}
