@@ -1,0 +1,162 @@
+package latchkey_test
+
+import (
+	"flag"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+var update = flag.Bool("update", false, "write the generated parts of DESIGN.md")
+
+// rooms says in one line what each folder with Go code is. The table in
+// DESIGN.md is made of it and of the rules.
+var rooms = []struct{ folder, what string }{
+	{"cmd/init", "PID 1, worker and latch of the initramfs in one binary: wiring only"},
+	{"cmd/latchkey", "the operator's command on machines: build an image, enroll, inspect, check"},
+	{"cmd/latchkey-kms", "the key server's command: serve, and its administration"},
+	{"cmd/latchkey-kms-bench", "load generator with software machines"},
+	{"cmd/latchkey-responder", "answers mDNS on a LAN for a key server that is elsewhere"},
+
+	{"boot", "PID 1: the story of one boot, its children, mount, SwitchRoot, rescue"},
+	{"boot/codes", "class, meaning and advice of every stable code"},
+	{"boot/report", "what a boot leaves in /run/latchkey/boot.json"},
+	{"boot/wire", "the records that worker and latch send to PID 1"},
+	{"boot/latch", "the role that extends PCRs before and after the volumes are opened"},
+	{"boot/worker", "the role that reads all that outsiders write: modules, disks, network, key server, TPM"},
+	{"boot/module", "kernel modules by dependency and alias"},
+	{"boot/device", "block devices, uevents, superblocks"},
+
+	{"netup", "links, DHCPv4, DHCPv6, SLAAC, static, VLAN, bond, bridge, routes, DNS servers"},
+	{"discover", "find a key server by mDNS and DNS, and answer for one"},
+	{"discover/dns", "the codec of DNS messages"},
+
+	{"unlock", "volumes and what opens them, to mappings; rotation"},
+	{"unlock/luks2", "read, judge and write LUKS2 headers; LUKS1 read-only"},
+	{"unlock/dm", "the crypt mapping, its key handed over by the kernel keyring"},
+	{"unlock/dm/control", "the ioctls of /dev/mapper/control"},
+	{"unlock/tpm", "everything said to a TPM: identify, prove, seal, unseal, extend"},
+
+	{"kms", "lk1: messages, key exchange, and the client that the init links"},
+	{"kms/config", "kms.yaml and flags, as one typed value"},
+	{"kms/home", "the data directory: open, restore, migrate, wrapping key"},
+	{"kms/operator", "what the commands ask a server that runs, or the database"},
+	{"kms/daemon", "serve, reload, watchdog, metrics listener, advertise"},
+	{"kms/bench", "machines of lk1, Kairos and Talos in software, and their load"},
+	{"kms/front", "listeners, limits, certificates"},
+	{"kms/front/proxy", "PROXY headers and X-Forwarded-For"},
+	{"kms/server", "who gets which key: rows, transactions, audit log, handlers, administration"},
+	{"kms/server/policy", "one pure function from facts to a verdict, and what configures it"},
+	{"kms/server/ekcert", "judges the certificates of TPM makers"},
+	{"kms/server/hook", "tells web services and programs what happens; waits for nobody"},
+	{"kms/server/kairos", "what machines of Kairos say and hear"},
+	{"kms/server/talos", "what machines of Talos Linux say and hear"},
+	{"kms/server/k8s", "KMS v2 of Kubernetes' API server"},
+	{"kms/server/rpc", "limits of gRPC servers"},
+	{"kms/server/metrics", "counters in Prometheus' text format"},
+	{"kms/wrapping", "the key that wraps the database's: a file, a passphrase, the host's TPM"},
+	{"kms/store", "the interface of what keeps the key server's state"},
+	{"kms/store/bolt", "one file; the default"},
+	{"kms/store/etcd", "an etcd that several servers share"},
+	{"kms/store/kube", "Secrets of one namespace that several servers share"},
+	{"kms/store/mirror", "what the shared stores have in common: rows in memory, one head"},
+
+	{"initramfs", "what is in an image: plan, module closure, archive"},
+
+	{"internal/plan", "the plan: types, the strict parser of image and command line, one Check"},
+	{"internal/endpoint", "the grammar of a key server's URL"},
+	{"internal/mapping", "the rules for UUIDs and mapping names"},
+	{"internal/certfile", "certificate files, read again when they change"},
+	{"internal/cli", "what all commands share: exit codes, output, manual pages"},
+	{"internal/ifwatch", "network interfaces as they come and go"},
+	{"internal/kmsg", "slog to the kernel log"},
+	{"internal/kube", "a Kubernetes API server by plain REST: get, put, list, watch"},
+	{"internal/secret", "key bytes that never print and are wiped"},
+	{"internal/testreport", "reads go test -json; a skipped test fails CI"},
+
+	{"qemu-tests", "whole boots as readable scripts, run against the built binaries"},
+	{"qemu-tests/testroot", "the tiny root that those boot into"},
+}
+
+// doubles are the folders that only tests use: software TPMs, servers, LANs.
+var doubles = []string{
+	"internal/testkube", "internal/testlan", "kms/server/kairos/kairostest", "kms/softtpm", "kms/store/etcd/etcdtest",
+	"kms/store/kube/kubetest", "kms/store/storetest", "unlock/luks2/luks2test", "unlock/tpm/tpmtest",
+}
+
+// TestRooms: every folder with Go code is described or a test double, and
+// what is described exists.
+func TestRooms(t *testing.T) {
+	known := map[string]bool{".": true}
+	for _, r := range rooms {
+		known[r.folder] = true
+	}
+	for _, d := range doubles {
+		known[d] = true
+	}
+	there := map[string]bool{}
+	for _, f := range goFiles(t) {
+		there[filepath.Dir(f)] = true
+	}
+
+	for dir := range there {
+		if !known[dir] {
+			t.Errorf("%s is not described: add a line to house_rooms_test.go, then go test -run TestDesignTable -update .", dir)
+		}
+	}
+	for dir := range known {
+		if !there[dir] {
+			t.Errorf("house_rooms_test.go describes %s, which does not exist", dir)
+		}
+	}
+	for _, r := range rules {
+		if !known[r.folder] {
+			t.Errorf("a rule is about %s, which is not described", r.folder)
+		}
+	}
+}
+
+// TestDesignTable: the table of folders in DESIGN.md is the one made here.
+func TestDesignTable(t *testing.T) {
+	const begin, end = "<!-- folders: go test -run TestDesignTable -update . -->\n", "<!-- end of folders -->\n"
+	text, err := os.ReadFile("DESIGN.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	before, rest, ok1 := strings.Cut(string(text), begin)
+	table, after, ok2 := strings.Cut(rest, end)
+	if !ok1 || !ok2 {
+		t.Fatalf("DESIGN.md lacks the lines %q and %q", begin, end)
+	}
+
+	want := designTable()
+	if *update {
+		if err := os.WriteFile("DESIGN.md", []byte(before+begin+want+end+after), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		return
+	}
+	if diff := cmp.Diff(want, table); diff != "" {
+		t.Errorf("the table of folders in DESIGN.md is old (-want +got):\n%s", diff)
+	}
+}
+
+func designTable() string {
+	var b strings.Builder
+	b.WriteString("| folder | what it is | the rule that its imports keep |\n|---|---|---|\n")
+	for _, r := range rooms {
+		var why []string
+		for _, rule := range rules {
+			if rule.folder == r.folder && !slices.Contains(why, rule.why) {
+				why = append(why, rule.why)
+			}
+		}
+		b.WriteString("| `" + r.folder + "` | " + r.what + " | " + strings.Join(why, "; ") + " |\n")
+	}
+	b.WriteString("\nOnly tests use `" + strings.Join(doubles, "`, `") + "`.\n")
+	return b.String()
+}
