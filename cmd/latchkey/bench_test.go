@@ -121,7 +121,7 @@ func (b *bench) bootable(path string) bool {
 
 func (b *bench) opensWithKey(path string) {
 	b.t.Helper()
-	f, h, err := readVolume(path, os.O_RDONLY)
+	f, h, err := readVolume(path)
 	b.check(err)
 	defer f.Close()
 	v, _, err := h.Unlock(b.t.Context(), f, luks2.Attempt{Passphrase: b.key, Slot: 0})
@@ -131,7 +131,7 @@ func (b *bench) opensWithKey(path string) {
 
 func slotsOf(t *testing.T, path string) (slots, tokens int) {
 	t.Helper()
-	f, h, err := readVolume(path, os.O_RDONLY)
+	f, h, err := readVolume(path)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"latchkey/internal/cli"
+	"latchkey/internal/disk"
 	"latchkey/kms"
 	"latchkey/unlock/luks2"
 	"latchkey/unlock/tpm"
@@ -128,19 +129,19 @@ func (o *enrollOptions) run(ctx context.Context, c *cobra.Command, e *enrollment
 	}
 
 	ctx = context.WithoutCancel(ctx) // from here on it is quick, and whole
-	f, err := openVolume(path, os.O_RDWR)
+	f, err := disk.Open(path, os.O_RDWR)
 	if err != nil {
 		return err
 	}
 	defer f.Close()
-	slot, err := e.commit(ctx, f, f.sizeBytes)
+	slot, err := e.commit(ctx, f, f.SizeBytes)
 	if err != nil {
-		return err
+		return changeAdvice(path, err)
 	}
 
 	out := enrolled{UUID: e.want.UUID, Mode: e.mode, Keyslot: slot, NodeID: id.NodeID(), Words: id.NodeID().Words()}
 	if !o.noRecovery {
-		recovery, err := addRecovery(f, f.sizeBytes, e.volume)
+		recovery, err := addRecovery(f, f.SizeBytes, e.volume)
 		if err != nil {
 			return fmt.Errorf("volume %s is enrolled, but has no recovery key: %w", e.want.UUID, err)
 		}
@@ -154,7 +155,7 @@ func (o *enrollOptions) run(ctx context.Context, c *cobra.Command, e *enrollment
 // unlock opens the volume with the operator's key, which is not needed
 // after that.
 func (e *enrollment) unlock(ctx context.Context, path, keyFile string) error {
-	f, h, err := readVolume(path, os.O_RDONLY)
+	f, h, err := readVolume(path)
 	if err != nil {
 		return err
 	}
@@ -170,6 +171,6 @@ func (e *enrollment) unlock(ctx context.Context, path, keyFile string) error {
 		return err
 	}
 	defer key.Wipe()
-	e.volume, _, err = h.Unlock(ctx, f, luks2.Attempt{Passphrase: key, Slot: luks2.AnySlot})
-	return volumeExit(err)
+	e.volume, _, err = h.Unlock(ctx, f, attempt(key, luks2.AnySlot))
+	return volumeExit(path, wrongKey(keyFile, key, err))
 }

@@ -145,7 +145,7 @@ func TestLeftoversAreSwept(t *testing.T) {
 		t.Fatal("the KMS was reached")
 	}
 
-	f, h, err := readVolume(path, os.O_RDWR)
+	f, h, err := changeVolume(path)
 	b.check(err)
 	m := unlock.Marks(h)[0]
 	m.Node[0] ^= 1

@@ -33,7 +33,7 @@ func (e *enrollment) commit(ctx context.Context, s luks2.Storage, sizeBytes int6
 	defer offer.Secret.Wipe()
 	h, err := luks2.Read(s, sizeBytes)
 	if err != nil {
-		return 0, volumeExit(err)
+		return 0, err
 	}
 
 	before := h

@@ -5,13 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"slices"
 
 	"github.com/spf13/cobra"
 
 	"latchkey/boot/codes"
 	"latchkey/internal/cli"
+	"latchkey/internal/disk"
 	"latchkey/kms"
 	"latchkey/unlock"
 	"latchkey/unlock/dm"
@@ -30,7 +30,7 @@ type kmsGet struct {
 // An askedDisk is a device whose volume the KMS is asked for.
 type askedDisk struct {
 	unlock.Volume
-	file volumeFile
+	file *disk.File
 }
 
 // gotVolume is what became of one volume. It has no place for a secret.
@@ -90,7 +90,7 @@ func (o *kmsGet) close() {
 func (o *kmsGet) collect(uuids []string) error {
 	o.disks = map[kms.UUID]*askedDisk{}
 	for _, path := range o.devices {
-		f, h, err := readVolume(path, os.O_RDONLY)
+		f, h, err := readVolume(path)
 		if err != nil {
 			return err
 		}
@@ -178,7 +178,7 @@ func (o *kmsGet) try(ctx context.Context, v kms.Granted, id *tpm.Identity) (gotV
 	nothing := func(dm.Target, luks2.VolumeKey) error { return nil }
 	opened, err := d.Open(ctx, d.file, candidates, unlock.Expect{Digest: v.Digest, MAC: v.MAC}, nil, nothing)
 	if err != nil {
-		return out, volumeExit(advise(err))
+		return out, volumeExit(d.Device, advise(err))
 	}
 
 	out.Keyslot = &opened.Slot

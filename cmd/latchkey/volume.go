@@ -8,9 +8,10 @@ import (
 	"os"
 
 	"github.com/spf13/cobra"
-	"golang.org/x/sys/unix"
 
 	"latchkey/internal/cli"
+	"latchkey/internal/disk"
+	"latchkey/internal/meminfo"
 	"latchkey/internal/secret"
 	"latchkey/unlock/luks2"
 )
@@ -21,7 +22,14 @@ func volumeCommand() *cobra.Command {
 		Short: "Inspect, test, make, change and enroll LUKS2 volumes",
 		Long: `Volume works on LUKS2 images and block devices, mapped or not, and needs
 no device-mapper. Keys come from files only ("-" is standard input) and are
-used byte for byte, as cryptsetup's --key-file does.`,
+used byte for byte, as cryptsetup does with --key-file: a newline at the end
+of the file is part of the key.
+
+What latchkey opens: LUKS2, and LUKS1 where the plan says "luks1: true", with
+the cipher aes-xts-plain64, a key of 512 or 256 bits, sectors of 512 to 4096
+bytes and a digest of SHA-256 or SHA-512. Keyslots may use pbkdf2, argon2i or
+argon2id with up to 4 GiB. A keyslot that uses anything else is skipped; the
+others open.`,
 		Example: `  head -c 32 /dev/urandom > key
   latchkey volume encrypt --key-file key root.ext4 root.luks2
   latchkey volume inspect root.luks2
@@ -30,120 +38,75 @@ used byte for byte, as cryptsetup's --key-file does.`,
 		RunE: cli.Group,
 	}
 	c.AddCommand(volumeInspectCommand(), volumeTestCommand(), volumeFormatCommand(), volumeEncryptCommand(),
-		volumeAddKeyCommand(), volumeRemoveKeyCommand(), volumeEnrollCommand())
+		volumeAddKeyCommand(), volumeRemoveKeyCommand(), volumeRepairCommand(), volumeEnrollCommand())
 	return c
 }
 
-// A volumeFile is an image or a block device, locked against cryptsetup and
-// udev if it is to be written.
-type volumeFile struct {
-	*os.File
-	sizeBytes int64
-}
-
-func openVolume(path string, flags int) (volumeFile, error) {
-	f, err := os.OpenFile(path, flags, 0o600)
+// readVolume opens path and reads its header, of LUKS2 or LUKS1, as the
+// init does.
+func readVolume(path string) (*disk.File, *luks2.Header, error) {
+	f, err := disk.Open(path, os.O_RDONLY)
 	if err != nil {
-		return volumeFile{}, err
+		return nil, nil, err
 	}
-	v := volumeFile{File: f}
-	if err := v.check(flags); err != nil {
-		f.Close()
-		return volumeFile{}, fmt.Errorf("opening %s: %w", path, err)
+	h, err := luks2.Read(f, f.SizeBytes)
+	if errors.Is(err, luks2.ErrLUKS1) {
+		h, err = luks2.ReadLUKS1(f, f.SizeBytes)
 	}
-	return v, nil
-}
-
-func (v *volumeFile) check(flags int) error {
-	st, err := v.Stat()
-	if err != nil {
-		return err
-	}
-
-	if device := st.Mode()&(os.ModeDevice|os.ModeCharDevice) == os.ModeDevice; !device && !st.Mode().IsRegular() {
-		return errors.New("it is neither a file nor a block device")
-	}
-	if v.sizeBytes, err = v.Seek(0, io.SeekEnd); err != nil {
-		return err
-	}
-
-	if flags&os.O_RDWR == 0 {
-		return nil
-	}
-
-	// flock is what cryptsetup takes on a file (lib/utils_device_locking.c)
-	// and what systemd-udevd respects on a block device.
-	if err := unix.Flock(int(v.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
-		return fmt.Errorf("another program is changing it: %w", err)
-	}
-	return nil
-}
-
-// readVolume opens path and reads its header.
-func readVolume(path string, flags int) (volumeFile, *luks2.Header, error) {
-	f, err := openVolume(path, flags)
-	if err != nil {
-		return volumeFile{}, nil, err
-	}
-	h, err := luks2.Read(f, f.sizeBytes)
 	if err != nil {
 		f.Close()
-		return volumeFile{}, nil, volumeExit(err)
+		return nil, nil, volumeExit(path, err)
 	}
 	return f, h, nil
 }
 
-// volumeExit gives an error of reading or unlocking its exit code.
-func volumeExit(err error) error {
-	if _, ok := errors.AsType[*luks2.Rejected](err); ok {
-		return &cli.Exit{Code: cli.Rejected, Err: err}
+// changeVolume opens path to change its header, which must be LUKS2.
+func changeVolume(path string) (*disk.File, *luks2.Header, error) {
+	f, err := disk.Open(path, os.O_RDWR)
+	if err != nil {
+		return nil, nil, err
 	}
-	if errors.Is(err, luks2.ErrWrongKey) {
+	h, err := luks2.Read(f, f.SizeBytes)
+	if err != nil {
+		f.Close()
+		return nil, nil, volumeExit(path, err)
+	}
+	return f, h, nil
+}
+
+// attempt is one try of a key, bounded by the memory of this machine.
+func attempt(key secret.Bytes, slot int) luks2.Attempt {
+	return luks2.Attempt{Passphrase: key, Slot: slot, Memory: luks2.NewMemory(meminfo.Available())}
+}
+
+// volumeExit gives an error of reading or unlocking its exit code.
+func volumeExit(path string, err error) error {
+	switch {
+	case errors.Is(err, luks2.ErrLUKS1):
+		return &cli.Exit{Code: cli.Rejected, Err: fmt.Errorf("%w: only LUKS2 can be changed (back the header up, then: cryptsetup convert --type luks2 %s)", err, path)}
+	case isRejected(err):
+		return &cli.Exit{Code: cli.Rejected, Err: err}
+	case errors.Is(err, luks2.ErrWrongKey):
 		return &cli.Exit{Code: cli.WrongKey, Err: err}
 	}
 	return err
 }
 
-// maxKeyFile is cryptsetup's limit (cryptsetup --help: maximum keyfile
-// size 8192kB), in bytes.
-const maxKeyFile = 8 << 20
-
-func readKeyFile(path string) (secret.Bytes, error) {
-	f := os.Stdin
-	if path != "-" {
-		var err error
-		if f, err = os.Open(path); err != nil {
-			return secret.Bytes{}, err
-		}
-		defer f.Close()
-	}
-
-	b, err := io.ReadAll(io.LimitReader(f, maxKeyFile+1))
+// changeAdvice adds to an error of changing a header what to do about it.
+func changeAdvice(path string, err error) error {
 	switch {
-	case err != nil:
-		return secret.Bytes{}, fmt.Errorf("reading key file %s: %w", path, err)
-	case len(b) == 0:
-		return secret.Bytes{}, fmt.Errorf("key file %s is empty", path)
-	case len(b) > maxKeyFile:
-		return secret.Bytes{}, fmt.Errorf("key file %s is larger than %d bytes", path, maxKeyFile)
+	case errors.Is(err, luks2.ErrCopyDamaged):
+		return fmt.Errorf("%w (first: latchkey volume repair %s)", err, path)
+	case errors.Is(err, luks2.ErrChanged):
+		return fmt.Errorf("%w (run the command again)", err)
 	}
-
-	return secret.Own(b), nil
+	return err
 }
 
-// newKey reads a key that will be put into a keyslot.
-func newKey(path, kdf string, slot int) (luks2.NewKey, error) {
-	if kdf != "auto" && kdf != "pbkdf2" && kdf != "argon2id" {
-		return luks2.NewKey{}, cli.Usagef("--kdf %q: it is auto, pbkdf2 or argon2id", kdf)
-	}
-	b, err := readKeyFile(path)
-	if err != nil {
-		return luks2.NewKey{}, err
-	}
-	return luks2.NewKey{Passphrase: b, Slot: slot, Random: kdf == "pbkdf2" || kdf == "auto" && isRandom(b)}, nil
+func isRejected(err error) bool {
+	_, ok := errors.AsType[*luks2.Rejected](err)
+	return ok
 }
-
-const kdfUsage = `pbkdf2 (1,000 iterations; only for 256 random bits), argon2id (256 MiB), or auto: pbkdf2 for 32 to 64 bytes that are not text, and for 32 bytes in hex or base64`
 
 func printJSON(w io.Writer, v any) error {
 	e := json.NewEncoder(w)

@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"latchkey/internal/cli"
+	"latchkey/internal/disk"
 	"latchkey/unlock/luks2"
 )
 
@@ -30,7 +31,7 @@ changed. It needs neither root nor device-mapper and uses all cores.`,
 			if err := requireFlags(c, "key-file"); err != nil {
 				return err
 			}
-			key, err := newKey(o.keyFile, o.kdf, 0)
+			key, err := newKey(c.ErrOrStderr(), o.keyFile, o.kdf, 0)
 			if err != nil {
 				return err
 			}
@@ -44,7 +45,7 @@ changed. It needs neither root nor device-mapper and uses all cores.`,
 }
 
 func (o *volumeNew) encryptFile(ctx context.Context, w io.Writer, key luks2.NewKey, plainPath, outPath string) error {
-	plain, err := openVolume(plainPath, os.O_RDONLY)
+	plain, err := disk.Open(plainPath, os.O_RDONLY)
 	if err != nil {
 		return err
 	}
@@ -53,10 +54,10 @@ func (o *volumeNew) encryptFile(ctx context.Context, w io.Writer, key luks2.NewK
 		return err
 	}
 
-	if same(plain, outPath) {
+	if plain.Same(outPath) {
 		return cli.Usagef("%s and %s are one file: encrypting in place is not possible", plainPath, outPath)
 	}
-	out, created, err := o.output(outPath, plain.sizeBytes)
+	out, created, err := o.output(outPath, plain.SizeBytes)
 	if err != nil {
 		return err
 	}
@@ -69,20 +70,14 @@ func (o *volumeNew) encryptFile(ctx context.Context, w io.Writer, key luks2.NewK
 		return err
 	}
 	defer volume.Wipe()
-	return o.print(w, h, volume, fmt.Sprintf("encrypted %d bytes into volume", plain.sizeBytes))
-}
-
-func same(f volumeFile, path string) bool {
-	a, errA := f.Stat()
-	b, errB := os.Stat(path)
-	return errA == nil && errB == nil && os.SameFile(a, b)
+	return o.print(w, h, volume, fmt.Sprintf("encrypted %d bytes into volume", plain.SizeBytes))
 }
 
 // output opens a block device, or makes a file that holds size bytes of
 // payload.
-func (o *volumeNew) output(path string, size int64) (f volumeFile, created bool, err error) {
+func (o *volumeNew) output(path string, size int64) (f *disk.File, created bool, err error) {
 	if st, err := os.Stat(path); err == nil && st.Mode()&fs.ModeDevice != 0 {
-		f, err := openExclusive(path)
+		f, err := disk.OpenExclusive(path)
 		return f, false, err
 	}
 
@@ -90,21 +85,21 @@ func (o *volumeNew) output(path string, size int64) (f volumeFile, created bool,
 	if o.volume.Overwrite {
 		flags = os.O_RDWR | os.O_CREATE
 	}
-	if f, err = openVolume(path, flags); err != nil {
+	if f, err = disk.Open(path, flags); err != nil {
 		return f, false, err
 	}
 
 	const sector = 4096 // also right for 512
-	f.sizeBytes = o.volume.OffsetBytes + max((size+sector-1)/sector*sector, sector)
+	f.SizeBytes = o.volume.OffsetBytes + max((size+sector-1)/sector*sector, sector)
 	// To nothing first: what an overwritten file held must not stay.
-	if err := errors.Join(f.Truncate(0), f.Truncate(f.sizeBytes)); err != nil {
+	if err := errors.Join(f.Truncate(0), f.Truncate(f.SizeBytes)); err != nil {
 		return f, false, errors.Join(err, f.Close(), os.Remove(path))
 	}
 
 	return f, true, nil
 }
 
-func (o *volumeNew) encrypt(ctx context.Context, plain, out volumeFile, key luks2.NewKey) (*luks2.Header, luks2.VolumeKey, error) {
+func (o *volumeNew) encrypt(ctx context.Context, plain, out *disk.File, key luks2.NewKey) (*luks2.Header, luks2.VolumeKey, error) {
 	h, volume, err := o.format(out, key)
 	if err != nil {
 		return nil, volume, err

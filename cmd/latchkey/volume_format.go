@@ -4,12 +4,11 @@ import (
 	"encoding/hex"
 	"fmt"
 	"io"
-	"io/fs"
-	"os"
 
 	"github.com/spf13/cobra"
 
 	"latchkey/internal/cli"
+	"latchkey/internal/disk"
 	"latchkey/unlock/luks2"
 )
 
@@ -26,15 +25,15 @@ func (o *volumeNew) flags(c *cobra.Command) {
 	f.StringVar(&o.kdf, "kdf", "auto", kdfUsage)
 	f.StringVar(&o.volume.UUID, "uuid", "", "the volume's UUID (default: a random one)")
 	f.StringVar(&o.volume.Label, "label", "", "the volume's label, at most 47 bytes")
-	f.IntVar(&o.volume.SectorBytes, "sector-size", 512, "encryption sector in bytes, 512 or 4096")
+	f.IntVar(&o.volume.SectorBytes, "sector-size", 512, "encryption sector in bytes: 512, 1024, 2048 or 4096")
 	f.Int64Var(&o.volume.OffsetBytes, "offset", 16<<20, "where the payload begins, in bytes")
 	f.BoolVar(&o.volume.Overwrite, "overwrite", false, "destroy what is there")
 	f.BoolVar(&o.json, "json", false, "print the new volume as JSON")
 }
 
 // format makes the volume on f.
-func (o *volumeNew) format(f volumeFile, key luks2.NewKey) (*luks2.Header, luks2.VolumeKey, error) {
-	o.volume.SizeBytes = f.sizeBytes
+func (o *volumeNew) format(f *disk.File, key luks2.NewKey) (*luks2.Header, luks2.VolumeKey, error) {
+	o.volume.SizeBytes = f.SizeBytes
 	return luks2.Format(f, o.volume, key)
 }
 
@@ -66,12 +65,12 @@ mounted or mapped is refused in any case.`,
 			if err := requireFlags(c, "key-file"); err != nil {
 				return err
 			}
-			key, err := newKey(o.keyFile, o.kdf, 0)
+			key, err := newKey(c.ErrOrStderr(), o.keyFile, o.kdf, 0)
 			if err != nil {
 				return err
 			}
 			defer key.Passphrase.Wipe()
-			f, err := openExclusive(args[0])
+			f, err := disk.OpenExclusive(args[0])
 			if err != nil {
 				return err
 			}
@@ -87,18 +86,4 @@ mounted or mapped is refused in any case.`,
 
 	o.flags(c)
 	return c
-}
-
-// openExclusive opens for formatting. Without O_CREATE, O_EXCL on a block
-// device fails when it is in use: open(2).
-func openExclusive(path string) (volumeFile, error) {
-	st, err := os.Stat(path)
-	if err != nil {
-		return volumeFile{}, err
-	}
-	flags := os.O_RDWR
-	if st.Mode()&fs.ModeDevice != 0 {
-		flags |= os.O_EXCL
-	}
-	return openVolume(path, flags)
 }

@@ -5,12 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"text/tabwriter"
 
 	"github.com/spf13/cobra"
 
 	"latchkey/internal/cli"
+	"latchkey/internal/meminfo"
 	"latchkey/unlock/luks2"
 )
 
@@ -19,6 +19,7 @@ type volumeReport struct {
 	Accepted     bool            `json:"accepted"`
 	Code         string          `json:"code,omitempty"` // the rule that is broken
 	What         string          `json:"what,omitempty"`
+	Type         string          `json:"type,omitempty"` // LUKS2 or LUKS1
 	UUID         string          `json:"uuid,omitempty"`
 	Label        string          `json:"label,omitempty"`
 	SeqID        uint64          `json:"seqid,omitempty"`
@@ -29,14 +30,23 @@ type volumeReport struct {
 	OtherCopy    string          `json:"other_copy,omitempty"` // same, stale or damaged
 	Flags        []string        `json:"flags,omitempty"`
 	Keyslots     []keyslotReport `json:"keyslots,omitempty"`
+	Skipped      []skippedReport `json:"skipped_keyslots,omitempty"`
 	Tokens       []tokenReport   `json:"tokens,omitempty"`
+	Warnings     []string        `json:"warnings,omitempty"`
 }
 
 type keyslotReport struct {
 	ID       int    `json:"id"`
 	KDF      string `json:"kdf"`
 	Cost     string `json:"cost"`
+	KeyBits  int    `json:"key_bits"`
 	Priority int    `json:"priority"`
+}
+
+type skippedReport struct {
+	ID   int    `json:"id"`
+	Code string `json:"code"`
+	What string `json:"what"`
 }
 
 type tokenReport struct {
@@ -49,15 +59,16 @@ func volumeInspectCommand() *cobra.Command {
 	var asJSON bool
 	c := &cobra.Command{
 		Use:   "inspect IMAGE-OR-DEVICE",
-		Short: "Judge a LUKS2 header as the init does, and show it",
-		Long: `Inspect reads both header copies, chooses one as cryptsetup does, and holds
-it to the rules of the init. It exits with 3 and the line "rule: what" when
-the init would refuse the volume. It needs no key and writes nothing.`,
+		Short: "Check a LUKS header as the init does, and show it",
+		Long: `Inspect reads both header copies, chooses one as cryptsetup does, and checks
+it against the rules of the init. It exits with 3 and the line "rule: what"
+when the init would refuse the volume. A keyslot that the init would skip is
+named with the reason. Inspect needs no key and writes nothing.`,
 		Example: `  latchkey volume inspect /dev/vda2
   latchkey volume inspect --json root.luks2 | jq -r .subset_digest`,
 		Args: cli.Args(cobra.ExactArgs(1)),
 		RunE: func(c *cobra.Command, args []string) error {
-			f, h, err := readVolume(args[0], os.O_RDONLY)
+			f, h, err := readVolume(args[0])
 			if err != nil {
 				if rejected, ok := errors.AsType[*luks2.Rejected](err); ok && asJSON {
 					return errors.Join(printJSON(c.OutOrStdout(), volumeReport{Code: rejected.Code(), What: rejected.What()}), err)
@@ -65,7 +76,7 @@ the init would refuse the volume. It needs no key and writes nothing.`,
 				return err
 			}
 			defer f.Close()
-			r := report(h)
+			r := report(h, luks2.NewMemory(meminfo.Total()))
 			if asJSON {
 				return printJSON(c.OutOrStdout(), r)
 			}
@@ -77,29 +88,60 @@ the init would refuse the volume. It needs no key and writes nothing.`,
 	return c
 }
 
-func report(h *luks2.Header) volumeReport {
+func report(h *luks2.Header, memory *luks2.Memory) volumeReport {
 	s, sum := h.Segment(), h.SubsetDigest()
 	r := volumeReport{
-		Accepted: true, UUID: h.UUID(), Label: h.Label(), SeqID: h.SeqID(),
+		Accepted: true, Type: h.Type(), UUID: h.UUID(), Label: h.Label(), SeqID: h.SeqID(),
 		OffsetBytes: s.OffsetBytes, SizeBytes: s.SizeBytes, SectorBytes: s.SectorBytes,
-		SubsetDigest: hex.EncodeToString(sum[:]), OtherCopy: h.OtherCopy().String(), Flags: h.Flags(),
+		SubsetDigest: hex.EncodeToString(sum[:]), OtherCopy: h.OtherCopy().String(), Flags: h.Flags(), Warnings: warnings(h, memory),
 	}
 	for _, k := range h.Keyslots() {
 		cost := fmt.Sprintf("%d iterations, %s", k.KDF.Iterations, k.KDF.Hash)
 		if k.KDF.Type != "pbkdf2" {
 			cost = fmt.Sprintf("%d KiB, %d passes, %d lanes", k.KDF.MemoryKiB, k.KDF.Time, k.KDF.CPUs)
 		}
-		r.Keyslots = append(r.Keyslots, keyslotReport{k.ID, k.KDF.Type, cost, k.Priority})
+		r.Keyslots = append(r.Keyslots, keyslotReport{k.ID, k.KDF.Type, cost, 8 * k.KeyBytes, k.Priority})
 	}
 
+	for _, k := range h.Skipped() {
+		r.Skipped = append(r.Skipped, skippedReport{k.ID, k.Reason.Code(), k.Reason.What()})
+	}
 	for _, t := range h.Tokens() {
 		r.Tokens = append(r.Tokens, tokenReport{t.ID, t.Type, t.Keyslots})
 	}
 	return r
 }
 
+// warnings are what is right by the rules, and may still surprise somebody
+// at the next boot.
+func warnings(h *luks2.Header, memory *luks2.Memory) (list []string) {
+	if h.Type() == "LUKS1" {
+		list = append(list, `the init opens LUKS1 only where the plan says "luks1: true", and such a volume cannot be enrolled`)
+	}
+	switch h.OtherCopy() {
+	case luks2.CopyDamaged:
+		list = append(list, "one of the two header copies is damaged: latchkey volume repair writes it anew")
+	case luks2.CopyStale:
+		list = append(list, "one of the two header copies is older than the other, as a power cut leaves it: latchkey volume repair writes it anew")
+	}
+	for _, k := range h.Keyslots() {
+		if err := memory.Check(k); err != nil {
+			list = append(list, err.Error())
+		}
+	}
+
+	if len(h.Flags()) > 0 {
+		list = append(list, fmt.Sprintf("the header asks for %q: the init does only what the options of the volume in latchkey.yaml say", h.Flags()))
+	}
+	if len(h.Keyslots()) == 0 {
+		list = append(list, "no keyslot can be used: nothing opens this volume")
+	}
+	return list
+}
+
 func (r volumeReport) print(w io.Writer) error {
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	fmt.Fprintf(t, "type\t%s\n", r.Type)
 	fmt.Fprintf(t, "uuid\t%s\n", r.UUID)
 	if r.Label != "" {
 		fmt.Fprintf(t, "label\t%s\n", r.Label)
@@ -114,12 +156,15 @@ func (r volumeReport) print(w io.Writer) error {
 	for _, k := range r.Keyslots {
 		fmt.Fprintf(t, "keyslot %d\t%s, %s, priority %d\n", k.ID, k.KDF, k.Cost, k.Priority)
 	}
+	for _, k := range r.Skipped {
+		fmt.Fprintf(t, "keyslot %d\tskipped: %s: %s\n", k.ID, k.Code, k.What)
+	}
 	for _, k := range r.Tokens {
 		fmt.Fprintf(t, "token %d\t%q, keyslots %d\n", k.ID, k.Type, k.Keyslots)
 	}
 
-	if r.OtherCopy != luks2.CopySame.String() {
-		fmt.Fprintf(t, "warning\tone of the two header copies is %s\n", r.OtherCopy)
+	for _, text := range r.Warnings {
+		fmt.Fprintf(t, "warning\t%s\n", text)
 	}
 	return t.Flush()
 }

@@ -4,11 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 
 	"github.com/spf13/cobra"
 
 	"latchkey/internal/cli"
+	"latchkey/internal/disk"
 	"latchkey/internal/secret"
 	"latchkey/unlock/luks2"
 )
@@ -34,14 +34,19 @@ is in use.`,
 				return cli.Usagef("only one of the keys can come from standard input")
 			}
 
-			f, h, err := readVolume(args[0], os.O_RDWR)
+			key, err := newKey(c.ErrOrStderr(), newFile, kdf, slot)
+			if err != nil {
+				return err
+			}
+			defer key.Passphrase.Wipe()
+			f, h, err := changeVolume(args[0])
 			if err != nil {
 				return err
 			}
 			defer f.Close()
-			added, err := addKey(c.Context(), f, h, keyFile, newFile, kdf, slot)
+			added, err := addKey(c.Context(), f, h, keyFile, key)
 			if err != nil {
-				return err
+				return changeAdvice(args[0], err)
 			}
 
 			if asJSON {
@@ -61,20 +66,15 @@ is in use.`,
 	return c
 }
 
-func addKey(ctx context.Context, f volumeFile, h *luks2.Header, keyFile, newFile, kdf string, slot int) (int, error) {
+func addKey(ctx context.Context, f *disk.File, h *luks2.Header, keyFile string, key luks2.NewKey) (int, error) {
 	old, err := readKeyFile(keyFile)
 	if err != nil {
 		return 0, err
 	}
 	defer old.Wipe()
-	key, err := newKey(newFile, kdf, slot)
+	volume, _, err := h.Unlock(ctx, f, attempt(old, luks2.AnySlot))
 	if err != nil {
-		return 0, err
-	}
-	defer key.Passphrase.Wipe()
-	volume, _, err := h.Unlock(ctx, f, luks2.Attempt{Passphrase: old, Slot: luks2.AnySlot})
-	if err != nil {
-		return 0, volumeExit(err)
+		return 0, volumeExit(f.Name(), wrongKey(keyFile, old, err))
 	}
 	defer volume.Wipe()
 	_, added, err := h.AddKey(f, volume, key)
@@ -88,17 +88,19 @@ func volumeRemoveKeyCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "remove-key --slot N --key-file FILE IMAGE-OR-DEVICE",
 		Short: "Remove a key from a volume",
-		Long: `Remove-key overwrites a keyslot and takes it out of the header. The key
-file must open one of the keyslots that stay: so nobody locks himself out.
-A key that somebody may have copied together with the old header opens that
-copy for ever; only encrypting anew helps against it.`,
+		Long: `Remove-key overwrites a keyslot, also one that latchkey skips, and takes it
+out of the header. The key file must open one of the keyslots that stay, so
+that you cannot lock yourself out.
+
+Whoever copied the old header and knows the removed key can still open the
+volume with that copy. Only reencryption (cryptsetup reencrypt) helps then.`,
 		Example: `  latchkey volume remove-key --slot 0 --key-file key2 root.luks2`,
 		Args:    cli.Args(cobra.ExactArgs(1)),
 		RunE: func(c *cobra.Command, args []string) error {
 			if err := requireFlags(c, "slot", "key-file"); err != nil {
 				return err
 			}
-			f, h, err := readVolume(args[0], os.O_RDWR)
+			f, h, err := changeVolume(args[0])
 			if err != nil {
 				return err
 			}
@@ -109,7 +111,7 @@ copy for ever; only encrypting anew helps against it.`,
 			}
 			defer key.Wipe()
 			if err := removeKey(c.Context(), f, h, key, slot); err != nil {
-				return err
+				return changeAdvice(args[0], wrongKey(keyFile, key, err))
 			}
 
 			if asJSON {
@@ -128,13 +130,13 @@ copy for ever; only encrypting anew helps against it.`,
 }
 
 // removeKey removes the slot if the key opens another one.
-func removeKey(ctx context.Context, f volumeFile, h *luks2.Header, key secret.Bytes, slot int) error {
+func removeKey(ctx context.Context, f *disk.File, h *luks2.Header, key secret.Bytes, slot int) error {
 	stays := errors.New("no keyslot would be left")
 	for _, k := range h.Keyslots() {
 		if k.ID == slot {
 			continue
 		}
-		volume, _, err := h.Unlock(ctx, f, luks2.Attempt{Passphrase: key, Slot: k.ID})
+		volume, _, err := h.Unlock(ctx, f, attempt(key, k.ID))
 		volume.Wipe()
 		if stays = err; err == nil {
 			break
@@ -142,7 +144,7 @@ func removeKey(ctx context.Context, f volumeFile, h *luks2.Header, key secret.By
 	}
 
 	if stays != nil {
-		return volumeExit(fmt.Errorf("the key file must open a keyslot other than %d: %w", slot, stays))
+		return volumeExit(f.Name(), fmt.Errorf("the key file must open a keyslot other than %d: %w", slot, stays))
 	}
 	_, err := h.RemoveKey(f, slot)
 	return err

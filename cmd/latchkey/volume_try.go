@@ -3,7 +3,6 @@ package main
 import (
 	"encoding/hex"
 	"fmt"
-	"os"
 
 	"github.com/spf13/cobra"
 
@@ -19,8 +18,9 @@ func volumeTestCommand() *cobra.Command {
 		Use:   "test --key-file FILE IMAGE-OR-DEVICE",
 		Short: "Test whether a key opens a volume, without mapping it",
 		Long: `Test derives the volume key and verifies it, as the init does. It exits
-with 0 when a keyslot opens, 2 when none does, 3 when the header is refused.
-The volume MAC that --json prints names the volume key without telling it.`,
+with 0 when a keyslot opens, 2 when none does, and 3 when the header breaks a
+rule or the keyslot needs more memory than there is. The volume MAC that
+--json prints identifies the volume key without revealing it.`,
 		Example: `  latchkey volume test --key-file key root.luks2
   latchkey volume test --key-file - --slot 1 /dev/vda2 < key`,
 		Args: cli.Args(cobra.ExactArgs(1)),
@@ -28,7 +28,7 @@ The volume MAC that --json prints names the volume key without telling it.`,
 			if err := requireFlags(c, "key-file"); err != nil {
 				return err
 			}
-			f, h, err := readVolume(args[0], os.O_RDONLY)
+			f, h, err := readVolume(args[0])
 			if err != nil {
 				return err
 			}
@@ -38,9 +38,9 @@ The volume MAC that --json prints names the volume key without telling it.`,
 				return err
 			}
 			defer key.Wipe()
-			volume, opened, err := h.Unlock(c.Context(), f, luks2.Attempt{Passphrase: key, Slot: slot})
+			volume, opened, err := h.Unlock(c.Context(), f, attempt(key, slot))
 			if err != nil {
-				return volumeExit(err)
+				return volumeExit(args[0], wrongKey(keyFile, key, err))
 			}
 			defer volume.Wipe()
 			if asJSON {

@@ -30,15 +30,23 @@ func NewMemory(freeBytes int64) *Memory {
 	return &Memory{total, semaphore.NewWeighted(total)}
 }
 
-// reserve waits until the KDF of a keyslot has the memory that it needs. It
-// is a *Rejected with the code kdf-memory when it never will.
+// Check returns a *Rejected with the code kdf-memory when the KDF of a
+// keyslot needs more than there is.
+func (m *Memory) Check(k Keyslot) error {
+	if need := k.KDF.MemoryBytes(); need > m.totalBytes {
+		return reject("kdf-memory", "keyslot %d needs %d MiB of memory, this machine can give %d MiB", k.ID, need>>20, m.totalBytes>>20)
+	}
+	return nil
+}
+
+// reserve waits until the KDF of a keyslot has the memory that it needs.
 func (m *Memory) reserve(ctx context.Context, k Keyslot) (release func(), err error) {
 	need := k.KDF.MemoryBytes()
 	if m == nil || need == 0 {
 		return func() {}, nil
 	}
-	if need > m.totalBytes {
-		return nil, reject("kdf-memory", "keyslot %d needs %d MiB of memory, this machine can give %d MiB", k.ID, need>>20, m.totalBytes>>20)
+	if err := m.Check(k); err != nil {
+		return nil, err
 	}
 	if err := m.free.Acquire(ctx, need); err != nil {
 		return nil, err
