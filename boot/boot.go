@@ -174,15 +174,23 @@ func (b *pid1) mountRoot() error {
 		return &StepError{"root", "root-unusable", fmt.Errorf("mapping %s has UUID %q, want %q: this boot did not open it", name, got, want)}
 	}
 
-	flags, data := mountFlags(b.plan.Root)
-	fstype := cmp.Or(b.plan.Root.FSType, b.root.Text)
-	if err := b.sys.Mount(Mount{"/dev/mapper/" + name, sysroot, fstype, flags, data}); err != nil {
-		return &StepError{"root", "root-unusable", fmt.Errorf("mounting %s as %s: %w", name, fstype, err)}
+	var failed error
+	roots := b.plan.Roots()
+	for i, root := range roots {
+		flags, data := mountFlags(root)
+		fstype := cmp.Or(root.FSType, b.root.Text)
+		err := b.sys.Mount(Mount{"/dev/mapper/" + name, sysroot, fstype, flags, data})
+		if err == nil {
+			b.mounted = true
+			b.step("root", start, fmt.Sprintf("%s type=%s %s", name, fstype, flags[0]))
+			return nil
+		}
+		failed = cmp.Or(failed, fmt.Errorf("mounting %s as %s: %w", name, fstype, err))
+		if i < len(roots)-1 {
+			b.sys.Log(Human, "root-unusable: "+failed.Error()+": the command line is wrong; mounting it as the image says")
+		}
 	}
-
-	b.mounted = true
-	b.step("root", start, fmt.Sprintf("%s type=%s %s", name, fstype, flags[0]))
-	return nil
+	return &StepError{"root", "root-unusable", failed}
 }
 
 // pivot hands over to the real root's init. Every check comes before the
@@ -212,17 +220,23 @@ func (b *pid1) pivot() error {
 // findInit returns the path to run, as the root names it (busybox looks
 // at the name), and the file that it stands for.
 func (b *pid1) findInit() (path, resolved string, err error) {
-	paths := []string{"/sbin/init", "/etc/init", "/bin/init"}
-	if b.plan.Root.Init != "" {
-		paths = []string{b.plan.Root.Init}
-	}
 	var errs []error
-	for _, p := range paths {
-		resolved, err := b.sys.InitIn(sysroot, p)
-		if err == nil {
-			return p, resolved, nil
+	roots := b.plan.Roots()
+	for i, root := range roots {
+		paths := []string{"/sbin/init", "/etc/init", "/bin/init"}
+		if root.Init != "" {
+			paths = []string{root.Init}
 		}
-		errs = append(errs, err)
+		for _, p := range paths {
+			resolved, err := b.sys.InitIn(sysroot, p)
+			if err == nil {
+				return p, resolved, nil
+			}
+			errs = append(errs, err)
+		}
+		if i < len(roots)-1 {
+			b.sys.Log(Human, "no-init: "+errors.Join(errs...).Error()+": the command line is wrong; running the image's init")
+		}
 	}
 	return "", "", &StepError{"pivot", "no-init", errors.Join(errs...)}
 }

@@ -128,17 +128,35 @@ func (w *worker) chooseRoot(ctx context.Context, disks []*disk) error {
 		if err != nil {
 			return struct{}{}, "", err
 		}
-		fstype := cmp.Or(w.plan.Root.FSType, super.Type)
-		w.loader.Device("fs-" + fstype)
-		w.loader.Named(fstype)
-		err = w.conn.Send(wire.Record{Kind: wire.KindRoot, Name: d.Name, Text: fstype})
-		return struct{}{}, d.Name + " type=" + fstype, err
+		for _, fstype := range []string{w.plan.Root.FSType, w.plan.ImageRoot.FSType, super.Type} {
+			if fstype != "" {
+				w.loader.Device("fs-" + fstype)
+				w.loader.Named(fstype)
+			}
+		}
+
+		err = w.conn.Send(wire.Record{Kind: wire.KindRoot, Name: d.Name, Text: super.Type})
+		return struct{}{}, d.Name + " type=" + cmp.Or(w.plan.Root.FSType, super.Type), err
 	})
 	return err
 }
 
-func (w *worker) rootDisk(disks []*disk) (*disk, device.Super, error) {
-	want := cmp.Or(w.plan.Root.Device, "/dev/mapper/"+w.plan.Volumes[0].Name)
+// rootDisk finds the root as the command line names it, else as the image
+// alone does.
+func (w *worker) rootDisk(disks []*disk) (d *disk, super device.Super, err error) {
+	roots := w.plan.Roots()
+	for i, root := range roots {
+		if d, super, err = w.findRoot(w.plan.RootDevice(root), disks); err == nil {
+			return d, super, nil
+		}
+		if i < len(roots)-1 {
+			w.waiting(fmt.Errorf("%w: the command line is wrong; using the image's root", err))
+		}
+	}
+	return nil, device.Super{}, err
+}
+
+func (w *worker) findRoot(want string, disks []*disk) (*disk, device.Super, error) {
 	var seen []string
 	for _, d := range disks {
 		super, err := probeMapping(d.Name)

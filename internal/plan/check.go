@@ -3,12 +3,21 @@ package plan
 import (
 	"encoding/hex"
 	"fmt"
+	"path"
 	"slices"
 	"strings"
+
+	"latchkey/internal/endpoint"
+	"latchkey/internal/mapping"
 )
 
-// Sources are the key sources that this init has.
-var sources = []string{"kms", "prompt"}
+// The sources of keys that this init has.
+const (
+	SourceKMS    = "kms"
+	SourcePrompt = "prompt"
+)
+
+var sources = []string{SourceKMS, SourcePrompt}
 
 // volumeOptions are the crypttab(5) words that a volume may carry.
 var volumeOptions = []string{"discard", "read-only", "no-read-workqueue", "no-write-workqueue", "same-cpu-crypt", "submit-from-crypt-cpus"}
@@ -16,90 +25,108 @@ var volumeOptions = []string{"discard", "read-only", "no-read-workqueue", "no-wr
 // fileSystems are those that Root may name and the init can recognize.
 var fileSystems = []string{"ext4", "ext3", "ext2", "xfs", "btrfs", "f2fs", "squashfs", "erofs"}
 
+// Limits of a plan, besides those of its parts.
+const (
+	maxVolumes  = 16   // what one lk1 challenge carries
+	maxFlags    = 2048 // bytes of rootflags=; mount(2) takes a page with the file system's name
+	maxModLists = 256  // modules that are loaded, or blocked, by name
+)
+
 // Check tells the first rule that the plan breaks, as an error that wraps
-// ErrInvalid and names the field as latchkey.yaml spells it.
+// ErrInvalid and names the field as latchkey.yaml spells it. It is the one
+// judge of a plan: when an image is built, when a plan is shown, and after
+// each option of the command line. What it accepts, the search for key
+// servers, device-mapper, the records between PID 1 and its children, and
+// the network take as it stands.
 func (p *Plan) Check() error {
-	bad := func(format string, args ...any) error {
-		return fmt.Errorf("%w: "+format, append([]any{ErrInvalid}, args...)...)
-	}
-	if len(p.Trust.KMS) == 0 && p.NeedsKMS() {
-		return bad("trust.kms is empty: put the line of 'latchkey-kms trust' there")
-	}
-
-	for _, k := range p.Trust.KMS {
-		if _, err := k.Key(); err != nil {
-			return err
+	for _, check := range []func() error{p.checkTrust, p.checkFind, p.checkVolumes, p.checkRoot, p.checkNet, p.checkRest} {
+		if err := check(); err != nil {
+			return fmt.Errorf("%w: %w", ErrInvalid, err)
 		}
 	}
-
-	if len(p.Volumes) == 0 {
-		return bad("volumes is empty: name at least the volume that holds the root")
-	}
-	if len(p.Volumes) > maxVolumes {
-		return bad("volumes has %d entries, the limit is %d", len(p.Volumes), maxVolumes)
-	}
-
-	seen := map[string]bool{}
-	for i, v := range p.Volumes {
-		if err := v.check(); err != nil {
-			return bad("volumes[%d]: %w", i, err)
-		}
-		if seen[v.Name] || seen[v.UUID+v.Serial] {
-			return bad("volumes[%d]: name %q or uuid %s is used twice", i, v.Name, v.UUID)
-		}
-		seen[v.Name], seen[v.UUID+v.Serial] = true, true
-	}
-
-	if !slices.Contains([]string{"", "p256", "rsa2048"}, p.TPM.EK) {
-		return bad("tpm.ek is %q, want p256 or rsa2048", p.TPM.EK)
-	}
-	if !slices.Contains([]string{"reboot", "poweroff", "halt", "wait"}, p.OnFail.Action) {
-		return bad("on-fail.action is %q, want reboot, poweroff, halt or wait", p.OnFail.Action)
-	}
-
-	if p.Root.FSType != "" && !slices.Contains(fileSystems, p.Root.FSType) {
-		return bad("root.fstype is %q, want one of %s", p.Root.FSType, strings.Join(fileSystems, ", "))
-	}
-	if p.OnFail.After < 0 || p.Wait < 0 || p.Find.Timeout < 0 {
-		return bad("a time is negative")
-	}
-
 	return nil
 }
 
-// maxVolumes is what one lk1 challenge carries.
-const maxVolumes = 16
+func (p *Plan) checkTrust() error {
+	if len(p.Trust.KMS) == 0 && p.NeedsKMS() {
+		return fmt.Errorf("trust.kms is empty: put the line of 'latchkey-kms trust' there")
+	}
+	for i, k := range p.Trust.KMS {
+		if _, err := k.Key(); err != nil {
+			return fmt.Errorf("trust.kms[%d]: %w", i, err)
+		}
+	}
+	return nil
+}
 
-// NeedsKMS tells whether some volume names the KMS as a source.
-func (p *Plan) NeedsKMS() bool {
-	return slices.ContainsFunc(p.Volumes, func(v Volume) bool { return slices.Contains(v.Sources, "kms") })
+func (p *Plan) checkFind() error {
+	for i, u := range p.Find.URLs {
+		if _, err := endpoint.ParseURL(u); err != nil {
+			return fmt.Errorf("find.urls[%d] is %q: %w", i, u, err)
+		}
+	}
+	for i, s := range p.Find.Services {
+		if err := endpoint.CheckService(s); err != nil {
+			return fmt.Errorf("find.services[%d]: %w", i, err)
+		}
+	}
+
+	n := len(p.Find.URLs) + len(p.Find.Services)
+	switch {
+	case n == 0 && p.NeedsKMS():
+		return fmt.Errorf("find names neither urls nor services, and a volume needs the key server")
+	case n > endpoint.MaxTargets:
+		return fmt.Errorf("find has %d urls and services, the limit is %d", n, endpoint.MaxTargets)
+	case p.Find.Timeout < 0:
+		return fmt.Errorf("find.timeout is negative")
+	}
+	return nil
+}
+
+func (p *Plan) checkVolumes() error {
+	if len(p.Volumes) == 0 {
+		return fmt.Errorf("volumes is empty: name at least the volume that holds the root")
+	}
+	if len(p.Volumes) > maxVolumes {
+		return fmt.Errorf("volumes has %d entries, the limit is %d", len(p.Volumes), maxVolumes)
+	}
+
+	seen := map[string]int{}
+	for i, v := range p.Volumes {
+		if err := v.check(); err != nil {
+			return fmt.Errorf("volumes[%d]: %w", i, err)
+		}
+		// A doubled UUID, even on disks of two serials, is refused by the key
+		// server at every boot: one key belongs to one volume.
+		for _, key := range []string{"name " + v.Name, "uuid " + v.UUID} {
+			if first, twice := seen[key]; twice {
+				return fmt.Errorf("volumes[%d]: %s is that of volumes[%d], too (give a copy a UUID of its own: cryptsetup luksUUID --uuid NEW DEVICE)", i, key, first)
+			}
+			seen[key] = i
+		}
+	}
+	return nil
 }
 
 func (v Volume) check() error {
-	if !isUUID(v.UUID) {
+	if !mapping.IsUUID(v.UUID) {
 		return fmt.Errorf("uuid is %q, want 8-4-4-4-12 lower-case hex digits (cryptsetup luksUUID DEVICE)", v.UUID)
 	}
-	if !isName(v.Name) {
-		return fmt.Errorf("name is %q, want 1 to 64 letters, digits, '-', '_', '.' or '+', not beginning with '.' or '-'", v.Name)
+	if err := mapping.CheckName(v.Name); err != nil {
+		return fmt.Errorf("name: %w", err)
+	}
+	if len(v.Serial) > 64 || !printable(v.Serial) {
+		return fmt.Errorf("serial is %q, want at most 64 printable characters (lsblk -o SERIAL)", v.Serial)
 	}
 
-	if len(v.Serial) > 64 {
-		return fmt.Errorf("serial has %d characters, the limit is 64", len(v.Serial))
-	}
 	if len(v.Sources) == 0 {
 		return fmt.Errorf("sources is empty, want some of %s", strings.Join(sources, ", "))
 	}
-
-	for _, s := range v.Sources {
-		if !slices.Contains(sources, s) {
-			return fmt.Errorf("source %q is not known, want some of %s", s, strings.Join(sources, ", "))
-		}
+	if err := eachOnce("sources", v.Sources, sources); err != nil {
+		return err
 	}
-
-	for _, o := range v.Options {
-		if !slices.Contains(volumeOptions, o) {
-			return fmt.Errorf("option %q is not known, want some of %s", o, strings.Join(volumeOptions, ", "))
-		}
+	if err := eachOnce("options", v.Options, volumeOptions); err != nil {
+		return err
 	}
 
 	if raw, err := hex.DecodeString(v.Digest); err != nil || len(raw) != 0 && len(raw) != 32 {
@@ -108,40 +135,73 @@ func (v Volume) check() error {
 	return nil
 }
 
-func isUUID(s string) bool {
-	if len(s) != 36 {
-		return false
-	}
-	for i, c := range []byte(s) {
-		dash := i == 8 || i == 13 || i == 18 || i == 23
-		if dash != (c == '-') || !dash && !strings.ContainsRune("0123456789abcdef", rune(c)) {
-			return false
+// eachOnce tells whether every word of a list is known and stands once.
+func eachOnce(field string, words, known []string) error {
+	for i, w := range words {
+		if !slices.Contains(known, w) {
+			return fmt.Errorf("%s: %q is not known, want some of %s", field, w, strings.Join(known, ", "))
+		}
+		if slices.Contains(words[:i], w) {
+			return fmt.Errorf("%s has %q twice", field, w)
 		}
 	}
-	return true
+	return nil
 }
 
-// isName holds mapping names to what needs no escaping in device-mapper,
-// udev and systemd.
-func isName(s string) bool {
-	if s == "" || len(s) > 64 || s[0] == '.' || s[0] == '-' || s == "control" {
-		return false
+func (p *Plan) checkNet() error {
+	if err := p.Net.Check(); err != nil {
+		return err
 	}
-	for _, c := range []byte(s) {
-		if !(c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || strings.IndexByte("-_.+", c) >= 0) {
-			return false
+	if p.NeedsKMS() && p.Net.isOff() {
+		return fmt.Errorf("net: every link is off, and a volume needs the key server")
+	}
+	return nil
+}
+
+func (p *Plan) checkRest() error {
+	if !slices.Contains([]string{"", "p256", "rsa2048"}, p.TPM.EK) {
+		return fmt.Errorf("tpm.ek is %q, want p256 or rsa2048", p.TPM.EK)
+	}
+	if !slices.Contains([]string{"reboot", "poweroff", "halt", "wait"}, p.OnFail.Action) {
+		return fmt.Errorf("on-fail.action is %q, want reboot, poweroff, halt or wait", p.OnFail.Action)
+	}
+	if p.OnFail.After < 0 || p.Wait < 0 {
+		return fmt.Errorf("on-fail.after and wait must not be negative")
+	}
+
+	for field, list := range map[string][]string{"modules.add": p.Modules.Always, "blocked modules": p.Modules.Blocked} {
+		if len(list) > maxModLists {
+			return fmt.Errorf("%s has %d entries, the limit is %d", field, len(list), maxModLists)
+		}
+		if i := slices.IndexFunc(list, func(m string) bool { return !isModuleName(m) }); i >= 0 {
+			return fmt.Errorf("%s: %q is not the name of a module", field, list[i])
 		}
 	}
-	return true
+	return nil
+}
+
+func printable(s string) bool {
+	return !strings.ContainsFunc(s, func(r rune) bool { return r < ' ' || r > '~' })
+}
+
+// isProgram tells whether a path can be that of an init: absolute and
+// without detours.
+func isProgram(s string) bool {
+	return strings.HasPrefix(s, "/") && len(s) < 4096 && path.Clean(s) == s && printable(s)
+}
+
+// NeedsKMS tells whether some volume names the KMS as a source.
+func (p *Plan) NeedsKMS() bool {
+	return slices.ContainsFunc(p.Volumes, func(v Volume) bool { return slices.Contains(v.Sources, SourceKMS) })
 }
 
 // NeedsTPM tells whether some volume can be opened through the TPM only.
 func (p *Plan) NeedsTPM() bool {
-	return slices.ContainsFunc(p.Volumes, func(v Volume) bool { return !slices.Contains(v.Sources, "prompt") })
+	return slices.ContainsFunc(p.Volumes, func(v Volume) bool { return !slices.Contains(v.Sources, SourcePrompt) })
 }
 
 // Prompts tells whether a person at the console may open every volume
 // that the boot cannot do without.
 func (p *Plan) Prompts() bool {
-	return !slices.ContainsFunc(p.Volumes, func(v Volume) bool { return !v.NoFail && !slices.Contains(v.Sources, "prompt") })
+	return !slices.ContainsFunc(p.Volumes, func(v Volume) bool { return !v.NoFail && !slices.Contains(v.Sources, SourcePrompt) })
 }

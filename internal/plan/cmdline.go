@@ -46,7 +46,20 @@ type Problem struct {
 }
 
 func (p Problem) String() string {
-	return fmt.Sprintf("option %q at byte %d: %s", p.Arg.String(), p.Arg.Pos, p.Reason)
+	if p.Arg == (Arg{}) {
+		return "kernel command line: " + oneLine(p.Reason)
+	}
+	return fmt.Sprintf("option %q at byte %d: %s", p.Arg.String(), p.Arg.Pos, oneLine(p.Reason))
+}
+
+// oneLine keeps what an option says from writing to a terminal.
+func oneLine(s string) string {
+	return strings.Map(func(r rune) rune {
+		if r < ' ' || r == 0x7f || r == '\ufffd' || r >= 0x80 && r < 0xa0 {
+			return '?'
+		}
+		return r
+	}, s)
 }
 
 // SplitCmdline cuts a kernel command line into words as the kernel does

@@ -2,6 +2,7 @@ package plan
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -146,4 +147,16 @@ func word[T comparable](before string, v T) string {
 		return ""
 	}
 	return before + fmt.Sprint(v)
+}
+
+// isOff tells whether the settings leave no link to ask anybody on.
+func (n Net) isOff() bool {
+	everywhere := false
+	for _, line := range n.IPs {
+		if !slices.Equal(line.Methods, []Method{Off}) {
+			return false
+		}
+		everywhere = everywhere || line.Link == ""
+	}
+	return everywhere
 }

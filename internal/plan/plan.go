@@ -22,9 +22,11 @@ const maxPlan = 1 << 20
 // ErrInvalid is wrapped by every error of a plan file that breaks a rule.
 var ErrInvalid = errors.New("invalid plan")
 
-// A Plan is all that a boot needs to know. Trust, Volumes and OnFail come
-// from the plan file in the image only; the command line may refine Find,
-// Net, Root and the timeouts.
+// A Plan is all that a boot needs to know. Whom to trust and which volumes
+// are opened with which sources comes from the plan file in the image only.
+// The command line may refine where a KMS is looked for, the network, the
+// root, the names and options of mappings, the modules, what follows a
+// failure, and may make the waits longer.
 type Plan struct {
 	Version int      `json:"version"`
 	Trust   Trust    `json:"trust"`
@@ -39,6 +41,9 @@ type Plan struct {
 	Wait time.Duration `json:"wait_ns"`
 	// Debug marks an image built for tests: fault injection is in it.
 	Debug bool `json:"debug,omitempty"`
+	// ImageRoot is Root as the image alone has it. A hint about the root that
+	// leads nowhere in the boot falls back to it.
+	ImageRoot Root `json:"-"`
 }
 
 // Trust says which key servers may give keys to this machine.
@@ -54,18 +59,18 @@ type PublicKey string
 func (k PublicKey) Key() (ed25519.PublicKey, error) {
 	text, ok := strings.CutPrefix(string(k), "lk1:")
 	if !ok {
-		return nil, fmt.Errorf("%w: KMS key %q does not begin with lk1: (take it from 'latchkey-kms trust')", ErrInvalid, string(k))
+		return nil, fmt.Errorf("key %q does not begin with lk1: (take it from 'latchkey-kms trust')", string(k))
 	}
 	raw, err := base64.StdEncoding.Strict().DecodeString(text)
 	if err != nil || len(raw) != ed25519.PublicKeySize {
-		return nil, fmt.Errorf("%w: KMS key %q is not 32 bytes of base64 (take it from 'latchkey-kms trust')", ErrInvalid, string(k))
+		return nil, fmt.Errorf("key %q is not 32 bytes of base64 (take it from 'latchkey-kms trust')", string(k))
 	}
 	return raw, nil
 }
 
 // Find says where to look for a KMS. What is found is never trusted.
 type Find struct {
-	URLs     []string `json:"urls,omitempty"`     // http://host[:port]; host may be x.local
+	URLs     []string `json:"urls,omitempty"`     // http://host[:port]; host may be x.local (endpoint.ParseURL)
 	Services []string `json:"services,omitempty"` // mDNS service types, "_latchkey._tcp"
 	// Timeout ends a boot that found no KMS; 0 is never.
 	Timeout time.Duration `json:"timeout_ns,omitempty"`
@@ -146,6 +151,7 @@ func decode(file []byte) (*Plan, error) {
 	if p.Version != Version {
 		return nil, fmt.Errorf("%w: plan file has version %d, this init reads %d (build the image again)", ErrInvalid, p.Version, Version)
 	}
+	p.ImageRoot = p.Root
 	return &p, p.Check()
 }
 

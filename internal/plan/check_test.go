@@ -1,0 +1,109 @@
+package plan_test
+
+import (
+	"errors"
+	"slices"
+	"strings"
+	"testing"
+
+	"latchkey/internal/plan"
+)
+
+const dataUUID = "22222222-2222-3333-4444-555555555555"
+
+func TestCheck(t *testing.T) {
+	for _, tt := range []struct {
+		name   string
+		change func(*plan.Plan)
+		want   string // "" is no error
+	}{
+		{"good", func(*plan.Plan) {}, ""},
+		{"no trust", func(p *plan.Plan) { p.Trust.KMS = nil }, "trust.kms is empty"},
+		{"no trust needed", func(p *plan.Plan) { p.Trust.KMS, p.Volumes[0].Sources = nil, []string{"prompt"} }, ""},
+		{"key without prefix", func(p *plan.Plan) { p.Trust.KMS[0] = "AAAA" }, "trust.kms[0]: key \"AAAA\" does not begin with lk1:"},
+		{"short key", func(p *plan.Plan) { p.Trust.KMS[0] = "lk1:AAAA" }, "32 bytes"},
+
+		// faults/field.md P1: what the search refuses later, in the boot.
+		{"url without scheme", func(p *plan.Plan) { p.Find.URLs = append(p.Find.URLs, "kms.example.com") }, `find.urls[1] is "kms.example.com": it must begin with http://`},
+		{"url with a user", func(p *plan.Plan) { p.Find.URLs[0] = "http://user@kms.local" }, "find.urls[0]"},
+		{"url with a port too many", func(p *plan.Plan) { p.Find.URLs[0] = "http://192.0.2.1:77410" }, `"77410" is not a port`},
+		{"url with TLS", func(p *plan.Plan) { p.Find.URLs[0] = "https://kms.local" }, "needs no TLS"},
+		{"service in capitals", func(p *plan.Plan) { p.Find.Services = []string{"_Latchkey._TCP"} }, "find.services[0]"},
+		{"seventeen targets", func(p *plan.Plan) { p.Find.URLs = slices.Repeat(p.Find.URLs, 17) }, "find has 17"},
+		{"nowhere to look", func(p *plan.Plan) { p.Find.URLs = nil }, "find names neither urls nor services"},
+
+		{"no volumes", func(p *plan.Plan) { p.Volumes = nil }, "volumes is empty"},
+		{"upper-case uuid", func(p *plan.Plan) { p.Volumes[0].UUID = strings.ToUpper("abcdef00-0000-0000-0000-000000000000") }, "lower-case"},
+		{"uuid with a path", func(p *plan.Plan) { p.Volumes[0].UUID = "../../../../../../../../../../../../x" }, "uuid is"},
+		{"name with a slash", func(p *plan.Plan) { p.Volumes[0].Name = "a/b" }, `volumes[0]: name: "a/b" cannot be the name of a mapping`},
+		{"name that fits no record", func(p *plan.Plan) { p.Volumes[0].Name = strings.Repeat("a", 64) }, "1 to 63"},
+		{"name twice", func(p *plan.Plan) { p.Volumes = append(p.Volumes, volume(dataUUID, "root")) }, "volumes[1]: name root is that of volumes[0]"},
+		{"uuid twice", func(p *plan.Plan) { p.Volumes = append(p.Volumes, volume(rootUUID, "data")) }, "volumes[1]: uuid " + rootUUID},
+		// faults/node.md M8: the key server refuses it at every try.
+		{"uuid twice, with serials", func(p *plan.Plan) {
+			p.Volumes = append(p.Volumes, volume(rootUUID, "data"))
+			p.Volumes[0].Serial, p.Volumes[1].Serial = "A", "B"
+		}, "is that of volumes[0], too"},
+		{"seventeen volumes", func(p *plan.Plan) { p.Volumes = make([]plan.Volume, 17) }, "limit is 16"},
+		{"unknown source", func(p *plan.Plan) { p.Volumes[0].Sources = []string{"magic"} }, "magic"},
+		{"source twice", func(p *plan.Plan) { p.Volumes[0].Sources = []string{"kms", "kms"} }, "twice"},
+		{"no source", func(p *plan.Plan) { p.Volumes[0].Sources = nil }, "sources is empty"},
+		{"unknown option", func(p *plan.Plan) { p.Volumes[0].Options = []string{"keyfile"} }, "keyfile"},
+		{"short digest", func(p *plan.Plan) { p.Volumes[0].Digest = "abcd" }, "64 hex"},
+		{"serial with a line end", func(p *plan.Plan) { p.Volumes[0].Serial = "a\nb" }, "printable"},
+
+		{"unknown action", func(p *plan.Plan) { p.OnFail.Action = "shell" }, "on-fail.action"},
+		{"unknown file system", func(p *plan.Plan) { p.Root.FSType = "fuse" }, "root.fstype"},
+		{"relative init", func(p *plan.Plan) { p.Root.Init = "sbin/init" }, "root.init"},
+		{"init with a detour", func(p *plan.Plan) { p.Root.Init = "/../init" }, "root.init"},
+		{"flags with a line end", func(p *plan.Plan) { p.Root.Flags = "ro\nx" }, "root.flags"},
+		{"flags beyond a page", func(p *plan.Plan) { p.Root.Flags = strings.Repeat("x", 4096) }, "root.flags"},
+		{"root that may be missing", func(p *plan.Plan) { p.Volumes[0].NoFail = true }, "volumes[0] is the root and has nofail"},
+		{"negative time", func(p *plan.Plan) { p.Wait = -1 }, "negative"},
+		{"negative timeout", func(p *plan.Plan) { p.Find.Timeout = -1 }, "negative"},
+		{"ek", func(p *plan.Plan) { p.TPM.EK = "rsa" }, "tpm.ek"},
+		{"module with a path", func(p *plan.Plan) { p.Modules.Always = []string{"../x"} }, "modules.add"},
+		{"every link off", func(p *plan.Plan) { p.Net.IPs = []plan.IP{{Methods: []plan.Method{plan.Off}}} }, "every link is off"},
+		{"every link off, and no key server", func(p *plan.Plan) {
+			p.Net.IPs, p.Volumes[0].Sources = []plan.IP{{Methods: []plan.Method{plan.Off}}}, []string{"prompt"}
+		}, ""},
+	} {
+		p := good()
+		tt.change(p)
+		err := p.Check()
+		if tt.want == "" && err != nil || tt.want != "" && (!errors.Is(err, plan.ErrInvalid) || !strings.Contains(err.Error(), tt.want)) {
+			t.Errorf("%s: Check = %v, want an ErrInvalid with %q", tt.name, err, tt.want)
+		}
+	}
+}
+
+func volume(uuid, name string) plan.Volume {
+	return plan.Volume{UUID: uuid, Name: name, Sources: []string{"kms"}}
+}
+
+// TestRootDevice is faults/field.md P7 and node.md M5: a root that can never
+// be is refused where the image is built; one that selects inside the
+// volumes is taken.
+func TestRootDevice(t *testing.T) {
+	for device, want := range map[string]string{ // "" is no error
+		"": "", "/dev/mapper/root": "", "/dev/mapper/luks-" + rootUUID: "", "UUID=" + rootUUID: "", `LABEL="my root"`: "", "PARTUUID=1234-01": "",
+		"PARTLABEL=root": "", "/dev/disk/by-uuid/x": "", "/dev/disk/by-label/x": "", "/dev/disk/by-partuuid/x": "", "/dev/disk/by-partlabel/x": "",
+		"/dev/vda2": "", "/dev/nvme0n1p3": "", "/dev/mmcblk0p2": "",
+
+		"/dev/mapper/debian--vg-root": "LVM", "/dev/mapper/other": "no volume has this name, only root", "/dev/rhel/root": "LVM", "/dev/vg0/root": "LVM",
+		"/dev/md0": "MD RAID", "/dev/md/root": "MD RAID", "/dev/md127p1": "MD RAID", "ZFS=rpool/ROOT/x": "ZFS", "zfs:rpool/ROOT/x": "ZFS", "zfs=x": "ZFS",
+		"gpt-auto": "gpt-auto", "gpt-auto-force": "gpt-auto", "/dev/nfs": "over the network", "nfs:192.0.2.1:/x": "over the network", "live:/dev/sr0": "over the network",
+		"dhcp": "over the network", "iscsi:192.0.2.1::::iqn.x": "over the network", "tmpfs": "over the network",
+		"/dev/disk/by-id/ata-x-part2": "no udev makes this link", "/dev/disk/by-path/pci-x": "no udev", "/dev/disk/by-uuid/": "no udev",
+		"/dev/dm-0": "numbers of mappings change", "/dev/ram0": "want the device", "/dev/": "want the device", "sda2": "want /dev/mapper",
+		"8:1": "want /dev/mapper", "0801": "want /dev/mapper", "UUID=": "names nothing", "SERIAL=x": "SERIAL= is not known",
+		"PARTUUID=x/PARTNROFF=1": "PARTNROFF", "/dev/mapper/a\nb": "printable", "/dev/" + strings.Repeat("x", 300): "at most 256",
+	} {
+		p := good()
+		p.Root.Device = device
+		err := p.Check()
+		if want == "" && err != nil || want != "" && (err == nil || !strings.Contains(err.Error(), "root.device") || !strings.Contains(err.Error(), want)) {
+			t.Errorf("root.device %q: Check = %v, want root.device with %q", device, err, want)
+		}
+	}
+}

@@ -1,0 +1,119 @@
+package plan
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// checkRoot refuses a root that can never be: one that no volume of the
+// plan can hold, or that needs what is not there yet.
+func (p *Plan) checkRoot() error {
+	r := p.Root
+	if err := p.checkDevice(r.Device); err != nil {
+		return fmt.Errorf("root.device is %q: %w", r.Device, err)
+	}
+	if r.FSType != "" && !slices.Contains(fileSystems, r.FSType) {
+		return fmt.Errorf("root.fstype is %q, want one of %s", r.FSType, strings.Join(fileSystems, ", "))
+	}
+	if len(r.Flags) > maxFlags || !printable(r.Flags) {
+		return fmt.Errorf("root.flags is %.80q, want mount options of at most %d printable characters", r.Flags, maxFlags)
+	}
+	if r.Init != "" && !isProgram(r.Init) {
+		return fmt.Errorf("root.init is %.80q, want an absolute path such as /sbin/init", r.Init)
+	}
+
+	i := slices.IndexFunc(p.Volumes, func(v Volume) bool { return "/dev/mapper/"+v.Name == r.Device })
+	if i < 0 && r.Device == "" {
+		i = 0
+	}
+	if i >= 0 && p.Volumes[i].NoFail {
+		return fmt.Errorf("volumes[%d] is the root and has nofail: the boot cannot go on without it", i)
+	}
+	return nil
+}
+
+var (
+	errLVM = errors.New("logical volumes (LVM) are not there yet: the root must be a file system directly inside a LUKS volume")
+	errMD  = errors.New("MD RAID is not there yet: the root must be a file system directly inside a LUKS volume")
+	errZFS = errors.New("ZFS is not there yet: the root must be a file system of its own inside a LUKS volume")
+	errNet = errors.New("a root over the network or from a live image is not there: the root must be inside a LUKS volume")
+)
+
+// checkDevice judges root=: what selects inside the plan's volumes is good.
+func (p *Plan) checkDevice(device string) error {
+	if len(device) > 256 || !printable(device) {
+		return errors.New("want at most 256 printable characters")
+	}
+	if key, value, tagged := strings.Cut(device, "="); tagged {
+		return checkTag(key, strings.Trim(value, `"`))
+	}
+
+	scheme, _, _ := strings.Cut(device, ":")
+	switch {
+	case device == "":
+		return nil // the first volume
+	case strings.HasPrefix(device, "gpt-auto"):
+		return errors.New("gpt-auto is not there yet: name the volume that holds the root")
+	case slices.Contains([]string{"nfs", "nfs4", "cifs", "iscsi", "nbd", "live", "dhcp", "dhcp6", "http", "https", "ftp", "virtiofs", "9p", "tmpfs", "aoe", "fcoe"}, scheme), device == "/dev/nfs":
+		return errNet
+	case scheme == "zfs", device == "/dev/zfs":
+		return errZFS
+	case strings.HasPrefix(device, "/dev/"):
+		return p.checkNode(strings.TrimPrefix(device, "/dev/"))
+	}
+	return errors.New("want /dev/mapper/NAME, UUID=, LABEL=, PARTUUID=, PARTLABEL= or a device")
+}
+
+func checkTag(key, value string) error {
+	switch {
+	case key == "ZFS" || key == "zfs":
+		return errZFS
+	case !slices.Contains([]string{"UUID", "LABEL", "PARTUUID", "PARTLABEL"}, key):
+		return fmt.Errorf("%s= is not known, want UUID=, LABEL=, PARTUUID= or PARTLABEL=", key)
+	case value == "":
+		return fmt.Errorf("%s= names nothing", key)
+	case strings.Contains(value, "/PARTNROFF="):
+		return errors.New("PARTNROFF= is not there yet: name the partition itself")
+	}
+	return nil
+}
+
+// checkNode judges what follows /dev/.
+func (p *Plan) checkNode(node string) error {
+	dir, name, isPath := strings.Cut(node, "/")
+	switch {
+	case dir == "mapper":
+		return p.checkMapping(name)
+	case dir == "disk":
+		by, link, _ := strings.Cut(name, "/")
+		if slices.Contains([]string{"by-uuid", "by-label", "by-partuuid", "by-partlabel"}, by) && link != "" {
+			return nil
+		}
+		return errors.New("no udev makes this link here: use /dev/mapper/NAME, UUID=, LABEL=, PARTUUID= or PARTLABEL=")
+
+	case strings.HasPrefix(dir, "md") && (isPath || strings.Trim(dir[2:], "0123456789_dp") == ""):
+		return errMD
+	case isPath:
+		return errLVM
+	case strings.HasPrefix(node, "dm-"):
+		return errors.New("numbers of mappings change: use /dev/mapper/NAME")
+	case node == "" || node == "root" || strings.HasPrefix(node, "ram"):
+		return errors.New("want the device that holds one of the volumes, or /dev/mapper/NAME")
+	}
+	return nil
+}
+
+// checkMapping wants the name of a volume, or what systemd calls it without
+// a name of its own: luks-UUID.
+func (p *Plan) checkMapping(name string) error {
+	var names []string
+	for _, v := range p.Volumes {
+		if name == v.Name || name == "luks-"+v.UUID {
+			return nil
+		}
+		names = append(names, v.Name)
+	}
+	return fmt.Errorf("no volume has this name, only %s; %w", strings.Join(names, ", "), errLVM)
+}

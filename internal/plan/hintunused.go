@@ -1,0 +1,82 @@
+package plan
+
+import "strings"
+
+// unusedHint names options that people know from dracut, initramfs-tools,
+// mkinitcpio and systemd and that nothing here acts on. An option that asks
+// for what is done anyway, or only sets how much is logged, is passed over.
+func unusedHint(name string) hint {
+	if reason, ok := unused()[name]; ok {
+		return say(reason)
+	}
+	for _, family := range []struct{ prefix, reason string }{
+		{"rd.latchkey.", "not an option that the command line may set: trust and volumes come from the image's plan only"},
+		{"kcrypt.", "of Kairos' kcrypt options, challenger_server and mdns are read here"},
+		{"mount.usr", "a separate /usr is not mounted here: it must be in the root, or the real root's init must cope without"},
+		{"rd.lvm.", noLVM},
+		{"rd.md.", noMD},
+		{"rd.dm.", "firmware RAID is not there yet"},
+		{"rd.multipath.", "multipath is not there yet: the volumes are opened over the first path that appears"},
+		{"rd.live.", noNetRoot},
+		{"rd.iscsi.", noNetRoot},
+		{"rd.nvmf.", noNetRoot},
+		{"rd.nfs.", noNetRoot},
+		{"rd.nbd.", noNetRoot},
+		{"rd.fcoe.", noNetRoot},
+		{"rd.zfs.", "ZFS is not there yet"},
+		{"iscsi_", noNetRoot},
+		{"rd.znet", "channel devices of s390 are not set up here"},
+		{"rd.zfcp", "channel devices of s390 are not set up here"},
+		{"rd.dasd", "channel devices of s390 are not set up here"},
+		{"systemd.verity", "dm-verity is not there yet: the root is what is inside the volume"},
+	} {
+		if strings.HasPrefix(name, family.prefix) {
+			return say(family.reason)
+		}
+	}
+	return nil
+}
+
+func say(reason string) hint {
+	if reason == "" {
+		return nil
+	}
+	return func(_ *Plan, a Arg) string {
+		if switchedOff(a) { // rd.lvm=0, rd.shell=0, …: as it is
+			return ""
+		}
+		return reason
+	}
+}
+
+const (
+	noLVM     = "logical volumes (LVM) are not there yet: the root is a file system directly inside a volume of the plan"
+	noMD      = "MD RAID is not there yet: the root is a file system directly inside a volume of the plan"
+	noNetRoot = "a root over the network or from a live image is not there: the root is inside a volume of the plan"
+	noShell   = "there is no shell in this image; nothing is opened by it"
+	noCrypt   = "volumes come from the image's plan; rd.luks.options= and rd.luks.name= refine them"
+)
+
+func unused() map[string]string {
+	return map[string]string{
+		// Read by boot and netup, or by fault injection in debug images.
+		"rd.latchkey.keepnet": "", "rd.latchkey.fault": "",
+
+		"rd.shell": noShell, "rd.break": "break points exist in debug images only; the boot goes on", "break": noShell,
+		"rd.timeout": "use rd.retry= (devices) and rd.latchkey.timeout= (key server)",
+		"resume":     "resuming from swap is not there yet: the machine starts afresh, and a hibernated image in swap is lost when swap is used again",
+
+		"rd.lvm": noLVM, "rd.md": noMD, "rd.auto": "volumes come from the image's plan; nothing is assembled by itself",
+		"rd.dm": "firmware RAID is not there yet", "rd.multipath": "multipath is not there yet: the volumes are opened over the first path that appears",
+		"lvmwait": noLVM, "md": noMD, "raid": noMD, "zfs": "ZFS is not there yet", "bootfs": "ZFS is not there yet",
+
+		"cryptopts": noCrypt, "cryptdevice": noCrypt, "cryptkey": noCrypt, "cryptroot": noCrypt, "cryptdm": noCrypt,
+		"netroot": noNetRoot, "nfsroot": noNetRoot, "nfsopts": noNetRoot, "rd.live": noNetRoot, "boot": "",
+		"rootfallback": "there is no second root: a root= that leads nowhere falls back to the image's",
+		"roothash":     "dm-verity is not there yet: the root is what is inside the volume", "usrhash": "dm-verity is not there yet",
+		"rd.overlay": "an overlay over the root is not there yet", "rd.fips": "", "rd.cms": "channel devices of s390 are not set up here",
+		"rd.ethtool": "links are not tuned here; they negotiate by themselves", "ib.pkey": "InfiniBand partitions are not there yet",
+		"net.ifname_policy": "links keep the kernel's names here; options may use udev's names as well", "net.naming_scheme": "links keep the kernel's names here; options may use udev's names as well",
+		"vconsole.keymap": "", "rd.vconsole.keymap": "",
+	}
+}

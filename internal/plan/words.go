@@ -1,0 +1,42 @@
+package plan
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// String says the Plan in words, on one line, without secrets.
+func (p *Plan) String() string {
+	var b strings.Builder
+	for i, v := range p.Volumes {
+		if i > 0 {
+			b.WriteString(", ")
+		}
+		fmt.Fprintf(&b, "open %s as %s by %s", v.UUID, v.Name, strings.Join(v.Sources, " then "))
+	}
+
+	mode := "ro"
+	if p.Root.ReadWrite {
+		mode = "rw"
+	}
+	fmt.Fprintf(&b, "; find %s", strings.Join(slices.Concat(p.Find.URLs, p.Find.Services), " "))
+	fmt.Fprintf(&b, "; trust %d KMS key(s)", len(p.Trust.KMS))
+	fmt.Fprintf(&b, "; root %s %s; network %s; on failure %s after %s", p.RootDevice(p.Root), mode, p.Net, p.OnFail.Action, p.OnFail.After)
+	return b.String()
+}
+
+// RootDevice is the device of a root, or the mapping of the first volume.
+func (p *Plan) RootDevice(r Root) string {
+	return cmp.Or(r.Device, "/dev/mapper/"+p.Volumes[0].Name)
+}
+
+// Roots are the roots to try, in order: as the command line has it, and as
+// the image alone has it, if that differs.
+func (p *Plan) Roots() []Root {
+	if p.ImageRoot == p.Root {
+		return []Root{p.Root}
+	}
+	return []Root{p.Root, p.ImageRoot}
+}
