@@ -7,10 +7,11 @@ import (
 	"text/tabwriter"
 	"time"
 
+	"latchkey/kms/admin"
+
 	"github.com/spf13/cobra"
 
 	"latchkey/internal/cli"
-	"latchkey/kms/server"
 	"latchkey/kms/server/policy"
 )
 
@@ -59,8 +60,8 @@ is in the audit log with the token's name.`,
 				return fmt.Errorf("writing the token: %w", err)
 			}
 			defer f.Close()
-			var made server.IssuedToken
-			want := server.NewToken{Name: args[0], Scope: server.Scope(scope), Expires: time.Now().Add(time.Duration(life))}
+			var made admin.IssuedToken
+			want := admin.NewToken{Name: args[0], Scope: admin.Scope(scope), Expires: time.Now().Add(time.Duration(life))}
 			if err := ask.call(c.Context(), "POST", "/v1/token/create", nil, want, &made); err != nil {
 				os.Remove(output)
 				return err
@@ -85,7 +86,7 @@ func tokenList(ask *asker, out *output) *cobra.Command {
 	return &cobra.Command{
 		Use: "list", Short: "List tokens", Args: cli.Args(cobra.NoArgs),
 		RunE: func(c *cobra.Command, _ []string) error {
-			var tokens []server.Token
+			var tokens []admin.Token
 			if err := ask.call(c.Context(), "GET", "/v1/tokens", nil, nil, &tokens); err != nil {
 				return err
 			}

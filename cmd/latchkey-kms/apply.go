@@ -7,10 +7,11 @@ import (
 	"os"
 	"strconv"
 
+	kairoskeeper "latchkey/kms/server/kairos/keeper"
+
 	"github.com/spf13/cobra"
 
 	"latchkey/internal/cli"
-	"latchkey/kms/server"
 	"latchkey/kms/server/kairos"
 )
 
@@ -39,7 +40,7 @@ forgets nothing that was learnt.`,
 				return err
 			}
 			defer clear(file)
-			var done []server.Applied
+			var done []kairoskeeper.Applied
 			if err := ask.call(c.Context(), "POST", "/v1/kairos/documents", url.Values{"replace": {strconv.FormatBool(replace)}}, file, &done); err != nil {
 				return err
 			}

@@ -6,10 +6,11 @@ import (
 	"net/url"
 	"strconv"
 
+	"latchkey/kms/ledger"
+
 	"github.com/spf13/cobra"
 
 	"latchkey/internal/cli"
-	"latchkey/kms/server"
 )
 
 func auditCommand(ask *asker, out *output) *cobra.Command {
@@ -28,9 +29,9 @@ func auditShow(ask *asker, out *output) *cobra.Command {
 		Use: "show", Short: "Print the audit log", Args: cli.Args(cobra.NoArgs),
 		Example: "  latchkey-kms audit show --from 1200",
 		RunE: func(c *cobra.Command, _ []string) error {
-			all := []server.Event{}
+			all := []ledger.Event{}
 			for next := from; ; {
-				var page []server.Event
+				var page []ledger.Event
 				if err := ask.call(c.Context(), "GET", "/v1/audit", url.Values{"from": {strconv.FormatUint(next, 10)}}, nil, &page); err != nil {
 					return err
 				}
@@ -54,7 +55,7 @@ func auditShow(ask *asker, out *output) *cobra.Command {
 	return c
 }
 
-func printEvents(w io.Writer, events []server.Event) {
+func printEvents(w io.Writer, events []ledger.Event) {
 	for _, e := range events {
 		fmt.Fprintf(w, "%d %s %s", e.Seq, e.Time.Format("2006-01-02T15:04:05Z"), e.Event)
 		for _, part := range []struct{ name, value string }{{"node", e.Node}, {"status", e.Status}, {"reason", string(e.Reason)}, {"from", e.From}, {"detail", e.Detail}} {
@@ -78,7 +79,7 @@ func auditVerify(ask *asker, out *output) *cobra.Command {
 
 // check verifies everything there is, in the running server or here.
 func check(c *cobra.Command, ask *asker, out *output) error {
-	var r server.Checked
+	var r ledger.Checked
 	if err := ask.call(c.Context(), "GET", "/v1/check", nil, nil, &r); err != nil {
 		return err
 	}

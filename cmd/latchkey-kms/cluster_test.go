@@ -13,10 +13,11 @@ import (
 	"testing"
 	"time"
 
+	kairoskeeper "latchkey/kms/server/kairos/keeper"
+
 	"latchkey/internal/kube"
 	"latchkey/kms/config"
 	"latchkey/kms/home"
-	"latchkey/kms/server"
 	"latchkey/kms/server/kairos"
 	"latchkey/kms/server/kairos/kairostest"
 	"latchkey/kms/store/kube/kubetest"
@@ -89,7 +90,7 @@ func kubeKairos(t *testing.T, api *kubetest.Server) {
 	until(t, nodes, "of the cluster", "")
 	mintedOnce(t, admin, nodes)
 	writtenBack(t, admin, filepath.Join(dir, "one"), nodes)
-	var known []server.KairosNode
+	var known []kairoskeeper.Node
 	h := home.Home{Location: config.Location{Data: filepath.Join(dir, "one")}}
 	if err := callAt(context.Background(), h, "GET", "/v1/kairos/nodes", nil, nil, &known); err != nil || len(known) != 2 {
 		t.Errorf("the KMS knows %v, %v, want two machines", known, err)
@@ -150,7 +151,7 @@ func writtenBack(t *testing.T, admin *kube.Client, data string, nodes []*kairost
 
 	mine[0].Attest() // pending
 	h := home.Home{Location: config.Location{Data: data}}
-	if err := callAt(context.Background(), h, "POST", "/v1/kairos/approve", url.Values{"hash": {tpm.Hash()}}, nil, new(server.KairosNode)); err != nil {
+	if err := callAt(context.Background(), h, "POST", "/v1/kairos/approve", url.Values{"hash": {tpm.Hash()}}, nil, new(kairoskeeper.Node)); err != nil {
 		t.Fatal(err)
 	}
 

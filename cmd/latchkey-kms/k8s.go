@@ -3,9 +3,10 @@ package main
 import (
 	"github.com/spf13/cobra"
 
+	k8skeeper "latchkey/kms/server/k8s/keeper"
+
 	"latchkey/internal/cli"
 	"latchkey/kms/config"
-	"latchkey/kms/server"
 )
 
 func k8sCommand(ask *asker, out *output) *cobra.Command {
@@ -17,6 +18,6 @@ minute; have it write all Secrets again before you retire an old version.`,
 	}
 	var name string
 	c.PersistentFlags().StringVar(&name, "name", config.DefaultKey, "name of the key, as in the configuration")
-	c.AddCommand(keyCommand(ask, out, "k8s", func() string { return server.KubeRing(name) }, "The versions of a key"))
+	c.AddCommand(keyCommand(ask, out, "k8s", func() string { return k8skeeper.RingName(name) }, "The versions of a key"))
 	return c
 }

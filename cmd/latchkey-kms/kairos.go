@@ -7,10 +7,11 @@ import (
 	"strings"
 	"text/tabwriter"
 
+	kairoskeeper "latchkey/kms/server/kairos/keeper"
+
 	"github.com/spf13/cobra"
 
 	"latchkey/internal/cli"
-	"latchkey/kms/server"
 )
 
 func kairosCommand(ask *asker, out *output) *cobra.Command {
@@ -36,7 +37,7 @@ func kairosList(ask *asker, out *output) *cobra.Command {
 	return &cobra.Command{
 		Use: "list", Short: "List machines of Kairos, those that wait for approval first", Args: cli.Args(cobra.NoArgs),
 		RunE: func(c *cobra.Command, _ []string) error {
-			var nodes []server.KairosNode
+			var nodes []kairoskeeper.Node
 			if err := ask.call(c.Context(), "GET", "/v1/kairos/nodes", nil, nil, &nodes); err != nil {
 				return err
 			}
@@ -45,7 +46,7 @@ func kairosList(ask *asker, out *output) *cobra.Command {
 	}
 }
 
-func printKairos(out io.Writer, nodes []server.KairosNode) {
+func printKairos(out io.Writer, nodes []kairoskeeper.Node) {
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 	defer w.Flush()
 	fmt.Fprintln(w, "TPMHASH\tSTATE\tVOLUMES\tASKED FOR\tLAST ANSWER\tCHANGED\tLAST SEEN")
@@ -67,7 +68,7 @@ func kairosChange(ask *asker, out *output, verb, short, long string) *cobra.Comm
 	return &cobra.Command{
 		Use: verb + " TPMHASH", Short: short, Long: long, Args: cli.Args(cobra.ExactArgs(1)),
 		RunE: func(c *cobra.Command, args []string) error {
-			var n server.KairosNode
+			var n kairoskeeper.Node
 			if err := ask.call(c.Context(), "POST", "/v1/kairos/"+verb, url.Values{"hash": {args[0]}}, nil, &n); err != nil {
 				return err
 			}

@@ -6,10 +6,11 @@ import (
 	"net/url"
 	"text/tabwriter"
 
+	"latchkey/kms/ledger"
+
 	"github.com/spf13/cobra"
 
 	"latchkey/internal/cli"
-	"latchkey/kms/server"
 )
 
 // keyCommand lists, rotates and retires the versions of one key.
@@ -27,7 +28,7 @@ are retired. A retired version is destroyed: what it sealed is lost.`,
 				if len(args) > 0 {
 					query.Set("version", args[0])
 				}
-				var keys []server.KeyVersion
+				var keys []ledger.KeyVersion
 				if err := ask.call(c.Context(), method, path, query, nil, &keys); err != nil {
 					return err
 				}
@@ -43,7 +44,7 @@ are retired. A retired version is destroyed: what it sealed is lost.`,
 	return c
 }
 
-func printKeys(out io.Writer, keys []server.KeyVersion) {
+func printKeys(out io.Writer, keys []ledger.KeyVersion) {
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 	defer w.Flush()
 	fmt.Fprintln(w, "KEY\tVERSION\tMADE\tSTATE\tMACHINES (30 DAYS)")

@@ -18,12 +18,14 @@ import (
 	"testing"
 	"time"
 
+	"latchkey/kms/ledger"
+	"latchkey/kms/server/lk1"
+
 	"latchkey/internal/secret"
 	"latchkey/kms"
 	"latchkey/kms/config"
 	"latchkey/kms/home"
 	"latchkey/kms/operator"
-	"latchkey/kms/server"
 	"latchkey/kms/softtpm"
 	"latchkey/kms/store/etcd/etcdtest"
 )
@@ -102,9 +104,9 @@ func newKilled(t *testing.T) *killed {
 		k.must(err)
 		k.tpms = append(k.tpms, tpm)
 		k.client.Get(context.Background(), *k.urls[i%2].Load(), tpm, []kms.Want{{UUID: uuidOf(i)}})
-		var approved server.Approved
-		k.must(callAt(context.Background(), k.hosts[0], "POST", "/v1/volume/put", url.Values{"uuid": {uuidOf(i).String()}}, []byte("secret of a machine"), new([]server.Volume)))
-		k.must(callAt(context.Background(), k.hosts[1], "POST", "/v1/node/approve", nil, server.Approval{Who: tpm.NodeID().String()}, &approved))
+		var approved lk1.Approved
+		k.must(callAt(context.Background(), k.hosts[0], "POST", "/v1/volume/put", url.Values{"uuid": {uuidOf(i).String()}}, []byte("secret of a machine"), new([]lk1.Volume)))
+		k.must(callAt(context.Background(), k.hosts[1], "POST", "/v1/node/approve", nil, lk1.Approval{Who: tpm.NodeID().String()}, &approved))
 	}
 
 	return k
@@ -258,7 +260,7 @@ func (k *killed) putAt(o home.Home, uuid kms.UUID, text string) {
 		return
 	}
 
-	if err := callAt(ctx, o, "POST", "/v1/volume/put", url.Values{"uuid": {uuid.String()}}, []byte(text), new([]server.Volume)); err != nil {
+	if err := callAt(ctx, o, "POST", "/v1/volume/put", url.Values{"uuid": {uuid.String()}}, []byte(text), new([]lk1.Volume)); err != nil {
 		return
 	}
 	k.mu.Lock()
@@ -278,9 +280,9 @@ func (k *killed) verify() {
 	}
 	ctx := context.Background()
 	for _, o := range k.hosts {
-		var c server.Checked
+		var c ledger.Checked
 		k.must(callAt(ctx, o, "GET", "/v1/check", nil, nil, &c))
-		var volumes []server.Volume
+		var volumes []lk1.Volume
 		k.must(callAt(ctx, o, "GET", "/v1/volumes", nil, nil, &volumes))
 		there := map[kms.UUID]bool{}
 		for _, v := range volumes {
@@ -296,7 +298,7 @@ func (k *killed) verify() {
 
 	logged := map[string]int{}
 	for from := uint64(1); ; {
-		var events []server.Event
+		var events []ledger.Event
 		k.must(callAt(ctx, k.hosts[0], "GET", "/v1/audit", url.Values{"from": {fmt.Sprint(from)}}, nil, &events))
 		if len(events) == 0 {
 			break
@@ -332,8 +334,8 @@ func (k *killed) secrets(ctx context.Context) {
 	}
 
 	k.client.Get(ctx, *k.urls[0].Load(), tpm, wants)
-	var approved server.Approved
-	k.must(callAt(ctx, k.hosts[1], "POST", "/v1/node/approve", nil, server.Approval{Who: tpm.NodeID().String()}, &approved))
+	var approved lk1.Approved
+	k.must(callAt(ctx, k.hosts[1], "POST", "/v1/node/approve", nil, lk1.Approval{Who: tpm.NodeID().String()}, &approved))
 	g, err := k.client.Get(ctx, *k.urls[0].Load(), tpm, wants)
 	k.must(err)
 	for _, v := range g.Volumes {

@@ -9,11 +9,12 @@ import (
 	"strings"
 	"text/tabwriter"
 
+	"latchkey/kms/server/lk1"
+
 	"github.com/spf13/cobra"
 
 	"latchkey/internal/cli"
 	"latchkey/kms"
-	"latchkey/kms/server"
 )
 
 func nodeCommand(ask *asker, out *output) *cobra.Command {
@@ -38,7 +39,7 @@ func nodeList(ask *asker, out *output) *cobra.Command {
 	return &cobra.Command{
 		Use: "list", Short: "List machines, those that wait for approval first", Args: cli.Args(cobra.NoArgs),
 		RunE: func(c *cobra.Command, _ []string) error {
-			var nodes []server.Node
+			var nodes []lk1.Node
 			if err := ask.call(c.Context(), "GET", "/v1/nodes", nil, nil, &nodes); err != nil {
 				return err
 			}
@@ -47,7 +48,7 @@ func nodeList(ask *asker, out *output) *cobra.Command {
 	}
 }
 
-func printNodes(out io.Writer, nodes []server.Node) {
+func printNodes(out io.Writer, nodes []lk1.Node) {
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 	defer w.Flush()
 	fmt.Fprintln(w, "WORDS\tSTATE\tVOLUMES\tLAST ANSWER\tLAST SEEN\tID")
@@ -58,7 +59,7 @@ func printNodes(out io.Writer, nodes []server.Node) {
 
 // volumesOf is how many volumes are the node's, or how many it asks for
 // while it waits for approval.
-func volumesOf(n server.Node) int {
+func volumesOf(n lk1.Node) int {
 	if len(n.Bound) == 0 && n.Describe() == "pending" && n.Shown != nil {
 		return len(n.Shown.Volumes)
 	}
@@ -67,7 +68,7 @@ func volumesOf(n server.Node) int {
 
 // lastAnswer is what the node was told, and the rule that the operator is
 // told beside it.
-func lastAnswer(n server.Node) string {
+func lastAnswer(n lk1.Node) string {
 	if n.LastReason == "" {
 		return n.LastStatus
 	}
@@ -75,7 +76,7 @@ func lastAnswer(n server.Node) string {
 }
 
 func nodeApprove(ask *asker, out *output) *cobra.Command {
-	var a server.Approval
+	var a lk1.Approval
 	var pcr string
 	var volumes []string
 	c := &cobra.Command{
@@ -107,7 +108,7 @@ shown no boot state, so say --pcr none, and name its volumes.`,
 			}
 
 			a.Who, a.NoPCRs = strings.Join(args, " "), pcr == "none"
-			var done server.Approved
+			var done lk1.Approved
 			if err := ask.call(c.Context(), "POST", "/v1/node/approve", nil, a, &done); err != nil {
 				return err
 			}
@@ -122,7 +123,7 @@ shown no boot state, so say --pcr none, and name its volumes.`,
 	return c
 }
 
-func printApproved(w io.Writer, a server.Approved) {
+func printApproved(w io.Writer, a lk1.Approved) {
 	fmt.Fprintf(w, "approved %s\n", a.Node.Words)
 	for _, u := range a.Bound {
 		fmt.Fprintf(w, "volume %s is now its own\n", u)
@@ -143,7 +144,7 @@ func nodeShow(ask *asker, out *output) *cobra.Command {
 		Use: "show WORDS... | ID", Short: "Show one machine: volumes, boot state, what has changed",
 		Args: cli.Args(cobra.MinimumNArgs(1)),
 		RunE: func(c *cobra.Command, args []string) error {
-			var n server.Node
+			var n lk1.Node
 			if err := ask.call(c.Context(), "GET", "/v1/node", who(args), nil, &n); err != nil {
 				return err
 			}
@@ -152,7 +153,7 @@ func nodeShow(ask *asker, out *output) *cobra.Command {
 	}
 }
 
-func printNode(w io.Writer, n server.Node) {
+func printNode(w io.Writer, n lk1.Node) {
 	fmt.Fprintf(w, "words:       %s\nid:          %s\nstate:       %s\nlast answer: %s\n", n.Words, n.ID, n.Describe(), lastAnswer(n))
 	if c := n.Certificate; c != nil {
 		fmt.Fprintf(w, "certificate: of %s, serial %s, root %s\n", c.Issuer, c.Serial, c.Root)
@@ -187,7 +188,7 @@ func nodeChange(ask *asker, out *output, verb, short, long string) *cobra.Comman
 		Use: verb + " WORDS... | ID", Short: short, Long: long, Args: cli.Args(cobra.MinimumNArgs(1)),
 		Example: "  latchkey-kms node " + verb + " copper lantern drift meadow quiet anvil",
 		RunE: func(c *cobra.Command, args []string) error {
-			var n server.Node
+			var n lk1.Node
 			if err := ask.call(c.Context(), "POST", "/v1/node/"+verb, who(args), nil, &n); err != nil {
 				return err
 			}

@@ -9,10 +9,11 @@ import (
 	"slices"
 	"strings"
 
+	"latchkey/kms/server/lk1"
+
 	"github.com/spf13/cobra"
 
 	"latchkey/internal/cli"
-	"latchkey/kms/server"
 	"latchkey/kms/server/policy"
 )
 
@@ -44,7 +45,7 @@ A label puts the machine into the configuration's groups.`,
 			if err != nil {
 				return err
 			}
-			var n server.Node
+			var n lk1.Node
 			if err := ask.call(c.Context(), "POST", "/v1/node/set", who(args), set, &n); err != nil {
 				return err
 			}
@@ -66,12 +67,12 @@ A label puts the machine into the configuration's groups.`,
 	flags.StringVar(&f.role, "role", "", "any, boot (puts nothing), or install (puts until its first boot)")
 	flags.StringSliceVar(&f.labels, "label", nil, "label to set: site=berlin; may be repeated")
 	flags.StringSliceVar(&f.unlabels, "unlabel", nil, "label to remove: site; may be repeated")
-	flags.StringSliceVar(&f.clear, "clear", nil, "settings to forget: "+strings.Join(server.Clearable, ", "))
+	flags.StringSliceVar(&f.clear, "clear", nil, "settings to forget: "+strings.Join(lk1.Clearable, ", "))
 	return c
 }
 
 // nodeSet takes the flags that were given.
-func (f *settingFlags) nodeSet(c *cobra.Command) (set server.NodeSet, err error) {
+func (f *settingFlags) nodeSet(c *cobra.Command) (set lk1.NodeSet, err error) {
 	given := c.Flags().Changed
 	set.Clear, set.Labels = f.clear, map[string]string{}
 	if given("silence") {
@@ -125,7 +126,7 @@ func (f *settingFlags) nodeSet(c *cobra.Command) (set server.NodeSet, err error)
 }
 
 // printSet prints a node's own settings and labels.
-func printSet(w io.Writer, n server.Node) {
+func printSet(w io.Writer, n lk1.Node) {
 	for _, key := range slices.Sorted(maps.Keys(n.Labels)) {
 		fmt.Fprintf(w, "label:       %s=%s\n", key, n.Labels[key])
 	}

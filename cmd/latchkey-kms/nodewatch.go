@@ -7,10 +7,11 @@ import (
 	"os/signal"
 	"syscall"
 
+	"latchkey/kms/server/lk1"
+
 	"github.com/spf13/cobra"
 
 	"latchkey/internal/cli"
-	"latchkey/kms/server"
 )
 
 func nodeWatch(ask *asker, out *output) *cobra.Command {
@@ -29,7 +30,7 @@ is one machine.`,
 				return err
 			}
 			defer client.Close()
-			err = client.Watch(ctx, func(n server.Node) error {
+			err = client.Watch(ctx, func(n lk1.Node) error {
 				if out.json {
 					return json.NewEncoder(c.OutOrStdout()).Encode(n)
 				}

@@ -7,10 +7,11 @@ import (
 	"strings"
 	"text/tabwriter"
 
+	"latchkey/kms/server/lk1"
+
 	"github.com/spf13/cobra"
 
 	"latchkey/internal/cli"
-	"latchkey/kms/server"
 )
 
 func policyCommand(ask *asker, out *output) *cobra.Command {
@@ -39,7 +40,7 @@ machines' own settings hold.`,
 		Args: cli.Args(cobra.MinimumNArgs(1)),
 		RunE: func(c *cobra.Command, args []string) error {
 			query := url.Values{"who": {strings.Join(args, " ")}, "operation": {operation}, "at": {at}, "from": {from}}
-			var e server.Explanation
+			var e lk1.Explanation
 			if err := ask.call(c.Context(), "GET", "/v1/policy/explain", query, nil, &e); err != nil {
 				return err
 			}
@@ -59,7 +60,7 @@ machines' own settings hold.`,
 	return c
 }
 
-func printExplanation(out io.Writer, e server.Explanation) {
+func printExplanation(out io.Writer, e lk1.Explanation) {
 	fmt.Fprintf(out, "%s asks %s at %s from %s: %s\n", e.Words, e.Operation, e.At.Local().Format("2006-01-02 15:04:05 MST"), e.From, e.Status)
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 	defer w.Flush()

@@ -3,12 +3,13 @@ package main
 import (
 	"fmt"
 
+	"latchkey/kms/ledger"
+
 	"github.com/spf13/cobra"
 
 	"latchkey/internal/cli"
 	"latchkey/kms/config"
 	"latchkey/kms/home"
-	"latchkey/kms/server"
 )
 
 func initCommand(flags *config.Flags, out *output) *cobra.Command {
@@ -41,7 +42,7 @@ shared store: put the first one's wrapping key here before.`,
 			if err != nil {
 				return err
 			}
-			return out.show(c, server.Trust{KMS: []string{pin.String()}}, func() {
+			return out.show(c, ledger.Trust{KMS: []string{pin.String()}}, func() {
 				fmt.Fprintf(c.OutOrStdout(), "KMS made in %s; its public key is\n%s\n", h.Data, pin)
 			})
 		},
@@ -57,7 +58,7 @@ func showJoin(c *cobra.Command, h home.Home, out *output) error {
 	if err != nil {
 		return err
 	}
-	return out.show(c, server.Trust{KMS: []string{pin}}, func() {
+	return out.show(c, ledger.Trust{KMS: []string{pin}}, func() {
 		fmt.Fprintf(c.OutOrStdout(), "joined a KMS with %d records, epoch %d; its public key is\n%s\n", found.Records, found.Epoch, pin)
 	})
 }

@@ -6,10 +6,11 @@ import (
 	"net/url"
 	"text/tabwriter"
 
+	taloskeeper "latchkey/kms/server/talos/keeper"
+
 	"github.com/spf13/cobra"
 
 	"latchkey/internal/cli"
-	"latchkey/kms/server"
 )
 
 func talosCommand(ask *asker, out *output) *cobra.Command {
@@ -37,7 +38,7 @@ func talosList(ask *asker, out *output) *cobra.Command {
 		Use: "list", Short: "List machines of Talos, those that wait for approval first", Args: cli.Args(cobra.NoArgs),
 		Example: "  latchkey-kms talos list",
 		RunE: func(c *cobra.Command, _ []string) error {
-			var nodes []server.TalosNode
+			var nodes []taloskeeper.Node
 			if err := ask.call(c.Context(), "GET", "/v1/talos/nodes", nil, nil, &nodes); err != nil {
 				return err
 			}
@@ -46,7 +47,7 @@ func talosList(ask *asker, out *output) *cobra.Command {
 	}
 }
 
-func printTalos(out io.Writer, nodes []server.TalosNode) {
+func printTalos(out io.Writer, nodes []taloskeeper.Node) {
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 	defer w.Flush()
 	fmt.Fprintln(w, "UUID\tSTATE\tFROM\tMAY ASK FROM\tLAST ANSWER\tLAST SEEN")
@@ -75,7 +76,7 @@ func talosChange(ask *asker, out *output, verb, short, long string) *cobra.Comma
 			if f := c.Flags().Lookup("source"); f != nil {
 				query["source"], _ = c.Flags().GetStringSlice("source")
 			}
-			var n server.TalosNode
+			var n taloskeeper.Node
 			if err := ask.call(c.Context(), "POST", "/v1/talos/"+verb, query, nil, &n); err != nil {
 				return err
 			}

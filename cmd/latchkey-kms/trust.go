@@ -5,11 +5,12 @@ import (
 	"io"
 	"net/url"
 
+	"latchkey/kms/ledger"
+
 	"github.com/spf13/cobra"
 
 	"latchkey/internal/cli"
 	"latchkey/kms"
-	"latchkey/kms/server"
 )
 
 func trustCommand(ask *asker, out *output) *cobra.Command {
@@ -53,14 +54,14 @@ func trustChange(ask *asker, out *output, verb, short, long string) *cobra.Comma
 }
 
 func showTrust(c *cobra.Command, ask *asker, out *output, method, path string, query url.Values) error {
-	var t server.Trust
+	var t ledger.Trust
 	if err := ask.call(c.Context(), method, path, query, nil, &t); err != nil {
 		return err
 	}
 	return out.show(c, t, func() { printTrust(c.OutOrStdout(), t) })
 }
 
-func printTrust(w io.Writer, t server.Trust) {
+func printTrust(w io.Writer, t ledger.Trust) {
 	fmt.Fprintln(w, "trust:\n  kms:")
 	for _, pin := range t.KMS {
 		fmt.Fprintf(w, "    - %q\n", pin)

@@ -8,12 +8,13 @@ import (
 	"os"
 	"text/tabwriter"
 
+	"latchkey/kms/server/lk1"
+
 	"github.com/spf13/cobra"
 
 	"latchkey/internal/cli"
 	"latchkey/internal/secret"
 	"latchkey/kms"
-	"latchkey/kms/server"
 )
 
 func volumeCommand(ask *asker, out *output) *cobra.Command {
@@ -32,7 +33,7 @@ func volumeList(ask *asker, out *output) *cobra.Command {
 	return &cobra.Command{
 		Use: "list", Short: "List volumes", Args: cli.Args(cobra.NoArgs),
 		RunE: func(c *cobra.Command, _ []string) error {
-			var volumes []server.Volume
+			var volumes []lk1.Volume
 			if err := ask.call(c.Context(), "GET", "/v1/volumes", nil, nil, &volumes); err != nil {
 				return err
 			}
@@ -41,7 +42,7 @@ func volumeList(ask *asker, out *output) *cobra.Command {
 	}
 }
 
-func printVolumes(out io.Writer, volumes []server.Volume) {
+func printVolumes(out io.Writer, volumes []lk1.Volume) {
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 	defer w.Flush()
 	fmt.Fprintln(w, "UUID\tMODE\tMACHINE\tSTAGED\tCHANGED")
@@ -61,7 +62,7 @@ func volumeShow(ask *asker, out *output) *cobra.Command {
 	return &cobra.Command{
 		Use: "show UUID", Short: "Show one volume, never its secret", Args: cli.Args(cobra.ExactArgs(1)),
 		RunE: func(c *cobra.Command, args []string) error {
-			var rows []server.Volume
+			var rows []lk1.Volume
 			if err := ask.volume(c, "GET", "/v1/volume", args[0], nil, &rows); err != nil {
 				return err
 			}
@@ -97,7 +98,7 @@ func volumeChange(ask *asker, out *output, verb, short, long string) *cobra.Comm
 }
 
 // rotating says how far a rotation is.
-func rotating(v server.Volume) string {
+func rotating(v lk1.Volume) string {
 	switch {
 	case v.Due:
 		return "its machine is to make the next secret"
@@ -166,7 +167,7 @@ never replaces one. A generated passphrase is 256 random bits as 43 letters;
 				return err
 			}
 			defer passphrase.Wipe()
-			var rows []server.Volume
+			var rows []lk1.Volume
 			if err := ask.volume(c, "POST", "/v1/volume/put", args[0], passphrase.Reveal(), &rows); err != nil {
 				return err
 			}
@@ -184,7 +185,7 @@ never replaces one. A generated passphrase is 256 random bits as 43 letters;
 // the KMS has and nobody could put on the disk would be of no use.
 func passphrase(stdin io.Reader, keyFile, output string) (secret.Bytes, error) {
 	if keyFile == "" {
-		p := server.GeneratePassphrase()
+		p := secret.Passphrase()
 		if output == "" {
 			return p, nil
 		}

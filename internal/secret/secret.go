@@ -4,6 +4,7 @@ package secret
 import (
 	"crypto/rand"
 	"crypto/subtle"
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -28,6 +29,16 @@ func Random(n int) Bytes {
 	b := Make(n)
 	rand.Read(b.b) // never fails: crypto/rand, Go 1.24
 	return b
+}
+
+// Passphrase makes 256 random bits as 43 letters, so that they can be typed
+// if all else fails.
+func Passphrase() Bytes {
+	raw := Random(32)
+	defer raw.Wipe()
+	text := Make(base64.RawURLEncoding.EncodedLen(raw.Len()))
+	base64.RawURLEncoding.Encode(text.Reveal(), raw.Reveal())
+	return text
 }
 
 // Reveal returns the bytes themselves, not a copy.

@@ -11,9 +11,10 @@ import (
 	"sync/atomic"
 	"time"
 
+	kairoskeeper "latchkey/kms/server/kairos/keeper"
+
 	"github.com/gorilla/websocket"
 
-	"latchkey/kms/server"
 	"latchkey/kms/server/kairos"
 	"latchkey/kms/server/kairos/kairostest"
 )
@@ -129,7 +130,7 @@ func (f *kairosFleet) enroll(ctx context.Context, i int) error {
 	if r, err := n.Attest(); err != nil || r.Passphrase != "" {
 		return fmt.Errorf("a machine that nobody knows got %+v: %w", r, err)
 	}
-	var done server.KairosNode
+	var done kairoskeeper.Node
 	return f.b.call(ctx, "POST", "/v1/kairos/approve", url.Values{"hash": {kairostest.HashOf(n.TPM)}}, nil, &done)
 }
 

@@ -9,9 +9,10 @@ import (
 	"slices"
 	"time"
 
+	"latchkey/kms/server/lk1"
+
 	"latchkey/internal/secret"
 	"latchkey/kms"
-	"latchkey/kms/server"
 	"latchkey/kms/softtpm"
 )
 
@@ -50,13 +51,13 @@ func (f *lk1Fleet) enroll(ctx context.Context, i int) error {
 	}
 
 	q := url.Values{"uuid": {uuidOf(i).String()}}
-	var rows []server.Volume
-	if err := f.b.call(ctx, "POST", "/v1/volume/put", q, server.GeneratePassphrase().Reveal(), &rows); err != nil {
+	var rows []lk1.Volume
+	if err := f.b.call(ctx, "POST", "/v1/volume/put", q, secret.Passphrase().Reveal(), &rows); err != nil {
 		return err
 	}
 
-	var done server.Approved
-	return f.b.call(ctx, "POST", "/v1/node/approve", nil, server.Approval{Who: tpm.NodeID().String()}, &done)
+	var done lk1.Approved
+	return f.b.call(ctx, "POST", "/v1/node/approve", nil, lk1.Approval{Who: tpm.NodeID().String()}, &done)
 }
 
 func uuidOf(i int) (u kms.UUID) {

@@ -6,12 +6,13 @@ import (
 	"net"
 	"net/url"
 
+	taloskeeper "latchkey/kms/server/talos/keeper"
+
 	sidero "github.com/siderolabs/kms-client/api/kms"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials/insecure"
 
 	"latchkey/kms"
-	"latchkey/kms/server"
 )
 
 // talosFleet is machines of Talos: a connection, in plain text, for each
@@ -44,7 +45,7 @@ func (f *talosFleet) call(ctx context.Context, i int, do func(sidero.KMSServiceC
 }
 
 func (f *talosFleet) enroll(ctx context.Context, i int) (err error) {
-	var done server.TalosNode
+	var done taloskeeper.Node
 	if err := f.b.call(ctx, "POST", "/v1/talos/approve", url.Values{"uuid": {talosUUID(i)}}, nil, &done); err != nil {
 		return err
 	}

@@ -6,13 +6,16 @@ import (
 	"log/slog"
 	"net"
 
+	"latchkey/kms/admin"
+	"latchkey/kms/front"
+
 	"latchkey/kms/config"
 	"latchkey/kms/server"
 	"latchkey/kms/server/hook"
 )
 
 // listenRemote serves the administration over HTTPS.
-func (f *front) listenRemote(one *config.Admin, s *server.Server, log *slog.Logger) error {
+func (f *listeners) listenRemote(one *config.Admin, s *server.Server, log *slog.Logger) error {
 	pair, err := f.pairs.tls(one.TLS, log)
 	if err != nil {
 		return err
@@ -23,13 +26,13 @@ func (f *front) listenRemote(one *config.Admin, s *server.Server, log *slog.Logg
 		return err
 	}
 
-	clients := map[string]server.Scope{}
+	clients := map[string]admin.Scope{}
 	for _, c := range one.Clients {
-		clients[c.Name] = server.Scope(c.Scope)
+		clients[c.Name] = admin.Scope(c.Scope)
 	}
-	web := server.NewRemoteAdmin(s, server.RemoteOptions{Clients: clients, CAs: one.CAs}, pair, log)
-	door := tls.NewListener(server.Door(l, server.FrontOptions{Limits: server.Limits{InAll: 256}}), web.TLSConfig)
-	f.all = append(f.all, frontListener{addr: l.Addr(), what: "for administration ", answering: httpFront{web, door}})
+	web := s.Remote(admin.RemoteOptions{Clients: clients, CAs: one.CAs}, pair, log)
+	door := tls.NewListener(front.Door(l, front.Options{Limits: front.Limits{InAll: 256}}), web.TLSConfig)
+	f.all = append(f.all, listener{addr: l.Addr(), what: "for administration ", answering: httpFront{web, door}})
 	return nil
 }
 

@@ -25,7 +25,7 @@ var services = []struct {
 
 // advertise answers multicast DNS for the KMS until ctx ends; the function
 // that it returns waits for the goodbyes.
-func advertise(ctx context.Context, names []string, all []frontListener, log *slog.Logger) (wait func(), err error) {
+func advertise(ctx context.Context, names []string, all []listener, log *slog.Logger) (wait func(), err error) {
 	if len(names) == 0 {
 		return func() {}, nil
 	}
@@ -51,11 +51,11 @@ func advertise(ctx context.Context, names []string, all []frontListener, log *sl
 // link is told its own addresses, or the one that the listener has. A name
 // has one set of addresses, so what listens at others than the first
 // protocol cannot be found under it.
-func announcements(names []string, all []frontListener, log *slog.Logger) (out []discover.Announcement) {
+func announcements(names []string, all []listener, log *slog.Logger) (out []discover.Announcement) {
 	for _, name := range names {
 		first := -1
 		for _, s := range services {
-			at := slices.IndexFunc(all, func(l frontListener) bool { return slices.Contains(l.speaks, s.protocol) })
+			at := slices.IndexFunc(all, func(l listener) bool { return slices.Contains(l.speaks, s.protocol) })
 			if at < 0 {
 				continue
 			}

@@ -5,13 +5,14 @@ import (
 	"fmt"
 	"log/slog"
 
+	"latchkey/kms/front"
+
 	"latchkey/kms/config"
-	"latchkey/kms/server"
 )
 
 // certificates are those in use, by file, so that one is read once however
 // many listeners have it.
-type certificates map[string]*server.Certificate
+type certificates map[string]*front.Certificate
 
 // config is nil for no TLS.
 func (all certificates) tls(t *config.TLS, log *slog.Logger) (*tls.Config, error) {
@@ -20,7 +21,7 @@ func (all certificates) tls(t *config.TLS, log *slog.Logger) (*tls.Config, error
 	}
 	name := t.Certificate + "\x00" + t.Key
 	if all[name] == nil {
-		c, err := server.LoadCertificate(t.Certificate, t.Key, log)
+		c, err := front.LoadCertificate(t.Certificate, t.Key, log)
 		if err != nil {
 			return nil, fmt.Errorf("listening with TLS: %w", err)
 		}
@@ -30,8 +31,8 @@ func (all certificates) tls(t *config.TLS, log *slog.Logger) (*tls.Config, error
 }
 
 // options are an endpoint's, for the server.
-func (all certificates) options(e *config.Endpoint, log *slog.Logger) (o server.FrontOptions, err error) {
-	o = server.FrontOptions{Limits: server.Limits(e.Connections), Proxies: config.Prefixes(e.Proxies), ProxyProtocol: e.ProxyProtocol}
+func (all certificates) options(e *config.Endpoint, log *slog.Logger) (o front.Options, err error) {
+	o = front.Options{Limits: front.Limits(e.Connections), Proxies: config.Prefixes(e.Proxies), ProxyProtocol: e.ProxyProtocol}
 	o.TLS, err = all.tls(e.TLS, log)
 	return o, err
 }

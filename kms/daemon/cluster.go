@@ -124,7 +124,7 @@ func (k *cluster) sync(ctx context.Context, s *server.Server) {
 			continue
 		}
 
-		done, err := s.SyncKairos(ctx, d)
+		done, err := s.Kairos.Sync(ctx, d)
 		d.Wipe()
 		for _, a := range done {
 			k.log.Info("taken from the cluster", "kind", a.Kind, "name", a.Name, "action", a.Action)

@@ -18,6 +18,8 @@ import (
 	"syscall"
 	"time"
 
+	"latchkey/kms/server/fleet"
+
 	"latchkey/kms/config"
 	"latchkey/kms/home"
 	"latchkey/kms/server"
@@ -42,7 +44,7 @@ func (d *Daemon) Run(ctx context.Context) error {
 		debug.SetGCPercent(garbage)
 	}
 	s, err := d.Home.Open(ctx, server.Config{
-		Enroll: server.Enrollment(d.Config.Enroll), Log: d.Log, Protocols: protocolsOf(d.Config.Listen.Protocols()),
+		Enroll: fleet.Enrollment(d.Config.Enroll), Log: d.Log, Protocols: protocolsOf(d.Config.Listen.Protocols()),
 	})
 	if err != nil {
 		return err
@@ -54,11 +56,11 @@ func (d *Daemon) Run(ctx context.Context) error {
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
 	apply(d.Config, s)
-	front, err := newFront(d.Config, s, d.Log, d.Out)
+	listening, err := newListeners(d.Config, s, d.Log, d.Out)
 	if err != nil {
 		return err
 	}
-	defer front.close()
+	defer listening.close()
 	err = whenRoom(ctx, d.Log, func() error { return s.Begin(ctx) })
 	if err != nil && ctx.Err() != nil {
 		return nil // stopped while it waited
@@ -66,16 +68,16 @@ func (d *Daemon) Run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return d.answer(ctx, s, front, &beside)
+	return d.answer(ctx, s, listening, &beside)
 }
 
 // answer listens and serves until ctx ends or a listener fails.
-func (d *Daemon) answer(ctx context.Context, s *server.Server, front *front, beside *sync.WaitGroup) error {
+func (d *Daemon) answer(ctx context.Context, s *server.Server, listening *listeners, beside *sync.WaitGroup) error {
 	hooks, err := d.Config.Hooks.Targets()
 	if err != nil {
 		return err
 	}
-	if err := front.listenFor(ctx, d.Config, s, d.Log); err != nil {
+	if err := listening.listenFor(ctx, d.Config, s, d.Log); err != nil {
 		return err
 	}
 	operator, err := listenOperator(d.Home.Socket())
@@ -84,9 +86,9 @@ func (d *Daemon) answer(ctx context.Context, s *server.Server, front *front, bes
 	}
 	defer operator.Close()
 
-	front.all = append(front.all, operatorListener(operator, s, d.Log))
-	front.serve()
-	silence, err := advertise(ctx, d.Config.Advertise, front.all, d.Log)
+	listening.all = append(listening.all, operatorListener(operator, s, d.Log))
+	listening.serve()
+	silence, err := advertise(ctx, d.Config.Advertise, listening.all, d.Log)
 	if err != nil {
 		return err
 	}
@@ -100,21 +102,21 @@ func (d *Daemon) answer(ctx context.Context, s *server.Server, front *front, bes
 		func() { watch(ctx, s, d.Log) },
 		func() { followCluster(ctx, d.Config, d.Home.Place, s, d.Log) },
 		func() { tellHooks(ctx, hooks, s, d.Log) },
-		func() { d.reloads(ctx, hup, s, front.pairs) },
+		func() { d.reloads(ctx, hup, s, listening.pairs) },
 	} {
 		beside.Go(run)
 	}
 
-	front.ready.Store(true)
-	front.announce(d.Out)
+	listening.ready.Store(true)
+	listening.announce(d.Out)
 	notify("READY=1\nSTATUS=answering machines")
 	select {
-	case err = <-front.failed:
+	case err = <-listening.failed:
 	case <-ctx.Done():
 	}
 
 	notify("STOPPING=1")
-	return errors.Join(err, front.shutdown(d.Log))
+	return errors.Join(err, listening.shutdown(d.Log))
 }
 
 func protocolsOf(all []config.Protocol) (out []server.Protocol) {
@@ -125,13 +127,13 @@ func protocolsOf(all []config.Protocol) (out []server.Protocol) {
 }
 
 // operatorListener answers the operator on the socket.
-func operatorListener(l net.Listener, s *server.Server, log *slog.Logger) frontListener {
+func operatorListener(l net.Listener, s *server.Server, log *slog.Logger) listener {
 	web := &http.Server{
 		Handler: s.AdminHandler(), ReadHeaderTimeout: 5 * time.Second, IdleTimeout: time.Minute,
 		ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelDebug),
 	}
 	web.RegisterOnShutdown(s.EndWatches)
-	return frontListener{addr: l.Addr(), what: operators, answering: httpFront{web, l}}
+	return listener{addr: l.Addr(), what: operators, answering: httpFront{web, l}}
 }
 
 // listenOperator opens the operator's socket, mode 0600. The database's lock

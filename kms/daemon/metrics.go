@@ -7,6 +7,8 @@ import (
 	"net/http"
 	"time"
 
+	"latchkey/kms/front"
+
 	"latchkey/kms/config"
 	"latchkey/kms/server"
 	"latchkey/kms/server/metrics"
@@ -14,7 +16,7 @@ import (
 
 // listenMetrics serves what monitoring asks for: it releases nothing and
 // changes nothing.
-func (f *front) listenMetrics(one *config.Metrics, s *server.Server, log *slog.Logger) error {
+func (f *listeners) listenMetrics(one *config.Metrics, s *server.Server, log *slog.Logger) error {
 	pair, err := f.pairs.tls(one.TLS, log)
 	if err != nil {
 		return err
@@ -40,16 +42,16 @@ func (f *front) listenMetrics(one *config.Metrics, s *server.Server, log *slog.L
 		MaxHeaderBytes: 8 << 10, ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelDebug),
 	}
 
-	door := server.Door(l, server.FrontOptions{Limits: server.Limits{InAll: 64}})
+	door := front.Door(l, front.Options{Limits: front.Limits{InAll: 64}})
 	if pair != nil {
 		door = tls.NewListener(door, pair)
 	}
-	f.all = append(f.all, frontListener{addr: l.Addr(), what: "for metrics ", answering: httpFront{web, door}})
+	f.all = append(f.all, listener{addr: l.Addr(), what: "for metrics ", answering: httpFront{web, door}})
 	return nil
 }
 
 // expiries are when the certificates in use end.
-func (f *front) expiries() *metrics.Set {
+func (f *listeners) expiries() *metrics.Set {
 	set := &metrics.Set{}
 	set.Gauge("latchkey_certificate_expiry_timestamp_seconds", "When a certificate in use ends, in seconds since 1970.", func(set func(float64, ...string)) {
 		for _, c := range f.pairs {

@@ -5,6 +5,9 @@ import (
 	"fmt"
 	"os"
 
+	"latchkey/kms/server/fleet"
+	taloskeeper "latchkey/kms/server/talos/keeper"
+
 	"latchkey/kms/config"
 	"latchkey/kms/server"
 )
@@ -46,8 +49,8 @@ func apply(c *config.Config, s *server.Server) {
 	s.SetEKRoots(c.EK.Pool)
 	s.SetPolicy(c.Policy.Rules)
 	if t := &c.Talos; t.Address != "" {
-		s.SetTalos(server.TalosOptions{
-			Enroll: server.Enrollment(t.Enroll), Allow: t.UUIDs, Sources: config.Prefixes(t.Sources), BindAddress: t.BindAddress, Noise: t.Noise,
+		s.Talos.SetOptions(taloskeeper.Options{
+			Enroll: fleet.Enrollment(t.Enroll), Allow: t.UUIDs, Sources: config.Prefixes(t.Sources), BindAddress: t.BindAddress, Noise: t.Noise,
 		})
 	}
 }

@@ -18,7 +18,7 @@ const writeEvery = 5 * time.Second
 // writeBack creates what Kairos' operator would create. What is there is
 // never changed; another server may be quicker.
 func (k *cluster) writeBack(ctx context.Context, s *server.Server) {
-	d, err := s.KairosDocuments(k.write == config.WriteSecrets)
+	d, err := s.Kairos.Documents(k.write == config.WriteSecrets)
 	if err != nil {
 		k.log.Warn("writing back to the cluster", "err", err)
 		return

@@ -7,6 +7,8 @@ import (
 	"io/fs"
 	"os"
 
+	"latchkey/kms/ledger"
+
 	"latchkey/internal/cli"
 	"latchkey/kms"
 	"latchkey/kms/server"
@@ -46,7 +48,7 @@ func (h Home) fill(ctx context.Context, st store.Store, pcrs []int) (kms.Pin, er
 		return kms.Pin{}, err
 	}
 	defer key.Wipe()
-	return server.Initialize(ctx, st, key, h.Mark())
+	return ledger.Initialize(ctx, st, key, h.Mark())
 }
 
 // beginStore opens an empty store; it may make a file for it.
@@ -54,7 +56,7 @@ func (h Home) beginStore(ctx context.Context) (st store.Store, made bool, err er
 	if st, err = h.openStore(ctx, true); err != nil || !h.Place.Shared() {
 		return st, err == nil, err
 	}
-	holds, err := server.Holds(st)
+	holds, err := ledger.Holds(st)
 	if err == nil && holds {
 		err = fmt.Errorf("initializing: there is a KMS at %s already; nothing was changed. To start one more server on it: latchkey-kms init --join", h.Place)
 	}
@@ -66,7 +68,7 @@ func (h Home) beginStore(ctx context.Context) (st store.Store, made bool, err er
 
 // Join makes this host ready for one more server on a KMS that is there:
 // its high-water mark begins at what is found and verified.
-func (h Home) Join(ctx context.Context) (found server.Checked, key string, err error) {
+func (h Home) Join(ctx context.Context) (found ledger.Checked, key string, err error) {
 	if !h.Place.Shared() {
 		return found, "", cli.Usagef("--join is for a store that several servers share: name it with --store")
 	}
@@ -74,7 +76,7 @@ func (h Home) Join(ctx context.Context) (found server.Checked, key string, err e
 		return found, "", fmt.Errorf("joining: %w", err)
 	}
 
-	var mark server.Mark = h.Mark()
+	var mark ledger.Mark = h.Mark()
 	if _, err := mark.Read(); errors.Is(err, fs.ErrNotExist) {
 		mark = &freeMark{}
 	}

@@ -9,6 +9,9 @@ import (
 	"syscall"
 	"testing"
 
+	"latchkey/internal/secret"
+	"latchkey/kms/ledger"
+
 	"latchkey/kms"
 	"latchkey/kms/config"
 	"latchkey/kms/home"
@@ -39,7 +42,7 @@ func change(t *testing.T, h home.Home, n byte) {
 		t.Fatal(err)
 	}
 	defer s.Close()
-	if err := s.PutVolume(t.Context(), kms.UUID{n}, server.GeneratePassphrase()); err != nil {
+	if err := s.PutVolume(t.Context(), kms.UUID{n}, secret.Passphrase()); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -184,7 +187,7 @@ func TestRestoreIntoNothing(t *testing.T) {
 	checked(t, h)
 }
 
-func checked(t *testing.T, h home.Home) server.Checked {
+func checked(t *testing.T, h home.Home) ledger.Checked {
 	t.Helper()
 	s, err := h.Open(t.Context(), server.Config{})
 	if err != nil {

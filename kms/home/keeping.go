@@ -7,6 +7,8 @@ import (
 	"os"
 	"path/filepath"
 
+	"latchkey/kms/ledger"
+
 	"latchkey/internal/datafile"
 	"latchkey/internal/secret"
 	"latchkey/kms/config"
@@ -139,7 +141,7 @@ func (k keeping) opening(open func(secret.Bytes) (*server.Server, error)) (*serv
 	}
 
 	s, err := try(k.material)
-	if err == nil || k.material == "" || !errors.Is(err, server.ErrWrappingKey) && !errors.Is(err, fs.ErrNotExist) {
+	if err == nil || k.material == "" || !errors.Is(err, ledger.ErrWrappingKey) && !errors.Is(err, fs.ErrNotExist) {
 		return s, err
 	}
 

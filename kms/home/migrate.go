@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"os"
 
+	"latchkey/kms/ledger"
+
 	"latchkey/internal/cli"
 	"latchkey/kms/config"
 	"latchkey/kms/server"
@@ -13,7 +15,7 @@ import (
 )
 
 // Migrate copies a verified KMS into an empty store and verifies that.
-func (h Home) Migrate(ctx context.Context, from, to config.Place) (r server.Checked, err error) {
+func (h Home) Migrate(ctx context.Context, from, to config.Place) (r ledger.Checked, err error) {
 	if from.String() == to.String() {
 		return r, cli.Usagef("--from and --to are the same store")
 	}
@@ -44,7 +46,7 @@ func (h Home) Migrate(ctx context.Context, from, to config.Place) (r server.Chec
 
 // moveTo fills the target. A file that it had to make goes again if it
 // fails.
-func (h Home) moveTo(ctx context.Context, source store.Store, to config.Place, want server.Checked) (err error) {
+func (h Home) moveTo(ctx context.Context, source store.Store, to config.Place, want ledger.Checked) (err error) {
 	target, err := openPlace(ctx, to, true)
 	if err != nil {
 		return err
@@ -56,7 +58,7 @@ func (h Home) moveTo(ctx context.Context, source store.Store, to config.Place, w
 		}
 	}()
 
-	holds, err := server.Holds(target)
+	holds, err := ledger.Holds(target)
 	if err != nil {
 		return err
 	}

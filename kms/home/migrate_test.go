@@ -6,6 +6,9 @@ import (
 	"path/filepath"
 	"testing"
 
+	"latchkey/internal/secret"
+	"latchkey/kms/ledger"
+
 	"latchkey/kms"
 	"latchkey/kms/config"
 	"latchkey/kms/server"
@@ -51,7 +54,7 @@ func TestCopyIsCutOff(t *testing.T) {
 	}
 
 	for i := range 150 { // more rows than one write has
-		if err := s.PutVolume(ctx, kms.UUID{byte(i), 1}, server.GeneratePassphrase()); err != nil {
+		if err := s.PutVolume(ctx, kms.UUID{byte(i), 1}, secret.Passphrase()); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -75,7 +78,7 @@ func TestCopyIsCutOff(t *testing.T) {
 		if !errors.Is(err, errEnded) {
 			t.Fatalf("cut at write %d: %v", cuts, err)
 		}
-		if holds, err := server.Holds(to); err != nil || holds {
+		if holds, err := ledger.Holds(to); err != nil || holds {
 			t.Errorf("a copy that was cut off at write %d is taken for a KMS (%v)", cuts, err)
 		}
 	}
@@ -90,7 +93,7 @@ func TestCopyIsCutOff(t *testing.T) {
 	if err := refill(ctx, from, &ending{to, 2}); !errors.Is(err, errEnded) {
 		t.Fatal(err)
 	}
-	if holds, err := server.Holds(to); err != nil || holds {
+	if holds, err := ledger.Holds(to); err != nil || holds {
 		t.Errorf("a KMS whose replacement was cut off is taken for one (%v)", err)
 	}
 }

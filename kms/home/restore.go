@@ -10,6 +10,8 @@ import (
 	"path/filepath"
 	"slices"
 
+	"latchkey/kms/ledger"
+
 	"latchkey/internal/datafile"
 	"latchkey/kms/config"
 	"latchkey/kms/server"
@@ -19,7 +21,7 @@ import (
 // Restore puts a backup in the place of the database. It opens the copy as a server would, under a mark that lets it in,
 // and lifts its epoch over that of the database that it replaces. before is
 // where that is kept.
-func (h Home) Restore(ctx context.Context, from string) (r server.Checked, before string, err error) {
+func (h Home) Restore(ctx context.Context, from string) (r ledger.Checked, before string, err error) {
 	if err := h.stopped(ctx, "restoring"); err != nil {
 		return r, "", err
 	}
@@ -45,7 +47,7 @@ func (h Home) Restore(ctx context.Context, from string) (r server.Checked, befor
 
 // restoreFile exchanges the files. A database that cannot be opened may be
 // replaced: that is what restoring is for.
-func (h Home) restoreFile(ctx context.Context, copied config.Place, from string, mark uint64) (r server.Checked, before string, err error) {
+func (h Home) restoreFile(ctx context.Context, copied config.Place, from string, mark uint64) (r ledger.Checked, before string, err error) {
 	if current, err := h.Open(ctx, server.Config{}); err == nil {
 		defer current.Close() // nobody opens it meanwhile
 	}
@@ -80,7 +82,7 @@ func keepBefore(path, before string) error {
 
 // restoreShared empties the store and fills it again. It is no KMS from the
 // first row removed to the last one written; doing it again completes it.
-func (h Home) restoreShared(ctx context.Context, copied config.Place, from string, mark uint64) (r server.Checked, before string, err error) {
+func (h Home) restoreShared(ctx context.Context, copied config.Place, from string, mark uint64) (r ledger.Checked, before string, err error) {
 	st, err := h.openStore(ctx, true)
 	if err != nil {
 		return r, "", err
@@ -109,7 +111,7 @@ func (h Home) restoreShared(ctx context.Context, copied config.Place, from strin
 }
 
 // lift verifies a copy and lifts its epoch; then it is handed on.
-func (h Home) lift(ctx context.Context, copied config.Place, from string, mark uint64, then func(store.Store) error) (r server.Checked, err error) {
+func (h Home) lift(ctx context.Context, copied config.Place, from string, mark uint64, then func(store.Store) error) (r ledger.Checked, err error) {
 	st, err := openPlace(ctx, copied, false)
 	if err != nil {
 		return r, fmt.Errorf("restoring %s: %w", from, err)
@@ -151,7 +153,7 @@ func refill(ctx context.Context, from, to store.Store) error {
 
 // verify opens a copy as a server would, and compares it with what it was
 // made of.
-func (h Home) verify(st store.Store, want server.Checked, shared bool) error {
+func (h Home) verify(st store.Store, want ledger.Checked, shared bool) error {
 	s, err := h.openOn(server.Config{Store: st, Shared: shared, Mark: &freeMark{at: want.Epoch}})
 	if err != nil {
 		return fmt.Errorf("verifying the copy: %w", err)

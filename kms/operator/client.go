@@ -16,6 +16,8 @@ import (
 	"os"
 	"strings"
 
+	"latchkey/kms/admin"
+
 	"latchkey/internal/cli"
 	"latchkey/kms/home"
 	"latchkey/kms/server"
@@ -157,7 +159,7 @@ func decodeReply(reply *http.Response, to any) error {
 		return json.NewDecoder(reply.Body).Decode(to)
 	}
 
-	var p server.Problem
+	var p admin.Problem
 	if err := json.NewDecoder(reply.Body).Decode(&p); err != nil || p.Error == "" {
 		return fmt.Errorf("asking the running server: HTTP status %d", reply.StatusCode)
 	}

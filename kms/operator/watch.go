@@ -10,12 +10,12 @@ import (
 	"net/http"
 	"strings"
 
-	"latchkey/kms/server"
+	"latchkey/kms/server/lk1"
 )
 
 // Watch tells of each node that waits for the operator, or comes to wait,
 // until ctx ends, tell fails, or the server ends.
-func (c *Client) Watch(ctx context.Context, tell func(server.Node) error) error {
+func (c *Client) Watch(ctx context.Context, tell func(lk1.Node) error) error {
 	if !c.Live {
 		return errors.New("watching: no server runs here")
 	}
@@ -42,7 +42,7 @@ func (c *Client) Watch(ctx context.Context, tell func(server.Node) error) error 
 		if !ok {
 			continue
 		}
-		var n server.Node
+		var n lk1.Node
 		if err := json.Unmarshal([]byte(data), &n); err != nil {
 			return fmt.Errorf("watching: %w", err)
 		}

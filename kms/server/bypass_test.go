@@ -6,9 +6,10 @@ import (
 	"testing"
 	"time"
 
+	"latchkey/kms/server/lk1"
+
 	"latchkey/internal/secret"
 	"latchkey/kms"
-	"latchkey/kms/server"
 	"latchkey/kms/server/policy"
 	"latchkey/kms/softtpm"
 	"latchkey/kms/store"
@@ -62,7 +63,7 @@ func TestQuarantineHoldsForAll(t *testing.T) {
 	}
 
 	// Approving again is no way around, nor is another node with its volumes.
-	if _, err := f.ApproveNode(ctx, server.Approval{Who: node.NodeID().Words()}); err != nil {
+	if _, err := f.ApproveNode(ctx, lk1.Approval{Who: node.NodeID().Words()}); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := f.get(node); code(err) != "quarantined" {
@@ -115,7 +116,7 @@ func TestNamesDoNotCollide(t *testing.T) {
 		if other[i] == words[i] {
 			other[i] = "zone"
 		}
-		if _, err := f.ApproveNode(ctx, server.Approval{Who: strings.Join(other, " ")}); err == nil {
+		if _, err := f.ApproveNode(ctx, lk1.Approval{Who: strings.Join(other, " ")}); err == nil {
 			t.Errorf("five of the six words approved a node (word %d was another)", i)
 		}
 	}
@@ -164,7 +165,7 @@ func TestPolicyRefusalsLookAlike(t *testing.T) {
 			t.Errorf("%s looks like %+v, a grant like %+v", row.name, got, want)
 		}
 
-		if _, err := f.ApproveNode(ctx, server.Approval{Who: node.NodeID().Words()}); err != nil { // a lapse is over
+		if _, err := f.ApproveNode(ctx, lk1.Approval{Who: node.NodeID().Words()}); err != nil { // a lapse is over
 			t.Fatal(err)
 		}
 	}

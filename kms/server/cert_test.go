@@ -5,8 +5,10 @@ import (
 	"path/filepath"
 	"testing"
 
+	"latchkey/kms/server/fleet"
+	"latchkey/kms/server/lk1"
+
 	"latchkey/kms"
-	"latchkey/kms/server"
 	"latchkey/kms/server/ekcert"
 	"latchkey/unlock/tpm"
 	"latchkey/unlock/tpm/tpmtest"
@@ -19,7 +21,7 @@ func withCert(roots string) option {
 		if err != nil {
 			f.t.Fatal(err)
 		}
-		f.enroll, f.ekRoots = server.Cert, pool
+		f.enroll, f.ekRoots = fleet.Cert, pool
 	}
 }
 
@@ -61,7 +63,7 @@ func TestEnrollmentByCertificate(t *testing.T) {
 		t.Fatalf("Node = %+v, %v, want a row with its certificate", n.Certificate, err)
 	}
 
-	if _, err := f.ApproveNode(ctx, server.Approval{Who: n.Words}); err != nil {
+	if _, err := f.ApproveNode(ctx, lk1.Approval{Who: n.Words}); err != nil {
 		t.Fatal(err)
 	}
 
@@ -125,12 +127,12 @@ func TestApprovalNeedsTheCertificate(t *testing.T) {
 		t.Fatal(err)
 	}
 
-	if _, err := f.ApproveNode(ctx, server.Approval{Who: node.NodeID().Words()}); err == nil {
+	if _, err := f.ApproveNode(ctx, lk1.Approval{Who: node.NodeID().Words()}); err == nil {
 		t.Error("a node without certificate was approved")
 	}
 
 	// Who knows the id from elsewhere may register it.
-	if _, err := f.ApproveNode(ctx, server.Approval{Who: newTPM(t).NodeID().String(), NoPCRs: true}); err != nil {
+	if _, err := f.ApproveNode(ctx, lk1.Approval{Who: newTPM(t).NodeID().String(), NoPCRs: true}); err != nil {
 		t.Error(err)
 	}
 }

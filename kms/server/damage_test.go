@@ -9,6 +9,8 @@ import (
 	"syscall"
 	"testing"
 
+	"latchkey/kms/ledger"
+
 	"latchkey/internal/secret"
 	"latchkey/kms"
 	"latchkey/kms/server"
@@ -59,8 +61,8 @@ func TestStolenDatabaseHoldsNoSecret(t *testing.T) {
 	}
 
 	f.wrapping = secret.Random(32)
-	if err := f.start(); !errors.Is(err, server.ErrWrappingKey) {
-		t.Errorf("opening with another wrapping key = %v, want %v", err, server.ErrWrappingKey)
+	if err := f.start(); !errors.Is(err, ledger.ErrWrappingKey) {
+		t.Errorf("opening with another wrapping key = %v, want %v", err, ledger.ErrWrappingKey)
 	}
 }
 
@@ -83,8 +85,8 @@ func TestOldBackupIsNoticed(t *testing.T) {
 	if err := os.WriteFile(f.path(), old.Bytes(), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if err := f.start(); !errors.Is(err, server.ErrRolledBack) {
-		t.Errorf("opening an old backup = %v, want %v", err, server.ErrRolledBack)
+	if err := f.start(); !errors.Is(err, ledger.ErrRolledBack) {
+		t.Errorf("opening an old backup = %v, want %v", err, ledger.ErrRolledBack)
 	}
 }
 
@@ -164,8 +166,8 @@ func TestEditedDatabaseIsRefused(t *testing.T) {
 				t.Fatal(err)
 			}
 			f.edit(row.edit)
-			if err := f.start(); !errors.Is(err, server.ErrUnverified) {
-				t.Errorf("opening = %v, want %v", err, server.ErrUnverified)
+			if err := f.start(); !errors.Is(err, ledger.ErrUnverified) {
+				t.Errorf("opening = %v, want %v", err, ledger.ErrUnverified)
 			}
 		})
 	}
@@ -228,8 +230,8 @@ func TestOldRecordIsNoticed(t *testing.T) {
 	}
 	id := node.NodeID()
 	f.edit(func(tx store.Tx) error { return tx.Put("nodes", id[:], before) })
-	if err := f.start(); !errors.Is(err, server.ErrUnverified) {
-		t.Errorf("opening = %v, want %v", err, server.ErrUnverified)
+	if err := f.start(); !errors.Is(err, ledger.ErrUnverified) {
+		t.Errorf("opening = %v, want %v", err, ledger.ErrUnverified)
 	}
 }
 

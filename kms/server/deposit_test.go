@@ -4,9 +4,10 @@ import (
 	"slices"
 	"testing"
 
+	"latchkey/kms/server/lk1"
+
 	"latchkey/internal/secret"
 	"latchkey/kms"
-	"latchkey/kms/server"
 	"latchkey/kms/softtpm"
 )
 
@@ -209,7 +210,7 @@ func TestApprovalOfARunningSystem(t *testing.T) {
 	if _, err := f.client().Deposit(ctx, f.url, node, kms.Enroll, wants(root), []kms.Offer{offer}); code(err) != "pending" {
 		t.Fatalf("enroll = %v, want code pending", err)
 	}
-	out, err := f.ApproveNode(ctx, server.Approval{Who: node.NodeID().Words()})
+	out, err := f.ApproveNode(ctx, lk1.Approval{Who: node.NodeID().Words()})
 	if err != nil || !slices.Equal(out.Pinned, []int{7, 12}) || out.Warning == "" {
 		t.Errorf("approval pinned %v with warning %q (%v), want 7, 12 and a warning", out.Pinned, out.Warning, err)
 	}

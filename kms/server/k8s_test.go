@@ -10,6 +10,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	k8skeeper "latchkey/kms/server/k8s/keeper"
+
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials/insecure"
@@ -86,7 +88,7 @@ func TestK8sRotation(t *testing.T) {
 		t.Error("the key id changed without a rotation, or a ciphertext repeats")
 	}
 
-	if _, err := f.RotateKey(ctx, server.KubeRing("east")); err != nil {
+	if _, err := f.RotateKey(ctx, k8skeeper.RingName("east")); err != nil {
 		t.Fatal(err)
 	}
 	fresh := sealSeed(t, c)
@@ -96,7 +98,7 @@ func TestK8sRotation(t *testing.T) {
 
 	wantSeed(t, c, old)
 	wantSeed(t, c, fresh)
-	if _, err := f.RetireKey(ctx, server.KubeRing("east"), 1); err != nil {
+	if _, err := f.RetireKey(ctx, k8skeeper.RingName("east"), 1); err != nil {
 		t.Fatal(err)
 	}
 
@@ -219,7 +221,7 @@ func TestWatch(t *testing.T) {
 
 		// Found by somebody else, between two looks of ours.
 		disk.on.Store(true)
-		if _, err := f.RotateKey(ctx, server.KubeRing("east")); err == nil {
+		if _, err := f.RotateKey(ctx, k8skeeper.RingName("east")); err == nil {
 			t.Error("a key was rotated on a full disk")
 		}
 		disk.on.Store(false)

@@ -7,13 +7,15 @@ import (
 	"strings"
 	"testing"
 
-	"latchkey/kms/server"
+	"latchkey/kms/ledger"
+	kairoskeeper "latchkey/kms/server/kairos/keeper"
+
 	"latchkey/kms/server/kairos"
 	"latchkey/kms/server/kairos/kairostest"
 )
 
 // sync takes documents as all that a cluster has.
-func (f *fixture) sync(tpm *kairostest.Soft, documents string) ([]server.Applied, error) {
+func (f *fixture) sync(tpm *kairostest.Soft, documents string) ([]kairoskeeper.Applied, error) {
 	f.t.Helper()
 	d := &kairos.Documents{}
 	if documents != "" {
@@ -22,7 +24,7 @@ func (f *fixture) sync(tpm *kairostest.Soft, documents string) ([]server.Applied
 			f.t.Fatal(err)
 		}
 	}
-	return f.SyncKairos(ctx, d)
+	return f.Kairos.Sync(ctx, d)
 }
 
 func (f *fixture) mustSync(tpm *kairostest.Soft, documents string, changes int) {
@@ -114,13 +116,13 @@ func TestKairosClusterRefused(t *testing.T) {
 	f, tpm, other := newKMS(t, speaksKairos), newSoft(t), newSoft(t)
 	f.mustSync(tpm, document, 1)
 	f.kairos("delete", tpm)
-	if done, err := f.sync(tpm, document); !errors.Is(err, server.ErrRefused) || len(done) != 0 {
-		t.Errorf("SyncKairos of a deleted TPM = %v, %v, want %v", done, err, server.ErrRefused)
+	if done, err := f.sync(tpm, document); !errors.Is(err, ledger.ErrRefused) || len(done) != 0 {
+		t.Errorf("SyncKairos of a deleted TPM = %v, %v, want %v", done, err, ledger.ErrRefused)
 	}
 
 	refused(t, f.kairosNode(tpm), "TPM is not enrolled")
 	both := document + "---\n" + strings.ReplaceAll(strings.ReplaceAll(document, "machine-a", "machine-b"), "HASH", other.Hash())
-	if done, err := f.sync(tpm, both); !errors.Is(err, server.ErrRefused) || len(done) != 1 {
+	if done, err := f.sync(tpm, both); !errors.Is(err, ledger.ErrRefused) || len(done) != 1 {
 		t.Errorf("SyncKairos = %v, %v, want the other document taken", done, err)
 	}
 	must(t, f.kairosNode(other))
@@ -129,8 +131,8 @@ func TestKairosClusterRefused(t *testing.T) {
 		t.Errorf("SyncKairos = %v, %v", done, err)
 	}
 
-	if _, err := f.sync(newSoft(t), strings.ReplaceAll(document, "machine-a", "machine-b")); !errors.Is(err, server.ErrRefused) {
-		t.Errorf("SyncKairos of a name that is another TPM's = %v, want %v", err, server.ErrRefused)
+	if _, err := f.sync(newSoft(t), strings.ReplaceAll(document, "machine-a", "machine-b")); !errors.Is(err, ledger.ErrRefused) {
+		t.Errorf("SyncKairos of a name that is another TPM's = %v, want %v", err, ledger.ErrRefused)
 	}
 }
 
@@ -143,7 +145,7 @@ func TestKairosDocuments(t *testing.T) {
 	refused(t, f.kairosNode(own), "")
 	f.kairos("approve", own)
 	made, ofListed := must(t, f.kairosNode(own)), must(t, f.kairosNode(listed))
-	d, err := f.KairosDocuments(true)
+	d, err := f.Kairos.Documents(true)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -161,11 +163,11 @@ func TestKairosDocuments(t *testing.T) {
 		t.Errorf("KairosDocuments has the Secrets %v, want those of both machines", slices.Sorted(maps.Keys(got)))
 	}
 
-	if d, err := f.KairosDocuments(false); err != nil || len(d.Secrets) != 0 {
+	if d, err := f.Kairos.Documents(false); err != nil || len(d.Secrets) != 0 {
 		t.Errorf("KairosDocuments without secrets has %d (%v)", len(d.Secrets), err)
 	}
 	f.kairos("delete", own)
-	if d, err := f.KairosDocuments(false); err != nil || len(d.Volumes) != 0 {
+	if d, err := f.Kairos.Documents(false); err != nil || len(d.Volumes) != 0 {
 		t.Errorf("KairosDocuments tells of a machine that was deleted: %+v, %v", d.Volumes, err)
 	}
 }

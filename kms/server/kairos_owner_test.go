@@ -22,7 +22,7 @@ func TestKairosEnrollment(t *testing.T) {
 	t.Run("closed", func(t *testing.T) {
 		f, tpm := newKMS(t, speaksKairos, closed), newSoft(t)
 		refused(t, f.kairosNode(tpm), "TPM is not enrolled")
-		if nodes, err := f.KairosNodes(); err != nil || len(nodes) != 0 {
+		if nodes, err := f.Kairos.Nodes(); err != nil || len(nodes) != 0 {
 			t.Errorf("KairosNodes = %v, %v, want none", nodes, err)
 		}
 		if err := f.apply(tpm, document); err != nil {

@@ -5,6 +5,8 @@ import (
 	"strings"
 	"testing"
 
+	"latchkey/kms/server/fleet"
+
 	"latchkey/kms/server"
 	"latchkey/kms/server/kairos"
 	"latchkey/kms/server/kairos/kairostest"
@@ -13,7 +15,7 @@ import (
 // speaksKairos switches both protocols on.
 func speaksKairos(f *fixture) { f.protocols = []server.Protocol{server.LK1, server.Kairos} }
 
-func tofu(f *fixture) { f.enroll = server.Tofu }
+func tofu(f *fixture) { f.enroll = fleet.Tofu }
 
 // persistent is what a node of Kairos asks for first.
 var persistent = kairos.Request{Label: "COS_PERSISTENT", Name: "vda5", UUID: "11111111-2222-3333-4444-555555555555"}
@@ -33,7 +35,7 @@ func (f *fixture) kairosNode(tpm kairostest.TPM) *kairostest.Node {
 
 // apply takes documents in which HASH stands for the TPM's.
 func (f *fixture) apply(tpm *kairostest.Soft, documents string) error {
-	_, err := f.ApplyKairos(context.Background(), []byte(strings.ReplaceAll(documents, "HASH", tpm.Hash())), false)
+	_, err := f.Kairos.Apply(context.Background(), []byte(strings.ReplaceAll(documents, "HASH", tpm.Hash())), false)
 	return err
 }
 
@@ -67,7 +69,7 @@ func refused(t *testing.T, n *kairostest.Node, text string) {
 
 func (f *fixture) kairos(command string, tpm *kairostest.Soft) {
 	f.t.Helper()
-	if _, err := f.ChangeKairos(context.Background(), command, tpm.Hash()); err != nil {
+	if _, err := f.Kairos.Change(context.Background(), command, tpm.Hash()); err != nil {
 		f.t.Fatal(err)
 	}
 }
@@ -210,7 +212,7 @@ func TestKairosQuarantineAndTombstone(t *testing.T) {
 	}
 
 	refused(t, n, "TPM is quarantined")
-	if _, err := f.ChangeKairos(context.Background(), "readmit", tpm.Hash()); err == nil {
+	if _, err := f.Kairos.Change(context.Background(), "readmit", tpm.Hash()); err == nil {
 		t.Error("readmit over the document's quarantine was taken")
 	}
 	if err := f.apply(tpm, document); err != nil {
@@ -227,7 +229,7 @@ func TestKairosQuarantineAndTombstone(t *testing.T) {
 	}
 
 	for _, command := range []string{"approve", "accept", "readmit"} {
-		if _, err := f.ChangeKairos(context.Background(), command, tpm.Hash()); err == nil {
+		if _, err := f.Kairos.Change(context.Background(), command, tpm.Hash()); err == nil {
 			t.Errorf("%s brought a deleted TPM back", command)
 		}
 	}

@@ -7,6 +7,10 @@ import (
 	"path/filepath"
 	"testing"
 
+	"latchkey/kms/ledger"
+	"latchkey/kms/server/fleet"
+	"latchkey/kms/server/lk1"
+
 	"latchkey/internal/secret"
 	"latchkey/kms"
 	"latchkey/kms/front"
@@ -30,7 +34,7 @@ type fixture struct {
 	t        testing.TB
 	dir      string
 	wrapping secret.Bytes
-	enroll   server.Enrollment
+	enroll   fleet.Enrollment
 	workers  int
 	ekRoots  *ekcert.Pool
 	wrap     func(store.Store) store.Store // what stands between server and database
@@ -46,14 +50,14 @@ type fixture struct {
 
 type option func(*fixture)
 
-func closed(f *fixture) { f.enroll = server.Closed }
+func closed(f *fixture) { f.enroll = fleet.Closed }
 
 // inMemory serves through pipes.
 func inMemory(f *fixture) { f.pipe = newPipes() }
 
 func newKMS(t testing.TB, options ...option) *fixture {
 	t.Helper()
-	f := &fixture{t: t, dir: t.TempDir(), wrapping: secret.Random(32), enroll: server.Approve}
+	f := &fixture{t: t, dir: t.TempDir(), wrapping: secret.Random(32), enroll: fleet.Approve}
 	for _, o := range options {
 		o(f)
 	}
@@ -62,7 +66,7 @@ func newKMS(t testing.TB, options ...option) *fixture {
 		t.Fatal(err)
 	}
 
-	if _, err := server.Initialize(context.Background(), db, f.wrapping, f.mark()); err != nil {
+	if _, err := ledger.Initialize(context.Background(), db, f.wrapping, f.mark()); err != nil {
 		t.Fatal(err)
 	}
 	if err := db.Close(); err != nil {
@@ -76,7 +80,7 @@ func newKMS(t testing.TB, options ...option) *fixture {
 }
 
 func (f *fixture) path() string          { return filepath.Join(f.dir, "kms.db") }
-func (f *fixture) mark() server.MarkFile { return server.MarkFile(filepath.Join(f.dir, "epoch")) }
+func (f *fixture) mark() ledger.MarkFile { return ledger.MarkFile(filepath.Join(f.dir, "epoch")) }
 
 // start opens the database and serves it.
 func (f *fixture) start() error {
@@ -154,12 +158,12 @@ func (f *fixture) approved() *softtpm.TPM {
 	return tpm
 }
 
-func (f *fixture) approve(tpm *softtpm.TPM, uuids ...kms.UUID) server.Approved {
+func (f *fixture) approve(tpm *softtpm.TPM, uuids ...kms.UUID) lk1.Approved {
 	f.t.Helper()
 	if _, err := f.get(tpm, uuids...); code(err) != "pending" {
 		f.t.Fatalf("Get before approval = %v, want code pending", err)
 	}
-	out, err := f.ApproveNode(context.Background(), server.Approval{Who: tpm.NodeID().Words()})
+	out, err := f.ApproveNode(context.Background(), lk1.Approval{Who: tpm.NodeID().Words()})
 	if err != nil {
 		f.t.Fatal(err)
 	}

@@ -16,6 +16,8 @@ import (
 	"testing"
 	"time"
 
+	k8skeeper "latchkey/kms/server/k8s/keeper"
+
 	"google.golang.org/grpc"
 
 	"latchkey/internal/testkube"
@@ -137,7 +139,7 @@ func TestRealAPIServer(t *testing.T) {
 		t.Errorf("etcd has %q, want it sealed", raw)
 	}
 
-	if _, err := c.RotateKey(context.Background(), server.KubeRing("kubernetes")); err != nil {
+	if _, err := c.RotateKey(context.Background(), k8skeeper.RingName("kubernetes")); err != nil {
 		t.Fatal(err)
 	}
 	for end := time.Now().Add(90 * time.Second); c.events("k8s encrypt") < 2; time.Sleep(200 * time.Millisecond) {

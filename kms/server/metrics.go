@@ -13,36 +13,31 @@ import (
 	"google.golang.org/grpc/status"
 
 	"latchkey/kms/front"
+	"latchkey/kms/ledger"
 	"latchkey/kms/server/metrics"
 	"latchkey/kms/server/rpc"
 )
 
-// measured is what the server counts about itself. Nothing in it names a
-// machine: label values are few and ours.
+// measured is what the server counts about itself.
 type measured struct {
 	metrics.Set
-	requests  *metrics.Counter
-	decisions *metrics.Counter
-	took      *metrics.Histogram
-	writes    *metrics.Histogram
+	counted *metrics.Exchanges
 }
 
-func newMeasured(s *Server) *measured {
-	m := &measured{}
-	m.requests = m.Counter("latchkey_requests_total", "Requests by protocol, operation and result: ok, refused, busy, failed.", "protocol", "operation", "result")
-	m.took = m.Histogram("latchkey_request_duration_seconds", "Time from a whole request to its answer.", metrics.Seconds, "protocol", "operation")
-	m.decisions = m.Counter("latchkey_decisions_total", "Decisions on machines that proved who they are, by reason; ok is a release.", "protocol", "operation", "reason")
-	m.writes = m.Histogram("latchkey_store_write_seconds", "Time until a change is on stable storage.", metrics.Seconds)
+// writes counts how long changes take.
+func (m *measured) writes() func(seconds float64) {
+	h := m.Histogram("latchkey_store_write_seconds", "Time until a change is on stable storage.", metrics.Seconds)
+	return func(seconds float64) { h.Observe(seconds) }
+}
+
+// watch adds what is read when it is asked for.
+func (m *measured) watch(s *Server) {
 	m.Gauge("latchkey_pending", "Machines that wait for the operator.", s.gaugePending, "protocol")
 
 	m.Gauge("latchkey_audit_events", "Events in the audit log.", func(set func(float64, ...string)) {
-		s.read(func(v view) error {
-			st, err := v.readState()
-			if err == nil {
-				set(float64(st.auditSeq))
-			}
-			return err
-		})
+		if n, err := s.AuditEvents(); err == nil {
+			set(float64(n))
+		}
 	})
 
 	m.Gauge("latchkey_store_writable", "1 if the last write to the store succeeded; without it nothing is released.", func(set func(float64, ...string)) {
@@ -58,8 +53,6 @@ func newMeasured(s *Server) *measured {
 		runtime.ReadMemStats(&st)
 		set(float64(st.HeapInuse))
 	})
-
-	return m
 }
 
 func truth(b bool) float64 {
@@ -70,32 +63,12 @@ func truth(b bool) float64 {
 }
 
 func (s *Server) gaugePending(set func(float64, ...string)) {
-	s.read(func(v view) error {
-		set(float64(v.count(tablePending, maxPending)), "lk1")
-		set(float64(v.count(tableKairosPending, maxPending)), "kairos")
-		set(float64(v.count(tableTalosPending, maxPending)), "talos")
+	s.Read(func(v ledger.View) error {
+		set(float64(s.Service.Pending(v)), "lk1")
+		set(float64(s.Kairos.Pending(v)), "kairos")
+		set(float64(s.Talos.Pending(v)), "talos")
 		return nil
 	})
-}
-
-// request counts one request that began then.
-func (m *measured) request(protocol, operation, result string, began time.Time) {
-	m.requests.Inc(protocol, operation, result)
-	m.took.Observe(time.Since(began).Seconds(), protocol, operation)
-}
-
-// resultOf says how a request for lk1 ended.
-func resultOf(err error) string {
-	if _, ours := errors.AsType[*unavailable](err); ours {
-		return "failed"
-	}
-	switch {
-	case errors.Is(err, errBusy):
-		return "busy"
-	case err != nil:
-		return "refused"
-	}
-	return "ok"
 }
 
 // rpcResult says how a gRPC call ended.
@@ -112,7 +85,7 @@ func rpcResult(err error) string {
 // observe counts calls of a gRPC server.
 func (s *Server) observe(protocol string) rpc.Observe {
 	return func(method string, err error, began time.Time) {
-		s.measured.request(protocol, strings.ToLower(path.Base(method)), rpcResult(err), began)
+		s.measured.counted.Request(protocol, strings.ToLower(path.Base(method)), rpcResult(err), began)
 	}
 }
 
@@ -127,11 +100,6 @@ func (s *Server) Metrics(extra ...*metrics.Set) http.Handler {
 			}
 		}
 	})
-}
-
-// Answers tells whether the store can be read.
-func (s *Server) Answers() error {
-	return s.read(func(v view) error { _, err := v.readState(); return err })
 }
 
 // HealthHandler answers /healthz, that the process and its store answer,

@@ -5,26 +5,27 @@ import (
 	"strings"
 
 	"latchkey/kms"
+	"latchkey/kms/ledger"
 	"latchkey/kms/server/hook"
 )
 
 // Tell passes on what gets into the audit log from now on, until ctx ends.
 func (s *Server) Tell(ctx context.Context, to func(hook.Notice)) {
-	events, stop := s.news.listen()
+	events, stop := s.Listen()
 	defer stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case e := <-events:
-			to(e.notice())
+			to(notice(e))
 		}
 	}
 }
 
 // notice is an event as others are told it.
-func (e Event) notice() hook.Notice {
-	n := hook.Notice{Seq: e.Seq, Time: e.Time, Event: e.Event, Status: e.Status, Reason: string(e.Reason), Node: e.Node, From: e.From, Detail: e.Detail}
+func notice(e ledger.Event) hook.Notice {
+	n := hook.Notice{Seq: e.Seq, Time: e.Time, Event: e.Event, Status: e.Status, Reason: e.Reason, Node: e.Node, From: e.From, Detail: e.Detail}
 	// Talos' machines are told one status for everything.
 	if strings.HasPrefix(e.Event, "talos ") && n.Reason == "" {
 		n.Reason = e.Detail

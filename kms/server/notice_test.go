@@ -5,16 +5,17 @@ import (
 	"testing"
 	"time"
 
+	taloskeeper "latchkey/kms/server/talos/keeper"
+
 	sidero "github.com/siderolabs/kms-client/api/kms"
 
-	"latchkey/kms/server"
 	"latchkey/kms/server/hook"
 )
 
 // Machines of every protocol that come to wait are told of alike: a hook on
 // pending hears of each, once, and of no secret.
 func TestNoticesOfAllProtocols(t *testing.T) {
-	l := newTalos(t, server.TalosOptions{}, speaksKairos)
+	l := newTalos(t, taloskeeper.Options{}, speaksKairos)
 	notices := make(chan hook.Notice, 64)
 	listening, stop := context.WithCancel(ctx)
 	done := make(chan struct{})

@@ -12,10 +12,14 @@ import (
 	"testing"
 	"time"
 
+	"latchkey/kms/ledger"
+	kairoskeeper "latchkey/kms/server/kairos/keeper"
+	"latchkey/kms/server/lk1"
+	taloskeeper "latchkey/kms/server/talos/keeper"
+
 	sidero "github.com/siderolabs/kms-client/api/kms"
 
 	"latchkey/kms"
-	"latchkey/kms/server"
 	"latchkey/kms/server/kairos"
 	"latchkey/kms/server/policy"
 )
@@ -23,7 +27,7 @@ import (
 // The document says what the handlers do: every route, every status that
 // can be had, every field that is sent or answered.
 func TestOpenAPI(t *testing.T) {
-	l := newTalos(t, server.TalosOptions{}, speaksKairos)
+	l := newTalos(t, taloskeeper.Options{}, speaksKairos)
 	d := readDocument(t, l.fixture)
 	tellStory(t, l)
 	h := l.AdminHandler()
@@ -71,8 +75,8 @@ func TestOpenAPI(t *testing.T) {
 // silence, a live system, a document that was edited or is a cluster's. Their schemas are made
 // like all others.
 var rare = []string{
-	"ekcert.Certificate.", "server.Node.ek_certificate", "server.Node.lapsed", "server.Approved.warning", "server.kairosPartition.removed",
-	"server.kairosShown.legacy", "server.kairosShown.live", "server.kairosVolume.",
+	"ekcert.Certificate.", "lk1.Node.ek_certificate", "lk1.Node.lapsed", "lk1.Approved.warning", "kairos.partition.removed",
+	"kairos.lastShown.legacy", "kairos.lastShown.live", "kairos.volumeDoc.",
 }
 
 // A database that cannot be verified is status 500.
@@ -105,7 +109,7 @@ func tellStory(t *testing.T, l *talosLab) {
 		t.Fatal(err)
 	}
 
-	if _, err := l.SetNode(ctx, node.NodeID().String(), server.NodeSet{Labels: map[string]string{"site": "lab"}, Settings: policy.Settings{
+	if _, err := l.SetNode(ctx, node.NodeID().String(), lk1.NodeSet{Labels: map[string]string{"site": "lab"}, Settings: policy.Settings{
 		Silence: ptr(policy.Duration(time.Hour)), PerBoot: ptr(9), PerHour: ptr(9), Windows: []policy.Window{w}, Outside: policy.OutsideApprove,
 		Networks: []netip.Prefix{netip.MustParsePrefix("0.0.0.0/0")}, Releases: []string{policy.NoRelease}, Role: policy.RoleAny,
 	}}); err != nil {
@@ -155,9 +159,9 @@ func tellKairos(t *testing.T, f *fixture) {
 
 // askAll asks every route, well and badly. The order keeps what the next
 // ones need.
-func askAll(d *document31, h http.Handler, nodes []server.Node) {
+func askAll(d *document31, h http.Handler, nodes []lk1.Node) {
 	d.t.Helper()
-	var known, waits server.Node
+	var known, waits lk1.Node
 	for _, n := range nodes {
 		if n.Describe() == "pending" {
 			waits = n
@@ -166,7 +170,7 @@ func askAll(d *document31, h http.Handler, nodes []server.Node) {
 		}
 	}
 
-	who := func(n server.Node) string { return "?who=" + url.QueryEscape(n.Words) }
+	who := func(n lk1.Node) string { return "?who=" + url.QueryEscape(n.Words) }
 	uuid := func(u kms.UUID) string { return "?uuid=" + u.String() }
 	nobody, third := "?who="+strings.Repeat("0", 64), kms.UUID{3}
 	ask := func(method, target, body string, want int) {
@@ -249,7 +253,7 @@ func askOthers(d *document31, h http.Handler, ask func(method, target, body stri
 // kairosHash is a node of Kairos in a state.
 func (d *document31) kairosHash(h http.Handler, state string) string {
 	d.t.Helper()
-	var nodes []server.KairosNode
+	var nodes []kairoskeeper.Node
 	_, text := get(h, "/v1/kairos/nodes")
 	if err := json.Unmarshal(text, &nodes); err != nil {
 		d.t.Fatal(err)
@@ -265,7 +269,7 @@ func (d *document31) kairosHash(h http.Handler, state string) string {
 
 func (d *document31) pins(h http.Handler) []string {
 	d.t.Helper()
-	var trust server.Trust
+	var trust ledger.Trust
 	_, text := get(h, "/v1/trust")
 	if err := json.Unmarshal(text, &trust); err != nil {
 		d.t.Fatal(err)

@@ -6,9 +6,10 @@ import (
 	"strings"
 	"testing"
 
+	"latchkey/kms/server/lk1"
+
 	"latchkey/internal/secret"
 	"latchkey/kms"
-	"latchkey/kms/server"
 	"latchkey/kms/softtpm"
 )
 
@@ -97,7 +98,7 @@ func TestApprovingAgainKeepsThePins(t *testing.T) {
 	if _, err := f.get(node); code(err) != "pcr-mismatch" {
 		t.Fatal(err)
 	}
-	if _, err := f.ApproveNode(ctx, server.Approval{Who: node.NodeID().Words()}); err != nil {
+	if _, err := f.ApproveNode(ctx, lk1.Approval{Who: node.NodeID().Words()}); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := f.get(node); code(err) != "pcr-mismatch" {
@@ -113,11 +114,11 @@ func TestApprovalNeedsTheWholeName(t *testing.T) {
 	f.mustPend(node)
 	id, words := node.NodeID().String(), strings.Fields(node.NodeID().Words())
 	for _, who := range []string{id[:8], id[:63], "", strings.Join(words[:5], " "), strings.Join(append(words, "extra"), " ")} {
-		if _, err := f.ApproveNode(ctx, server.Approval{Who: who}); err == nil {
+		if _, err := f.ApproveNode(ctx, lk1.Approval{Who: who}); err == nil {
 			t.Errorf("approving %q succeeded", who)
 		}
 	}
-	if _, err := f.ApproveNode(ctx, server.Approval{Who: strings.ToUpper(strings.Join(words, "-"))}); err != nil {
+	if _, err := f.ApproveNode(ctx, lk1.Approval{Who: strings.ToUpper(strings.Join(words, "-"))}); err != nil {
 		t.Error(err)
 	}
 }
@@ -145,7 +146,7 @@ func TestWithoutPinsAnyBootStateIsServed(t *testing.T) {
 		t.Fatal(err)
 	}
 
-	if _, err := f.ApproveNode(ctx, server.Approval{Who: node.NodeID().Words(), NoPCRs: true}); err != nil {
+	if _, err := f.ApproveNode(ctx, lk1.Approval{Who: node.NodeID().Words(), NoPCRs: true}); err != nil {
 		t.Fatal(err)
 	}
 	node.PCRs[7] = [32]byte{1}
@@ -177,7 +178,7 @@ func TestApprovalBindsWhatWasShown(t *testing.T) {
 		t.Error("a volume that is not bound was given out")
 	}
 
-	out, err = f.ApproveNode(ctx, server.Approval{Who: second.NodeID().Words(), Move: true})
+	out, err = f.ApproveNode(ctx, lk1.Approval{Who: second.NodeID().Words(), Move: true})
 	if err != nil || len(out.Moved) != 1 {
 		t.Fatalf("ApproveNode with Move = %+v, %v", out, err)
 	}
@@ -200,7 +201,7 @@ func TestVolumeNotShownIsNotBound(t *testing.T) {
 		t.Fatalf("Get = %+v, %v, want root only", g, err)
 	}
 
-	if _, err := f.ApproveNode(ctx, server.Approval{Who: node.NodeID().Words()}); err != nil {
+	if _, err := f.ApproveNode(ctx, lk1.Approval{Who: node.NodeID().Words()}); err != nil {
 		t.Fatal(err)
 	}
 	if g, err = f.get(node, root, data); err != nil || g.Volumes[1].Status != kms.OK {
@@ -222,7 +223,7 @@ func TestClosedEnrollment(t *testing.T) {
 		t.Errorf("an unknown node left %v (%v)", nodes, err)
 	}
 
-	registration := server.Approval{Who: node.NodeID().String(), Volumes: []kms.UUID{root}}
+	registration := lk1.Approval{Who: node.NodeID().String(), Volumes: []kms.UUID{root}}
 	if _, err := f.ApproveNode(ctx, registration); err == nil {
 		t.Error("a node without a known boot state was registered without saying so")
 	}
@@ -243,7 +244,7 @@ func TestDeletedNodeCannotComeBack(t *testing.T) {
 	if _, err := f.get(node); code(err) != "refused" {
 		t.Errorf("Get = %v, want code refused", err)
 	}
-	if _, err := f.ApproveNode(ctx, server.Approval{Who: node.NodeID().String(), NoPCRs: true}); err == nil {
+	if _, err := f.ApproveNode(ctx, lk1.Approval{Who: node.NodeID().String(), NoPCRs: true}); err == nil {
 		t.Error("a deleted node was approved again")
 	}
 	if _, err := f.SetQuarantine(ctx, node.NodeID().String(), false); err == nil {

@@ -13,8 +13,10 @@ import (
 	"testing/synctest"
 	"time"
 
+	"latchkey/kms/admin"
+	"latchkey/kms/server/lk1"
+
 	"latchkey/kms"
-	"latchkey/kms/server"
 	"latchkey/kms/store"
 )
 
@@ -24,7 +26,7 @@ func TestRemoteScopes(t *testing.T) {
 	l := newRemote(t)
 	d := readDocument(t, l.fixture)
 	tokens := map[string]string{}
-	for _, scope := range []server.Scope{server.ScopeRead, server.ScopeApprove, server.ScopeAdmin} {
+	for _, scope := range []admin.Scope{admin.ScopeRead, admin.ScopeApprove, admin.ScopeAdmin} {
 		tokens[string(scope)] = l.token(string(scope), scope)
 	}
 
@@ -51,7 +53,7 @@ func TestRemoteScopes(t *testing.T) {
 func TestRemoteWho(t *testing.T) {
 	l := newRemote(t)
 	node := l.approved()
-	token := l.token("robot", server.ScopeApprove)
+	token := l.token("robot", admin.ScopeApprove)
 	alice, mallory := l.ca.client("alice"), l.ca.client("mallory")
 	foreign := newAuthority(t).client("alice")
 
@@ -120,15 +122,15 @@ func TestApproveScopeTakesNothingOver(t *testing.T) {
 	l.mustPend(other)
 
 	for i, row := range []struct {
-		scope  server.Scope
+		scope  admin.Scope
 		extra  string
 		status int
 	}{
-		{server.ScopeApprove, `,"move":true`, http.StatusForbidden},
-		{server.ScopeApprove, `,"no_pcrs":true`, http.StatusForbidden},
-		{server.ScopeApprove, `,"volumes":["` + root.String() + `"]`, http.StatusForbidden},
-		{server.ScopeApprove, ``, http.StatusOK},
-		{server.ScopeAdmin, `,"move":true`, http.StatusOK},
+		{admin.ScopeApprove, `,"move":true`, http.StatusForbidden},
+		{admin.ScopeApprove, `,"no_pcrs":true`, http.StatusForbidden},
+		{admin.ScopeApprove, `,"volumes":["` + root.String() + `"]`, http.StatusForbidden},
+		{admin.ScopeApprove, ``, http.StatusOK},
+		{admin.ScopeAdmin, `,"move":true`, http.StatusOK},
 	} {
 		token := l.token(string(row.scope)+strconv.Itoa(i), row.scope)
 		body := `{"who":"` + other.NodeID().Words() + `"` + row.extra + `}`
@@ -142,24 +144,24 @@ func TestTokens(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newKMS(t, inMemory)
 		now := time.Now()
-		for name, n := range map[string]server.NewToken{
-			"no name":         {Scope: server.ScopeRead, Expires: now.Add(time.Hour)},
-			"a blank in it":   {Name: "a b", Scope: server.ScopeRead, Expires: now.Add(time.Hour)},
+		for name, n := range map[string]admin.NewToken{
+			"no name":         {Scope: admin.ScopeRead, Expires: now.Add(time.Hour)},
+			"a blank in it":   {Name: "a b", Scope: admin.ScopeRead, Expires: now.Add(time.Hour)},
 			"no scope":        {Name: "a", Expires: now.Add(time.Hour)},
-			"over":            {Name: "a", Scope: server.ScopeRead, Expires: now},
-			"almost for ever": {Name: "a", Scope: server.ScopeRead, Expires: now.AddDate(2, 0, 0)},
+			"over":            {Name: "a", Scope: admin.ScopeRead, Expires: now},
+			"almost for ever": {Name: "a", Scope: admin.ScopeRead, Expires: now.AddDate(2, 0, 0)},
 		} {
 			if _, err := f.CreateToken(ctx, n); err == nil {
 				t.Errorf("a token with %s was made", name)
 			}
 		}
 
-		f.token("a", server.ScopeRead)
-		if _, err := f.CreateToken(ctx, server.NewToken{Name: "a", Scope: server.ScopeRead, Expires: now.Add(time.Hour)}); err == nil {
+		f.token("a", admin.ScopeRead)
+		if _, err := f.CreateToken(ctx, admin.NewToken{Name: "a", Scope: admin.ScopeRead, Expires: now.Add(time.Hour)}); err == nil {
 			t.Error("two tokens of one name")
 		}
 		tokens, err := f.Tokens()
-		if err != nil || len(tokens) != 1 || tokens[0].Scope != server.ScopeRead {
+		if err != nil || len(tokens) != 1 || tokens[0].Scope != admin.ScopeRead {
 			t.Errorf("Tokens = %+v, %v", tokens, err)
 		}
 	})
@@ -168,7 +170,7 @@ func TestTokens(t *testing.T) {
 // A token that has expired is none, though nobody revoked it.
 func TestTokenExpires(t *testing.T) {
 	l := newRemote(t)
-	out, err := l.CreateToken(ctx, server.NewToken{Name: "short", Scope: server.ScopeRead, Expires: time.Now().Add(150 * time.Millisecond)})
+	out, err := l.CreateToken(ctx, admin.NewToken{Name: "short", Scope: admin.ScopeRead, Expires: time.Now().Add(150 * time.Millisecond)})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -188,7 +190,7 @@ func TestRemoteUseThatCannotBeLogged(t *testing.T) {
 			return disk
 		}
 	})
-	token, d := l.token("robot", server.ScopeRead), readDocument(t, l.fixture)
+	token, d := l.token("robot", admin.ScopeRead), readDocument(t, l.fixture)
 	disk.on.Store(true)
 	if got := l.documented(d, "GET", "/v1/nodes", token); got != http.StatusServiceUnavailable {
 		t.Errorf("with a full disk: status %d, want 503", got)
@@ -213,13 +215,13 @@ func TestWatchOfNodes(t *testing.T) {
 	l := newRemote(t)
 	first := newTPM(t)
 	l.mustPend(first)
-	reply, err := l.do("GET", "/v1/nodes/watch", l.token("robot", server.ScopeRead), nil)
+	reply, err := l.do("GET", "/v1/nodes/watch", l.token("robot", admin.ScopeRead), nil)
 	if err != nil || reply.Header.Get("Content-Type") != "text/event-stream" {
 		t.Fatalf("watch: %v, %v", reply, err)
 	}
 	defer reply.Body.Close()
 	lines := bufio.NewReader(reply.Body)
-	next := func() (n server.Node) {
+	next := func() (n lk1.Node) {
 		t.Helper()
 		for {
 			line, err := lines.ReadString('\n')
@@ -246,7 +248,7 @@ func TestWatchOfNodes(t *testing.T) {
 	}
 
 	// One that is approved waits no more, though it has not asked again.
-	if _, err := l.ApproveNode(ctx, server.Approval{Who: first.NodeID().Words()}); err != nil {
+	if _, err := l.ApproveNode(ctx, lk1.Approval{Who: first.NodeID().Words()}); err != nil {
 		t.Fatal(err)
 	}
 	if waiting, err := l.Waiting(); err != nil || len(waiting) != 1 || waiting[0].ID != second.NodeID() {

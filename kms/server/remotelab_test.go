@@ -15,7 +15,7 @@ import (
 	"testing"
 	"time"
 
-	"latchkey/kms/server"
+	"latchkey/kms/admin"
 )
 
 // An authority signs the certificates of a test.
@@ -84,7 +84,7 @@ type remoteLab struct {
 func newRemote(t testing.TB, options ...option) *remoteLab {
 	t.Helper()
 	lab := &remoteLab{fixture: newKMS(t, options...), ca: newAuthority(t)}
-	web := server.NewRemoteAdmin(lab.Server, server.RemoteOptions{CAs: lab.ca.pool(), Clients: map[string]server.Scope{"alice": server.ScopeApprove}},
+	web := lab.Server.Remote(admin.RemoteOptions{CAs: lab.ca.pool(), Clients: map[string]admin.Scope{"alice": admin.ScopeApprove}},
 		&tls.Config{Certificates: []tls.Certificate{lab.ca.client("kms")}}, discard)
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -154,9 +154,9 @@ func (l *remoteLab) documented(d *document31, method, target, token string) int 
 	return reply.StatusCode
 }
 
-func (f *fixture) token(name string, scope server.Scope) string {
+func (f *fixture) token(name string, scope admin.Scope) string {
 	f.t.Helper()
-	out, err := f.CreateToken(ctx, server.NewToken{Name: name, Scope: scope, Expires: time.Now().Add(time.Hour)})
+	out, err := f.CreateToken(ctx, admin.NewToken{Name: name, Scope: scope, Expires: time.Now().Add(time.Hour)})
 	if err != nil {
 		f.t.Fatal(err)
 	}

@@ -11,6 +11,9 @@ import (
 	"testing/synctest"
 	"time"
 
+	"latchkey/kms/ledger"
+	"latchkey/kms/server/lk1"
+
 	"latchkey/internal/secret"
 	"latchkey/kms"
 	"latchkey/kms/server"
@@ -41,7 +44,7 @@ func newReplicas(t *testing.T) *replicas {
 
 	t.Cleanup(func() { db.Close() })
 	p := &replicas{t: t, db: db, wrapping: secret.Random(32), pipe: newPipes(), bodies: map[string][]byte{}}
-	if _, err := server.Initialize(ctx, db, p.wrapping, server.MarkFile(filepath.Join(dir, "epoch"))); err != nil {
+	if _, err := ledger.Initialize(ctx, db, p.wrapping, ledger.MarkFile(filepath.Join(dir, "epoch"))); err != nil {
 		t.Fatal(err)
 	}
 
@@ -58,7 +61,7 @@ func newReplicas(t *testing.T) *replicas {
 		t.Fatalf("Get before approval = %v, want code pending", err)
 	}
 
-	if _, err := p.challenges.ApproveNode(ctx, server.Approval{Who: p.tpm.NodeID().Words()}); err != nil {
+	if _, err := p.challenges.ApproveNode(ctx, lk1.Approval{Who: p.tpm.NodeID().Words()}); err != nil {
 		t.Fatal(err)
 	}
 	return p
@@ -67,7 +70,7 @@ func newReplicas(t *testing.T) *replicas {
 // replica is another server on the same store, with a mark of its own.
 func (p *replicas) replica() *server.Server {
 	p.t.Helper()
-	mark := server.MarkFile(filepath.Join(p.t.TempDir(), "epoch"))
+	mark := ledger.MarkFile(filepath.Join(p.t.TempDir(), "epoch"))
 	if err := mark.Write(1); err != nil {
 		p.t.Fatal(err)
 	}
@@ -189,7 +192,7 @@ func TestReplicaWithOldClock(t *testing.T) {
 			p.mustGet()
 		}
 
-		late.SetClock(-33 * time.Minute)
+		late.Skew(-33 * time.Minute)
 		p.bodies[kms.RedeemPath] = proof
 		p.refused(late, "at a replica whose clock was set back")
 		if n := p.rows("spent"); n > 4 {

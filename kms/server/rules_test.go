@@ -8,9 +8,12 @@ import (
 	"testing/synctest"
 	"time"
 
+	"latchkey/kms/ledger"
+	"latchkey/kms/server/fleet"
+	"latchkey/kms/server/lk1"
+
 	"latchkey/internal/secret"
 	"latchkey/kms"
-	"latchkey/kms/server"
 	"latchkey/kms/server/policy"
 	"latchkey/kms/softtpm"
 )
@@ -18,7 +21,7 @@ import (
 // set changes a node's own settings.
 func (f *fixture) set(n *softtpm.TPM, s policy.Settings) {
 	f.t.Helper()
-	if _, err := f.SetNode(ctx, n.NodeID().String(), server.NodeSet{Settings: s}); err != nil {
+	if _, err := f.SetNode(ctx, n.NodeID().String(), lk1.NodeSet{Settings: s}); err != nil {
 		f.t.Fatal(err)
 	}
 }
@@ -49,12 +52,12 @@ func TestSilentNodeNeedsApprovalAgain(t *testing.T) {
 		time.Sleep(30*24*time.Hour + time.Second)
 		f.mustRefuse(node, "pending", policy.RuleSilence)
 		f.mustRefuse(node, "pending", policy.RuleSilence)
-		lapses := slices.DeleteFunc(f.log(), func(e server.Event) bool { return e.Event != "lapse" })
+		lapses := slices.DeleteFunc(f.log(), func(e ledger.Event) bool { return e.Event != "lapse" })
 		if len(lapses) != 1 || lapses[0].Node != node.NodeID().String() {
 			t.Errorf("the log has lapses %+v, want one", lapses)
 		}
 
-		if _, err := f.ApproveNode(ctx, server.Approval{Who: node.NodeID().Words()}); err != nil {
+		if _, err := f.ApproveNode(ctx, lk1.Approval{Who: node.NodeID().Words()}); err != nil {
 			t.Fatal(err)
 		}
 		f.mustGet(node)
@@ -134,7 +137,7 @@ func TestWindowsOfOneNode(t *testing.T) {
 		time.Sleep(2 * time.Hour)
 		f.set(node, policy.Settings{Windows: []policy.Window{w}, Outside: policy.OutsideApprove})
 		f.mustRefuse(node, "pending", policy.RuleWindow)
-		if _, err := f.ApproveNode(ctx, server.Approval{Who: node.NodeID().Words()}); err != nil {
+		if _, err := f.ApproveNode(ctx, lk1.Approval{Who: node.NodeID().Words()}); err != nil {
 			t.Fatal(err)
 		}
 
@@ -186,7 +189,7 @@ func TestNetworksHoldForStrangers(t *testing.T) {
 // Tofu trusts whoever comes first, but what the operator keeps for a
 // machine is not the first one's.
 func TestTofu(t *testing.T) {
-	f := newKMS(t, func(f *fixture) { f.enroll = server.Tofu })
+	f := newKMS(t, func(f *fixture) { f.enroll = fleet.Tofu })
 	if err := f.PutVolume(ctx, root, secret.Own([]byte(canary))); err != nil {
 		t.Fatal(err)
 	}
@@ -197,7 +200,7 @@ func TestTofu(t *testing.T) {
 		t.Fatalf("first Get = %+v, %v; want not-bound for the operator's volume and no-secret for its own", g, err)
 	}
 
-	bound := slices.DeleteFunc(f.log(), func(e server.Event) bool { return e.Event != "approve" })
+	bound := slices.DeleteFunc(f.log(), func(e ledger.Event) bool { return e.Event != "approve" })
 	if volumes, err := f.Volumes(); err != nil || len(volumes) != 2 || len(bound) != 1 || !slices.Equal(bound[0].Volumes, []kms.UUID{data}) {
 		t.Errorf("trusting it bound %+v, and there are the volumes %+v (%v)", bound, volumes, err)
 	}
@@ -225,14 +228,14 @@ func TestExplain(t *testing.T) {
 	node := f.approved()
 	f.mustGet(node)
 	before := len(f.log())
-	e, err := f.Explain(server.Question{Who: node.NodeID().Words()})
+	e, err := f.Explain(lk1.Question{Who: node.NodeID().Words()})
 	if err != nil || e.Status != "ok" || len(e.Volumes) != 1 || e.Volumes[0].Status != "ok" {
 		t.Fatalf("Explain = %+v, %v, want ok", e, err)
 	}
 
 	node.PCRs[12] = [32]byte{1}
 	f.mustRefuse(node, "pcr-mismatch", policy.RuleBootState)
-	if e, err = f.Explain(server.Question{Who: node.NodeID().Words()}); err != nil || e.Status != "pcr-mismatch" || e.Reason != policy.RuleBootState {
+	if e, err = f.Explain(lk1.Question{Who: node.NodeID().Words()}); err != nil || e.Status != "pcr-mismatch" || e.Reason != policy.RuleBootState {
 		t.Errorf("Explain = %+v, %v, want pcr-mismatch", e, err)
 	}
 	failed := slices.IndexFunc(e.Rules, func(c policy.Check) bool { return !c.Passes })
@@ -243,7 +246,7 @@ func TestExplain(t *testing.T) {
 	if n := len(f.log()) - before; n != 1 {
 		t.Errorf("%d events since, want the one refusal", n)
 	}
-	if _, err := f.Explain(server.Question{Who: newTPM(t).NodeID().String()}); err == nil {
+	if _, err := f.Explain(lk1.Question{Who: newTPM(t).NodeID().String()}); err == nil {
 		t.Error("a node that nobody knows was explained")
 	}
 }
@@ -265,12 +268,12 @@ func TestNodeSetIsStrict(t *testing.T) {
 
 	body := `{"settings":{"role":"boot","per_boot":0,"windows":["daily 00:00-24:00 UTC"],"networks":["::/0"],"silence":"90d"},"labels":{"site":"lab"}}`
 	status, answer := post(f.AdminHandler(), path, []byte(body))
-	var n server.Node
+	var n lk1.Node
 	if err := json.Unmarshal(answer, &n); status != 200 || err != nil || n.Labels["site"] != "lab" || n.Settings.Windows[0].String() != "daily 00:00-24:00 UTC" {
 		t.Errorf("status %d, %s", status, answer)
 	}
 
-	if _, err := f.SetNode(ctx, node.NodeID().String(), server.NodeSet{Clear: server.Clearable, Labels: map[string]string{"site": ""}}); err != nil {
+	if _, err := f.SetNode(ctx, node.NodeID().String(), lk1.NodeSet{Clear: lk1.Clearable, Labels: map[string]string{"site": ""}}); err != nil {
 		t.Fatal(err)
 	}
 	if n, err := f.Node(node.NodeID().String()); err != nil || len(n.Labels) != 0 || n.Settings.Role != "" || n.Settings.PerBoot != nil {

@@ -11,6 +11,11 @@ import (
 	"testing"
 	"time"
 
+	"latchkey/kms"
+	"latchkey/kms/ledger"
+	"latchkey/kms/server/fleet"
+	"latchkey/kms/server/lk1"
+
 	"latchkey/internal/secret"
 	"latchkey/kms/server"
 	"latchkey/kms/softtpm"
@@ -70,9 +75,7 @@ func TestUnlockDoesNotSeeTheFleet(t *testing.T) {
 	}
 
 	few := cost()
-	if err := f.Fill(ctx, 0, 1000); err != nil {
-		t.Fatal(err)
-	}
+	f.fill(1000)
 
 	if many := cost(); many != few {
 		t.Errorf("an unlock with 1,000 nodes costs %s; alone it costs %s", many, few)
@@ -107,6 +110,29 @@ func heap() int64 {
 	return int64(m.HeapAlloc)
 }
 
+// fill enrolls nodes that never ask, each with a volume of its own.
+func (f *fixture) fill(n int) {
+	f.t.Helper()
+	var left atomic.Int64
+	left.Store(int64(n))
+	var group sync.WaitGroup
+	for range 64 { // they share the writes to the disk
+		group.Go(func() {
+			for left.Add(-1) >= 0 && !f.t.Failed() {
+				uuid := kms.UUID(secret.Random(16).Reveal())
+				if err := f.PutVolume(ctx, uuid, secret.Random(44)); err != nil {
+					f.t.Error(err)
+				}
+				who := kms.NodeID(secret.Random(32).Reveal()).String()
+				if _, err := f.ApproveNode(ctx, lk1.Approval{Who: who, NoPCRs: true, Volumes: []kms.UUID{uuid}}); err != nil {
+					f.t.Error(err)
+				}
+			}
+		})
+	}
+	group.Wait()
+}
+
 // TestBenchScale prints ratios, each of one run; for make bench.
 func TestBenchScale(t *testing.T) {
 	if os.Getenv("BENCH") == "" {
@@ -124,9 +150,7 @@ func benchFleet(t *testing.T) {
 	for i, n := range []int{100, 10_000} {
 		fleets[i] = newKMS(t)
 		nodes[i] = fleets[i].approved()
-		if err := fleets[i].Fill(ctx, 0, n); err != nil {
-			t.Fatal(err)
-		}
+		fleets[i].fill(n)
 		unlocks(fleets[i], nodes[i], 50)
 	}
 	times := turns(600, func() { fleets[0].mustGet(nodes[0]) }, func() { fleets[1].mustGet(nodes[1]) })
@@ -188,8 +212,8 @@ func benchStores(t *testing.T) {
 // newKMSOn makes a KMS in a store that several may share.
 func newKMSOn(t testing.TB, st store.Store) *fixture {
 	t.Helper()
-	f := &fixture{t: t, dir: t.TempDir(), wrapping: secret.Random(32), enroll: server.Approve}
-	if _, err := server.Initialize(ctx, st, f.wrapping, f.mark()); err != nil {
+	f := &fixture{t: t, dir: t.TempDir(), wrapping: secret.Random(32), enroll: fleet.Approve}
+	if _, err := ledger.Initialize(ctx, st, f.wrapping, f.mark()); err != nil {
 		t.Fatal(err)
 	}
 	if err := f.serve(st, true); err != nil {

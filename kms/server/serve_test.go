@@ -7,7 +7,7 @@ import (
 	"net/http/httptest"
 	"testing"
 
-	"latchkey/kms/server"
+	"latchkey/kms/ledger"
 )
 
 func serveHTTP(t testing.TB, h http.Handler) string {
@@ -18,7 +18,7 @@ func serveHTTP(t testing.TB, h http.Handler) string {
 }
 
 // log reads the audit log through the operator's interface.
-func (f *fixture) log() (events []server.Event) {
+func (f *fixture) log() (events []ledger.Event) {
 	f.t.Helper()
 	_, body := get(f.AdminHandler(), "/v1/audit?from=1")
 	if err := json.Unmarshal(body, &events); err != nil {

@@ -1,42 +1,46 @@
-// Package server is the key server's side of lk1: who gets which key. It
-// judges proofs, keeps its records sealed, writes the audit log before it
-// releases anything, and is administered through an HTTP handler of its
-// own.
+// Package server is a whole key server, wired together: a ledger, the
+// protocols with what each keeps, and the administration. What they do is
+// in their packages.
 package server
 
 import (
+	"cmp"
 	"context"
-	"crypto/ed25519"
-	"errors"
 	"fmt"
 	"log/slog"
 	"slices"
-	"sync"
-	"sync/atomic"
 
 	"latchkey/internal/secret"
+	"latchkey/kms"
+	"latchkey/kms/admin"
+	"latchkey/kms/ledger"
+	"latchkey/kms/server/attest"
 	"latchkey/kms/server/ekcert"
+	"latchkey/kms/server/fleet"
+	k8s "latchkey/kms/server/k8s/keeper"
+	kairos "latchkey/kms/server/kairos/keeper"
+	"latchkey/kms/server/lk1"
 	"latchkey/kms/server/policy"
+	talos "latchkey/kms/server/talos/keeper"
 	"latchkey/kms/store"
 )
 
-// A Mark is the epoch's high-water mark. It is kept apart from the
-// database, so that an old copy of the database is noticed.
-type Mark interface {
-	Read() (uint64, error)
-	Write(uint64) error
-}
+// A Protocol is one that nodes speak.
+type Protocol string
 
-// ErrRolledBack is a database older than the high-water mark.
-var ErrRolledBack = errors.New("the database is older than the last change made to it")
+// Protocols.
+const (
+	LK1    Protocol = "lk1"
+	Kairos Protocol = "kairos"
+)
 
 // Config is what a Server runs on.
 type Config struct {
 	Store    store.Store
 	Shared   bool         // other key servers run on this store, too
 	Wrapping secret.Bytes // 32 bytes; not kept
-	Mark     Mark
-	Enroll   Enrollment
+	Mark     ledger.Mark
+	Enroll   fleet.Enrollment
 	Log      *slog.Logger // nil logs nothing
 	Workers  int          // public-key operations at once; 0 is the number of cores
 
@@ -47,75 +51,87 @@ type Config struct {
 
 // A Server answers nodes and its operator. It owns its store.
 type Server struct {
-	store   store.Store
-	vault   *vault
-	keys    atomic.Pointer[[]ed25519.PrivateKey] // the first one signs for nodes that pin several
-	cookies *cookies
-	// refreshed is when the cookie keys were looked for in the store, where replicas share them
-	refreshed atomic.Int64
-	keysRead  atomic.Int64 // when the signing keys were, on cookies.now's clock
-	enroll    Enrollment
+	*ledger.Ledger
+	*lk1.Service
+	*admin.API
+
+	// The keepers of other protocols.
+	Kairos *kairos.Keeper
+	Talos  *talos.Keeper
+
+	protocols []Protocol
 	log       *slog.Logger
-	work      *workers
-	pending   waitingRoom
-
-	news    news
-	rules   atomic.Pointer[policy.Policy]
-	ekRoots atomic.Pointer[ekcert.Pool] // for enrollment cert
-
-	protocols     []Protocol
-	kairosPending waitingRoom
-
-	health   health
-	measured *measured
-
-	talos        atomic.Pointer[TalosOptions]
-	talosPending waitingRoom
-
-	markMu sync.Mutex
-	mark   Mark
-	raised uint64
+	measured  *measured
 }
+
+// rows are what all protocols keep.
+type rows struct {
+	lk1    *lk1.Rows
+	kairos *kairos.Rows
+	talos  *talos.Rows
+}
+
+func newRows() rows { return rows{lk1.NewRows(), kairos.NewRows(), talos.NewRows()} }
+
+func (r rows) tables() []*ledger.Table {
+	return slices.Concat(r.lk1.Tables(), r.kairos.Tables(), r.talos.Tables(), admin.Tables())
+}
+
+// Tables lists what a store must have.
+func Tables() []string { return ledger.Names(newRows().tables()) }
+
+// LogTables are those of Tables that only grow and are read by key, or by
+// the operator.
+func LogTables() []string { return ledger.LogNames(newRows().tables()) }
+
+// PassingTables are those of Tables whose rows live for minutes: they are in
+// no backup.
+func PassingTables() []string { return ledger.PassingNames(newRows().tables()) }
+
+// CopyTables are those that a copy has, in the order to write them: without
+// the last one's rows it is no KMS yet. To remove one, go backwards.
+func CopyTables() []string { return ledger.CopyNames(newRows().tables()) }
 
 // Open verifies the database and refuses one that it cannot verify. It
 // writes nothing.
 func Open(c Config) (*Server, error) {
-	s := &Server{
-		store: c.Store, cookies: newCookies(), enroll: c.Enroll, log: c.Log, mark: c.Mark, work: newWorkers(c.Workers),
-		protocols: c.Protocols,
-	}
-	s.rules.Store(&policy.Policy{})
-	s.ekRoots.Store(c.EKRoots)
-	if c.Policy != nil {
-		s.rules.Store(c.Policy)
-	}
-
-	s.measured, s.health.failed = newMeasured(s), make(chan struct{}, 1)
-	if s.log == nil {
-		s.log = slog.New(slog.DiscardHandler)
-	}
-	if s.enroll == "" {
-		s.enroll = Approve
-	}
-
-	if c.Shared {
-		s.cookies.share()
-	}
-	if err := s.checkChoices(); err != nil {
-		return nil, err
-	}
-
-	if err := s.unlock(c.Wrapping); err != nil {
-		return nil, err
-	}
-	_, err := s.Check()
-	return s, err
-}
-
-func (s *Server) checkChoices() error {
+	s := &Server{protocols: c.Protocols, log: cmp.Or(c.Log, slog.New(slog.DiscardHandler)), measured: &measured{}}
 	if len(s.protocols) == 0 {
 		s.protocols = []Protocol{LK1}
 	}
+	c.Enroll = cmp.Or(c.Enroll, fleet.Approve)
+	if err := s.checkChoices(c.Enroll); err != nil {
+		return nil, err
+	}
+
+	kept, exchanges := newRows(), s.measured.Exchanges()
+	writes := s.measured.writes()
+	var err error
+	s.Ledger, err = ledger.Open(ledger.Config{
+		Store: c.Store, Shared: c.Shared, Wrapping: c.Wrapping, Mark: c.Mark, Log: s.log, Wrote: writes,
+		Tables: kept.tables(), Keyrings: []*ledger.Keyring{kept.talos.Keyring(), k8s.Keyring},
+	})
+	if err != nil {
+		return nil, err
+	}
+
+	work := attest.NewWorkers(c.Workers)
+	s.Service = lk1.New(lk1.Config{
+		Ledger: s.Ledger, Enroll: c.Enroll, EKRoots: c.EKRoots, Policy: c.Policy, Work: work, Counted: exchanges, Log: s.log,
+	}, kept.lk1)
+	s.Kairos = kairos.New(kairos.Config{
+		Ledger: s.Ledger, Enroll: c.Enroll, Work: work, Counted: exchanges, Log: s.log, Taken: s.Owned,
+	}, kept.kairos)
+	s.Talos = talos.New(talos.Config{Ledger: s.Ledger, Counted: exchanges, Log: s.log}, kept.talos)
+	s.API = admin.New(s.Ledger, s.log, s.Service.Routes(), s.Kairos.Routes(), s.Talos.Routes())
+	s.measured.counted = exchanges
+	s.measured.watch(s)
+
+	_, err = s.Check()
+	return s, err
+}
+
+func (s *Server) checkChoices(enroll fleet.Enrollment) error {
 	for _, p := range s.protocols {
 		if p != LK1 && p != Kairos {
 			return fmt.Errorf("protocol %q is neither lk1 nor kairos", p)
@@ -123,56 +139,16 @@ func (s *Server) checkChoices() error {
 	}
 
 	switch {
-	case !slices.Contains([]Enrollment{Approve, Closed, Cert, Tofu}, s.enroll):
-		return fmt.Errorf("enrollment %q is none of approve, closed, cert, tofu", s.enroll)
-	case s.enroll == Tofu:
+	case !slices.Contains([]fleet.Enrollment{fleet.Approve, fleet.Closed, fleet.Cert, fleet.Tofu}, enroll):
+		return fmt.Errorf("enrollment %q is none of approve, closed, cert, tofu", enroll)
+	case enroll == fleet.Tofu:
 		s.log.Warn("trust on first use: any machine that reaches this server gets a key of its own, and is trusted from then on; enrollment approve asks you first")
 	}
 
 	return nil
 }
 
-// Begin is called once before nodes are served. It forgets the challenges
-// that an earlier process gave out (their cookies died with it), unless
-// other replicas may have given them out, and begins an epoch.
-func (s *Server) Begin(ctx context.Context) error {
-	if s.cookies.shared {
-		if err := s.rotate(ctx); err != nil {
-			return err
-		}
-	}
-	return s.update(ctx, func(t *txn) error {
-		var stale [][]byte
-		t.Scan(tableSpent, nil, func(key, _ []byte) bool {
-			if !s.cookies.shared {
-				stale = append(stale, append([]byte(nil), key...))
-			}
-			return !s.cookies.shared
-		})
-		for _, key := range stale {
-			if err := t.tx.Delete(tableSpent, key); err != nil {
-				return err
-			}
-		}
-		t.bump()
-		return t.note(Event{Event: "start", Detail: "enrollment " + string(s.enroll)})
-	})
-}
-
-// Close closes the store.
-func (s *Server) Close() error { return s.store.Close() }
-
-// raiseMark follows the database: it is raised after a change is on disk,
-// so that a crash between the two leaves the mark behind, never ahead.
-func (s *Server) raiseMark(epoch uint64) error {
-	s.markMu.Lock()
-	defer s.markMu.Unlock()
-	if epoch <= s.raised {
-		return nil
-	}
-	if err := s.mark.Write(epoch); err != nil {
-		return fmt.Errorf("writing the epoch's high-water mark: %w", err)
-	}
-	s.raised = epoch
-	return nil
+// Initialize makes the keys of a new KMS in an empty store.
+func Initialize(ctx context.Context, st store.Store, wrapping secret.Bytes, mark ledger.Mark) (kms.Pin, error) {
+	return ledger.Initialize(ctx, st, wrapping, mark)
 }

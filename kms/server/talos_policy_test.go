@@ -8,6 +8,9 @@ import (
 	"strings"
 	"testing"
 
+	"latchkey/kms/server/fleet"
+	taloskeeper "latchkey/kms/server/talos/keeper"
+
 	sidero "github.com/siderolabs/kms-client/api/kms"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials"
@@ -15,7 +18,6 @@ import (
 	"google.golang.org/grpc/status"
 
 	"latchkey/kms"
-	"latchkey/kms/server"
 	"latchkey/kms/server/talos"
 	"latchkey/kms/store"
 )
@@ -30,26 +32,26 @@ func TestTalosPolicy(t *testing.T) {
 
 	for _, row := range []struct {
 		name string
-		o    server.TalosOptions
+		o    taloskeeper.Options
 		ok   bool
 		rows int // what unknown machines leave behind
 	}{
-		{"approve", server.TalosOptions{}, false, 1},
-		{"closed", server.TalosOptions{Enroll: server.Closed}, false, 0},
-		{"tofu", server.TalosOptions{Enroll: server.Tofu}, true, 1},
-		{"allowed", server.TalosOptions{Enroll: server.Closed, Allow: []kms.UUID{uuid}}, true, 1},
-		{"not allowed", server.TalosOptions{Enroll: server.Tofu, Allow: []kms.UUID{{9}}}, false, 0},
-		{"from here", server.TalosOptions{Enroll: server.Tofu, Sources: ours}, true, 1},
-		{"not from here", server.TalosOptions{Enroll: server.Tofu, Sources: elsewhere}, false, 0},
+		{"approve", taloskeeper.Options{}, false, 1},
+		{"closed", taloskeeper.Options{Enroll: fleet.Closed}, false, 0},
+		{"tofu", taloskeeper.Options{Enroll: fleet.Tofu}, true, 1},
+		{"allowed", taloskeeper.Options{Enroll: fleet.Closed, Allow: []kms.UUID{uuid}}, true, 1},
+		{"not allowed", taloskeeper.Options{Enroll: fleet.Tofu, Allow: []kms.UUID{{9}}}, false, 0},
+		{"from here", taloskeeper.Options{Enroll: fleet.Tofu, Sources: ours}, true, 1},
+		{"not from here", taloskeeper.Options{Enroll: fleet.Tofu, Sources: elsewhere}, false, 0},
 	} {
 		l := newTalos(t, row.o)
 		_, err := l.machine().Seal(context.Background(), &sidero.Request{NodeUuid: box, Data: diskKey})
-		if nodes, _ := l.TalosNodes(); (err == nil) != row.ok || len(nodes) != row.rows {
+		if nodes, _ := l.Talos.Nodes(); (err == nil) != row.ok || len(nodes) != row.rows {
 			t.Errorf("%s: Seal = %v with %d rows, want success %v with %d", row.name, err, len(nodes), row.ok, row.rows)
 		}
 	}
 
-	l := newTalos(t, server.TalosOptions{})
+	l := newTalos(t, taloskeeper.Options{})
 	l.do("approve", box, elsewhere...)
 	_, err = l.machine().Seal(context.Background(), &sidero.Request{NodeUuid: box, Data: diskKey})
 	l.wantRefusal("the machine's own networks", err)
@@ -60,14 +62,14 @@ func TestTalosPolicy(t *testing.T) {
 func TestTalosAddress(t *testing.T) {
 	l := &talosLab{fixture: newKMS(t), proxies: proxies{Proxies: here4, ProxyProtocol: true}}
 	l.listen(nil)
-	l.SetTalos(server.TalosOptions{BindAddress: true})
+	l.Talos.SetOptions(taloskeeper.Options{BindAddress: true})
 	l.do("approve", box)
 	here, there := l.from("192.0.2.1"), l.from("192.0.2.2")
 	bound := l.seal(here, box)
 	l.wantKey(here, box, bound)
 	_, err := unseal(there, box, bound)
 	l.wantRefusal("another address", err)
-	l.SetTalos(server.TalosOptions{})
+	l.Talos.SetOptions(taloskeeper.Options{})
 	_, err = unseal(there, box, bound)
 	l.wantRefusal("another address, the option off again", err)
 	l.wantKey(here, box, bound)
@@ -82,7 +84,7 @@ func TestTalosAddress(t *testing.T) {
 // the server's own.
 func TestTalosNoise(t *testing.T) {
 	disk := &full{}
-	l := newTalos(t, server.TalosOptions{Noise: true, Enroll: server.Closed}, func(f *fixture) {
+	l := newTalos(t, taloskeeper.Options{Noise: true, Enroll: fleet.Closed}, func(f *fixture) {
 		f.wrap = func(st store.Store) store.Store {
 			disk.Store = st
 			return disk
@@ -115,7 +117,7 @@ func TestTalosNoise(t *testing.T) {
 // Old blobs open after a rotation, and no longer once their key is retired.
 func TestTalosRotation(t *testing.T) {
 	ctx := context.Background()
-	l := newTalos(t, server.TalosOptions{})
+	l := newTalos(t, taloskeeper.Options{})
 	l.do("approve", box)
 	m := l.machine()
 	old := l.seal(m, box)
@@ -172,7 +174,7 @@ func TestTalosTLS(t *testing.T) {
 
 // A flood of UUIDs leaves a bounded table, and those approved are served.
 func TestTalosFlood(t *testing.T) {
-	l := newTalos(t, server.TalosOptions{})
+	l := newTalos(t, taloskeeper.Options{})
 	l.do("approve", box)
 	m := l.machine()
 	blob := l.seal(m, box)
@@ -182,7 +184,7 @@ func TestTalosFlood(t *testing.T) {
 			t.Fatal("an unknown machine was served")
 		}
 	}
-	if nodes, err := l.TalosNodes(); err != nil || len(nodes) != 1001 {
+	if nodes, err := l.Talos.Nodes(); err != nil || len(nodes) != 1001 {
 		t.Errorf("%d rows, %v, want 1,000 that are pending and one", len(nodes), err)
 	}
 	l.wantKey(m, box, blob)

@@ -9,6 +9,8 @@ import (
 	"testing"
 	"time"
 
+	taloskeeper "latchkey/kms/server/talos/keeper"
+
 	sidero "github.com/siderolabs/kms-client/api/kms"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
@@ -38,10 +40,10 @@ type talosLab struct {
 
 type proxies = front.Options
 
-func newTalos(t *testing.T, o server.TalosOptions, options ...option) *talosLab {
+func newTalos(t *testing.T, o taloskeeper.Options, options ...option) *talosLab {
 	t.Helper()
 	l := &talosLab{fixture: newKMS(t, options...)}
-	l.SetTalos(o)
+	l.Talos.SetOptions(o)
 	l.listen(nil)
 	return l
 }
@@ -114,7 +116,7 @@ func (l *talosLab) do(command, uuid string, sources ...netip.Prefix) {
 	if err != nil {
 		l.t.Fatal(err)
 	}
-	if _, err := l.ChangeTalos(context.Background(), command, u, sources); err != nil {
+	if _, err := l.Talos.Change(context.Background(), command, u, sources); err != nil {
 		l.t.Fatal(err)
 	}
 }
@@ -122,14 +124,14 @@ func (l *talosLab) do(command, uuid string, sources ...netip.Prefix) {
 // A machine is unknown, approved, served, stopped, readmitted, deleted; the
 // log tells it.
 func TestTalosLife(t *testing.T) {
-	l := newTalos(t, server.TalosOptions{})
+	l := newTalos(t, taloskeeper.Options{})
 	m := l.machine()
 	for range 3 {
 		_, err := m.Seal(context.Background(), &sidero.Request{NodeUuid: box, Data: diskKey})
 		l.wantRefusal("unknown", err)
 	}
 
-	if nodes, err := l.TalosNodes(); err != nil || len(nodes) != 1 || nodes[0].Describe() != "pending" || nodes[0].From.String() != "127.0.0.1" {
+	if nodes, err := l.Talos.Nodes(); err != nil || len(nodes) != 1 || nodes[0].Describe() != "pending" || nodes[0].From.String() != "127.0.0.1" {
 		t.Fatalf("TalosNodes = %+v, %v, want one that is pending, from 127.0.0.1", nodes, err)
 	}
 	l.do("approve", box)
@@ -164,7 +166,7 @@ func TestTalosLife(t *testing.T) {
 
 // All that is refused looks the same.
 func TestTalosRefusals(t *testing.T) {
-	l := newTalos(t, server.TalosOptions{})
+	l := newTalos(t, taloskeeper.Options{})
 	l.do("approve", box)
 	l.do("approve", other)
 	m := l.machine()
@@ -205,7 +207,7 @@ func TestTalosRefusals(t *testing.T) {
 
 // Limits: who sends more than any machine does is cut off.
 func TestTalosLimits(t *testing.T) {
-	l := newTalos(t, server.TalosOptions{})
+	l := newTalos(t, taloskeeper.Options{})
 	l.do("approve", box)
 	m := l.machine()
 	if _, err := unseal(m, box, make([]byte, 100<<10)); status.Code(err) != codes.ResourceExhausted {

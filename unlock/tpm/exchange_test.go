@@ -8,6 +8,9 @@ import (
 	"path/filepath"
 	"testing"
 
+	"latchkey/kms/ledger"
+	"latchkey/kms/server/lk1"
+
 	"github.com/google/go-tpm/tpm2"
 
 	"latchkey/internal/secret"
@@ -29,8 +32,8 @@ func keyServer(t testing.TB) (*server.Server, string) {
 		t.Fatal(err)
 	}
 
-	wrapping, mark := secret.Random(32), server.MarkFile(filepath.Join(dir, "epoch"))
-	if _, err := server.Initialize(ctx, db, wrapping, mark); err != nil {
+	wrapping, mark := secret.Random(32), ledger.MarkFile(filepath.Join(dir, "epoch"))
+	if _, err := ledger.Initialize(ctx, db, wrapping, mark); err != nil {
 		t.Fatal(err)
 	}
 
@@ -68,7 +71,7 @@ func getUntilLatch(t *testing.T, ek tpm.EK) {
 	if _, err := client.Get(ctx, url, id, wants); code(err) != "pending" {
 		t.Fatalf("Get before approval = %v, want code pending", err)
 	}
-	if _, err := s.ApproveNode(ctx, server.Approval{Who: id.NodeID().Words()}); err != nil {
+	if _, err := s.ApproveNode(ctx, lk1.Approval{Who: id.NodeID().Words()}); err != nil {
 		t.Fatal(err)
 	}
 
@@ -107,7 +110,7 @@ func getApproved(t testing.TB, s *server.Server, url string, p interface {
 	if _, err := client.Get(ctx, url, p, []kms.Want{{UUID: rootVolume}}); code(err) != "pending" {
 		t.Fatalf("Get before approval = %v, want code pending", err)
 	}
-	if _, err := s.ApproveNode(ctx, server.Approval{Who: p.NodeID().Words()}); err != nil {
+	if _, err := s.ApproveNode(ctx, lk1.Approval{Who: p.NodeID().Words()}); err != nil {
 		t.Fatal(err)
 	}
 }

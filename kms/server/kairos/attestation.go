@@ -9,6 +9,7 @@ import (
 	"net/http"
 
 	"latchkey/internal/secret"
+	"latchkey/internal/strictjson"
 )
 
 // akParameters is the AK as it travels: keys are the names of Go fields.
@@ -85,7 +86,7 @@ func (id *identity) proof(want Request, from string) *Proof {
 
 func readHello(message []byte) (*identity, bool, error) {
 	var m hello
-	if err := decode(message, &m, helloKeys...); err != nil {
+	if err := strictjson.DecodeKnown(message, &m, helloKeys...); err != nil {
 		return nil, false, err
 	}
 	if m.AK.UseTCSDActivationFormat {
@@ -98,7 +99,7 @@ func readHello(message []byte) (*identity, bool, error) {
 // readProof: the TPM opened the challenge, and its quote holds.
 func readProof(message []byte, id *identity, value secret.Bytes) (*Quote, error) {
 	var m proof
-	if err := decode(message, &m, proofKeys...); err != nil {
+	if err := strictjson.DecodeKnown(message, &m, proofKeys...); err != nil {
 		return nil, err
 	}
 	opened := secret.Own(m.Secret)

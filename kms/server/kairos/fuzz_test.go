@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"latchkey/internal/secret"
+	"latchkey/internal/strictjson"
 )
 
 // Seeds are the recorded frames. What is accepted holds its invariants;
@@ -50,18 +51,8 @@ func FuzzProof(f *testing.F) {
 			t.Error("a proof without the challenge's secret holds")
 		}
 		var m proof
-		if decode(message, &m, proofKeys...) == nil {
+		if strictjson.DecodeKnown(message, &m, proofKeys...) == nil {
 			m.Quote.check(id.ak)
-		}
-	})
-}
-
-func FuzzAttest(f *testing.F) {
-	f.Add([]byte("\xff\x54\x43\x47\x80\x18\x00\x00\x00\x00"))
-	f.Fuzz(func(t *testing.T, b []byte) {
-		a, err := parseAttest(b)
-		if err == nil && len(a.selection) != len(quotedPCRs) {
-			t.Errorf("accepted a selection of %d bytes", len(a.selection))
 		}
 	})
 }

@@ -1,7 +1,6 @@
 package kairos
 
 import (
-	"crypto/rand"
 	"crypto/rsa"
 	"crypto/sha256"
 	"crypto/x509"
@@ -14,6 +13,7 @@ import (
 
 	"latchkey/internal/secret"
 	"latchkey/kms"
+	"latchkey/kms/server/attest"
 )
 
 // A SubjectPublicKeyInfo (RFC 3279, section 2.3.1) of an RSA-2048 key with
@@ -61,8 +61,7 @@ func newIdentity(spki, akPublic []byte) (*identity, error) {
 	}
 	public := tpm2.RSAEKTemplate
 	public.Unique = tpm2.NewTPMUPublicID(tpm2.TPMAlgRSA, &tpm2.TPM2BPublicKeyRSA{Buffer: modulus})
-	sum := sha256.Sum256(akPublic)
-	return &identity{spki, public, ak, append([]byte{0x00, 0x0b}, sum[:]...)}, nil
+	return &identity{spki, public, ak, attest.NameOf(akPublic)}, nil
 }
 
 func readEK(spki []byte) ([]byte, error) {
@@ -70,7 +69,8 @@ func readEK(spki []byte) ([]byte, error) {
 	if len(spki) != n+len(spkiTail) || string(spki[:len(spkiHead)]) != spkiHead || string(spki[n:]) != spkiTail {
 		return nil, errors.New("reading the EK: it is not RSA-2048 with exponent 65537")
 	}
-	return checkModulus(spki[len(spkiHead):n])
+	modulus := spki[len(spkiHead):n]
+	return modulus, attest.CheckModulus(modulus)
 }
 
 func readAK(public []byte) (*rsa.PublicKey, error) {
@@ -81,18 +81,10 @@ func readAK(public []byte) (*rsa.PublicKey, error) {
 	if attributes := string(public[len(akHead) : len(akHead)+4]); attributes != akNew && attributes != akLegacy {
 		return nil, fmt.Errorf("reading the AK: attributes %x are not those of a restricted signing key", attributes)
 	}
-	modulus, err := checkModulus(public[n:])
-	if err != nil {
+	if err := attest.CheckModulus(public[n:]); err != nil {
 		return nil, err
 	}
-	return &rsa.PublicKey{N: new(big.Int).SetBytes(modulus), E: 65537}, nil
-}
-
-func checkModulus(m []byte) ([]byte, error) {
-	if len(m) != modulusSize || m[0]&0x80 == 0 || m[modulusSize-1]&1 == 0 {
-		return nil, errors.New("reading a key: malformed modulus")
-	}
-	return m, nil
+	return &rsa.PublicKey{N: new(big.Int).SetBytes(public[n:]), E: 65537}, nil
 }
 
 // spkiOf reads the EK of a legacy node: PEM of a key or a certificate. The
@@ -132,13 +124,9 @@ func HashOfPEM(text []byte) (kms.NodeID, error) {
 // credential makes a challenge for the two keys: only the TPM that holds
 // both gets at the secret. Both values are whole TPM2B.
 func (id *identity) credential(value secret.Bytes) (credential, error) {
-	key, err := tpm2.ImportEncapsulationKey(&id.ek)
+	blob, seed, err := attest.MakeCredential(id.ek, id.name, value)
 	if err != nil {
-		return credential{}, fmt.Errorf("reading the EK: %w", err)
-	}
-	blob, seed, err := tpm2.CreateCredential(rand.Reader, key, id.name, value.Reveal())
-	if err != nil {
-		return credential{}, fmt.Errorf("making the challenge: %w", err)
+		return credential{}, err
 	}
 	return credential{to2B(blob), to2B(seed)}, nil
 }

@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"latchkey/internal/secret"
+	"latchkey/internal/strictjson"
 )
 
 // bearer precedes the keys of a legacy node, without a space after it.
@@ -76,7 +77,7 @@ func (h *handler) postPass(ctx context.Context, s *socket, r *http.Request, want
 
 func readDeposit(message []byte) ([]byte, error) {
 	var m legacyPass
-	if err := decode(message, &m, "passphrase", "error", "generated_by"); err != nil {
+	if err := strictjson.DecodeKnown(message, &m, "passphrase", "error", "generated_by"); err != nil {
 		return nil, err
 	}
 	if m.GeneratedBy != "tpm" || m.Error != "" {
@@ -107,7 +108,7 @@ func (h *handler) activate(ctx context.Context, s *socket, r *http.Request, want
 	}
 	defer message.Wipe()
 	var m struct{ Secret []byte }
-	if err := decode(message.Reveal(), &m, "Secret"); err != nil {
+	if err := strictjson.DecodeKnown(message.Reveal(), &m, "Secret"); err != nil {
 		return nil, err
 	}
 
@@ -137,7 +138,7 @@ func readBearer(h http.Header) (*identity, error) {
 	}
 
 	var m attestationData
-	if err := decode(text, &m, "EK", "AK", "Public", "UseTCSDActivationFormat"); err != nil {
+	if err := strictjson.DecodeKnown(text, &m, "EK", "AK", "Public", "UseTCSDActivationFormat"); err != nil {
 		return nil, err
 	}
 

@@ -1,0 +1,169 @@
+package admin
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"net/http"
+	"slices"
+
+	"latchkey/kms"
+	"latchkey/kms/ledger"
+)
+
+// A Scope is how much of the administration somebody may use. Each contains
+// the one before.
+type Scope string
+
+const (
+	// ScopeRead looks at everything but secrets.
+	ScopeRead Scope = "read"
+	// ScopeApprove also approves, accepts, stops and readmits nodes.
+	ScopeApprove Scope = "approve"
+	// ScopeAdmin does all.
+	ScopeAdmin Scope = "admin"
+)
+
+var scopes = []Scope{ScopeRead, ScopeApprove, ScopeAdmin}
+
+// allows tells whether who has s may do what needs want.
+func (s Scope) allows(want Scope) bool {
+	return slices.Contains(scopes, s) && slices.Index(scopes, s) >= slices.Index(scopes, want)
+}
+
+// A Route is one request of the administration: what the handler does, and
+// what the OpenAPI document says of it.
+type Route struct {
+	Method, Path string
+	Scope        Scope
+	Doc          string // one sentence
+	Query        []Param
+	Body         any   // a value of the type that is sent; []byte: as it is; nil: none
+	Limit        int64 // of the body, in bytes; 0: 64 KiB
+	Answer       any   // a value of the type that is answered; []byte: as it is
+	Do           func(*http.Request) (any, error)
+	Stream       func(http.ResponseWriter, *http.Request) // instead of Do: writes the answer itself
+	Media        string                                   // content type of a stream's answer
+}
+
+// maxBody bounds an operator's request, in bytes.
+const maxBody = 64 << 10
+
+// A Param is a parameter of the query.
+type Param struct {
+	Name, Doc string
+	Required  bool
+	Kind      string // string if empty; integer, boolean, date-time, uuid
+}
+
+// Parameters that many routes have.
+var (
+	WhoParam  = Param{Name: "who", Doc: "six words, or an id of 64 digits, or eight or more of its first digits", Required: true}
+	UUIDParam = Param{Name: "uuid", Doc: "LUKS UUID", Required: true, Kind: "uuid"}
+)
+
+// handler bounds the body, and answers with JSON.
+func handler(r Route) http.HandlerFunc {
+	limit := r.Limit
+	if limit == 0 {
+		limit = maxBody
+	}
+	return func(w http.ResponseWriter, request *http.Request) {
+		request.Body = http.MaxBytesReader(w, request.Body, limit)
+		if r.Stream != nil {
+			r.Stream(w, request)
+			return
+		}
+		v, err := r.Do(request)
+		writeResult(w, v, err)
+	}
+}
+
+// AdminHandler answers the operator. Whoever reaches it is the operator: it
+// is served on a Unix socket that only the KMS' user can open, or called in
+// the process that has the database open.
+func (a *API) AdminHandler() http.Handler {
+	mux := http.NewServeMux()
+	for _, r := range a.routes {
+		mux.HandleFunc(r.Method+" "+r.Path, handler(r))
+	}
+	return mux
+}
+
+// scopeKey finds in a context what who administers may do.
+type scopeKey struct{}
+
+// as is a context in which a user administers.
+func as(ctx context.Context, who string, scope Scope) context.Context {
+	return context.WithValue(ledger.As(ctx, who), scopeKey{}, scope)
+}
+
+// May tells whether who administers may do what needs want. Who does so by
+// the socket may do all.
+func May(ctx context.Context, want Scope) bool {
+	scope, ok := ctx.Value(scopeKey{}).(Scope)
+	return !ok || scope.allows(want)
+}
+
+// Problem is how an error travels to the command.
+type Problem struct {
+	Error string `json:"error"`
+}
+
+func writeResult(w http.ResponseWriter, v any, err error) {
+	status := http.StatusOK
+	if err != nil {
+		v, status = Problem{err.Error()}, statusOf(err)
+	}
+	body, encoding := json.Marshal(v)
+	if encoding != nil {
+		http.Error(w, `{"error":"encoding the answer"}`, http.StatusInternalServerError)
+		return
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(status)
+	w.Write(append(body, '\n'))
+}
+
+func statusOf(err error) int {
+	if _, ours := errors.AsType[*ledger.Unavailable](err); ours {
+		return http.StatusServiceUnavailable
+	}
+	if _, large := errors.AsType[*http.MaxBytesError](err); large {
+		return http.StatusRequestEntityTooLarge
+	}
+
+	switch {
+	case errors.Is(err, errUnknown):
+		return http.StatusUnauthorized
+	case errors.Is(err, ErrScope):
+		return http.StatusForbidden
+	case errors.Is(err, ledger.ErrNotFound):
+		return http.StatusNotFound
+	case errors.Is(err, ledger.ErrRefused), errors.Is(err, ledger.ErrAmbiguous):
+		return http.StatusConflict
+	case errors.Is(err, ledger.ErrUnverified), errors.Is(err, ledger.ErrRolledBack):
+		return http.StatusInternalServerError
+	}
+
+	return http.StatusBadRequest
+}
+
+// List makes an empty list of nothing, for JSON.
+func List[T any](v []T, err error) (any, error) {
+	if v == nil {
+		v = []T{}
+	}
+	return v, err
+}
+
+// WithUUID reads the parameter uuid for f.
+func WithUUID(f func(*http.Request, kms.UUID) (any, error)) func(*http.Request) (any, error) {
+	return func(r *http.Request) (any, error) {
+		uuid, err := kms.ParseUUID(r.URL.Query().Get("uuid"))
+		if err != nil {
+			return nil, err
+		}
+		return f(r, uuid)
+	}
+}

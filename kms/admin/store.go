@@ -1,0 +1,53 @@
+package admin
+
+import (
+	"fmt"
+	"net/http"
+	"strconv"
+
+	"latchkey/kms/ledger"
+)
+
+// storeRoutes look after the database.
+func (a *API) storeRoutes() []Route {
+	return []Route{
+		{
+			Method: "GET", Path: "/v1/audit", Scope: ScopeRead, Doc: "Shows the audit log, a page of 1,000 events at most.",
+			Query: []Param{{Name: "from", Doc: "first sequence number", Required: true, Kind: "integer"}}, Answer: []ledger.Event{}, Do: a.audit,
+		},
+		{
+			Method: "GET", Path: "/v1/check", Scope: ScopeRead, Doc: "Verifies every record and the audit log.", Answer: ledger.Checked{},
+			Do: func(*http.Request) (any, error) { return a.ledger.Check() },
+		},
+		{
+			Method: "GET", Path: "/v1/backup", Scope: ScopeAdmin, Doc: "Writes one consistent state of the database, still sealed.",
+			Answer: []byte{}, Media: "application/octet-stream", Stream: a.backup,
+		},
+	}
+}
+
+func (a *API) backup(w http.ResponseWriter, _ *http.Request) {
+	w.Header().Set("Content-Type", "application/octet-stream")
+	if err := a.ledger.Backup(w); err != nil {
+		a.log.Error("writing a backup", "err", err)
+		panic(http.ErrAbortHandler) // the reader must not take it for whole
+	}
+}
+
+// auditPage is how many events one request gets.
+const auditPage = 1000
+
+func (a *API) audit(r *http.Request) (any, error) {
+	from, err := strconv.ParseUint(r.URL.Query().Get("from"), 10, 64)
+	if err != nil {
+		return nil, fmt.Errorf("reading the audit log: %q is no sequence number", r.URL.Query().Get("from"))
+	}
+	var events []ledger.Event
+	err = a.ledger.Read(func(v ledger.View) error {
+		return v.Events(from, func(e ledger.Event) bool {
+			events = append(events, e)
+			return len(events) < auditPage
+		})
+	})
+	return List(events, err)
+}

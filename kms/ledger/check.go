@@ -1,0 +1,106 @@
+package ledger
+
+import (
+	"context"
+	"crypto/ed25519"
+	"encoding/binary"
+	"encoding/hex"
+	"fmt"
+)
+
+// Checked is what a check of the database counted.
+type Checked struct {
+	Epoch   uint64 `json:"epoch"`
+	Records int    `json:"records"`
+	Events  uint64 `json:"audit_events"`
+	Head    Head   `json:"audit_head"`
+}
+
+// A Head is the audit log's end, signed with the KMS' key: kept elsewhere,
+// it shows later that nothing before it was changed.
+type Head struct {
+	Hash      string `json:"hash"`
+	Key       string `json:"key"`
+	Signature string `json:"signature"`
+}
+
+// head signs "lk1/audit-head" ‖ sequence number ‖ hash.
+func (l *Ledger) head(st state) Head {
+	signed := binary.BigEndian.AppendUint64([]byte("lk1/audit-head"), st.auditSeq)
+	signature := ed25519.Sign(l.Signing()[0], append(signed, st.auditHash[:]...))
+	return Head{hex.EncodeToString(st.auditHash[:]), l.Pins()[0].String(), hex.EncodeToString(signature)}
+}
+
+// Check verifies every sealed record, that none is missing or older than
+// the state, the audit log, and the high-water mark.
+func (l *Ledger) Check() (Checked, error) {
+	mark, err := l.mark.Read()
+	if err != nil {
+		return Checked{}, fmt.Errorf("reading the epoch's high-water mark: %w", err)
+	}
+
+	var c Checked
+	err = l.Read(func(v View) error {
+		st, err := v.readState()
+		if err != nil {
+			return err
+		}
+		if st.epoch < mark {
+			return fmt.Errorf("checking the epoch: %w (epoch %d, mark %d): was it restored from an old backup?", ErrRolledBack, st.epoch, mark)
+		}
+		c.Epoch, c.Events, c.Head = st.epoch, st.auditSeq, l.head(st)
+		if c.Records, err = v.verifyRecords(st); err != nil {
+			return err
+		}
+		return v.verifyAudit(st)
+	})
+
+	return c, err
+}
+
+// verifyRecords opens every record and compares the digest over all.
+func (v View) verifyRecords(st state) (n int, err error) {
+	var set [32]byte
+	for _, table := range v.l.sealed() {
+		v.r.Scan(table.name, nil, func(key, value []byte) bool {
+			var epoch uint64
+			var plain []byte
+			if plain, epoch, err = v.l.vault.open(place{table.name, key, table.state(key)}, value); err != nil {
+				return false
+			}
+
+			clear(plain)
+			if epoch > st.epoch {
+				err = fmt.Errorf("checking %s: %w: a record is newer than the database", table.name, ErrUnverified)
+				return false
+			}
+
+			xor(&set, v.l.vault.digest(table.name, key, value))
+			n++
+			return true
+		})
+		if err != nil {
+			return n, err
+		}
+	}
+
+	if set != st.set {
+		return n, fmt.Errorf("checking the records: %w: one was removed, or put back from an older copy", ErrUnverified)
+	}
+	return n, nil
+}
+
+// Restored makes a verified copy of an older database the current one: its
+// epoch goes above the mark of the one that it replaces.
+func (l *Ledger) Restored(ctx context.Context, mark uint64) (Checked, error) {
+	err := l.Update(ctx, func(t *Txn) error {
+		from := t.state.epoch
+		t.state.epoch = max(t.state.epoch, mark)
+		t.Bump()
+		return t.Note(Event{Event: "restore", From: Who(ctx), Detail: fmt.Sprintf("from epoch %d, to %d", from, t.state.epoch)})
+	})
+	if err != nil {
+		return Checked{}, err
+	}
+	return l.Check()
+}

@@ -1,0 +1,107 @@
+package ledger
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"time"
+)
+
+// Probes: how often it is tried whether the store still takes writes, when
+// nothing else was written, and when the last write failed.
+const (
+	probeEvery  = 30 * time.Second
+	probeFailed = 2 * time.Second
+)
+
+// health is what is known of the store: without it there is no audit, and
+// without audit no release.
+type health struct {
+	mu      sync.Mutex
+	written time.Time // last success
+	err     error     // of the last write
+	failed  chan struct{}
+}
+
+// wrote notes how a write to the store ended.
+func (l *Ledger) wrote(err error) {
+	h := &l.health
+	h.mu.Lock()
+	before := h.err
+	if h.err = err; err == nil {
+		h.written = time.Now()
+	}
+
+	h.mu.Unlock()
+	switch {
+	case err != nil && before == nil:
+		l.log.Error("nothing is released: the store takes no writes", "err", err)
+		select {
+		case h.failed <- struct{}{}:
+		default:
+		}
+	case err == nil && before != nil:
+		l.log.Info("the store takes writes again")
+	}
+}
+
+func (h *health) last() (time.Time, error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.written, h.err
+}
+
+// Healthy says why nothing can be released: what the last write said, at
+// most half a minute ago while Watch runs. It costs nothing.
+func (l *Ledger) Healthy() error {
+	if _, err := l.health.last(); err != nil {
+		return fmt.Errorf("writing the audit log: %w", err)
+	}
+	return nil
+}
+
+// Ready reads the store and says why nothing can be released.
+func (l *Ledger) Ready() error {
+	if err := l.Answers(); err != nil {
+		return fmt.Errorf("reading the store: %w", err)
+	}
+	return l.Healthy()
+}
+
+// Watch tries the store now and then, until ctx ends.
+func (l *Ledger) Watch(ctx context.Context) {
+	for {
+		written, err := l.health.last()
+		wait := probeFailed
+		if err == nil {
+			wait = time.Until(written.Add(probeEvery))
+		}
+
+		select {
+		case <-ctx.Done():
+			return
+		case <-l.health.failed:
+			continue // from now on, more often
+		case <-time.After(max(wait, 0)):
+		}
+
+		if again, _ := l.health.last(); again == written { // nobody else wrote
+			l.Update(ctx, func(*Txn) error { return nil })
+		}
+	}
+}
+
+// Answers tells whether the store can be read.
+func (l *Ledger) Answers() error {
+	return l.Read(func(v View) error { _, err := v.readState(); return err })
+}
+
+// AuditEvents is how many events the audit log has.
+func (l *Ledger) AuditEvents() (n uint64, err error) {
+	err = l.Read(func(v View) error {
+		st, err := v.readState()
+		n = st.auditSeq
+		return err
+	})
+	return n, err
+}

@@ -1,0 +1,115 @@
+// Package ledger is what a key server keeps, and how: records sealed in
+// tables that their owners register, one transaction that carries them, the
+// epoch and the audit log on, the keys that sign, and the mark by which an
+// old copy is noticed. What the records mean is their owners' business.
+package ledger
+
+import (
+	"cmp"
+	"context"
+	"crypto/ed25519"
+	"errors"
+	"io"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+
+	"latchkey/internal/secret"
+	"latchkey/kms/store"
+)
+
+// Errors of the operator's commands.
+var (
+	ErrNotFound  = errors.New("there is no such one")
+	ErrAmbiguous = errors.New("more than one matches")
+	ErrRefused   = errors.New("refused")
+)
+
+// Unavailable is a failure of ours: who asked may ask again. Nothing was
+// released.
+type Unavailable struct{ Err error }
+
+func (e *Unavailable) Error() string { return e.Err.Error() }
+func (e *Unavailable) Unwrap() error { return e.Err }
+
+// Config is what a Ledger runs on.
+type Config struct {
+	Store    store.Store
+	Shared   bool         // other key servers run on this store, too
+	Wrapping secret.Bytes // 32 bytes; not kept
+	Mark     Mark
+	Log      *slog.Logger          // nil logs nothing
+	Wrote    func(seconds float64) // told how long a change took to be on stable storage; nil: nobody
+
+	Tables   []*Table   // of all owners
+	Keyrings []*Keyring // of all owners
+}
+
+// A Ledger owns its store.
+type Ledger struct {
+	Clock
+
+	store    store.Store
+	shared   bool
+	vault    *vault
+	tables   map[string]*Table
+	keyrings map[string]*Keyring
+	log      *slog.Logger
+	observe  func(seconds float64)
+	news     news
+	health   health
+
+	keys     atomic.Pointer[[]ed25519.PrivateKey] // the first one signs for who trusts several
+	keysRead atomic.Int64                         // when they were read, on the Clock
+
+	markMu sync.Mutex
+	mark   Mark
+	raised uint64
+}
+
+// Open opens the data key and the signing keys. It verifies no more (Check
+// does) and writes nothing.
+func Open(c Config) (*Ledger, error) {
+	l := &Ledger{
+		store: c.Store, shared: c.Shared, log: cmp.Or(c.Log, slog.New(slog.DiscardHandler)), observe: c.Wrote, mark: c.Mark,
+		tables: map[string]*Table{}, keyrings: map[string]*Keyring{}, Clock: newClock(c.Shared),
+	}
+	l.health.failed = make(chan struct{}, 1)
+	if l.observe == nil {
+		l.observe = func(float64) {}
+	}
+	if err := l.register(c.Tables, c.Keyrings); err != nil {
+		return nil, err
+	}
+	return l, l.unlock(c.Wrapping)
+}
+
+// Close closes the store.
+func (l *Ledger) Close() error { return l.store.Close() }
+
+// Backup writes one consistent state of the database, still sealed.
+func (l *Ledger) Backup(w io.Writer) error { return l.store.Backup(w) }
+
+// Shared tells whether other key servers run on the store, too.
+func (l *Ledger) Shared() bool { return l.shared }
+
+// Name is 8 bytes that tell this KMS from all others, whatever keys it
+// signs with.
+func (l *Ledger) Name() []byte { return l.vault.name }
+
+// whoKey finds in a context who administers.
+type whoKey struct{}
+
+// As is a context in which somebody administers, by name.
+func As(ctx context.Context, who string) context.Context {
+	return context.WithValue(ctx, whoKey{}, who)
+}
+
+// Who is who administers, for the audit log: the operator, unless a context
+// says otherwise.
+func Who(ctx context.Context) string {
+	if who, ok := ctx.Value(whoKey{}).(string); ok {
+		return who
+	}
+	return "operator"
+}

@@ -1,0 +1,160 @@
+package ledger
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"time"
+
+	"latchkey/kms/store"
+)
+
+// A View reads sealed records, all of one state.
+type View struct {
+	r store.Reader
+	l *Ledger
+}
+
+// A Txn reads and writes sealed records.
+type Txn struct {
+	View   View
+	tx     store.Tx
+	state  state
+	bumped bool
+	still  bool    // what is written now gives nobody anything
+	noted  []Event // told to who listens, once the transaction is on disk
+}
+
+// Read runs f on one consistent state.
+func (l *Ledger) Read(f func(View) error) error {
+	return l.store.View(func(r store.Reader) error { return f(View{r, l}) })
+}
+
+// Update runs f in a transaction that also carries the state on, and
+// returns once it is on stable storage. When what is given to whom has
+// changed, the epoch's high-water mark follows.
+func (l *Ledger) Update(ctx context.Context, f func(*Txn) error) error {
+	var last *Txn
+	began := time.Now()
+	var decided error // by f, which is no failure of the store
+	err := l.store.Update(ctx, func(tx store.Tx) error {
+		t := &Txn{View: View{tx, l}, tx: tx}
+		last, decided = t, nil
+		if err := t.loadState(); err != nil {
+			return err
+		}
+		if decided = f(t); decided != nil {
+			return decided
+		}
+		return tx.Put(tableMeta, keyState, l.vault.seal(place{tableMeta, keyState, 0}, t.state.epoch, t.state.encode()))
+	})
+	if decided == nil && ctx.Err() == nil {
+		l.wrote(err)
+		l.observe(time.Since(began).Seconds())
+	}
+	if err == nil {
+		l.news.tell(last.noted)
+	}
+	if err == nil && last.bumped {
+		err = l.raiseMark(last.state.epoch)
+	}
+
+	return err
+}
+
+func (t *Txn) loadState() (err error) {
+	t.state, err = t.View.readState()
+	return err
+}
+
+// Bump starts a new epoch, once for a transaction: what is given to whom
+// changes.
+func (t *Txn) Bump() {
+	if !t.bumped && !t.still {
+		t.state.epoch++
+		t.bumped = true
+	}
+}
+
+// Still runs f, which gives nobody anything: no Bump in it counts.
+func (t *Txn) Still(f func() error) error {
+	t.still = true
+	defer func() { t.still = false }()
+	return f()
+}
+
+// Has tells whether there is a row.
+func (v View) Has(t *Table, key []byte) bool {
+	v.l.own(t)
+	return v.r.Get(t.name, key) != nil
+}
+
+// Scan calls f for each key from the given one on, ascending, until f
+// returns false.
+func (v View) Scan(t *Table, from []byte, f func(key []byte) bool) {
+	v.l.own(t)
+	v.r.Scan(t.name, from, func(key, _ []byte) bool { return f(key) })
+}
+
+// Count counts a table's rows, up to a limit.
+func (v View) Count(t *Table, limit int) (n int) {
+	v.Scan(t, nil, func([]byte) bool { n++; return n < limit })
+	return n
+}
+
+// Get opens a row; false means that there is none. What it returns is the
+// caller's.
+func (v View) Get(t *Table, key []byte) (plain []byte, found bool, err error) {
+	v.l.own(t)
+	sealed := v.r.Get(t.name, key)
+	if sealed == nil {
+		return nil, false, nil
+	}
+	plain, _, err = v.l.vault.open(place{t.name, key, t.state(key)}, sealed)
+	return plain, err == nil, err
+}
+
+// Load reads a row of JSON into to; false means that there is none.
+func (v View) Load(t *Table, key []byte, to any) (bool, error) {
+	plain, found, err := v.Get(t, key)
+	if !found || err != nil {
+		return false, err
+	}
+	if err := json.Unmarshal(plain, to); err != nil {
+		return false, fmt.Errorf("reading a record of %s: %w: %w", t.name, ErrUnverified, err)
+	}
+	return true, nil
+}
+
+// Save writes a row of JSON.
+func (t *Txn) Save(table *Table, key []byte, row any) error {
+	plain, err := json.Marshal(row)
+	if err != nil {
+		return fmt.Errorf("encoding a record of %s: %w", table.name, err)
+	}
+	return t.Put(table, key, plain)
+}
+
+// Put seals and writes a row.
+func (t *Txn) Put(table *Table, key, plain []byte) error {
+	t.View.l.own(table)
+	v := t.View.l.vault
+	sealed := v.seal(place{table.name, key, table.state(key)}, t.state.epoch, plain)
+	t.uncount(table.name, key)
+	xor(&t.state.set, v.digest(table.name, key, sealed))
+	return t.tx.Put(table.name, key, sealed)
+}
+
+// Remove destroys a row.
+func (t *Txn) Remove(table *Table, key []byte) error {
+	t.View.l.own(table)
+	t.uncount(table.name, key)
+	return t.tx.Delete(table.name, key)
+}
+
+// uncount takes the record that stands there out of the digest.
+func (t *Txn) uncount(table string, key []byte) {
+	if old := t.View.r.Get(table, key); old != nil {
+		xor(&t.state.set, t.View.l.vault.digest(table, key, old))
+	}
+}

@@ -1,0 +1,120 @@
+// Package keeper keeps the named keys that encrypt for Kubernetes.
+package keeper
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+
+	"google.golang.org/grpc"
+	wire "k8s.io/kms/apis/v2"
+
+	"latchkey/internal/secret"
+	"latchkey/kms/ledger"
+	"latchkey/kms/server/k8s"
+	"latchkey/kms/server/rpc"
+)
+
+// Keyring holds the keys, by name.
+var Keyring = ledger.NewKeyring("k8s", nil)
+
+// RingName is the ring of a named key for Kubernetes, as the operator calls
+// it.
+func RingName(name string) string { return Keyring.Ring(name).String() }
+
+// NewServer is the gRPC server of the KMS plugin with one named key, which
+// is made if it is not there. Its listener is a Unix socket.
+func NewServer(ctx context.Context, l *ledger.Ledger, name string, log *slog.Logger, observe rpc.Observe) (*grpc.Server, error) {
+	k := keeper{l, Keyring.Ring(name), name}
+	if err := l.Update(ctx, func(t *ledger.Txn) error { return t.MakeRing(k.ring) }); err != nil {
+		return nil, fmt.Errorf("making the key %s for Kubernetes: %w", name, err)
+	}
+	g := rpc.NewServer(nil, nil, observe)
+	wire.RegisterKeyManagementServiceServer(g, k8s.NewService(k, log))
+	return g, nil
+}
+
+// keeper keeps one named key: k8s.Keeper.
+type keeper struct {
+	l    *ledger.Ledger
+	ring ledger.Ring
+	name string
+}
+
+// id names a version in all the world: it holds which KMS has it. It stays
+// for as long as the version: API servers compare it with what they stored.
+func (k keeper) id(version uint32) string {
+	return fmt.Sprintf("latchkey:%x:%s:%d", k.l.Name(), k.name, version)
+}
+
+// KeyID implements k8s.Keeper: one read, and what is known of writing.
+func (k keeper) KeyID(context.Context) (id string, err error) {
+	if err := k.l.Healthy(); err != nil {
+		return "", err
+	}
+	err = k.l.Read(func(v ledger.View) error {
+		version, err := v.Newest(k.ring)
+		id = k.id(version)
+		return err
+	})
+	return id, err
+}
+
+// Encrypt implements k8s.Keeper.
+func (k keeper) Encrypt(ctx context.Context, uid string, plain secret.Bytes) (sealed []byte, id string, err error) {
+	err = k.l.Update(ctx, func(t *ledger.Txn) error {
+		version, body, err := t.Seal(k.ring, plain, k.aad)
+		if err != nil {
+			return err
+		}
+		id, sealed = k.id(version), append(head(version), body...)
+		return t.Note(ledger.Event{Event: "k8s encrypt", Status: "ok", From: "socket", Detail: fmt.Sprintf("key %s uid %s", id, uid)})
+	})
+	return sealed, id, err
+}
+
+// Decrypt implements k8s.Keeper: recorded before it is answered.
+func (k keeper) Decrypt(ctx context.Context, uid, id string, sealed []byte) (plain secret.Bytes, err error) {
+	if len(sealed) < headSize || sealed[0] != format {
+		return plain, fmt.Errorf("%w: it is not one of ours", k8s.ErrSealed)
+	}
+	version := binary.BigEndian.Uint32(sealed[1:])
+	if id != k.id(version) {
+		return plain, fmt.Errorf("%w: it is not of the key %.100q", k8s.ErrSealed, id)
+	}
+
+	err = k.l.Update(ctx, func(t *ledger.Txn) (err error) {
+		plain.Wipe() // of a run that did not count
+		if plain, err = t.View.Open(k.ring, version, sealed[headSize:], k.aad(version)); err != nil {
+			return err
+		}
+		return t.Note(ledger.Event{Event: "k8s decrypt", Status: "ok", From: "socket", Detail: fmt.Sprintf("key %s uid %s", id, uid)})
+	})
+	if errors.Is(err, ledger.ErrSealed) {
+		err = fmt.Errorf("%w: %w", k8s.ErrSealed, err)
+	}
+	if err != nil {
+		plain.Wipe()
+		return secret.Bytes{}, err
+	}
+
+	return plain, nil
+}
+
+// A ciphertext is format, version, nonce, AEAD; the ring's name is in what
+// binds it, so that keys cannot be exchanged.
+const (
+	format   = 1
+	headSize = 1 + 4
+)
+
+func head(version uint32) []byte {
+	return binary.BigEndian.AppendUint32([]byte{format}, version)
+}
+
+func (k keeper) aad(version uint32) []byte {
+	return slices.Concat([]byte("lk1/k8s"), head(version), []byte(k.name))
+}

@@ -1,0 +1,179 @@
+package keeper
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"maps"
+	"net/http"
+	"slices"
+	"strings"
+
+	"latchkey/kms"
+	"latchkey/kms/admin"
+	"latchkey/kms/ledger"
+	"latchkey/kms/server/fleet"
+	"latchkey/kms/server/kairos"
+)
+
+// A Node is a node of Kairos as the operator sees it: never its
+// secrets.
+type Node struct {
+	machine
+	Change []string `json:"changed_pcrs,omitempty"` // shown values that are not the pinned ones
+}
+
+// Describe is the node's state in a word.
+func (n Node) Describe() string { return fleet.Describe(n.State, n.quarantined()) }
+
+func present(row machine) Node {
+	n := Node{machine: row}
+	for _, pcr := range kairos.PCRs {
+		index := fmt.Sprint(pcr)
+		if want := row.PCRs[index]; want != "" && row.Shown != nil && row.Shown.PCRs != nil && row.Shown.PCRs[index] != want {
+			n.Change = append(n.Change, "PCR "+index)
+		}
+	}
+	return n
+}
+
+// Nodes lists the nodes of Kairos, pending ones first.
+func (k *Keeper) Nodes() (nodes []Node, err error) {
+	err = k.read(func(v view) error {
+		return k.fleet.All(v.View, func(row machine) error {
+			nodes = append(nodes, present(row))
+			return nil
+		})
+	})
+	return nodes, err
+}
+
+// Change does one of the operator's commands to the node of a TPMHash:
+// approve, accept, quarantine, readmit, delete.
+func (k *Keeper) Change(ctx context.Context, command, hash string) (Node, error) {
+	change, ok := changes[command]
+	if !ok {
+		return Node{}, fmt.Errorf("command %.20q: %w", command, ledger.ErrNotFound)
+	}
+	id, err := kms.ParseNodeID(strings.ToLower(strings.TrimSpace(hash)))
+	if err != nil {
+		return Node{}, fmt.Errorf("reading a TPMHash: %w", err)
+	}
+
+	row, err := k.fleet.Change(ctx, k.c.Ledger, fleet.Change[machine]{
+		Event: "kairos " + command, Verb: command,
+		Find: func(t *ledger.Txn) (machine, error) {
+			row, found, err := k.fleet.Get(t.View, id[:])
+			if err == nil && !found {
+				err = fmt.Errorf("looking for TPMHash %s: %w", id, ledger.ErrNotFound)
+			}
+			return row, err
+		},
+		Do: func(_ *ledger.Txn, row *machine) error {
+			if why := change(row); why != "" {
+				return fleet.Refuse(why)
+			}
+			return nil
+		},
+	})
+	return present(row), err
+}
+
+// changes say why they refuse.
+var changes = map[string]func(*machine) string{
+	"approve": func(row *machine) string {
+		if row.Shown == nil {
+			return "it has not asked yet"
+		}
+		if row.State == fleet.Pending {
+			row.State = fleet.Approved
+			row.takeShown()
+		}
+		shown := kairos.Request{Label: row.Shown.Label, Name: row.Shown.Name, UUID: row.Shown.UUID}
+		if row.match(shown) == nil && row.adopt(shown) == nil {
+			return "its request named no volume"
+		}
+		return ""
+	},
+	"accept": func(row *machine) string {
+		if row.State != fleet.Approved || !row.takeShown() {
+			return "it is not approved, or its last proof showed no boot state of its own"
+		}
+		return ""
+	},
+	"quarantine": func(row *machine) string {
+		if row.State == fleet.Pending {
+			return "it is not approved, so it gets nothing as it is"
+		}
+		row.Stopped = true
+		return ""
+	},
+	"readmit": func(row *machine) string {
+		if row.Stopped = false; row.quarantined() {
+			return "its SealedVolume says quarantined; apply one that does not"
+		}
+		return ""
+	},
+	"delete": func(row *machine) string {
+		row.State, row.Shown = fleet.Deleted, nil
+		return ""
+	},
+}
+
+// takeShown takes the shown boot state for the approved one. A live
+// system's is not the installed one's, and legacy nodes show none.
+func (row *machine) takeShown() bool {
+	if row.Shown == nil || row.Shown.PCRs == nil || row.Shown.Live {
+		return false
+	}
+	if row.Shown.Safe {
+		row.Clock = row.Shown.Clock
+	}
+	listed := row.PCRs
+	row.PCRs = map[string]string{}
+	for index, value := range row.Shown.PCRs {
+		if _, ok := listed[index]; ok || listed == nil {
+			row.PCRs[index] = value
+		}
+	}
+	return true
+}
+
+// documentsPath takes a file of documents, which may be a fleet's.
+const documentsPath = "/v1/kairos/documents"
+
+// Routes answer the operator about the nodes of Kairos.
+func (k *Keeper) Routes() []admin.Route {
+	routes := []admin.Route{
+		{
+			Method: "GET", Path: "/v1/kairos/nodes", Scope: admin.ScopeRead, Doc: "Lists the nodes of Kairos, those that wait for approval first.", Answer: []Node{},
+			Do: func(*http.Request) (any, error) { return admin.List(k.Nodes()) },
+		},
+		{
+			Method: "POST", Path: documentsPath, Scope: admin.ScopeAdmin, Doc: "Takes SealedVolume and Secret documents, YAML: all or none.", Limit: kairos.MaxDocuments,
+			Query: []admin.Param{{Name: "replace", Doc: "whether passphrases that have another value are replaced", Kind: "boolean"}},
+			Body:  []byte{}, Answer: []Applied{}, Do: func(r *http.Request) (any, error) {
+				file, err := io.ReadAll(r.Body)
+				defer clear(file)
+				if err != nil {
+					return nil, fmt.Errorf("reading documents: %w", err)
+				}
+				return admin.List(k.Apply(r.Context(), file, r.URL.Query().Get("replace") == "true"))
+			},
+		},
+	}
+	for _, command := range slices.Sorted(maps.Keys(changes)) {
+		scope := admin.ScopeApprove
+		if command == "delete" {
+			scope = admin.ScopeAdmin
+		}
+		routes = append(routes, admin.Route{
+			Method: "POST", Path: "/v1/kairos/" + command, Scope: scope, Doc: "Does " + command + " to a node of Kairos.",
+			Query: []admin.Param{{Name: "hash", Doc: "TPMHash, 64 digits", Required: true}}, Answer: Node{},
+			Do: func(r *http.Request) (any, error) {
+				return k.Change(r.Context(), command, r.URL.Query().Get("hash"))
+			},
+		})
+	}
+	return routes
+}

@@ -1,0 +1,225 @@
+// Package keeper decides which node of Kairos gets which passphrase, and
+// keeps what it decides by.
+package keeper
+
+import (
+	"context"
+	"log/slog"
+	"net/http"
+	"strings"
+	"time"
+
+	"latchkey/kms"
+	"latchkey/kms/front"
+	"latchkey/kms/ledger"
+	"latchkey/kms/server/attest"
+	"latchkey/kms/server/fleet"
+	"latchkey/kms/server/kairos"
+	"latchkey/kms/server/metrics"
+)
+
+// Config is what a Keeper decides by and with.
+type Config struct {
+	Ledger  *ledger.Ledger
+	Enroll  fleet.Enrollment
+	Work    *attest.Workers
+	Counted *metrics.Exchanges
+	Log     *slog.Logger
+	// Taken tells whether another protocol serves a volume that can be
+	// replayed in none: what it protects must not be had here.
+	Taken func(ledger.View, kms.UUID) (bool, error)
+}
+
+// A Keeper decides for the nodes of Kairos: kairos.Keeper.
+type Keeper struct {
+	c     Config
+	fleet *fleet.Fleet[machine]
+}
+
+// New makes a keeper of rows that the config's ledger has registered.
+func New(c Config, r *Rows) *Keeper { return &Keeper{c, r.fleet} }
+
+// Handler answers the nodes of Kairos.
+func (k *Keeper) Handler() http.Handler { return kairos.Handler(k, k.c.Log) }
+
+// A view reads what Kairos' nodes have.
+type view struct {
+	ledger.View
+	k *Keeper
+}
+
+// A txn also writes it.
+type txn struct {
+	view
+	*ledger.Txn
+}
+
+func (k *Keeper) read(f func(view) error) error {
+	return k.c.Ledger.Read(func(v ledger.View) error { return f(view{v, k}) })
+}
+
+func (k *Keeper) update(ctx context.Context, f func(*txn) error) error {
+	return k.c.Ledger.Update(ctx, func(t *ledger.Txn) error { return f(&txn{view{t.View, k}, t}) })
+}
+
+// Work implements kairos.Keeper. Meanwhile the connection does not make
+// room for others.
+func (k *Keeper) Work(ctx context.Context, f func() error) error {
+	defer front.Serving(ctx)()
+	return k.c.Work.Do(ctx, f)
+}
+
+// outcome is what a transaction decided: an answer or a refusal.
+type outcome struct {
+	answer  *kairos.Answer
+	refusal *kairos.Refusal
+}
+
+func refuse(r kairos.Reason, detail string) outcome {
+	return outcome{refusal: &kairos.Refusal{Reason: r, Detail: detail}}
+}
+
+func (o outcome) code() string {
+	if o.refusal != nil {
+		return o.refusal.Reason.Code()
+	}
+	return kms.OK.Code()
+}
+
+func (o outcome) result() string {
+	if o.refusal != nil {
+		return "refused"
+	}
+	return "ok"
+}
+
+func (o outcome) wipe() {
+	if o.answer != nil {
+		o.answer.Passphrase.Wipe()
+	}
+}
+
+// Release implements kairos.Keeper: the decision and its audit event are on
+// stable storage before the passphrase is given out.
+func (k *Keeper) Release(ctx context.Context, p *kairos.Proof) (*kairos.Answer, error) {
+	return k.decide(ctx, "kairos get", p, func(t *txn, row *machine, part *partition) (outcome, error) {
+		return t.answer(row, part, p.Quote == nil)
+	})
+}
+
+// Deposit implements kairos.Keeper: create-only, so that nothing that opens
+// a disk is ever replaced from outside.
+func (k *Keeper) Deposit(ctx context.Context, p *kairos.Proof, sealed []byte) error {
+	_, err := k.decide(ctx, "kairos put", p, func(t *txn, row *machine, part *partition) (outcome, error) {
+		return t.deposit(row, part, sealed)
+	})
+	return err
+}
+
+// decide runs the policy in the transaction that records what it decided.
+func (k *Keeper) decide(ctx context.Context, event string, p *kairos.Proof, do serve) (*kairos.Answer, error) {
+	defer front.Serving(ctx)()
+	began, operation := time.Now(), strings.TrimPrefix(event, "kairos ")
+	var o outcome
+	err := k.update(ctx, func(t *txn) (err error) {
+		o.wipe() // of a run that did not count
+		o, err = k.decideOn(t, event, p, do)
+		return err
+	})
+	if err != nil {
+		o.wipe()
+		k.c.Counted.Request("kairos", operation, "failed", began)
+		return nil, &ledger.Unavailable{Err: err}
+	}
+
+	k.c.Counted.Request("kairos", operation, o.result(), began)
+	k.c.Counted.Decision("kairos", operation, o.code())
+	k.c.Log.Info("decided", "protocol", "kairos", "tpm_hash", p.Hash, "operation", event, "status", o.code(), "from", p.From)
+	if o.refusal != nil {
+		return nil, o.refusal
+	}
+
+	return o.answer, nil
+}
+
+// serve is what a node that passed all checks asked for.
+type serve func(*txn, *machine, *partition) (outcome, error)
+
+// decideOn decides on a proof that holds, and records what it decided.
+func (k *Keeper) decideOn(t *txn, event string, p *kairos.Proof, do serve) (outcome, error) {
+	row, found, err := t.node(p.Hash)
+	if err != nil {
+		return outcome{}, err
+	}
+	if !found {
+		var reason kairos.Reason
+		if row, reason, err = k.admit(t, p); err != nil || reason != 0 {
+			return refuse(reason, ""), err // nothing to record: the log must not be filled from outside
+		}
+	}
+
+	before := row.LastStatus
+	o, err := k.judge(t, p, &row, do)
+	if err != nil {
+		return o, err
+	}
+
+	row.Last, row.LastStatus, row.Shown = time.Now().UTC(), o.code(), show(p)
+	if o.refusal == nil {
+		row.verified(t, p)
+	}
+	if err := t.saveNode(row); err != nil {
+		return o, err
+	}
+
+	if o.refusal != nil && before == row.LastStatus {
+		return o, nil // asking again
+	}
+	return o, t.Note(ledger.Event{Event: event, Node: p.Hash.String(), Status: o.code(), From: p.From, Detail: detail(p, o)})
+}
+
+// judge: deny wins. The attestation key is spent by any proof of a
+// node that is approved, whatever becomes of it.
+func (k *Keeper) judge(t *txn, p *kairos.Proof, row *machine, do serve) (outcome, error) {
+	switch row.State {
+	case fleet.Deleted:
+		return refuse(kairos.NotEnrolled, ""), nil
+	case fleet.Pending:
+		return refuse(kairos.Pending, ""), nil
+	}
+
+	if reason, err := t.spendAK(row, p.AK); err != nil || reason != 0 {
+		return refuse(reason, ""), err
+	}
+	if row.quarantined() {
+		return refuse(kairos.Quarantined, ""), nil
+	}
+
+	if o := row.judge(p); o.refusal != nil {
+		return o, nil
+	}
+	part := row.match(p.Request)
+	if part == nil && k.c.Enroll == fleet.Tofu && len(row.Partitions) < maxPartitions {
+		part = row.adopt(p.Request)
+		t.Bump()
+	}
+
+	if part == nil {
+		return refuse(kairos.NoVolume, ""), nil
+	}
+	if taken, err := t.taken(p.Request, part); err != nil || taken {
+		return refuse(kairos.OtherServes, ""), err
+	}
+
+	return do(t, row, part)
+}
+
+// detail names the volume as its node does: header bytes were
+// checked to be short and printable.
+func detail(p *kairos.Proof, o outcome) string {
+	text := "label " + p.Request.Label + " name " + p.Request.Name + " uuid " + p.Request.UUID
+	if o.refusal != nil && o.refusal.Detail != "" {
+		text += "; " + o.refusal.Detail
+	}
+	return text
+}

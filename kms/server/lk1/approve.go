@@ -1,0 +1,221 @@
+package lk1
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"latchkey/kms"
+	"latchkey/kms/ledger"
+	"latchkey/kms/server/fleet"
+)
+
+// An Approval says what to approve.
+type Approval struct {
+	Who     string     `json:"who"`     // six words, or an id; an unknown whole id is registered beforehand
+	NoPCRs  bool       `json:"no_pcrs"` // pin no boot state
+	Move    bool       `json:"move"`    // take volumes over from other nodes
+	Volumes []kms.UUID `json:"volumes"` // for a node registered beforehand
+}
+
+// Approved is what an approval did.
+type Approved struct {
+	Node    Node       `json:"node"`
+	Bound   []kms.UUID `json:"bound"`
+	Moved   []kms.UUID `json:"moved,omitempty"`
+	Left    []kms.UUID `json:"left,omitempty"` // owned by other nodes
+	Pinned  []int      `json:"pinned_pcrs"`
+	Warning string     `json:"warning,omitempty"`
+}
+
+// ApproveNode approves a node: it binds exactly the volumes that the node
+// showed and no other owns, and pins the boot state that it showed.
+func (s *Service) ApproveNode(ctx context.Context, a Approval) (out Approved, err error) {
+	err = s.update(ctx, func(t *txn) error {
+		out = Approved{}
+		row, err := t.candidate(a)
+		if err != nil {
+			return err
+		}
+
+		if row.State == fleet.Deleted {
+			return fmt.Errorf("approving node %s: %w: it was deleted, and stays refused", row.ID.Words(), ledger.ErrRefused)
+		}
+		if s.enroll == fleet.Cert && row.State == fleet.Pending && row.Certificate == nil {
+			return fmt.Errorf("approving node %s: %w: it has shown no EK certificate of a trusted vendor yet", row.ID.Words(), ledger.ErrRefused)
+		}
+
+		t.Bump()
+
+		// A node that is approved already keeps its pins: approving again
+		// binds volumes, and only accept takes another boot state.
+		if row.State != fleet.Approved || a.NoPCRs {
+			row.pin(a.NoPCRs, &out)
+		}
+		row.State, row.Approved, row.Lapsed = fleet.Approved, time.Now().UTC(), time.Time{}
+		if err := t.bindAll(row, a, &out); err != nil {
+			return err
+		}
+
+		if err := t.saveNode(row); err != nil {
+			return err
+		}
+		out.Node = t.present(row)
+		return t.Note(ledger.Event{
+			Event: "approve", Node: row.ID.String(), Volumes: append(out.Bound, out.Moved...), From: ledger.Who(ctx),
+			Detail: fmt.Sprintf("pinned PCRs %v", out.Pinned),
+		})
+	})
+	return out, err
+}
+
+// candidate is the node to approve: one that is there, or an id that is
+// registered before its node ever asked.
+func (t *txn) candidate(a Approval) (nodeRow, error) {
+	if n := len(strings.Fields(strings.ReplaceAll(a.Who, "-", " "))); n != 6 && len(strings.TrimSpace(a.Who)) != 64 {
+		// A part of an id is soon found again by somebody who makes keys.
+		return nodeRow{}, fmt.Errorf("approving %q: %w: give all six words, or all 64 digits of the id", a.Who, ledger.ErrRefused)
+	}
+
+	row, err := t.find(a.Who)
+	if !errors.Is(err, ledger.ErrNotFound) {
+		return row, err
+	}
+
+	id, bad := kms.ParseNodeID(strings.TrimSpace(a.Who))
+	if bad != nil {
+		return row, err
+	}
+
+	if !a.NoPCRs {
+		return row, fmt.Errorf("registering node %s: %w: it has shown no boot state yet; say --pcr none", id, ledger.ErrRefused)
+	}
+	return nodeRow{ID: id, First: time.Now().UTC()}, nil
+}
+
+// pin takes the shown boot state for the approved one: PCRs 7, 12, and 11
+// if it is not zero. One shown by a running system has gone on in PCR 11.
+func (row *nodeRow) pin(none bool, out *Approved) {
+	row.Pins = nil
+	if row.Shown != nil {
+		row.Clock = row.Shown.Clock
+	}
+	if none {
+		return
+	}
+
+	row.Pins = map[int]digest{}
+	for _, pcr := range []int{7, 11, 12} {
+		value := row.Shown.PCRs[pcr]
+		if pcr == 11 && (value == digest{} || !row.Shown.Boot) {
+			continue
+		}
+		row.Pins[pcr] = value
+		out.Pinned = append(out.Pinned, pcr)
+	}
+
+	if !row.Shown.Boot {
+		out.Warning = "PCR 11 is not pinned: the node showed a running system; after its next boot say: node accept"
+	}
+}
+
+// bindAll binds the volumes that the node showed.
+func (t *txn) bindAll(row nodeRow, a Approval, out *Approved) error {
+	uuids := slices.Clone(a.Volumes)
+	if row.Shown != nil {
+		for _, v := range row.Shown.Volumes {
+			uuids = append(uuids, v.UUID)
+		}
+	}
+	uuids = append(uuids, t.uuidsOf(row.ID)...)
+	slices.SortFunc(uuids, func(a, b kms.UUID) int { return slices.Compare(a[:], b[:]) })
+	for _, uuid := range slices.Compact(uuids) {
+		if err := t.bind(row, uuid, a.Move, out); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (t *txn) bind(row nodeRow, uuid kms.UUID, move bool, out *Approved) error {
+	owner, bound, err := t.owner(uuid)
+	if err != nil {
+		return err
+	}
+
+	from := nobody
+	switch {
+	case bound && owner == row.ID:
+		return nil
+	case bound && !move:
+		out.Left = append(out.Left, uuid)
+		return nil
+	case bound:
+		from = owner
+		out.Moved = append(out.Moved, uuid)
+	default:
+		out.Bound = append(out.Bound, uuid)
+	}
+
+	volume, err := t.take(from, row.ID, uuid)
+	if err != nil {
+		return err
+	}
+
+	if d := row.shownDigest(uuid); volume.Digest == nil && d != nil {
+		volume.Digest = d
+	}
+	if err := t.saveVolume(volume); err != nil {
+		return err
+	}
+
+	return t.Save(tableOwners, uuid[:], row.ID)
+}
+
+// take makes a volume the node's. The secret that is there already, the
+// operator's or another node's, goes before one that this node proposed;
+// what the node said of its volume key and header fills what is not known.
+func (t *txn) take(from, to kms.NodeID, uuid kms.UUID) (volumeRow, error) {
+	proposed, offered, err := t.volume(to, uuid)
+	if err != nil {
+		return volumeRow{}, err
+	}
+
+	volume, found, err := t.volume(from, uuid)
+	switch {
+	case err != nil:
+		return volumeRow{}, err
+	case !found && offered:
+		return proposed, nil
+	case !found:
+		return volumeRow{UUID: uuid, Node: to, Created: time.Now().UTC()}, nil
+	}
+
+	if err := t.dropVolume(to, uuid); err != nil {
+		return volumeRow{}, err
+	}
+	if volume.MAC == nil {
+		volume.MAC = proposed.MAC
+	}
+
+	if volume.Digest == nil {
+		volume.Digest = proposed.Digest
+	}
+	return t.rename(volume, to)
+}
+
+func (row *nodeRow) shownDigest(uuid kms.UUID) *digest {
+	if row.Shown == nil {
+		return nil
+	}
+	for _, v := range row.Shown.Volumes {
+		if v.UUID == uuid && v.Digest != (digest{}) {
+			d := v.Digest
+			return &d
+		}
+	}
+	return nil
+}

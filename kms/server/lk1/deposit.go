@@ -1,0 +1,156 @@
+package lk1
+
+import (
+	"time"
+
+	"latchkey/kms"
+)
+
+// stage keeps the next secret of a volume that the node's TPM sealed.
+func (t *txn) stage(node kms.NodeID, o kms.Offer, g *kms.Granted) error {
+	row, status, err := t.owned(node, o.UUID)
+	if g.Status = status; err != nil || status != kms.OK {
+		return err
+	}
+
+	if row.Kind == 0 || o.Kind != row.Kind {
+		g.Status = kms.NoSecret
+		return nil
+	}
+
+	key := volumeKey(node, o.UUID)
+	kind, old, err := t.loadSecret(key, staged)
+	if err != nil {
+		return err
+	}
+	defer old.Wipe()
+	if kind != 0 {
+		if !old.Equal(o.Secret) {
+			g.Status = kms.Exists // an earlier one may have a keyslot by now
+		}
+		return nil
+	}
+
+	t.Bump()
+	row.Staged, row.Due = true, false
+	if err := t.saveSecret(key, staged, byte(o.Kind), o.Secret); err != nil {
+		return err
+	}
+
+	return t.saveVolume(row)
+}
+
+// put keeps the first secret of a volume: create-only.
+func (t *txn) put(node kms.NodeID, want kms.Want, o kms.Offer, g *kms.Granted) error {
+	row, status, err := t.claim(node, want.UUID)
+	if g.Status = status; err != nil || status != kms.OK {
+		return err
+	}
+	return t.fill(row, want, o, g)
+}
+
+// claim finds the row of a volume that is the node's, or makes one if the
+// volume is nobody's at all.
+func (t *txn) claim(node kms.NodeID, uuid kms.UUID) (volumeRow, kms.Status, error) {
+	row, status, err := t.owned(node, uuid)
+	if err != nil || status == kms.OK {
+		return row, status, err
+	}
+	_, bound, err := t.owner(uuid)
+	if err != nil || bound && status == kms.NotBound {
+		return row, kms.NotBound, err
+	}
+	if _, found, err := t.volume(nobody, uuid); err != nil || found {
+		return row, kms.NotBound, err // the operator's: approving the node again binds it
+	}
+	t.Bump()
+	return volumeRow{UUID: uuid, Node: node, Created: time.Now().UTC()}, kms.OK, t.Save(tableOwners, uuid[:], node)
+}
+
+// fill writes an offer into a row that has no secret yet. The same offer
+// again is no error: its answer may have been lost.
+func (t *txn) fill(row volumeRow, want kms.Want, o kms.Offer, g *kms.Granted) error {
+	key := volumeKey(row.Node, row.UUID)
+	if row.Kind != 0 {
+		_, old, err := t.loadSecret(key, active)
+		if err != nil {
+			return err
+		}
+		defer old.Wipe()
+		if row.Kind != o.Kind || !old.Equal(o.Secret) {
+			g.Status = kms.Exists
+			return nil
+		}
+	} else {
+		t.Bump()
+		row.Kind = o.Kind
+		if err := t.saveSecret(key, active, byte(o.Kind), o.Secret); err != nil {
+			return err
+		}
+	}
+	return t.describe(row, want, o.MAC, g)
+}
+
+// enroll records what the running system knows of the volume.
+func (t *txn) enroll(node kms.NodeID, want kms.Want, o kms.Offer, g *kms.Granted) error {
+	row, status, err := t.claim(node, want.UUID)
+	if g.Status = status; err != nil || status != kms.OK {
+		return err
+	}
+	return t.describe(row, want, o.MAC, g)
+}
+
+// describe records header and MAC where there are none; it changes neither.
+func (t *txn) describe(row volumeRow, want kms.Want, mac []byte, g *kms.Granted) error {
+	if row.MAC != nil && len(mac) == 32 && *row.MAC != digest(mac) ||
+		row.Digest != nil && want.Digest != [32]byte{} && *row.Digest != digest(want.Digest) {
+		g.Status = kms.Exists
+		return nil
+	}
+
+	t.Bump()
+	if row.MAC == nil && len(mac) == 32 {
+		d := digest(mac)
+		row.MAC = &d
+	}
+	if row.Digest == nil && want.Digest != [32]byte{} {
+		d := digest(want.Digest)
+		row.Digest = &d
+	}
+
+	return t.saveVolume(row)
+}
+
+// propose keeps the offers of a node that waits for approval, beside and
+// not instead of what is there under that node. Strangers do this, so it
+// begins no epoch.
+func (t *txn) propose(p *proof) error {
+	return t.Still(func() error { return t.proposeAll(p) })
+}
+
+func (t *txn) proposeAll(p *proof) error {
+	for i, want := range p.volumes {
+		row, found, err := t.volume(p.node, want.UUID)
+		if err != nil {
+			return err
+		}
+		if !found {
+			if len(t.uuidsOf(p.node)) >= kms.MaxVolumes {
+				return nil
+			}
+			row = volumeRow{UUID: want.UUID, Node: p.node, Created: time.Now().UTC()}
+		}
+
+		var g kms.Granted
+		if p.operation == kms.Put {
+			err = t.fill(row, want, p.offers[i], &g)
+		} else if p.operation == kms.Enroll {
+			err = t.describe(row, want, p.offers[i].MAC, &g)
+		}
+		if err != nil {
+			return err
+		}
+	}
+
+	return nil
+}

@@ -1,0 +1,80 @@
+package lk1
+
+import (
+	"errors"
+	"io"
+	"net/http"
+	"strconv"
+	"time"
+
+	"latchkey/kms"
+	"latchkey/kms/front"
+	"latchkey/kms/ledger"
+	"latchkey/kms/server/attest"
+)
+
+// Handle adds the three exchanges to a mux.
+func (s *Service) Handle(mux *http.ServeMux) {
+	mux.HandleFunc("POST "+kms.ChallengePath, s.exchange("challenge", func(r *http.Request, body []byte) ([]byte, error) {
+		return s.challenge(r.Context(), body)
+	}))
+	mux.HandleFunc("POST "+kms.RedeemPath, s.exchange("redeem", func(r *http.Request, body []byte) ([]byte, error) {
+		return s.redeem(r.Context(), body, front.Remote(r))
+	}))
+	mux.HandleFunc("POST "+kms.ReportPath, s.exchange("report", func(r *http.Request, body []byte) ([]byte, error) {
+		return nil, s.report(r.Context(), body, front.Remote(r))
+	}))
+}
+
+// exchange reads one bounded message and answers.
+func (s *Service) exchange(operation string, f func(*http.Request, []byte) ([]byte, error)) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, kms.MaxMessage))
+		if err != nil {
+			http.Error(w, "", http.StatusRequestEntityTooLarge)
+			return
+		}
+		defer front.Serving(r.Context())()
+		began := time.Now()
+		reply, err := f(r, body)
+		s.counted.Request("lk1", operation, resultOf(err), began)
+		s.reply(w, r, reply, err)
+	}
+}
+
+// reply: our own failures are 503, malformed messages 400, and all that a
+// message can be refused for is one 403.
+func (s *Service) reply(w http.ResponseWriter, r *http.Request, reply []byte, err error) {
+	failed, ours := errors.AsType[*ledger.Unavailable](err)
+	switch {
+	case errors.Is(err, attest.ErrBusy):
+		front.Busy(w)
+	case ours:
+		s.log.Error("answering", "path", r.URL.Path, "from", front.Remote(r), "err", failed)
+		front.Busy(w)
+	case err != nil:
+		s.log.Warn("refused", "path", r.URL.Path, "from", front.Remote(r), "why", err)
+		w.WriteHeader(http.StatusForbidden)
+
+	case reply == nil:
+		w.WriteHeader(http.StatusNoContent)
+	default:
+		w.Header().Set("Content-Type", "application/octet-stream")
+		w.Header().Set("Content-Length", strconv.Itoa(len(reply)))
+		w.Write(reply)
+	}
+}
+
+// resultOf says how a request ended.
+func resultOf(err error) string {
+	if _, ours := errors.AsType[*ledger.Unavailable](err); ours {
+		return "failed"
+	}
+	switch {
+	case errors.Is(err, attest.ErrBusy):
+		return "busy"
+	case err != nil:
+		return "refused"
+	}
+	return "ok"
+}

@@ -1,0 +1,99 @@
+package lk1
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"latchkey/kms"
+	"latchkey/kms/ledger"
+	"latchkey/kms/server/fleet"
+)
+
+// A Node is a node as the operator sees it.
+type Node struct {
+	nodeRow
+	Words  string     `json:"words"`
+	Bound  []kms.UUID `json:"bound,omitempty"`
+	Change []string   `json:"changed_pcrs,omitempty"` // shown values that are not the pinned ones
+}
+
+// Describe is the node's state in a word or two.
+func (n Node) Describe() string {
+	switch {
+	case n.Quarantined && n.State != fleet.Deleted:
+		return "quarantined"
+	case n.State == fleet.Approved && !n.Lapsed.IsZero():
+		return "lapsed"
+	}
+	return string(n.State)
+}
+
+// Nodes lists all nodes, pending ones first.
+func (s *Service) Nodes() (nodes []Node, err error) {
+	err = s.read(func(v view) error {
+		return s.rows.fleet.All(v.View, func(row nodeRow) error {
+			nodes = append(nodes, v.present(row))
+			return nil
+		})
+	})
+	return nodes, err
+}
+
+func (v view) present(row nodeRow) Node {
+	n := Node{nodeRow: row, Words: row.ID.Words()}
+	for _, uuid := range v.uuidsOf(row.ID) {
+		if owner, bound, err := v.owner(uuid); err == nil && bound && owner == row.ID {
+			n.Bound = append(n.Bound, uuid)
+		}
+	}
+	for pcr, want := range row.Pins {
+		if row.Shown != nil && row.Shown.Boot && row.Shown.PCRs[pcr] != want {
+			n.Change = append(n.Change, fmt.Sprintf("PCR %d", pcr))
+		}
+	}
+	slices.Sort(n.Change)
+	return n
+}
+
+// Node finds one node by its six words or its id; a part of the id will do
+// if it is eight digits or more.
+func (s *Service) Node(who string) (n Node, err error) {
+	err = s.read(func(v view) error {
+		row, err := v.find(who)
+		n = v.present(row)
+		return err
+	})
+	return n, err
+}
+
+func (v view) find(who string) (nodeRow, error) {
+	if id, err := kms.ParseNodeID(strings.ToLower(strings.TrimSpace(who))); err == nil {
+		row, found, err := v.node(id)
+		if err == nil && !found {
+			err = fmt.Errorf("looking for node %s: %w", id, ledger.ErrNotFound)
+		}
+		return row, err
+	}
+
+	who = strings.ToLower(strings.Join(strings.FieldsFunc(who, func(r rune) bool { return r == ' ' || r == '-' || r == '\t' }), " "))
+	var matches []nodeRow
+	err := v.s.rows.fleet.All(v.View, func(row nodeRow) error {
+		if row.ID.Words() == who || len(who) >= 8 && strings.HasPrefix(row.ID.String(), who) {
+			matches = append(matches, row)
+		}
+		return nil
+	})
+	if err != nil {
+		return nodeRow{}, err
+	}
+
+	switch len(matches) {
+	case 0:
+		return nodeRow{}, fmt.Errorf("looking for node %q: %w", who, ledger.ErrNotFound)
+	case 1:
+		return matches[0], nil
+	}
+
+	return nodeRow{}, fmt.Errorf("looking for node %q: %w", who, ledger.ErrAmbiguous)
+}

@@ -1,0 +1,95 @@
+package lk1
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"latchkey/kms/server/fleet"
+	"latchkey/kms/server/policy"
+)
+
+// A NodeSet changes what an operator set for one node.
+type NodeSet struct {
+	Settings policy.Settings   `json:"settings,omitzero"` // those that are given replace the node's own
+	Labels   map[string]string `json:"labels,omitempty"`  // an empty value removes the label
+	Clear    []string          `json:"clear,omitempty"`   // settings to forget, so that the configuration's hold
+}
+
+// maxLabels bounds the labels of one node.
+const maxLabels = 32
+
+// Clearable are the settings that a NodeSet may forget.
+var Clearable = []string{"silence", "per-boot", "per-hour", "networks", "windows", "outside", "releases", "role"}
+
+// SetNode changes a node's own settings and labels.
+func (s *Service) SetNode(ctx context.Context, who string, set NodeSet) (Node, error) {
+	if err := s.rules.Load().Check(set.Settings); err != nil {
+		return Node{}, fmt.Errorf("setting: %w", err)
+	}
+	for key, value := range set.Labels {
+		if _, _, err := policy.ParseLabel(key + "=" + value); err != nil {
+			return Node{}, fmt.Errorf("setting: %w", err)
+		}
+	}
+
+	for _, name := range set.Clear {
+		if !slices.Contains(Clearable, name) {
+			return Node{}, fmt.Errorf("clearing %.20q: must be one of %s", name, strings.Join(Clearable, ", "))
+		}
+	}
+
+	detail, err := json.Marshal(set)
+	if err != nil {
+		return Node{}, fmt.Errorf("setting: %w", err)
+	}
+	return s.changeNode(ctx, who, "set", string(detail), func(_ *txn, row *nodeRow) error {
+		row.Settings = set.Settings.Over(without(row.Settings, set.Clear))
+		if set.Settings.Role == policy.RoleInstall {
+			row.Booted = false
+		}
+
+		labels := maps.Clone(row.Labels)
+		if labels == nil {
+			labels = map[string]string{}
+		}
+		maps.Copy(labels, set.Labels)
+		maps.DeleteFunc(labels, func(_, value string) bool { return value == "" })
+		if len(labels) > maxLabels {
+			return fleet.Refuse(fmt.Sprintf("more than %d labels", maxLabels))
+		}
+
+		row.Labels = labels
+		return nil
+	})
+}
+
+// without forgets settings by their names.
+func without(s policy.Settings, names []string) policy.Settings {
+	for _, name := range names {
+		switch name {
+		case "silence":
+			s.Silence = nil
+		case "per-boot":
+			s.PerBoot = nil
+		case "per-hour":
+			s.PerHour = nil
+
+		case "networks":
+			s.Networks = nil
+		case "windows":
+			s.Windows = nil
+		case "outside":
+			s.Outside = ""
+
+		case "releases":
+			s.Releases = nil
+		case "role":
+			s.Role = ""
+		}
+	}
+	return s
+}

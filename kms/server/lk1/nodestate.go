@@ -1,0 +1,70 @@
+package lk1
+
+import (
+	"context"
+
+	"latchkey/kms/ledger"
+	"latchkey/kms/server/fleet"
+)
+
+// SetQuarantine stops a node, or readmits it. It takes effect with the next
+// release: the transaction that records a release reads it again.
+func (s *Service) SetQuarantine(ctx context.Context, who string, on bool) (Node, error) {
+	event := "readmit"
+	if on {
+		event = "quarantine"
+	}
+	return s.changeNode(ctx, who, event, "", func(_ *txn, row *nodeRow) error {
+		if row.State == fleet.Pending {
+			return fleet.Refuse("the node is not approved, so it gets nothing as it is")
+		}
+		row.Quarantined = on
+		return nil
+	})
+}
+
+// AcceptNode takes the boot state that the node showed last for the
+// approved one: after an update, or after its TPM was cleared.
+func (s *Service) AcceptNode(ctx context.Context, who string) (Node, error) {
+	return s.changeNode(ctx, who, "accept", "", func(_ *txn, row *nodeRow) error {
+		if row.State != fleet.Approved {
+			return fleet.Refuse("the node is " + string(row.State))
+		}
+		if row.Shown == nil || !row.Shown.Boot {
+			return fleet.Refuse("the node's last proof was not from an unlocking boot")
+		}
+		row.pin(len(row.Pins) == 0, &Approved{})
+		return nil
+	})
+}
+
+// DeleteNode leaves a tombstone: the EK stays refused for good. Its volumes
+// keep their secrets until they are deleted or moved to another node.
+func (s *Service) DeleteNode(ctx context.Context, who string) (Node, error) {
+	return s.changeNode(ctx, who, "delete", "", func(t *txn, row *nodeRow) error {
+		if row.State == fleet.Pending {
+			if err := t.forget(row.ID); err != nil {
+				return err
+			}
+		}
+		row.State, row.Shown, row.Pins = fleet.Deleted, nil, nil
+		return nil
+	})
+}
+
+// changeNode changes one node's row and notes the event; detail may be empty.
+func (s *Service) changeNode(ctx context.Context, who, event, detail string, change func(*txn, *nodeRow) error) (n Node, err error) {
+	_, err = s.rows.fleet.Change(ctx, s.ledger, fleet.Change[nodeRow]{
+		Event: event, Verb: event, Detail: detail,
+		Find: func(t *ledger.Txn) (nodeRow, error) { return s.in(t).find(who) },
+		Do: func(lt *ledger.Txn, row *nodeRow) error {
+			t := s.in(lt)
+			if err := change(t, row); err != nil {
+				return err
+			}
+			n = t.present(*row)
+			return nil
+		},
+	})
+	return n, err
+}

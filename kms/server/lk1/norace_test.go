@@ -1,0 +1,5 @@
+//go:build !race
+
+package lk1_test
+
+const raced = false

@@ -1,0 +1,193 @@
+package lk1
+
+import (
+	"encoding/hex"
+	"net/netip"
+	"slices"
+	"time"
+
+	"latchkey/kms"
+	"latchkey/kms/ledger"
+	"latchkey/kms/server/fleet"
+	"latchkey/kms/server/policy"
+)
+
+// SetPolicy replaces the policy: the next decision is made by it.
+func (s *Service) SetPolicy(p *policy.Policy) { s.rules.Store(p) }
+
+// judge decides on a proof that holds, and records what it decided.
+func (s *Service) judge(t *txn, p *proof) (*kms.Decision, error) {
+	row, found, err := t.node(p.node)
+	if err != nil {
+		return nil, err
+	}
+
+	now := time.Now().UTC()
+	if !found {
+		row = nodeRow{ID: p.node, First: now}
+	}
+	before, verdict := row, policy.Judge(s.facts(p, &row, now))
+	if verdict.Status == kms.OK && row.State == "" {
+		if err := s.trustFirst(t, p, &row); err != nil {
+			return nil, err
+		}
+		found, verdict = true, policy.Judge(s.facts(p, &row, now))
+	}
+
+	p.rule = verdict.Reason
+	d := &kms.Decision{Status: verdict.Status}
+	if !found && d.Status == kms.Pending && s.presentable(p) {
+		if d.Status, err = s.makeRoom(t, &row); err != nil {
+			return nil, err
+		}
+		found = row.State == fleet.Pending
+	}
+
+	if d.Status == kms.OK {
+		if d.Volumes, err = t.serve(p); err != nil {
+			return nil, err
+		}
+		row.count(p, d, now, s.settings(&row))
+	}
+	if !found {
+		return d, nil // nothing for the log, which must not be filled from outside
+	}
+
+	return d, t.remember(p, before, row, d, verdict, now)
+}
+
+// facts are what the policy judges: the request, the node's record, the
+// configuration.
+func (s *Service) facts(p *proof, row *nodeRow, now time.Time) policy.Facts {
+	from, _ := netip.ParseAddr(p.from) // one that is none is in no network
+	f := policy.Facts{
+		Now: now, Operation: p.operation, From: from, PCRs: p.pcrs, Clock: p.clock,
+		Quarantined: row.Quarantined, Heard: row.heard(), Lapsed: row.Lapsed, Approved: row.Approved,
+		Seen: row.Clock, Pins: row.Pins, Booted: row.Booted, InBoot: row.InBoot, InHour: row.within(now, time.Hour),
+		Settings: s.settings(row), Releases: s.rules.Load().Releases,
+	}
+	switch row.State {
+	case fleet.Approved:
+		f.State = policy.Approved
+	case fleet.Deleted:
+		f.State = policy.Deleted
+	case fleet.Pending:
+		f.State, f.Admit = policy.Pending, s.admission(p, row)
+	default:
+		f.State, f.Admit = policy.Unknown, s.admission(p, row)
+	}
+
+	return f
+}
+
+// settings are those that hold for a node.
+func (s *Service) settings(row *nodeRow) policy.Settings {
+	return s.rules.Load().For(row.Labels, row.Settings)
+}
+
+// heard is when the node was last heard of, or its operator of it.
+func (row *nodeRow) heard() time.Time {
+	last := row.First
+	for _, t := range []time.Time{row.Last, row.Approved} {
+		if t.After(last) {
+			last = t
+		}
+	}
+	return last
+}
+
+// within counts the releases of the time before now.
+func (row *nodeRow) within(now time.Time, span time.Duration) (n int) {
+	for _, at := range row.Recent {
+		if now.Unix()-at < int64(span/time.Second) {
+			n++
+		}
+	}
+	return n
+}
+
+// count keeps what limits and roles go by: that a secret was given out.
+func (row *nodeRow) count(p *proof, d *kms.Decision, now time.Time, s policy.Settings) {
+	if p.clock != row.Clock {
+		row.InBoot = 0
+	}
+	row.Clock = p.clock
+	released := slices.ContainsFunc(d.Volumes, func(g kms.Granted) bool { return g.Active.Kind != 0 })
+	if p.operation != kms.Get || !released {
+		return
+	}
+
+	row.Booted = true
+	row.InBoot++
+	if s.PerHour == nil || *s.PerHour == 0 {
+		row.Recent = nil
+		return
+	}
+
+	recent := row.Recent[:0:0]
+	for _, at := range row.Recent {
+		if now.Unix()-at < int64(time.Hour/time.Second) {
+			recent = append(recent, at)
+		}
+	}
+
+	row.Recent = append(recent, now.Unix())
+}
+
+// remember keeps what the proof showed and what was decided, for the
+// operator, and the offers of a node that waits for approval.
+func (t *txn) remember(p *proof, before, row nodeRow, d *kms.Decision, verdict policy.Verdict, now time.Time) error {
+	lapses := verdict.Failed(policy.RuleSilence) && row.Lapsed.IsZero()
+	if lapses {
+		t.Bump()
+		row.Lapsed = now
+		if err := t.Note(ledger.Event{Event: "lapse", Node: row.ID.String(), From: p.from, Detail: "silent since " + row.heard().Format(time.RFC3339)}); err != nil {
+			return err
+		}
+	}
+
+	row.Last, row.LastStatus, row.LastReason, row.LastFrom = now, d.Status.Code(), verdict.Reason, p.from
+	row.Shown = show(p)
+	if p.certified != nil {
+		row.Certificate = p.certified
+	}
+	if err := t.saveNode(row); err != nil {
+		return err
+	}
+
+	if row.State == fleet.Pending && d.Status == kms.Pending && len(p.offers) > 0 {
+		if err := t.propose(p); err != nil {
+			return err
+		}
+	}
+
+	if d.Status != kms.OK && before.LastStatus == row.LastStatus && before.LastReason == row.LastReason {
+		return nil // asking again: nothing new for the log, which must not be filled from outside
+	}
+	return t.Note(p.event(d, verdict.Reason))
+}
+
+// show is what a proof showed.
+func show(p *proof) *shown {
+	seen := &shown{
+		Operation: p.operation.String(), PCRs: p.pcrs, Clock: p.clock,
+		Boot: (p.operation == kms.Get || p.operation == kms.Stage) && p.pcrs[latchPCR] == digest{},
+	}
+	for _, v := range p.volumes {
+		seen.Volumes = append(seen.Volumes, shownVolume{v.UUID, v.Digest, v.SeqID})
+	}
+	return seen
+}
+
+// event is the audit line of a decision.
+func (p *proof) event(d *kms.Decision, reason policy.Rule) ledger.Event {
+	e := ledger.Event{Event: p.operation.String(), Node: p.node.String(), Status: d.Status.Code(), Reason: string(reason), From: p.from, TH2: hex.EncodeToString(p.th2[:])}
+	for _, v := range p.volumes {
+		i := slices.IndexFunc(d.Volumes, func(g kms.Granted) bool { return g.UUID == v.UUID })
+		if d.Status == kms.OK && i >= 0 && d.Volumes[i].Status != kms.OK {
+			e.Detail += v.UUID.String() + " " + d.Volumes[i].Status.Code() + "; "
+		}
+		e.Volumes = append(e.Volumes, v.UUID)
+	}
+	return e
+}

@@ -1,0 +1,146 @@
+package lk1
+
+import (
+	"time"
+
+	"latchkey/kms"
+	"latchkey/kms/server/ekcert"
+	"latchkey/kms/server/fleet"
+	"latchkey/kms/server/policy"
+)
+
+// A digest is 32 bytes that people read as hex.
+type digest = policy.Digest
+
+type clock = policy.Clock
+
+// nodeRow is one node, by the hash of its EK. Names are attributes.
+type nodeRow struct {
+	ID          kms.NodeID     `json:"id"`
+	State       fleet.State    `json:"state"`
+	Quarantined bool           `json:"quarantined,omitempty"` // wins over everything but deleted
+	First       time.Time      `json:"first_seen"`
+	Last        time.Time      `json:"last_seen"`
+	Shown       *shown         `json:"shown,omitempty"` // the last verified proof
+	Pins        map[int]digest `json:"pins,omitempty"`
+	Clock       clock          `json:"clock"` // of the last release
+	LastStatus  string         `json:"last_status,omitempty"`
+	LastReason  policy.Rule    `json:"last_reason,omitempty"` // the rule that decided it, if one failed
+	LastFrom    string         `json:"last_from,omitempty"`
+
+	Certificate *ekcert.Certificate `json:"ek_certificate,omitempty"` // the last one that held
+
+	Labels   map[string]string `json:"labels,omitempty"`
+	Settings policy.Settings   `json:"settings,omitzero"` // the node's own, over those of the configuration
+	Approved time.Time         `json:"approved,omitzero"`
+	Lapsed   time.Time         `json:"lapsed,omitzero"`           // when its approval ended by silence
+	Booted   bool              `json:"booted,omitempty"`          // it was given a secret since it was installed
+	InBoot   int               `json:"boot_releases,omitempty"`   // in the boot of Clock
+	Recent   []int64           `json:"recent_releases,omitempty"` // Unix seconds, of the last hour, while it has a limit
+}
+
+// shown is what a verified proof showed.
+type shown struct {
+	Operation string         `json:"operation"`
+	Boot      bool           `json:"boot"` // in an unlocking boot, PCR 15 zero
+	Volumes   []shownVolume  `json:"volumes"`
+	PCRs      map[int]digest `json:"pcrs"`
+	Clock     clock          `json:"clock"`
+}
+
+type shownVolume struct {
+	UUID   kms.UUID `json:"uuid"`
+	Digest digest   `json:"header_digest"`
+	SeqID  uint64   `json:"seqid"`
+}
+
+// volumeRow is one volume of one node, or of nobody yet.
+type volumeRow struct {
+	UUID    kms.UUID   `json:"uuid"`
+	Node    kms.NodeID `json:"node"`
+	Kind    kms.Kind   `json:"kind"`              // zero: no secret yet
+	Digest  *digest    `json:"header,omitempty"`  // expected header subset
+	MAC     *digest    `json:"key_mac,omitempty"` // expected volume-key MAC
+	MinSeq  uint64     `json:"min_seqid"`
+	Staged  bool       `json:"staged"`
+	Due     bool       `json:"due,omitempty"` // the node is to make and stage the next secret
+	Created time.Time  `json:"created"`
+	Changed time.Time  `json:"changed"`
+}
+
+// Key implements fleet.Row.
+func (row nodeRow) Key() []byte { return row.ID[:] }
+
+// Name implements fleet.Row.
+func (row nodeRow) Name() string { return row.ID.String() }
+
+// Standing implements fleet.Row.
+func (row nodeRow) Standing() fleet.State { return row.State }
+
+// Waiting implements fleet.Row.
+func (row nodeRow) Waiting() fleet.Waiter { return fleet.Waiter{First: row.First, Last: row.Last} }
+
+// nobody owns what was put before any node asked for it.
+var nobody kms.NodeID
+
+func volumeKey(node kms.NodeID, uuid kms.UUID) []byte { return append(node[:], uuid[:]...) }
+
+// node finds a node, approved or not.
+func (v view) node(id kms.NodeID) (nodeRow, bool, error) { return v.s.rows.fleet.Get(v.View, id[:]) }
+
+func (t *txn) saveNode(row nodeRow) error { return t.s.rows.fleet.Put(t.Txn, row) }
+
+// owner is the node that a volume is bound to.
+func (v view) owner(uuid kms.UUID) (kms.NodeID, bool, error) {
+	var id kms.NodeID
+	found, err := v.Load(tableOwners, uuid[:], &id)
+	return id, found, err
+}
+
+func (v view) volume(node kms.NodeID, uuid kms.UUID) (volumeRow, bool, error) {
+	var row volumeRow
+	found, err := v.Load(tableVolumes, volumeKey(node, uuid), &row)
+	return row, found, err
+}
+
+func (t *txn) saveVolume(row volumeRow) error {
+	row.Changed = time.Now().UTC()
+	return t.Save(tableVolumes, volumeKey(row.Node, row.UUID), row)
+}
+
+// dropVolume removes a volume's row and destroys its secrets.
+func (t *txn) dropVolume(node kms.NodeID, uuid kms.UUID) error {
+	key := volumeKey(node, uuid)
+	for _, state := range []byte{active, staged} {
+		if err := t.Remove(tableSecrets, secretKey(key, state)); err != nil {
+			return err
+		}
+	}
+	return t.Remove(tableVolumes, key)
+}
+
+// rename gives a volume with its secrets to another node.
+func (t *txn) rename(row volumeRow, to kms.NodeID) (volumeRow, error) {
+	from, key := volumeKey(row.Node, row.UUID), volumeKey(to, row.UUID)
+	for _, state := range []byte{active, staged} {
+		kind, s, err := t.loadSecret(from, state)
+		if err != nil {
+			return row, err
+		}
+
+		if kind == 0 {
+			continue
+		}
+		err = t.saveSecret(key, state, kind, s)
+		s.Wipe()
+		if err != nil {
+			return row, err
+		}
+	}
+
+	if err := t.dropVolume(row.Node, row.UUID); err != nil {
+		return row, err
+	}
+	row.Node = to
+	return row, t.saveVolume(row)
+}

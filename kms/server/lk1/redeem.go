@@ -1,0 +1,252 @@
+package lk1
+
+import (
+	"context"
+	"crypto/ecdh"
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"time"
+
+	"latchkey/internal/secret"
+	"latchkey/kms"
+	"latchkey/kms/ledger"
+	"latchkey/kms/server/attest"
+	"latchkey/kms/server/ekcert"
+	"latchkey/kms/server/policy"
+)
+
+// errRefused is a proof that does not hold. The sender gets an answer of
+// the usual size that nobody can open.
+var errRefused = errors.New("the proof does not hold")
+
+// proof is what a redeem has shown, once all of it was checked.
+type proof struct {
+	node      kms.NodeID
+	operation kms.Operation
+	volumes   []kms.Want
+	offers    []kms.Offer
+	pcrs      map[int]digest
+	clock     clock
+	th2       [32]byte
+	expiry    time.Duration
+	key       uint64 // of the cookie
+	from      string
+
+	certified *ekcert.Certificate // the EK's, if it holds
+	rule      policy.Rule         // that decided, for the log
+	uncertain error               // why it does not; nil: none was shown
+}
+
+// redeem answers M3 with M4. Any failure after the cookie was opened gives
+// random bytes of an M4's size: from outside, a refusal is an answer.
+func (s *Service) redeem(ctx context.Context, m3 []byte, from string) ([]byte, error) {
+	m, err := kms.ParseRedeem(m3)
+	if err != nil {
+		return nil, err
+	}
+
+	t, err := s.ticketOf(ctx, m.Cookie)
+	if err != nil {
+		return nil, err
+	}
+	defer t.wipe()
+	var keys *kms.Keys
+	var p *proof
+
+	err = s.work.Do(ctx, func() (err error) {
+		if keys, err = t.keys(); err == nil {
+			p, err = check(m, t, keys)
+		}
+		if err == nil && len(t.ekCert) > 0 {
+			p.certified, p.uncertain = s.ekRoots.Load().Verify(t.ekCert, t.ekPublic, time.Now())
+		}
+		return err
+	})
+
+	if keys != nil {
+		defer keys.Wipe()
+	}
+	if errors.Is(err, attest.ErrBusy) {
+		return nil, err
+	}
+	if err != nil {
+		s.counted.Decision("lk1", t.operation.String(), "proof")
+		s.log.Warn("refused", "node", t.node, "words", t.node.Words(), "operation", t.operation, "from", from, "why", err)
+		return noise(len(t.volumes)), nil
+	}
+
+	p.from = from
+	defer wipeOffers(p.offers)
+	d, err := s.decide(ctx, p)
+	if errors.Is(err, errRefused) {
+		s.counted.Decision("lk1", t.operation.String(), "proof")
+		s.log.Warn("refused", "node", t.node, "words", t.node.Words(), "operation", t.operation, "from", from, "why", err)
+		return noise(len(t.volumes)), nil
+	}
+	if err != nil {
+		return nil, &ledger.Unavailable{Err: err}
+	}
+	defer wipeDecision(d)
+	return s.answer(d, t, keys, kms.RedeemHash(t.th2, m3))
+}
+
+// keys derives the exchange's keys from what the cookie held.
+func (t *ticket) keys() (*kms.Keys, error) {
+	private, err := ecdh.X25519().NewPrivateKey(t.ephemeral.Reveal())
+	if err != nil {
+		return nil, errCookie
+	}
+
+	public, err := ecdh.X25519().NewPublicKey(t.peer[:])
+	if err != nil {
+		return nil, errCookie
+	}
+
+	z, err := private.ECDH(public)
+	if err != nil {
+		return nil, fmt.Errorf("agreeing on keys: %w", err)
+	}
+
+	shared := secret.Own(z)
+	defer shared.Wipe()
+	return kms.NewKeys(t.s, shared, t.th2)
+}
+
+// check proves that the TPM opened S and that the quote is fresh and its
+// own, before any record is looked at.
+func check(m *kms.Redeem, t *ticket, keys *kms.Keys) (*proof, error) {
+	if !m.Verify(keys) {
+		return nil, fmt.Errorf("%w: the challenge was not opened", errRefused)
+	}
+	c, err := checkQuote(m.Quote, t.akPublic, t.th2)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", errRefused, err)
+	}
+
+	p := &proof{
+		node: t.node, operation: t.operation, volumes: t.volumes, clock: c, th2: t.th2, expiry: t.expiry, key: t.key,
+		pcrs: map[int]digest{},
+	}
+	for _, v := range m.Quote.PCRs {
+		p.pcrs[v.Index] = v.Value
+	}
+
+	if t.operation == kms.Get {
+		if len(m.Offers) != 0 {
+			return nil, fmt.Errorf("%w: get carries offers", errRefused)
+		}
+		return p, nil
+	}
+
+	plain, err := keys.OpenOffers(m.Offers)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", errRefused, err)
+	}
+	defer plain.Wipe()
+	if p.offers, err = kms.ParseOffers(plain); err != nil {
+		return nil, fmt.Errorf("%w: %w", errRefused, err)
+	}
+
+	return p, checkOffers(p)
+}
+
+// checkOffers: one for each volume named in M1, of the operation's kind.
+func checkOffers(p *proof) error {
+	if len(p.offers) != len(p.volumes) {
+		return fmt.Errorf("%w: offers for other volumes", errRefused)
+	}
+	for i, o := range p.offers {
+		if o.UUID != p.volumes[i].UUID {
+			return fmt.Errorf("%w: offers for other volumes", errRefused)
+		}
+		withSecret := o.Kind == kms.Static || o.Kind == kms.Bound
+		if o.Kind > kms.Bound || withSecret != (o.Secret.Len() > 0) || withSecret == (p.operation == kms.Enroll) {
+			return fmt.Errorf("%w: offer of kind %d with %s", errRefused, o.Kind, p.operation)
+		}
+	}
+	return nil
+}
+
+// decide runs the policy in the transaction that records the redeem, so
+// that approval and quarantine are those of this moment; it returns once
+// that is on stable storage.
+func (s *Service) decide(ctx context.Context, p *proof) (*kms.Decision, error) {
+	var d *kms.Decision
+	err := s.update(ctx, func(t *txn) error {
+		if d != nil {
+			wipeDecision(d) // of a run that did not count
+		}
+		d = nil
+		if err := s.spend(t, p); err != nil {
+			return err
+		}
+		decision, err := s.judge(t, p)
+		d = decision
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+
+	s.logDecision(p, d)
+	return d, nil
+}
+
+// answer seals the decision; after this it is released.
+func (s *Service) answer(d *kms.Decision, t *ticket, keys *kms.Keys, th3 [32]byte) ([]byte, error) {
+	d.Cookie = s.cookies.sealReceipt(&receipt{
+		key: keys.ReportKey(), th3: th3, node: t.node, volumes: t.volumes, expiry: s.ledger.Now() + reportLife,
+	})
+	m4, err := keys.SealDecision(d, len(t.volumes), th3)
+	if err != nil {
+		return nil, err
+	}
+	return m4.Encode(), nil
+}
+
+// noise is a refusal that nobody can open, of an answer's size.
+func noise(volumes int) []byte {
+	m4 := kms.Answer{Sealed: make([]byte, kms.AnswerSize(volumes)-36)}
+	rand.Read(m4.Fresh[:])
+	rand.Read(m4.Sealed)
+	return m4.Encode()
+}
+
+func (s *Service) logDecision(p *proof, d *kms.Decision) {
+	s.counted.Decision("lk1", p.operation.String(), d.Status.Code())
+	s.log.Info("decided", "node", p.node, "words", p.node.Words(), "operation", p.operation,
+		"status", d.Status.Code(), "rule", p.rule, "volumes", len(p.volumes), "from", p.from, "challenge", hex.EncodeToString(p.th2[:8]))
+}
+
+func wipeOffers(offers []kms.Offer) {
+	for _, o := range offers {
+		o.Secret.Wipe()
+	}
+}
+
+func wipeDecision(d *kms.Decision) {
+	for _, v := range d.Volumes {
+		v.Active.Secret.Wipe()
+		v.Staged.Secret.Wipe()
+	}
+}
+
+// selectionPCRs are quoted always: firmware policy (7), what was booted
+// (11), its command line (12), and whether volumes were opened (15).
+var selectionPCRs = []int{7, 11, 12, 15}
+
+// latchPCR is zero until the volumes are open.
+const latchPCR = 15
+
+// checkQuote judges the quote of an exchange.
+func checkQuote(q kms.Quote, akPublic []byte, th2 [32]byte) (clock, error) {
+	key, err := attest.ReadAK(akPublic)
+	if err != nil {
+		return clock{}, err
+	}
+	extra := kms.QuoteData(th2)
+	c, err := attest.Quote{Attest: q.Attest, Signature: q.Signature, PCRs: q.PCRs}.Check(key, extra[:], selectionPCRs)
+	return clock{Reset: c.Reset, Restart: c.Restart}, err
+}

@@ -1,0 +1,118 @@
+package lk1
+
+import (
+	"context"
+	"slices"
+
+	"latchkey/kms"
+	"latchkey/kms/ledger"
+	"latchkey/kms/server/fleet"
+)
+
+// report takes M5: what became of the volumes of a grant.
+func (s *Service) report(ctx context.Context, m5 []byte, from string) error {
+	m, err := kms.ParseReport(m5)
+	if err != nil {
+		return err
+	}
+
+	r, err := s.cookies.openReceipt(m.Cookie)
+	if err != nil {
+		return err
+	}
+	defer r.key.Wipe()
+	results, err := kms.OpenReport(m, r.key, r.th3)
+	if err != nil {
+		return err
+	}
+
+	err = s.update(ctx, func(t *txn) error {
+		node, found, err := t.node(r.node)
+		if err != nil || !found || node.State != fleet.Approved || node.Quarantined {
+			return err
+		}
+
+		e := ledger.Event{Event: "report", Node: r.node.String(), From: from}
+		changed := false
+		for _, result := range results {
+			i := slices.IndexFunc(r.volumes, func(w kms.Want) bool { return w.UUID == result.UUID })
+			if i < 0 {
+				continue
+			}
+
+			did, err := t.settle(r.node, r.volumes[i], result)
+			if err != nil {
+				return err
+			}
+
+			if did != "" {
+				changed = true
+				e.Volumes = append(e.Volumes, result.UUID)
+				e.Detail += did + "; "
+			}
+		}
+
+		if !changed {
+			return nil
+		}
+		return t.Note(e)
+	})
+	if err != nil {
+		return &ledger.Unavailable{Err: err}
+	}
+
+	s.log.Info("report", "node", r.node, "results", len(results), "from", from)
+	return nil
+}
+
+// settle records one result: a staged secret that was seen to open the
+// volume becomes the active one, and the old one is destroyed; a MAC and a
+// header that the KMS did not know yet are learnt from a volume that our
+// secret opened.
+func (t *txn) settle(node kms.NodeID, want kms.Want, r kms.Result) (did string, err error) {
+	row, status, err := t.owned(node, r.UUID)
+	if err != nil || status != kms.OK || r.Outcome == kms.NotOpened {
+		return "", err
+	}
+
+	if r.Outcome == kms.OpenedStaged && row.Staged {
+		if err := t.commit(&row, r.SeqID); err != nil {
+			return "", err
+		}
+		did = "staged secret committed"
+	}
+
+	if row.MAC == nil && len(r.MAC) == 32 {
+		d := digest(r.MAC)
+		row.MAC, did = &d, did+" volume key recorded"
+	}
+	if row.Digest == nil && want.Digest != [32]byte{} {
+		d := digest(want.Digest)
+		row.Digest, did = &d, did+" header recorded"
+	}
+
+	if did == "" {
+		return "", nil
+	}
+	t.Bump()
+	return did, t.saveVolume(row)
+}
+
+// commit makes the staged secret the active one. From here on an older
+// header, which may still hold the old keyslot, is refused.
+func (t *txn) commit(row *volumeRow, seqID uint64) error {
+	key := volumeKey(row.Node, row.UUID)
+	kind, s, err := t.loadSecret(key, staged)
+	if err != nil || kind == 0 {
+		return err
+	}
+	defer s.Wipe()
+	if err := t.saveSecret(key, active, kind, s); err != nil {
+		return err
+	}
+	if err := t.Remove(tableSecrets, secretKey(key, staged)); err != nil {
+		return err
+	}
+	row.Staged, row.Kind, row.MinSeq = false, kms.Kind(kind), max(row.MinSeq, seqID)
+	return nil
+}

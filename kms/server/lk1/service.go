@@ -1,0 +1,116 @@
+// Package lk1 is the key server's side of lk1: who gets which key. It judges
+// proofs, keeps nodes, volumes and their secrets, and writes the audit log
+// before it releases anything.
+package lk1
+
+import (
+	"cmp"
+	"context"
+	"log/slog"
+	"sync/atomic"
+
+	"latchkey/kms"
+	"latchkey/kms/ledger"
+	"latchkey/kms/server/attest"
+	"latchkey/kms/server/ekcert"
+	"latchkey/kms/server/fleet"
+	"latchkey/kms/server/metrics"
+	"latchkey/kms/server/policy"
+)
+
+// Config is what a Service decides by and with.
+type Config struct {
+	Ledger  *ledger.Ledger
+	Enroll  fleet.Enrollment
+	EKRoots *ekcert.Pool   // for enrollment cert
+	Policy  *policy.Policy // nil: every approved node, in the boot state that was approved
+	Work    *attest.Workers
+	Counted *metrics.Exchanges
+	Log     *slog.Logger
+}
+
+// A Service answers nodes and their operator.
+type Service struct {
+	ledger  *ledger.Ledger
+	rows    *Rows
+	cookies *cookies
+	// refreshed is when the cookie keys were looked for in the store, where replicas share them
+	refreshed atomic.Int64
+	enroll    fleet.Enrollment
+	log       *slog.Logger
+	work      *attest.Workers
+	counted   *metrics.Exchanges
+
+	rules   atomic.Pointer[policy.Policy]
+	ekRoots atomic.Pointer[ekcert.Pool]
+}
+
+// New makes a service of rows that the config's ledger has registered.
+func New(c Config, r *Rows) *Service {
+	s := &Service{
+		ledger: c.Ledger, rows: r, enroll: c.Enroll, log: c.Log, work: c.Work, counted: c.Counted,
+		cookies: &cookies{clock: &c.Ledger.Clock, shared: c.Ledger.Shared()},
+	}
+	s.rules.Store(cmp.Or(c.Policy, &policy.Policy{}))
+	s.ekRoots.Store(c.EKRoots)
+	return s
+}
+
+// Begin is called once before nodes are served. It forgets the challenges
+// that an earlier process gave out (their cookies died with it), unless
+// other replicas may have given them out, and begins an epoch.
+func (s *Service) Begin(ctx context.Context) error {
+	if s.ledger.Shared() {
+		if err := s.rotate(ctx); err != nil {
+			return err
+		}
+	}
+	return s.update(ctx, func(t *txn) error {
+		var stale [][]byte
+		t.Scan(tableSpent, nil, func(key []byte) bool {
+			if !s.ledger.Shared() {
+				stale = append(stale, append([]byte(nil), key...))
+			}
+			return !s.ledger.Shared()
+		})
+		for _, key := range stale {
+			if err := t.Unmark(tableSpent, key); err != nil {
+				return err
+			}
+		}
+		t.Bump()
+		return t.Note(ledger.Event{Event: "start", Detail: "enrollment " + string(s.enroll)})
+	})
+}
+
+// Owned tells whether a volume is bound to a node.
+func (s *Service) Owned(v ledger.View, uuid kms.UUID) (bool, error) {
+	_, bound, err := view{v, s}.owner(uuid)
+	return bound, err
+}
+
+// Pending counts the nodes that wait for the operator.
+func (s *Service) Pending(v ledger.View) int { return s.rows.fleet.Pending(v) }
+
+// A view reads what nodes have.
+type view struct {
+	ledger.View
+	s *Service
+}
+
+// A txn also writes it.
+type txn struct {
+	view
+	*ledger.Txn
+}
+
+func (s *Service) read(f func(view) error) error {
+	return s.ledger.Read(func(v ledger.View) error { return f(view{v, s}) })
+}
+
+func (s *Service) update(ctx context.Context, f func(*txn) error) error {
+	return s.ledger.Update(ctx, func(t *ledger.Txn) error { return f(s.in(t)) })
+}
+
+// in is a transaction of the ledger as one of ours.
+func (s *Service) in(t *ledger.Txn) *txn { return &txn{view{t.View, s}, t} }

@@ -1,0 +1,167 @@
+package lk1
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"latchkey/internal/secret"
+	"latchkey/kms"
+	"latchkey/kms/ledger"
+)
+
+// A Volume is a volume as the operator sees it: never its secret.
+type Volume struct {
+	volumeRow
+	Mode  string `json:"mode"`
+	Bound bool   `json:"bound"`
+	Words string `json:"node_words,omitempty"`
+}
+
+// Volumes lists all volumes.
+func (s *Service) Volumes() (volumes []Volume, err error) {
+	err = s.read(func(v view) error {
+		volumes, err = v.volumesWhere(func(kms.UUID) bool { return true })
+		return err
+	})
+	return volumes, err
+}
+
+// volumesWhere opens only the rows that are asked for: a key says which.
+func (v view) volumesWhere(wanted func(kms.UUID) bool) (volumes []Volume, failed error) {
+	v.Scan(tableVolumes, nil, func(key []byte) bool {
+		if len(key) != 48 || !wanted(kms.UUID(key[32:])) {
+			return true
+		}
+		var row volumeRow
+		if _, failed = v.Load(tableVolumes, key, &row); failed != nil {
+			return false
+		}
+		one, err := v.presentVolume(row)
+		volumes, failed = append(volumes, one), err
+		return err == nil
+	})
+	return volumes, failed
+}
+
+func (v view) presentVolume(row volumeRow) (Volume, error) {
+	owner, bound, err := v.owner(row.UUID)
+	out := Volume{volumeRow: row, Mode: row.Kind.String(), Bound: bound && owner == row.Node}
+	if row.Node != nobody {
+		out.Words = row.Node.Words()
+	}
+	return out, err
+}
+
+// VolumesOf finds the rows of one volume: the bound one, nobody's, and what
+// pending nodes proposed.
+func (s *Service) VolumesOf(uuid kms.UUID) (volumes []Volume, err error) {
+	err = s.read(func(v view) error {
+		volumes, err = v.volumesOf(uuid)
+		return err
+	})
+	return volumes, err
+}
+
+func (v view) volumesOf(uuid kms.UUID) ([]Volume, error) {
+	rows, err := v.volumesWhere(func(u kms.UUID) bool { return u == uuid })
+	if err == nil && len(rows) == 0 {
+		err = fmt.Errorf("looking for volume %s: %w", uuid, ledger.ErrNotFound)
+	}
+	return rows, err
+}
+
+// PutVolume keeps a passphrase for a volume: create-only. The node may come
+// later; one that owns the volume already gets it at its next boot.
+func (s *Service) PutVolume(ctx context.Context, uuid kms.UUID, passphrase secret.Bytes) error {
+	if passphrase.Len() == 0 || passphrase.Len() > kms.MaxSecret {
+		return fmt.Errorf("putting volume %s: %w: the passphrase has %d bytes, not 1 to %d", uuid, ledger.ErrRefused, passphrase.Len(), kms.MaxSecret)
+	}
+	return s.update(ctx, func(t *txn) error {
+		node, _, err := t.owner(uuid)
+		if err != nil {
+			return err
+		}
+
+		row, found, err := t.volume(node, uuid)
+		if err != nil {
+			return err
+		}
+
+		if row.Kind != 0 {
+			return fmt.Errorf("putting volume %s: %w: it has a secret; delete the volume first if that is what you mean", uuid, ledger.ErrRefused)
+		}
+		if !found {
+			row = volumeRow{UUID: uuid, Node: node, Created: time.Now().UTC()}
+		}
+
+		t.Bump()
+		row.Kind = kms.Static
+		if err := t.saveSecret(volumeKey(node, uuid), active, byte(kms.Static), passphrase); err != nil {
+			return err
+		}
+
+		if err := t.saveVolume(row); err != nil {
+			return err
+		}
+		return t.Note(ledger.Event{Event: "volume put", Volumes: []kms.UUID{uuid}, From: ledger.Who(ctx)})
+	})
+}
+
+// DeleteVolume destroys all that the KMS has of a volume.
+func (s *Service) DeleteVolume(ctx context.Context, uuid kms.UUID) error {
+	return s.update(ctx, func(t *txn) error {
+		rows, err := t.volumesOf(uuid)
+		if err != nil {
+			return err
+		}
+		t.Bump()
+		for _, row := range rows {
+			if err := t.dropVolume(row.Node, uuid); err != nil {
+				return err
+			}
+		}
+		if err := t.Remove(tableOwners, uuid[:]); err != nil {
+			return err
+		}
+		return t.Note(ledger.Event{Event: "volume delete", Volumes: []kms.UUID{uuid}, From: ledger.Who(ctx)})
+	})
+}
+
+// AcceptHeader takes the header that the volume's node showed last for the
+// enrolled one: after a header was restored from a backup.
+func (s *Service) AcceptHeader(ctx context.Context, uuid kms.UUID) error {
+	return s.update(ctx, func(t *txn) error {
+		id, bound, err := t.owner(uuid)
+		if err != nil {
+			return err
+		}
+
+		node, found, err := t.node(id)
+		if err != nil {
+			return err
+		}
+
+		d := node.shownDigest(uuid)
+		row, _, err := t.volume(id, uuid)
+		if err != nil {
+			return err
+		}
+		if !bound || !found || d == nil {
+			return fmt.Errorf("accepting the header of %s: %w: no node that owns it has shown one", uuid, ledger.ErrNotFound)
+		}
+
+		t.Bump()
+		row.Digest = d
+		for _, v := range node.Shown.Volumes {
+			if v.UUID == uuid {
+				row.MinSeq = v.SeqID
+			}
+		}
+
+		if err := t.saveVolume(row); err != nil {
+			return err
+		}
+		return t.Note(ledger.Event{Event: "volume accept-header", Node: id.String(), Volumes: []kms.UUID{uuid}, From: ledger.Who(ctx)})
+	})
+}

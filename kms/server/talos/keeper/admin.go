@@ -1,0 +1,128 @@
+package keeper
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"net/http"
+	"net/netip"
+	"slices"
+	"time"
+
+	"latchkey/kms"
+	"latchkey/kms/admin"
+	"latchkey/kms/ledger"
+	"latchkey/kms/server/fleet"
+)
+
+// A Node is a machine of Talos as the operator sees it.
+type Node struct{ machine }
+
+// Describe is the machine's state in a word.
+func (n Node) Describe() string { return fleet.Describe(n.State, n.Stopped) }
+
+// Nodes lists the machines of Talos, pending ones first.
+func (k *Keeper) Nodes() (nodes []Node, err error) {
+	err = k.c.Ledger.Read(func(v ledger.View) error {
+		return k.rows.fleet.All(v, func(row machine) error {
+			nodes = append(nodes, Node{row})
+			return nil
+		})
+	})
+	return nodes, err
+}
+
+// Change does one of the operator's commands to the machine of a UUID:
+// approve (also one that has not asked yet; sources, if any, are the only
+// networks that it may ask from), quarantine, readmit, delete.
+func (k *Keeper) Change(ctx context.Context, command string, uuid kms.UUID, sources []netip.Prefix) (Node, error) {
+	change, ok := changes[command]
+	if !ok {
+		return Node{}, fmt.Errorf("command %.20q: %w", command, ledger.ErrNotFound)
+	}
+
+	row, err := k.rows.fleet.Change(ctx, k.c.Ledger, fleet.Change[machine]{
+		Event: "talos " + command, Verb: command,
+		Find: func(t *ledger.Txn) (machine, error) {
+			row, found, err := k.rows.fleet.Get(t.View, uuid[:])
+			if err == nil && !found && command != "approve" {
+				err = fmt.Errorf("looking for a machine of Talos with UUID %s: %w", uuid, ledger.ErrNotFound)
+			}
+			if !found {
+				row = machine{UUID: uuid, State: fleet.Pending, First: time.Now().UTC()}
+			}
+			return row, err
+		},
+		Do: func(_ *ledger.Txn, row *machine) error {
+			if why := change(row, sources); why != "" {
+				return fleet.Refuse(why)
+			}
+			return nil
+		},
+	})
+	return Node{row}, err
+}
+
+// changes say why they refuse.
+var changes = map[string]func(*machine, []netip.Prefix) string{
+	"approve": func(row *machine, sources []netip.Prefix) string {
+		row.State, row.Sources = fleet.Approved, sources
+		return ""
+	},
+	"quarantine": func(row *machine, _ []netip.Prefix) string {
+		if row.State == fleet.Pending {
+			return "it is not approved, so it gets nothing as it is"
+		}
+		row.Stopped = true
+		return ""
+	},
+	"readmit": func(row *machine, _ []netip.Prefix) string {
+		row.Stopped = false
+		return ""
+	},
+	"delete": func(row *machine, _ []netip.Prefix) string {
+		row.State, row.Keys = fleet.Deleted, nil
+		return ""
+	},
+}
+
+// Routes answer the operator about the machines of Talos.
+func (k *Keeper) Routes() []admin.Route {
+	routes := []admin.Route{{
+		Method: "GET", Path: "/v1/talos/nodes", Scope: admin.ScopeRead, Doc: "Lists the machines of Talos.", Answer: []Node{},
+		Do: func(*http.Request) (any, error) { return admin.List(k.Nodes()) },
+	}}
+	for _, command := range slices.Sorted(maps.Keys(changes)) {
+		scope := admin.ScopeApprove
+		if command == "delete" {
+			scope = admin.ScopeAdmin
+		}
+		routes = append(routes, admin.Route{
+			Method: "POST", Path: "/v1/talos/" + command, Scope: scope, Doc: "Does " + command + " to a machine of Talos.",
+			Query:  []admin.Param{{Name: "uuid", Doc: "SMBIOS UUID", Required: true, Kind: "uuid"}, {Name: "source", Doc: "network that it may ask from; may be repeated"}},
+			Answer: Node{}, Do: func(r *http.Request) (any, error) {
+				uuid, err := kms.ParseUUID(r.URL.Query().Get("uuid"))
+				if err != nil {
+					return nil, err
+				}
+				sources, err := parsePrefixes(r.URL.Query()["source"])
+				if err != nil {
+					return nil, err
+				}
+				return k.Change(r.Context(), command, uuid, sources)
+			},
+		})
+	}
+	return routes
+}
+
+func parsePrefixes(texts []string) (out []netip.Prefix, err error) {
+	for _, text := range texts {
+		p, err := netip.ParsePrefix(text)
+		if err != nil {
+			return nil, fmt.Errorf("reading a network: %.64q is none", text)
+		}
+		out = append(out, p.Masked())
+	}
+	return out, nil
+}
