@@ -30,6 +30,7 @@ type names struct {
 	instances map[instanceKey]string
 	common    map[dns.Name]bool // hosts that other key servers answer for, too
 	conflicts int
+	next      time.Time // when a new name is tried, if there are many conflicts
 	reclaim   *time.Timer
 	wait      time.Duration // until the next reclaim
 }
@@ -66,7 +67,7 @@ func (r *Responder) conflict(name dns.Name) {
 		case name.Equal(dns.Name(a.Host)):
 			r.names.hosts[asked.Host] = nextHost(a.Host)
 			changed = true
-		case label == a.Instance && slices.ContainsFunc(a.Services, func(s string) bool { n, _ := serviceName(s); return n.Equal(service) }):
+		case dns.Name(label).Equal(dns.Name(a.Instance)) && slices.ContainsFunc(a.Services, func(s string) bool { n, _ := serviceName(s); return n.Equal(service) }):
 			r.names.instances[instanceKey{asked.Host, asked.Instance}] = nextInstance(a.Instance)
 			changed = true
 		}
@@ -81,11 +82,13 @@ func (r *Responder) conflict(name dns.Name) {
 	if r.names.reclaim == nil {
 		r.names.reclaim = time.AfterFunc(r.names.wait, r.reclaim)
 	}
-	if r.names.conflicts > quickConflicts {
+	switch now := time.Now(); {
+	case r.names.conflicts <= quickConflicts:
+		r.poke()
+	case now.After(r.names.next):
+		r.names.next = now.Add(slowConflict)
 		time.AfterFunc(slowConflict, r.poke)
-		return
 	}
-	r.poke()
 }
 
 // reclaim goes back to the names that were asked for. They are probed for

@@ -112,6 +112,7 @@ func (s *speaker) judge(m *dns.Message, now time.Time) {
 		case !r.Flush && !s.zone.unique(r.Name): // of another key server under this name
 		case !s.sure[name]:
 			s.r.conflict(r.Name)
+			s.probes, s.probeAt = 0, now.Add(slowConflict) // the new name comes before that
 			return
 		case slices.ContainsFunc(ours, func(o owned) bool { return o.Data.Type() == r.Data.Type() }):
 			s.defend(r.Name, now)

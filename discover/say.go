@@ -35,7 +35,8 @@ func newDues() dues { return dues{records: map[cacheKey]due{}} }
 // add puts a record in.
 func (d *dues) add(k cacheKey, how due, now time.Time) {
 	if old, ok := d.records[k]; ok {
-		how = due{min(old.again, how.again), old.must || how.must}
+		d.records[k] = due{min(old.again, how.again), old.must || how.must}
+		return
 	}
 	d.records[k] = how
 	if d.at.IsZero() {
