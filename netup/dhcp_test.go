@@ -34,8 +34,9 @@ type server struct {
 	delay time.Duration
 	// reply changes an answer, or returns nil to keep silent.
 	reply func(request, answer *dhcpv4.DHCPv4) *dhcpv4.DHCPv4
-	heard atomic.Int64 // requests
-	mac   atomic.Value // of the last request, text
+	raw   func([]byte) []byte // changes the bytes of an answer; nil does not
+	heard atomic.Int64        // requests
+	mac   atomic.Value        // of the last request, text
 }
 
 // serve starts a DHCP server, 192.0.2.<n>, on the cable of a link.
@@ -74,7 +75,11 @@ func (s *server) run() {
 		}
 
 		if answer := s.answer(request); answer != nil {
-			time.AfterFunc(s.delay, func() { s.conn.WriteTo(udp(s.addr, answer.ToBytes()), from) })
+			p := answer.ToBytes()
+			if s.raw != nil {
+				p = s.raw(p)
+			}
+			time.AfterFunc(s.delay, func() { s.conn.WriteTo(udp(s.addr, p), from) })
 		}
 	}
 }

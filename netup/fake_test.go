@@ -101,7 +101,7 @@ func (k *fakeKernel) Devices() ([]netup.Device, error) {
 func (k *fakeKernel) Do(op netup.Op) error {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	k.ops = append(k.ops, strings.TrimPrefix(fmt.Sprintf("%T%+v", op, op), "netup."))
+	k.ops = append(k.ops, opName(op)+fmt.Sprintf("%+v", op))
 	if k.fail != nil {
 		if err := k.fail(op); err != nil {
 			return err
@@ -123,6 +123,9 @@ func (k *fakeKernel) Do(op netup.Op) error {
 
 	return k.change(op)
 }
+
+// opName is the type of an operation: "SetUp".
+func opName(op netup.Op) string { return strings.TrimPrefix(fmt.Sprintf("%T", op), "netup.") }
 
 func (k *fakeKernel) add(name, kind string) error {
 	n := 100 + len(k.devices)

@@ -73,7 +73,7 @@ func (n *network) lines(d Device) []plan.IP {
 
 // methods are the ways in which a device gets addresses.
 func (n *network) methods(d Device) []plan.Method {
-	if len(n.settings.IPs) == 0 {
+	if len(n.settings.IPs) == 0 || n.stranded {
 		return []plan.Method{plan.DHCP}
 	}
 	var out []plan.Method
@@ -87,7 +87,7 @@ func (n *network) methods(d Device) []plan.Method {
 // say. It does unless the plan has another method for IPv6, or none at all
 // for the device.
 func (n *network) follows(d Device) bool {
-	if len(n.settings.IPs) == 0 {
+	if len(n.settings.IPs) == 0 || n.stranded {
 		return true
 	}
 	lines := n.lines(d)

@@ -205,6 +205,16 @@ func TestOperations(t *testing.T) {
 	}
 }
 
+// parsed are the settings of a command line without problems.
+func parsed(t *testing.T, cmdline string) plan.Net {
+	t.Helper()
+	settings, problems := parse(t, cmdline)
+	if len(problems) > 0 {
+		t.Fatalf("%q: %v", cmdline, problems)
+	}
+	return settings
+}
+
 func parse(t *testing.T, cmdline string) (plan.Net, []plan.Problem) {
 	t.Helper()
 	args, err := plan.SplitCmdline(cmdline)

@@ -96,19 +96,20 @@ type network struct {
 	log      *slog.Logger
 	update   func([]Link)
 
-	links   map[int]*link
-	places  map[int]knownPlace   // by index
-	retries map[string]*retry    // what failed and is tried again, by name
-	homes   map[netip.Prefix]int // link that has an address which the plan gives to none
-	own     *ownMACs
-	renamed map[int]bool
-	started time.Time
-	looking map[string]bool // what late will look at again
-	said    map[string]bool // what late has said
-	events  chan event
-	again   chan struct{} // asks for another sync
-	rested  time.Time     // changes are not looked at before
-	told    []Link        // what update saw last
+	links    map[int]*link
+	places   map[int]knownPlace   // by index
+	retries  map[string]*retry    // what failed and is tried again, by name
+	homes    map[netip.Prefix]int // link that has an address which the plan gives to none
+	own      *ownMACs
+	renamed  map[int]bool
+	started  time.Time
+	stranded bool            // none of the links that the plan names is there
+	looking  map[string]bool // what late will look at again
+	said     map[string]bool // what late has said
+	events   chan event
+	again    chan struct{} // asks for another sync
+	rested   time.Time     // changes are not looked at before
+	told     []Link        // what update saw last
 }
 
 // soon asks for another sync after d.
@@ -150,6 +151,7 @@ func (n *network) sync(ctx context.Context) error {
 	}
 
 	n.own.set(devices)
+	n.strand(devices)
 	seen := map[int]bool{}
 	for _, d := range devices {
 		if !n.ours(d, devices) {

@@ -113,9 +113,10 @@ func TestComplaints(t *testing.T) {
 	})
 
 	for _, want := range []string{
-		`msg="the link is not there; waiting on" link=eth9 for=1m0s`,
-		`msg="the link has no carrier; waiting on" link=eth1 for=5s`,
-		`msg="the link has no address but a link-local one; waiting on" link=eth0 for=20s`,
+		`msg="the link that the options name is not there; still waiting for it" link=eth9 for=1m0s`,
+		`msg="the link that the options name is not there, and another is the only one with carrier; check the name" named=eth9 link=eth0 mac=02:00:00:00:00:01`,
+		`msg="the link has no carrier; check the cable" link=eth1 for=5s`,
+		`msg="the link has no address but a link-local one; still asking" link=eth0 for=20s`,
 	} {
 		if n := strings.Count(said.String(), want); n != 1 {
 			t.Errorf("%q was said %d times, want once:\n%s", want, n, said.String())
