@@ -200,6 +200,7 @@ func TestFollowsRouter(t *testing.T) {
 		{"ip=link6", "", false},
 		{"ip=eth0:auto6", "53", false},
 		{"ip=eth1:dhcp ip=eth0:off", "", false},
+		{"ip=eth1:dhcp", "", false}, // of a link that no option names nothing is asked
 	} {
 		t.Run(row.cmdline, func(t *testing.T) {
 			settings, _ := parse(t, row.cmdline)
