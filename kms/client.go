@@ -26,6 +26,7 @@ type Client struct {
 // that order, and what a report needs. Wipe it.
 type Grant struct {
 	Volumes []Granted
+	Pin     Pin // the pinned key that signed the challenge: whose grant this is
 
 	cookie    []byte
 	th3       [32]byte
@@ -102,7 +103,7 @@ func (c *Client) exchange(ctx context.Context, url string, p Prover, op Operatio
 		return nil, err
 	}
 
-	challenge, core, err := c.verify(to, HelloHash(m1), m2)
+	challenge, core, pin, err := c.verify(to, HelloHash(m1), m2)
 	if err != nil {
 		return nil, err
 	}
@@ -121,7 +122,12 @@ func (c *Client) exchange(ctx context.Context, url string, p Prover, op Operatio
 	if err != nil {
 		return nil, err
 	}
-	return accept(to, keys, m3, m4, wants)
+	g, err := accept(to, keys, m3, m4, wants)
+	if err != nil {
+		return nil, err
+	}
+	g.Pin = pin
+	return g, nil
 }
 
 func (c *Client) hello(p Prover, op Operation, wants []Want) (*ecdh.PrivateKey, []byte, error) {
@@ -150,23 +156,24 @@ func (c *Client) hello(p Prover, op Operation, wants []Want) (*ecdh.PrivateKey, 
 	return ephemeral, m.Encode(), nil
 }
 
-// verify checks that a pinned key signed the challenge. Until it has, not
-// one byte of it reaches the TPM.
-func (c *Client) verify(to Endpoint, th1 [32]byte, m2 []byte) (*Challenge, *Core, error) {
+// verify checks that a pinned key signed the challenge, and returns it.
+// Until one has, not one byte of the challenge reaches the TPM.
+func (c *Client) verify(to Endpoint, th1 [32]byte, m2 []byte) (*Challenge, *Core, Pin, error) {
 	what := "checking the challenge of " + to.String()
 	m, err := ParseChallenge(m2)
 	if err != nil {
-		return nil, nil, &Error{What: what, code: CodeBadAnswer, Err: err}
+		return nil, nil, Pin{}, &Error{What: what, code: CodeBadAnswer, Err: err}
 	}
 	signed := m.Signed(th1)
-	if !slices.ContainsFunc(c.Pins, func(p Pin) bool { return ed25519.Verify(p[:], signed, m.Signature) }) {
-		return nil, nil, &Error{What: what, code: CodeWrongPin, Err: errors.New("it is not signed with a KMS key of this image's plan")}
+	i := slices.IndexFunc(c.Pins, func(p Pin) bool { return ed25519.Verify(p[:], signed, m.Signature) })
+	if i < 0 {
+		return nil, nil, Pin{}, &Error{What: what, code: CodeWrongPin, Err: errors.New("it is not signed with a KMS key of this image's plan")}
 	}
 	core, err := parseCore(m.Core)
 	if err != nil {
-		return nil, nil, &Error{What: what, code: CodeBadAnswer, Err: err}
+		return nil, nil, Pin{}, &Error{What: what, code: CodeBadAnswer, Err: err}
 	}
-	return m, core, nil
+	return m, core, c.Pins[i], nil
 }
 
 // agree opens the challenge with the TPM and derives the keys.
