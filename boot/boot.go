@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"latchkey/boot/codes"
 	"latchkey/boot/wire"
 	"latchkey/internal/mapping"
 	"latchkey/internal/plan"
@@ -41,6 +42,11 @@ type pid1 struct {
 	root    wire.Record   // of kind wire.KindRoot
 	mounted bool          // the root is, on sysroot
 	console string        // the last line that people were shown
+	closed  []wire.Record // of kind KindClosed
+
+	watchdog *petter
+	capping  bool             // the TPM is being closed after a failure
+	capLate  <-chan time.Time // when that has taken long enough
 }
 
 // boot is the story: every line needs the one before it.
@@ -51,6 +57,7 @@ func (b *pid1) boot() error {
 	if err := b.startChildren(); err != nil {
 		return err
 	}
+	b.watchdog = pet(b.sys)
 
 	if err := b.readPlan(); err != nil {
 		return err
@@ -138,8 +145,8 @@ func (b *pid1) note(r wire.Record) {
 // disk runs before that is done.
 func (b *pid1) closeLatch() (wait func() error) {
 	start := b.sys.Now()
-	if b.latch.absent {
-		return func() error { b.latch.stop(); return nil }
+	if b.latch.off != "" {
+		return func() error { b.closeUnused(); return nil }
 	}
 
 	for _, o := range b.opened {
@@ -150,9 +157,21 @@ func (b *pid1) closeLatch() (wait func() error) {
 		if err := b.waitLatch(); err != nil {
 			return err
 		}
-		b.latch.stop()
+		if b.latch.off != "" {
+			b.closeUnused()
+			return nil
+		}
+		b.tell("", b.latch.stop())
 		b.step("latch", start, fmt.Sprintf("volumes=%d", len(b.opened)))
 		return nil
+	}
+}
+
+// closeUnused closes a TPM that failed, as well as it lets itself be closed:
+// what the disk runs must not be granted in the name of this boot.
+func (b *pid1) closeUnused() {
+	if b.latch.off != codes.TPMMissing {
+		b.tell("closing the TPM: ", b.capTPM())
 	}
 }
 
@@ -179,7 +198,8 @@ func (b *pid1) mountRoot() error {
 	for i, root := range roots {
 		flags, data := mountFlags(root)
 		fstype := cmp.Or(root.FSType, b.root.Text)
-		err := b.sys.Mount(Mount{"/dev/mapper/" + name, sysroot, fstype, flags, data})
+		m := Mount{"/dev/mapper/" + name, sysroot, fstype, flags, data}
+		err := within(mountWait, func() error { return b.sys.Mount(m) })
 		if err == nil {
 			b.mounted = true
 			b.step("root", start, fmt.Sprintf("%s type=%s %s", name, fstype, flags[0]))
@@ -201,7 +221,7 @@ func (b *pid1) pivot() error {
 		return err
 	}
 
-	b.worker.finish(workerGrace, b.note)
+	b.tell("", b.worker.finish(workerGrace, b.note)) // it holds no key any more, and the disks are open
 	if err := b.handOver(); err != nil {
 		return &StepError{"pivot", "failed", err}
 	}
@@ -214,6 +234,7 @@ func (b *pid1) pivot() error {
 	}
 
 	b.summary()
+	b.watchdog.disarm()
 	return &StepError{"pivot", "failed", b.sys.SwitchRoot(sysroot, init, args)}
 }
 

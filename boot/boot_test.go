@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"io"
 	"maps"
 	"os"
 	"path/filepath"
@@ -55,6 +56,8 @@ type recorder struct {
 	latch    func(incarnation int, c *child)
 	ended    chan struct{}
 	extended [24]int // how often each PCR was extended
+	hasDog   bool
+	dog      dog
 }
 
 func newRecorder(p []byte) *recorder {
@@ -122,6 +125,33 @@ func (r *recorder) Reboot(action string) error {
 	runtime.Goexit()
 	return nil
 }
+
+// Watchdog is one that counts how often it is petted.
+func (r *recorder) Watchdog() (io.WriteCloser, error) {
+	if !r.hasDog {
+		return nil, os.ErrNotExist
+	}
+	return &r.dog, nil
+}
+
+type dog struct {
+	pets  int
+	bites *time.Timer // runs out 30 s after the last pet
+	left  bool        // closed as it was found
+}
+
+func (d *dog) Write(p []byte) (int, error) {
+	d.pets++
+	d.bites.Reset(30 * time.Second)
+	return len(p), nil
+}
+
+func (d *dog) Close() error {
+	d.left = true
+	d.bites.Stop()
+	return nil
+}
+
 func (r *recorder) Now() time.Duration { return time.Second + time.Since(r.start) }
 func (r *recorder) Log(level boot.Level, text string) {
 	r.note("log %d: %s", level, text)

@@ -38,7 +38,5 @@ func (b *pid1) ciphersLoaded(err error) {
 }
 
 func (b *pid1) tellCiphers() {
-	if b.worker.child != nil {
-		b.worker.child.Send(wire.Record{Kind: wire.KindCiphers}) // a worker that is gone shows as the end of its records
-	}
+	b.worker.send(wire.Record{Kind: wire.KindCiphers})
 }

@@ -12,13 +12,16 @@ import (
 func (b *pid1) report() report.Report {
 	r := report.Report{
 		Version: 1, InitMS: b.began.Milliseconds(), TotalMS: (b.sys.Now() - b.began).Milliseconds(),
-		Root: "/dev/mapper/" + b.root.Name, TPM: !b.latch.absent, Plan: b.plan.String(),
+		Root: "/dev/mapper/" + b.root.Name, TPM: b.latch.off == "", Plan: b.plan.String(),
 	}
 	for _, s := range b.steps {
 		r.Steps = append(r.Steps, report.Step{Name: s.Name, StartMS: ms(s.Start - b.began), TookMS: ms(s.Duration), Detail: s.Text, Code: s.Code})
 	}
 	for _, o := range b.opened {
 		r.Volumes = append(r.Volumes, report.Volume{Name: o.Name, UUID: b.volume(o.Name).UUID, Keyslot: int(o.Slot)})
+	}
+	for _, c := range b.closed {
+		r.Volumes = append(r.Volumes, report.Volume{Name: c.Name, UUID: b.volume(c.Name).UUID, Keyslot: -1, Code: c.Code})
 	}
 	return r
 }

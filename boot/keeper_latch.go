@@ -3,6 +3,7 @@ package boot
 import (
 	"crypto/sha256"
 	"fmt"
+	"slices"
 
 	"latchkey/boot/codes"
 	"latchkey/boot/wire"
@@ -13,12 +14,11 @@ import (
 // dies is started again and told; it then reads the PCR and skips what
 // is done, so that nothing is extended twice.
 type latchKeeper struct {
-	sys     System
-	child   Child
-	started int
-	orders  []wire.Record // of kind wire.KindExtend, the first is under way
-	pending *wire.Record  // of kind wire.KindExtending: the first order's old and new value
-	absent  bool          // there is no TPM
+	keeper
+	orders  []wire.Record // of kind KindExtend, the first is under way
+	pending *wire.Record  // of kind KindExtending: the first order's old and new value
+	why     wire.Record   // of kind KindFailed: what the last one failed of
+	off     string        // the code for which the boot goes on without the TPM
 }
 
 // phase is the order to measure a phase of the boot into PCR 11, as
@@ -37,71 +37,54 @@ func (l *latchKeeper) add(order wire.Record) {
 func (l *latchKeeper) idle() bool { return len(l.orders) == 0 }
 
 func (l *latchKeeper) start() error {
-	child, err := l.sys.Start("latch", l.started)
-	if err != nil {
-		return &StepError{"latch", "failed", fmt.Errorf("starting the latch: %w", err)}
+	if err := l.keeper.start(); err != nil {
+		return err
 	}
-	l.child = child
-	l.started++
 	l.give()
 	return nil
 }
 
-// give sends the first order, and what is known of it from before.
+// give sends the first order, and what is known of it from before. A latch
+// without an order owes nobody a word.
 func (l *latchKeeper) give() {
 	if l.idle() {
+		l.silent = nil
 		return
 	}
+	l.heard()
 	if l.pending != nil {
 		resume := *l.pending
 		resume.Kind = wire.KindResume
-		l.child.Send(resume) // a latch that is gone shows as the end of its records
+		l.send(resume)
 	}
-	l.child.Send(l.orders[0])
-}
-
-func (l *latchKeeper) records() <-chan wire.Record {
-	if l.child == nil {
-		return nil
-	}
-	return l.child.Records()
-}
-
-func (l *latchKeeper) stop() {
-	if l.child == nil {
-		return
-	}
-	l.child.Kill()
-	for range l.child.Records() {
-	}
-	l.child = nil
+	l.send(l.orders[0])
 }
 
 // fromLatch takes one record of the latch, or its end (ok is false).
 func (b *pid1) fromLatch(r wire.Record, ok bool) error {
 	l := b.latch
 	if !ok {
-		l.child = nil
-		if l.absent {
+		l.gone()
+		if l.off != "" && !b.capping {
 			return nil
 		}
-		if l.started > maxRestarts {
-			return &StepError{"latch", "latch", fmt.Errorf("the latch died %d times", l.started)}
-		}
 		b.sys.Log(Human, "the latch died: starting it again")
-		return l.start()
+		return b.latchAgain("the latch died")
 	}
 
+	if l.overdue == nil {
+		l.heard()
+	}
 	switch r.Kind {
 	case wire.KindExtending:
 		if l.idle() || r.PCR != l.orders[0].PCR || r.New != wire.Extended(r.Old, l.orders[0].New) {
-			return &StepError{"latch", "latch", fmt.Errorf("the latch wants to extend PCR %d, which nobody ordered", r.PCR)}
+			return &StepError{"latch", codes.Latch, fmt.Errorf("the latch wants to extend PCR %d, which nobody ordered", r.PCR)}
 		}
 		l.pending = &r
-		l.child.Send(wire.Record{Kind: wire.KindGo})
+		l.send(wire.Record{Kind: wire.KindGo})
 	case wire.KindExtended:
 		if l.pending == nil || r.PCR != l.pending.PCR || r.New != l.pending.New {
-			return &StepError{"latch", "latch", fmt.Errorf("the latch extended PCR %d unasked", r.PCR)}
+			return &StepError{"latch", codes.Latch, fmt.Errorf("the latch extended PCR %d unasked", r.PCR)}
 		}
 		l.pending = nil
 		l.orders = l.orders[1:]
@@ -113,15 +96,60 @@ func (b *pid1) fromLatch(r wire.Record, ok bool) error {
 	return nil
 }
 
+// latchFailed takes the reason for which a latch ends.
 func (b *pid1) latchFailed(r wire.Record) error {
-	if r.Code == "tpm-missing" && b.plan != nil && !b.plan.NeedsTPM() {
-		b.latch.absent = true
-		b.latch.orders = nil
+	b.latch.kill() // it is about to end; if it does not, it is overdue
+	b.latch.why = r
+	if codes.Means(r.Code).Class != codes.Final {
+		b.sys.Log(Human, fmt.Sprintf("latch: %s: %s; trying again", r.Code, r.Text))
 		return nil
 	}
-	if codes.Means(r.Code).Class == codes.Final {
-		return &StepError{"latch", r.Code, fmt.Errorf("%s", r.Text)}
+	return b.latchOff(r.Code, r.Text)
+}
+
+// promptTries is how often a latch is started again if the boot can do
+// without the TPM: somebody may stand at the console already.
+const promptTries = 3
+
+// latchAgain starts another latch after a pause that grows.
+func (b *pid1) latchAgain(why string) error {
+	most := maxRestarts
+	if b.canPrompt() {
+		most = promptTries
 	}
-	b.sys.Log(Human, fmt.Sprintf("latch: %s: %s; trying again", r.Code, r.Text))
+	if b.latch.restart(most) {
+		return nil
+	}
+	code, text := codes.Latch, fmt.Sprintf("%s %d times", why, b.latch.started)
+	if b.latch.why.Code != "" {
+		code, text = b.latch.why.Code, b.latch.why.Text
+	}
+	return b.latchOff(code, text)
+}
+
+// canPrompt tells whether people can open all that the boot needs.
+func (b *pid1) canPrompt() bool { return b.plan != nil && b.plan.Prompts() }
+
+// latchOff goes on without the TPM if people can open all that the boot
+// needs; the recovery key is for just that. It never does so after a
+// kexec, or when the TPM has helped to open a volume in this boot: what
+// the disk runs could then be granted the key again.
+func (b *pid1) latchOff(code, text string) error {
+	granted := slices.ContainsFunc(b.opened, func(r wire.Record) bool { return r.Text != wire.SourcePrompt })
+	if !b.canPrompt() || granted || b.capping || code == codes.PCR15Used {
+		if codes.Means(code).Class != codes.Final {
+			return &StepError{"latch", codes.Latch, fmt.Errorf("%s: %s", code, text)}
+		}
+		return &StepError{"latch", code, fmt.Errorf("%s", text)}
+	}
+
+	l := b.latch
+	l.off, l.orders, l.pending, l.again = code, nil, nil, nil
+	if l.child != nil {
+		l.child.Kill()
+		l.abandon()
+	}
+	b.sys.Log(Human, fmt.Sprintf("the TPM is not used in this boot: %s: %s", code, text))
+	b.worker.entered(code, text)
 	return nil
 }

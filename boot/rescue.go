@@ -6,12 +6,12 @@ import (
 	"time"
 
 	"latchkey/boot/codes"
-	"latchkey/boot/wire"
 )
 
 // rescue is what follows a failure that ends the boot: say why and what
-// to do, take every key away, close the TPM, and do as the plan says.
-// It returns only if even the reboot failed.
+// to do, take every key away, close the TPM, and do as the plan says. None
+// of it waits for ever for a child or a disk. It returns only if even the
+// reboot failed.
 func (b *pid1) rescue(cause error) error {
 	step, ok := errors.AsType[*StepError](cause)
 	if !ok {
@@ -19,23 +19,22 @@ func (b *pid1) rescue(cause error) error {
 	}
 	b.say(step)
 	if b.worker != nil {
-		b.worker.stop()
+		b.tell("", b.worker.stop())
 	}
-
 	if b.mounted {
-		if err := b.sys.Unmount(sysroot); err != nil {
-			b.sys.Log(Human, "unmounting the root: "+err.Error())
-		}
+		b.tell("unmounting the root: ", within(callWait, func() error { return b.sys.Unmount(sysroot) }))
 	}
 
 	b.removeMappings()
-	b.capTPM()
+	if b.latch != nil && b.latch.off != codes.TPMMissing {
+		b.tell("closing the TPM: ", b.capTPM())
+	}
 	action, after := "reboot", time.Minute
 	if b.plan != nil {
 		action, after = b.plan.OnFail.Action, b.plan.OnFail.After
 	}
 
-	if step.Code == "pcr15-used" {
+	if step.Code == codes.PCR15Used {
 		action, after = "reboot", 0
 	}
 	b.sys.Log(Human, fmt.Sprintf("%s in %s", action, after))
@@ -44,7 +43,15 @@ func (b *pid1) rescue(cause error) error {
 	}
 
 	time.Sleep(after) // the plan's pause, for people to read the console
+	b.watchdog.leave()
 	return errors.Join(cause, b.sys.Reboot(action))
+}
+
+// tell logs what went wrong on the way down.
+func (b *pid1) tell(what string, err error) {
+	if err != nil {
+		b.sys.Log(Human, what+err.Error())
+	}
 }
 
 func (b *pid1) say(step *StepError) {
@@ -54,24 +61,26 @@ func (b *pid1) say(step *StepError) {
 	}
 }
 
+// capWait is how long the TPM may take to be closed, restarts included.
+const capWait = time.Minute
+
 // capTPM extends PCR 15 and 11, so that nothing that runs after a failed
-// boot can unseal or be granted what this boot could. It is best effort:
-// there may be no TPM, and the mappings are closed in any case.
-func (b *pid1) capTPM() {
-	if b.latch == nil || b.latch.absent {
-		return
+// boot, or after one that did without the TPM, can unseal or be granted
+// what this boot could. It is best effort: there may be no TPM, and the
+// mappings of a failed boot are closed in any case.
+func (b *pid1) capTPM() error {
+	if err := b.latch.stop(); err != nil { // whatever it was at
+		return err
 	}
-	b.latch.stop() // whatever it was at
 	last := phase("latchkey-rescue")
 	last.PCR = 15
-	*b.latch = latchKeeper{sys: b.sys, orders: []wire.Record{last, phase("leave-initrd")}}
+	b.latch = &latchKeeper{keeper: keeper{sys: b.sys, role: "latch", ever: b.latch.ever}, off: b.latch.off}
+	b.latch.add(last)
+	b.latch.add(phase("leave-initrd"))
+	b.capping, b.capLate = true, time.After(capWait)
 	err := b.latch.start()
 	if err == nil {
 		err = b.waitLatch()
 	}
-	if err != nil {
-		b.sys.Log(Human, "closing the TPM: "+err.Error())
-	}
-
-	b.latch.stop()
+	return errors.Join(err, b.latch.stop())
 }

@@ -5,6 +5,7 @@ package boot
 
 import (
 	"fmt"
+	"io"
 	"strings"
 	"time"
 
@@ -36,7 +37,11 @@ type System interface {
 	// SwitchRoot makes root "/" and runs init. It returns only on failure,
 	// and before anything is deleted if the failure can be seen early.
 	SwitchRoot(root, init string, args []string) error
+	// Reboot ends the machine. It waits for no disk for ever.
 	Reboot(action string) error
+	// Watchdog opens the hardware watchdog. Every Write pets it, Close stops
+	// it. It fails if there is none, or one that could not be stopped.
+	Watchdog() (io.WriteCloser, error)
 	Now() time.Duration // since the kernel started
 	Log(level Level, text string)
 }

@@ -2,7 +2,9 @@ package boot
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -145,8 +147,14 @@ func (k *Kernel) Load(names, blocked []string) error {
 func (k *Kernel) RemoveMapping(name string) error { return control.Remove(name) }
 
 // Reboot implements System: reboot(2), after what is written is synced.
-func (k *Kernel) Reboot(action string) error {
-	unix.Sync()
+func (*Kernel) Reboot(action string) error {
+	done := make(chan struct{})
+	go func() { unix.Sync(); close(done) }()
+	select {
+	case <-done:
+	case <-time.After(callWait): // a disk that does not answer
+	}
+
 	cmd := unix.LINUX_REBOOT_CMD_RESTART
 	switch action {
 	case "poweroff":
@@ -175,7 +183,9 @@ func (k *Kernel) Timestamp(realtime, monotonic time.Duration) (int, error) {
 }
 
 // Start implements System: the same binary, its role and how often it
-// was started before as arguments, the record socket as descriptor 3.
+// was started before as arguments, the record socket as descriptor 3. The
+// environment stays behind: the kernel fills it from the command line
+// (GODEBUG=, GOTRACEBACK=).
 func (k *Kernel) Start(role string, incarnation int) (Child, error) {
 	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
 	if err != nil {
@@ -185,7 +195,7 @@ func (k *Kernel) Start(role string, incarnation int) (Child, error) {
 	ours, theirs := os.NewFile(uintptr(pair[0]), "records"), os.NewFile(uintptr(pair[1]), "records")
 	defer theirs.Close()
 	proc, err := os.StartProcess("/proc/self/exe", []string{"latchkey-" + role, role, strconv.Itoa(incarnation)},
-		&os.ProcAttr{Dir: "/", Files: []*os.File{nil, os.Stderr, os.Stderr, theirs}})
+		&os.ProcAttr{Dir: "/", Env: []string{}, Files: []*os.File{nil, os.Stderr, os.Stderr, theirs}})
 	if err != nil {
 		ours.Close()
 		return nil, err
@@ -234,3 +244,31 @@ func (c *child) Send(r wire.Record) error {
 }
 
 func (c *child) Kill() { c.proc.Kill() }
+
+// Watchdog implements System. Opening a watchdog starts it, and one that
+// cannot be stopped again (nowayout) would reset the real root, which may
+// not pet it: that one is left to the kernel, which pets it until somebody
+// opens it (drivers/watchdog/watchdog_dev.c).
+func (k *Kernel) Watchdog() (io.WriteCloser, error) {
+	nowayout, err := os.ReadFile("/sys/class/watchdog/watchdog0/nowayout")
+	if err != nil {
+		return nil, err
+	}
+	if strings.TrimSpace(string(nowayout)) != "0" {
+		return nil, errors.New("the watchdog cannot be stopped: left alone")
+	}
+	f, err := os.OpenFile("/dev/watchdog", os.O_WRONLY, 0)
+	if err != nil {
+		return nil, err
+	}
+	return &watchdog{f}, nil
+}
+
+type watchdog struct{ *os.File }
+
+// Close stops the watchdog: the magic close of
+// Documentation/watchdog/watchdog-api.rst.
+func (w *watchdog) Close() error {
+	_, err := w.WriteString("V")
+	return errors.Join(err, w.File.Close())
+}

@@ -3,88 +3,112 @@ package boot
 import (
 	"fmt"
 	"slices"
-	"time"
 
 	"latchkey/boot/codes"
 	"latchkey/boot/wire"
 )
 
-// maxRestarts is how often a worker or a latch is started again before
-// the boot is given up: the machine then starts afresh.
-const maxRestarts = 8
-
 // startChildren starts the latch and the worker. They read the plan
 // themselves, so they need not wait until PID 1 has.
 func (b *pid1) startChildren() error {
-	b.latch = &latchKeeper{sys: b.sys}
-	b.worker = &workerKeeper{sys: b.sys}
+	b.latch = &latchKeeper{keeper: keeper{sys: b.sys, role: "latch"}}
+	b.worker = &workerKeeper{keeper: keeper{sys: b.sys, role: "worker"}}
 	b.latch.add(phase("enter-initrd"))
 	if err := b.worker.start(); err != nil { // first: everything waits for it
 		return err
 	}
-	return b.latch.start()
+	if err := b.latch.start(); err != nil {
+		return &StepError{"latch", "failed", err}
+	}
+	return nil
 }
 
 // unlock supervises the worker and the latch until all volumes are open.
 func (b *pid1) unlock() error {
-	dog := time.NewTimer(wire.Silence)
-	defer dog.Stop()
 	for {
 		select {
 		case r, ok := <-b.worker.records():
-			dog.Reset(wire.Silence)
 			if done, err := b.fromWorker(r, ok); done || err != nil {
 				return err
 			}
-
-		case r, ok := <-b.latch.records():
-			if err := b.fromLatch(r, ok); err != nil {
-				return err
-			}
-			if b.latch.idle() || b.latch.absent {
-				b.worker.entered(b.latch.absent)
-			}
-
 		case err := <-b.ciphers.loading:
 			b.ciphersLoaded(err)
 		case <-b.worker.again:
 			if err := b.worker.start(); err != nil {
 				return err
 			}
-			b.worker.resend()
-
-		case <-dog.C:
-			b.sys.Log(Human, "the worker says nothing: starting it again")
+		case <-b.worker.silent:
+			b.sys.Log(Human, "the worker is not responding: restarting it")
 			b.worker.kill()
-			dog.Reset(wire.Silence)
+		case <-b.worker.overdue:
+			return &StepError{"unlock", "child-stuck", b.worker.stuck()}
+
+		case r, ok := <-b.latch.records():
+			if err := b.fromLatch(r, ok); err != nil {
+				return err
+			}
+			if b.latch.idle() && b.latch.off == "" {
+				b.worker.entered("", "")
+			}
+		case <-b.latch.again:
+			if err := b.startLatch(); err != nil {
+				return err
+			}
+		case <-b.latch.silent:
+			b.latchSilent()
+		case <-b.latch.overdue:
+			if err := b.latchStuck(); err != nil {
+				return err
+			}
 		}
 	}
 }
 
 // waitLatch lets the latch finish its orders.
 func (b *pid1) waitLatch() error {
-	dog := time.NewTimer(wire.Silence)
-	defer dog.Stop()
 	for !b.latch.idle() {
+		var err error
 		select {
 		case r, ok := <-b.latch.records():
-			if err := b.fromLatch(r, ok); err != nil {
-				return err
-			}
-		case <-dog.C:
-			b.sys.Log(Human, "the latch says nothing: starting it again")
-			b.latch.child.Kill()
-			dog.Reset(wire.Silence)
+			err = b.fromLatch(r, ok)
+		case <-b.latch.again:
+			err = b.startLatch()
+		case <-b.latch.silent:
+			b.latchSilent()
+		case <-b.latch.overdue:
+			err = b.latchStuck()
+		case <-b.capLate:
+			err = fmt.Errorf("no end after %s", capWait)
+		}
+		if err != nil {
+			return err
 		}
 	}
 
 	return nil
 }
 
+func (b *pid1) startLatch() error {
+	if err := b.latch.start(); err != nil {
+		return b.latchOff("failed", err.Error())
+	}
+	return nil
+}
+
+func (b *pid1) latchSilent() {
+	b.sys.Log(Human, "the latch is not responding: restarting it")
+	b.latch.kill()
+}
+
+func (b *pid1) latchStuck() error { return b.latchOff("child-stuck", b.latch.stuck().Error()) }
+
 // fromWorker takes one record of the worker, or its end (ok is false).
 func (b *pid1) fromWorker(r wire.Record, ok bool) (done bool, err error) {
 	if !ok {
 		return false, b.restartWorker("the worker died")
+	}
+	if b.worker.overdue == nil {
+		b.worker.heard()
 	}
 	switch r.Kind {
 	case wire.KindStep:
@@ -94,18 +118,20 @@ func (b *pid1) fromWorker(r wire.Record, ok bool) (done bool, err error) {
 	case wire.KindWaiting:
 		b.show(r)
 
-	case wire.KindOpened:
+	case wire.KindOpened, wire.KindClosed:
 		if b.volume(r.Name) == nil {
 			b.worker.kill()
 			return false, nil
 		}
-		b.opened = append(b.opened, r)
+		b.outcome(r)
 
 	case wire.KindRoot:
 		b.root = r
 	case wire.KindDone:
 		if missing := b.allOpen(); missing != "" {
-			b.worker.stop()
+			if err := b.worker.stop(); err != nil {
+				return false, &StepError{"unlock", "child-stuck", err}
+			}
 			return false, b.restartWorker("the worker left " + missing + " closed")
 		}
 		return true, nil
@@ -115,8 +141,19 @@ func (b *pid1) fromWorker(r wire.Record, ok bool) (done bool, err error) {
 			return false, &StepError{"unlock", r.Code, fmt.Errorf("%s", r.Text)}
 		}
 		b.sys.Log(Human, fmt.Sprintf("%s: %s; trying again", r.Code, r.Text))
+		b.worker.kill() // it is about to end; if it does not, it is overdue
 	}
 	return false, nil
+}
+
+// outcome notes that a volume is open, or stays closed.
+func (b *pid1) outcome(r wire.Record) {
+	if r.Kind == wire.KindClosed {
+		b.closed = append(b.closed, r)
+		b.sys.Log(Human, fmt.Sprintf("volume %s stays closed: %s: %s%s", r.Name, r.Code, r.Text, advice(r.Code)))
+		return
+	}
+	b.opened = append(b.opened, r)
 }
 
 // allOpen checks the worker's word against the plan and puts the volumes
@@ -139,17 +176,18 @@ func (b *pid1) allOpen() (missing string) {
 // restartWorker clears away what a dead worker left and starts another
 // after a pause that grows.
 func (b *pid1) restartWorker(why string) error {
-	b.opened, b.root = nil, wire.Record{}
+	b.worker.gone()
+	b.opened, b.closed, b.root = nil, nil, wire.Record{}
 	b.removeMappings()
-	pause, ok := b.worker.backoff()
-	if !ok {
+	if !b.worker.restart(maxRestarts) {
 		return &StepError{"unlock", "worker-dies", fmt.Errorf("%s %d times", why, maxRestarts+1)}
 	}
 	b.sys.Log(Human, why+": starting it again")
-	b.worker.later(pause)
 	return nil
 }
 
+// removeMappings closes every volume. A mapping of a disk that does not
+// answer may never go: that is said, and the boot goes on.
 func (b *pid1) removeMappings() {
 	if b.plan == nil {
 		return
@@ -164,7 +202,7 @@ func (b *pid1) removeMappings() {
 		if _, ok := present[v.Name]; !ok {
 			continue
 		}
-		if err := b.sys.RemoveMapping(v.Name); err != nil {
+		if err := within(callWait, func() error { return b.sys.RemoveMapping(v.Name) }); err != nil {
 			b.sys.Log(Human, "removing mapping "+v.Name+": "+err.Error())
 		}
 	}
@@ -173,13 +211,18 @@ func (b *pid1) removeMappings() {
 // show tells people why it takes time: each new line once, not at every
 // retry.
 func (b *pid1) show(r wire.Record) {
-	line := r.Code + ": " + r.Text
-	if advice := codes.Means(r.Code).Advice; advice != "" {
-		line += " (" + advice + ")"
-	}
+	line := r.Code + ": " + r.Text + advice(r.Code)
 	if line == b.console {
 		return
 	}
 	b.console = line
 	b.sys.Log(Human, line)
+}
+
+// advice is what a person can do, in parentheses behind a line.
+func advice(code string) string {
+	if a := codes.Means(code).Advice; a != "" {
+		return " (" + a + ")"
+	}
+	return ""
 }

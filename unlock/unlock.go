@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"io"
 
+	"latchkey/boot/codes"
 	"latchkey/internal/secret"
 	"latchkey/unlock/dm"
 	"latchkey/unlock/luks2"
@@ -113,21 +114,15 @@ func (v *Volume) find(ctx context.Context, r io.ReaderAt, candidates []Candidate
 			return key, slot, c.Staged, nil
 		case errors.Is(err, luks2.ErrWrongKey):
 			err = &Error{v.Name, CodeWrongKey, err}
-		case codeOf(err) == "":
-			return key, 0, false, &Error{v.Name, CodeRead, err}
 		default:
-			return key, 0, false, &Error{v.Name, codeOf(err), err}
+			code, ok := codes.Find(err)
+			if !ok {
+				code = CodeRead
+			}
+			return key, 0, false, &Error{v.Name, code, err}
 		}
 	}
 	return key, 0, false, err
-}
-
-func codeOf(err error) string {
-	var coded interface{ Code() string }
-	if errors.As(err, &coded) {
-		return coded.Code()
-	}
-	return ""
 }
 
 // measure is what systemd-cryptsetup(8) extends PCR 15 with (option

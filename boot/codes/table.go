@@ -84,6 +84,7 @@ func table() map[string]Meaning {
 		"headers-damaged":   {Final, "both LUKS headers are damaged: restore a header backup"},
 		"wrong-key":         {Operator, "no keyslot takes the granted key: enroll the volume again: latchkey volume enroll"},
 		"no-usable-keyslot": {Final, "none of the volume's keyslots can be used: latchkey volume inspect DEVICE says why"},
+		"left-closed":       {Retry, "nofail: the boot goes on without it; open it in the running system"},
 		"kdf-memory":        {Final, "the keyslot needs more memory than the machine has: latchkey volume add-key --kdf pbkdf2"},
 		"mapping":           {Retry, "the kernel does not map the volume: is dm-crypt in the image? latchkey image build"},
 
@@ -93,6 +94,7 @@ func table() map[string]Meaning {
 		"root-not-in-plan": {Final, "the root does not mount: check root= and the file system on another machine"},
 		"no-init":          {Final, "the root has no init: check its contents on another machine"},
 		"worker-dies":      {Final, "the part that opens the volumes ends again and again: the lines above say why; more memory may help"},
+		"child-stuck":      {Final, "a part of the init does not end, because a driver holds it: look at the disk or TPM that the lines above name"},
 		Timeout:            {Retry, "a step did not end in time: the lines above say which"},
 		Failed:             {Retry, "the lines above say what failed"},
 	}

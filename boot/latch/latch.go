@@ -1,3 +1,5 @@
+// Package latch is the role that measures into the TPM, as PID 1 orders,
+// and so closes it behind the volumes. It speaks to nobody else.
 package latch
 
 import (
@@ -6,60 +8,55 @@ import (
 	_ "crypto/sha1" // TPMs may have this bank on; it gets its measurement too
 	"crypto/sha256"
 	_ "crypto/sha512" // likewise
-	"os"
 	"strings"
-	"time"
 
 	"latchkey/boot/codes"
-	"latchkey/boot/device"
 	"latchkey/boot/wire"
-	"latchkey/unlock/tpm"
+	"latchkey/internal/plan"
 )
 
-// tpmWait is how long a TPM may take to appear: its driver may be a
-// module, and hubs and firmware TPMs are slow.
-const tpmWait = 30 * time.Second
+// System is what the latch asks of the machine: Kernel, or a fake in tests.
+type System interface {
+	// Plan reads the plan and the command line.
+	Plan() (p *plan.Plan, cmdline string, err error)
+	// OpenTPM waits for the TPM to appear and opens it. The code of its
+	// error is codes.TPMMissing if none came.
+	OpenTPM(ctx context.Context) (TPM, error)
+}
 
-// Run is the role that measures into the TPM, as PID 1 orders. It tells
-// PID 1 a PCR's old and new value before each extend and waits for its
-// word, so that one who comes after it can tell what was done.
-func Run(conn *wire.Conn, incarnation int) error {
-	faults, err := latchFaults(incarnation)
-	if err != nil {
-		return conn.Fail(err)
-	}
+// A TPM is what the latch needs of one: tpm.TPM says what each does.
+type TPM interface {
+	ReadPCR(ctx context.Context, pcr int) ([32]byte, error)
+	Extend(ctx context.Context, pcr int, digest func(crypto.Hash) []byte) error
+	Close() error
+}
 
+// Run is the role. It tells PID 1 a PCR's old and new value before each
+// extend and waits for its word, so that one who comes after it can tell
+// what was done.
+func Run(sys System, conn *wire.Conn, incarnation int) error {
 	ctx := context.Background()
-	t, err := openTPM(ctx, tpmWait)
+	t, err := sys.OpenTPM(ctx)
 	if err != nil {
 		return conn.Fail(err)
 	}
 	defer t.Close()
-	l := &latch{conn, t, faults, map[uint8][32]byte{}}
-	if err := l.serve(ctx); err != nil {
+	p, cmdline, err := sys.Plan()
+	if err != nil {
 		return conn.Fail(err)
 	}
 
+	l := &latch{conn, t, wire.ReadFaults(p, "latch", incarnation, cmdline), map[uint8][32]byte{}}
+	if err := l.serve(ctx); err != nil {
+		return conn.Fail(err)
+	}
 	return nil
 }
 
-// latchFaults reads the plan only if a fault is asked for: the latch needs
-// nothing else of it, and is in a hurry.
-func latchFaults(incarnation int) (wire.Faults, error) {
-	cmdline, err := os.ReadFile(wire.CmdlineAt)
-	if err != nil || !strings.Contains(string(cmdline), "rd.latchkey.fault") {
-		return wire.Faults{}, err
-	}
-	p, _, err := wire.ReadPlan()
-	if err != nil {
-		return wire.Faults{}, err
-	}
-	return wire.ReadFaults(p, "latch", incarnation, string(cmdline)), nil
-}
-
+// A latch is one run of the role.
 type latch struct {
 	conn   *wire.Conn
-	tpm    *tpm.TPM
+	tpm    TPM
 	faults wire.Faults
 	// values are what PCRs held when this process last read or extended
 	// them. Should something else have extended one since, then PID 1
@@ -165,26 +162,5 @@ func bankDigest(order wire.Record) func(crypto.Hash) []byte {
 		sum := h.New()
 		sum.Write(text)
 		return sum.Sum(nil)
-	}
-}
-
-// openTPM waits for the TPM's device to appear and opens it.
-func openTPM(ctx context.Context, wait time.Duration) (*tpm.TPM, error) {
-	ctx, cancel := context.WithTimeout(ctx, wait)
-	defer cancel()
-	events, err := device.Events(ctx) // before the first look: nothing is missed
-	if err != nil {
-		return nil, err
-	}
-
-	for {
-		if _, err := os.Stat(tpm.DefaultPath); err == nil {
-			return tpm.Open(tpm.DefaultPath)
-		}
-		select {
-		case <-events:
-		case <-ctx.Done():
-			return nil, codes.Fail("tpm-missing", "no %s after %s", tpm.DefaultPath, wait)
-		}
 	}
 }

@@ -26,9 +26,11 @@ type Step struct {
 	Code    string  `json:"code,omitempty"`
 }
 
-// A Volume is one opened volume.
+// A Volume is one volume. One that stays closed (nofail) has a code that
+// says why, and -1 for the keyslot.
 type Volume struct {
 	Name    string `json:"name"`
 	UUID    string `json:"uuid"`
 	Keyslot int    `json:"keyslot"`
+	Code    string `json:"code,omitempty"`
 }

@@ -27,9 +27,10 @@ const (
 	KindAlive       Kind = iota + 1 // still at work
 	KindStep                        // Name took Duration from Start on; Code is "" if it went well
 	KindWaiting                     // Code: going on, but people should know why it takes time
-	KindOpened                      // volume Name is mapped; New is its measurement for PCR 15, Slot its keyslot
+	KindOpened                      // volume Name is mapped by source Text; New is its measurement for PCR 15, Slot its keyslot
 	KindRoot                        // the root is mapping Name with file system Text
-	KindDone                        // all volumes are open
+	KindClosed                      // volume Name stays closed, Code and Text say why: the boot goes on without it
+	KindDone                        // all volumes are open that the boot needs
 	KindFailed                      // Code and Text: the child ends
 	KindWantCiphers                 // the disks had their turn: the modules that every boot needs may load
 	KindExtending                   // about to extend PCR from Old to New
@@ -41,6 +42,10 @@ const (
 	KindGo                          // to the latch: yes, extend
 	kindEnd
 )
+
+// SourcePrompt is the Text of a KindOpened for what was typed; any other is
+// a source that used the TPM.
+const SourcePrompt = "prompt"
 
 // A Record is one message. Texts are printable ASCII after decoding, so
 // nobody who can make the worker say something can write to a terminal.

@@ -5,73 +5,103 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
-	"net"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"latchkey/boot/codes"
-	"latchkey/boot/wire"
 	"latchkey/discover"
-	"latchkey/internal/secret"
 	"latchkey/kms"
-	"latchkey/unlock/tpm"
 )
 
 // maxCallers is how many candidates are asked at once: forged ones may
 // hang, and must not hold up the true one. discover offers no more.
 const maxCallers = 64
 
-// ask asks every candidate as it is found, until one that holds a pinned
-// key grants the volumes. It goes on for as long as the plan says.
-func (w *worker) ask(ctx context.Context, n *network, id *tpm.Identity, disks []*disk) (*grant, error) {
-	if id == nil {
-		return nil, codes.Fail("plan-invalid", "no volume has a source that works without a TPM")
+// ask is the source kms. It asks every candidate as it is found, until one
+// that holds a pinned key grants what the boot waits for, for as long as
+// the plan says.
+func (w *worker) ask(ctx context.Context, n *network, o *openings, to chan<- answer) error {
+	if n.err != nil {
+		return n.err
 	}
-	wants := make([]kms.Want, len(disks))
-	for i, d := range disks {
-		var err error
-		if wants[i], err = d.Wanted(); err != nil {
-			return nil, err
-		}
+	id, err := o.identity.get(ctx)
+	if err != nil {
+		return err
 	}
-
-	a := &asking{worker: w, network: n, id: id, free: make(chan struct{}, 1), wants: wants, won: make(chan *grant, 1), lost: make(chan error, 1)}
+	w.prepareUnseal(ctx, id, o)
+	a := &asking{worker: w, network: n, id: id, openings: o, free: make(chan struct{}, 1), won: make(chan *grant, 1), lost: make(chan error, 1)}
 	a.free <- struct{}{}
-	for _, k := range w.plan.Trust.KMS {
-		pin, err := kms.ParsePin(string(k))
-		if err != nil {
-			return nil, codes.Fail("plan-invalid", "%w", err)
-		}
-		a.pins = append(a.pins, pin)
+	if err := a.want(); err != nil {
+		return err
 	}
 
-	return step(ctx, w, "kms", w.plan.Find.Timeout, func(ctx context.Context) (*grant, string, error) {
+	g, err := step(ctx, w, "kms", w.plan.Find.Timeout, func(ctx context.Context) (*grant, string, error) {
 		g, err := a.run(ctx)
 		if err != nil {
 			return nil, "", err
 		}
 		return g, g.from.String(), nil
 	})
+	if err != nil {
+		return err
+	}
+	select {
+	case to <- answer{source: "kms", grant: g}:
+	case <-ctx.Done():
+		g.Wipe()
+	}
+	return nil
 }
 
 // An asking is one search for a KMS that grants.
 type asking struct {
-	*worker
-	network *network
-	id      *tpm.Identity
+	worker   *worker
+	network  *network
+	id       Identity
+	openings *openings
+	disks    []*disk // what each of wants is for
+	wants    []kms.Want
+	pins     []kms.Pin
+
 	free    chan struct{} // the TPM's turns
 	show    sync.Once     // reads the EK's certificate, when a KMS does not know us
 	unknown atomic.Bool
 	stop    context.CancelFunc
-	wants   []kms.Want
-	pins    []kms.Pin
 	won     chan *grant
 	lost    chan error
+
+	mu   sync.Mutex
+	last error // why the last candidate did not grant
 }
+
+// want says what is asked for: the volumes that list the source kms and
+// are closed; and which keys are trusted.
+func (a *asking) want() error {
+	for _, v := range a.openings.all {
+		if !v.disk.has("kms") {
+			continue
+		}
+		want, err := v.disk.Wanted()
+		if err != nil {
+			return err
+		}
+		a.wants, a.disks = append(a.wants, want), append(a.disks, v.disk)
+	}
+
+	for _, k := range a.worker.plan.Trust.KMS {
+		pin, err := kms.ParsePin(string(k))
+		if err != nil {
+			return codes.Fail(codes.PlanInvalid, "%w", err)
+		}
+		a.pins = append(a.pins, pin)
+	}
+	return nil
+}
+
+// silentFor is after what time without a grant people are told where the
+// search stands; each line is shown once while it stays the same.
+const silentFor = 10 * time.Second
 
 func (a *asking) run(ctx context.Context) (*grant, error) {
 	outer := ctx
@@ -82,6 +112,8 @@ func (a *asking) run(ctx context.Context) (*grant, error) {
 	candidates := make(chan discover.Candidate)
 	callers.Go(func() { a.offer(ctx, candidates) })
 	places := make(chan struct{}, maxCallers)
+	tell := time.NewTicker(silentFor)
+	defer tell.Stop()
 	for {
 		select {
 		case c := <-candidates:
@@ -98,13 +130,25 @@ func (a *asking) run(ctx context.Context) (*grant, error) {
 			return g, nil
 		case err := <-a.lost:
 			return nil, err
+		case <-tell.C:
+			a.worker.waiting(a.standing())
 		case <-outer.Done():
 			if errors.Is(outer.Err(), context.Canceled) {
 				return nil, outer.Err()
 			}
-			return nil, codes.Fail("kms-timeout", "no key server granted in %s", a.plan.Find.Timeout)
+			return nil, codes.Fail("kms-timeout", "no key server granted in %s: %w", a.worker.plan.Find.Timeout, a.standing())
 		}
 	}
+}
+
+// standing is where the search stands, for people.
+func (a *asking) standing() error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.last != nil {
+		return a.last
+	}
+	return codes.Fail(kms.CodeUnreachable, "%s", a.network.standing())
 }
 
 // offer passes on what discovery finds.
@@ -135,11 +179,11 @@ func (a *asking) call(ctx context.Context, c discover.Candidate) {
 			return
 		}
 
-		client := &kms.Client{Pins: a.pins, Dial: dialer(link)}
-		g, err := a.once(ctx, client, url)
+		server := a.worker.sys.Server(a.pins, link)
+		g, err := a.once(ctx, server, url)
 		if err == nil {
 			select {
-			case a.won <- &grant{Grant: g, client: client, url: url, from: c}:
+			case a.won <- &grant{Grant: g, id: a.id, server: server, url: url, from: c, asked: a.disks}:
 			default: // another was faster
 				g.Wipe()
 			}
@@ -153,30 +197,45 @@ func (a *asking) call(ctx context.Context, c discover.Candidate) {
 
 // once makes one attempt. After a grant the others are stopped before the
 // TPM is free for them.
-func (a *asking) once(ctx context.Context, client *kms.Client, url string) (*kms.Grant, error) {
+func (a *asking) once(ctx context.Context, server Server, url string) (*kms.Grant, error) {
 	t := &turn{Identity: a.id, free: a.free}
 	defer t.end()
-	a.faults.At("ask")
+	a.worker.faults.At("ask")
 	if a.unknown.Load() {
 		a.show.Do(func() { a.id.Certify(ctx) })
 	}
 
-	g, err := client.Get(ctx, url, t, a.wants)
+	g, err := server.Get(ctx, url, t, a.wants)
 	if err != nil {
 		return nil, err
 	}
-
-	if err := granted(g); err != nil {
+	if err := a.granted(g); err != nil {
+		g.Wipe()
 		return nil, err
 	}
 	a.stop()
 	return g, nil
 }
 
+// granted makes the refusal of a volume that the boot waits for the
+// refusal of all. One with nofail stays closed, and one that is open by
+// now is not needed.
+func (a *asking) granted(g *kms.Grant) error {
+	for i, v := range g.Volumes {
+		if v.Status != kms.OK && a.openings.still(a.disks[i]) {
+			return refusal(v)
+		}
+	}
+	return nil
+}
+
 // again decides what follows an answer that is no grant, and waits if
 // the same candidate is worth asking again.
 func (a *asking) again(ctx context.Context, c discover.Candidate, err error, pause *time.Duration) bool {
 	code := codes.Of(err)
+	a.mu.Lock()
+	a.last = fmt.Errorf("%s: %w", c, err)
+	a.mu.Unlock()
 	switch codes.Means(code).Class {
 	case codes.Final:
 		select {
@@ -186,67 +245,20 @@ func (a *asking) again(ctx context.Context, c discover.Candidate, err error, pau
 		return false
 	case codes.Retry:
 		d := a.network.setAside(c, code)
-		a.log.Warn("set aside", "candidate", c.String(), "code", code, "for", d, "err", err)
+		a.worker.log.Warn("set aside", "candidate", c.String(), "code", code, "for", d, "err", err)
 		return false
 	}
 
 	if code == kms.Pending.Code() {
 		a.unknown.Store(true)
 	}
-	text := fmt.Sprintf("this machine is %q; %s", a.id.NodeID().Words(), err)
-	a.conn.Send(wire.Record{Kind: wire.KindWaiting, Code: code, Text: text})
-	timer := time.NewTimer(*pause/2 + rand.N(*pause/2))
-	defer timer.Stop()
+	err = codes.Fail(code, "this machine is %q; %w", a.id.NodeID().Words(), err)
+	a.mu.Lock()
+	a.last = err
+	a.mu.Unlock()
+	a.worker.waiting(err)
+	a.id.Rest() // an operator may take days
+	d := *pause/2 + rand.N(*pause/2)
 	*pause = min(2**pause, 30*time.Second)
-	select {
-	case <-timer.C:
-		return true
-	case <-ctx.Done():
-		return false
-	}
-}
-
-// A turn is one attempt's use of the TPM: one candidate at a time, from
-// the credential to the answer, and only after it has shown a pinned key
-// (the client asks for Activate no earlier).
-type turn struct {
-	*tpm.Identity
-	free chan struct{} // holds one value while the TPM is free
-	held bool
-}
-
-// Activate waits for its turn. A challenge that had to wait for long has
-// expired at the KMS, so it is not worth the TPM's time.
-func (t *turn) Activate(ctx context.Context, blob, seed []byte) (secret.Bytes, error) {
-	stale := time.NewTimer(5 * time.Second)
-	defer stale.Stop()
-	select {
-	case <-t.free:
-		t.held = true
-	case <-ctx.Done():
-		return secret.Bytes{}, ctx.Err()
-	case <-stale.C:
-		return secret.Bytes{}, codes.Fail(kms.CodeNoGrant, "the TPM was busy with another key server")
-	}
-	if err := ctx.Err(); err != nil {
-		return secret.Bytes{}, err
-	}
-	return t.Identity.Activate(ctx, blob, seed)
-}
-
-func (t *turn) end() {
-	if t.held {
-		t.free <- struct{}{}
-	}
-}
-
-// dialer connects over a link, or as the routes say.
-func dialer(link string) func(context.Context, string, string) (net.Conn, error) {
-	var d net.Dialer
-	if link != "" {
-		d.Control = func(_, _ string, raw syscall.RawConn) (err error) {
-			return errors.Join(raw.Control(func(fd uintptr) { err = unix.BindToDevice(int(fd), link) }), err)
-		}
-	}
-	return d.DialContext
+	return sleep(ctx, d) == nil
 }

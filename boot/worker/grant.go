@@ -2,102 +2,66 @@ package worker
 
 import (
 	"context"
-	"errors"
 	"time"
 
-	"latchkey/boot/codes"
 	"latchkey/discover"
-	"latchkey/internal/secret"
 	"latchkey/kms"
-	"latchkey/unlock/tpm"
 )
 
-// A grant is what a KMS gave, and which one it was; or what was typed.
+// A grant is what a KMS gave, and which one it was.
 type grant struct {
 	*kms.Grant
-	client *kms.Client
+	id     Identity
+	server Server
 	url    string
 	from   discover.Candidate
-	typed  []secret.Bytes // for each volume, instead of a KMS' grant
+	asked  []*disk // what each of Volumes is for
 }
 
-func (g *grant) wipe() {
-	if g.Grant != nil {
-		g.Grant.Wipe()
-	}
-	for _, t := range g.typed {
-		t.Wipe()
-	}
-}
-
-// keys has the KMS asked, and people at the console if the plan says so:
-// the first that can open the volumes counts.
-func (w *worker) keys(ctx context.Context, n *network, id *tpm.Identity, disks []*disk) (*grant, error) {
-	if !w.plan.Prompts() {
-		return w.ask(ctx, n, id, disks)
-	}
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	type answer struct {
-		grant *grant
-		err   error
-	}
-
-	answers := make(chan answer, 2)
-	after, waiting := time.Duration(0), 1
-	if id != nil {
-		after, waiting = promptAfter, 2
-		go func() {
-			g, err := w.ask(ctx, n, id, disks)
-			answers <- answer{g, err}
-		}()
-	}
-
-	go func() {
-		typed, err := w.prompt(ctx, disks, after)
-		answers <- answer{&grant{typed: typed}, err}
-	}()
-	var errs []error
-
-	for range waiting {
-		a := <-answers
-		if a.err == nil {
-			return a.grant, nil
-		}
-		w.waiting(a.err)
-		errs = append(errs, a.err)
-	}
-
-	return nil, errors.Join(errs...)
-}
-
-// granted makes the refusal of one volume the refusal of all: a boot
-// needs every volume that was asked for.
-func granted(g *kms.Grant) error {
-	for _, v := range g.Volumes {
-		if v.Status != kms.OK {
-			g.Wipe()
-			return codes.Fail(v.Status.Code(), "volume %s: the key server says %s", v.UUID, v.Status.Code())
+// of is the KMS' answer for a disk; ok is false if it was not asked for it.
+func (g *grant) of(d *disk) (granted kms.Granted, ok bool) {
+	for i, asked := range g.asked {
+		if asked == d {
+			return g.Volumes[i], true
 		}
 	}
-	return nil
+	return kms.Granted{}, false
 }
 
 // reportWait bounds the report to the KMS; the boot goes on beside it.
 const reportWait = time.Second
 
 // report tells the KMS what became of its grant: best effort.
-func (w *worker) report(ctx context.Context, g *grant, openings []opening) {
-	if w.plan.Find.NoReport || g.Grant == nil {
+func (w *worker) report(ctx context.Context, o *openings) {
+	if w.plan.Find.NoReport || o.grant == nil {
 		return
 	}
 	ctx, cancel := context.WithTimeout(ctx, reportWait)
 	defer cancel()
-	var results []kms.Result
-	for _, o := range openings {
-		results = append(results, o.report)
-	}
+	results := o.results()
 	step(ctx, w, "report", 0, func(ctx context.Context) (struct{}, string, error) {
-		return struct{}{}, "", g.client.Report(ctx, g.url, g.Grant, results)
+		return struct{}{}, "", o.grant.server.Report(ctx, o.grant.url, o.grant.Grant, results)
 	})
+}
+
+// results are what is reported of the volumes that the grant is for.
+func (o *openings) results() (all []kms.Result) {
+	for _, v := range o.all {
+		g, ok := o.grant.of(v.disk)
+		if !ok || g.Status != kms.OK {
+			continue
+		}
+		r := kms.Result{UUID: g.UUID, Outcome: kms.NotOpened, SeqID: v.disk.Header.SeqID()}
+		if v.open {
+			r.Outcome = kms.OpenedActive
+			if v.opened.Staged && g.Staged.Kind != 0 {
+				r.Outcome = kms.OpenedStaged
+			}
+			if len(g.MAC) == 0 {
+				r.MAC = v.opened.MAC[:]
+			}
+		}
+		all = append(all, r)
+	}
+	return all
 }

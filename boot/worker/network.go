@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"net/netip"
+	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -18,6 +20,8 @@ import (
 type network struct {
 	worker *worker
 	finder *discover.Finder
+	err    error // there is nothing to find: the source kms is lost
+	used   bool  // the links are ours
 	cancel context.CancelFunc
 	done   chan struct{}
 	start  time.Duration
@@ -36,29 +40,67 @@ type network struct {
 }
 
 // startNetwork brings the links up and looks for a KMS on each from the
-// moment that frames pass. It returns at once.
-func (w *worker) startNetwork(ctx context.Context) (*network, error) {
-	finder, err := discover.NewFinder(discover.Query{URLs: w.plan.Find.URLs, Services: w.plan.Find.Services}, discover.System{}, w.log)
-	if err != nil {
-		return nil, codes.Fail("plan-invalid", "%w", err)
-	}
-
+// moment that frames pass. It returns at once. A plan that asks no KMS
+// leaves the links alone.
+func (w *worker) startNetwork(ctx context.Context) *network {
 	ctx, cancel := context.WithCancel(ctx)
 	n := &network{
-		worker: w, finder: finder, cancel: cancel, done: make(chan struct{}), start: wire.Now(),
+		worker: w, cancel: cancel, done: make(chan struct{}), start: w.sys.Now(),
 		linked: make(chan struct{}), failures: map[netip.AddrPort]int{}, waiting: map[netip.AddrPort]discover.Candidate{}, addrs: map[netip.Prefix]bool{},
 	}
+	if !w.plan.NeedsKMS() {
+		close(n.done)
+		return n
+	}
+	if n.finder, n.err = w.newFinder(); n.err != nil {
+		close(n.done)
+		return n
+	}
+
+	n.used = true
 	var both sync.WaitGroup
-	both.Go(func() { finder.Run(ctx) })
+	both.Go(func() { n.finder.Run(ctx) })
 	both.Go(func() {
 		w.faults.At("net")
-		if err := netup.Run(ctx, netup.Linux{}, w.plan.Net, w.log, n.update); err != nil {
+		if err := w.sys.Network(ctx, w.plan.Net, w.log, n.update); err != nil {
 			w.log.Error("no network", "err", err)
 		}
 	})
 
 	go func() { both.Wait(); close(n.done) }()
-	return n, nil
+	return n
+}
+
+// newFinder makes the search for a KMS of what the plan says, less what
+// cannot be used: a bad entry fails alone, and is named.
+func (w *worker) newFinder() (*discover.Finder, error) {
+	var q discover.Query
+	for i, url := range w.plan.Find.URLs {
+		if w.usable("urls", i, url, discover.Query{URLs: []string{url}}) {
+			q.URLs = append(q.URLs, url)
+		}
+	}
+	for i, service := range w.plan.Find.Services {
+		if w.usable("services", i, service, discover.Query{Services: []string{service}}) {
+			q.Services = append(q.Services, service)
+		}
+	}
+	if len(q.URLs)+len(q.Services) == 0 {
+		return nil, codes.Fail(kms.CodeBadURL, "nothing in find.urls and find.services can be used")
+	}
+	f, err := discover.NewFinder(q, w.sys.Sockets(), w.log)
+	if err != nil {
+		return nil, codes.Fail(kms.CodeBadURL, "%w", err)
+	}
+	return f, nil
+}
+
+func (w *worker) usable(field string, i int, entry string, q discover.Query) bool {
+	_, err := discover.NewFinder(q, w.sys.Sockets(), w.log)
+	if err != nil {
+		w.waiting(codes.Fail(kms.CodeBadURL, "find.%s[%d] %q is left out: %w", field, i, entry, err))
+	}
+	return err == nil
 }
 
 // update passes the links on to discovery, notes the first address that
@@ -73,16 +115,16 @@ func (n *network) update(links []netup.Link) {
 		}
 	}
 	n.addresses(seen)
-	if len(seen) > 0 && !n.isLinked { // update is called by one goroutine
-		n.isLinked = true
-		close(n.linked)
-	}
 	n.finder.Update(seen)
 }
 
 func (n *network) addresses(links []discover.Interface) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
+	if len(links) > 0 && !n.isLinked {
+		n.isLinked = true
+		close(n.linked)
+	}
 	n.ways = ways{}
 	news := false
 	for _, l := range links {
@@ -133,8 +175,26 @@ func (n *network) foundOnce(c discover.Candidate) {
 	}
 }
 
+// standing is where the search stands when no KMS has been found.
+func (n *network) standing() string {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	switch {
+	case !n.isLinked:
+		return "no key server found: no link is up"
+	case len(n.addrs) == 0:
+		return "no key server found: no link has an address"
+	}
+	var addrs []string
+	for a := range n.addrs {
+		addrs = append(addrs, a.String())
+	}
+	slices.Sort(addrs)
+	return "no key server found from " + strings.Join(addrs, ", ")
+}
+
 func (n *network) note(step, text string) {
-	n.worker.conn.Send(wire.Record{Kind: wire.KindStep, Name: step, Text: text, Start: n.start, Duration: wire.Now() - n.start})
+	n.worker.conn.Send(wire.Record{Kind: wire.KindStep, Name: step, Text: text, Start: n.start, Duration: n.worker.sys.Now() - n.start})
 }
 
 // setAside keeps a candidate from being asked for a while: 30 s if it is
@@ -172,13 +232,10 @@ func (n *network) retaken(c discover.Candidate) {
 func (n *network) leave() {
 	n.cancel()
 	<-n.done
-	if n.worker.plan.Net.Keep {
-		if err := netup.Keep("/run", n.worker.plan.Net, n.links); err != nil {
-			n.worker.log.Warn("the leases are not handed over", "err", err)
-		}
+	if !n.used {
 		return
 	}
-	if err := netup.Release(netup.Linux{}, n.worker.log); err != nil {
-		n.worker.log.Warn("links not given back", "err", err)
+	if err := n.worker.sys.Leave(n.worker.plan.Net, n.links, n.worker.log); err != nil {
+		n.worker.log.Warn("the links are not handed over", "err", err)
 	}
 }

@@ -1,38 +1,74 @@
 package worker
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"slices"
 	"strings"
 	"sync"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"latchkey/boot/codes"
-	"latchkey/boot/device"
 	"latchkey/boot/wire"
+	"latchkey/internal/secret"
 	"latchkey/kms"
 	"latchkey/unlock"
-	"latchkey/unlock/dm"
-	"latchkey/unlock/luks2"
-	"latchkey/unlock/tpm"
 )
 
-// An opening is how one volume was opened, and what to report of it.
+// An opening is how one volume came to be open, or why it is not.
 type opening struct {
-	unlock.Opened
-	report kms.Result
-	keys   []unlock.Candidate // kept if there is a next one: wipe them
+	disk   *disk
+	open   bool
+	opened unlock.Opened
+	keys   []unlock.Candidate // of a grant with a next secret: kept to rotate
+	err    error              // why the last try failed
 }
 
-func wipeKeys(openings []opening) {
-	for _, o := range openings {
-		wipeAll(o.keys)
+// openings are those of a boot. Only worker.open changes them, under mu.
+type openings struct {
+	identity *identity
+	mu       sync.Mutex
+	all      []*opening // in the order of the plan
+	grant    *grant     // what opened some of them; nil if none was
+}
+
+func newOpenings(disks []*disk, id *identity) *openings {
+	o := &openings{identity: id}
+	for _, d := range disks {
+		o.all = append(o.all, &opening{disk: d})
+	}
+	return o
+}
+
+// needed are the closed volumes that the boot cannot do without: those
+// without nofail, or all if every one has it.
+func (o *openings) needed() (closed []*opening) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	optional := func(v *opening) bool { return v.disk.planned.NoFail }
+	all := slices.DeleteFunc(slices.Clone(o.all), optional)
+	if len(all) == 0 {
+		all = slices.Clone(o.all)
+	}
+	return slices.DeleteFunc(all, func(v *opening) bool { return v.open })
+}
+
+func (o *openings) enough() bool { return len(o.needed()) == 0 }
+
+// still tells whether the boot waits for a volume.
+func (o *openings) still(d *disk) bool {
+	return slices.ContainsFunc(o.needed(), func(v *opening) bool { return v.disk == d })
+}
+
+// wipe forgets all secrets.
+func (o *openings) wipe() {
+	for _, v := range o.all {
+		wipeAll(v.keys)
+		v.keys = nil
+	}
+	if o.grant != nil {
+		o.grant.Wipe()
 	}
 }
 
@@ -42,211 +78,164 @@ func wipeAll(keys []unlock.Candidate) {
 	}
 }
 
-// openAll opens every volume with what the KMS granted, side by side, and
-// tells PID 1 of each. They share the memory that is free.
-func (w *worker) openAll(ctx context.Context, disks []*disk, grant *grant, id *tpm.Identity) ([]opening, error) {
-	defer closeDisks(disks)
+// openGranted opens what a KMS granted. It fails if a volume that the boot
+// waits for stays closed: the KMS has no other key for it.
+func (w *worker) openGranted(ctx context.Context, o *openings, g *grant) error {
+	var tries []try
+	for _, v := range o.all {
+		granted, ok := g.of(v.disk)
+		switch {
+		case !ok || v.open:
+		case granted.Status != kms.OK:
+			v.err = refusal(granted)
+		default:
+			tries = append(tries, try{v, "kms", unlock.Expect{Digest: granted.Digest, MAC: granted.MAC}, func(ctx context.Context) ([]unlock.Candidate, error) {
+				return unlock.Granted(ctx, granted, g.id)
+			}, granted.Staged.Kind != 0})
+		}
+	}
+
+	o.grant = g
+	w.openAll(ctx, o, tries)
+	var errs []error
+	for _, v := range o.needed() {
+		if _, ok := g.of(v.disk); ok {
+			errs = append(errs, v.err)
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// refusal is the error of a volume that a KMS does not give.
+func refusal(g kms.Granted) error {
+	return codes.Fail(g.Status.Code(), "volume %s: the key server says %s", g.UUID, g.Status.Code())
+}
+
+// openTyped opens what a typed line opens, of the volumes that list the
+// source prompt, and returns what to tell the one who typed it.
+func (w *worker) openTyped(ctx context.Context, o *openings, line secret.Bytes) string {
+	defer line.Wipe()
+	var tries []try
+	for _, v := range o.all {
+		if !v.open && v.disk.has("prompt") {
+			tries = append(tries, try{v, wire.SourcePrompt, unlock.Expect{}, func(context.Context) ([]unlock.Candidate, error) {
+				return []unlock.Candidate{{Passphrase: line.Clone()}}, nil
+			}, false})
+		}
+	}
+	w.openAll(ctx, o, tries)
+
+	var opened, closed []string
+	for _, t := range tries {
+		if t.of.open {
+			opened = append(opened, t.of.disk.Name)
+		} else if o.still(t.of.disk) {
+			closed = append(closed, t.of.disk.Name)
+		}
+	}
+	text := fmt.Sprintf("%d of %d volumes open with what was typed", len(opened), len(tries))
+	if len(closed) > 0 {
+		text += "; still closed: " + strings.Join(closed, ", ")
+	}
+	return text
+}
+
+// A try is one attempt to open a volume.
+type try struct {
+	of   *opening
+	from string // the source
+	want unlock.Expect
+	keys func(context.Context) ([]unlock.Candidate, error)
+	keep bool // the keys, in the opening
+}
+
+// openAll makes tries side by side and tells PID 1 of each volume that is
+// open. They share the memory that is free.
+func (w *worker) openAll(ctx context.Context, o *openings, tries []try) {
+	w.awaitCiphers(ctx)
+	clones := w.clones()
 	var wg sync.WaitGroup
-	errs := make([]error, len(disks))
-	openings := make([]opening, len(disks))
-	memory := luks2.NewMemory(freeBytes())
-	for i, d := range disks {
-		wg.Go(func() { openings[i], errs[i] = w.openOne(ctx, d, grant, i, id, memory) })
+	for _, t := range tries {
+		wg.Go(func() {
+			opened, keys, err := unlock.Opened{}, []unlock.Candidate(nil), clones[t.of.disk.Name]
+			if err == nil {
+				opened, keys, err = w.openOne(ctx, t)
+			}
+			o.mu.Lock()
+			defer o.mu.Unlock()
+			t.of.opened, t.of.keys, t.of.err, t.of.open = opened, keys, err, err == nil
+		})
 	}
 	wg.Wait()
-	return openings, errors.Join(errs...)
+}
+
+// cipherPatience is how long dm-crypt and the ciphers may take to load.
+const cipherPatience = 30 * time.Second
+
+func (w *worker) awaitCiphers(ctx context.Context) {
+	select {
+	case <-w.ciphers:
+	case <-time.After(cipherPatience): // the mapping will tell what is missing
+	case <-ctx.Done():
+	}
+}
+
+// clones looks for clones that came while a source was at work, if any
+// block device did: a second disk may take seconds to spin up. The errors
+// are by the volume's name.
+func (w *worker) clones() map[string]error {
+	select {
+	case <-w.blocks:
+	default:
+		return nil
+	}
+	found := map[string]error{}
+	for _, s := range w.search.look(context.Background()) {
+		if codes.Of(s.err) == "volume-clones" {
+			found[s.volume.Name] = s.err
+		}
+	}
+	return found // anything else shows when the volume is opened
 }
 
 // openDeadline leaves argon2id with 1 GiB time on a slow machine.
 const openDeadline = 3 * time.Minute
 
-func (w *worker) openOne(ctx context.Context, d *disk, from *grant, i int, id *tpm.Identity, memory *luks2.Memory) (opening, error) {
-	var g kms.Granted // empty if the passphrase was typed
-	var keys []unlock.Candidate
-	if from.Grant != nil {
-		g = from.Volumes[i]
+// openOne opens one volume. The keys are returned if the try keeps them.
+func (w *worker) openOne(ctx context.Context, t try) (unlock.Opened, []unlock.Candidate, error) {
+	d := t.of.disk
+	type result struct {
+		unlock.Opened
+		keys []unlock.Candidate
 	}
-
-	opened, err := step(ctx, w, "unlock", openDeadline, func(ctx context.Context) (unlock.Opened, string, error) {
-		known := unlock.Expect{Digest: g.Digest, MAC: g.MAC}
-		if err := d.Judge(known); err != nil { // before a sealed key is asked of the TPM
-			return unlock.Opened{}, d.Name, err
+	r, err := step(ctx, w, "unlock", openDeadline, func(ctx context.Context) (result, string, error) {
+		if err := d.Judge(t.want); err != nil { // before a sealed key is asked of the TPM
+			return result{}, d.Name, err
 		}
-
-		candidates, err := unlock.Granted(ctx, g, id)
+		keys, err := t.keys(ctx)
 		if err != nil {
-			return unlock.Opened{}, d.Name, err
+			return result{}, d.Name, err
 		}
-
-		if from.typed != nil {
-			candidates = append(candidates, unlock.Candidate{Passphrase: from.typed[i].Clone()})
-		}
-		if g.Staged.Kind != 0 {
-			keys = candidates
-		} else {
-			defer wipeAll(candidates)
-		}
-
-		o, err := d.Open(ctx, d.file, candidates, known, memory, dm.Map)
+		f, err := w.sys.Open(d.Device, false)
 		if err != nil {
-			return o, d.Name, err
+			wipeAll(keys)
+			return result{}, d.Name, codes.Fail("volume-io", "opening %s: %w", d.Device, err)
 		}
-		return o, fmt.Sprintf("%s keyslot=%d", d.Name, o.Slot), nil
+		defer f.Close()
+
+		opened, err := d.Open(ctx, f, keys, t.want, w.memory, w.sys.Map)
+		if err != nil || !t.keep {
+			wipeAll(keys)
+			keys = nil
+		}
+		return result{opened, keys}, fmt.Sprintf("%s keyslot=%d", d.Name, opened.Slot), err
 	})
 	if err != nil {
-		wipeAll(keys)
-		return opening{}, err
+		return unlock.Opened{}, nil, err
 	}
 
-	result := kms.Result{UUID: g.UUID, Outcome: kms.OpenedActive, SeqID: d.Header.SeqID()}
-	if len(g.MAC) == 0 {
-		result.MAC = opened.MAC[:]
+	if slices.Contains(d.Header.Flags(), "allow-discards") && !d.Options.AllowDiscards {
+		w.log.Info("the header's flag allow-discards is not used: the plan's options count", "volume", d.Name)
 	}
-	return opening{opened, result, keys}, w.conn.Send(wire.Record{Kind: wire.KindOpened, Name: d.Name, Slot: uint8(opened.Slot), New: opened.Measure})
-}
-
-// freeBytes is MemAvailable of /proc/meminfo, 0 if it is not told.
-func freeBytes() int64 {
-	text, err := os.ReadFile("/proc/meminfo")
-	if err != nil {
-		return 0
-	}
-	for line := range strings.Lines(string(text)) {
-		var kib int64
-		if n, _ := fmt.Sscanf(line, "MemAvailable: %d kB", &kib); n == 1 {
-			return kib * 1024
-		}
-	}
-	return 0
-}
-
-// chooseRoot finds the mapping that root= means and what file system is
-// in it, and has the file system's module loaded.
-func (w *worker) chooseRoot(ctx context.Context, disks []*disk) error {
-	_, err := step(ctx, w, "probe", time.Minute, func(context.Context) (struct{}, string, error) {
-		d, super, err := w.rootDisk(disks)
-		if err != nil {
-			return struct{}{}, "", err
-		}
-		for _, fstype := range []string{w.plan.Root.FSType, w.plan.ImageRoot.FSType, super.Type} {
-			if fstype != "" {
-				w.loader.Device("fs-" + fstype)
-				w.loader.Named(fstype)
-			}
-		}
-
-		err = w.conn.Send(wire.Record{Kind: wire.KindRoot, Name: d.Name, Text: super.Type})
-		return struct{}{}, d.Name + " type=" + cmp.Or(w.plan.Root.FSType, super.Type), err
-	})
-	return err
-}
-
-// rootDisk finds the root as the command line names it, else as the image
-// alone does.
-func (w *worker) rootDisk(disks []*disk) (d *disk, super device.Super, err error) {
-	roots := w.plan.Roots()
-	for i, root := range roots {
-		if d, super, err = w.findRoot(w.plan.RootDevice(root), disks); err == nil {
-			return d, super, nil
-		}
-		if i < len(roots)-1 {
-			w.waiting(fmt.Errorf("%w: the command line is wrong; using the image's root", err))
-		}
-	}
-	return nil, device.Super{}, err
-}
-
-func (w *worker) findRoot(want string, disks []*disk) (*disk, device.Super, error) {
-	var seen []string
-	for _, d := range disks {
-		super, err := probeMapping(d.Name)
-		if err != nil {
-			return nil, super, codes.Fail("root-unusable", "%w", err)
-		}
-		if w.isRoot(want, d, super) {
-			if super.Type == "" && w.plan.Root.FSType == "" {
-				return nil, super, codes.Fail("root-unusable", "no file system is recognized in %s: name it in root.fstype", d.Name)
-			}
-			return d, super, nil
-		}
-		seen = append(seen, fmt.Sprintf("%s (%s UUID=%s LABEL=%s)", d.Name, super.Type, super.UUID, super.Label))
-	}
-
-	return nil, device.Super{}, codes.Fail("root-not-in-plan", "root=%s is none of the opened volumes: %s", want, strings.Join(seen, ", "))
-}
-
-func probeMapping(name string) (device.Super, error) {
-	f, err := os.Open("/dev/mapper/" + name)
-	if err != nil {
-		return device.Super{}, fmt.Errorf("opening the mapping %s: %w", name, err)
-	}
-	defer f.Close()
-	super, _ := device.Probe(f)
-	return super, nil
-}
-
-// isRoot tells whether root= means this volume: by its mapping, by the
-// file system in it, or by the device that the container is on.
-func (w *worker) isRoot(want string, d *disk, inside device.Super) bool {
-	key, value, tagged := strings.Cut(want, "=")
-	if tagged {
-		value = strings.Trim(value, `"`)
-		switch key {
-		case "UUID":
-			return strings.EqualFold(value, inside.UUID) || strings.EqualFold(value, d.Header.UUID())
-		case "LABEL":
-			return value != "" && (value == inside.Label || value == d.Header.Label())
-		case "PARTLABEL":
-			return value != "" && value == d.block.PartName
-		case "PARTUUID":
-			return strings.EqualFold(value, partUUID(d.block))
-		}
-		return false
-	}
-
-	if dir, name, ok := cutLast(want, "/"); ok && dir == "/dev/mapper" {
-		return name == d.Name || name == "luks-"+d.Header.UUID()
-	}
-	for dir, names := range map[string][]string{
-		"/dev/disk/by-uuid/":      {inside.UUID, d.Header.UUID()},
-		"/dev/disk/by-label/":     {inside.Label, d.Header.Label()},
-		"/dev/disk/by-partuuid/":  {partUUID(d.block)},
-		"/dev/disk/by-partlabel/": {d.block.PartName},
-	} {
-		if after, ok := strings.CutPrefix(want, dir); ok {
-			return after != "" && slices.Contains(names, after)
-		}
-	}
-
-	return want == d.Device || sameDevice(want, d.block)
-}
-
-func cutLast(s, sep string) (before, after string, ok bool) {
-	i := strings.LastIndex(s, sep)
-	if i < 0 {
-		return s, "", false
-	}
-	return s[:i], s[i+1:], true
-}
-
-func sameDevice(path string, b device.Block) bool {
-	var st unix.Stat_t
-	return unix.Stat(path, &st) == nil && st.Mode&unix.S_IFMT == unix.S_IFBLK &&
-		unix.Major(st.Rdev) == b.Major && unix.Minor(st.Rdev) == b.Minor
-}
-
-func partUUID(b device.Block) string {
-	if b.Partition == 0 {
-		return ""
-	}
-	f, err := os.Open("/dev/" + b.Disk)
-	if err != nil {
-		return ""
-	}
-	defer f.Close()
-	uuid, err := device.PartUUID(f, b.Partition)
-	if err != nil {
-		return ""
-	}
-	return uuid
+	return r.Opened, r.keys, w.conn.Send(wire.Record{Kind: wire.KindOpened, Name: d.Name, Slot: uint8(r.Slot), New: r.Measure, Text: t.from})
 }

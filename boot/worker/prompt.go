@@ -6,92 +6,100 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"latchkey/internal/secret"
-	"latchkey/unlock/luks2"
 )
 
-// promptAfter is how long the KMS may take before people are asked, when
-// the plan has both: most boots never show the question.
-const promptAfter = 10 * time.Second
+// Pauses of the prompt: after the end of the input (Ctrl-D, or nobody
+// there), doubled up to the most, and before a console that failed is
+// opened again; and how often that is tried.
+const (
+	endPause     = time.Second
+	mostPause    = time.Minute
+	consolePause = 5 * time.Second
+	consoleTries = 12
+)
 
-// prompt asks at the console for a passphrase, the recovery key, say,
-// until what was typed opens every volume. It runs only if the plan names
-// the source "prompt" for all of them. A read from a terminal cannot be
-// called back: the goroutine ends with the process.
-func (w *worker) prompt(ctx context.Context, disks []*disk, after time.Duration) ([]secret.Bytes, error) {
-	select {
-	case <-time.After(after):
-	case <-ctx.Done():
-		return nil, ctx.Err()
+// prompt is the source of what people type at the console: a passphrase,
+// the recovery key, say. It ends with ctx, or when the console is of no
+// use.
+func (w *worker) prompt(ctx context.Context, to chan<- answer) (err error) {
+	for range consoleTries {
+		if err = w.promptOnce(ctx, to); ctx.Err() != nil {
+			return ctx.Err()
+		}
+		w.log.Warn("the console failed", "err", err)
+		if err := sleep(ctx, consolePause); err != nil {
+			return err
+		}
 	}
+	return fmt.Errorf("asking at the console: %w", err)
+}
 
-	console, err := os.OpenFile("/dev/console", os.O_RDWR|unix.O_NOCTTY, 0)
+// promptOnce asks until the console fails.
+func (w *worker) promptOnce(ctx context.Context, to chan<- answer) error {
+	console, err := w.sys.Console()
 	if err != nil {
-		return nil, fmt.Errorf("opening the console: %w", err)
+		return err
 	}
 	defer console.Close()
-	restore := hush(console)
-	defer restore()
-	typed := make([]secret.Bytes, len(disks))
-	for ctx.Err() == nil {
-		fmt.Fprint(console, "\r\nlatchkey: recovery passphrase: ")
+	defer context.AfterFunc(ctx, func() { console.Close() })()
+	pause := endPause
+	for {
+		if _, err := fmt.Fprint(console, "\r\nlatchkey: recovery passphrase: "); err != nil {
+			return err
+		}
 		line, err := readLine(console)
-		if err != nil {
-			return nil, fmt.Errorf("reading the console: %w", err)
-		}
-		if open := w.tryTyped(ctx, disks, typed, line); open == len(disks) {
-			return typed, nil
-		} else {
-			fmt.Fprintf(console, "\r\nlatchkey: %d of %d volumes open with what was typed\r\n", open, len(disks))
-		}
-	}
-
-	return nil, ctx.Err()
-}
-
-// tryTyped tries a line on the volumes that have no key yet, and returns
-// how many have one now. A line that opens nothing is wiped.
-func (w *worker) tryTyped(ctx context.Context, disks []*disk, typed []secret.Bytes, line secret.Bytes) (open int) {
-	used := false
-	for i, d := range disks {
-		if typed[i].Len() == 0 && line.Len() > 0 {
-			key, _, err := d.Header.Unlock(ctx, d.file, luks2.Attempt{Passphrase: line, Slot: luks2.AnySlot, Memory: luks2.NewMemory(freeBytes())})
-			key.Wipe()
-			if err == nil {
-				typed[i], used = line, true
-			} else if !errors.Is(err, luks2.ErrWrongKey) {
-				w.log.Warn("trying what was typed", "volume", d.Name, "err", err)
+		switch {
+		case ctx.Err() != nil:
+			line.Wipe()
+			return ctx.Err()
+		case errors.Is(err, io.EOF):
+			if err := sleep(ctx, pause); err != nil {
+				return err
 			}
+			pause = min(2*pause, mostPause)
+			continue
+		case err != nil:
+			return err
+		case line.Len() == 0:
+			continue
 		}
-		if typed[i].Len() > 0 {
-			open++
-		}
-	}
 
-	if !used {
-		line.Wipe()
+		pause = endPause
+		if err := offer(ctx, console, to, line); err != nil {
+			return err
+		}
 	}
-	return open
 }
 
-// hush switches the terminal's echo off and returns how to undo it.
-func hush(tty *os.File) func() {
-	before, err := unix.IoctlGetTermios(int(tty.Fd()), unix.TCGETS)
-	if err != nil {
-		return func() {} // not a terminal: nothing echoes
+// offer hands a line on and shows what it opened.
+func offer(ctx context.Context, console io.Writer, to chan<- answer, line secret.Bytes) error {
+	reply := make(chan string, 1)
+	select {
+	case to <- answer{source: "prompt", line: line, reply: reply}:
+	case <-ctx.Done():
+		line.Wipe()
+		return ctx.Err()
 	}
-	quiet := *before
-	quiet.Lflag &^= unix.ECHO
-	quiet.Lflag |= unix.ICANON
-	if err := unix.IoctlSetTermios(int(tty.Fd()), unix.TCSETS, &quiet); err != nil {
-		return func() {}
+
+	select {
+	case text := <-reply:
+		_, err := fmt.Fprintf(console, "\r\nlatchkey: %s\r\n", text)
+		return err
+	case <-ctx.Done():
+		return ctx.Err()
 	}
-	return func() { unix.IoctlSetTermios(int(tty.Fd()), unix.TCSETS, before) }
+}
+
+func sleep(ctx context.Context, d time.Duration) error {
+	select {
+	case <-time.After(d):
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 }
 
 // maxLine is the longest passphrase of cryptsetup that is typed

@@ -4,14 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"time"
 
 	"latchkey/internal/secret"
 	"latchkey/kms"
 	"latchkey/unlock"
 	"latchkey/unlock/luks2"
-	"latchkey/unlock/tpm"
 )
 
 // rotateDeadline bounds a rotation: a few writes and two more exchanges
@@ -21,10 +19,9 @@ const rotateDeadline = 30 * time.Second
 // rotate gives volumes the next secret that the KMS has for them, and ends
 // what earlier boots began. It comes before the latch, while the TPM still
 // proves and unseals. It replaces the grant by the one that it ends with.
-func (w *worker) rotate(ctx context.Context, disks []*disk, from *grant, id *tpm.Identity, openings []opening) {
-	defer wipeKeys(openings)
-	r := &rotation{worker: w, disks: disks, from: from, id: id, openings: openings}
-	if from.Grant == nil || id == nil || !r.needed() {
+func (w *worker) rotate(ctx context.Context, o *openings) {
+	r := &rotation{worker: w, openings: o}
+	if o.grant == nil || len(r.volumes()) == 0 {
 		return
 	}
 	ctx, cancel := context.WithTimeout(ctx, rotateDeadline)
@@ -40,84 +37,89 @@ func (w *worker) rotate(ctx context.Context, disks []*disk, from *grant, id *tpm
 
 // A rotation is all volumes' rotations of one boot.
 type rotation struct {
-	*worker
-	disks    []*disk
-	from     *grant
-	id       *tpm.Identity
-	openings []opening
+	worker   *worker
+	openings *openings
 	asked    bool // again, so that the grant shows what was committed
 	ended    int
 }
 
-// concerns tells whether a volume has anything to rotate or to end.
-func (r *rotation) concerns(i int) bool {
-	d, g := r.disks[i], r.from.Volumes[i]
-	return !d.Options.ReadOnly && (g.Staged.Kind != 0 || unlock.Unfinished(d.Header))
-}
-
-func (r *rotation) needed() bool {
-	for i := range r.disks {
-		if r.concerns(i) {
-			return true
+// volumes are those that a grant opened and that have anything to rotate or
+// to end.
+func (r *rotation) volumes() (all []*opening) {
+	for _, v := range r.openings.all {
+		g, ok := r.openings.grant.of(v.disk)
+		if ok && g.Status == kms.OK && v.open && !v.disk.Options.ReadOnly && (g.Staged.Kind != 0 || unlock.Unfinished(v.disk.Header)) {
+			all = append(all, v)
 		}
 	}
-	return false
+	return all
+}
+
+// staged is the next secret that the KMS has for a volume.
+func (r *rotation) staged(v *opening) kms.Material {
+	g, _ := r.openings.grant.of(v.disk)
+	return g.Staged
 }
 
 // run is the story: next keyslots, the report, and another grant, which
 // shows what the KMS has committed. Only that lets old keyslots go.
 func (r *rotation) run(ctx context.Context) error {
-	if r.plan.Find.NoReport {
+	if r.worker.plan.Find.NoReport {
 		return errors.New("the plan says that nothing is reported, and a rotation ends with a report")
 	}
-	var staged []kms.Result
-	var errs []error
-
-	for i := range r.disks {
-		if !r.concerns(i) || r.from.Volumes[i].Staged.Kind == 0 {
-			continue
-		}
-		seqID, err := r.stage(ctx, i)
-		if err != nil {
-			errs = append(errs, fmt.Errorf("volume %s: %w", r.disks[i].Name, err))
-			continue
-		}
-		staged = append(staged, kms.Result{UUID: r.from.Volumes[i].UUID, Outcome: kms.OpenedStaged, SeqID: seqID})
-	}
-
+	staged, errs := r.stageAll(ctx)
 	if len(staged) > 0 {
-		r.faults.At("rotate-staged")
-		if err := r.from.client.Report(ctx, r.from.url, r.from.Grant, staged); err != nil {
+		from := r.openings.grant
+		r.worker.faults.At("rotate-staged")
+		if err := from.server.Report(ctx, from.url, from.Grant, staged); err != nil {
 			return errors.Join(append(errs, err)...)
 		}
-		r.faults.At("rotate-reported")
+		r.worker.faults.At("rotate-reported")
 		if err := r.askAgain(ctx); err != nil {
 			return errors.Join(append(errs, err)...)
 		}
 	}
 
-	for i := range r.disks {
-		if r.concerns(i) && r.from.Volumes[i].Staged.Kind == 0 {
-			if err := r.end(ctx, i); err != nil {
-				errs = append(errs, fmt.Errorf("volume %s: %w", r.disks[i].Name, err))
-			}
+	for _, v := range r.volumes() {
+		if r.staged(v).Kind != 0 {
+			continue
+		}
+		if err := r.end(ctx, v); err != nil {
+			errs = append(errs, fmt.Errorf("volume %s: %w", v.disk.Name, err))
 		}
 	}
 
 	return errors.Join(errs...)
 }
 
+// stageAll gives volumes their next secret and returns what to report.
+func (r *rotation) stageAll(ctx context.Context) (staged []kms.Result, errs []error) {
+	for _, v := range r.volumes() {
+		if r.staged(v).Kind == 0 {
+			continue
+		}
+		seqID, err := r.stage(ctx, v)
+		if err != nil {
+			errs = append(errs, fmt.Errorf("volume %s: %w", v.disk.Name, err))
+			continue
+		}
+		g, _ := r.openings.grant.of(v.disk)
+		staged = append(staged, kms.Result{UUID: g.UUID, Outcome: kms.OpenedStaged, SeqID: seqID})
+	}
+	return staged, errs
+}
+
 // stage gives a volume's next secret a keyslot. It returns the header's
 // seqid.
-func (r *rotation) stage(ctx context.Context, i int) (uint64, error) {
-	one, done, err := r.open(i)
+func (r *rotation) stage(ctx context.Context, v *opening) (uint64, error) {
+	one, done, err := r.change(v)
 	if err != nil {
 		return 0, err
 	}
 	defer done()
 	var active, next secret.Bytes
 
-	for _, k := range r.openings[i].keys {
+	for _, k := range v.keys {
 		if k.Staged {
 			next = k.Passphrase
 		} else {
@@ -125,8 +127,8 @@ func (r *rotation) stage(ctx context.Context, i int) (uint64, error) {
 		}
 	}
 
-	if r.from.Volumes[i].Staged.Kind == kms.Due {
-		if next, err = r.mint(ctx, i); err != nil {
+	if r.staged(v).Kind == kms.Due {
+		if next, err = r.mint(ctx, v); err != nil {
 			return 0, err
 		}
 		defer next.Wipe()
@@ -135,8 +137,8 @@ func (r *rotation) stage(ctx context.Context, i int) (uint64, error) {
 	if next.Len() == 0 {
 		return 0, errors.New("the TPM does not give the next secret back")
 	}
-	slot := r.openings[i].Slot
-	if r.openings[i].Staged {
+	slot := v.opened.Slot
+	if v.opened.Staged {
 		slot = -1
 	}
 
@@ -146,7 +148,8 @@ func (r *rotation) stage(ctx context.Context, i int) (uint64, error) {
 
 // mint makes the next secret of a volume that is bound to this TPM. The KMS
 // has it before it has a keyslot.
-func (r *rotation) mint(ctx context.Context, i int) (_ secret.Bytes, err error) {
+func (r *rotation) mint(ctx context.Context, v *opening) (_ secret.Bytes, err error) {
+	from := r.openings.grant
 	next := secret.Random(32)
 	defer func() {
 		if err != nil {
@@ -154,12 +157,12 @@ func (r *rotation) mint(ctx context.Context, i int) (_ secret.Bytes, err error) 
 		}
 	}()
 
-	blob, err := r.id.Seal(ctx, next)
+	blob, err := from.id.Seal(ctx, next)
 	if err != nil {
 		return next, err
 	}
 
-	again, err := r.id.Unseal(ctx, blob)
+	again, err := from.id.Unseal(ctx, blob)
 	defer again.Wipe()
 	if err == nil && !again.Equal(next) {
 		err = errors.New("sealing the next secret: the TPM gives another one back")
@@ -168,24 +171,28 @@ func (r *rotation) mint(ctx context.Context, i int) (_ secret.Bytes, err error) 
 		return next, err
 	}
 
-	want, err := r.disks[i].Wanted()
+	want, err := v.disk.Wanted()
 	if err != nil {
 		return next, err
 	}
 
 	offer := kms.Offer{UUID: want.UUID, Kind: kms.Bound, Secret: secret.Own(blob)}
-	g, err := r.from.client.Deposit(ctx, r.from.url, r.id, kms.Stage, []kms.Want{want}, []kms.Offer{offer})
+	g, err := from.server.Deposit(ctx, from.url, from.id, kms.Stage, []kms.Want{want}, []kms.Offer{offer})
 	if err != nil {
 		return next, err
 	}
 	defer g.Wipe()
-	return next, granted(g)
+	if g.Volumes[0].Status != kms.OK {
+		return next, refusal(g.Volumes[0])
+	}
+	return next, nil
 }
 
 // askAgain replaces the grant by one that shows what the KMS has now.
 func (r *rotation) askAgain(ctx context.Context) error {
-	wants := make([]kms.Want, len(r.disks))
-	for i, d := range r.disks {
+	from := r.openings.grant
+	wants := make([]kms.Want, len(from.asked))
+	for i, d := range from.asked {
 		if err := r.reread(d); err != nil {
 			return err
 		}
@@ -195,25 +202,18 @@ func (r *rotation) askAgain(ctx context.Context) error {
 		}
 	}
 
-	g, err := r.from.client.Get(ctx, r.from.url, r.id, wants)
+	g, err := from.server.Get(ctx, from.url, from.id, wants)
 	if err != nil {
 		return err
 	}
 
-	if err := granted(g); err != nil {
-		return err
-	}
-	r.from.Wipe()
-	r.from.Grant, r.asked = g, true
-	for i, d := range r.disks {
-		r.openings[i].report.SeqID = d.Header.SeqID()
-	}
-
+	from.Wipe()
+	from.Grant, r.asked = g, true
 	return nil
 }
 
 func (r *rotation) reread(d *disk) error {
-	f, err := os.Open(d.Device)
+	f, err := r.worker.sys.Open(d.Device, false)
 	if err != nil {
 		return err
 	}
@@ -227,25 +227,17 @@ func (r *rotation) reread(d *disk) error {
 
 // end removes the keyslot that nobody needs any more, going by the one
 // that the KMS' only secret opens.
-func (r *rotation) end(ctx context.Context, i int) error {
-	one, done, err := r.open(i)
+func (r *rotation) end(ctx context.Context, v *opening) error {
+	one, done, err := r.change(v)
 	if err != nil {
 		return err
 	}
 	defer done()
-	slot := r.openings[i].Slot // by the only secret there was
+	slot := v.opened.Slot // by the only secret there was
 	if r.asked {
-		keys, err := unlock.Granted(ctx, r.from.Volumes[i], r.id)
-		defer wipeAll(keys)
-		if err != nil {
+		if slot, err = r.opens(ctx, v, one); err != nil {
 			return err
 		}
-		volume, opened, err := r.disks[i].Header.Unlock(ctx, one.Disk, luks2.Attempt{Passphrase: keys[0].Passphrase, Slot: luks2.AnySlot, Memory: one.Memory})
-		volume.Wipe()
-		if err != nil {
-			return err
-		}
-		slot = opened
 	}
 
 	if err := one.Tidy(slot); err != nil {
@@ -255,13 +247,32 @@ func (r *rotation) end(ctx context.Context, i int) error {
 	return nil
 }
 
-// open opens a volume's device for writing its header. The mapping, which
+// opens is the keyslot that the only secret of the new grant opens.
+func (r *rotation) opens(ctx context.Context, v *opening, one *unlock.Rotation) (slot int, err error) {
+	g, _ := r.openings.grant.of(v.disk)
+	keys, err := unlock.Granted(ctx, g, r.openings.grant.id)
+	defer wipeAll(keys)
+	if err != nil {
+		return 0, err
+	}
+	if len(keys) == 0 {
+		return 0, errors.New("the key server has no secret any more")
+	}
+	volume, slot, err := v.disk.Header.Unlock(ctx, one.Disk, luks2.Attempt{Passphrase: keys[0].Passphrase, Slot: luks2.AnySlot, Memory: one.Memory})
+	volume.Wipe()
+	return slot, err
+}
+
+// change opens a volume's device for writing its header. The mapping, which
 // has the device already, does not reach there.
-func (r *rotation) open(i int) (one *unlock.Rotation, done func(), err error) {
-	d := r.disks[i]
-	f, err := os.OpenFile(d.Device, os.O_RDWR, 0)
+func (r *rotation) change(v *opening) (one *unlock.Rotation, done func(), err error) {
+	f, err := r.worker.sys.Open(v.disk.Device, true)
 	if err != nil {
 		return nil, nil, err
 	}
-	return &unlock.Rotation{Disk: f, SizeBytes: d.block.SizeBytes, Node: r.id.NodeID(), KMS: r.from.client.Pins, Mode: r.from.Volumes[i].Active.Kind, Memory: luks2.NewMemory(freeBytes())}, func() { f.Close() }, nil
+	from := r.openings.grant
+	g, _ := from.of(v.disk)
+	return &unlock.Rotation{
+		Disk: f, SizeBytes: v.disk.block.SizeBytes, Node: from.id.NodeID(), KMS: []kms.Pin{from.Pin}, Mode: g.Active.Kind, Memory: r.worker.memory,
+	}, func() { f.Close() }, nil
 }

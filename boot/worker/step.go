@@ -4,19 +4,17 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"sync"
 	"time"
 
 	"latchkey/boot/codes"
 	"latchkey/boot/wire"
 )
 
-// begin starts f and returns how to wait for its result, any number of
-// times.
-func begin[T any](f func() (T, error)) func() (T, error) {
-	wait := sync.OnceValues(f)
-	go wait()
-	return wait
+// begin starts f and returns how to wait for its end.
+func begin(f func()) (wait func()) {
+	done := make(chan struct{})
+	go func() { defer close(done); f() }()
+	return func() { <-done }
 }
 
 // step runs f as one step of the boot: PID 1 hears how long it took and
@@ -35,7 +33,7 @@ func step[T any](ctx context.Context, w *worker, name string, deadline time.Dura
 		defer cancel()
 	}
 
-	start := wire.Now()
+	start := w.sys.Now()
 	done := make(chan result, 1)
 	go func() {
 		w.faults.At(name)
@@ -57,7 +55,7 @@ func step[T any](ctx context.Context, w *worker, name string, deadline time.Dura
 		return r.value, r.err // called off, not failed: nobody needs to know
 	}
 
-	record := wire.Record{Kind: wire.KindStep, Name: name, Text: r.detail, Start: start, Duration: wire.Now() - start, Code: codes.Of(r.err)}
+	record := wire.Record{Kind: wire.KindStep, Name: name, Text: r.detail, Start: start, Duration: w.sys.Now() - start, Code: codes.Of(r.err)}
 	if err := w.conn.Send(record); err != nil {
 		return r.value, err
 	}

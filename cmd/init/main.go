@@ -44,9 +44,9 @@ func run(args []string) error {
 
 	switch args[1] {
 	case "worker":
-		return worker.Run(conn, incarnation)
+		return worker.Run(worker.Kernel{}, conn, incarnation)
 	case "latch":
-		return latch.Run(conn, incarnation)
+		return latch.Run(latch.Kernel{}, conn, incarnation)
 	}
 
 	return fmt.Errorf("there is no role %q", args[1])

@@ -110,6 +110,22 @@ func (id *Identity) Close() {
 	}
 }
 
+// Rest unloads what can be made again, so that a machine that waits for
+// an operator leaves room in the TPM for the kernel and others. The next
+// Activate or Unseal loads what it needs.
+func (id *Identity) Rest() {
+	c, end := id.tpm.begin(context.Background())
+	defer end()
+	if id.tpm.managed {
+		return
+	}
+	if s := id.takeReady(c); s != nil {
+		c.flush(s.Handle())
+	}
+	c.unload(&id.ak)
+	c.unload(&id.srk)
+}
+
 func (id *Identity) release(c call) {
 	if s := id.takeReady(c); s != nil {
 		c.flush(s.Handle())

@@ -1,0 +1,164 @@
+package boottest
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/binary"
+	"errors"
+	"io"
+	"slices"
+	"sync"
+	"time"
+
+	"latchkey/boot/device"
+	"latchkey/internal/secret"
+	"latchkey/unlock/luks2"
+)
+
+// UUIDs of the volumes that RootDisk and DataDisk make.
+const (
+	RootUUID = "5a0f5bd1-0f3f-4a77-9d3a-9c3b3a3e1c11"
+	DataUUID = "6b1f6ce2-1a40-4b88-8e4b-8d4c4b4f2d22"
+)
+
+// A Disk is a block device.
+type Disk struct {
+	Name   string // "vda"
+	Serial string
+	Bytes  []byte
+	Reads  error         // what every read gives, nil for what is on the disk
+	Slow   time.Duration // of each read
+	Stuck  bool          // a read never comes back: the reader cannot be killed
+
+	mu    sync.Mutex
+	Syncs int
+}
+
+const volumeBytes = 4 << 20
+
+// volumes are the formatted volumes, made once.
+var volumes = map[string]func() []byte{
+	RootUUID: sync.OnceValue(func() []byte { return format(RootUUID) }),
+	DataUUID: sync.OnceValue(func() []byte { return format(DataUUID) }),
+}
+
+// RootDisk is vda with the root: keyslot 0 takes Key, keyslot 1 Recovery.
+func RootDisk() *Disk {
+	return &Disk{Name: "vda", Serial: "disk-a", Bytes: bytes.Clone(volumes[RootUUID]())}
+}
+
+// DataDisk is vdb with another volume of the same keys.
+func DataDisk() *Disk {
+	return &Disk{Name: "vdb", Serial: "disk-b", Bytes: bytes.Clone(volumes[DataUUID]())}
+}
+
+func format(uuid string) []byte {
+	d := &Disk{Bytes: make([]byte, volumeBytes)}
+	h, volume, err := luks2.Format(d, luks2.NewVolume{UUID: uuid, SizeBytes: volumeBytes, OffsetBytes: 2 << 20}, luks2.NewKey{Passphrase: secret.Own([]byte(Key)), Random: true})
+	if err != nil {
+		panic(err)
+	}
+	// It is no random key, but a slow KDF would only make the tests slow.
+	if _, _, err := h.AddKey(d, volume, luks2.NewKey{Passphrase: secret.Own([]byte(Recovery)), Slot: luks2.AnySlot, Random: true}); err != nil {
+		panic(err)
+	}
+	return d.Bytes
+}
+
+// DamageCopy makes a header copy's checksum wrong: 0 is the first.
+func (d *Disk) DamageCopy(n int) { d.Bytes[n*headerBytes+4200] ^= 0xff }
+
+// DamageHeaders leaves no valid header copy.
+func (d *Disk) DamageHeaders() { d.DamageCopy(0); d.DamageCopy(1) }
+
+const headerBytes = 16 << 10
+
+// AddOddKeyslot adds keyslot 2, one that the rules do not take: its area
+// has a cipher that nobody here reads. The others stay good.
+func (d *Disk) AddOddKeyslot() {
+	h, err := luks2.Read(d, volumeBytes)
+	if err != nil {
+		panic(err)
+	}
+	volume, _, err := h.Unlock(background, d, luks2.Attempt{Passphrase: secret.Own([]byte(Key)), Slot: 0})
+	if err != nil {
+		panic(err)
+	}
+	if _, _, err := h.AddKey(d, volume, luks2.NewKey{Passphrase: secret.Own([]byte("this is the passphrase of an odd keyslot")), Slot: 2, Random: true}); err != nil {
+		panic(err)
+	}
+
+	for at := 0; at < 2*headerBytes; at += headerBytes {
+		raw := d.Bytes[at : at+headerBytes]
+		text, _, _ := bytes.Cut(raw[4096:], []byte{0})
+		slot := bytes.Index(text, []byte(`"2":{`))
+		i := slot + bytes.Index(text[slot:], []byte("aes-xts-plain64"))
+		changed := slices.Concat(text[:i], []byte("aes-cbc-essiv:sha256"), text[i+len("aes-xts-plain64"):])
+		clear(raw[4096:])
+		copy(raw[4096:], changed)
+		clear(raw[448:512])
+		sum := sha256.Sum256(raw)
+		copy(raw[448:], sum[:])
+	}
+}
+
+// ReadAt implements io.ReaderAt.
+func (d *Disk) ReadAt(p []byte, off int64) (int, error) {
+	if d.Reads != nil {
+		return 0, d.Reads
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return bytes.NewReader(d.Bytes).ReadAt(p, off)
+}
+
+// WriteAt implements io.WriterAt.
+func (d *Disk) WriteAt(p []byte, off int64) (int, error) {
+	if off+int64(len(p)) > int64(len(d.Bytes)) {
+		return 0, io.ErrShortWrite
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return copy(d.Bytes[off:], p), nil
+}
+
+// Sync implements luks2.Storage.
+func (d *Disk) Sync() error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.Syncs++
+	return nil
+}
+
+// Opens tells which keyslot a passphrase opens, -1 for none.
+func (d *Disk) Opens(passphrase string) int {
+	h, err := luks2.Read(d, int64(len(d.Bytes)))
+	if err != nil {
+		panic(err)
+	}
+	key, slot, err := h.Unlock(background, d, luks2.Attempt{Passphrase: secret.Own([]byte(passphrase)), Slot: luks2.AnySlot})
+	if err != nil {
+		return -1
+	}
+	key.Wipe()
+	return slot
+}
+
+func (d *Disk) block(minor int) device.Block {
+	return device.Block{Name: d.Name, Path: "/dev/" + d.Name, Major: 254, Minor: uint32(minor), SizeBytes: int64(len(d.Bytes)), Disk: d.Name, Serial: d.Serial}
+}
+
+// ext4 is what a mapping holds: the superblock of an ext4 file system.
+var ext4 = func() []byte {
+	b := make([]byte, 4096)
+	binary.LittleEndian.PutUint16(b[1024+56:], 0xef53)
+	binary.LittleEndian.PutUint32(b[1024+96:], 0x40) // extents
+	return b
+}()
+
+// A plaintext is an open mapping.
+type plaintext struct{ *bytes.Reader }
+
+func (plaintext) WriteAt([]byte, int64) (int, error) { return 0, errors.ErrUnsupported }
+func (plaintext) Sync() error                        { return nil }
+func (plaintext) Close() error                       { return nil }

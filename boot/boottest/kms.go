@@ -1,0 +1,119 @@
+package boottest
+
+import (
+	"context"
+	"fmt"
+	"sync"
+
+	"latchkey/boot/codes"
+	"latchkey/boot/worker"
+	"latchkey/internal/secret"
+	"latchkey/kms"
+)
+
+// A KMS is a key server in some state.
+type KMS struct {
+	State   string                // "" is good; "away", "refuses", "wrong pin", "pending"
+	Keys    map[string]string     // by UUID: the active secret
+	Staged  map[string]string     // by UUID: the next one
+	Refused map[string]kms.Status // by UUID: what it says instead of a key
+	Reports []kms.Result          // what it was told
+	Asked   int                   // how often it was asked for keys
+	Wanted  [][]kms.Want          // what for
+
+	machine *Machine
+	mu      sync.Mutex
+}
+
+// Server implements worker.Links.
+func (w workerProcess) Server(pins []kms.Pin, _ string) worker.Server {
+	return &client{&w.machine.KMS, w.process, pins}
+}
+
+type client struct {
+	*KMS
+	p    *process
+	pins []kms.Pin
+}
+
+// Get asks for keys. The proof is judged as the real one judges it: PCR 11
+// shows the phase enter-initrd, and PCR 15 nothing.
+func (c *client) Get(ctx context.Context, url string, p kms.Prover, wants []kms.Want) (*kms.Grant, error) {
+	c.mu.Lock()
+	c.Asked++
+	c.Wanted = append(c.Wanted, wants)
+	state := c.State
+	c.mu.Unlock()
+	if err := c.p.alive(); err != nil {
+		return nil, err
+	}
+	switch state {
+	case "away":
+		return nil, codes.Fail(kms.CodeUnreachable, "connecting to %s: no route to host", url)
+	case "wrong pin":
+		return nil, codes.Fail(kms.CodeWrongPin, "%s is not signed with a KMS key of this image's plan", url)
+	}
+
+	s, err := p.Activate(ctx, nil, nil)
+	if err != nil {
+		return nil, err
+	}
+	s.Wipe()
+	q, err := p.Quote(ctx, []int{11, 15}, nil)
+	if err != nil {
+		return nil, err
+	}
+	switch {
+	case q.PCRs[1].Value != [32]byte{}:
+		return nil, codes.Fail(kms.PCR15Used.Code(), "PCR 15 is not zero")
+	case q.PCRs[0].Value != phase11():
+		return nil, codes.Fail(kms.PCRMismatch.Code(), "PCR 11 is not as approved")
+	case state == "refuses":
+		return nil, codes.Fail(kms.Refused.Code(), "asking %s for keys: the KMS says refused", url)
+	case state == "pending":
+		return nil, codes.Fail(kms.Pending.Code(), "asking %s for keys: the KMS says pending", url)
+	}
+	return c.grant(wants), nil
+}
+
+func (c *client) grant(wants []kms.Want) *kms.Grant {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	g := &kms.Grant{Pin: c.pins[0]}
+	for _, w := range wants {
+		v := kms.Granted{UUID: w.UUID, Status: kms.OK, Active: material(c.Keys[w.UUID.String()]), Staged: material(c.Staged[w.UUID.String()])}
+		if s, ok := c.Refused[w.UUID.String()]; ok {
+			v = kms.Granted{UUID: w.UUID, Status: s}
+		} else if v.Active.Kind == 0 {
+			v.Status = kms.NoSecret
+		}
+		g.Volumes = append(g.Volumes, v)
+	}
+	return g
+}
+
+func material(s string) kms.Material {
+	if s == "" {
+		return kms.Material{}
+	}
+	return kms.Material{Kind: kms.Static, Secret: secret.Own([]byte(s))}
+}
+
+// Deposit takes nothing: what seals is tested with the real one.
+func (c *client) Deposit(context.Context, string, kms.Prover, kms.Operation, []kms.Want, []kms.Offer) (*kms.Grant, error) {
+	return nil, codes.Fail(kms.CodeNoGrant, "this one takes no deposits")
+}
+
+// Report commits what was staged, as the real one does.
+func (c *client) Report(_ context.Context, _ string, _ *kms.Grant, results []kms.Result) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.Reports = append(c.Reports, results...)
+	for _, r := range results {
+		id := fmt.Sprint(r.UUID)
+		if r.Outcome == kms.OpenedStaged && c.Staged[id] != "" {
+			c.Keys[id], c.Staged[id] = c.Staged[id], ""
+		}
+	}
+	return nil
+}

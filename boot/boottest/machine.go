@@ -1,0 +1,129 @@
+// Package boottest is a machine in memory: disks, a TPM, a key server, a
+// console and the kernel's part, good or misbehaving. PID 1, worker and
+// latch run on it as they are, in goroutines, under testing/synctest.
+package boottest
+
+import (
+	"fmt"
+	"sync"
+	"time"
+
+	"latchkey/boot"
+	"latchkey/boot/wire"
+	"latchkey/internal/plan"
+)
+
+// A Machine is one that boots once. Fill its parts in before the boot.
+type Machine struct {
+	Plan    *plan.Plan
+	Cmdline string
+	Disks   []*Disk
+	TPM     TPM
+	KMS     KMS
+	Person  Person
+	FreeMiB int64
+	Dog     *Dog // nil: there is no watchdog
+
+	mu       sync.Mutex
+	log      []string
+	began    time.Time
+	mappings map[string]boot.Mapping
+	running  []*process
+	over     chan struct{} // closed by End: whatever hangs comes back
+	ended    chan Outcome
+}
+
+// An Outcome is how a boot ended.
+type Outcome struct {
+	Root   string // the init that runs, "" if none does
+	Action string // "reboot", "poweroff" or "halt", or ""
+	After  time.Duration
+}
+
+func (o Outcome) String() string {
+	if o.Root != "" {
+		return "root"
+	}
+	return o.Action
+}
+
+// Key, Recovery and their like are what opens volumes: 32 bytes that stand
+// for a machine's random key, and a recovery key of people.
+const (
+	Key      = "0123456789abcdef0123456789abcdef"
+	Recovery = "this is the recovery key of people"
+)
+
+// New is a good machine with a root on vda, which a key server that is found
+// by its URL gives the key of.
+func New(sources ...string) *Machine {
+	m := &Machine{
+		Plan: &plan.Plan{
+			Version: plan.Version,
+			Trust:   plan.Trust{KMS: []plan.PublicKey{"lk1:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="}},
+			Find:    plan.Find{URLs: []string{"http://192.0.2.1:7741"}, Timeout: 10 * time.Minute},
+			Volumes: []plan.Volume{{UUID: RootUUID, Name: "root", Sources: sources}},
+			OnFail:  plan.OnFail{Action: "reboot", After: time.Minute},
+		},
+		Disks: []*Disk{RootDisk()}, FreeMiB: 1024,
+		mappings: map[string]boot.Mapping{}, over: make(chan struct{}), ended: make(chan Outcome, 1),
+	}
+	m.TPM.machine, m.KMS.machine = m, m
+	m.KMS.Keys = map[string]string{RootUUID: Key}
+	return m
+}
+
+// Boot runs PID 1 until the real root's init runs or the machine is
+// switched off, for at most limit; ok is false if neither has come.
+func (m *Machine) Boot(limit time.Duration) (o Outcome, ok bool) {
+	m.began = time.Now()
+	go boot.Run(pid1{m})
+	select {
+	case o = <-m.ended:
+		return o, true
+	case <-time.After(limit):
+		return Outcome{}, false
+	}
+}
+
+// End ends whatever still runs or hangs, so that a test can end.
+func (m *Machine) End() {
+	close(m.over)
+	m.mu.Lock()
+	running := m.running
+	m.mu.Unlock()
+	for _, p := range running {
+		p.kill()
+	}
+}
+
+// Log is what was said and done, a line each.
+func (m *Machine) Log() []string {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return append([]string(nil), m.log...)
+}
+
+func (m *Machine) note(format string, args ...any) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.log = append(m.log, fmt.Sprintf("%7.1fs ", time.Since(m.began).Seconds())+fmt.Sprintf(format, args...))
+}
+
+func (m *Machine) now() time.Duration { return time.Second + time.Since(m.began) }
+
+// Mapped lists the names of the mappings that are there.
+func (m *Machine) Mapped() (names []string) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for name := range m.mappings {
+		names = append(names, name)
+	}
+	return names
+}
+
+// hang waits until End.
+func (m *Machine) hang() { <-m.over }
+
+// phase11 is what PCR 11 holds after the phase enter-initrd.
+func phase11() [32]byte { return wire.Extended([32]byte{}, enterInitrd()) }

@@ -1,0 +1,131 @@
+package boottest
+
+import (
+	"errors"
+	"io"
+	"maps"
+	"os"
+	"runtime"
+	"strings"
+	"time"
+
+	"latchkey/boot"
+	"latchkey/boot/wire"
+)
+
+// pid1 is a Machine as PID 1 sees it.
+type pid1 struct{ *Machine }
+
+func (m pid1) Mount(mount boot.Mount) error {
+	m.note("%s", mount)
+	return nil
+}
+
+func (m pid1) Unmount(target string) error {
+	m.note("unmount %s", target)
+	return nil
+}
+
+func (m pid1) Mkdir(string) error { return nil }
+
+func (m pid1) ReadFile(path string) ([]byte, error) {
+	switch path {
+	case wire.PlanFile:
+		return m.Plan.Encode()
+	case wire.CmdlineAt:
+		return []byte(m.Cmdline), nil
+	}
+	return nil, os.ErrNotExist
+}
+
+func (m pid1) WriteFile(path string, data []byte) error {
+	if !strings.HasPrefix(path, "/proc/") {
+		m.note("write %s %s", path, strings.Join(strings.Fields(string(data)), " "))
+	}
+	return nil
+}
+
+func (m pid1) Load([]string, []string) error { return nil }
+
+func (m pid1) Start(role string, incarnation int) (boot.Child, error) {
+	m.note("start %s %d", role, incarnation)
+	return m.start(role, incarnation), nil
+}
+
+func (m pid1) Mappings() (map[string]boot.Mapping, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return maps.Clone(m.mappings), nil
+}
+
+func (m pid1) RemoveMapping(name string) error {
+	m.note("remove mapping %s", name)
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	delete(m.mappings, name)
+	return nil
+}
+
+func (m pid1) InitIn(string, string) (string, error) { return "/usr/lib/systemd/systemd", nil }
+
+func (m pid1) Timestamp(time.Duration, time.Duration) (int, error) { return 7, nil }
+
+func (m pid1) SwitchRoot(root, init string, _ []string) error {
+	m.note("switch root to %s, run %s", root, init)
+	m.end(Outcome{Root: init})
+	return nil
+}
+
+func (m pid1) Reboot(action string) error {
+	m.note("reboot: %s", action)
+	m.end(Outcome{Action: action})
+	return nil
+}
+
+// end tells the outcome. The real calls do not come back, either.
+func (m pid1) end(o Outcome) {
+	o.After = time.Since(m.began)
+	m.ended <- o
+	runtime.Goexit()
+}
+
+func (m pid1) Now() time.Duration { return m.now() }
+
+func (m pid1) Log(level boot.Level, text string) {
+	kind := "log"
+	if level == boot.Human {
+		kind = "human"
+	}
+	m.note("%s: %s", kind, text)
+}
+
+// A Dog is a watchdog that bites when nobody pets it for half a minute.
+type Dog struct {
+	Pets  int
+	Left  bool // closed, as it was found
+	timer *time.Timer
+}
+
+// Watchdog implements boot.System.
+func (m pid1) Watchdog() (io.WriteCloser, error) {
+	if m.Dog == nil {
+		return nil, errors.ErrUnsupported
+	}
+	if m.Dog.timer == nil {
+		m.Dog.timer = time.AfterFunc(30*time.Second, func() { m.note("the watchdog resets the machine") })
+	}
+	return m.Dog, nil
+}
+
+func (d *Dog) Write(b []byte) (int, error) {
+	d.Pets++
+	d.timer.Reset(30 * time.Second)
+	return len(b), nil
+}
+
+// Close stops it.
+func (d *Dog) Close() error {
+	d.Left = true
+	d.timer.Stop()
+	return nil
+}

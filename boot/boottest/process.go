@@ -1,0 +1,274 @@
+package boottest
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"log/slog"
+	"net"
+	"net/netip"
+	"strings"
+	"sync"
+	"time"
+
+	"latchkey/boot"
+	"latchkey/boot/device"
+	"latchkey/boot/latch"
+	"latchkey/boot/wire"
+	"latchkey/boot/worker"
+	"latchkey/discover"
+	"latchkey/internal/plan"
+	"latchkey/netup"
+	"latchkey/unlock/dm"
+	"latchkey/unlock/luks2"
+)
+
+var background = context.Background()
+
+// A process is a running worker or latch: its side of the record socket,
+// and what became of it.
+type process struct {
+	machine  *Machine
+	records  chan wire.Record // to PID 1; closed when it is gone
+	orders   chan []byte      // from PID 1
+	killed   chan struct{}
+	once     sync.Once
+	mu       sync.Mutex
+	stuck    bool // in uninterruptible sleep: killed, it is not gone
+	finished bool
+}
+
+type (
+	workerProcess struct{ *process }
+	latchProcess  struct{ *process }
+)
+
+// start runs a role in a goroutine.
+func (m *Machine) start(role string, incarnation int) *process {
+	p := &process{machine: m, records: make(chan wire.Record, 4096), orders: make(chan []byte, 64), killed: make(chan struct{})}
+	m.mu.Lock()
+	m.running = append(m.running, p)
+	m.mu.Unlock()
+	gone := make(chan struct{})
+	go func() {
+		defer close(gone)
+		conn := wire.NewConn(p)
+		if role == "latch" {
+			latch.Run(latchProcess{p}, conn, incarnation)
+			return
+		}
+		worker.Run(workerProcess{p}, conn, incarnation)
+	}()
+	go func() {
+		select {
+		case <-gone:
+		case <-p.killed:
+		}
+		p.mu.Lock()
+		stuck := p.stuck
+		p.mu.Unlock()
+		if stuck {
+			m.hang()
+		}
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		p.finished = true
+		close(p.records)
+		p.kill()
+	}()
+	return p
+}
+
+func (p *process) kill() { p.once.Do(func() { close(p.killed) }) }
+
+func (p *process) alive() error {
+	select {
+	case <-p.killed:
+		return errKilled
+	default:
+		return nil
+	}
+}
+
+// stick is a call that does not come back, of a process that cannot be
+// killed in it.
+func (p *process) stick() {
+	p.mu.Lock()
+	p.stuck = true
+	p.mu.Unlock()
+	p.machine.hang()
+}
+
+// Write implements the record socket for the child.
+func (p *process) Write(b []byte) (int, error) {
+	r, err := wire.Decode(b)
+	if err != nil {
+		return 0, err
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.finished || p.alive() != nil {
+		return 0, errKilled
+	}
+	p.records <- r // there is room: PID 1 never falls that far behind
+	return len(b), nil
+}
+
+// Read implements the record socket for the child.
+func (p *process) Read(b []byte) (int, error) {
+	select {
+	case order := <-p.orders:
+		return copy(b, order), nil
+	case <-p.killed:
+		return 0, io.EOF
+	}
+}
+
+// Records, Send and Kill implement boot.Child.
+func (p *process) Records() <-chan wire.Record { return p.records }
+
+func (p *process) Send(r wire.Record) error {
+	b := r.Encode()
+	p.orders <- b[:]
+	return nil
+}
+
+func (p *process) Kill() { p.kill() }
+
+// Plan implements worker.System and latch.System.
+func (p *process) Plan() (*plan.Plan, string, error) {
+	return p.machine.Plan, p.machine.Cmdline, p.alive()
+}
+
+// Now implements worker.System.
+func (w workerProcess) Now() time.Duration { return w.machine.now() }
+
+// Log implements worker.System.
+func (w workerProcess) Log() *slog.Logger {
+	return slog.New(slog.NewTextHandler(logWriter{w.machine}, nil))
+}
+
+type logWriter struct{ *Machine }
+
+func (w logWriter) Write(b []byte) (int, error) {
+	_, text, _ := strings.Cut(strings.TrimSpace(string(b)), " ") // less the time
+	w.note("worker: %s", text)
+	return len(b), nil
+}
+
+// Events implements worker.Drivers: nothing comes or goes.
+func (w workerProcess) Events(ctx context.Context) (<-chan device.Event, error) {
+	events := make(chan device.Event)
+	go func() { <-ctx.Done(); close(events) }()
+	return events, w.alive()
+}
+
+// Modaliases implements worker.Drivers.
+func (workerProcess) Modaliases() []string { return []string{"pci:v00001AF4"} }
+
+// Modules implements worker.Drivers: all is built in.
+func (w workerProcess) Modules([]string, *slog.Logger) (worker.Loader, error) { return modules{}, nil }
+
+type modules struct{}
+
+func (modules) Named(...string) {}
+func (modules) Device(string)   {}
+func (modules) Hold()           {}
+func (modules) Release()        {}
+
+// Blocks implements worker.Disks.
+func (w workerProcess) Blocks() (all []device.Block, err error) {
+	for i, d := range w.machine.Disks {
+		all = append(all, d.block(i))
+	}
+	return all, w.alive()
+}
+
+// Open implements worker.Disks.
+func (w workerProcess) Open(path string, _ bool) (worker.File, error) {
+	if name, ok := strings.CutPrefix(path, "/dev/mapper/"); ok {
+		w.machine.mu.Lock()
+		defer w.machine.mu.Unlock()
+		if _, ok := w.machine.mappings[name]; !ok {
+			return nil, errors.New("no such mapping")
+		}
+		return plaintext{bytes.NewReader(ext4)}, nil
+	}
+	for _, d := range w.machine.Disks {
+		if path == "/dev/"+d.Name {
+			return file{d, w.process}, w.alive()
+		}
+	}
+	return nil, errors.New("no such device")
+}
+
+// A file is a disk opened by a process.
+type file struct {
+	*Disk
+	p *process
+}
+
+func (f file) ReadAt(b []byte, off int64) (int, error) {
+	if f.Stuck {
+		f.p.stick()
+	}
+	if f.Slow > 0 {
+		select {
+		case <-time.After(f.Slow):
+		case <-f.p.killed:
+			return 0, errKilled
+		}
+	}
+	return f.Disk.ReadAt(b, off)
+}
+
+func (file) Close() error { return nil }
+
+// Number implements worker.Disks.
+func (workerProcess) Number(string) (dm.Number, bool) { return dm.Number{}, false }
+
+// Map implements worker.Disks.
+func (w workerProcess) Map(t dm.Target, key luks2.VolumeKey) error {
+	w.machine.mu.Lock()
+	defer w.machine.mu.Unlock()
+	if err := w.alive(); err != nil {
+		return err
+	}
+	w.machine.mappings[t.Name] = boot.Mapping{UUID: "CRYPT-" + key.Type() + "-" + strings.ReplaceAll(key.UUID(), "-", "") + "-" + t.Name, Device: "253:0"}
+	return nil
+}
+
+// FreeBytes implements worker.Disks.
+func (w workerProcess) FreeBytes() int64 { return w.machine.FreeMiB << 20 }
+
+// Network implements worker.Links: one link that has an address at once.
+func (w workerProcess) Network(ctx context.Context, _ plan.Net, _ *slog.Logger, update func([]netup.Link)) error {
+	update([]netup.Link{{Index: 2, Name: "eth0", Up: true, Addrs: []netip.Prefix{netip.MustParsePrefix("192.0.2.9/24")}}})
+	<-ctx.Done()
+	return nil
+}
+
+// Leave implements worker.Links.
+func (w workerProcess) Leave(plan.Net, []netup.Link, *slog.Logger) error { return w.alive() }
+
+// Sockets implements worker.Links: nobody is heard.
+func (workerProcess) Sockets() discover.Sockets { return deaf{} }
+
+type deaf struct{}
+
+func (deaf) Multicast(discover.Interface, bool) (net.PacketConn, error) {
+	return nil, errors.ErrUnsupported
+}
+
+func (deaf) Group(discover.Interface, bool) (net.PacketConn, error) {
+	return nil, errors.ErrUnsupported
+}
+
+func (deaf) Direct(discover.Interface, bool) (net.PacketConn, error) {
+	return nil, errors.ErrUnsupported
+}
+
+func (deaf) Dial(context.Context, discover.Interface, string, netip.AddrPort) (net.Conn, error) {
+	return nil, errors.ErrUnsupported
+}

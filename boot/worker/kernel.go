@@ -1,0 +1,184 @@
+package worker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"strings"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"latchkey/boot/device"
+	"latchkey/boot/module"
+	"latchkey/boot/wire"
+	"latchkey/discover"
+	"latchkey/internal/kmsg"
+	"latchkey/internal/plan"
+	"latchkey/kms"
+	"latchkey/netup"
+	"latchkey/unlock/dm"
+	"latchkey/unlock/luks2"
+	"latchkey/unlock/tpm"
+)
+
+// Kernel is the real System.
+type Kernel struct{}
+
+// Plan implements System.
+func (Kernel) Plan() (*plan.Plan, string, error) { return wire.ReadPlan() }
+
+// Now implements System.
+func (Kernel) Now() time.Duration { return wire.Now() }
+
+// Log implements System: the kernel log, or standard error without one.
+func (Kernel) Log() *slog.Logger {
+	f, err := os.OpenFile("/dev/kmsg", os.O_WRONLY, 0)
+	if err != nil {
+		return slog.New(kmsg.New(os.Stderr, slog.LevelInfo))
+	}
+	return slog.New(kmsg.New(f, slog.LevelInfo))
+}
+
+// Events implements Drivers.
+func (Kernel) Events(ctx context.Context) (<-chan device.Event, error) { return device.Events(ctx) }
+
+// Modaliases implements Drivers.
+func (Kernel) Modaliases() []string { return device.Modaliases("/sys") }
+
+// Modules implements Drivers.
+func (Kernel) Modules(blocked []string, log *slog.Logger) (Loader, error) {
+	index, err := module.ReadIndex()
+	if err != nil {
+		return nil, err
+	}
+	return module.New(index, blocked, module.Insert, log), nil
+}
+
+// Blocks implements Disks.
+func (Kernel) Blocks() ([]device.Block, error) { return device.Blocks("/sys") }
+
+// Number implements Disks.
+func (Kernel) Number(path string) (n dm.Number, ok bool) {
+	var st unix.Stat_t
+	if unix.Stat(path, &st) != nil || st.Mode&unix.S_IFMT != unix.S_IFBLK {
+		return dm.Number{}, false
+	}
+	return dm.Number{Major: unix.Major(uint64(st.Rdev)), Minor: unix.Minor(uint64(st.Rdev))}, true
+}
+
+// Map implements Disks.
+func (Kernel) Map(t dm.Target, key luks2.VolumeKey) error { return dm.Map(t, key) }
+
+// FreeBytes implements Disks with MemAvailable of /proc/meminfo.
+func (Kernel) FreeBytes() int64 {
+	text, err := os.ReadFile("/proc/meminfo")
+	if err != nil {
+		return 0
+	}
+	for line := range strings.Lines(string(text)) {
+		var kib int64
+		if n, _ := fmt.Sscanf(line, "MemAvailable: %d kB", &kib); n == 1 {
+			return kib * 1024
+		}
+	}
+	return 0
+}
+
+// Open implements Disks.
+func (Kernel) Open(path string, write bool) (File, error) {
+	flags := os.O_RDONLY
+	if write {
+		flags = os.O_RDWR
+	}
+	f, err := os.OpenFile(path, flags, 0)
+	if err != nil {
+		return nil, err
+	}
+	return &blockFile{f}, nil
+}
+
+// A blockFile is a block device.
+type blockFile struct{ *os.File }
+
+// Sync writes what is cached and forgets it, so that a keyslot that is
+// read back comes from the disk: BLKFLSBUF, block/ioctl.c.
+func (f *blockFile) Sync() error {
+	if err := f.File.Sync(); err != nil {
+		return err
+	}
+	raw, err := f.SyscallConn()
+	if err != nil {
+		return err
+	}
+	return raw.Control(func(fd uintptr) {
+		unix.IoctlSetInt(int(fd), unix.BLKFLSBUF, 0) // a kernel that refuses leaves the cache: no harm
+	})
+}
+
+// Network implements Links.
+func (Kernel) Network(ctx context.Context, n plan.Net, log *slog.Logger, update func([]netup.Link)) error {
+	return netup.Run(ctx, netup.Linux{}, n, log, update)
+}
+
+// Leave implements Links.
+func (Kernel) Leave(n plan.Net, links []netup.Link, log *slog.Logger) error {
+	if n.Keep {
+		return netup.Keep("/run", n, links)
+	}
+	return netup.Release(netup.Linux{}, log)
+}
+
+// Sockets implements Links.
+func (Kernel) Sockets() discover.Sockets { return discover.System{} }
+
+// Server implements Links.
+func (Kernel) Server(pins []kms.Pin, link string) Server {
+	var d net.Dialer
+	if link != "" {
+		d.Control = func(_, _ string, raw syscall.RawConn) (err error) {
+			return errors.Join(raw.Control(func(fd uintptr) { err = unix.BindToDevice(int(fd), link) }), err)
+		}
+	}
+	return &kms.Client{Pins: pins, Dial: d.DialContext}
+}
+
+// OpenTPM implements System. It opens the TPM without the kernel's
+// resource manager, which would load and save every object around every
+// command; on a slow chip that costs more than the commands. Nobody else
+// holds objects now: the latch has none. If somebody is there, the
+// resource manager shares.
+func (Kernel) OpenTPM() (TPM, error) {
+	if t, err := tpm.Open("/dev/tpm0"); err == nil {
+		return chip{t}, nil
+	}
+	t, err := tpm.Open(tpm.DefaultPath)
+	if err != nil {
+		return nil, err
+	}
+	return chip{t}, nil
+}
+
+// A chip is a tpm.TPM.
+type chip struct{ *tpm.TPM }
+
+func (c chip) Identify(ctx context.Context, o tpm.Options) (Identity, string, error) {
+	id, err := c.TPM.Identify(ctx, o)
+	if err != nil {
+		return nil, "", err
+	}
+	return id, fmt.Sprintf("commands=%d", c.Commands()), nil
+}
+
+// Console implements System.
+func (Kernel) Console() (Console, error) {
+	f, err := os.OpenFile("/dev/console", os.O_RDWR|unix.O_NOCTTY, 0)
+	if err != nil {
+		return nil, fmt.Errorf("opening the console: %w", err)
+	}
+	return hush(f), nil
+}
