@@ -29,6 +29,8 @@ type Disk struct {
 	Reads  error         // what every read gives, nil for what is on the disk
 	Slow   time.Duration // of each read
 	Stuck  bool          // a read never comes back: the reader cannot be killed
+	// StuckBeyond is from which byte on reads never come back, 0 for none.
+	StuckBeyond int64
 
 	mu    sync.Mutex
 	Syncs int
@@ -38,8 +40,8 @@ const volumeBytes = 4 << 20
 
 // volumes are the formatted volumes, made once.
 var volumes = map[string]func() []byte{
-	RootUUID: sync.OnceValue(func() []byte { return format(RootUUID) }),
-	DataUUID: sync.OnceValue(func() []byte { return format(DataUUID) }),
+	RootUUID: sync.OnceValue(func() []byte { return format(RootUUID, Recovery) }),
+	DataUUID: sync.OnceValue(func() []byte { return format(DataUUID, Recovery) }),
 }
 
 // RootDisk is vda with the root: keyslot 0 takes Key, keyslot 1 Recovery.
@@ -52,14 +54,19 @@ func DataDisk() *Disk {
 	return &Disk{Name: "vdb", Serial: "disk-b", Bytes: bytes.Clone(volumes[DataUUID]())}
 }
 
-func format(uuid string) []byte {
+// SetRecovery formats the disk with another recovery key.
+func (d *Disk) SetRecovery(recovery string) {
+	d.Bytes = format(DataUUID, recovery)
+}
+
+func format(uuid, recovery string) []byte {
 	d := &Disk{Bytes: make([]byte, volumeBytes)}
 	h, volume, err := luks2.Format(d, luks2.NewVolume{UUID: uuid, SizeBytes: volumeBytes, OffsetBytes: 2 << 20}, luks2.NewKey{Passphrase: secret.Own([]byte(Key)), Random: true})
 	if err != nil {
 		panic(err)
 	}
 	// It is no random key, but a slow KDF would only make the tests slow.
-	if _, _, err := h.AddKey(d, volume, luks2.NewKey{Passphrase: secret.Own([]byte(Recovery)), Slot: luks2.AnySlot, Random: true}); err != nil {
+	if _, _, err := h.AddKey(d, volume, luks2.NewKey{Passphrase: secret.Own([]byte(recovery)), Slot: luks2.AnySlot, Random: true}); err != nil {
 		panic(err)
 	}
 	return d.Bytes

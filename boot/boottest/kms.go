@@ -25,6 +25,13 @@ type KMS struct {
 	mu      sync.Mutex
 }
 
+// Set changes its state.
+func (k *KMS) Set(state string) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.State = state
+}
+
 // Server implements worker.Links.
 func (w workerProcess) Server(pins []kms.Pin, _ string) worker.Server {
 	return &client{&w.machine.KMS, w.process, pins}

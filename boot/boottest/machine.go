@@ -23,6 +23,9 @@ type Machine struct {
 	Person  Person
 	FreeMiB int64
 	Dog     *Dog // nil: there is no watchdog
+	// Stuck are calls of PID 1 that never come back: "mount", "unmount",
+	// "remove mapping", "reboot".
+	Stuck map[string]bool
 
 	mu       sync.Mutex
 	log      []string
@@ -31,6 +34,7 @@ type Machine struct {
 	running  []*process
 	over     chan struct{} // closed by End: whatever hangs comes back
 	ended    chan Outcome
+	gone     chan struct{} // closed when PID 1 is
 }
 
 // An Outcome is how a boot ended.
@@ -66,7 +70,7 @@ func New(sources ...string) *Machine {
 			OnFail:  plan.OnFail{Action: "reboot", After: time.Minute},
 		},
 		Disks: []*Disk{RootDisk()}, FreeMiB: 1024,
-		mappings: map[string]boot.Mapping{}, over: make(chan struct{}), ended: make(chan Outcome, 1),
+		mappings: map[string]boot.Mapping{}, over: make(chan struct{}), ended: make(chan Outcome, 1), gone: make(chan struct{}),
 	}
 	m.TPM.machine, m.KMS.machine = m, m
 	m.KMS.Keys = map[string]string{RootUUID: Key}
@@ -77,7 +81,10 @@ func New(sources ...string) *Machine {
 // switched off, for at most limit; ok is false if neither has come.
 func (m *Machine) Boot(limit time.Duration) (o Outcome, ok bool) {
 	m.began = time.Now()
-	go boot.Run(pid1{m})
+	go func() {
+		defer close(m.gone)
+		boot.Run(pid1{m})
+	}()
 	select {
 	case o = <-m.ended:
 		return o, true
@@ -94,6 +101,10 @@ func (m *Machine) End() {
 	m.mu.Unlock()
 	for _, p := range running {
 		p.kill()
+	}
+	select {
+	case <-m.gone: // it finds no child to start any more, and reboots
+	case <-time.After(24 * time.Hour):
 	}
 }
 

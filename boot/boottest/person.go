@@ -14,6 +14,7 @@ import (
 type Person struct {
 	Types []string      // a line for each question
 	After time.Duration // how long each takes
+	Fails int           // how often the console cannot be opened
 
 	mu    sync.Mutex
 	asked int
@@ -28,6 +29,13 @@ func (p *Person) Asked() int {
 
 // Console implements worker.System.
 func (w workerProcess) Console() (worker.Console, error) {
+	p := &w.machine.Person
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.Fails > 0 {
+		p.Fails--
+		return nil, os.ErrPermission
+	}
 	return &console{w.machine, make(chan struct{}), sync.Once{}}, w.alive()
 }
 

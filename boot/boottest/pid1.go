@@ -18,12 +18,22 @@ type pid1 struct{ *Machine }
 
 func (m pid1) Mount(mount boot.Mount) error {
 	m.note("%s", mount)
+	if mount.Target == "/sysroot" {
+		m.maybeHang("mount")
+	}
 	return nil
 }
 
 func (m pid1) Unmount(target string) error {
 	m.note("unmount %s", target)
+	m.maybeHang("unmount")
 	return nil
+}
+
+func (m pid1) maybeHang(call string) {
+	if m.Stuck[call] {
+		m.hang()
+	}
 }
 
 func (m pid1) Mkdir(string) error { return nil }
@@ -48,6 +58,11 @@ func (m pid1) WriteFile(path string, data []byte) error {
 func (m pid1) Load([]string, []string) error { return nil }
 
 func (m pid1) Start(role string, incarnation int) (boot.Child, error) {
+	select {
+	case <-m.over:
+		return nil, errors.New("the test is over")
+	default:
+	}
 	m.note("start %s %d", role, incarnation)
 	return m.start(role, incarnation), nil
 }
@@ -60,6 +75,7 @@ func (m pid1) Mappings() (map[string]boot.Mapping, error) {
 
 func (m pid1) RemoveMapping(name string) error {
 	m.note("remove mapping %s", name)
+	m.maybeHang("remove mapping")
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	delete(m.mappings, name)
@@ -78,6 +94,10 @@ func (m pid1) SwitchRoot(root, init string, _ []string) error {
 
 func (m pid1) Reboot(action string) error {
 	m.note("reboot: %s", action)
+	if m.Stuck["reboot"] {
+		m.hang()
+		runtime.Goexit()
+	}
 	m.end(Outcome{Action: action})
 	return nil
 }
@@ -85,7 +105,10 @@ func (m pid1) Reboot(action string) error {
 // end tells the outcome. The real calls do not come back, either.
 func (m pid1) end(o Outcome) {
 	o.After = time.Since(m.began)
-	m.ended <- o
+	select {
+	case m.ended <- o:
+	default: // nobody waits any more
+	}
 	runtime.Goexit()
 }
 
@@ -112,7 +135,13 @@ func (m pid1) Watchdog() (io.WriteCloser, error) {
 		return nil, errors.ErrUnsupported
 	}
 	if m.Dog.timer == nil {
-		m.Dog.timer = time.AfterFunc(30*time.Second, func() { m.note("the watchdog resets the machine") })
+		m.Dog.timer = time.AfterFunc(30*time.Second, func() {
+			m.note("the watchdog resets the machine")
+			select {
+			case m.ended <- Outcome{Action: "reset", After: time.Since(m.began)}:
+			default:
+			}
+		})
 	}
 	return m.Dog, nil
 }

@@ -210,7 +210,7 @@ type file struct {
 }
 
 func (f file) ReadAt(b []byte, off int64) (int, error) {
-	if f.Stuck {
+	if f.Stuck || f.StuckBeyond > 0 && off+int64(len(b)) > f.StuckBeyond {
 		f.p.stick()
 	}
 	if f.Slow > 0 {

@@ -22,6 +22,7 @@ import (
 type TPM struct {
 	State   string        // "" is good; "missing", "failed", "auth", "unsupported", "slow", "stuck"
 	Until   time.Duration // since the boot began: good from then on; 0 is never
+	Refuses uint8         // a PCR that cannot be extended, 0 for none
 	PCRs    [24][32]byte
 	Extends [24]int
 
@@ -100,6 +101,9 @@ func (o opened) ReadPCR(ctx context.Context, pcr int) ([32]byte, error) {
 func (o opened) Extend(ctx context.Context, pcr int, digest func(crypto.Hash) []byte) error {
 	if err := o.use(ctx, o.p); err != nil {
 		return err
+	}
+	if pcr == int(o.Refuses) && pcr != 0 {
+		return codes.Fail(tpm.CodeFailed, "PCR %d: TPM_RC_FAILURE", pcr)
 	}
 	o.mu.Lock()
 	defer o.mu.Unlock()
