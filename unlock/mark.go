@@ -1,6 +1,7 @@
 package unlock
 
 import (
+	"encoding/hex"
 	"encoding/json"
 	"slices"
 	"strconv"
@@ -15,9 +16,10 @@ type Mark struct {
 	Slot     int // -1: the keyslot was removed
 	State    string
 	Replaces int      // keyslot that a rotation removes, -1 for none
+	Was      string   // its fingerprint: the number may be another keyslot's by now
 	Mode     kms.Kind // zero: not told
 	Node     kms.NodeID
-	KMS      []kms.Pin
+	KMS      []kms.Pin // of a rotation: the one whose it is
 
 	Token int // ID, of a mark that is in a header
 }
@@ -37,6 +39,7 @@ type markJSON struct {
 	Keyslots []string `json:"keyslots"`
 	State    string   `json:"state"`
 	Replaces string   `json:"replaces,omitempty"`
+	Was      string   `json:"replaces-salt,omitempty"`
 	Mode     string   `json:"mode,omitempty"`
 	Node     string   `json:"node"`
 	KMS      []string `json:"kms"`
@@ -46,7 +49,7 @@ type markJSON struct {
 func (m Mark) JSON() json.RawMessage {
 	out := markJSON{Type: markType, Keyslots: []string{strconv.Itoa(m.Slot)}, State: m.State, Node: m.Node.String()}
 	if m.State == MarkRotating && m.Replaces >= 0 {
-		out.Replaces = strconv.Itoa(m.Replaces)
+		out.Replaces, out.Was = strconv.Itoa(m.Replaces), m.Was
 	}
 	if m.Mode != 0 {
 		out.Mode = m.Mode.String()
@@ -71,7 +74,7 @@ func Marks(h *luks2.Header) (all []Mark) {
 			continue
 		}
 
-		m := Mark{Slot: -1, State: in.State, Replaces: -1, Token: t.ID}
+		m := Mark{Slot: -1, State: in.State, Replaces: -1, Was: in.Was, Token: t.ID}
 		if len(t.Keyslots) == 1 {
 			m.Slot = t.Keyslots[0]
 		}
@@ -112,16 +115,33 @@ func (m Mark) Ours(other Mark) bool {
 	return m.Node == other.Node && slices.ContainsFunc(m.KMS, func(p kms.Pin) bool { return slices.Contains(other.KMS, p) })
 }
 
-// Drop removes a mark's keyslot, then the mark. Its Token is negative if it
-// is in no header.
-func (m Mark) Drop(s luks2.Storage, h *luks2.Header) (_ *luks2.Header, err error) {
-	if m.Slot >= 0 {
-		if h, err = h.RemoveKey(s, m.Slot); err != nil {
-			return nil, err
+// replaces tells whether the keyslot that a rotation is to remove is there:
+// the very one, not another that has its number by now.
+func (m Mark) replaces(h *luks2.Header) bool {
+	return m.Was != "" && m.Was == fingerprint(h, m.Replaces)
+}
+
+// fingerprint is what a mark remembers of a keyslot, "" if there is none.
+func fingerprint(h *luks2.Header, slot int) string {
+	for _, k := range h.Keyslots() {
+		if k.ID == slot {
+			sum := k.Fingerprint()
+			return hex.EncodeToString(sum[:16])
 		}
 	}
-	if m.Token < 0 {
-		return h, nil
+	return ""
+}
+
+// Drop removes a mark's keyslot and the mark, in one change. Its Token is
+// negative if it is in no header.
+func (m Mark) Drop(s luks2.Storage, h *luks2.Header) (*luks2.Header, error) {
+	switch {
+	case m.Slot >= 0 && m.Token >= 0:
+		return h.RemoveKey(s, m.Slot, m.Token)
+	case m.Slot >= 0:
+		return h.RemoveKey(s, m.Slot)
+	case m.Token >= 0:
+		return h.RemoveToken(s, m.Token)
 	}
-	return h.RemoveToken(s, m.Token)
+	return h, nil
 }

@@ -2,6 +2,7 @@ package unlock
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
@@ -24,11 +25,15 @@ import (
 // the operator may have called the rotation off meanwhile. After a power cut
 // at any point one of the KMS' secrets opens a keyslot, and the next boot
 // goes on: with Stage while the KMS has both secrets, else with Tidy.
+//
+// A plan may pin two key servers that know nothing of each other. The mark
+// names the one whose rotation it is and the very keyslot that it replaces,
+// so that a boot with a grant of the other one leaves it alone.
 type Rotation struct {
 	Disk      luks2.Storage
 	SizeBytes int64
-	Node      kms.NodeID // goes into the mark
-	KMS       []kms.Pin
+	Node      kms.NodeID
+	KMS       kms.Pin // the key that signed the grant
 	Mode      kms.Kind
 	Memory    *luks2.Memory
 }
@@ -44,29 +49,24 @@ func Unfinished(h *luks2.Header) bool {
 }
 
 // Stage makes sure that the staged secret has a keyslot that opens, and
-// returns it and the header's seqid for the report. Slot is the keyslot that
-// the active secret opened, to be removed in the end, or -1.
-func (r *Rotation) Stage(ctx context.Context, active, staged secret.Bytes, slot int) (next int, seqID uint64, err error) {
+// returns it and the header's seqid for the report. Opened is how this boot
+// opened the volume: by the active secret, whose keyslot is removed in the
+// end, or by the staged one, which then needs no other.
+func (r *Rotation) Stage(ctx context.Context, active, staged secret.Bytes, opened Opened) (next int, seqID uint64, err error) {
 	h, err := r.read()
 	if err != nil {
 		return 0, 0, err
 	}
-
-	volume, next, err := r.unlock(ctx, h, staged, luks2.AnySlot)
-	if errors.Is(err, luks2.ErrWrongKey) && slot >= 0 {
-		if volume, _, err = r.unlock(ctx, h, active, slot); err == nil {
-			h, next, err = h.AddKey(r.Disk, volume, luks2.NewKey{Passphrase: staged, Slot: luks2.AnySlot, Random: staged.Len() >= randomLength})
-		}
+	if opened.Staged {
+		return opened.Slot, h.SeqID(), nil
 	}
+
+	volume, next, h, err := r.add(ctx, h, active, staged, opened.Slot)
 	defer volume.Wipe()
 	if err != nil {
 		return 0, 0, fmt.Errorf("adding the next keyslot: %w", err)
 	}
-
-	if slot < 0 || slot == next { // only the staged one opens: it replaces nothing that is known
-		return next, h.SeqID(), nil
-	}
-	if err := r.mark(h, next, slot); err != nil {
+	if err := r.endEarlier(h, next, opened.Slot); err != nil {
 		return 0, 0, err
 	}
 
@@ -74,26 +74,46 @@ func (r *Rotation) Stage(ctx context.Context, active, staged secret.Bytes, slot 
 	return next, seqID, err
 }
 
-// mark marks the next keyslot, and ends earlier rotations.
-func (r *Rotation) mark(h *luks2.Header, next, slot int) (err error) {
-	marked := false
+// add adds the next keyslot with its mark, in one change of the header,
+// unless an earlier boot did. Only keyslots that are marked are tried: the
+// others are a person's, and slow.
+func (r *Rotation) add(ctx context.Context, h *luks2.Header, active, staged secret.Bytes, slot int) (luks2.VolumeKey, int, *luks2.Header, error) {
 	for _, m := range Marks(h) {
-		switch {
-		case m.State != MarkRotating:
-		case m.Slot == next:
-			marked = true
-		default:
-			if h, err = r.end(h, m, slot); err != nil {
-				return err
-			}
+		if m.State != MarkRotating || m.Slot < 0 {
+			continue
+		}
+		if volume, _, err := r.unlock(ctx, h, staged, m.Slot); err == nil {
+			return volume, m.Slot, h, nil
+		} else if !errors.Is(err, luks2.ErrWrongKey) {
+			return volume, 0, nil, err
 		}
 	}
 
-	if marked {
-		return nil
+	volume, _, err := r.unlock(ctx, h, active, slot)
+	if err != nil {
+		return volume, 0, nil, err
 	}
-	_, _, err = h.SetToken(r.Disk, luks2.AnyToken, Mark{Slot: next, State: MarkRotating, Replaces: slot, Node: r.Node, KMS: r.KMS, Mode: r.Mode}.JSON())
-	return err
+	m := Mark{State: MarkRotating, Replaces: slot, Was: fingerprint(h, slot), Node: r.Node, KMS: []kms.Pin{r.KMS}, Mode: r.Mode}
+	h, next, err := h.AddKey(r.Disk, volume, luks2.NewKey{
+		Passphrase: staged, Slot: luks2.AnySlot, Random: staged.Len() >= randomLength,
+		Token: func(slot int) json.RawMessage { m.Slot = slot; return m.JSON() },
+	})
+	return volume, next, h, err
+}
+
+// endEarlier ends the rotations that came before the one to keyslot next.
+func (r *Rotation) endEarlier(h *luks2.Header, next, slot int) error {
+	for _, m := range Marks(h) {
+		if m.State != MarkRotating || m.Slot == next {
+			continue
+		}
+		after, _, err := r.end(h, m, slot)
+		if err != nil {
+			return err
+		}
+		h = after
+	}
+	return nil
 }
 
 // prove reads the disk again and opens the next keyslot.
@@ -114,49 +134,58 @@ func (r *Rotation) prove(ctx context.Context, volume luks2.VolumeKey, staged sec
 }
 
 // Tidy ends rotations when the KMS has one secret only, which opened the
-// given keyslot.
-func (r *Rotation) Tidy(opened int) error {
+// given keyslot. It returns how many.
+func (r *Rotation) Tidy(opened int) (ended int, err error) {
 	h, err := r.read()
 	if err != nil {
-		return err
+		return 0, err
 	}
 	for _, m := range Marks(h) {
-		if m.State == MarkRotating {
-			if h, err = r.end(h, m, opened); err != nil {
-				return err
-			}
+		if m.State != MarkRotating {
+			continue
+		}
+		after, done, err := r.end(h, m, opened)
+		if err != nil {
+			return ended, err
+		}
+		if h = after; done {
+			ended++
 		}
 	}
-	return nil
+	return ended, nil
 }
 
-// end ends one rotation. If the KMS' active secret opened its keyslot, the
-// KMS has committed, and the old keyslot goes; if it opened another one, the
-// rotation was called off, and its keyslot goes.
-func (r *Rotation) end(h *luks2.Header, m Mark, opened int) (_ *luks2.Header, err error) {
-	if m.Slot == opened {
+// end ends one rotation, or leaves it alone. If the KMS' active secret
+// opened its keyslot, the KMS has committed, and the old keyslot goes,
+// whatever key that KMS signs with now. If the secret opened the keyslot
+// that was to be replaced, and the KMS is the one whose rotation it is, it
+// was called off, and its keyslot goes. Anything else is another KMS'.
+func (r *Rotation) end(h *luks2.Header, m Mark, opened int) (_ *luks2.Header, ended bool, err error) {
+	ours := m.Ours(Mark{Node: r.Node, KMS: []kms.Pin{r.KMS}})
+	switch {
+	case m.Slot == opened:
 		h, err = r.finish(h, m)
-	} else {
+	case ours && m.replaces(h) && m.Replaces == opened:
 		h, err = m.Drop(r.Disk, h)
+	default:
+		return h, false, nil
 	}
 	if err != nil {
-		return nil, fmt.Errorf("ending the rotation to keyslot %d: %w", m.Slot, err)
+		return nil, false, fmt.Errorf("ending the rotation to keyslot %d: %w", m.Slot, err)
 	}
-	return h, nil
+	return h, true, nil
 }
 
 // finish removes the keyslot that m's replaces, with its mark if it had
 // one.
 func (r *Rotation) finish(h *luks2.Header, m Mark) (_ *luks2.Header, err error) {
-	old := Mark{Slot: m.Replaces, Token: -1}
-	for _, other := range Marks(h) {
-		if other.Slot == old.Slot && other.Slot >= 0 {
-			old = other
+	if m.replaces(h) && m.Replaces != m.Slot {
+		old := Mark{Slot: m.Replaces, Token: -1}
+		for _, other := range Marks(h) {
+			if other.Slot == old.Slot {
+				old = other
+			}
 		}
-	}
-
-	there := slices.ContainsFunc(h.Keyslots(), func(k luks2.Keyslot) bool { return k.ID == old.Slot })
-	if there && old.Slot != m.Slot {
 		if h, err = old.Drop(r.Disk, h); err != nil {
 			return nil, err
 		}

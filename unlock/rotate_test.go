@@ -19,7 +19,7 @@ type keeper struct{ active, staged secret.Bytes }
 func (k *keeper) commit() { k.active, k.staged = k.staged, secret.Bytes{} }
 
 func rotation(s luks2.Storage) *unlock.Rotation {
-	return &unlock.Rotation{Disk: s, SizeBytes: rotateSize, Node: kms.NodeID{1}, KMS: []kms.Pin{{2}}}
+	return &unlock.Rotation{Disk: s, SizeBytes: rotateSize, Node: kms.NodeID{1}, KMS: kms.Pin{2}}
 }
 
 const rotateSize = 4 << 20
@@ -63,10 +63,13 @@ func boot(t *testing.T, s luks2.Storage, d luks2test.Disk, k *keeper, reports bo
 	t.Helper()
 	slot := opens(t, d, k.active)
 	if k.staged.Len() > 0 {
-		if slot < 0 && opens(t, d, k.staged) < 0 {
-			t.Fatal("the volume is lost")
+		how := unlock.Opened{Slot: slot}
+		if slot < 0 {
+			if how = (unlock.Opened{Slot: opens(t, d, k.staged), Staged: true}); how.Slot < 0 {
+				t.Fatal("the volume is lost")
+			}
 		}
-		if _, _, err := rotation(s).Stage(ctx, k.active, k.staged, slot); err != nil {
+		if _, _, err := rotation(s).Stage(ctx, k.active, k.staged, how); err != nil {
 			return err
 		}
 		if !reports {
@@ -79,7 +82,8 @@ func boot(t *testing.T, s luks2.Storage, d luks2test.Disk, k *keeper, reports bo
 	if slot < 0 {
 		t.Fatal("the volume is lost")
 	}
-	return rotation(s).Tidy(slot)
+	_, err := rotation(s).Tidy(slot)
+	return err
 }
 
 // state is keyslots and marks, in short.
@@ -214,13 +218,13 @@ func TestRotationPowerCut(t *testing.T) {
 
 			rec := &luks2test.Recorder{Disk: slices.Clone(base)}
 			committed := -1 // how many operations came before the report
-			if _, _, err := rotation(rec).Stage(ctx, k.active, k.staged, 0); err != nil {
+			if _, _, err := rotation(rec).Stage(ctx, k.active, k.staged, unlock.Opened{Slot: 0}); err != nil {
 				t.Fatal(err)
 			}
 
 			if run.reports {
 				committed = len(rec.Ops)
-				if err := rotation(rec).Tidy(opens(t, rec.Disk, k.staged)); err != nil {
+				if _, err := rotation(rec).Tidy(opens(t, rec.Disk, k.staged)); err != nil {
 					t.Fatal(err)
 				}
 			}

@@ -137,12 +137,7 @@ func (r *rotation) stage(ctx context.Context, v *opening) (uint64, error) {
 	if next.Len() == 0 {
 		return 0, errors.New("the TPM does not give the next secret back")
 	}
-	slot := v.opened.Slot
-	if v.opened.Staged {
-		slot = -1
-	}
-
-	_, seqID, err := one.Stage(ctx, active, next, slot)
+	_, seqID, err := one.Stage(ctx, active, next, v.opened)
 	return seqID, err
 }
 
@@ -240,11 +235,11 @@ func (r *rotation) end(ctx context.Context, v *opening) error {
 		}
 	}
 
-	if err := one.Tidy(slot); err != nil {
-		return err
+	n, err := one.Tidy(slot)
+	if n > 0 {
+		r.ended++
 	}
-	r.ended++
-	return nil
+	return err
 }
 
 // opens is the keyslot that the only secret of the new grant opens.
@@ -273,6 +268,6 @@ func (r *rotation) change(v *opening) (one *unlock.Rotation, done func(), err er
 	from := r.openings.grant
 	g, _ := from.of(v.disk)
 	return &unlock.Rotation{
-		Disk: f, SizeBytes: v.disk.block.SizeBytes, Node: from.id.NodeID(), KMS: []kms.Pin{from.Pin}, Mode: g.Active.Kind, Memory: r.worker.memory,
+		Disk: f, SizeBytes: v.disk.block.SizeBytes, Node: from.id.NodeID(), KMS: from.Pin, Mode: g.Active.Kind, Memory: r.worker.memory,
 	}, func() { f.Close() }, nil
 }

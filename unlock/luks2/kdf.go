@@ -40,6 +40,10 @@ func newHash(name string) func() hash.Hash {
 // MemoryBytes is what the KDF allocates while it runs.
 func (k KDF) MemoryBytes() int64 { return int64(k.MemoryKiB) << 10 }
 
+// Fingerprint tells a keyslot from another one that had the same number
+// before: SHA-256 of its KDF's salt, which is new with every keyslot.
+func (k Keyslot) Fingerprint() [32]byte { return sha256.Sum256(k.KDF.salt) }
+
 // work is a measure of the time that the KDF takes: a pbkdf2 iteration and
 // a KiB that argon2 writes both take about a microsecond.
 func (k KDF) work() int64 { return int64(k.Iterations) + int64(k.Time)*int64(k.MemoryKiB) }
