@@ -80,6 +80,12 @@ func (d *Disk) DamageHeaders() { d.DamageCopy(0); d.DamageCopy(1) }
 
 const headerBytes = 16 << 10
 
+// MakeLUKS1 makes the header look like one of version 1.
+func (d *Disk) MakeLUKS1() {
+	copy(d.Bytes, "LUKS\xba\xbe\x00\x01")
+	clear(d.Bytes[headerBytes : 2*headerBytes])
+}
+
 // AddOddKeyslot adds keyslot 2, one that the rules do not take: its area
 // has a cipher that nobody here reads. The others stay good.
 func (d *Disk) AddOddKeyslot() {

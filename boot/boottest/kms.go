@@ -2,7 +2,8 @@ package boottest
 
 import (
 	"context"
-	"fmt"
+	"errors"
+	"strings"
 	"sync"
 
 	"latchkey/boot/codes"
@@ -18,6 +19,7 @@ type KMS struct {
 	Staged  map[string]string     // by UUID: the next one
 	Refused map[string]kms.Status // by UUID: what it says instead of a key
 	Reports []kms.Result          // what it was told
+	Deaf    bool                  // reports are lost
 	Asked   int                   // how often it was asked for keys
 	Wanted  [][]kms.Want          // what for
 
@@ -99,25 +101,46 @@ func (c *client) grant(wants []kms.Want) *kms.Grant {
 	return g
 }
 
+// Due, as a staged secret, is the word that the machine is to make one.
+const Due = "due"
+
+// Sealed is a secret that only this machine's TPM gives back.
+func Sealed(s string) string { return string(sealed) + s }
+
 func material(s string) kms.Material {
-	if s == "" {
+	switch {
+	case s == "":
 		return kms.Material{}
+	case s == Due:
+		return kms.Material{Kind: kms.Due}
+	case strings.HasPrefix(s, string(sealed)):
+		return kms.Material{Kind: kms.Bound, Secret: secret.Own([]byte(s))}
 	}
 	return kms.Material{Kind: kms.Static, Secret: secret.Own([]byte(s))}
 }
 
-// Deposit takes nothing: what seals is tested with the real one.
-func (c *client) Deposit(context.Context, string, kms.Prover, kms.Operation, []kms.Want, []kms.Offer) (*kms.Grant, error) {
-	return nil, codes.Fail(kms.CodeNoGrant, "this one takes no deposits")
+// Deposit takes the secret that was due.
+func (c *client) Deposit(_ context.Context, _ string, _ kms.Prover, op kms.Operation, wants []kms.Want, offers []kms.Offer) (*kms.Grant, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	id := wants[0].UUID.String()
+	if op != kms.Stage || c.Staged[id] != Due {
+		return nil, codes.Fail(kms.Exists.Code(), "nothing is due")
+	}
+	c.Staged[id] = string(offers[0].Secret.Reveal())
+	return &kms.Grant{Volumes: []kms.Granted{{UUID: wants[0].UUID, Status: kms.OK}}, Pin: c.pins[0]}, nil
 }
 
 // Report commits what was staged, as the real one does.
 func (c *client) Report(_ context.Context, _ string, _ *kms.Grant, results []kms.Result) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if c.Deaf {
+		return errors.New("the report is lost")
+	}
 	c.Reports = append(c.Reports, results...)
 	for _, r := range results {
-		id := fmt.Sprint(r.UUID)
+		id := r.UUID.String()
 		if r.Outcome == kms.OpenedStaged && c.Staged[id] != "" {
 			c.Keys[id], c.Staged[id] = c.Staged[id], ""
 		}

@@ -228,7 +228,10 @@ func (w *worker) openOne(ctx context.Context, t try) (unlock.Opened, []unlock.Ca
 			wipeAll(keys)
 			keys = nil
 		}
-		return result{opened, keys}, fmt.Sprintf("%s keyslot=%d", d.Name, opened.Slot), err
+		if err != nil {
+			return result{}, d.Name, err
+		}
+		return result{opened, keys}, fmt.Sprintf("%s keyslot=%d", d.Name, opened.Slot), nil
 	})
 	if err != nil {
 		return unlock.Opened{}, nil, err

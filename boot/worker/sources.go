@@ -68,7 +68,9 @@ func (w *worker) open(ctx context.Context, n *network, identity *identity, disks
 		case a := <-answers:
 			if err := w.take(ctx, o, a); err != nil {
 				lost[a.source] = err
-				w.waiting(err) // another source may still open the volumes
+				if o.hopeless(lost) == nil {
+					w.waiting(err) // another source may still open the volumes
+				}
 				if len(lost) == 1 {
 					close(hurry)
 				}
