@@ -8,8 +8,11 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"syscall"
 	"time"
 
+	"github.com/google/go-tpm/tpm2"
+	"github.com/google/go-tpm/tpm2/transport/linuxudstpm"
 	"github.com/rogpeppe/go-internal/testscript"
 )
 
@@ -17,10 +20,14 @@ import (
 func (w *world) chipFolder(ts *testscript.TestScript, name string) string {
 	state := filepath.Join(w.dir, name)
 	if _, err := os.Stat(state); err != nil {
-		ts.Check(os.Mkdir(state, 0o700))
-		w.exec(ts, "swtpm_setup", "--tpm2", "--tpmstate", state, "--pcr-banks", "sha256")
+		w.makeChip(ts, state, "sha256")
 	}
 	return state
+}
+
+func (w *world) makeChip(ts *testscript.TestScript, state, banks string) {
+	ts.Check(os.Mkdir(state, 0o700))
+	w.exec(ts, "swtpm_setup", "--tpm2", "--tpmstate", state, "--pcr-banks", banks)
 }
 
 // startChip starts the software TPM of this name; its state is kept in
@@ -48,12 +55,23 @@ func (w *world) power(ts *testscript.TestScript, name, sock string, flags ...str
 
 // chip start NAME: the chip of a machine that is off, powered on for the
 // host, which speaks to the socket $TPM. chip stop NAME: off again.
+// chip make NAME BANKS: a new one with these banks of PCRs. chip own NAME:
+// somebody sets a password for its endorsement hierarchy. chip freeze NAME:
+// the one of the running machine answers no more.
 // chip NAME VARIABLE: the number of commands since it was powered on.
 func cmdChip(ts *testscript.TestScript, neg bool, args []string) {
 	w := worldOf(ts)
 	switch {
+	case len(args) == 3 && args[0] == "make":
+		w.makeChip(ts, filepath.Join(w.dir, args[1]), args[2])
 	case len(args) != 2:
-		ts.Fatalf("usage: chip start NAME | chip stop NAME | chip NAME VARIABLE")
+		ts.Fatalf("usage: chip start|stop|own|freeze NAME | chip make NAME BANKS | chip NAME VARIABLE")
+	case args[0] == "own":
+		cmdChip(ts, neg, []string{"start", args[1]})
+		ts.Check(setPassword(ts.Getenv("TPM")))
+		w.stop(ts, args[1], false)
+	case args[0] == "freeze":
+		ts.Check(w.machine.chip.cmd.Process.Signal(syscall.SIGSTOP))
 	case args[0] == "start":
 		state, sock := w.chipFolder(ts, args[1]), filepath.Join(w.dir, args[1]+".host.sock")
 		w.running[args[1]] = w.power(ts, args[1], sock, "--tpmstate", "dir="+state, "--server", "type=unixio,path="+sock,
@@ -72,6 +90,21 @@ func cmdChip(ts *testscript.TestScript, neg bool, args []string) {
 		ts.Setenv(args[1], n)
 		fmt.Fprintln(ts.Stdout(), n, "TPM commands")
 	}
+}
+
+// setPassword sets the password of the endorsement hierarchy: TPM 2.0
+// Library, part 3, section 24.8. It outlives a reset.
+func setPassword(sock string) error {
+	t, err := linuxudstpm.Open(sock)
+	if err != nil {
+		return err
+	}
+	defer t.Close()
+	_, err = tpm2.HierarchyChangeAuth{
+		AuthHandle: tpm2.AuthHandle{Handle: tpm2.TPMRHEndorsement, Auth: tpm2.PasswordAuth(nil)},
+		NewAuth:    tpm2.TPM2BAuth{Buffer: []byte("somebody's")},
+	}.Execute(t)
+	return err
 }
 
 // commandRE finds a command's code in swtpm's log: behind tag and size.
