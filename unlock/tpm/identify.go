@@ -2,6 +2,7 @@ package tpm
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"sync/atomic"
@@ -23,7 +24,8 @@ type Options struct {
 type Identity struct {
 	tpm        *TPM
 	ek, ak     key
-	srk        key // loaded with the first sealed secret
+	srk        key  // loaded with the first sealed secret
+	srkStays   bool // it lives in NV, nothing to flush
 	ekPublic   []byte
 	akPublic   []byte
 	ekCert     atomic.Pointer[[]byte]
@@ -123,7 +125,15 @@ func (id *Identity) Rest() {
 		c.flush(s.Handle())
 	}
 	c.unload(&id.ak)
+	id.dropSRK()
 	c.unload(&id.srk)
+}
+
+// dropSRK forgets a storage key that lives in NV: there is nothing to flush.
+func (id *Identity) dropSRK() {
+	if id.srkStays {
+		id.srk.handle, id.srkStays = 0, false
+	}
 }
 
 func (id *Identity) release(c call) {
@@ -133,6 +143,7 @@ func (id *Identity) release(c call) {
 	if id.persistent {
 		id.ek.handle = 0
 	}
+	id.dropSRK()
 	for _, k := range []*key{&id.ek, &id.ak, &id.srk} {
 		c.unload(k)
 	}
@@ -153,8 +164,30 @@ func (id *Identity) loadAK(c call) (err error) {
 func (id *Identity) loadSRK(c call) (err error) {
 	c.unload(&id.ak)
 	if id.srk.handle == 0 {
-		id.srk, err = c.createPrimary("creating the storage root key", tpm2.TPMRHOwner, id.srkTemplate())
+		err = id.makeSRK(c)
 	}
+	return err
+}
+
+// makeSRK makes the storage key. Where the owner has a password, which
+// making it needs, it takes the same key from where installers keep it: what
+// was sealed under the one opens under the other.
+func (id *Identity) makeSRK(c call) (err error) {
+	template := id.srkTemplate()
+	id.srk, err = c.createPrimary("creating the storage root key", tpm2.TPMRHOwner, template)
+	if e, ok := errors.AsType[*Error](err); !ok || e.code != CodeAuth {
+		return err
+	}
+	rsp, kept := run(c, "reading the persistent storage root key", tpm2.ReadPublic{ObjectHandle: persistentSRK})
+	if kept != nil {
+		return err // that of the password tells people more
+	}
+	public, kept := rsp.OutPublic.Contents()
+	if kept != nil || !matches(*public, template) {
+		return err
+	}
+	id.srk, err = newKey(persistentSRK, *public)
+	id.srkStays = err == nil
 	return err
 }
 

@@ -17,8 +17,7 @@ func (id *Identity) PrepareUnseal(ctx context.Context) (err error) {
 	if id.tpm.managed || id.srk.handle != 0 || id.ek.handle == 0 {
 		return nil
 	}
-	id.srk, err = c.createPrimary("creating the storage root key", tpm2.TPMRHOwner, id.srkTemplate())
-	return err
+	return id.makeSRK(c)
 }
 
 // Prepare starts the session that the next Activate needs, and satisfies

@@ -24,6 +24,10 @@ const (
 // (TCG TPM v2.0 Provisioning Guidance, section 7.8).
 const persistentRSAEK = tpm2.TPMHandle(0x81010001)
 
+// persistentSRK is where installers, systemd among them, keep the storage
+// root key (TCG TPM v2.0 Provisioning Guidance, section 7.8).
+const persistentSRK = tpm2.TPMHandle(0x81000001)
+
 // akLabel goes into the template's unique field, so that this AK is never
 // the one that another program makes from a template of its own.
 const akLabel = "latchkey lk1 attestation key v1"
@@ -57,6 +61,9 @@ func akTemplate() tpm2.TPMTPublic {
 // matches tells whether public is what a TPM makes of template: equal in
 // all but the unique field, which is the key itself.
 func matches(public, template tpm2.TPMTPublic) bool {
+	if public.Type != template.Type {
+		return false // Marshal panics on a Unique of another type
+	}
 	public.Unique = template.Unique
 	return bytes.Equal(tpm2.Marshal(public), tpm2.Marshal(template))
 }
