@@ -63,6 +63,10 @@ func printStatus(w io.Writer, r bootreport.Report) error {
 
 	fmt.Fprintln(t, "VOLUME\tUUID\tKEYSLOT\t")
 	for _, v := range r.Volumes {
+		if v.Code != "" {
+			fmt.Fprintf(t, "%s\t%s\tclosed: %s\t\n", v.Name, v.UUID, v.Code)
+			continue
+		}
 		fmt.Fprintf(t, "%s\t%s\t%d\t\n", v.Name, v.UUID, v.Keyslot)
 	}
 	return t.Flush()
