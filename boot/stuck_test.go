@@ -221,7 +221,9 @@ func TestOutcomes(t *testing.T) {
 			addData(m, true, "prompt")
 			m.KMS.Refused = nil
 		}, "root", time.Minute, []string{"volume data stays closed: left-closed"}, nil},
-		{"all nofail: the boot waits for all", onlyKMS, func(m *boottest.Machine) { m.Plan.Volumes[0].NoFail = true }, "root", time.Minute, nil, nil},
+		{"all nofail: the boot waits for all", onlyKMS, func(m *boottest.Machine) {
+			m.Plan.Volumes[0].NoFail, m.Plan.Root.Device = true, "UUID=00000000-0000-0000-0000-000000000000" // of the file system
+		}, "root", time.Minute, nil, nil},
 	} {
 		r.boot(t)
 	}

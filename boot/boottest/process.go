@@ -138,7 +138,9 @@ func (p *process) Kill() { p.kill() }
 
 // Plan implements worker.System and latch.System.
 func (p *process) Plan() (*plan.Plan, string, error) {
-	return p.machine.Plan, p.machine.Cmdline, p.alive()
+	read := *p.machine.Plan
+	read.ImageRoot = read.Root
+	return &read, p.machine.Cmdline, p.alive()
 }
 
 // Now implements worker.System.

@@ -156,7 +156,7 @@ func TestRootDisk(t *testing.T) {
 		{"nothing recognized, but named", plan.Root{FSType: "f2fs"}, map[string][]byte{"/dev/mapper/root": make([]byte, 4096)}, []*opening{opened("root", true)}, "root", ""},
 		{"no node", plan.Root{}, nil, []*opening{opened("root", true)}, "", "opening the mapping root"},
 	} {
-		w := &worker{sys: bare{files: row.files}, plan: &plan.Plan{Root: row.root, Volumes: []plan.Volume{{Name: "root"}}}}
+		w := &worker{sys: bare{files: row.files}, plan: &plan.Plan{Root: row.root, ImageRoot: row.root, Volumes: []plan.Volume{{Name: "root"}}}}
 		d, _, err := w.rootDisk(&openings{all: row.all})
 		switch {
 		case row.fails != "" && (err == nil || !bytes.Contains([]byte(err.Error()), []byte(row.fails))):
