@@ -96,6 +96,11 @@ func TestStuck(t *testing.T) {
 			m.TPM.State = "stuck"
 			types(m, boottest.Recovery)
 		}, "root", 5 * time.Minute, []string{"the TPM is not used in this boot: child-stuck"}, nil},
+		{"the TPM, while the machine waits for approval", both, func(m *boottest.Machine) {
+			m.KMS.State = "pending"
+			time.AfterFunc(30*time.Second, func() { m.TPM.Set("stuck") })
+			types(m, boottest.Recovery)
+		}, "root", 6 * time.Minute, []string{"the TPM is not used in this boot: child-stuck", "closing the TPM:"}, nil},
 		{"the TPM, which is not asked for", onlyPrompt, func(m *boottest.Machine) {
 			m.TPM.State = "stuck"
 			types(m, boottest.Recovery)

@@ -118,8 +118,8 @@ func (w *world) exec(ts *testscript.TestScript, name string, args ...string) str
 	return string(out)
 }
 
-// image [-pin KEY] [-o FILE] [-sources LIST] [-with FIELDS] [NAME=UUID[@SERIAL]…]: FILE or initrd.img, whose plan trusts the KMS of
-// this script and opens these volumes (default root=$UUID). YAML that a
+// image [-pin KEY] [-o FILE] [-sources LIST] [-with FIELDS] [NAME=UUID[@SERIAL][?]…]: FILE or initrd.img, whose plan trusts the KMS of
+// this script and opens these volumes (default root=$UUID), those with a question mark by nofail. YAML that a
 // script has in extra.yaml is added.
 func cmdImage(ts *testscript.TestScript, neg bool, args []string) {
 	w := worldOf(ts)
@@ -155,8 +155,9 @@ func cmdImage(ts *testscript.TestScript, neg bool, args []string) {
 		if !ok {
 			ts.Fatalf("image: %q is not NAME=UUID", a)
 		}
+		uuid, optional := strings.CutSuffix(uuid, "?")
 		uuid, serial, _ := strings.Cut(uuid, "@")
-		fmt.Fprintf(&b, "  - {name: %s, uuid: %q, serial: %q, sources: [%s]%s}\n", name, uuid, serial, sources, more)
+		fmt.Fprintf(&b, "  - {name: %s, uuid: %q, serial: %q, sources: [%s], nofail: %t%s}\n", name, uuid, serial, sources, optional, more)
 	}
 
 	extra, err := os.ReadFile(ts.MkAbs("extra.yaml"))

@@ -57,7 +57,8 @@ func (w *world) power(ts *testscript.TestScript, name, sock string, flags ...str
 // host, which speaks to the socket $TPM. chip stop NAME: off again.
 // chip make NAME BANKS: a new one with these banks of PCRs. chip own NAME:
 // somebody sets a password for its endorsement hierarchy. chip freeze NAME:
-// the one of the running machine answers no more.
+// the one of the running machine answers no more, until chip thaw NAME: two
+// minutes later the kernel cancels the command, and QEMU itself would wait.
 // chip NAME VARIABLE: the number of commands since it was powered on.
 func cmdChip(ts *testscript.TestScript, neg bool, args []string) {
 	w := worldOf(ts)
@@ -65,13 +66,15 @@ func cmdChip(ts *testscript.TestScript, neg bool, args []string) {
 	case len(args) == 3 && args[0] == "make":
 		w.makeChip(ts, filepath.Join(w.dir, args[1]), args[2])
 	case len(args) != 2:
-		ts.Fatalf("usage: chip start|stop|own|freeze NAME | chip make NAME BANKS | chip NAME VARIABLE")
+		ts.Fatalf("usage: chip start|stop|own|freeze|thaw NAME | chip make NAME BANKS | chip NAME VARIABLE")
 	case args[0] == "own":
 		cmdChip(ts, neg, []string{"start", args[1]})
 		ts.Check(setPassword(ts.Getenv("TPM")))
 		w.stop(ts, args[1], false)
 	case args[0] == "freeze":
 		ts.Check(w.machine.chip.cmd.Process.Signal(syscall.SIGSTOP))
+	case args[0] == "thaw":
+		ts.Check(w.machine.chip.cmd.Process.Signal(syscall.SIGCONT))
 	case args[0] == "start":
 		state, sock := w.chipFolder(ts, args[1]), filepath.Join(w.dir, args[1]+".host.sock")
 		w.running[args[1]] = w.power(ts, args[1], sock, "--tpmstate", "dir="+state, "--server", "type=unixio,path="+sock,

@@ -39,7 +39,16 @@ func enterInitrd() [32]byte { return sha256.Sum256([]byte("enter-initrd")) }
 // Works tells whether PCRs can be extended.
 func (t *TPM) Works() bool { return t.State == "" || t.State == "auth" || t.State == "slow" }
 
+// Set changes its state.
+func (t *TPM) Set(state string) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.State = state
+}
+
 func (t *TPM) state() string {
+	t.mu.Lock()
+	defer t.mu.Unlock()
 	if t.Until > 0 && time.Since(t.machine.began) >= t.Until {
 		return ""
 	}
@@ -159,7 +168,11 @@ func (*identity) Certify(context.Context)             {}
 func (*identity) Prepare(context.Context) error       { return nil }
 func (*identity) PrepareUnseal(context.Context) error { return nil }
 func (i *identity) Rest()                             { i.load(1) }
-func (i *identity) Close()                            { i.load(0) }
+
+func (i *identity) Close() {
+	i.use(background, i.p)
+	i.load(0)
+}
 
 func (i *identity) Activate(ctx context.Context, _, _ []byte) (secret.Bytes, error) {
 	return secret.Own([]byte("activated")), i.use(ctx, i.p)

@@ -127,10 +127,12 @@ func (all sightings) disks() (found []*disk) {
 }
 
 // required is why the boot cannot go on with what was seen, nil if it can:
-// a broken rule before a disk that is not there yet.
+// a broken rule before a disk that is not there yet. If every volume has
+// nofail, then one of them is the root, and all are waited for.
 func (all sightings) required() (err error) {
+	optional := slices.ContainsFunc(all, func(s sighting) bool { return !s.volume.NoFail })
 	for _, s := range all {
-		if s.err == nil || s.volume.NoFail {
+		if s.err == nil || s.volume.NoFail && optional {
 			continue
 		}
 		if codes.Of(s.err) != "volume-missing" {

@@ -172,7 +172,8 @@ func TestRequired(t *testing.T) {
 	}{
 		{"all there", sightings{v(false, nil), v(true, nil)}, nil},
 		{"nofail is missing", sightings{v(false, nil), v(true, missing)}, nil},
-		{"nofail is broken", sightings{v(true, broken)}, nil},
+		{"nofail is broken", sightings{v(false, nil), v(true, broken)}, nil},
+		{"all have nofail: one of them is the root", sightings{v(true, nil), v(true, missing)}, missing},
 		{"one is missing", sightings{v(false, nil), v(false, missing)}, missing},
 		{"one is broken behind one that is missing", sightings{v(false, missing), v(false, broken)}, broken},
 	} {
