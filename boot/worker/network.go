@@ -197,6 +197,9 @@ func (n *network) note(step, text string) {
 	n.worker.conn.Send(wire.Record{Kind: wire.KindStep, Name: step, Text: text, Start: n.start, Duration: n.worker.sys.Now() - n.start})
 }
 
+// mostRemembered is of how many addresses failures are remembered.
+const mostRemembered = 1024
+
 // setAside keeps a candidate from being asked for a while: 30 s if it is
 // not ours, else one second that doubles, up to 30.
 func (n *network) setAside(c discover.Candidate, code string) time.Duration {
@@ -207,6 +210,10 @@ func (n *network) setAside(c discover.Candidate, code string) time.Duration {
 
 func (n *network) aside(c discover.Candidate, code string) time.Duration {
 	const most = 30 * time.Second
+	if len(n.failures) >= mostRemembered { // somebody makes candidates up, all day long
+		clear(n.failures)
+		clear(n.waiting)
+	}
 	d := most
 	if code != kms.CodeWrongPin && code != kms.CodeBadAnswer {
 		d = min(most, time.Second<<min(n.failures[c.Addr], 5))
