@@ -243,7 +243,7 @@ func TestPrompt(t *testing.T) {
 			m.TPM.State = "auth"
 			types(m, boottest.Recovery)
 		}, "root", 90 * time.Second, []string{"   0.0s console: latchkey: recovery passphrase:", "tpm-auth"}, nil},
-		{"Ctrl-D", onlyPrompt, func(m *boottest.Machine) { types(m, "", "", boottest.Recovery) }, "root", 5 * time.Minute, nil, []string{"the worker died"}},
+		{"Ctrl-D", onlyPrompt, func(m *boottest.Machine) { types(m, append(make([]string, 20), boottest.Recovery)...) }, "root", time.Hour, nil, []string{"the worker died", "the console failed"}},
 		{"a console that fails at first", onlyPrompt, func(m *boottest.Machine) {
 			m.Person.Fails = 3
 			types(m, boottest.Recovery)

@@ -1,0 +1,284 @@
+package latch_test
+
+import (
+	"context"
+	"crypto"
+	"crypto/sha256"
+	"errors"
+	"io"
+	"slices"
+	"testing"
+
+	"latchkey/boot/codes"
+	"latchkey/boot/latch"
+	"latchkey/boot/wire"
+	"latchkey/internal/plan"
+	"latchkey/unlock/tpm"
+	"latchkey/unlock/tpm/tpmtest"
+)
+
+// A machine is a System with a software TPM, or one that fails.
+type machine struct {
+	tpm   latch.TPM
+	fails error
+}
+
+func (m machine) Plan() (*plan.Plan, string, error) { return &plan.Plan{}, "", nil }
+
+func (m machine) OpenTPM(context.Context) (latch.TPM, error) { return m.tpm, m.fails }
+
+// socket is a latch's side: orders that PID 1 gives, and what it hears.
+type socket struct {
+	orders chan wire.Record
+	said   []wire.Record
+	heard  func(wire.Record) // PID 1's part
+}
+
+func (s *socket) Read(b []byte) (int, error) {
+	r, ok := <-s.orders
+	if !ok {
+		return 0, io.EOF
+	}
+	raw := r.Encode()
+	return copy(b, raw[:]), nil
+}
+
+func (s *socket) Write(b []byte) (int, error) {
+	r, err := wire.Decode(b)
+	if err != nil {
+		return 0, err
+	}
+	s.said = append(s.said, r)
+	if s.heard != nil {
+		s.heard(r)
+	}
+	return len(b), nil
+}
+
+// run gives a latch its orders, says go as PID 1 does, and returns what it
+// said. The socket closes when last has been heard.
+func run(t *testing.T, m machine, last wire.Kind, orders ...wire.Record) []wire.Record {
+	t.Helper()
+	s := &socket{orders: make(chan wire.Record, len(orders)+8)}
+	for _, o := range orders {
+		s.orders <- o
+	}
+	s.heard = func(r wire.Record) {
+		switch r.Kind {
+		case last:
+			close(s.orders)
+		case wire.KindExtending:
+			s.orders <- wire.Record{Kind: wire.KindGo}
+		}
+	}
+	if err := latch.Run(m, wire.NewConn(s), 0); err != nil {
+		t.Fatal(err)
+	}
+	return s.said
+}
+
+func simulator(t *testing.T) *tpm.TPM {
+	t.Helper()
+	dev, err := tpm.Open(tpmtest.Start(t).Socket)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { dev.Close() })
+	return dev
+}
+
+func order(pcr uint8, text string) wire.Record {
+	return wire.Record{Kind: wire.KindExtend, PCR: pcr, New: sha256.Sum256([]byte(text)), Text: text}
+}
+
+func pcr(t *testing.T, dev *tpm.TPM, n int) [32]byte {
+	t.Helper()
+	v, err := dev.ReadPCR(context.Background(), n)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return v
+}
+
+// Before each extend PID 1 hears the old and the new value, and its word is
+// waited for; then the PCR holds what was said.
+func TestExtend(t *testing.T) {
+	dev := simulator(t)
+	want := wire.Extended([32]byte{}, order(11, "enter-initrd").New)
+	said := run(t, machine{tpm: dev}, wire.KindExtended, order(11, "enter-initrd"))
+	if len(said) != 2 || said[0].Kind != wire.KindExtending || said[0].Old != [32]byte{} || said[0].New != want ||
+		said[1].Kind != wire.KindExtended || said[1].New != want {
+		t.Errorf("said %+v, want extending and extended with %x", said, want)
+	}
+	if got := pcr(t, dev, 11); got != want {
+		t.Errorf("PCR 11 = %x, want %x", got, want)
+	}
+}
+
+// A latch that comes after one that died reads the PCR: what is done is not
+// done twice, what is not is done now, and anything else ends the boot.
+func TestResume(t *testing.T) {
+	o := order(11, "leave-initrd")
+	next := wire.Extended([32]byte{}, o.New)
+	for _, row := range []struct {
+		name   string
+		before func(*tpm.TPM) // what the dead one, or another program, did
+		resume wire.Record    // what PID 1 remembers
+		says   []wire.Kind
+		code   string
+		holds  [32]byte
+	}{
+		{"it died before", nil, wire.Record{Kind: wire.KindResume, PCR: 11, New: next}, []wire.Kind{wire.KindExtended}, "", next},
+		{"it died after", func(dev *tpm.TPM) { extend(dev, o) }, wire.Record{Kind: wire.KindResume, PCR: 11, New: next}, []wire.Kind{wire.KindExtended}, "", next},
+		{
+			"somebody else extended", func(dev *tpm.TPM) { extend(dev, order(11, "x")) },
+			wire.Record{Kind: wire.KindResume, PCR: 11, New: next},
+			[]wire.Kind{wire.KindFailed},
+			codes.Latch, wire.Extended([32]byte{}, order(11, "x").New),
+		},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			dev := simulator(t)
+			if row.before != nil {
+				row.before(dev)
+			}
+			said := run(t, machine{tpm: dev}, row.says[0], row.resume, o)
+			var kinds []wire.Kind
+			for _, r := range said {
+				kinds = append(kinds, r.Kind)
+			}
+			if !slices.Equal(kinds, row.says) || said[len(said)-1].Code != row.code {
+				t.Errorf("said %+v, want kinds %v and code %q", said, row.says, row.code)
+			}
+			if got := pcr(t, dev, 11); got != row.holds {
+				t.Errorf("PCR 11 = %x, want %x", got, row.holds)
+			}
+		})
+	}
+}
+
+func extend(dev *tpm.TPM, o wire.Record) {
+	err := dev.Extend(context.Background(), int(o.PCR), func(h crypto.Hash) []byte {
+		if h == crypto.SHA256 {
+			return o.New[:]
+		}
+		return make([]byte, h.Size())
+	})
+	if err != nil {
+		panic(err)
+	}
+}
+
+// After a kexec PCR 15 is not zero any more: nothing is extended.
+func TestKexec(t *testing.T) {
+	dev := simulator(t)
+	extend(dev, order(15, "a volume"))
+	said := run(t, machine{tpm: dev}, wire.KindFailed, order(11, "enter-initrd"))
+	if len(said) != 1 || said[0].Code != codes.PCR15Used || pcr(t, dev, 11) != [32]byte{} {
+		t.Errorf("said %+v with PCR 11 = %x, want %s and PCR 11 as it was", said, pcr(t, dev, 11), codes.PCR15Used)
+	}
+}
+
+// Orders of one boot follow each other: the phase, a volume, the last
+// phase, with PCR 15 in use by then.
+func TestWholeBoot(t *testing.T) {
+	dev := simulator(t)
+	s := &socket{orders: make(chan wire.Record, 8)}
+	todo := []wire.Record{order(11, "enter-initrd"), order(15, "volume root"), order(11, "leave-initrd")}
+	next := func() {
+		if len(todo) == 0 {
+			close(s.orders)
+			return
+		}
+		s.orders <- todo[0]
+		todo = todo[1:]
+	}
+	s.heard = func(r wire.Record) {
+		switch r.Kind {
+		case wire.KindExtending:
+			s.orders <- wire.Record{Kind: wire.KindGo}
+		case wire.KindExtended, wire.KindFailed:
+			next()
+		}
+	}
+	next()
+	if err := latch.Run(machine{tpm: dev}, wire.NewConn(s), 0); err != nil {
+		t.Fatal(err)
+	}
+	want11 := wire.Extended(wire.Extended([32]byte{}, order(11, "enter-initrd").New), order(11, "leave-initrd").New)
+	want15 := wire.Extended([32]byte{}, order(15, "volume root").New)
+	if pcr(t, dev, 11) != want11 || pcr(t, dev, 15) != want15 {
+		t.Errorf("PCR 11 = %x, PCR 15 = %x, want %x and %x; said %+v", pcr(t, dev, 11), pcr(t, dev, 15), want11, want15, s.said)
+	}
+}
+
+// PID 1 that does not say go is not waited for beyond its socket.
+func TestNoGo(t *testing.T) {
+	dev := simulator(t)
+	s := &socket{orders: make(chan wire.Record, 2)}
+	s.orders <- order(11, "enter-initrd")
+	s.heard = func(r wire.Record) {
+		if r.Kind == wire.KindExtending {
+			close(s.orders)
+		}
+	}
+	if err := latch.Run(machine{tpm: dev}, wire.NewConn(s), 0); err != nil {
+		t.Fatal(err)
+	}
+	if last := s.said[len(s.said)-1]; last.Kind != wire.KindFailed || last.Code != codes.Latch || pcr(t, dev, 11) != [32]byte{} {
+		t.Errorf("said %+v, want %s and nothing extended", s.said, codes.Latch)
+	}
+}
+
+// A TPM that cannot be opened has its own code.
+func TestNoTPM(t *testing.T) {
+	for _, err := range []error{codes.Fail(codes.TPMMissing, "no /dev/tpmrm0"), codes.Fail(tpm.CodeAbsent, "EIO"), errors.New("anything")} {
+		said := run(t, machine{fails: err}, wire.KindFailed)
+		if len(said) != 1 || said[0].Code != codes.Of(err) {
+			t.Errorf("said %+v, want code %s", said, codes.Of(err))
+		}
+	}
+}
+
+// banks is a TPM that keeps what each bank was extended with.
+type banks struct {
+	latch.TPM
+	digests map[crypto.Hash][]byte
+}
+
+func (b *banks) ReadPCR(context.Context, int) ([32]byte, error) { return [32]byte{}, nil }
+
+func (b *banks) Extend(_ context.Context, _ int, digest func(crypto.Hash) []byte) error {
+	for _, h := range []crypto.Hash{crypto.SHA1, crypto.SHA256, crypto.SHA384, crypto.SHA512} {
+		b.digests[h] = digest(h)
+	}
+	return nil
+}
+
+func (b *banks) Close() error { return nil }
+
+// Every bank that is on gets a digest of its own length: a phase its name's
+// hash, as systemd-pcrphase has it, a volume a hash of its measurement.
+func TestBanks(t *testing.T) {
+	for _, row := range []struct {
+		order wire.Record
+		text  []byte // what other banks hash
+	}{
+		{order(11, "leave-initrd"), []byte("leave-initrd")},
+		{wire.Record{Kind: wire.KindExtend, PCR: 15, New: [32]byte{1, 2, 3}, Text: "volume root"}, append([]byte{1, 2, 3}, make([]byte, 29)...)},
+	} {
+		b := &banks{digests: map[crypto.Hash][]byte{}}
+		run(t, machine{tpm: b}, wire.KindExtended, row.order)
+		for h, got := range b.digests {
+			want := row.order.New[:]
+			if h != crypto.SHA256 {
+				sum := h.New()
+				sum.Write(row.text)
+				want = sum.Sum(nil)
+			}
+			if !slices.Equal(got, want) {
+				t.Errorf("%s, bank %s: %x, want %x", row.order.Text, h, got, want)
+			}
+		}
+	}
+}
