@@ -44,6 +44,7 @@ type pid1 struct {
 	console string        // the last line that people were shown
 	closed  []wire.Record // of kind KindClosed
 
+	measured []measured // what the latch extended, in order
 	watchdog *petter
 	capping  bool             // the TPM is being closed after a failure
 	capLate  <-chan time.Time // when that has taken long enough

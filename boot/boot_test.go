@@ -62,7 +62,7 @@ type recorder struct {
 
 func newRecorder(p []byte) *recorder {
 	return &recorder{
-		files:    map[string][]byte{wire.PlanFile: p, wire.CmdlineAt: []byte("quiet\n")},
+		files:    map[string][]byte{wire.PlanFile: p, wire.CmdlineAt: []byte("quiet\n"), "/proc/sys/kernel/random/boot_id": []byte("0f0e0d0c-0b0a-0908-0706-050403020100\n")},
 		mappings: map[string]boot.Mapping{}, start: time.Now(), init: "/usr/lib/systemd/systemd",
 		mountErr: map[string]error{}, worker: goodWorker, ended: make(chan struct{}),
 	}

@@ -40,6 +40,9 @@ func (b *pid1) handOver() error {
 	if err := b.sys.WriteFile(report.File, append(text, '\n')); err != nil {
 		return fmt.Errorf("writing the report: %w", err)
 	}
+	if err := b.writeMeasured(); err != nil {
+		b.sys.Log(Info, err.Error()) // the boot is as good without it
+	}
 	return b.writeUdev()
 }
 

@@ -87,6 +87,7 @@ func (b *pid1) fromLatch(r wire.Record, ok bool) error {
 			return &StepError{"latch", codes.Latch, fmt.Errorf("the latch extended PCR %d unasked", r.PCR)}
 		}
 		l.pending = nil
+		b.measured = append(b.measured, measured{l.orders[0], b.sys.Now()})
 		l.orders = l.orders[1:]
 		l.give()
 	case wire.KindFailed:

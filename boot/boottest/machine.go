@@ -32,7 +32,8 @@ type Machine struct {
 	began    time.Time
 	mappings map[string]boot.Mapping
 	running  []*process
-	over     chan struct{} // closed by End: whatever hangs comes back
+	files    map[string][]byte // that PID 1 wrote
+	over     chan struct{}     // closed by End: whatever hangs comes back
 	ended    chan Outcome
 	gone     chan struct{} // closed when PID 1 is
 }
@@ -70,7 +71,7 @@ func New(sources ...string) *Machine {
 			OnFail:  plan.OnFail{Action: "reboot", After: time.Minute},
 		},
 		Disks: []*Disk{RootDisk()}, FreeMiB: 1024,
-		mappings: map[string]boot.Mapping{}, over: make(chan struct{}), ended: make(chan Outcome, 1), gone: make(chan struct{}),
+		mappings: map[string]boot.Mapping{}, files: map[string][]byte{}, over: make(chan struct{}), ended: make(chan Outcome, 1), gone: make(chan struct{}),
 	}
 	m.TPM.machine, m.KMS.machine = m, m
 	m.KMS.Keys = map[string]string{RootUUID: Key}
@@ -113,6 +114,13 @@ func (m *Machine) Log() []string {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return append([]string(nil), m.log...)
+}
+
+// File is what PID 1 has written there.
+func (m *Machine) File(path string) []byte {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.files[path]
 }
 
 func (m *Machine) note(format string, args ...any) {

@@ -42,6 +42,8 @@ func (m pid1) ReadFile(path string) ([]byte, error) {
 	switch path {
 	case wire.PlanFile:
 		return m.Plan.Encode()
+	case "/proc/sys/kernel/random/boot_id":
+		return []byte("0f0e0d0c-0b0a-0908-0706-050403020100\n"), nil
 	case wire.CmdlineAt:
 		return []byte(m.Cmdline), nil
 	}
@@ -49,6 +51,9 @@ func (m pid1) ReadFile(path string) ([]byte, error) {
 }
 
 func (m pid1) WriteFile(path string, data []byte) error {
+	m.mu.Lock()
+	m.files[path] = data
+	m.mu.Unlock()
 	if !strings.HasPrefix(path, "/proc/") {
 		m.note("write %s %s", path, strings.Join(strings.Fields(string(data)), " "))
 	}
