@@ -33,6 +33,7 @@ type Machine struct {
 	mappings map[string]boot.Mapping
 	running  []*process
 	files    map[string][]byte // that PID 1 wrote
+	ciphers  bool              // dm-crypt and the ciphers are loaded
 	over     chan struct{}     // closed by End: whatever hangs comes back
 	ended    chan Outcome
 	gone     chan struct{} // closed when PID 1 is
@@ -121,6 +122,12 @@ func (m *Machine) File(path string) []byte {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return m.files[path]
+}
+
+func (m *Machine) load() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.ciphers = true
 }
 
 func (m *Machine) note(format string, args ...any) {

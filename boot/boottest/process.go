@@ -237,6 +237,9 @@ func (w workerProcess) Map(t dm.Target, key luks2.VolumeKey) error {
 	if err := w.alive(); err != nil {
 		return err
 	}
+	if !w.machine.ciphers {
+		return errors.New("dm-crypt is not loaded")
+	}
 	w.machine.mappings[t.Name] = boot.Mapping{UUID: "CRYPT-" + key.Type() + "-" + strings.ReplaceAll(key.UUID(), "-", "") + "-" + t.Name, Device: "253:0"}
 	return nil
 }
