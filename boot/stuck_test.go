@@ -189,6 +189,13 @@ func TestOutcomes(t *testing.T) {
 			m.KMS.Keys[boottest.DataUUID] = "another key of thirty-two bytes!"
 		}, "root", time.Minute, []string{"volume data stays closed: wrong-key"}, nil},
 		{"nofail, both headers damaged", onlyKMS, func(m *boottest.Machine) { addData(m, true, "kms").DamageHeaders() }, "root", time.Minute, []string{"volume data stays closed: headers-damaged"}, nil},
+		{"needed, and a clone that is plugged in while the machine waits", onlyKMS, func(m *boottest.Machine) {
+			m.KMS.State = "pending"
+			clone := boottest.RootDisk()
+			clone.Name = "vdc"
+			time.AfterFunc(10*time.Second, func() { m.Plug(clone) })
+			time.AfterFunc(time.Minute, func() { m.KMS.Set("") })
+		}, "reboot", 0, []string{"volume-clones"}, []string{"unlock root keyslot"}},
 		{"nofail, a clone", onlyKMS, func(m *boottest.Machine) {
 			addData(m, true, "kms")
 			clone := boottest.DataDisk()
@@ -196,6 +203,11 @@ func TestOutcomes(t *testing.T) {
 			m.Disks = append(m.Disks, clone)
 		}, "root", time.Minute, []string{"volume data stays closed: volume-clones"}, nil},
 		{"nofail, unreadable", onlyKMS, func(m *boottest.Machine) { addData(m, true, "kms").Reads = errors.New("EIO") }, "root", time.Minute, []string{"volume data stays closed: volume-missing"}, nil},
+		{"nofail, on a disk that spins up for three seconds", onlyKMS, func(m *boottest.Machine) { addData(m, true, "kms").Slow = 500 * time.Millisecond }, "root", time.Minute, []string{"unlock data keyslot=0"}, []string{"stays closed"}},
+		{"nofail, absent, beside a drive that never answers", onlyKMS, func(m *boottest.Machine) {
+			addData(m, true, "kms")
+			m.Disks[1] = &boottest.Disk{Name: "sr0", Bytes: make([]byte, 1<<20), Stuck: true}
+		}, "root", 20 * time.Second, []string{"volume data stays closed: volume-missing"}, nil},
 		{"nofail, absent", onlyKMS, func(m *boottest.Machine) {
 			addData(m, true, "kms")
 			m.Disks = m.Disks[:1]

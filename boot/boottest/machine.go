@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"latchkey/boot"
+	"latchkey/boot/device"
 	"latchkey/boot/wire"
 	"latchkey/internal/plan"
 )
@@ -32,6 +33,7 @@ type Machine struct {
 	began    time.Time
 	mappings map[string]boot.Mapping
 	running  []*process
+	events   []chan device.Event
 	files    map[string][]byte // that PID 1 wrote
 	ciphers  bool              // dm-crypt and the ciphers are loaded
 	over     chan struct{}     // closed by End: whatever hangs comes back

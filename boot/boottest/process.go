@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -159,11 +160,37 @@ func (w logWriter) Write(b []byte) (int, error) {
 	return len(b), nil
 }
 
-// Events implements worker.Drivers: nothing comes or goes.
+// Events implements worker.Drivers.
 func (w workerProcess) Events(ctx context.Context) (<-chan device.Event, error) {
-	events := make(chan device.Event)
-	go func() { <-ctx.Done(); close(events) }()
+	events := make(chan device.Event, 16)
+	m := w.machine
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.events = append(m.events, events)
+	go func() {
+		<-ctx.Done()
+		m.mu.Lock()
+		defer m.mu.Unlock()
+		m.events = slices.DeleteFunc(m.events, func(e chan device.Event) bool { return e == events })
+		close(events)
+	}()
 	return events, w.alive()
+}
+
+// Plug puts a disk into the running machine.
+func (m *Machine) Plug(d *Disk) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.Disks = append(m.Disks, d)
+	for _, e := range m.events {
+		e <- device.Event{Action: "add", Subsystem: "block"}
+	}
+}
+
+func (m *Machine) disks() []*Disk {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return slices.Clone(m.Disks)
 }
 
 // Modaliases implements worker.Drivers.
@@ -181,7 +208,7 @@ func (modules) Release()        {}
 
 // Blocks implements worker.Disks.
 func (w workerProcess) Blocks() (all []device.Block, err error) {
-	for i, d := range w.machine.Disks {
+	for i, d := range w.machine.disks() {
 		all = append(all, d.block(i))
 	}
 	return all, w.alive()
@@ -197,7 +224,7 @@ func (w workerProcess) Open(path string, _ bool) (worker.File, error) {
 		}
 		return plaintext{bytes.NewReader(ext4)}, nil
 	}
-	for _, d := range w.machine.Disks {
+	for _, d := range w.machine.disks() {
 		if path == "/dev/"+d.Name {
 			return file{d, w.process}, w.alive()
 		}

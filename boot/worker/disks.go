@@ -29,6 +29,11 @@ func (d *disk) has(source string) bool { return slices.Contains(d.planned.Source
 // network takes longer in any case.
 const settle = 30 * time.Millisecond
 
+// optionalWait is how long a volume with nofail is waited for when the
+// others are there and some device has not answered yet: a disk that spins
+// up takes a few seconds.
+const optionalWait = 5 * time.Second
+
 // findAll finds the disks, as a step. Its deadline is the plan's wait for
 // devices, with time to report it.
 func (w *worker) findAll(ctx context.Context) ([]*disk, error) {
@@ -48,7 +53,7 @@ func (w *worker) findAll(ctx context.Context) ([]*disk, error) {
 
 // findDisks waits until every volume of the plan has been found, looking
 // again whenever a block device comes or changes. A volume with nofail is
-// waited for as long as the others take.
+// waited for as long as the others take, or for optionalWait longer.
 func (w *worker) findDisks(ctx context.Context) ([]*disk, error) {
 	if w.plan.Wait > 0 {
 		var cancel context.CancelFunc
@@ -61,6 +66,7 @@ func (w *worker) findDisks(ctx context.Context) ([]*disk, error) {
 	again := time.NewTicker(2 * time.Second) // a device that answers with an error sends no event when it recovers
 	defer again.Stop()
 	w.search = w.newSearch()
+	var patience <-chan time.Time // with volumes that have nofail
 	for {
 		found := w.search.look(ctx)
 		missing := found.required()
@@ -69,7 +75,14 @@ func (w *worker) findDisks(ctx context.Context) ([]*disk, error) {
 		}
 
 		var settled <-chan time.Time
-		if missing == nil {
+		switch {
+		case missing != nil:
+		case found.optional() && w.search.busy():
+			if patience == nil {
+				patience = time.After(optionalWait)
+			}
+			settled = patience
+		default:
 			settled = time.After(settle)
 		}
 
@@ -143,6 +156,11 @@ func (all sightings) required() (err error) {
 		}
 	}
 	return err
+}
+
+// optional tells whether a volume with nofail is not there yet.
+func (all sightings) optional() bool {
+	return slices.ContainsFunc(all, func(s sighting) bool { return s.volume.NoFail && codes.Of(s.err) == "volume-missing" })
 }
 
 // sight finds one volume among the devices that carry its UUID.

@@ -147,6 +147,13 @@ func (s *search) catch(results <-chan probed, n int) {
 	}
 }
 
+// busy tells whether a device has not answered yet.
+func (s *search) busy() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.underway) > 0
+}
+
 // probeOne reads one device: what is on it and, if it is a volume of the
 // plan, its header. Nothing else of a device is read before it is opened.
 func (s *search) probeOne(b device.Block) probed {
