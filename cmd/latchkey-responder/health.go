@@ -22,6 +22,7 @@ const (
 type health struct {
 	kind  string // "http", "tcp" or "off"
 	every time.Duration
+	own   func() []netip.Addr // where a target without an address is
 	log   *slog.Logger
 	// changed is called when a target has come or gone.
 	changed func()
@@ -39,8 +40,8 @@ type state struct {
 	checked time.Time
 }
 
-func newHealth(kind string, every time.Duration, log *slog.Logger) *health {
-	return &health{kind: kind, every: every, log: log, states: map[netip.AddrPort]*state{}}
+func newHealth(kind string, every time.Duration, own func() []netip.Addr, log *slog.Logger) *health {
+	return &health{kind: kind, every: every, own: own, log: log, states: map[netip.AddrPort]*state{}}
 }
 
 // watch checks these targets from now on, and no others.
@@ -79,7 +80,7 @@ func (h *health) alive(addr netip.AddrPort) bool {
 // follow checks one target until ctx ends.
 func (h *health) follow(ctx context.Context, addr netip.AddrPort) {
 	for {
-		err := check(ctx, h.kind, addr)
+		err := h.check(ctx, addr)
 		if ctx.Err() != nil {
 			return
 		}
@@ -115,15 +116,30 @@ func (h *health) note(addr netip.AddrPort, err error) bool {
 
 	switch {
 	case s.alive && !was:
-		h.log.Info("target answers", "target", addr.String())
+		h.log.Info("target is up; announcing it", "target", text(addr))
 	case was && !s.alive, first && err != nil:
-		h.log.Warn("target does not answer and is not announced", "target", addr.String(), "error", err)
+		h.log.Warn("target is not responding; not announcing it", "target", text(addr), "error", err)
 	}
 
 	return s.alive != was
 }
 
-// check asks a target for a sign of life. For "http" any answer in HTTP is
+// check asks a target for a sign of life; one on this machine may give it at
+// any of its addresses.
+func (h *health) check(ctx context.Context, addr netip.AddrPort) error {
+	if addr.Addr().IsValid() {
+		return check(ctx, h.kind, addr)
+	}
+	var err error
+	for _, a := range h.own() {
+		if err = check(ctx, h.kind, netip.AddrPortFrom(a, addr.Port())); err == nil {
+			return nil
+		}
+	}
+	return err
+}
+
+// check asks an address for a sign of life. For "http" any answer in HTTP is
 // one, also that there is no such page.
 func check(ctx context.Context, kind string, addr netip.AddrPort) error {
 	ctx, cancel := context.WithTimeout(ctx, checkTime)

@@ -65,13 +65,19 @@ func TestUsage(t *testing.T) {
 		{"target is multicast", []string{"--target", "224.0.0.1:1"}, "not the address of a host"},
 		{"host is not local", []string{"--host", "kms.example.org", "--target", "192.0.2.5:1"}, "kms.local"},
 		{"bad service", []string{"--target", "192.0.2.5:1", "--service", "latchkey"}, "_latchkey._tcp"},
-		{"bad check", []string{"--target", "192.0.2.5:1", "--check", "ping"}, "http, tcp, off"},
+		{"bad check", []string{"--target", "192.0.2.5:1", "--check", "ping"}, "http, tcp or off"},
 		{"checks too often", []string{"--target", "192.0.2.5:1", "--check-every", "1ms"}, "one second"},
-		{"two sources", []string{"--target", "192.0.2.5:1", "--targets", "x"}, "exclude"},
+		{"two sources", []string{"--target", "192.0.2.5:1", "--targets", "x"}, "mutually exclusive"},
 		{"no such file", []string{"--targets", "/nonexistent"}, "no such file"},
 		{"empty file", []string{"--targets", file("# nothing\n")}, "names no target"},
 		{"bad line", []string{"--targets", file("kms.local 192.0.2.5:1\nkms.local\n")}, "targets:2: want HOST"},
 		{"bad address in a file", []string{"--targets", file("kms.local 192.0.2.5\n")}, "targets:1: target"},
+		{"two clusters' objects", []string{"--kubernetes-service", "a/b", "--kubernetes-ingress", "a/b"}, "mutually exclusive"},
+		{"no link name", []string{"--target", "192.0.2.5:1", "--interface", "eth["}, "--interface"},
+		{"too many targets", slices.Concat(slices.Repeat([]string{"--target", "192.0.2.5:1"}, 33), []string{"--host", "a.local,b.local"}), "make 66, the limit is 64"},
+		{"too much text", slices.Concat([]string{"--target", "192.0.2.5:1"}, slices.Repeat([]string{"--txt", strings.Repeat("x", 250)}, 6)), "limit"},
+		{"empty host", []string{"--target", "192.0.2.5:1", "--host", ""}, "--host"},
+		{"bad Ingress", []string{"--kubernetes-ingress", "x/y/z"}, "NAMESPACE/NAME"},
 		{"bad Service", []string{"--kubernetes-service", "x"}, "NAMESPACE/NAME"},
 	} {
 		t.Run(row.name, func(t *testing.T) {
@@ -141,6 +147,12 @@ func (l lan) find(d time.Duration) string {
 	return c.Addr.String()
 }
 
+// finds waits until a candidate is found.
+func (l lan) finds(t *testing.T, want string) {
+	t.Helper()
+	testlan.Await(t, want, func() bool { return l.find(50*time.Millisecond) == want })
+}
+
 var byName = discover.Query{URLs: []string{"http://kms.local:8443"}}
 
 // Without a terminal: ready is told to the service manager, SIGTERM ends
@@ -206,7 +218,7 @@ func TestHealth(t *testing.T) {
 		t.Errorf("with the KMS there: %s, want %s", got, want)
 	}
 	out := l.Run("env", responder(t, nil, "status")...)
-	for _, w := range []string{"kms.local", "up", "queries heard"} {
+	for _, w := range []string{"kms.local", "up", "queries"} {
 		if !strings.Contains(out, w) {
 			t.Errorf("status lacks %q:\n%s", w, out)
 		}

@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"net/netip"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -25,8 +26,11 @@ type service struct {
 	health  *health
 	started time.Time
 
+	links links
+
 	mu      sync.Mutex
 	targets []target
+	why     string // there are none
 }
 
 // run answers until parent ends.
@@ -36,7 +40,8 @@ func run(parent context.Context, o options, log *slog.Logger) error {
 		return err
 	}
 
-	s := &service{o: o, log: log, r: r, health: newHealth(o.check, o.every, log), started: time.Now()}
+	s := &service{o: o, log: log, r: r, started: time.Now(), links: links{names: o.interfaces, log: log}}
+	s.health = newHealth(o.check, o.every, s.links.addrs, log)
 	s.health.changed = func() { s.announce() }
 	ctx, cancel := context.WithCancelCause(parent)
 	defer cancel(nil)
@@ -45,13 +50,13 @@ func run(parent context.Context, o options, log *slog.Logger) error {
 	}
 
 	go func() {
-		if err := discover.WatchInterfaces(ctx, o.interfaces, r.Update); err != nil && ctx.Err() == nil {
+		if err := discover.WatchInterfaces(ctx, o.interfaces, s.update); err != nil && ctx.Err() == nil {
 			cancel(fmt.Errorf("watching links: %w", err))
 		}
 	}()
 
 	if err := notify("READY=1"); err != nil {
-		log.Warn("telling the service manager", "error", err)
+		log.Warn("cannot notify the service manager", "error", err)
 	}
 	r.Run(ctx)
 	if parent.Err() == nil {
@@ -70,14 +75,16 @@ func (s *service) start(ctx context.Context, fail context.CancelCauseFunc) error
 		}
 	}
 
+	k, err := s.o.parseKubes()
 	switch {
-	case s.o.kube != "":
-		k, err := newKube(s.o)
-		if err != nil {
+	case err != nil:
+		return cli.Usagef("%w", err)
+	case k != nil:
+		if err := k.connect(s.o); err != nil {
 			return err
 		}
-		go k.follow(ctx, s.log, func(t []target) { s.replace(ctx, t) })
-		s.log.Info("answering", "hosts", strings.Join(s.o.hosts, ","), "kubernetes_service", s.o.kube)
+		go k.follow(ctx, s.log, func(t []target, why string) { s.replace(ctx, t, why) })
+		s.log.Info("answering multicast DNS", "hosts", strings.Join(s.o.hosts, ","), "targets_from", k.String())
 		return nil
 	case s.o.file != "":
 		t, err := readTargets(s.o.file, strings.Join(s.o.services, ","))
@@ -98,7 +105,7 @@ func (s *service) start(ctx context.Context, fail context.CancelCauseFunc) error
 		}
 	}
 
-	s.log.Info("answering", "targets", len(s.targets), "services", strings.Join(s.o.services, ","))
+	s.log.Info("answering multicast DNS", "targets", len(s.targets), "services", strings.Join(s.o.services, ","))
 	return nil
 }
 
@@ -116,13 +123,32 @@ func (s *service) set(ctx context.Context, targets []target) error {
 	return nil
 }
 
-// replace is set for targets that come while it runs.
-func (s *service) replace(ctx context.Context, targets []target) {
+// replace is set for targets that come while it runs. Why says why there are
+// none.
+func (s *service) replace(ctx context.Context, targets []target, why string) {
 	if err := s.set(ctx, targets); err != nil {
-		s.log.Error("taking new targets; the old ones stay", "error", err)
+		s.log.Error("the new targets are refused; keeping the old ones", "error", err)
 		return
 	}
-	s.log.Info("targets have changed", "targets", len(targets))
+	s.mu.Lock()
+	s.why = why
+	s.mu.Unlock()
+	if why != "" {
+		s.log.Warn("nothing to announce", "reason", why)
+		return
+	}
+
+	var texts []string
+	for _, t := range targets {
+		texts = append(texts, text(t.addr))
+	}
+	s.log.Info("targets changed", "targets", strings.Join(slices.Compact(texts), ","))
+}
+
+// update follows the links.
+func (s *service) update(now []discover.Interface) {
+	s.links.update(now)
+	s.r.Update(now)
 }
 
 // announce tells the responder which targets are alive.
@@ -130,7 +156,7 @@ func (s *service) announce() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if err := s.r.Announce(s.o.announcements(s.targets, s.health.alive)); err != nil {
-		s.log.Error("announcing", "error", err)
+		s.log.Error("cannot announce the targets", "error", err)
 	}
 }
 
@@ -153,10 +179,10 @@ func (s *service) followFile(ctx context.Context) {
 		last = now
 		t, err := readTargets(s.o.file, strings.Join(s.o.services, ","))
 		if err != nil {
-			s.log.Error("reading the targets again; the old ones stay", "error", err)
+			s.log.Error("cannot read the targets file; keeping the old targets", "error", err)
 			continue
 		}
 
-		s.replace(ctx, t)
+		s.replace(ctx, t, "")
 	}
 }

@@ -3,12 +3,14 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
 	"net/netip"
 	"slices"
+	"strings"
 	"text/tabwriter"
 	"time"
 
@@ -24,6 +26,7 @@ type report struct {
 	Stats     discover.Stats `json:"stats"`
 	Announced []announced    `json:"announced"`
 	Targets   []targetReport `json:"targets"`
+	Problem   string         `json:"problem,omitempty"` // why there are no targets
 }
 
 type announced struct {
@@ -35,15 +38,17 @@ type announced struct {
 }
 
 type targetReport struct {
-	Target  netip.AddrPort `json:"target"`
-	Alive   bool           `json:"alive"`
-	Checked time.Time      `json:"checked,omitzero"`
-	Error   string         `json:"error,omitempty"`
+	Target  string    `json:"target"` // ADDRESS:PORT, or :PORT on this machine
+	Alive   bool      `json:"alive"`
+	Checked time.Time `json:"checked,omitzero"`
+	Error   string    `json:"error,omitempty"`
 }
 
 // report is the state now.
 func (s *service) report() report {
-	r := report{Started: s.started, Stats: s.r.Stats()}
+	s.mu.Lock()
+	r := report{Started: s.started, Stats: s.r.Stats(), Problem: s.why}
+	s.mu.Unlock()
 	for _, a := range s.r.Announcements() {
 		r.Announced = append(r.Announced, announced{a.Host, a.Instance, a.Port, a.Services, a.Addrs})
 	}
@@ -51,14 +56,14 @@ func (s *service) report() report {
 	defer s.health.mu.Unlock()
 
 	for addr, st := range s.health.states {
-		t := targetReport{Target: addr, Alive: st.alive, Checked: st.checked}
+		t := targetReport{Target: text(addr), Alive: st.alive, Checked: st.checked}
 		if st.err != nil {
 			t.Error = st.err.Error()
 		}
 		r.Targets = append(r.Targets, t)
 	}
 
-	slices.SortFunc(r.Targets, func(a, b targetReport) int { return a.Target.Compare(b.Target) })
+	slices.SortFunc(r.Targets, func(a, b targetReport) int { return strings.Compare(a.Target, b.Target) })
 	return r
 }
 
@@ -84,7 +89,7 @@ func (s *service) serve(ctx context.Context, fail context.CancelCauseFunc) error
 		}
 	}()
 
-	s.log.Info("metrics and status", "address", listener.Addr().String())
+	s.log.Info("serving /metrics, /status and /healthz", "address", listener.Addr().String())
 	return nil
 }
 
@@ -116,7 +121,9 @@ func statusCommand(stdout io.Writer) *cobra.Command {
 	var asJSON bool
 	c := &cobra.Command{
 		Use: "status", Short: "Show what a running responder announces", Args: cli.Args(cobra.NoArgs),
-		Long: "Asks a responder that was started with --listen what it announces, which of\nits targets answer, and how much it has said. It exits 1 if nothing is announced.",
+		Long: `Asks a responder that was started with --listen what it announces, which of its
+targets are up, and how much it has sent. Exits 1 if nothing is announced, and
+says why.`,
 		RunE: func(c *cobra.Command, _ []string) error { return showStatus(c.Context(), stdout, address, asJSON) },
 	}
 	c.Flags().StringVar(&address, "address", defaultListen, "the responder's --listen")
@@ -152,7 +159,10 @@ func showStatus(ctx context.Context, w io.Writer, address string, asJSON bool) e
 		err = r.table(w)
 	}
 	if err == nil && len(r.Announced) == 0 {
-		err = fmt.Errorf("nothing is announced")
+		err = errors.New("nothing is announced: no target is up")
+		if r.Problem != "" {
+			err = fmt.Errorf("nothing is announced: %s", r.Problem)
+		}
 	}
 
 	return err
@@ -163,7 +173,11 @@ func (r report) table(out io.Writer) error {
 	w := tabwriter.NewWriter(out, 0, 8, 2, ' ', 0)
 	fmt.Fprintln(w, "HOST\tINSTANCE\tPORT\tADDRESSES\tSERVICES")
 	for _, a := range r.Announced {
-		fmt.Fprintf(w, "%s\t%s\t%d\t%v\t%v\n", a.Host, a.Instance, a.Port, a.Addrs, a.Services)
+		addrs := "each link's own"
+		if len(a.Addrs) > 0 {
+			addrs = strings.Trim(fmt.Sprint(a.Addrs), "[]")
+		}
+		fmt.Fprintf(w, "%s\t%s\t%d\t%s\t%s\n", a.Host, a.Instance, a.Port, addrs, strings.Join(a.Services, " "))
 	}
 	fmt.Fprintln(w, "\nTARGET\tSTATE\tCHECKED\tERROR")
 
@@ -175,7 +189,7 @@ func (r report) table(out io.Writer) error {
 		fmt.Fprintf(w, "%s\t%s\t%s\t%s\n", t.Target, map[bool]string{true: "up", false: "down"}[t.Alive], checked, t.Error)
 	}
 
-	fmt.Fprintf(w, "\n%d queries heard, %d messages sent, %d names changed, %d challenged, on %d links, since %s\n",
-		r.Stats.Queries, r.Stats.Answers, r.Stats.Conflicts, r.Stats.Challenges, r.Stats.Links, r.Started.Format(time.DateTime))
+	fmt.Fprintf(w, "\nSince %s: heard %d queries, sent %d messages, changed %d names, was challenged %d times; answering on %d links\n",
+		r.Started.Format(time.DateTime), r.Stats.Queries, r.Stats.Answers, r.Stats.Conflicts, r.Stats.Challenges, r.Stats.Links)
 	return w.Flush()
 }

@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"os"
 	"slices"
+	"strconv"
 	"strings"
 
 	"latchkey/discover"
@@ -23,20 +24,36 @@ const (
 // for.
 type target struct {
 	host     string
-	addr     netip.AddrPort
-	services string // comma-separated
+	addr     netip.AddrPort // without an address: this machine, see ownPort
+	services string         // comma-separated
+}
+
+// ownPort is a port of this machine, at each link's own addresses.
+func ownPort(port uint16) netip.AddrPort { return netip.AddrPortFrom(netip.Addr{}, port) }
+
+// text writes an address as parseTarget reads it.
+func text(a netip.AddrPort) string {
+	if !a.Addr().IsValid() {
+		return fmt.Sprintf(":%d", a.Port())
+	}
+	return a.String()
 }
 
 func parseTarget(text string) (netip.AddrPort, error) {
+	if port, own := strings.CutPrefix(text, ":"); own {
+		if n, err := strconv.ParseUint(port, 10, 16); err == nil && n > 0 {
+			return ownPort(uint16(n)), nil
+		}
+	}
 	ap, err := netip.ParseAddrPort(text)
 	if err != nil || ap.Port() == 0 {
-		return ap, fmt.Errorf("target %q is not ADDRESS:PORT, such as 192.0.2.5:8443 or [2001:db8::5]:8443", text)
+		return ap, fmt.Errorf("target %q is not ADDRESS:PORT, such as 192.0.2.5:8443 or [2001:db8::5]:8443, or :PORT for this machine", text)
 	}
 	return ap, nil
 }
 
 // readTargets reads a targets file: a line for each target, HOST
-// ADDRESS:PORT [SERVICE,SERVICE…]; # begins a comment.
+// ADDRESS:PORT [SERVICE,SERVICE...]; # begins a comment.
 func readTargets(path, services string) ([]target, error) {
 	f, err := os.Open(path)
 	if err != nil {
@@ -53,7 +70,7 @@ func readTargets(path, services string) ([]target, error) {
 		}
 
 		if len(fields) < 2 || len(fields) > 3 {
-			return nil, fmt.Errorf("%s:%d: want HOST ADDRESS:PORT [SERVICE,SERVICE…]", path, n)
+			return nil, fmt.Errorf("%s:%d: want HOST ADDRESS:PORT [SERVICE,SERVICE...]", path, n)
 		}
 		addr, err := parseTarget(fields[1])
 		if err != nil {
@@ -81,16 +98,18 @@ func readTargets(path, services string) ([]target, error) {
 }
 
 // announcements puts targets with the same host, port and services
-// together. Those that alive refuses are left out.
+// together, those on this machine apart. Those that alive refuses are left
+// out.
 func (o *options) announcements(targets []target, alive func(netip.AddrPort) bool) []discover.Announcement {
 	var all []discover.Announcement
 	for _, t := range targets {
 		if !alive(t.addr) {
 			continue
 		}
-		services := strings.Split(t.services, ",")
+		services := strings.FieldsFunc(t.services, func(r rune) bool { return r == ',' })
+		here := !t.addr.Addr().IsValid()
 		i := slices.IndexFunc(all, func(a discover.Announcement) bool {
-			return strings.EqualFold(a.Host, t.host) && a.Port == t.addr.Port() && slices.Equal(a.Services, services)
+			return strings.EqualFold(a.Host, t.host) && a.Port == t.addr.Port() && slices.Equal(a.Services, services) && (len(a.Addrs) == 0) == here
 		})
 		if i < 0 {
 			all = append(all, discover.Announcement{
@@ -99,7 +118,9 @@ func (o *options) announcements(targets []target, alive func(netip.AddrPort) boo
 			i = len(all) - 1
 		}
 
-		all[i].Addrs = append(all[i].Addrs, t.addr.Addr())
+		if !here {
+			all[i].Addrs = append(all[i].Addrs, t.addr.Addr())
+		}
 	}
 	return all
 }
