@@ -128,11 +128,17 @@ func index(t testing.TB, name string) int {
 // avahi starts avahi-daemon, with the bus it needs, on a peer.
 func avahi(t testing.TB, lan *testlan.Peer, host string) {
 	t.Helper()
+	bus(t, lan, host)
+	lan.Start("avahi-daemon", "--no-drop-root", "--no-rlimits", "--no-chroot", "-f", "/run/avahi.conf")
+	testlan.Await(t, "avahi-daemon", func() bool { return lan.Command("avahi-browse", "-t", "-a").Run() == nil })
+}
+
+// bus starts the bus that avahi-daemon needs, and writes its settings.
+func bus(t testing.TB, lan *testlan.Peer, host string) {
+	t.Helper()
 	lan.Run("sh", "-c", `mkdir -p /run/dbus /run/avahi-daemon && printf '[server]\nhost-name=%s\nuse-ipv4=yes\nuse-ipv6=yes\n[publish]\npublish-workstation=no\n' "$0" > /run/avahi.conf`, host)
 	lan.Start("dbus-daemon", "--system", "--nofork", "--nopidfile")
 	testlan.Await(t, "dbus-daemon", func() bool { return lan.Command("test", "-S", "/run/dbus/system_bus_socket").Run() == nil })
-	lan.Start("avahi-daemon", "--no-drop-root", "--no-rlimits", "--no-chroot", "-f", "/run/avahi.conf")
-	testlan.Await(t, "avahi-daemon", func() bool { return lan.Command("avahi-browse", "-t", "-a").Run() == nil })
 }
 
 func respond(t testing.TB, links []string, all ...discover.Announcement) *discover.Responder {

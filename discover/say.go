@@ -3,6 +3,7 @@ package discover
 import (
 	"net"
 	"slices"
+	"sort"
 	"time"
 
 	"latchkey/discover/dns"
@@ -95,26 +96,33 @@ func (s *speaker) messages(answers []owned) []*dns.Message {
 	limit := s.link.payload(s.v6)
 	for len(answers) > 0 {
 		m := &dns.Message{Response: true, Authoritative: true}
-		n := 0
-		for n < len(answers) {
-			m.Answers = append(m.Answers, answers[n].flushing())
-			if n > 0 && m.Size() > limit {
-				m.Answers = m.Answers[:n]
-				break
-			}
-			n++
+		n := fill(m, &m.Answers, answers, limit)
+		if n == 0 { // too large for any packet: IP takes it apart
+			m.Answers, n = []dns.Record{answers[0].flushing()}, 1
 		}
-
-		for _, r := range s.live.more(answers[:n]) {
-			m.Additionals = append(m.Additionals, r.flushing())
-			if m.Size() > limit {
-				m.Additionals = m.Additionals[:len(m.Additionals)-1]
-				break
-			}
-		}
+		fill(m, &m.Additionals, s.live.more(answers[:n]), limit)
 		out, answers = append(out, m), answers[n:]
 	}
 	return out
+}
+
+// fill puts as many records into a section of a message as the limit allows,
+// and returns how many. Mostly that is all of them.
+func fill(m *dns.Message, section *[]dns.Record, records []owned, limit int) int {
+	for _, r := range records {
+		*section = append(*section, r.flushing())
+	}
+	if m.Size() <= limit {
+		return len(records)
+	}
+
+	whole := *section
+	n := sort.Search(len(records), func(n int) bool {
+		*section = whole[:n+1]
+		return m.Size() > limit
+	})
+	*section = whole[:n]
+	return n
 }
 
 // send sends messages, to everybody if to is nil, until one fails. That a

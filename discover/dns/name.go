@@ -27,7 +27,24 @@ var (
 
 // Equal compares as RFC 1035, section 2.3.3 and RFC 6762, section 16 do:
 // ASCII letters in any case.
-func (n Name) Equal(o Name) bool { return n.Key() == o.Key() }
+func (n Name) Equal(o Name) bool {
+	if len(n) != len(o) {
+		return false
+	}
+	for i := range len(n) {
+		if lower(n[i]) != lower(o[i]) {
+			return false
+		}
+	}
+	return true
+}
+
+func lower(c byte) byte {
+	if c >= 'A' && c <= 'Z' {
+		return c + 'a' - 'A'
+	}
+	return c
+}
 
 // Key is n in lower case, to be used as a map key.
 func (n Name) Key() Name {
