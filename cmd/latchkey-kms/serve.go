@@ -1,7 +1,6 @@
 package main
 
 import (
-	"log/slog"
 	"os"
 	"os/signal"
 	"syscall"
@@ -71,7 +70,7 @@ other LANs there is latchkey-responder.`,
 		}
 		d := &daemon.Daemon{
 			Home: home.Home{Location: l}, Config: settings, Reload: flags.Config,
-			Log: slog.New(slog.NewTextHandler(c.ErrOrStderr(), nil)), Out: c.OutOrStdout(),
+			Out: c.OutOrStdout(), Errors: c.ErrOrStderr(),
 		}
 		return d.Run(ctx)
 	}

@@ -38,6 +38,7 @@ type Config struct {
 	Hooks     Hooks      `yaml:"hooks" restart:"yes"`
 	EK        EK         `yaml:"ek"`
 	Policy    Policy     `yaml:"policy"`
+	Log       Log        `yaml:"log"`
 
 	File  string            // the file's path, "" if there is none
 	where map[string]string // key path → "kms.yaml:3", or the flag that set it

@@ -47,6 +47,8 @@ func TestWrongConfig(t *testing.T) {
 		{"nothing to serve, by flag", "", "--listen=none", "--listen: nothing is served"},
 		{"nothing to advertise", "listen: []\ntalos: {address: \":1\"}\nadvertise: kms.local", "", "kms.yaml:3: advertise: there is no address for machines to advertise"},
 		{"a certificate for no listener", "listen: []\nk8s: {socket: /run/x}", "--tls-cert=a --tls-key=b", "--tls-cert: there is no listener that could use the certificate"},
+		{"no level of the log", "log: {level: loud}", "", `kms.yaml:1: log.level: "loud" must be debug, info, warn or error`},
+		{"no form of the log", "", "--log-format=xml", `--log-format: "xml" must be text or json`},
 		{"no protocol", "listen:\n  - address: :1\n    protocols: []", "", `kms.yaml:3: listen[0].protocols: name lk1, kairos or both`},
 		{"wrong address", "listen:\n  - address: localhost", "", `kms.yaml:2: listen[0].address: "localhost" is not host:port`},
 		{"no address", "listen:\n  - protocols: [lk1]", "", `kms.yaml:2: listen[0].address: "" is not host:port`},

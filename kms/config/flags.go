@@ -62,6 +62,8 @@ func (flags *Flags) Serve(f *pflag.FlagSet) *Flags {
 	enroll := f.String("enroll", string(Approve), "what becomes of unknown machines: approve, closed, cert or tofu")
 	roots := f.String("ek-roots", "", "folder of TPM vendors' CA certificates and revocation lists, for --enroll cert")
 	names := f.StringSlice("advertise", nil, "name to answer for by multicast DNS, ending in .local; repeat it for more")
+	level := f.String("log-level", "info", "least level that is logged: debug, info, warn or error")
+	format := f.String("log-format", LogText, "form of the log: text or json")
 	back := f.String("store-write-back", "", "kube, with protocol kairos: what the cluster does not list is written there: volumes (SealedVolumes), or secrets (those, and generated passphrases in clear)")
 
 	all := &Flags{file: flags.file, all: slices.Clone(flags.all)}
@@ -78,6 +80,8 @@ func (flags *Flags) Serve(f *pflag.FlagSet) *Flags {
 	add("enroll", "enroll", func(c *Config) error { c.Enroll = Enrollment(*enroll); return nil })
 	add("ek-roots", "ek.roots", func(c *Config) error { c.EK.Roots = *roots; return nil })
 	add("advertise", "advertise", func(c *Config) error { c.Advertise = *names; return nil })
+	add("log-level", "log.level", func(c *Config) error { c.Log.Level = *level; return nil })
+	add("log-format", "log.format", func(c *Config) error { c.Log.Format = *format; return nil })
 	add("store-write-back", "store.write-back", func(c *Config) error { c.Store.WriteBack = WriteBack(*back); return nil })
 	return all
 }

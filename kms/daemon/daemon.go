@@ -30,8 +30,11 @@ type Daemon struct {
 	Home   home.Home
 	Config *config.Config
 	Reload func() (*config.Config, error) // reads the configuration again
-	Log    *slog.Logger
-	Out    io.Writer // the addresses, once machines are answered
+	Out    io.Writer                      // the addresses, once machines are answered
+	Errors io.Writer                      // the log
+
+	log   *slog.Logger
+	level slog.LevelVar
 }
 
 // garbage is GOGC unless the environment has one: what is live is a few
@@ -43,8 +46,9 @@ func (d *Daemon) Run(ctx context.Context) error {
 	if os.Getenv("GOGC") == "" {
 		debug.SetGCPercent(garbage)
 	}
+	d.log = newLog(d.Errors, &d.Config.Log, &d.level)
 	s, err := d.Home.Open(ctx, server.Config{
-		Enroll: fleet.Enrollment(d.Config.Enroll), Log: d.Log, Protocols: protocolsOf(d.Config.Listen.Protocols()),
+		Enroll: fleet.Enrollment(d.Config.Enroll), Log: d.log, Protocols: protocolsOf(d.Config.Listen.Protocols()),
 	})
 	if err != nil {
 		return err
@@ -56,12 +60,12 @@ func (d *Daemon) Run(ctx context.Context) error {
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
 	apply(d.Config, s)
-	listening, err := newListeners(d.Config, s, d.Log, d.Out)
+	listening, err := newListeners(d.Config, s, d.log, d.Out)
 	if err != nil {
 		return err
 	}
 	defer listening.close()
-	err = whenRoom(ctx, d.Log, func() error { return s.Begin(ctx) })
+	err = whenRoom(ctx, d.log, func() error { return s.Begin(ctx) })
 	if err != nil && ctx.Err() != nil {
 		return nil // stopped while it waited
 	}
@@ -77,7 +81,7 @@ func (d *Daemon) answer(ctx context.Context, s *server.Server, listening *listen
 	if err != nil {
 		return err
 	}
-	if err := listening.listenFor(ctx, d.Config, s, d.Log); err != nil {
+	if err := listening.listenFor(ctx, d.Config, s, d.log); err != nil {
 		return err
 	}
 	operator, err := listenOperator(d.Home.Socket())
@@ -86,9 +90,9 @@ func (d *Daemon) answer(ctx context.Context, s *server.Server, listening *listen
 	}
 	defer operator.Close()
 
-	listening.all = append(listening.all, operatorListener(operator, s, d.Log))
+	listening.all = append(listening.all, operatorListener(operator, s, d.log))
 	listening.serve()
-	silence, err := advertise(ctx, d.Config.Advertise, listening.all, d.Log)
+	silence, err := advertise(ctx, d.Config.Advertise, listening.all, d.log)
 	if err != nil {
 		return err
 	}
@@ -99,9 +103,9 @@ func (d *Daemon) answer(ctx context.Context, s *server.Server, listening *listen
 
 	for _, run := range []func(){
 		func() { s.Watch(ctx) },
-		func() { watch(ctx, s, d.Log) },
-		func() { followCluster(ctx, d.Config, d.Home.Place, s, d.Log) },
-		func() { tellHooks(ctx, hooks, s, d.Log) },
+		func() { watch(ctx, s, d.log) },
+		func() { followCluster(ctx, d.Config, d.Home.Place, s, d.log) },
+		func() { tellHooks(ctx, hooks, s, d.log) },
 		func() { d.reloads(ctx, hup, s, listening.pairs) },
 	} {
 		beside.Go(run)
@@ -116,7 +120,7 @@ func (d *Daemon) answer(ctx context.Context, s *server.Server, listening *listen
 	}
 
 	notify("STOPPING=1")
-	return errors.Join(err, listening.shutdown(d.Log))
+	return errors.Join(err, listening.shutdown(d.log))
 }
 
 func protocolsOf(all []config.Protocol) (out []server.Protocol) {

@@ -34,14 +34,15 @@ func (d *Daemon) reloads(ctx context.Context, hup <-chan os.Signal, s *server.Se
 func (d *Daemon) reload(s *server.Server) {
 	c, err := d.Reload()
 	if err != nil {
-		d.Log.Error("reloading the configuration: nothing was changed", "err", err)
+		d.log.Error("reloading the configuration: nothing was changed", "err", err)
 		return
 	}
 	for _, key := range config.NeedRestart(d.Config, c) {
-		d.Log.Warn("reloading the configuration: this key takes effect after a restart", "key", key)
+		d.log.Warn("reloading the configuration: this key takes effect after a restart", "key", key)
 	}
 	apply(c, s)
-	d.Log.Info("configuration reloaded", "file", c.File)
+	d.level.Set(c.Log.SlogLevel())
+	d.log.Info("configuration reloaded", "file", c.File)
 }
 
 // apply hands the server what may change while it runs.
