@@ -1,9 +1,11 @@
 package main
 
 import (
+	"crypto"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
+	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/pem"
@@ -38,4 +40,23 @@ func certificateCommand(ts *testscript.TestScript, neg bool, args []string) {
 	} {
 		ts.Check(os.WriteFile(ts.MkAbs(args[0]+name), pem.EncodeToMemory(block), 0o600))
 	}
+}
+
+// revokeCommand: revoke NAME OUT writes a list, signed by NAME, on which NAME's
+// own certificate stands.
+func revokeCommand(ts *testscript.TestScript, neg bool, args []string) {
+	if len(args) != 2 || neg {
+		ts.Fatalf("usage: revoke NAME OUT")
+	}
+	pair, err := tls.LoadX509KeyPair(ts.MkAbs(args[0]+".pem"), ts.MkAbs(args[0]+".key"))
+	ts.Check(err)
+	list := &x509.RevocationList{
+		Number: big.NewInt(1), ThisUpdate: time.Now().Add(-time.Hour), NextUpdate: time.Now().Add(time.Hour),
+		RevokedCertificateEntries: []x509.RevocationListEntry{{SerialNumber: pair.Leaf.SerialNumber, RevocationTime: time.Now()}},
+	}
+	issuer := *pair.Leaf
+	issuer.SubjectKeyId, issuer.KeyUsage = []byte{1}, x509.KeyUsageCRLSign // a list must name its key: RFC 5280, section 5.2.1
+	der, err := x509.CreateRevocationList(rand.Reader, list, &issuer, pair.PrivateKey.(crypto.Signer))
+	ts.Check(err)
+	ts.Check(os.WriteFile(ts.MkAbs(args[1]), der, 0o600))
 }

@@ -3,6 +3,7 @@ package config
 import (
 	"crypto/x509"
 	"strconv"
+	"time"
 
 	"latchkey/internal/certfile"
 )
@@ -10,12 +11,15 @@ import (
 // An Admin switches the administration over HTTPS on, if it has an
 // address. The Unix socket is there in any case.
 type Admin struct {
-	Address  string        `yaml:"address" restart:"yes"` // host:port
-	TLS      *TLS          `yaml:"tls" restart:"yes"`
-	ClientCA string        `yaml:"client-ca" restart:"yes"` // PEM: who signs client certificates
-	Clients  []AdminClient `yaml:"clients" restart:"yes"`
+	Address   string        `yaml:"address" restart:"yes"` // host:port
+	TLS       *TLS          `yaml:"tls" restart:"yes"`
+	ClientCA  string        `yaml:"client-ca"`  // PEM: who signs client certificates
+	ClientCRL string        `yaml:"client-crl"` // PEM or DER: which of them are revoked
+	Clients   []AdminClient `yaml:"clients"`
 
-	CAs *x509.CertPool `yaml:"-"` // read from ClientCA by check
+	// What check read from the files.
+	CAs     []*x509.Certificate `yaml:"-"`
+	Revoked map[string]bool     `yaml:"-"` // by certfile.Key
 }
 
 // An AdminClient is a client certificate, by its common name.
@@ -26,6 +30,9 @@ type AdminClient struct {
 
 func (a *Admin) check() error {
 	if a.Address == "" {
+		if a.TLS != nil || a.ClientCA != "" || len(a.Clients) > 0 {
+			return faultf("address", "name one: without it there is no administration over HTTPS, and the rest of this section means nothing")
+		}
 		return nil
 	}
 	if err := (&Endpoint{Address: a.Address, TLS: a.TLS}).check(); err != nil {
@@ -39,12 +46,8 @@ func (a *Admin) check() error {
 		return faultf("client-ca", "client-ca and clients belong together")
 	}
 
-	if a.ClientCA != "" {
-		pool, err := certfile.Pool(a.ClientCA)
-		if err != nil {
-			return faultf("client-ca", "%w", err)
-		}
-		a.CAs = pool
+	if err := a.read(); err != nil {
+		return err
 	}
 
 	names := map[string]bool{}
@@ -59,5 +62,25 @@ func (a *Admin) check() error {
 		names[c.Name] = true
 	}
 
+	return nil
+}
+
+// read reads the files about client certificates.
+func (a *Admin) read() (err error) {
+	if a.ClientCA == "" {
+		if a.ClientCRL != "" {
+			return faultf("client-crl", "it is for certificates of a client-ca, and there is none")
+		}
+		return nil
+	}
+	if a.CAs, err = certfile.Authorities(a.ClientCA); err != nil {
+		return faultf("client-ca", "%w", err)
+	}
+	if a.ClientCRL == "" {
+		return nil
+	}
+	if a.Revoked, err = certfile.Revoked(a.ClientCRL, a.CAs, time.Now()); err != nil {
+		return faultf("client-crl", "%w", err)
+	}
 	return nil
 }

@@ -132,5 +132,5 @@ func (c *Config) sections() func(func(string, section) bool) {
 // keyOf is a field's YAML name; "" if it has none.
 func keyOf(f reflect.StructField) string {
 	name, _, _ := strings.Cut(f.Tag.Get("yaml"), ",")
-	return name
+	return strings.TrimPrefix(name, "-") // "-" is what check makes, and no key
 }

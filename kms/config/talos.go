@@ -35,6 +35,9 @@ func (s *Talos) check() error {
 	}
 
 	if s.Address == "" {
+		if s.TLS != nil || len(s.Allow)+len(s.Sources)+len(s.Proxies) > 0 || s.BindAddress || s.Noise || s.ProxyProtocol {
+			return faultf("address", "name one: without it no machine of Talos is served, and the rest of this section means nothing")
+		}
 		return nil
 	}
 	if s.TLS != nil && s.TLS.MinVersion == "1.2" {

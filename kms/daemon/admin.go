@@ -6,7 +6,6 @@ import (
 	"log/slog"
 	"net"
 
-	"latchkey/kms/admin"
 	"latchkey/kms/front"
 
 	"latchkey/kms/config"
@@ -26,11 +25,8 @@ func (f *listeners) listenRemote(one *config.Admin, s *server.Server, log *slog.
 		return err
 	}
 
-	clients := map[string]admin.Scope{}
-	for _, c := range one.Clients {
-		clients[c.Name] = admin.Scope(c.Scope)
-	}
-	web := s.Remote(admin.RemoteOptions{Clients: clients, CAs: one.CAs}, pair, log)
+	f.remote = newRemote(one, pair, s, log)
+	web := f.remote.outer
 	door := tls.NewListener(front.Door(l, front.Options{Limits: front.Limits{InAll: 256}}), web.TLSConfig)
 	f.all = append(f.all, listener{addr: l.Addr(), what: "for administration ", answering: httpFront{web, door}})
 	return nil

@@ -106,7 +106,7 @@ func (d *Daemon) answer(ctx context.Context, s *server.Server, listening *listen
 		func() { watch(ctx, s, d.log) },
 		func() { followCluster(ctx, d.Config, d.Home.Place, s, d.log) },
 		func() { tellHooks(ctx, hooks, s, d.log) },
-		func() { d.reloads(ctx, hup, s, listening.pairs) },
+		func() { d.reloads(ctx, hup, s, listening) },
 	} {
 		beside.Go(run)
 	}

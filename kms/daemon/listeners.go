@@ -26,6 +26,7 @@ type listeners struct {
 	serving   int // how many of them are answered
 	announced int // and printed
 	ready     atomic.Bool
+	remote    *remote // nil if there is none
 	pairs     certificates
 	failed    chan error // why one ended
 }

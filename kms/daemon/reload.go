@@ -14,7 +14,7 @@ import (
 
 // reloads applies the configuration again whenever hup says so, until ctx
 // ends. A wrong one changes nothing.
-func (d *Daemon) reloads(ctx context.Context, hup <-chan os.Signal, s *server.Server, pairs certificates) {
+func (d *Daemon) reloads(ctx context.Context, hup <-chan os.Signal, s *server.Server, f *listeners) {
 	for {
 		select {
 		case <-ctx.Done():
@@ -23,15 +23,15 @@ func (d *Daemon) reloads(ctx context.Context, hup <-chan os.Signal, s *server.Se
 		}
 
 		notify("RELOADING=1\n" + monotonicUsec())
-		d.reload(s)
-		for _, pair := range pairs {
+		d.reload(s, f)
+		for _, pair := range f.pairs {
 			pair.Look()
 		}
 		notify("READY=1")
 	}
 }
 
-func (d *Daemon) reload(s *server.Server) {
+func (d *Daemon) reload(s *server.Server, f *listeners) {
 	c, err := d.Reload()
 	if err != nil {
 		d.log.Error("reloading the configuration: nothing was changed", "err", err)
@@ -41,6 +41,9 @@ func (d *Daemon) reload(s *server.Server) {
 		d.log.Warn("reloading the configuration: this key takes effect after a restart", "key", key)
 	}
 	apply(c, s)
+	if f.remote != nil {
+		f.remote.apply(&c.Admin)
+	}
 	d.level.Set(c.Log.SlogLevel())
 	d.log.Info("configuration reloaded", "file", c.File)
 }
