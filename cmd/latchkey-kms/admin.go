@@ -17,16 +17,18 @@ import (
 
 func adminCommand(ask *asker, out *output) *cobra.Command {
 	c := &cobra.Command{
-		Use: "admin", Short: "Say who may administer over HTTPS", Args: cli.Args(cobra.ArbitraryArgs), RunE: cli.Group,
-		Long: `Whoever can open the socket in the data directory administers. With section
-"admin" in the configuration others may over HTTPS: those who show a token, or
-a client certificate that is listed there.`,
+		Use: "admin", Short: "Manage who may administer over HTTPS", Args: cli.Args(cobra.ArbitraryArgs), RunE: cli.Group,
+		Long: `Anyone who can open the socket in the data directory is an administrator. With
+a section "admin" in the configuration (or --admin-listen) the administration
+is available over HTTPS, too, with a token or with a client certificate that is
+listed there.`,
 	}
 
-	token := &cobra.Command{Use: "token", Short: "Make, list and revoke tokens", Args: cli.Args(cobra.ArbitraryArgs), RunE: cli.Group}
+	token := &cobra.Command{Use: "token", Short: "Create, list and revoke tokens", Args: cli.Args(cobra.ArbitraryArgs), RunE: cli.Group}
 	token.AddCommand(tokenCreate(ask, out), tokenList(ask, out), tokenRevoke(ask, out))
 	c.AddCommand(token, &cobra.Command{
 		Use: "openapi", Short: "Print the OpenAPI document of the administration", Args: cli.Args(cobra.NoArgs),
+		Example: "  latchkey-kms admin openapi",
 		RunE: func(c *cobra.Command, _ []string) error {
 			return ask.call(c.Context(), "GET", "/v1/openapi.json", nil, nil, c.OutOrStdout())
 		},
@@ -38,11 +40,11 @@ a client certificate that is listed there.`,
 func tokenCreate(ask *asker, out *output) *cobra.Command {
 	var scope, expires, output string
 	c := &cobra.Command{
-		Use: "create NAME", Short: "Make a token",
-		Long: `Makes a token and writes it to a file, mode 0600; it is not shown again, and the
-KMS keeps its hash only. Scopes: read looks at everything but secrets; approve
-also approves, accepts, stops and readmits machines; admin does all. Every use
-is in the audit log with the token's name.`,
+		Use: "create NAME", Short: "Create a token",
+		Long: `Creates a token and writes it to a file, mode 0600. It is not shown again: the
+KMS keeps only its hash. Scopes: read sees everything but secrets; approve also
+approves, accepts, quarantines and readmits machines; admin may do everything.
+Every use is in the audit log, with the token's name.`,
 		Example: `  latchkey-kms admin token create dashboard --scope read --expires 90d --output dashboard.token
   latchkey-kms node list --server https://kms.example.org:7743 --token-file dashboard.token`,
 		Args: cli.Args(cobra.ExactArgs(1)),
@@ -53,7 +55,7 @@ is in the audit log with the token's name.`,
 			}
 
 			if output == "" {
-				return cli.Usagef("--output: name the file to create with the token")
+				return cli.Usagef("--output is required: the file to create for the token")
 			}
 			f, err := os.OpenFile(output, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
 			if err != nil {
@@ -71,20 +73,21 @@ is in the audit log with the token's name.`,
 				return fmt.Errorf("writing the token: %w", err)
 			}
 			return out.show(c, made.Token, func() {
-				fmt.Fprintf(c.OutOrStdout(), "token %s, scope %s, until %s, is in %s\n", made.Name, made.Scope, made.Expires.Local().Format("2006-01-02 15:04"), output)
+				fmt.Fprintf(c.OutOrStdout(), "wrote token %s, scope %s, valid until %s, to %s\n", made.Name, made.Scope, made.Expires.Local().Format("2006-01-02 15:04"), output)
 			})
 		},
 	}
 
 	c.Flags().StringVar(&scope, "scope", "read", "read, approve or admin")
-	c.Flags().StringVar(&expires, "expires", "90d", "how long it counts, a year at most: 12h, 90d")
-	c.Flags().StringVar(&output, "output", "", "file to create with the token")
+	c.Flags().StringVar(&expires, "expires", "90d", "how long it is valid, at most a year: 12h, 90d")
+	c.Flags().StringVar(&output, "output", "", "file to create for the token")
 	return c
 }
 
 func tokenList(ask *asker, out *output) *cobra.Command {
 	return &cobra.Command{
 		Use: "list", Short: "List tokens", Args: cli.Args(cobra.NoArgs),
+		Example: "  latchkey-kms admin token list",
 		RunE: func(c *cobra.Command, _ []string) error {
 			var tokens []admin.Token
 			if err := ask.call(c.Context(), "GET", "/v1/tokens", nil, nil, &tokens); err != nil {
@@ -104,7 +107,7 @@ func tokenList(ask *asker, out *output) *cobra.Command {
 
 func tokenRevoke(ask *asker, out *output) *cobra.Command {
 	return &cobra.Command{
-		Use: "revoke NAME", Short: "End a token at once", Args: cli.Args(cobra.ExactArgs(1)),
+		Use: "revoke NAME", Short: "Revoke a token at once", Args: cli.Args(cobra.ExactArgs(1)),
 		Example: "  latchkey-kms admin token revoke dashboard",
 		RunE: func(c *cobra.Command, args []string) error {
 			var done struct{}

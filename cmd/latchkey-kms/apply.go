@@ -20,20 +20,20 @@ func applyCommand(ask *asker, out *output) *cobra.Command {
 	var replace bool
 	c := &cobra.Command{
 		Use:   "apply -f FILE",
-		Short: "Take the SealedVolume and Secret documents of Kairos",
-		Long: `Reads YAML documents as an operator of Kairos has them: SealedVolume
-(keyserver.kairos.io/v1alpha1) says what a TPM gets, Secret (v1) holds
-passphrases. All documents of the file are taken, or none. A SealedVolume
-approves its TPM before it ever asks.
+		Short: "Apply the SealedVolume and Secret documents of Kairos",
+		Long: `Reads the YAML documents that Kairos' own operator uses: a SealedVolume
+(keyserver.kairos.io/v1alpha1) says what a TPM gets, a Secret (v1) holds
+passphrases. Either all documents of the file are applied or none. A
+SealedVolume approves its TPM before it first asks.
 
-Namespaces, labels and annotations mean nothing here. Applying a file again
-forgets nothing that was learnt.`,
+Namespaces, labels and annotations are ignored. Applying a file again keeps
+everything that was learned.`,
 		Example: `  latchkey-kms apply -f sealedvolume.yaml
   latchkey-kms apply --replace -f secret.yaml`,
 		Args: cli.Args(cobra.NoArgs),
 		RunE: func(c *cobra.Command, _ []string) error {
 			if path == "" {
-				return cli.Usagef("name a file: -f FILE, or -f - for standard input")
+				return cli.Usagef("-f FILE is required; -f - reads standard input")
 			}
 			file, err := readDocuments(c.InOrStdin(), path)
 			if err != nil {
@@ -54,7 +54,7 @@ forgets nothing that was learnt.`,
 	}
 
 	c.Flags().StringVarP(&path, "filename", "f", "", "file of YAML documents; - is standard input")
-	c.Flags().BoolVar(&replace, "replace", false, "replace passphrases that have another value; a disk may need the old one")
+	c.Flags().BoolVar(&replace, "replace", false, "replace passphrases that differ; a disk may still need the old one")
 	return c
 }
 

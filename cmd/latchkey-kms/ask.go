@@ -8,6 +8,7 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"latchkey/internal/cli"
 	"latchkey/kms/config"
 	"latchkey/kms/home"
 	"latchkey/kms/operator"
@@ -19,18 +20,23 @@ type asker struct {
 	remote operator.Remote
 }
 
+// add adds the flags that say which server. Commands that open the data
+// directory themselves have none of them.
 func (a *asker) add(f *pflag.FlagSet) {
-	f.StringVar(&a.remote.Server, "server", "", "URL of a server whose administration is on HTTPS, instead of the one on this host: https://kms.example.org:7743")
+	f.StringVar(&a.remote.Server, "server", "", "ask the server at this URL, over HTTPS, instead of the one on this host: https://kms.example.org:7743")
 	f.StringVar(&a.remote.Token, "token-file", "", "file of the token for --server")
 	f.StringVar(&a.remote.Cert, "cert", "", "PEM client certificate for --server, instead of a token")
 	f.StringVar(&a.remote.Key, "key", "", "PEM key of --cert")
-	f.StringVar(&a.remote.CA, "ca", "", "PEM certificates that --server is believed by (default: the system's)")
+	f.StringVar(&a.remote.CA, "ca", "", "PEM file of the CA of --server's certificate (default: the system's CAs)")
 }
 
 // client is for one question. Close it.
 func (a *asker) client(ctx context.Context) (*operator.Client, error) {
 	if a.remote.Server != "" {
 		return a.remote.Client()
+	}
+	if a.remote != (operator.Remote{}) {
+		return nil, cli.Usagef("--token-file, --cert, --key and --ca are for --server, which is missing")
 	}
 	h, err := homeOf(a.flags)
 	if err != nil {
@@ -57,6 +63,8 @@ func homeOf(flags *config.Flags) (home.Home, error) {
 
 // output is how answers are printed.
 type output struct{ json bool }
+
+func (o *output) add(f *pflag.FlagSet) { f.BoolVar(&o.json, "json", false, "print JSON") }
 
 // show prints v as JSON, or as text.
 func (o *output) show(c *cobra.Command, v any, text func()) error {

@@ -17,7 +17,8 @@ func auditCommand(ask *asker, out *output) *cobra.Command {
 	c := &cobra.Command{
 		Use: "audit", Short: "Read and verify the audit log", Args: cli.Args(cobra.ArbitraryArgs), RunE: cli.Group,
 		Long: `Every release of a key and every change is in the audit log before it takes
-effect. Each event's hash covers the one before, so that an edit shows.`,
+effect. Each event contains the hash of the one before, so that tampering
+shows.`,
 	}
 	c.AddCommand(auditShow(ask, out), auditVerify(ask, out))
 	return c
@@ -51,7 +52,7 @@ func auditShow(ask *asker, out *output) *cobra.Command {
 		},
 	}
 
-	c.Flags().Uint64Var(&from, "from", 1, "number of the first event")
+	c.Flags().Uint64Var(&from, "from", 1, "number of the first event to print")
 	return c
 }
 
@@ -73,7 +74,8 @@ func printEvents(w io.Writer, events []ledger.Event) {
 func auditVerify(ask *asker, out *output) *cobra.Command {
 	return &cobra.Command{
 		Use: "verify", Short: "Verify the audit log and the database", Args: cli.Args(cobra.NoArgs),
-		RunE: func(c *cobra.Command, _ []string) error { return check(c, ask, out) },
+		Example: "  latchkey-kms audit verify",
+		RunE:    func(c *cobra.Command, _ []string) error { return check(c, ask, out) },
 	}
 }
 

@@ -16,26 +16,27 @@ import (
 
 func kairosCommand(ask *asker, out *output) *cobra.Command {
 	c := &cobra.Command{
-		Use: "kairos", Short: "List, approve and stop machines of Kairos", Args: cli.Args(cobra.ArbitraryArgs), RunE: cli.Group,
-		Long: `Machines of Kairos are named by their TPMHash, which
-"kcrypt-discovery-challenger" prints on them. "latchkey-kms apply" takes the
+		Use: "kairos", Short: "List, approve and quarantine machines of Kairos", Args: cli.Args(cobra.ArbitraryArgs), RunE: cli.Group,
+		Long: `Machines of Kairos are identified by their TPMHash, which
+"kcrypt-discovery-challenger" prints on them. "latchkey-kms apply" applies the
 documents that say what they get.`,
 	}
 	c.AddCommand(kairosList(ask, out),
-		kairosChange(ask, out, "approve", "Approve a machine that asked", `It gets the volume that it asked for last, with a passphrase of its own, and
-from then on must boot what it booted then (PCRs 0, 7 and 11). Compare the
-TPMHash with the machine first. For a machine that is approved already this
+		kairosChange(ask, out, "approve", "Approve a pending machine", `The machine gets the volume that it asked for last, with a passphrase of its own,
+and from then on must boot what it had booted then (PCRs 0, 7 and 11). Compare
+the TPMHash with the machine first. If the machine is approved already, this
 adds the volume that it asked for last.`),
-		kairosChange(ask, out, "accept", "Accept what a machine booted last", "After an update of firmware or kernel, or after its TPM was cleared. Look at\nwhat changed first: an intruder's kernel looks the same to the KMS."),
-		kairosChange(ask, out, "quarantine", "Stop a machine", "It gets nothing until it is readmitted."),
-		kairosChange(ask, out, "readmit", "End a quarantine", "One that a SealedVolume orders ends by applying one that does not."),
-		kairosChange(ask, out, "delete", "Refuse a machine for good", "Its TPM stays refused."))
+		kairosChange(ask, out, "accept", "Accept the boot state that a machine showed last", "For use after an update of firmware or kernel, or after its TPM was cleared. Look\nat \"kairos list\" first: to the KMS an intruder's kernel looks the same as your\nupdate."),
+		kairosChange(ask, out, "quarantine", "Refuse a machine until it is readmitted", "For a machine that was stolen, or that you no longer trust."),
+		kairosChange(ask, out, "readmit", "Lift a quarantine", "A quarantine that a SealedVolume orders is lifted by applying one that does not."),
+		kairosChange(ask, out, "delete", "Refuse a machine for good", "Its TPM stays refused, whatever is applied later."))
 	return c
 }
 
 func kairosList(ask *asker, out *output) *cobra.Command {
 	return &cobra.Command{
-		Use: "list", Short: "List machines of Kairos, those that wait for approval first", Args: cli.Args(cobra.NoArgs),
+		Use: "list", Short: "List machines of Kairos, pending ones first", Args: cli.Args(cobra.NoArgs),
+		Example: "  latchkey-kms kairos list",
 		RunE: func(c *cobra.Command, _ []string) error {
 			var nodes []kairoskeeper.Node
 			if err := ask.call(c.Context(), "GET", "/v1/kairos/nodes", nil, nil, &nodes); err != nil {
@@ -67,12 +68,13 @@ func printKairos(out io.Writer, nodes []kairoskeeper.Node) {
 func kairosChange(ask *asker, out *output, verb, short, long string) *cobra.Command {
 	return &cobra.Command{
 		Use: verb + " TPMHASH", Short: short, Long: long, Args: cli.Args(cobra.ExactArgs(1)),
+		Example: "  latchkey-kms kairos " + verb + " 8ea95820c30b08286a3b40713684c711d66cb87678ffc459f6b356a8dfa95589",
 		RunE: func(c *cobra.Command, args []string) error {
 			var n kairoskeeper.Node
 			if err := ask.call(c.Context(), "POST", "/v1/kairos/"+verb, url.Values{"hash": {args[0]}}, nil, &n); err != nil {
 				return err
 			}
-			return out.show(c, n, func() { fmt.Fprintf(c.OutOrStdout(), "%s: machine %s is %s\n", verb, n.Hash, n.Describe()) })
+			return out.show(c, n, func() { fmt.Fprintf(c.OutOrStdout(), "%s: %s\n", n.Hash, n.Describe()) })
 		},
 	}
 }

@@ -17,8 +17,8 @@ import (
 func keyCommand(ask *asker, out *output, of string, name func() string, short string) *cobra.Command {
 	c := &cobra.Command{
 		Use: "key", Short: short, Args: cli.Args(cobra.ArbitraryArgs), RunE: cli.Group,
-		Long: `A key has versions. The newest seals; all open what they sealed, until they
-are retired. A retired version is destroyed: what it sealed is lost.`,
+		Long: `A key has versions. The newest one seals; every version opens what it sealed,
+until it is retired. A retired version is destroyed, and what it sealed is lost.`,
 	}
 	versions := func(use, short, example, method, path string, args int) *cobra.Command {
 		return &cobra.Command{
@@ -47,7 +47,7 @@ are retired. A retired version is destroyed: what it sealed is lost.`,
 func printKeys(out io.Writer, keys []ledger.KeyVersion) {
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 	defer w.Flush()
-	fmt.Fprintln(w, "KEY\tVERSION\tMADE\tSTATE\tMACHINES (30 DAYS)")
+	fmt.Fprintln(w, "KEY\tVERSION\tCREATED\tSTATE\tMACHINES (30 DAYS)")
 	for _, k := range keys {
 		state := "opens"
 		switch {

@@ -13,34 +13,45 @@ import (
 func main() { os.Exit(run(os.Args[1:], os.Stdin, os.Stdout, os.Stderr)) }
 
 func run(args []string, stdin, stdout, stderr *os.File) int {
+	root := newRoot()
+	root.SetIn(stdin)
+	return cli.Main(root, args, stdout, stderr)
+}
+
+func newRoot() *cobra.Command {
 	root := &cobra.Command{
 		Use:   "latchkey-kms",
 		Short: "Key server for machines that open their own encrypted disks",
 		Long: `latchkey-kms keeps the keys of encrypted disks and gives each machine its own,
 after the machine's TPM has proved which machine it is and what it booted.
 
-A first setup:
+To set it up:
 
-  latchkey-kms init                         make keys and database, once
+  latchkey-kms init                         create keys and database, once
   latchkey-kms trust                        print what the machines' images must trust
   latchkey-kms serve                        answer machines
-  latchkey-kms node list                    who waits for approval, in six words each
-  latchkey-kms node approve WORDS...        compare the words with the machine's console first`,
+  latchkey-kms node list                    list machines, pending ones first
+  latchkey-kms node approve WORDS...        approve one, after comparing its six words
+
+Exit codes: 0 done, 1 failed, 4 refused by the KMS, 64 wrong usage or configuration.`,
 		Args: cli.Args(cobra.ArbitraryArgs),
 		RunE: cli.Group,
 	}
 
-	root.SetIn(stdin)
-	flags := config.LocationFlags(root.PersistentFlags())
-	var out output
-	root.PersistentFlags().BoolVar(&out.json, "json", false, "print JSON")
+	flags, out := config.LocationFlags(root.PersistentFlags()), &output{}
 	ask := &asker{flags: flags}
-	ask.add(root.PersistentFlags())
-	root.AddCommand(initCommand(flags, &out), serveCommand(flags), storeCommand(flags, ask, &out), wrappingCommand(flags, &out))
+	for _, c := range []*cobra.Command{initCommand(flags, out), wrappingCommand(flags, out), storeCommand(flags, ask, out)} {
+		out.add(c.PersistentFlags())
+		root.AddCommand(c)
+	}
 	for _, command := range []func(*asker, *output) *cobra.Command{
 		trustCommand, nodeCommand, volumeCommand, policyCommand, adminCommand, applyCommand, kairosCommand, talosCommand, k8sCommand, auditCommand,
 	} {
-		root.AddCommand(command(ask, &out))
+		c := command(ask, out)
+		out.add(c.PersistentFlags())
+		ask.add(c.PersistentFlags())
+		root.AddCommand(c)
 	}
-	return cli.Main(root, args, stdout, stderr)
+	root.AddCommand(serveCommand(flags))
+	return root
 }

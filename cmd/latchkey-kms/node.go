@@ -19,25 +19,27 @@ import (
 
 func nodeCommand(ask *asker, out *output) *cobra.Command {
 	c := &cobra.Command{
-		Use: "node", Short: "List, approve and stop machines", Args: cli.Args(cobra.ArbitraryArgs), RunE: cli.Group,
-		Long: `A node is a machine, named by its TPM's endorsement key. People name it by six
-words, which stand on the machine's console and here.`,
+		Use: "node", Short: "List, approve and quarantine machines", Args: cli.Args(cobra.ArbitraryArgs), RunE: cli.Group,
+		Long: `A node is a machine, identified by its TPM's endorsement key. People refer to it
+by six words, which the machine's console and "node list" show.`,
 	}
 	c.AddCommand(nodeList(ask, out), nodeShow(ask, out), nodeApprove(ask, out),
-		nodeChange(ask, out, "quarantine", "Stop a machine", "It gets nothing until it is readmitted, and keeps asking."),
-		nodeChange(ask, out, "readmit", "End a quarantine", "The machine gets its keys at its next try, without a reboot."),
-		nodeChange(ask, out, "accept", "Accept what a machine booted last", `After an update of firmware, kernel or command line the boot state is another
-one, and the machine is refused (pcr-mismatch); after its TPM was cleared, too
-(tpm-cleared). Look at "node show" first: an intruder's kernel looks the same
-to the KMS as your update.`),
-		nodeChange(ask, out, "delete", "Refuse a machine for good", "Its TPM stays refused. Its volumes stay until they are deleted or moved."),
+		nodeChange(ask, out, "quarantine", "Refuse a machine until it is readmitted", `For a machine that was stolen, or that you no longer trust. It is refused from
+its next request on, and keeps asking. "node readmit" lifts the quarantine.`),
+		nodeChange(ask, out, "readmit", "Lift a quarantine", "The machine gets its keys at its next try; it need not reboot."),
+		nodeChange(ask, out, "accept", "Accept the boot state that a machine showed last", `An update of firmware, kernel or command line changes the boot state, and the
+machine is refused (pcr-mismatch). So it is after its TPM was cleared
+(tpm-cleared). This pins what the machine showed last. Look at "node show"
+first: to the KMS an intruder's kernel looks the same as your update.`),
+		nodeChange(ask, out, "delete", "Refuse a machine for good", "Its TPM stays refused. Its volumes stay until you delete them or move them to\nanother machine."),
 		nodeSet(ask, out), nodeWatch(ask, out))
 	return c
 }
 
 func nodeList(ask *asker, out *output) *cobra.Command {
 	return &cobra.Command{
-		Use: "list", Short: "List machines, those that wait for approval first", Args: cli.Args(cobra.NoArgs),
+		Use: "list", Short: "List machines, pending ones first", Args: cli.Args(cobra.NoArgs),
+		Example: "  latchkey-kms node list\n  latchkey-kms node list --json",
 		RunE: func(c *cobra.Command, _ []string) error {
 			var nodes []lk1.Node
 			if err := ask.call(c.Context(), "GET", "/v1/nodes", nil, nil, &nodes); err != nil {
@@ -82,18 +84,20 @@ func nodeApprove(ask *asker, out *output) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "approve WORDS... | ID",
 		Short: "Approve a machine after comparing its words",
-		Long: `Approves the machine that shows these six words on its console. It gets the
-volumes that it showed, unless another machine owns them, and from then on
-must boot what it booted when it showed them (PCRs 7, 11 and 12).
+		Long: `Approves the machine whose console shows these six words. Compare all six: they
+tell it from an impostor. It gets the volumes that it showed, unless another
+machine owns them, and from then on must boot what it had booted when it
+showed them (PCRs 7, 11 and 12).
 
 Approving a machine again binds what it showed since, renews an approval that
 lapsed by silence, and lets it through for an hour outside its windows.
 
-An unknown id of 64 digits is registered before its machine ever asks; it has
-shown no boot state, so say --pcr none, and name its volumes.`,
+An unknown id (64 hex digits) is registered before its machine first asks. It
+has shown no boot state, so use --pcr none, and name its volumes.`,
 		Example: `  latchkey-kms node approve copper lantern drift meadow quiet anvil
   latchkey-kms node approve --move copper lantern drift meadow quiet anvil
-  latchkey-kms node approve 6f3c... --pcr none --volume 8b7f...-...`,
+  latchkey-kms node approve 6f3c99a1d0e24b7786ac15f0b3d92e4c7a1f5be86d3c40927e8b1a5fd4c6e390 \\
+      --pcr none --volume 8b7f0000-0000-4000-8000-000000000001`,
 		Args: cli.Args(cobra.MinimumNArgs(1)),
 		RunE: func(c *cobra.Command, args []string) error {
 			if pcr != "shown" && pcr != "none" {
@@ -117,22 +121,22 @@ shown no boot state, so say --pcr none, and name its volumes.`,
 		},
 	}
 
-	c.Flags().StringVar(&pcr, "pcr", "shown", "boot state to insist on: shown or none")
-	c.Flags().BoolVar(&a.Move, "move", false, "take the shown volumes over from other machines")
-	c.Flags().StringSliceVar(&volumes, "volume", nil, "UUID of a volume to bind as well; may be repeated")
+	c.Flags().StringVar(&pcr, "pcr", "shown", "boot state to pin: shown or none")
+	c.Flags().BoolVar(&a.Move, "move", false, "take the volumes that it showed away from the machines that own them")
+	c.Flags().StringSliceVar(&volumes, "volume", nil, "UUID of another volume to bind; repeatable")
 	return c
 }
 
 func printApproved(w io.Writer, a lk1.Approved) {
 	fmt.Fprintf(w, "approved %s\n", a.Node.Words)
 	for _, u := range a.Bound {
-		fmt.Fprintf(w, "volume %s is now its own\n", u)
+		fmt.Fprintf(w, "bound volume %s to it\n", u)
 	}
 	for _, u := range a.Moved {
-		fmt.Fprintf(w, "volume %s was taken over\n", u)
+		fmt.Fprintf(w, "moved volume %s to it\n", u)
 	}
 	for _, u := range a.Left {
-		fmt.Fprintf(w, "volume %s belongs to another machine and stays there; --move takes it over\n", u)
+		fmt.Fprintf(w, "volume %s belongs to another machine and stays there; to move it, use --move\n", u)
 	}
 	if a.Warning != "" {
 		fmt.Fprintln(w, "warning:", a.Warning)
@@ -141,8 +145,9 @@ func printApproved(w io.Writer, a lk1.Approved) {
 
 func nodeShow(ask *asker, out *output) *cobra.Command {
 	return &cobra.Command{
-		Use: "show WORDS... | ID", Short: "Show one machine: volumes, boot state, what has changed",
-		Args: cli.Args(cobra.MinimumNArgs(1)),
+		Use: "show WORDS... | ID", Short: "Show one machine: its volumes, its boot state and what has changed",
+		Example: "  latchkey-kms node show copper lantern drift meadow quiet anvil",
+		Args:    cli.Args(cobra.MinimumNArgs(1)),
 		RunE: func(c *cobra.Command, args []string) error {
 			var n lk1.Node
 			if err := ask.call(c.Context(), "GET", "/v1/node", who(args), nil, &n); err != nil {
@@ -166,7 +171,7 @@ func printNode(w io.Writer, n lk1.Node) {
 	if n.Shown == nil {
 		return
 	}
-	fmt.Fprintf(w, "showed (%s):\n", n.Shown.Operation)
+	fmt.Fprintf(w, "showed last (%s):\n", n.Shown.Operation)
 	for _, v := range n.Shown.Volumes {
 		fmt.Fprintf(w, "  volume %s\n", v.UUID)
 	}

@@ -29,10 +29,10 @@ func nodeSet(ask *asker, out *output) *cobra.Command {
 	var f settingFlags
 	c := &cobra.Command{
 		Use:   "set WORDS... | ID",
-		Short: "Set when, from where and how often a machine may have its keys",
-		Long: `Sets the machine's own settings, which go over those of the configuration.
+		Short: "Set when, from where and how often a machine may get its keys",
+		Long: `Sets the machine's own settings, which override those of the configuration.
 A list (--window, --network, --release) replaces the one that the machine had.
---clear forgets a setting, so that the configuration's holds again.
+--clear removes a setting, so that the configuration's applies again.
 
 A label puts the machine into the configuration's groups.`,
 		Example: `  latchkey-kms node set copper lantern drift meadow quiet anvil --window "mon-fri 06:00-20:00 Europe/Berlin"
@@ -57,17 +57,17 @@ A label puts the machine into the configuration's groups.`,
 	}
 
 	flags := c.Flags()
-	flags.StringVar(&f.silence, "silence", "", "a machine that was silent for longer needs approval again: 90d; 0: never")
+	flags.StringVar(&f.silence, "silence", "", "how long it may be silent before it needs approval again: 90d; 0: any time")
 	flags.IntVar(&f.perBoot, "per-boot", 0, "releases in one boot; 0: any number")
 	flags.IntVar(&f.perHour, "per-hour", 0, "releases within an hour; 0: any number")
-	flags.StringArrayVar(&f.windows, "window", nil, `when it may have its keys: "mon-fri 22:00-06:00 Europe/Berlin"; may be repeated`)
-	flags.StringVar(&f.outside, "outside", "", "outside the windows: refuse, or approve (an approval counts for an hour)")
-	flags.StringSliceVar(&f.networks, "network", nil, "where it may ask from: 192.0.2.0/24; may be repeated")
-	flags.StringSliceVar(&f.releases, "release", nil, "image release of the configuration that it must boot, or none; may be repeated")
-	flags.StringVar(&f.role, "role", "", "any, boot (puts nothing), or install (puts until its first boot)")
-	flags.StringSliceVar(&f.labels, "label", nil, "label to set: site=berlin; may be repeated")
-	flags.StringSliceVar(&f.unlabels, "unlabel", nil, "label to remove: site; may be repeated")
-	flags.StringSliceVar(&f.clear, "clear", nil, "settings to forget: "+strings.Join(lk1.Clearable, ", "))
+	flags.StringArrayVar(&f.windows, "window", nil, `when it may get its keys: "mon-fri 22:00-06:00 Europe/Berlin"; repeatable`)
+	flags.StringVar(&f.outside, "outside", "", "outside the windows: refuse, or approve (an approval lasts an hour)")
+	flags.StringSliceVar(&f.networks, "network", nil, "network that it may ask from: 192.0.2.0/24; repeatable")
+	flags.StringSliceVar(&f.releases, "release", nil, "image release of the configuration that it must boot, or none; repeatable")
+	flags.StringVar(&f.role, "role", "", "any, boot (may store no secrets), or install (may store secrets until its first boot)")
+	flags.StringSliceVar(&f.labels, "label", nil, "label to set: site=berlin; repeatable")
+	flags.StringSliceVar(&f.unlabels, "unlabel", nil, "label to remove: site; repeatable")
+	flags.StringSliceVar(&f.clear, "clear", nil, "settings to remove: "+strings.Join(lk1.Clearable, ", "))
 	return c
 }
 
@@ -119,7 +119,7 @@ func (f *settingFlags) nodeSet(c *cobra.Command) (set lk1.NodeSet, err error) {
 		set.Labels[key] = ""
 	}
 	if len(set.Clear)+len(set.Labels) == 0 && reflect.ValueOf(set.Settings).IsZero() {
-		return set, cli.Usagef("say what to set (see %s --help)", c.CommandPath())
+		return set, cli.Usagef("nothing to set (see %s --help)", c.CommandPath())
 	}
 
 	return set, nil

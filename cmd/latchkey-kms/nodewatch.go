@@ -16,10 +16,10 @@ import (
 
 func nodeWatch(ask *asker, out *output) *cobra.Command {
 	return &cobra.Command{
-		Use: "watch", Short: "Print machines as they come to wait for approval",
-		Long: `Prints the machines that wait for the operator now, and each that comes to
-wait, until it is stopped. It needs a server that runs. With --json each line
-is one machine.`,
+		Use: "watch", Short: "Print machines as they become pending",
+		Long: `Prints the machines that are pending now, then each one that becomes pending,
+until it is interrupted. It needs a running server. With --json each line is
+one machine.`,
 		Example: "  latchkey-kms node watch --json",
 		Args:    cli.Args(cobra.NoArgs),
 		RunE: func(c *cobra.Command, _ []string) error {

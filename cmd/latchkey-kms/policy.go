@@ -16,9 +16,9 @@ import (
 
 func policyCommand(ask *asker, out *output) *cobra.Command {
 	c := &cobra.Command{
-		Use: "policy", Short: "See what machines may have, and why", Args: cli.Args(cobra.ArbitraryArgs), RunE: cli.Group,
+		Use: "policy", Short: "Explain what machines get, and why", Args: cli.Args(cobra.ArbitraryArgs), RunE: cli.Group,
 		Long: `The policy is in the configuration file (section "policy") and in the settings
-of each machine (node set). A machine is told its status only, never the rule.`,
+of each machine ("node set"). A machine is told only its status, never the rule.`,
 	}
 	c.AddCommand(policyExplain(ask, out))
 	return c
@@ -28,13 +28,13 @@ func policyExplain(ask *asker, out *output) *cobra.Command {
 	var operation, at, from string
 	c := &cobra.Command{
 		Use:   "explain WORDS... | ID",
-		Short: "Say what would be decided for a machine now, and why",
-		Long: `Judges what the machine showed last by the function that judges machines, and
-prints every rule: whether it passes, and why. Nothing is changed. Exit code 4
-if the machine would get nothing.
+		Short: "Explain what a machine would be told now, and why",
+		Long: `Evaluates the policy for what the machine showed last, with the code that
+answers machines, and prints for every rule whether it passes, and why. It
+changes nothing. The exit code is 4 if the machine would get nothing.
 
-Ask the server that runs: without one there is no configuration, and only the
-machines' own settings hold.`,
+Run it while the server runs: without a server there is no configuration, and
+only the machine's own settings apply.`,
 		Example: `  latchkey-kms policy explain copper lantern drift meadow quiet anvil
   latchkey-kms policy explain 6f3c99a1 --at 2026-11-22T23:30:00+01:00 --from 192.0.2.7`,
 		Args: cli.Args(cobra.MinimumNArgs(1)),
@@ -54,9 +54,9 @@ machines' own settings hold.`,
 		},
 	}
 
-	c.Flags().StringVar(&operation, "operation", "get", "what it would ask: get, stage, put or enroll")
-	c.Flags().StringVar(&at, "at", "", "when it would ask, as 2026-11-22T23:30:00Z (default: now)")
-	c.Flags().StringVar(&from, "from", "", "address that it would ask from (default: the last one)")
+	c.Flags().StringVar(&operation, "operation", "get", "what the machine asks: get, stage, put or enroll")
+	c.Flags().StringVar(&at, "at", "", "when it asks, as 2026-11-22T23:30:00Z (default: now)")
+	c.Flags().StringVar(&from, "from", "", "address that it asks from (default: the last one)")
 	return c
 }
 

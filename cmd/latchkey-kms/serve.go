@@ -17,36 +17,35 @@ func serveCommand(flags *config.Flags) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "serve",
 		Short: "Answer machines",
-		Long: `Answers machines until SIGTERM. Plain HTTP is as it should be: the protocol
-signs and encrypts what it says. Other latchkey-kms commands work meanwhile.
+		Long: `Answers machines until SIGTERM. lk1 needs no TLS: the protocol itself signs and
+encrypts its messages. Other latchkey-kms commands work while the server runs.
 
---config names a file that says all that the flags say, and more; flags win
-over it. It is read strictly, and again on SIGHUP: a wrong one changes
-nothing and is named in the log.
+--config names a YAML file that can say all that the flags say, and more; flags
+override it. It is read strictly, and again on SIGHUP. A wrong file changes
+nothing, and the log names the line.
 
-Enrollment "approve" shows machines that nobody knows to the operator;
-"closed" refuses all that were not registered beforehand; "cert" shows only
-those whose TPM has a certificate of a vendor in --ek-roots. "tofu" trusts any
-machine from the first time it asks (one of Kairos gets a key of its own); it
-is for labs.
+--enroll says what happens to unknown machines: "approve" makes them pending,
+for the operator to approve; "closed" refuses all that are not registered;
+"cert" makes only those pending whose TPM has a vendor's certificate
+(--ek-roots). "tofu" trusts a machine from its first request on; it is for labs.
 
-Protocols: "lk1" is latchkey's own; "kairos" serves the nodes of Kairos as
-kcrypt-challenger does, old ones and new ones, on the same port. Use TLS for
-it (--tls-cert): that protocol sends passphrases as they are.
+--protocol: "lk1" is latchkey's own; "kairos" answers machines of Kairos, old and
+new, as kcrypt-challenger does, on the same port. Use TLS for it (--tls-cert):
+that protocol sends passphrases in clear.
 
---talos-listen serves machines of Talos Linux (sidero.kms.KMSService), with
-TLS if there is --tls-cert, else in plain text.
+--talos-listen answers machines of Talos Linux (sidero.kms.KMSService), over TLS
+if there is --tls-cert, else in clear.
 
 --k8s-socket encrypts the Secrets of a Kubernetes cluster (KMS v2 plugin).
 
 --metrics-listen answers monitoring: /metrics for Prometheus, /healthz, and
-/readyz, which fails while keys cannot be released (store away, disk full).
+/readyz, which fails while no keys can be released (store away, disk full).
 
---admin-listen serves the administration over HTTPS to who has a token ("admin
-token create") or a client certificate that the configuration lists.
+--admin-listen serves the administration over HTTPS, for tokens ("admin token
+create") and for client certificates that the configuration lists.
 
---advertise answers multicast DNS for the KMS on the LANs it stands on; for
-other LANs there is latchkey-responder.`,
+--advertise answers multicast DNS for the KMS on the LANs of this host. For other
+LANs use latchkey-responder.`,
 		Example: `  latchkey-kms serve --listen :7741
   latchkey-kms serve --config /etc/latchkey/kms.yaml
   latchkey-kms serve --listen 192.0.2.5:7741 --enroll closed

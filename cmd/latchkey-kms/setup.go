@@ -17,13 +17,13 @@ func initCommand(flags *config.Flags, out *output) *cobra.Command {
 	var pcrs []int
 	c := &cobra.Command{
 		Use:   "init",
-		Short: "Make the keys and the database of a new KMS",
-		Long: `Makes the KMS' signing key, the wrapping key and an empty database. What is
-there already is never changed. Keep a copy of the wrapping key apart from
-the backups: they are useless without it, and to a thief with it.
+		Short: "Create a new KMS: its keys and its database",
+		Long: `Creates the KMS' signing key, the wrapping key and an empty database. It never
+changes what is there already. Keep a copy of the wrapping key, apart from the
+backups: without it they are useless, and with it a thief can read them.
 
---join makes this host ready to be one more server on a KMS that is in a
-shared store: put the first one's wrapping key here before.`,
+--join prepares this host to be one more server of a KMS in a shared store. Copy
+the wrapping key of the first server to this host before.`,
 		Example: `  latchkey-kms init --data /srv/kms
   latchkey-kms init --store etcd:https://a:2379,b:2379,c:2379
   latchkey-kms init --join --store etcd:https://a:2379,b:2379,c:2379
@@ -43,13 +43,13 @@ shared store: put the first one's wrapping key here before.`,
 				return err
 			}
 			return out.show(c, ledger.Trust{KMS: []string{pin.String()}}, func() {
-				fmt.Fprintf(c.OutOrStdout(), "KMS made in %s; its public key is\n%s\n", h.Data, pin)
+				fmt.Fprintf(c.OutOrStdout(), "created a KMS in %s; its public key is\n%s\n", h.Data, pin)
 			})
 		},
 	}
 
-	c.Flags().IntSliceVar(&pcrs, "wrapping-pcrs", []int{7}, "with --wrapping-tpm: boot registers (SHA-256) that must stay as they are")
-	c.Flags().BoolVar(&join, "join", false, "be one more server on the KMS that is in the store")
+	c.Flags().IntSliceVar(&pcrs, "wrapping-pcrs", []int{7}, "with --wrapping-tpm: PCRs (SHA-256) that must not change")
+	c.Flags().BoolVar(&join, "join", false, "be one more server of the KMS that is in the store")
 	return c
 }
 

@@ -15,15 +15,20 @@ func storeCommand(flags *config.Flags, ask *asker, out *output) *cobra.Command {
 	c := &cobra.Command{
 		Use: "store", Short: "Back up, check, restore and move the database", Args: cli.Args(cobra.ArbitraryArgs), RunE: cli.Group,
 	}
-	c.AddCommand(storeBackup(ask, out), storeCheck(ask, out), storeRestore(flags, out), storeMigrate(flags, out))
+	for _, asking := range []*cobra.Command{storeBackup(ask, out), storeCheck(ask, out)} {
+		ask.add(asking.Flags())
+		c.AddCommand(asking)
+	}
+	c.AddCommand(storeRestore(flags, out), storeMigrate(flags, out))
 	return c
 }
 
 func storeBackup(ask *asker, out *output) *cobra.Command {
 	return &cobra.Command{
 		Use: "backup FILE", Short: "Write a backup of the database", Args: cli.Args(cobra.ExactArgs(1)),
-		Long: `Writes one consistent copy while the server runs, whatever the store is: a file
-that any store takes with "store restore". The wrapping key is not in it: keep that elsewhere, since whoever has both has every key.`,
+		Long: `Writes one consistent copy, also while the server runs. Whatever the store is,
+the backup is a file that "store restore" can put into any store. The wrapping
+key is not in it. Keep that elsewhere: anyone who has both has every key.`,
 		Example: "  latchkey-kms store backup /backup/kms-$(date +%F).db",
 		RunE: func(c *cobra.Command, args []string) error {
 			f, err := os.OpenFile(args[0], os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
@@ -61,19 +66,20 @@ func (n *counter) Write(b []byte) (int, error) {
 func storeCheck(ask *asker, out *output) *cobra.Command {
 	return &cobra.Command{
 		Use: "check", Short: "Verify the database and the audit log", Args: cli.Args(cobra.NoArgs),
-		RunE: func(c *cobra.Command, _ []string) error { return check(c, ask, out) },
+		Example: "  latchkey-kms store check",
+		RunE:    func(c *cobra.Command, _ []string) error { return check(c, ask, out) },
 	}
 }
 
 func storeRestore(flags *config.Flags, out *output) *cobra.Command {
 	return &cobra.Command{
-		Use: "restore FILE", Short: "Put a backup in the database's place", Args: cli.Args(cobra.ExactArgs(1)),
-		Long: `Verifies a backup and puts it in place of the database, which is kept beside it.
-A server refuses an old copy that was put there by other means. What was
-decided since the backup is forgotten: look for machines that were quarantined
-or deleted and secrets that were rotated since.
+		Use: "restore FILE", Short: "Replace the database with a backup", Args: cli.Args(cobra.ExactArgs(1)),
+		Long: `Verifies a backup and replaces the database with it; the database before is kept
+beside it. A server refuses an old copy that was put there by other means. All
+decisions since the backup are lost: check for machines that were quarantined
+or deleted and for secrets that were rotated since.
 
-In a store that several servers share, stop all of them first.`,
+Stop the server first; if several servers share the store, stop all of them.`,
 		Example: "  systemctl stop latchkey-kms && latchkey-kms store restore /backup/kms-2026-05-01.db",
 		RunE: func(c *cobra.Command, args []string) error {
 			h, err := homeOf(flags)
@@ -85,7 +91,7 @@ In a store that several servers share, stop all of them first.`,
 				return err
 			}
 			return out.show(c, r, func() {
-				fmt.Fprintf(c.OutOrStdout(), "restored %d records; the database before is %s\n", r.Records, before)
+				fmt.Fprintf(c.OutOrStdout(), "restored %d records; the previous database is %s\n", r.Records, before)
 			})
 		},
 	}

@@ -15,27 +15,27 @@ import (
 
 func talosCommand(ask *asker, out *output) *cobra.Command {
 	c := &cobra.Command{
-		Use: "talos", Short: "List, approve and stop machines of Talos Linux", Args: cli.Args(cobra.ArbitraryArgs), RunE: cli.Group,
-		Long: `Machines of Talos are named by the UUID that their firmware has. They prove
-nothing: whoever knows a UUID and has the disk's header can ask as that
-machine. Limit where they may ask from.`,
+		Use: "talos", Short: "List, approve and quarantine machines of Talos Linux", Args: cli.Args(cobra.ArbitraryArgs), RunE: cli.Group,
+		Long: `Machines of Talos are identified by the UUID in their firmware. They prove
+nothing: anyone who knows a UUID and has the disk's header can ask as that
+machine. Limit where they may ask from (--source).`,
 	}
 
-	approve := talosChange(ask, out, "approve", "Approve a machine", `From now on it may seal and unseal. One that has not asked yet is registered
-beforehand.`)
-	approve.Flags().StringSlice("source", nil, "network that it may ask from (192.0.2.0/24); repeat it for more; without it: any")
+	approve := talosChange(ask, out, "approve", "Approve a machine", `From now on it may seal and unseal. A machine that has not asked yet is
+registered in advance.`)
+	approve.Flags().StringSlice("source", nil, "network that it may ask from (192.0.2.0/24); repeatable; default: any")
 	c.AddCommand(talosList(ask, out), approve,
-		talosChange(ask, out, "quarantine", "Stop a machine", "It gets nothing until it is readmitted."),
-		talosChange(ask, out, "readmit", "End a quarantine", "The machine may seal and unseal again."),
+		talosChange(ask, out, "quarantine", "Refuse a machine until it is readmitted", "For a machine that was stolen, or that you no longer trust."),
+		talosChange(ask, out, "readmit", "Lift a quarantine", "The machine may seal and unseal again."),
 		talosChange(ask, out, "delete", "Refuse a machine for good", "Its UUID stays refused."),
-		keyCommand(ask, out, "talos", func() string { return "talos" }, "Keys that seal what machines of Talos keep in their disks' headers"))
+		keyCommand(ask, out, "talos", func() string { return "talos" }, "List, rotate and retire the key that seals for machines of Talos"))
 
 	return c
 }
 
 func talosList(ask *asker, out *output) *cobra.Command {
 	return &cobra.Command{
-		Use: "list", Short: "List machines of Talos, those that wait for approval first", Args: cli.Args(cobra.NoArgs),
+		Use: "list", Short: "List machines of Talos, pending ones first", Args: cli.Args(cobra.NoArgs),
 		Example: "  latchkey-kms talos list",
 		RunE: func(c *cobra.Command, _ []string) error {
 			var nodes []taloskeeper.Node
@@ -80,7 +80,7 @@ func talosChange(ask *asker, out *output, verb, short, long string) *cobra.Comma
 			if err := ask.call(c.Context(), "POST", "/v1/talos/"+verb, query, nil, &n); err != nil {
 				return err
 			}
-			return out.show(c, n, func() { fmt.Fprintf(c.OutOrStdout(), "%s: machine %s is %s\n", verb, n.UUID, n.Describe()) })
+			return out.show(c, n, func() { fmt.Fprintf(c.OutOrStdout(), "%s: %s\n", n.UUID, n.Describe()) })
 		},
 	}
 }

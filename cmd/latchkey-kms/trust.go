@@ -16,26 +16,27 @@ import (
 func trustCommand(ask *asker, out *output) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "trust",
-		Short: "Print what goes into the machines' plan, and change the signing key",
-		Long: `Prints the KMS' public keys as lines for latchkey.yaml. An image that holds them
-believes this KMS and no other. Several keys are printed while one replaces
-the other: the first one signs for machines that trust it.
+		Short: "Print the keys that images must trust, and change the signing key",
+		Long: `Prints the KMS' public keys as lines for latchkey.yaml. An image with these lines
+trusts this KMS and no other. While one key replaces another, several are
+printed: the first one signs for the machines that trust it.
 
 To change the key:
-  latchkey-kms trust add            another key; build images that trust both
-  latchkey-kms trust use KEY        sign with it, once the images are out
-  latchkey-kms trust retire KEY     destroy the old one; images that trust only
-                                    that one find no key server any more`,
+  latchkey-kms trust add            add a key; build images that trust both
+  latchkey-kms trust use KEY        sign with it, once the images are deployed
+  latchkey-kms trust retire KEY     destroy the old key; images that trust only
+                                    that key no longer find a key server`,
 		Example: `  latchkey-kms trust >> latchkey.yaml`,
 		Args:    cli.Args(cobra.NoArgs),
 		RunE:    func(c *cobra.Command, _ []string) error { return showTrust(c, ask, out, "GET", "/v1/trust", nil) },
 	}
 	c.AddCommand(&cobra.Command{
-		Use: "add", Short: "Make another signing key", Args: cli.Args(cobra.NoArgs),
-		Long: "Makes another key. It signs only for machines that trust no earlier one.",
-		RunE: func(c *cobra.Command, _ []string) error { return showTrust(c, ask, out, "POST", "/v1/trust/add", nil) },
-	}, trustChange(ask, out, "use", "Sign with a key from now on", "Machines that trust only others are still answered with theirs."),
-		trustChange(ask, out, "retire", "Destroy a key", "There is no way back: images that trust this key alone find no key server any more."))
+		Use: "add", Short: "Add a signing key", Args: cli.Args(cobra.NoArgs),
+		Long:    "The new key signs only for machines that trust none of the earlier ones.",
+		Example: "  latchkey-kms trust add",
+		RunE:    func(c *cobra.Command, _ []string) error { return showTrust(c, ask, out, "POST", "/v1/trust/add", nil) },
+	}, trustChange(ask, out, "use", "Sign with a key from now on", "Machines that trust only another key are still answered with that one."),
+		trustChange(ask, out, "retire", "Destroy a signing key", "This cannot be undone: images that trust only this key no longer find a key\nserver."))
 	return c
 }
 

@@ -19,19 +19,20 @@ import (
 
 func volumeCommand(ask *asker, out *output) *cobra.Command {
 	c := &cobra.Command{
-		Use: "volume", Short: "List and keep the volumes' secrets", Args: cli.Args(cobra.ArbitraryArgs), RunE: cli.Group,
-		Long: `A volume is one LUKS2 volume, named by its UUID ("cryptsetup luksUUID DEVICE").`,
+		Use: "volume", Short: "Store, list and rotate the secrets of volumes", Args: cli.Args(cobra.ArbitraryArgs), RunE: cli.Group,
+		Long: `A volume is one LUKS volume, identified by its UUID ("cryptsetup luksUUID DEVICE").`,
 	}
 	c.AddCommand(volumeList(ask, out), volumeShow(ask, out), volumePut(ask, out), volumeRotate(ask, out),
-		volumeChange(ask, out, "delete", "Destroy all that the KMS has of a volume", "There is no way back: without a recovery key the volume is lost."),
+		volumeChange(ask, out, "delete", "Destroy everything that the KMS has about a volume", "This cannot be undone: without a recovery key the volume is lost."),
 		volumeChange(ask, out, "accept-header", "Accept the LUKS header that the machine showed last",
-			"For a volume whose header was restored from a backup or made anew: the KMS\nrefuses headers other than the enrolled one (header-differs) and older ones\n(header-rollback)."))
+			"For a volume whose header was restored from a backup or made again: the KMS\nrefuses a header that differs from the enrolled one (header-differs) or is older\n(header-rollback)."))
 	return c
 }
 
 func volumeList(ask *asker, out *output) *cobra.Command {
 	return &cobra.Command{
 		Use: "list", Short: "List volumes", Args: cli.Args(cobra.NoArgs),
+		Example: "  latchkey-kms volume list",
 		RunE: func(c *cobra.Command, _ []string) error {
 			var volumes []lk1.Volume
 			if err := ask.call(c.Context(), "GET", "/v1/volumes", nil, nil, &volumes); err != nil {
@@ -61,6 +62,7 @@ func printVolumes(out io.Writer, volumes []lk1.Volume) {
 func volumeShow(ask *asker, out *output) *cobra.Command {
 	return &cobra.Command{
 		Use: "show UUID", Short: "Show one volume, never its secret", Args: cli.Args(cobra.ExactArgs(1)),
+		Example: "  latchkey-kms volume show 8b7f0000-0000-4000-8000-000000000001",
 		RunE: func(c *cobra.Command, args []string) error {
 			var rows []lk1.Volume
 			if err := ask.volume(c, "GET", "/v1/volume", args[0], nil, &rows); err != nil {
@@ -87,6 +89,7 @@ func known(yes bool) string {
 func volumeChange(ask *asker, out *output, verb, short, long string) *cobra.Command {
 	return &cobra.Command{
 		Use: verb + " UUID", Short: short, Long: long, Args: cli.Args(cobra.ExactArgs(1)),
+		Example: "  latchkey-kms volume " + verb + " 8b7f0000-0000-4000-8000-000000000001",
 		RunE: func(c *cobra.Command, args []string) error {
 			var done struct{}
 			if err := ask.volume(c, "POST", "/v1/volume/"+verb, args[0], nil, &done); err != nil {
@@ -101,9 +104,9 @@ func volumeChange(ask *asker, out *output, verb, short, long string) *cobra.Comm
 func rotating(v lk1.Volume) string {
 	switch {
 	case v.Due:
-		return "its machine is to make the next secret"
+		return "waiting for its machine to make the next secret"
 	case v.Staged:
-		return "the next secret waits for its machine's boot"
+		return "waiting for its machine to boot"
 	}
 	return "none"
 }
@@ -111,19 +114,19 @@ func rotating(v lk1.Volume) string {
 func volumeRotate(ask *asker, out *output) *cobra.Command {
 	var abort bool
 	c := &cobra.Command{
-		Use: "rotate UUID", Short: "Replace a volume's secret by a new one",
-		Long: `Has the machine of a volume replace the secret that opens it. At its next boot
-it adds a keyslot for the next secret, proves it, reports, and removes the old
-keyslot; the KMS destroys the old secret. The next secret is made here, or, if
-it is sealed to the machine's TPM, by the machine. A power cut at any moment
-leaves a volume that one of the two opens. --abort calls a rotation off that
-the machine has not reported yet. "volume show" says whether one is under way.`,
-		Example: "  latchkey-kms volume rotate 8b7f...-...",
+		Use: "rotate UUID", Short: "Replace a volume's secret with a new one",
+		Long: `Has the volume's machine replace the secret that opens it. At its next boot the
+machine adds a keyslot for the next secret, tests it, reports, and removes the
+old keyslot; then the KMS destroys the old secret. The next secret is made here
+or, if it is sealed to the machine's TPM, by the machine. After a power cut at
+any moment one of the two opens the volume. --abort cancels a rotation that the
+machine has not reported yet. "volume show" tells whether one is in progress.`,
+		Example: "  latchkey-kms volume rotate 8b7f0000-0000-4000-8000-000000000001",
 		Args:    cli.Args(cobra.ExactArgs(1)),
 		RunE: func(c *cobra.Command, args []string) error {
-			verb, done := "rotate", "its machine replaces the secret of volume %s when it boots\n"
+			verb, done := "rotate", "the machine of volume %s replaces its secret at the next boot\n"
 			if abort {
-				verb, done = "rotate-abort", "the rotation of volume %s was called off\n"
+				verb, done = "rotate-abort", "canceled the rotation of volume %s\n"
 			}
 			var nothing struct{}
 			if err := ask.volume(c, "POST", "/v1/volume/"+verb, args[0], nil, &nothing); err != nil {
@@ -133,7 +136,7 @@ the machine has not reported yet. "volume show" says whether one is under way.`,
 		},
 	}
 
-	c.Flags().BoolVar(&abort, "abort", false, "call a rotation off that its machine has not reported yet")
+	c.Flags().BoolVar(&abort, "abort", false, "cancel a rotation that the machine has not reported yet")
 	return c
 }
 
@@ -150,17 +153,17 @@ func volumePut(ask *asker, out *output) *cobra.Command {
 	var keyFile, output string
 	c := &cobra.Command{
 		Use:   "put UUID",
-		Short: "Keep a volume's passphrase",
-		Long: `Keeps the passphrase of a volume, before or after its machine is known. It
-never replaces one. A generated passphrase is 256 random bits as 43 letters;
+		Short: "Store the passphrase of a volume",
+		Long: `Stores the passphrase of a volume, before or after its machine is known. It
+never replaces one. A generated passphrase is 256 random bits in 43 characters;
 --output writes it to a file, so that you can add it to the volume.`,
-		Example: `  latchkey-kms volume put 8b7f...-... --generate --output key
+		Example: `  latchkey-kms volume put 8b7f0000-0000-4000-8000-000000000001 --generate --output key
   cryptsetup luksAddKey DEVICE key
-  latchkey-kms volume put 8b7f...-... --key-file key`,
+  latchkey-kms volume put 8b7f0000-0000-4000-8000-000000000001 --key-file key`,
 		Args: cli.Args(cobra.ExactArgs(1)),
 		RunE: func(c *cobra.Command, args []string) error {
 			if generate == (keyFile != "") || output != "" && !generate {
-				return cli.Usagef("say either --generate, perhaps with --output, or --key-file")
+				return cli.Usagef("use either --generate (with or without --output) or --key-file")
 			}
 			passphrase, err := passphrase(c.InOrStdin(), keyFile, output)
 			if err != nil {
@@ -171,13 +174,13 @@ never replaces one. A generated passphrase is 256 random bits as 43 letters;
 			if err := ask.volume(c, "POST", "/v1/volume/put", args[0], passphrase.Reveal(), &rows); err != nil {
 				return err
 			}
-			return out.show(c, rows, func() { fmt.Fprintf(c.OutOrStdout(), "kept the passphrase of volume %s\n", args[0]) })
+			return out.show(c, rows, func() { fmt.Fprintf(c.OutOrStdout(), "stored the passphrase of volume %s\n", args[0]) })
 		},
 	}
 
 	c.Flags().BoolVar(&generate, "generate", false, "generate the passphrase")
-	c.Flags().StringVar(&keyFile, "key-file", "", "file of the passphrase, without anything added; - is standard input")
-	c.Flags().StringVar(&output, "output", "", "file to create with the generated passphrase")
+	c.Flags().StringVar(&keyFile, "key-file", "", "file whose bytes are the passphrase, a final newline included; - is standard input")
+	c.Flags().StringVar(&output, "output", "", "file to create for the generated passphrase")
 	return c
 }
 

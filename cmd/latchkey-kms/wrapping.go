@@ -13,7 +13,7 @@ import (
 
 func wrappingCommand(flags *config.Flags, out *output) *cobra.Command {
 	c := &cobra.Command{
-		Use: "wrapping", Short: "The key that wraps the database's key", Args: cli.Args(cobra.ArbitraryArgs), RunE: cli.Group,
+		Use: "wrapping", Short: "Manage the key that wraps the database's key", Args: cli.Args(cobra.ArbitraryArgs), RunE: cli.Group,
 	}
 	c.AddCommand(wrappingChange(flags, out))
 	return c
@@ -24,16 +24,17 @@ func wrappingChange(flags *config.Flags, out *output) *cobra.Command {
 	c := &cobra.Command{
 		Use: "change", Short: "Change the wrapping key, or where it is kept", Args: cli.Args(cobra.NoArgs),
 		Long: `Makes a new wrapping key and keeps it in a file, derives it from a passphrase,
-or seals it to this host's TPM. Stop the server first. What is in the
-database stays as it is; after a power cut the old or the new key fits, and
-the next command finishes the change.
+or seals it to this host's TPM. Stop the server first. The records in the
+database are not rewritten. After a power cut either the old or the new key
+fits, and the next command completes the change.
 
-Without --to-… it is kept where it was. --keep keeps the key and changes only
-where it is kept: for several servers on one store, which share the key.
+Without --to-... the key is kept where it was. --keep keeps the key and changes
+only where it is kept: for several servers on one store, which share the key.
 
-Backups made before still need the old key. The TPM gives its key back only
-while the host boots what it booted when it was sealed: seal it again after
-a change of firmware or Secure Boot keys, with a copy of the key at hand.`,
+Backups made before the change still need the old key. A TPM releases the key
+only while the host boots what it booted when the key was sealed. Seal it again
+after a change of firmware or Secure Boot keys, and have a copy of the key at
+hand.`,
 		Example: `  latchkey-kms wrapping change
   latchkey-kms wrapping change --to-key /etc/latchkey/wrapping.key
   latchkey-kms wrapping change --to-tpm /dev/tpmrm0 --pcrs 7`,
@@ -57,15 +58,15 @@ a change of firmware or Secure Boot keys, with a copy of the key at hand.`,
 				return err
 			}
 			return out.show(c, map[string]string{"kept": kept}, func() {
-				fmt.Fprintf(c.OutOrStdout(), "the wrapping key is kept %s; backups made before need the old one\n", kept)
+				fmt.Fprintf(c.OutOrStdout(), "the wrapping key is kept %s; earlier backups need the old key\n", kept)
 			})
 		},
 	}
 
-	c.Flags().StringVar(&change.To.Key, "to-key", "", "file to keep it in")
-	c.Flags().StringVar(&change.To.Passphrase, "to-passphrase", "", "file of a passphrase to derive it from")
-	c.Flags().StringVar(&change.To.TPM, "to-tpm", "", "TPM of this host to seal it to, e.g. /dev/tpmrm0")
-	c.Flags().IntSliceVar(&change.PCRs, "pcrs", []int{7}, "with a TPM: boot registers (SHA-256) that must stay as they are")
-	c.Flags().BoolVar(&change.Keep, "keep", false, "keep the key, change only where it is kept")
+	c.Flags().StringVar(&change.To.Key, "to-key", "", "file to keep the key in")
+	c.Flags().StringVar(&change.To.Passphrase, "to-passphrase", "", "file of a passphrase to derive the key from")
+	c.Flags().StringVar(&change.To.TPM, "to-tpm", "", "TPM of this host to seal the key to, e.g. /dev/tpmrm0")
+	c.Flags().IntSliceVar(&change.PCRs, "pcrs", []int{7}, "with a TPM: PCRs (SHA-256) that must not change")
+	c.Flags().BoolVar(&change.Keep, "keep", false, "keep the key; change only where it is kept")
 	return c
 }

@@ -26,12 +26,12 @@ type flag struct {
 
 // LocationFlags adds the flags that say where a KMS is.
 func LocationFlags(f *pflag.FlagSet) *Flags {
-	flags := &Flags{file: f.String("config", "", "configuration file (YAML) of the key server; flags win over it")}
+	flags := &Flags{file: f.String("config", "", "configuration file of the key server (YAML); flags override it")}
 	data := f.String("data", DefaultData, "directory of keys and database")
 	var s Store
-	f.StringVar(&s.At, "store", "", "where the state is kept: bolt:PATH, etcd:https://HOST:2379,HOST:2379/PREFIX or kube:NAMESPACE (default: kms.db in the data directory)")
-	f.StringVar(&s.CA, "store-ca", "", "PEM file of the authority that the store's certificate is from")
-	f.StringVar(&s.Certificate, "store-cert", "", "PEM file of the certificate to show to the store")
+	f.StringVar(&s.At, "store", "", "store of all state: bolt:PATH, etcd:https://HOST:2379,HOST:2379/PREFIX or kube:NAMESPACE (default: kms.db in the data directory)")
+	f.StringVar(&s.CA, "store-ca", "", "PEM file of the CA of the store's certificate")
+	f.StringVar(&s.Certificate, "store-cert", "", "PEM file of the client certificate for the store")
 	f.StringVar(&s.Key, "store-key", "", "PEM file of the key of --store-cert")
 	var w Wrapping
 	f.StringVar(&w.Key, "wrapping-key", "", "file of the key that wraps the database's key (default: the systemd credential latchkey-kms.wrapping-key, else wrapping.key in the data directory)")
@@ -52,19 +52,19 @@ func LocationFlags(f *pflag.FlagSet) *Flags {
 // Serve are these flags, and those of a server, which it adds.
 func (flags *Flags) Serve(f *pflag.FlagSet) *Flags {
 	listen := f.String("listen", fmt.Sprintf(":%d", kms.DefaultPort), "address to answer lk1 and Kairos on; none: do not (for Talos or Kubernetes alone)")
-	spoken := f.StringSlice("protocol", []string{string(LK1)}, "what machines may speak: lk1, kairos")
+	spoken := f.StringSlice("protocol", []string{string(LK1)}, "protocols that machines may use: lk1, kairos")
 	remote := f.String("admin-listen", "", "address to serve the administration on, over HTTPS, e.g. :7743")
-	talos := f.String("talos-listen", "", "address to serve machines of Talos Linux on (gRPC), e.g. :4050")
-	socket := f.String("k8s-socket", "", "Unix socket to serve a Kubernetes API server on (KMS v2 plugin)")
+	talos := f.String("talos-listen", "", "address to answer machines of Talos Linux on (gRPC), e.g. :4050")
+	socket := f.String("k8s-socket", "", "Unix socket to answer a Kubernetes API server on (KMS v2 plugin)")
 	metrics := f.String("metrics-listen", "", "address for /metrics (Prometheus), /healthz and /readyz, e.g. 127.0.0.1:9742")
-	cert := f.String("tls-cert", "", "PEM certificate of all listeners; lk1 is answered without TLS, too")
+	cert := f.String("tls-cert", "", "PEM certificate of all listeners; lk1 is still answered without TLS, too")
 	key := f.String("tls-key", "", "PEM key of --tls-cert")
-	enroll := f.String("enroll", string(Approve), "what becomes of unknown machines: approve, closed, cert or tofu")
+	enroll := f.String("enroll", string(Approve), "what happens to unknown machines: approve, closed, cert or tofu")
 	roots := f.String("ek-roots", "", "folder of TPM vendors' CA certificates and revocation lists, for --enroll cert")
-	names := f.StringSlice("advertise", nil, "name to answer for by multicast DNS, ending in .local; repeat it for more")
-	level := f.String("log-level", "info", "least level that is logged: debug, info, warn or error")
-	format := f.String("log-format", LogText, "form of the log: text or json")
-	back := f.String("store-write-back", "", "kube, with protocol kairos: what the cluster does not list is written there: volumes (SealedVolumes), or secrets (those, and generated passphrases in clear)")
+	names := f.StringSlice("advertise", nil, "name to announce by multicast DNS, ending in .local; repeatable")
+	level := f.String("log-level", "info", "lowest level that is logged: debug, info, warn or error")
+	format := f.String("log-format", LogText, "format of the log: text or json")
+	back := f.String("store-write-back", "", "with a kube store and protocol kairos: write to the cluster what it does not list: volumes (SealedVolumes), or secrets (also generated passphrases, in clear)")
 
 	all := &Flags{file: flags.file, all: slices.Clone(flags.all)}
 	add := func(name, key string, apply func(*Config) error) { all.add(f, name, key, apply) }
