@@ -2,12 +2,14 @@
 package main
 
 import (
+	"context"
 	"os"
 
 	"github.com/spf13/cobra"
 
 	"latchkey/internal/cli"
 	"latchkey/kms/config"
+	"latchkey/kms/operator"
 )
 
 func main() { os.Exit(run(os.Args[1:], os.Stdin, os.Stdout, os.Stderr)) }
@@ -15,6 +17,7 @@ func main() { os.Exit(run(os.Args[1:], os.Stdin, os.Stdout, os.Stderr)) }
 func run(args []string, stdin, stdout, stderr *os.File) int {
 	root := newRoot()
 	root.SetIn(stdin)
+	root.SetContext(operator.Here(context.Background())) // who does what is in the audit log
 	return cli.Main(root, args, stdout, stderr)
 }
 

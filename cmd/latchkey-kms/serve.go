@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"os"
 	"os/signal"
 	"syscall"
@@ -57,7 +58,7 @@ LANs use latchkey-responder.`,
 
 	flags = flags.Serve(c.Flags())
 	c.RunE = func(c *cobra.Command, _ []string) error {
-		ctx, stop := signal.NotifyContext(c.Context(), syscall.SIGTERM, os.Interrupt)
+		ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, os.Interrupt)
 		defer stop()
 		settings, err := flags.Config()
 		if err != nil {

@@ -16,6 +16,7 @@ import (
 	"latchkey/internal/kube"
 	"latchkey/kms/config"
 	"latchkey/kms/home"
+	"latchkey/kms/ledger"
 	"latchkey/kms/server"
 	"latchkey/kms/server/kairos"
 )
@@ -49,6 +50,7 @@ func followCluster(ctx context.Context, c *config.Config, p config.Place, s *ser
 		return
 	}
 	defer client.Close()
+	ctx = ledger.As(ctx, "cluster "+p.String())
 	k := &cluster{client: client, namespace: p.Namespace, write: c.Store.WriteBack, log: log, dirty: make(chan struct{}, 1)}
 	var group sync.WaitGroup
 	defer group.Wait()

@@ -133,7 +133,7 @@ func protocolsOf(all []config.Protocol) (out []server.Protocol) {
 // operatorListener answers the operator on the socket.
 func operatorListener(l net.Listener, s *server.Server, log *slog.Logger) listener {
 	web := &http.Server{
-		Handler: s.AdminHandler(), ReadHeaderTimeout: 5 * time.Second, IdleTimeout: time.Minute,
+		Handler: s.AdminHandler(), ConnContext: withPeer, ReadHeaderTimeout: 5 * time.Second, IdleTimeout: time.Minute,
 		ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelDebug),
 	}
 	web.RegisterOnShutdown(s.EndWatches)

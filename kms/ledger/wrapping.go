@@ -105,7 +105,7 @@ func (l *Ledger) ChangeWrapping(ctx context.Context, from, to secret.Bytes) erro
 		if err := t.tx.Put(tableMeta, keyWrapped, wrap(to, dataKey)); err != nil {
 			return err
 		}
-		return t.Note(Event{Event: "wrapping change", From: "operator"})
+		return t.Note(Event{Event: "wrapping change", From: Who(ctx)})
 	})
 }
 
