@@ -1,6 +1,7 @@
 package main
 
 import (
+	"encoding/hex"
 	"fmt"
 	"io"
 	"net/url"
@@ -70,6 +71,9 @@ func kairosChange(ask *asker, out *output, verb, short, long string) *cobra.Comm
 		Use: verb + " TPMHASH", Short: short, Long: long, Args: cli.Args(cobra.ExactArgs(1)),
 		Example: "  latchkey-kms kairos " + verb + " 8ea95820c30b08286a3b40713684c711d66cb87678ffc459f6b356a8dfa95589",
 		RunE: func(c *cobra.Command, args []string) error {
+			if _, err := hex.DecodeString(args[0]); err != nil || len(args[0]) != 64 {
+				return cli.Usagef("%q is not a TPMHash, which has 64 hex digits", args[0])
+			}
 			var n kairoskeeper.Node
 			if err := ask.call(c.Context(), "POST", "/v1/kairos/"+verb, url.Values{"hash": {args[0]}}, nil, &n); err != nil {
 				return err

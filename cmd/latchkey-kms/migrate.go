@@ -24,6 +24,9 @@ does not accept a partial copy.`,
 		Example: `  latchkey-kms store migrate --from bolt:/var/lib/latchkey-kms/kms.db --to etcd:https://a:2379,b:2379,c:2379
   latchkey-kms store migrate --to bolt:/srv/kms.db --from 'etcd:https://a:2379?ca=ca.pem&cert=kms.pem&key=kms.key'`,
 		RunE: func(c *cobra.Command, _ []string) error {
+			if to == "" {
+				return cli.Usagef("--to is required: the empty store to move the KMS to")
+			}
 			h, err := homeOf(flags)
 			if err != nil {
 				return err

@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"latchkey/internal/cli"
+	"latchkey/kms"
 )
 
 func talosCommand(ask *asker, out *output) *cobra.Command {
@@ -72,6 +73,9 @@ func talosChange(ask *asker, out *output, verb, short, long string) *cobra.Comma
 		Use: verb + " UUID", Short: short, Long: long, Args: cli.Args(cobra.ExactArgs(1)),
 		Example: "  latchkey-kms talos " + verb + " 4c4c4544-0042-3510-8052-b4c04f4d3632",
 		RunE: func(c *cobra.Command, args []string) error {
+			if _, err := kms.ParseUUID(args[0]); err != nil {
+				return cli.Usagef("%w", err)
+			}
 			query := url.Values{"uuid": {args[0]}}
 			if f := c.Flags().Lookup("source"); f != nil {
 				query["source"], _ = c.Flags().GetStringSlice("source")

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"regexp"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/cobra/doc"
@@ -38,6 +39,9 @@ func Usagef(format string, args ...any) error {
 // version is set by the Makefile: -X latchkey/internal/cli.version=….
 var version = "unknown"
 
+// inner is what errors of flags say of strconv's functions.
+var inner = regexp.MustCompile(`strconv\.Parse[A-Za-z]+: parsing "[^"]*": `)
+
 // Main runs root with args and returns the exit code. An error is
 // printed to stderr as one line, prefixed with the command's name.
 func Main(root *cobra.Command, args []string, stdout, stderr io.Writer) int {
@@ -45,7 +49,8 @@ func Main(root *cobra.Command, args []string, stdout, stderr io.Writer) int {
 	root.Version = version
 	root.CompletionOptions.HiddenDefaultCmd = true
 	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
-		return Usagef("%w (see %s --help)", err, c.CommandPath())
+		text := inner.ReplaceAllString(err.Error(), "")
+		return Usagef("%s (see %s --help)", text, c.CommandPath())
 	})
 
 	root.AddCommand(manCommand(root))

@@ -18,6 +18,7 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"strconv"
 	"strings"
 
 	"latchkey/internal/cli"
@@ -102,6 +103,11 @@ func (c *Config) checkAll() error {
 
 	if len(c.Listen) == 0 && c.Talos.Address == "" && len(c.K8s) == 0 {
 		return faultf("listen", "nothing is served: there is no address for machines, no talos.address and no k8s socket")
+	}
+	for i, name := range c.Advertise {
+		if host, ok := strings.CutSuffix(strings.ToLower(strings.TrimSuffix(name, ".")), ".local"); !ok || host == "" {
+			return faultf("advertise["+strconv.Itoa(i)+"]", "%q must be a name that ends in .local, such as kms.local", name)
+		}
 	}
 	if len(c.Advertise) > 0 && len(c.Listen) == 0 {
 		return faultf("advertise", "there is no address for machines to advertise: listen is empty, and Talos does not search")

@@ -3,6 +3,7 @@ package config
 import (
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -30,10 +31,10 @@ func TestWrongConfig(t *testing.T) {
 		{"unknown key below", "listen:\n  - adress: :1", "", `kms.yaml:2: unknown key "adress"; did you mean "address"?`},
 		{"unknown key, near none", "listen:\n  - zzz: 1", "", `kms.yaml:2: unknown key "zzz"; known here: address,`},
 		{"another case is another key", "Data: /x", "", `kms.yaml:1: unknown key "Data"; did you mean "data"?`},
-		{"a key twice", "data: /a\nenroll: approve\ndata: /b", "", "kms.yaml:3: data is set already, in line 1"},
-		{"a list for a value", "data: [a, b]", "", "kms.yaml:1: data: one value is wanted here"},
-		{"a value for keys", "listen: [7741]", "", "kms.yaml:1: listen[0]: keys with values are wanted here"},
-		{"alias", "data: &d /x\nadvertise: [*d]", "", "kms.yaml:1: anchors and aliases are not taken"},
+		{"a key twice", "data: /a\nenroll: approve\ndata: /b", "", "kms.yaml:3: data is already set in line 1"},
+		{"a list for a value", "data: [a, b]", "", "kms.yaml:1: data: expected one value, found a list"},
+		{"a value for keys", "listen: [7741]", "", "kms.yaml:1: listen[0]: expected keys with values (key: value), found \"7741\""},
+		{"alias", "data: &d /x\nadvertise: [*d]", "", "kms.yaml:1: anchors and aliases are not supported"},
 		{"no YAML", "data: [", "", "kms.yaml:1: did not find expected node content"},
 		{"two documents", "data: /a\n---\ndata: /b", "", "kms.yaml: there is a second document"},
 		{"too large", "#" + strings.Repeat("x", maxConfig), "", "kms.yaml: more than 1048576 bytes"},
@@ -160,4 +161,37 @@ func FuzzConfig(f *testing.F) {
 			t.Errorf("decodeYAML(%q) = %q, want one line", text, err)
 		}
 	})
+}
+
+// faults/field.md P18: what is of the wrong kind is said in words, and none
+// of them is Go's.
+func TestKindsInWords(t *testing.T) {
+	for _, row := range []struct{ text, want string }{
+		{"data: {a: b}", `kms.yaml:1: data: expected one value, found keys with values`},
+		{"advertise: {a: b}", `kms.yaml:1: advertise[0]: expected one value, found keys with values`},
+		{"log: 5", `kms.yaml:1: log: expected keys with values (key: value), found "5"`},
+		{"log: [5]", `kms.yaml:1: log: expected keys with values (key: value), found a list`},
+		{"listen: 7741", `kms.yaml:1: listen[0]: expected keys with values (key: value), found "7741"`},
+		{"data", `kms.yaml:1: the file: expected keys with values (key: value), found "data"`},
+		{"listen: {address: \":1\", connections: {in-all: 1.5}}", `kms.yaml:1: listen[0].connections.in-all: "1.5" is not a whole number`},
+		{"listen: {address: \":1\", connections: {in-all: 99999999999999999999}}", `kms.yaml:1: listen[0].connections.in-all: "99999999999999999999" is not a whole number`},
+		{"talos: {bind-address: 1}", `kms.yaml:1: talos.bind-address: "1" is not true or false`},
+		{"hooks: {program: /bin/true, timeout: 5}", `kms.yaml:1: hooks[0].timeout: "5" is not a duration like 90s or 12h`},
+		{"hooks: {program: /bin/true, timeout: -5s}", `kms.yaml:1: hooks[0].timeout: -5s is not a time to wait`},
+		{"policy: {defaults: {networks: 5}}", `kms.yaml:1: policy.defaults.networks[0]: "5" is not a network such as 192.0.2.0/24`},
+		{"policy: {defaults: {silence: [90]}}", `kms.yaml:1: policy.defaults.silence: expected one value, found a list`},
+		{"data: !!int x", `kms.yaml:1: tags such as !!int are not supported`},
+		{"advertise: !!binary aGk=", `kms.yaml:1: tags such as !!binary are not supported`},
+		{"listen: {address: \":99999\"}", `kms.yaml:1: listen[0].address: ":99999": the port must be a number from 0 to 65535`},
+		{"listen: {address: \"localhost:http\"}", `kms.yaml:1: listen[0].address: "localhost:http": the port must be a number`},
+		{"advertise: kms", `kms.yaml:1: advertise[0]: "kms" must be a name that ends in .local, such as kms.local`},
+	} {
+		_, err := configured(t, row.text)
+		if err == nil || !strings.HasPrefix(err.Error(), row.want) {
+			t.Errorf("Config(%q) = %v, want %s", row.text, err, row.want)
+		}
+		if err != nil && regexp.MustCompile(`strconv|netip|reflect|config\.|policy\.[A-Z]|time\.|unmarshal`).MatchString(err.Error()) {
+			t.Errorf("Config(%q) = %v, which speaks of Go", row.text, err)
+		}
+	}
 }

@@ -42,6 +42,9 @@ func (h *Hook) check() error {
 	if len(h.On) == 0 {
 		h.On = []string{"pending"}
 	}
+	if h.Timeout < 0 {
+		return faultf("timeout", "%s is not a time to wait", h.Timeout)
+	}
 	if h.Timeout == 0 {
 		h.Timeout = defaultHookTimeout
 	}

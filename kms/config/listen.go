@@ -117,8 +117,12 @@ func (p Protocol) check() error {
 }
 
 func (e *Endpoint) check() error {
-	if _, port, err := net.SplitHostPort(e.Address); err != nil || port == "" {
+	_, port, err := net.SplitHostPort(e.Address)
+	if err != nil || port == "" {
 		return faultf("address", "%q is not host:port", e.Address)
+	}
+	if _, err := strconv.ParseUint(port, 10, 16); err != nil {
+		return faultf("address", "%q: the port must be a number from 0 to 65535", e.Address)
 	}
 	if err := e.TLS.check(); err != nil {
 		return under("tls", err)

@@ -6,8 +6,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/netip"
 	"reflect"
 	"strings"
+	"time"
 
 	"go.yaml.in/yaml/v3"
 )
@@ -48,7 +50,10 @@ func (r *yamlReader) at(n *yaml.Node) string { return fmt.Sprintf("%s:%d", r.fil
 
 func (r *yamlReader) value(n *yaml.Node, to reflect.Value, path string) error {
 	if n.Kind == yaml.AliasNode || n.Anchor != "" {
-		return fmt.Errorf("%s: anchors and aliases are not taken", r.at(n))
+		return fmt.Errorf("%s: anchors and aliases are not supported", r.at(n))
+	}
+	if n.Style&yaml.TaggedStyle != 0 {
+		return fmt.Errorf("%s: tags such as %.64s are not supported", r.at(n), n.Tag)
 	}
 	r.where[path] = r.at(n)
 	if n.Kind == yaml.ScalarNode && n.Tag == "!!null" {
@@ -73,7 +78,7 @@ func (r *yamlReader) value(n *yaml.Node, to reflect.Value, path string) error {
 
 func (r *yamlReader) mapping(n *yaml.Node, to reflect.Value, path string) error {
 	if n.Kind != yaml.MappingNode {
-		return fmt.Errorf("%s: %s: keys with values are wanted here", r.at(n), top(path))
+		return fmt.Errorf("%s: %s: expected keys with values (key: value), found %s", r.at(n), top(path), found(n))
 	}
 	fields := map[string]reflect.Value{}
 	names := keysOf(to, fields)
@@ -86,7 +91,7 @@ func (r *yamlReader) mapping(n *yaml.Node, to reflect.Value, path string) error 
 		}
 
 		if line, twice := seen[key.Value]; twice {
-			return fmt.Errorf("%s: %s is set already, in line %d", r.at(key), key.Value, line)
+			return fmt.Errorf("%s: %s is already set in line %d", r.at(key), key.Value, line)
 		}
 		seen[key.Value] = key.Line
 		child := key.Value
@@ -137,23 +142,49 @@ func (r *yamlReader) sequence(n *yaml.Node, to reflect.Value, path string) error
 
 func (r *yamlReader) scalar(n *yaml.Node, to reflect.Value, path string) error {
 	if n.Kind != yaml.ScalarNode {
-		return fmt.Errorf("%s: %s: one value is wanted here", r.at(n), top(path))
+		return fmt.Errorf("%s: %s: expected one value, found %s", r.at(n), top(path), found(n))
+	}
+	if text, ok := to.Addr().Interface().(encoding.TextUnmarshaler); ok {
+		if err := text.UnmarshalText([]byte(n.Value)); err != nil {
+			return fmt.Errorf("%s: %s: %w", r.at(n), path, inWords(to, n.Value, err))
+		}
+		return nil
+	}
+
+	want := "text"
+	switch {
+	case to.Type() == reflect.TypeFor[time.Duration]():
+		want = "a duration like 90s or 12h"
+	case to.Kind() == reflect.Bool:
+		want = "true or false"
+	case to.CanInt(), to.CanUint():
+		if want = "a whole number"; n.ShortTag() != "!!int" { // the decoder would cut 1.5 to 1
+			return fmt.Errorf("%s: %s: %.64q is not %s", r.at(n), path, n.Value, want)
+		}
 	}
 	if err := n.Decode(to.Addr().Interface()); err != nil {
-		want := to.Type().String()
-		switch _, text := to.Addr().Interface().(encoding.TextUnmarshaler); {
-		case text:
-			return fmt.Errorf("%s: %s: %w", r.at(n), path, err)
-		case want == "time.Duration":
-			want = "a duration like 90s or 12h"
-		case want == "bool":
-			want = "true or false"
-		case to.CanInt(), to.CanUint():
-			want = "a whole number"
-		}
 		return fmt.Errorf("%s: %s: %.64q is not %s", r.at(n), path, n.Value, want)
 	}
 	return nil
+}
+
+// inWords replaces errors of the library, which name its functions.
+func inWords(to reflect.Value, value string, err error) error {
+	if to.Type() == reflect.TypeFor[netip.Prefix]() {
+		return fmt.Errorf("%.64q is not a network such as 192.0.2.0/24", value)
+	}
+	return err
+}
+
+// found names what stands there instead of what is expected.
+func found(n *yaml.Node) string {
+	switch n.Kind {
+	case yaml.MappingNode:
+		return "keys with values"
+	case yaml.SequenceNode:
+		return "a list"
+	}
+	return fmt.Sprintf("%.64q", n.Value)
 }
 
 func top(path string) string {
