@@ -48,6 +48,7 @@ type Config struct {
 	} `yaml:"on-fail"`
 	Wait    *time.Duration `yaml:"wait"`
 	Modules ModulesConfig  `yaml:"modules"`
+	Image   ImageConfig    `yaml:"image"`
 	Debug   bool           `yaml:"debug"`
 }
 
@@ -95,6 +96,9 @@ func ReadConfig(r io.Reader) (*Config, error) {
 
 	if err := dec.Decode(new(yaml.Node)); !errors.Is(err, io.EOF) {
 		return nil, errors.New("reading the configuration: there is a second document or trailing text")
+	}
+	if err := c.Image.check(); err != nil {
+		return nil, fmt.Errorf("reading the configuration: %w", err)
 	}
 	return &c, nil
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strconv"
 	"testing"
 
@@ -51,6 +52,11 @@ func setUp(e *testscript.Env) error {
 	e.Values[labKey{}] = l
 	e.Defer(l.close)
 	e.Setenv("DATA", e.WorkDir+"/kms")
+	hooks, err := filepath.Abs("../../images/hooks")
+	if err != nil {
+		return err
+	}
+	e.Setenv("HOOKS", hooks)
 	if needChips() != "" {
 		return nil
 	}

@@ -1,0 +1,177 @@
+package main
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"latchkey/initramfs"
+	"latchkey/initramfs/uki"
+	"latchkey/internal/cli"
+)
+
+// defaultConfig is where a machine keeps its own configuration.
+const defaultConfig = "/etc/latchkey/latchkey.yaml"
+
+type imageUpdate struct {
+	config, root, version, init   string
+	kernel, writeInitrd, writeUKI string // instead of what the configuration names
+	all, remove                   bool
+}
+
+func imageUpdateCommand() *cobra.Command {
+	var o imageUpdate
+	c := &cobra.Command{
+		Use:   "update [--kernel-version VERSION | --all]",
+		Short: "Rebuild this machine's images where the boot loader looks for them",
+		Long: `Update builds what the section image of latchkey.yaml names, for one kernel or
+for all that are installed: the initramfs that the boot loader loads, or a
+unified kernel image, signed. It is what the hooks of kernel packages call,
+so that an upgrade does not put another initramfs in its place. An image is
+replaced when the new one is whole; if it cannot be built the old one stays
+and the command fails.`,
+		Example: `  # after latchkey.yaml changed
+  latchkey image update --all
+
+  # what a kernel package's hooks call
+  latchkey image update --kernel-version 6.12.9-amd64
+  latchkey image update --kernel-version 6.12.9-amd64 --remove`,
+		Args: cli.Args(cobra.NoArgs),
+		RunE: func(c *cobra.Command, _ []string) error { return o.run(c.OutOrStdout()) },
+	}
+
+	f := c.Flags()
+	f.StringVar(&o.config, "config", defaultConfig, "the configuration, YAML")
+	f.StringVar(&o.root, "root", "/", "the root of the system whose images to build; all paths are below it")
+	f.StringVar(&o.version, "kernel-version", "", "the kernel (default: the running one)")
+	f.StringVar(&o.init, "init", "", "the latchkey-init to put in (default: beside this command, or /usr/lib/latchkey)")
+	f.StringVar(&o.kernel, "kernel", "", "take this kernel for the unified kernel image")
+	f.StringVar(&o.writeInitrd, "write-initrd", "", "write an initramfs, to this file (for kernel-install)")
+	f.StringVar(&o.writeUKI, "write-uki", "", "write a unified kernel image, to this file (for kernel-install)")
+	f.BoolVar(&o.all, "all", false, "every kernel in /lib/modules")
+	f.BoolVar(&o.remove, "remove", false, "delete the kernel's unified kernel image instead; an initramfs is left to the kernel's package")
+	return c
+}
+
+func (o *imageUpdate) run(stdout io.Writer) error {
+	if o.all && (o.version != "" || o.remove || o.writeInitrd+o.writeUKI != "") {
+		return cli.Usagef("--all is mutually exclusive with --kernel-version, --remove and --write-…")
+	}
+	if o.writeInitrd != "" && o.writeUKI != "" {
+		return cli.Usagef("--write-initrd and --write-uki are mutually exclusive")
+	}
+	f, err := os.Open(o.path(o.config))
+	if err != nil {
+		return fmt.Errorf("reading the configuration: %w", err)
+	}
+	defer f.Close()
+	config, err := initramfs.ReadConfig(f)
+	if err != nil {
+		return fmt.Errorf("%s: %w", o.config, err)
+	}
+
+	versions, err := o.versions()
+	if err != nil {
+		return err
+	}
+	for _, v := range versions {
+		if o.remove {
+			err = o.removeImage(stdout, config.Image, v)
+		} else {
+			err = o.build(stdout, config.Image, v)
+		}
+		if err != nil {
+			return fmt.Errorf("kernel %s: %w", v, err)
+		}
+	}
+
+	return nil
+}
+
+func (o *imageUpdate) path(name string) string { return filepath.Join(o.root, name) }
+
+// versions are the kernels that are meant, oldest name first.
+func (o *imageUpdate) versions() ([]string, error) {
+	switch {
+	case !o.all && o.version != "":
+		return []string{o.version}, nil
+	case !o.all:
+		return []string{runningKernel()}, nil
+	}
+
+	found, err := filepath.Glob(filepath.Join(o.path("/lib/modules"), "*", "modules.dep"))
+	if err != nil || len(found) == 0 {
+		return nil, fmt.Errorf("there is no kernel in %s", o.path("/lib/modules"))
+	}
+	var versions []string
+	for _, f := range found {
+		versions = append(versions, filepath.Base(filepath.Dir(f)))
+	}
+	slices.Sort(versions)
+	return versions, nil
+}
+
+func (o *imageUpdate) build(stdout io.Writer, c initramfs.ImageConfig, version string) error {
+	files := c.For(version)
+	build := imageBuild{
+		config: o.path(o.config), output: cmp.Or(o.writeInitrd, o.path(files.Initrd)), init: o.findInit(), level: 19,
+		modules:   o.path("/lib/modules/" + version),
+		firmware:  []string{o.path("/lib/firmware/updates"), o.path("/lib/firmware")},
+		microcode: []string{o.path("/lib/firmware")},
+	}
+	if o.writeInitrd != "" || files.UKI == "" && o.writeUKI == "" {
+		return build.run(stdout)
+	}
+
+	build.output = cmp.Or(o.writeUKI, o.path(files.UKI))
+	u := imageUKI{build: build, kernel: cmp.Or(o.kernel, o.path(files.Kernel)), osrel: o.path("/etc/os-release"), phases: []string{uki.InInitrd}, cmdline: files.Cmdline}
+	if u.cmdline == "" {
+		u.cmdline = "@" + o.path("/etc/kernel/cmdline")
+	}
+	for to, from := range map[*string]string{&u.bootCertificate: files.BootCert, &u.pcrKey: files.PCRKey, &u.signature: files.PCRSignature} {
+		if from != "" {
+			*to = o.path(from)
+		}
+	}
+	if u.bootKey = files.BootKey; u.bootKey != "" && !strings.HasPrefix(u.bootKey, "pkcs11:") {
+		u.bootKey = o.path(u.bootKey)
+	}
+
+	if err := os.MkdirAll(filepath.Dir(build.output), 0o755); err != nil {
+		return err
+	}
+	return u.run(stdout)
+}
+
+// findInit is the init of the system whose images are built, if it has one.
+func (o *imageUpdate) findInit() string {
+	there := o.path("/usr/lib/latchkey/latchkey-init")
+	if _, err := os.Stat(there); o.init == "" && err == nil {
+		return there
+	}
+	return o.init
+}
+
+func (o *imageUpdate) removeImage(stdout io.Writer, c initramfs.ImageConfig, version string) error {
+	files := c.For(version)
+	if files.UKI == "" {
+		return nil
+	}
+	err := os.Remove(o.path(files.UKI))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(stdout, "deleted %s\n", o.path(files.UKI))
+	return nil
+}
