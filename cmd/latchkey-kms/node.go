@@ -27,6 +27,7 @@ by six words, which the machine's console and "node list" show.`,
 		nodeChange(ask, out, "quarantine", "Refuse a machine until it is readmitted", `For a machine that was stolen, or that you no longer trust. It is refused from
 its next request on, and keeps asking. "node readmit" lifts the quarantine.`),
 		nodeChange(ask, out, "readmit", "Lift a quarantine", "The machine gets its keys at its next try; it need not reboot."),
+		nodeRenew(ask, out),
 		nodeChange(ask, out, "accept", "Accept the boot state that a machine showed last", `An update of firmware, kernel or command line changes the boot state, and the
 machine is refused (pcr-mismatch). So it is after its TPM was cleared
 (tpm-cleared). This pins what the machine showed last. Look at "node show"
@@ -41,9 +42,17 @@ func nodeList(ask *asker, out *output) *cobra.Command {
 		Use: "list", Short: "List machines, pending ones first", Args: cli.Args(cobra.NoArgs),
 		Example: "  latchkey-kms node list\n  latchkey-kms node list --json",
 		RunE: func(c *cobra.Command, _ []string) error {
-			var nodes []lk1.Node
-			if err := ask.call(c.Context(), "GET", "/v1/nodes", nil, nil, &nodes); err != nil {
-				return err
+			nodes := []lk1.Node{}
+			for query := (url.Values{}); ; {
+				var p lk1.NodePage
+				if err := ask.call(c.Context(), "GET", "/v1/nodes/page", query, nil, &p); err != nil {
+					return err
+				}
+				nodes = append(nodes, p.Nodes...)
+				if p.Next == "" {
+					break
+				}
+				query.Set("after", p.Next)
 			}
 			return out.show(c, nodes, func() { printNodes(c.OutOrStdout(), nodes) })
 		},
@@ -89,8 +98,12 @@ tell it from an impostor. It gets the volumes that it showed, unless another
 machine owns them, and from then on must boot what it had booted when it
 showed them (PCRs 7, 11 and 12).
 
-Approving a machine again binds what it showed since, renews an approval that
-lapsed by silence, and lets it through for an hour outside its windows.
+Approving a machine again renews an approval that lapsed by silence, and lets
+it through for an hour outside its windows, as "node renew" does. It gets no
+other volumes by that: --bind binds what it showed since, too.
+
+A machine may ask again while you look at it: --shown DIGEST, which "node show"
+prints, approves what you looked at and nothing else.
 
 An unknown id (64 hex digits) is registered before its machine first asks. It
 has shown no boot state, so use --pcr none, and name its volumes.`,
@@ -122,6 +135,8 @@ has shown no boot state, so use --pcr none, and name its volumes.`,
 	}
 
 	c.Flags().StringVar(&pcr, "pcr", "shown", "boot state to pin: shown or none")
+	c.Flags().BoolVar(&a.Bind, "bind", false, "of a machine that is approved: bind the volumes that it showed since")
+	c.Flags().StringVar(&a.Seen, "shown", "", "digest that \"node show\" printed; another is refused")
 	c.Flags().BoolVar(&a.Move, "move", false, "take the volumes that it showed away from the machines that own them")
 	c.Flags().StringSliceVar(&volumes, "volume", nil, "UUID of another volume to bind; repeatable")
 	return c
@@ -171,7 +186,7 @@ func printNode(w io.Writer, n lk1.Node) {
 	if n.Shown == nil {
 		return
 	}
-	fmt.Fprintf(w, "showed last (%s):\n", n.Shown.Operation)
+	fmt.Fprintf(w, "showed last (%s), digest %s:\n", n.Shown.Operation, n.Seen)
 	for _, v := range n.Shown.Volumes {
 		fmt.Fprintf(w, "  volume %s\n", v.UUID)
 	}
@@ -189,17 +204,63 @@ func printNode(w io.Writer, n lk1.Node) {
 
 // nodeChange is a command that changes one node's state.
 func nodeChange(ask *asker, out *output, verb, short, long string) *cobra.Command {
-	return &cobra.Command{
+	shown := ""
+	cmd := &cobra.Command{
 		Use: verb + " WORDS... | ID", Short: short, Long: long, Args: cli.Args(cobra.MinimumNArgs(1)),
 		Example: "  latchkey-kms node " + verb + " copper lantern drift meadow quiet anvil",
 		RunE: func(c *cobra.Command, args []string) error {
 			var n lk1.Node
-			if err := ask.call(c.Context(), "POST", "/v1/node/"+verb, who(args), nil, &n); err != nil {
+			query := who(args)
+			if shown != "" {
+				query.Set("shown", shown)
+			}
+			if err := ask.call(c.Context(), "POST", "/v1/node/"+verb, query, nil, &n); err != nil {
 				return err
 			}
 			return out.show(c, n, func() { fmt.Fprintf(c.OutOrStdout(), "%s: %s\n", n.Words, n.Describe()) })
 		},
 	}
+	if verb == "accept" {
+		cmd.Flags().StringVar(&shown, "shown", "", "digest that \"node show\" printed; another is refused")
+	}
+	return cmd
+}
+
+// nodeRenew renews one approval, or all that lapsed.
+func nodeRenew(ask *asker, out *output) *cobra.Command {
+	var lapsed bool
+	c := &cobra.Command{
+		Use: "renew WORDS... | ID | --lapsed", Short: "Renew an approval that lapsed by silence",
+		Long: `Renews the approval of a machine that was silent for too long, and lets it
+through for an hour outside its windows. It binds no volume, and takes no other
+boot state. After the key server's clock was wrong, --lapsed renews all.`,
+		Example: "  latchkey-kms node renew copper lantern drift meadow quiet anvil",
+		Args:    cli.Args(cobra.ArbitraryArgs),
+		RunE: func(c *cobra.Command, args []string) error {
+			if lapsed != (len(args) == 0) {
+				return cli.Usagef("name one machine, or say --lapsed")
+			}
+			var nodes []lk1.Node
+			if lapsed {
+				if err := ask.call(c.Context(), "POST", "/v1/nodes/renew", nil, nil, &nodes); err != nil {
+					return err
+				}
+			} else {
+				var n lk1.Node
+				if err := ask.call(c.Context(), "POST", "/v1/node/renew", who(args), nil, &n); err != nil {
+					return err
+				}
+				nodes = append(nodes, n)
+			}
+			return out.show(c, nodes, func() {
+				for _, n := range nodes {
+					fmt.Fprintf(c.OutOrStdout(), "%s: %s\n", n.Words, n.Describe())
+				}
+			})
+		},
+	}
+	c.Flags().BoolVar(&lapsed, "lapsed", false, "all machines whose approval lapsed")
+	return c
 }
 
 func who(args []string) url.Values { return url.Values{"who": {strings.Join(args, " ")}} }

@@ -7,6 +7,7 @@ package admin
 import (
 	"log/slog"
 	"slices"
+	"sync"
 
 	"latchkey/kms/ledger"
 )
@@ -22,6 +23,8 @@ type API struct {
 	ledger *ledger.Ledger
 	log    *slog.Logger
 	routes []Route
+
+	checking sync.Mutex
 }
 
 // New makes one of the ledger's own routes and others.

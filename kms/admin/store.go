@@ -16,14 +16,23 @@ func (a *API) storeRoutes() []Route {
 			Query: []Param{{Name: "from", Doc: "first sequence number", Required: true, Kind: "integer"}}, Answer: []ledger.Event{}, Do: a.audit,
 		},
 		{
-			Method: "GET", Path: "/v1/check", Scope: ScopeRead, Doc: "Verifies every record and the audit log.", Answer: ledger.Checked{},
-			Do: func(*http.Request) (any, error) { return a.ledger.Check() },
+			Method: "GET", Path: "/v1/check", Scope: ScopeAdmin, Doc: "Verifies every record and the audit log. One check runs at a time.", Answer: ledger.Checked{},
+			Do: func(*http.Request) (any, error) { return a.check() },
 		},
 		{
 			Method: "GET", Path: "/v1/backup", Scope: ScopeAdmin, Doc: "Writes one consistent state of the database, still sealed.",
 			Answer: []byte{}, Media: "application/octet-stream", Stream: a.backup,
 		},
 	}
+}
+
+// check is work on the whole database: a second one at once is refused.
+func (a *API) check() (ledger.Checked, error) {
+	if !a.checking.TryLock() {
+		return ledger.Checked{}, fmt.Errorf("checking the database: %w: another check is under way", ledger.ErrRefused)
+	}
+	defer a.checking.Unlock()
+	return a.ledger.Check()
 }
 
 func (a *API) backup(w http.ResponseWriter, _ *http.Request) {

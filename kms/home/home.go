@@ -25,7 +25,7 @@ import (
 type Home struct{ config.Location }
 
 // Mark is the epoch's high-water mark.
-func (h Home) Mark() ledger.Mark { return markFile(filepath.Join(h.Data, "epoch")) }
+func (h Home) Mark() ledger.Mark { return ledger.MarkFile(filepath.Join(h.Data, "epoch")) }
 
 // Socket is the path of the operator's socket.
 func (h Home) Socket() string { return filepath.Join(h.Data, "admin.sock") }

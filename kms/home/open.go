@@ -132,5 +132,14 @@ type locked struct {
 	lock *os.File
 }
 
+// Guard implements store.Watched.
+func (l *locked) Guard(f func(store.Step) error) {
+	if w, ok := l.Store.(store.Watched); ok {
+		w.Guard(f)
+	}
+}
+
+var _ store.Watched = (*locked)(nil)
+
 // Close implements store.Store.
 func (l *locked) Close() error { return errors.Join(l.Store.Close(), l.lock.Close()) }

@@ -64,11 +64,13 @@ func (v View) Events(from uint64, f func(Event) bool) error {
 }
 
 // verifyAudit walks the whole chain and compares its end with the state.
-func (v View) verifyAudit(st state) error {
-	var seq uint64
-	var last [32]byte
+func (v View) verifyAudit(st state) error { return v.verifyAuditFrom(state{}, st) }
+
+// verifyAuditFrom walks the chain from the end that an earlier state had.
+func (v View) verifyAuditFrom(from, st state) error {
+	seq, last := from.auditSeq, from.auditHash
 	var failed error
-	v.r.Scan(tableAudit, nil, func(key, value []byte) bool {
+	v.r.Scan(tableAudit, seqKey(seq+1), func(key, value []byte) bool {
 		seq++
 		if string(key) != string(seqKey(seq)) || len(value) < 32 || chain(last, value[32:]) != [32]byte(value[:32]) {
 			failed = fmt.Errorf("checking the audit log: %w: event %d was edited, or one before it removed", ErrUnverified, seq)

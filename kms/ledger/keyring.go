@@ -2,7 +2,10 @@ package ledger
 
 import (
 	"bytes"
+	"crypto/hmac"
+	"crypto/sha256"
 	"encoding/binary"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"strings"
@@ -114,21 +117,32 @@ func (t *Txn) MakeRing(r Ring) error {
 }
 
 // Newest is the version of a ring that seals.
-func (v View) Newest(r Ring) (uint32, error) {
-	version := v.ringNewest(r)
+func (v View) Newest(r Ring) uint32 { return v.ringNewest(r) }
+
+// Fingerprint tells the key of a version from any other, also from one of
+// the same number that was made after a restore.
+func (v View) Fingerprint(r Ring, version uint32) (string, error) {
 	e, found, err := v.ringVersion(r, version)
-	e.key.Wipe()
+	defer e.key.Wipe()
 	if err == nil && !found {
-		err = fmt.Errorf("the key %s: %w", r, ErrNotFound)
+		err = fmt.Errorf("version %d of key %s: %w", version, r, ErrNotFound)
 	}
-	return version, err
+	if err == nil && e.key.Len() == 0 {
+		err = fmt.Errorf("%w: version %d of key %s is retired", ErrSealed, version, r)
+	}
+	if err != nil {
+		return "", err
+	}
+	h := hmac.New(sha256.New, e.key.Reveal())
+	h.Write([]byte("latchkey key fingerprint"))
+	return hex.EncodeToString(h.Sum(nil)[:8]), nil
 }
 
 // ringCurrent is the version that seals, made if there is none yet.
 func (t *Txn) ringCurrent(r Ring) (uint32, ringEntry, error) {
 	newest := t.View.ringNewest(r)
 	if newest == 0 {
-		return t.ringRotate(r)
+		return t.ringRotate(r, "first use")
 	}
 	e, found, err := t.View.ringVersion(r, newest)
 	if err == nil && (!found || e.key.Len() != ringKeySize) {
@@ -138,14 +152,14 @@ func (t *Txn) ringCurrent(r Ring) (uint32, ringEntry, error) {
 }
 
 // ringRotate adds a version.
-func (t *Txn) ringRotate(r Ring) (uint32, ringEntry, error) {
+func (t *Txn) ringRotate(r Ring, who string) (uint32, ringEntry, error) {
 	version := t.View.ringNewest(r) + 1
 	e := ringEntry{created: uint64(time.Now().Unix()), key: secret.Random(ringKeySize)}
 	t.Bump()
 	if err := t.saveRing(r, version, e); err != nil {
 		return 0, e, err
 	}
-	return version, e, t.Note(Event{Event: "key rotate", Detail: fmt.Sprintf("%s: version %d", r, version)})
+	return version, e, t.Note(Event{Event: "key rotate", From: who, Detail: fmt.Sprintf("%s: version %d", r, version)})
 }
 
 // Seal seals with the current version: nonce ‖ AEAD. What binds it must

@@ -62,6 +62,8 @@ type Ledger struct {
 	keys     atomic.Pointer[[]ed25519.PrivateKey] // the first one signs for who trusts several
 	keysRead atomic.Int64                         // when they were read, on the Clock
 
+	wroteLast atomic.Pointer[state] // by this server
+
 	markMu sync.Mutex
 	mark   Mark
 	raised uint64
@@ -72,8 +74,9 @@ type Ledger struct {
 func Open(c Config) (*Ledger, error) {
 	l := &Ledger{
 		store: c.Store, shared: c.Shared, log: cmp.Or(c.Log, slog.New(slog.DiscardHandler)), observe: c.Wrote, mark: c.Mark,
-		tables: map[string]*Table{}, keyrings: map[string]*Keyring{}, Clock: newClock(c.Shared),
+		tables: map[string]*Table{}, keyrings: map[string]*Keyring{},
 	}
+	l.begin(c.Shared)
 	l.health.failed = make(chan struct{}, 1)
 	if l.observe == nil {
 		l.observe = func(float64) {}
@@ -81,7 +84,13 @@ func Open(c Config) (*Ledger, error) {
 	if err := l.register(c.Tables, c.Keyrings); err != nil {
 		return nil, err
 	}
-	return l, l.unlock(c.Wrapping)
+	if err := l.unlock(c.Wrapping); err != nil {
+		return nil, err
+	}
+	if w, ok := c.Store.(store.Watched); ok {
+		w.Guard(l.guard)
+	}
+	return l, nil
 }
 
 // Close closes the store.

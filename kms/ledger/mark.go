@@ -6,6 +6,8 @@ import (
 	"os"
 	"strconv"
 	"strings"
+
+	"latchkey/internal/datafile"
 )
 
 // A Mark is the epoch's high-water mark. It is kept apart from the
@@ -35,9 +37,10 @@ func (m MarkFile) Read() (uint64, error) {
 	return n, nil
 }
 
-// Write implements Mark: whole or not at all.
+// Write implements Mark: whole or not at all. The file is its directory's
+// owner's.
 func (m MarkFile) Write(epoch uint64) error {
-	return WriteFile(string(m), strconv.AppendUint(nil, epoch, 10))
+	return datafile.Write(string(m), strconv.AppendUint(nil, epoch, 10))
 }
 
 // raiseMark follows the database: it is raised after a change is on disk,

@@ -1,42 +1,63 @@
 package ledger
 
-import "sync"
+import (
+	"sync"
+	"sync/atomic"
+)
 
 // news tells what the audit log got to who listens. It waits for nobody: a
 // listener that is too slow misses events, and can read the log.
 type news struct {
 	mu        sync.Mutex
-	listeners map[chan Event]struct{}
+	listeners map[*Listener]struct{}
 	ends      map[*func()]struct{} // how watches end
 }
 
 // newsRoom is how many events a listener may be behind.
 const newsRoom = 256
 
-// listen returns the events from now on, until stop is called.
-func (n *news) listen() (events <-chan Event, stop func()) {
-	c := make(chan Event, newsRoom)
+// A Listener hears of events.
+type Listener struct {
+	Events <-chan Event
+
+	all    bool // those of other key servers on the store, too
+	send   chan Event
+	missed atomic.Bool
+}
+
+// Missed tells, once, whether there were events that the listener was too
+// slow for.
+func (n *Listener) Missed() bool { return n.missed.Swap(false) }
+
+func (n *news) listen(all bool) (l *Listener, stop func()) {
+	l = &Listener{all: all, send: make(chan Event, newsRoom)}
+	l.Events = l.send
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if n.listeners == nil {
-		n.listeners = map[chan Event]struct{}{}
+		n.listeners = map[*Listener]struct{}{}
 	}
-	n.listeners[c] = struct{}{}
-	return c, func() {
+	n.listeners[l] = struct{}{}
+	return l, func() {
 		n.mu.Lock()
 		defer n.mu.Unlock()
-		delete(n.listeners, c)
+		delete(n.listeners, l)
 	}
 }
 
-func (n *news) tell(events []Event) {
+// tell passes events on; foreign ones are of another key server.
+func (n *news) tell(events []Event, foreign bool) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	for c := range n.listeners {
+	for l := range n.listeners {
 		for _, e := range events {
+			if foreign && !l.all {
+				break
+			}
 			select {
-			case c <- e:
+			case l.send <- e:
 			default:
+				l.missed.Store(true)
 			}
 		}
 	}
@@ -57,8 +78,11 @@ func (n *news) onEnd(f func()) (stop func()) {
 	}
 }
 
-// Listen returns the events from now on, until stop is called.
-func (l *Ledger) Listen() (events <-chan Event, stop func()) { return l.news.listen() }
+// Listen returns this server's events from now on, until stop is called.
+func (l *Ledger) Listen() (events *Listener, stop func()) { return l.news.listen(false) }
+
+// ListenAll returns also those of the other key servers on the store.
+func (l *Ledger) ListenAll() (events *Listener, stop func()) { return l.news.listen(true) }
 
 // OnEnd has f called when answers that last are to end, until stop is
 // called.

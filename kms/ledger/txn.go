@@ -3,6 +3,7 @@ package ledger
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"time"
 
@@ -48,12 +49,15 @@ func (l *Ledger) Update(ctx context.Context, f func(*Txn) error) error {
 		}
 		return tx.Put(tableMeta, keyState, l.vault.seal(place{tableMeta, keyState, 0}, t.state.epoch, t.state.encode()))
 	})
-	if decided == nil && ctx.Err() == nil {
+	// An update that lost to others, or that is too large, says nothing
+	// against the store.
+	if decided == nil && ctx.Err() == nil && !errors.Is(err, store.ErrConflict) && !errors.Is(err, store.ErrTooLarge) {
 		l.wrote(err)
 		l.observe(time.Since(began).Seconds())
 	}
 	if err == nil {
-		l.news.tell(last.noted)
+		l.wroteLast.Store(&last.state)
+		l.news.tell(last.noted, false)
 	}
 	if err == nil && last.bumped {
 		err = l.raiseMark(last.state.epoch)
@@ -63,8 +67,16 @@ func (l *Ledger) Update(ctx context.Context, f func(*Txn) error) error {
 }
 
 func (t *Txn) loadState() (err error) {
-	t.state, err = t.View.readState()
-	return err
+	if t.state, err = t.View.readState(); err != nil {
+		return err
+	}
+	l := t.View.l
+	l.markMu.Lock()
+	defer l.markMu.Unlock()
+	if t.state.epoch < l.raised {
+		return fmt.Errorf("reading the state record: %w (epoch %d, mark %d)", ErrRolledBack, t.state.epoch, l.raised)
+	}
+	return nil
 }
 
 // Bump starts a new epoch, once for a transaction: what is given to whom

@@ -69,7 +69,7 @@ func (l *Ledger) RotateKey(ctx context.Context, name string) ([]KeyVersion, erro
 		return nil, err
 	}
 	err = l.Update(ctx, func(t *Txn) error {
-		_, e, err := t.ringRotate(r)
+		_, e, err := t.ringRotate(r, Who(ctx))
 		e.key.Wipe()
 		return err
 	})

@@ -22,21 +22,37 @@ func NewFront(s *Server, l net.Listener, protocols []Protocol, o front.Options, 
 		protocols = s.protocols
 	}
 	bare := slices.DeleteFunc(slices.Clone(protocols), func(p Protocol) bool { return p != LK1 }) // lk1 needs no TLS
-	return front.New(l, front.Handlers{All: s.handler(protocols), Bare: s.handler(bare)}, o, log)
+	mux := s.handler(bare)
+	if slices.Contains(protocols, Kairos) {
+		for _, path := range kairosPaths {
+			mux.HandleFunc("GET "+path, wantsTLS)
+		}
+	}
+	return front.New(l, front.Handlers{All: s.handler(protocols), Bare: mux}, o, log)
+}
+
+// kairosPaths are those of the exchanges of Kairos.
+var kairosPaths = []string{kairos.AttestationPath, kairos.GetPath, kairos.PostPath}
+
+// wantsTLS says what a client of Kairos is to do that asks without TLS where
+// there is TLS.
+func wantsTLS(w http.ResponseWriter, _ *http.Request) {
+	w.Header().Set("Upgrade", "TLS/1.2, HTTP/1.1") // RFC 9110, section 15.5.22
+	http.Error(w, "this port answers Kairos with TLS only: the URL of the key server begins with https://", http.StatusUpgradeRequired)
 }
 
 // Handler answers nodes in all protocols that are switched on.
 func (s *Server) Handler() http.Handler { return s.handler(s.protocols) }
 
 // handler answers nodes in these protocols.
-func (s *Server) handler(protocols []Protocol) http.Handler {
+func (s *Server) handler(protocols []Protocol) *http.ServeMux {
 	mux := http.NewServeMux()
 	if slices.Contains(protocols, LK1) {
 		s.Handle(mux)
 	}
 	if slices.Contains(protocols, Kairos) {
 		h := s.Kairos.Handler()
-		for _, path := range []string{kairos.AttestationPath, kairos.GetPath, kairos.PostPath} {
+		for _, path := range kairosPaths {
 			mux.Handle("GET "+path, h)
 		}
 	}

@@ -33,7 +33,7 @@ func TestTLSBesidePlain(t *testing.T) {
 	p := newPair(t, "kms")
 	f := newKMS(t, withTLS(p, tls.VersionTLS13))
 	f.mustGet(f.approved())
-	for url, want := range map[string]int{f.url: http.StatusNotFound, strings.Replace(f.url, "http", "https", 1): http.StatusBadRequest} {
+	for url, want := range map[string]int{f.url: http.StatusUpgradeRequired, strings.Replace(f.url, "http", "https", 1): http.StatusBadRequest} {
 		client := http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: p.pool}}}
 		reply, err := client.Get(url + kairos.AttestationPath)
 		if err != nil {

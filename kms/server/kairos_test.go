@@ -186,15 +186,64 @@ func TestKairosReplay(t *testing.T) {
 	f.restart() // it is not forgotten
 	n = f.kairosNode(tpm)
 	refused(t, n, "attestation key was used before")
-	fresh := &kairostest.Soft{}
-	*fresh = *newSoft(t)
-	fresh.EK, fresh.Clock = tpm.EK, tpm.Clock-1
-	n.TPM = fresh
-	refused(t, n, "clock is behind")
-	fresh.Safe = 0 // after a power cut the clock may be behind
+}
+
+// peers I3: their client makes its key once for all its tries: the same key
+// with a later clock tries again, with the same or an earlier one it is a
+// replay; and being told to ask again spends nothing.
+func TestKairosRetry(t *testing.T) {
+	f, tpm, n := setUp(t)
+	if err := tpm.KeepAK(); err != nil {
+		t.Fatal(err)
+	}
+
+	n.Want.Label, n.Want.Name, n.Want.UUID = "NOT_MINE", "", ""
+	refused(t, n, "") // it is to ask again
+	n.Want = persistent
 	must(t, n)
-	fresh.Safe, fresh.Clock = 1, tpm.Clock
+	tpm.Clock += 1500
 	must(t, n)
+	f.restart()
+	n = f.kairosNode(tpm)
+	refused(t, n, "attestation key was used before")
+	tpm.Clock -= 1500
+	refused(t, n, "attestation key was used before")
+	tpm.Clock += 3000
+	must(t, n)
+
+	other := newSoft(t)
+	other.EK, other.Clock = tpm.EK, tpm.Clock+1
+	n.TPM = other
+	must(t, n)
+	n.TPM = tpm // only the key that was spent last is tried again with
+	tpm.Clock += 3000
+	refused(t, n, "attestation key was used before")
+}
+
+// peers I4: a software TPM forgets its clock when its host loses power: that
+// is audited, and refused only where it is asked for.
+func TestKairosClockBehind(t *testing.T) {
+	for _, strict := range []bool{false, true} {
+		f := newKMS(t, speaksKairos, func(f *fixture) { f.strictClock = strict })
+		tpm := newSoft(t)
+		if err := f.apply(tpm, document); err != nil {
+			t.Fatal(err)
+		}
+		n := f.kairosNode(tpm)
+		must(t, n)
+		tpm.Clock--
+		if strict {
+			refused(t, n, "clock is behind")
+			tpm.Safe = 0
+			must(t, n)
+			continue
+		}
+		must(t, n)
+		log := f.log()
+		if last := log[len(log)-1]; !strings.Contains(last.Detail, "TPM clock 999 ms, behind 1000") {
+			t.Errorf("the audit log says %q, want the clocks", last.Detail)
+		}
+	}
 }
 
 func TestKairosQuarantineAndTombstone(t *testing.T) {

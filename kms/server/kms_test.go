@@ -40,7 +40,9 @@ type fixture struct {
 	wrap     func(store.Store) store.Store // what stands between server and database
 
 	protocols []server.Protocol
-	front     front.Options
+
+	strictClock bool
+	front       front.Options
 
 	*server.Server
 	url  string
@@ -97,7 +99,7 @@ func (f *fixture) start() error {
 
 // serve serves an open database, which it closes if it cannot.
 func (f *fixture) serve(st store.Store, shared bool) error {
-	s, err := server.Open(server.Config{Store: st, Shared: shared, Wrapping: f.wrapping, Mark: f.mark(), Enroll: f.enroll, Workers: f.workers, EKRoots: f.ekRoots, Protocols: f.protocols})
+	s, err := server.Open(server.Config{Store: st, Shared: shared, Wrapping: f.wrapping, Mark: f.mark(), Enroll: f.enroll, Workers: f.workers, EKRoots: f.ekRoots, Protocols: f.protocols, StrictClock: f.strictClock})
 	if err != nil {
 		st.Close()
 		return err

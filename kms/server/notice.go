@@ -17,7 +17,7 @@ func (s *Server) Tell(ctx context.Context, to func(hook.Notice)) {
 		select {
 		case <-ctx.Done():
 			return
-		case e := <-events:
+		case e := <-events.Events:
 			to(notice(e))
 		}
 	}

@@ -79,7 +79,7 @@ func TestAcceptTakesTheNewBootState(t *testing.T) {
 	if err != nil || len(shown.Change) != 1 || shown.Change[0] != "PCR 11" {
 		t.Errorf("Node shows %v as changed (%v), want PCR 11", shown.Change, err)
 	}
-	if _, err := f.AcceptNode(ctx, node.NodeID().Words()); err != nil {
+	if _, err := f.AcceptNode(ctx, node.NodeID().Words(), ""); err != nil {
 		t.Fatal(err)
 	}
 
@@ -130,7 +130,7 @@ func TestAcceptNeedsAnUnlockingBoot(t *testing.T) {
 	if _, err := f.get(node); code(err) != "pcr15-used" {
 		t.Fatalf("Get = %v, want code pcr15-used", err)
 	}
-	if _, err := f.AcceptNode(ctx, node.NodeID().Words()); err == nil {
+	if _, err := f.AcceptNode(ctx, node.NodeID().Words(), ""); err == nil {
 		t.Error("a running system's PCRs were accepted as a boot state")
 	}
 }
@@ -201,7 +201,7 @@ func TestVolumeNotShownIsNotBound(t *testing.T) {
 		t.Fatalf("Get = %+v, %v, want root only", g, err)
 	}
 
-	if _, err := f.ApproveNode(ctx, lk1.Approval{Who: node.NodeID().Words()}); err != nil {
+	if _, err := f.ApproveNode(ctx, lk1.Approval{Who: node.NodeID().Words(), Bind: true}); err != nil {
 		t.Fatal(err)
 	}
 	if g, err = f.get(node, root, data); err != nil || g.Volumes[1].Status != kms.OK {
@@ -269,7 +269,7 @@ func TestHeaderMustBeTheEnrolledOne(t *testing.T) {
 	if got := ask(fake); got.Status != kms.HeaderDiffers || got.Active.Secret.Len() != 0 {
 		t.Errorf("a fake volume with the same UUID got %v", got.Status.Code())
 	}
-	if err := f.AcceptHeader(ctx, root); err != nil {
+	if err := f.AcceptHeader(ctx, root, ""); err != nil {
 		t.Fatal(err)
 	}
 

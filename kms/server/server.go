@@ -44,9 +44,11 @@ type Config struct {
 	Log      *slog.Logger // nil logs nothing
 	Workers  int          // public-key operations at once; 0 is the number of cores
 
-	Protocols []Protocol     // what nodes may speak; none is lk1
-	EKRoots   *ekcert.Pool   // for enrollment cert
-	Policy    *policy.Policy // nil: every approved node, in the boot state that was approved
+	Protocols []Protocol   // what nodes may speak; none is lk1
+	EKRoots   *ekcert.Pool // for enrollment cert
+	// StrictClock refuses nodes of Kairos whose TPM's clock is behind.
+	StrictClock bool
+	Policy      *policy.Policy // nil: every approved node, in the boot state that was approved
 }
 
 // A Server answers nodes and its operator. It owns its store.
@@ -120,7 +122,7 @@ func Open(c Config) (*Server, error) {
 		Ledger: s.Ledger, Enroll: c.Enroll, EKRoots: c.EKRoots, Policy: c.Policy, Work: work, Counted: exchanges, Log: s.log,
 	}, kept.lk1)
 	s.Kairos = kairos.New(kairos.Config{
-		Ledger: s.Ledger, Enroll: c.Enroll, Work: work, Counted: exchanges, Log: s.log, Taken: s.Owned,
+		Ledger: s.Ledger, Enroll: c.Enroll, StrictClock: c.StrictClock, Work: work, Counted: exchanges, Log: s.log, Taken: s.Owned,
 	}, kept.kairos)
 	s.Talos = talos.New(talos.Config{Ledger: s.Ledger, Counted: exchanges, Log: s.log}, kept.talos)
 	s.API = admin.New(s.Ledger, s.log, s.Service.Routes(), s.Kairos.Routes(), s.Talos.Routes())

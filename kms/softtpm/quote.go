@@ -15,6 +15,7 @@ import (
 type Attest struct {
 	Magic          uint32
 	Type           uint16
+	Signer         []byte // qualified name of the key
 	Extra          []byte
 	Reset, Restart uint32
 	Selections     []Selection
@@ -40,7 +41,7 @@ func Select(pcrs ...int) Selection {
 func (a Attest) Encode() []byte {
 	b := binary.BigEndian.AppendUint32(nil, a.Magic)
 	b = binary.BigEndian.AppendUint16(b, a.Type)
-	b = append2B(b, make([]byte, 34)) // qualified signer
+	b = append2B(b, a.Signer)
 	b = append2B(b, a.Extra)
 	b = binary.BigEndian.AppendUint64(b, 12345) // clock
 	b = binary.BigEndian.AppendUint32(b, a.Reset)
@@ -76,9 +77,19 @@ func (t *TPM) Values(pcrs ...int) (values []kms.PCR, digest []byte) {
 func (t *TPM) Statement(pcrs []int, extra []byte) (Attest, []kms.PCR) {
 	values, digest := t.Values(pcrs...)
 	return Attest{
-		Magic: 0xff544347, Type: 0x8018, Extra: extra, Reset: t.Reset, Restart: t.Restart,
+		Magic: 0xff544347, Type: 0x8018, Signer: qualified(0x4000000b, t.akPublic), Extra: extra, Reset: t.Reset, Restart: t.Restart,
 		Selections: []Selection{Select(pcrs...)}, Digest: digest,
 	}, values
+}
+
+// Qualified is the AK's qualified name if it were a primary of a hierarchy:
+// Part 1, section 16.
+func (t *TPM) Qualified(hierarchy uint32) []byte { return qualified(hierarchy, t.akPublic) }
+
+func qualified(hierarchy uint32, public []byte) []byte {
+	name := sha256.Sum256(public)
+	sum := sha256.Sum256(append(append(binary.BigEndian.AppendUint32(nil, hierarchy), 0x00, 0x0b), name[:]...))
+	return append([]byte{0x00, 0x0b}, sum[:]...)
 }
 
 // Quote implements kms.Prover.

@@ -12,6 +12,35 @@ import (
 // ErrDamaged is a store whose own structure is broken.
 var ErrDamaged = errors.New("the database is damaged")
 
+// Errors of updates that say nothing against the store.
+var (
+	// ErrConflict is an update that lost to others, again and again.
+	ErrConflict = errors.New("others wrote first, again and again")
+	// ErrTooLarge is an update that no single request of the service carries.
+	ErrTooLarge = errors.New("the update is too large for this store")
+)
+
+// A Row is a row put, or removed if Value is nil.
+type Row struct {
+	Table, Key string
+	Value      []byte
+}
+
+// A Step is what somebody else did to a store.
+type Step struct {
+	Before, After Reader
+	Rows          []Row // what was changed; nil: the store was read anew
+}
+
+// Watched is a store to which others write, too.
+type Watched interface {
+	Store
+	// Guard has f judge each step that others take, before anything is read
+	// from what it led to. After an error of f the store gives nothing and
+	// takes nothing any more, and says why.
+	Guard(f func(Step) error)
+}
+
 // A Reader reads one consistent state. What it gives is valid until the
 // transaction ends, and must not be changed.
 type Reader interface {

@@ -179,7 +179,7 @@ func TestClearedTPM(t *testing.T) {
 		t.Errorf("Get = %v, want code tpm-cleared", err)
 	}
 
-	if _, err := s.AcceptNode(ctx, id.NodeID().Words()); err != nil {
+	if _, err := s.AcceptNode(ctx, id.NodeID().Words(), ""); err != nil {
 		t.Fatal(err)
 	}
 	getOnce(t, s, url, after)

@@ -6,6 +6,7 @@ import (
 	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/sha256"
+	"encoding/binary"
 	"errors"
 	"fmt"
 
@@ -150,6 +151,14 @@ func readP256EK(area []byte) (tpm2.TPMTPublic, error) {
 // that a credential binds exactly the AK that it checked.
 func NameOf(area []byte) []byte {
 	sum := sha256.Sum256(area)
+	return append([]byte{0x00, 0x0b}, sum[:]...)
+}
+
+// EndorsementName is the qualified name (Part 1, section 16) of a primary
+// key of the endorsement hierarchy, by its name.
+func EndorsementName(name []byte) []byte {
+	const endorsement = 0x4000000b // TPM_RH_ENDORSEMENT, Part 2, section 7.4
+	sum := sha256.Sum256(append(binary.BigEndian.AppendUint32(nil, endorsement), name...))
 	return append([]byte{0x00, 0x0b}, sum[:]...)
 }
 

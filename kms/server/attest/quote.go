@@ -42,6 +42,7 @@ type Clock struct {
 type statement struct {
 	magic     uint32
 	kind      uint16
+	signer    []byte // TPM2B_NAME: the key's qualified name
 	extra     []byte
 	clock     Clock
 	selection []byte // TPML_PCR_SELECTION
@@ -51,7 +52,11 @@ type statement struct {
 // Check judges a quote, in this order: the signature, magic and type, the
 // challenge that it answers, the selection, the values, their digest. PCRs
 // are those to be quoted, ascending, of the SHA-256 bank.
-func (q Quote) Check(key Key, extra []byte, pcrs []int) (Clock, error) {
+//
+// Signer, if it is not nil, is the qualified name that the signing key must
+// have: activation binds a key's name, and not its hierarchy, and a key of
+// another one quotes obfuscated counters (Part 1, section 31.3.3).
+func (q Quote) Check(key Key, signer, extra []byte, pcrs []int) (Clock, error) {
 	if err := key.verify(q.Attest, q.Signature); err != nil {
 		return Clock{}, err
 	}
@@ -64,6 +69,8 @@ func (q Quote) Check(key Key, extra []byte, pcrs []int) (Clock, error) {
 		return Clock{}, errors.New("quote was not made by a TPM: its magic is missing")
 	case a.kind != attestQuote:
 		return Clock{}, fmt.Errorf("attestation of type %#x is no quote", a.kind)
+	case signer != nil && string(a.signer) != string(signer):
+		return Clock{}, errors.New("quote was signed by a key of another hierarchy")
 	case subtle.ConstantTimeCompare(a.extra, extra) != 1:
 		return Clock{}, errors.New("quote answers another challenge")
 	case string(a.selection) != string(want):
@@ -82,7 +89,8 @@ func parseAttest(b []byte, selected int) (a statement, err error) {
 	}
 
 	a.magic, a.kind = binary.BigEndian.Uint32(b), binary.BigEndian.Uint16(b[4:])
-	_, b, ok := Cut2B(b[6:]) // qualifiedSigner: names the hierarchy, which the activation proved
+	var ok bool
+	a.signer, b, ok = Cut2B(b[6:])
 	if !ok {
 		return a, malformed
 	}

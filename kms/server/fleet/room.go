@@ -1,7 +1,10 @@
 package fleet
 
 import (
-	"sync/atomic"
+	"math/rand/v2"
+	"net/netip"
+	"slices"
+	"sync"
 	"time"
 
 	"latchkey/kms/ledger"
@@ -20,72 +23,109 @@ const (
 // over: a flood must not make every newcomer cost a thousand rows.
 const pruneEvery = time.Minute
 
-// fullFor is how long a full table is taken for full without counting it: a
-// flood must not make every stranger cost a look at a thousand rows.
-const fullFor = time.Second
-
 // pruneRows is how many of them go in one transaction: stores bound those.
 const pruneRows = 8
 
 // A room bounds a table of those that nobody approved yet. Its times are on
 // the ledger's clock.
 type room struct {
-	looked    atomic.Int64 // when it was looked through
-	fullUntil atomic.Int64 // it is taken for full, without counting
+	mu     sync.Mutex
+	looked time.Duration       // when it was looked through; 0: never
+	here   map[string][]string // by source: keys of the rows, as of then and what came since
 }
 
-// A Waiter is how long a machine in it waits.
+// A Waiter is how long a machine in it waits, and from where it asks.
 type Waiter struct {
 	First, Last time.Time // when it came, and asked last
+	From        string    // address
+}
+
+// perSource is how many machines of one source may wait: a quarter of the
+// table.
+const perSource = maxPending / 4
+
+// sourceOf is what counts as one source: an IPv4 address, or an IPv6 /64.
+func sourceOf(from string) string {
+	a, err := netip.ParseAddr(from)
+	if err != nil {
+		return from
+	}
+	a = a.Unmap().WithZone("")
+	if a.Is4() || a.IsLinkLocalUnicast() {
+		return a.String()
+	}
+	p, err := a.Prefix(64)
+	if err != nil {
+		return from
+	}
+	return p.String()
 }
 
 // Full makes room for one more that waits: it removes the rows that nobody
-// approved in time and, when the table is full, those that stopped asking.
-// It tells whether the table still is full. Now is on the ledger's clock.
-func (f *Fleet[R]) Full(t *ledger.Txn, now time.Duration, forget func(key []byte) error) (full bool, err error) {
+// approved in time and, when the table is full, those that stopped asking,
+// or else any one of the source that has most of them. It tells whether
+// there is none: the newcomer's own source has too many. A flood costs a
+// newcomer no look at a thousand rows. Now is on the ledger's clock.
+func (f *Fleet[R]) Full(t *ledger.Txn, now time.Duration, newcomer R, forget func(key []byte) error) (full bool, err error) {
 	w := &f.room
-	if now < time.Duration(w.fullUntil.Load()) {
-		return true, nil
-	}
-	defer func() {
-		if full && err == nil {
-			w.fullUntil.Store(int64(now + fullFor))
-		}
-	}()
-
-	n := f.Pending(t.View)
-	if last := time.Duration(w.looked.Load()); last != 0 && now-last < pruneEvery {
-		return n >= maxPending, nil
-	}
-
-	w.looked.Store(int64(now))
-	over, err := f.over(t.View, n)
-	if err != nil {
-		return false, err
-	}
-	if len(over) > pruneRows { // the next newcomer goes on
-		w.looked.Store(0)
-		over = over[:pruneRows]
-	}
-	for _, key := range over {
-		if err := forget(key); err != nil {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.here == nil || now-w.looked >= pruneEvery {
+		if err := f.look(t.View, now, forget); err != nil {
 			return false, err
 		}
 	}
 
-	return n-len(over) >= maxPending, nil
+	source := sourceOf(newcomer.Waiting().From)
+	n, most := 0, source
+	for other, keys := range w.here {
+		n += len(keys)
+		if len(keys) > len(w.here[most]) {
+			most = other
+		}
+	}
+	if len(w.here[source]) >= perSource || n >= maxPending && most == source {
+		return true, nil
+	}
+	if n >= maxPending {
+		keys := w.here[most]
+		i := rand.IntN(len(keys))
+		if err := forget([]byte(keys[i])); err != nil {
+			return false, err
+		}
+		w.here[most] = slices.Delete(keys, i, i+1)
+	}
+	if key := string(newcomer.Key()); !slices.Contains(w.here[source], key) { // a transaction may run twice
+		w.here[source] = append(w.here[source], key)
+	}
+	return false, nil
 }
 
-// over are the keys of the rows, n in all, whose time to wait is over.
-func (f *Fleet[R]) over(v ledger.View, n int) (keys [][]byte, err error) {
-	err = each(v, f.pending, func(row R) error {
-		w := row.Waiting()
-		if time.Since(w.First) < pendingLife && (n < maxPending || time.Since(w.Last) < idlePending) {
+// look looks through the table, and removes some of the rows whose time to
+// wait is over.
+func (f *Fleet[R]) look(v ledger.View, now time.Duration, forget func(key []byte) error) error {
+	w := &f.room
+	n := f.Pending(v)
+	w.here, w.looked = map[string][]string{}, now
+	var over [][]byte
+	err := each(v, f.pending, func(row R) error {
+		wait := row.Waiting()
+		if len(over) < pruneRows && (time.Since(wait.First) >= pendingLife || n >= maxPending && time.Since(wait.Last) >= idlePending) {
+			n--
+			over = append(over, row.Key())
 			return nil
 		}
-		n--
-		keys = append(keys, row.Key())
+		source := sourceOf(wait.From)
+		w.here[source] = append(w.here[source], string(row.Key()))
 		return nil
 	})
-	return keys, err
+	for _, key := range over {
+		if err == nil {
+			err = forget(key)
+		}
+	}
+	if len(over) == pruneRows { // the next newcomer goes on
+		w.looked = now - pruneEvery
+	}
+	return err
 }

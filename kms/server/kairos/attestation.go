@@ -16,20 +16,20 @@ import (
 // What certifies its creation is not looked at: the attributes in its name,
 // which the activation proves, say all.
 type akParameters struct {
-	Public                  []byte
+	Public                  text64
 	UseTCSDActivationFormat bool
 }
 
 // hello is the first message.
 type hello struct {
-	EK    []byte       `json:"ek_public"`
+	EK    text64       `json:"ek_public"`
 	AK    akParameters `json:"ak_params"`
 	Defer bool         `json:"defer_pcr_enrollment"`
 }
 
 // proof is the third message.
 type proof struct {
-	Secret []byte   `json:"secret"`
+	Secret text64   `json:"secret"`
 	Quote  pcrQuote `json:"pcr_quote"`
 }
 
@@ -154,7 +154,7 @@ func encodeChallenge(c credential, k kind) ([]byte, error) {
 func (h *handler) release(ctx context.Context, s *socket, p *Proof) error {
 	answer, err := h.keeper.Release(ctx, p)
 	if refusal, ok := errors.AsType[*Refusal](err); ok {
-		if !refusal.Reason.final() {
+		if !refusal.Reason.Final() {
 			return err
 		}
 		return errors.Join(err, s.refuse(refusal.text()))

@@ -22,7 +22,7 @@ const SealedSize = 256
 
 // attestationData is what a legacy node says of its keys.
 type attestationData struct {
-	EK []byte // PEM
+	EK text64 // PEM
 	AK akParameters
 }
 
@@ -107,7 +107,7 @@ func (h *handler) activate(ctx context.Context, s *socket, r *http.Request, want
 		return nil, err
 	}
 	defer message.Wipe()
-	var m struct{ Secret []byte }
+	var m struct{ Secret text64 }
 	if err := strictjson.DecodeKnown(message.Reveal(), &m, "Secret"); err != nil {
 		return nil, err
 	}

@@ -24,10 +24,10 @@ type Quote struct {
 type pcrQuote struct {
 	Quote struct {
 		Version   string `json:"version"`
-		Quote     []byte `json:"quote"`
-		Signature []byte `json:"signature"`
+		Quote     text64 `json:"quote"`
+		Signature text64 `json:"signature"`
 	} `json:"quote"`
-	PCRs map[string][]byte `json:"pcrs"`
+	PCRs map[string]text64 `json:"pcrs"`
 }
 
 // check judges a quote, which answers nobody's nonce.
@@ -41,7 +41,7 @@ func (q *pcrQuote) check(ak *rsa.PublicKey) (*Quote, error) {
 		return nil, err
 	}
 	quote := attest.Quote{Attest: q.Quote.Quote, Signature: q.Quote.Signature, PCRs: values}
-	clock, err := quote.Check(attest.RSA{PublicKey: ak}, nil, PCRs)
+	clock, err := quote.Check(attest.RSA{PublicKey: ak}, nil, nil, PCRs)
 	if err != nil {
 		return nil, err
 	}

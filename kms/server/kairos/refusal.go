@@ -38,7 +38,8 @@ var codes = map[Reason]string{
 // Code is the reason as logs have it.
 func (r Reason) Code() string { return codes[r] }
 
-func (r Reason) final() bool { return r >= NotEnrolled }
+// Final tells whether asking again changes nothing.
+func (r Reason) Final() bool { return r >= NotEnrolled }
 
 // A Refusal is a Keeper's no.
 type Refusal struct {

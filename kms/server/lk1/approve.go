@@ -2,7 +2,6 @@ package lk1
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -18,7 +17,9 @@ type Approval struct {
 	Who     string     `json:"who"`     // six words, or an id; an unknown whole id is registered beforehand
 	NoPCRs  bool       `json:"no_pcrs"` // pin no boot state
 	Move    bool       `json:"move"`    // take volumes over from other nodes
-	Volumes []kms.UUID `json:"volumes"` // for a node registered beforehand
+	Bind    bool       `json:"bind"`    // of a node that is approved: bind what it showed since
+	Volumes []kms.UUID `json:"volumes"` // to bind whether it showed them or not
+	Seen    string     `json:"shown"`   // if it is not empty: Node.Seen of what the operator looked at
 }
 
 // Approved is what an approval did.
@@ -32,13 +33,25 @@ type Approved struct {
 }
 
 // ApproveNode approves a node: it binds exactly the volumes that the node
-// showed and no other owns, and pins the boot state that it showed.
+// showed and no other owns, and pins the boot state that it showed. One that
+// is approved already is renewed, and gets no volume that was not asked for:
+// it may have asked for others' meanwhile.
 func (s *Service) ApproveNode(ctx context.Context, a Approval) (out Approved, err error) {
+	id, err := s.candidate(a)
+	if err != nil {
+		return Approved{}, err
+	}
 	err = s.update(ctx, func(t *txn) error {
 		out = Approved{}
-		row, err := t.candidate(a)
+		row, found, err := t.node(id)
 		if err != nil {
 			return err
+		}
+		if row, err = register(row, found, id, a); err != nil {
+			return err
+		}
+		if err := row.stillShows(a.Seen); err != nil {
+			return fmt.Errorf("approving node %s: %w", row.ID.Words(), err)
 		}
 
 		if row.State == fleet.Deleted {
@@ -50,13 +63,14 @@ func (s *Service) ApproveNode(ctx context.Context, a Approval) (out Approved, er
 
 		t.Bump()
 
-		// A node that is approved already keeps its pins: approving again
-		// binds volumes, and only accept takes another boot state.
+		// A node that is approved already keeps its pins, too: only accept
+		// takes another boot state.
 		if row.State != fleet.Approved || a.NoPCRs {
 			row.pin(a.NoPCRs, &out)
 		}
+		bind := row.State != fleet.Approved || a.Bind || a.Move
 		row.State, row.Approved, row.Lapsed = fleet.Approved, time.Now().UTC(), time.Time{}
-		if err := t.bindAll(row, a, &out); err != nil {
+		if err := t.bindAll(row, a, bind, &out); err != nil {
 			return err
 		}
 
@@ -74,22 +88,19 @@ func (s *Service) ApproveNode(ctx context.Context, a Approval) (out Approved, er
 
 // candidate is the node to approve: one that is there, or an id that is
 // registered before its node ever asked.
-func (t *txn) candidate(a Approval) (nodeRow, error) {
+func (s *Service) candidate(a Approval) (kms.NodeID, error) {
 	if n := len(strings.Fields(strings.ReplaceAll(a.Who, "-", " "))); n != 6 && len(strings.TrimSpace(a.Who)) != 64 {
 		// A part of an id is soon found again by somebody who makes keys.
-		return nodeRow{}, fmt.Errorf("approving %q: %w: give all six words, or all 64 digits of the id", a.Who, ledger.ErrRefused)
+		return kms.NodeID{}, fmt.Errorf("approving %q: %w: give all six words, or all 64 digits of the id", a.Who, ledger.ErrRefused)
 	}
+	return s.resolve(a.Who)
+}
 
-	row, err := t.find(a.Who)
-	if !errors.Is(err, ledger.ErrNotFound) {
-		return row, err
+// register makes the row of an id that is not known yet.
+func register(row nodeRow, found bool, id kms.NodeID, a Approval) (nodeRow, error) {
+	if found {
+		return row, nil
 	}
-
-	id, bad := kms.ParseNodeID(strings.TrimSpace(a.Who))
-	if bad != nil {
-		return row, err
-	}
-
 	if !a.NoPCRs {
 		return row, fmt.Errorf("registering node %s: %w: it has shown no boot state yet; say --pcr none", id, ledger.ErrRefused)
 	}
@@ -122,15 +133,18 @@ func (row *nodeRow) pin(none bool, out *Approved) {
 	}
 }
 
-// bindAll binds the volumes that the node showed.
-func (t *txn) bindAll(row nodeRow, a Approval, out *Approved) error {
+// bindAll binds the volumes that are named and, if those count, the ones that
+// the node showed.
+func (t *txn) bindAll(row nodeRow, a Approval, shown bool, out *Approved) error {
 	uuids := slices.Clone(a.Volumes)
-	if row.Shown != nil {
+	if shown && row.Shown != nil {
 		for _, v := range row.Shown.Volumes {
 			uuids = append(uuids, v.UUID)
 		}
 	}
-	uuids = append(uuids, t.uuidsOf(row.ID)...)
+	if shown {
+		uuids = append(uuids, t.uuidsOf(row.ID)...)
+	}
 	slices.SortFunc(uuids, func(a, b kms.UUID) int { return slices.Compare(a[:], b[:]) })
 	for _, uuid := range slices.Compact(uuids) {
 		if err := t.bind(row, uuid, a.Move, out); err != nil {

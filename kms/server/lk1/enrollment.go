@@ -1,7 +1,6 @@
 package lk1
 
 import (
-	"fmt"
 	"time"
 
 	"latchkey/kms"
@@ -44,7 +43,7 @@ func (s *Service) presentable(p *proof) bool {
 
 // makeRoom makes a pending row for a node seen for the first time.
 func (s *Service) makeRoom(t *txn, row *nodeRow) (kms.Status, error) {
-	full, err := s.rows.fleet.Full(t.Txn, s.ledger.Now(), func(key []byte) error { return t.forget(kms.NodeID(key)) })
+	full, err := s.rows.fleet.Full(t.Txn, s.ledger.Now(), *row, func(key []byte) error { return t.forget(kms.NodeID(key)) })
 	if err != nil {
 		return 0, err
 	}
@@ -59,9 +58,6 @@ func (s *Service) makeRoom(t *txn, row *nodeRow) (kms.Status, error) {
 // shows and the volumes that nobody else has. What the operator put before
 // any node asked stays the operator's to give.
 func (s *Service) trustFirst(t *txn, p *proof, row *nodeRow) error {
-	if !s.rows.fleet.Tofu(t.view.View) {
-		return &ledger.Unavailable{Err: fmt.Errorf("trusting a node at first sight: there are %d already", fleet.MaxTofu)}
-	}
 	t.Bump()
 	out := Approved{}
 	row.Shown = show(p)

@@ -42,8 +42,8 @@ func (s *Service) exchange(operation string, f func(*http.Request, []byte) ([]by
 	}
 }
 
-// reply: our own failures are 503, malformed messages 400, and all that a
-// message can be refused for is one 403.
+// reply: our own failures are 503, and all that a message can be refused for,
+// malformed ones too, is one 403.
 func (s *Service) reply(w http.ResponseWriter, r *http.Request, reply []byte, err error) {
 	failed, ours := errors.AsType[*ledger.Unavailable](err)
 	switch {

@@ -14,6 +14,7 @@ import (
 type Node struct {
 	nodeRow
 	Words  string     `json:"words"`
+	Seen   string     `json:"shown_digest,omitempty"` // of what it showed last: give it back with approve and accept
 	Bound  []kms.UUID `json:"bound,omitempty"`
 	Change []string   `json:"changed_pcrs,omitempty"` // shown values that are not the pinned ones
 }
@@ -40,8 +41,28 @@ func (s *Service) Nodes() (nodes []Node, err error) {
 	return nodes, err
 }
 
+// A NodePage is some of the nodes.
+type NodePage struct {
+	Nodes []Node `json:"nodes"`
+	Next  string `json:"next,omitempty"` // cursor of the next page; empty: this is the last one
+}
+
+// maxPage is how many nodes one page has at most, and how many may be listed
+// at once by who may only look.
+const maxPage = 1000
+
+// NodesPage lists up to so many nodes behind a cursor, pending ones first.
+func (s *Service) NodesPage(cursor string, limit int) (p NodePage, err error) {
+	p.Nodes = []Node{}
+	err = s.read(func(v view) error {
+		p.Next, err = s.rows.fleet.Page(v.View, cursor, limit, func(row nodeRow) { p.Nodes = append(p.Nodes, v.present(row)) })
+		return err
+	})
+	return p, err
+}
+
 func (v view) present(row nodeRow) Node {
-	n := Node{nodeRow: row, Words: row.ID.Words()}
+	n := Node{nodeRow: row, Words: row.ID.Words(), Seen: row.Shown.digest()}
 	for _, uuid := range v.uuidsOf(row.ID) {
 		if owner, bound, err := v.owner(uuid); err == nil && bound && owner == row.ID {
 			n.Bound = append(n.Bound, uuid)
@@ -67,13 +88,38 @@ func (s *Service) Node(who string) (n Node, err error) {
 	return n, err
 }
 
+// resolve finds whom an operator means before the transaction that changes
+// him: looking for words reads all nodes, which a transaction that has to be
+// the first to write must not do.
+func (s *Service) resolve(who string) (kms.NodeID, error) {
+	if id, err := parseID(who); err == nil {
+		return id, nil
+	}
+	var id kms.NodeID
+	err := s.read(func(v view) error {
+		row, err := v.find(who)
+		id = row.ID
+		return err
+	})
+	return id, err
+}
+
+func parseID(who string) (kms.NodeID, error) {
+	return kms.ParseNodeID(strings.ToLower(strings.TrimSpace(who)))
+}
+
+// known is a node that there is.
+func (v view) known(id kms.NodeID) (nodeRow, error) {
+	row, found, err := v.node(id)
+	if err == nil && !found {
+		err = fmt.Errorf("looking for node %s: %w", id, ledger.ErrNotFound)
+	}
+	return row, err
+}
+
 func (v view) find(who string) (nodeRow, error) {
-	if id, err := kms.ParseNodeID(strings.ToLower(strings.TrimSpace(who))); err == nil {
-		row, found, err := v.node(id)
-		if err == nil && !found {
-			err = fmt.Errorf("looking for node %s: %w", id, ledger.ErrNotFound)
-		}
-		return row, err
+	if id, err := parseID(who); err == nil {
+		return v.known(id)
 	}
 
 	who = strings.ToLower(strings.Join(strings.FieldsFunc(who, func(r rune) bool { return r == ' ' || r == '-' || r == '\t' }), " "))

@@ -2,6 +2,7 @@ package lk1
 
 import (
 	"context"
+	"time"
 
 	"latchkey/kms/ledger"
 	"latchkey/kms/server/fleet"
@@ -15,18 +16,19 @@ func (s *Service) SetQuarantine(ctx context.Context, who string, on bool) (Node,
 		event = "quarantine"
 	}
 	return s.changeNode(ctx, who, event, "", func(_ *txn, row *nodeRow) error {
-		if row.State == fleet.Pending {
-			return fleet.Refuse("the node is not approved, so it gets nothing as it is")
-		}
 		row.Quarantined = on
 		return nil
 	})
 }
 
 // AcceptNode takes the boot state that the node showed last for the
-// approved one: after an update, or after its TPM was cleared.
-func (s *Service) AcceptNode(ctx context.Context, who string) (Node, error) {
+// approved one: after an update, or after its TPM was cleared. Seen, if it
+// is not empty, is the Node.ShownDigest that the operator looked at.
+func (s *Service) AcceptNode(ctx context.Context, who, seen string) (Node, error) {
 	return s.changeNode(ctx, who, "accept", "", func(_ *txn, row *nodeRow) error {
+		if err := row.stillShows(seen); err != nil {
+			return err
+		}
 		if row.State != fleet.Approved {
 			return fleet.Refuse("the node is " + string(row.State))
 		}
@@ -54,9 +56,13 @@ func (s *Service) DeleteNode(ctx context.Context, who string) (Node, error) {
 
 // changeNode changes one node's row and notes the event; detail may be empty.
 func (s *Service) changeNode(ctx context.Context, who, event, detail string, change func(*txn, *nodeRow) error) (n Node, err error) {
+	id, err := s.resolve(who)
+	if err != nil {
+		return Node{}, err
+	}
 	_, err = s.rows.fleet.Change(ctx, s.ledger, fleet.Change[nodeRow]{
 		Event: event, Verb: event, Detail: detail,
-		Find: func(t *ledger.Txn) (nodeRow, error) { return s.in(t).find(who) },
+		Find: func(t *ledger.Txn) (nodeRow, error) { return s.in(t).known(id) },
 		Do: func(lt *ledger.Txn, row *nodeRow) error {
 			t := s.in(lt)
 			if err := change(t, row); err != nil {
@@ -67,4 +73,40 @@ func (s *Service) changeNode(ctx context.Context, who, event, detail string, cha
 		},
 	})
 	return n, err
+}
+
+// RenewNode renews the approval of a node that lapsed by silence, and lets
+// it through for an hour outside its windows. It binds and pins nothing.
+func (s *Service) RenewNode(ctx context.Context, who string) (Node, error) {
+	return s.changeNode(ctx, who, "renew", "", func(_ *txn, row *nodeRow) error {
+		if row.State != fleet.Approved {
+			return fleet.Refuse("the node is " + string(row.State))
+		}
+		row.Approved, row.Lapsed = time.Now().UTC(), time.Time{}
+		return nil
+	})
+}
+
+// RenewLapsed renews all approvals that lapsed by silence: after a clock was
+// wrong.
+func (s *Service) RenewLapsed(ctx context.Context) (renewed []Node, err error) {
+	var ids []string
+	err = s.read(func(v view) error {
+		return s.rows.fleet.Known(v.View, func(row nodeRow) error {
+			if row.State == fleet.Approved && !row.Lapsed.IsZero() {
+				ids = append(ids, row.Name())
+			}
+			return nil
+		})
+	})
+	for _, id := range ids {
+		if err != nil {
+			return renewed, err
+		}
+		var n Node
+		if n, err = s.RenewNode(ctx, id); err == nil {
+			renewed = append(renewed, n)
+		}
+	}
+	return renewed, err
 }

@@ -22,11 +22,15 @@ func (s *Service) judge(t *txn, p *proof) (*kms.Decision, error) {
 		return nil, err
 	}
 
-	now := time.Now().UTC()
+	now := s.ledger.Wall().UTC()
 	if !found {
-		row = nodeRow{ID: p.node, First: now}
+		row = nodeRow{ID: p.node, First: now, LastFrom: p.from}
 	}
 	before, verdict := row, policy.Judge(s.facts(p, &row, now))
+	if verdict.Status == kms.OK && row.State == "" && !s.rows.fleet.Tofu(t.view.View) {
+		s.log.Warn("not trusted at first sight: there are as many as may be", "node", p.node, "most", fleet.MaxTofu)
+		return &kms.Decision{Status: kms.TableFull}, nil
+	}
 	if verdict.Status == kms.OK && row.State == "" {
 		if err := s.trustFirst(t, p, &row); err != nil {
 			return nil, err
@@ -64,7 +68,13 @@ func (s *Service) facts(p *proof, row *nodeRow, now time.Time) policy.Facts {
 		Now: now, Operation: p.operation, From: from, PCRs: p.pcrs, Clock: p.clock,
 		Quarantined: row.Quarantined, Heard: row.heard(), Lapsed: row.Lapsed, Approved: row.Approved,
 		Seen: row.Clock, Pins: row.Pins, Booted: row.Booted, InBoot: row.InBoot, InHour: row.within(now, time.Hour),
-		Settings: s.settings(row), Releases: s.rules.Load().Releases,
+		Settings: s.settings(row), Releases: s.rules.Load().Releases, Jumped: s.ledger.Jump(),
+	}
+	if row.Lapsed.After(now.Add(maxJump)) {
+		f.Lapsed = time.Time{} // by a clock that was wrong, and is right again
+	}
+	if f.Jumped.Abs() < maxJump {
+		f.Jumped = 0
 	}
 	switch row.State {
 	case fleet.Approved:
@@ -79,6 +89,10 @@ func (s *Service) facts(p *proof, row *nodeRow, now time.Time) policy.Facts {
 
 	return f
 }
+
+// maxJump is how far a wall clock may be corrected at once without doubt in
+// how long nodes were silent.
+const maxJump = time.Hour
 
 // settings are those that hold for a node.
 func (s *Service) settings(row *nodeRow) policy.Settings {

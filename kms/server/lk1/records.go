@@ -1,6 +1,10 @@
 package lk1
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
 	"time"
 
 	"latchkey/kms"
@@ -48,6 +52,31 @@ type shown struct {
 	Clock     clock          `json:"clock"`
 }
 
+// digest tells one thing that was shown from another, briefly. A boot is the
+// same as the one before, however often the TPM was reset.
+func (s *shown) digest() string {
+	if s == nil {
+		return ""
+	}
+	same := *s
+	same.Clock = clock{}
+	text, err := json.Marshal(same)
+	if err != nil {
+		return ""
+	}
+	sum := sha256.Sum256(text)
+	return hex.EncodeToString(sum[:8])
+}
+
+// stillShows refuses what the operator did not look at: the node may have
+// asked again meanwhile, from another kernel.
+func (row *nodeRow) stillShows(seen string) error {
+	if now := row.Shown.digest(); seen != "" && seen != now {
+		return fleet.Refuse(fmt.Sprintf("it has shown something else since (%s, not %.20s): look at it again", now, seen))
+	}
+	return nil
+}
+
 type shownVolume struct {
 	UUID   kms.UUID `json:"uuid"`
 	Digest digest   `json:"header_digest"`
@@ -75,10 +104,19 @@ func (row nodeRow) Key() []byte { return row.ID[:] }
 func (row nodeRow) Name() string { return row.ID.String() }
 
 // Standing implements fleet.Row.
-func (row nodeRow) Standing() fleet.State { return row.State }
+// A node that was stopped before anybody approved it stays stopped however
+// long it waits.
+func (row nodeRow) Standing() fleet.State {
+	if row.Quarantined && row.State == fleet.Pending {
+		return "quarantined"
+	}
+	return row.State
+}
 
 // Waiting implements fleet.Row.
-func (row nodeRow) Waiting() fleet.Waiter { return fleet.Waiter{First: row.First, Last: row.Last} }
+func (row nodeRow) Waiting() fleet.Waiter {
+	return fleet.Waiter{First: row.First, Last: row.Last, From: row.LastFrom}
+}
 
 // nobody owns what was put before any node asked for it.
 var nobody kms.NodeID

@@ -172,20 +172,37 @@ func checkOffers(p *proof) error {
 // decide runs the policy in the transaction that records the redeem, so
 // that approval and quarantine are those of this moment; it returns once
 // that is on stable storage.
+//
+// A proof that was redeemed before is refused by a read: a transaction that
+// fails makes those that share its write run again, and anybody can send one
+// proof many times. Two that come at once both get past the read; then the
+// later one decides nothing, which is no failure either.
 func (s *Service) decide(ctx context.Context, p *proof) (*kms.Decision, error) {
+	if err := s.read(func(v view) error { _, _, err := v.unspent(p); return err }); err != nil {
+		return nil, err
+	}
+
 	var d *kms.Decision
+	var refused error
 	err := s.update(ctx, func(t *txn) error {
 		if d != nil {
 			wipeDecision(d) // of a run that did not count
 		}
-		d = nil
-		if err := s.spend(t, p); err != nil {
+		d, refused = nil, nil
+		err := t.spend(p)
+		if errors.Is(err, errRefused) {
+			refused = err
+			return nil
+		}
+		if err != nil {
 			return err
 		}
-		decision, err := s.judge(t, p)
-		d = decision
+		d, err = s.judge(t, p)
 		return err
 	})
+	if err == nil {
+		err = refused
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -246,7 +263,7 @@ func checkQuote(q kms.Quote, akPublic []byte, th2 [32]byte) (clock, error) {
 	if err != nil {
 		return clock{}, err
 	}
-	extra := kms.QuoteData(th2)
-	c, err := attest.Quote{Attest: q.Attest, Signature: q.Signature, PCRs: q.PCRs}.Check(key, extra[:], selectionPCRs)
+	signer, extra := attest.EndorsementName(attest.NameOf(akPublic)), kms.QuoteData(th2)
+	c, err := attest.Quote{Attest: q.Attest, Signature: q.Signature, PCRs: q.PCRs}.Check(key, signer, extra[:], selectionPCRs)
 	return clock{Reset: c.Reset, Restart: c.Restart}, err
 }

@@ -132,28 +132,38 @@ func (s *Service) ticketOf(ctx context.Context, cookie []byte) (*ticket, error) 
 	return t, err
 }
 
-// spend records a challenge as redeemed, once; and forgets those whose
-// cookies nobody takes anyway.
-func (s *Service) spend(t *txn, p *proof) error {
-	order, dead := uint64(p.expiry), uint64(s.ledger.Now())
-	if s.ledger.Shared() {
-		ring, err := t.readRing()
+// unspent says why a challenge cannot be redeemed; if it can, where it is
+// recorded as spent, and below which limit those stand whose cookies nobody
+// takes anyway.
+func (v view) unspent(p *proof) (key []byte, dead uint64, err error) {
+	order, dead := uint64(p.expiry), uint64(v.s.ledger.Now())
+	if v.s.ledger.Shared() {
+		ring, err := v.readRing()
 		if err != nil {
-			return err
+			return nil, 0, err
 		}
 		if order, dead = p.key, 0; len(ring) > 0 {
 			dead = ring[len(ring)-1].id
 		}
 		if dead == 0 || order < dead {
-			return fmt.Errorf("%w: the key of this challenge has had its time", errRefused)
+			return nil, 0, fmt.Errorf("%w: the key of this challenge has had its time", errRefused)
 		}
 	}
 
-	key := append(binary.BigEndian.AppendUint64(nil, order), p.th2[:]...)
-	if t.Has(tableSpent, key) {
-		return fmt.Errorf("%w: this challenge was redeemed before", errRefused)
+	key = append(binary.BigEndian.AppendUint64(nil, order), p.th2[:]...)
+	if v.Has(tableSpent, key) {
+		return nil, 0, fmt.Errorf("%w: this challenge was redeemed before", errRefused)
 	}
+	return key, dead, nil
+}
 
+// spend records a challenge as redeemed, once; and forgets those whose
+// cookies nobody takes anyway.
+func (t *txn) spend(p *proof) error {
+	key, dead, err := t.unspent(p)
+	if err != nil {
+		return err
+	}
 	if err := t.forgetSpent(dead); err != nil {
 		return err
 	}

@@ -26,43 +26,76 @@ func (s *Service) report(ctx context.Context, m5 []byte, from string) error {
 		return err
 	}
 
-	err = s.update(ctx, func(t *txn) error {
-		node, found, err := t.node(r.node)
-		if err != nil || !found || node.State != fleet.Approved || node.Quarantined {
-			return err
-		}
-
-		e := ledger.Event{Event: "report", Node: r.node.String(), From: from}
-		changed := false
-		for _, result := range results {
-			i := slices.IndexFunc(r.volumes, func(w kms.Want) bool { return w.UUID == result.UUID })
-			if i < 0 {
-				continue
-			}
-
-			did, err := t.settle(r.node, r.volumes[i], result)
-			if err != nil {
-				return err
-			}
-
-			if did != "" {
-				changed = true
-				e.Volumes = append(e.Volumes, result.UUID)
-				e.Detail += did + "; "
-			}
-		}
-
-		if !changed {
-			return nil
-		}
-		return t.Note(e)
+	changes := false
+	err = s.read(func(v view) (err error) {
+		changes, err = v.unsettled(r, results)
+		return err
 	})
+	if err == nil && !changes {
+		return nil // sent again, or nothing new: not worth a write
+	}
+	if err != nil {
+		return &ledger.Unavailable{Err: err}
+	}
+
+	err = s.update(ctx, func(t *txn) error { return t.report(r, results, from) })
 	if err != nil {
 		return &ledger.Unavailable{Err: err}
 	}
 
 	s.log.Info("report", "node", r.node, "results", len(results), "from", from)
 	return nil
+}
+
+// report settles what is to be recorded, if the node still may have it.
+func (t *txn) report(r *receipt, results []kms.Result, from string) error {
+	node, found, err := t.node(r.node)
+	if err != nil || !found || node.State != fleet.Approved || node.Quarantined {
+		return err
+	}
+
+	e := ledger.Event{Event: "report", Node: r.node.String(), From: from}
+	changed := false
+	for _, result := range results {
+		i := slices.IndexFunc(r.volumes, func(w kms.Want) bool { return w.UUID == result.UUID })
+		if i < 0 {
+			continue
+		}
+
+		did, err := t.settle(r.node, r.volumes[i], result)
+		if err != nil {
+			return err
+		}
+
+		if did != "" {
+			changed = true
+			e.Volumes = append(e.Volumes, result.UUID)
+			e.Detail += did + "; "
+		}
+	}
+
+	if !changed {
+		return nil
+	}
+	return t.Note(e)
+}
+
+// unsettled tells whether a report says anything that is to be recorded.
+func (v view) unsettled(r *receipt, results []kms.Result) (bool, error) {
+	for _, result := range results {
+		i := slices.IndexFunc(r.volumes, func(w kms.Want) bool { return w.UUID == result.UUID })
+		if i < 0 || result.Outcome == kms.NotOpened {
+			continue
+		}
+		row, status, err := v.owned(r.node, result.UUID)
+		if err != nil {
+			return false, err
+		}
+		if status == kms.OK && (row.Staged && result.Outcome == kms.OpenedStaged || row.MAC == nil && len(result.MAC) == 32 || row.Digest == nil && r.volumes[i].Digest != [32]byte{}) {
+			return true, nil
+		}
+	}
+	return false, nil
 }
 
 // settle records one result: a staged secret that was seen to open the

@@ -5,11 +5,13 @@ import (
 	"io"
 	"net/http"
 	"slices"
+	"strconv"
 
 	"latchkey/internal/secret"
 	"latchkey/internal/strictjson"
 	"latchkey/kms"
 	"latchkey/kms/admin"
+	"latchkey/kms/ledger"
 )
 
 // maxAdmin bounds an operator's request, in bytes.
@@ -24,14 +26,22 @@ func (s *Service) Routes() []admin.Route {
 func (s *Service) nodeRoutes() []admin.Route {
 	change := func(verb string, scope admin.Scope, doc string, f func(*http.Request, string) (Node, error)) admin.Route {
 		return admin.Route{
-			Method: "POST", Path: "/v1/node/" + verb, Scope: scope, Doc: doc, Query: []admin.Param{admin.WhoParam}, Answer: Node{},
+			Method: "POST", Path: "/v1/node/" + verb, Scope: scope, Doc: doc, Query: query(verb, admin.WhoParam), Answer: Node{},
 			Do: func(r *http.Request) (any, error) { return f(r, r.URL.Query().Get("who")) },
 		}
 	}
 	return []admin.Route{
 		{
 			Method: "GET", Path: "/v1/nodes", Scope: admin.ScopeRead, Doc: "Lists nodes, those that wait for approval first.", Answer: []Node{},
-			Do: func(*http.Request) (any, error) { return admin.List(s.Nodes()) },
+			Do: s.adminNodes,
+		},
+		{
+			Method: "GET", Path: "/v1/nodes/page", Scope: admin.ScopeRead, Doc: "Lists a page of nodes, those that wait for approval first.", Answer: NodePage{},
+			Query: []admin.Param{
+				{Name: "after", Doc: "next of the page before; the first page if it is not said"},
+				{Name: "limit", Doc: "nodes of the page, 1 to 1,000; 1,000 if it is not said", Kind: "integer"},
+			},
+			Do: s.adminPage,
 		},
 		{
 			Method: "GET", Path: "/v1/nodes/watch", Scope: admin.ScopeRead, Doc: "Streams the nodes that wait for the operator: server-sent events of type node, whose data is a Node.",
@@ -62,19 +72,60 @@ func (s *Service) nodeRoutes() []admin.Route {
 			return s.SetQuarantine(r.Context(), who, false)
 		}),
 		change("accept", admin.ScopeApprove, "Takes the boot state that a node showed last for the approved one.", func(r *http.Request, who string) (Node, error) {
-			return s.AcceptNode(r.Context(), who)
+			return s.AcceptNode(r.Context(), who, r.URL.Query().Get("shown"))
 		}),
+		change("renew", admin.ScopeApprove, "Renews the approval of a node that lapsed by silence. It binds and pins nothing.", func(r *http.Request, who string) (Node, error) {
+			return s.RenewNode(r.Context(), who)
+		}),
+		{
+			Method: "POST", Path: "/v1/nodes/renew", Scope: admin.ScopeAdmin, Doc: "Renews all approvals that lapsed by silence: after a clock was wrong.", Answer: []Node{},
+			Do: func(r *http.Request) (any, error) { return admin.List(s.RenewLapsed(r.Context())) },
+		},
 		change("delete", admin.ScopeAdmin, "Refuses a node for good.", func(r *http.Request, who string) (Node, error) {
 			return s.DeleteNode(r.Context(), who)
 		}),
 	}
 }
 
+// query is a command's: those that take what a node showed may say what the
+// operator looked at.
+func query(verb string, of admin.Param) []admin.Param {
+	if verb != "accept" && verb != "accept-header" {
+		return []admin.Param{of}
+	}
+	return []admin.Param{of, {Name: "shown", Doc: "shown_digest of the node as the operator looked at it: another is refused"}}
+}
+
+// adminNodes lists all nodes. Who may only look gets no more than a page: a
+// whole large fleet is seconds of work.
+func (s *Service) adminNodes(r *http.Request) (any, error) {
+	if admin.May(r.Context(), admin.ScopeAdmin) {
+		return admin.List(s.Nodes())
+	}
+	p, err := s.NodesPage("", maxPage)
+	if err == nil && p.Next != "" {
+		err = fmt.Errorf("listing nodes: %w: there are more than %d; ask for /v1/nodes/page", ledger.ErrRefused, maxPage)
+	}
+	return p.Nodes, err
+}
+
+func (s *Service) adminPage(r *http.Request) (any, error) {
+	limit := maxPage
+	if text := r.URL.Query().Get("limit"); text != "" {
+		n, err := strconv.Atoi(text)
+		if err != nil || n < 1 || n > maxPage {
+			return nil, fmt.Errorf("listing nodes: limit %.20q: must be 1 to %d", text, maxPage)
+		}
+		limit = n
+	}
+	return s.NodesPage(r.URL.Query().Get("after"), limit)
+}
+
 // volumeRoutes list and keep the volumes' secrets.
 func (s *Service) volumeRoutes() []admin.Route {
 	change := func(verb, doc string, f func(*http.Request, kms.UUID) error) admin.Route {
 		return admin.Route{
-			Method: "POST", Path: "/v1/volume/" + verb, Scope: admin.ScopeAdmin, Doc: doc, Query: []admin.Param{admin.UUIDParam}, Answer: struct{}{},
+			Method: "POST", Path: "/v1/volume/" + verb, Scope: admin.ScopeAdmin, Doc: doc, Query: query(verb, admin.UUIDParam), Answer: struct{}{},
 			Do: admin.WithUUID(func(r *http.Request, u kms.UUID) (any, error) { return struct{}{}, f(r, u) }),
 		}
 	}
@@ -95,7 +146,7 @@ func (s *Service) volumeRoutes() []admin.Route {
 			return s.DeleteVolume(r.Context(), u)
 		}),
 		change("accept-header", "Takes the LUKS header that the node showed last for the enrolled one.", func(r *http.Request, u kms.UUID) error {
-			return s.AcceptHeader(r.Context(), u)
+			return s.AcceptHeader(r.Context(), u, r.URL.Query().Get("shown"))
 		}),
 		change("rotate", "Makes the next passphrase of a volume; its node takes it over when it boots.", func(r *http.Request, u kms.UUID) error {
 			return s.RotateVolume(r.Context(), u)

@@ -7,6 +7,7 @@ import (
 	"cmp"
 	"context"
 	"log/slog"
+	"sync"
 	"sync/atomic"
 
 	"latchkey/kms"
@@ -41,6 +42,7 @@ type Service struct {
 	work      *attest.Workers
 	counted   *metrics.Exchanges
 
+	looking sync.Mutex // through all nodes, for a watch
 	rules   atomic.Pointer[policy.Policy]
 	ekRoots atomic.Pointer[ekcert.Pool]
 }

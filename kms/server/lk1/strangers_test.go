@@ -3,6 +3,7 @@ package lk1_test
 import (
 	"context"
 	"log/slog"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -114,8 +115,8 @@ func (f *fixture) strangers(n int, codes map[kms.Status]int) {
 	var next atomic.Int64
 	for range 500 {
 		group.Go(func() {
-			for next.Add(1) <= int64(n) {
-				status, err := f.Stranger(f.t.Context())
+			for i := next.Add(1); i <= int64(n); i = next.Add(1) {
+				status, err := f.Stranger(f.t.Context(), netip.AddrFrom4([4]byte{192, 0, 2, byte(i % 200)}).String())
 				if err != nil {
 					f.t.Error(err)
 				}
@@ -212,4 +213,49 @@ func memoryDir(t *testing.T) string {
 	}
 	t.Cleanup(func() { os.RemoveAll(dir) })
 	return dir
+}
+
+// D13, faults/kms.md M5: one host that keeps asking as many machines does
+// not keep a good one out, not even while it goes on.
+func TestOneHostDoesNotFillTheTable(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newService(t, &meter{})
+		ask := func(from string) kms.Status {
+			status, err := f.Stranger(f.t.Context(), from)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return status
+		}
+
+		bad := 0
+		for range 400 {
+			if ask("2001:db8::1") == kms.Pending {
+				bad++
+			}
+		}
+		if bad != 250 {
+			t.Errorf("one host has %d rows, want 250", bad)
+		}
+		if got := ask("2001:db8::2"); got != kms.TableFull {
+			t.Errorf("another address of its /64 got %s, want pending-full", got.Code())
+		}
+
+		for i := range 1000 { // four hosts fill the table
+			ask(netip.AddrFrom4([4]byte{192, 0, 2, byte(i % 4)}).String())
+		}
+		if n := f.count(); n != 1000 {
+			t.Fatalf("%d rows, want 1,000", n)
+		}
+		for i := range 20 {
+			ask("192.0.2.1")
+			if got := ask(netip.AddrFrom4([4]byte{198, 51, 100, byte(i)}).String()); got != kms.Pending {
+				t.Errorf("a good machine got %s while four hosts hold the table, want pending", got.Code())
+			}
+			time.Sleep(time.Second)
+		}
+		if n := f.count(); n != 1000 {
+			t.Errorf("%d rows, want 1,000", n)
+		}
+	})
 }

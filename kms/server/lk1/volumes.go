@@ -108,13 +108,14 @@ func (s *Service) PutVolume(ctx context.Context, uuid kms.UUID, passphrase secre
 	})
 }
 
-// DeleteVolume destroys all that the KMS has of a volume.
+// DeleteVolume destroys all that the KMS has of a volume. It is looked for
+// before the transaction, which reads no other volume's row.
 func (s *Service) DeleteVolume(ctx context.Context, uuid kms.UUID) error {
+	rows, err := s.VolumesOf(uuid)
+	if err != nil {
+		return err
+	}
 	return s.update(ctx, func(t *txn) error {
-		rows, err := t.volumesOf(uuid)
-		if err != nil {
-			return err
-		}
 		t.Bump()
 		for _, row := range rows {
 			if err := t.dropVolume(row.Node, uuid); err != nil {
@@ -129,8 +130,9 @@ func (s *Service) DeleteVolume(ctx context.Context, uuid kms.UUID) error {
 }
 
 // AcceptHeader takes the header that the volume's node showed last for the
-// enrolled one: after a header was restored from a backup.
-func (s *Service) AcceptHeader(ctx context.Context, uuid kms.UUID) error {
+// enrolled one: after a header was restored from a backup. Seen, if it is not
+// empty, is the Node.Seen of that node that the operator looked at.
+func (s *Service) AcceptHeader(ctx context.Context, uuid kms.UUID, seen string) error {
 	return s.update(ctx, func(t *txn) error {
 		id, bound, err := t.owner(uuid)
 		if err != nil {
@@ -151,6 +153,9 @@ func (s *Service) AcceptHeader(ctx context.Context, uuid kms.UUID) error {
 			return fmt.Errorf("accepting the header of %s: %w: no node that owns it has shown one", uuid, ledger.ErrNotFound)
 		}
 
+		if err := node.stillShows(seen); err != nil {
+			return fmt.Errorf("accepting the header of %s: %w", uuid, err)
+		}
 		t.Bump()
 		row.Digest = d
 		for _, v := range node.Shown.Volumes {

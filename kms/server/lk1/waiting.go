@@ -5,7 +5,9 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"net/http"
+	"slices"
 	"time"
 
 	"latchkey/kms"
@@ -18,7 +20,7 @@ const (
 	// watchPause is how soon a watcher is told again: a flood of strangers
 	// must not make it read the table for each.
 	watchPause = time.Second
-	// watchEvery is when it looks without news: other replicas tell none.
+	// watchEvery is when a comment is sent without news.
 	watchEvery = 10 * time.Second
 )
 
@@ -49,30 +51,55 @@ func (s *Service) watchNodes(w http.ResponseWriter, r *http.Request) {
 	ctx, cancel := context.WithCancel(r.Context())
 	defer cancel()
 	defer s.ledger.OnEnd(cancel)()
-	events, stop := s.ledger.Listen()
+	events, stop := s.ledger.ListenAll()
 	defer stop()
 	w.Header().Set("Content-Type", "text/event-stream")
 	w.Header().Set("Cache-Control", "no-store")
 	flush := http.NewResponseController(w)
-	told := map[kms.NodeID]bool{}
+	told, all := map[kms.NodeID]bool{}, true
+	var heard []kms.NodeID
 	for {
-		nodes, err := s.Waiting()
+		nodes, err := s.waitingAmong(heard, all)
 		if err != nil {
 			s.log.Error("watching nodes", "err", err)
 			return
 		}
-		if told, err = tellWaiting(w, told, nodes); err != nil || flush.Flush() != nil {
+		if err := tellWaiting(w, told, heard, all, nodes); err != nil || flush.Flush() != nil {
 			return
 		}
-		if !waitForNews(ctx, events) {
+		if heard, all = waitForNews(ctx, events); ctx.Err() != nil {
 			return
 		}
 	}
 }
 
-// tellWaiting writes the nodes that were not told yet. One that got what it
-// waited for is forgotten, so that it is told again when it waits again.
-func tellWaiting(w http.ResponseWriter, told map[kms.NodeID]bool, nodes []Node) (map[kms.NodeID]bool, error) {
+// waitingAmong lists those of some nodes that wait; of all, if they are to be
+// looked through. Only one watch at a time looks through all.
+func (s *Service) waitingAmong(ids []kms.NodeID, all bool) (nodes []Node, err error) {
+	if all {
+		s.looking.Lock()
+		defer s.looking.Unlock()
+		return s.Waiting()
+	}
+	err = s.read(func(v view) error {
+		for _, id := range ids {
+			row, found, err := v.node(id)
+			if err != nil {
+				return err
+			}
+			if found && row.waits() {
+				nodes = append(nodes, v.present(row))
+			}
+		}
+		return nil
+	})
+	return nodes, err
+}
+
+// tellWaiting writes the nodes that were not told yet. One of those that were
+// looked at and wait no longer is forgotten, so that it is told when it waits
+// again.
+func tellWaiting(w http.ResponseWriter, told map[kms.NodeID]bool, looked []kms.NodeID, all bool, nodes []Node) error {
 	now := map[kms.NodeID]bool{}
 	b := bytes.NewBufferString(": waiting\n\n") // also shows that the connection lives
 	for _, n := range nodes {
@@ -82,39 +109,47 @@ func tellWaiting(w http.ResponseWriter, told map[kms.NodeID]bool, nodes []Node) 
 		}
 		text, err := json.Marshal(n)
 		if err != nil {
-			return nil, err
+			return err
 		}
 		fmt.Fprintf(b, "event: node\nid: %s\ndata: %s\n\n", n.ID, text)
+		told[n.ID] = true
 	}
 
+	if all {
+		looked = slices.Collect(maps.Keys(told))
+	}
+	for _, id := range looked {
+		if !now[id] {
+			delete(told, id)
+		}
+	}
 	_, err := w.Write(b.Bytes())
-	return now, err
+	return err
 }
 
-// waitForNews returns when there may be something to tell; false: nobody is
-// there to be told.
-func waitForNews(ctx context.Context, events <-chan ledger.Event) bool {
+// waitForNews returns the nodes that there may be something to tell of: those
+// of the events of a moment. All: events were missed, so that it may be any.
+func waitForNews(ctx context.Context, events *ledger.Listener) (heard []kms.NodeID, all bool) {
 	timer := time.NewTimer(watchEvery)
 	defer timer.Stop()
+	pause := (<-chan time.Time)(nil)
 	for {
 		select {
 		case <-ctx.Done():
-			return false
+			return nil, false
 		case <-timer.C:
-			return true
-		case e := <-events:
-			if e.Node == "" {
+			return heard, events.Missed()
+		case <-pause:
+			return heard, events.Missed()
+		case e := <-events.Events:
+			id, err := kms.ParseNodeID(e.Node)
+			if err != nil {
 				continue
 			}
-		}
-
-		pause := time.NewTimer(watchPause)
-		defer pause.Stop()
-		select {
-		case <-ctx.Done():
-			return false
-		case <-pause.C:
-			return true
+			heard = append(heard, id)
+			if pause == nil {
+				pause = time.After(watchPause)
+			}
 		}
 	}
 }

@@ -41,6 +41,10 @@ type Facts struct {
 	InBoot      int            // releases in the boot of Seen
 	InHour      int            // releases within the hour before Now
 
+	// Jumped is by how much the clock was set: how long anybody was silent is
+	// not known then. Zero: it was not.
+	Jumped time.Duration
+
 	Settings Settings // Policy.For
 	Releases map[string]Release
 }

@@ -77,13 +77,15 @@ func silenceRule(f Facts) (kms.Status, string) {
 	}
 	switch silent := f.Now.Sub(f.Heard); {
 	case !f.Lapsed.IsZero():
-		return kms.Pending, fmt.Sprintf("its approval lapsed %s: node approve renews it", f.Lapsed.UTC().Format(time.RFC3339))
+		return kms.Pending, fmt.Sprintf("its approval lapsed %s: node renew renews it", f.Lapsed.UTC().Format(time.RFC3339))
 	case f.State != Approved:
 		return 0, "counts from approval on"
 	case limit == 0:
 		return 0, "may be silent for any time"
+	case f.Jumped != 0:
+		return 0, fmt.Sprintf("the key server's clock was set by %s: silence does not count until it is started again", f.Jumped)
 	case silent > time.Duration(limit):
-		return kms.Pending, fmt.Sprintf("was silent for %s, longer than %s: node approve renews its approval", silent.Truncate(time.Second), limit)
+		return kms.Pending, fmt.Sprintf("was silent for %s, longer than %s: node renew renews it", silent.Truncate(time.Second), limit)
 	default:
 		return 0, fmt.Sprintf("was heard of %s ago, within %s", silent.Truncate(time.Second), limit)
 	}
@@ -112,7 +114,7 @@ func windowRule(f Facts) (kms.Status, string) {
 	if age := f.Now.Sub(f.Approved); age >= 0 && age < ApprovalLife {
 		return 0, fmt.Sprintf("%s, but was approved %s ago", outside, age.Truncate(time.Second))
 	}
-	return kms.Pending, fmt.Sprintf("%s: node approve lets it through for %s", outside, Duration(ApprovalLife))
+	return kms.Pending, fmt.Sprintf("%s: node renew lets it through for %s", outside, Duration(ApprovalLife))
 }
 
 // latchPCR is zero until the volumes are open.

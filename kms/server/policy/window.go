@@ -6,6 +6,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
 	// Zones are in node records: a host without zone files must read them too.
 	_ "time/tzdata"
 )

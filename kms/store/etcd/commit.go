@@ -144,7 +144,7 @@ func (r *remote) Follow(ctx context.Context, after mirror.Version, report func(m
 }
 
 // transaction reports one. What somebody else writes there by hand has no
-// head, and counts for nothing.
+// head: it is reported as such.
 func (r *remote) transaction(events []*clientv3.Event, report func(mirror.Version, []mirror.Change)) error {
 	var changes []mirror.Change
 	var h head
@@ -171,7 +171,7 @@ func (r *remote) transaction(events []*clientv3.Event, report func(mirror.Versio
 		changes = append(changes, c)
 	}
 
-	if h.version != 0 {
+	if h.version != 0 || len(changes) > 0 {
 		report(h.version, changes)
 	}
 	return nil

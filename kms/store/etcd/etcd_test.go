@@ -171,16 +171,16 @@ func TestTooLarge(t *testing.T) {
 		t.Errorf("an update of %d rows = %v", etcd.DefaultMaxOps-1, err)
 	}
 
-	if err := db.Update(ctx, rows(etcd.DefaultMaxOps)); !errors.Is(err, mirror.ErrTooLarge) {
-		t.Errorf("an update of %d rows = %v, want %v", etcd.DefaultMaxOps, err, mirror.ErrTooLarge)
+	if err := db.Update(ctx, rows(etcd.DefaultMaxOps)); !errors.Is(err, store.ErrTooLarge) {
+		t.Errorf("an update of %d rows = %v, want %v", etcd.DefaultMaxOps, err, store.ErrTooLarge)
 	}
 	c.MaxOps = 1000
 	if err := open(t, c).Update(ctx, rows(999)); err != nil {
 		t.Errorf("an update of 999 rows where etcd takes 1,000 = %v", err)
 	}
 
-	if err := db.Update(ctx, func(tx store.Tx) error { return tx.Put(storetest.A, []byte("k"), make([]byte, 2<<20)) }); !errors.Is(err, mirror.ErrTooLarge) {
-		t.Errorf("an update of 2 MiB = %v, want %v", err, mirror.ErrTooLarge)
+	if err := db.Update(ctx, func(tx store.Tx) error { return tx.Put(storetest.A, []byte("k"), make([]byte, 2<<20)) }); !errors.Is(err, store.ErrTooLarge) {
+		t.Errorf("an update of 2 MiB = %v, want %v", err, store.ErrTooLarge)
 	}
 }
 

@@ -12,6 +12,7 @@ import (
 	"strings"
 
 	"latchkey/internal/kube"
+	"latchkey/kms/store"
 	"latchkey/kms/store/mirror"
 )
 
@@ -169,7 +170,7 @@ func (r *remote) room(changes []mirror.Change) error {
 	for _, c := range changes {
 		name := r.shardOf(c)
 		if more[name] += rowSize(c); c.Value != nil && r.sizes[name]+more[name]+len(c.Table)+16 > maxShard {
-			return fmt.Errorf("%w: the Secret %s is full", mirror.ErrTooLarge, strings.TrimSpace(name))
+			return fmt.Errorf("%w: the Secret %s is full", store.ErrTooLarge, strings.TrimSpace(name))
 		}
 	}
 	return nil

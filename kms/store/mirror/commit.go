@@ -106,6 +106,9 @@ func (d *DB) try(ctx context.Context, base state, group []*job) (*writer, []erro
 // settle writes what was tried; without anything to write it makes sure
 // that what was read is the newest state.
 func (d *DB) settle(ctx context.Context, base state, w *writer) (seen Version, err error) {
+	if err := d.refused(); err != nil {
+		return 0, err
+	}
 	if w.count == 0 {
 		seen, err = d.remote.Head(ctx)
 		if err == nil && seen != base.version {
@@ -140,7 +143,7 @@ func (d *DB) catchUp(ctx context.Context, base state, seen Version, tries int) e
 	}
 	select {
 	case <-ctx.Done():
-		return fmt.Errorf("writing to the store: others wrote first, again and again: %w", ctx.Err())
+		return fmt.Errorf("writing to the store: %w: %w", store.ErrConflict, ctx.Err())
 	case <-time.After(rand.N(min(time.Duration(tries), 20) * time.Millisecond)):
 		return nil
 	}

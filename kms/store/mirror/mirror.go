@@ -27,17 +27,11 @@ var (
 	ErrUnknown = errors.New("the store did not say whether it was written")
 )
 
-// ErrTooLarge is an update that no single request of the service carries.
-var ErrTooLarge = errors.New("the update is too large for this store")
-
 // A Version counts what was written, over all that write. It only rises.
 type Version int64
 
 // A Change is a row put, or removed if Value is nil.
-type Change struct {
-	Table, Key string
-	Value      []byte
-}
+type Change = store.Row
 
 // A Remote is the service. Every write moves its version, and is refused if
 // the version is not the expected one: that is all that isolation rests on.
@@ -52,7 +46,8 @@ type Remote interface {
 	// cannot find out. Version zero with no error is a write that was done
 	// but has been followed by others.
 	Commit(ctx context.Context, at Version, changes []Change) (Version, error)
-	// Follow reports each later version in order, until it breaks.
+	// Follow reports each later version in order, until it breaks. Version
+	// zero is what somebody wrote past the protocol, who is no key server.
 	Follow(ctx context.Context, after Version, report func(Version, []Change)) error
 	// Get and Scan read a table that is not kept in memory, as of a version.
 	// (In an update they may read what is newer: the update will not commit.)
@@ -87,6 +82,8 @@ type DB struct {
 	mu    sync.Mutex
 	now   state
 	moved chan struct{} // closed when now has changed
+	guard func(store.Step) error
+	bad   error // what the guard said
 
 	closing sync.RWMutex // guards closed against queueing
 	closed  bool
@@ -155,8 +152,7 @@ func (d *DB) load(ctx context.Context) error {
 	for _, t := range held {
 		empty.tables[t] = tree{}
 	}
-	d.install(empty.with(v, rows))
-	return nil
+	return d.take(empty.with(v, rows), nil)
 }
 
 // install makes a state the current one, unless a later one is there.
@@ -182,13 +178,20 @@ func (d *DB) follow() {
 	for wait := 50 * time.Millisecond; d.life.Err() == nil; wait = min(2*wait, 2*time.Second) {
 		start, _ := d.current()
 		err := d.remote.Follow(d.life, start.version, func(v Version, changes []Change) {
-			if before, _ := d.current(); v > before.version {
-				d.install(before.with(v, changes))
+			before, _ := d.current()
+			switch {
+			case v == 0:
+				d.byHand(before, changes)
+			case v > before.version:
+				d.take(before.with(v, changes), append([]Change{}, changes...))
 			}
 		})
 
 		if now, _ := d.current(); now.version > start.version {
 			wait = 50 * time.Millisecond
+		}
+		if d.refused() != nil {
+			return // for good
 		}
 		if errors.Is(err, ErrLost) {
 			ctx, cancel := context.WithTimeout(d.life, time.Minute)
@@ -210,6 +213,9 @@ func (d *DB) follow() {
 func (d *DB) reach(ctx context.Context, v Version) (state, error) {
 	for {
 		s, moved := d.current()
+		if err := d.refused(); err != nil {
+			return s, err
+		}
 		if s.version >= v {
 			return s, nil
 		}

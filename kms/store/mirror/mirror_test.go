@@ -230,7 +230,7 @@ func TestTooLarge(t *testing.T) {
 				}
 				return nil
 			})
-			if errors.Is(err, mirror.ErrTooLarge) != (rows > 100) || err != nil && rows <= 100 {
+			if errors.Is(err, store.ErrTooLarge) != (rows > 100) || err != nil && rows <= 100 {
 				t.Errorf("an update of %d rows = %v", rows, err)
 			}
 		})

@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"strings"
+
+	"latchkey/kms/store"
 )
 
 // A failure is an error of the service on its way out of a Reader, whose
@@ -166,7 +168,7 @@ func (w *writer) change(table, key string, value []byte) {
 func (w *writer) list() (all []Change) {
 	w.changes.scan("", func(at string, value []byte) bool {
 		table, key, _ := strings.Cut(at, "\x00")
-		all = append(all, Change{table, key, value})
+		all = append(all, Change{Table: table, Key: key, Value: value})
 		return true
 	})
 	return all
@@ -174,5 +176,5 @@ func (w *writer) list() (all []Change) {
 
 // tooLarge says of how much an update consists.
 func (w *writer) tooLarge() error {
-	return fmt.Errorf("%w: it writes %d rows with %d bytes; do it in parts", ErrTooLarge, w.count, w.size)
+	return fmt.Errorf("%w: it writes %d rows with %d bytes; do it in parts", store.ErrTooLarge, w.count, w.size)
 }

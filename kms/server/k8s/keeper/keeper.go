@@ -44,9 +44,16 @@ type keeper struct {
 	name string
 }
 
-// id names a version in all the world: it holds which KMS has it. It stays
+// id names a version in all the world: it holds which KMS has it, and which
+// key it is: after a restore another one may get the same number. It stays
 // for as long as the version: API servers compare it with what they stored.
-func (k keeper) id(version uint32) string {
+func (k keeper) id(v ledger.View, version uint32) (string, error) {
+	fingerprint, err := v.Fingerprint(k.ring, version)
+	return k.oldID(version) + ":" + fingerprint, err
+}
+
+// oldID is the id that versions had before it said which key they are.
+func (k keeper) oldID(version uint32) string {
 	return fmt.Sprintf("latchkey:%x:%s:%d", k.l.Name(), k.name, version)
 }
 
@@ -55,9 +62,8 @@ func (k keeper) KeyID(context.Context) (id string, err error) {
 	if err := k.l.Healthy(); err != nil {
 		return "", err
 	}
-	err = k.l.Read(func(v ledger.View) error {
-		version, err := v.Newest(k.ring)
-		id = k.id(version)
+	err = k.l.Read(func(v ledger.View) (err error) {
+		id, err = k.id(v, v.Newest(k.ring))
 		return err
 	})
 	return id, err
@@ -70,7 +76,10 @@ func (k keeper) Encrypt(ctx context.Context, uid string, plain secret.Bytes) (se
 		if err != nil {
 			return err
 		}
-		id, sealed = k.id(version), append(head(version), body...)
+		if id, err = k.id(t.View, version); err != nil {
+			return err
+		}
+		sealed = append(head(version), body...)
 		return t.Note(ledger.Event{Event: "k8s encrypt", Status: "ok", From: "socket", Detail: fmt.Sprintf("key %s uid %s", id, uid)})
 	})
 	return sealed, id, err
@@ -82,8 +91,8 @@ func (k keeper) Decrypt(ctx context.Context, uid, id string, sealed []byte) (pla
 		return plain, fmt.Errorf("%w: it is not one of ours", k8s.ErrSealed)
 	}
 	version := binary.BigEndian.Uint32(sealed[1:])
-	if id != k.id(version) {
-		return plain, fmt.Errorf("%w: it is not of the key %.100q", k8s.ErrSealed, id)
+	if err := k.l.Read(func(v ledger.View) error { return k.named(v, version, id) }); err != nil {
+		return plain, err
 	}
 
 	err = k.l.Update(ctx, func(t *ledger.Txn) (err error) {
@@ -102,6 +111,24 @@ func (k keeper) Decrypt(ctx context.Context, uid, id string, sealed []byte) (pla
 	}
 
 	return plain, nil
+}
+
+// named checks that an id names a version's key.
+func (k keeper) named(v ledger.View, version uint32, id string) error {
+	if id == k.oldID(version) {
+		return nil
+	}
+	want, err := k.id(v, version)
+	if errors.Is(err, ledger.ErrSealed) {
+		return fmt.Errorf("%w: %w", k8s.ErrSealed, err)
+	}
+	if err != nil && !errors.Is(err, ledger.ErrNotFound) {
+		return err
+	}
+	if err != nil || id != want {
+		return fmt.Errorf("%w: it is not of the key %.100q", k8s.ErrSealed, id)
+	}
+	return nil
 }
 
 // A ciphertext is format, version, nonce, AEAD; the ring's name is in what

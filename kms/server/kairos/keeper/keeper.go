@@ -20,11 +20,15 @@ import (
 
 // Config is what a Keeper decides by and with.
 type Config struct {
-	Ledger  *ledger.Ledger
-	Enroll  fleet.Enrollment
-	Work    *attest.Workers
-	Counted *metrics.Exchanges
-	Log     *slog.Logger
+	Ledger *ledger.Ledger
+	Enroll fleet.Enrollment
+	// StrictClock refuses a TPM whose clock is behind what it was. A software
+	// TPM forgets its clock when its host loses power, so that it is audited
+	// and warned of otherwise.
+	StrictClock bool
+	Work        *attest.Workers
+	Counted     *metrics.Exchanges
+	Log         *slog.Logger
 	// Taken tells whether another protocol serves a volume that can be
 	// replayed in none: what it protects must not be had here.
 	Taken func(ledger.View, kms.UUID) (bool, error)
@@ -164,7 +168,11 @@ func (k *Keeper) decideOn(t *txn, event string, p *kairos.Proof, do serve) (outc
 		return o, err
 	}
 
-	row.Last, row.LastStatus, row.Shown = time.Now().UTC(), o.code(), show(p)
+	behind := row.behind(p)
+	if behind != "" {
+		k.c.Log.Warn("a TPM's clock is behind what it was: a software TPM whose host lost power, or a quote from before", "tpm_hash", p.Hash, "from", p.From, "clock", behind)
+	}
+	row.Last, row.LastStatus, row.LastFrom, row.Shown = time.Now().UTC(), o.code(), p.From, show(p)
 	if o.refusal == nil {
 		row.verified(t, p)
 	}
@@ -175,11 +183,11 @@ func (k *Keeper) decideOn(t *txn, event string, p *kairos.Proof, do serve) (outc
 	if o.refusal != nil && before == row.LastStatus {
 		return o, nil // asking again
 	}
-	return o, t.Note(ledger.Event{Event: event, Node: p.Hash.String(), Status: o.code(), From: p.From, Detail: detail(p, o)})
+	return o, t.Note(ledger.Event{Event: event, Node: p.Hash.String(), Status: o.code(), From: p.From, Detail: detail(p, o, behind)})
 }
 
-// judge: deny wins. The attestation key is spent by any proof of a
-// node that is approved, whatever becomes of it.
+// judge: deny wins. The attestation key is spent by any proof of a node that
+// is approved, unless it is told to ask again.
 func (k *Keeper) judge(t *txn, p *kairos.Proof, row *machine, do serve) (outcome, error) {
 	switch row.State {
 	case fleet.Deleted:
@@ -188,14 +196,24 @@ func (k *Keeper) judge(t *txn, p *kairos.Proof, row *machine, do serve) (outcome
 		return refuse(kairos.Pending, ""), nil
 	}
 
-	if reason, err := t.spendAK(row, p.AK); err != nil || reason != 0 {
+	reason, err := t.replayed(row, p)
+	if err != nil || reason != 0 {
 		return refuse(reason, ""), err
 	}
+	o, err := k.judgeFresh(t, p, row, do)
+	if err != nil || o.refusal != nil && !o.refusal.Reason.Final() {
+		return o, err // it asks again, with the same key
+	}
+	return o, t.spendAK(row, p)
+}
+
+// judgeFresh judges a proof of an approved node that was not sent before.
+func (k *Keeper) judgeFresh(t *txn, p *kairos.Proof, row *machine, do serve) (outcome, error) {
 	if row.quarantined() {
 		return refuse(kairos.Quarantined, ""), nil
 	}
 
-	if o := row.judge(p); o.refusal != nil {
+	if o := row.judge(p, k.c.StrictClock); o.refusal != nil {
 		return o, nil
 	}
 	part := row.match(p.Request)
@@ -216,10 +234,13 @@ func (k *Keeper) judge(t *txn, p *kairos.Proof, row *machine, do serve) (outcome
 
 // detail names the volume as its node does: header bytes were
 // checked to be short and printable.
-func detail(p *kairos.Proof, o outcome) string {
+func detail(p *kairos.Proof, o outcome, behind string) string {
 	text := "label " + p.Request.Label + " name " + p.Request.Name + " uuid " + p.Request.UUID
 	if o.refusal != nil && o.refusal.Detail != "" {
 		text += "; " + o.refusal.Detail
+	}
+	if behind != "" {
+		text += "; TPM clock " + behind
 	}
 	return text
 }

@@ -23,11 +23,13 @@ type machine struct {
 	PCRs       map[string]string `json:"pcrs"`             // nil: learn all; "": learn once; not in it: ignored
 	Clock      uint64            `json:"clock,omitempty"`  // the highest shown where it was safe
 	AKs        int               `json:"attestation_keys"` // how many were seen
+	LastAK     *seenAK           `json:"last_attestation_key,omitempty"`
 	First      time.Time         `json:"first_seen"`
 	Last       time.Time         `json:"last_seen"`
 	Enrolled   time.Time         `json:"enrolled_at"`   // when the boot state was learnt
 	Verified   time.Time         `json:"last_verified"` // when it was compared last
 	LastStatus string            `json:"last_status,omitempty"`
+	LastFrom   string            `json:"last_from,omitempty"`
 	Shown      *lastShown        `json:"shown,omitempty"`
 }
 
@@ -93,7 +95,21 @@ func (row machine) Name() string { return row.Hash.String() }
 func (row machine) Standing() fleet.State { return row.State }
 
 // Waiting implements fleet.Row.
-func (row machine) Waiting() fleet.Waiter { return fleet.Waiter{First: row.First, Last: row.Last} }
+func (row machine) Waiting() fleet.Waiter {
+	return fleet.Waiter{First: row.First, Last: row.Last, From: row.LastFrom}
+}
+
+// seenAK is the attestation key that was spent last, and the clock of its
+// quote: the same key within minutes, with a later clock, is a client that
+// tries again.
+type seenAK struct {
+	Key   digest    `json:"key"`
+	Clock uint64    `json:"clock"`
+	At    time.Time `json:"at"`
+}
+
+// digest is 32 bytes that people read as hex.
+type digest = kms.NodeID
 
 // quarantined: one word is enough.
 func (row *machine) quarantined() bool {
@@ -112,7 +128,7 @@ func (row *machine) bound() bool {
 
 // judge compares what was booted with what is pinned. The legacy exchange
 // shows nothing, so it must not be a way around the pins.
-func (row *machine) judge(p *kairos.Proof) outcome {
+func (row *machine) judge(p *kairos.Proof, strict bool) outcome {
 	if p.Quote == nil {
 		if row.bound() {
 			return refuse(kairos.Downgrade, "")
@@ -120,7 +136,7 @@ func (row *machine) judge(p *kairos.Proof) outcome {
 		return outcome{}
 	}
 
-	if p.Quote.Safe && p.Quote.Clock < row.Clock {
+	if strict && row.behind(p) != "" {
 		return refuse(kairos.ClockBehind, "")
 	}
 	shown := hexPCRs(p.Quote.PCRs)
@@ -132,6 +148,14 @@ func (row *machine) judge(p *kairos.Proof) outcome {
 	}
 
 	return outcome{}
+}
+
+// behind says how far a TPM's clock is behind what it was; empty: it is not.
+func (row *machine) behind(p *kairos.Proof) string {
+	if p.Quote == nil || !p.Quote.Safe || p.Quote.Clock >= row.Clock {
+		return ""
+	}
+	return fmt.Sprintf("%d ms, behind %d", p.Quote.Clock, row.Clock)
 }
 
 // verified follows a release: it learns what is to be learnt, but not from

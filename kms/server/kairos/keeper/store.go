@@ -6,6 +6,7 @@ import (
 	"encoding/base64"
 	"encoding/hex"
 	"fmt"
+	"time"
 
 	"latchkey/internal/secret"
 	"latchkey/kms"
@@ -40,18 +41,39 @@ func (v view) node(hash kms.NodeID) (machine, bool, error) { return v.k.fleet.Ge
 
 func (t *txn) saveNode(row machine) error { return t.k.fleet.Put(t.Txn, row) }
 
-// spendAK takes an attestation key once: their quotes carry no nonce, and
-// their client makes a key for each connection.
-func (t *txn) spendAK(row *machine, ak [32]byte) (kairos.Reason, error) {
-	key := placeOfAK(row.Hash, ak)
-	if t.Has(tableAKs, key) {
+// retryFor is how long a client goes on with the attestation key of a
+// process: it makes one outside its tries.
+const retryFor = 10 * time.Minute
+
+// replayed refuses an attestation key that was seen before, unless it is the
+// client that tries again: their quotes carry no nonce, so a later clock is
+// what tells a new quote from an old one.
+func (t *txn) replayed(row *machine, p *kairos.Proof) (kairos.Reason, error) {
+	if !t.Has(tableAKs, placeOfAK(row.Hash, p.AK)) {
+		if row.AKs >= maxAKs {
+			return kairos.TooManyKeys, nil
+		}
+		return 0, nil
+	}
+	last := row.LastAK
+	if last == nil || last.Key != digest(p.AK) || p.Quote == nil || p.Quote.Clock <= last.Clock || time.Since(last.At) > retryFor {
 		return kairos.Replayed, nil
 	}
-	if row.AKs >= maxAKs {
-		return kairos.TooManyKeys, nil
+	return 0, nil
+}
+
+// spendAK records that an attestation key was seen, and its quote's clock.
+func (t *txn) spendAK(row *machine, p *kairos.Proof) error {
+	row.LastAK = &seenAK{Key: digest(p.AK), At: time.Now().UTC()}
+	if p.Quote != nil {
+		row.LastAK.Clock = p.Quote.Clock
+	}
+	key := placeOfAK(row.Hash, p.AK)
+	if t.Has(tableAKs, key) {
+		return nil
 	}
 	row.AKs++
-	return 0, t.Put(tableAKs, key, nil)
+	return t.Put(tableAKs, key, nil)
 }
 
 // answer finds a partition's passphrase, or makes one if the

@@ -35,7 +35,9 @@ func (row machine) Name() string { return row.UUID.String() }
 func (row machine) Standing() fleet.State { return row.State }
 
 // Waiting implements fleet.Row.
-func (row machine) Waiting() fleet.Waiter { return fleet.Waiter{First: row.First, Last: row.Last} }
+func (row machine) Waiting() fleet.Waiter {
+	return fleet.Waiter{First: row.First, Last: row.Last, From: row.From.String()}
+}
 
 func (row *machine) use(version uint32) {
 	if row.Keys == nil {
@@ -80,7 +82,7 @@ func (k *Keeper) admit(t *ledger.Txn, o Options, a talos.Ask) (machine, string, 
 		return row, "not enrolled", nil
 	}
 
-	full, err := k.rows.fleet.Full(t, k.c.Ledger.Now(), func(key []byte) error { return k.rows.fleet.Drop(t, key) })
+	full, err := k.rows.fleet.Full(t, k.c.Ledger.Now(), row, func(key []byte) error { return k.rows.fleet.Drop(t, key) })
 	if full {
 		return row, "pending, and too many others are", err
 	}

@@ -1,0 +1,72 @@
+package mirror
+
+import (
+	"bytes"
+	"fmt"
+	"slices"
+
+	"latchkey/kms/store"
+)
+
+// Guard implements store.Watched.
+func (d *DB) Guard(f func(store.Step) error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.guard = f
+}
+
+// take makes what others led to the current state, unless the guard refuses
+// it. Changes are nil if all was read anew.
+func (d *DB) take(next state, changes []Change) error {
+	d.mu.Lock()
+	guard, before := d.guard, d.now
+	d.mu.Unlock()
+	if guard != nil && before.tables != nil {
+		step := store.Step{Before: &reader{d, d.life, before}, After: &reader{d, d.life, next}, Rows: changes}
+		if err := safely(func() error { return guard(step) }); err != nil {
+			d.refuse(err)
+			return err
+		}
+	}
+	d.install(next)
+	return nil
+}
+
+// byHand refuses rows that somebody wrote past the protocol, if they are not
+// as they were: a server that reads the store anew would take them.
+func (d *DB) byHand(before state, changes []Change) {
+	for _, c := range changes {
+		t, held := before.tables[c.Table]
+		if !held && !slices.Contains(d.c.Logs, c.Table) {
+			continue
+		}
+		if old, _ := t.get(c.Key); held && bytes.Equal(old, c.Value) && (old == nil) == (c.Value == nil) {
+			continue
+		}
+		err := fmt.Errorf("%w: somebody who is no key server wrote a row of %s; restore it, and start the key server again", store.ErrDamaged, c.Table)
+		d.mu.Lock()
+		guard := d.guard
+		d.mu.Unlock()
+		if guard != nil {
+			d.refuse(err)
+		}
+		return
+	}
+}
+
+// refuse ends the use of the store, and wakes who waits for it.
+func (d *DB) refuse(err error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.bad == nil {
+		d.bad = err
+		close(d.moved)
+		d.moved = make(chan struct{})
+	}
+}
+
+func (d *DB) refused() error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.bad
+}
