@@ -158,7 +158,7 @@ func (p *Place) parseEtcd(text, where string) error {
 	if p.Prefix = strings.Trim(p.Prefix, "/"); p.Prefix == "" {
 		p.Prefix = defaultPrefix
 	}
-	if !prefixForm.MatchString(p.Prefix) || path.Clean(p.Prefix) != p.Prefix {
+	if !prefixForm.MatchString(p.Prefix) || path.Clean("/"+p.Prefix) != "/"+p.Prefix { // nor . and ..
 		return cli.Usagef("store %q: the prefix may have letters, digits, dots, dashes and slashes", text)
 	}
 

@@ -48,3 +48,42 @@ func FuzzPlace(f *testing.F) {
 		}
 	})
 }
+
+// What is wrong with a place is said with what would be right.
+func TestWrongPlace(t *testing.T) {
+	for _, row := range []struct{ name, text, want string }{
+		{"nothing", "", "must be bolt:PATH or etcd:"},
+		{"a path", "/srv/kms.db", "must be bolt:PATH or etcd:"},
+		{"another kind", "redis:x", "must be bolt:PATH or etcd:"},
+		{"no file", "bolt:", "name the file: bolt:/var/lib/latchkey-kms/kms.db"},
+		{"no scheme", "etcd:a:2379", "addresses of etcd begin with https://"},
+		{"another scheme", "etcd:ftp://a", "addresses of etcd begin with https://"},
+		{"a user", "etcd:https://u@a:2379", "is not HOST:PORT"},
+		{"no host", "etcd:https://", "is not HOST:PORT"},
+		{"a path that climbs", "etcd:https://a/../b", "the prefix may have letters"},
+		{"a prefix with spaces", "etcd:https://a/my keys", "the prefix may have letters"},
+		{"a parameter that there is not", "etcd:https://a?pass=x", `there is no parameter "pass"`},
+		{"no parameter", "etcd:https://a?%zz", "is not key=value"},
+		{"a certificate without key", "etcd:https://a?cert=c", "a client certificate and its key belong together"},
+		{"too few operations", "etcd:https://a?max-txn-ops=31", "max-txn-ops must be 32 to 100000"},
+		{"operations that are none", "etcd:https://a?max-txn-ops=many", "max-txn-ops must be 32 to 100000"},
+		{"a namespace in capitals", "kube:Keys", "small letters, digits and dashes"},
+		{"no namespace", "kube:", "small letters, digits and dashes"},
+		{"a name too long", "kube:keys/" + strings.Repeat("a", 31), "small letters, digits and dashes"},
+		{"an API server in clear", "kube:keys?server=http://192.0.2.9", "server is a URL that begins with https://"},
+	} {
+		_, err := ParsePlace(row.text, Place{})
+		if err == nil || !strings.Contains(err.Error(), row.want) || !strings.HasPrefix(err.Error(), "store \"") {
+			t.Errorf("%s: ParsePlace(%q) = %v, want %q", row.name, row.text, err, row.want)
+		}
+	}
+}
+
+// Only a file is one server's alone.
+func TestShared(t *testing.T) {
+	for text, want := range map[string]bool{"bolt:/x": false, "etcd:https://a": true, "kube:keys": true} {
+		if p, err := ParsePlace(text, Place{}); err != nil || p.Shared() != want {
+			t.Errorf("ParsePlace(%q).Shared() = %t, %v, want %t", text, p.Shared(), err, want)
+		}
+	}
+}
