@@ -112,7 +112,7 @@ func TestWrappingChange(t *testing.T) {
 		t.Errorf("the audit log has %d changes, want 5:\n%s", n, out)
 	}
 
-	k.fails("is there already", "wrapping", "change", "--wrapping-tpm", chip.Socket, "--to-key", copied)
+	k.fails("already exists", "wrapping", "change", "--wrapping-tpm", chip.Socket, "--to-key", copied)
 	k.fails("mutually exclusive", "store", "check", "--wrapping-tpm", chip.Socket, "--wrapping-key", copied)
 	k.fails("PCR 16", "wrapping", "change", "--to-tpm", chip.Socket, "--pcrs", "16")
 }

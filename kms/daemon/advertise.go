@@ -40,7 +40,7 @@ func advertise(ctx context.Context, names []string, all []listener, log *slog.Lo
 	both.Go(func() { r.Run(ctx) })
 	both.Go(func() {
 		if err := discover.WatchInterfaces(ctx, nil, r.Update); err != nil {
-			log.Error("advertising", "err", err)
+			log.Error("announcing by multicast DNS", "err", err)
 		}
 	})
 	return func() { cancel(); both.Wait() }, nil
@@ -66,7 +66,7 @@ func announcements(names []string, all []listener, log *slog.Logger) (out []disc
 			case first < 0:
 				first = len(out)
 			case !slices.Equal(out[first].Addrs, a.Addrs):
-				log.Warn("advertising: not announced, since it listens at another address than the other protocol", "name", name, "service", s.service, "listener", all[at].addr)
+				log.Warn("not announced by multicast DNS: the listener has another address than that of the other protocol", "name", name, "service", s.service, "listener", all[at].addr)
 				continue
 			case out[first].Port == a.Port:
 				out[first].Services = append(out[first].Services, s.service)

@@ -46,7 +46,7 @@ func followCluster(ctx context.Context, c *config.Config, p config.Place, s *ser
 
 	client, err := home.Cluster(p)
 	if err != nil {
-		log.Error("following SealedVolumes", "err", err)
+		log.Error("watching SealedVolumes", "err", err)
 		return
 	}
 	defer client.Close()
@@ -88,7 +88,7 @@ func (k *cluster) follow(ctx context.Context, path string, query url.Values, lis
 			err = fmt.Errorf("this cluster has no SealedVolumes (keyserver.kairos.io/v1alpha1): see images/kubernetes/crd.yaml")
 		}
 
-		k.log.Warn("following the cluster's documents", "err", err, "again_in", wait)
+		k.log.Warn("watching the documents of the cluster", "err", err, "again_in", wait)
 		select {
 		case <-ctx.Done():
 		case <-time.After(wait):
@@ -129,10 +129,10 @@ func (k *cluster) sync(ctx context.Context, s *server.Server) {
 		done, err := s.Kairos.Sync(ctx, d)
 		d.Wipe()
 		for _, a := range done {
-			k.log.Info("taken from the cluster", "kind", a.Kind, "name", a.Name, "action", a.Action)
+			k.log.Info("applied a document of the cluster", "kind", a.Kind, "name", a.Name, "action", a.Action)
 		}
 		if err != nil && ctx.Err() == nil {
-			k.log.Warn("taking the cluster's documents", "err", err)
+			k.log.Warn("applying the documents of the cluster", "err", err)
 			time.AfterFunc(10*time.Second, func() {
 				select {
 				case k.dirty <- struct{}{}:
@@ -190,13 +190,13 @@ func (k *cluster) add(all *kairos.Documents, version, kind, name string, object 
 
 	var text bytes.Buffer
 	if err := json.NewEncoder(&text).Encode(document); err != nil {
-		k.log.Warn("leaving out a document of the cluster", "kind", kind, "name", name, "err", err)
+		k.log.Warn("ignoring an invalid document of the cluster", "kind", kind, "name", name, "err", err)
 		return
 	}
 	defer clear(text.Bytes())
 	d, err := kairos.ParseDocuments(text.Bytes())
 	if err != nil {
-		k.log.Warn("leaving out a document of the cluster", "kind", kind, "name", name, "err", err)
+		k.log.Warn("ignoring an invalid document of the cluster", "kind", kind, "name", name, "err", err)
 		return
 	}
 

@@ -174,7 +174,7 @@ func (f *listeners) shutdown(log *slog.Logger) error {
 	for i, one := range f.all {
 		all.Go(func() {
 			if errs[i] = one.Shutdown(ctx); errors.Is(errs[i], context.DeadlineExceeded) {
-				log.Warn("exchanges were cut off", "listener", one.addr)
+				log.Warn("cut off exchanges that did not end in time", "listener", one.addr)
 				one.Close()
 				errs[i] = nil
 			}

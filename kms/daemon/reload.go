@@ -34,11 +34,11 @@ func (d *Daemon) reloads(ctx context.Context, hup <-chan os.Signal, s *server.Se
 func (d *Daemon) reload(s *server.Server, f *listeners) {
 	c, err := d.Reload()
 	if err != nil {
-		d.log.Error("reloading the configuration: nothing was changed", "err", err)
+		d.log.Error("configuration not reloaded; nothing was changed", "err", err)
 		return
 	}
 	for _, key := range config.NeedRestart(d.Config, c) {
-		d.log.Warn("reloading the configuration: this key takes effect after a restart", "key", key)
+		d.log.Warn("this key of the configuration takes effect after a restart", "key", key)
 	}
 	apply(c, s)
 	if f.remote != nil {

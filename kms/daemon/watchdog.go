@@ -33,7 +33,7 @@ func (w *watchdog) run(ctx context.Context) {
 			if asked = false; err == nil {
 				w.tell("WATCHDOG=1")
 			} else {
-				w.log.Error("the store does not answer; the watchdog is not told that all is well", "err", err)
+				w.log.Error("the store does not answer; if this goes on, systemd restarts the server", "err", err)
 			}
 			select {
 			case <-turn:

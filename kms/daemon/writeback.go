@@ -20,7 +20,7 @@ const writeEvery = 5 * time.Second
 func (k *cluster) writeBack(ctx context.Context, s *server.Server) {
 	d, err := s.Kairos.Documents(k.write == config.WriteSecrets)
 	if err != nil {
-		k.log.Warn("writing back to the cluster", "err", err)
+		k.log.Warn("writing to the cluster", "err", err)
 		return
 	}
 	defer d.Wipe()
@@ -59,10 +59,10 @@ func (k *cluster) create(ctx context.Context, kind, name, path string, object an
 		return
 	}
 	if err != nil {
-		k.log.Warn("writing back to the cluster", "kind", kind, "name", name, "err", err)
+		k.log.Warn("writing to the cluster", "kind", kind, "name", name, "err", err)
 		return
 	}
-	k.log.Info("written back to the cluster", "kind", kind, "name", name)
+	k.log.Info("wrote to the cluster", "kind", kind, "name", name)
 }
 
 func sealedVolumesPath(namespace string) string {

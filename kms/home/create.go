@@ -22,10 +22,10 @@ func (h Home) Create(ctx context.Context, pcrs []int) (kms.Pin, error) {
 		return kms.Pin{}, fmt.Errorf("initializing: %w", err)
 	}
 	if _, err := os.Lstat(h.Place.Path); !h.Place.Shared() && err == nil {
-		return kms.Pin{}, fmt.Errorf("initializing: there is a KMS in %s already; nothing was changed", h.Data)
+		return kms.Pin{}, fmt.Errorf("initializing: %s already holds a KMS; nothing was changed", h.Data)
 	}
 	if _, err := h.Mark().Read(); h.Place.Shared() && err == nil {
-		return kms.Pin{}, fmt.Errorf("initializing: %s is a KMS' data directory already; nothing was changed. Name another with --data", h.Data)
+		return kms.Pin{}, fmt.Errorf("initializing: %s is already the data directory of a KMS; nothing was changed; use another with --data", h.Data)
 	}
 
 	st, made, err := h.beginStore(ctx)
@@ -58,7 +58,7 @@ func (h Home) beginStore(ctx context.Context) (st store.Store, made bool, err er
 	}
 	holds, err := ledger.Holds(st)
 	if err == nil && holds {
-		err = fmt.Errorf("initializing: there is a KMS at %s already; nothing was changed. To start one more server on it: latchkey-kms init --join", h.Place)
+		err = fmt.Errorf("initializing: %s already holds a KMS; nothing was changed; to add a server to it, run: latchkey-kms init --join", h.Place)
 	}
 	if err != nil {
 		st.Close()

@@ -85,7 +85,7 @@ const lockWait = time.Second
 func (h Home) lock() (*os.File, error) {
 	f, err := datafile.Open(filepath.Join(h.Data, "lock"))
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("opening the KMS: there is no data directory %s; make it with: latchkey-kms init, or init --join where the store holds a KMS already", h.Data)
+		return nil, fmt.Errorf("opening the KMS: there is no data directory %s; create it with: latchkey-kms init, or with init --join if the store already holds a KMS", h.Data)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("locking the data directory: %w", err)

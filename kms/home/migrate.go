@@ -64,7 +64,7 @@ func (h Home) moveTo(ctx context.Context, source store.Store, to config.Place, w
 	}
 
 	if holds {
-		return fmt.Errorf("%s holds a KMS already; nothing was changed", to)
+		return fmt.Errorf("%s already holds a KMS; nothing was changed", to)
 	}
 	if err := refill(ctx, source, target); err != nil {
 		return err

@@ -39,11 +39,11 @@ func (h Home) open(ctx context.Context, c server.Config) (*server.Server, error)
 	p := h.Place
 	if _, err := os.Stat(p.Path); !p.Shared() && errors.Is(err, fs.ErrNotExist) {
 		dir := filepath.Dir(p.Path)
-		return nil, fmt.Errorf("opening the KMS: there is none in %s; make one with: latchkey-kms init --data %s", dir, dir)
+		return nil, fmt.Errorf("opening the KMS: there is none in %s; create one with: latchkey-kms init --data %s", dir, dir)
 	}
 	st, err := h.openStore(ctx, false)
 	if errors.Is(err, fs.ErrNotExist) && p.Shared() {
-		return nil, fmt.Errorf("opening the KMS: there is none at %s; make one with: latchkey-kms init --store %s", p, p)
+		return nil, fmt.Errorf("opening the KMS: there is none at %s; create one with: latchkey-kms init --store %s", p, p)
 	}
 	if err != nil {
 		return nil, err

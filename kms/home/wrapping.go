@@ -35,14 +35,18 @@ func (h Home) ChangeWrapping(ctx context.Context, c WrappingChange) (kept string
 }
 
 func (h Home) changeWrapping(ctx context.Context, from, next keeping, c WrappingChange) error {
-	if up, err := h.Running(ctx); err != nil || up {
-		return errors.Join(err, errors.New("stop the server first"))
+	up, err := h.Running(ctx)
+	if err != nil {
+		return err
+	}
+	if up {
+		return errors.New("the server is running; stop it first")
 	}
 	if next.material == "" {
-		return errors.New("it is a systemd credential, which only systemd-creds can write; name a place with --to-key, then encrypt that file")
+		return errors.New("the key is a systemd credential, which only systemd-creds can write; write it to a file with --to-key, then encrypt that file")
 	}
 	if _, err := os.Stat(next.material); err == nil && next.material != from.material {
-		return fmt.Errorf("%s is there already; nothing was changed", next.material)
+		return fmt.Errorf("%s already exists; nothing was changed", next.material)
 	}
 
 	s, err := h.Open(ctx, server.Config{}) // finishes a change that was cut short
@@ -79,11 +83,11 @@ func (h Home) changeWrapping(ctx context.Context, from, next keeping, c Wrapping
 func checkBack(k keeping, key secret.Bytes) error {
 	back, err := k.read(k.fresh())
 	if err != nil {
-		return fmt.Errorf("the new one does not come back: %w", err)
+		return fmt.Errorf("reading the new key back: %w", err)
 	}
 	defer back.Wipe()
 	if !back.Equal(key) {
-		return errors.New("another key comes back than was kept")
+		return errors.New("the key that was read back is not the one that was written")
 	}
 	return nil
 }

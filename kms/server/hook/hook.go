@@ -39,12 +39,15 @@ type Target interface {
 // A Hook is a target, and what it wants to be told.
 type Hook struct {
 	Target Target
-	On     []string // names of events, statuses or rules: approve, pending, window
+	On     []string // names of events, statuses or rules (approve, pending, window), or All
 }
 
-// wants: a notice's event, status or rule is named.
+// All in a Hook's On is everything that is told.
+const All = "all"
+
+// wants: a notice's event, status or rule is named, or all are wanted.
 func (h Hook) wants(n Notice) bool {
-	return slices.ContainsFunc([]string{n.Event, n.Status, n.Reason}, func(s string) bool { return s != "" && slices.Contains(h.On, s) })
+	return slices.Contains(h.On, All) || slices.ContainsFunc([]string{n.Event, n.Status, n.Reason}, func(s string) bool { return s != "" && slices.Contains(h.On, s) })
 }
 
 // A Set is hooks at work.

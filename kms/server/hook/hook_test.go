@@ -139,6 +139,48 @@ func TestWebThatIsNotToldAgain(t *testing.T) {
 	}
 }
 
+// A hook is told what it names, by event, status or rule; faults/kms.md L: or
+// all.
+func TestOn(t *testing.T) {
+	for _, row := range []struct {
+		name string
+		on   []string
+		want string // sequence numbers
+	}{
+		{"by status", []string{"pending"}, "1"},
+		{"by event", []string{"approve"}, "2"},
+		{"by rule", []string{"window"}, "3"},
+		{"several", []string{"approve", "window"}, "23"},
+		{"all", []string{hook.All}, "123"},
+	} {
+		told := make(chan hook.Notice, 8)
+		web := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+			var n hook.Notice
+			if err := json.NewDecoder(r.Body).Decode(&n); err != nil {
+				t.Error(err)
+			}
+			told <- n
+		}))
+		target, err := hook.NewWeb(web.URL, key())
+		if err != nil {
+			t.Fatal(err)
+		}
+		set, _ := start(t, target, append(row.on, "end")...)
+		for _, n := range []hook.Notice{{Seq: 1, Event: "get", Status: "pending"}, {Seq: 2, Event: "approve"}, {Seq: 3, Event: "get", Reason: "window"}, {Seq: 9, Event: "end"}} {
+			set.Tell(n)
+		}
+
+		got := ""
+		for n := wait(t, told); n.Event != "end"; n = wait(t, told) {
+			got += strconv.FormatUint(n.Seq, 10)
+		}
+		if got != row.want {
+			t.Errorf("%s: a hook on %v was told %s, want %s", row.name, row.on, got, row.want)
+		}
+		web.Close()
+	}
+}
+
 // A hook that hangs makes nobody wait; what is too much is dropped and said
 // to be.
 func TestSlowHookBlocksNobody(t *testing.T) {
