@@ -105,7 +105,7 @@ func (n *network) follows(d Device) bool {
 func (n *network) prepare(l *link) {
 	n.note(l)
 	sysctls := slices.Clone(linkSysctls)
-	if m := n.methods(l.dev); len(m) == 1 && m[0] == plan.Link6 {
+	if m := n.methods(l.dev); len(m) == 1 && m[0] == plan.Link6 || slices.Contains(m, plan.Off6) {
 		sysctls = append(sysctls, sysctl{"ipv6", "accept_ra", "0"})
 	}
 	if l.bare {

@@ -31,8 +31,9 @@ type Net struct {
 type Method string
 
 // The methods of dracut.cmdline(7). on, any and single-dhcp are DHCP.
-// Static stands for none and off with an address, Off for none and off
-// without one: the link is left alone.
+// Static stands for none and off with an address and may have others beside
+// it. Off stands for none and off without one: the link is left alone. Off6
+// is ip6=off: no addresses of IPv6 but the link-local one.
 const (
 	DHCP    Method = "dhcp"
 	DHCP6   Method = "dhcp6"
@@ -41,6 +42,7 @@ const (
 	Link6   Method = "link6"   // IPv6 link-local only
 	Static  Method = "static"
 	Off     Method = "off"
+	Off6    Method = "off6"
 )
 
 // IP is one ip= line: how one link, or every link, gets its addresses.

@@ -1,7 +1,6 @@
 package plan
 
 import (
-	"errors"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -14,47 +13,93 @@ const (
 	maxMTU = 65535
 )
 
-// parseClient reads the address of a static line with its mask, which is
-// dotted, a prefix length, or part of the address. Without one, an IPv4
-// address has the mask of its class: nfsroot.rst of the kernel.
-func parseClient(client, mask string) (netip.Prefix, error) {
-	if strings.Contains(client, "/") {
-		if mask != "" {
-			return netip.Prefix{}, fmt.Errorf("two masks: %q and %q", client, mask)
+// bare takes the brackets off an IPv6 address; its length may follow them.
+func bare(s string) string {
+	if rest, ok := strings.CutPrefix(s, "["); ok {
+		if address, after, ok := strings.Cut(rest, "]"); ok && (after == "" || after[0] == '/') {
+			return address + after
 		}
-		p, err := netip.ParsePrefix(client)
-		if err != nil || !isHost(p.Addr()) {
-			return netip.Prefix{}, fmt.Errorf("client %q is not an address such as 192.0.2.5/24", client)
-		}
-		return p, nil
 	}
-
-	addr, err := parseHost(client, "client")
-	if err != nil {
-		return netip.Prefix{}, err
-	}
-
-	bits, err := parseMask(addr, mask)
-	if err != nil {
-		return netip.Prefix{}, err
-	}
-	return netip.PrefixFrom(addr, bits), nil
+	return s
 }
 
-func parseMask(addr netip.Addr, mask string) (int, error) {
+// isAddress tells an address, perhaps with its length, from a word. What
+// has the form of one counts, too, so that a mistake in it is named.
+func isAddress(s string) bool {
+	a, _, _ := strings.Cut(bare(s), "/")
+	if _, err := netip.ParseAddr(a); err == nil {
+		return true
+	}
+	return strings.HasPrefix(s, "[") || strings.Count(a, ".") == 3 && strings.Trim(a, "0123456789.") == ""
+}
+
+// isAlone tells whether the whole of an option's value is one address.
+func isAlone(value string) bool {
+	_, err := netip.ParseAddr(bare(value))
+	if err != nil {
+		_, err = netip.ParsePrefix(bare(value))
+	}
+	return err == nil
+}
+
+// parseClient reads the address of a static line with its mask, which is
+// dotted, a prefix length, or part of the address. Without one, an IPv4
+// address has the mask of its class (nfsroot.rst of the kernel), and an
+// IPv6 address is that of a host. masked tells that a mask stood there. An
+// error with an address is about the mask.
+func parseClient(client, mask string) (p netip.Prefix, masked bool, err error) {
+	text, length, hasLength := strings.Cut(bare(client), "/")
+	addr, err := netip.ParseAddr(text)
+	if err != nil || !isHost(addr) {
+		return netip.Prefix{}, false, fmt.Errorf("client %q is not the address of a host; the link asks DHCP", client)
+	}
+
+	bits := addr.BitLen()
+	if addr.Is4() {
+		bits = classBits(addr)
+	}
 	switch {
-	case mask == "" && addr.Is4():
-		return classBits(addr), nil
+	case hasLength && mask != "" && mask != length:
+		err = fmt.Errorf("two masks, %q and %q: the first counts", length, mask)
+		mask = length
+	case hasLength:
+		mask = length
 	case mask == "":
-		return 0, errors.New("an IPv6 address needs its prefix length in the field of the mask, such as 64")
-	case addr.Is4() && strings.Contains(mask, "."):
-		return dottedBits(mask)
+		return netip.PrefixFrom(addr, bits), false, nil
+	}
+
+	n, bad := parseMask(addr, bare(mask))
+	if bad != nil {
+		return netip.PrefixFrom(addr, bits), false, fmt.Errorf("%w: /%d is used", bad, bits)
+	}
+	return netip.PrefixFrom(addr, n), true, err
+}
+
+// parseMask reads a mask, dotted or as an IPv6 address, or a length.
+func parseMask(addr netip.Addr, mask string) (int, error) {
+	if m, err := netip.ParseAddr(mask); err == nil && m.BitLen() == addr.BitLen() {
+		if n := ones(m.AsSlice()); n > 0 {
+			return n, nil
+		}
 	}
 	n, err := parseInt(mask, 1, addr.BitLen())
 	if err != nil {
-		return 0, fmt.Errorf("mask %w, or dotted", err)
+		return 0, fmt.Errorf("mask %q is not dotted (255.255.255.0) nor a length from 1 to %d", mask, addr.BitLen())
 	}
 	return n, nil
+}
+
+// ones counts the leading ones of a mask; 0 if others follow.
+func ones(mask []byte) int {
+	text := ""
+	for _, b := range mask {
+		text += fmt.Sprintf("%08b", b)
+	}
+	n := strings.IndexByte(text+"0", '0')
+	if strings.Contains(text[n:], "1") {
+		return 0
+	}
+	return n
 }
 
 // classBits is the mask of RFC 791, section 3.2.
@@ -68,26 +113,12 @@ func classBits(addr netip.Addr) int {
 	return 24
 }
 
-func dottedBits(mask string) (int, error) {
-	a, err := netip.ParseAddr(mask)
-	if err == nil && a.Is4() {
-		b := a.As4()
-		v := uint32(b[0])<<24 | uint32(b[1])<<16 | uint32(b[2])<<8 | uint32(b[3])
-		for bits := 1; bits <= 32; bits++ {
-			if v == ^uint32(0)<<(32-bits) {
-				return bits, nil
-			}
-		}
-	}
-	return 0, fmt.Errorf("mask %q is not dotted (255.255.255.0) nor a length (24)", mask)
-}
-
 // parseHost reads the address of one host; "" is none.
 func parseHost(text, what string) (netip.Addr, error) {
 	if text == "" {
 		return netip.Addr{}, nil
 	}
-	a, err := netip.ParseAddr(text)
+	a, err := netip.ParseAddr(bare(text))
 	if err != nil || !isHost(a) {
 		return netip.Addr{}, fmt.Errorf("%s %q is not the address of a host (IPv6 in brackets)", what, text)
 	}
@@ -99,75 +130,46 @@ func isHost(a netip.Addr) bool {
 		a.Zone() == "" && a != netip.AddrFrom4([4]byte{255, 255, 255, 255})
 }
 
-// withTail adds what may follow the seven fields.
-func withTail(line IP, tail []string) (IP, error) {
-	servers := slices.IndexFunc(tail, func(s string) bool { return strings.ContainsAny(s, ".:") })
-	if servers != 0 && servers != 1 || servers == 1 && tail[0] != "" {
-		return withMTU(line, tail)
+// tail adds what may follow the method: <dns>[:<dns>[:<ntp>]], or
+// [<mtu>][:<mac>], whose colons have been cut.
+func (p *netParser) tail(line *IP, tail []string) {
+	isServer := func(s string) bool { return strings.ContainsAny(s, ".:") }
+	if slices.ContainsFunc(tail[:min(3, len(tail))], isServer) {
+		p.servers(line, tail)
+		return
 	}
 
-	if len(tail) > 3 {
-		return IP{}, errors.New("after <dns>:<dns>:<ntp> nothing may follow")
-	}
-	for i, text := range tail {
-		a, err := parseHost(text, "name or time server")
+	if mtu := field(tail, 0); mtu != "" {
+		n, err := parseInt(mtu, minMTU, maxMTU)
 		if err != nil {
-			return IP{}, err
+			p.drop("MTU %s", err)
 		}
+		line.MTU = n
+	}
+	if text := strings.Join(from(tail, 1), ":"); text != "" {
+		mac, err := ParseMAC(text)
+		if err != nil {
+			p.drop("%s", err)
+		}
+		line.MAC = mac
+	}
+}
+
+func (p *netParser) servers(line *IP, list []string) {
+	for i, text := range list {
+		a, err := parseHost(text, "name server")
 		switch {
-		case !a.IsValid():
-		case i == 2: // the kernel's time server: nothing here sets the clock
+		case err != nil:
+			p.drop("%s", err)
+		case !a.IsValid() || slices.Contains(line.DNS, a):
+		case i == 2:
+			p.drop("time server %s is not asked: nothing here sets the clock", a)
+		case i > 2:
+			p.drop("after <dns>:<dns>:<ntp> nothing may follow, not %s", a)
 		default:
 			line.DNS = append(line.DNS, a)
 		}
 	}
-
-	return line, nil
-}
-
-// withMTU adds [<mtu>[:<mac>]]; the colons of the MAC have been cut.
-func withMTU(line IP, tail []string) (IP, error) {
-	if len(tail) == 0 {
-		return line, nil
-	}
-	if tail[0] != "" {
-		n, err := parseInt(tail[0], minMTU, maxMTU)
-		if err != nil {
-			return IP{}, fmt.Errorf("MTU %w", err)
-		}
-		line.MTU = n
-	}
-
-	if mac := strings.Join(tail[1:], ":"); mac != "" {
-		var err error
-		if line.MAC, err = ParseMAC(mac); err != nil {
-			return IP{}, err
-		}
-	}
-
-	return line, nil
-}
-
-// check tells what does not fit together in one line.
-func (line IP) check() error {
-	static := line.Address.IsValid()
-	for _, m := range line.Methods {
-		if static != (m == Static) {
-			return fmt.Errorf("method %s and the address %s do not go together", m, line.Address)
-		}
-	}
-
-	a := line.Address.Addr()
-	for _, other := range []netip.Addr{line.Peer, line.Gateway} {
-		if static && other.IsValid() && other.Is4() != a.Is4() {
-			return fmt.Errorf("%s and %s are of different IP versions", a, other)
-		}
-		if other == a && static {
-			return fmt.Errorf("%s is this machine and the other side", a)
-		}
-	}
-
-	return nil
 }
 
 // isHostName is RFC 1123, section 2.1; "" is no name.

@@ -135,5 +135,6 @@ func normal(line string) string {
 		f[6] = "dhcp"
 	}
 	f[8] = strings.ReplaceAll(f[8], "-", ":")
+	f[1] = "" // faults/field.md P4: the mask says that there is no other end
 	return strings.Join(f, "|")
 }

@@ -3,26 +3,18 @@ package plan
 import (
 	"errors"
 	"fmt"
-	"net/netip"
 	"slices"
 	"strings"
 )
 
 const ipForms = "want dhcp, <link>:<method>[:<mtu>[:<mac>]] or <client>:[<peer>]:<gateway>:<mask>:<host>:<link>:<method>"
 
-// methods are the words of ip=, by the names that dracut, the kernel and
-// initramfs-tools have for them.
-var methods = map[string]Method{
-	"dhcp": DHCP, "on": DHCP, "any": DHCP, "single-dhcp": DHCP, "dhcp4": DHCP,
-	"dhcp6": DHCP6, "auto6": Auto6, "either6": Either6, "link6": Link6,
-	"none": Static, "off": Static, "static": Static,
-}
-
-func (p *netParser) ip(a Arg) error {
+// ip reads ip= in each of its forms.
+func (p *netParser) ip(value string) error {
 	if len(p.net.IPs) == maxIPs {
 		return fmt.Errorf("more than %d ip= options", maxIPs)
 	}
-	line, err := parseIP(a.Value)
+	line, err := p.parseIP(value)
 	if err != nil {
 		return err
 	}
@@ -30,149 +22,146 @@ func (p *netParser) ip(a Arg) error {
 	return nil
 }
 
-func parseIP(value string) (IP, error) {
+func (p *netParser) parseIP(value string) (IP, error) {
+	if isAlone(value) { // IPv6 without brackets, or the kernel's ip=192.0.2.5
+		return p.fullIP([]string{value}), nil
+	}
+	if id, ok := strings.CutPrefix(value, "dhcp,"); ok && strings.IndexAny(id, "0123456789") == 0 { // nfsroot.rst: dhcp,<id-type>,<id>
+		p.drop("a client identifier (%s) is not sent; DHCP is asked without", id)
+		value = "dhcp"
+	}
 	f, err := splitFields(value)
 	if err != nil {
 		return IP{}, err
 	}
+
 	switch {
-	case len(f) == 1:
-		return parseShortIP(f[0])
-	case isMethods(f[1]) && f[0] != "":
-		return parseLinkIP(f)
-	}
-	return parseFullIP(f)
-}
-
-// splitFields cuts at colons, but not inside the brackets of an IPv6
-// address.
-func splitFields(value string) ([]string, error) {
-	var fields []string
-	for {
-		field, rest, more := strings.Cut(value, ":")
-		if strings.HasPrefix(value, "[") {
-			end := strings.IndexByte(value, ']')
-			if end < 0 {
-				return nil, errors.New("bracket [ without ]")
-			}
-
-			field, rest, more = value[1:end], value[end+1:], false
-			if mask, ok := strings.CutPrefix(rest, "/"); ok {
-				mask, rest, more = strings.Cut(mask, ":")
-				field += "/" + mask
-			} else if rest != "" {
-				if rest, more = strings.CutPrefix(rest, ":"); !more {
-					return nil, errors.New("after ] a colon or nothing must follow")
-				}
-			}
+	case len(f) == 0:
+		return IP{}, errors.New("it is empty: " + ipForms)
+	case isAddress(f[0]):
+		return p.fullIP(f), nil
+	case len(f) == 1 && !strings.Contains(value, ":"):
+		if !hasMethod(f[0]) {
+			return IP{}, fmt.Errorf("%q is neither a method nor an address: %s", f[0], ipForms)
 		}
-
-		fields = append(fields, field)
-		if !more {
-			return fields, nil
+		line := IP{}
+		p.methods(&line, f[0], false)
+		return line, nil
+	case isLinkForm(f):
+		bare, _, _ := strings.Cut(value, "[")
+		if strings.Contains(bare, "::") && !hasMethod(field(f, 1)) && strings.Trim(f[0], "0123456789abcdefABCDEF") == "" {
+			return IP{}, fmt.Errorf("%q is not a method of link %s; an IPv6 address stands in brackets", field(f, 1), f[0])
 		}
-
-		value = rest
+		return p.linkIP(f), nil
 	}
+	return p.fullIP(f), nil
 }
 
-// parseShortIP reads ip=dhcp, ip=off and the kernel's ip=192.0.2.5.
-func parseShortIP(word string) (IP, error) {
-	if word == "" {
-		return IP{}, errors.New("ip= is empty: " + ipForms)
+// isLinkForm tells <link>:<method> from <client>:<peer>:…, for lines that
+// do not begin with an address.
+func isLinkForm(f []string) bool {
+	if len(f) == 1 {
+		return true // "eth0:"
 	}
-	if strings.ContainsAny(word, ".:/") {
-		address, err := parseClient(word, "")
-		return IP{Methods: []Method{Static}, Address: address}, err
-	}
-	return withMethods(IP{}, word)
+	return hasMethod(f[1]) || f[0] != "" && f[1] != "" && !isAddress(f[1])
 }
 
-// parseLinkIP reads <link>:<method>[:<mtu>[:<mac>]].
-func parseLinkIP(f []string) (IP, error) {
-	if !isLinkName(f[0]) {
-		return IP{}, badName(f[0])
-	}
-	line, err := withMethods(IP{Link: f[0]}, f[1])
-	if err != nil {
-		return IP{}, err
-	}
-	return withMTU(line, f[2:])
+// linkIP reads <link>:<method>[:<mtu>[:<mac>]].
+func (p *netParser) linkIP(f []string) IP {
+	line := IP{Link: p.linkName(f[0])}
+	p.methods(&line, field(f, 1), false)
+	p.tail(&line, from(f, 2))
+	return line
 }
 
-// parseFullIP reads <client>:[<peer>]:<gateway>:<mask>:<host>:<link>:
-// <method> and what may follow: [<mtu>][:<mac>], or the kernel's
+// fullIP reads <client>:[<peer>]:<gateway>:<mask>:<host>:<link>:<method>
+// and what may follow: [<mtu>][:<mac>], or the kernel's
 // <dns>[:<dns>[:<ntp>]].
-func parseFullIP(f []string) (IP, error) {
-	tail := []string{}
-	if len(f) > 7 {
-		f, tail = f[:7], f[7:]
-	}
-	f = append(f, make([]string, 7-len(f))...)
-	line := IP{Hostname: f[4], Link: f[5]}
-	if line.Link != "" && !isLinkName(line.Link) {
-		return IP{}, badName(line.Link)
-	}
-
-	if !isHostName(line.Hostname) {
-		return IP{}, fmt.Errorf("%q is not a host name", line.Hostname)
-	}
-	var err error
-	if f[0] != "" {
-		if line.Address, err = parseClient(f[0], f[3]); err != nil {
-			return IP{}, err
-		}
+func (p *netParser) fullIP(f []string) IP {
+	line := IP{Link: p.linkName(field(f, 5))}
+	p.client(&line, field(f, 0), field(f, 1), field(f, 3))
+	p.gateway(&line, field(f, 2))
+	if host := field(f, 4); isHostName(host) {
+		line.Hostname = host
+	} else {
+		p.drop("%q is not a host name", host)
 	}
 
-	for _, h := range []struct {
-		to         *netip.Addr
-		text, what string
-	}{{&line.Peer, f[1], "peer"}, {&line.Gateway, f[2], "gateway"}} {
-		if *h.to, err = parseHost(h.text, h.what); err != nil {
-			return IP{}, err
-		}
-	}
-
-	if line, err = withMethods(line, f[6]); err != nil {
-		return IP{}, err
-	}
-	if line, err = withTail(line, tail); err != nil {
-		return IP{}, err
-	}
-
-	return line, line.check()
+	lost := field(f, 0) != "" && !line.Address.IsValid()
+	p.methods(&line, field(f, 6), lost)
+	p.tail(&line, from(f, 7))
+	return line
 }
 
-// withMethods adds a word, or several with commas, to the line. An empty
-// word is static when there is an address, else DHCP, as the kernel has it.
-func withMethods(line IP, words string) (IP, error) {
-	if words == "" {
-		words = "dhcp"
-		if line.Address.IsValid() {
-			words = "none"
-		}
+// linkName reads the name of a link, or its hardware address as
+// nm-initrd-generator takes it: udev's name for it says the same.
+func (p *netParser) linkName(s string) string {
+	if mac, err := ParseMAC(s); err == nil && len(mac) == len("00:00:00:00:00:00") {
+		return "enx" + strings.ReplaceAll(string(mac), ":", "")
 	}
-	for word := range strings.SplitSeq(words, ",") {
-		m, known := methods[word]
-		switch {
-		case word == "bootp" || word == "rarp" || word == "both":
-			return IP{}, fmt.Errorf("%s is not supported, use dhcp", word)
-		case word == "ibft":
-			return IP{}, errors.New("ibft is not there yet: name the address or dhcp")
-		case !known:
-			return IP{}, fmt.Errorf("%q is not a method: %s", word, ipForms)
-		case m == Static && !line.Address.IsValid():
-			m = Off
-		}
-		if !slices.Contains(line.Methods, m) {
-			line.Methods = append(line.Methods, m)
-		}
+	if s != "" && !isLinkName(s) {
+		p.drop("%s; the line counts for every link that no other names", badName(s))
+		return ""
 	}
-	return line, line.check()
+	return s
 }
 
-func isMethods(words string) bool {
-	first, _, _ := strings.Cut(words, ",")
-	_, known := methods[first]
-	return known || first == "bootp" || first == "rarp" || first == "both" || first == "ibft"
+// settle drops "off" for a link that another line sets up: "off" says that
+// nothing else does.
+func settle(lines []IP) []IP {
+	isOff := func(l IP) bool { return slices.Equal(l.Methods, []Method{Off}) }
+	return slices.DeleteFunc(lines, func(l IP) bool {
+		return isOff(l) && slices.ContainsFunc(lines, func(o IP) bool { return o.Link == l.Link && !isOff(o) })
+	})
+}
+
+// gateway adds the gateway, if the address can have it.
+func (p *netParser) gateway(line *IP, text string) {
+	g, err := parseHost(text, "gateway")
+	a := line.Address.Addr()
+	switch {
+	case err != nil:
+		p.drop("%s", err)
+	case g.IsValid() && a.IsValid() && g.Is4() != a.Is4():
+		p.drop("gateway %s and %s are of different IP versions", g, a)
+	case g.IsValid() && g == a:
+		p.drop("%s is this machine and the gateway", g)
+	default:
+		line.Gateway = g
+	}
+}
+
+// client adds the address with its mask, and the peer. The second field of
+// the kernel's form is the server that the machine booted from; it is the
+// other end of the link only where the mask says that there is one.
+func (p *netParser) client(line *IP, client, peer, mask string) {
+	if client == "" {
+		return
+	}
+
+	peer, peerBits, peerMasked := strings.Cut(peer, "/")
+	if peerMasked && mask == "" && !strings.Contains(client, "/") {
+		mask = peerBits
+	}
+	a, masked, err := parseClient(client, mask)
+	if err != nil {
+		p.drop("%s", err)
+	}
+	line.Address = a
+	if !a.IsValid() {
+		return
+	}
+
+	other, err := parseHost(peer, "peer")
+	switch pointToPoint := masked && a.Bits() >= a.Addr().BitLen()-1; {
+	case err != nil:
+		p.drop("%s", err)
+	case !other.IsValid() || !pointToPoint && !peerMasked: // a server, or none
+	case other.Is4() != a.Addr().Is4():
+		p.drop("peer %s and %s are of different IP versions", other, a.Addr())
+	case other == a.Addr():
+		p.drop("%s is this machine and the peer", other)
+	default:
+		line.Peer = other
+	}
 }

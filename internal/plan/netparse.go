@@ -3,11 +3,8 @@ package plan
 import (
 	"errors"
 	"fmt"
-	"net/netip"
-	"slices"
 	"strconv"
 	"strings"
-	"time"
 )
 
 // Limits of the command line's network part: no machine has more, and
@@ -19,17 +16,23 @@ const (
 	maxServers = 8
 )
 
-// ParseNet reads the network options of the command line, those of
-// dracut.cmdline(7), the kernel's ip= (Documentation/admin-guide/nfs) and
-// initramfs-tools(7). An option that is wrong is left out and named in a
-// Problem; the others stand.
+// ParseNet reads the network options of the command line: those of
+// dracut.cmdline(7), systemd-network-generator(8), nm-initrd-generator(8),
+// initramfs-tools(7), PXELINUX and the kernel's ip=
+// (Documentation/admin-guide/nfs/nfsroot.rst). A field that is wrong is left
+// out and named in a Problem, and the rest of its option stands; an option
+// of which nothing is left is named, and the others stand.
 func ParseNet(args []Arg) (Net, []Problem) {
 	var p netParser
 	for _, a := range args {
+		p.arg = a
 		if err := p.option(a); err != nil {
 			p.problems = append(p.problems, Problem{Arg: a, Reason: err.Error()})
 		}
 	}
+
+	p.mergeIP6()
+	p.net.IPs = settle(p.net.IPs)
 	if p.noBootIf {
 		p.net.BootMAC = ""
 	}
@@ -38,63 +41,68 @@ func ParseNet(args []Arg) (Net, []Problem) {
 
 type netParser struct {
 	net      Net
+	ip6      []IP // of ip6=, joined with those of ip= at the end
 	noBootIf bool // rd.bootif=0: BOOTIF= of the firmware is not ours
+	arg      Arg  // the option that is being read
 	problems []Problem
 }
 
+// drop names a field that is left out of the option that is being read.
+func (p *netParser) drop(format string, args ...any) {
+	p.problems = append(p.problems, Problem{Arg: p.arg, Reason: fmt.Sprintf(format, args...)})
+}
+
+// option reads one option. An error means that all of it is left out.
 func (p *netParser) option(a Arg) error {
-	switch {
-	case a.HasPrefix("rd.net."):
-		return p.timing(a)
-	case a.Is("ip"), a.Is("ip6"):
-		return p.ip(a)
-	case a.Is("ifname"):
-		return p.ifname(a)
-
-	case a.Is("BOOTIF"):
-		return p.bootif(a)
-	case a.Is("bootdev"):
+	switch canonical(a.Key) {
+	case "ip", "nfsaddrs": // nfsroot.rst: the old name
+		return p.ip(a.Value)
+	case "ip6":
+		return p.ip6line(a.Value)
+	case "ifname":
+		return p.ifname(a.Value)
+	case "BOOTIF":
+		return p.bootif(a.Value)
+	case "bootdev":
 		return setName(&p.net.BootDev, a.Value)
-	case a.Is("nameserver"):
-		return p.nameserver(a)
-
-	case a.Is("rd.route"):
-		return p.route(a)
-	case a.Is("vlan"):
-		return p.vlan(a)
-	case a.Is("bond"):
-		return p.bond(a)
-
-	case a.Is("bridge"):
-		return p.bridge(a)
-	case a.Is("team"):
+	case "nameserver":
+		return p.nameservers(a.Value)
+	case "rd.route":
+		return p.route(a.Value)
+	case "vlan":
+		return p.vlan(a.Value)
+	case "bond":
+		return p.bond(a.Value)
+	case "bridge":
+		return p.bridge(a.Value)
+	case "team":
 		return errors.New("a team needs the teamd daemon, which this image does not have; use bond=<name>:<links>:mode=active-backup")
-	default:
-		return p.toggle(a)
 	}
+
+	if a.HasPrefix("rd.net.") {
+		return p.timing(a)
+	}
+	return p.toggle(a)
 }
 
 // toggle reads the options that are on or off; other options are not
 // about the network.
 func (p *netParser) toggle(a Arg) error {
-	switch {
-	case a.Is("rd.neednet"):
-		on, err := parseBool(a)
-		if err == nil && !on {
-			err = errors.New("has no effect: the network always comes up; ip=<link>:off leaves a link alone")
-		}
+	switch canonical(a.Key) {
+	case "rd.neednet":
+		// The network always comes up. 0 does not keep it down in dracut
+		// either, where something else asks for it.
+		_, err := parseBool(a)
 		return err
-
-	case a.Is("rd.peerdns"):
+	case "rd.peerdns":
 		on, err := parseBool(a)
 		p.net.NoPeerDNS = err == nil && !on
 		return err
-	case a.Is("rd.bootif"):
+	case "rd.bootif":
 		on, err := parseBool(a)
 		p.noBootIf = err == nil && !on
 		return err
-
-	case a.Is("rd.latchkey.keepnet"):
+	case "rd.latchkey.keepnet":
 		on, err := parseBool(a)
 		p.net.Keep = on
 		return err
@@ -116,97 +124,47 @@ func parseBool(a Arg) (bool, error) {
 	return false, fmt.Errorf("%q is neither 1 nor 0", a.Value)
 }
 
-func (p *netParser) timing(a Arg) error {
-	t := &p.net.Timeouts
-	for name, to := range map[string]*time.Duration{
-		"dhcp": &t.DHCP, "iflink": &t.IfLink, "ifup": &t.IfUp, "ipv6auto": &t.IPv6Auto, "carrier": &t.Carrier,
-	} {
-		if a.Is("rd.net.timeout." + name) {
-			n, err := parseInt(a.Value, 1, 86400)
-			if err != nil {
-				return fmt.Errorf("%w seconds", err)
-			}
-			*to = time.Duration(n) * time.Second
-			return nil
+// splitFields cuts at colons, but not inside the brackets of an IPv6
+// address. Empty fields at the end mean nothing and are left out.
+func splitFields(value string) ([]string, error) {
+	var fields []string
+	start, inside := 0, false
+	for i, c := range []byte(value) {
+		switch {
+		case c == '[' && !inside:
+			inside = true
+		case c == ']':
+			inside = false
+		case c == ':' && !inside:
+			fields = append(fields, value[start:i])
+			start = i + 1
 		}
 	}
-
-	for _, name := range []string{"rd.net.dhcp.retry", "rd.net.timeout.route", "rd.net.timeout.ipv6dad"} {
-		if a.Is(name) {
-			return errors.New("has no effect: addresses and routes are asked for until they are there")
-		}
+	if inside {
+		return nil, errors.New("bracket [ without ]")
 	}
-	return errors.New("not an option of latchkey; rd.net.timeout.{dhcp,iflink,ifup,ipv6auto,carrier} are")
+
+	fields = append(fields, value[start:])
+	for len(fields) > 0 && fields[len(fields)-1] == "" {
+		fields = fields[:len(fields)-1]
+	}
+	return fields, nil
 }
 
-// bootif reads PXELINUX' BOOTIF=01-52-54-00-12-34-56: the ARP hardware
-// type (RFC 1700) before the address.
-func (p *netParser) bootif(a Arg) error {
-	text := a.Value
-	if len(text) == len("01-00-00-00-00-00-00") {
-		if hw := text[:2]; hw != "01" && hw != "00" {
-			return fmt.Errorf("hardware type %q is not 01 (Ethernet)", hw)
-		}
-		text = text[3:]
+// field is the i-th of the fields, "" beyond their end.
+func field(f []string, i int) string {
+	if i < len(f) {
+		return f[i]
 	}
-	mac, err := ParseMAC(text)
-	if err != nil {
-		return fmt.Errorf("%w, or 01-52-54-00-12-34-56", err)
-	}
-	p.net.BootMAC = mac
-	return nil
+	return ""
 }
 
-func (p *netParser) nameserver(a Arg) error {
-	text := strings.TrimSuffix(strings.TrimPrefix(a.Value, "["), "]")
-	addr, err := netip.ParseAddr(text)
-	if err != nil || addr.IsUnspecified() || addr.IsMulticast() {
-		return fmt.Errorf("%q is not the address of a name server", a.Value)
-	}
-	if slices.Contains(p.net.Nameservers, addr) {
-		return nil
-	}
-	if len(p.net.Nameservers) == maxServers {
-		return fmt.Errorf("more than %d name servers", maxServers)
-	}
-	p.net.Nameservers = append(p.net.Nameservers, addr)
-	return nil
-}
-
-func setName(to *string, name string) error {
-	if !isLinkName(name) {
-		return badName(name)
-	}
-	*to = name
-	return nil
-}
-
-// isLinkName is dev_valid_name of net/core/dev.c, less characters that no
-// driver uses and that would not survive in a log line or a file name.
-func isLinkName(s string) bool {
-	if len(s) == 0 || len(s) > 15 || s == "." || s == ".." || s == "all" || s == "default" || s == "lo" {
-		return false
-	}
-	return !strings.ContainsFunc(s, func(r rune) bool {
-		return r <= ' ' || r >= 0x7f || strings.ContainsRune(`/:,;[]"'\`, r)
-	})
-}
-
-func badName(s string) error {
-	return fmt.Errorf("%q is not the name of a network link (1 to 15 characters, such as eth0)", s)
-}
-
-func setInt(to *int, s string, low, high int) error {
-	n, err := parseInt(s, low, high)
-	if err == nil {
-		*to = n
-	}
-	return err
-}
+// from is what follows the first n fields.
+func from(f []string, n int) []string { return f[min(n, len(f)):] }
 
 func parseInt(s string, low, high int) (int, error) {
 	n, err := strconv.Atoi(s)
-	if err != nil || n < low || n > high || s[0] == '+' {
+	if err != nil || n < low || n > high || strings.HasPrefix(s, "+") {
 		return 0, fmt.Errorf("%q is not a number from %d to %d", s, low, high)
 	}
 	return n, nil

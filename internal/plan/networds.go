@@ -1,6 +1,7 @@
 package plan
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -68,10 +69,10 @@ func (n Net) String() string {
 	}
 
 	for _, b := range n.Bonds {
-		add("%s bonds %s%s", b.Name, strings.Join(b.Ports, "+"), bondString(b))
+		add("%s bonds %s%s%s", b.Name, strings.Join(b.Ports, "+"), bondString(b), word(" MTU ", b.MTU))
 	}
 	for _, b := range n.Bridges {
-		add("%s bridges %s", b.Name, strings.Join(b.Ports, "+"))
+		add("%s bridges %s", b.Name, cmp.Or(strings.Join(b.Ports, "+"), "nothing"))
 	}
 
 	for _, line := range n.IPs {
@@ -126,6 +127,8 @@ func (line IP) String() string {
 
 	for _, m := range line.Methods {
 		switch m {
+		case Off6:
+			how = append(how, "no IPv6")
 		case Static:
 			how = append(how, line.Address.String()+word(" peer ", line.Peer)+word(" gateway ", line.Gateway))
 		default:
@@ -134,8 +137,9 @@ func (line IP) String() string {
 	}
 
 	s := link + " " + strings.Join(how, "+")
-	if line.MTU != 0 {
-		s += fmt.Sprintf(" MTU %d", line.MTU)
+	s += word(" MTU ", line.MTU)
+	for _, a := range line.DNS {
+		s += word(" DNS ", a)
 	}
 	return s + word(" MAC ", line.MAC) + word(" host ", line.Hostname)
 }

@@ -1,0 +1,41 @@
+package plan
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+)
+
+// timing reads rd.net.*: the times, and what nm-initrd-generator has there.
+func (p *netParser) timing(a Arg) error {
+	t := &p.net.Timeouts
+	for name, to := range map[string]*time.Duration{
+		"dhcp": &t.DHCP, "iflink": &t.IfLink, "ifup": &t.IfUp, "ipv6auto": &t.IPv6Auto, "carrier": &t.Carrier,
+	} {
+		if a.Is("rd.net.timeout." + name) {
+			n, err := parseInt(a.Value, 1, maxSeconds)
+			if err != nil {
+				return fmt.Errorf("%w seconds", err)
+			}
+			*to = time.Duration(n) * time.Second
+			return nil
+		}
+	}
+
+	switch name := strings.TrimPrefix(canonical(a.Key), "rd.net."); name {
+	case "dhcp.retry", "timeout.route", "timeout.ipv6dad", "timeout.ip_required":
+		return errors.New("has no effect: addresses and routes are asked for until they are there")
+	case "dhcp.vendor_class", "dhcp.dscp", "dhcp.client_id":
+		return errors.New("has no effect: DHCP is asked without")
+	case "dns":
+		if strings.Contains(a.Value, "tls") {
+			return errors.New("DNS over TLS is not there; the server is not asked")
+		}
+		return p.nameservers(strings.TrimPrefix(a.Value, "dns+udp://"))
+	}
+	return errors.New("not an option of latchkey; rd.net.timeout.{dhcp,iflink,ifup,ipv6auto,carrier} and rd.net.dns are")
+}
+
+// maxSeconds is one day.
+const maxSeconds = 86400
