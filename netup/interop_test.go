@@ -2,6 +2,8 @@ package netup_test
 
 import (
 	"net/netip"
+	"os"
+	"os/exec"
 	"slices"
 	"strings"
 	"testing"
@@ -92,20 +94,27 @@ func TestOtherServers(t *testing.T) {
 }
 
 // The real root's network services go on with links that are kept, without
-// taking an address away for a moment.
+// taking an address away for a moment: also with a link that udev has renamed.
+// For networkd, what the owner says of a link counts more than what we wrote.
 func TestKeptByServices(t *testing.T) {
 	testlan.NeedDebian(t, "dnsmasq")
+	const owners = "192.0.2.30/24"
 	for _, row := range []struct {
 		name     string
 		settings plan.Net
 		address  string
+		link     string // its name when the service starts
+		owner    string // file of the owner, for owners
 		start    func(root *testlan.Peer)
-		kept     func(root *testlan.Peer) bool
+		kept     func(root *testlan.Peer, link string) bool
 	}{
-		{"networkd with a lease", plan.Net{}, "192.0.2.10/24", networkd, networkdHasIt},
-		{"networkd with a static address", static, "192.0.2.20/24", networkd, networkdHasIt},
-		{"NetworkManager with a lease", plan.Net{}, "192.0.2.10/24", networkManager, networkManagerHasIt},
-		{"NetworkManager with a static address", static, "192.0.2.20/24", networkManager, networkManagerHasIt},
+		{"networkd with a lease", plan.Net{}, "192.0.2.10/24", "eth0", "", networkd, networkdHasIt},
+		{"networkd with a static address", static, "192.0.2.20/24", "eth0", "", networkd, networkdHasIt},
+		{"networkd with a renamed link", plan.Net{}, "192.0.2.10/24", "enp1s0", "", networkd, networkdHasIt},
+		{"networkd with a file of the owner", plan.Net{}, "192.0.2.10/24", "eth0", "/etc/systemd/network/lan.network", networkd, networkdHasIt},
+		{"NetworkManager with a lease", plan.Net{}, "192.0.2.10/24", "eth0", "", networkManager, networkManagerHasIt},
+		{"NetworkManager with a static address", static, "192.0.2.20/24", "eth0", "", networkManager, networkManagerHasIt},
+		{"NetworkManager with a renamed link", plan.Net{}, "192.0.2.10/24", "enp1s0", "", networkManager, networkManagerHasIt},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			lan := testlan.NewPeer(t)
@@ -117,22 +126,33 @@ func TestKeptByServices(t *testing.T) {
 			l := waitFor(t, updates, has(row.address))
 			stop()
 			root := testlan.NewDebian(t, false)
-			if err := netup.Keep(root.File("/run"), row.settings, []netup.Link{l}); err != nil {
+			if err := netup.Keep(netup.Linux{}, root.File("/run"), row.settings, []netup.Link{l}); err != nil {
 				t.Fatal(err)
 			}
 
+			want := row.address
+			if row.owner != "" {
+				want = owners
+				text := "[Match]\nName=eth*\n[Network]\nAddress=" + owners + "\nGateway=192.0.2.1\n"
+				root.Write(row.owner, text)
+				t.Cleanup(func() { os.Remove(root.File(row.owner)) })
+			}
+			if row.link != "eth0" {
+				testlan.Run(t, "ip", "link", "set", "eth0", "name", row.link)
+				t.Cleanup(func() { exec.Command("ip", "link", "del", row.link).Run() })
+			}
 			lost := root.Watch("ip", "-4", "monitor", "address", "route")
 			row.start(root)
-			testlan.Await(t, "the service to own the link", func() bool { return row.kept(root) })
-			if out := testlan.Run(t, "ip", "-4", "addr", "show", "dev", "eth0"); strings.Count(out, "inet ") != 1 || !strings.Contains(out, row.address) {
-				t.Errorf("eth0 has\n%swant %s alone", out, row.address)
+			testlan.Await(t, "the service to own the link", func() bool { return row.kept(root, row.link) })
+			if out := testlan.Run(t, "ip", "-4", "addr", "show", "dev", row.link); strings.Count(out, "inet ") != 1 || !strings.Contains(out, want) {
+				t.Errorf("%s has\n%swant %s alone", row.link, out, want)
 			}
 
-			if out := testlan.Run(t, "ip", "route", "show", "default"); !strings.Contains(out, "via 192.0.2.1 dev eth0") {
+			if out := testlan.Run(t, "ip", "route", "show", "default"); !strings.Contains(out, "via 192.0.2.1 dev "+row.link) {
 				t.Errorf("default route %q, want one by 192.0.2.1", out)
 			}
 			for _, line := range strings.Split(lost(), "\n") {
-				if strings.HasPrefix(line, "Deleted") && strings.Contains(line, "inet "+row.address) {
+				if row.owner == "" && strings.HasPrefix(line, "Deleted") && strings.Contains(line, "inet "+row.address) {
 					t.Errorf("the address was away for a moment: %s", line)
 				}
 			}
@@ -144,7 +164,7 @@ var static = plan.Net{IPs: []plan.IP{{Link: "eth0", Methods: []plan.Method{plan.
 
 func networkd(root *testlan.Peer) { root.Start("/usr/lib/systemd/systemd-networkd") }
 
-func networkdHasIt(root *testlan.Peer) bool {
+func networkdHasIt(root *testlan.Peer, _ string) bool {
 	for _, line := range strings.Split(root.Run("sh", "-c", "cat /run/systemd/netif/links/* 2>/dev/null || true"), "\n") {
 		if line == "ADMIN_STATE=configured" {
 			return true
@@ -158,7 +178,7 @@ func networkManager(root *testlan.Peer) {
 	root.Start("sh", "-c", "until [ -S /run/dbus/system_bus_socket ]; do sleep 0.05; done; exec NetworkManager --no-daemon")
 }
 
-func networkManagerHasIt(root *testlan.Peer) bool {
+func networkManagerHasIt(root *testlan.Peer, link string) bool {
 	out := root.Run("sh", "-c", "nmcli -t -f DEVICE,STATE,CONNECTION device 2>/dev/null || true")
-	return slices.Contains(strings.Split(out, "\n"), "eth0:connected:latchkey-eth0")
+	return slices.Contains(strings.Split(out, "\n"), link+":connected:latchkey-eth0")
 }

@@ -1,9 +1,8 @@
 package netup
 
 import (
-	"crypto/sha256"
+	"errors"
 	"fmt"
-	"net/netip"
 	"os"
 	"path/filepath"
 	"slices"
@@ -13,29 +12,74 @@ import (
 )
 
 // Keep is the other hand-over, of rd.latchkey.keepnet=1: the links stay as
-// they are, and under run ("/run") stands what the real root needs to go
-// on with them:
+// they are, and below run ("/run") stands, for each that has an address, what
+// the real root's network service needs to go on with it:
 //
-//	systemd/network/10-latchkey-<link>.network            systemd.network(5)
+//	systemd/network/zz-latchkey-<link>.network            systemd.network(5)
 //	NetworkManager/system-connections/latchkey-<link>.nmconnection
 //	NetworkManager/devices/<index>                        which connection is active
-//	net-<link>.conf                                       klibc's ipconfig; cloud-init reads it
 //
-// It tries all links and returns the first failure.
-func Keep(run string, settings plan.Net, links []Link) error {
-	var failed error
-	for _, l := range links {
-		if !l.Up || len(l.Addrs) == 0 {
-			continue
-		}
-		k := kept{Link: l, settings: settings}
-		for _, f := range k.files() {
-			if err := writeFile(filepath.Join(run, f.path), f.text, f.mode); err != nil && failed == nil {
-				failed = fmt.Errorf("keeping link %s: %w", l.Name, err)
+// The files say what the plan says, not what a server said in this boot: that
+// it says again. They go by hardware address, since udev renames links that
+// are up (Linux 6.2 and later), and networkd reads them after all files of the
+// owner. NetworkManager goes on with our connection until the owner's is
+// activated, as after dracut: without devices/<index> it would take the link
+// for somebody else's, renew no lease, and activate nothing on it (seen with
+// 1.52). For others (ifupdown, cloud-init) nothing is written: their files go
+// by names that may have changed. Keep tries all links and returns what failed.
+func Keep(k Kernel, run string, settings plan.Net, links []Link) error {
+	devices, err := k.Devices()
+	if err != nil {
+		return err
+	}
+
+	var failed []error
+	for _, d := range devices {
+		i := slices.IndexFunc(links, func(l Link) bool { return l.Index == d.Index })
+		if i >= 0 && links[i].Up && slices.ContainsFunc(links[i].Addrs, isLasting) {
+			link := kept{Link: links[i], dev: d, settings: settings}
+			if err := link.write(run); err != nil {
+				failed = append(failed, fmt.Errorf("keeping link %s: %w", d.Name, err))
 			}
 		}
+		if _, ours := parseNote(d.Alias); ours {
+			failed = append(failed, unprepare(k, d), k.Do(SetAlias{d.Index, ""}))
+		}
 	}
-	return failed
+	return errors.Join(failed...)
+}
+
+// kept is a link whose settings are written down.
+type kept struct {
+	Link
+	dev      Device
+	settings plan.Net
+}
+
+func (k kept) write(run string) error {
+	if !k.planned() {
+		return nil
+	}
+	files := []keptFile{{"systemd/network/zz-latchkey-" + k.Name + ".network", k.networkd(), 0o644}}
+	// NetworkManager takes over a VLAN, bond or bridge that exists by itself;
+	// a connection of ours would need its ports', too.
+	if isHardware(k.dev) && len(k.MAC) == 6 {
+		files = append(files,
+			// NetworkManager ignores a connection that others can read.
+			keptFile{"NetworkManager/system-connections/latchkey-" + k.Name + ".nmconnection", k.networkManager(), 0o600},
+			keptFile{fmt.Sprintf("NetworkManager/devices/%d", k.Index), "[device]\nmanaged=1\nconnection-uuid=" + k.uuid() + "\n", 0o644})
+	}
+	for _, f := range files {
+		if err := writeFile(filepath.Join(run, f.path), f.text, f.mode); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+type keptFile struct {
+	path, text string
+	mode       os.FileMode
 }
 
 // writeFile leaves no half a file where another program looks.
@@ -49,107 +93,64 @@ func writeFile(path, text string, mode os.FileMode) error {
 	return os.Rename(path+"~", path)
 }
 
-// kept is a link whose state is written down.
-type kept struct {
-	Link
-	settings plan.Net
-}
-
-type keptFile struct {
-	path, text string
-	mode       os.FileMode
-}
-
-func (k kept) files() []keptFile {
-	files := []keptFile{
-		{"systemd/network/10-latchkey-" + k.Name + ".network", k.networkd(), 0o644},
-		{"net-" + k.Name + ".conf", k.klibc(), 0o644},
-	}
-	if k.Kind != "" && k.Kind != "veth" {
-		// NetworkManager takes over a VLAN, bond or bridge that exists by
-		// itself; a connection of ours would need its ports', too.
-		return files
-	}
-	return append(files,
-		// NetworkManager ignores a connection that others can read.
-		keptFile{"NetworkManager/system-connections/latchkey-" + k.Name + ".nmconnection", k.networkManager(), 0o600},
-		keptFile{fmt.Sprintf("NetworkManager/devices/%d", k.Index), "[device]\nmanaged=1\nconnection-uuid=" + k.uuid() + "\n", 0o644})
-}
-
-// static tells whether the IPv4 address is from the plan, not from DHCP.
-func (k kept) static() bool { return k.Lease == nil }
-
-// addresses are those that outlive the boot and are not the kernel's own.
-func (k kept) addresses() []netip.Prefix {
-	return slices.DeleteFunc(slices.Clone(k.Addrs), func(p netip.Prefix) bool {
-		return p.Addr().IsLinkLocalUnicast() || p.Addr().Is6() && !slices.ContainsFunc(k.settings.IPs, func(l plan.IP) bool { return l.Address == p })
-	})
-}
-
-// networkd keeps what stands on the link until it has its own lease.
+// networkd keeps what stands on the link while networkd asks for its own.
 func (k kept) networkd() string {
-	var b strings.Builder
-	fmt.Fprintf(&b, "# Written by latchkey: the network of the boot goes on.\n[Match]\nMACAddress=%s\nName=%s\n\n[Network]\nKeepConfiguration=yes\nIPv6AcceptRA=yes\n", k.MAC, k.Name)
-	if !k.static() {
-		b.WriteString("DHCP=ipv4\n")
-	} else {
-		for _, p := range k.addresses() {
-			fmt.Fprintf(&b, "Address=%s\n", p)
-		}
-		for _, g := range k.Gateways {
-			fmt.Fprintf(&b, "Gateway=%s\n", g)
-		}
+	w := &strings.Builder{}
+	w.WriteString("# Written by latchkey: the network of the boot goes on.\n[Match]\n")
+	switch {
+	case !isHardware(k.dev):
+		fmt.Fprintf(w, "Name=%s\n", k.Name) // made by us under this name
+	case len(k.MAC) == 6:
+		fmt.Fprintf(w, "MACAddress=%s\nType=ether\n", k.MAC) // a VLAN on it has the same address
+	default:
+		fmt.Fprintf(w, "MACAddress=%s\n", k.MAC)
 	}
 
-	for _, d := range k.DNS {
-		fmt.Fprintf(&b, "DNS=%s\n", d)
+	dhcp := map[[2]bool]string{{true, true}: "yes", {true, false}: "ipv4", {false, true}: "ipv6", {false, false}: "no"}
+	fmt.Fprintf(w, "\n[Network]\nKeepConfiguration=yes\nDHCP=%s\nIPv6AcceptRA=%s\n",
+		dhcp[[2]bool{k.has(plan.DHCP), k.dhcp6()}], yesNo(!k.has(plan.Link6)))
+	for _, line := range k.Plan {
+		if line.Address.IsValid() {
+			fmt.Fprintf(w, "Address=%s\n", line.Address)
+		}
+		if line.Gateway.IsValid() {
+			fmt.Fprintf(w, "Gateway=%s\n", line.Gateway)
+		}
 	}
-	if len(k.Domains) > 0 {
-		fmt.Fprintf(&b, "Domains=%s\n", strings.Join(k.Domains, " "))
+	for _, d := range k.servers(true, true) {
+		fmt.Fprintf(w, "DNS=%s\n", d)
 	}
 
-	return b.String()
+	peer := ""
+	if k.settings.NoPeerDNS {
+		peer = "UseDNS=no\n"
+	}
+	if text := k.clientIdentifier() + peer; k.has(plan.DHCP) && text != "" {
+		w.WriteString("\n[DHCPv4]\n" + text)
+	}
+	if k.dhcp6() {
+		w.WriteString("\n[DHCPv6]\nWithoutRA=solicit\n" + peer)
+	}
+	if peer != "" {
+		w.WriteString("\n[IPv6AcceptRA]\n" + peer)
+	}
+	return w.String()
 }
 
-// networkManager writes a connection as nm-initrd-generator does.
-func (k kept) networkManager() string {
-	var b strings.Builder
-	fmt.Fprintf(&b, "[connection]\nid=latchkey-%s\nuuid=%s\ntype=ethernet\ninterface-name=%s\nautoconnect=true\n\n[ethernet]\nmac-address=%s\n\n[ipv4]\n", k.Name, k.uuid(), k.Name, k.MAC)
-	if !k.static() {
-		b.WriteString("method=auto\n")
-	} else {
-		b.WriteString("method=manual\n")
-		for i, p := range k.addresses() {
-			if p.Addr().Is4() {
-				fmt.Fprintf(&b, "address%d=%s\n", i+1, p)
-			}
-		}
-		for _, g := range k.Gateways {
-			if g.Is4() {
-				fmt.Fprintf(&b, "gateway=%s\n", g)
-			}
-		}
+// clientIdentifier makes networkd say who it is as we did, so that the server
+// gives it the same address.
+func (k kept) clientIdentifier() string {
+	if len(k.MAC) != 6 {
+		return ""
 	}
-
-	servers := map[bool]string{}
-	for _, d := range k.DNS {
-		servers[d.Is4()] += d.String() + ";"
-	}
-	if servers[true] != "" {
-		fmt.Fprintf(&b, "dns=%s\n", servers[true])
-	}
-
-	b.WriteString("\n[ipv6]\nmethod=auto\n")
-	if servers[false] != "" {
-		fmt.Fprintf(&b, "dns=%s\n", servers[false])
-	}
-	return b.String()
+	return "ClientIdentifier=mac\n"
 }
 
-// uuid is made of the link's address, the same at each boot: RFC 9562,
-// section 5.8.
-func (k kept) uuid() string {
-	h := sha256.Sum256([]byte("latchkey link " + k.Name + " " + k.MAC.String()))
-	h[6], h[8] = h[6]&0x0f|0x80, h[8]&0x3f|0x80
-	return fmt.Sprintf("%x-%x-%x-%x-%x", h[0:4], h[4:6], h[6:8], h[8:10], h[10:16])
+func (k kept) dhcp6() bool { return k.has(plan.DHCP6) || k.has(plan.Either6) }
+
+func yesNo(b bool) string {
+	if b {
+		return "yes"
+	}
+	return "no"
 }

@@ -28,7 +28,8 @@ type Link struct {
 	Gateways []netip.Addr
 	DNS      []netip.Addr
 	Domains  []string
-	Lease    *Lease // of DHCPv4, nil if there is none
+	Lease    *Lease    // of DHCPv4, nil if there is none
+	Plan     []plan.IP // the ip= lines that it follows; one with an address only if it has it
 }
 
 // Run brings the links up and keeps them up until ctx ends, and then

@@ -67,11 +67,7 @@ func Release(k Kernel, log *slog.Logger) error {
 
 	var failed []error
 	do := func(op Op) {
-		err := k.Do(op)
-		if _, sysctl := op.(SetSysctl); sysctl && errors.Is(err, os.ErrNotExist) {
-			return // a kernel without IPv6, or an old one
-		}
-		if err != nil {
+		if err := k.Do(op); err != nil {
 			failed = append(failed, err)
 		}
 	}
@@ -98,6 +94,9 @@ func Release(k Kernel, log *slog.Logger) error {
 	// Links that lie on others were made after them, and go first.
 	for _, d := range slices.Backward(devices) {
 		if n, ours := parseNote(d.Alias); ours {
+			if !n.made {
+				failed = append(failed, unprepare(k, d))
+			}
 			restore(do, d, n)
 		}
 	}
@@ -112,9 +111,6 @@ func restore(do func(Op), d Device, n note) {
 		return
 	}
 
-	for _, s := range slices.Concat(linkSysctls, otherSysctls) {
-		do(SetSysctl{d.Index, s.family, s.key, ""})
-	}
 	if n.mtu != 0 && n.mtu != d.MTU {
 		do(SetMTU{d.Index, n.mtu})
 	}
@@ -127,4 +123,16 @@ func restore(do func(Op), d Device, n note) {
 	}
 
 	do(SetAlias{d.Index, ""})
+}
+
+// unprepare sets back what prepare set. A setting that is not there is one of
+// a kernel without IPv6, or of an older one.
+func unprepare(k Kernel, d Device) error {
+	var failed []error
+	for _, s := range slices.Concat(linkSysctls, otherSysctls) {
+		if err := k.Do(SetSysctl{d.Index, s.family, s.key, ""}); err != nil && !errors.Is(err, os.ErrNotExist) {
+			failed = append(failed, err)
+		}
+	}
+	return errors.Join(failed...)
 }

@@ -20,6 +20,7 @@ func (n *network) view(l *link) Link {
 		servers = append(servers, line.DNS...)
 		if line.Link != "" || !line.Address.IsValid() || n.homes[line.Address] == l.dev.Index {
 			v.Gateways = add(v.Gateways, line.Gateway)
+			v.Plan = append(v.Plan, line)
 		}
 	}
 

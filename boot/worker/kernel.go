@@ -128,7 +128,7 @@ func (Kernel) Network(ctx context.Context, n plan.Net, log *slog.Logger, update 
 // Leave implements Links.
 func (Kernel) Leave(n plan.Net, links []netup.Link, log *slog.Logger) error {
 	if n.Keep {
-		return netup.Keep("/run", n, links)
+		return netup.Keep(netup.Linux{}, "/run", n, links)
 	}
 	return netup.Release(netup.Linux{}, log)
 }
