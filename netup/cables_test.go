@@ -169,8 +169,7 @@ func TestTwoCablesReal(t *testing.T) {
 			}
 			lan.Run("ip", "addr", "add", "192.0.2.1/24", "dev", "br0")
 			lan.Run("ip", "link", "set", "br0", "up")
-			cmd := lan.Watch("dnsmasq", "--no-daemon", "--conf-file=/dev/null", "--port=0", "--interface=br0", "--bind-interfaces",
-				"--no-ping", "--dhcp-authoritative", "--dhcp-leasefile=/run/leases", "--log-dhcp", "--log-facility=-", "--dhcp-range=192.0.2.10,192.0.2.20,1h")
+			dnsmasq := saying(lan, "br0", "--dhcp-range=192.0.2.10,192.0.2.20,1h")
 
 			updates := run(t, settings)
 			addresses := func(name string) string {
@@ -186,7 +185,7 @@ func TestTwoCablesReal(t *testing.T) {
 			if got := strings.Count(eth0+eth1, "inet "+row.want); got != 2 && !row.one || got != 1 && row.one {
 				t.Errorf("the links have\n%s%swant %s on both, or one if it is static", eth0, eth1, row.want)
 			}
-			if out := cmd(); strings.Contains(out, "DHCPDECLINE") {
+			if out := dnsmasq(); strings.Contains(out, "DHCPDECLINE") {
 				t.Errorf("dnsmasq was told DECLINE:\n%s", out)
 			}
 			// What others on the LAN learn is each link's own hardware address.
@@ -203,4 +202,10 @@ func TestTwoCablesReal(t *testing.T) {
 // addresses4 are the link's IPv4 addresses.
 func addresses4(l netup.Link) []netip.Prefix {
 	return slices.DeleteFunc(slices.Clone(l.Addrs), func(p netip.Prefix) bool { return !p.Addr().Is4() })
+}
+
+// saying is dnsmasq on a link of a peer; it returns how to end it and get what
+// it logged.
+func saying(lan *testlan.Peer, link string, args ...string) func() string {
+	return lan.Watch("sh", append([]string{"-c", `exec dnsmasq --no-daemon --conf-file=/dev/null --port=0 --bind-interfaces --no-ping --dhcp-authoritative --dhcp-leasefile=/run/leases "$@" 2>&1`, "sh", "--interface=" + link}, args...)...)
 }

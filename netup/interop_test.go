@@ -74,10 +74,7 @@ func TestOtherServers(t *testing.T) {
 			lan.Run("ip", "addr", "add", "2001:db8::1/64", "dev", "lan0", "nodad")
 			lan.Run("ip", "link", "set", "lan0", "up")
 			testlan.Run(t, "ip", "link", "set", "eth0", "up")
-			testlan.Await(t, "lan0's address", func() bool {
-				out := lan.Run("ip", "-6", "addr", "show", "dev", "lan0")
-				return strings.Contains(out, "fe80") && !strings.Contains(out, "tentative")
-			})
+			awaitLinkLocal(t, lan)
 
 			lan.Write("/run/server.conf", row.config)
 			lan.Write("/var/lib/dhcp/leases", "")

@@ -93,7 +93,7 @@ func TestIPv6(t *testing.T) {
 				// Without RA, dnsmasq joins the group only on addresses that it
 				// finds when it starts.
 				testlan.Run(t, "ip", "link", "set", "eth0", "up")
-				testlan.Await(t, "lan0's address", func() bool { return strings.Contains(lan.Run("ip", "-6", "addr", "show", "dev", "lan0"), "fe80") })
+				awaitLinkLocal(t, lan)
 			}
 			dnsmasq(lan, row.dnsmasq...)
 			waitFor(t, run(t, row.settings), row.ok)
@@ -126,7 +126,7 @@ func TestHopLimit(t *testing.T) {
 	lan.Run("ip", "link", "set", "lan0", "up")
 	updates := run(t, plan.Net{})
 	waitFor(t, updates, func(l netup.Link) bool { return len(l.Addrs) > 0 })
-	testlan.Await(t, "lan0's address", func() bool { return strings.Contains(lan.Run("ip", "-6", "addr", "show", "dev", "lan0"), "fe80") })
+	awaitLinkLocal(t, lan)
 	lan.Run("env", raEnv+"=254", exe)
 	lan.Run("env", raEnv+"=255", exe)
 	first := waitFor(t, updates, func(l netup.Link) bool { return len(l.DNS) > 0 })
@@ -151,7 +151,7 @@ func TestRadvd(t *testing.T) {
 	lan.Run("ip", "addr", "add", "2001:db8::1/64", "dev", "lan0")
 	lan.Run("ip", "link", "set", "lan0", "up")
 	testlan.Run(t, "ip", "link", "set", "eth0", "up")
-	testlan.Await(t, "lan0's address", func() bool { return strings.Contains(lan.Run("ip", "-6", "addr", "show", "dev", "lan0"), "fe80") })
+	awaitLinkLocal(t, lan)
 	conf := filepath.Join(t.TempDir(), "radvd.conf")
 	text := "interface lan0 { AdvSendAdvert on; prefix 2001:db8::/64 {}; RDNSS 2001:db8::53 {}; DNSSL example.org {}; };\n"
 	if err := os.WriteFile(conf, []byte(text), 0o644); err != nil {
@@ -162,5 +162,14 @@ func TestRadvd(t *testing.T) {
 	waitFor(t, run(t, plan.Net{}), func(l netup.Link) bool {
 		return global6(l).Bits() == 64 && len(l.DNS) == 1 && l.DNS[0] == netip.MustParseAddr("2001:db8::53") &&
 			strings.Join(l.Domains, " ") == "example.org" && len(l.Gateways) == 1
+	})
+}
+
+// awaitLinkLocal waits until a peer can send from its address on lan0.
+func awaitLinkLocal(t *testing.T, lan *testlan.Peer) {
+	t.Helper()
+	testlan.Await(t, "lan0's address", func() bool {
+		out := lan.Run("ip", "-6", "addr", "show", "dev", "lan0")
+		return strings.Contains(out, "fe80") && !strings.Contains(out, "tentative")
 	})
 }

@@ -24,6 +24,10 @@ const raEnv = "LATCHKEY_TEST_RA_HOPS"
 const dialEnv = "LATCHKEY_TEST_DIAL"
 
 func TestMain(m *testing.M) {
+	if to := os.Getenv(trackEnv); to != "" {
+		fmt.Fprintln(os.Stderr, track(to))
+		os.Exit(1)
+	}
 	if addr := os.Getenv(dialEnv); addr != "" {
 		conn, err := net.DialTimeout("tcp", addr, 5*time.Second)
 		if err != nil {
