@@ -42,11 +42,12 @@ func (b *browser) askAll(now time.Time) error {
 }
 
 // schedule sets the time of the next question: later each time, but before
-// something that is known runs out.
+// something that is known runs out. A flood of records that run out one after
+// the other must not make us ask all the time.
 func (b *browser) schedule(now time.Time) {
 	b.interval = min(max(2*b.interval, firstInterval), lastInterval)
 	b.askAt = now.Add(jitter(b.interval))
-	if renew := b.cache.renewAt(now.Add(firstInterval)); !renew.IsZero() && renew.Before(b.askAt) {
+	if renew := b.cache.renewAt(now.Add(max(firstInterval, b.interval/4))); !renew.IsZero() && renew.Before(b.askAt) {
 		b.askAt = renew
 	}
 }

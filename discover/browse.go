@@ -162,7 +162,7 @@ func (b *browser) hear(p heard) {
 // questions come as at the start.
 func (b *browser) leave(r dns.Record, now time.Time) {
 	key := keyOf(r)
-	if _, known := b.leaving[key]; known || len(b.leaving) >= maxLeaving {
+	if _, known := b.leaving[key]; known || len(b.leaving) >= maxLeaving || !b.cache.has(key) {
 		return
 	}
 	b.leaving[key] = now.Add(graceTime)

@@ -94,6 +94,12 @@ func (c *cache) remove(k cacheKey) {
 	delete(records, k)
 }
 
+func (c *cache) has(k cacheKey) bool {
+	records, _ := c.of(k.data.Type())
+	_, known := records[k]
+	return known
+}
+
 // each calls do with the data of a name, and how long it is good for.
 func (c *cache) each(name dns.Name, t dns.Type, do func(dns.Data, life)) {
 	records, _ := c.of(t)

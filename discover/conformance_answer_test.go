@@ -144,6 +144,7 @@ var answerChecks = []check{
 	}},
 	{"RFC 6762 11", "an asker of another network gets a multicast answer: a unicast one it would have to drop", func(c *conf) { // faults/network.md D1
 		c.settled(kms)
+		c.ear(2).asks(2*time.Second, question("kms.local", dns.TypeA)) // so that everybody has heard of it
 		far := ear{c.T, host{c.lan, netip.MustParseAddr("198.51.100.9")}.raw(5353)}
 		other := c.ear(3)
 		far.say(direct("kms.local", dns.TypeA))

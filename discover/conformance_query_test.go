@@ -200,6 +200,30 @@ var queryChecks = []check{
 		heard := queries(e.packets(900 * time.Millisecond))
 		c.want(len(heard) == 1 && heard[0].after <= 121*time.Millisecond, "%d queries", len(heard))
 	}},
+	{"RFC 6762 10.1", "goodbyes for what is not known are nothing: nobody can make all machines ask", func(c *conf) {
+		c.find()
+		time.Sleep(10 * time.Minute)
+		e := c.ear(66)
+		e.packets(time.Millisecond)
+		asked := 0
+		for i := range 60 {
+			e.say(answers(with(a("kms.local", "10.0.0."+string(rune('1'+i%9))), 0)))
+			asked += len(queries(e.packets(time.Second)))
+		}
+		c.want(asked <= 2, "%d queries in a minute of goodbyes", asked)
+	}},
+	{"RFC 6762 5.2", "a flood of records that run out one by one does not make us ask all the time", func(c *conf) {
+		c.find()
+		time.Sleep(10 * time.Minute)
+		e := c.ear(66)
+		e.packets(time.Millisecond)
+		asked := 0
+		for i := range 300 {
+			e.say(answers(record("kms.local", dns.A{Addr: netip.AddrFrom4([4]byte{10, 0, byte(i >> 8), byte(i)})})))
+			asked += len(queries(e.packets(time.Second)))
+		}
+		c.want(asked <= 5*60/15+1, "%d queries in five minutes", asked)
+	}},
 	{"RFC 6762 10.1", "another machine that has it keeps it alive", func(c *conf) { // faults/network.md D3
 		f := c.find()
 		c.heardOf(f, kmsA)

@@ -85,10 +85,10 @@ var serviceChecks = []check{
 	}},
 	{"RFC 6763 12", "a finder asks for what was not added", func(c *conf) {
 		at(c.lan, 10).find(c.T, c.ctx, discover.Query{Services: []string{"_latchkey._tcp"}})
-		time.Sleep(time.Second)
+		time.Sleep(500 * time.Millisecond)
 		e := c.ear(1)
 		e.say(answers(kmsPTR))
-		p := queries(e.packets(500 * time.Millisecond))[0]
+		p := c.one(queries(e.packets(100 * time.Millisecond)))
 		c.want(p.Questions[0].Name == "kms._latchkey._tcp.local" && p.Questions[0].Type == dns.TypeSRV, "asked %+v", p.Questions)
 	}},
 }

@@ -128,13 +128,16 @@ func fill(m *dns.Message, section *[]dns.Record, records []owned, limit int) int
 // send sends messages, to everybody if to is nil, until one fails. That a
 // link takes nothing is said once.
 func (s *speaker) send(to net.Addr, messages ...*dns.Message) error {
-	if to == nil {
+	everybody := to == nil
+	if everybody {
 		to = groupAddr(s.v6)
 	}
 	for _, m := range messages {
 		packet, err := m.Pack()
 		if err == nil {
-			s.r.said.note(packet)
+			if everybody {
+				s.r.said.note(packet)
+			}
 			_, err = s.conn.WriteTo(packet, to)
 		}
 		if err != nil {

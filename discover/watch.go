@@ -1,7 +1,9 @@
 package discover
 
 import (
+	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"net/netip"
 	"path"
@@ -65,6 +67,9 @@ func (system) Watch(ctx context.Context) (<-chan struct{}, error) { return ifwat
 func (system) Links() ([]ifwatch.Link, error)                     { return ifwatch.Links() }
 func (system) Asleep() time.Duration                              { return ifwatch.Asleep() }
 
+// errWatch says that no changes will be told any more.
+var errWatch = errors.New("the kernel's events of links have ended")
+
 type watcher struct {
 	names []string
 	kernel
@@ -75,16 +80,19 @@ func (w watcher) run(ctx context.Context, update func([]Interface)) error {
 	if err != nil {
 		return err
 	}
-	sleeps, slept := uint32(0), w.Asleep()
+	sleeps, slept, looked := uint32(0), w.Asleep(), false
 	look := time.NewTicker(lookTime)
 	defer look.Stop()
 
 	for {
 		all, err := w.Links()
-		if err != nil {
-			return err
+		switch {
+		case err == nil:
+			update(w.interfaces(all, sleeps))
+		case !looked:
+			return err // it will not work later either
 		}
-		update(w.interfaces(all, sleeps))
+		looked = true
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
@@ -95,10 +103,11 @@ func (w watcher) run(ctx context.Context, update func([]Interface)) error {
 			select {
 			case _, open := <-changes:
 				if !open {
-					return ctx.Err()
+					return cmp.Or(ctx.Err(), errWatch)
 				}
 				changed = true
 			case <-look.C:
+				changed = err != nil // a dump that failed, in a storm of changes, is made again
 			}
 			if now := w.Asleep(); now-slept > minSleep {
 				slept, changed = now, true

@@ -2,6 +2,7 @@ package discover
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -21,6 +22,8 @@ type machine struct {
 	asleep time.Duration
 	wake   chan struct{}
 	asked  int
+	fail   bool
+	ended  chan struct{} // closed: no more events
 }
 
 func (m *machine) Watch(ctx context.Context) (<-chan struct{}, error) {
@@ -30,6 +33,8 @@ func (m *machine) Watch(ctx context.Context) (<-chan struct{}, error) {
 		for {
 			select {
 			case <-ctx.Done():
+				return
+			case <-m.ended:
 				return
 			case <-m.wake:
 				select {
@@ -42,8 +47,15 @@ func (m *machine) Watch(ctx context.Context) (<-chan struct{}, error) {
 	return out, nil
 }
 
-func (m *machine) Links() ([]ifwatch.Link, error) { m.asked++; return slices.Clone(m.links), nil }
-func (m *machine) Asleep() time.Duration          { return m.asleep }
+func (m *machine) Asleep() time.Duration { return m.asleep }
+
+func (m *machine) Links() ([]ifwatch.Link, error) {
+	m.asked++
+	if m.fail {
+		return nil, errors.New("no buffer space available")
+	}
+	return slices.Clone(m.links), nil
+}
 
 const running = unix.IFF_UP | unix.IFF_RUNNING | unix.IFF_MULTICAST | unix.IFF_BROADCAST
 
@@ -158,6 +170,35 @@ func TestStormOfChanges(t *testing.T) {
 			t.Errorf("looked %d times in a second with 1000 changes, want about 10", m.asked)
 		}
 		cancel()
+		synctest.Wait()
+	})
+}
+
+// A dump that fails once the watch runs is made again; one that fails at the
+// start, and events that end, are errors.
+func TestWatchFails(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithCancel(t.Context())
+		m := &machine{links: []ifwatch.Link{{Index: 1, Name: "eth0", Flags: running}}, wake: make(chan struct{}), ended: make(chan struct{})}
+		updates, done := 0, make(chan error, 1)
+		go func() { done <- watcher{nil, m}.run(ctx, func([]Interface) { updates++ }) }()
+		time.Sleep(time.Second)
+		m.fail = true
+		m.wake <- struct{}{}
+		time.Sleep(time.Second)
+		m.fail = false
+		time.Sleep(2 * lookTime)
+		if updates != 2 {
+			t.Errorf("%d updates, want one at the start and one after the failure", updates)
+		}
+		close(m.ended)
+		if err := <-done; err == nil {
+			t.Error("run() = nil when the events ended, want an error")
+		}
+		cancel()
+		if err := (watcher{nil, &machine{fail: true, wake: m.wake}}).run(ctx, nil); err == nil {
+			t.Error("run() = nil when the first dump failed, want an error")
+		}
 		synctest.Wait()
 	})
 }

@@ -33,9 +33,12 @@ func (l *links) update(now []discover.Interface) {
 		}
 	}
 
-	unknown, all, err := discover.UnknownNames(l.names)
-	if err != nil {
-		return // --interface was checked at the start
+	var unknown, all []string
+	if len(l.names) > 0 { // else it costs a look at all links
+		var err error
+		if unknown, all, err = discover.UnknownNames(l.names); err != nil {
+			return // --interface was checked at the start
+		}
 	}
 	text := fmt.Sprint(on, unknown)
 	if text == l.said {
