@@ -89,6 +89,18 @@ func TestLinks(t *testing.T) {
 	}
 }
 
+// TestContributing: the files that CONTRIBUTING.md and DESIGN.md name exist.
+func TestContributing(t *testing.T) {
+	path := regexp.MustCompile("`((?:boot|cmd|discover|docs|images|initramfs|internal|kms|netup|qemu-tests|unlock)/[a-z0-9_./-]+|house_[a-z_]+\\.go)`")
+	for _, page := range []string{"CONTRIBUTING.md", "DESIGN.md"} {
+		for _, m := range path.FindAllStringSubmatch(pages(t)[page], -1) {
+			if _, err := os.Stat(m[1]); err != nil {
+				t.Errorf("%s names %s, which does not exist", page, m[1])
+			}
+		}
+	}
+}
+
 // anchors are the names that headings of a page have as link targets.
 func anchors(text string) map[string]bool {
 	all := map[string]bool{}

@@ -74,8 +74,12 @@ var rooms = []struct{ folder, what string }{
 	{"kms/store/mirror", "what the shared stores have in common: rows in memory, one head"},
 
 	{"initramfs", "what is in an image: plan, module closure, archive"},
+	{"initramfs/uki", "unified kernel images: sections, PCR 11, signatures"},
 
+	{"internal/meminfo", "how much memory this machine has"},
 	{"internal/plan", "the plan: types, the strict parser of image and command line, one Check"},
+	{"internal/datafile", "files that are written whole or not at all"},
+	{"internal/disk", "opens an image file or a block device, and keeps others from writing to it"},
 	{"internal/endpoint", "the grammar of a key server's URL"},
 	{"internal/mapping", "the rules for UUIDs and mapping names"},
 	{"internal/certfile", "certificate files, read again when they change"},
@@ -93,7 +97,7 @@ var rooms = []struct{ folder, what string }{
 
 // doubles are the folders that only tests use: software TPMs, servers, LANs.
 var doubles = []string{
-	"internal/testkube", "internal/testlan", "kms/server/kairos/kairostest", "kms/softtpm", "kms/store/etcd/etcdtest",
+	"boot/boottest", "internal/docexample", "internal/testkube", "internal/testlan", "kms/server/kairos/kairostest", "kms/softtpm", "kms/store/etcd/etcdtest",
 	"kms/store/kube/kubetest", "kms/store/storetest", "unlock/luks2/luks2test", "unlock/tpm/tpmtest",
 }
 

@@ -16,7 +16,9 @@ const page = `# Codes: why a boot waits or stops
 Every failure has a stable code; the console shows it, and ` + "`/run/latchkey/boot.json`" + ` and the KMS' audit log keep it. What is
 tried again is tried with a pause that grows to 30 s. This page is made from the table in ` + "`boot/codes`" + ` by its test.
 
-    latchkey: pending: this machine is "liquid dryer vessel common indigo earth"; … (approve this machine: latchkey-kms node approve WORDS)
+` + "```text" + `
+latchkey: pending: this machine is "liquid dryer vessel common indigo earth"; … (approve this machine: latchkey-kms node approve WORDS)
+` + "```" + `
 
 | code | what follows | what to do |
 |---|---|---|

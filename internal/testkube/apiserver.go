@@ -19,7 +19,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
 	"strings"
 	"syscall"
 	"testing"
@@ -80,8 +79,12 @@ func Start(t testing.TB, on Etcd, tokens string, flags ...string) *Server {
 // so: make test KUBE=1, or images/kube-apiserver.
 func find(t testing.TB) string {
 	t.Helper()
-	_, here, _, _ := runtime.Caller(0)
-	out, err := exec.Command("sh", filepath.Join(filepath.Dir(here), "..", "..", "images", "kube-apiserver"), "--cached").Output()
+	mod, err := exec.Command("go", "env", "GOMOD").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	top := filepath.Dir(strings.TrimSpace(string(mod)))
+	out, err := exec.Command("sh", filepath.Join(top, "images", "kube-apiserver"), "--cached").Output()
 	if err != nil {
 		t.Fatal(err)
 	}
