@@ -45,7 +45,7 @@ func (n *network) guardLease(ctx context.Context, l *link, lease Lease) {
 		return
 	}
 	post := n.post(ctx, l)
-	g := &guard{arpClient: n.arp(l), addr: lease.Address.Addr(), free: func() {}}
+	g := &guard{arpClient: n.arp(l), addr: lease.Address, free: func() {}}
 	g.taken = func(by net.HardwareAddr) {
 		post(func(l *link) {
 			n.log.Warn("another machine uses the address that DHCP gave this one", "link", l.dev.Name,

@@ -1,9 +1,12 @@
 package netup
 
 import (
+	"bytes"
 	"context"
+	"encoding/binary"
 	"errors"
 	"log/slog"
+	"math/rand/v2"
 	"net"
 	"net/netip"
 	"os"
@@ -82,7 +85,7 @@ func (c *arpClient) quiet(ctx context.Context, addr netip.Addr, d time.Duration)
 // A guard looks whether another machine has an address.
 type guard struct {
 	arpClient
-	addr netip.Addr
+	addr netip.Prefix
 	// taken is called when another machine has the address, and free when
 	// none has it any more.
 	taken func(by net.HardwareAddr)
@@ -107,10 +110,41 @@ func (g *guard) run(ctx context.Context, conn net.PacketConn) {
 
 func (g *guard) alone(ctx context.Context) bool {
 	for range guardProbes {
-		g.ask(netip.IPv4Unspecified(), g.addr)
-		if !g.quiet(ctx, g.addr, guardWait) {
-			return false
+		g.ask(netip.IPv4Unspecified(), g.addr.Addr())
+		if !g.quiet(ctx, g.addr.Addr(), guardWait) {
+			return g.proxied(ctx)
 		}
 	}
 	return true
+}
+
+// proxied tells whether who said that it has the address says so of every
+// address: a router or cloud that answers ARP for all machines of a LAN that
+// keeps them apart (local proxy ARP). That says nothing of ours.
+func (g *guard) proxied(ctx context.Context) bool {
+	if g.addr.Bits() > 28 || ctx.Err() != nil {
+		return false
+	}
+	by := bytes.Clone(g.other)
+	for range 2 {
+		another := g.another()
+		g.ask(netip.IPv4Unspecified(), another)
+		heard, err := g.hear(ctx, guardWait, func(a arpPacket) bool {
+			return a.senderAddr == another && bytes.Equal(a.senderMAC, by)
+		})
+		if !heard || err != nil {
+			return false
+		}
+	}
+	g.log.Info("a machine on the LAN answers ARP for every address; duplicates cannot be seen", "by", net.HardwareAddr(by).String())
+	return true
+}
+
+// another is an address of the LAN that is not ours, by chance.
+func (g *guard) another() netip.Addr {
+	own := g.addr.Addr().As4()
+	host := binary.BigEndian.Uint32(own[:])
+	size := uint32(1) << (32 - g.addr.Bits())
+	other := host&^(size-1) | (host+1+rand.Uint32N(size-1))&(size-1)
+	return netip.AddrFrom4([4]byte(binary.BigEndian.AppendUint32(nil, other)))
 }

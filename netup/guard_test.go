@@ -87,3 +87,32 @@ func TestStaticAddressTaken(t *testing.T) {
 		}
 	})
 }
+
+// A router that answers ARP for every address says nothing of ours: no lease
+// is declined, and a static address stays.
+func TestProxyARP(t *testing.T) {
+	every := func(netip.Addr) bool { return true }
+	for _, row := range []struct {
+		name, cmdline string
+		has           func(netip.Addr) bool
+		want          string
+	}{
+		{"DHCP, every address", "", every, "192.0.2.101/24"},
+		{"static, every address", "ip=192.0.2.5/24:::::eth0:none", every, "192.0.2.5/24"},
+		{"a small network, where nothing can be told", "ip=192.0.2.5/29:::::eth0:none", every, ""},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			fake(t, func() *fakeKernel {
+				k := one()
+				serve(k, 1, 1, nil)
+				squat(k, 1, row.has)
+				return k
+			}, parsed(t, row.cmdline), func(t *testing.T, ctx context.Context, k *fakeKernel, s *state) {
+				time.Sleep(5 * time.Second)
+				if got := s.addrs("eth0"); got != row.want || row.want != "" && len(k.told("DelAddr")) > 0 {
+					t.Errorf("addresses %q after %q, want %q kept", got, k.told("DelAddr"), row.want)
+				}
+			})
+		})
+	}
+}

@@ -68,6 +68,7 @@ func TestKeep(t *testing.T) {
 		{"static", "ip=198.51.100.5::198.51.100.1:24::eth0:none:198.51.100.53 nameserver=2001:db8::53", "198.51.100.5/24 fe80::1/64", nil, hardware, false},
 		{"IPv6 only, DHCP silent", "ip=dhcp", "169.254.7.7/16 fe80::1/64 2001:db8::1/64", nil, hardware, false},
 		{"DHCPv6, and no DNS of the network", "ip=dhcp6 rd.peerdns=0", "2001:db8::1/64", nil, hardware, false},
+		{"IPv6 off", "ip=dhcp ip6=off", "192.0.2.10/24", lease, hardware, false},
 		{"static IPv6", "ip=[2001:db8::5]::[2001:db8::1]:64::eth0:none", "2001:db8::5/64", nil, hardware, false},
 		{"a VLAN", "vlan=eth0.5:eth1 ip=eth0.5:dhcp", "192.0.2.10/24", lease, func(d *netup.Device) { d.Name, d.Kind, d.Alias = "eth0.5", "vlan", "latchkey:made" }, false},
 		{"InfiniBand", "", "192.0.2.10/24", lease, func(d *netup.Device) { d.Kind, d.Place.Bus, d.MAC = "ipoib", true, make(net.HardwareAddr, 20) }, false},

@@ -25,7 +25,7 @@ func (k kept) networkManager() string {
 		method4 = "manual"
 	}
 	switch {
-	case k.has(plan.Link6):
+	case k.has(plan.Link6), k.has(plan.Off6):
 		method6 = "link-local"
 	case k.has(plan.DHCP6):
 		method6 = "dhcp"

@@ -138,7 +138,7 @@ func (n *network) guardStatic(ctx context.Context, l *link, line plan.IP, add Ad
 	post := n.post(ctx, l)
 	has := func(l *link) bool { return line.Link != "" || n.homes[line.Address] == l.dev.Index }
 	n.work(ctx, l, ARP, (&guard{
-		arpClient: n.arp(l), addr: add.Prefix.Addr(),
+		arpClient: n.arp(l), addr: add.Prefix,
 		taken: func(by net.HardwareAddr) {
 			post(func(l *link) {
 				if !has(l) {
