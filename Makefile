@@ -8,7 +8,7 @@ VERSION := $(shell git describe --always --dirty 2>/dev/null || echo unknown)
 GOFLAGS_BIN := -trimpath -ldflags='-s -w -X latchkey/internal/cli.version=$(VERSION)'
 COMMANDS := latchkey latchkey-kms latchkey-responder
 
-.PHONY: build demo test test-long clean-room fuzz bench lint clean distclean deps man
+.PHONY: build demo test test-long clean-room fuzz bench mutants lint clean distclean deps man
 
 build: ## all commands into bin/
 	@mkdir -p bin
@@ -35,6 +35,9 @@ fuzz: deps build ## every fuzz target for FUZZTIME (4s)
 
 bench: deps build ## speed and size, as ratios against the floor
 	@qemu-tests/bench
+
+mutants: ## switch rules off, one at a time: the named test must fail (half an hour)
+	go run ./qemu-tests/mutants $(WORDS)
 
 lint: ## gofumpt, vet, staticcheck, spelling
 	@tools=$${LATCHKEY_LINT:-$$(images/lint-tools)} && \

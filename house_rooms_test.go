@@ -92,6 +92,7 @@ var rooms = []struct{ folder, what string }{
 	{"internal/testreport", "reads go test -json; a skipped test fails CI"},
 
 	{"qemu-tests", "whole boots as readable scripts, run against the built binaries"},
+	{"qemu-tests/mutants", "switches rules off, one at a time, and looks for the test that fails"},
 	{"qemu-tests/testroot", "the tiny root that those boot into"},
 }
 

@@ -154,7 +154,9 @@ func (k keeping) opening(open func(secret.Bytes) (*server.Server, error)) (*serv
 	}
 
 	if err := os.Rename(k.fresh(), k.material); err != nil {
-		s.Close()
+		if s != nil {
+			s.Close()
+		}
 		return nil, fmt.Errorf("finishing the change of the wrapping key: %w", err)
 	}
 	return s, nil

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"net"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -256,5 +257,41 @@ func TestKubeKeyOutlivesOtherKeys(t *testing.T) {
 	wantSeed(t, c, sealed)
 	if again := sealSeed(t, c); again.KeyId != sealed.KeyId {
 		t.Errorf("the key's id became %s, was %s", again.KeyId, sealed.KeyId)
+	}
+}
+
+// faults/kms.md M10: after a restore the next version is another key, and
+// has another id, so that the API server encrypts anew.
+func TestKeyIDAfterRestore(t *testing.T) {
+	f := newKMS(t)
+	first := sealSeed(t, f.plug("east")).KeyId
+	f.web.Close()
+	f.Close()
+	db, err := os.ReadFile(f.path())
+	if err != nil {
+		t.Fatal(err)
+	}
+
+	ids := map[string]bool{first: true}
+	for range 2 {
+		if err := os.WriteFile(f.path(), db, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if err := f.mark().Write(0); err != nil {
+			t.Fatal(err)
+		}
+		if err := f.start(); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := f.RotateKey(ctx, k8skeeper.RingName("east")); err != nil {
+			t.Fatal(err)
+		}
+		id := sealSeed(t, f.plug("east")).KeyId
+		if ids[id] {
+			t.Errorf("the id %s names two keys", id)
+		}
+		ids[id] = true
+		f.web.Close()
+		f.Close()
 	}
 }

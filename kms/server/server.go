@@ -11,7 +11,6 @@ import (
 	"slices"
 
 	"latchkey/internal/secret"
-	"latchkey/kms"
 	"latchkey/kms/admin"
 	"latchkey/kms/ledger"
 	"latchkey/kms/server/attest"
@@ -133,6 +132,15 @@ func Open(c Config) (*Server, error) {
 	return s, err
 }
 
+// Salvage makes a database usable again of which a part cannot be verified.
+func Salvage(ctx context.Context, st store.Store, wrapping secret.Bytes, mark ledger.Mark) (ledger.Salvaged, error) {
+	kept := newRows()
+	return ledger.Salvage(ctx, ledger.Config{
+		Store: st, Wrapping: wrapping, Mark: mark,
+		Tables: kept.tables(), Keyrings: []*ledger.Keyring{kept.talos.Keyring(), k8s.Keyring},
+	})
+}
+
 func (s *Server) checkChoices(enroll fleet.Enrollment) error {
 	for _, p := range s.protocols {
 		if p != LK1 && p != Kairos {
@@ -148,9 +156,4 @@ func (s *Server) checkChoices(enroll fleet.Enrollment) error {
 	}
 
 	return nil
-}
-
-// Initialize makes the keys of a new KMS in an empty store.
-func Initialize(ctx context.Context, st store.Store, wrapping secret.Bytes, mark ledger.Mark) (kms.Pin, error) {
-	return ledger.Initialize(ctx, st, wrapping, mark)
 }

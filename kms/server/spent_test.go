@@ -2,12 +2,21 @@ package server_test
 
 import (
 	"context"
+	"errors"
+	"net/http"
+	"os"
+	"path/filepath"
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"latchkey/kms"
+	"latchkey/kms/server"
 	"latchkey/kms/store"
+	"latchkey/kms/store/bolt"
+	"latchkey/kms/store/etcd/etcdtest"
 )
 
 // updates counts transactions, and those that fail.
@@ -100,4 +109,92 @@ func honest(t *testing.T, f *fixture, p kms.Prover) (m3 []byte) {
 		t.Fatal("the client sent no M3")
 	}
 	return m3
+}
+
+// A challenge stays spent for as long as its cookie opens, whatever others
+// redeem meanwhile.
+func TestSpentIsRememberedWhileItsCookieLives(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newKMS(t, inMemory)
+		node := f.approved()
+		w := &wire{Handler: f.Handler()}
+		web := &http.Server{Handler: w}
+		pipe := newPipes()
+		go web.Serve(pipe)
+		defer web.Close()
+		defer pipe.Close()
+		c := &kms.Client{Pins: f.Pins(), Dial: pipe.dial}
+		if _, err := c.Get(ctx, "http://"+here.String(), node, wants(root)); err != nil {
+			t.Fatal(err)
+		}
+		m3 := w.bodies[len(w.bodies)-2]
+
+		for range 5 {
+			time.Sleep(5 * time.Second)
+			f.mustGet(node) // forgets what is over
+		}
+		before := f.events("get")
+		if status, _ := post(f.Handler(), kms.RedeemPath, m3); status != http.StatusOK {
+			t.Errorf("status %d: the cookie should still open", status)
+		}
+		if n := f.events("get"); n != before {
+			t.Error("a challenge was redeemed twice, 25 seconds apart")
+		}
+	})
+}
+
+// The keys that close cookies are in no backup, nor is what was spent.
+func TestCookieKeysAreInNoBackup(t *testing.T) {
+	f := newKMSOn(t, openEtcd(t, etcdtest.Start(t)))
+	f.mustGet(f.approved())
+	path := filepath.Join(t.TempDir(), "backup.db")
+	out, err := os.OpenFile(path, os.O_CREATE|os.O_WRONLY, 0o600)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(f.Backup(out), out.Close()); err != nil {
+		t.Fatal(err)
+	}
+	db, err := bolt.Open(path, false, server.Tables())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	db.View(func(r store.Reader) error {
+		for _, table := range []string{"cookies", "spent"} {
+			if keys, _ := all(r, table); len(keys) != 0 {
+				t.Errorf("the backup has %d rows of %s", len(keys), table)
+			}
+		}
+		if keys, _ := all(r, "nodes"); len(keys) == 0 {
+			t.Error("the backup has no nodes")
+		}
+		return nil
+	})
+}
+
+// D10: the report of a node that was deleted after it was granted commits
+// nothing.
+func TestReportOfDeletedCommitsNothing(t *testing.T) {
+	f := newKMS(t)
+	node := f.approved()
+	if got := f.deposit(node, kms.Put, data, blob("old")); got != kms.OK {
+		t.Fatal(got.Code())
+	}
+	if got := f.deposit(node, kms.Stage, data, blob("new")); got != kms.OK {
+		t.Fatal(got.Code())
+	}
+	g, err := f.get(node, data)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := f.DeleteNode(ctx, node.NodeID().String()); err != nil {
+		t.Fatal(err)
+	}
+	if err := f.client().Report(ctx, f.url, g, []kms.Result{{UUID: data, Outcome: kms.OpenedStaged, SeqID: 9}}); err != nil {
+		t.Fatal(err)
+	}
+	if rows, err := f.VolumesOf(data); err != nil || !rows[0].Staged || rows[0].MinSeq != 0 {
+		t.Errorf("a deleted node's report committed: %+v, %v", rows, err)
+	}
 }
