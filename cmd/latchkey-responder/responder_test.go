@@ -28,6 +28,9 @@ func TestMain(m *testing.M) {
 		main()
 		return
 	}
+	if at := os.Getenv(serveEnv); at != "" {
+		panic(serve(at))
+	}
 	testlan.Main(m)
 }
 
@@ -110,6 +113,7 @@ func TestHelpTeaches(t *testing.T) {
 // A lan is a machine that runs the responder, and a finder here.
 type lan struct {
 	*testlan.Peer
+	t      *testing.T
 	finder *discover.Finder
 }
 
@@ -132,7 +136,7 @@ func newLAN(t *testing.T, q discover.Query) lan {
 	go func() { f.Run(ctx); close(done) }()
 	go discover.WatchInterfaces(ctx, []string{"eth0"}, f.Update)
 	t.Cleanup(func() { cancel(); <-done })
-	return lan{peer, f}
+	return lan{peer, t, f}
 }
 
 // find returns the next candidate's address, or "none" after d.
