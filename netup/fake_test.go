@@ -24,6 +24,7 @@ type fakeKernel struct {
 	devices map[int]netup.Device
 	lans    map[int]*testlan.LAN
 	ops     []string // what it was told to do, as text
+	looks   int      // calls of Devices
 	wake    chan struct{}
 	after   func()               // called when Run has ended
 	fail    func(netup.Op) error // nil never fails
@@ -89,6 +90,7 @@ func (k *fakeKernel) Watch(context.Context) (<-chan struct{}, error) { return k.
 func (k *fakeKernel) Devices() ([]netup.Device, error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
+	k.looks++
 	var out []netup.Device
 	for _, d := range k.devices {
 		d.Addrs = slices.Clone(d.Addrs)

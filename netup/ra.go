@@ -118,6 +118,13 @@ func labels(p []byte) []string {
 // allRouters is the group that solicitations go to.
 var allRouters = netip.MustParseAddr("ff02::2")
 
+// raBurst is how many advertisements are looked at together; of more, one
+// each raPause. Each costs a look at all links.
+const (
+	raBurst = 16
+	raPause = 50 * time.Millisecond
+)
+
 // A solicitor asks for routers and listens to them.
 type solicitor struct {
 	conn net.PacketConn // NDP
@@ -140,13 +147,16 @@ func (s *solicitor) run(ctx context.Context, conn net.PacketConn) {
 		}
 
 		until := time.Now().Add(jitter(next))
-		for {
+		for heard := 0; ; heard++ {
 			r, err := s.hear(ctx, until)
 			if err != nil {
 				break
 			}
 			answered = true
 			s.told(r)
+			if heard >= raBurst { // a flood costs no more than this
+				pause(ctx, raPause)
+			}
 		}
 
 		pause(ctx, min(time.Until(until), firstRetry)) // only if hearing fails at once

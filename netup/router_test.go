@@ -223,3 +223,32 @@ func TestFollowsRouter(t *testing.T) {
 		})
 	}
 }
+
+// Ten thousand advertisements in ten seconds cost some hundred looks at the
+// links, and a router that speaks among them is heard in the end.
+func TestRouterFlood(t *testing.T) {
+	fake(t, one, plan.Net{}, func(t *testing.T, ctx context.Context, k *fakeKernel, s *state) {
+		settle()
+		flood, good := advertiser(k, 1, "fe80::bad"), advertiser(k, 1, "fe80::a")
+		k.mu.Lock()
+		before := k.looks
+		k.mu.Unlock()
+		for i := range 10000 {
+			flood(ra(0, 1800, rdnss(600, fmt.Sprintf("2001:db8::%x", 1+i%8))))
+			time.Sleep(time.Millisecond)
+		}
+		k.mu.Lock()
+		looks := k.looks - before
+		k.mu.Unlock()
+		if looks > 500 {
+			t.Errorf("%d looks at the links in 10 s, want at most 500", looks)
+		}
+		for range 300 {
+			good(ra(0, 1800, rdnss(600, "2001:db8::53")))
+			time.Sleep(time.Second)
+		}
+		if got := s.link("eth0").Gateways; len(got) != 2 {
+			t.Errorf("gateways %v, want the flooding one and the good one", got)
+		}
+	})
+}
