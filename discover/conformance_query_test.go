@@ -109,8 +109,10 @@ var queryChecks = []check{
 	{"RFC 6762 5.2", "what runs out is asked for at 80 percent of its time, and is then still there", func(c *conf) {
 		c.settled(kms)
 		f := c.find()
-		if next(c.ctx, f, time.Second) == "none" || next(c.ctx, f, time.Second) == "none" {
-			c.Fatal("not found")
+		for range 2 {
+			if next(c.ctx, f, time.Second) == "none" {
+				c.Fatal("not found")
+			}
 		}
 		f.SetAside(discover.Candidate{Addr: netip.MustParseAddrPort("192.0.2.5:7741"), URL: "http://kms.local"}, time.Hour)
 		c.want(next(c.ctx, f, time.Hour+time.Second) == "192.0.2.5:7741", "not there after an hour")

@@ -25,7 +25,7 @@ type link struct {
 	lease    *Lease              // of DHCPv4
 	granted  time.Time           // since of the carrier for which the lease was granted
 	local    netip.Prefix        // IPv4 link-local
-	endLocal context.CancelFunc  // ends the search for it, and its defence
+	endLocal context.CancelFunc  // ends the search for it, and its defense
 	heard    map[netip.Addr]bool // gateways that answered since the carrier came
 	routers  routers
 	wake     time.Time // something of routers ends

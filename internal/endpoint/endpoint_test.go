@@ -57,8 +57,8 @@ func TestParseURL(t *testing.T) {
 func TestCheckService(t *testing.T) {
 	for s, want := range map[string]error{
 		"_latchkey._tcp": nil, "_kcrypt._tcp": nil, "_0123456789abcde._tcp": nil, "_a-1._tcp": nil,
-		"": bad, "_Latchkey._TCP": bad, "latchkey._tcp": bad, "_latchkey": bad, "_latchkey._udp": bad, "_._tcp": bad, "_123._tcp": bad,
-		"_-a._tcp": bad, "_a-._tcp": bad, "_0123456789abcdef._tcp": bad, "_x.y._tcp": bad, "_latchkey._tcp.local": bad, "_a b._tcp": bad,
+		"": errAny, "_Latchkey._TCP": errAny, "latchkey._tcp": errAny, "_latchkey": errAny, "_latchkey._udp": errAny, "_._tcp": errAny, "_123._tcp": errAny,
+		"_-a._tcp": errAny, "_a-._tcp": errAny, "_0123456789abcdef._tcp": errAny, "_x.y._tcp": errAny, "_latchkey._tcp.local": errAny, "_a b._tcp": errAny,
 	} {
 		if got := endpoint.CheckService(s); (got == nil) != (want == nil) {
 			t.Errorf("CheckService(%q) = %v, want %v", s, got, want)
@@ -66,7 +66,7 @@ func TestCheckService(t *testing.T) {
 	}
 }
 
-var bad = errors.New("an error")
+var errAny = errors.New("an error")
 
 // FuzzParseURL: what is taken comes back from what it prints.
 func FuzzParseURL(f *testing.F) {

@@ -15,6 +15,7 @@ func (p *netParser) ifname(value string) error {
 	}
 	mac, err := ParseMAC(text)
 	if err != nil {
+		//lint:ignore ST1005 the colon is the form that is wanted
 		return fmt.Errorf("%w after <name>:", err)
 	}
 

@@ -14,9 +14,6 @@ import (
 	"latchkey/kms/ledger"
 )
 
-// maxAdmin bounds an operator's request, in bytes.
-const maxAdmin = 64 << 10
-
 // Routes are what the operator asks of nodes and volumes.
 func (s *Service) Routes() []admin.Route {
 	return slices.Concat(s.nodeRoutes(), s.volumeRoutes(), s.policyRoutes())
