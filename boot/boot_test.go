@@ -447,3 +447,18 @@ func TestFinal(t *testing.T) {
 		})
 	}
 }
+
+// A worker that does not end when all is open gets its grace and no more.
+func TestWorkerThatStays(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRecorder(testPlan(nil))
+		r.worker = func(n int, c *child) {
+			goodWorker(n, c)
+			<-c.killed
+		}
+		got := r.run(t)
+		if took := time.Since(r.start); took < time.Second || took > 5*time.Second || strings.Contains(got, "not gone") {
+			t.Errorf("the boot took %s, want two seconds and no complaint:\n%s", took, got)
+		}
+	})
+}
