@@ -73,8 +73,10 @@ func (l *Ledger) foldRows(before View, rows []store.Row, from, to state) error {
 		if table == nil || table.kind == Passing {
 			continue
 		}
-		if old := before.r.Get(row.Table, key); old != nil {
-			xor(&set, l.vault.digest(row.Table, key, old))
+		if table.kind != Log { // a log only grows: what is put there is new
+			if old := before.r.Get(row.Table, key); old != nil {
+				xor(&set, l.vault.digest(row.Table, key, old))
+			}
 		}
 		if row.Value != nil {
 			xor(&set, l.vault.digest(row.Table, key, row.Value))

@@ -16,16 +16,21 @@ func (d *DB) Guard(f func(store.Step) error) {
 }
 
 // take makes what others led to the current state, unless the guard refuses
-// it. Changes are nil if all was read anew.
-func (d *DB) take(next state, changes []Change) error {
+// it. Changes are those since before; nil if all was read anew. Meanwhile an
+// update of ours may have made a later state the current one.
+func (d *DB) take(before, next state, changes []Change) error {
 	d.mu.Lock()
-	guard, before := d.guard, d.now
+	guard := d.guard
 	d.mu.Unlock()
 	if guard != nil && before.tables != nil {
 		step := store.Step{Before: &reader{d, d.life, before}, After: &reader{d, d.life, next}, Rows: changes}
-		if err := safely(func() error { return guard(step) }); err != nil {
-			d.refuse(err)
-			return err
+		var verdict error
+		if err := safely(func() error { verdict = guard(step); return nil }); err != nil {
+			return err // the service did not answer: nothing was judged, and nothing is taken
+		}
+		if verdict != nil {
+			d.refuse(verdict)
+			return verdict
 		}
 	}
 	d.install(next)

@@ -143,6 +143,7 @@ func (d *DB) load(ctx context.Context) error {
 		}
 	}
 
+	before, _ := d.current()
 	v, rows, err := d.remote.Load(ctx, held)
 	if err != nil {
 		return err
@@ -152,7 +153,7 @@ func (d *DB) load(ctx context.Context) error {
 	for _, t := range held {
 		empty.tables[t] = tree{}
 	}
-	return d.take(empty.with(v, rows), nil)
+	return d.take(before, empty.with(v, rows), nil)
 }
 
 // install makes a state the current one, unless a later one is there.
@@ -183,7 +184,7 @@ func (d *DB) follow() {
 			case v == 0:
 				d.byHand(before, changes)
 			case v > before.version:
-				d.take(before.with(v, changes), append([]Change{}, changes...))
+				d.take(before, before.with(v, changes), append([]Change{}, changes...))
 			}
 		})
 
