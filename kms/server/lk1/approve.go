@@ -128,9 +128,25 @@ func (row *nodeRow) pin(none bool, out *Approved) {
 		out.Pinned = append(out.Pinned, pcr)
 	}
 
-	if !row.Shown.Boot {
-		out.Warning = "PCR 11 is not pinned: the node showed a running system; after its next boot say: node accept"
+	var warnings []string
+	if row.Shown.measuredNothing() {
+		warnings = append(warnings, "PCRs 7, 11 and 12 are all zero: the firmware measured nothing into the SHA-256 bank, so any boot of this machine looks the same; enable that bank in the firmware's setup, boot, and say: node accept")
 	}
+	if !row.Shown.Boot {
+		warnings = append(warnings, "PCR 11 is not pinned: the node showed a running system; after its next boot say: node accept")
+	}
+	out.Warning = strings.Join(warnings, "; ")
+}
+
+// measuredNothing tells whether all quoted PCRs are as they are at power-on:
+// a firmware that extends only its SHA-1 bank leaves them so.
+func (s *shown) measuredNothing() bool {
+	for _, pcr := range []int{7, 11, 12} {
+		if s.PCRs[pcr] != (digest{}) {
+			return false
+		}
+	}
+	return true
 }
 
 // bindAll binds the volumes that are named and, if those count, the ones that
