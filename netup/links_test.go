@@ -253,3 +253,22 @@ func TestBondPrimary(t *testing.T) {
 		})
 	}
 }
+
+// faults/network.md, section 5: sysfs is read once for each device, however
+// often something changes, and again under another name.
+func TestPlaceIsAskedOnce(t *testing.T) {
+	fake(t, func() *fakeKernel { return newKernel(eth(1), eth(2)) }, parsed(t, "ifname=lan0:02:00:00:00:00:01"), func(t *testing.T, ctx context.Context, k *fakeKernel, s *state) {
+		for range 50 {
+			k.carrier(2, false)
+			settle()
+			k.carrier(2, true)
+			settle()
+		}
+		k.mu.Lock()
+		defer k.mu.Unlock()
+		slices.Sort(k.placed)
+		if want := []string{"eth0", "eth1", "lan0"}; !slices.Equal(k.placed, want) {
+			t.Errorf("Place was called for %d devices (%.5q …), want %q", len(k.placed), k.placed, want)
+		}
+	})
+}
