@@ -235,7 +235,7 @@ func TestBuildRefuses(t *testing.T) {
 		{"field twice", config + config, "already", nil},
 		{"empty", "", "empty", nil},
 		{"no volumes", `trust: {kms: ["lk1:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="]}`, "volumes is empty", nil},
-		{"bad network option", config + "net: \"ip=nonsense:\"\n", "net: ", nil},
+		{"bad network option", config + "net: \"ip=eth0:nonsense\"\n", "net: ", nil},
 		{"unknown set", config + "modules: {set: all}\n", "modules.set", nil},
 		{"module that is not there", config + "modules: {add: [warp]}\n", `no module or alias "warp"`, nil},
 		{"init missing", config, "make build", func(tr tree) { os.Remove(filepath.Join(tr.dir, "init")) }},
