@@ -270,8 +270,8 @@ func TestDiscoverCommand(t *testing.T) {
 	lan := cable(t)
 	lan.Start("dnsmasq", "--no-daemon", "--conf-file=/dev/null", "--no-resolv", "--no-hosts", "--interface=lan0", "--bind-interfaces",
 		"--host-record=kms.example.com,192.0.2.5", "--host-record=kms.corp.local,192.0.2.6", "--local=/com/", "--local=/local/", "--local=/lan/", "--host-record=keys.lan,192.0.2.7")
+	testlan.Await(t, "dnsmasq", func() bool { return strings.Contains(lan.Run("ss", "-lun"), ":53 ") }) // it has looked up its user in /etc
 	lan.Run("sh", "-c", "mount -t tmpfs tmpfs /etc && printf 'nameserver 192.0.2.1\\nsearch lan\\n' >/etc/resolv.conf")
-	testlan.Await(t, "dnsmasq", func() bool { return strings.Contains(lan.Run("ss", "-lun"), ":53 ") })
 
 	for _, row := range []struct{ url, want string }{
 		{"http://kms.example.com:7741", "192.0.2.5:7741"},

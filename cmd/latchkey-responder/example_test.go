@@ -49,12 +49,10 @@ func TestExamples(t *testing.T) {
 	proxy(t, l, netip.MustParseAddrPort(listener.Addr().String()).Port())
 	a.account(t, l.File("/run/secrets/kubernetes.io/serviceaccount"))
 	for _, args := range all {
-		t.Run(strings.Join(args, " "), func(t *testing.T) {
-			if args[0] == "status" {
-				t.Skip("run by TestHealth beside a responder")
-			}
-			runs(t, l, args)
-		})
+		if args[0] == "status" {
+			continue // run by TestHealth, beside a responder
+		}
+		t.Run(strings.Join(args, " "), func(t *testing.T) { runs(t, l, args) })
 	}
 }
 
