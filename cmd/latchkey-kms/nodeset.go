@@ -67,7 +67,7 @@ A label puts the machine into the configuration's groups.`,
 	flags.StringVar(&f.role, "role", "", "any, boot (may store no secrets), or install (may store secrets until its first boot)")
 	flags.StringSliceVar(&f.labels, "label", nil, "label to set: site=berlin; repeatable")
 	flags.StringSliceVar(&f.unlabels, "unlabel", nil, "label to remove: site; repeatable")
-	flags.StringSliceVar(&f.clear, "clear", nil, "settings to remove: "+strings.Join(lk1.Clearable, ", "))
+	flags.StringSliceVar(&f.clear, "clear", nil, "settings to remove: "+strings.Join(policy.SettingNames(), ", "))
 	return c
 }
 

@@ -273,7 +273,7 @@ func TestNodeSetIsStrict(t *testing.T) {
 		t.Errorf("status %d, %s", status, answer)
 	}
 
-	if _, err := f.SetNode(ctx, node.NodeID().String(), lk1.NodeSet{Clear: lk1.Clearable, Labels: map[string]string{"site": ""}}); err != nil {
+	if _, err := f.SetNode(ctx, node.NodeID().String(), lk1.NodeSet{Clear: policy.SettingNames(), Labels: map[string]string{"site": ""}}); err != nil {
 		t.Fatal(err)
 	}
 	if n, err := f.Node(node.NodeID().String()); err != nil || len(n.Labels) != 0 || n.Settings.Role != "" || n.Settings.PerBoot != nil {

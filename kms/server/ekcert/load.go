@@ -51,9 +51,6 @@ func Load(dir string) (*Pool, error) {
 	return p, nil
 }
 
-// Roots is how many roots there are.
-func (p *Pool) Roots() int { return p.count }
-
 func (p *Pool) read(path string) error {
 	info, err := os.Stat(path)
 	if err != nil {

@@ -5,8 +5,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
-	"slices"
-	"strings"
 
 	"latchkey/kms/server/fleet"
 	"latchkey/kms/server/policy"
@@ -22,9 +20,6 @@ type NodeSet struct {
 // maxLabels bounds the labels of one node.
 const maxLabels = 32
 
-// Clearable are the settings that a NodeSet may forget.
-var Clearable = []string{"silence", "per-boot", "per-hour", "networks", "windows", "outside", "releases", "role"}
-
 // SetNode changes a node's own settings and labels.
 func (s *Service) SetNode(ctx context.Context, who string, set NodeSet) (Node, error) {
 	if err := s.rules.Load().Check(set.Settings); err != nil {
@@ -36,18 +31,19 @@ func (s *Service) SetNode(ctx context.Context, who string, set NodeSet) (Node, e
 		}
 	}
 
-	for _, name := range set.Clear {
-		if !slices.Contains(Clearable, name) {
-			return Node{}, fmt.Errorf("clearing %.20q: must be one of %s", name, strings.Join(Clearable, ", "))
-		}
+	if _, err := (policy.Settings{}).Without(set.Clear); err != nil {
+		return Node{}, err
 	}
-
 	detail, err := json.Marshal(set)
 	if err != nil {
 		return Node{}, fmt.Errorf("setting: %w", err)
 	}
 	return s.changeNode(ctx, who, "set", string(detail), func(_ *txn, row *nodeRow) error {
-		row.Settings = set.Settings.Over(without(row.Settings, set.Clear))
+		kept, err := row.Settings.Without(set.Clear)
+		if err != nil {
+			return err
+		}
+		row.Settings = set.Settings.Over(kept)
 		if set.Settings.Role == policy.RoleInstall {
 			row.Booted = false
 		}
@@ -65,31 +61,4 @@ func (s *Service) SetNode(ctx context.Context, who string, set NodeSet) (Node, e
 		row.Labels = labels
 		return nil
 	})
-}
-
-// without forgets settings by their names.
-func without(s policy.Settings, names []string) policy.Settings {
-	for _, name := range names {
-		switch name {
-		case "silence":
-			s.Silence = nil
-		case "per-boot":
-			s.PerBoot = nil
-		case "per-hour":
-			s.PerHour = nil
-
-		case "networks":
-			s.Networks = nil
-		case "windows":
-			s.Windows = nil
-		case "outside":
-			s.Outside = ""
-
-		case "releases":
-			s.Releases = nil
-		case "role":
-			s.Role = ""
-		}
-	}
-	return s
 }

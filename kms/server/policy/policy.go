@@ -81,39 +81,6 @@ type Settings struct {
 // NoRelease as the only release sets those of a wider setting aside.
 const NoRelease = "none"
 
-// Over lays s over wider settings.
-func (s Settings) Over(wider Settings) Settings {
-	if s.Silence == nil {
-		s.Silence = wider.Silence
-	}
-	if s.PerBoot == nil {
-		s.PerBoot = wider.PerBoot
-	}
-
-	if s.PerHour == nil {
-		s.PerHour = wider.PerHour
-	}
-	if s.Networks == nil {
-		s.Networks = wider.Networks
-	}
-
-	if s.Windows == nil {
-		s.Windows = wider.Windows
-	}
-	if s.Outside == "" {
-		s.Outside = wider.Outside
-	}
-
-	if s.Releases == nil {
-		s.Releases = wider.Releases
-	}
-	if s.Role == "" {
-		s.Role = wider.Role
-	}
-
-	return s
-}
-
 // maxPerHour bounds the limit, because each release of the last hour is
 // kept in the node's record.
 const maxPerHour = 1000
