@@ -14,7 +14,7 @@ var server = []mutant{
 	{`D11 a spent proof is refused by a read (H1)`, `kms/server/lk1/redeem.go`, `if err := s.read(func(v view) error { _, _, err := v.unspent(p); return err }); err != nil {`, `if err := error(nil); err != nil {`, `./kms/server`, `TestSpentProofCosts`},
 	{`D11 no transaction fails for what is spent (H1)`, `kms/server/lk1/redeem.go`, "\t\t\trefused = err\n\t\t\treturn nil", `			return err`, `./kms/server`, `TestSpentAtOnce`},
 	{`D12 rows put back in a shared store (H2)`, `kms/ledger/guard.go`, `if set != to.set {`, `if false {`, `./kms/server`, `TestStorePutBack/one_row`},
-	{`D12 the guard refuses for good (H2)`, `kms/store/mirror/guard.go`, "\t\t\td.refuse(err)\n\t\t\treturn err", `			return err`, `./kms/server`, `TestStorePutBack`},
+	{`D12 the guard refuses for good (H2)`, `kms/store/mirror/guard.go`, "\t\t\td.refuse(verdict)\n", ``, `./kms/store/mirror`, `TestGuardRefusesForGood`},
 	{`D12 the guard judges from the state before to the one after (H2)`, `kms/store/mirror/guard.go`, "	guard := d.guard\n", "	guard := d.guard\n\tbefore = d.now\n", `./kms/store/mirror`, `TestGuardSeesEachStep`},
 	{`marks follow the other servers (M4)`, `kms/ledger/guard.go`, `err = l.raiseMark(epoch)`, `err = nil`, `./kms/server`, `TestMarkFollows`},
 	{`a conflict is no failure of the store (H3)`, `kms/ledger/txn.go`, `&& !errors.Is(err, store.ErrConflict) `, ``, `./kms/server`, `TestConflictIsNo`},
