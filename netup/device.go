@@ -22,8 +22,14 @@ func (n *network) devices() ([]Device, error) {
 		return nil, err
 	}
 
+	there := make(map[int]bool, len(devices))
+	n.conduits = map[int]bool{}
 	for i := range devices {
 		d := &devices[i]
+		there[d.Index] = true
+		if d.Kind == "dsa" {
+			n.conduits[d.Lower] = true
+		}
 		known, ok := n.places[d.Index]
 		if !ok || known.name != d.Name {
 			known = knownPlace{d.Name, n.k.Place(*d)}
@@ -33,7 +39,7 @@ func (n *network) devices() ([]Device, error) {
 	}
 
 	for index := range n.places {
-		if !slices.ContainsFunc(devices, func(d Device) bool { return d.Index == index }) {
+		if !there[index] {
 			delete(n.places, index)
 		}
 	}
@@ -43,7 +49,7 @@ func (n *network) devices() ([]Device, error) {
 // ours tells whether netup sets the device up: hardware and what the plan
 // makes, unless it is off; what carries a VLAN or the ports of a switch is
 // up even then.
-func (n *network) ours(d Device, devices []Device) bool {
+func (n *network) ours(d *Device) bool {
 	if !d.Ether || d.Master != 0 {
 		return false
 	}
@@ -53,10 +59,10 @@ func (n *network) ours(d Device, devices []Device) bool {
 		})
 		return false
 	}
-	if !n.made(d.Name) && (!isHardware(d) || n.isPort(d)) {
+	if !n.made(d.Name) && (!isHardware(*d) || n.isPort(*d)) {
 		return false
 	}
-	return !n.off(d) || n.carries(d) || isConduit(d, devices)
+	return !n.off(*d) || n.carries(*d) || n.conduits[d.Index]
 }
 
 // isHardware tells whether the device is a network card, or a veth, which is
@@ -64,12 +70,6 @@ func (n *network) ours(d Device, devices []Device) bool {
 // ports of switches (DSA) have one, but they stand on a bus, and what is made
 // of other links does not.
 func isHardware(d Device) bool { return d.Kind == "" || d.Kind == "veth" || d.Place.Bus }
-
-// isConduit tells whether the device only carries frames between the
-// processor and a switch chip, whose ports are the links: DSA.
-func isConduit(d Device, devices []Device) bool {
-	return slices.ContainsFunc(devices, func(port Device) bool { return port.Kind == "dsa" && port.Lower == d.Index })
-}
 
 // carries tells whether the plan puts a VLAN on the device.
 func (n *network) carries(d Device) bool {

@@ -150,8 +150,18 @@ func byIndex(index int) netlink.Link {
 	return &netlink.Device{LinkAttrs: netlink.LinkAttrs{Index: index}}
 }
 
+// linkAt asks the kernel for one link. net.InterfaceByIndex reads all of
+// them, which on a machine with hundreds is felt.
+func linkAt(index int) (*netlink.LinkAttrs, error) {
+	link, err := netlink.LinkByIndex(index)
+	if err != nil {
+		return nil, err
+	}
+	return link.Attrs(), nil
+}
+
 func setSysctl(o SetSysctl) error {
-	link, err := net.InterfaceByIndex(o.Index)
+	link, err := linkAt(o.Index)
 	if err != nil {
 		return err
 	}

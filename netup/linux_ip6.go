@@ -6,12 +6,13 @@ import (
 	"fmt"
 	"net"
 
+	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 )
 
 // openNDP opens a raw socket that hears router advertisements on one link.
 func openNDP(index int) (net.PacketConn, error) {
-	link, err := net.InterfaceByIndex(index)
+	link, err := linkAt(index)
 	if err != nil {
 		return nil, fmt.Errorf("opening an NDP socket: %w", err)
 	}
@@ -31,7 +32,7 @@ func openNDP(index int) (net.PacketConn, error) {
 	return ndpConn{raw}, nil
 }
 
-func prepareNDP(fd int, link *net.Interface) error {
+func prepareNDP(fd int, link *netlink.LinkAttrs) error {
 	for _, o := range []struct{ name, value int }{
 		{unix.IPV6_MULTICAST_IF, link.Index},
 		{unix.IPV6_MULTICAST_HOPS, 255}, // RFC 4861, section 4.1

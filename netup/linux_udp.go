@@ -7,6 +7,7 @@ import (
 	"net"
 	"syscall"
 
+	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 )
 
@@ -14,7 +15,7 @@ import (
 // is there so that the kernel finds the way to the server, and does not tell
 // it that the port is closed.
 func openRenew4(index int) (net.PacketConn, error) {
-	link, err := net.InterfaceByIndex(index)
+	link, err := linkAt(index)
 	if err != nil {
 		return nil, fmt.Errorf("opening a DHCP socket: %w", err)
 	}
@@ -30,7 +31,7 @@ func openRenew4(index int) (net.PacketConn, error) {
 // zone, whose names package net remembers for a minute after a link was
 // renamed.
 func openDHCP6(index int) (net.PacketConn, error) {
-	link, err := net.InterfaceByIndex(index)
+	link, err := linkAt(index)
 	if err != nil {
 		return nil, fmt.Errorf("opening a DHCPv6 socket: %w", err)
 	}
@@ -43,7 +44,7 @@ func openDHCP6(index int) (net.PacketConn, error) {
 }
 
 // onLink makes sockets that speak on one link only.
-func onLink(link *net.Interface) *net.ListenConfig {
+func onLink(link *netlink.LinkAttrs) *net.ListenConfig {
 	return &net.ListenConfig{Control: control(func(fd int) error {
 		if err := unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_REUSEADDR, 1); err != nil {
 			return err

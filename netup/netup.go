@@ -68,9 +68,7 @@ func Run(ctx context.Context, k Kernel, settings plan.Net, log *slog.Logger, upd
 			}
 		case <-n.again:
 		case e := <-n.events:
-			if l := n.links[e.index]; l != nil && l.since == e.since {
-				e.apply(l)
-			}
+			n.apply(e)
 		}
 
 		began := time.Now()
@@ -86,6 +84,21 @@ func Run(ctx context.Context, k Kernel, settings plan.Net, log *slog.Logger, upd
 	}
 }
 
+// apply does what a worker has posted, and what others post at the same
+// time: one look at the links serves all.
+func (n *network) apply(e event) {
+	for {
+		if l := n.links[e.index]; l != nil && l.since == e.since {
+			e.apply(l)
+		}
+		select {
+		case e = <-n.events:
+		default:
+			return
+		}
+	}
+}
+
 // restAfter is how long a look at all links may take before changes are
 // collected.
 const restAfter = 5 * time.Millisecond
@@ -97,8 +110,11 @@ type network struct {
 	log      *slog.Logger
 	update   func([]Link)
 
-	links    map[int]*link
-	places   map[int]knownPlace   // by index
+	links  map[int]*link
+	places map[int]knownPlace // by index
+	// conduits only carry frames between the processor and a switch chip,
+	// whose ports are the links (DSA).
+	conduits map[int]bool
 	retries  map[string]*retry    // what failed and is tried again, by name
 	homes    map[netip.Prefix]int // link that has an address which the plan gives to none
 	own      *ownMACs
@@ -154,8 +170,9 @@ func (n *network) sync(ctx context.Context) error {
 	n.own.set(devices)
 	n.strand(devices)
 	seen := map[int]bool{}
-	for _, d := range devices {
-		if !n.ours(d, devices) {
+	for i := range devices {
+		d := devices[i]
+		if !n.ours(&d) {
 			continue
 		}
 		seen[d.Index] = true
@@ -172,7 +189,7 @@ func (n *network) sync(ctx context.Context) error {
 			l.lostCarrier()
 		}
 
-		l.dev, l.bare = d, n.off(d) || isConduit(d, devices)
+		l.dev, l.bare = d, n.off(d) || n.conduits[d.Index]
 		n.syncLink(ctx, l)
 	}
 

@@ -97,7 +97,7 @@ func openPacket(index int, proto uint16, filter []unix.SockFilter) (net.PacketCo
 
 // broadcastOf returns the broadcast address of a link; nil is not known.
 func broadcastOf(index int) net.HardwareAddr {
-	link, err := net.InterfaceByIndex(index)
+	link, err := linkAt(index)
 	if err != nil || !isInfiniBand(link.HardwareAddr) {
 		return nil
 	}
