@@ -109,7 +109,7 @@ var queryChecks = []check{
 	{"RFC 6762 5.2", "what runs out is asked for at 80 percent of its time, and is then still there", func(c *conf) {
 		c.settled(kms)
 		f := c.find()
-		for range 2 {
+		for range 2 { // the host and the service
 			if next(c.ctx, f, time.Second) == "none" {
 				c.Fatal("not found")
 			}

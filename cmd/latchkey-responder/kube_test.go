@@ -3,20 +3,15 @@ package main
 import (
 	"context"
 	"encoding/json"
-	"encoding/pem"
 	"errors"
 	"fmt"
 	"io"
 	"log/slog"
 	"net"
 	"net/http"
-	"net/http/httptest"
 	"net/netip"
-	"os"
-	"path/filepath"
 	"slices"
 	"strings"
-	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -131,87 +126,6 @@ func TestKubeNameMoves(t *testing.T) {
 	})
 }
 
-// An apiServer answers lists and watches of one kind of object.
-type apiServer struct {
-	*httptest.Server
-	mu      sync.Mutex
-	object  string // "": there is none
-	watches []chan string
-	status  int // answered instead, if not 0
-}
-
-func newAPI(t *testing.T, listener net.Listener) *apiServer {
-	t.Helper()
-	a := &apiServer{}
-	a.Server = httptest.NewUnstartedServer(a)
-	a.Listener = listener
-	a.StartTLS()
-	t.Cleanup(func() { a.CloseClientConnections(); a.Close() })
-	return a
-}
-
-func (a *apiServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	a.mu.Lock()
-	object, status := a.object, a.status
-	events := make(chan string, 8)
-	watching := r.URL.Query().Get("watch") != ""
-	if watching {
-		a.watches = append(a.watches, events)
-	}
-	a.mu.Unlock()
-
-	switch {
-	case status != 0 || r.Header.Get("Authorization") != "Bearer secret" || !strings.HasSuffix(r.URL.Query().Get("fieldSelector"), "kms") ||
-		r.URL.Path != "/api/v1/namespaces/keys/services" && r.URL.Path != "/apis/networking.k8s.io/v1/namespaces/keys/ingresses":
-		w.WriteHeader(max(status, http.StatusForbidden))
-		fmt.Fprintf(w, `{"kind":"Status","code":403,"message":"services is forbidden"}`)
-	case !watching:
-		fmt.Fprintf(w, `{"metadata":{"resourceVersion":"1"},"items":[%s]}`, object)
-	default:
-		w.(http.Flusher).Flush()
-		for {
-			select {
-			case <-r.Context().Done():
-				return
-			case e := <-events:
-				io.WriteString(w, strings.ReplaceAll(e, "\n", "")+"\n")
-				w.(http.Flusher).Flush()
-			}
-		}
-	}
-}
-
-// change replaces the object, and tells the watchers.
-func (a *apiServer) change(kind, object string) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	for _, w := range a.watches {
-		w <- fmt.Sprintf(`{"type":%q,"object":%s}`, kind, object)
-	}
-	if a.object = object; kind == "DELETED" {
-		a.object = ""
-	}
-}
-
-// watched waits until somebody watches.
-func (a *apiServer) watched(t *testing.T) {
-	t.Helper()
-	testlan.Await(t, "the watch", func() bool { a.mu.Lock(); defer a.mu.Unlock(); return len(a.watches) == 1 })
-}
-
-// account writes what a pod has of its service account into a folder.
-func (a *apiServer) account(t *testing.T, dir string) string {
-	t.Helper()
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		t.Fatal(err)
-	}
-	ca := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: a.Certificate().Raw})
-	if err := errors.Join(os.WriteFile(filepath.Join(dir, "token"), []byte("secret\n"), 0o600), os.WriteFile(filepath.Join(dir, "ca.crt"), ca, 0o600)); err != nil {
-		t.Fatal(err)
-	}
-	return dir
-}
-
 // followed starts a source on a fake API server, and returns what it sets.
 func followed(t *testing.T, a *apiServer, log io.Writer) <-chan string {
 	t.Helper()
@@ -243,15 +157,6 @@ func expect(t *testing.T, set <-chan string, want string) {
 	case <-time.After(20 * time.Second):
 		t.Fatalf("no change, want %q", want)
 	}
-}
-
-func loopback(t *testing.T) net.Listener {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	return l
 }
 
 // A Service that is deleted while the watch is down is gone when it is up
@@ -305,24 +210,6 @@ func TestKubeForbidden(t *testing.T) {
 	}
 }
 
-// buffer is a log that can be read while it is written.
-type buffer struct {
-	mu   sync.Mutex
-	text strings.Builder
-}
-
-func (b *buffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.text.Write(p)
-}
-
-func (b *buffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.text.String()
-}
-
 // The whole way: a pod on the LAN, a cluster, a machine that asks. NodePort
 // leads to the node's own address.
 func TestKubernetes(t *testing.T) {
@@ -346,51 +233,4 @@ func TestKubernetes(t *testing.T) {
 		return err != nil && strings.Contains(string(out), "nothing is announced: Service keys/kms has type ClusterIP")
 	})
 	testlan.Await(t, "the goodbye", func() bool { return l.find(50*time.Millisecond) == "none" })
-}
-
-// pod is the environment of a pod whose API server is behind proxy.
-var pod = []string{"KUBERNETES_SERVICE_HOST=127.0.0.1", "KUBERNETES_SERVICE_PORT=6443"}
-
-// proxy carries 127.0.0.1:6443 of the peer to a port here.
-func proxy(t *testing.T, l lan, port uint16) {
-	t.Helper()
-	exe, err := os.Executable()
-	if err != nil {
-		t.Fatal(err)
-	}
-	l.Start("env", fmt.Sprintf("%s=192.0.2.10:%d", proxyEnv, port), exe)
-	testlan.Await(t, "the proxy", func() bool {
-		return strings.Contains(l.Run("ss", "-ltn"), ":6443")
-	})
-}
-
-const proxyEnv = "LATCHKEY_TEST_PROXY_TO"
-
-func init() {
-	to := os.Getenv(proxyEnv)
-	if to == "" {
-		return
-	}
-
-	listener, err := net.Listen("tcp", "127.0.0.1:6443")
-	if err != nil {
-		panic(err)
-	}
-
-	for {
-		in, err := listener.Accept()
-		if err != nil {
-			panic(err)
-		}
-		go func() {
-			defer in.Close()
-			out, err := net.Dial("tcp", to)
-			if err != nil {
-				return
-			}
-			defer out.Close()
-			go io.Copy(out, in)
-			io.Copy(in, out)
-		}()
-	}
 }
