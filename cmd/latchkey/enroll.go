@@ -11,6 +11,8 @@ import (
 
 	"latchkey/internal/cli"
 	"latchkey/internal/disk"
+	"latchkey/internal/hosttab"
+	"latchkey/internal/meminfo"
 	"latchkey/kms"
 	"latchkey/unlock/luks2"
 	"latchkey/unlock/tpm"
@@ -33,7 +35,10 @@ A machine that the KMS does not know shows its six words and waits until an
 operator has approved them. Then it shows a recovery key, once: write it down.
 
 A key that the volume had stays. A power cut at any moment leaves it as it
-was, or enrolled. The KMS replaces no key that it has for a volume.`,
+was, or enrolled. The KMS replaces no key that it has for a volume.
+
+Enroll warns of keyslots that the init would skip, and says what /etc/crypttab
+calls the volume: the plan must use the same name.`,
 		Example: `  latchkey volume enroll /dev/vda2 --key-file key --kms http://kms.local:7741 --pin lk1:...
   latchkey volume enroll /dev/vda2 --key-file - --mode static --kms http://192.0.2.5:7741 --pin lk1:...`,
 		Args: cli.Args(cobra.ExactArgs(1)),
@@ -152,6 +157,23 @@ func (o *enrollOptions) run(ctx context.Context, c *cobra.Command, e *enrollment
 	return out.print(c.OutOrStdout(), o.json)
 }
 
+// warn says what is wrong with the volume before somebody relies on it.
+func (e *enrollment) warn(h *luks2.Header) {
+	for _, k := range h.Skipped() {
+		e.say("warning: keyslot %d will be skipped by the init: %v", k.ID, k.Reason)
+	}
+	for _, text := range warnings(h, luks2.NewMemory(meminfo.Total())) {
+		e.say("warning: %s", text)
+	}
+	name, err := hosttab.Host{Root: "/"}.CrypttabName(h.UUID())
+	if err != nil {
+		e.say("warning: reading the host's tables: %v", err)
+	}
+	if name != "" {
+		e.say("/etc/crypttab calls this volume %q: write name: %s in latchkey.yaml, so that the running system finds it open", name, name)
+	}
+}
+
 // unlock opens the volume with the operator's key, which is not needed
 // after that.
 func (e *enrollment) unlock(ctx context.Context, path, keyFile string) error {
@@ -160,6 +182,13 @@ func (e *enrollment) unlock(ctx context.Context, path, keyFile string) error {
 		return err
 	}
 	defer f.Close()
+	switch {
+	case h.Type() == "LUKS1":
+		return volumeExit(path, luks2.ErrLUKS1)
+	case h.OtherCopy() == luks2.CopyDamaged:
+		return changeAdvice(path, luks2.ErrCopyDamaged)
+	}
+	e.warn(h)
 	uuid, err := kms.ParseUUID(h.UUID())
 	if err != nil {
 		return err

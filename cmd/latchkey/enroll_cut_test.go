@@ -52,10 +52,10 @@ func TestPowerCutWhileEnrolling(t *testing.T) {
 		}
 
 		slots, tokens := slotsOf(t, path)
-		if slots > 3 || tokens > 1 { // the last keyslot may have had no time to get its mark
-			t.Errorf("after %d writes: %d keyslots and %d tokens are left", writes, slots, tokens)
+		if slots != 2 || tokens != 1 { // keyslot and mark are one change: faults/node.md M10
+			t.Errorf("after %d writes: %d keyslots and %d tokens are left, want the operator's and ours", writes, slots, tokens)
 		}
-		if err == nil && boots && slots == 2 && writes > 6 {
+		if err == nil && boots {
 			t.Logf("an enrollment is %d writes", writes)
 			return
 		}

@@ -7,6 +7,27 @@ import (
 	"latchkey/unlock/luks2"
 )
 
+// settle marks the keyslot of m as enrolled, and sweeps. The header is read
+// anew: another program may have changed it while the KMS was asked.
+func settle(s luks2.Storage, sizeBytes int64, m unlock.Mark) error {
+	h, err := luks2.Read(s, sizeBytes)
+	if err != nil {
+		return err
+	}
+	m.Token = luks2.AnyToken
+	for _, there := range unlock.Marks(h) {
+		if there.Slot == m.Slot {
+			m.Token = there.Token
+		}
+	}
+
+	m.State = unlock.MarkEnrolled
+	if h, m.Token, err = h.SetToken(s, m.Token, m.JSON()); err != nil {
+		return err
+	}
+	return sweep(s, h, m)
+}
+
 // sweep removes what earlier runs of this machine left: the KMS has just
 // taken the key of m, so it has none of theirs.
 func sweep(s luks2.Storage, h *luks2.Header, m unlock.Mark) (err error) {

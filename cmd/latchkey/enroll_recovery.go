@@ -7,6 +7,7 @@ import (
 	"io"
 	"slices"
 
+	"latchkey/internal/meminfo"
 	"latchkey/internal/secret"
 	"latchkey/kms"
 	"latchkey/unlock/luks2"
@@ -44,6 +45,13 @@ func newRecoveryText() secret.Bytes {
 	return text
 }
 
+// recoveryMemoryKiB is argon2's memory for a recovery key that must open on
+// this machine when it boots: a quarter of what it has, at most 256 MiB; 0,
+// the default, when it does not tell.
+func recoveryMemoryKiB(totalBytes int64) int {
+	return int(min(totalBytes>>10/4, 256<<10))
+}
+
 // addRecovery puts a recovery key into the volume and sees it open.
 func addRecovery(s luks2.Storage, sizeBytes int64, volume luks2.VolumeKey) (r recoveryKey, err error) {
 	r.text = newRecoveryText()
@@ -58,7 +66,7 @@ func addRecovery(s luks2.Storage, sizeBytes int64, volume luks2.VolumeKey) (r re
 		return r, err
 	}
 
-	h, r.slot, err = h.AddKey(s, volume, luks2.NewKey{Passphrase: r.text, Slot: luks2.AnySlot})
+	h, r.slot, err = h.AddKey(s, volume, luks2.NewKey{Passphrase: r.text, Slot: luks2.AnySlot, MemoryKiB: recoveryMemoryKiB(meminfo.Total())})
 	if err != nil {
 		return r, err
 	}

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 
@@ -16,13 +17,13 @@ import (
 // commit adds the keyslot, proves it and gives its secret to the KMS, in
 // this order, so that what the KMS holds always opens something:
 //
-//  1. the keyslot: cut behind it, a keyslot is left whose secret is gone
-//  2. the mark "enrolling" on it, by which a later run finds it
-//  3. the proof, from a fresh reading of the disk
-//  4. the KMS takes the secret: from here on the machine boots
-//  5. the mark "enrolled"; what earlier runs left is removed
+//  1. the keyslot and, in the same change, the mark "enrolling": cut behind
+//     it, a keyslot is left whose secret is gone, and a later run finds it
+//  2. the proof, from a fresh reading of the disk
+//  3. the KMS takes the secret: from here on the machine boots
+//  4. the mark "enrolled"; what earlier runs left is removed
 //
-// When the KMS says no, 1 and 2 are undone.
+// When the KMS says no, 1 is undone.
 func (e *enrollment) commit(ctx context.Context, s luks2.Storage, sizeBytes int64) (slot int, err error) {
 	passphrase := secret.Random(32)
 	defer passphrase.Wipe()
@@ -36,29 +37,23 @@ func (e *enrollment) commit(ctx context.Context, s luks2.Storage, sizeBytes int6
 		return 0, err
 	}
 
-	before := h
-	h, slot, err = h.AddKey(s, e.volume, luks2.NewKey{Passphrase: passphrase, Slot: e.slot, Random: true})
+	m := unlock.Mark{State: unlock.MarkEnrolling, Node: e.id.NodeID(), KMS: e.client.Pins, Mode: e.mode}
+	mark := func(slot int) json.RawMessage {
+		m.Slot = slot
+		return m.JSON()
+	}
+	_, slot, err = h.AddKey(s, e.volume, luks2.NewKey{Passphrase: passphrase, Slot: e.slot, Random: true, Token: mark})
 	if err != nil {
 		return 0, err
 	}
 
-	m := unlock.Mark{Slot: slot, State: unlock.MarkEnrolling, Node: e.id.NodeID(), KMS: e.client.Pins, Mode: e.mode}
-	h, m.Token, err = h.SetToken(s, luks2.AnyToken, m.JSON())
-	if err == nil {
-		err = e.prove(ctx, s, sizeBytes, slot, passphrase, offer)
-	}
-	if err != nil {
+	if err := e.prove(ctx, s, sizeBytes, slot, passphrase, offer); err != nil {
 		return 0, errors.Join(err, withdraw(s, sizeBytes, slot))
 	}
-
-	if err := e.hand(ctx, s, sizeBytes, before, slot, offer); err != nil {
+	if err := e.hand(ctx, s, sizeBytes, h, slot, offer); err != nil {
 		return 0, err
 	}
-	m.State = unlock.MarkEnrolled
-	if h, _, err = h.SetToken(s, m.Token, m.JSON()); err == nil {
-		err = sweep(s, h, m)
-	}
-	if err != nil {
+	if err := settle(s, sizeBytes, m); err != nil {
 		e.say("the volume is enrolled, but its token could not be written: %v", err)
 	}
 

@@ -52,7 +52,7 @@ same bytes. docs/plan.md describes every field of the configuration.`,
   # for a kernel that is unpacked elsewhere
   latchkey image build --config shop.yaml --modules ./root/lib/modules/6.1.0-56-amd64 --output shop.img`,
 		Args: cli.Args(cobra.NoArgs),
-		RunE: func(c *cobra.Command, _ []string) error { return o.run(c.OutOrStdout()) },
+		RunE: func(c *cobra.Command, _ []string) error { return o.run(c.OutOrStdout(), c.ErrOrStderr()) },
 	}
 
 	o.flags(c.Flags())
@@ -72,13 +72,18 @@ func (o *imageBuild) flags(f *pflag.FlagSet) {
 	f.BoolVar(&o.json, "json", false, "print what was built as JSON")
 }
 
-func (o *imageBuild) run(stdout io.Writer) error {
+func (o *imageBuild) run(stdout, stderr io.Writer) error {
 	if o.config == "" || o.output == "" {
 		return cli.Usagef("--config and --output are required (see latchkey image build --help)")
 	}
 	options, err := o.options()
 	if err != nil {
 		return err
+	}
+	if p, err := options.Config.Plan(); err == nil { // Build names what is wrong with it
+		for _, text := range hostWarnings(p) {
+			fmt.Fprintln(stderr, "warning:", text)
+		}
 	}
 
 	// The old image stays until the new one is whole and on the disk.
@@ -166,8 +171,11 @@ func (o *imageBuild) print(stdout io.Writer, r *initramfs.Result) error {
 func imageListCommand() *cobra.Command {
 	var asJSON bool
 	c := &cobra.Command{
-		Use:     "ls IMAGE",
-		Short:   "List what is in an initramfs or a unified kernel image",
+		Use:   "ls IMAGE",
+		Short: "List what is in an initramfs or a unified kernel image",
+		Long: `Ls lists the files of an image with mode and size, as the kernel unpacks
+them: those of the early part (microcode) first. It takes the images of other
+builders as well.`,
 		Example: "  latchkey image ls /boot/initrd.img-$(uname -r)",
 		Args:    cli.Args(cobra.ExactArgs(1)),
 		RunE: func(c *cobra.Command, args []string) error {

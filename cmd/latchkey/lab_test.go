@@ -16,6 +16,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-tpm/tpm2"
+	"github.com/google/go-tpm/tpm2/transport/linuxudstpm"
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"latchkey/unlock/tpm"
@@ -180,7 +182,23 @@ func within(limit time.Duration, so func() bool) error {
 
 func labOf(ts *testscript.TestScript) *lab { return ts.Value(labKey{}).(*lab) }
 
-// cmdChip: chip start NAME sets $TPM, chip stop NAME, chip latch.
+// setPassword gives a hierarchy of the software TPM the password "x".
+func setPassword(socket, hierarchy string) error {
+	handle, ok := map[string]tpm2.TPMHandle{"owner": tpm2.TPMRHOwner, "endorsement": tpm2.TPMRHEndorsement}[hierarchy]
+	if !ok {
+		return errors.New("there is no hierarchy " + hierarchy)
+	}
+	bus, err := linuxudstpm.Open(socket)
+	if err != nil {
+		return err
+	}
+	defer bus.Close()
+	_, err = tpm2.HierarchyChangeAuth{AuthHandle: tpm2.AuthHandle{Handle: handle, Auth: tpm2.PasswordAuth(nil)}, NewAuth: tpm2.TPM2BAuth{Buffer: []byte("x")}}.Execute(bus)
+	return err
+}
+
+// cmdChip: chip start NAME sets $TPM, chip stop NAME, chip latch, chip
+// password HIERARCHY.
 func cmdChip(ts *testscript.TestScript, neg bool, args []string) {
 	switch {
 	case len(args) == 2 && args[0] == "start":
@@ -190,6 +208,8 @@ func cmdChip(ts *testscript.TestScript, neg bool, args []string) {
 	case len(args) == 2 && args[0] == "stop":
 		ts.Check(labOf(ts).stop(args[1], syscall.SIGKILL))
 
+	case len(args) == 2 && args[0] == "password":
+		ts.Check(setPassword(ts.Getenv("TPM"), args[1]))
 	case len(args) == 1 && args[0] == "latch":
 		dev, err := tpm.Open(ts.Getenv("TPM"))
 		ts.Check(err)
@@ -197,7 +217,7 @@ func cmdChip(ts *testscript.TestScript, neg bool, args []string) {
 		ts.Check(dev.Extend(context.Background(), 15, func(h crypto.Hash) []byte { return make([]byte, h.Size()) }))
 
 	default:
-		ts.Fatalf("usage: chip start NAME | stop NAME | latch")
+		ts.Fatalf("usage: chip start NAME | stop NAME | latch | password HIERARCHY")
 	}
 }
 

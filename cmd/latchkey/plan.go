@@ -86,16 +86,21 @@ func planFile(path string) ([]byte, error) {
 }
 
 func printPlan(w io.Writer, p *plan.Plan, problems []plan.Problem, asJSON bool) error {
+	warnings := hostWarnings(p)
 	if asJSON {
 		var reasons []string
 		for _, problem := range problems {
 			reasons = append(reasons, problem.String())
 		}
-		return json.NewEncoder(w).Encode(map[string]any{"plan": p, "problems": reasons})
+		return json.NewEncoder(w).Encode(map[string]any{"plan": p, "problems": reasons, "warnings": warnings})
 	}
+
 	fmt.Fprintln(w, p)
 	for _, problem := range problems {
 		fmt.Fprintln(w, problem)
+	}
+	for _, text := range warnings {
+		fmt.Fprintln(w, "warning:", text)
 	}
 	return nil
 }

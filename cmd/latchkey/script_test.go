@@ -41,8 +41,10 @@ func TestScripts(t *testing.T) {
 			case "stub":
 				_, err := os.Stat("/usr/lib/systemd/boot/efi/linuxx64.efi.stub")
 				return err == nil, nil
+			case "mounts": // a mount namespace of its own, for another /etc
+				return exec.Command("unshare", "--mount", "true").Run() == nil, nil
 			}
-			return false, errors.New("there are only the conditions chips and stub")
+			return false, errors.New("there are only the conditions chips, stub and mounts")
 		},
 	})
 }

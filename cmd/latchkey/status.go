@@ -19,7 +19,7 @@ func statusCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:     "status",
 		Short:   "Show how this boot opened its volumes",
-		Long:    "Status prints the report that the init left in " + bootreport.File + ": every step with its time, and every volume with the keyslot that opened it.",
+		Long:    "Status prints the report that the init left in " + bootreport.File + ":\nevery step with its time, and every volume with the keyslot that opened it.",
 		Example: "  latchkey status\n  latchkey status --json | jq .total_ms",
 		Args:    cli.Args(cobra.NoArgs),
 		RunE: func(c *cobra.Command, _ []string) error {

@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"io"
 	"strconv"
@@ -20,22 +21,29 @@ import (
 // command line, the latch; and 0, which every firmware fills.
 var infoPCRs = []int{0, 7, 11, 12, 15}
 
-// tpmInfo is what "tpm info" shows.
+// tpmInfo is what "tpm info" shows. What could not be read is left out, and
+// a problem says why.
 type tpmInfo struct {
-	NodeID  string            `json:"node_id"`
-	Words   string            `json:"words"`
-	EK      string            `json:"ek"`
-	AK      string            `json:"ak"`
-	AKName  string            `json:"ak_name"`
-	EKCert  bool              `json:"ek_certificate"`
-	Banks   []string          `json:"banks"`
-	PCRs    map[string]string `json:"pcrs"` // of the SHA-256 bank
-	Lockout struct {
-		Locked   bool `json:"locked"`
-		Failures int  `json:"failures"`
-		Max      int  `json:"max"`
-		Forget   int  `json:"forget_s"`
-	} `json:"lockout"`
+	NodeID        string            `json:"node_id,omitempty"`
+	Words         string            `json:"words,omitempty"`
+	EK            string            `json:"ek,omitempty"`
+	AK            string            `json:"ak,omitempty"`
+	AKName        string            `json:"ak_name,omitempty"`
+	EKCert        bool              `json:"ek_certificate"`
+	PersistentSRK bool              `json:"persistent_srk"`
+	Passwords     []string          `json:"passwords,omitempty"` // hierarchies that have one
+	Banks         []string          `json:"banks,omitempty"`
+	PCRs          map[string]string `json:"pcrs,omitempty"` // of the SHA-256 bank
+	Lockout       tpmLockout        `json:"lockout"`
+	Problems      []string          `json:"problems,omitempty"`
+	Notes         []string          `json:"notes,omitempty"`
+}
+
+type tpmLockout struct {
+	Locked   bool `json:"locked"`
+	Failures int  `json:"failures"`
+	Max      int  `json:"max"`
+	Forget   int  `json:"forget_s"`
 }
 
 func tpmInfoCommand() *cobra.Command {
@@ -43,10 +51,15 @@ func tpmInfoCommand() *cobra.Command {
 	var asJSON bool
 	c := &cobra.Command{
 		Use:   "info",
-		Short: "Show this machine's keys, fingerprint and boot state",
+		Short: "Show this machine's keys, fingerprint and boot state, and what is wrong",
 		Long: `Info prints the node id, which is the hash of the endorsement key (EK), the
 six words that stand for it on the console and in "latchkey-kms node list",
 the attestation key (AK), and the PCRs that a KMS judges (SHA-256 bank).
+
+Whatever keeps latchkey from using this TPM is listed as a problem, with what
+to do: a bank that is off, a password of the owner or of the endorsement
+hierarchy, a lockout, firmware that measures nothing. It exits with 1 when a
+key or a PCR cannot be read.
 
 PCR 15 is zero until the init has opened the volumes; while it is not, a KMS
 gives no keys to this machine (pcr15-used).`,
@@ -58,14 +71,13 @@ gives no keys to this machine (pcr15-used).`,
 				return advise(err)
 			}
 			defer t.Close()
-			info, err := readInfo(c.Context(), t)
-			if err != nil {
-				return advise(err)
-			}
+			info, failed := readInfo(c.Context(), t)
 			if asJSON {
-				return printJSON(c.OutOrStdout(), info)
+				err = printJSON(c.OutOrStdout(), info)
+			} else {
+				err = info.print(c.OutOrStdout())
 			}
-			return info.print(c.OutOrStdout())
+			return errors.Join(err, advise(failed))
 		},
 	}
 
@@ -74,33 +86,57 @@ gives no keys to this machine (pcr15-used).`,
 	return c
 }
 
-func readInfo(ctx context.Context, t *tpm.TPM) (info tpmInfo, err error) {
+// readInfo reads all that can be read. The error is why this TPM cannot be
+// used; what is known of it then is in info all the same.
+func readInfo(ctx context.Context, t *tpm.TPM) (info tpmInfo, failed error) {
+	setup, err := t.Setup(ctx)
+	failed = err
+	if info.Banks, err = t.Banks(ctx); failed == nil {
+		failed = err
+	}
+	l, err := t.Lockout(ctx)
+	info.Lockout = tpmLockout{l.Locked, l.Failures, l.Max, int(l.Forget.Seconds())}
+	if failed == nil {
+		failed = err
+	}
+
+	if err := info.readKeys(ctx, t); failed == nil {
+		failed = err
+	}
+	if err := info.readPCRs(ctx, t); failed == nil {
+		failed = err
+	}
+	info.PersistentSRK = setup.PersistentSRK
+	info.Passwords = passwords(setup)
+	info.Problems, info.Notes = info.problems(setup), info.notes(setup)
+	return info, failed
+}
+
+func (i *tpmInfo) readKeys(ctx context.Context, t *tpm.TPM) error {
 	id, err := t.Identify(ctx, tpm.Options{Certificate: true})
 	if err != nil {
-		return info, err
+		return err
 	}
 	defer id.Close()
 	name := sha256.Sum256(id.AKPublic())
-	info.NodeID, info.Words = id.NodeID().String(), id.NodeID().Words()
-	info.EK, info.AK = keyType(id.EKPublic()), keyType(id.AKPublic())
-	info.AKName = "000b" + hex.EncodeToString(name[:]) // TPM_ALG_SHA256 and the hash: Part 1, section 16
-	info.EKCert = len(id.EKCert()) > 0
-	if info.Banks, err = t.Banks(ctx); err != nil {
-		return info, err
-	}
+	i.NodeID, i.Words = id.NodeID().String(), id.NodeID().Words()
+	i.EK, i.AK = keyType(id.EKPublic()), keyType(id.AKPublic())
+	i.AKName = "000b" + hex.EncodeToString(name[:]) // TPM_ALG_SHA256 and the hash: Part 1, section 16
+	i.EKCert = len(id.EKCert()) > 0
+	return nil
+}
 
-	info.PCRs = map[string]string{}
+func (i *tpmInfo) readPCRs(ctx context.Context, t *tpm.TPM) error {
+	values := map[string]string{}
 	for _, pcr := range infoPCRs {
 		value, err := t.ReadPCR(ctx, pcr)
 		if err != nil {
-			return info, err
+			return err
 		}
-		info.PCRs[strconv.Itoa(pcr)] = hex.EncodeToString(value[:])
+		values[strconv.Itoa(pcr)] = hex.EncodeToString(value[:])
 	}
-
-	l, err := t.Lockout(ctx)
-	info.Lockout.Locked, info.Lockout.Failures, info.Lockout.Max, info.Lockout.Forget = l.Locked, l.Failures, l.Max, int(l.Forget.Seconds())
-	return info, err
+	i.PCRs = values
+	return nil
 }
 
 // keyType reads TPMT_PUBLIC's first field: TPM_ALG_ID, Part 2, section 6.3.
@@ -120,26 +156,47 @@ func keyType(public []byte) string {
 }
 
 func (i tpmInfo) print(w io.Writer) error {
-	certificate := "no certificate"
-	if i.EKCert {
-		certificate = "with certificate"
-	}
 	lockout := fmt.Sprintf("no, %d of %d wrong passwords", i.Lockout.Failures, i.Lockout.Max)
 	if i.Lockout.Locked {
 		lockout = fmt.Sprintf("YES, one wrong password is forgotten every %d s", i.Lockout.Forget)
 	}
-
-	pairs := [][2]string{
-		{"node", i.NodeID},
-		{"words", i.Words},
-		{"EK", i.EK + ", " + certificate},
-		{"AK", i.AK + ", name " + i.AKName},
-		{"banks", strings.Join(i.Banks, " ")},
-		{"lockout", lockout},
+	set := "none"
+	if len(i.Passwords) > 0 {
+		set = strings.Join(i.Passwords, ", ")
 	}
+
+	var pairs [][2]string
+	if i.NodeID != "" {
+		pairs = append(pairs, [2]string{"node", i.NodeID}, [2]string{"words", i.Words},
+			[2]string{"EK", i.EK + ", " + i.certificate()}, [2]string{"AK", i.AK + ", name " + i.AKName})
+	}
+	pairs = append(pairs, [2]string{"banks", strings.Join(i.Banks, " ")}, [2]string{"passwords", set},
+		[2]string{"SRK", i.storageKey()}, [2]string{"lockout", lockout})
 	for _, pcr := range infoPCRs {
-		pairs = append(pairs, [2]string{fmt.Sprintf("PCR %d", pcr), i.PCRs[strconv.Itoa(pcr)]})
+		if value := i.PCRs[strconv.Itoa(pcr)]; value != "" {
+			pairs = append(pairs, [2]string{fmt.Sprintf("PCR %d", pcr), value})
+		}
 	}
 
+	for _, p := range i.Problems {
+		pairs = append(pairs, [2]string{"problem", p})
+	}
+	for _, n := range i.Notes {
+		pairs = append(pairs, [2]string{"note", n})
+	}
 	return printPairs(w, pairs...)
+}
+
+func (i tpmInfo) certificate() string {
+	if i.EKCert {
+		return "with certificate"
+	}
+	return "no certificate"
+}
+
+func (i tpmInfo) storageKey() string {
+	if i.PersistentSRK {
+		return "persistent at 0x81000001"
+	}
+	return "not persistent: made when it is needed"
 }

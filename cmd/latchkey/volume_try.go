@@ -22,7 +22,7 @@ with 0 when a keyslot opens, 2 when none does, and 3 when the header breaks a
 rule or the keyslot needs more memory than there is. The volume MAC that
 --json prints identifies the volume key without revealing it.`,
 		Example: `  latchkey volume test --key-file key root.luks2
-  latchkey volume test --key-file - --slot 1 /dev/vda2 < key`,
+  latchkey volume test --key-file - --slot 0 /dev/vda2 < key`,
 		Args: cli.Args(cobra.ExactArgs(1)),
 		RunE: func(c *cobra.Command, args []string) error {
 			if err := requireFlags(c, "key-file"); err != nil {

@@ -111,7 +111,7 @@ func Table(t Target, key KeyRef, device Number) (string, error) {
 
 	s := t.Segment
 	sector := int64(s.SectorBytes)
-	if sector != 512 && sector != 4096 || s.OffsetBytes < 0 || s.SizeBytes <= 0 || s.OffsetBytes%sector != 0 || s.SizeBytes%sector != 0 {
+	if sector < 512 || sector > 4096 || sector&(sector-1) != 0 || s.OffsetBytes < 0 || s.SizeBytes <= 0 || s.OffsetBytes%sector != 0 || s.SizeBytes%sector != 0 {
 		return "", fmt.Errorf("segment %+v cannot be mapped", s)
 	}
 
@@ -120,7 +120,7 @@ func Table(t Target, key KeyRef, device Number) (string, error) {
 		s.OffsetBytes/sectorBytes)
 	options := t.Options.words()
 	if sector != sectorBytes {
-		options = append(options, "sector_size:4096")
+		options = append(options, fmt.Sprintf("sector_size:%d", sector))
 	}
 
 	if len(options) > 0 {

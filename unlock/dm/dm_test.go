@@ -37,7 +37,11 @@ func TestTable(t *testing.T) {
 			"all-options", func(t *dm.Target) { t.Options = dm.Options{true, true, true, true, true, true} },
 			"aes-xts-plain64 " + key + " 0 8:1 32768 5 allow_discards same_cpu_crypt submit_from_crypt_cpus no_read_workqueue no_write_workqueue",
 		},
-		{"sector-1024", func(t *dm.Target) { t.Segment.SectorBytes = 1024 }, ""},
+		{"sector-1024", func(t *dm.Target) { t.Segment.SectorBytes = 1024 }, "aes-xts-plain64 " + key + " 0 8:1 32768 1 sector_size:1024"},
+		{"sector-2048", func(t *dm.Target) { t.Segment.SectorBytes = 2048 }, "aes-xts-plain64 " + key + " 0 8:1 32768 1 sector_size:2048"},
+		{"sector-1536", func(t *dm.Target) { t.Segment.SectorBytes = 1536 }, ""},
+		{"sector-256", func(t *dm.Target) { t.Segment.SectorBytes = 256 }, ""},
+		{"sector-8192", func(t *dm.Target) { t.Segment.SectorBytes = 8192 }, ""},
 		{"sector-zero", func(t *dm.Target) { t.Segment.SectorBytes = 0 }, ""},
 		{"negative-offset", func(t *dm.Target) { t.Segment.OffsetBytes = -4096 }, ""},
 		{"odd-offset", func(t *dm.Target) { t.Segment.OffsetBytes++ }, ""},
@@ -81,7 +85,7 @@ func TestTableRefusesKey(t *testing.T) {
 	}
 }
 
-var tableShape = regexp.MustCompile(`^aes-xts-plain64 :64:logon:cryptsetup:[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}-d[0-9]{1,2} 0 [0-9]+:[0-9]+ [0-9]+( [1-6]( [a-z_]+)*( sector_size:4096)?)?$`)
+var tableShape = regexp.MustCompile(`^aes-xts-plain64 :64:logon:cryptsetup:[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}-d[0-9]{1,2} 0 [0-9]+:[0-9]+ [0-9]+( [1-6]( [a-z_]+)*( sector_size:(1024|2048|4096))?)?$`)
 
 // Whatever is asked for, the table has one shape (A4).
 func FuzzTable(f *testing.F) {
