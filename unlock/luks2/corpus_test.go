@@ -2,6 +2,9 @@ package luks2_test
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -285,5 +288,38 @@ func TestSkippedKeyslot(t *testing.T) {
 	all := dumpJSON(t, save(t, d))
 	if len(all["digests"]) != 1 || len(all["keyslots"]) != 1 {
 		t.Errorf("cryptsetup reads %d digests and %d keyslots, want 1 of each", len(all["digests"]), len(all["keyslots"]))
+	}
+}
+
+// The identity of a volume with another digest than 32 bytes of SHA-256 is
+// as its documentation says, from what cryptsetup reads of the header.
+func TestIdentityOfOtherDigests(t *testing.T) {
+	for _, m := range []made{
+		{"sha512", with(fast, "--hash", "sha512", "--sector-size", "512"), nil, "", nil},
+		{"converted", args{"--type", "luks1", "--pbkdf-force-iterations", "1000"}, [][]string{{"convert", "-q", "--type", "luks2", "DISK"}}, "", nil},
+	} {
+		path := m.make(t)
+		h, err := read(load(t, path))
+		if err != nil {
+			t.Fatal(err)
+		}
+		d := dumpJSON(t, path)["digests"]["0"].(map[string]any)
+		bytesOf := func(name string) []byte {
+			b, err := base64.StdEncoding.DecodeString(d[name].(string))
+			if err != nil {
+				t.Fatal(err)
+			}
+			return b
+		}
+
+		want := []byte("latchkey header subset 2" + h.UUID() + " " + d["hash"].(string) + " ")
+		want = binary.BigEndian.AppendUint64(want, uint64(h.Segment().OffsetBytes))
+		want = binary.BigEndian.AppendUint64(want, 0)
+		want = binary.BigEndian.AppendUint32(want, 512)
+		want = binary.BigEndian.AppendUint32(want, uint32(d["iterations"].(float64)))
+		want = append(append(want, bytesOf("salt")...), bytesOf("digest")...)
+		if got := h.SubsetDigest(); got != sha256.Sum256(want) {
+			t.Errorf("%s: SubsetDigest = %x, want %x", m.name, got, sha256.Sum256(want))
+		}
 	}
 }
