@@ -12,6 +12,7 @@ import (
 	"latchkey/boot/codes"
 	"latchkey/internal/cli"
 	"latchkey/internal/disk"
+	"latchkey/internal/meminfo"
 	"latchkey/kms"
 	"latchkey/unlock"
 	"latchkey/unlock/dm"
@@ -176,7 +177,7 @@ func (o *kmsGet) try(ctx context.Context, v kms.Granted, id *tpm.Identity) (gotV
 	}()
 
 	nothing := func(dm.Target, luks2.VolumeKey) error { return nil }
-	opened, err := d.Open(ctx, d.file, candidates, unlock.Expect{Digest: v.Digest, MAC: v.MAC}, nil, nothing)
+	opened, err := d.Open(ctx, d.file, candidates, unlock.Expect{Digest: v.Digest, MAC: v.MAC}, luks2.NewMemory(meminfo.Available()), nothing)
 	if err != nil {
 		return out, volumeExit(d.Device, advise(err))
 	}

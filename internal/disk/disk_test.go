@@ -191,6 +191,30 @@ func TestLockWaits(t *testing.T) {
 	}
 }
 
+// A lock on a file that was removed since it was opened is none.
+func TestLockLooksAtTheName(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "L_7:0")
+	f, err := os.Create(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	if err := disk.Take(f, path); err != nil {
+		t.Errorf("Take = %v", err)
+	}
+	for _, step := range []func() error{
+		func() error { return os.Remove(path) },
+		func() error { return os.WriteFile(path, nil, 0o600) },
+	} {
+		if err := step(); err != nil {
+			t.Fatal(err)
+		}
+		if err := disk.Take(f, path); !errors.Is(err, unix.EWOULDBLOCK) {
+			t.Errorf("Take of a file without its name = %v, want %v", err, unix.EWOULDBLOCK)
+		}
+	}
+}
+
 func TestOpen(t *testing.T) {
 	path := image(t)
 	f := open(t, path)

@@ -50,21 +50,24 @@ func tryLock(path string) (*os.File, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+	if err := take(f, path); err != nil {
 		f.Close()
 		return nil, err
-	}
-	if !isAt(f, path) {
-		f.Close()
-		return nil, unix.EWOULDBLOCK
 	}
 	return f, nil
 }
 
-// isAt tells whether the file that was opened still has the name.
-func isAt(f *os.File, path string) bool {
+// take locks the file. It may have lost its name since it was opened: then
+// the next program locks another file, and the lock is worth nothing.
+func take(f *os.File, path string) error {
+	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+		return err
+	}
 	d := File{File: f}
-	return d.Same(path)
+	if !d.Same(path) {
+		return unix.EWOULDBLOCK
+	}
+	return nil
 }
 
 // release removes the file before it lets go of the lock, as cryptsetup

@@ -116,6 +116,7 @@ func (j *judgment) segment(m *metadata, raw json.RawMessage, hdrSize, deviceSize
 
 func (j *judgment) segmentRange(s Segment, areasEnd, deviceSize int64) {
 	sector := int64(s.SectorBytes)
+	j.rule(s.OffsetBytes > 0, "segment-overlap", "the segment begins at 0: this header is kept apart from its payload (cryptsetup --header), and such a volume is not opened")
 	j.rule(s.OffsetBytes >= areasEnd, "segment-overlap", "the segment begins at %d, the keyslots end at %d", s.OffsetBytes, areasEnd)
 	j.rule(s.OffsetBytes < deviceSize && s.SizeBytes > 0 && s.SizeBytes <= deviceSize-s.OffsetBytes,
 		"segment-range", "the segment of %d bytes at %d is not inside the device of %d bytes", s.SizeBytes, s.OffsetBytes, deviceSize)

@@ -1,0 +1,4 @@
+package disk
+
+// Take is the last step of Lock.
+var Take = take
