@@ -29,13 +29,16 @@ not, and registers the volume with the KMS:
   automated  the secret is sealed to this machine's TPM and only the sealed
              form is given to the KMS: both are needed, and the KMS cannot
              read it (default)
-  static     the KMS holds the secret itself: survives another mainboard
+  static     the KMS holds the secret itself, so that the volume can be opened
+             after the mainboard was replaced
 
-A machine that the KMS does not know shows its six words and waits until an
-operator has approved them. Then it shows a recovery key, once: write it down.
+If the KMS does not know this machine, enroll prints the machine's six words
+and waits until an operator has approved them. At the end it prints a recovery
+key, once: write it down.
 
-A key that the volume had stays. A power cut at any moment leaves it as it
-was, or enrolled. The KMS replaces no key that it has for a volume.
+The volume's existing keys stay. After a power cut at any moment they still
+open it; run enroll again, which removes what the first run left behind. The
+KMS never replaces a key that it has for a volume.
 
 Enroll warns of keyslots that the init would skip, and says what /etc/crypttab
 calls the volume: the plan must use the same name.`,
@@ -95,7 +98,7 @@ func (o *enrollOptions) prepare(c *cobra.Command) (*enrollment, error) {
 	case kms.Bound.String():
 		e.mode = kms.Bound
 	default:
-		return nil, cli.Usagef("--mode %q: it is automated or static", o.mode)
+		return nil, cli.Usagef("--mode %q: must be automated or static", o.mode)
 	}
 
 	return e, nil

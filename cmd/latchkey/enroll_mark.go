@@ -55,7 +55,7 @@ func withdraw(s luks2.Storage, sizeBytes int64, slot int) error {
 		_, err = m.Drop(s, h)
 	}
 	if err != nil {
-		return fmt.Errorf("keyslot %d is of no use, and stays: %w", slot, err)
+		return fmt.Errorf("keyslot %d is not used by anybody and could not be removed: %w", slot, err)
 	}
 	return nil
 }

@@ -69,13 +69,13 @@ func (e *enrollment) hand(ctx context.Context, s luks2.Storage, sizeBytes int64,
 	}
 	// A pending machine's offer is kept until an operator decides.
 	if !decided(err) || codes.Of(err) == kms.Pending.Code() {
-		e.say("keyslot %d stays, because the KMS may have taken its key: run this command again when the KMS answers", slot)
+		e.say("keyslot %d was kept because the KMS may have stored its key: run this command again when the KMS responds", slot)
 		return e.exit(err)
 	}
 	if codes.Of(err) == kms.Exists.Code() {
 		for _, m := range unlock.Marks(before) {
 			if m.Ours(unlock.Mark{Node: e.id.NodeID(), KMS: e.client.Pins}) {
-				e.say("an earlier run put a key into keyslot %d (%s): the KMS may hold that one; boot the machine to see", m.Slot, m.State)
+				e.say("an earlier run added keyslot %d (%s), and the KMS may hold its key: reboot the machine to find out", m.Slot, m.State)
 			}
 		}
 	}
@@ -94,7 +94,7 @@ func (e *enrollment) prove(ctx context.Context, s luks2.Storage, sizeBytes int64
 		case err != nil:
 			return advise(err)
 		case !out.Equal(passphrase):
-			return errors.New("proving the new key: the TPM gives another one back")
+			return errors.New("checking the new key: the TPM returned a different one")
 		}
 	}
 
@@ -105,11 +105,11 @@ func (e *enrollment) prove(ctx context.Context, s luks2.Storage, sizeBytes int64
 
 	volume, _, err := h.Unlock(ctx, s, luks2.Attempt{Passphrase: passphrase, Slot: slot})
 	if err != nil {
-		return fmt.Errorf("proving the new keyslot %d: %w", slot, err)
+		return fmt.Errorf("checking the new keyslot %d: %w", slot, err)
 	}
 	defer volume.Wipe()
 	if volume.MAC() != e.volume.MAC() {
-		return fmt.Errorf("proving the new keyslot %d: it gives another volume key", slot)
+		return fmt.Errorf("checking the new keyslot %d: it yields a different volume key", slot)
 	}
 
 	return nil

@@ -47,14 +47,16 @@ func kmsGetCommand() *cobra.Command {
 	var o kmsGet
 	c := &cobra.Command{
 		Use:   "get [UUID...] --kms URL --pin KEY",
-		Short: "Ask for volumes' keys as the init does, and say what happens",
-		Long: `Get goes through the whole of a boot's exchange: the KMS proves itself, this
-machine proves itself by its TPM, the KMS decides. What it grants is not shown
-and not used. With --device the volume's header is shown to the KMS as in a
-boot, and the key is tried on it; nothing is mapped or written.
+		Short: "Request volumes' keys as the init does, and show the result",
+		Long: `Get runs the whole exchange of a boot: the KMS authenticates itself, this
+machine proves its identity with its TPM, and the KMS decides. The keys that
+it grants are neither shown nor used. With --device the volume's header is
+sent to the KMS, as in a boot, and the granted key is tried on the volume;
+nothing is mapped or written.
 
-A machine that the KMS does not know waits for approval there afterwards.
-Exit code 4 is a refusal, with its code: pending, quarantined, pcr15-used...`,
+A machine that the KMS does not know is listed there as pending afterwards.
+Exit code 4 means that the KMS refused, and the code says why: pending,
+quarantined, pcr15-used and so on.`,
 		Example: `  latchkey kms get --device /dev/vda2 --kms http://kms.local:7741 --pin lk1:...
   latchkey kms get 8b7f...-... --kms http://192.0.2.5:7741 --pin lk1:...`,
 		Args: cli.Args(cobra.ArbitraryArgs),
@@ -103,7 +105,7 @@ func (o *kmsGet) collect(uuids []string) error {
 		}
 
 		if o.disks[want.UUID] != nil {
-			return errors.Join(cli.Usagef("--device: %s has a UUID that was named before", path), f.Close())
+			return errors.Join(cli.Usagef("--device: %s has the UUID of another --device", path), f.Close())
 		}
 		o.disks[want.UUID] = d
 		o.wants = append(o.wants, want)
@@ -120,7 +122,7 @@ func (o *kmsGet) collect(uuids []string) error {
 	}
 
 	if len(o.wants) == 0 {
-		return cli.Usagef("name a volume's UUID or its --device")
+		return cli.Usagef("a volume's UUID or --device is required (see latchkey kms get --help)")
 	}
 	return nil
 }

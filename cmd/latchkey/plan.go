@@ -33,8 +33,9 @@ func planShowCommand() *cobra.Command {
 		Use:   "show IMAGE-OR-CONFIG",
 		Short: "Show the plan of an image, or of a latchkey.yaml, in words",
 		Long: `Show prints the plan as the init would log it: that of the image, refined
-by the options of a kernel command line. Options that would not be used
-are named with the reason.`,
+by the options of a kernel command line. It lists the options that the init
+would ignore, with the reason, and the volumes that /etc/crypttab or
+/etc/fstab of this machine call by another name.`,
 		Example: `  latchkey plan show /boot/initrd.img-$(uname -r) --cmdline "$(cat /proc/cmdline)"
   latchkey plan show latchkey.yaml --cmdline 'ip=dhcp6 rd.latchkey.kms=http://kms2.local'`,
 		Args: cli.Args(cobra.ExactArgs(1)),

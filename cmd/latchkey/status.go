@@ -25,7 +25,7 @@ func statusCommand() *cobra.Command {
 		RunE: func(c *cobra.Command, _ []string) error {
 			text, err := os.ReadFile(file)
 			if os.IsNotExist(err) {
-				return fmt.Errorf("there is no %s: this boot was not latchkey's", file)
+				return fmt.Errorf("%s does not exist: this machine was not booted by latchkey", file)
 			}
 			if err != nil {
 				return err

@@ -20,9 +20,9 @@ func volumeEncryptCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "encrypt --key-file FILE PLAIN OUT",
 		Short: "Encrypt a file-system image into a LUKS2 image",
-		Long: `Encrypt makes the volume OUT and writes PLAIN into its payload. OUT is a new
-file, as large as it must be, or an empty block device. PLAIN is not
-changed. It needs neither root nor device-mapper and uses all cores.`,
+		Long: `Encrypt creates the volume OUT and writes PLAIN into it, encrypted. OUT is a
+new file, made as large as needed, or an empty block device. PLAIN is not
+changed. Encrypt needs neither root nor device-mapper, and uses all cores.`,
 		Example: `  mke2fs -t ext4 -d ./root root.ext4 1G
   head -c 32 /dev/urandom > key
   latchkey volume encrypt --key-file key --label root root.ext4 root.luks2`,
@@ -55,7 +55,7 @@ func (o *volumeNew) encryptFile(ctx context.Context, w io.Writer, key luks2.NewK
 	}
 
 	if plain.Same(outPath) {
-		return cli.Usagef("%s and %s are one file: encrypting in place is not possible", plainPath, outPath)
+		return cli.Usagef("%s and %s are the same file: a volume cannot be encrypted in place", plainPath, outPath)
 	}
 	out, created, err := o.output(outPath, plain.SizeBytes)
 	if err != nil {

@@ -27,7 +27,7 @@ func (o *volumeNew) flags(c *cobra.Command) {
 	f.StringVar(&o.volume.Label, "label", "", "the volume's label, at most 47 bytes")
 	f.IntVar(&o.volume.SectorBytes, "sector-size", 512, "encryption sector in bytes: 512, 1024, 2048 or 4096")
 	f.Int64Var(&o.volume.OffsetBytes, "offset", 16<<20, "where the payload begins, in bytes")
-	f.BoolVar(&o.volume.Overwrite, "overwrite", false, "destroy what is there")
+	f.BoolVar(&o.volume.Overwrite, "overwrite", false, "overwrite data that is there")
 	f.BoolVar(&o.json, "json", false, "print the new volume as JSON")
 }
 
@@ -54,10 +54,10 @@ func volumeFormatCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "format --key-file FILE IMAGE-OR-DEVICE",
 		Short: "Make an empty LUKS2 volume",
-		Long: `Format writes a LUKS2 header with one keyslot. It refuses an area that is
-not proven empty: all bytes up to 1 MiB into the payload and the last 1 MiB
-of the device must be zero, unless --overwrite is given. A device that is
-mounted or mapped is refused in any case.`,
+		Long: `Format writes a LUKS2 header with one keyslot. It never destroys data unless
+--overwrite is given: all bytes up to 1 MiB into the payload and the last
+1 MiB of the device must be zero. A device that is mounted or mapped is
+refused in any case.`,
 		Example: `  head -c 32 /dev/urandom > key && truncate -s 1G data.luks2
   latchkey volume format --key-file key --label data data.luks2`,
 		Args: cli.Args(cobra.ExactArgs(1)),

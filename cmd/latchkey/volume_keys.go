@@ -19,10 +19,10 @@ func volumeAddKeyCommand() *cobra.Command {
 	slot := luks2.AnySlot
 	c := &cobra.Command{
 		Use:   "add-key --key-file FILE --new-key-file FILE IMAGE-OR-DEVICE",
-		Short: "Put one more key into a volume",
-		Long: `Add-key opens the volume with a key that it has and adds another one. A
-power cut at any moment leaves all older keys. It is safe while the volume
-is in use.`,
+		Short: "Add a key to a volume",
+		Long: `Add-key opens the volume with an existing key and adds another one. After a
+power cut at any moment all existing keys still work. It is safe while the
+volume is in use.`,
 		Example: `  head -c 32 /dev/urandom > key2
   latchkey volume add-key --key-file key --new-key-file key2 root.luks2`,
 		Args: cli.Args(cobra.ExactArgs(1)),
@@ -131,7 +131,7 @@ volume with that copy. Only reencryption (cryptsetup reencrypt) helps then.`,
 
 // removeKey removes the slot if the key opens another one.
 func removeKey(ctx context.Context, f *disk.File, h *luks2.Header, key secret.Bytes, slot int) error {
-	stays := errors.New("no keyslot would be left")
+	stays := errors.New("it is the only one that can be used")
 	for _, k := range h.Keyslots() {
 		if k.ID == slot {
 			continue
