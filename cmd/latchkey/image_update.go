@@ -128,7 +128,7 @@ func (o *imageUpdate) build(stdout io.Writer, c initramfs.ImageConfig, version s
 		microcode: []string{o.path("/lib/firmware")},
 	}
 	if o.writeInitrd != "" || files.UKI == "" && o.writeUKI == "" {
-		return build.run(stdout)
+		return build.run(stdout, os.Stderr)
 	}
 
 	build.output = cmp.Or(o.writeUKI, o.path(files.UKI))

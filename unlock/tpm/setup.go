@@ -29,11 +29,9 @@ const (
 	lockoutAuthSet     = 1 << 2
 )
 
-// Persistent handles of TCG TPM v2.0 Provisioning Guidance, section 7.8.
-const (
-	persistentSRK   = tpm2.TPMHandle(0x81000001)
-	persistentECCEK = tpm2.TPMHandle(0x81010002)
-)
+// persistentECCEK is where installers keep the P-256 EK (TCG TPM v2.0
+// Provisioning Guidance, section 7.8).
+const persistentECCEK = tpm2.TPMHandle(0x81010002)
 
 // Setup reads how the TPM was set up. It needs no key and no password.
 func (t *TPM) Setup(ctx context.Context) (Setup, error) {
