@@ -143,6 +143,9 @@ func (h Home) keep(st store.Store) (path string, err error) {
 // refill makes one store's contents another's. Rows of a kind that lives for
 // minutes go, too.
 func refill(ctx context.Context, from, to store.Store) error {
+	if w, ok := to.(store.Watched); ok {
+		w.Guard(nil) // of the KMS that was there
+	}
 	tables := server.CopyTables()
 	slices.Reverse(tables)
 	if err := store.Empty(ctx, to, append(tables, server.PassingTables()...)); err != nil {
