@@ -100,7 +100,7 @@ var notHere = map[string]string{
 // before says what must have been done for an example to have its effect.
 var before = map[string][]string{
 	"node show": {"node approve W"}, "node quarantine": {"node approve W"}, "node readmit": {"node approve W", "node quarantine W"},
-	"node accept": {"node approve W"}, "node delete": {"node approve W"}, "node set": {"node approve W"},
+	"node accept": {"node approve W"}, "node renew": {"node approve W"}, "node delete": {"node approve W"}, "node set": {"node approve W"},
 	"policy explain": {"volume put U --generate", "node approve W"},
 	"volume show":    {"volume put U --generate"}, "volume delete": {"volume put U --generate"},
 	"volume rotate": {"volume put U --generate", "node approve W"}, "volume accept-header": {"volume put U --generate", "node approve W"},
