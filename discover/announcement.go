@@ -17,8 +17,11 @@ const (
 
 // An Announcement is a key server to answer for.
 type Announcement struct {
-	Host     string       // "kms.local"
-	Addrs    []netip.Addr // where it is; none: on this machine, at each link's own addresses
+	Host  string       // "kms.local"
+	Addrs []netip.Addr // where it is; none: on this machine, at each link's own addresses
+	// OwnName: Host is what this machine itself is called, so avahi-daemon may
+	// say it, too, and the two must say the same of it.
+	OwnName  bool
 	Port     uint16
 	Services []string // DNS-SD types, "_latchkey._tcp"
 	Instance string   // the label people see; "" is the first label of Host

@@ -141,9 +141,9 @@ var announceChecks = []check{
 		c.want(has(responses(one.packets(2 * time.Second))[0].Answers, "Addr:192.0.2.1}"), "eth0 is told another address")
 		c.want(has(responses(two.packets(time.Second))[0].Answers, "Addr:198.51.100.1}"), "eth1 is told another address")
 	}},
-	{"RFC 6762 8.3", "a link-local address is not announced beside a wider one, as avahi-daemon does it", func(c *conf) { // faults/network.md D4
+	{"RFC 6762 8.3", "under the machine's own name a link-local address is not announced beside a wider one, as avahi-daemon does it", func(c *conf) { // faults/network.md D4
 		own := kms
-		own.Addrs = nil
+		own.Addrs, own.OwnName = nil, true
 		h := at(c.lan, 1)
 		r, err := discover.NewResponder([]discover.Announcement{own}, h, logger(c.T))
 		if err != nil {
@@ -160,5 +160,20 @@ var announceChecks = []check{
 		r.Update(link)
 		time.Sleep(5 * time.Minute)
 		c.want(has(c.one(c.ear(3).asks(time.Second, question("kms.local", dns.TypeAAAA))).Answers, "fe80::1"), "the only IPv6 address is not answered")
+	}},
+	{"RFC 6762 8.3", "under another name link-local addresses are announced, too: a machine without an address reaches no other", func(c *conf) {
+		own := kms
+		own.Addrs = nil
+		h := at(c.lan, 1)
+		r, err := discover.NewResponder([]discover.Announcement{own}, h, logger(c.T))
+		if err != nil {
+			c.Fatal(err)
+		}
+		link := h.link()
+		link[0].Addrs = append(link[0].Addrs, netip.MustParsePrefix("fe80::1/64"), netip.MustParsePrefix("2001:db8::1/64"))
+		r.Update(link)
+		go r.Run(c.ctx)
+		answers := responses(c.ear(2).packets(2 * time.Second))[0].Answers
+		c.want(has(answers, "192.0.2.1}") && has(answers, "2001:db8::1") && has(answers, "fe80::1"), "announced\n%s", show(answers))
 	}},
 }

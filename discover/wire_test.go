@@ -147,7 +147,7 @@ func init() {
 	// advertise answers for a key server at the host's own addresses,
 	// elsewhere for one that is not on the host.
 	own := kms
-	own.Addrs = nil
+	own.Addrs, own.OwnName = nil, true
 	peers["advertise"] = func() error { return advertise(own) }
 	peers["elsewhere"] = func() error { return advertise(kms) }
 }

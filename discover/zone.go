@@ -46,7 +46,7 @@ func newZone(all []Announcement, link Interface, common map[dns.Name]bool) zone 
 func (z *zone) addHost(a Announcement, link Interface, shared bool) {
 	addrs := a.Addrs
 	if len(addrs) == 0 {
-		addrs = link.published()
+		addrs = link.published(a.OwnName)
 	}
 	for _, addr := range addrs {
 		addr = addr.Unmap().WithZone("")
@@ -59,19 +59,22 @@ func (z *zone) addHost(a Announcement, link Interface, shared bool) {
 }
 
 // published are the addresses under which this machine is announced on the
-// link: of each IP version the link-local ones only if there are no others.
-// So does avahi-daemon (avahi_interface_address_is_relevant), and if the two
-// said different things of one host name, it would take another.
-func (i Interface) published() []netip.Addr {
+// link: all of them, since a machine that got no address from anybody
+// reaches only the link-local ones. Under the machine's own name the
+// link-local ones are left out where there are others of that IP version,
+// as avahi-daemon does it (avahi_interface_address_is_relevant): if the two
+// said different things of one name, avahi would take another.
+func (i Interface) published(ownName bool) []netip.Addr {
 	var out []netip.Addr
 	for _, p := range i.Addrs {
 		a := p.Addr()
 		wider := slices.ContainsFunc(i.Addrs, func(o netip.Prefix) bool {
 			return o.Addr().Is6() == a.Is6() && !o.Addr().IsLinkLocalUnicast()
 		})
-		if (!a.IsLinkLocalUnicast() || !wider) && len(out) < maxHostAddrs {
-			out = append(out, a)
+		if ownName && wider && a.IsLinkLocalUnicast() || len(out) == maxHostAddrs {
+			continue
 		}
+		out = append(out, a)
 	}
 	return out
 }

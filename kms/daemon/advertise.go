@@ -5,7 +5,9 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
+	"os"
 	"slices"
+	"strings"
 	"sync"
 
 	"latchkey/discover"
@@ -59,7 +61,7 @@ func announcements(names []string, all []listener, log *slog.Logger) (out []disc
 			if at < 0 {
 				continue
 			}
-			a := discover.Announcement{Host: name, Text: []string{"v=1"}, Services: []string{s.service}}
+			a := discover.Announcement{Host: name, OwnName: isOwnName(name), Text: []string{"v=1"}, Services: []string{s.service}}
 			a.Port, a.Addrs = reachable(all[at].addr)
 
 			switch {
@@ -76,6 +78,13 @@ func announcements(names []string, all []listener, log *slog.Logger) (out []disc
 		}
 	}
 	return out
+}
+
+// isOwnName tells whether this machine itself is called so.
+func isOwnName(name string) bool {
+	host, err := os.Hostname()
+	first, _, _ := strings.Cut(host, ".")
+	return err == nil && strings.EqualFold(strings.TrimSuffix(name, "."), first+".local")
 }
 
 // reachable is the port of a listener, and its address if it has only one.
