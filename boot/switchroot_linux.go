@@ -85,7 +85,8 @@ func isInitramfs() error {
 	if err := unix.Statfs("/", &st); err != nil {
 		return err
 	}
-	if st.Type != unix.TMPFS_MAGIC && st.Type != unix.RAMFS_MAGIC {
+	// On 32 bits the field is signed, and RAMFS_MAGIC is not.
+	if t := uint32(st.Type); t != unix.TMPFS_MAGIC && t != unix.RAMFS_MAGIC {
 		return fmt.Errorf("the root is not an initramfs (file system type %#x): deleting nothing", st.Type)
 	}
 	return nil

@@ -155,14 +155,14 @@ func (*Kernel) Reboot(action string) error {
 	case <-time.After(callWait): // a disk that does not answer
 	}
 
-	cmd := unix.LINUX_REBOOT_CMD_RESTART
+	cmd := uint32(unix.LINUX_REBOOT_CMD_RESTART)
 	switch action {
 	case "poweroff":
 		cmd = unix.LINUX_REBOOT_CMD_POWER_OFF
 	case "halt":
 		cmd = unix.LINUX_REBOOT_CMD_HALT
 	}
-	return unix.Reboot(cmd)
+	return unix.Reboot(int(int32(cmd))) // an unsigned int of the kernel
 }
 
 // Timestamp implements System: a file in memory that systemd reads

@@ -108,7 +108,7 @@ func writeRecords(w io.Writer, records map[string]cpio.Record) error {
 // (Documentation/x86/microcode.rst). Nothing is written without files.
 func microcode(w io.Writer, dirs []string) error {
 	a := &archive{map[string]cpio.Record{}}
-	for vendor, glob := range map[string]string{"GenuineIntel": "intel-ucode/*", "AuthenticAMD": "amd-ucode/*.bin"} {
+	for vendor, glob := range map[string]string{"GenuineIntel": "intel-ucode/*", "AuthenticAMD": "amd-ucode/*.bin*"} {
 		var blob []byte
 		for _, dir := range dirs {
 			files, err := filepath.Glob(filepath.Join(dir, glob))
@@ -116,7 +116,7 @@ func microcode(w io.Writer, dirs []string) error {
 				return err
 			}
 			for _, f := range files {
-				data, err := os.ReadFile(f)
+				data, err := readMicrocode(f)
 				if err != nil {
 					return fmt.Errorf("reading microcode: %w", err)
 				}
@@ -132,6 +132,25 @@ func microcode(w io.Writer, dirs []string) error {
 		return nil
 	}
 	return writeRecords(w, a.records)
+}
+
+// readMicrocode reads a file that may be compressed: the kernel's early
+// loader takes the first archive as it stands. Signatures beside AMD's files
+// are none.
+func readMicrocode(file string) ([]byte, error) {
+	data, err := os.ReadFile(file)
+	switch filepath.Ext(file) {
+	case ".xz", ".zst", ".gz":
+		if err == nil {
+			data, err = decompress(file, data)
+		}
+		if err != nil {
+			err = fmt.Errorf("%s: %w", file, err)
+		}
+	case ".asc":
+		return nil, nil
+	}
+	return data, err
 }
 
 // An Entry is one line of `latchkey image ls`.

@@ -22,6 +22,7 @@ type Options struct {
 	Init      string   // the latchkey-init binary
 	Firmware  []string // folders to look for firmware in, the first hit counts
 	Microcode []string // folders that hold intel-ucode/ and amd-ucode/
+	Modprobe  []string // modprobe.d folders, read for modules.set: host
 	Level     int      // zstd level, 1 to 22; 0 is 19
 }
 
@@ -48,13 +49,30 @@ func Build(w io.Writer, o Options) (*Result, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := sameMachine(o, init, k.machine); err != nil {
+		return nil, err
+	}
 
 	chosen, err := k.choose(o.Config.Modules, p)
 	if err != nil {
 		return nil, err
 	}
 
-	index := k.closure(chosen, o.Config.Modules.Exclude)
+	exclude := o.Config.Modules.Exclude
+	host := &modprobe{}
+	if o.Config.Modules.Set == "host" {
+		if host, err = readModprobe(o.Modprobe); err != nil {
+			return nil, err
+		}
+		for name, never := range host.never {
+			if never && !slices.Contains(o.Config.Modules.Add, name) {
+				exclude = append(slices.Clone(exclude), name)
+			}
+		}
+	}
+
+	index := k.closure(chosen, exclude)
+	host.apply(index)
 	p.Modules.Always = alwaysLoaded(k, index, o.Config.Modules.Add)
 
 	a := newArchive()
@@ -166,4 +184,21 @@ func readInit(path string) ([]byte, error) {
 		return nil, errors.New("the init " + path + " is linked dynamically: build it with CGO_ENABLED=0")
 	}
 	return data, nil
+}
+
+// sameMachine refuses an init that the kernel of the modules cannot run.
+func sameMachine(o Options, init []byte, modules elf.Machine) error {
+	f, err := elf.NewFile(bytes.NewReader(init))
+	if err != nil || modules == 0 || f.Machine == modules {
+		return err
+	}
+	return fmt.Errorf("the init %s is for %s, the modules in %s are for %s: give --init the latchkey-init of that machine", o.Init, machineName(f.Machine), o.Modules, machineName(modules))
+}
+
+func machineName(m elf.Machine) string {
+	arch := map[elf.Machine]string{elf.EM_X86_64: "amd64", elf.EM_AARCH64: "arm64", elf.EM_ARM: "arm", elf.EM_386: "386", elf.EM_RISCV: "riscv64"}[m]
+	if arch == "" {
+		return m.String()
+	}
+	return arch + " (" + m.String() + ")"
 }

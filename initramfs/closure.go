@@ -1,6 +1,7 @@
 package initramfs
 
 import (
+	"cmp"
 	"fmt"
 	"io/fs"
 	"os"
@@ -11,49 +12,16 @@ import (
 	"latchkey/internal/plan"
 )
 
-// always are the modules that every boot loads, by name or alias: the
-// mapping and its ciphers. What the kernel has built in is passed over.
-var always = []string{
-	"dm-mod", "dm-crypt", "xts", "ecb", "crypto-xts", "crypto-aes", "aesni-intel", "aes-arm64", "aes-ce-blk", "aes-neon-blk", "encrypted-keys",
-}
-
-// universal are the folders and files under kernel/ whose modules go into
-// an image for any machine: buses, disks, wired networks, TPMs, and the
-// file systems a root may have.
-var universal = []string{
-	"drivers/ata/", "drivers/block/virtio_blk.", "drivers/block/xen-blkfront.", "drivers/char/tpm/", "drivers/hv/hv_vmbus.",
-	"drivers/char/hw_random/virtio-rng.", "drivers/hid/hid-hyperv.", "drivers/md/dm-crypt.", "drivers/md/dm-mod.",
-	"drivers/message/fusion/", "drivers/mmc/", "drivers/net/bonding/", "drivers/net/ethernet/", "drivers/net/hyperv/", "drivers/net/mdio/",
-	"drivers/net/phy/", "drivers/net/usb/", "drivers/net/virtio_net.", "drivers/net/vmxnet3/", "drivers/net/xen-netfront.",
-	"drivers/nvme/host/", "drivers/pci/controller/", "drivers/pci/hotplug/", "drivers/scsi/", "drivers/ufs/", "drivers/usb/dwc2/", "drivers/usb/dwc3/",
-	"drivers/usb/host/", "drivers/usb/storage/", "drivers/virtio/", "drivers/xen/", "fs/btrfs/", "fs/erofs/", "fs/ext4/", "fs/f2fs/",
-	"fs/squashfs/", "fs/xfs/", "net/8021q/", "net/bridge/bridge.",
-}
-
-// unusual are modules in those folders that only few roots need, and that
-// bring much along: fabrics, tapes, test drivers, hypervisors' own sides.
-// modules.add in latchkey.yaml brings each back.
-var unusual = []string{
-	"bnx2fc", "bnx2i", "ch", "cxgb3i", "cxgb4i", "fcoe", "ib_core", "iscsi_tcp", "libiscsi", "libosd", "mlx4_ib", "mlx5_ib", "nvme_fc",
-	"nvme_rdma", "nvme_tcp", "osst", "pmcraid", "qedf", "qedi", "scsi_debug", "scsi_transport_iscsi", "sg", "ses", "st", "target_core_mod",
-	"xen_scsiback", "xen_pciback", "xen_privcmd", "xen_gntdev", "xen_gntalloc", "xen_evtchn", "xenfs", "virtio_mem", "virtio_balloon",
-}
-
 // choose lists the names of the modules that the image needs, without
 // what those depend on.
 func (k *kernel) choose(c ModulesConfig, p *plan.Plan) ([]string, error) {
 	var names []string
+	var folders []string
 	switch c.Set {
 	case "", "universal":
-		for file := range k.deps {
-			path, _ := strings.CutPrefix(file, "kernel/")
-			name := plan.ModuleName(file)
-			if otherFileSystem(path, p.Root.FSType) || slices.Contains(unusual, name) {
-				continue
-			}
-			if slices.ContainsFunc(universal, func(p string) bool { return strings.HasPrefix(path, p) }) {
-				names = append(names, name)
-			}
+		folders = universal
+		if hasBoards(k.machine) {
+			folders = slices.Concat(universal, boards)
 		}
 
 	case "host":
@@ -68,6 +36,19 @@ func (k *kernel) choose(c ModulesConfig, p *plan.Plan) ([]string, error) {
 		return nil, fmt.Errorf("modules.set is %q, want universal, host or none", c.Set)
 	}
 
+	if p.AsksAtConsole() && c.Set != "none" {
+		folders = slices.Concat(folders, keyboards)
+	}
+	for file := range k.deps {
+		name := plan.ModuleName(file)
+		if otherFileSystem(inTree(file), p.Root.FSType) || slices.Contains(unusual, name) {
+			continue
+		}
+		if inFolders(file, folders) || c.Set != "host" && c.Set != "none" && isOutOfTree(file) && k.servesBoot(file) {
+			names = append(names, name)
+		}
+	}
+
 	for _, word := range slices.Concat(always, p.Net.Modules()) {
 		names = append(names, k.resolve(word)...)
 	}
@@ -79,8 +60,18 @@ func (k *kernel) choose(c ModulesConfig, p *plan.Plan) ([]string, error) {
 		names = append(names, found...)
 	}
 
-	slices.Sort(names)
+	// PHY drivers come first, so that the drivers of links can wait for them.
+	slices.SortFunc(names, func(a, b string) int {
+		return cmp.Or(k.rank(a)-k.rank(b), strings.Compare(a, b))
+	})
 	return slices.Compact(names), nil
+}
+
+func (k *kernel) rank(name string) int {
+	if strings.HasPrefix(inTree(k.byName[name]), "drivers/net/phy/") {
+		return 0
+	}
+	return 1
 }
 
 // otherFileSystem tells whether a module is a file system's that the root
@@ -174,6 +165,7 @@ func (k *kernel) closure(names, exclude []string) *plan.Modules {
 	for _, name := range names {
 		add(name)
 	}
+	addPHYs(k, index)
 
 	for _, a := range k.alias {
 		i, ok := place[plan.ModuleName(a.name)]
@@ -190,4 +182,31 @@ func (k *kernel) closure(names, exclude []string) *plan.Modules {
 func deviceAlias(pattern string) bool {
 	bus, _, ok := strings.Cut(pattern, ":")
 	return strings.HasPrefix(pattern, "fs-") || ok && !strings.Contains(bus, "-") && !strings.HasPrefix(pattern, "devname:")
+}
+
+// addPHYs has the drivers of Ethernet PHYs loaded before those of board
+// network links. The kernel asks for them by request_module("mdio:…")
+// (drivers/net/phy/phy_device.c), which nobody answers in an initramfs; a
+// link would run with the generic driver, or not at all. PCI and USB links
+// name theirs as a soft dependency.
+func addPHYs(k *kernel, index *plan.Modules) {
+	isPHY, isBoard := map[string]bool{}, map[string]bool{}
+	for _, a := range k.alias {
+		name := plan.ModuleName(a.name)
+		isPHY[name] = isPHY[name] || strings.HasPrefix(a.pattern, "mdio:")
+		isBoard[name] = isBoard[name] || strings.HasPrefix(a.pattern, "of:")
+	}
+
+	for i := range index.List {
+		m := &index.List[i]
+		onPHY := slices.ContainsFunc(m.Deps, func(d int) bool { n := index.List[d].Name(); return n == "libphy" || n == "phylink" })
+		if !onPHY || !isBoard[m.Name()] || isPHY[m.Name()] {
+			continue
+		}
+		for d := range i { // a module waits for those before it only
+			if isPHY[index.List[d].Name()] && !slices.Contains(m.Deps, d) && !slices.Contains(m.Soft, d) {
+				m.Soft = append(m.Soft, d)
+			}
+		}
+	}
 }

@@ -3,6 +3,7 @@ package initramfs
 import (
 	"bufio"
 	"bytes"
+	"debug/elf"
 	"errors"
 	"fmt"
 	"io"
@@ -27,6 +28,7 @@ type kernel struct {
 	builtin map[string]bool     // names
 	alias   []aliasLine         // in file order
 	soft    map[string][]string // name → names or aliases wanted before it
+	machine elf.Machine         // that its modules are for
 }
 
 type aliasLine struct{ pattern, name string }
@@ -38,7 +40,9 @@ func readKernel(dir string) (*kernel, error) {
 		k.lines("modules.dep", func(f []string) {
 			file := strings.TrimSuffix(f[0], ":")
 			k.deps[file] = f[1:]
-			k.byName[plan.ModuleName(file)] = file
+			if name := plan.ModuleName(file); depmodOrder(file) >= depmodOrder(k.byName[name]) {
+				k.byName[name] = file
+			}
 		}),
 		k.lines("modules.builtin", func(f []string) { k.builtin[plan.ModuleName(f[0])] = true }),
 		k.lines("modules.alias", func(f []string) {
@@ -65,7 +69,30 @@ func readKernel(dir string) (*kernel, error) {
 		return nil, fmt.Errorf("reading what depmod knows of the kernel: %w (run depmod, or give --modules the folder that holds modules.dep)", err)
 	}
 
-	return k, nil
+	k.machine, err = k.readMachine()
+	return k, err
+}
+
+// depmodOrder ranks the folders of a module as depmod.d(5) does without
+// configuration: of two with one name the higher counts.
+func depmodOrder(file string) int {
+	dir, _, _ := strings.Cut(file, "/")
+	return slices.Index([]string{"", "weak-updates", "kernel", "extra", "updates"}, dir)
+}
+
+// readMachine tells what machine the modules are for, from any of them; 0 if
+// there is none.
+func (k *kernel) readMachine() (elf.Machine, error) {
+	for _, file := range k.byName {
+		data, err := k.read(file)
+		if err != nil {
+			return 0, fmt.Errorf("reading module %s: %w", file, err)
+		}
+		if f, err := elf.NewFile(bytes.NewReader(data)); err == nil {
+			return f.Machine, nil
+		}
+	}
+	return 0, nil
 }
 
 func (k *kernel) lines(name string, each func(fields []string)) error {
@@ -88,8 +115,8 @@ func (k *kernel) lines(name string, each func(fields []string)) error {
 	return s.Err()
 }
 
-// resolve finds the modules that a name or an alias stands for: none if
-// it is built in, an error if the kernel has no such thing.
+// resolve finds the modules that a name or an alias stands for: none if it
+// is built in, or if the kernel has no such thing.
 func (k *kernel) resolve(word string) []string {
 	name := plan.ModuleName(word)
 	if _, ok := k.byName[name]; ok {
@@ -114,10 +141,21 @@ func (k *kernel) read(file string) ([]byte, error) {
 		return nil, err
 	}
 
-	var r io.Reader
-	switch filepath.Ext(file) {
-	case ".ko":
+	if filepath.Ext(file) == ".ko" {
 		return raw, nil
+	}
+	data, err := decompress(file, raw)
+	if err != nil {
+		return nil, fmt.Errorf("decompressing %s: %w", file, err)
+	}
+	return data, nil
+}
+
+// decompress undoes what the suffix of a file's name says.
+func decompress(file string, raw []byte) ([]byte, error) {
+	var r io.Reader
+	var err error
+	switch filepath.Ext(file) {
 	case ".zst":
 		z, err := zstd.NewReader(bytes.NewReader(raw))
 		if err != nil {
@@ -131,10 +169,10 @@ func (k *kernel) read(file string) ([]byte, error) {
 	case ".gz":
 		r, err = gzip.NewReader(bytes.NewReader(raw))
 	default:
-		return nil, fmt.Errorf("%s: compression %s is not known", file, filepath.Ext(file))
+		return nil, fmt.Errorf("%s is not known", filepath.Ext(file))
 	}
 	if err != nil {
-		return nil, fmt.Errorf("decompressing %s: %w", file, err)
+		return nil, err
 	}
 
 	return io.ReadAll(r)

@@ -203,7 +203,7 @@ type modules struct{}
 
 func (modules) Named(...string) {}
 func (modules) Device(string)   {}
-func (modules) Hold()           {}
+func (modules) Hold(bool)       {}
 func (modules) Release()        {}
 
 // Blocks implements worker.Disks.

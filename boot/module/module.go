@@ -14,30 +14,35 @@ import (
 	"golang.org/x/sys/unix"
 
 	"latchkey/boot/codes"
+	"latchkey/boot/wire"
 	"latchkey/internal/plan"
 )
 
 // A Loader loads modules of one index. It may be used by many goroutines.
 type Loader struct {
 	index   *plan.Modules
-	insert  func(path string) error
+	insert  func(path, params string) error
 	blocked map[int]bool
 	once    []sync.Once
 	errs    []error
 	log     *slog.Logger
 
 	mu   sync.Mutex
-	held bool
-	late []int // asked for while held
+	held []string // folders of drivers that are kept back
+	late []int    // asked for while held
 }
 
 // slow are the folders of drivers that take their time to probe and that
-// most machines boot without: they are kept back by Hold.
-var slow = []string{"/drivers/ata/", "/drivers/hid/", "/drivers/message/", "/drivers/mmc/", "/drivers/scsi/", "/drivers/ufs/", "/drivers/usb/"}
+// most machines boot without; those of keyboards are needed where a person
+// may type.
+var (
+	slow      = []string{"/drivers/ata/", "/drivers/message/", "/drivers/mmc/", "/drivers/scsi/", "/drivers/ufs/"}
+	keyboards = []string{"/drivers/hid/", "/drivers/usb/"}
+)
 
 // New makes a Loader. The blocked names are never loaded, not even as a
 // dependency; insert is Insert, or a fake in tests.
-func New(index *plan.Modules, blocked []string, insert func(string) error, log *slog.Logger) *Loader {
+func New(index *plan.Modules, blocked []string, insert func(path, params string) error, log *slog.Logger) *Loader {
 	l := &Loader{
 		index: index, insert: insert, blocked: map[int]bool{}, log: log,
 		once: make([]sync.Once, len(index.List)), errs: make([]error, len(index.List)),
@@ -76,20 +81,24 @@ func (l *Loader) Device(modalias string) {
 	wg.Wait()
 }
 
-// Hold keeps slow drivers back until Release. On a machine that finds its
-// disks and its network without them they are never loaded; the real
-// root's udev does it while nobody waits.
-func (l *Loader) Hold() {
+// Hold keeps slow drivers back until Release, and those of keyboards too
+// unless somebody may type. On a machine that finds its disks and its
+// network without them they are never loaded; the real root's udev does it
+// while nobody waits.
+func (l *Loader) Hold(typed bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.held = true
+	l.held = slow
+	if !typed {
+		l.held = slices.Concat(slow, keyboards)
+	}
 }
 
 // Release loads what was asked for while held, and holds no more.
 func (l *Loader) Release() {
 	l.mu.Lock()
 	late := l.late
-	l.late, l.held = nil, false
+	l.late, l.held = nil, nil
 	l.mu.Unlock()
 	var wg sync.WaitGroup
 	for _, i := range late {
@@ -102,11 +111,11 @@ func (l *Loader) Release() {
 func (l *Loader) keep(i int) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	isSlow := slices.ContainsFunc(slow, func(dir string) bool { return strings.Contains(l.index.List[i].Path, dir) })
-	if l.held && isSlow {
+	kept := slices.ContainsFunc(l.held, func(dir string) bool { return strings.Contains(l.index.List[i].Path, dir) })
+	if kept {
 		l.late = append(l.late, i)
 	}
-	return l.held && isSlow
+	return kept
 }
 
 // try loads a module; a failure is logged and the boot goes on, because
@@ -146,7 +155,7 @@ func (l *Loader) loadNow(i int) error {
 		return fmt.Errorf("loading what %s needs: %w", m.Name(), err)
 	}
 
-	return l.insert(m.Path)
+	return l.insert(m.Path, m.Params)
 }
 
 // ReadIndex reads the image's index of modules.
@@ -159,18 +168,21 @@ func ReadIndex() (*plan.Modules, error) {
 	if err != nil {
 		return nil, codes.Fail(codes.PlanInvalid, "%w", err)
 	}
+	if cmdline, err := os.ReadFile(wire.CmdlineAt); err == nil {
+		index.Configure(string(cmdline))
+	}
 	return index, nil
 }
 
-// Insert gives a module file to the kernel: finit_module(2). A module
-// that is already there is no error.
-func Insert(path string) error {
+// Insert gives a module file and its parameters to the kernel:
+// finit_module(2). A module that is already there is no error.
+func Insert(path, params string) error {
 	f, err := os.Open(path)
 	if err != nil {
 		return fmt.Errorf("opening module: %w", err)
 	}
 	defer f.Close()
-	if err := unix.FinitModule(int(f.Fd()), "", 0); err != nil && err != unix.EEXIST {
+	if err := unix.FinitModule(int(f.Fd()), params, 0); err != nil && err != unix.EEXIST {
 		return fmt.Errorf("inserting %s: %w", path, err)
 	}
 	return nil

@@ -20,13 +20,13 @@ type insertions struct {
 	bad   string
 }
 
-func (i *insertions) insert(path string) error {
+func (i *insertions) insert(path, params string) error {
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	if path == i.bad {
 		return errors.New("no such device")
 	}
-	i.names = append(i.names, plan.ModuleName(path))
+	i.names = append(i.names, strings.TrimRight(plan.ModuleName(path)+" "+params, " "))
 	return nil
 }
 
@@ -83,7 +83,7 @@ func TestHold(t *testing.T) {
 	}
 	i := &insertions{}
 	l := module.New(index, nil, i.insert, slog.New(slog.NewTextHandler(io.Discard, nil)))
-	l.Hold()
+	l.Hold(false)
 	l.Device("pci:v1")
 	if want := []string{"nvme"}; !slices.Equal(i.names, want) {
 		t.Errorf("while held, inserted %v, want %v", i.names, want)
@@ -93,5 +93,39 @@ func TestHold(t *testing.T) {
 	l.Device("pci:v1")
 	if want := []string{"nvme", "scsi_mod", "ahci"}; !slices.Equal(i.names, want) {
 		t.Errorf("after Release, inserted %v, want %v", i.names, want)
+	}
+}
+
+// TestHoldTyped is faults/node.md H4: where a person may type, keyboards are
+// not held back.
+func TestHoldTyped(t *testing.T) {
+	index := &plan.Modules{
+		List:    []plan.Module{{Path: "/kernel/drivers/usb/host/xhci-pci.ko"}, {Path: "/kernel/drivers/hid/usbhid/usbhid.ko"}, {Path: "/kernel/drivers/ata/ahci.ko"}},
+		Aliases: []plan.Alias{{Pattern: "pci:*", Module: 0}, {Pattern: "usb:*", Module: 1}, {Pattern: "ata:*", Module: 2}},
+	}
+	for typed, want := range map[bool][]string{true: {"xhci_pci", "usbhid"}, false: nil} {
+		i := &insertions{}
+		l := module.New(index, nil, i.insert, slog.New(slog.DiscardHandler))
+		l.Hold(typed)
+		l.Device("pci:x")
+		l.Device("usb:x")
+		l.Device("ata:x")
+		if !slices.Equal(i.names, want) {
+			t.Errorf("Hold(%v): inserted %q, want %q", typed, i.names, want)
+		}
+	}
+}
+
+// TestParams is faults/node.md M4: parameters of the image and of the
+// command line reach the kernel.
+func TestParams(t *testing.T) {
+	index := &plan.Modules{List: []plan.Module{{Path: "/usb-storage.ko", Params: "delay_use=1"}, {Path: "/tpm_tis.ko"}}}
+	index.Configure("quiet usb-storage.quirks=1234:5678:u tpm_tis.interrupts=0 tpm_tis.force nvme_core.x=1 \"tpm-tis.hid=a b\" rd.neednet=1")
+	i := &insertions{}
+	module.New(index, nil, i.insert, slog.New(slog.DiscardHandler)).Named("usb_storage")
+	module.New(index, nil, i.insert, slog.New(slog.DiscardHandler)).Named("tpm-tis")
+	want := []string{"usb_storage delay_use=1 quirks=1234:5678:u", `tpm_tis interrupts=0 force "hid=a b"`}
+	if !slices.Equal(i.names, want) {
+		t.Errorf("inserted %q, want %q", i.names, want)
 	}
 }

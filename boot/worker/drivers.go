@@ -17,7 +17,7 @@ const cipherWait = 100 * time.Millisecond
 // network needs. It goes on with the devices that come later, until ctx
 // ends, and tells the search for disks when to look again.
 func (w *worker) loadModules(ctx context.Context, events <-chan device.Event) {
-	w.loader.Hold()
+	w.loader.Hold(w.plan.AsksAtConsole())
 	go w.follow(events)
 	go w.wantCiphers(ctx)
 	step(ctx, w, "modules", time.Minute, func(context.Context) (struct{}, string, error) {

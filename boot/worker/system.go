@@ -50,7 +50,7 @@ type Drivers interface {
 type Loader interface {
 	Named(names ...string)
 	Device(modalias string)
-	Hold()
+	Hold(typed bool)
 	Release()
 }
 

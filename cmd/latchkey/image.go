@@ -68,7 +68,7 @@ func (o *imageBuild) flags(f *pflag.FlagSet) {
 	f.StringVar(&o.init, "init", "", "the latchkey-init to put in (default: beside this command, or /usr/lib/latchkey)")
 	f.StringSliceVar(&o.firmware, "firmware", []string{"/lib/firmware/updates", "/lib/firmware"}, "folders to take the modules' firmware from")
 	f.StringSliceVar(&o.microcode, "microcode", []string{"/lib/firmware"}, "folders that hold intel-ucode and amd-ucode; '' leaves microcode out")
-	f.IntVar(&o.level, "level", 19, "zstd level, 1 to 22")
+	f.IntVar(&o.level, "level", 19, "zstd level, 1 to 22; the encoder has four: 1-2, 3-5, 6-9, and from 10 on its best, about zstd's own 11")
 	f.BoolVar(&o.json, "json", false, "print what was built as JSON")
 }
 
@@ -132,7 +132,7 @@ func (o *imageBuild) options() (*initramfs.Options, error) {
 		return nil, cli.Usagef("--level is %d, want 1 to 22", o.level)
 	}
 
-	return &initramfs.Options{Config: config, Modules: o.modules, Init: o.init, Firmware: o.firmware, Microcode: o.microcode, Level: o.level}, nil
+	return &initramfs.Options{Config: config, Modules: o.modules, Init: o.init, Firmware: o.firmware, Microcode: o.microcode, Modprobe: initramfs.ModprobeDirs(), Level: o.level}, nil
 }
 
 func runningKernel() string {

@@ -205,3 +205,8 @@ func (p *Plan) NeedsTPM() bool {
 func (p *Plan) Prompts() bool {
 	return !slices.ContainsFunc(p.Volumes, func(v Volume) bool { return !v.NoFail && !slices.Contains(v.Sources, SourcePrompt) })
 }
+
+// AsksAtConsole tells whether a person at the console may open some volume.
+func (p *Plan) AsksAtConsole() bool {
+	return slices.ContainsFunc(p.Volumes, func(v Volume) bool { return slices.Contains(v.Sources, SourcePrompt) })
+}

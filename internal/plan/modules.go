@@ -28,6 +28,9 @@ type Module struct {
 	Path string // absolute, in the image
 	Deps []int  // loaded before it: indexes in List, lower than its own
 	Soft []int  // likewise, if they can be loaded (softdep pre)
+	// Params is what modprobe.d(5) and the command line give it, in the form
+	// that finit_module(2) takes.
+	Params string
 }
 
 // An Alias is a pattern of modalias strings (modules.alias: "*", "?" and
@@ -79,12 +82,15 @@ func (m *Modules) Match(modalias string) []int {
 }
 
 // Encode writes the index: a line "m PATH DEPS SOFT" for each module,
-// numbers separated by commas and "-" for none, and "a MODULE PATTERN"
-// for each alias.
+// numbers separated by commas and "-" for none, "p MODULE PARAMS" if it has
+// parameters, and "a MODULE PATTERN" for each alias.
 func (m *Modules) Encode() []byte {
 	var b bytes.Buffer
-	for _, mod := range m.List {
+	for i, mod := range m.List {
 		fmt.Fprintf(&b, "m %s %s %s\n", mod.Path, encodeInts(mod.Deps), encodeInts(mod.Soft))
+		if mod.Params != "" {
+			fmt.Fprintf(&b, "p %d %s\n", i, mod.Params)
+		}
 	}
 	for _, a := range m.Aliases {
 		fmt.Fprintf(&b, "a %d %s\n", a.Module, a.Pattern)
@@ -127,17 +133,50 @@ func (m *Modules) decodeLine(line string) error {
 		if err != nil {
 			return err
 		}
-		m.List = append(m.List, Module{f[1], deps, soft})
+		m.List = append(m.List, Module{Path: f[1], Deps: deps, Soft: soft})
 	case f[0] == "a" && len(f) == 3:
 		n, err := strconv.Atoi(f[1])
 		if err != nil || n < 0 || n >= len(m.List) {
 			return fmt.Errorf("no module %q", f[1])
 		}
 		m.Aliases = append(m.Aliases, Alias{f[2], n})
+	case f[0] == "p" && len(f) >= 3:
+		n, err := strconv.Atoi(f[1])
+		if err != nil || n < 0 || n >= len(m.List) {
+			return fmt.Errorf("no module %q", f[1])
+		}
+		m.List[n].Params = strings.Join(f[2:], " ")
 	default:
 		return fmt.Errorf("not a module or an alias: %.80q", line)
 	}
 	return nil
+}
+
+// Configure adds the parameters that the kernel command line has for modules
+// of the index, MODULE.PARAM=VALUE, after those of the image: the last one
+// counts (Documentation/admin-guide/kernel-parameters.rst).
+func (m *Modules) Configure(cmdline string) {
+	args, err := SplitCmdline(cmdline)
+	if err != nil {
+		return
+	}
+	for _, a := range args {
+		module, param, ok := strings.Cut(a.Key, ".")
+		if !ok || param == "" || strings.ContainsAny(a.Key, " \t\"") {
+			continue
+		}
+		i := m.Find(module)
+		if i < 0 {
+			continue
+		}
+		if a.HasValue {
+			param += "=" + a.Value
+		}
+		if strings.ContainsAny(a.Value, " \t") {
+			param = `"` + param + `"`
+		}
+		m.List[i].Params = strings.TrimLeft(m.List[i].Params+" "+param, " ")
+	}
 }
 
 func encodeInts(list []int) string {

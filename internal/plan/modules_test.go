@@ -11,7 +11,7 @@ import (
 
 func testModules() *plan.Modules {
 	return &plan.Modules{
-		List: []plan.Module{{Path: "/lib/virtio_ring.ko"}, {Path: "/lib/virtio-net.ko", Deps: []int{0}}, {Path: "/lib/xts.ko", Soft: []int{0, 1}}},
+		List: []plan.Module{{Path: "/lib/virtio_ring.ko"}, {Path: "/lib/virtio-net.ko", Deps: []int{0}, Params: "a=1 b=\"c d\""}, {Path: "/lib/xts.ko", Soft: []int{0, 1}}},
 		Aliases: []plan.Alias{
 			{Pattern: "virtio:d00000001v*", Module: 1}, {Pattern: "pci:v*d*sv*sd*bc01sc06i01*", Module: 2}, {Pattern: "usb:v[0-9]*", Module: 2},
 		},
@@ -34,6 +34,8 @@ func TestDecodeModulesRefuses(t *testing.T) {
 		{"negative", "m /a.ko - -\na -1 x\n"},
 		{"no number", "m /a.ko x -\n"},
 		{"unknown line", "x\n"},
+		{"parameters of none", "p 0 a=1\n"},
+		{"no parameters", "m /a.ko - -\np 0\n"},
 	} {
 		if m, err := plan.DecodeModules([]byte(tt.file)); err == nil {
 			t.Errorf("%s: DecodeModules(%q) = %v, want an error", tt.name, tt.file, m)
