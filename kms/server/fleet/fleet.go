@@ -85,6 +85,9 @@ func (f *Fleet[R]) Put(t *ledger.Txn, row R) error {
 		if err := t.Remove(other, row.Key()); err != nil {
 			return err
 		}
+		if other == f.pending {
+			f.room.leave(row.Key())
+		}
 	}
 	return t.Save(here, row.Key(), row)
 }

@@ -101,6 +101,18 @@ func (f *Fleet[R]) Full(t *ledger.Txn, now time.Duration, newcomer R, forget fun
 	return false, nil
 }
 
+// leave forgets a machine that waits no longer.
+func (w *room) leave(key []byte) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for source, keys := range w.here {
+		if i := slices.Index(keys, string(key)); i >= 0 {
+			w.here[source] = slices.Delete(keys, i, i+1)
+			return
+		}
+	}
+}
+
 // look looks through the table, and removes some of the rows whose time to
 // wait is over.
 func (f *Fleet[R]) look(v ledger.View, now time.Duration, forget func(key []byte) error) error {
