@@ -56,7 +56,7 @@ func (t metered) Put(table string, key, value []byte) error {
 	return t.Tx.Put(table, key, value)
 }
 
-// D7: 100,000 made-up EKs leave 1,000 rows and 1,000 events. One that comes
+// D7: 100,000 made-up EKs leave 1,000 rows and about as many events. One that comes
 // when the table is full costs a few steps, the last as many as the first;
 // neither memory nor database grows with them.
 func TestHundredThousandStrangers(t *testing.T) {
@@ -81,15 +81,17 @@ func TestHundredThousandStrangers(t *testing.T) {
 			time.Sleep(10 * time.Second) // 200 strangers in a second, for 500 seconds
 		}
 
-		if codes[kms.Pending] != 1000 || codes[kms.TableFull] != all-1000 {
-			t.Errorf("answers %v, want 1,000 pending and the rest pending-full", codes)
+		// A few more than 1,000 get in: who comes from a source that has fewer
+		// rows takes the place of one of a source that has more.
+		if got := codes[kms.Pending]; got < 1000 || got > 1200 || codes[kms.TableFull] != all-got {
+			t.Errorf("answers %v, want 1,000 to 1,200 pending and the rest pending-full", codes)
 		}
 		if n := f.count(); n != 1000 {
 			t.Errorf("%d rows, want 1,000", n)
 		}
 
-		if n := f.eventCount() - before; n != 1000 {
-			t.Errorf("%d events, want 1,000", n)
+		if n := f.eventCount() - before; n < 1000 || n > 1200 {
+			t.Errorf("%d events, want 1,000 to 1,200", n)
 		}
 		first, last := 1, len(costs)-1 // the table fills in the first batch
 		t.Logf("steps of a stranger %d, then %d; heap %d KiB, then %d; database %d KiB, then %d",
