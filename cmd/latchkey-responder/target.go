@@ -113,7 +113,7 @@ func (o *options) announcements(targets []target, alive func(netip.AddrPort) boo
 		})
 		if i < 0 {
 			all = append(all, discover.Announcement{
-				Host: t.host, Port: t.addr.Port(), Services: services, Text: o.text, Instance: o.instanceOf(t, all),
+				Host: t.host, OwnName: here && isOwnName(t.host), Port: t.addr.Port(), Services: services, Text: o.text, Instance: o.instanceOf(t, all),
 			})
 			i = len(all) - 1
 		}
@@ -123,6 +123,13 @@ func (o *options) announcements(targets []target, alive func(netip.AddrPort) boo
 		}
 	}
 	return all
+}
+
+// isOwnName tells whether this machine itself is called so.
+func isOwnName(host string) bool {
+	name, err := os.Hostname()
+	first, _, _ := strings.Cut(name, ".")
+	return err == nil && strings.EqualFold(strings.TrimSuffix(host, "."), first+".local")
 }
 
 // instanceOf names the service instance: --instance, else the first label

@@ -82,6 +82,34 @@ func TestAnnouncements(t *testing.T) {
 	}
 }
 
+// Under the machine's own name the addresses are announced as avahi-daemon
+// does it; only there, and only its own. faults/network.md D4.
+func TestOwnName(t *testing.T) {
+	name, err := os.Hostname()
+	if err != nil {
+		t.Fatal(err)
+	}
+	first, _, _ := strings.Cut(name, ".")
+	for _, row := range []struct {
+		host, addr string
+		want       bool
+	}{
+		{strings.ToUpper(first) + ".local", ":1", true},
+		{first + ".local.", ":1", true},
+		{first + ".local", "192.0.2.5:1", false},
+		{"other-" + first + ".local", ":1", false},
+	} {
+		addr, err := parseTarget(row.addr)
+		if err != nil {
+			t.Fatal(err)
+		}
+		all := new(options).announcements([]target{{row.host, addr, ""}}, func(netip.AddrPort) bool { return true })
+		if all[0].OwnName != row.want {
+			t.Errorf("%s at %s: OwnName = %v, want %v", row.host, row.addr, all[0].OwnName, row.want)
+		}
+	}
+}
+
 func TestReadTargets(t *testing.T) {
 	for _, row := range []struct{ name, text, want string }{
 		{"all forms", "a.local 192.0.2.5:1\n\n# comment\n  b.local\t:7741 _x._tcp,_y._tcp # here\n", "a.local 192.0.2.5:1 _d._tcp; b.local :7741 _x._tcp,_y._tcp"},
