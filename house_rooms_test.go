@@ -76,6 +76,7 @@ var rooms = []struct{ folder, what string }{
 	{"initramfs", "what is in an image: plan, module closure, archive"},
 	{"initramfs/uki", "unified kernel images: sections, PCR 11, signatures"},
 
+	{"internal/hosttab", "what this machine's crypttab and fstab call its volumes"},
 	{"internal/meminfo", "how much memory this machine has"},
 	{"internal/plan", "the plan: types, the strict parser of image and command line, one Check"},
 	{"internal/datafile", "files that are written whole or not at all"},

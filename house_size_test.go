@@ -21,7 +21,6 @@ const (
 var oversize = map[string]string{
 	"boot/boottest/process.go":                             "one double: PID 1's children and what they do to each other",
 	"boot/worker/worker_test.go":                           "one story, on one machine in memory",
-	"discover/wire_test.go":                                "one wire, and what each rule of the RFC puts on it",
 	"boot/boot_test.go":                                    "the boot's story with the faults of each step, on one fake",
 	"cmd/latchkey-kms/killed_test.go":                      "one story: a server that is killed at any write",
 	"initramfs/uki/uki_test.go":                            "one image, and what each oracle says of it",

@@ -58,17 +58,9 @@ func Build(w io.Writer, o Options) (*Result, error) {
 		return nil, err
 	}
 
-	exclude := o.Config.Modules.Exclude
-	host := &modprobe{}
-	if o.Config.Modules.Set == "host" {
-		if host, err = readModprobe(o.Modprobe); err != nil {
-			return nil, err
-		}
-		for name, never := range host.never {
-			if never && !slices.Contains(o.Config.Modules.Add, name) {
-				exclude = append(slices.Clone(exclude), name)
-			}
-		}
+	host, exclude, err := hostModprobe(o)
+	if err != nil {
+		return nil, err
 	}
 
 	index := k.closure(chosen, exclude)
@@ -94,6 +86,25 @@ func Build(w io.Writer, o Options) (*Result, error) {
 	}
 
 	return res, a.write(w, o.Level)
+}
+
+// hostModprobe is what the host's modprobe.d says, if the image is for the
+// host, and the modules that are left out for it or for the configuration.
+func hostModprobe(o Options) (host *modprobe, exclude []string, err error) {
+	exclude = slices.Clone(o.Config.Modules.Exclude)
+	if o.Config.Modules.Set != "host" {
+		return &modprobe{}, exclude, nil
+	}
+	if host, err = readModprobe(o.Modprobe); err != nil {
+		return nil, nil, err
+	}
+
+	for name, never := range host.never {
+		if never && !slices.Contains(o.Config.Modules.Add, name) {
+			exclude = append(exclude, name)
+		}
+	}
+	return host, exclude, nil
 }
 
 // alwaysLoaded are the names that the init loads without being asked.

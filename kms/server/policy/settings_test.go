@@ -23,7 +23,7 @@ func TestSettingsAreAll(t *testing.T) {
 	if !slices.Equal(got, want) {
 		t.Errorf("SettingNames() = %v, want %v", got, want)
 	}
-	if _, err := (policy.Settings{}).Without([]string{"colour"}); err == nil {
+	if _, err := (policy.Settings{}).Without([]string{"hue"}); err == nil {
 		t.Error("a setting was forgotten that there is not")
 	}
 }
