@@ -41,6 +41,15 @@ func TestKeysAreTheirTemplates(t *testing.T) {
 				t.Errorf("%s: taken with bit %d of byte %d changed", row.name, i%8, i/8)
 			}
 		}
+		if row.name == "EK, RSA-2048" {
+			for _, at := range []int{head, len(rsa) - 1} { // the modulus' highest bit, and its lowest
+				other := bytes.Clone(rsa)
+				other[at] &= 0x7e
+				if row.read(other) == nil {
+					t.Errorf("%s: taken with a modulus that is too short or even", row.name)
+				}
+			}
+		}
 		if row.read(append(bytes.Clone(row.area), 0)) == nil || row.read(row.area[:len(row.area)-1]) == nil {
 			t.Errorf("%s: taken too long or too short", row.name)
 		}
