@@ -1,6 +1,7 @@
 package netup
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -171,6 +172,10 @@ func setSysctl(o SetSysctl) error {
 		if value, err = os.ReadFile(filepath.Join(conf, "default", o.Key)); err != nil {
 			return err
 		}
+		// IPv6's ignore_routes_with_linkdown says that it took one byte
+		// (addrconf_fixup_linkdown in net/ipv6/addrconf.c returns 1), and a
+		// line break written by itself is an invalid argument.
+		value = bytes.TrimSpace(value)
 	}
 	return os.WriteFile(filepath.Join(conf, link.Name, o.Key), value, 0)
 }

@@ -55,6 +55,7 @@ func (w *worker) findAll(ctx context.Context) ([]*disk, error) {
 // again whenever a block device comes or changes. A volume with nofail is
 // waited for as long as the others take, or for optionalWait longer.
 func (w *worker) findDisks(ctx context.Context) ([]*disk, error) {
+	whole := ctx // a look that began is not cut short by the end of the wait
 	if w.plan.Wait > 0 {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeout(ctx, w.plan.Wait)
@@ -68,7 +69,7 @@ func (w *worker) findDisks(ctx context.Context) ([]*disk, error) {
 	w.search = w.newSearch()
 	var patience <-chan time.Time // with volumes that have nofail
 	for {
-		found := w.search.look(ctx)
+		found := w.search.look(whole)
 		missing := found.required()
 		if missing != nil && codes.Of(missing) != "volume-missing" {
 			return nil, missing
