@@ -3,7 +3,9 @@ package worker
 import (
 	"context"
 	"errors"
+	"maps"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -22,14 +24,18 @@ type slowDisks struct {
 	blocks []device.Block
 	disks  map[string]luks2test.Disk // by path
 	after  map[string]time.Duration  // by path: how long opening takes
-	opens  map[string]int            // by path
 	fails  error
+
+	mu    sync.Mutex
+	opens map[string]int // by path
 }
 
 func (s *slowDisks) Blocks() ([]device.Block, error) { return s.blocks, s.fails }
 
 func (s *slowDisks) Open(path string, _ bool) (File, error) {
+	s.mu.Lock()
 	s.opens[path]++
+	s.mu.Unlock()
 	time.Sleep(s.after[path])
 	d, ok := s.disks[path]
 	if !ok {
@@ -78,8 +84,11 @@ func TestLook(t *testing.T) {
 		if err := found.required(); err != nil || len(found.disks()) != 1 || found.disks()[0].Device != "/dev/vda" {
 			t.Errorf("the next look gave %v, %v, want vda", found.disks(), err)
 		}
-		if sys.opens["/dev/vda"] != 1 || sys.opens["/dev/sr0"] != 1 || sys.opens["/dev/dm-0"] != 0 {
-			t.Errorf("opened %v, want vda and sr0 once and no mapping", sys.opens)
+		sys.mu.Lock()
+		opens := maps.Clone(sys.opens)
+		sys.mu.Unlock()
+		if opens["/dev/vda"] != 1 || opens["/dev/sr0"] != 1 || opens["/dev/dm-0"] != 0 {
+			t.Errorf("opened %v, want vda and sr0 once and no mapping", opens)
 		}
 		time.Sleep(2 * time.Minute)
 	})
