@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -18,6 +19,7 @@ import (
 
 // machine is a kernel with links made up.
 type machine struct {
+	mu     sync.Mutex // over what follows
 	links  []ifwatch.Link
 	asleep time.Duration
 	wake   chan struct{}
@@ -47,9 +49,22 @@ func (m *machine) Watch(ctx context.Context) (<-chan struct{}, error) {
 	return out, nil
 }
 
-func (m *machine) Asleep() time.Duration { return m.asleep }
+// change changes the machine between two looks at it.
+func (m *machine) change(change func()) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	change()
+}
+
+func (m *machine) Asleep() time.Duration {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.asleep
+}
 
 func (m *machine) Links() ([]ifwatch.Link, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
 	m.asked++
 	if m.fail {
 		return nil, errors.New("no buffer space available")
@@ -141,13 +156,17 @@ func TestEpoch(t *testing.T) {
 		var seen []string
 		go watcher{nil, m}.run(ctx, func(links []Interface) { seen = append(seen, fmt.Sprint(links[0].Epoch)) })
 		time.Sleep(time.Minute)
-		m.links[0].Carriers = 5
+		synctest.Wait()
+		m.change(func() { m.links[0].Carriers = 5 })
 		m.wake <- struct{}{}
 		time.Sleep(time.Second)
-		m.asleep = time.Hour
+		synctest.Wait()
+		m.change(func() { m.asleep = time.Hour })
 		time.Sleep(lookTime)
-		m.asleep += minSleep / 2 // no sleep, but the clocks are read one after the other
+		synctest.Wait()
+		m.change(func() { m.asleep += minSleep / 2 }) // no sleep, but the clocks are read one after the other
 		time.Sleep(time.Minute)
+		synctest.Wait()
 		if got := strings.Join(seen, " "); got != "3 5 6" {
 			t.Errorf("epochs seen: %s, want 3, 5 after a change of carrier, 6 after a sleep", got)
 		}
@@ -166,6 +185,7 @@ func TestStormOfChanges(t *testing.T) {
 			m.wake <- struct{}{}
 			time.Sleep(time.Millisecond)
 		}
+		synctest.Wait()
 		if m.asked > 12 {
 			t.Errorf("looked %d times in a second with 1000 changes, want about 10", m.asked)
 		}
@@ -183,11 +203,14 @@ func TestWatchFails(t *testing.T) {
 		updates, done := 0, make(chan error, 1)
 		go func() { done <- watcher{nil, m}.run(ctx, func([]Interface) { updates++ }) }()
 		time.Sleep(time.Second)
-		m.fail = true
+		synctest.Wait()
+		m.change(func() { m.fail = true })
 		m.wake <- struct{}{}
 		time.Sleep(time.Second)
-		m.fail = false
+		synctest.Wait()
+		m.change(func() { m.fail = false })
 		time.Sleep(2 * lookTime)
+		synctest.Wait()
 		if updates != 2 {
 			t.Errorf("%d updates, want one at the start and one after the failure", updates)
 		}
