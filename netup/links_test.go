@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"maps"
 	"slices"
 	"strings"
 	"testing"
@@ -108,7 +109,11 @@ func recorded(t *testing.T, k func() *fakeKernel, cmdline string, d time.Duratio
 		if err := <-done; err != nil {
 			t.Errorf("Run() = %v, want nil", err)
 		}
-		for _, lan := range kernel.lans {
+		synctest.Wait()
+		kernel.mu.Lock()
+		lans := maps.Clone(kernel.lans)
+		kernel.mu.Unlock()
+		for _, lan := range lans {
 			lan.Close()
 		}
 		time.Sleep(time.Hour)
