@@ -55,6 +55,12 @@ func TestScripts(t *testing.T) {
 			"type":        cmdType,
 			"uki":         cmdUKI,
 		},
+		Condition: func(name string) (bool, error) {
+			if name != "long" {
+				return false, fmt.Errorf("there is no condition %s; only long", name)
+			}
+			return os.Getenv("LATCHKEY_LONG") == "1", nil
+		},
 		RequireUniqueNames:  true,
 		ContinueOnError:     false,
 		TestWork:            os.Getenv("TESTWORK") != "",
