@@ -63,7 +63,9 @@ func Start(t testing.TB, on Etcd, tokens string, flags ...string) *Server {
 	s.certificate(t)
 
 	s.flags = append([]string{
-		"--bind-address=127.0.0.1", "--secure-port=" + port, "--tls-cert-file=" + s.CA, "--tls-private-key-file=" + s.path("server.key"),
+		// Without an address to advertise it looks for a default route,
+		// which a clean room does not have.
+		"--advertise-address=192.0.2.1", "--bind-address=127.0.0.1", "--secure-port=" + port, "--tls-cert-file=" + s.CA, "--tls-private-key-file=" + s.path("server.key"),
 		"--etcd-servers=" + on.URL, "--etcd-cafile=" + on.CA, "--etcd-certfile=" + on.Cert, "--etcd-keyfile=" + on.Key,
 		"--token-auth-file=" + s.path("tokens.csv"), "--authorization-mode=RBAC", "--disable-admission-plugins=ServiceAccount",
 		"--service-account-issuer=https://kube.test", "--service-account-key-file=" + s.path("server.key"),

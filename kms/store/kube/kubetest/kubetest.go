@@ -112,7 +112,9 @@ func (s *Server) Run(t testing.TB) {
 	s.log.Reset()
 	s.child = exec.Command(os.Getenv(Binary),
 		"--etcd-servers="+s.etcd.URL, "--etcd-cafile="+s.etcd.CA, "--etcd-certfile="+s.etcd.Cert, "--etcd-keyfile="+s.etcd.Key,
-		"--bind-address=127.0.0.1", "--secure-port="+port, "--cert-dir="+s.dir+"/certs", "--tls-cert-file="+s.etcd.ServerCert, "--tls-private-key-file="+s.etcd.ServerKey,
+		// Without an address to advertise it looks for a default route,
+		// which a clean room does not have.
+		"--advertise-address=192.0.2.1", "--bind-address=127.0.0.1", "--secure-port="+port, "--cert-dir="+s.dir+"/certs", "--tls-cert-file="+s.etcd.ServerCert, "--tls-private-key-file="+s.etcd.ServerKey,
 		"--token-auth-file="+s.dir+"/tokens.csv", "--authorization-mode=RBAC", "--disable-admission-plugins=ServiceAccount",
 		"--service-account-issuer=https://kubernetes.default.svc", "--service-account-key-file="+s.dir+"/account.key", "--service-account-signing-key-file="+s.dir+"/account.key",
 		"--service-cluster-ip-range=10.96.0.0/16", "--endpoint-reconciler-type=none", "-v=0")
