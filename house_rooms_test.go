@@ -78,6 +78,7 @@ var rooms = []struct{ folder, what string }{
 
 	{"internal/hosttab", "what this machine's crypttab and fstab call its volumes"},
 	{"internal/meminfo", "how much memory this machine has"},
+	{"internal/pcr", "what latchkey measures into PCR 11, and how a signature names it"},
 	{"internal/plan", "the plan: types, the strict parser of image and command line, one Check"},
 	{"internal/datafile", "files that are written whole or not at all"},
 	{"internal/disk", "opens an image file or a block device, and keeps others from writing to it"},

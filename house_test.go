@@ -65,7 +65,8 @@ var rules = []struct {
 	{"kms/server/metrics", []string{"latchkey/kms/server", "latchkey/kms/store"}, "counts, and knows nothing"},
 	{"kms/wrapping", []string{"latchkey/unlock", "latchkey/kms/server"}, "the host's own TPM, not a node's"},
 	{"kms/store", []string{"latchkey/kms/server"}, "stores keep, servers decide"},
-	{"initramfs/uki", []string{"latchkey/boot", "latchkey/internal/", "latchkey/kms", "latchkey/unlock"}, "files in, a file out"},
+	{"initramfs/uki", []string{"latchkey/boot", "latchkey/internal/plan", "latchkey/internal/disk", "latchkey/internal/secret", "latchkey/kms", "latchkey/unlock"}, "files in, a file out"},
+	{"internal/pcr", []string{"latchkey/kms", "latchkey/internal/plan", "github.com/", "golang.org/"}, "a leaf that image build and key server share"},
 	{"initramfs", []string{"latchkey/netup", "latchkey/unlock/"}, "building an image touches no machine"},
 }
 

@@ -6,28 +6,26 @@ import (
 	"crypto/sha256"
 	"crypto/x509"
 	"encoding/base64"
-	"encoding/binary"
 	"encoding/hex"
 	"encoding/json"
 	"encoding/pem"
 	"errors"
 	"fmt"
 	"slices"
+
+	"latchkey/internal/pcr"
 )
 
 // InInitrd is the state of PCR 11 in which a machine asks for its keys: the
 // init has measured this word, and nothing after it (systemd-pcrphase(8)).
-const InInitrd = "enter-initrd"
+const InInitrd = pcr.EnterInitrd
 
 // PCR11 is what PCR 11 of the SHA-256 bank holds after the stub measured
 // the sections and the init the words of the phases: for each section its
 // name with the NUL, then its data (systemd-stub(7), "TPM PCR notes").
 func (s *Stub) PCR11(sections []Section, phases ...string) [32]byte {
-	var pcr [32]byte
-	extend := func(data []byte) {
-		sum := sha256.Sum256(data)
-		pcr = sha256.Sum256(append(pcr[:], sum[:]...))
-	}
+	var value [32]byte
+	extend := func(data []byte) { value = pcr.Extend(value, data) }
 
 	for _, name := range measured {
 		i := slices.IndexFunc(sections, func(sec Section) bool { return sec.Name == name })
@@ -48,7 +46,7 @@ func (s *Stub) PCR11(sections []Section, phases ...string) [32]byte {
 	for _, p := range phases {
 		extend([]byte(p))
 	}
-	return pcr
+	return value
 }
 
 // own is a section that the stub brings itself (.sbat), or nil.
@@ -120,7 +118,7 @@ func (s *Signer) Sign(values ...[32]byte) ([]byte, error) {
 	fingerprint := sha256.Sum256(x509.MarshalPKCS1PublicKey(s.pub))
 	var out []signature
 	for _, v := range values {
-		policy := policyPCR11(v)
+		policy := pcr.Policy11(v)
 		sum := sha256.Sum256(policy[:])
 		sig, err := s.key.Sign(nil, sum[:], crypto.SHA256)
 		if err != nil {
@@ -129,15 +127,4 @@ func (s *Signer) Sign(values ...[32]byte) ([]byte, error) {
 		out = append(out, signature{[]int{11}, hex.EncodeToString(fingerprint[:]), hex.EncodeToString(policy[:]), base64.StdEncoding.EncodeToString(sig)})
 	}
 	return json.Marshal(map[string][]signature{"sha256": out})
-}
-
-// policyPCR11 is the digest of a policy that is PolicyPCR of PCR 11 alone,
-// SHA-256 bank (TPM 2.0 Library, Part 3, section 23.7).
-func policyPCR11(value [32]byte) [32]byte {
-	values := sha256.Sum256(value[:])
-	b := make([]byte, 32, 128)                             // an empty policy
-	b = binary.BigEndian.AppendUint32(b, 0x0000017f)       // TPM_CC_PolicyPCR
-	b = binary.BigEndian.AppendUint32(b, 1)                // one bank
-	b = append(b, 0x00, 0x0b, 0x03, 0x00, 1<<(11-8), 0x00) // SHA-256; three bytes of bits
-	return sha256.Sum256(append(b, values[:]...))
 }

@@ -1,12 +1,12 @@
 package policy
 
 import (
-	"crypto/sha256"
-	"encoding/binary"
 	"fmt"
 	"maps"
 	"slices"
 	"strings"
+
+	"latchkey/internal/pcr"
 )
 
 // A Release is what one build of an image measures.
@@ -29,27 +29,16 @@ func (r Release) covers(pcr int) bool {
 // far as the release goes. Only the given PCRs are looked at.
 func (r Release) match(pcrs map[int]Digest, only []int) error {
 	var wrong []string
-	for _, pcr := range slices.Sorted(maps.Keys(r.PCRs)) {
-		if slices.Contains(only, pcr) && pcrs[pcr] != r.PCRs[pcr] {
-			wrong = append(wrong, fmt.Sprintf("PCR %d", pcr))
+	for _, i := range slices.Sorted(maps.Keys(r.PCRs)) {
+		if slices.Contains(only, i) && pcrs[i] != r.PCRs[i] {
+			wrong = append(wrong, fmt.Sprintf("PCR %d", i))
 		}
 	}
-	if r.Signed != nil && slices.Contains(only, 11) && !r.Signed[policyPCR11(pcrs[11])] {
+	if r.Signed != nil && slices.Contains(only, 11) && !r.Signed[pcr.Policy11(pcrs[11])] {
 		wrong = append(wrong, "signed PCR 11")
 	}
 	if len(wrong) > 0 {
 		return fmt.Errorf("other %s", strings.Join(wrong, ", "))
 	}
 	return nil
-}
-
-// policyPCR11 is the digest of a policy that is PolicyPCR of PCR 11 alone,
-// SHA-256 bank (Part 3, section 23.7): what systemd-measure(1) signs.
-func policyPCR11(value Digest) Digest {
-	values := sha256.Sum256(value[:])
-	b := make([]byte, 32, 128)                             // an empty policy
-	b = binary.BigEndian.AppendUint32(b, 0x0000017f)       // TPM_CC_PolicyPCR
-	b = binary.BigEndian.AppendUint32(b, 1)                // one bank
-	b = append(b, 0x00, 0x0b, 0x03, 0x00, 1<<(11-8), 0x00) // SHA-256; three bytes of bits
-	return sha256.Sum256(append(b, values[:]...))
 }
