@@ -23,7 +23,6 @@ var oversize = map[string]string{
 	"boot/worker/worker_test.go":                           "one story, on one machine in memory",
 	"boot/boot_test.go":                                    "the boot's story with the faults of each step, on one fake",
 	"cmd/latchkey-kms/killed_test.go":                      "one story: a server that is killed at any write",
-	"initramfs/uki/uki_test.go":                            "one image, and what each oracle says of it",
 	"kms/server/hook/hook_test.go":                         "one receiver, and what it is told of each event",
 	"kms/store/mirror/guard_test.go TestGuardSeesEachStep": "one story, step by step",
 	"kms/server/damage_test.go":                            "one story: what somebody can do to a database",

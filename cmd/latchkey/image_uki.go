@@ -22,6 +22,7 @@ import (
 type imageUKI struct {
 	build                                imageBuild // of the initrd, unless one is given
 	initrd, kernel, stub, osrel, cmdline string
+	ucode, dtb, sbat                     string
 	pcrKey, signature                    string
 	bootKey, bootCertificate, signer     string
 	phases                               []string
@@ -62,6 +63,9 @@ The same inputs give the same bytes, signatures for Secure Boot aside.`,
 	f.StringVar(&o.cmdline, "cmdline", "", "the kernel command line, or @FILE (required)")
 	f.StringVar(&o.stub, "stub", "", "the boot stub (default: systemd's for the kernel's architecture, package systemd-boot-efi)")
 	f.StringVar(&o.osrel, "os-release", "/etc/os-release", "the file that names the system in boot menus")
+	f.StringVar(&o.ucode, "ucode", "", "CPU microcode as an uncompressed cpio archive, as a section of its own; image build puts it into the initramfs")
+	f.StringVar(&o.dtb, "dtb", "", "a device tree for the kernel, in place of the firmware's")
+	f.StringVar(&o.sbat, "sbat", "", "lines to add to the stub's SBAT section, or @FILE")
 	f.StringVar(&o.pcrKey, "pcr-key", "", "RSA private key, PEM, that signs the expected PCR 11")
 	f.StringVar(&o.signature, "pcr-signature", "", "also write that signature to this file, for policy.releases of the key server")
 	f.StringSliceVar(&o.phases, "phase", []string{uki.InInitrd}, "phases to sign PCR 11 for, words joined by ':'; the key server needs enter-initrd only")
@@ -190,67 +194,6 @@ func kernelVersion(kernel []byte) string {
 	text, _, _ := bytes.Cut(kernel[at:min(at+128, len(kernel))], []byte{0})
 	version, _, _ := strings.Cut(string(text), " ")
 	return version
-}
-
-func (o *imageUKI) sections(stub *uki.Stub, kernel, initrd []byte, version string) ([]uki.Section, error) {
-	cmdline := o.cmdline
-	if name, ok := strings.CutPrefix(cmdline, "@"); ok {
-		data, err := os.ReadFile(name)
-		if err != nil {
-			return nil, fmt.Errorf("reading the command line: %w", err)
-		}
-		cmdline = string(data)
-	}
-	osrel, err := os.ReadFile(o.osrel)
-	if err != nil {
-		return nil, fmt.Errorf("reading --os-release: %w", err)
-	}
-
-	all := []uki.Section{
-		{Name: ".osrel", Data: osrel},
-		{Name: ".cmdline", Data: []byte(strings.Join(strings.Fields(cmdline), " "))},
-		{Name: ".initrd", Data: initrd},
-		{Name: ".linux", Data: kernel},
-	}
-	if version != "" && stub.Measures(".uname") {
-		all = append(all, uki.Section{Name: ".uname", Data: []byte(version)})
-	}
-	if o.pcrKey == "" {
-		return all, nil
-	}
-
-	return o.signPCR(stub, all)
-}
-
-// signPCR adds the public key, which is measured, and the signature of the
-// values that PCR 11 will have.
-func (o *imageUKI) signPCR(stub *uki.Stub, all []uki.Section) ([]uki.Section, error) {
-	text, err := os.ReadFile(o.pcrKey)
-	if err != nil {
-		return nil, fmt.Errorf("reading --pcr-key: %w", err)
-	}
-	signer, err := uki.ReadSigner(text)
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", o.pcrKey, err)
-	}
-
-	all = append(all, uki.Section{Name: ".pcrpkey", Data: signer.PublicKey()})
-	var values [][32]byte
-	for _, p := range o.phases {
-		values = append(values, stub.PCR11(all, strings.Split(p, ":")...))
-	}
-	signature, err := signer.Sign(values...)
-	if err != nil {
-		return nil, err
-	}
-
-	if o.signature != "" {
-		if err := os.WriteFile(o.signature, signature, 0o644); err != nil {
-			return nil, fmt.Errorf("writing --pcr-signature: %w", err)
-		}
-	}
-
-	return append(all, uki.Section{Name: ".pcrsig", Data: signature}), nil
 }
 
 func (o *imageUKI) print(stdout io.Writer, stub *uki.Stub, sections []uki.Section, version, by string) error {

@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 
 	"latchkey/initramfs/uki"
@@ -72,7 +73,7 @@ func (o *imageUKI) callSigner(unsigned, signed string) (by string, err error) {
 	cmd.Stdin = os.Stdin
 	out, err := cmd.CombinedOutput()
 	if err != nil {
-		return "", fmt.Errorf("signing the image: %s: %w: %s", args[0], err, strings.TrimSpace(string(out)))
+		return "", fmt.Errorf("signing the image: %s: %w: %s", args[0], err, pinValue.ReplaceAllString(strings.TrimSpace(string(out)), "${1}…"))
 	}
 
 	data, err := os.ReadFile(signed)
@@ -88,6 +89,10 @@ func (o *imageUKI) callSigner(unsigned, signed string) (by string, err error) {
 
 	return by, nil
 }
+
+// pinValue is the PIN in a URI (RFC 7512, section 2.4), which belongs in
+// nobody's log.
+var pinValue = regexp.MustCompile(`(pin-value=)[^;?&\s]*`)
 
 func writeSynced(path string, data []byte) error {
 	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)

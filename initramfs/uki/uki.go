@@ -108,12 +108,33 @@ func (s *Stub) Build(sections []Section) ([]byte, error) {
 		case sec.Name != ".pcrsig" && !s.Measures(sec.Name):
 			return nil, fmt.Errorf("building the image: the stub (%s) does not measure section %s", s.Version(), sec.Name)
 		}
+		if err := wellFormed(sec); err != nil {
+			return nil, fmt.Errorf("building the image: %w", err)
+		}
 		if err := f.add(sec); err != nil {
 			return nil, fmt.Errorf("building the image: %w", err)
 		}
 	}
 
 	return f.encode()
+}
+
+// wellFormed refuses what the kernel would pass over in silence: microcode
+// that is no plain cpio archive with its files at their places
+// (Documentation/arch/x86/microcode.rst), and what is no device tree
+// (Devicetree Specification, section 5.2).
+func wellFormed(sec Section) error {
+	switch sec.Name {
+	case ".ucode":
+		if !bytes.HasPrefix(sec.Data, []byte("07070")) || !bytes.Contains(sec.Data, []byte("kernel/x86/microcode/")) {
+			return errors.New("section .ucode: want an uncompressed cpio archive with kernel/x86/microcode/GenuineIntel.bin or AuthenticAMD.bin")
+		}
+	case ".dtb":
+		if !bytes.HasPrefix(sec.Data, []byte{0xd0, 0x0d, 0xfe, 0xed}) {
+			return errors.New("section .dtb: this is no flattened device tree (file.dtb of dtc)")
+		}
+	}
+	return nil
 }
 
 // last is 1 for the kernel, which must be the last section.
