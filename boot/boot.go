@@ -245,11 +245,7 @@ func (b *pid1) findInit() (path, resolved string, err error) {
 	var errs []error
 	roots := b.plan.Roots()
 	for i, root := range roots {
-		paths := []string{"/sbin/init", "/etc/init", "/bin/init"}
-		if root.Init != "" {
-			paths = []string{root.Init}
-		}
-		for _, p := range paths {
+		for _, p := range root.Inits() {
 			resolved, err := b.sys.InitIn(sysroot, p)
 			if err == nil {
 				return p, resolved, nil

@@ -67,11 +67,7 @@ func (n *network) startLinkLocal(ctx context.Context, l *link) {
 	if len(l.dev.MAC) != 6 || l.endLocal != nil {
 		return
 	}
-	after := linkLocalAfter
-	if n.settings.Timeouts.DHCP > 0 {
-		after = n.settings.Timeouts.DHCP
-	}
-
+	after := n.settings.Timeouts.OrDefaults().DHCP
 	ctx, l.endLocal = context.WithCancel(ctx)
 	post := n.post(ctx, l)
 	go func() {

@@ -21,11 +21,6 @@ const (
 	conflictPause = time.Minute
 )
 
-// linkLocalAfter is how long DHCP may stay unanswered before an IPv4
-// link-local address is looked for; that takes 4 to 7 s more, in which
-// DHCP goes on.
-const linkLocalAfter = 2 * time.Second
-
 // A linkLocal4 takes an IPv4 link-local address: RFC 3927.
 type linkLocal4 struct {
 	arpClient

@@ -1,7 +1,6 @@
 package netup
 
 import (
-	"cmp"
 	"slices"
 	"strings"
 	"time"
@@ -9,36 +8,28 @@ import (
 	"latchkey/internal/plan"
 )
 
-// The defaults of rd.net.timeout.* in dracut.cmdline(7). Here nothing is
-// given up when they are over; what is missing is said once, so that the
-// console tells what the boot waits for.
-const (
-	ifLinkTime  = 60 * time.Second // a link that the plan names is there
-	carrierTime = 10 * time.Second // frames pass on a link that is up
-	ifUpTime    = 20 * time.Second // a link with carrier has an address
-)
-
 // guessTime is how long a link that the plan names may be missing, while
 // one other link has carrier, before that is said: drivers come one by one.
 const guessTime = time.Second
 
-// complain says what has been missing for too long.
+// complain says what has been missing for too long. Nothing is given up when
+// that time is over.
 func (n *network) complain(devices []Device) {
-	t := n.settings.Timeouts
+	t := n.settings.Timeouts.OrDefaults()
 	for _, name := range n.named() {
 		if n.find(devices, name) != nil {
 			continue
 		}
 		n.guess(name)
-		n.late("link "+name, n.started, cmp.Or(t.IfLink, ifLinkTime), "the link that the options name is not there; still waiting for it", name)
+		n.late("link "+name, n.started, t.IfLink, "the link that the options name is not there; still waiting for it", name)
 	}
 
 	for _, l := range n.links {
 		switch {
 		case !l.dev.Carrier:
-			n.late("carrier "+l.dev.Name, l.found, cmp.Or(t.Carrier, carrierTime), "the link has no carrier; check the cable", l.dev.Name)
+			n.late("carrier "+l.dev.Name, l.found, t.Carrier, "the link has no carrier; check the cable", l.dev.Name)
 		case !l.bare && !slices.ContainsFunc(l.dev.Addrs, func(a Addr) bool { return !a.Addr().IsLinkLocalUnicast() }):
-			n.late("address "+l.dev.Name, l.since, cmp.Or(t.IfUp, ifUpTime), "the link has no address but a link-local one; still asking", l.dev.Name)
+			n.late("address "+l.dev.Name, l.since, t.IfUp, "the link has no address but a link-local one; still asking", l.dev.Name)
 		}
 	}
 }
@@ -126,7 +117,7 @@ func (n *network) strand(devices []Device) {
 	stranded := len(lines) > 0 && !slices.ContainsFunc(lines, func(i plan.IP) bool {
 		return i.Link == "" || n.made(i.Link) || n.find(devices, i.Link) != nil
 	})
-	if stranded && n.early("stranded", n.started, cmp.Or(n.settings.Timeouts.IfLink, ifLinkTime)) {
+	if stranded && n.early("stranded", n.started, n.settings.Timeouts.OrDefaults().IfLink) {
 		stranded = false
 	}
 	if stranded == n.stranded {

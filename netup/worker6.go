@@ -9,10 +9,6 @@ import (
 	"latchkey/internal/plan"
 )
 
-// autoTime is rd.net.timeout.ipv6auto of dracut: how long either6 waits
-// for SLAAC before it asks by DHCPv6.
-const autoTime = 40 * time.Second
-
 // startSolicitor asks for routers. The kernel makes the addresses and the
 // default route of what they advertise; DNS and the flags are ours.
 func (n *network) startSolicitor(ctx context.Context, l *link) {
@@ -44,10 +40,7 @@ func (n *network) router(ctx context.Context, l *link, r Router) {
 // startEither asks by DHCPv6 if no router has given the link an address
 // in time.
 func (n *network) startEither(ctx context.Context, l *link) {
-	after := autoTime
-	if n.settings.Timeouts.IPv6Auto > 0 {
-		after = n.settings.Timeouts.IPv6Auto
-	}
+	after := n.settings.Timeouts.OrDefaults().IPv6Auto
 	post := n.post(ctx, l)
 	go func() {
 		if !pause(ctx, after) {

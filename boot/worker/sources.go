@@ -7,12 +7,9 @@ import (
 	"time"
 
 	"latchkey/boot/codes"
+	"latchkey/internal/plan"
 	"latchkey/internal/secret"
 )
-
-// headStart is how much earlier a volume's first source begins than its
-// second: with [kms, prompt] most boots never show the question.
-const headStart = 10 * time.Second
 
 // An answer is what a source yields: a grant, a typed line, or why it will
 // yield no more.
@@ -102,7 +99,7 @@ func (o *openings) begin(ctx context.Context, source string, hurry <-chan struct
 		return nil
 	}
 	select {
-	case <-time.After(headStart):
+	case <-time.After(plan.HeadStart):
 	case <-hurry:
 	case <-ctx.Done():
 	}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -32,23 +33,29 @@ func planShowCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "show IMAGE-OR-CONFIG",
 		Short: "Show the plan of an image, or of a latchkey.yaml, in words",
-		Long: `Show prints the plan as the init would log it: that of the image, refined
-by the options of a kernel command line. It lists the options that the init
-would ignore, with the reason, and the volumes that /etc/crypttab or
-/etc/fstab of this machine call by another name.`,
+		Long: `Show prints all that a boot will do: the plan of the image, refined by the
+options of a kernel command line. It also lists what the boot will not do:
+the options that the init ignores, with the reason, and those that it leaves
+to the kernel and the real root. It compares the names of the volumes with
+/etc/crypttab and /etc/fstab of this machine.`,
 		Example: `  latchkey plan show /boot/initrd.img-$(uname -r) --cmdline "$(cat /proc/cmdline)"
   latchkey plan show latchkey.yaml --cmdline 'ip=dhcp6 rd.latchkey.kms=http://kms2.local'`,
 		Args: cli.Args(cobra.ExactArgs(1)),
 		RunE: func(c *cobra.Command, args []string) error {
-			file, err := planFile(args[0])
+			source, err := readPlan(args[0])
 			if err != nil {
 				return err
 			}
-			p, problems, err := plan.Parse(file, cmdline)
-			if err != nil {
+			s := shownPlan{cmdline: cmdline, modules: source.modules}
+			if s.plan, s.problems, err = plan.Parse(source.plan, cmdline); err != nil {
 				return fmt.Errorf("%s: %w", args[0], err)
 			}
-			return printPlan(c.OutOrStdout(), p, problems, asJSON)
+			s.warnings = hostWarnings(s.plan)
+			if asJSON {
+				return s.printJSON(c.OutOrStdout())
+			}
+			s.print(c.OutOrStdout())
+			return nil
 		},
 	}
 
@@ -57,51 +64,116 @@ would ignore, with the reason, and the volumes that /etc/crypttab or
 	return c
 }
 
-// planFile takes the plan out of an image, or compiles a configuration.
-func planFile(path string) ([]byte, error) {
+// A planSource is what an image, or a configuration, says of a boot.
+type planSource struct {
+	plan    []byte        // the plan file
+	modules *plan.Modules // nil for a configuration
+}
+
+// readPlan takes the plan out of an image, or compiles a configuration.
+func readPlan(path string) (planSource, error) {
 	data, err := os.ReadFile(path)
 	if err != nil {
-		return nil, err
+		return planSource{}, err
 	}
 
 	entries, err := initramfs.List(data)
 	if err != nil {
 		config, err := initramfs.ReadConfig(strings.NewReader(string(data)))
 		if err != nil {
-			return nil, fmt.Errorf("%s is neither an image nor a configuration: %w", path, err)
+			return planSource{}, fmt.Errorf("%s is neither an image nor a configuration: %w", path, err)
 		}
 		p, err := config.Plan()
 		if err != nil {
-			return nil, fmt.Errorf("%s: %w", path, err)
+			return planSource{}, fmt.Errorf("%s: %w", path, err)
 		}
-		return p.Encode()
+		file, err := p.Encode()
+		return planSource{plan: file}, err
 	}
 
+	var found planSource
 	for _, e := range entries {
-		if e.Name == "plan.json" {
-			return e.Data, nil
+		switch "/" + strings.TrimPrefix(e.Name, "/") {
+		case planFile:
+			found.plan = e.Data
+		case plan.ModulesFile:
+			if found.modules, err = plan.DecodeModules(e.Data); err != nil {
+				return planSource{}, fmt.Errorf("%s: %w", path, err)
+			}
 		}
 	}
-
-	return nil, errors.New(path + " holds no plan: it was not made by latchkey image build")
+	if found.plan == nil {
+		return planSource{}, errors.New(path + " holds no plan: it was not made by latchkey image build")
+	}
+	return found, nil
 }
 
-func printPlan(w io.Writer, p *plan.Plan, problems []plan.Problem, asJSON bool) error {
-	warnings := hostWarnings(p)
-	if asJSON {
-		var reasons []string
-		for _, problem := range problems {
-			reasons = append(reasons, problem.String())
+// planFile is where an image has its plan.
+const planFile = "/plan.json"
+
+// A shownPlan is what plan show prints.
+type shownPlan struct {
+	plan     *plan.Plan
+	cmdline  string
+	modules  *plan.Modules
+	problems []plan.Problem
+	warnings []string
+}
+
+func (s shownPlan) printJSON(w io.Writer) error {
+	var reasons []string
+	for _, problem := range s.problems {
+		reasons = append(reasons, problem.String())
+	}
+	return json.NewEncoder(w).Encode(map[string]any{
+		"plan": s.plan, "problems": reasons, "warnings": s.warnings, "left_to_others": plan.Unread(s.cmdline),
+	})
+}
+
+func (s shownPlan) print(w io.Writer) {
+	for _, part := range plan.Describe(s.plan) {
+		if part.Title == "modules" {
+			part.Lines = append(part.Lines, s.parameters()...)
 		}
-		return json.NewEncoder(w).Encode(map[string]any{"plan": p, "problems": reasons, "warnings": warnings})
+		fmt.Fprintf(w, "%s\n", part.Title)
+		for _, line := range part.Lines {
+			fmt.Fprintf(w, "  %s\n", line)
+		}
 	}
 
-	fmt.Fprintln(w, p)
-	for _, problem := range problems {
-		fmt.Fprintln(w, problem)
+	if left := s.leftToOthers(); len(left) > 0 {
+		fmt.Fprintf(w, "left to the kernel and the real root\n  %s\n", strings.Join(left, " "))
 	}
-	for _, text := range warnings {
+	if len(s.problems) > 0 {
+		fmt.Fprintln(w, "ignored, in whole or in part")
+		for _, problem := range s.problems {
+			fmt.Fprintf(w, "  %s\n", problem)
+		}
+	}
+	for _, text := range s.warnings {
 		fmt.Fprintln(w, "warning:", text)
 	}
-	return nil
+}
+
+// parameters are the modules of the image that get any.
+func (s shownPlan) parameters() (lines []string) {
+	if s.modules == nil {
+		return nil
+	}
+	s.modules.Configure(s.cmdline)
+	for _, m := range s.modules.List {
+		if m.Params != "" {
+			lines = append(lines, fmt.Sprintf("%s gets %s", m.Name(), m.Params))
+		}
+	}
+	return append(lines, fmt.Sprintf("%d modules are in the image", len(s.modules.List)))
+}
+
+// leftToOthers are the words that nothing of the init reads, less those that
+// are a parameter of a module in the image.
+func (s shownPlan) leftToOthers() []string {
+	return slices.DeleteFunc(plan.Unread(s.cmdline), func(word string) bool {
+		module, _, dotted := strings.Cut(word, ".")
+		return dotted && s.modules != nil && s.modules.Find(module) >= 0
+	})
 }

@@ -6,6 +6,7 @@ import (
 	"path"
 	"slices"
 	"strings"
+	"time"
 
 	"latchkey/internal/endpoint"
 	"latchkey/internal/mapping"
@@ -16,6 +17,10 @@ const (
 	SourceKMS    = "kms"
 	SourcePrompt = "prompt"
 )
+
+// HeadStart is how much earlier a volume's first source begins than its
+// second: with [kms, prompt] most boots never show the question.
+const HeadStart = 10 * time.Second
 
 var sources = []string{SourceKMS, SourcePrompt}
 

@@ -1,6 +1,7 @@
 package plan
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"strings"
@@ -39,3 +40,17 @@ func (p *netParser) timing(a Arg) error {
 
 // maxSeconds is one day.
 const maxSeconds = 86400
+
+// OrDefaults fills what the settings leave open. The times are dracut's
+// (dracut.cmdline(7)) but for DHCP, which is asked without end in both: an
+// IPv4 link-local address is looked for beside it after 2 s, and that takes
+// 4 to 7 s more.
+func (t NetTimeouts) OrDefaults() NetTimeouts {
+	return NetTimeouts{
+		DHCP:     cmp.Or(t.DHCP, 2*time.Second),
+		IfLink:   cmp.Or(t.IfLink, 60*time.Second),
+		IfUp:     cmp.Or(t.IfUp, 20*time.Second),
+		IPv6Auto: cmp.Or(t.IPv6Auto, 40*time.Second),
+		Carrier:  cmp.Or(t.Carrier, 10*time.Second),
+	}
+}

@@ -40,3 +40,13 @@ func (p *Plan) Roots() []Root {
 	}
 	return []Root{p.Root, p.ImageRoot}
 }
+
+// Inits are the programs to try as the real root's init, in order. The
+// kernel's own list has /bin/sh, too (init/main.c): nobody is let in here
+// by a root that is broken.
+func (r Root) Inits() []string {
+	if r.Init != "" {
+		return []string{r.Init}
+	}
+	return []string{"/sbin/init", "/etc/init", "/bin/init"}
+}

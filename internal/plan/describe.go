@@ -1,0 +1,182 @@
+package plan
+
+import (
+	"cmp"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+	"time"
+
+	"latchkey/internal/endpoint"
+)
+
+// A Section is one part of what a boot will do, in sentences.
+type Section struct {
+	Title string
+	Lines []string
+}
+
+func (s *Section) add(format string, args ...any) {
+	s.Lines = append(s.Lines, fmt.Sprintf(format, args...))
+}
+
+// Describe says all that a boot with this plan will do, for people. The
+// init logs the one line of Plan.String and links none of this.
+func Describe(p *Plan) []Section {
+	return []Section{
+		{"volumes", describeVolumes(p)},
+		{"key server", describeFind(p)},
+		{"network", describeNet(p)},
+		{"root", describeRoot(p)},
+		{"modules", describeModules(p)},
+		{"waits and failures", describeWaits(p)},
+	}
+}
+
+func describeVolumes(p *Plan) []string {
+	var s Section
+	for _, v := range p.Volumes {
+		s.add("%s: LUKS volume %s becomes /dev/mapper/%s; %s", v.Name, v.UUID, v.Name, need(v))
+		s.add("%s: %s", v.Name, how(p, v))
+		if len(v.Options) > 0 {
+			s.add("%s: options %s", v.Name, strings.Join(v.Options, ", "))
+		}
+		if v.Serial != "" {
+			s.add("%s: only on the disk with the serial %q", v.Name, v.Serial)
+		}
+		if v.Digest != "" {
+			s.add("%s: only with the header digest %s", v.Name, v.Digest)
+		}
+		if v.LUKS1 {
+			s.add("%s: a header of LUKS version 1 is taken as well", v.Name)
+		}
+	}
+	return s.Lines
+}
+
+func need(v Volume) string {
+	if v.NoFail {
+		return "the boot goes on without it, whatever is wrong with it (nofail)"
+	}
+	return "the boot needs it"
+}
+
+// how says what opens a volume, in one sentence. A source begins at once if
+// any volume lists it first.
+func how(p *Plan, v Volume) string {
+	const kms, typed = "the key server", "a passphrase typed at the console"
+	words := map[string]string{SourceKMS: kms, SourcePrompt: typed}
+	if len(v.Sources) == 1 {
+		return words[v.Sources[0]] + " opens it, nothing else does"
+	}
+
+	second := v.Sources[1]
+	at := fmt.Sprintf("%s later, or at once when that has failed", HeadStart)
+	if slices.ContainsFunc(p.Volumes, func(o Volume) bool { return o.Sources[0] == second }) {
+		at = "at the same time"
+	}
+	return fmt.Sprintf("%s opens it, or %s, which is asked for %s", words[v.Sources[0]], words[second], at)
+}
+
+func describeFind(p *Plan) []string {
+	var s Section
+	if !p.NeedsKMS() {
+		s.add("not asked: no volume has the source kms")
+		return s.Lines
+	}
+
+	for _, u := range p.Find.URLs {
+		s.add("asked at %s (%s)", u, lookedUp(u))
+	}
+	for _, name := range p.Find.Services {
+		s.add("browsed for as %s by mDNS and DNS", name)
+	}
+	for _, k := range p.Trust.KMS {
+		s.add("trusted if it holds the key %s", string(k))
+	}
+
+	if p.Find.Timeout > 0 {
+		s.add("the boot fails with kms-timeout when none has granted after %s", p.Find.Timeout)
+	} else {
+		s.add("asked for ever: no find.timeout is set")
+	}
+	if p.TPM.EK != "" {
+		s.add("the TPM's endorsement key %s names this machine", p.TPM.EK)
+	}
+	if p.Find.NoReport {
+		s.add("no report is sent after unlocking")
+	} else {
+		s.add("a report is sent after unlocking")
+	}
+	return s.Lines
+}
+
+// lookedUp says how the host of a URL is found.
+func lookedUp(url string) string {
+	e, err := endpoint.ParseURL(url)
+	if err != nil {
+		return err.Error()
+	}
+	if _, err := netip.ParseAddr(e.Host); err == nil {
+		return "an address: nothing is looked up"
+	}
+	if strings.HasSuffix(strings.ToLower(strings.TrimSuffix(e.Host, ".")), ".local") {
+		return "looked up by mDNS, and by DNS where there are servers"
+	}
+	return "looked up by DNS"
+}
+
+func describeRoot(p *Plan) []string {
+	var s Section
+	for i, r := range p.Roots() {
+		before := ""
+		if i > 0 {
+			before = "if the command line's root does not work, the image's: "
+		}
+		mode := "read-only"
+		if r.ReadWrite {
+			mode = "read-write"
+		}
+		s.add("%s%s, mounted %s as %s, options %s", before, p.RootDevice(r), mode, cmp.Or(r.FSType, "what is recognized in it"), cmp.Or(r.Flags, "none"))
+		s.add("%sits init is %s", before, strings.Join(r.Inits(), ", else "))
+	}
+	return s.Lines
+}
+
+func describeModules(p *Plan) []string {
+	var s Section
+	s.add("loaded for each device that asks for one")
+	if len(p.Modules.Always) > 0 {
+		s.add("always loaded: %s", strings.Join(p.Modules.Always, ", "))
+	}
+	if len(p.Modules.Blocked) > 0 {
+		s.add("never loaded: %s", strings.Join(p.Modules.Blocked, ", "))
+	}
+	return s.Lines
+}
+
+func describeWaits(p *Plan) []string {
+	var s Section
+	s.add("devices that hold the volumes are waited for%s", waitTime(p.Wait))
+	if p.AsksAtConsole() {
+		s.add("a passphrase is waited for without limit")
+	}
+	switch action := p.OnFail.Action; action {
+	case "wait":
+		s.add("after a failure the machine waits, with its volumes closed, until somebody switches it off")
+	default:
+		s.add("%s after a failure: %s", p.OnFail.After, action)
+	}
+	if p.Debug {
+		s.add("debug: faults can be injected by the command line; do not ship this image")
+	}
+	return s.Lines
+}
+
+func waitTime(d time.Duration) string {
+	if d == 0 {
+		return " without limit"
+	}
+	return ", at most " + d.String() + "; then the boot fails with volume-missing"
+}

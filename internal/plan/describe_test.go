@@ -1,0 +1,105 @@
+package plan_test
+
+import (
+	"flag"
+	"fmt"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"latchkey/internal/plan"
+)
+
+var update = flag.Bool("update", false, "write the golden files anew")
+
+// TestDescribe is faults/field.md P18: what plan show says of a boot, as a
+// golden file for each kind of plan. A line that changes is read there.
+func TestDescribe(t *testing.T) {
+	for _, row := range []struct {
+		name    string
+		change  func(*plan.Plan)
+		cmdline string
+	}{
+		{"plain", func(*plan.Plan) {}, "quiet"},
+		{"everything", func(p *plan.Plan) {
+			p.Volumes[0].Options, p.Volumes[0].Sources = []string{"discard"}, []string{"kms", "prompt"}
+			data := volume(dataUUID, "data")
+			data.Serial, data.NoFail, data.LUKS1, data.Digest = "WD-1", true, true, strings.Repeat("ab", 32)
+			p.Volumes = append(p.Volumes, data)
+			p.Find.Timeout, p.Find.NoReport, p.TPM.EK = 10*time.Minute, true, "rsa2048"
+			p.Find.URLs = append(p.Find.URLs, "http://192.0.2.5:7741", "http://kms.example.org")
+			p.Root = plan.Root{FSType: "ext4"}
+			p.Modules.Always = []string{"dm_crypt"}
+		}, "BOOT_IMAGE=/vmlinuz root=/dev/mapper/root rw rootflags=noatime,data=ordered init=/bin/other " +
+			"vlan=shop.5:bond0 bond=bond0:eth0,eth1:mode=802.3ad,miimon=100:9000 bridge=br0:eth3 ifname=shop0:52:54:00:12:34:56 " +
+			"ip=192.0.2.2::192.0.2.1:24:till:shop.5:none:192.0.2.53::192.0.2.123 ip=eth3:either6:1400 ip=dhcp nameserver=192.0.2.54 rd.peerdns=0 " +
+			"rd.route=198.51.100.0/24:192.0.2.9:shop.5 bootdev=shop.5 BOOTIF=01-52-54-00-12-34-57 rd.net.timeout.carrier=30 rd.latchkey.keepnet=1 " +
+			"rd.luks.name=" + dataUUID + "=things rd.retry=0 rd.emergency=halt rd.driver.blacklist=nouveau " +
+			"rd.lvm.lv=rhel/root resume=/dev/sda3 systemd.unit=rescue.target -- single"},
+		{"prompt-first", func(p *plan.Plan) {
+			p.Volumes[0].Sources = []string{"prompt", "kms"}
+			data := volume(dataUUID, "data")
+			data.Sources = []string{"kms", "prompt"}
+			p.Volumes = append(p.Volumes, data)
+			p.OnFail.Action, p.Debug = "wait", true
+		}, "ip=eth0:off ip=eth1:dhcp:1400 ip6=eth1:off"},
+		{"prompt-only", func(p *plan.Plan) { p.Volumes[0].Sources = []string{"prompt"} }, "ip=dhcp"},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			p := good()
+			row.change(p)
+			file, err := p.Encode()
+			if err != nil {
+				t.Fatal(err)
+			}
+			parsed, problems, err := plan.Parse(file, row.cmdline)
+			if err != nil {
+				t.Fatal(err)
+			}
+
+			var b strings.Builder
+			for _, s := range plan.Describe(parsed) {
+				fmt.Fprintf(&b, "%s\n  %s\n", s.Title, strings.Join(s.Lines, "\n  "))
+			}
+			for _, word := range plan.Unread(row.cmdline) {
+				fmt.Fprintf(&b, "unread %s\n", word)
+			}
+			for _, problem := range problems {
+				fmt.Fprintf(&b, "%s\n", problem)
+			}
+			golden(t, "testdata/describe/"+row.name+".golden", b.String())
+		})
+	}
+}
+
+func golden(t *testing.T, file, got string) {
+	t.Helper()
+	if *update {
+		if err := os.WriteFile(file, []byte(got), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(string(want), got); diff != "" {
+		t.Errorf("%s (-want +got):\n%s", file, diff)
+	}
+}
+
+// TestUnread: each word of a command line is acted on, named as a Problem,
+// or unread; none is lost.
+func TestUnread(t *testing.T) {
+	const line = `quiet root=UUID=x ip=dhcp rd.peerdns=0 kairos.config=install.auto=1 kairos.config=kcrypt.challenger.mdns=1 rd.shell=0 foo.bar="a b" -- single`
+	want := []string{"quiet", "kairos.config=install.auto=1", "foo.bar=a b"}
+	if diff := cmp.Diff(want, plan.Unread(line)); diff != "" {
+		t.Errorf("Unread (-want +got):\n%s", diff)
+	}
+	if got := plan.Unread(strings.Repeat("x", 10000)); got != nil {
+		t.Errorf("Unread of a line that is too long = %v, want none: it is a Problem", got)
+	}
+}
