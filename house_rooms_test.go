@@ -54,6 +54,7 @@ var rooms = []struct{ folder, what string }{
 	{"kms/server", "wiring: a ledger, the protocols and the administration"},
 	{"kms/server/lk1", "who gets which key: proofs, policy, nodes, volumes, approval"},
 	{"kms/server/attest", "judges TPM keys, challenges and quotes"},
+	{"kms/server/eventlog", "what a machine measured while it started: replays its log, sums it up, compares two boots"},
 	{"kms/server/fleet", "the machines of one protocol, and those that wait for approval"},
 	{"kms/server/policy", "one pure function from facts to a verdict, and what configures it"},
 	{"kms/server/ekcert", "judges the certificates of TPM makers"},
@@ -94,13 +95,14 @@ var rooms = []struct{ folder, what string }{
 	{"internal/testreport", "reads go test -json; a skipped test fails CI"},
 
 	{"qemu-tests", "whole boots as readable scripts, run against the built binaries"},
+	{"qemu-tests/eventlogs", "records the event logs of real boots"},
 	{"qemu-tests/mutants", "switches rules off, one at a time, and looks for the test that fails"},
 	{"qemu-tests/testroot", "the tiny root that those boot into"},
 }
 
 // doubles are the folders that only tests use: software TPMs, servers, LANs.
 var doubles = []string{
-	"boot/boottest", "internal/docexample", "internal/testkube", "internal/testlan", "kms/server/kairos/kairostest", "kms/softtpm", "kms/store/etcd/etcdtest",
+	"boot/boottest", "internal/docexample", "internal/testkube", "internal/testlan", "kms/server/eventlog/eventlogtest", "kms/server/kairos/kairostest", "kms/softtpm", "kms/store/etcd/etcdtest",
 	"kms/store/kube/kubetest", "kms/store/storetest", "unlock/luks2/luks2test", "unlock/tpm/tpmtest",
 }
 

@@ -22,11 +22,11 @@ var rules = []struct {
 }{
 	{"cmd/init", []string{
 		"flag", "os/exec", "net/http", "crypto/tls", "text/template", "html/template", "google.golang.org/", "k8s.io/", "go.yaml.in/", "gopkg.in/", "latchkey/boot/boottest",
-		"github.com/spf13/", "github.com/miekg/", "github.com/grandcat/", "go.etcd.io/", "github.com/anatol/",
+		"github.com/google/go-eventlog/", "github.com/spf13/", "github.com/miekg/", "github.com/grandcat/", "go.etcd.io/", "github.com/anatol/",
 	}, "the init is small and runs nothing else"},
 	{"cmd/latchkey", []string{"latchkey/kms/server", "latchkey/kms/store", "latchkey/boot", "latchkey/boot/worker", "latchkey/boot/latch", "latchkey/boot/wire"}, "the operator's command is no key server and no init"},
 	{"cmd/latchkey-kms", []string{"latchkey/boot", "latchkey/netup"}, "the key server boots nothing"},
-	{"cmd/latchkey-kms", []string{"latchkey/kms/bench", "latchkey/kms/softtpm", "latchkey/kms/server/kairos/kairostest", "testing"}, "production links no test double"},
+	{"cmd/latchkey-kms", []string{"latchkey/kms/bench", "latchkey/kms/softtpm", "latchkey/kms/server/kairos/kairostest", "latchkey/kms/server/eventlog/eventlogtest", "testing"}, "production links no test double"},
 	{"kms/config", []string{"latchkey/kms/store", "latchkey/kms/store/", "latchkey/kms/server", "latchkey/kms/home", "net/http/httptest"}, "values; home and daemon act on them"},
 	{"kms/home", []string{"latchkey/kms/daemon", "latchkey/kms/operator", "latchkey/discover"}, "the data directory answers nobody"},
 	{"kms/operator", []string{"latchkey/kms/daemon", "latchkey/discover"}, "questions; the daemon answers them"},
@@ -53,6 +53,7 @@ var rules = []struct {
 	{"kms/admin", []string{"latchkey/kms/server", "latchkey/kms/server/", "latchkey/kms/store/", "latchkey/unlock"}, "administers what it is given"},
 	{"kms/server", []string{"latchkey/unlock"}, "the server trusts nothing of the node's code"},
 	{"kms/server/attest", []string{"latchkey/kms/ledger", "latchkey/kms/store", "net/http"}, "judges what a TPM says, and keeps nothing"},
+	{"kms/server/eventlog", []string{"latchkey/kms/ledger", "latchkey/kms/store", "latchkey/kms/server/policy", "net/http"}, "reads what a machine says, and keeps nothing"},
 	{"kms/server/fleet", []string{"latchkey/kms/server", "latchkey/kms/server/lk1", "latchkey/kms/server/kairos", "latchkey/kms/server/talos", "latchkey/kms/server/policy", "latchkey/kms/admin", "latchkey/kms/front"}, "machines of any protocol"},
 	{"kms/server/lk1", []string{"latchkey/kms/server", "latchkey/kms/server/kairos", "latchkey/kms/server/kairos/", "latchkey/kms/server/talos", "latchkey/kms/server/talos/", "latchkey/kms/server/k8s", "latchkey/kms/server/k8s/"}, "no protocol sees another's tables"},
 	{"kms/server/kairos/keeper", []string{"latchkey/kms/server", "latchkey/kms/server/lk1", "latchkey/kms/server/talos", "latchkey/kms/server/talos/", "latchkey/kms/server/k8s", "latchkey/kms/server/k8s/"}, "no protocol sees another's tables"},
