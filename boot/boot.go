@@ -151,7 +151,7 @@ func (b *pid1) closeLatch() (wait func() error) {
 	}
 
 	for _, o := range b.opened {
-		b.latch.add(wire.Record{Kind: wire.KindExtend, PCR: 15, New: o.New, Text: "volume " + o.Name})
+		b.latch.add(wire.Record{Kind: wire.KindExtend, PCR: 15, Digests: o.Digests, Text: "volume " + o.Name})
 	}
 	b.latch.add(phase("leave-initrd"))
 	return func() error {

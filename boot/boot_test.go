@@ -19,6 +19,7 @@ import (
 
 	"latchkey/boot"
 	"latchkey/boot/wire"
+	"latchkey/internal/pcr"
 	"latchkey/internal/plan"
 )
 
@@ -199,7 +200,7 @@ func goodWorker(_ int, c *child) {
 		}
 	}
 	c.sys.mappings["root"] = boot.Mapping{UUID: "CRYPT-LUKS2-" + strings.ReplaceAll(rootUUID, "-", "") + "-root", Device: "253:0"}
-	c.records <- wire.Record{Kind: wire.KindOpened, Name: "root", Slot: 1, New: sha256.Sum256([]byte("volume"))}
+	c.records <- wire.Record{Kind: wire.KindOpened, Name: "root", Slot: 1, Digests: pcr.Measure([]byte("volume"))}
 	c.records <- wire.Record{Kind: wire.KindRoot, Name: "root", Text: "ext4"}
 	c.records <- wire.Record{Kind: wire.KindDone}
 }
@@ -225,9 +226,9 @@ func stoppingLatch(c *child, point string, n int) {
 
 		r := c.sys
 		old := r.pcr(order.PCR)
-		next := extend(old, order.New)
+		next := extend(old, order.Digests.SHA256)
 		if resume != nil && old == resume.New {
-			c.records <- wire.Record{Kind: wire.KindExtended, PCR: order.PCR, New: old}
+			c.records <- wire.Record{Kind: wire.KindExtended, PCR: order.PCR, New: old, Text: "sha256"}
 			resume = nil
 			continue
 		}
@@ -252,7 +253,7 @@ func stoppingLatch(c *child, point string, n int) {
 		}
 
 		n--
-		c.records <- wire.Record{Kind: wire.KindExtended, PCR: order.PCR, New: next}
+		c.records <- wire.Record{Kind: wire.KindExtended, PCR: order.PCR, New: next, Text: "sha256"}
 	}
 }
 

@@ -1,12 +1,13 @@
 package boot
 
 import (
-	"crypto/sha256"
 	"fmt"
 	"slices"
+	"strings"
 
 	"latchkey/boot/codes"
 	"latchkey/boot/wire"
+	"latchkey/internal/pcr"
 )
 
 // A latchKeeper is PID 1's side of the latch: the orders that are not
@@ -24,7 +25,7 @@ type latchKeeper struct {
 // phase is the order to measure a phase of the boot into PCR 11, as
 // systemd-pcrphase(8) does.
 func phase(name string) wire.Record {
-	return wire.Record{Kind: wire.KindExtend, PCR: 11, New: sha256.Sum256([]byte(name)), Text: name}
+	return wire.Record{Kind: wire.KindExtend, PCR: 11, Digests: pcr.Measure([]byte(name)), Text: name}
 }
 
 func (l *latchKeeper) add(order wire.Record) {
@@ -77,7 +78,7 @@ func (b *pid1) fromLatch(r wire.Record, ok bool) error {
 	}
 	switch r.Kind {
 	case wire.KindExtending:
-		if l.idle() || r.PCR != l.orders[0].PCR || r.New != wire.Extended(r.Old, l.orders[0].New) {
+		if l.idle() || r.PCR != l.orders[0].PCR || r.New != wire.Extended(r.Old, l.orders[0].Digests.SHA256) {
 			return &StepError{"latch", codes.Latch, fmt.Errorf("the latch wants to extend PCR %d, which nobody ordered", r.PCR)}
 		}
 		l.pending = &r
@@ -87,7 +88,7 @@ func (b *pid1) fromLatch(r wire.Record, ok bool) error {
 			return &StepError{"latch", codes.Latch, fmt.Errorf("the latch extended PCR %d unasked", r.PCR)}
 		}
 		l.pending = nil
-		b.measured = append(b.measured, measured{l.orders[0], b.sys.Now()})
+		b.measured = append(b.measured, measured{l.orders[0], strings.Fields(r.Text), b.sys.Now()})
 		l.orders = l.orders[1:]
 		l.give()
 	case wire.KindFailed:

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"latchkey/boot/wire"
+	"latchkey/internal/pcr"
 )
 
 // measureLog is where systemd keeps what it extends PCRs with, so that
@@ -19,6 +20,7 @@ const measureLog = "/run/log/systemd/tpm2-measure.log"
 // A measured is one extend that the latch carried out.
 type measured struct {
 	order wire.Record
+	banks []string      // that were extended
 	at    time.Duration // since the kernel started
 }
 
@@ -42,8 +44,8 @@ type eventContent struct {
 	EventType string `json:"eventType"`
 }
 
-// writeMeasured tells the real root what was extended. It names the SHA-256
-// bank alone: others hold hashes of our own of a volume's measurement.
+// writeMeasured tells the real root what was extended, in every bank that
+// the TPM has on.
 func (b *pid1) writeMeasured() error {
 	if len(b.measured) == 0 {
 		return nil
@@ -61,7 +63,7 @@ func (b *pid1) writeMeasured() error {
 		}
 		record, err := json.Marshal(event{
 			m.order.PCR,
-			[]eventDigest{{"sha256", hex.EncodeToString(m.order.New[:])}},
+			m.digests(),
 			"systemd",
 			eventContent{text, strings.ReplaceAll(strings.TrimSpace(string(id)), "-", ""), m.at.Microseconds(), kind},
 		})
@@ -78,4 +80,14 @@ func (b *pid1) writeMeasured() error {
 		return fmt.Errorf("writing the measurement log: %w", err)
 	}
 	return nil
+}
+
+// digests are those of the banks that the latch has named and that exist.
+func (m measured) digests() (out []eventDigest) {
+	for _, bank := range m.banks {
+		if d := m.order.Digests.Of(pcr.Bank(bank)); d != nil {
+			out = append(out, eventDigest{bank, hex.EncodeToString(d)})
+		}
+	}
+	return out
 }

@@ -41,12 +41,12 @@ func TestMeasureLog(t *testing.T) {
 			if err := json.Unmarshal([]byte(record), &e); err != nil || !strings.HasSuffix(record, "\n") {
 				t.Fatalf("record %q: %v, want one JSON text and a line feed", record, err)
 			}
-			if e.Type != "systemd" || len(e.Digests) != 1 || e.Digests[0].HashAlg != "sha256" || e.Content.BootID != "0f0e0d0c0b0a09080706050403020100" || e.Content.Timestamp < 1e6 {
+			if e.Type != "systemd" || len(e.Digests) != 2 || e.Digests[0].HashAlg != "sha1" || len(e.Digests[0].Digest) != 40 || e.Digests[1].HashAlg != "sha256" || e.Content.BootID != "0f0e0d0c0b0a09080706050403020100" || e.Content.Timestamp < 1e6 {
 				t.Errorf("record %q", record)
 			}
-			digest, err := hex.DecodeString(e.Digests[0].Digest)
+			digest, err := hex.DecodeString(e.Digests[1].Digest)
 			if err != nil || len(digest) != sha256.Size {
-				t.Fatalf("digest %q, %v", e.Digests[0].Digest, err)
+				t.Fatalf("digest %q, %v", e.Digests[1].Digest, err)
 			}
 			pcrs[e.PCR] = wire.Extended(pcrs[e.PCR], [32]byte(digest))
 			strs = append(strs, e.Content.EventType+" "+e.Content.String)

@@ -192,7 +192,7 @@ func TestMeasurement(t *testing.T) {
 		v := &unlock.Volume{Name: name, Device: "/dev/vda2", Header: h}
 		var kernel recorder
 		o, err := v.Open(ctx, d, candidates(key(1)), unlock.Expect{}, nil, kernel.mapper)
-		if err != nil || hex.EncodeToString(o.Measure[:]) != want || hex.EncodeToString(o.MAC[:]) != mac {
+		if err != nil || hex.EncodeToString(o.Measure.SHA256[:]) != want || hex.EncodeToString(o.MAC[:]) != mac {
 			t.Errorf("Open of %s = %x, MAC %x, %v, want %s, %s", name, o.Measure, o.MAC, err, want, mac)
 		}
 		if !bytes.Equal(kernel.was, volumeKey) {

@@ -6,12 +6,12 @@ package unlock
 import (
 	"context"
 	"crypto/hmac"
-	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io"
 
 	"latchkey/boot/codes"
+	"latchkey/internal/pcr"
 	"latchkey/internal/secret"
 	"latchkey/unlock/dm"
 	"latchkey/unlock/luks2"
@@ -29,9 +29,9 @@ type Volume struct {
 // An Opened says how a volume was opened. It holds no secret.
 type Opened struct {
 	Slot    int
-	Staged  bool     // the staged secret opened it
-	MAC     [32]byte // volume-key MAC
-	Measure [32]byte // for PCR 15, SHA-256 bank
+	Staged  bool        // the staged secret opened it
+	MAC     [32]byte    // volume-key MAC
+	Measure pcr.Digests // for PCR 15
 }
 
 // A Mapper has the kernel decrypt a volume: dm.Map, or a fake in tests.
@@ -127,11 +127,8 @@ func (v *Volume) find(ctx context.Context, r io.ReaderAt, candidates []Candidate
 
 // measure is what systemd-cryptsetup(8) extends PCR 15 with (option
 // tpm2-measure-pcr=; src/cryptsetup/cryptsetup.c, measure_volume_key):
-// HMAC-SHA256 of "cryptsetup:NAME:UUID" by the volume key. Names need no
+// the HMAC of "cryptsetup:NAME:UUID" by the volume key. Names need no
 // escaping: the plan allows no colon in them.
-func (v *Volume) measure(key luks2.VolumeKey) (sum [32]byte) {
-	h := hmac.New(sha256.New, key.Bytes().Reveal())
-	io.WriteString(h, "cryptsetup:"+v.Name+":"+key.UUID())
-	h.Sum(sum[:0])
-	return sum
+func (v *Volume) measure(key luks2.VolumeKey) pcr.Digests {
+	return pcr.MeasureSecret(key.Bytes().Reveal(), []byte("cryptsetup:"+v.Name+":"+key.UUID()))
 }

@@ -121,6 +121,9 @@ func (o opened) Extend(ctx context.Context, pcr int, digest func(crypto.Hash) []
 	return nil
 }
 
+// Banks are the two that most TPMs have on.
+func (opened) Banks(context.Context) ([]string, error) { return []string{"sha1", "sha256"}, nil }
+
 func (opened) Close() error { return nil }
 
 // OpenTPM opens it for the worker.

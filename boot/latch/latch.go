@@ -5,9 +5,6 @@ package latch
 import (
 	"context"
 	"crypto"
-	_ "crypto/sha1" // TPMs may have this bank on; it gets its measurement too
-	"crypto/sha256"
-	_ "crypto/sha512" // likewise
 	"strings"
 
 	"latchkey/boot/codes"
@@ -28,6 +25,7 @@ type System interface {
 type TPM interface {
 	ReadPCR(ctx context.Context, pcr int) ([32]byte, error)
 	Extend(ctx context.Context, pcr int, digest func(crypto.Hash) []byte) error
+	Banks(ctx context.Context) ([]string, error)
 	Close() error
 }
 
@@ -103,10 +101,10 @@ func (l *latch) extend(ctx context.Context, order wire.Record, resume *wire.Reco
 	}
 
 	name := strings.ReplaceAll(order.Text, " ", "-")
-	next := wire.Extended(old, order.New)
+	next := wire.Extended(old, order.Digests.SHA256)
 	switch {
 	case resume != nil && old == resume.New:
-		return l.conn.Send(wire.Record{Kind: wire.KindExtended, PCR: order.PCR, New: old})
+		return l.extended(ctx, order.PCR, old)
 	case resume != nil && old != resume.Old:
 		return codes.Fail("latch", "PCR %d changed while nobody of ours extended it", order.PCR)
 	case resume == nil:
@@ -124,13 +122,13 @@ func (l *latch) extend(ctx context.Context, order wire.Record, resume *wire.Reco
 	}
 
 	l.faults.At("before-" + name)
-	if err := l.tpm.Extend(ctx, int(order.PCR), bankDigest(order)); err != nil {
+	if err := l.tpm.Extend(ctx, int(order.PCR), order.Digests.Of); err != nil {
 		return err
 	}
 
 	l.faults.At("after-" + name)
 	l.values[order.PCR] = next
-	return l.conn.Send(wire.Record{Kind: wire.KindExtended, PCR: order.PCR, New: next})
+	return l.extended(ctx, order.PCR, next)
 }
 
 // unused refuses a boot whose volumes were opened already: after a kexec
@@ -146,21 +144,12 @@ func (l *latch) unused(ctx context.Context) error {
 	return nil
 }
 
-// bankDigest is what each bank is extended with: the order's digest in
-// the SHA-256 bank. Other banks get the phase's name hashed with their own
-// algorithm, as systemd does; for a volume, whose key is gone by now, the
-// hash of the SHA-256 digest.
-func bankDigest(order wire.Record) func(crypto.Hash) []byte {
-	return func(h crypto.Hash) []byte {
-		if h == crypto.SHA256 {
-			return order.New[:]
-		}
-		text := []byte(order.Text)
-		if sha256.Sum256(text) != order.New {
-			text = order.New[:]
-		}
-		sum := h.New()
-		sum.Write(text)
-		return sum.Sum(nil)
+// extended tells PID 1 that an order is carried out, and in which banks.
+// The TPM was asked for them before its first extend: it is not asked again.
+func (l *latch) extended(ctx context.Context, index uint8, value [32]byte) error {
+	banks, err := l.tpm.Banks(ctx)
+	if err != nil {
+		return err
 	}
+	return l.conn.Send(wire.Record{Kind: wire.KindExtended, PCR: index, New: value, Text: strings.Join(banks, " ")})
 }

@@ -3,15 +3,16 @@ package latch_test
 import (
 	"context"
 	"crypto"
-	"crypto/sha256"
 	"errors"
 	"io"
 	"slices"
+	"strings"
 	"testing"
 
 	"latchkey/boot/codes"
 	"latchkey/boot/latch"
 	"latchkey/boot/wire"
+	"latchkey/internal/pcr"
 	"latchkey/internal/plan"
 	"latchkey/unlock/tpm"
 	"latchkey/unlock/tpm/tpmtest"
@@ -87,11 +88,11 @@ func simulator(t *testing.T) *tpm.TPM {
 	return dev
 }
 
-func order(pcr uint8, text string) wire.Record {
-	return wire.Record{Kind: wire.KindExtend, PCR: pcr, New: sha256.Sum256([]byte(text)), Text: text}
+func order(index uint8, text string) wire.Record {
+	return wire.Record{Kind: wire.KindExtend, PCR: index, Digests: pcr.Measure([]byte(text)), Text: text}
 }
 
-func pcr(t *testing.T, dev *tpm.TPM, n int) [32]byte {
+func held(t *testing.T, dev *tpm.TPM, n int) [32]byte {
 	t.Helper()
 	v, err := dev.ReadPCR(context.Background(), n)
 	if err != nil {
@@ -104,13 +105,13 @@ func pcr(t *testing.T, dev *tpm.TPM, n int) [32]byte {
 // waited for; then the PCR holds what was said.
 func TestExtend(t *testing.T) {
 	dev := simulator(t)
-	want := wire.Extended([32]byte{}, order(11, "enter-initrd").New)
+	want := wire.Extended([32]byte{}, order(11, "enter-initrd").Digests.SHA256)
 	said := run(t, machine{tpm: dev}, wire.KindExtended, order(11, "enter-initrd"))
 	if len(said) != 2 || said[0].Kind != wire.KindExtending || said[0].Old != [32]byte{} || said[0].New != want ||
 		said[1].Kind != wire.KindExtended || said[1].New != want {
 		t.Errorf("said %+v, want extending and extended with %x", said, want)
 	}
-	if got := pcr(t, dev, 11); got != want {
+	if got := held(t, dev, 11); got != want {
 		t.Errorf("PCR 11 = %x, want %x", got, want)
 	}
 }
@@ -119,7 +120,7 @@ func TestExtend(t *testing.T) {
 // done twice, what is not is done now, and anything else ends the boot.
 func TestResume(t *testing.T) {
 	o := order(11, "leave-initrd")
-	next := wire.Extended([32]byte{}, o.New)
+	next := wire.Extended([32]byte{}, o.Digests.SHA256)
 	for _, row := range []struct {
 		name   string
 		before func(*tpm.TPM) // what the dead one, or another program, did
@@ -134,7 +135,7 @@ func TestResume(t *testing.T) {
 			"somebody else extended", func(dev *tpm.TPM) { extend(dev, order(11, "x")) },
 			wire.Record{Kind: wire.KindResume, PCR: 11, New: next},
 			[]wire.Kind{wire.KindFailed},
-			codes.Latch, wire.Extended([32]byte{}, order(11, "x").New),
+			codes.Latch, wire.Extended([32]byte{}, order(11, "x").Digests.SHA256),
 		},
 	} {
 		t.Run(row.name, func(t *testing.T) {
@@ -150,7 +151,7 @@ func TestResume(t *testing.T) {
 			if !slices.Equal(kinds, row.says) || said[len(said)-1].Code != row.code {
 				t.Errorf("said %+v, want kinds %v and code %q", said, row.says, row.code)
 			}
-			if got := pcr(t, dev, 11); got != row.holds {
+			if got := held(t, dev, 11); got != row.holds {
 				t.Errorf("PCR 11 = %x, want %x", got, row.holds)
 			}
 		})
@@ -158,13 +159,7 @@ func TestResume(t *testing.T) {
 }
 
 func extend(dev *tpm.TPM, o wire.Record) {
-	err := dev.Extend(context.Background(), int(o.PCR), func(h crypto.Hash) []byte {
-		if h == crypto.SHA256 {
-			return o.New[:]
-		}
-		return make([]byte, h.Size())
-	})
-	if err != nil {
+	if err := dev.Extend(context.Background(), int(o.PCR), o.Digests.Of); err != nil {
 		panic(err)
 	}
 }
@@ -174,8 +169,8 @@ func TestKexec(t *testing.T) {
 	dev := simulator(t)
 	extend(dev, order(15, "a volume"))
 	said := run(t, machine{tpm: dev}, wire.KindFailed, order(11, "enter-initrd"))
-	if len(said) != 1 || said[0].Code != codes.PCR15Used || pcr(t, dev, 11) != [32]byte{} {
-		t.Errorf("said %+v with PCR 11 = %x, want %s and PCR 11 as it was", said, pcr(t, dev, 11), codes.PCR15Used)
+	if len(said) != 1 || said[0].Code != codes.PCR15Used || held(t, dev, 11) != [32]byte{} {
+		t.Errorf("said %+v with PCR 11 = %x, want %s and PCR 11 as it was", said, held(t, dev, 11), codes.PCR15Used)
 	}
 }
 
@@ -205,10 +200,10 @@ func TestWholeBoot(t *testing.T) {
 	if err := latch.Run(machine{tpm: dev}, wire.NewConn(s), 0); err != nil {
 		t.Fatal(err)
 	}
-	want11 := wire.Extended(wire.Extended([32]byte{}, order(11, "enter-initrd").New), order(11, "leave-initrd").New)
-	want15 := wire.Extended([32]byte{}, order(15, "volume root").New)
-	if pcr(t, dev, 11) != want11 || pcr(t, dev, 15) != want15 {
-		t.Errorf("PCR 11 = %x, PCR 15 = %x, want %x and %x; said %+v", pcr(t, dev, 11), pcr(t, dev, 15), want11, want15, s.said)
+	want11 := wire.Extended(wire.Extended([32]byte{}, order(11, "enter-initrd").Digests.SHA256), order(11, "leave-initrd").Digests.SHA256)
+	want15 := wire.Extended([32]byte{}, order(15, "volume root").Digests.SHA256)
+	if held(t, dev, 11) != want11 || held(t, dev, 15) != want15 {
+		t.Errorf("PCR 11 = %x, PCR 15 = %x, want %x and %x; said %+v", held(t, dev, 11), held(t, dev, 15), want11, want15, s.said)
 	}
 }
 
@@ -225,7 +220,7 @@ func TestNoGo(t *testing.T) {
 	if err := latch.Run(machine{tpm: dev}, wire.NewConn(s), 0); err != nil {
 		t.Fatal(err)
 	}
-	if last := s.said[len(s.said)-1]; last.Kind != wire.KindFailed || last.Code != codes.Latch || pcr(t, dev, 11) != [32]byte{} {
+	if last := s.said[len(s.said)-1]; last.Kind != wire.KindFailed || last.Code != codes.Latch || held(t, dev, 11) != [32]byte{} {
 		t.Errorf("said %+v, want %s and nothing extended", s.said, codes.Latch)
 	}
 }
@@ -243,41 +238,47 @@ func TestNoTPM(t *testing.T) {
 // banks is a TPM that keeps what each bank was extended with.
 type banks struct {
 	latch.TPM
-	digests map[crypto.Hash][]byte
+	on      []string
+	digests map[string][]byte
 }
 
 func (b *banks) ReadPCR(context.Context, int) ([32]byte, error) { return [32]byte{}, nil }
 
 func (b *banks) Extend(_ context.Context, _ int, digest func(crypto.Hash) []byte) error {
-	for _, h := range []crypto.Hash{crypto.SHA1, crypto.SHA256, crypto.SHA384, crypto.SHA512} {
-		b.digests[h] = digest(h)
+	for _, name := range b.on {
+		b.digests[name] = digest(pcr.Bank(name))
 	}
 	return nil
 }
 
+func (b *banks) Banks(context.Context) ([]string, error) { return b.on, nil }
+
 func (b *banks) Close() error { return nil }
 
-// Every bank that is on gets a digest of its own length: a phase its name's
-// hash, as systemd-pcrphase has it, a volume a hash of its measurement.
+// Every bank that is on is extended with its own digest, and PID 1 hears
+// which they are, also from a latch that came after the extend.
 func TestBanks(t *testing.T) {
+	on := []string{"sha1", "sha256", "sha384", "sha512"}
 	for _, row := range []struct {
-		order wire.Record
-		text  []byte // what other banks hash
+		name   string
+		orders []wire.Record
+		want   int // banks extended
 	}{
-		{order(11, "leave-initrd"), []byte("leave-initrd")},
-		{wire.Record{Kind: wire.KindExtend, PCR: 15, New: [32]byte{1, 2, 3}, Text: "volume root"}, append([]byte{1, 2, 3}, make([]byte, 29)...)},
+		{"an order", []wire.Record{order(15, "volume root")}, 4},
+		{"an order that was carried out", []wire.Record{{Kind: wire.KindResume, PCR: 15}, order(15, "volume root")}, 0},
 	} {
-		b := &banks{digests: map[crypto.Hash][]byte{}}
-		run(t, machine{tpm: b}, wire.KindExtended, row.order)
-		for h, got := range b.digests {
-			want := row.order.New[:]
-			if h != crypto.SHA256 {
-				sum := h.New()
-				sum.Write(row.text)
-				want = sum.Sum(nil)
-			}
-			if !slices.Equal(got, want) {
-				t.Errorf("%s, bank %s: %x, want %x", row.order.Text, h, got, want)
+		b := &banks{on: on, digests: map[string][]byte{}}
+		said := run(t, machine{tpm: b}, wire.KindExtended, row.orders...)
+		if last := said[len(said)-1]; last.Text != strings.Join(on, " ") {
+			t.Errorf("%s: said %+v, want the banks %v", row.name, said, on)
+		}
+		if len(b.digests) != row.want {
+			t.Errorf("%s: %d banks extended, want %d", row.name, len(b.digests), row.want)
+		}
+		for name, got := range b.digests {
+			digests := pcr.Measure([]byte("volume root"))
+			if want := digests.Of(pcr.Bank(name)); !slices.Equal(got, want) {
+				t.Errorf("%s: bank %s extended with %x, want %x", row.name, name, got, want)
 			}
 		}
 	}

@@ -9,11 +9,12 @@ import (
 	"time"
 
 	"latchkey/internal/kmsg"
+	"latchkey/internal/pcr"
 )
 
 // Size is the size of every message between PID 1 and its children, in
 // bytes: one datagram of a SOCK_SEQPACKET socket.
-const Size = 512
+const Size = 640
 
 // Silence is how long a child may say nothing before it is taken for hung.
 const Silence = 60 * time.Second
@@ -27,17 +28,17 @@ const (
 	KindAlive       Kind = iota + 1 // still at work
 	KindStep                        // Name took Duration from Start on; Code is "" if it went well
 	KindWaiting                     // Code: going on, but people should know why it takes time
-	KindOpened                      // volume Name is mapped by source Text; New is its measurement for PCR 15, Slot its keyslot
+	KindOpened                      // volume Name is mapped by source Text; Digests are its measurement for PCR 15, Slot its keyslot
 	KindRoot                        // the root is mapping Name with file system Text
 	KindClosed                      // volume Name stays closed, Code and Text say why: the boot goes on without it
 	KindDone                        // all volumes are open that the boot needs
 	KindFailed                      // Code and Text: the child ends
 	KindWantCiphers                 // the disks had their turn: the modules that every boot needs may load
 	KindExtending                   // about to extend PCR from Old to New
-	KindExtended                    // it holds New now
+	KindExtended                    // it holds New now; Text names the banks that the TPM has on
 	KindEntered                     // to the worker: the TPM may be used; Code if there is none
 	KindCiphers                     // to the worker: those modules are loaded
-	KindExtend                      // to the latch: extend PCR with New
+	KindExtend                      // to the latch: extend PCR with Digests
 	KindResume                      // to the latch: this one was under way, from Old to New
 	KindGo                          // to the latch: yes, extend
 	kindEnd
@@ -58,7 +59,8 @@ type Record struct {
 	Text     string        // at most 255 bytes, longer ones are cut
 	Start    time.Duration // since the kernel started (CLOCK_BOOTTIME)
 	Duration time.Duration
-	Old, New [32]byte
+	Old, New [32]byte // what a PCR holds, SHA-256 bank
+	Digests  pcr.Digests
 }
 
 // Offsets of the fields, in bytes. Texts have a length byte in front.
@@ -70,6 +72,11 @@ const (
 	atTook  = atStart + 8
 	atOld   = atTook + 8
 	atNew   = atOld + 32
+	at1     = atNew + 32 // Digests
+	at256   = at1 + 20
+	at384   = at256 + 32
+	at512   = at384 + 48
+	atEnd   = at512 + 64
 )
 
 // Encode writes the record's fixed form.
@@ -83,6 +90,10 @@ func (r Record) Encode() [Size]byte {
 	binary.LittleEndian.PutUint64(b[atTook:], uint64(r.Duration))
 	copy(b[atOld:], r.Old[:])
 	copy(b[atNew:], r.New[:])
+	copy(b[at1:], r.Digests.SHA1[:])
+	copy(b[at256:], r.Digests.SHA256[:])
+	copy(b[at384:], r.Digests.SHA384[:])
+	copy(b[at512:], r.Digests.SHA512[:])
 	return b
 }
 
@@ -97,7 +108,8 @@ func Decode(b []byte) (Record, error) {
 		Code: getText(b[atCode:atName]), Name: getText(b[atName:atText]), Text: getText(b[atText:atStart]),
 		Start:    time.Duration(binary.LittleEndian.Uint64(b[atStart:])),
 		Duration: time.Duration(binary.LittleEndian.Uint64(b[atTook:])),
-		Old:      [32]byte(b[atOld:atNew]), New: [32]byte(b[atNew : atNew+32]),
+		Old:      [32]byte(b[atOld:atNew]), New: [32]byte(b[atNew:at1]),
+		Digests: pcr.Digests{SHA1: [20]byte(b[at1:at256]), SHA256: [32]byte(b[at256:at384]), SHA384: [48]byte(b[at384:at512]), SHA512: [64]byte(b[at512:atEnd])},
 	}
 	if r.PCR > 23 {
 		return Record{}, fmt.Errorf("reading a record: there is no PCR %d", r.PCR)

@@ -14,6 +14,7 @@ import (
 
 	"latchkey/boot/codes"
 	"latchkey/boot/wire"
+	"latchkey/internal/pcr"
 	"latchkey/internal/plan"
 )
 
@@ -22,6 +23,7 @@ func full() wire.Record {
 	return wire.Record{
 		Kind: wire.KindExtending, PCR: 23, Slot: 31, Code: "volume-missing", Name: "root", Text: "what happened",
 		Start: 1500 * time.Millisecond, Duration: -time.Nanosecond, Old: sha256.Sum256([]byte("old")), New: sha256.Sum256([]byte("new")),
+		Digests: pcr.Measure([]byte("digests")),
 	}
 }
 

@@ -240,5 +240,5 @@ func (w *worker) openOne(ctx context.Context, t try) (unlock.Opened, []unlock.Ca
 	if slices.Contains(d.Header.Flags(), "allow-discards") && !d.Options.AllowDiscards {
 		w.log.Info("the header's flag allow-discards is not used: the plan's options count", "volume", d.Name)
 	}
-	return r.Opened, r.keys, w.conn.Send(wire.Record{Kind: wire.KindOpened, Name: d.Name, Slot: uint8(r.Slot), New: r.Measure, Text: t.from})
+	return r.Opened, r.keys, w.conn.Send(wire.Record{Kind: wire.KindOpened, Name: d.Name, Slot: uint8(r.Slot), Digests: r.Measure, Text: t.from})
 }

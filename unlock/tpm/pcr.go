@@ -26,7 +26,8 @@ func (t *TPM) ReadPCR(ctx context.Context, pcr int) ([32]byte, error) {
 
 // Extend extends one PCR in every bank that the TPM has on: a bank left out
 // could still vouch for the state before. digest is asked for the value of
-// each bank; its length must be the hash's.
+// each bank; its length must be the hash's, or 0 for a bank that stays as
+// it is, because the caller has no digest for it.
 func (t *TPM) Extend(ctx context.Context, pcr int, digest func(crypto.Hash) []byte) error {
 	c, end := t.begin(ctx)
 	defer end()
@@ -42,6 +43,9 @@ func (t *TPM) Extend(ctx context.Context, pcr int, digest func(crypto.Hash) []by
 			continue // a bank we have no hash for, such as SM3
 		}
 		d := digest(hash)
+		if len(d) == 0 {
+			continue
+		}
 		if len(d) != hash.Size() {
 			return fmt.Errorf("extending PCR %d: digest of %d bytes for %v", pcr, len(d), hash)
 		}
