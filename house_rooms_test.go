@@ -36,6 +36,8 @@ var rooms = []struct{ folder, what string }{
 	{"discover/dns", "the codec of DNS messages"},
 
 	{"unlock", "volumes and what opens them, to mappings; rotation"},
+	{"unlock/source", "the seam between what yields keys and what opens volumes with them"},
+	{"unlock/source/prompt", "what people type at the console"},
 	{"unlock/luks2", "read, judge and write LUKS2 headers; LUKS1 read-only"},
 	{"unlock/dm", "the crypt mapping, its key handed over by the kernel keyring"},
 	{"unlock/dm/control", "the ioctls of /dev/mapper/control"},

@@ -6,8 +6,6 @@ import (
 	"strings"
 	"sync"
 	"time"
-
-	"latchkey/boot/worker"
 )
 
 // A Person stands at the console, or nobody does.
@@ -28,7 +26,7 @@ func (p *Person) Asked() int {
 }
 
 // Console implements worker.System.
-func (w workerProcess) Console() (worker.Console, error) {
+func (w workerProcess) Console() (io.ReadWriteCloser, error) {
 	p := &w.machine.Person
 	p.mu.Lock()
 	defer p.mu.Unlock()

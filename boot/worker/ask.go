@@ -12,25 +12,36 @@ import (
 	"latchkey/boot/codes"
 	"latchkey/discover"
 	"latchkey/kms"
+	"latchkey/unlock"
+	"latchkey/unlock/source"
 )
 
 // maxCallers is how many candidates are asked at once: forged ones may
 // hang, and must not hold up the true one. discover offers no more.
 const maxCallers = 64
 
-// ask is the source kms. It asks every candidate as it is found, until one
-// that holds a pinned key grants what the boot waits for, for as long as
-// the plan says.
-func (w *worker) ask(ctx context.Context, n *network, o *openings, to chan<- answer) error {
-	if n.err != nil {
-		return n.err
+// A keyServer is the source kms. It asks every candidate as it is found,
+// until one that holds a pinned key grants what the boot waits for, for as
+// long as the plan says.
+type keyServer struct {
+	worker   *worker
+	network  *network
+	identity *identity
+	grant    *grant // that was tried; nil if there was none
+}
+
+// Run implements source.Source.
+func (k *keyServer) Run(ctx context.Context, to source.Opener) error {
+	w := k.worker
+	if k.network.err != nil {
+		return k.network.err
 	}
-	id, err := o.identity.get(ctx)
+	id, err := k.identity.get(ctx)
 	if err != nil {
 		return err
 	}
-	w.prepareUnseal(ctx, id, o)
-	a := &asking{worker: w, network: n, id: id, openings: o, free: make(chan struct{}, 1), won: make(chan *grant, 1), lost: make(chan error, 1)}
+	w.prepareUnseal(ctx, id, to.Closed())
+	a := &asking{worker: w, network: k.network, id: id, to: to, volumes: to.Closed(), free: make(chan struct{}, 1), won: make(chan *grant, 1), lost: make(chan error, 1)}
 	a.free <- struct{}{}
 	if err := a.want(); err != nil {
 		return err
@@ -46,23 +57,18 @@ func (w *worker) ask(ctx context.Context, n *network, o *openings, to chan<- ans
 	if err != nil {
 		return err
 	}
-	select {
-	case to <- answer{source: "kms", grant: g}:
-	case <-ctx.Done():
-		g.Wipe()
-	}
-	return nil
+	return k.try(ctx, to, g)
 }
 
 // An asking is one search for a KMS that grants.
 type asking struct {
-	worker   *worker
-	network  *network
-	id       Identity
-	openings *openings
-	disks    []*disk // what each of wants is for
-	wants    []kms.Want
-	pins     []kms.Pin
+	worker  *worker
+	network *network
+	id      Identity
+	to      source.Opener
+	volumes []*unlock.Volume // what each of wants is for
+	wants   []kms.Want
+	pins    []kms.Pin
 
 	free    chan struct{} // the TPM's turns
 	show    sync.Once     // reads the EK's certificate, when a KMS does not know us
@@ -75,18 +81,14 @@ type asking struct {
 	last error // why the last candidate did not grant
 }
 
-// want says what is asked for: the volumes that list the source kms and
-// are closed; and which keys are trusted.
+// want says what is asked for, and which keys are trusted.
 func (a *asking) want() error {
-	for _, v := range a.openings.all {
-		if !v.disk.has("kms") {
-			continue
-		}
-		want, err := v.disk.Wanted()
+	for _, v := range a.volumes {
+		want, err := v.Wanted()
 		if err != nil {
 			return err
 		}
-		a.wants, a.disks = append(a.wants, want), append(a.disks, v.disk)
+		a.wants = append(a.wants, want)
 	}
 
 	for _, k := range a.worker.plan.Trust.KMS {
@@ -183,7 +185,7 @@ func (a *asking) call(ctx context.Context, c discover.Candidate) {
 		g, err := a.once(ctx, server, url)
 		if err == nil {
 			select {
-			case a.won <- &grant{Grant: g, id: a.id, server: server, url: url, from: c, asked: a.disks}:
+			case a.won <- &grant{Grant: g, id: a.id, server: server, url: url, from: c, asked: a.volumes}:
 			default: // another was faster
 				g.Wipe()
 			}
@@ -222,7 +224,7 @@ func (a *asking) once(ctx context.Context, server Server, url string) (*kms.Gran
 // now is not needed.
 func (a *asking) granted(g *kms.Grant) error {
 	for i, v := range g.Volumes {
-		if v.Status != kms.OK && a.openings.still(a.disks[i]) {
+		if v.Status != kms.OK && a.to.Needed(a.volumes[i]) {
 			return refusal(v)
 		}
 	}

@@ -2,10 +2,14 @@ package worker
 
 import (
 	"context"
+	"errors"
 	"time"
 
+	"latchkey/boot/codes"
 	"latchkey/discover"
 	"latchkey/kms"
+	"latchkey/unlock"
+	"latchkey/unlock/source"
 )
 
 // A grant is what a KMS gave, and which one it was.
@@ -15,39 +19,77 @@ type grant struct {
 	server Server
 	url    string
 	from   discover.Candidate
-	asked  []*disk // what each of Volumes is for
+	asked  []*unlock.Volume // what each of Volumes is for
 }
 
 // of is the KMS' answer for a disk; ok is false if it was not asked for it.
 func (g *grant) of(d *disk) (granted kms.Granted, ok bool) {
 	for i, asked := range g.asked {
-		if asked == d {
+		if asked == &d.Volume {
 			return g.Volumes[i], true
 		}
 	}
 	return kms.Granted{}, false
 }
 
+// try opens what a KMS granted. It fails if a volume that the boot waits
+// for stays closed: the KMS has no other key for it.
+func (k *keyServer) try(ctx context.Context, to source.Opener, g *grant) error {
+	offer := source.Offer{Taken: func() { k.grant = g }}
+	for i, v := range g.asked {
+		granted := g.Volumes[i]
+		key := source.Key{Volume: v, Want: unlock.Expect{Digest: granted.Digest, MAC: granted.MAC}, Keep: granted.Staged.Kind != 0}
+		key.Passphrases = func(ctx context.Context) ([]unlock.Candidate, error) { return unlock.Granted(ctx, granted, g.id) }
+		if granted.Status != kms.OK {
+			key.Err = refusal(granted)
+		}
+		offer.Keys = append(offer.Keys, key)
+	}
+
+	var errs []error
+	for i, err := range to.Try(ctx, offer) {
+		if err != nil && to.Needed(g.asked[i]) {
+			errs = append(errs, err)
+		}
+	}
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	return errors.Join(errs...)
+}
+
+// refusal is the error of a volume that a KMS does not give.
+func refusal(g kms.Granted) error {
+	return codes.Fail(g.Status.Code(), "volume %s: the key server says %s", g.UUID, g.Status.Code())
+}
+
+// wipe forgets the grant.
+func (k *keyServer) wipe() {
+	if k.grant != nil {
+		k.grant.Wipe()
+	}
+}
+
 // reportWait bounds the report to the KMS; the boot goes on beside it.
 const reportWait = time.Second
 
 // report tells the KMS what became of its grant: best effort.
-func (w *worker) report(ctx context.Context, o *openings) {
-	if w.plan.Find.NoReport || o.grant == nil {
+func (k *keyServer) report(ctx context.Context, o *openings) {
+	if k.worker.plan.Find.NoReport || k.grant == nil {
 		return
 	}
 	ctx, cancel := context.WithTimeout(ctx, reportWait)
 	defer cancel()
-	results := o.results()
-	step(ctx, w, "report", 0, func(ctx context.Context) (struct{}, string, error) {
-		return struct{}{}, "", o.grant.server.Report(ctx, o.grant.url, o.grant.Grant, results)
+	results := k.results(o)
+	step(ctx, k.worker, "report", 0, func(ctx context.Context) (struct{}, string, error) {
+		return struct{}{}, "", k.grant.server.Report(ctx, k.grant.url, k.grant.Grant, results)
 	})
 }
 
 // results are what is reported of the volumes that the grant is for.
-func (o *openings) results() (all []kms.Result) {
+func (k *keyServer) results(o *openings) (all []kms.Result) {
 	for _, v := range o.all {
-		g, ok := o.grant.of(v.disk)
+		g, ok := k.grant.of(v.disk)
 		if !ok || g.Status != kms.OK {
 			continue
 		}

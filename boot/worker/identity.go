@@ -97,8 +97,8 @@ func (w *worker) loadIdentity(ctx context.Context) (Identity, error) {
 
 // prepareUnseal has the TPM load what a sealed secret needs while the KMS is
 // being asked, if a header says that its secret is one.
-func (w *worker) prepareUnseal(ctx context.Context, id Identity, o *openings) {
-	if !slices.ContainsFunc(o.all, func(v *opening) bool { return unlock.Bound(v.disk.Header) }) {
+func (w *worker) prepareUnseal(ctx context.Context, id Identity, volumes []*unlock.Volume) {
+	if !slices.ContainsFunc(volumes, func(v *unlock.Volume) bool { return unlock.Bound(v.Header) }) {
 		return
 	}
 	go func() {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"os"
@@ -23,6 +24,7 @@ import (
 	"latchkey/netup"
 	"latchkey/unlock/dm"
 	"latchkey/unlock/luks2"
+	"latchkey/unlock/source/prompt"
 	"latchkey/unlock/tpm"
 )
 
@@ -175,10 +177,4 @@ func (c chip) Identify(ctx context.Context, o tpm.Options) (Identity, string, er
 }
 
 // Console implements System.
-func (Kernel) Console() (Console, error) {
-	f, err := os.OpenFile("/dev/console", os.O_RDWR|unix.O_NOCTTY, 0)
-	if err != nil {
-		return nil, fmt.Errorf("opening the console: %w", err)
-	}
-	return hush(f), nil
-}
+func (Kernel) Console() (io.ReadWriteCloser, error) { return prompt.Console() }

@@ -2,18 +2,15 @@ package worker
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 
 	"latchkey/boot/codes"
 	"latchkey/boot/wire"
-	"latchkey/internal/secret"
-	"latchkey/kms"
 	"latchkey/unlock"
+	"latchkey/unlock/source"
 )
 
 // An opening is how one volume came to be open, or why it is not.
@@ -23,22 +20,28 @@ type opening struct {
 	opened unlock.Opened
 	keys   []unlock.Candidate // of a grant with a next secret: kept to rotate
 	err    error              // why the last try failed
+	lost   map[string]error   // by source: why it opens this volume no more
 }
 
 // openings are those of a boot. Only worker.open changes them, under mu.
 type openings struct {
-	identity *identity
-	mu       sync.Mutex
-	all      []*opening // in the order of the plan
-	grant    *grant     // what opened some of them; nil if none was
+	worker *worker
+	runs   []*run // of the sources that the volumes list
+	mu     sync.Mutex
+	all    []*opening // in the order of the plan
 }
 
-func newOpenings(disks []*disk, id *identity) *openings {
-	o := &openings{identity: id}
+func (w *worker) newOpenings(disks []*disk) *openings {
+	o := &openings{worker: w}
 	for _, d := range disks {
-		o.all = append(o.all, &opening{disk: d})
+		o.all = append(o.all, &opening{disk: d, lost: map[string]error{}})
 	}
 	return o
+}
+
+// of is the opening of a volume.
+func (o *openings) of(v *unlock.Volume) *opening {
+	return o.all[slices.IndexFunc(o.all, func(of *opening) bool { return &of.disk.Volume == v })]
 }
 
 // needed are the closed volumes that the boot cannot do without: those
@@ -56,19 +59,14 @@ func (o *openings) needed() (closed []*opening) {
 
 func (o *openings) enough() bool { return len(o.needed()) == 0 }
 
-// still tells whether the boot waits for a volume.
-func (o *openings) still(d *disk) bool {
-	return slices.ContainsFunc(o.needed(), func(v *opening) bool { return v.disk == d })
-}
-
 // wipe forgets all secrets.
 func (o *openings) wipe() {
 	for _, v := range o.all {
 		wipeAll(v.keys)
 		v.keys = nil
 	}
-	if o.grant != nil {
-		o.grant.Wipe()
+	for r := range o.renewers() {
+		r.wipe()
 	}
 }
 
@@ -78,75 +76,11 @@ func wipeAll(keys []unlock.Candidate) {
 	}
 }
 
-// openGranted opens what a KMS granted. It fails if a volume that the boot
-// waits for stays closed: the KMS has no other key for it.
-func (w *worker) openGranted(ctx context.Context, o *openings, g *grant) error {
-	var tries []try
-	for _, v := range o.all {
-		granted, ok := g.of(v.disk)
-		switch {
-		case !ok || v.open:
-		case granted.Status != kms.OK:
-			v.err = refusal(granted)
-		default:
-			tries = append(tries, try{v, "kms", unlock.Expect{Digest: granted.Digest, MAC: granted.MAC}, func(ctx context.Context) ([]unlock.Candidate, error) {
-				return unlock.Granted(ctx, granted, g.id)
-			}, granted.Staged.Kind != 0})
-		}
-	}
-
-	o.grant = g
-	w.openAll(ctx, o, tries)
-	var errs []error
-	for _, v := range o.needed() {
-		if _, ok := g.of(v.disk); ok {
-			errs = append(errs, v.err)
-		}
-	}
-	return errors.Join(errs...)
-}
-
-// refusal is the error of a volume that a KMS does not give.
-func refusal(g kms.Granted) error {
-	return codes.Fail(g.Status.Code(), "volume %s: the key server says %s", g.UUID, g.Status.Code())
-}
-
-// openTyped opens what a typed line opens, of the volumes that list the
-// source prompt, and returns what to tell the one who typed it.
-func (w *worker) openTyped(ctx context.Context, o *openings, line secret.Bytes) string {
-	defer line.Wipe()
-	var tries []try
-	for _, v := range o.all {
-		if !v.open && v.disk.has("prompt") {
-			tries = append(tries, try{v, wire.SourcePrompt, unlock.Expect{}, func(context.Context) ([]unlock.Candidate, error) {
-				return []unlock.Candidate{{Passphrase: line.Clone()}}, nil
-			}, false})
-		}
-	}
-	w.openAll(ctx, o, tries)
-
-	var opened, closed []string
-	for _, t := range tries {
-		if t.of.open {
-			opened = append(opened, t.of.disk.Name)
-		} else if o.still(t.of.disk) {
-			closed = append(closed, t.of.disk.Name)
-		}
-	}
-	text := fmt.Sprintf("%d of %d volumes open with what was typed", len(opened), len(tries))
-	if len(closed) > 0 {
-		text += "; still closed: " + strings.Join(closed, ", ")
-	}
-	return text
-}
-
 // A try is one attempt to open a volume.
 type try struct {
+	source.Key
 	of   *opening
 	from string // the source
-	want unlock.Expect
-	keys func(context.Context) ([]unlock.Candidate, error)
-	keep bool // the keys, in the opening
 }
 
 // openAll makes tries side by side and tells PID 1 of each volume that is
@@ -159,11 +93,17 @@ func (w *worker) openAll(ctx context.Context, o *openings, tries []try) {
 		wg.Go(func() {
 			opened, keys, err := unlock.Opened{}, []unlock.Candidate(nil), clones[t.of.disk.Name]
 			if err == nil {
+				err = t.Err
+			}
+			if err == nil {
 				opened, keys, err = w.openOne(ctx, t)
 			}
 			o.mu.Lock()
 			defer o.mu.Unlock()
 			t.of.opened, t.of.keys, t.of.err, t.of.open = opened, keys, err, err == nil
+			if t.Err != nil {
+				t.of.lost[t.from] = t.Err
+			}
 		})
 	}
 	wg.Wait()
@@ -209,10 +149,10 @@ func (w *worker) openOne(ctx context.Context, t try) (unlock.Opened, []unlock.Ca
 		keys []unlock.Candidate
 	}
 	r, err := step(ctx, w, "unlock", openDeadline, func(ctx context.Context) (result, string, error) {
-		if err := d.Judge(t.want); err != nil { // before a sealed key is asked of the TPM
+		if err := d.Judge(t.Want); err != nil { // before a sealed key is asked of the TPM
 			return result{}, d.Name, err
 		}
-		keys, err := t.keys(ctx)
+		keys, err := t.Passphrases(ctx)
 		if err != nil {
 			return result{}, d.Name, err
 		}
@@ -223,8 +163,8 @@ func (w *worker) openOne(ctx context.Context, t try) (unlock.Opened, []unlock.Ca
 		}
 		defer f.Close()
 
-		opened, err := d.Open(ctx, f, keys, t.want, w.memory, w.sys.Map)
-		if err != nil || !t.keep {
+		opened, err := d.Open(ctx, f, keys, t.Want, w.memory, w.sys.Map)
+		if err != nil || !t.Keep {
 			wipeAll(keys)
 			keys = nil
 		}

@@ -16,19 +16,19 @@ import (
 // with the KMS. A boot never fails for it; the next one goes on.
 const rotateDeadline = 30 * time.Second
 
-// rotate gives volumes the next secret that the KMS has for them, and ends
+// renew gives volumes the next secret that the KMS has for them, and ends
 // what earlier boots began. It comes before the latch, while the TPM still
 // proves and unseals. It replaces the grant by the one that it ends with.
-func (w *worker) rotate(ctx context.Context, o *openings) {
-	r := &rotation{worker: w, openings: o}
-	if o.grant == nil || len(r.volumes()) == 0 {
+func (k *keyServer) renew(ctx context.Context, o *openings) {
+	r := &rotation{worker: k.worker, grant: k.grant, openings: o}
+	if k.grant == nil || len(r.volumes()) == 0 {
 		return
 	}
 	ctx, cancel := context.WithTimeout(ctx, rotateDeadline)
 	defer cancel()
-	step(ctx, w, "rotate", 0, func(ctx context.Context) (struct{}, string, error) {
+	step(ctx, k.worker, "rotate", 0, func(ctx context.Context) (struct{}, string, error) {
 		if err := r.run(ctx); err != nil {
-			w.log.Warn("the rotation of a volume's secret goes on at the next boot", "err", err)
+			k.worker.log.Warn("the rotation of a volume's secret goes on at the next boot", "err", err)
 			return struct{}{}, "unfinished", nil
 		}
 		return struct{}{}, fmt.Sprintf("volumes=%d", r.ended), nil
@@ -38,6 +38,7 @@ func (w *worker) rotate(ctx context.Context, o *openings) {
 // A rotation is all volumes' rotations of one boot.
 type rotation struct {
 	worker   *worker
+	grant    *grant
 	openings *openings
 	asked    bool // again, so that the grant shows what was committed
 	ended    int
@@ -47,7 +48,7 @@ type rotation struct {
 // to end.
 func (r *rotation) volumes() (all []*opening) {
 	for _, v := range r.openings.all {
-		g, ok := r.openings.grant.of(v.disk)
+		g, ok := r.grant.of(v.disk)
 		if ok && g.Status == kms.OK && v.open && !v.disk.Options.ReadOnly && (g.Staged.Kind != 0 || unlock.Unfinished(v.disk.Header)) {
 			all = append(all, v)
 		}
@@ -57,7 +58,7 @@ func (r *rotation) volumes() (all []*opening) {
 
 // staged is the next secret that the KMS has for a volume.
 func (r *rotation) staged(v *opening) kms.Material {
-	g, _ := r.openings.grant.of(v.disk)
+	g, _ := r.grant.of(v.disk)
 	return g.Staged
 }
 
@@ -69,7 +70,7 @@ func (r *rotation) run(ctx context.Context) error {
 	}
 	staged, errs := r.stageAll(ctx)
 	if len(staged) > 0 {
-		from := r.openings.grant
+		from := r.grant
 		r.worker.faults.At("rotate-staged")
 		if err := from.server.Report(ctx, from.url, from.Grant, staged); err != nil {
 			return errors.Join(append(errs, err)...)
@@ -103,7 +104,7 @@ func (r *rotation) stageAll(ctx context.Context) (staged []kms.Result, errs []er
 			errs = append(errs, fmt.Errorf("volume %s: %w", v.disk.Name, err))
 			continue
 		}
-		g, _ := r.openings.grant.of(v.disk)
+		g, _ := r.grant.of(v.disk)
 		staged = append(staged, kms.Result{UUID: g.UUID, Outcome: kms.OpenedStaged, SeqID: seqID})
 	}
 	return staged, errs
@@ -144,7 +145,7 @@ func (r *rotation) stage(ctx context.Context, v *opening) (uint64, error) {
 // mint makes the next secret of a volume that is bound to this TPM. The KMS
 // has it before it has a keyslot.
 func (r *rotation) mint(ctx context.Context, v *opening) (_ secret.Bytes, err error) {
-	from := r.openings.grant
+	from := r.grant
 	next := secret.Random(32)
 	defer func() {
 		if err != nil {
@@ -185,14 +186,14 @@ func (r *rotation) mint(ctx context.Context, v *opening) (_ secret.Bytes, err er
 
 // askAgain replaces the grant by one that shows what the KMS has now.
 func (r *rotation) askAgain(ctx context.Context) error {
-	from := r.openings.grant
+	from := r.grant
 	wants := make([]kms.Want, len(from.asked))
-	for i, d := range from.asked {
-		if err := r.reread(d); err != nil {
+	for i, v := range from.asked {
+		if err := r.reread(r.openings.of(v).disk); err != nil {
 			return err
 		}
 		var err error
-		if wants[i], err = d.Wanted(); err != nil {
+		if wants[i], err = v.Wanted(); err != nil {
 			return err
 		}
 	}
@@ -244,8 +245,8 @@ func (r *rotation) end(ctx context.Context, v *opening) error {
 
 // opens is the keyslot that the only secret of the new grant opens.
 func (r *rotation) opens(ctx context.Context, v *opening, one *unlock.Rotation) (slot int, err error) {
-	g, _ := r.openings.grant.of(v.disk)
-	keys, err := unlock.Granted(ctx, g, r.openings.grant.id)
+	g, _ := r.grant.of(v.disk)
+	keys, err := unlock.Granted(ctx, g, r.grant.id)
 	defer wipeAll(keys)
 	if err != nil {
 		return 0, err
@@ -265,7 +266,7 @@ func (r *rotation) change(v *opening) (one *unlock.Rotation, done func(), err er
 	if err != nil {
 		return nil, nil, err
 	}
-	from := r.openings.grant
+	from := r.grant
 	g, _ := from.of(v.disk)
 	return &unlock.Rotation{
 		Disk: f, SizeBytes: v.disk.block.SizeBytes, Node: from.id.NodeID(), KMS: from.Pin, Mode: g.Active.Kind, Memory: r.worker.memory,

@@ -2,125 +2,127 @@ package worker
 
 import (
 	"context"
-	"errors"
-	"slices"
-	"time"
+	"iter"
 
 	"latchkey/boot/codes"
 	"latchkey/internal/plan"
-	"latchkey/internal/secret"
+	"latchkey/unlock/source"
+	"latchkey/unlock/source/prompt"
 )
 
-// An answer is what a source yields: a grant, a typed line, or why it will
-// yield no more.
-type answer struct {
-	source string
-	grant  *grant
-	line   secret.Bytes
-	reply  chan<- string // what to tell the one who typed
-	err    error
+// sources are all that a plan may name. Nothing else here knows of a kind.
+func (w *worker) sources(n *network, id *identity) map[string]source.Source {
+	return map[string]source.Source{
+		plan.SourceKMS:    &keyServer{worker: w, network: n, identity: id},
+		plan.SourcePrompt: &prompt.Prompt{Console: w.sys.Console, Log: w.log},
+	}
+}
+
+// A renewer is a source that has something to do for the volumes that it
+// opened: before the latch, and while PID 1 goes on.
+type renewer interface {
+	renew(ctx context.Context, o *openings)
+	report(ctx context.Context, o *openings)
+	wipe() // its secrets
+}
+
+func (o *openings) renewers() iter.Seq[renewer] {
+	return func(yield func(renewer) bool) {
+		for _, r := range o.runs {
+			if s, ok := r.source.(renewer); ok && !yield(s) {
+				return
+			}
+		}
+	}
+}
+
+func (o *openings) renew(ctx context.Context) {
+	for r := range o.renewers() {
+		r.renew(ctx, o)
+	}
+}
+
+func (o *openings) report(ctx context.Context) {
+	for r := range o.renewers() {
+		r.report(ctx, o)
+	}
 }
 
 // open opens the volumes with what their sources yield, until every volume
 // that the boot cannot do without is open. It fails when one of them has no
-// source left.
+// source left. Offers are tried one at a time; meanwhile sources begin and
+// end as they would.
 func (w *worker) open(ctx context.Context, n *network, identity *identity, disks []*disk) (*openings, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	o := newOpenings(disks, identity)
-	answers := make(chan answer)
-	hurry := make(chan struct{}) // closed when a source is lost: the next one begins
-	lost := map[string]error{}
-	for name, run := range map[string]func(context.Context, chan<- answer) error{
-		"kms":    func(ctx context.Context, to chan<- answer) error { return w.ask(ctx, n, o, to) },
-		"prompt": w.prompt,
-	} {
-		if !slices.ContainsFunc(disks, func(d *disk) bool { return d.has(name) }) {
-			continue
-		}
-		go func() {
-			if err := o.begin(ctx, name, hurry); err != nil {
-				return
-			}
-			if err := run(ctx, answers); err != nil {
-				select {
-				case answers <- answer{source: name, err: err}:
-				case <-ctx.Done():
-				}
-			}
-		}()
-	}
-
+	o := w.newOpenings(disks)
+	o.run(w.sources(n, identity))
+	offers, ended := make(chan *offer), make(chan *run)
+	var tried chan struct{} // closed when the offer under way has been; nil if none is
 	for {
-		if o.enough() {
+		if tried == nil && o.enough() {
 			w.leaveClosed(o)
 			return o, nil
 		}
-		if err := o.hopeless(lost); err != nil {
+		if err := o.hopeless(); err != nil && tried == nil {
 			o.wipe()
 			return nil, err
 		}
 
+		next, stop := o.beginDue(ctx, offers, ended)
+		taking := offers
+		if tried != nil {
+			taking = nil
+		}
 		select {
-		case a := <-answers:
-			if err := w.take(ctx, o, a); err != nil {
-				lost[a.source] = err
-				if o.hopeless(lost) == nil {
-					w.waiting(err) // another source may still open the volumes
-				}
-				if len(lost) == 1 {
-					close(hurry)
-				}
-			}
+		case of := <-taking:
+			tried = make(chan struct{})
+			go func(done chan<- struct{}) {
+				defer close(done)
+				w.take(ctx, o, of)
+			}(tried)
+		case <-tried:
+			tried = nil
+		case r := <-ended:
+			o.lose(r)
+		case <-next:
 		case <-ctx.Done():
+			if tried != nil {
+				<-tried
+			}
 			o.wipe()
 			return nil, ctx.Err()
 		}
+		stop()
 	}
 }
 
-// take uses what a source yields. Its error means that the source opens
-// nothing more.
-func (w *worker) take(ctx context.Context, o *openings, a answer) error {
-	switch {
-	case a.err != nil:
-		return a.err
-	case a.grant != nil:
-		return w.openGranted(ctx, o, a.grant)
-	}
-	a.reply <- w.openTyped(ctx, o, a.line)
-	return nil
+// An offer is a source's, on its way to be tried.
+type offer struct {
+	source.Offer
+	run     *run
+	outcome chan<- []error
 }
 
-// begin waits until a source may begin: at once if a volume lists it
-// first, else after the others' head start or when one of them is lost.
-func (o *openings) begin(ctx context.Context, source string, hurry <-chan struct{}) error {
-	if slices.ContainsFunc(o.all, func(v *opening) bool { return v.disk.planned.Sources[0] == source }) {
-		return nil
+// take has an offer tried. What is open already stays as it is.
+func (w *worker) take(ctx context.Context, o *openings, of *offer) {
+	if of.Taken != nil {
+		of.Taken()
 	}
-	select {
-	case <-time.After(plan.HeadStart):
-	case <-hurry:
-	case <-ctx.Done():
-	}
-	return ctx.Err()
-}
-
-// hopeless is the error of a volume that is needed, closed, and without a
-// source that could still open it; nil if there is none.
-func (o *openings) hopeless(lost map[string]error) error {
-	for _, v := range o.needed() {
-		var errs []error
-		for _, s := range v.disk.planned.Sources {
-			if lost[s] != nil {
-				errs = append(errs, lost[s])
-			}
-		}
-		if len(errs) == len(v.disk.planned.Sources) {
-			return errors.Join(errs...)
+	var tries []try
+	for _, k := range of.Keys {
+		if v := o.of(k.Volume); !v.open {
+			tries = append(tries, try{k, v, of.run.name})
 		}
 	}
-	return nil
+	w.openAll(ctx, o, tries)
+	errs := make([]error, len(of.Keys))
+	for i, k := range of.Keys {
+		if v := o.of(k.Volume); !v.open {
+			errs[i] = v.err
+		}
+	}
+	of.outcome <- errs
 }
 
 // leaveClosed tells of the volumes that the boot goes on without.

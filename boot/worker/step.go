@@ -61,3 +61,12 @@ func step[T any](ctx context.Context, w *worker, name string, deadline time.Dura
 	}
 	return r.value, r.err
 }
+
+func sleep(ctx context.Context, d time.Duration) error {
+	select {
+	case <-time.After(d):
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}

@@ -28,8 +28,9 @@ type System interface {
 	// OpenTPM opens the TPM, after PID 1's word that it may be used.
 	OpenTPM() (TPM, error)
 	// Console opens the console for a question: without echo, and without
-	// what was typed before.
-	Console() (Console, error)
+	// what was typed before. Close gives it back as it was and ends a Read
+	// that waits.
+	Console() (io.ReadWriteCloser, error)
 	// Plan reads the plan and the command line.
 	Plan() (*plan.Plan, string, error)
 	Now() time.Duration // since the kernel started
@@ -106,10 +107,4 @@ type Identity interface {
 	PrepareUnseal(ctx context.Context) error
 	Rest()
 	Close()
-}
-
-// A Console is the terminal at which people are asked. Close gives it back
-// as it was and ends a Read that waits.
-type Console interface {
-	io.ReadWriteCloser
 }

@@ -80,9 +80,9 @@ func (w *worker) run(ctx context.Context) error {
 		return err
 	}
 	defer opened.wipe()
-	w.rotate(ctx, opened)
+	opened.renew(ctx)
 	closed := begin(identity.close)
-	reported := begin(func() { w.report(ctx, opened) })
+	reported := begin(func() { opened.report(ctx) })
 	if err := w.chooseRoot(ctx, opened); err != nil {
 		return err
 	}

@@ -1,10 +1,22 @@
-package worker
+package prompt
 
 import (
+	"fmt"
+	"io"
 	"os"
 
 	"golang.org/x/sys/unix"
 )
+
+// Console opens the kernel's console for a question: without echo, and
+// without what was typed before.
+func Console() (io.ReadWriteCloser, error) {
+	f, err := os.OpenFile("/dev/console", os.O_RDWR|unix.O_NOCTTY, 0)
+	if err != nil {
+		return nil, fmt.Errorf("opening the console: %w", err)
+	}
+	return hush(f), nil
+}
 
 // A terminal is the console with its echo off.
 type terminal struct {

@@ -1,0 +1,184 @@
+package worker
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"latchkey/internal/plan"
+	"latchkey/unlock"
+	"latchkey/unlock/source"
+)
+
+// A run is one source at work. It is the source's Opener.
+type run struct {
+	name   string
+	source source.Source
+	o      *openings
+	offers chan<- *offer
+	begun  time.Time // zero: not yet
+	err    error     // of its end
+}
+
+// run notes which of the sources that there are the volumes list.
+func (o *openings) run(sources map[string]source.Source) {
+	for _, v := range o.all {
+		for _, name := range v.disk.planned.Sources {
+			if o.find(name) == nil {
+				o.runs = append(o.runs, &run{name: name, source: sources[name], o: o})
+			}
+		}
+	}
+}
+
+func (o *openings) find(name string) *run {
+	for _, r := range o.runs {
+		if r.name == name {
+			return r
+		}
+	}
+	return nil
+}
+
+// Closed implements source.Opener.
+func (r *run) Closed() (all []*unlock.Volume) {
+	r.o.mu.Lock()
+	defer r.o.mu.Unlock()
+	for _, v := range r.o.all {
+		if !v.open && v.disk.has(r.name) {
+			all = append(all, &v.disk.Volume)
+		}
+	}
+	return all
+}
+
+// Needed implements source.Opener.
+func (r *run) Needed(v *unlock.Volume) bool {
+	for _, n := range r.o.needed() {
+		if &n.disk.Volume == v {
+			return true
+		}
+	}
+	return false
+}
+
+// Try implements source.Opener.
+func (r *run) Try(ctx context.Context, o source.Offer) []error {
+	outcome := make(chan []error, 1)
+	select {
+	case r.offers <- &offer{o, r, outcome}:
+		return <-outcome
+	case <-ctx.Done():
+		errs := make([]error, len(o.Keys))
+		for i := range errs {
+			errs[i] = ctx.Err()
+		}
+		return errs
+	}
+}
+
+// beginDue begins the sources whose time has come, and tells when the next
+// one's will.
+func (o *openings) beginDue(ctx context.Context, offers chan<- *offer, ended chan<- *run) (next <-chan time.Time, stop func()) {
+	soonest := time.Duration(-1)
+	for _, r := range o.runs {
+		at, ok := o.due(r)
+		if !ok || !r.begun.IsZero() {
+			continue
+		}
+		if wait := time.Until(at); wait > 0 {
+			if soonest < 0 || wait < soonest {
+				soonest = wait
+			}
+			continue
+		}
+
+		r.begun, r.offers = time.Now(), offers
+		go func() {
+			r.err = r.source.Run(ctx, r)
+			select {
+			case ended <- r:
+			case <-ctx.Done():
+			}
+		}()
+	}
+	if soonest < 0 {
+		return nil, func() {}
+	}
+	t := time.NewTimer(soonest)
+	return t.C, func() { t.Stop() }
+}
+
+// due tells when a source begins: as soon as, for a closed volume that lists
+// it, each source before it is lost or has had its head start. ok is false
+// as long as one of them has not begun.
+func (o *openings) due(r *run) (at time.Time, ok bool) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	for _, v := range o.all {
+		if v.open || !v.disk.has(r.name) {
+			continue
+		}
+		if t, begun := o.after(v, r); begun && (!ok || t.Before(at)) {
+			at, ok = t, true
+		}
+	}
+	return at, ok
+}
+
+// after is due for one volume.
+func (o *openings) after(v *opening, r *run) (at time.Time, ok bool) {
+	for _, name := range v.disk.planned.Sources {
+		if name == r.name {
+			return at, true
+		}
+		if v.lost[name] != nil {
+			continue
+		}
+		before := o.find(name)
+		if before.begun.IsZero() {
+			return at, false
+		}
+		if t := before.begun.Add(plan.HeadStart); t.After(at) {
+			at = t
+		}
+	}
+	return at, false
+}
+
+// lose notes that a source has ended: it opens nothing any more.
+func (o *openings) lose(r *run) {
+	if r.err == nil {
+		r.err = source.ErrNotMine
+	}
+	o.mu.Lock()
+	for _, v := range o.all {
+		if v.disk.has(r.name) && v.lost[r.name] == nil {
+			v.lost[r.name] = r.err
+		}
+	}
+	o.mu.Unlock()
+	if !errors.Is(r.err, source.ErrNotMine) && o.hopeless() == nil && !o.enough() {
+		o.worker.waiting(r.err) // another source may still open the volumes
+	}
+}
+
+// hopeless is the error of a volume that is needed, closed, and without a
+// source that could still open it; nil if there is none.
+func (o *openings) hopeless() error {
+	needed := o.needed()
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	for _, v := range needed {
+		var errs []error
+		for _, s := range v.disk.planned.Sources {
+			if v.lost[s] != nil {
+				errs = append(errs, v.lost[s])
+			}
+		}
+		if len(errs) == len(v.disk.planned.Sources) {
+			return errors.Join(errs...)
+		}
+	}
+	return nil
+}
