@@ -75,7 +75,7 @@ func TestWrongConfig(t *testing.T) {
 		{"roots nowhere", "ek: {roots: /nowhere}", "", "kms.yaml:1: ek.roots: open /nowhere: no such file"},
 		{"window without zone", "policy:\n  defaults:\n    windows: mon-fri 22:00-06:00", "", `kms.yaml:3: policy.defaults.windows[0]: reading window "mon-fri 22:00-06:00": want days, times and zone`},
 		{"unknown release", "policy:\n  groups:\n    - label: a=b\n      settings:\n        releases: [gone]", "", `kms.yaml:4: policy.groups[0].settings: release "gone" is not in the configuration`},
-		{"release of nothing", "policy:\n  releases:\n    - name: x", "", `kms.yaml:3: policy.releases[0]: it says neither pcrs nor signed`},
+		{"release of nothing", "policy:\n  releases:\n    - name: x", "", `kms.yaml:3: policy.releases[0]: it says none of pcrs, signed and content`},
 		{"network with bits behind", "policy:\n  defaults:\n    networks: 192.0.2.1/24", "", `kms.yaml:2: policy.defaults: network 192.0.2.1/24: bits are set behind the prefix`},
 		{"wrong flag over a right file", "enroll: closed", "--enroll=maybe", `--enroll: "maybe" must be approve, closed, cert or tofu`},
 		{"wrong address by flag", "", "--listen=here", `--listen: "here" is not host:port`},

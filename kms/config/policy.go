@@ -13,12 +13,13 @@ type Policy struct {
 	Defaults policy.Settings        `yaml:"defaults"`
 	Groups   []policy.GroupConfig   `yaml:"groups"`
 	Releases []policy.ReleaseConfig `yaml:"releases"`
+	Programs []policy.ProgramConfig `yaml:"programs"`
 
 	Rules *policy.Policy `yaml:"-"` // made of the rest by check
 }
 
 func (p *Policy) check() (err error) {
-	p.Rules, err = policy.Config{Defaults: p.Defaults, Groups: p.Groups, Releases: p.Releases}.Policy(os.ReadFile)
+	p.Rules, err = policy.Config{Defaults: p.Defaults, Groups: p.Groups, Releases: p.Releases, Programs: p.Programs}.Policy(os.ReadFile)
 	if f, ok := errors.AsType[*policy.ConfigError](err); ok {
 		return &fault{f.Key, f.Err}
 	}

@@ -19,23 +19,23 @@ func (c *changes) started(old, new *Summary, names map[Digest]string) {
 		if slices.ContainsFunc(old.Programs, func(o Program) bool { return o.SHA256 == p.SHA256 }) {
 			continue
 		}
-		text := p.called(names)
+		text := p.Called(names)
 		if i < len(old.Programs) {
-			text += " instead of " + old.Programs[i].called(names)
+			text += " instead of " + old.Programs[i].Called(names)
 		}
 		c.add(4, "", "%s was started", text)
 	}
 	if len(new.Programs) < len(old.Programs) {
-		c.add(4, "", "%s started, %d before", count(len(new.Programs), "program"), len(old.Programs))
+		c.add(4, "", "%d programs were started, %d before", len(new.Programs), len(old.Programs))
 	}
 	if !slices.ContainsFunc(*c, func(one Change) bool { return one.PCR == 4 }) {
 		c.add(4, "", "programs were started in another order")
 	}
 }
 
-// called names a program: as somebody knows it, or by its file and its
+// Called names a program: as somebody knows it, or by its file and its
 // digest's first digits.
-func (p Program) called(names map[Digest]string) string {
+func (p Program) Called(names map[Digest]string) string {
 	if name := names[p.SHA256]; name != "" {
 		return name
 	}
@@ -138,4 +138,16 @@ func (c *changes) measured(pcr int, what string, old, new []Measured) {
 	if len(*c) == n {
 		c.add(pcr, "", "%s came in another order", covers[pcr])
 	}
+}
+
+// Sentence says in one line what was booted.
+func (s *Summary) Sentence() string {
+	parts := []string{"Secure Boot is " + orUnknown(s.SecureBoot)}
+	if k := s.kernel(); k != "" {
+		parts = append(parts, "kernel "+k)
+	}
+	if s.CommandLine != "" {
+		parts = append(parts, "command line "+clean(s.CommandLine, 200))
+	}
+	return strings.Join(parts, ", ")
 }

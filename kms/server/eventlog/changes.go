@@ -88,7 +88,7 @@ func (c *changes) keys(name string, old, new *Keys) {
 		return
 	}
 
-	grows := "" // the rule under which this variable may gain anything
+	before, grows := len(*c), "" // the rule under which this variable may gain anything
 	if name == "dbx" {
 		grows = RuleRevocations
 	}
@@ -103,13 +103,13 @@ func (c *changes) keys(name string, old, new *Keys) {
 		}
 	}
 	if n := new.Hashes.Without(old.Hashes); n > 0 {
-		c.add(7, grows, "%s gained %s", name, count(n, "digest"))
+		c.add(7, grows, "%s gained %s", name, count(n))
 	}
 	if n := old.Hashes.Without(new.Hashes); n > 0 {
-		c.add(7, "", "%s lost %s", name, count(n, "digest"))
+		c.add(7, "", "%s lost %s", name, count(n))
 	}
-	if old.Others != new.Others {
-		c.add(7, "", "%s has %d entries of other kinds, had %d", name, new.Others, old.Others)
+	if old.SHA256 != new.SHA256 && (len(*c) == before || old.Others+new.Others > 0) {
+		c.add(7, "", "%s has other entries, or the same in another order", name)
 	}
 }
 
@@ -126,11 +126,11 @@ func (k *Keys) Has(d Digest) bool {
 	return slices.ContainsFunc(k.Certificates, func(c Certificate) bool { return c.SHA256 == d })
 }
 
-func count(n int, what string) string {
+func count(n int) string {
 	if n == 1 {
-		return "1 " + what
+		return "1 digest"
 	}
-	return fmt.Sprintf("%d %ss", n, what)
+	return fmt.Sprintf("%d digests", n)
 }
 
 // signers compares who vouched for what was started. A program that is

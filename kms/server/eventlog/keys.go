@@ -45,19 +45,9 @@ func (p Prints) Without(o Prints) (n int) {
 
 func padded(b []byte) []byte { return append(bytes.Clone(b), make([]byte, printSize-len(b))...) }
 
-// Types of EFI_SIGNATURE_LIST that hold a certificate or a digest: UEFI 2.10,
-// section 32.4.1. GUIDs are as they lie in memory.
-var (
-	guidX509 = []byte("\xa1\x59\xc0\xa5\xe4\x94\xa7\x4a\x87\xb5\xab\x15\x5c\x2b\xf0\x72")
-	digests  = [][]byte{
-		[]byte("\x26\x16\xc4\xc1\x4c\x50\x92\x40\xac\xa9\x41\xf9\x36\x93\x43\x28"), // EFI_CERT_SHA256_GUID
-		[]byte("\x07\x53\x3e\xff\xd0\x9f\xc9\x48\x85\xf1\x8a\xd5\x6c\x70\x1e\x01"), // EFI_CERT_SHA384_GUID
-		[]byte("\xae\x0f\x3e\x09\xc4\xa6\x50\x4f\x9f\x1b\xd4\x1e\x2b\x89\xc1\x9a"), // EFI_CERT_SHA512_GUID
-		[]byte("\x92\xa4\xd2\x3b\xc0\x96\x79\x40\xb4\x20\xfc\xf9\x8e\xf1\x03\xed"), // EFI_CERT_X509_SHA256_GUID
-		[]byte("\x6e\x87\x76\x70\xc2\x80\xe6\x4e\xaa\xd2\x28\xb3\x49\xa6\x86\x5b"), // EFI_CERT_X509_SHA384_GUID
-		[]byte("\x63\xbf\x6d\x44\x02\x25\xda\x4c\xbc\xfa\x24\x65\xd2\xb0\xfe\x9d"), // EFI_CERT_X509_SHA512_GUID
-	}
-)
+// guidX509 is EFI_CERT_X509_GUID, as it lies in memory: UEFI 2.10, section
+// 32.4.1.
+var guidX509 = []byte("\xa1\x59\xc0\xa5\xe4\x94\xa7\x4a\x87\xb5\xab\x15\x5c\x2b\xf0\x72")
 
 // Sizes of EFI_SIGNATURE_LIST's head and of EFI_SIGNATURE_DATA's owner.
 const (
@@ -66,10 +56,10 @@ const (
 )
 
 // ReadKeys reads signature lists, one after the other (UEFI 2.10, section
-// 32.4.1). An entry of a kind that is not known counts as another, and a
-// list whose sizes make no sense as one, with all that follows it.
+// 32.4.1). A list whose sizes make no sense counts as one entry that cannot
+// be understood, with all that follows it.
 func ReadKeys(b []byte) *Keys {
-	k := &Keys{}
+	k := &Keys{SHA256: sha256.Sum256(b)}
 	var hashes [][]byte
 	for len(b) > 0 {
 		kind, entries, rest, ok := cutList(b)
@@ -82,7 +72,7 @@ func ReadKeys(b []byte) *Keys {
 			switch {
 			case bytes.Equal(kind, guidX509) && len(k.Certificates) < maxCertificates:
 				k.Certificates = append(k.Certificates, certificateOf(e))
-			case slices.ContainsFunc(digests, func(g []byte) bool { return bytes.Equal(g, kind) }) && len(hashes) < maxPrints:
+			case len(hashes) < maxPrints:
 				hashes = append(hashes, slices.Concat(kind, e))
 			default:
 				k.Others++

@@ -9,6 +9,8 @@ import (
 
 	"github.com/google/go-eventlog/register"
 	"github.com/google/go-eventlog/tcg"
+
+	"latchkey/internal/pcr"
 )
 
 // Selection are the PCRs that a log is held against: firmware and what it
@@ -85,23 +87,23 @@ func replay(log *tcg.EventLog, e Evidence) ([]tcg.Event, error) {
 	}
 
 	var registers []register.MR
-	for _, pcr := range Selection {
-		value := e.PCRs[pcr]
-		if pcr == phasePCR {
+	for _, i := range Selection {
+		value := e.PCRs[i]
+		if i == phasePCR {
 			before, ok := beforePhases(all, value)
 			if !ok && e.Running {
 				continue // what the log has of it stays out of the summary
 			}
 			if !ok {
-				return nil, fmt.Errorf("PCR %d does not add up", pcr)
+				return nil, fmt.Errorf("PCR %d does not add up", i)
 			}
 			value = before
 		}
 		// The parser takes a PCR without events for one that adds up.
-		if !logged[pcr] && value != (Digest{}) {
-			return nil, fmt.Errorf("PCR %d was extended, and it has no events of it", pcr)
+		if !logged[i] && value != (Digest{}) {
+			return nil, fmt.Errorf("PCR %d was extended, and it has no events of it", i)
 		}
-		registers = append(registers, register.PCR{Index: pcr, Digest: value[:], DigestAlg: crypto.SHA256})
+		registers = append(registers, register.PCR{Index: i, Digest: value[:], DigestAlg: crypto.SHA256})
 	}
 
 	events, err := log.Verify(registers)
@@ -118,7 +120,7 @@ const phasePCR = 11
 
 // phases are the words that a boot extends PCR 11 with, one after the other:
 // latchkey's latch or systemd-pcrphase(8).
-var phases = []string{"enter-initrd", "leave-initrd", "sysinit", "ready"}
+var phases = []string{pcr.EnterInitrd, pcr.LeaveInitrd, "sysinit", "ready"}
 
 // beforePhases is what PCR 11 held when the firmware's log ended. It is ok
 // if that and the first few phases make the value.
@@ -133,8 +135,7 @@ func beforePhases(events []tcg.Event, value Digest) (before Digest, ok bool) {
 		if now == value {
 			break
 		}
-		sum := sha256.Sum256([]byte(word))
-		now = extend(now, sum[:])
+		now = pcr.Extend(now, []byte(word))
 	}
 	return before, now == value
 }

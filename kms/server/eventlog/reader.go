@@ -20,6 +20,7 @@ type reader struct {
 	seen     map[string]string // variable → digest of its event
 	section  string            // of the stub, whose data comes next
 	rest     map[int][]byte    // digests of events that the summary does not tell
+	keys     []byte            // digests of all events of PCR 7
 }
 
 // event takes one event. What cannot be told is kept as the rest of its PCR.
@@ -31,6 +32,7 @@ func (r *reader) event(e tcg.Event) {
 	case 4:
 		told = r.program(e)
 	case 7:
+		r.keys = append(r.keys, e.Digest...)
 		told = r.secureBoot(e)
 	case 8, 9:
 		told = r.grub(e)
@@ -50,6 +52,7 @@ func (r *reader) finish() {
 	if !r.secured || r.hidden {
 		r.s.oddly("PCR 7: what Secure Boot was is not known")
 		r.s.SecureBoot, r.s.PK, r.s.KEK, r.s.DB, r.s.DBX = "", nil, nil, nil, nil
+		r.rest[7] = r.keys
 	}
 	r.names()
 	for pcr, digests := range r.rest {

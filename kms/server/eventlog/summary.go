@@ -80,10 +80,13 @@ const (
 // Keys are one of Secure Boot's variables.
 type Keys struct {
 	Certificates []Certificate `json:"certificates,omitempty"`
-	// Hashes are digests of programs and of certificates that are entries.
+	// Hashes are entries that are no certificates: digests of programs and of
+	// certificates, as a rule.
 	Hashes Prints `json:"hashes,omitempty"`
 	// Others are entries that could not be understood, or were too many.
 	Others int `json:"others,omitempty"`
+	// SHA256 is of the whole variable.
+	SHA256 Digest `json:"sha256"`
 }
 
 // A Certificate is told by the SHA-256 of its DER.

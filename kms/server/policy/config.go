@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"latchkey/kms/server/eventlog"
 )
 
 // A Config is the section "policy" of the server's configuration file.
@@ -13,6 +15,7 @@ type Config struct {
 	Defaults Settings        `yaml:"defaults"`
 	Groups   []GroupConfig   `yaml:"groups"`
 	Releases []ReleaseConfig `yaml:"releases"`
+	Programs []ProgramConfig `yaml:"programs"`
 }
 
 // A GroupConfig is settings for the nodes with a label, written key=value.
@@ -21,11 +24,13 @@ type GroupConfig struct {
 	Settings Settings `yaml:"settings"`
 }
 
-// A ReleaseConfig is one image release: golden values, signatures, or both.
+// A ReleaseConfig is one image release: golden values, signatures, content,
+// or several of these.
 type ReleaseConfig struct {
-	Name   string        `yaml:"name"`
-	PCRs   []PCRValue    `yaml:"pcrs"`
-	Signed *SignedConfig `yaml:"signed"`
+	Name    string         `yaml:"name"`
+	PCRs    []PCRValue     `yaml:"pcrs"`
+	Signed  *SignedConfig  `yaml:"signed"`
+	Content *ContentConfig `yaml:"content"`
 }
 
 // A SignedConfig names the files of a signed PCR 11.
@@ -47,8 +52,8 @@ func (v *PCRValue) UnmarshalText(b []byte) error {
 	if !ok || err != nil {
 		return fmt.Errorf("reading %.80q: not a PCR value, as in 11:sha256=64 HEX DIGITS", b)
 	}
-	if !slices.Contains(QuotedPCRs, pcr) {
-		return fmt.Errorf("reading %.80q: machines show PCRs 7, 11 and 12", b)
+	if !slices.Contains(eventlog.Selection, pcr) {
+		return fmt.Errorf("reading %.80q: machines can be asked for PCRs 0 to 5, 7 to 9 and 11 to 14", b)
 	}
 	v.PCR = pcr
 	return v.Value.UnmarshalText([]byte(value))
@@ -67,8 +72,12 @@ func (e *ConfigError) Unwrap() error { return e.Err }
 // errors are of type *ConfigError.
 func (c Config) Policy(read func(path string) ([]byte, error)) (*Policy, error) {
 	p := &Policy{Defaults: c.Defaults, Releases: map[string]Release{}}
+	var err error
+	if p.Programs, err = programNames(c.Programs); err != nil {
+		return nil, &ConfigError{"programs", err}
+	}
 	for i, one := range c.Releases {
-		r, err := one.release(read)
+		r, err := one.release(read, p.Programs)
 		if _, twice := p.Releases[one.Name]; err == nil && twice {
 			err = fmt.Errorf("there is another release %q", one.Name)
 		}
@@ -103,7 +112,7 @@ func (p *Policy) Check(s Settings) error {
 	return p.known(s)
 }
 
-func (c ReleaseConfig) release(read func(string) ([]byte, error)) (Release, error) {
+func (c ReleaseConfig) release(read func(string) ([]byte, error), programs map[Digest]string) (Release, error) {
 	r := Release{PCRs: map[int]Digest{}}
 	if c.Name == "" || c.Name == NoRelease || strings.ContainsAny(c.Name, " ,\t\n") {
 		return r, fmt.Errorf("%q is no name for a release", c.Name)
@@ -116,9 +125,16 @@ func (c ReleaseConfig) release(read func(string) ([]byte, error)) (Release, erro
 		r.PCRs[v.PCR] = v.Value
 	}
 
+	if c.Content != nil {
+		content, err := c.Content.content(read, programs)
+		if err != nil {
+			return r, fmt.Errorf("content.%w", err)
+		}
+		r.Content = content
+	}
 	if c.Signed == nil {
-		if len(c.PCRs) == 0 {
-			return r, errors.New("it says neither pcrs nor signed, so that any boot would match")
+		if len(c.PCRs) == 0 && c.Content == nil {
+			return r, errors.New("it says none of pcrs, signed and content, so that any boot would match")
 		}
 		return r, nil
 	}

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"latchkey/kms"
+	"latchkey/kms/server/eventlog"
 )
 
 // A State is what an operator made of a node.
@@ -45,8 +46,14 @@ type Facts struct {
 	// not known then. Zero: it was not.
 	Jumped time.Duration
 
+	// Boot is what the quoted PCRs were made of, of a log that adds up to
+	// them; nil: there is none yet. ApprovedBoot is that of Pins.
+	Boot, ApprovedBoot *eventlog.Summary
+	LogRefused         string // why there is no Boot, if a log was shown
+
 	Settings Settings // Policy.For
 	Releases map[string]Release
+	Programs map[Digest]string // Policy.Programs
 }
 
 // An Admission says whether a node that nobody approved may wait for it.

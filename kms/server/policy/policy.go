@@ -4,30 +4,18 @@
 package policy
 
 import (
-	"encoding/hex"
 	"fmt"
 	"maps"
 	"net/netip"
 	"slices"
 	"strings"
 	"time"
+
+	"latchkey/kms/server/eventlog"
 )
 
 // A Digest is 32 bytes that people read as hex.
-type Digest [32]byte
-
-// MarshalText implements encoding.TextMarshaler.
-func (d Digest) MarshalText() ([]byte, error) { return hex.AppendEncode(nil, d[:]), nil }
-
-// UnmarshalText implements encoding.TextUnmarshaler.
-func (d *Digest) UnmarshalText(b []byte) error {
-	raw, err := hex.DecodeString(string(b))
-	if err != nil || len(raw) != len(d) {
-		return fmt.Errorf("reading %.70q: not 64 hex digits", b)
-	}
-	*d = Digest(raw)
-	return nil
-}
+type Digest = eventlog.Digest
 
 // A Clock counts a TPM's resets: Part 2, section 10.11.1. It never falls, in
 // lexicographic order, unless the TPM was cleared; two proofs with the same
@@ -76,6 +64,7 @@ type Settings struct {
 	Outside  Outside        `json:"outside,omitempty" yaml:"outside"`   // what holds outside the windows
 	Releases []string       `json:"releases,omitempty" yaml:"releases"` // image releases, one of which it must have booted
 	Role     Role           `json:"role,omitempty" yaml:"role"`
+	Accept   []string       `json:"accept,omitempty" yaml:"accept"` // changes of the approved boot state that need no operator: eventlog.ShippedRules
 }
 
 // NoRelease as the only release sets those of a wider setting aside.
@@ -111,6 +100,11 @@ func (s Settings) check() error {
 	if len(s.Releases) > 1 && slices.Contains(s.Releases, NoRelease) {
 		return fmt.Errorf("releases: %q stands alone", NoRelease)
 	}
+	for _, rule := range s.Accept {
+		if !slices.Contains(eventlog.ShippedRules, rule) && rule != NoRelease || rule == NoRelease && len(s.Accept) > 1 {
+			return fmt.Errorf("accept %q: must be of %s, or %s alone", rule, strings.Join(eventlog.ShippedRules, ", "), NoRelease)
+		}
+	}
 	for _, p := range s.Networks {
 		if p != p.Masked() {
 			return fmt.Errorf("network %s: bits are set behind the prefix; %s is meant", p, p.Masked())
@@ -132,6 +126,7 @@ type Policy struct {
 	Defaults Settings
 	Groups   []Group // a later one goes over an earlier one
 	Releases map[string]Release
+	Programs map[Digest]string // names of what firmware starts
 }
 
 // For is what holds for a node with these labels and settings of its own.

@@ -141,22 +141,22 @@ func countersRule(f Facts) (kms.Status, string) {
 // what no release names must be what was approved. A running system has gone
 // on in PCR 11, so put and enroll are judged by PCRs 7 and 12.
 func bootStateRule(f Facts) (kms.Status, string) {
-	only := QuotedPCRs
-	if !f.unlocking() {
-		only = []int{7, 12}
-	}
 	if f.State != Approved {
 		return 0, "is pinned by approval"
 	}
 
-	name, release, why := f.release(only)
+	name, release, why := f.release()
 	if why != "" {
-		return kms.PCRMismatch, why
+		return kms.PCRMismatch, f.explained(why)
 	}
 
-	var wrong, held []string
+	var wrong, held, accepted []string
 	for _, pcr := range slices.Sorted(maps.Keys(f.Pins)) {
-		if release.covers(pcr) || !slices.Contains(only, pcr) {
+		if release.covers(pcr) || !f.judges(pcr) {
+			continue
+		}
+		if by := f.accepts(pcr); f.PCRs[pcr] != f.Pins[pcr] && by != "" {
+			accepted = append(accepted, by)
 			continue
 		}
 		held = append(held, fmt.Sprint(pcr))
@@ -166,7 +166,7 @@ func bootStateRule(f Facts) (kms.Status, string) {
 	}
 
 	if len(wrong) > 0 {
-		return kms.PCRMismatch, fmt.Sprintf("PCRs %s are not the approved ones: node accept takes them", strings.Join(wrong, ", "))
+		return kms.PCRMismatch, f.explained(fmt.Sprintf("PCRs %s are not the approved ones: node accept takes them", strings.Join(wrong, ", ")))
 	}
 	var said []string
 	if name != "" {
@@ -176,12 +176,12 @@ func bootStateRule(f Facts) (kms.Status, string) {
 	if len(held) > 0 {
 		said = append(said, fmt.Sprintf("PCRs %s are as approved", strings.Join(held, ", ")))
 	}
-	return 0, listOr(said, "no PCR is pinned")
+	return 0, listOr(append(said, accepted...), "no PCR is pinned")
 }
 
 // release finds the release that was booted; why is not empty if it should
 // be one and is none.
-func (f Facts) release(only []int) (name string, r Release, why string) {
+func (f Facts) release() (name string, r Release, why string) {
 	names := f.Settings.Releases
 	if len(names) == 0 || names[0] == NoRelease {
 		return "", Release{}, ""
@@ -194,7 +194,7 @@ func (f Facts) release(only []int) (name string, r Release, why string) {
 			not = append(not, name+" (not in the configuration)")
 			continue
 		}
-		err := r.match(f.PCRs, only)
+		err := r.match(f)
 		if err == nil {
 			return name, r, ""
 		}

@@ -23,6 +23,7 @@ var settings = []setting{
 	several("windows", func(s *Settings) *[]Window { return &s.Windows }),
 	single("outside", func(s *Settings) *Outside { return &s.Outside }),
 	several("releases", func(s *Settings) *[]string { return &s.Releases }),
+	several("accept", func(s *Settings) *[]string { return &s.Accept }),
 	single("role", func(s *Settings) *Role { return &s.Role }),
 }
 

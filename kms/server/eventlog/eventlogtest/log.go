@@ -114,7 +114,7 @@ func parse(b []byte) (events []Event) {
 			b = b[2+sizes[alg]:]
 		}
 		size := binary.LittleEndian.Uint32(b)
-		e.Data, b = b[4:4+size], b[4+size:]
+		e.Data, b = bytes.Clone(b[4:4+size]), b[4+size:]
 		events = append(events, e)
 	}
 	return events
@@ -199,7 +199,7 @@ func (l *Log) SetVariable(name string, content []byte) {
 func (l *Log) Variable(name string) []byte {
 	wide := utf16Of(name)
 	i := l.Find(7, DriverConfig, func(e Event) bool { return bytes.HasPrefix(e.Data[32:], wide) && e.Data[16] == byte(len(name)) })
-	return l.Events[i].Data[32+len(wide):]
+	return bytes.Clone(l.Events[i].Data[32+len(wide):])
 }
 
 // Variable makes an event of PCR 7 (UEFI_VARIABLE_DATA).
