@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -13,38 +14,42 @@ import (
 // answers again does not.
 func TestWatchdog(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var failing error
+		var failing, hanging atomic.Bool
+		var told atomic.Int64
 		hang := make(chan bool)
-		hanging, told := false, 0
-		w := &watchdog{every: 30 * time.Second, log: slog.New(slog.DiscardHandler), tell: func(string) { told++ }}
+		w := &watchdog{every: 30 * time.Second, log: slog.New(slog.DiscardHandler), tell: func(string) { told.Add(1) }}
 		w.answers = func() error {
-			if hanging {
+			if hanging.Load() {
 				<-hang
 			}
-			return failing
+			if failing.Load() {
+				return errors.New("damaged")
+			}
+			return nil
 		}
 
 		ctx, stop := context.WithCancel(context.Background())
 		ended := make(chan bool)
 		go func() { w.run(ctx); close(ended) }()
-		minute := func(when string, least, most int) {
+		minute := func(when string, least, most int64) {
 			t.Helper()
-			told = 0
+			told.Store(0)
 			time.Sleep(time.Minute)
 			synctest.Wait()
-			if told < least || told > most {
-				t.Errorf("%s: systemd was told %d times in a minute, want %d to %d", when, told, least, most)
+			if n := told.Load(); n < least || n > most {
+				t.Errorf("%s: systemd was told %d times in a minute, want %d to %d", when, n, least, most)
 			}
 		}
 
 		minute("all is well", 5, 7)
-		failing = errors.New("damaged")
+		failing.Store(true)
 		time.Sleep(15 * time.Second)
 		minute("the store fails", 0, 0)
-		failing, hanging = nil, true
+		failing.Store(false)
+		hanging.Store(true)
 		time.Sleep(15 * time.Second)
 		minute("the store hangs", 0, 0)
-		hanging = false
+		hanging.Store(false)
 		close(hang)
 		minute("it answers again", 5, 7)
 		stop()

@@ -139,8 +139,8 @@ func TestReportCookieExpires(t *testing.T) {
 	})
 }
 
-// D7: more work than can be done in time is put off, at different times for
-// each; what is taken is done.
+// D7: of more work than can be done in time, some is done and the rest put
+// off; TestWorkers counts how much.
 func TestWorkIsBounded(t *testing.T) {
 	f := newKMS(t, func(f *fixture) { f.workers = 1 })
 	m1, h := helloOf(t, f), f.Handler()
@@ -162,8 +162,8 @@ func TestWorkIsBounded(t *testing.T) {
 
 	close(start)
 	group.Wait()
-	if done.Load()+put.Load() != asked || put.Load() == 0 || done.Load() < 2048 {
-		t.Errorf("%d were done and %d put off, want 2,048 or more done, the others put off", done.Load(), put.Load())
+	if done.Load()+put.Load() != asked || put.Load() == 0 || done.Load() == 0 {
+		t.Errorf("%d of %d were done and %d put off, want some of both and no other answer", done.Load(), asked, put.Load())
 	}
 }
 
