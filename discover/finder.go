@@ -2,6 +2,7 @@ package discover
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"net/netip"
 	"slices"
@@ -27,11 +28,13 @@ type Finder struct {
 	wake  chan struct{} // links have changed
 }
 
-// NewFinder checks the query. It opens nothing yet.
+// NewFinder checks the query. It opens nothing yet. The error joins an
+// *EntryError for each entry that cannot be used; with what is left there is
+// a Finder all the same, and none if nothing is.
 func NewFinder(q Query, s Sockets, log *slog.Logger) (*Finder, error) {
-	targets, services, err := q.parse()
-	if err != nil {
-		return nil, err
+	targets, services, bad := q.parse()
+	if len(targets)+len(services) == 0 && len(bad) > 0 {
+		return nil, errors.Join(bad...)
 	}
 	f := &Finder{
 		targets: targets, services: services, sockets: s, log: log,
@@ -42,7 +45,7 @@ func NewFinder(q Query, s Sockets, log *slog.Logger) (*Finder, error) {
 			f.pool.add(Candidate{Addr: netip.AddrPortFrom(t.addr, t.portOr(DefaultPort)), URL: t.url, Host: t.host, Source: FromURL}, 0, netip.Addr{})
 		}
 	}
-	return f, nil
+	return f, errors.Join(bad...)
 }
 
 // Update tells the links that there are now. It never waits.

@@ -78,33 +78,47 @@ func (t target) portOr(other uint16) uint16 {
 	return other
 }
 
-// parse checks a Query.
-func (q Query) parse() ([]target, []dns.Name, error) {
-	if len(q.URLs)+len(q.Services) > maxTargets {
-		return nil, nil, fmt.Errorf("looking for %d URLs and services, the limit is %d", len(q.URLs)+len(q.Services), maxTargets)
-	}
-	var targets []target
+// An EntryError is one URL or service of a Query that cannot be used.
+type EntryError struct {
+	Field string // "urls" or "services"
+	Index int    // of Query.URLs or Query.Services
+	Entry string
+	Err   error
+}
 
-	for _, u := range q.URLs {
+func (e *EntryError) Error() string {
+	return fmt.Sprintf("%s[%d] %q cannot be used: %v", e.Field, e.Index, e.Entry, e.Err)
+}
+
+func (e *EntryError) Unwrap() error { return e.Err }
+
+var errTooMany = fmt.Errorf("there are more than %d URLs and services before it", maxTargets)
+
+// parse takes a Query apart. What cannot be used fails alone.
+func (q Query) parse() (targets []target, services []dns.Name, bad []error) {
+	add := func(field string, i int, entry string, err error) bool {
+		if err == nil && len(targets)+len(services) == maxTargets {
+			err = errTooMany
+		}
+		if err != nil {
+			bad = append(bad, &EntryError{field, i, entry, err})
+		}
+		return err == nil
+	}
+
+	for i, u := range q.URLs {
 		t, err := parseURL(u)
-		if err != nil {
-			return nil, nil, fmt.Errorf("reading URL %q: %w", u, err)
+		if add("urls", i, u, err) {
+			targets = append(targets, t)
 		}
-		targets = append(targets, t)
 	}
-
-	var services []dns.Name
-	for _, s := range q.Services {
+	for i, s := range q.Services {
 		name, err := serviceName(s)
-		if err != nil {
-			return nil, nil, err
-		}
-		if !slices.Contains(services, name) {
+		if !slices.Contains(services, name) && add("services", i, s, err) {
 			services = append(services, name)
 		}
 	}
-
-	return targets, services, nil
+	return targets, services, bad
 }
 
 // serviceName makes the name under which a service type is browsed.

@@ -27,6 +27,13 @@ type KMS struct {
 	mu      sync.Mutex
 }
 
+// connected tells whether the network is as the key server needs it.
+func (m *Machine) connected() bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.Reaches == nil || m.Reaches(m.net)
+}
+
 // Set changes its state.
 func (k *KMS) Set(state string) {
 	k.mu.Lock()
@@ -53,6 +60,9 @@ func (c *client) Get(ctx context.Context, url string, p kms.Prover, wants []kms.
 	c.Wanted = append(c.Wanted, wants)
 	state := c.State
 	c.mu.Unlock()
+	if !c.p.machine.connected() {
+		state = "away"
+	}
 	if err := c.p.alive(); err != nil {
 		return nil, err
 	}

@@ -23,6 +23,9 @@ type Machine struct {
 	KMS     KMS
 	Person  Person
 	FreeMiB int64
+	// Reaches tells with which settings of the network the key server can be
+	// reached; nil is with all.
+	Reaches func(plan.Net) bool
 	Dog     *Dog // nil: there is no watchdog
 	// Stuck are calls of PID 1 that never come back: "mount", "unmount",
 	// "remove mapping", "reboot".
@@ -34,6 +37,7 @@ type Machine struct {
 	mappings map[string]boot.Mapping
 	running  []*process
 	events   []chan device.Event
+	net      plan.Net
 	files    map[string][]byte // that PID 1 wrote
 	ciphers  bool              // dm-crypt and the ciphers are loaded
 	over     chan struct{}     // closed by End: whatever hangs comes back

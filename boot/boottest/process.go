@@ -139,7 +139,11 @@ func (p *process) Kill() { p.kill() }
 
 // Plan implements worker.System and latch.System.
 func (p *process) Plan() (*plan.Plan, string, error) {
-	read := *p.machine.Plan
+	if file, err := p.machine.Plan.Encode(); err == nil {
+		read, err := plan.ParseAgain(file, p.machine.Cmdline)
+		return read, p.machine.Cmdline, errors.Join(err, p.alive())
+	}
+	read := *p.machine.Plan // one that no image could have
 	read.ImageRoot = read.Root
 	return &read, p.machine.Cmdline, p.alive()
 }
@@ -275,7 +279,10 @@ func (w workerProcess) Map(t dm.Target, key luks2.VolumeKey) error {
 func (w workerProcess) FreeBytes() int64 { return w.machine.FreeMiB << 20 }
 
 // Network implements worker.Links: one link that has an address at once.
-func (w workerProcess) Network(ctx context.Context, _ plan.Net, _ *slog.Logger, update func([]netup.Link)) error {
+func (w workerProcess) Network(ctx context.Context, n plan.Net, _ *slog.Logger, update func([]netup.Link)) error {
+	w.machine.mu.Lock()
+	w.machine.net = n
+	w.machine.mu.Unlock()
 	update([]netup.Link{{Index: 2, Name: "eth0", Up: true, Addrs: []netip.Prefix{netip.MustParsePrefix("192.0.2.9/24")}}})
 	<-ctx.Done()
 	return nil

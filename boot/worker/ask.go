@@ -47,7 +47,7 @@ func (k *keyServer) Run(ctx context.Context, to source.Opener) error {
 		return err
 	}
 
-	g, err := step(ctx, w, "kms", w.plan.Find.Timeout, func(ctx context.Context) (*grant, string, error) {
+	g, err := step(ctx, w, "kms", w.plan.AskTime(), func(ctx context.Context) (*grant, string, error) {
 		g, err := a.run(ctx)
 		if err != nil {
 			return nil, "", err
@@ -73,6 +73,7 @@ type asking struct {
 	free    chan struct{} // the TPM's turns
 	show    sync.Once     // reads the EK's certificate, when a KMS does not know us
 	unknown atomic.Bool
+	reached atomic.Bool // a key server that is trusted has answered
 	stop    context.CancelFunc
 	won     chan *grant
 	lost    chan error
@@ -116,6 +117,8 @@ func (a *asking) run(ctx context.Context) (*grant, error) {
 	places := make(chan struct{}, maxCallers)
 	tell := time.NewTicker(silentFor)
 	defer tell.Stop()
+	turn := a.turns()
+	defer turn.Stop()
 	for {
 		select {
 		case c := <-candidates:
@@ -132,15 +135,29 @@ func (a *asking) run(ctx context.Context) (*grant, error) {
 			return g, nil
 		case err := <-a.lost:
 			return nil, err
+		case <-turn.C:
+			if !a.reached.Load() {
+				a.network.takeTurns()
+			}
 		case <-tell.C:
 			a.worker.waiting(a.standing())
 		case <-outer.Done():
 			if errors.Is(outer.Err(), context.Canceled) {
 				return nil, outer.Err()
 			}
-			return nil, codes.Fail("kms-timeout", "no key server granted in %s: %w", a.worker.plan.Find.Timeout, a.standing())
+			return nil, codes.Fail("kms-timeout", "no key server granted in %s: %w", a.worker.plan.AskTime(), a.standing())
 		}
 	}
+}
+
+// turns ticks when other network settings have their turn, or never.
+func (a *asking) turns() *time.Ticker {
+	if d := a.worker.plan.NetTurn(); d > 0 {
+		return time.NewTicker(d)
+	}
+	never := time.NewTicker(time.Hour)
+	never.Stop()
+	return never
 }
 
 // standing is where the search stands, for people.
@@ -235,6 +252,9 @@ func (a *asking) granted(g *kms.Grant) error {
 // the same candidate is worth asking again.
 func (a *asking) again(ctx context.Context, c discover.Candidate, err error, pause *time.Duration) bool {
 	code := codes.Of(err)
+	if answers(code) {
+		a.reached.Store(true)
+	}
 	a.mu.Lock()
 	a.last = fmt.Errorf("%s: %w", c, err)
 	a.mu.Unlock()

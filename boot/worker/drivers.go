@@ -23,6 +23,9 @@ func (w *worker) loadModules(ctx context.Context, events <-chan device.Event) {
 	step(ctx, w, "modules", time.Minute, func(context.Context) (struct{}, string, error) {
 		var wg sync.WaitGroup
 		wg.Go(func() { w.loader.Named(w.plan.Net.Modules()...) })
+		if w.plan.ImageNet != nil {
+			wg.Go(func() { w.loader.Named(w.plan.ImageNet.Modules()...) })
+		}
 		for _, alias := range w.sys.Modaliases() {
 			wg.Go(func() { w.loader.Device(alias) })
 		}

@@ -2,6 +2,7 @@ package worker
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -12,6 +13,7 @@ import (
 	"latchkey/boot/codes"
 	"latchkey/boot/wire"
 	"latchkey/discover"
+	"latchkey/internal/plan"
 	"latchkey/kms"
 	"latchkey/netup"
 )
@@ -29,6 +31,9 @@ type network struct {
 	links []netup.Link
 
 	mu       sync.Mutex
+	settings plan.Net      // whose turn it is
+	onImage  bool          // it is that of the image alone
+	turn     chan struct{} // closed to end it
 	linked   chan struct{} // closed when frames pass on a link
 	isLinked bool
 	ways     ways // of the links as they are
@@ -46,6 +51,7 @@ func (w *worker) startNetwork(ctx context.Context) *network {
 	ctx, cancel := context.WithCancel(ctx)
 	n := &network{
 		worker: w, cancel: cancel, done: make(chan struct{}), start: w.sys.Now(),
+		settings: w.plan.Net, turn: make(chan struct{}),
 		linked: make(chan struct{}), failures: map[netip.AddrPort]int{}, waiting: map[netip.AddrPort]discover.Candidate{}, addrs: map[netip.Prefix]bool{},
 	}
 	if !w.plan.NeedsKMS() {
@@ -62,9 +68,7 @@ func (w *worker) startNetwork(ctx context.Context) *network {
 	both.Go(func() { n.finder.Run(ctx) })
 	both.Go(func() {
 		w.faults.At("net")
-		if err := w.sys.Network(ctx, w.plan.Net, w.log, n.update); err != nil {
-			w.log.Error("no network", "err", err)
-		}
+		n.run(ctx)
 	})
 
 	go func() { both.Wait(); close(n.done) }()
@@ -74,33 +78,28 @@ func (w *worker) startNetwork(ctx context.Context) *network {
 // newFinder makes the search for a KMS of what the plan says, less what
 // cannot be used: a bad entry fails alone, and is named.
 func (w *worker) newFinder() (*discover.Finder, error) {
-	var q discover.Query
-	for i, url := range w.plan.Find.URLs {
-		if w.usable("urls", i, url, discover.Query{URLs: []string{url}}) {
-			q.URLs = append(q.URLs, url)
-		}
+	f, err := discover.NewFinder(discover.Query{URLs: w.plan.Find.URLs, Services: w.plan.Find.Services}, w.sys.Sockets(), w.log)
+	for _, bad := range entries(err) {
+		w.waiting(codes.Fail(kms.CodeBadURL, "find.%s[%d] %q is left out: %w", bad.Field, bad.Index, bad.Entry, bad.Err))
 	}
-	for i, service := range w.plan.Find.Services {
-		if w.usable("services", i, service, discover.Query{Services: []string{service}}) {
-			q.Services = append(q.Services, service)
-		}
-	}
-	if len(q.URLs)+len(q.Services) == 0 {
+	if f == nil {
 		return nil, codes.Fail(kms.CodeBadURL, "nothing in find.urls and find.services can be used")
-	}
-	f, err := discover.NewFinder(q, w.sys.Sockets(), w.log)
-	if err != nil {
-		return nil, codes.Fail(kms.CodeBadURL, "%w", err)
 	}
 	return f, nil
 }
 
-func (w *worker) usable(field string, i int, entry string, q discover.Query) bool {
-	_, err := discover.NewFinder(q, w.sys.Sockets(), w.log)
-	if err != nil {
-		w.waiting(codes.Fail(kms.CodeBadURL, "find.%s[%d] %q is left out: %w", field, i, entry, err))
+// entries are the bad entries that an error joins.
+func entries(err error) (bad []*discover.EntryError) {
+	joined, ok := err.(interface{ Unwrap() []error })
+	if !ok {
+		return nil
 	}
-	return err == nil
+	for _, e := range joined.Unwrap() {
+		if one, ok := errors.AsType[*discover.EntryError](e); ok {
+			bad = append(bad, one)
+		}
+	}
+	return bad
 }
 
 // update passes the links on to discovery, notes the first address that
@@ -242,7 +241,7 @@ func (n *network) leave() {
 	if !n.used {
 		return
 	}
-	if err := n.worker.sys.Leave(n.worker.plan.Net, n.links, n.worker.log); err != nil {
+	if err := n.worker.sys.Leave(n.settings, n.links, n.worker.log); err != nil {
 		n.worker.log.Warn("the links are not handed over", "err", err)
 	}
 }

@@ -59,6 +59,7 @@ func TestCheck(t *testing.T) {
 		{"flags with a line end", func(p *plan.Plan) { p.Root.Flags = "ro\nx" }, "root.flags"},
 		{"flags beyond a page", func(p *plan.Plan) { p.Root.Flags = strings.Repeat("x", 4096) }, "root.flags"},
 		{"root that may be missing", func(p *plan.Plan) { p.Volumes[0].NoFail = true }, "volumes[0] is the root and has nofail"},
+		{"rw on a volume that is read-only", func(p *plan.Plan) { p.Root.ReadWrite, p.Volumes[0].Options = true, []string{"read-only"} }, "has the option read-only"},
 		{"negative time", func(p *plan.Plan) { p.Wait = -1 }, "negative"},
 		{"negative timeout", func(p *plan.Plan) { p.Find.Timeout = -1 }, "negative"},
 		{"ek", func(p *plan.Plan) { p.TPM.EK = "rsa" }, "tpm.ek"},

@@ -28,6 +28,9 @@ func (p *Plan) checkRoot() error {
 	if i < 0 && r.Device == "" {
 		i = 0
 	}
+	if i >= 0 && r.ReadWrite && slices.Contains(p.Volumes[i].Options, "read-only") {
+		return fmt.Errorf("root.rw: volumes[%d] is the root and has the option read-only", i)
+	}
 	if i >= 0 && p.Volumes[i].NoFail {
 		return fmt.Errorf("volumes[%d] is the root and has nofail: the boot cannot go on without it", i)
 	}

@@ -97,7 +97,7 @@ func describeFind(p *Plan) []string {
 	}
 
 	if p.Find.Timeout > 0 {
-		s.add("the boot fails with kms-timeout when none has granted after %s", p.Find.Timeout)
+		s.add("the boot fails with kms-timeout when none has granted after %s", p.AskTime())
 	} else {
 		s.add("asked for ever: no find.timeout is set")
 	}

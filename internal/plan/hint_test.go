@@ -55,6 +55,7 @@ func TestHints(t *testing.T) {
 		{"rd.luks.options=" + dataUUID + "=discard", "", func(p *plan.Plan) bool { return len(p.Volumes[0].Options) == 0 && p.Volumes[1].Options[0] == "discard" }},
 		{"rd.luks.options=discard,discard rd.luks.allow-discards", "", func(p *plan.Plan) bool { return cmp.Equal(p.Volumes[0].Options, []string{"discard"}) }},
 		{"rd.luks.options=tpm2-device=auto,discard", "no effect here: tpm2-device=auto", func(p *plan.Plan) bool { return p.Volumes[0].Options[0] == "discard" }},
+		{"rd.luks.options=read-only", "read-only is the image's to say for a volume that the boot needs; not used for root, data", nil},
 		{"rd.luks.allow-discards=2222", "", func(p *plan.Plan) bool { return len(p.Volumes[0].Options) == 0 && p.Volumes[1].Options[0] == "discard" }},
 		{"rd.emergency=poweroff", "", func(p *plan.Plan) bool { return p.OnFail.Action == "poweroff" }},
 		{"rd.modules-load=a,b rd.driver.pre=c", "", func(p *plan.Plan) bool { return len(p.Modules.Always) == 5 }}, // faults/network.md section 4

@@ -90,9 +90,15 @@ func (p *Plan) luksOptions(name string, a Arg) string {
 		return errNotInPlan.Error()
 	}
 
-	var unknown []string
+	var unknown, kept []string
 	for _, o := range options {
 		word, satisfied := cryptOption(o)
+		if word == "read-only" {
+			// A root whose journal must be replayed, or that is mounted rw,
+			// does not mount then: only the image may want that.
+			kept = readOnly(volumes)
+			continue
+		}
 		switch {
 		case satisfied:
 			continue
@@ -100,17 +106,38 @@ func (p *Plan) luksOptions(name string, a Arg) string {
 			unknown = append(unknown, o)
 			continue
 		}
-		for _, v := range volumes {
-			if !slices.Contains(v.Options, word) {
-				v.Options = append(v.Options, word)
-			}
-		}
+		addOption(volumes, word)
 	}
 
 	if len(unknown) > 0 {
 		return "no effect here: " + strings.Join(unknown, ", ")
 	}
+	if len(kept) > 0 {
+		return "read-only is the image's to say for a volume that the boot needs; not used for " + strings.Join(kept, ", ")
+	}
 	return ""
+}
+
+// readOnly sets the option where the boot goes on without the volume, and
+// names the others.
+func readOnly(volumes []*Volume) (kept []string) {
+	for _, v := range volumes {
+		switch {
+		case v.NoFail:
+			addOption([]*Volume{v}, "read-only")
+		case !slices.Contains(v.Options, "read-only"):
+			kept = append(kept, v.Name)
+		}
+	}
+	return kept
+}
+
+func addOption(volumes []*Volume, word string) {
+	for _, v := range volumes {
+		if !slices.Contains(v.Options, word) {
+			v.Options = append(v.Options, word)
+		}
+	}
 }
 
 // isCryptOption tells a word of crypttab(5) with a value from a UUID.

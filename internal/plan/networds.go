@@ -45,6 +45,12 @@ func replace[T any](to *[]T, from []T) {
 	}
 }
 
+// steers tells whether the settings say how anything is reached.
+func (n Net) steers() bool {
+	return len(n.IPs)+len(n.Names)+len(n.Nameservers)+len(n.Routes)+len(n.VLANs)+len(n.Bonds)+len(n.Bridges) > 0 ||
+		n.BootMAC != "" || n.BootDev != "" || n.NoPeerDNS
+}
+
 // Modules are the kernel modules that the settings need beside the
 // drivers of the hardware.
 func (n Net) Modules() []string {

@@ -70,6 +70,9 @@ func (p *Plan) refineNet(args []Arg) []Problem {
 	net, problems := ParseNet(args)
 	next := p.clone()
 	next.Net = MergeNet(p.Net, net)
+	if net.steers() {
+		next.ImageNet = &p.clone().Net
+	}
 	if err := next.Check(); err != nil {
 		return append(problems, Problem{firstOfNet(args), "not used, like all network options beside it: " + why(err)})
 	}

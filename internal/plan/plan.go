@@ -44,6 +44,10 @@ type Plan struct {
 	// ImageRoot is Root as the image alone has it. A hint about the root that
 	// leads nowhere in the boot falls back to it.
 	ImageRoot Root `json:"-"`
+	// ImageNet is Net as the image alone has it, nil if the command line does
+	// not change how a key server is reached. The two take turns while none
+	// answers.
+	ImageNet *Net `json:"-"`
 }
 
 // Trust says which key servers may give keys to this machine.

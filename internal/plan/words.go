@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 )
 
 // String says the Plan in words, on one line, without secrets.
@@ -39,6 +40,34 @@ func (p *Plan) Roots() []Root {
 		return []Root{p.Root}
 	}
 	return []Root{p.Root, p.ImageRoot}
+}
+
+// netTurn is the longest turn of one of two network settings: the longest
+// that an address takes on a good LAN is about a minute (spanning tree,
+// then DHCP).
+const netTurn = 5 * time.Minute
+
+// NetTurn is how long the command line's network settings and the image's
+// have in turn while no key server that is trusted answers, 0 if they do not
+// differ. A hint that is wrong for this LAN fails no boot; one that is right
+// outlasts a key server that is away.
+func (p *Plan) NetTurn() time.Duration {
+	switch {
+	case p.ImageNet == nil:
+		return 0
+	case p.Find.Timeout > 0:
+		return min(netTurn, p.Find.Timeout)
+	}
+	return netTurn
+}
+
+// AskTime is how long key servers are asked, 0 for ever. Two network
+// settings have the image's time each.
+func (p *Plan) AskTime() time.Duration {
+	if p.ImageNet != nil {
+		return 2 * p.Find.Timeout
+	}
+	return p.Find.Timeout
 }
 
 // Inits are the programs to try as the real root's init, in order. The

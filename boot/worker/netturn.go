@@ -1,0 +1,76 @@
+package worker
+
+import (
+	"context"
+	"fmt"
+
+	"latchkey/boot/codes"
+	"latchkey/internal/plan"
+	"latchkey/kms"
+)
+
+// run has the links as the settings say until ctx ends: those of the plan,
+// and when these lead to no key server those of the image alone, in turn.
+func (n *network) run(ctx context.Context) {
+	w := n.worker
+	for ctx.Err() == nil {
+		settings, over := n.current()
+		turn, cancel := context.WithCancel(ctx)
+		go func() {
+			select {
+			case <-over:
+				cancel()
+			case <-turn.Done():
+			}
+		}()
+		if err := w.sys.Network(turn, settings, w.log, n.update); err != nil {
+			w.log.Error("no network", "err", err)
+		}
+
+		select { // it may have failed at once
+		case <-over:
+		case <-ctx.Done():
+		}
+		cancel()
+		if ctx.Err() != nil {
+			return
+		}
+		if err := w.sys.Leave(plan.Net{}, nil, w.log); err != nil {
+			w.log.Warn("the links are not as they were before the last settings", "err", err)
+		}
+	}
+}
+
+func (n *network) current() (plan.Net, <-chan struct{}) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.settings, n.turn
+}
+
+// takeTurns ends the turn of the settings: what the command line says of
+// the network may be wrong for this LAN, and must not fail a boot that the
+// image alone would have made. It may be right, too, and the key server be
+// away: so its turn comes again.
+func (n *network) takeTurns() {
+	p := n.worker.plan
+	n.mu.Lock()
+	next, whose := *p.ImageNet, "the image"
+	if n.onImage {
+		next, whose = p.Net, "the command line"
+	}
+	n.onImage = !n.onImage
+	n.settings = next
+	clear(n.addrs)
+	n.ways = ways{}
+	close(n.turn)
+	n.turn = make(chan struct{})
+	n.mu.Unlock()
+	n.worker.waiting(codes.Fail(kms.CodeUnreachable, "no trusted key server has answered for %s; trying the network as %s has it: %s", p.NetTurn(), whose, fmt.Sprint(next)))
+}
+
+// answers tells whether a code shows that a key server with a pinned key
+// was reached, so that the network is as it must be: what it decided, or
+// that it did not take the TPM's proof, which is made for pinned keys only.
+func answers(code string) bool {
+	return code == kms.CodeNoGrant || codes.Means(code).Class == codes.Operator
+}
