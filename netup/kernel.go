@@ -2,8 +2,10 @@ package netup
 
 import (
 	"context"
+	"errors"
 	"net"
 	"net/netip"
+	"strings"
 	"time"
 
 	"latchkey/internal/plan"
@@ -162,3 +164,13 @@ func (AddAddr) op()       {}
 func (DelAddr) op()       {}
 func (AddRoute) op()      {}
 func (DelRoute) op()      {}
+
+// OptionsError tells which options of a link were refused. The link itself
+// is there.
+type OptionsError struct{ Refused []error }
+
+func (e *OptionsError) Error() string {
+	return strings.ReplaceAll(errors.Join(e.Refused...).Error(), "\n", "; ")
+}
+
+func (e *OptionsError) Unwrap() []error { return e.Refused }

@@ -1,6 +1,7 @@
 package netup
 
 import (
+	"errors"
 	"slices"
 
 	"latchkey/internal/plan"
@@ -60,7 +61,12 @@ func (n *network) make(devices []Device, name string, op Op, changed *bool) bool
 		n.do(&link{dev: *there}, DelLink{there.Index})
 	}
 
-	if err := n.k.Do(op); err != nil {
+	err := n.k.Do(op)
+	if refused, ok := errors.AsType[*OptionsError](err); ok {
+		n.log.Warn("the bond does without options that its driver refuses", "link", name, "refused", refused.Error())
+		err = nil
+	}
+	if err != nil {
 		n.warn(name, "cannot create the link; trying again", err)
 		return false
 	}

@@ -122,7 +122,7 @@ func do(op Op) error {
 	case AddBridge:
 		return addBridge(o.Name)
 	case SetBondOption:
-		return setBondOption(o.Bond, o.BondOption)
+		return setBondOption(filepath.Join("/sys/class/net", o.Bond, "bonding"), o.BondOption)
 	case SetMaster:
 		return netlink.LinkSetMasterByIndex(byIndex(o.Index), o.Master)
 	case DelLink:

@@ -30,7 +30,9 @@ func addBridge(name string) error {
 // addBond makes a bond and writes its options to sysfs, which takes the
 // words of the command line as they are, and a primary that is not
 // plugged in yet (Documentation/networking/bonding.rst). plan.ParseNet has
-// checked names and values.
+// checked names and values; what the driver refuses all the same, because it
+// does not go with the mode or the kernel is too old, is left out and told as
+// an *OptionsError: the bond is there without it.
 func addBond(b plan.Bond) error {
 	attrs := netlink.NewLinkAttrs()
 	attrs.Name, attrs.MTU = b.Name, b.MTU
@@ -38,22 +40,30 @@ func addBond(b plan.Bond) error {
 		return err
 	}
 
-	for _, o := range bondOptions(b.Options) {
-		if err := setBondOption(b.Name, o); err != nil {
-			return err
+	return setBondOptions(filepath.Join("/sys/class/net", b.Name, "bonding"), bondOptions(b.Options))
+}
+
+// setBondOptions writes options into the bond's folder of sysfs.
+func setBondOptions(dir string, options []plan.BondOption) error {
+	var refused []error
+	for _, o := range options {
+		if err := setBondOption(dir, o); err != nil {
+			refused = append(refused, err)
 		}
+	}
+	if len(refused) > 0 {
+		return &OptionsError{refused}
 	}
 	return nil
 }
 
-func setBondOption(bond string, o plan.BondOption) error {
+func setBondOption(dir string, o plan.BondOption) error {
 	for value := range strings.SplitSeq(o.Value, ";") {
 		if o.Name == "arp_ip_target" {
 			value = "+" + value
 		}
-		path := filepath.Join("/sys/class/net", bond, "bonding", o.Name)
-		if err := os.WriteFile(path, []byte(value), 0); err != nil {
-			return fmt.Errorf("setting %s: %w", o.Name, err)
+		if err := os.WriteFile(filepath.Join(dir, o.Name), []byte(value), 0); err != nil {
+			return fmt.Errorf("setting %s=%s: %w", o.Name, o.Value, err)
 		}
 	}
 	return nil

@@ -58,6 +58,7 @@ func TestWrongConfig(t *testing.T) {
 		{"no address", "listen:\n  - protocols: [lk1]", "", `kms.yaml:2: listen[0].address: "" is not host:port`},
 		{"no certificate there", "listen:\n  - address: :1\n    tls: {certificate: /nowhere, key: /nowhere}", "", "kms.yaml:3: listen[0].tls.certificate: reading /nowhere with key /nowhere:"},
 		{"certificate without key", "", "--tls-cert=/nowhere", "--tls-cert, --tls-key: certificate and key belong together"},
+		{"hook for no event", "hooks:\n  - program: [/bin/true]\n    on: [pending, aprove]", "", `kms.yaml:3: hooks[0].on[1]: "aprove" is no event, status or rule; did you mean "approve"?`},
 		{"old TLS", "listen:\n  - address: :1\n    tls: {min-version: \"1.1\"}", "", `kms.yaml:3: listen[0].tls.min-version: "1.1" must be 1.3 or 1.2`},
 		{"a proxy that is no address", "listen:\n  - address: :1\n    trusted-proxies: [ingress]", "", `kms.yaml:3: listen[0].trusted-proxies[0]: "ingress" is no address and no network`},
 		{"a proxy with bits too many", "listen:\n  - address: :1\n    trusted-proxies: [192.0.2.1/24]", "", "kms.yaml:3: listen[0].trusted-proxies[0]: 192.0.2.1/24 has bits set beyond its length: write 192.0.2.0/24"},

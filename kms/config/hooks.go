@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"os"
+	"slices"
 	"strconv"
 	"time"
 
@@ -41,6 +42,11 @@ func (h *Hook) check() error {
 	}
 	if len(h.On) == 0 {
 		h.On = []string{"pending"}
+	}
+	for i, name := range h.On {
+		if known := hook.Names(); !slices.Contains(known, name) {
+			return faultf(fmt.Sprintf("on[%d]", i), "%.64q is no event, status or rule%s", name, suggest(name, known))
+		}
 	}
 	if h.Timeout < 0 {
 		return faultf("timeout", "%s is not a time to wait", h.Timeout)

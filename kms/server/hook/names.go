@@ -1,0 +1,30 @@
+package hook
+
+import "slices"
+
+// names are what a hook's On may name, besides All. TestNames of kms/server
+// compares them with what the audit log gets.
+var names = []string{
+	// Events of lk1 and of operators.
+	"get", "stage", "put", "enroll", "report", "lapse",
+	"approve", "accept", "quarantine", "readmit", "renew", "set", "delete",
+	"volume put", "volume delete", "volume accept-header", "volume rotate", "volume rotate-abort",
+	"trust add", "trust use", "trust retire", "key rotate", "key retire", "wrapping change",
+	"token create", "token revoke", "admin", "start", "restore", "salvage", "lost",
+	// Events of the other protocols.
+	"kairos get", "kairos put", "kairos apply", "kairos sync",
+	"kairos approve", "kairos accept", "kairos quarantine", "kairos readmit", "kairos delete",
+	"talos seal", "talos unseal", "talos approve", "talos quarantine", "talos readmit", "talos delete",
+	"k8s encrypt", "k8s decrypt",
+	// Statuses: kms.Status, and those of Kairos' machines.
+	"ok", "pending", "quarantined", "refused", "pcr-mismatch", "pcr15-used", "tpm-cleared",
+	"not-bound", "no-secret", "header-differs", "header-rollback", "exists", "pending-full",
+	"no-volume", "secret-missing", "not-enrolled", "no-key", "replayed", "clock-behind", "tpm-sealed",
+	"deleted", "not in the allow list", "from an address where it may not be", "the blob is not one of ours", // of Talos' machines
+	"downgrade", "lk1-volume", "kept", "too-many-keys",
+	// Rules of the policy.
+	"state", "quarantine", "network", "enrollment", "role", "silence", "window", "latch", "counters", "boot-state", "per-boot", "per-hour",
+}
+
+// Names lists what a hook may wait for.
+func Names() []string { return append(slices.Clone(names), All) }
