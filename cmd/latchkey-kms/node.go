@@ -62,10 +62,18 @@ func nodeList(ask *asker, out *output) *cobra.Command {
 func printNodes(out io.Writer, nodes []lk1.Node) {
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 	defer w.Flush()
-	fmt.Fprintln(w, "WORDS\tSTATE\tVOLUMES\tLAST ANSWER\tLAST SEEN\tID")
+	fmt.Fprintln(w, "WORDS\tSTATE\tVOLUMES\tLAST ANSWER\tLAST SEEN\tBOOT\tID")
 	for _, n := range nodes {
-		fmt.Fprintf(w, "%s\t%s\t%d\t%s\t%s\t%.16s\n", n.Words, n.Describe(), volumesOf(n), lastAnswer(n), n.Last.Local().Format("2006-01-02 15:04"), n.ID)
+		fmt.Fprintf(w, "%s\t%s\t%d\t%s\t%s\t%s\t%.16s\n", n.Words, n.Describe(), volumesOf(n), lastAnswer(n), n.Last.Local().Format("2006-01-02 15:04"), bootOf(n), n.ID)
 	}
+}
+
+// bootOf is what the node's boot state covers, in a word or two.
+func bootOf(n lk1.Node) string {
+	if n.Cover == nil {
+		return "-"
+	}
+	return n.Cover.Kind
 }
 
 // volumesOf is how many volumes are the node's, or how many it asks for
@@ -105,6 +113,12 @@ other volumes by that: --bind binds what it showed since, too.
 A machine may ask again while you look at it: --shown DIGEST, which "node show"
 prints, approves what you looked at and nothing else.
 
+Where nothing measures the initrd, anyone who has the disk can replace it and
+be given the keys. Such a machine is approved only if you say --unmeasured, once
+for this machine, or if the policy has "unmeasured: allow". A machine that asked
+while its own system ran (latchkey volume enroll) did not show its next boot:
+that one waits until "node accept", or with --unmeasured is taken as it is.
+
 An unknown id (64 hex digits) is registered before its machine first asks. It
 has shown no boot state, so use --pcr none, and name its volumes.`,
 		Example: `  latchkey-kms node approve copper lantern drift meadow quiet anvil
@@ -136,6 +150,7 @@ has shown no boot state, so use --pcr none, and name its volumes.`,
 
 	c.Flags().StringVar(&pcr, "pcr", "shown", "boot state to pin: shown or none")
 	c.Flags().BoolVar(&a.Bind, "bind", false, "of a machine that is approved: bind the volumes that it showed since")
+	c.Flags().BoolVar(&a.Unmeasured, "unmeasured", false, "approve it though nothing measures its initrd: anyone at the disk can replace it")
 	c.Flags().StringVar(&a.Seen, "shown", "", "digest that \"node show\" printed; another is refused")
 	c.Flags().BoolVar(&a.Move, "move", false, "take the volumes that it showed away from the machines that own them")
 	c.Flags().StringSliceVar(&volumes, "volume", nil, "UUID of another volume to bind; repeatable")
@@ -153,6 +168,7 @@ func printApproved(w io.Writer, a lk1.Approved) {
 	for _, u := range a.Left {
 		fmt.Fprintf(w, "volume %s belongs to another machine and stays there; to move it, use --move\n", u)
 	}
+	printCover(w, a.Node)
 	if a.Warning != "" {
 		fmt.Fprintln(w, "warning:", a.Warning)
 	}
@@ -183,6 +199,7 @@ func printNode(w io.Writer, n lk1.Node) {
 		fmt.Fprintf(w, "owns:        %s\n", u)
 	}
 
+	printCover(w, n)
 	if n.Shown == nil {
 		return
 	}
@@ -202,65 +219,14 @@ func printNode(w io.Writer, n lk1.Node) {
 	}
 }
 
-// nodeChange is a command that changes one node's state.
-func nodeChange(ask *asker, out *output, verb, short, long string) *cobra.Command {
-	shown := ""
-	cmd := &cobra.Command{
-		Use: verb + " WORDS... | ID", Short: short, Long: long, Args: cli.Args(cobra.MinimumNArgs(1)),
-		Example: "  latchkey-kms node " + verb + " copper lantern drift meadow quiet anvil",
-		RunE: func(c *cobra.Command, args []string) error {
-			var n lk1.Node
-			query := who(args)
-			if shown != "" {
-				query.Set("shown", shown)
-			}
-			if err := ask.call(c.Context(), "POST", "/v1/node/"+verb, query, nil, &n); err != nil {
-				return err
-			}
-			return out.show(c, n, func() { fmt.Fprintf(c.OutOrStdout(), "%s: %s\n", n.Words, n.Describe()) })
-		},
+// printCover says what the node's boot state covers, and what it does not.
+func printCover(w io.Writer, n lk1.Node) {
+	if n.Cover == nil {
+		return
 	}
-	if verb == "accept" {
-		cmd.Flags().StringVar(&shown, "shown", "", "digest that \"node show\" printed; another is refused")
+	for _, line := range n.Cover.Lines {
+		fmt.Fprintf(w, "boot state:  %s\n", line)
 	}
-	return cmd
-}
-
-// nodeRenew renews one approval, or all that lapsed.
-func nodeRenew(ask *asker, out *output) *cobra.Command {
-	var lapsed bool
-	c := &cobra.Command{
-		Use: "renew WORDS... | ID | --lapsed", Short: "Renew an approval that lapsed by silence",
-		Long: `Renews the approval of a machine that was silent for too long, and lets it
-through for an hour outside its windows. It binds no volume, and takes no other
-boot state. After the key server's clock was wrong, --lapsed renews all.`,
-		Example: "  latchkey-kms node renew copper lantern drift meadow quiet anvil",
-		Args:    cli.Args(cobra.ArbitraryArgs),
-		RunE: func(c *cobra.Command, args []string) error {
-			if lapsed != (len(args) == 0) {
-				return cli.Usagef("name one machine, or say --lapsed")
-			}
-			var nodes []lk1.Node
-			if lapsed {
-				if err := ask.call(c.Context(), "POST", "/v1/nodes/renew", nil, nil, &nodes); err != nil {
-					return err
-				}
-			} else {
-				var n lk1.Node
-				if err := ask.call(c.Context(), "POST", "/v1/node/renew", who(args), nil, &n); err != nil {
-					return err
-				}
-				nodes = append(nodes, n)
-			}
-			return out.show(c, nodes, func() {
-				for _, n := range nodes {
-					fmt.Fprintf(c.OutOrStdout(), "%s: %s\n", n.Words, n.Describe())
-				}
-			})
-		},
-	}
-	c.Flags().BoolVar(&lapsed, "lapsed", false, "all machines whose approval lapsed")
-	return c
 }
 
 func who(args []string) url.Values { return url.Values{"who": {strings.Join(args, " ")}} }

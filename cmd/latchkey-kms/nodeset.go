@@ -19,7 +19,7 @@ import (
 
 // settingFlags are the flags of node set, as they were typed.
 type settingFlags struct {
-	silence, outside, role                        string
+	silence, outside, role, unmeasured            string
 	perBoot, perHour                              int
 	windows, networks, releases, labels, unlabels []string
 	clear                                         []string
@@ -65,6 +65,7 @@ A label puts the machine into the configuration's groups.`,
 	flags.StringSliceVar(&f.networks, "network", nil, "network that it may ask from: 192.0.2.0/24; repeatable")
 	flags.StringSliceVar(&f.releases, "release", nil, "image release of the configuration that it must boot, or none; repeatable")
 	flags.StringVar(&f.role, "role", "", "any, boot (may store no secrets), or install (may store secrets until its first boot)")
+	flags.StringVar(&f.unmeasured, "unmeasured", "", "a boot whose initrd nothing measures: ask (approve wants --unmeasured), allow or refuse")
 	flags.StringSliceVar(&f.labels, "label", nil, "label to set: site=berlin; repeatable")
 	flags.StringSliceVar(&f.unlabels, "unlabel", nil, "label to remove: site; repeatable")
 	flags.StringSliceVar(&f.clear, "clear", nil, "settings to remove: "+strings.Join(policy.SettingNames(), ", "))
@@ -106,6 +107,7 @@ func (f *settingFlags) nodeSet(c *cobra.Command) (set lk1.NodeSet, err error) {
 		set.Settings.Networks = append(set.Settings.Networks, p)
 	}
 
+	set.Settings.Unmeasured = policy.Unmeasured(f.unmeasured)
 	set.Settings.Outside, set.Settings.Role, set.Settings.Releases = policy.Outside(f.outside), policy.Role(f.role), f.releases
 	for _, text := range f.labels {
 		key, value, err := policy.ParseLabel(text)
@@ -159,5 +161,8 @@ func printSet(w io.Writer, n lk1.Node) {
 
 	if s.Role != "" {
 		line("role", s.Role)
+	}
+	if s.Unmeasured != "" {
+		line("unmeasured", s.Unmeasured)
 	}
 }

@@ -2,10 +2,7 @@ package server_test
 
 import (
 	"slices"
-	"strings"
 	"testing"
-
-	"latchkey/kms/server/lk1"
 
 	"latchkey/internal/secret"
 	"latchkey/kms"
@@ -198,48 +195,6 @@ func TestEnrollBesideTheOperatorsSecret(t *testing.T) {
 
 	if _, err := f.Check(); err != nil {
 		t.Error(err)
-	}
-}
-
-// What a running system measured is not a boot state: PCR 11 is left open,
-// and the operator is told.
-func TestApprovalOfARunningSystem(t *testing.T) {
-	f := newKMS(t)
-	node := newTPM(t)
-	node.PCRs[15] = [32]byte{1}
-	offer := kms.Offer{UUID: root, MAC: make([]byte, 32)}
-	if _, err := f.client().Deposit(ctx, f.url, node, kms.Enroll, wants(root), []kms.Offer{offer}); code(err) != "pending" {
-		t.Fatalf("enroll = %v, want code pending", err)
-	}
-	out, err := f.ApproveNode(ctx, lk1.Approval{Who: node.NodeID().Words()})
-	if err != nil || !slices.Equal(out.Pinned, []int{7, 12}) || out.Warning == "" {
-		t.Errorf("approval pinned %v with warning %q (%v), want 7, 12 and a warning", out.Pinned, out.Warning, err)
-	}
-}
-
-// faults/field.md P15: a firmware that extends only its SHA-1 bank leaves the
-// PCRs that are pinned at zero, and the operator is told; one PCR that is not
-// zero was measured.
-func TestApprovalOfZeroPCRs(t *testing.T) {
-	for _, row := range []struct {
-		name  string
-		pcrs  map[int][32]byte
-		warns bool
-	}{
-		{"nothing measured", map[int][32]byte{}, true},
-		{"firmware measured", map[int][32]byte{7: {7}}, false},
-		{"only the image measured", map[int][32]byte{11: {11}}, false},
-	} {
-		f := newKMS(t)
-		node := newTPM(t)
-		node.PCRs = row.pcrs
-		if _, err := f.get(node, root); code(err) != "pending" {
-			t.Fatalf("%s: Get = %v, want code pending", row.name, err)
-		}
-		out, err := f.ApproveNode(ctx, lk1.Approval{Who: node.NodeID().Words()})
-		if err != nil || strings.Contains(out.Warning, "are all zero") != row.warns {
-			t.Errorf("%s: approved with warning %q (%v); it must speak of zeros: %t", row.name, out.Warning, err, row.warns)
-		}
 	}
 }
 

@@ -72,10 +72,10 @@ func TestOpenAPI(t *testing.T) {
 }
 
 // rare fields need more than the story tells: a certified TPM, an hour of
-// silence, a live system, a document that was edited or is a cluster's. Their schemas are made
+// silence, a boot that nothing measures, a live system, a document that was edited or is a cluster's. Their schemas are made
 // like all others.
 var rare = []string{
-	"ekcert.Certificate.", "lk1.Node.ek_certificate", "lk1.Node.lapsed", "lk1.Approved.warning", "kairos.partition.removed",
+	"ekcert.Certificate.", "lk1.Node.ek_certificate", "lk1.Node.lapsed", "lk1.Node.awaits_boot", "lk1.Node.takes_boot", "lk1.Node.unmeasured", "lk1.Approved.warning", "kairos.partition.removed",
 	"kairos.lastShown.legacy", "kairos.lastShown.live", "kairos.volumeDoc.",
 }
 
@@ -111,7 +111,7 @@ func tellStory(t *testing.T, l *talosLab) {
 
 	if _, err := l.SetNode(ctx, node.NodeID().String(), lk1.NodeSet{Labels: map[string]string{"site": "lab"}, Settings: policy.Settings{
 		Silence: ptr(policy.Duration(time.Hour)), PerBoot: ptr(9), PerHour: ptr(9), Windows: []policy.Window{w}, Outside: policy.OutsideApprove,
-		Networks: []netip.Prefix{netip.MustParsePrefix("0.0.0.0/0")}, Releases: []string{policy.NoRelease}, Role: policy.RoleAny,
+		Networks: []netip.Prefix{netip.MustParsePrefix("0.0.0.0/0")}, Releases: []string{policy.NoRelease}, Role: policy.RoleAny, Unmeasured: policy.UnmeasuredAsk,
 	}}); err != nil {
 		t.Fatal(err)
 	}
@@ -195,7 +195,7 @@ func askAll(d *document31, h http.Handler, nodes []lk1.Node) {
 	ask("GET", "/v1/node"+nobody, "", 404)
 	ask("POST", "/v1/node/approve", `{"who":"`+waits.Words+`"}`, 200)
 	ask("POST", "/v1/node/approve", `{"who":"`+waits.Words+`","move":true}`, 200)
-	ask("POST", "/v1/node/approve", `{"who":"`+waits.Words+`","bind":true,"shown":"`+waits.Seen+`"}`, 200)
+	ask("POST", "/v1/node/approve", `{"who":"`+waits.Words+`","bind":true,"unmeasured":false,"shown":"`+waits.Seen+`"}`, 200)
 	ask("POST", "/v1/node/approve", `{"who":"`+waits.Words+`","shown":"other"}`, 409)
 	ask("POST", "/v1/node/approve", `{"who":"x"}`, 409)
 	ask("POST", "/v1/node/renew"+who(known), "", 200)
@@ -203,7 +203,8 @@ func askAll(d *document31, h http.Handler, nodes []lk1.Node) {
 	ask("GET", "/v1/nodes/page?limit=1", "", 200)
 	ask("GET", "/v1/nodes/page?limit=0", "", 400)
 	ask("POST", "/v1/node/readmit"+who(known), "", 200)
-	ask("POST", "/v1/node/accept"+who(known), "", 200)
+	ask("POST", "/v1/node/accept"+who(known)+"&unmeasured=true", "", 200)
+	ask("POST", "/v1/node/accept"+who(known)+"&unmeasured=x", "", 400)
 	ask("POST", "/v1/node/quarantine"+who(known), "", 200)
 	ask("POST", "/v1/node/set"+who(known), `{"labels":{"a":"b"}}`, 200)
 	ask("POST", "/v1/node/set"+nobody, `{}`, 404)

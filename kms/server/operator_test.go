@@ -59,7 +59,7 @@ func TestOnlyWhatWasLookedAt(t *testing.T) {
 	if _, err := f.get(node); code(err) != "pcr-mismatch" {
 		t.Fatal(err)
 	}
-	if _, err := f.AcceptNode(ctx, who, looked.Seen); err == nil {
+	if _, err := f.AcceptNode(ctx, who, lk1.Acceptance{Seen: looked.Seen}); err == nil {
 		t.Error("another boot state was accepted than the one that was looked at")
 	}
 	if err := f.AcceptHeader(ctx, root, looked.Seen); err == nil {
@@ -69,7 +69,7 @@ func TestOnlyWhatWasLookedAt(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := f.AcceptNode(ctx, who, now.Seen); err != nil {
+	if _, err := f.AcceptNode(ctx, who, lk1.Acceptance{Seen: now.Seen}); err != nil {
 		t.Error(err)
 	}
 
@@ -110,7 +110,7 @@ func TestWordsAreLookedForBefore(t *testing.T) {
 	for name, change := range map[string]func() error{
 		"quarantine": func() error { _, err := f.SetQuarantine(ctx, who, true); return err },
 		"readmit":    func() error { _, err := f.SetQuarantine(ctx, who, false); return err },
-		"accept":     func() error { _, err := f.AcceptNode(ctx, who, ""); return err },
+		"accept":     func() error { _, err := f.AcceptNode(ctx, who, lk1.Acceptance{}); return err },
 		"approve":    func() error { _, err := f.ApproveNode(ctx, lk1.Approval{Who: who}); return err },
 		"set": func() error {
 			_, err := f.SetNode(ctx, who, lk1.NodeSet{Labels: map[string]string{"a": "b"}})

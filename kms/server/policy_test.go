@@ -79,7 +79,7 @@ func TestAcceptTakesTheNewBootState(t *testing.T) {
 	if err != nil || len(shown.Change) != 1 || shown.Change[0] != "PCR 11" {
 		t.Errorf("Node shows %v as changed (%v), want PCR 11", shown.Change, err)
 	}
-	if _, err := f.AcceptNode(ctx, node.NodeID().Words(), ""); err != nil {
+	if _, err := f.AcceptNode(ctx, node.NodeID().Words(), lk1.Acceptance{}); err != nil {
 		t.Fatal(err)
 	}
 
@@ -130,7 +130,7 @@ func TestAcceptNeedsAnUnlockingBoot(t *testing.T) {
 	if _, err := f.get(node); code(err) != "pcr15-used" {
 		t.Fatalf("Get = %v, want code pcr15-used", err)
 	}
-	if _, err := f.AcceptNode(ctx, node.NodeID().Words(), ""); err == nil {
+	if _, err := f.AcceptNode(ctx, node.NodeID().Words(), lk1.Acceptance{}); err == nil {
 		t.Error("a running system's PCRs were accepted as a boot state")
 	}
 }

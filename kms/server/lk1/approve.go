@@ -14,12 +14,13 @@ import (
 
 // An Approval says what to approve.
 type Approval struct {
-	Who     string     `json:"who"`     // six words, or an id; an unknown whole id is registered beforehand
-	NoPCRs  bool       `json:"no_pcrs"` // pin no boot state
-	Move    bool       `json:"move"`    // take volumes over from other nodes
-	Bind    bool       `json:"bind"`    // of a node that is approved: bind what it showed since
-	Volumes []kms.UUID `json:"volumes"` // to bind whether it showed them or not
-	Seen    string     `json:"shown"`   // if it is not empty: Node.Seen of what the operator looked at
+	Who        string     `json:"who"`        // six words, or an id; an unknown whole id is registered beforehand
+	NoPCRs     bool       `json:"no_pcrs"`    // pin no boot state
+	Unmeasured bool       `json:"unmeasured"` // take a boot whose initrd nothing measures
+	Move       bool       `json:"move"`       // take volumes over from other nodes
+	Bind       bool       `json:"bind"`       // of a node that is approved: bind what it showed since
+	Volumes    []kms.UUID `json:"volumes"`    // to bind whether it showed them or not
+	Seen       string     `json:"shown"`      // if it is not empty: Node.Seen of what the operator looked at
 }
 
 // Approved is what an approval did.
@@ -66,7 +67,11 @@ func (s *Service) ApproveNode(ctx context.Context, a Approval) (out Approved, er
 		// A node that is approved already keeps its pins, too: only accept
 		// takes another boot state.
 		if row.State != fleet.Approved || a.NoPCRs {
-			row.pin(a.NoPCRs, &out)
+			if err := t.s.pin(&row, a, &out); err != nil {
+				return fmt.Errorf("approving node %s: %w", row.ID.Words(), err)
+			}
+		} else {
+			row.Unmeasured = row.Unmeasured || a.Unmeasured // for the next accept
 		}
 		bind := row.State != fleet.Approved || a.Bind || a.Move
 		row.State, row.Approved, row.Lapsed = fleet.Approved, time.Now().UTC(), time.Time{}
@@ -80,10 +85,18 @@ func (s *Service) ApproveNode(ctx context.Context, a Approval) (out Approved, er
 		out.Node = t.present(row)
 		return t.Note(ledger.Event{
 			Event: "approve", Node: row.ID.String(), Volumes: append(out.Bound, out.Moved...), From: ledger.Who(ctx),
-			Detail: fmt.Sprintf("pinned PCRs %v", out.Pinned),
+			Detail: pinned(out.Pinned, row.Unmeasured),
 		})
 	})
 	return out, err
+}
+
+// pinned is what the audit log says of a boot state that was taken.
+func pinned(pcrs []int, unmeasured bool) string {
+	if unmeasured {
+		return fmt.Sprintf("pinned PCRs %v; nothing measures its initrd", pcrs)
+	}
+	return fmt.Sprintf("pinned PCRs %v", pcrs)
 }
 
 // candidate is the node to approve: one that is there, or an id that is
@@ -105,48 +118,6 @@ func register(row nodeRow, found bool, id kms.NodeID, a Approval) (nodeRow, erro
 		return row, fmt.Errorf("registering node %s: %w: it has shown no boot state yet; say --pcr none", id, ledger.ErrRefused)
 	}
 	return nodeRow{ID: id, First: time.Now().UTC()}, nil
-}
-
-// pin takes the shown boot state for the approved one: PCRs 7, 12, and 11
-// if it is not zero. One shown by a running system has gone on in PCR 11.
-func (row *nodeRow) pin(none bool, out *Approved) {
-	row.Pins = nil
-	if row.Shown != nil {
-		row.Clock = row.Shown.Clock
-	}
-	if none {
-		return
-	}
-
-	row.Pins = map[int]digest{}
-	for _, pcr := range []int{7, 11, 12} {
-		value := row.Shown.PCRs[pcr]
-		if pcr == 11 && (value == digest{} || !row.Shown.Boot) {
-			continue
-		}
-		row.Pins[pcr] = value
-		out.Pinned = append(out.Pinned, pcr)
-	}
-
-	var warnings []string
-	if row.Shown.measuredNothing() {
-		warnings = append(warnings, "PCRs 7, 11 and 12 are all zero: the firmware measured nothing into the SHA-256 bank, so any boot of this machine looks the same; enable that bank in the firmware's setup, boot, and say: node accept")
-	}
-	if !row.Shown.Boot {
-		warnings = append(warnings, "PCR 11 is not pinned: the node showed a running system; after its next boot say: node accept")
-	}
-	out.Warning = strings.Join(warnings, "; ")
-}
-
-// measuredNothing tells whether all quoted PCRs are as they are at power-on:
-// a firmware that extends only its SHA-1 bank leaves them so.
-func (s *shown) measuredNothing() bool {
-	for _, pcr := range []int{7, 11, 12} {
-		if s.PCRs[pcr] != (digest{}) {
-			return false
-		}
-	}
-	return true
 }
 
 // bindAll binds the volumes that are named and, if those count, the ones that

@@ -24,6 +24,8 @@ func (s *Service) admission(p *proof, row *nodeRow) policy.Admission {
 		return policy.Admission{Status: kms.Pending, Why: "waits for approval: compare its words, then node approve"}
 	case s.enroll == fleet.Closed:
 		return policy.Admission{Status: kms.Refused, Why: "enrollment is closed: register its id with node approve"}
+	case s.enroll == fleet.Tofu && s.settings(row).Unmeasured == policy.UnmeasuredRefuse && !policy.Measured(p.pcrs[11]):
+		return policy.Admission{Status: kms.Pending, Why: "is not trusted at first sight: nothing measures its initrd, and unmeasured is refuse"}
 	case s.enroll == fleet.Tofu:
 		return policy.Admission{Why: "enrollment is tofu: trusted at first sight"}
 	}
@@ -61,7 +63,9 @@ func (s *Service) trustFirst(t *txn, p *proof, row *nodeRow) error {
 	t.Bump()
 	out := Approved{}
 	row.Shown = show(p)
-	row.pin(false, &out)
+	if err := s.pin(row, Approval{Unmeasured: true}, &out); err != nil {
+		return err
+	}
 	row.State, row.Approved = fleet.Approved, time.Now().UTC()
 
 	for _, v := range p.volumes {
@@ -84,5 +88,5 @@ func (s *Service) trustFirst(t *txn, p *proof, row *nodeRow) error {
 		out.Bound = append(out.Bound, v.UUID)
 	}
 
-	return t.Note(ledger.Event{Event: "approve", Node: row.ID.String(), Volumes: out.Bound, From: p.from, Detail: "trusted at first sight"})
+	return t.Note(ledger.Event{Event: "approve", Node: row.ID.String(), Volumes: out.Bound, From: p.from, Detail: "trusted at first sight; " + pinned(out.Pinned, row.Unmeasured)})
 }

@@ -8,15 +8,17 @@ import (
 	"latchkey/kms"
 	"latchkey/kms/ledger"
 	"latchkey/kms/server/fleet"
+	"latchkey/kms/server/policy"
 )
 
 // A Node is a node as the operator sees it.
 type Node struct {
 	nodeRow
-	Words  string     `json:"words"`
-	Seen   string     `json:"shown_digest,omitempty"` // of what it showed last: give it back with approve and accept
-	Bound  []kms.UUID `json:"bound,omitempty"`
-	Change []string   `json:"changed_pcrs,omitempty"` // shown values that are not the pinned ones
+	Words  string        `json:"words"`
+	Seen   string        `json:"shown_digest,omitempty"` // of what it showed last: give it back with approve and accept
+	Bound  []kms.UUID    `json:"bound,omitempty"`
+	Change []string      `json:"changed_pcrs,omitempty"` // shown values that are not the pinned ones
+	Cover  *policy.Cover `json:"cover,omitempty"`        // what its boot state covers; of one that waits, what approving it would
 }
 
 // Describe is the node's state in a word or two.
@@ -62,7 +64,7 @@ func (s *Service) NodesPage(cursor string, limit int) (p NodePage, err error) {
 }
 
 func (v view) present(row nodeRow) Node {
-	n := Node{nodeRow: row, Words: row.ID.Words(), Seen: row.Shown.digest()}
+	n := Node{nodeRow: row, Words: row.ID.Words(), Seen: row.Shown.digest(), Cover: v.s.cover(&row)}
 	for _, uuid := range v.uuidsOf(row.ID) {
 		if owner, bound, err := v.owner(uuid); err == nil && bound && owner == row.ID {
 			n.Bound = append(n.Bound, uuid)

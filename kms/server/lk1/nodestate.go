@@ -21,12 +21,17 @@ func (s *Service) SetQuarantine(ctx context.Context, who string, on bool) (Node,
 	})
 }
 
+// An Acceptance says what an operator takes.
+type Acceptance struct {
+	Seen       string // if it is not empty: Node.Seen of what the operator looked at
+	Unmeasured bool   // take a boot whose initrd nothing measures
+}
+
 // AcceptNode takes the boot state that the node showed last for the
-// approved one: after an update, or after its TPM was cleared. Seen, if it
-// is not empty, is the Node.ShownDigest that the operator looked at.
-func (s *Service) AcceptNode(ctx context.Context, who, seen string) (Node, error) {
+// approved one: after an update, or after its TPM was cleared.
+func (s *Service) AcceptNode(ctx context.Context, who string, a Acceptance) (Node, error) {
 	return s.changeNode(ctx, who, "accept", "", func(_ *txn, row *nodeRow) error {
-		if err := row.stillShows(seen); err != nil {
+		if err := row.stillShows(a.Seen); err != nil {
 			return err
 		}
 		if row.State != fleet.Approved {
@@ -35,8 +40,8 @@ func (s *Service) AcceptNode(ctx context.Context, who, seen string) (Node, error
 		if row.Shown == nil || !row.Shown.Boot {
 			return fleet.Refuse("the node's last proof was not from an unlocking boot")
 		}
-		row.pin(len(row.Pins) == 0, &Approved{})
-		return nil
+		none := len(row.Pins) == 0 && !row.Awaits && !row.Takes
+		return s.pin(row, Approval{NoPCRs: none, Unmeasured: a.Unmeasured}, &Approved{})
 	})
 }
 

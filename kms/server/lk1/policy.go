@@ -52,6 +52,12 @@ func (s *Service) judge(t *txn, p *proof) (*kms.Decision, error) {
 			return nil, err
 		}
 		row.count(p, d, now, s.settings(&row))
+		if p.operation == kms.Get && row.takeFirst(p) {
+			t.Bump()
+			if err := t.Note(ledger.Event{Event: "first-boot", Node: row.ID.String(), From: p.from, Detail: pinned([]int{11}, row.Unmeasured)}); err != nil {
+				return nil, err
+			}
+		}
 	}
 	if !found {
 		return d, nil // nothing for the log, which must not be filled from outside
@@ -67,7 +73,7 @@ func (s *Service) facts(p *proof, row *nodeRow, now time.Time) policy.Facts {
 	f := policy.Facts{
 		Now: now, Operation: p.operation, From: from, PCRs: p.pcrs, Clock: p.clock,
 		Quarantined: row.Quarantined, Heard: row.heard(), Lapsed: row.Lapsed, Approved: row.Approved,
-		Seen: row.Clock, Pins: row.Pins, Booted: row.Booted, InBoot: row.InBoot, InHour: row.within(now, time.Hour),
+		Seen: row.Clock, Pins: row.Pins, Awaits: row.Awaits, Booted: row.Booted, InBoot: row.InBoot, InHour: row.within(now, time.Hour),
 		Settings: s.settings(row), Releases: s.rules.Load().Releases, Jumped: s.ledger.Jump(),
 	}
 	if row.Lapsed.After(now.Add(maxJump)) {

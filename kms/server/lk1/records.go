@@ -27,7 +27,10 @@ type nodeRow struct {
 	Last        time.Time      `json:"last_seen"`
 	Shown       *shown         `json:"shown,omitempty"` // the last verified proof
 	Pins        map[int]digest `json:"pins,omitempty"`
-	Clock       clock          `json:"clock"` // of the last release
+	Unmeasured  bool           `json:"unmeasured,omitempty"`  // the operator knows that nothing measures its initrd
+	Awaits      bool           `json:"awaits_boot,omitempty"` // approved while its own system ran: its first boot waits for accept
+	Takes       bool           `json:"takes_boot,omitempty"`  // so it was, and PCR 11 of its first boot is pinned
+	Clock       clock          `json:"clock"`                 // of the last release
 	LastStatus  string         `json:"last_status,omitempty"`
 	LastReason  policy.Rule    `json:"last_reason,omitempty"` // the rule that decided it, if one failed
 	LastFrom    string         `json:"last_from,omitempty"`

@@ -69,7 +69,11 @@ func (s *Service) nodeRoutes() []admin.Route {
 			return s.SetQuarantine(r.Context(), who, false)
 		}),
 		change("accept", admin.ScopeApprove, "Takes the boot state that a node showed last for the approved one.", func(r *http.Request, who string) (Node, error) {
-			return s.AcceptNode(r.Context(), who, r.URL.Query().Get("shown"))
+			unmeasured, err := said(r, "unmeasured")
+			if err != nil {
+				return Node{}, err
+			}
+			return s.AcceptNode(r.Context(), who, Acceptance{r.URL.Query().Get("shown"), unmeasured})
 		}),
 		change("renew", admin.ScopeApprove, "Renews the approval of a node that lapsed by silence. It binds and pins nothing.", func(r *http.Request, who string) (Node, error) {
 			return s.RenewNode(r.Context(), who)
@@ -90,7 +94,24 @@ func query(verb string, of admin.Param) []admin.Param {
 	if verb != "accept" && verb != "accept-header" {
 		return []admin.Param{of}
 	}
-	return []admin.Param{of, {Name: "shown", Doc: "shown_digest of the node as the operator looked at it: another is refused"}}
+	params := []admin.Param{of, {Name: "shown", Doc: "shown_digest of the node as the operator looked at it: another is refused"}}
+	if verb == "accept" {
+		params = append(params, admin.Param{Name: "unmeasured", Doc: "take a boot whose initrd nothing measures", Kind: "boolean"})
+	}
+	return params
+}
+
+// said is a query's yes or no; not given is no.
+func said(r *http.Request, name string) (bool, error) {
+	text := r.URL.Query().Get(name)
+	if text == "" {
+		return false, nil
+	}
+	yes, err := strconv.ParseBool(text)
+	if err != nil {
+		return false, fmt.Errorf("%s %.20q: must be true or false", name, text)
+	}
+	return yes, nil
 }
 
 // adminNodes lists all nodes. Who may only look gets no more than a page: a

@@ -38,6 +38,7 @@ type Facts struct {
 	Approved    time.Time
 	Seen        Clock          // counters of its last release
 	Pins        map[int]Digest // boot state that was approved
+	Awaits      bool           // PCR 11 was not known then, and the operator is to take its first boot
 	Booted      bool           // it was given a secret since it was installed
 	InBoot      int            // releases in the boot of Seen
 	InHour      int            // releases within the hour before Now

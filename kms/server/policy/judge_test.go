@@ -119,6 +119,40 @@ func TestJudge(t *testing.T) {
 		}, kms.OK, ""},
 		{"put, release by PCR 7", func(f *policy.Facts) { f.Operation, f.Settings.Releases = kms.Put, []string{"other"} }, kms.PCRMismatch, "boot-state"},
 
+		{"no initrd is measured, as it was approved", func(f *policy.Facts) { f.PCRs[11], f.Pins[11] = own, own }, kms.OK, ""},
+		{"so it is, and unmeasured is allow", func(f *policy.Facts) {
+			f.PCRs[11], f.Pins[11], f.Settings.Unmeasured = own, own, policy.UnmeasuredAllow
+		}, kms.OK, ""},
+		{"so it is, and unmeasured is refuse", func(f *policy.Facts) {
+			f.PCRs[11], f.Pins[11], f.Settings.Unmeasured = own, own, policy.UnmeasuredRefuse
+		}, kms.PCRMismatch, "boot-state"},
+		{"nothing is pinned, and unmeasured is refuse", func(f *policy.Facts) {
+			f.PCRs[11], f.Pins, f.Settings.Unmeasured = own, nil, policy.UnmeasuredRefuse
+		}, kms.PCRMismatch, "boot-state"},
+		{"a UKI, and unmeasured is refuse", func(f *policy.Facts) { f.Settings.Unmeasured = policy.UnmeasuredRefuse }, kms.OK, ""},
+		{"put, and unmeasured is refuse", func(f *policy.Facts) {
+			f.Operation, f.PCRs[11], f.Settings.Unmeasured = kms.Put, own, policy.UnmeasuredRefuse
+		}, kms.OK, ""},
+		{"its first boot waits", func(f *policy.Facts) { f.Awaits = true; delete(f.Pins, 11) }, kms.PCRMismatch, "boot-state"},
+		{"its first boot is a release", func(f *policy.Facts) {
+			f.Awaits, f.Settings.Releases = true, []string{"this"}
+			delete(f.Pins, 11)
+		}, kms.OK, ""},
+		{"its first boot is a release that leaves PCR 11 alone", func(f *policy.Facts) {
+			f.Awaits, f.PCRs[7], f.Pins[7], f.Settings.Releases = true, policy.Digest{0x77}, policy.Digest{0x77}, []string{"other"}
+			delete(f.Pins, 11)
+		}, kms.PCRMismatch, "boot-state"},
+		{"its first boot is a release of files, and unmeasured is refuse", func(f *policy.Facts) {
+			f.PCRs[9], f.PCRs[11], f.Releases["grub"] = policy.Digest{9}, own, policy.Release{PCRs: map[int]policy.Digest{9: {9}}}
+			f.Awaits, f.Settings.Releases, f.Settings.Unmeasured = true, []string{"grub"}, policy.UnmeasuredRefuse
+			delete(f.Pins, 11)
+		}, kms.OK, ""},
+		{"a release of a plain loader, and unmeasured is refuse", func(f *policy.Facts) {
+			f.PCRs[11], f.Releases["plain"] = own, policy.Release{PCRs: map[int]policy.Digest{11: own}}
+			f.Settings.Releases, f.Settings.Unmeasured = []string{"plain"}, policy.UnmeasuredRefuse
+		}, kms.PCRMismatch, "boot-state"},
+		{"put before its first boot", func(f *policy.Facts) { f.Awaits, f.Operation = true, kms.Put }, kms.OK, ""},
+
 		{"within the limit of a boot", func(f *policy.Facts) { f.Settings.PerBoot = ptr(3) }, kms.OK, ""},
 		{"over the limit of a boot", func(f *policy.Facts) { f.Settings.PerBoot = ptr(2) }, kms.Refused, "per-boot"},
 		{"the next boot", func(f *policy.Facts) { f.Settings.PerBoot, f.Clock.Restart = ptr(2), 1 }, kms.OK, ""},

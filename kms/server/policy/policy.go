@@ -65,6 +65,8 @@ type Settings struct {
 	Releases []string       `json:"releases,omitempty" yaml:"releases"` // image releases, one of which it must have booted
 	Role     Role           `json:"role,omitempty" yaml:"role"`
 	Accept   []string       `json:"accept,omitempty" yaml:"accept"` // changes of the approved boot state that need no operator: eventlog.ShippedRules
+
+	Unmeasured Unmeasured `json:"unmeasured,omitempty" yaml:"unmeasured"` // what becomes of a machine whose initrd nothing measures
 }
 
 // NoRelease as the only release sets those of a wider setting aside.
@@ -95,6 +97,12 @@ func (s Settings) check() error {
 	case "", RoleAny, RoleBoot, RoleInstall:
 	default:
 		return fmt.Errorf("role %q: must be any, boot or install", s.Role)
+	}
+
+	switch s.Unmeasured {
+	case "", UnmeasuredAsk, UnmeasuredAllow, UnmeasuredRefuse:
+	default:
+		return fmt.Errorf("unmeasured %q: must be ask, allow or refuse", s.Unmeasured)
 	}
 
 	if len(s.Releases) > 1 && slices.Contains(s.Releases, NoRelease) {

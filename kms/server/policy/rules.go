@@ -146,6 +146,9 @@ func bootStateRule(f Facts) (kms.Status, string) {
 	}
 
 	name, release, why := f.release()
+	if why == "" {
+		why = f.unmeasured(release)
+	}
 	if why != "" {
 		return kms.PCRMismatch, f.explained(why)
 	}
@@ -177,6 +180,20 @@ func bootStateRule(f Facts) (kms.Status, string) {
 		said = append(said, fmt.Sprintf("PCRs %s are as approved", strings.Join(held, ", ")))
 	}
 	return 0, listOr(append(said, accepted...), "no PCR is pinned")
+}
+
+// unmeasured says why a boot is refused because of what is not measured, or
+// not known to be; empty: it is not.
+func (f Facts) unmeasured(r Release) string {
+	switch {
+	case !f.unlocking():
+		return ""
+	case f.Settings.Unmeasured == UnmeasuredRefuse && !Measured(f.PCRs[11]) && !r.measures():
+		return "nothing measures this initrd (PCR 11 has no UKI), and its setting is unmeasured: refuse"
+	case f.Awaits && !r.measures():
+		return "it was approved while its own system ran, so PCR 11 was not known: node accept takes this boot"
+	}
+	return ""
 }
 
 // release finds the release that was booted; why is not empty if it should

@@ -25,6 +25,7 @@ var settings = []setting{
 	several("releases", func(s *Settings) *[]string { return &s.Releases }),
 	several("accept", func(s *Settings) *[]string { return &s.Accept }),
 	single("role", func(s *Settings) *Role { return &s.Role }),
+	single("unmeasured", func(s *Settings) *Unmeasured { return &s.Unmeasured }),
 }
 
 func single[T comparable](name string, at func(*Settings) *T) setting {

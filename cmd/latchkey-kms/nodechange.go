@@ -1,0 +1,83 @@
+package main
+
+import (
+	"fmt"
+	"io"
+
+	"github.com/spf13/cobra"
+
+	"latchkey/internal/cli"
+	"latchkey/kms/server/lk1"
+)
+
+// nodeChange is a command that changes one node's state.
+func nodeChange(ask *asker, out *output, verb, short, long string) *cobra.Command {
+	shown, unmeasured := "", false
+	cmd := &cobra.Command{
+		Use: verb + " WORDS... | ID", Short: short, Long: long, Args: cli.Args(cobra.MinimumNArgs(1)),
+		Example: "  latchkey-kms node " + verb + " copper lantern drift meadow quiet anvil",
+		RunE: func(c *cobra.Command, args []string) error {
+			var n lk1.Node
+			query := who(args)
+			if shown != "" {
+				query.Set("shown", shown)
+			}
+			if unmeasured {
+				query.Set("unmeasured", "true")
+			}
+			if err := ask.call(c.Context(), "POST", "/v1/node/"+verb, query, nil, &n); err != nil {
+				return err
+			}
+			return out.show(c, n, func() { printChanged(c.OutOrStdout(), verb, n) })
+		},
+	}
+	if verb == "accept" {
+		cmd.Flags().BoolVar(&unmeasured, "unmeasured", false, "take a boot whose initrd nothing measures: anyone at the disk can replace it")
+		cmd.Flags().StringVar(&shown, "shown", "", "digest that \"node show\" printed; another is refused")
+	}
+	return cmd
+}
+
+func printChanged(w io.Writer, verb string, n lk1.Node) {
+	fmt.Fprintf(w, "%s: %s\n", n.Words, n.Describe())
+	if verb == "accept" {
+		printCover(w, n)
+	}
+}
+
+// nodeRenew renews one approval, or all that lapsed.
+func nodeRenew(ask *asker, out *output) *cobra.Command {
+	var lapsed bool
+	c := &cobra.Command{
+		Use: "renew WORDS... | ID | --lapsed", Short: "Renew an approval that lapsed by silence",
+		Long: `Renews the approval of a machine that was silent for too long, and lets it
+through for an hour outside its windows. It binds no volume, and takes no other
+boot state. After the key server's clock was wrong, --lapsed renews all.`,
+		Example: "  latchkey-kms node renew copper lantern drift meadow quiet anvil",
+		Args:    cli.Args(cobra.ArbitraryArgs),
+		RunE: func(c *cobra.Command, args []string) error {
+			if lapsed != (len(args) == 0) {
+				return cli.Usagef("name one machine, or say --lapsed")
+			}
+			var nodes []lk1.Node
+			if lapsed {
+				if err := ask.call(c.Context(), "POST", "/v1/nodes/renew", nil, nil, &nodes); err != nil {
+					return err
+				}
+			} else {
+				var n lk1.Node
+				if err := ask.call(c.Context(), "POST", "/v1/node/renew", who(args), nil, &n); err != nil {
+					return err
+				}
+				nodes = append(nodes, n)
+			}
+			return out.show(c, nodes, func() {
+				for _, n := range nodes {
+					fmt.Fprintf(c.OutOrStdout(), "%s: %s\n", n.Words, n.Describe())
+				}
+			})
+		},
+	}
+	c.Flags().BoolVar(&lapsed, "lapsed", false, "all machines whose approval lapsed")
+	return c
+}
