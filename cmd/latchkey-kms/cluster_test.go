@@ -52,7 +52,7 @@ func kubeKairos(t *testing.T, api *kubetest.Server) {
 		if i == 0 {
 			_, err = h.Create(context.Background(), nil)
 		} else {
-			_, _, err = h.Join(context.Background())
+			_, _, err = h.Join(context.Background(), false)
 		}
 		if err != nil {
 			t.Fatal(err)

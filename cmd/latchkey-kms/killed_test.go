@@ -88,7 +88,7 @@ func newKilled(t *testing.T) *killed {
 
 	pin, err := k.hosts[0].Create(context.Background(), nil)
 	k.must(err)
-	_, _, err = k.hosts[1].Join(context.Background())
+	_, _, err = k.hosts[1].Join(context.Background(), false)
 	k.must(err)
 	k.client = &kms.Client{Pins: []kms.Pin{pin}}
 	k.start(0)

@@ -13,7 +13,7 @@ import (
 )
 
 func initCommand(flags *config.Flags, out *output) *cobra.Command {
-	var join bool
+	var join, restored bool
 	var pcrs []int
 	c := &cobra.Command{
 		Use:   "init",
@@ -23,7 +23,9 @@ changes what is there already. Keep a copy of the wrapping key, apart from the
 backups: without it they are useless, and with it a thief can read them.
 
 --join prepares this host to be one more server of a KMS in a shared store. Copy
-the wrapping key of the first server to this host before.`,
+the wrapping key of the first server to this host before. A server that was on
+the store already refuses it once another host has restored an older backup;
+--after-restore says that this was done on purpose.`,
 		Example: `  latchkey-kms init --data /srv/kms
   latchkey-kms init --store etcd:https://a:2379,b:2379,c:2379
   latchkey-kms init --join --store etcd:https://a:2379,b:2379,c:2379
@@ -35,8 +37,11 @@ the wrapping key of the first server to this host before.`,
 			if err != nil {
 				return err
 			}
+			if restored && !join {
+				return cli.Usagef("--after-restore goes with --join")
+			}
 			if join {
-				return showJoin(c, h, out)
+				return showJoin(c, h, restored, out)
 			}
 			pin, err := h.Create(c.Context(), pcrs)
 			if err != nil {
@@ -50,11 +55,12 @@ the wrapping key of the first server to this host before.`,
 
 	c.Flags().IntSliceVar(&pcrs, "wrapping-pcrs", []int{7}, "with --wrapping-tpm: PCRs (SHA-256) that must not change")
 	c.Flags().BoolVar(&join, "join", false, "be one more server of the KMS that is in the store")
+	c.Flags().BoolVar(&restored, "after-restore", false, "with --join: take the store though it is older than what this host has seen, because it was restored")
 	return c
 }
 
-func showJoin(c *cobra.Command, h home.Home, out *output) error {
-	found, pin, err := h.Join(c.Context())
+func showJoin(c *cobra.Command, h home.Home, restored bool, out *output) error {
+	found, pin, err := h.Join(c.Context(), restored)
 	if err != nil {
 		return err
 	}

@@ -26,20 +26,21 @@ import (
 
 // A Config is the whole configuration. Zero values are the defaults.
 type Config struct {
-	Data      string     `yaml:"data" restart:"yes"`
-	Store     Store      `yaml:"store" restart:"yes"`
-	Wrapping  Wrapping   `yaml:"wrapping"`
-	Enroll    Enrollment `yaml:"enroll" restart:"yes"`
-	Listen    Listeners  `yaml:"listen" restart:"yes"`
-	Talos     Talos      `yaml:"talos"`
-	K8s       K8sPlugins `yaml:"k8s" restart:"yes"`
-	Metrics   Metrics    `yaml:"metrics"`
-	Advertise []string   `yaml:"advertise" restart:"yes"` // names for multicast DNS
-	Admin     Admin      `yaml:"admin"`
-	Hooks     Hooks      `yaml:"hooks" restart:"yes"`
-	EK        EK         `yaml:"ek"`
-	Policy    Policy     `yaml:"policy"`
-	Log       Log        `yaml:"log"`
+	Data      string        `yaml:"data" restart:"yes"`
+	Store     Store         `yaml:"store" restart:"yes"`
+	Wrapping  Wrapping      `yaml:"wrapping"`
+	Enroll    Enrollment    `yaml:"enroll" restart:"yes"`
+	Listen    Listeners     `yaml:"listen" restart:"yes"`
+	Talos     Talos         `yaml:"talos"`
+	Kairos    KairosSection `yaml:"kairos" restart:"yes"`
+	K8s       K8sPlugins    `yaml:"k8s" restart:"yes"`
+	Metrics   Metrics       `yaml:"metrics"`
+	Advertise []string      `yaml:"advertise" restart:"yes"` // names for multicast DNS
+	Admin     Admin         `yaml:"admin"`
+	Hooks     Hooks         `yaml:"hooks" restart:"yes"`
+	EK        EK            `yaml:"ek"`
+	Policy    Policy        `yaml:"policy"`
+	Log       Log           `yaml:"log"`
 
 	File  string            // the file's path, "" if there is none
 	where map[string]string // key path → "kms.yaml:3", or the flag that set it

@@ -230,3 +230,17 @@ func TestDistance(t *testing.T) {
 		}
 	}
 }
+
+// A TPM's clock that runs back is refused on request only (faults/peers.md
+// I4).
+func TestStrictClock(t *testing.T) {
+	for text, want := range map[string]bool{"kairos: {strict-clock: true}\n": true, "kairos: {}\n": false, "enroll: closed\n": false} {
+		file := filepath.Join(t.TempDir(), "kms.yaml")
+		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if c, err := Read(file); err != nil || c.Kairos.StrictClock != want {
+			t.Errorf("%q: strict-clock = %t, %v, want %t", text, c != nil && c.Kairos.StrictClock, err, want)
+		}
+	}
+}

@@ -49,6 +49,7 @@ func (d *Daemon) Run(ctx context.Context) error {
 	d.log = newLog(d.Errors, &d.Config.Log, &d.level)
 	s, err := d.Home.Open(ctx, server.Config{
 		Enroll: fleet.Enrollment(d.Config.Enroll), Log: d.log, Protocols: protocolsOf(d.Config.Listen.Protocols()),
+		StrictClock: d.Config.Kairos.StrictClock,
 	})
 	if err != nil {
 		return err

@@ -67,8 +67,11 @@ func (h Home) beginStore(ctx context.Context) (st store.Store, made bool, err er
 }
 
 // Join makes this host ready for one more server on a KMS that is there:
-// its high-water mark begins at what is found and verified.
-func (h Home) Join(ctx context.Context) (found ledger.Checked, key string, err error) {
+// its high-water mark begins at what is found and verified. A host that was
+// a server of it keeps its mark, and refuses a store that is older, unless
+// afterRestore says that it was made older on purpose: restore on one host
+// cannot know how far the others have seen.
+func (h Home) Join(ctx context.Context, afterRestore bool) (found ledger.Checked, key string, err error) {
 	if !h.Place.Shared() {
 		return found, "", cli.Usagef("--join is for a store that several servers share: name it with --store")
 	}
@@ -77,7 +80,7 @@ func (h Home) Join(ctx context.Context) (found ledger.Checked, key string, err e
 	}
 
 	var mark ledger.Mark = h.Mark()
-	if _, err := mark.Read(); errors.Is(err, fs.ErrNotExist) {
+	if _, err := mark.Read(); afterRestore || errors.Is(err, fs.ErrNotExist) {
 		mark = &freeMark{}
 	}
 	s, err := h.open(ctx, server.Config{Mark: mark})
