@@ -41,7 +41,7 @@ func TestMeasureLog(t *testing.T) {
 			if err := json.Unmarshal([]byte(record), &e); err != nil || !strings.HasSuffix(record, "\n") {
 				t.Fatalf("record %q: %v, want one JSON text and a line feed", record, err)
 			}
-			if e.Type != "systemd" || len(e.Digests) != 2 || e.Digests[0].HashAlg != "sha1" || len(e.Digests[0].Digest) != 40 || e.Digests[1].HashAlg != "sha256" || e.Content.BootID != "0f0e0d0c0b0a09080706050403020100" || e.Content.Timestamp < 1e6 {
+			if e.Type != "systemd" || len(e.Digests) != 4 || e.Digests[0].HashAlg != "sha1" || len(e.Digests[0].Digest) != 40 || e.Digests[1].HashAlg != "sha256" || e.Content.BootID != "0f0e0d0c0b0a09080706050403020100" || e.Content.Timestamp < 1e6 {
 				t.Errorf("record %q", record)
 			}
 			digest, err := hex.DecodeString(e.Digests[1].Digest)
