@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"os"
 	"slices"
 	"strings"
 	"time"
@@ -86,7 +87,7 @@ func (b *pid1) mountEarly() error {
 	}
 	// Without this /dev/kmsg takes ten lines in five seconds and drops
 	// the rest: Documentation/admin-guide/sysctl/kernel.rst.
-	if err := b.sys.WriteFile("/proc/sys/kernel/printk_devkmsg", []byte("on\n")); err != nil {
+	if err := b.sys.WriteFile("/proc/sys/kernel/printk_devkmsg", []byte("on\n"), 0o644); err != nil {
 		b.sys.Log(Info, "the kernel log may lose lines: "+err.Error())
 	}
 	return nil
@@ -104,7 +105,12 @@ func (b *pid1) readPlan() error {
 		return &StepError{"plan", "plan-invalid", err}
 	}
 
-	p, problems, err := plan.Parse(file, string(cmdline))
+	image, err := b.sys.ReadFile(wire.ImageCmdline)
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		return &StepError{"plan", "plan-invalid", err}
+	}
+
+	p, problems, err := plan.Parse(file, string(cmdline), string(image))
 	if err != nil {
 		return &StepError{"plan", "plan-invalid", err}
 	}
@@ -114,6 +120,7 @@ func (b *pid1) readPlan() error {
 	for _, problem := range problems {
 		b.sys.Log(Human, problem.String())
 	}
+	b.takeExtra()
 	b.step("plan", start, "")
 	return nil
 }

@@ -88,7 +88,9 @@ func (r *recorder) ReadFile(path string) ([]byte, error) {
 	return nil, os.ErrNotExist
 }
 
-func (r *recorder) WriteFile(path string, data []byte) error {
+func (r *recorder) List(string) ([]string, error) { return nil, os.ErrNotExist }
+
+func (r *recorder) WriteFile(path string, data []byte, _ os.FileMode) error {
 	r.note("write %s %q", path, strings.SplitN(string(data), "\n", 2)[0])
 	return nil
 }

@@ -37,7 +37,7 @@ func (b *pid1) handOver() error {
 	if err != nil {
 		return fmt.Errorf("writing the report: %w", err)
 	}
-	if err := b.sys.WriteFile(report.File, append(text, '\n')); err != nil {
+	if err := b.sys.WriteFile(report.File, append(text, '\n'), 0o644); err != nil {
 		return fmt.Errorf("writing the report: %w", err)
 	}
 	if err := b.writeMeasured(); err != nil {
@@ -67,7 +67,7 @@ func (b *pid1) writeUdev() error {
 		if !ok {
 			return fmt.Errorf("writing the udev database: mapping %s is gone", o.Name)
 		}
-		if err := b.sys.WriteFile("/run/udev/data/b"+m.Device, []byte("E:DM_UDEV_PRIMARY_SOURCE_FLAG=1\n")); err != nil {
+		if err := b.sys.WriteFile("/run/udev/data/b"+m.Device, []byte("E:DM_UDEV_PRIMARY_SOURCE_FLAG=1\n"), 0o644); err != nil {
 			return fmt.Errorf("writing the udev database: %w", err)
 		}
 	}

@@ -76,7 +76,7 @@ func (b *pid1) writeMeasured() error {
 	if err := b.sys.Mkdir("/run/log/systemd"); err != nil {
 		return fmt.Errorf("writing the measurement log: %w", err)
 	}
-	if err := b.sys.WriteFile(measureLog, []byte(log.String())); err != nil {
+	if err := b.sys.WriteFile(measureLog, []byte(log.String()), 0o600); err != nil {
 		return fmt.Errorf("writing the measurement log: %w", err)
 	}
 	return nil

@@ -6,6 +6,7 @@ package boot
 import (
 	"fmt"
 	"io"
+	"os"
 	"strings"
 	"time"
 
@@ -20,7 +21,9 @@ type System interface {
 	Unmount(target string) error
 	Mkdir(path string) error
 	ReadFile(path string) ([]byte, error)
-	WriteFile(path string, data []byte) error
+	WriteFile(path string, data []byte, perm os.FileMode) error
+	// List names what is in a folder, sorted.
+	List(dir string) ([]string, error)
 	// Load loads modules of the image by name, except the blocked ones.
 	Load(names, blocked []string) error
 	// Start runs this binary again in a role. The channel yields what it

@@ -79,7 +79,18 @@ func (k *Kernel) Mkdir(path string) error { return os.MkdirAll(path, 0o755) }
 func (k *Kernel) ReadFile(path string) ([]byte, error) { return os.ReadFile(path) }
 
 // WriteFile implements System.
-func (k *Kernel) WriteFile(path string, data []byte) error { return os.WriteFile(path, data, 0o644) }
+func (k *Kernel) WriteFile(path string, data []byte, perm os.FileMode) error {
+	return os.WriteFile(path, data, perm)
+}
+
+// List implements System.
+func (k *Kernel) List(dir string) (names []string, err error) {
+	entries, err := os.ReadDir(dir)
+	for _, e := range entries {
+		names = append(names, e.Name())
+	}
+	return names, err
+}
 
 // Now implements System with CLOCK_BOOTTIME.
 func (k *Kernel) Now() time.Duration { return wire.Now() }

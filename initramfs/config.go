@@ -48,8 +48,12 @@ type Config struct {
 	} `yaml:"on-fail"`
 	Wait    *time.Duration `yaml:"wait"`
 	Modules ModulesConfig  `yaml:"modules"`
-	Image   ImageConfig    `yaml:"image"`
-	Debug   bool           `yaml:"debug"`
+	Stub    struct {
+		Credentials []string `yaml:"credentials"`
+		Addons      bool     `yaml:"addons"`
+	} `yaml:"stub"`
+	Image ImageConfig `yaml:"image"`
+	Debug bool        `yaml:"debug"`
 }
 
 // A VolumeConfig is one entry of "volumes".
@@ -125,7 +129,7 @@ func (c *Config) Plan() (*plan.Plan, error) {
 		TPM:    plan.TPM{EK: c.TPM.EK},
 		Root:   plan.Root{Device: c.Root.Device, FSType: c.Root.FSType, Flags: c.Root.Flags, ReadWrite: c.Root.RW, Init: c.Root.Init},
 		OnFail: plan.OnFail{Action: "reboot", After: time.Minute}, Wait: 180 * time.Second,
-		Debug: c.Debug,
+		Stub: plan.Stub{Credentials: c.Stub.Credentials, Addons: c.Stub.Addons}, Debug: c.Debug,
 	}
 	if len(p.Find.URLs)+len(p.Find.Services) == 0 {
 		p.Find.Services = []string{"_latchkey._tcp"}

@@ -18,6 +18,7 @@ import (
 type Machine struct {
 	Plan    *plan.Plan
 	Cmdline string
+	Extra   map[string][]byte // files of the initramfs besides the plan, by path
 	Disks   []*Disk
 	TPM     TPM
 	KMS     KMS

@@ -5,7 +5,9 @@ import (
 	"io"
 	"maps"
 	"os"
+	"path"
 	"runtime"
+	"slices"
 	"strings"
 	"time"
 
@@ -47,10 +49,25 @@ func (m pid1) ReadFile(path string) ([]byte, error) {
 	case wire.CmdlineAt:
 		return []byte(m.Cmdline), nil
 	}
+	if data, ok := m.Extra[path]; ok {
+		return data, nil
+	}
 	return nil, os.ErrNotExist
 }
 
-func (m pid1) WriteFile(path string, data []byte) error {
+func (m pid1) List(dir string) (names []string, err error) {
+	for _, p := range slices.Sorted(maps.Keys(m.Extra)) {
+		if path.Dir(p) == dir {
+			names = append(names, path.Base(p))
+		}
+	}
+	if names == nil {
+		return nil, os.ErrNotExist
+	}
+	return names, nil
+}
+
+func (m pid1) WriteFile(path string, data []byte, _ os.FileMode) error {
 	m.mu.Lock()
 	m.files[path] = data
 	m.mu.Unlock()

@@ -140,7 +140,7 @@ func (p *process) Kill() { p.kill() }
 // Plan implements worker.System and latch.System.
 func (p *process) Plan() (*plan.Plan, string, error) {
 	if file, err := p.machine.Plan.Encode(); err == nil {
-		read, err := plan.ParseAgain(file, p.machine.Cmdline)
+		read, err := plan.ParseAgain(file, p.machine.Cmdline, string(p.machine.Extra[wire.ImageCmdline]))
 		return read, p.machine.Cmdline, errors.Join(err, p.alive())
 	}
 	read := *p.machine.Plan // one that no image could have

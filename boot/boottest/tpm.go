@@ -122,7 +122,9 @@ func (o opened) Extend(ctx context.Context, pcr int, digest func(crypto.Hash) []
 }
 
 // Banks are all that a TPM may have on.
-func (opened) Banks(context.Context) ([]string, error) { return []string{"sha1", "sha256", "sha384", "sha512"}, nil }
+func (opened) Banks(context.Context) ([]string, error) {
+	return []string{"sha1", "sha256", "sha384", "sha512"}, nil
+}
 
 func (opened) Close() error { return nil }
 

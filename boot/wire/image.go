@@ -1,6 +1,7 @@
 package wire
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"time"
@@ -14,6 +15,9 @@ import (
 const (
 	PlanFile  = "/plan.json"
 	CmdlineAt = "/proc/cmdline"
+	// ImageCmdline is the command line that a unified kernel image was built
+	// with (initramfs.WithCmdline).
+	ImageCmdline = "/image-cmdline"
 )
 
 // ReadPlan is for the children: PID 1 has shown the problems already. It
@@ -27,7 +31,11 @@ func ReadPlan() (p *plan.Plan, cmdline string, err error) {
 	if err != nil {
 		return nil, "", fmt.Errorf("reading the command line: %w", err)
 	}
-	p, err = plan.ParseAgain(file, string(words))
+	image, err := os.ReadFile(ImageCmdline)
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		return nil, "", fmt.Errorf("reading the image's command line: %w", err)
+	}
+	p, err = plan.ParseAgain(file, string(words), string(image))
 	return p, string(words), err
 }
 

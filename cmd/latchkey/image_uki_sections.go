@@ -5,6 +5,7 @@ import (
 	"os"
 	"strings"
 
+	"latchkey/initramfs"
 	"latchkey/initramfs/uki"
 )
 
@@ -13,6 +14,10 @@ func (o *imageUKI) sections(stub *uki.Stub, kernel, initrd []byte, version strin
 	if err != nil {
 		return nil, fmt.Errorf("reading the command line: %w", err)
 	}
+	words := strings.Join(strings.Fields(string(cmdline)), " ")
+	if initrd, err = initramfs.WithCmdline(initrd, words); err != nil {
+		return nil, err
+	}
 	osrel, err := os.ReadFile(o.osrel)
 	if err != nil {
 		return nil, fmt.Errorf("reading --os-release: %w", err)
@@ -20,7 +25,7 @@ func (o *imageUKI) sections(stub *uki.Stub, kernel, initrd []byte, version strin
 
 	all := []uki.Section{
 		{Name: ".osrel", Data: osrel},
-		{Name: ".cmdline", Data: []byte(strings.Join(strings.Fields(string(cmdline)), " "))},
+		{Name: ".cmdline", Data: []byte(words)},
 		{Name: ".initrd", Data: initrd},
 		{Name: ".linux", Data: kernel},
 	}

@@ -46,8 +46,11 @@ to the kernel and the real root. It compares the names of the volumes with
 			if err != nil {
 				return err
 			}
+			if cmdline == "" {
+				cmdline = source.cmdline
+			}
 			s := shownPlan{cmdline: cmdline, modules: source.modules}
-			if s.plan, s.problems, err = plan.Parse(source.plan, cmdline); err != nil {
+			if s.plan, s.problems, err = plan.Parse(source.plan, cmdline, source.cmdline); err != nil {
 				return fmt.Errorf("%s: %w", args[0], err)
 			}
 			s.warnings = hostWarnings(s.plan)
@@ -59,7 +62,7 @@ to the kernel and the real root. It compares the names of the volumes with
 		},
 	}
 
-	c.Flags().StringVar(&cmdline, "cmdline", "", "kernel command line to apply")
+	c.Flags().StringVar(&cmdline, "cmdline", "", "kernel command line to apply (default: the one of a unified kernel image)")
 	c.Flags().BoolVar(&asJSON, "json", false, "print the plan file's JSON")
 	return c
 }
@@ -67,6 +70,7 @@ to the kernel and the real root. It compares the names of the volumes with
 // A planSource is what an image, or a configuration, says of a boot.
 type planSource struct {
 	plan    []byte        // the plan file
+	cmdline string        // of a unified kernel image
 	modules *plan.Modules // nil for a configuration
 }
 
@@ -77,7 +81,11 @@ func readPlan(path string) (planSource, error) {
 		return planSource{}, err
 	}
 
-	entries, err := initramfs.List(data)
+	_, image, err := unwrap(data)
+	if err != nil {
+		return planSource{}, fmt.Errorf("%s: %w", path, err)
+	}
+	entries, err := initramfs.List(image)
 	if err != nil {
 		config, err := initramfs.ReadConfig(strings.NewReader(string(data)))
 		if err != nil {
@@ -96,6 +104,8 @@ func readPlan(path string) (planSource, error) {
 		switch "/" + strings.TrimPrefix(e.Name, "/") {
 		case planFile:
 			found.plan = e.Data
+		case initramfs.CmdlineFile:
+			found.cmdline = string(e.Data)
 		case plan.ModulesFile:
 			if found.modules, err = plan.DecodeModules(e.Data); err != nil {
 				return planSource{}, fmt.Errorf("%s: %w", path, err)

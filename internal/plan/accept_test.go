@@ -74,7 +74,7 @@ func FuzzHints(f *testing.F) {
 	}
 
 	f.Fuzz(func(t *testing.T, line string) {
-		p, problems, err := plan.Parse(file, line)
+		p, problems, err := plan.Parse(file, line, "")
 		if err != nil {
 			t.Fatalf("Parse(%q) = %v, want no error: the file is good", line, err)
 		}
@@ -87,7 +87,7 @@ func FuzzHints(f *testing.F) {
 				t.Errorf("%q: problem %q is not one line", line, problem)
 			}
 		}
-		again, err := plan.ParseAgain(file, line)
+		again, err := plan.ParseAgain(file, line, "")
 		if err != nil || again.String() != p.String() {
 			t.Errorf("ParseAgain(%q) = %v, %v, which differs from Parse's %v", line, again, err, p)
 		}

@@ -63,6 +63,9 @@ func TestCheck(t *testing.T) {
 		{"negative time", func(p *plan.Plan) { p.Wait = -1 }, "negative"},
 		{"negative timeout", func(p *plan.Plan) { p.Find.Timeout = -1 }, "negative"},
 		{"ek", func(p *plan.Plan) { p.TPM.EK = "rsa" }, "tpm.ek"},
+		{"credential with a path", func(p *plan.Plan) { p.Stub.Credentials = []string{"a/b"} }, "stub.credentials[0]"},
+		{"credential with a star inside", func(p *plan.Plan) { p.Stub.Credentials = []string{"*", "a*b"} }, "stub.credentials[1]"},
+		{"too many credentials", func(p *plan.Plan) { p.Stub.Credentials = make([]string, 257) }, "stub.credentials has 257"},
 		{"module with a path", func(p *plan.Plan) { p.Modules.Always = []string{"../x"} }, "modules.add"},
 		{"every link off", func(p *plan.Plan) { p.Net.IPs = []plan.IP{{Methods: []plan.Method{plan.Off}}} }, "every link is off"},
 		{"every link off, and no key server", func(p *plan.Plan) {

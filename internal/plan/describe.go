@@ -30,6 +30,7 @@ func Describe(p *Plan) []Section {
 		{"network", describeNet(p)},
 		{"root", describeRoot(p)},
 		{"modules", describeModules(p)},
+		{"beside the image", describeStub(p)},
 		{"waits and failures", describeWaits(p)},
 	}
 }
@@ -140,6 +141,22 @@ func describeRoot(p *Plan) []string {
 		}
 		s.add("%s%s, mounted %s as %s, options %s", before, p.RootDevice(r), mode, cmp.Or(r.FSType, "what is recognized in it"), cmp.Or(r.Flags, "none"))
 		s.add("%sits init is %s", before, strings.Join(r.Inits(), ", else "))
+	}
+	return s.Lines
+}
+
+// describeStub is about what lies beside a unified kernel image.
+func describeStub(p *Plan) []string {
+	var s Section
+	if len(p.Stub.Credentials) > 0 {
+		s.add("the real root gets the credentials %s of the boot partition", strings.Join(p.Stub.Credentials, ", "))
+	} else {
+		s.add("credentials of the boot partition are not used")
+	}
+	if p.Stub.Addons {
+		s.add("words that addons or the boot loader add to the command line of a unified kernel image are used")
+	} else {
+		s.add("words that addons or the boot loader add to the command line of a unified kernel image are not used")
 	}
 	return s.Lines
 }

@@ -33,6 +33,7 @@ func TestDescribe(t *testing.T) {
 			p.Find.URLs = append(p.Find.URLs, "http://192.0.2.5:7741", "http://kms.example.org")
 			p.Root = plan.Root{FSType: "ext4"}
 			p.Modules.Always = []string{"dm_crypt"}
+			p.Stub = plan.Stub{Credentials: []string{"wireguard.key", "network.*"}, Addons: true}
 		}, "BOOT_IMAGE=/vmlinuz root=/dev/mapper/root rw rootflags=noatime,data=ordered init=/bin/other " +
 			"vlan=shop.5:bond0 bond=bond0:eth0,eth1:mode=802.3ad,miimon=100:9000 bridge=br0:eth3 ifname=shop0:52:54:00:12:34:56 " +
 			"ip=192.0.2.2::192.0.2.1:24:till:shop.5:none:192.0.2.53::192.0.2.123 ip=eth3:either6:1400 ip=dhcp nameserver=192.0.2.54 rd.peerdns=0 " +
@@ -55,7 +56,7 @@ func TestDescribe(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			parsed, problems, err := plan.Parse(file, row.cmdline)
+			parsed, problems, err := plan.Parse(file, row.cmdline, "")
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -30,7 +30,7 @@ func ExampleParseNet() {
 // line may only hint. What it cannot change is named.
 func ExampleParse() {
 	file := []byte("not a plan")
-	_, _, err := plan.Parse(file, "rd.neednet=1")
+	_, _, err := plan.Parse(file, "rd.neednet=1", "")
 	fmt.Println(errors.Is(err, plan.ErrInvalid))
 	// Output:
 	// true

@@ -95,7 +95,7 @@ func hinted(t testing.TB, p *plan.Plan, cmdline string) (*plan.Plan, string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p, problems, err := plan.Parse(file, cmdline)
+	p, problems, err := plan.Parse(file, cmdline, "")
 	if err != nil {
 		t.Fatalf("%s: %v", cmdline, err)
 	}

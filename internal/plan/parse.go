@@ -10,24 +10,27 @@ import (
 // Parse makes the Plan of a boot: the plan file of the image, refined by
 // the kernel command line. Options that the plan does not allow, that are
 // malformed or that are not there yet come back as Problems; the boot goes
-// on without them.
-func Parse(file []byte, cmdline string) (*Plan, []Problem, error) {
+// on without them. image is the command line that a unified kernel image
+// was built with, "" in another image: see foreign.
+func Parse(file []byte, cmdline, image string) (*Plan, []Problem, error) {
 	p, err := Decode(file)
 	if err != nil {
 		return nil, nil, err
 	}
-	return p, p.refine(cmdline), nil
+	words, problems := p.foreign(cmdline, image)
+	return p, append(problems, p.refine(words)...), nil
 }
 
 // ParseAgain is Parse for PID 1's children: PID 1 itself has Parse check
 // the same bytes, says what the problems are, and ends the boot if there
 // is anything wrong with the file.
-func ParseAgain(file []byte, cmdline string) (*Plan, error) {
+func ParseAgain(file []byte, cmdline, image string) (*Plan, error) {
 	p, err := decode(file)
 	if err != nil {
 		return nil, err
 	}
-	p.refine(cmdline)
+	words, _ := p.foreign(cmdline, image)
+	p.refine(words)
 	return p, nil
 }
 

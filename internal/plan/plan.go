@@ -37,6 +37,7 @@ type Plan struct {
 	Root    Root     `json:"root"`
 	OnFail  OnFail   `json:"on_fail"`
 	Modules Load     `json:"modules"`
+	Stub    Stub     `json:"stub,omitzero"`
 	// Wait is how long devices are waited for (rd.retry); 0 is for ever.
 	Wait time.Duration `json:"wait_ns"`
 	// Debug marks an image built for tests: fault injection is in it.
@@ -115,6 +116,18 @@ type Root struct {
 type OnFail struct {
 	Action string        `json:"action"` // "reboot", "poweroff", "halt" or "wait"
 	After  time.Duration `json:"after_ns"`
+}
+
+// Stub says what the boot may use of what a boot stub adds to the image:
+// files that lie beside the image on the boot partition, which the image's
+// signature does not cover.
+type Stub struct {
+	// Credentials are names of credentials, without .cred, that the real root
+	// gets; a "*" at the end stands for any ending.
+	Credentials []string `json:"credentials,omitempty"`
+	// Addons: hints may come from words of the command line that are not the
+	// image's own.
+	Addons bool `json:"addons,omitempty"`
 }
 
 // Load names the modules that are always loaded, beside those that the
