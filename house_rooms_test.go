@@ -37,6 +37,7 @@ var rooms = []struct{ folder, what string }{
 
 	{"unlock", "volumes and what opens them, to mappings; rotation"},
 	{"unlock/source", "the seam between what yields keys and what opens volumes with them"},
+	{"unlock/source/keyfile", "keys in files: in the image, or on a stick that somebody plugs in"},
 	{"unlock/source/prompt", "what people type at the console"},
 	{"unlock/luks2", "read, judge and write LUKS2 headers; LUKS1 read-only"},
 	{"unlock/dm", "the crypt mapping, its key handed over by the kernel keyring"},

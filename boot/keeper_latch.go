@@ -8,6 +8,7 @@ import (
 	"latchkey/boot/codes"
 	"latchkey/boot/wire"
 	"latchkey/internal/pcr"
+	"latchkey/internal/plan"
 )
 
 // A latchKeeper is PID 1's side of the latch: the orders that are not
@@ -116,7 +117,7 @@ const promptTries = 3
 // latchAgain starts another latch after a pause that grows.
 func (b *pid1) latchAgain(why string) error {
 	most := maxRestarts
-	if b.canPrompt() {
+	if b.sparesTPM() {
 		most = promptTries
 	}
 	if b.latch.restart(most) {
@@ -129,16 +130,17 @@ func (b *pid1) latchAgain(why string) error {
 	return b.latchOff(code, text)
 }
 
-// canPrompt tells whether people can open all that the boot needs.
-func (b *pid1) canPrompt() bool { return b.plan != nil && b.plan.Prompts() }
+// sparesTPM tells whether all that the boot needs can be opened without the
+// TPM: by people, or by a key file.
+func (b *pid1) sparesTPM() bool { return b.plan != nil && b.plan.SparesTPM() }
 
-// latchOff goes on without the TPM if people can open all that the boot
-// needs; the recovery key is for just that. It never does so after a
+// latchOff goes on without the TPM if something else can open all that the
+// boot needs; the recovery key is for just that. It never does so after a
 // kexec, or when the TPM has helped to open a volume in this boot: what
 // the disk runs could then be granted the key again.
 func (b *pid1) latchOff(code, text string) error {
-	granted := slices.ContainsFunc(b.opened, func(r wire.Record) bool { return r.Text != wire.SourcePrompt })
-	if !b.canPrompt() || granted || b.capping || code == codes.PCR15Used {
+	granted := slices.ContainsFunc(b.opened, func(r wire.Record) bool { return plan.UsesTPM(r.Text) })
+	if !b.sparesTPM() || granted || b.capping || code == codes.PCR15Used {
 		if codes.Means(code).Class != codes.Final {
 			return &StepError{"latch", codes.Latch, fmt.Errorf("%s: %s", code, text)}
 		}

@@ -28,9 +28,10 @@ type Options struct {
 
 // A Result is what Build made, for the log and for tests.
 type Result struct {
-	Plan    *plan.Plan
-	Modules int
-	Missing []string // firmware files that modules name and no folder has
+	Plan     *plan.Plan
+	Modules  int
+	Missing  []string // firmware files that modules name and no folder has
+	Warnings []string // what is allowed and doubtful
 }
 
 // Build writes the image to w. The same inputs give the same bytes.
@@ -70,6 +71,10 @@ func Build(w io.Writer, o Options) (*Result, error) {
 	a := newArchive()
 	res := &Result{Plan: p, Modules: len(index.List)}
 	if res.Missing, err = addModules(a, k, index, o.Firmware); err != nil {
+		return nil, err
+	}
+
+	if res.Warnings, err = addKeys(a, p); err != nil {
 		return nil, err
 	}
 

@@ -39,9 +39,12 @@ func (k *kernel) choose(c ModulesConfig, p *plan.Plan) ([]string, error) {
 	if p.AsksAtConsole() && c.Set != "none" {
 		folders = slices.Concat(folders, keyboards)
 	}
+	if p.ReadsSticks() && c.Set != "none" {
+		folders = slices.Concat(folders, sticks)
+	}
 	for file := range k.deps {
 		name := plan.ModuleName(file)
-		if otherFileSystem(inTree(file), p.Root.FSType) || slices.Contains(unusual, name) {
+		if otherFileSystem(inTree(file), p.Root.FSType) && !(p.ReadsSticks() && inFolders(file, sticks)) || slices.Contains(unusual, name) {
 			continue
 		}
 		if inFolders(file, folders) || c.Set != "host" && c.Set != "none" && isOutOfTree(file) && k.servesBoot(file) {

@@ -35,7 +35,9 @@ type Config struct {
 		EK string `yaml:"ek"`
 	} `yaml:"tpm"`
 	Volumes []VolumeConfig `yaml:"volumes"`
-	Root    struct {
+	// HeadStart is how much earlier a source begins than the next one.
+	HeadStart *time.Duration `yaml:"head-start"`
+	Root      struct {
 		Device string `yaml:"device"`
 		FSType string `yaml:"fstype"`
 		Flags  string `yaml:"flags"`
@@ -58,14 +60,14 @@ type Config struct {
 
 // A VolumeConfig is one entry of "volumes".
 type VolumeConfig struct {
-	UUID    string   `yaml:"uuid"`
-	Name    string   `yaml:"name"`
-	Serial  string   `yaml:"serial"`
-	Sources []string `yaml:"sources"`
-	Digest  string   `yaml:"digest"`
-	Options []string `yaml:"options"`
-	NoFail  bool     `yaml:"nofail"`
-	LUKS1   bool     `yaml:"luks1"`
+	UUID    string         `yaml:"uuid"`
+	Name    string         `yaml:"name"`
+	Serial  string         `yaml:"serial"`
+	Sources []SourceConfig `yaml:"sources"`
+	Digest  string         `yaml:"digest"`
+	Options []string       `yaml:"options"`
+	NoFail  bool           `yaml:"nofail"`
+	LUKS1   bool           `yaml:"luks1"`
 }
 
 // ModulesConfig says which kernel modules go into the image.
@@ -129,7 +131,10 @@ func (c *Config) Plan() (*plan.Plan, error) {
 		TPM:    plan.TPM{EK: c.TPM.EK},
 		Root:   plan.Root{Device: c.Root.Device, FSType: c.Root.FSType, Flags: c.Root.Flags, ReadWrite: c.Root.RW, Init: c.Root.Init},
 		OnFail: plan.OnFail{Action: "reboot", After: time.Minute}, Wait: 180 * time.Second,
-		Stub: plan.Stub{Credentials: c.Stub.Credentials, Addons: c.Stub.Addons}, Debug: c.Debug,
+		Stub: plan.Stub{Credentials: c.Stub.Credentials, Addons: c.Stub.Addons}, Debug: c.Debug, HeadStart: plan.DefaultHeadStart,
+	}
+	if c.HeadStart != nil {
+		p.HeadStart = *c.HeadStart
 	}
 	if len(p.Find.URLs)+len(p.Find.Services) == 0 {
 		p.Find.Services = []string{"_latchkey._tcp"}
@@ -146,19 +151,25 @@ func (c *Config) Plan() (*plan.Plan, error) {
 		p.Wait = *c.Wait
 	}
 	for i, v := range c.Volumes {
-		p.Volumes = append(p.Volumes, v.volume(i))
+		p.Volumes = append(p.Volumes, v.volume(i, p))
 	}
 
 	return p, p.Check()
 }
 
-func (v VolumeConfig) volume(i int) plan.Volume {
-	name, sources := v.Name, v.Sources
+// volume compiles one volume, and adds to the plan the key files that it
+// names.
+func (v VolumeConfig) volume(i int, p *plan.Plan) plan.Volume {
+	name := v.Name
 	if name == "" && i == 0 {
 		name = "root"
 	}
+	var sources []string
+	for _, s := range v.Sources {
+		sources = append(sources, s.name(p))
+	}
 	if len(sources) == 0 {
-		sources = []string{"kms"}
+		sources = []string{plan.SourceKMS}
 	}
 	return plan.Volume{UUID: v.UUID, Name: name, Serial: v.Serial, Sources: sources, Digest: v.Digest, Options: v.Options, NoFail: v.NoFail, LUKS1: v.LUKS1}
 }

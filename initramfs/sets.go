@@ -50,6 +50,13 @@ var keyboards = []string{
 	"drivers/input/keyboard/applespi.", "drivers/mfd/intel-lpss", "drivers/platform/surface/aggregator/", "drivers/usb/host/",
 }
 
+// sticks is what a key file on a device that is plugged in needs: USB and
+// card readers, and the file systems that such devices have.
+var sticks = []string{
+	"drivers/mmc/", "drivers/scsi/sd_mod.", "drivers/usb/host/", "drivers/usb/storage/", "fs/ext4/", "fs/fat/", "fs/nls/nls_ascii.", "fs/nls/nls_cp437.",
+	"fs/nls/nls_iso8859-1.", "fs/nls/nls_utf8.",
+}
+
 // unusual are modules in those folders that only few roots need, and that
 // bring much along: fabrics, tapes, test drivers, hypervisors' own sides.
 // modules.add in latchkey.yaml brings each back.

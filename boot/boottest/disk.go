@@ -34,6 +34,8 @@ type Disk struct {
 
 	mu    sync.Mutex
 	Syncs int
+
+	KeyFile, Key string // of a stick: a file on it and what it holds
 }
 
 const volumeBytes = 4 << 20

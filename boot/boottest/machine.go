@@ -27,7 +27,8 @@ type Machine struct {
 	// Reaches tells with which settings of the network the key server can be
 	// reached; nil is with all.
 	Reaches func(plan.Net) bool
-	Dog     *Dog // nil: there is no watchdog
+	Dog     *Dog              // nil: there is no watchdog
+	Keys    map[string]string // key files in the image, by path
 	// Stuck are calls of PID 1 that never come back: "mount", "unmount",
 	// "remove mapping", "reboot".
 	Stuck map[string]bool
@@ -75,8 +76,8 @@ func New(sources ...string) *Machine {
 			Version: plan.Version,
 			Trust:   plan.Trust{KMS: []plan.PublicKey{"lk1:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="}},
 			Find:    plan.Find{URLs: []string{"http://192.0.2.1:7741"}, Timeout: 10 * time.Minute},
-			Volumes: []plan.Volume{{UUID: RootUUID, Name: "root", Sources: sources}},
-			OnFail:  plan.OnFail{Action: "reboot", After: time.Minute},
+			Volumes: []plan.Volume{{UUID: RootUUID, Name: "root", Sources: sources}}, HeadStart: plan.DefaultHeadStart,
+			OnFail: plan.OnFail{Action: "reboot", After: time.Minute},
 		},
 		Disks: []*Disk{RootDisk()}, FreeMiB: 1024,
 		mappings: map[string]boot.Mapping{}, files: map[string][]byte{}, over: make(chan struct{}), ended: make(chan Outcome, 1), gone: make(chan struct{}),

@@ -84,6 +84,8 @@ func table() map[string]Meaning {
 		"headers-damaged":   {Final, "both LUKS headers are damaged: restore a header backup"},
 		"wrong-key":         {Operator, "no keyslot takes the granted key: enroll the volume again: latchkey volume enroll"},
 		"no-usable-keyslot": {Final, "none of the volume's keyslots can be used: latchkey volume inspect DEVICE says why"},
+		"key-file-missing":  {Final, "the device with the key file is not there, or not the file: plug in the one that the plan names (latchkey plan show)"},
+		"key-file-wrong":    {Final, "no keyslot takes the key of the key file: latchkey volume add-key, or plug in the device with the right one"},
 		"left-closed":       {Retry, "nofail: the boot goes on without it; open it in the running system"},
 		"kdf-memory":        {Final, "the keyslot needs more memory than the machine has: latchkey volume add-key --kdf pbkdf2"},
 		"mapping":           {Retry, "the kernel does not map the volume: is dm-crypt in the image? latchkey image build"},

@@ -29,6 +29,9 @@ func TestProbe(t *testing.T) {
 			"cryptsetup", "luksFormat", "-q", "--type", "luks2", "--pbkdf", "pbkdf2", "--pbkdf-force-iterations", "1000",
 			"--uuid", uuid, "--label", "lab", "--key-file", "/dev/null", "--keyfile-size", "0", "FILE",
 		}, device.Super{Type: "crypto_LUKS", UUID: uuid, Label: "lab"}},
+		{"FAT32", []string{"mkfs.fat", "-F", "32", "-s", "1", "-i", "1234abcd", "-n", "KEYS", "FILE"}, device.Super{Type: "vfat", UUID: "1234-ABCD", Label: "KEYS"}},
+		{"FAT16", []string{"mkfs.fat", "-F", "16", "-i", "1234abcd", "-n", "KEYS", "FILE"}, device.Super{Type: "vfat", UUID: "1234-ABCD", Label: "KEYS"}},
+		{"FAT12", []string{"mkfs.fat", "-F", "12", "-i", "1234abcd", "FILE"}, device.Super{Type: "vfat", UUID: "1234-ABCD"}},
 		{"zeros", []string{"true"}, device.Super{}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -36,6 +39,12 @@ func TestProbe(t *testing.T) {
 			got, ok := device.Probe(file)
 			if diff := cmp.Diff(tt.want, got); diff != "" || ok != (tt.want != device.Super{}) {
 				t.Errorf("Probe = %v, %t (-want +got):\n%s", got, ok, diff)
+			}
+			if tt.name == "FAT32" { // as Windows leaves it: the label stands in the root folder alone
+				file.WriteAt([]byte("NO NAME    "), 71)
+				if got, _ := device.Probe(file); got.Label != "KEYS" {
+					t.Errorf("with the boot sector's label gone, Probe = %v", got)
+				}
 			}
 			if tt.name == "LUKS2" {
 				file.WriteAt(make([]byte, 4096), 0)

@@ -11,7 +11,7 @@ import (
 
 // A Super is what the beginning of a device says it holds.
 type Super struct {
-	Type  string // "ext4", "xfs", "btrfs", "f2fs", "squashfs", "erofs", "crypto_LUKS"
+	Type  string // "ext4", "xfs", "btrfs", "f2fs", "squashfs", "erofs", "vfat", "crypto_LUKS"
 	UUID  string
 	Label string
 }
@@ -36,6 +36,9 @@ func Probe(r io.ReaderAt) (s Super, ok bool) {
 		}
 	}
 
+	if s, ok := fat(head, r); ok {
+		return s, true
+	}
 	for _, off := range secondaries {
 		var b [208]byte
 		if _, err := r.ReadAt(b[:], off); err == nil && bytes.HasPrefix(b[:], []byte("SKUL\xba\xbe")) {

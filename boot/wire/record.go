@@ -44,10 +44,6 @@ const (
 	kindEnd
 )
 
-// SourcePrompt is the Text of a KindOpened for what was typed; any other is
-// a source that used the TPM.
-const SourcePrompt = "prompt"
-
 // A Record is one message. Texts are printable ASCII after decoding, so
 // nobody who can make the worker say something can write to a terminal.
 type Record struct {

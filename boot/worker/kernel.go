@@ -20,10 +20,12 @@ import (
 	"latchkey/discover"
 	"latchkey/internal/kmsg"
 	"latchkey/internal/plan"
+	"latchkey/internal/secret"
 	"latchkey/kms"
 	"latchkey/netup"
 	"latchkey/unlock/dm"
 	"latchkey/unlock/luks2"
+	"latchkey/unlock/source/keyfile"
 	"latchkey/unlock/source/prompt"
 	"latchkey/unlock/tpm"
 )
@@ -120,6 +122,11 @@ func (f *blockFile) Sync() error {
 	return raw.Control(func(fd uintptr) {
 		unix.IoctlSetInt(int(fd), unix.BLKFLSBUF, 0) // a kernel that refuses leaves the cache: no harm
 	})
+}
+
+// ReadKey implements Disks.
+func (Kernel) ReadKey(d keyfile.Device, f keyfile.File) (secret.Bytes, error) {
+	return keyfile.Read(d, f)
 }
 
 // Network implements Links.

@@ -42,6 +42,7 @@ type search struct {
 	plan    *plan.Plan
 	arrived func() // a slow device has answered
 
+	turn     sync.Mutex // of probe: two at once would take each other's devices for slow
 	mu       sync.Mutex
 	underway map[string]bool   // by path: a probe that has not come back
 	late     map[string]probed // by path: what came after its look
@@ -80,6 +81,8 @@ func (s *search) look(ctx context.Context) sightings {
 // probe reads the beginning of every device, side by side, and returns what
 // has answered in time and the names of what has not.
 func (s *search) probe(ctx context.Context, blocks []device.Block) (in []probed, slow []string) {
+	s.turn.Lock()
+	defer s.turn.Unlock()
 	results := make(chan probed, len(blocks))
 	got, started := s.start(blocks, results)
 	patience := time.NewTimer(probeWait)

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"time"
 
-	"latchkey/internal/plan"
 	"latchkey/unlock"
 	"latchkey/unlock/source"
 )
@@ -139,7 +138,7 @@ func (o *openings) after(v *opening, r *run) (at time.Time, ok bool) {
 		if before.begun.IsZero() {
 			return at, false
 		}
-		if t := before.begun.Add(plan.HeadStart); t.After(at) {
+		if t := before.begun.Add(o.worker.plan.HeadStartOf(r.name)); t.After(at) {
 			at = t
 		}
 	}

@@ -15,6 +15,7 @@ import (
 	"latchkey/unlock"
 	"latchkey/unlock/dm"
 	"latchkey/unlock/luks2"
+	"latchkey/unlock/source/keyfile"
 	"latchkey/unlock/tpm"
 )
 
@@ -63,6 +64,8 @@ type Disks interface {
 	// Number is a device node's number; ok is false if path is none.
 	Number(path string) (n dm.Number, ok bool)
 	Map(dm.Target, luks2.VolumeKey) error
+	// ReadKey reads a file with a key: keyfile.Read.
+	ReadKey(keyfile.Device, keyfile.File) (secret.Bytes, error)
 	// FreeBytes is the memory that is free, 0 if that is not known.
 	FreeBytes() int64
 }

@@ -97,6 +97,9 @@ func (o *imageBuild) run(stdout, stderr io.Writer) error {
 		return errors.Join(err, tmp.Close())
 	}
 
+	for _, text := range result.Warnings {
+		fmt.Fprintln(stderr, "warning:", text)
+	}
 	if err := errors.Join(tmp.Chmod(0o600), tmp.Sync(), tmp.Close()); err != nil {
 		return fmt.Errorf("writing the image: %w", err)
 	}

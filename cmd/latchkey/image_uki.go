@@ -53,7 +53,7 @@ The same inputs give the same bytes, signatures for Secure Boot aside.`,
   # what is in it
   latchkey image ls shop.efi`,
 		Args: cli.Args(cobra.NoArgs),
-		RunE: func(c *cobra.Command, _ []string) error { return o.run(c.OutOrStdout()) },
+		RunE: func(c *cobra.Command, _ []string) error { return o.run(c.OutOrStdout(), c.ErrOrStderr()) },
 	}
 
 	f := c.Flags()
@@ -75,7 +75,7 @@ The same inputs give the same bytes, signatures for Secure Boot aside.`,
 	return c
 }
 
-func (o *imageUKI) run(stdout io.Writer) error {
+func (o *imageUKI) run(stdout, stderr io.Writer) error {
 	if err := o.check(); err != nil {
 		return err
 	}
@@ -89,7 +89,7 @@ func (o *imageUKI) run(stdout io.Writer) error {
 		return err
 	}
 
-	initrd, version, err := o.readInitrd(kernel)
+	initrd, version, err := o.readInitrd(kernel, stderr)
 	if err != nil {
 		return err
 	}
@@ -153,7 +153,7 @@ func (o *imageUKI) readStub(kernel []byte) (*uki.Stub, error) {
 
 // readInitrd builds the initramfs or reads the one that was named; version
 // is the kernel's, "" if nothing tells.
-func (o *imageUKI) readInitrd(kernel []byte) (initrd []byte, version string, err error) {
+func (o *imageUKI) readInitrd(kernel []byte, stderr io.Writer) (initrd []byte, version string, err error) {
 	version = kernelVersion(kernel)
 	if o.initrd != "" {
 		initrd, err = os.ReadFile(o.initrd)
@@ -175,8 +175,12 @@ func (o *imageUKI) readInitrd(kernel []byte) (initrd []byte, version string, err
 	}
 
 	var out bytes.Buffer
-	if _, err := initramfs.Build(&out, *options); err != nil {
+	result, err := initramfs.Build(&out, *options)
+	if err != nil {
 		return nil, "", err
+	}
+	for _, text := range result.Warnings {
+		fmt.Fprintln(stderr, "warning:", text)
 	}
 	return out.Bytes(), filepath.Base(options.Modules), nil
 }

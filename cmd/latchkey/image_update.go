@@ -148,7 +148,7 @@ func (o *imageUpdate) build(stdout io.Writer, c initramfs.ImageConfig, version s
 	if err := os.MkdirAll(filepath.Dir(build.output), 0o755); err != nil {
 		return err
 	}
-	return u.run(stdout)
+	return u.run(stdout, os.Stderr)
 }
 
 // findInit is the init of the system whose images are built, if it has one.

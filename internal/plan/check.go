@@ -6,23 +6,10 @@ import (
 	"path"
 	"slices"
 	"strings"
-	"time"
 
 	"latchkey/internal/endpoint"
 	"latchkey/internal/mapping"
 )
-
-// The sources of keys that this init has.
-const (
-	SourceKMS    = "kms"
-	SourcePrompt = "prompt"
-)
-
-// HeadStart is how much earlier a volume's first source begins than its
-// second: with [kms, prompt] most boots never show the question.
-const HeadStart = 10 * time.Second
-
-var sources = []string{SourceKMS, SourcePrompt}
 
 // volumeOptions are the crypttab(5) words that a volume may carry.
 var volumeOptions = []string{"discard", "read-only", "no-read-workqueue", "no-write-workqueue", "same-cpu-crypt", "submit-from-crypt-cpus"}
@@ -44,7 +31,7 @@ const (
 // servers, device-mapper, the records between PID 1 and its children, and
 // the network take as it stands.
 func (p *Plan) Check() error {
-	for _, check := range []func() error{p.checkTrust, p.checkFind, p.checkVolumes, p.checkRoot, p.checkNet, p.checkRest, p.checkStub} {
+	for _, check := range []func() error{p.checkTrust, p.checkFind, p.checkVolumes, p.checkSources, p.checkRoot, p.checkNet, p.checkRest, p.checkStub} {
 		if err := check(); err != nil {
 			return fmt.Errorf("%w: %w", ErrInvalid, err)
 		}
@@ -124,12 +111,6 @@ func (v Volume) check() error {
 		return fmt.Errorf("serial is %q, want at most 64 printable characters (lsblk -o SERIAL)", v.Serial)
 	}
 
-	if len(v.Sources) == 0 {
-		return fmt.Errorf("sources is empty, want some of %s", strings.Join(sources, ", "))
-	}
-	if err := eachOnce("sources", v.Sources, sources); err != nil {
-		return err
-	}
 	if err := eachOnce("options", v.Options, volumeOptions); err != nil {
 		return err
 	}
@@ -193,25 +174,4 @@ func printable(s string) bool {
 // without detours.
 func isProgram(s string) bool {
 	return strings.HasPrefix(s, "/") && len(s) < 4096 && path.Clean(s) == s && printable(s)
-}
-
-// NeedsKMS tells whether some volume names the KMS as a source.
-func (p *Plan) NeedsKMS() bool {
-	return slices.ContainsFunc(p.Volumes, func(v Volume) bool { return slices.Contains(v.Sources, SourceKMS) })
-}
-
-// NeedsTPM tells whether some volume can be opened through the TPM only.
-func (p *Plan) NeedsTPM() bool {
-	return slices.ContainsFunc(p.Volumes, func(v Volume) bool { return !slices.Contains(v.Sources, SourcePrompt) })
-}
-
-// Prompts tells whether a person at the console may open every volume
-// that the boot cannot do without.
-func (p *Plan) Prompts() bool {
-	return !slices.ContainsFunc(p.Volumes, func(v Volume) bool { return !v.NoFail && !slices.Contains(v.Sources, SourcePrompt) })
-}
-
-// AsksAtConsole tells whether a person at the console may open some volume.
-func (p *Plan) AsksAtConsole() bool {
-	return slices.ContainsFunc(p.Volumes, func(v Volume) bool { return slices.Contains(v.Sources, SourcePrompt) })
 }

@@ -48,6 +48,12 @@ func TestCheck(t *testing.T) {
 		{"unknown source", func(p *plan.Plan) { p.Volumes[0].Sources = []string{"magic"} }, "magic"},
 		{"source twice", func(p *plan.Plan) { p.Volumes[0].Sources = []string{"kms", "kms"} }, "twice"},
 		{"no source", func(p *plan.Plan) { p.Volumes[0].Sources = nil }, "sources is empty"},
+		{"key file that no volume could mean", func(p *plan.Plan) { p.KeyFiles = []plan.KeyFile{{Name: "kms", Path: "x"}} }, `its name is "kms"`},
+		{"two key files of one name", func(p *plan.Plan) {
+			p.KeyFiles = []plan.KeyFile{{Name: "key-file", Path: "x"}, {Name: "key-file", Path: "y"}}
+		}, "two key files have the name key-file"},
+		{"nine key files", func(p *plan.Plan) { p.KeyFiles = make([]plan.KeyFile, 9) }, "the limit is 8"},
+		{"negative head start", func(p *plan.Plan) { p.HeadStart = -1 }, "head-start"},
 		{"unknown option", func(p *plan.Plan) { p.Volumes[0].Options = []string{"keyfile"} }, "keyfile"},
 		{"short digest", func(p *plan.Plan) { p.Volumes[0].Digest = "abcd" }, "64 hex"},
 		{"serial with a line end", func(p *plan.Plan) { p.Volumes[0].Serial = "a\nb" }, "printable"},

@@ -66,18 +66,36 @@ func need(v Volume) string {
 // how says what opens a volume, in one sentence. A source begins at once if
 // any volume lists it first.
 func how(p *Plan, v Volume) string {
-	const kms, typed = "the key server", "a passphrase typed at the console"
-	words := map[string]string{SourceKMS: kms, SourcePrompt: typed}
+	text := sourceWords(p, v.Sources[0]) + " opens it"
 	if len(v.Sources) == 1 {
-		return words[v.Sources[0]] + " opens it, nothing else does"
+		return text + ", nothing else does"
 	}
+	for i, s := range v.Sources[1:] {
+		verb, failed := "tried", "that has failed"
+		if s == SourcePrompt || s == SourceKMS {
+			verb = "asked for"
+		}
+		if i > 0 {
+			failed = "those have failed"
+		}
+		at := fmt.Sprintf("%s later, or at once when %s", p.HeadStartOf(s), failed)
+		if p.HeadStartOf(s) == 0 || slices.ContainsFunc(p.Volumes, func(o Volume) bool { return o.Sources[0] == s }) {
+			at = "at the same time"
+		}
+		text += fmt.Sprintf(", or %s, which is %s %s", sourceWords(p, s), verb, at)
+	}
+	return text
+}
 
-	second := v.Sources[1]
-	at := fmt.Sprintf("%s later, or at once when that has failed", HeadStart)
-	if slices.ContainsFunc(p.Volumes, func(o Volume) bool { return o.Sources[0] == second }) {
-		at = "at the same time"
+func sourceWords(p *Plan, source string) string {
+	switch source {
+	case SourceKMS:
+		return "the key server"
+	case SourcePrompt:
+		return "a passphrase typed at the console"
 	}
-	return fmt.Sprintf("%s opens it, or %s, which is asked for %s", words[v.Sources[0]], words[second], at)
+	f, _ := p.KeyFile(source)
+	return f.String()
 }
 
 func describeFind(p *Plan) []string {
@@ -176,6 +194,11 @@ func describeModules(p *Plan) []string {
 func describeWaits(p *Plan) []string {
 	var s Section
 	s.add("devices that hold the volumes are waited for%s", waitTime(p.Wait))
+	for _, f := range p.KeyFiles {
+		if f.Device != "" {
+			s.add("%s is looked for%s", f, soLong(p.KeyFileWait(f)))
+		}
+	}
 	if p.AsksAtConsole() {
 		s.add("a passphrase is waited for without limit")
 	}
@@ -195,5 +218,12 @@ func waitTime(d time.Duration) string {
 	if d == 0 {
 		return " without limit"
 	}
-	return ", at most " + d.String() + "; then the boot fails with volume-missing"
+	return soLong(d) + "; then the boot fails with volume-missing"
+}
+
+func soLong(d time.Duration) string {
+	if d == 0 {
+		return " without limit"
+	}
+	return ", at most " + d.String()
 }

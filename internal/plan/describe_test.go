@@ -47,6 +47,16 @@ func TestDescribe(t *testing.T) {
 			p.Volumes = append(p.Volumes, data)
 			p.OnFail.Action, p.Debug = "wait", true
 		}, "ip=eth0:off ip=eth1:dhcp:1400 ip6=eth1:off"},
+		{"key-files", func(p *plan.Plan) {
+			p.HeadStart = plan.DefaultHeadStart
+			p.KeyFiles = []plan.KeyFile{
+				{Name: "key-file", Device: "LABEL=KEYS", Path: "shop.key"}, {Name: "key-file-2", Path: "/etc/latchkey/data.key"}, {Name: "key-file-3", Device: "PARTUUID=1234-01", Size: 64, Wait: time.Minute},
+			}
+			p.Volumes[0].Sources = []string{"kms", "key-file", "prompt"}
+			data := volume(dataUUID, "data")
+			data.Sources = []string{"key-file-2", "key-file-3"}
+			p.Volumes = append(p.Volumes, data)
+		}, ""},
 		{"prompt-only", func(p *plan.Plan) { p.Volumes[0].Sources = []string{"prompt"} }, "ip=dhcp"},
 	} {
 		t.Run(row.name, func(t *testing.T) {

@@ -12,9 +12,9 @@ import (
 	"time"
 )
 
-// Version is the version of the plan file that this package reads and
-// writes.
-const Version = 1
+// Version is the version of the plan file that this package writes. It also
+// reads version 1, which has no key files and no head start.
+const Version = 2
 
 // maxPlan caps the plan file, in bytes.
 const maxPlan = 1 << 20
@@ -34,10 +34,15 @@ type Plan struct {
 	Net     Net      `json:"net"`
 	TPM     TPM      `json:"tpm"`
 	Volumes []Volume `json:"volumes"`
-	Root    Root     `json:"root"`
-	OnFail  OnFail   `json:"on_fail"`
-	Modules Load     `json:"modules"`
-	Stub    Stub     `json:"stub,omitzero"`
+	// KeyFiles are those that volumes list among their sources.
+	KeyFiles []KeyFile `json:"key_files,omitempty"`
+	// HeadStart is how much earlier a source begins than the next one of a
+	// volume, unless that is the question at the console.
+	HeadStart time.Duration `json:"head_start_ns,omitempty"`
+	Root      Root          `json:"root"`
+	OnFail    OnFail        `json:"on_fail"`
+	Modules   Load          `json:"modules"`
+	Stub      Stub          `json:"stub,omitzero"`
 	// Wait is how long devices are waited for (rd.retry); 0 is for ever.
 	Wait time.Duration `json:"wait_ns"`
 	// Debug marks an image built for tests: fault injection is in it.
@@ -93,7 +98,7 @@ type Volume struct {
 	UUID    string   `json:"uuid"`             // lower case, with dashes
 	Name    string   `json:"name"`             // of the mapping
 	Serial  string   `json:"serial,omitempty"` // of the disk; tells clones apart
-	Sources []string `json:"sources"`          // in the order to try: "kms"
+	Sources []string `json:"sources"`          // in the order to try: "kms", "key-file", "prompt"
 	// Digest is the header subset digest in hex, if the image pins it.
 	Digest  string   `json:"digest,omitempty"`
 	Options []string `json:"options,omitempty"` // crypttab words: "discard", "read-only", …
@@ -165,8 +170,8 @@ func decode(file []byte) (*Plan, error) {
 	if err := dec.Decode(&p); err != nil {
 		return nil, fmt.Errorf("%w: decoding the plan file: %w (build the image again)", ErrInvalid, err)
 	}
-	if p.Version != Version {
-		return nil, fmt.Errorf("%w: plan file has version %d, this init reads %d (build the image again)", ErrInvalid, p.Version, Version)
+	if p.Version < 1 || p.Version > Version {
+		return nil, fmt.Errorf("%w: plan file has version %d, this init reads 1 to %d (build the image again)", ErrInvalid, p.Version, Version)
 	}
 	p.ImageRoot = p.Root
 	return &p, p.Check()

@@ -38,11 +38,12 @@ func TestDecodeTakesOnlyWhatEncodeWrites(t *testing.T) {
 	}
 	for _, tt := range []struct{ name, file string }{
 		{"unknown field", strings.Replace(file, `{"version"`, `{"evil":1,"version"`, 1)},
-		{"field twice", strings.Replace(file, `{"version":1`, `{"version":1,"version":1`, 1)},
+		{"field twice", strings.Replace(file, `{"version":2`, `{"version":2,"version":2`, 1)},
 		{"other case", strings.Replace(file, `"version"`, `"Version"`, 1)},
 		{"trailing data", file + "{}"},
 		{"white space", strings.Replace(file, ",", ", ", 1)},
-		{"other version", strings.Replace(file, `"version":1`, `"version":2`, 1)},
+		{"other version", strings.Replace(file, `"version":2`, `"version":3`, 1)},
+		{"no version", strings.Replace(file, `"version":2`, `"version":0`, 1)},
 		{"cut", file[:len(file)/2]},
 		{"empty", ""},
 		{"too large", file + strings.Repeat(" ", 1<<20)},
@@ -50,5 +51,15 @@ func TestDecodeTakesOnlyWhatEncodeWrites(t *testing.T) {
 		if _, err := plan.Decode([]byte(tt.file)); !errors.Is(err, plan.ErrInvalid) {
 			t.Errorf("%s: Decode = %v, want ErrInvalid", tt.name, err)
 		}
+	}
+}
+
+// TestOldPlan: an image that was built before there were key files is still
+// read, by "plan show" for example.
+func TestOldPlan(t *testing.T) {
+	p := good()
+	p.Version = 1
+	if got, err := plan.Decode(encode(t, p)); err != nil || got.Version != 1 {
+		t.Errorf("Decode of version 1 = %v, %v", got, err)
 	}
 }

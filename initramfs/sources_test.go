@@ -1,0 +1,148 @@
+package initramfs_test
+
+import (
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"latchkey/initramfs"
+	"latchkey/internal/plan"
+)
+
+// withSources is a configuration whose volume has these sources.
+func withSources(sources string) string {
+	return strings.Replace(config, "555555555555}", "555555555555, sources: ["+sources+"]}", 1)
+}
+
+// TestSources: short words for the common, a mapping for the rest, and each
+// mistake is named with its line or field.
+func TestSources(t *testing.T) {
+	stick := plan.KeyFile{Name: "key-file", Device: "LABEL=KEYS", Path: "shop.key"}
+	for _, row := range []struct {
+		sources string
+		want    []string
+		files   []plan.KeyFile
+		err     string // "" is none
+	}{
+		{"", []string{"kms"}, nil, ""},
+		{"kms, prompt", []string{"kms", "prompt"}, nil, ""},
+		{"kms, key-file: {device: LABEL=KEYS, path: shop.key}, prompt", []string{"kms", "key-file", "prompt"}, []plan.KeyFile{stick}, ""},
+		{
+			"key-file: {device: PARTUUID=1234-01, offset: 512, size: 64, wait: 30s}, key-file: {path: /root.key}",
+			[]string{"key-file", "key-file-2"},
+			[]plan.KeyFile{{Name: "key-file", Device: "PARTUUID=1234-01", Offset: 512, Size: 64, Wait: 30e9}, {Name: "key-file-2", Path: "/root.key"}},
+			"",
+		},
+		{"key-file", nil, nil, "line 3: sources: key-file needs to know which file"},
+		{"tang", nil, nil, `sources: "tang" is not known, want some of kms, prompt`},
+		{"{kms: {}}", nil, nil, "line 3: sources: want kms, prompt, or a mapping with the one key key-file"},
+		{"key-file: {device: LABEL=KEYS, file: x}", nil, nil, "field file not found"},
+		{"key-file: {}", nil, nil, "key-file: path is missing"},
+		{"key-file: {device: /dev/sda1, path: x}", nil, nil, `key-file: device is "/dev/sda1", want LABEL=`},
+		{"key-file: {device: SERIAL=x, path: x}", nil, nil, "SERIAL= is not known"},
+		{"key-file: {device: LABEL=KEYS}", nil, nil, "size is missing"},
+		{"key-file: {device: LABEL=KEYS, path: ../x}", nil, nil, "without ../"},
+		{"key-file: {path: x, size: -1}", nil, nil, "must not be negative"},
+		{"key-file: {path: x, size: 8388609}", nil, nil, "at most 8388608 bytes"},
+		{"key-file: {path: x}, key-file: {path: x}", nil, nil, `sources has "key-file" twice`},
+	} {
+		c, err := initramfs.ReadConfig(strings.NewReader(withSources(row.sources)))
+		var p *plan.Plan
+		if err == nil {
+			p, err = c.Plan()
+		}
+		switch {
+		case row.err != "":
+			if err == nil || !strings.Contains(err.Error(), row.err) {
+				t.Errorf("sources [%s]: %v, want %q", row.sources, err, row.err)
+			}
+		case err != nil:
+			t.Errorf("sources [%s]: %v", row.sources, err)
+		default:
+			if diff := cmp.Diff(row.want, p.Volumes[0].Sources) + cmp.Diff(row.files, p.KeyFiles); diff != "" {
+				t.Errorf("sources [%s] (-want +got):\n%s", row.sources, diff)
+			}
+		}
+	}
+}
+
+// TestSharedKeyFile: two volumes with one file share it, so it is read once.
+func TestSharedKeyFile(t *testing.T) {
+	text := strings.Replace(config, "volumes: [{uuid: 11111111-2222-3333-4444-555555555555}]", `volumes:
+  - {uuid: 22222222-2222-3333-4444-555555555555, name: data, sources: [key-file: {device: LABEL=KEYS, path: k}]}
+  - {uuid: 33333333-2222-3333-4444-555555555555, name: more, sources: [key-file: {device: LABEL=KEYS, path: k}]}`, 1)
+	c, err := initramfs.ReadConfig(strings.NewReader(text))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if p, err := c.Plan(); err != nil || len(p.KeyFiles) != 1 || p.Volumes[0].Sources[0] != p.Volumes[1].Sources[0] {
+		t.Errorf("Plan = %v, %v, want one key file for both", p, err)
+	}
+}
+
+// TestKeyInImage: the image holds what is asked for, and no more; what is
+// wrong with the file is said when the image is built.
+func TestKeyInImage(t *testing.T) {
+	for _, row := range []struct {
+		name, content, more string
+		mode                os.FileMode
+		want, err, warns    string
+	}{
+		{"all of it", "0123456789\n", "", 0o400, "0123456789\n", "", ""},
+		{"a part", "0123456789\n", ", offset: 2, size: 3", 0o400, "234", "", ""},
+		{"world readable", "key", "", 0o644, "key", "", "can be read by others (mode 0644): chmod 0400"},
+		{"empty", "", "", 0o400, "", "0 bytes", ""},
+		{"shorter than the key", "key", ", size: 4", 0o400, "", "it has 3 bytes from byte 0 on, and the key has 4", ""},
+		{"missing", "-", "", 0, "", "no such file", ""},
+		{"too large", strings.Repeat("x", plan.MaxKeyBytes+1), "", 0o400, "", "want 1 to 8388608", ""},
+	} {
+		tr := newTree(t)
+		file := filepath.Join(tr.dir, "root.key")
+		if row.content != "-" {
+			if err := os.WriteFile(file, []byte(row.content), row.mode); err != nil {
+				t.Fatal(err)
+			}
+		}
+		r, image, err := tr.build(withSources("key-file: {path: " + file + row.more + "}"))
+		if row.err != "" {
+			if err == nil || !strings.Contains(err.Error(), row.err) || !strings.Contains(err.Error(), file) {
+				t.Errorf("%s: Build = %v, want %s and %q", row.name, err, file, row.err)
+			}
+			continue
+		}
+		if err != nil {
+			t.Errorf("%s: %v", row.name, err)
+			continue
+		}
+		entries, err := initramfs.List(image)
+		if err != nil {
+			t.Fatal(err)
+		}
+		i := slices.IndexFunc(entries, func(e initramfs.Entry) bool { return e.Name == "keys/key-file" })
+		if i < 0 || string(entries[i].Data) != row.want || entries[i].Mode.Perm() != 0o400 {
+			t.Errorf("%s: the image has %+v, want a file with %q", row.name, entries, row.want)
+		}
+		if warns := strings.Join(r.Warnings, "\n"); !strings.Contains(warns, row.warns) || (row.warns == "") != (warns == "") {
+			t.Errorf("%s: warnings %q, want %q", row.name, warns, row.warns)
+		}
+	}
+}
+
+// TestStickDrivers: only an image that reads sticks has what reads them,
+// whatever file system the root has.
+func TestStickDrivers(t *testing.T) {
+	for sources, want := range map[string]bool{"kms": false, "key-file: {device: LABEL=KEYS, path: k}": true} {
+		tr := newTree(t)
+		for _, f := range []string{"fat/vfat", "fat/fat", "nls/nls_cp437"} {
+			tr.add("kernel/fs/"+f+".ko", elf("", false), "")
+		}
+		index := tr.index(withSources(sources) + "root: {fstype: xfs}\n")
+		if got := index.Find("vfat") >= 0 && index.Find("nls_cp437") >= 0; got != want {
+			t.Errorf("sources [%s]: drivers of sticks in the image: %t, want %t", sources, got, want)
+		}
+	}
+}

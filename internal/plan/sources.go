@@ -1,0 +1,167 @@
+package plan
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+)
+
+// The sources of keys that this init has. A volume names them, and files
+// with keys by the name of their KeyFile.
+const (
+	SourceKMS     = "kms"
+	SourcePrompt  = "prompt"
+	SourceKeyFile = "key-file"
+)
+
+// HeadStart is how much earlier a source begins than the question at the
+// console that a volume lists behind it: with [kms, prompt] most boots never
+// show the question. Before other sources it is Plan.HeadStart.
+const HeadStart = 10 * time.Second
+
+// DefaultHeadStart is Plan.HeadStart unless latchkey.yaml says another.
+const DefaultHeadStart = 3 * time.Second
+
+// maxKeyFiles bounds the files with keys of a plan.
+const maxKeyFiles = 8
+
+// MaxKeyBytes is the longest key in a file: what cryptsetup takes by default
+// (DEFAULT_KEYFILE_SIZE_MAXKB, 8 MiB).
+const MaxKeyBytes = 8 << 20
+
+// A KeyFile is a file with a key: in the image, or on a device that somebody
+// plugs in.
+type KeyFile struct {
+	// Name is what volumes list: "key-file", "key-file-2" and so on.
+	Name string `json:"name"`
+	// Device is LABEL=, UUID=, PARTUUID= or PARTLABEL= of the file system
+	// that holds the file. "" is the image: the file is KeyFile.InImage.
+	Device string `json:"device,omitempty"`
+	// Path is the file's on the device, or where the image's was taken from.
+	// "" is the device itself.
+	Path string `json:"path,omitempty"`
+	// Offset and Size are of the key in the file or on the device, in bytes:
+	// keyfile-offset= and keyfile-size= of crypttab(5). A Size of 0 is the
+	// rest of the file.
+	Offset int64 `json:"offset,omitempty"`
+	Size   int64 `json:"size,omitempty"`
+	// Wait is how long the device is looked for; 0 is Plan.Wait.
+	Wait time.Duration `json:"wait_ns,omitempty"`
+}
+
+// InImage is where the image has the file.
+func (f KeyFile) InImage() string { return "/keys/" + f.Name }
+
+// String says which file it is.
+func (f KeyFile) String() string {
+	switch {
+	case f.Device == "":
+		return "the key file " + f.Path + " in the image"
+	case f.Path == "":
+		return "the key on the device " + f.Device
+	}
+	return "the key file " + f.Path + " on " + f.Device
+}
+
+func (f KeyFile) check() error {
+	switch key, value, tagged := strings.Cut(f.Device, "="); {
+	case f.Name != SourceKeyFile && !strings.HasPrefix(f.Name, SourceKeyFile+"-") || len(f.Name) > 16 || strings.ContainsAny(f.Name, "/\n"):
+		return fmt.Errorf("its name is %q", f.Name)
+	case f.Device == "" && f.Path == "":
+		return fmt.Errorf("path is missing: name the file, and with device: LABEL=… the stick that it is on")
+	case f.Device != "" && (!tagged || len(f.Device) > 256 || !printable(f.Device)):
+		return fmt.Errorf("device is %.80q, want LABEL=, UUID=, PARTUUID= or PARTLABEL=", f.Device)
+	case f.Device != "" && checkTag(key, value) != nil:
+		return fmt.Errorf("device is %q: %w", f.Device, checkTag(key, value))
+	case len(f.Path) > 1024 || !printable(f.Path) || slices.Contains(strings.Split(f.Path, "/"), ".."):
+		return fmt.Errorf("path is %.80q, want at most 1024 printable characters without ../", f.Path)
+	case f.Offset < 0 || f.Size < 0 || f.Size > MaxKeyBytes:
+		return fmt.Errorf("offset and size must not be negative, and size at most %d bytes", MaxKeyBytes)
+	case f.Device != "" && f.Path == "" && f.Size == 0:
+		return fmt.Errorf("size is missing: a device has no end of file that would tell how long the key is")
+	case f.Wait < 0:
+		return fmt.Errorf("wait is negative")
+	}
+	return nil
+}
+
+// KeyFile finds a file by the name that volumes list.
+func (p *Plan) KeyFile(name string) (f KeyFile, ok bool) {
+	i := slices.IndexFunc(p.KeyFiles, func(f KeyFile) bool { return f.Name == name })
+	if i < 0 {
+		return KeyFile{}, false
+	}
+	return p.KeyFiles[i], true
+}
+
+// KeyFileWait is how long a file's device is looked for; 0 is for ever.
+func (p *Plan) KeyFileWait(f KeyFile) time.Duration {
+	if f.Wait > 0 {
+		return f.Wait
+	}
+	return p.Wait
+}
+
+func (p *Plan) checkSources() error {
+	if p.HeadStart < 0 {
+		return fmt.Errorf("head-start is negative")
+	}
+	if len(p.KeyFiles) > maxKeyFiles {
+		return fmt.Errorf("there are %d key files, the limit is %d", len(p.KeyFiles), maxKeyFiles)
+	}
+
+	known := []string{SourceKMS, SourcePrompt}
+	for _, f := range p.KeyFiles {
+		if err := f.check(); err != nil {
+			return fmt.Errorf("%s: %w", SourceKeyFile, err)
+		}
+		if slices.Contains(known, f.Name) {
+			return fmt.Errorf("two key files have the name %s", f.Name)
+		}
+		known = append(known, f.Name)
+	}
+	for i, v := range p.Volumes {
+		if len(v.Sources) == 0 {
+			return fmt.Errorf("volumes[%d]: sources is empty, want some of %s, %s, %s", i, SourceKMS, SourcePrompt, SourceKeyFile)
+		}
+		if err := eachOnce("sources", v.Sources, known); err != nil {
+			return fmt.Errorf("volumes[%d]: %w", i, err)
+		}
+	}
+	return nil
+}
+
+// HeadStartOf is how much earlier than this source the ones before it begin.
+func (p *Plan) HeadStartOf(source string) time.Duration {
+	if source == SourcePrompt {
+		return HeadStart
+	}
+	return p.HeadStart
+}
+
+// UsesTPM tells whether a source needs the TPM to open a volume.
+func UsesTPM(source string) bool { return source == SourceKMS }
+
+func (p *Plan) lists(source string) bool {
+	return slices.ContainsFunc(p.Volumes, func(v Volume) bool { return slices.Contains(v.Sources, source) })
+}
+
+// NeedsKMS tells whether some volume names the KMS as a source.
+func (p *Plan) NeedsKMS() bool { return p.lists(SourceKMS) }
+
+// AsksAtConsole tells whether a person at the console may open some volume.
+func (p *Plan) AsksAtConsole() bool { return p.lists(SourcePrompt) }
+
+// ReadsSticks tells whether a key may be on a device that is plugged in.
+func (p *Plan) ReadsSticks() bool {
+	return slices.ContainsFunc(p.KeyFiles, func(f KeyFile) bool { return f.Device != "" && p.lists(f.Name) })
+}
+
+// SparesTPM tells whether each volume that the boot cannot do without may be
+// opened by something else than the TPM.
+func (p *Plan) SparesTPM() bool {
+	return !slices.ContainsFunc(p.Volumes, func(v Volume) bool {
+		return !v.NoFail && !slices.ContainsFunc(v.Sources, func(s string) bool { return !UsesTPM(s) })
+	})
+}
