@@ -14,7 +14,7 @@ const (
 	PCRMismatch           // booted something that was not approved: keep asking, until `node accept`
 	PCR15Used             // volumes were already opened in this boot: final: reboot by firmware, once
 	TPMCleared            // the TPM's counters fell: keep asking, until `node accept`
-	NotBound              // volume is not this node's: keep asking, node approve --bind binds it
+	NotBound              // volume is not this node's: keep asking, node approve --volume binds it
 	NoSecret              // volume is known, but holds no secret yet: keep asking
 	HeaderDiffers         // LUKS header is not the enrolled one: final
 	HeaderRollback        // LUKS header is older than the last committed change: keep asking, until `volume accept-header`

@@ -42,7 +42,7 @@ func table() map[string]Meaning {
 		"pending":         {Operator, "approve this machine: latchkey-kms node approve WORDS"},
 		"quarantined":     {Operator, "this machine is quarantined: latchkey-kms node readmit WORDS"},
 		"refused":         {Operator, "the key server refuses this machine: latchkey-kms policy explain WORDS tells why"},
-		"not-bound":       {Operator, "the volume is not this machine's yet: latchkey-kms node approve WORDS"},
+		"not-bound":       {Operator, "the volume is not this machine's: latchkey-kms node approve --volume UUID WORDS binds it, or says which machine has it"},
 		"no-secret":       {Operator, "the key server has no key for the volume: latchkey-kms volume put UUID, or latchkey volume enroll"},
 		"pending-full":    {Operator, "too many machines await approval: latchkey-kms node list"},
 		"pcr-mismatch":    {Operator, "this boot differs from what was approved: if that is right, latchkey-kms node accept WORDS"},

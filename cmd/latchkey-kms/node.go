@@ -168,10 +168,27 @@ func printApproved(w io.Writer, a lk1.Approved) {
 	for _, u := range a.Left {
 		fmt.Fprintf(w, "volume %s belongs to another machine and stays there; to move it, use --move\n", u)
 	}
+	for _, u := range unbound(a) {
+		fmt.Fprintf(w, "NOT bound: volume %s, which it asks for: it was approved before it asked; to bind it: latchkey-kms node approve --volume %s %s\n", u, u, a.Node.Words)
+	}
 	printCover(w, a.Node)
 	if a.Warning != "" {
 		fmt.Fprintln(w, "warning:", a.Warning)
 	}
+}
+
+// unbound are the volumes that the machine showed last, that are not its own,
+// and of which the answer says nothing yet.
+func unbound(a lk1.Approved) (out []kms.UUID) {
+	if a.Node.Shown == nil {
+		return nil
+	}
+	for _, v := range a.Node.Shown.Volumes {
+		if !slices.Contains(a.Node.Bound, v.UUID) && !slices.Contains(a.Left, v.UUID) {
+			out = append(out, v.UUID)
+		}
+	}
+	return out
 }
 
 func nodeShow(ask *asker, out *output) *cobra.Command {

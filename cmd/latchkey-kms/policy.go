@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"net/url"
+	"slices"
 	"strings"
 	"text/tabwriter"
 
@@ -12,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"latchkey/internal/cli"
+	"latchkey/kms"
 )
 
 func policyCommand(ask *asker, out *output) *cobra.Command {
@@ -31,7 +33,8 @@ func policyExplain(ask *asker, out *output) *cobra.Command {
 		Short: "Explain what a machine would be told now, and why",
 		Long: `Evaluates the policy for what the machine showed last, with the code that
 answers machines, and prints for every rule whether it passes, and why. It
-changes nothing. The exit code is 4 if the machine would get nothing.
+changes nothing. The exit code is 4 if the machine would get nothing, for none
+of its volumes.
 
 Run it while the server runs: without a server there is no configuration, and
 only the machine's own settings apply.`,
@@ -47,10 +50,7 @@ only the machine's own settings apply.`,
 			if err := out.show(c, e, func() { printExplanation(c.OutOrStdout(), e) }); err != nil {
 				return err
 			}
-			if e.Status != "ok" {
-				return &cli.Exit{Code: cli.Refused, Err: fmt.Errorf("%s would be told %s (%s)", e.Words, e.Status, e.Reason)}
-			}
-			return nil
+			return outcome(e)
 		},
 	}
 
@@ -58,6 +58,36 @@ only the machine's own settings apply.`,
 	c.Flags().StringVar(&at, "at", "", "when it asks, as 2026-11-22T23:30:00Z (default: now)")
 	c.Flags().StringVar(&from, "from", "", "address that it asks from (default: the last one)")
 	return c
+}
+
+// outcome is what the machine would get, as an error if that is nothing.
+func outcome(e lk1.Explanation) error {
+	refused := func(format string, args ...any) error {
+		return &cli.Exit{Code: cli.Refused, Err: fmt.Errorf(format, args...)}
+	}
+	if e.Status != "ok" {
+		return refused("%s would be told %s (%s)", e.Words, e.Status, e.Reason)
+	}
+	granted := func(v lk1.Expected) bool { return v.Status == kms.OK.Code() }
+	if len(e.Volumes) > 0 && !slices.ContainsFunc(e.Volumes, granted) {
+		return refused("%s would be given no key: %s for volume %s", e.Words, e.Volumes[0].Status, e.Volumes[0].UUID)
+	}
+	return nil
+}
+
+// volumeAdvice is what the operator can do about the answer for one volume.
+func volumeAdvice(v lk1.Expected, words string) string {
+	switch v.Status {
+	case kms.NotBound.Code():
+		return fmt.Sprintf("it is not this machine's; to bind it: latchkey-kms node approve --volume %s %s", v.UUID, words)
+	case kms.NoSecret.Code():
+		return fmt.Sprintf("there is no key for it: latchkey-kms volume put %s, or latchkey volume enroll on the machine", v.UUID)
+	case kms.HeaderRollback.Code():
+		return fmt.Sprintf("an old LUKS header was shown; if you put it back: latchkey-kms volume accept-header %s", v.UUID)
+	case kms.HeaderDiffers.Code():
+		return fmt.Sprintf("another LUKS header was shown than the enrolled one; after a restore: latchkey-kms volume accept-header %s", v.UUID)
+	}
+	return ""
 }
 
 func printExplanation(out io.Writer, e lk1.Explanation) {
@@ -72,6 +102,6 @@ func printExplanation(out io.Writer, e lk1.Explanation) {
 		fmt.Fprintf(w, "%s\t%s\t%s\n", verdict, r.Rule, r.Why)
 	}
 	for _, v := range e.Volumes {
-		fmt.Fprintf(w, "%s\tvolume\t%s\n", v.Status, v.UUID)
+		fmt.Fprintf(w, "%s\tvolume\t%s\n", v.Status, strings.TrimSuffix(v.UUID.String()+": "+volumeAdvice(v, e.Words), ": "))
 	}
 }
