@@ -9,6 +9,8 @@ import (
 	"fmt"
 	"net"
 	"slices"
+	"strconv"
+	"strings"
 
 	"latchkey/internal/secret"
 )
@@ -27,6 +29,8 @@ type Client struct {
 type Grant struct {
 	Volumes []Granted
 	Pin     Pin // the pinned key that signed the challenge: whose grant this is
+	// Untold is why the event log that the KMS asked for was not shown.
+	Untold error
 
 	cookie    []byte
 	th3       [32]byte
@@ -81,7 +85,8 @@ func (c *Client) Report(ctx context.Context, url string, g *Grant, results []Res
 	return err
 }
 
-// exchange is the whole of lk1, from M1 to M4.
+// exchange asks, and once more if a boot that the KMS did not know was
+// refused and has been shown to it since.
 func (c *Client) exchange(ctx context.Context, url string, p Prover, op Operation, wants []Want, offers []Offer) (*Grant, error) {
 	to, err := ParseURL(url)
 	if err != nil {
@@ -93,41 +98,59 @@ func (c *Client) exchange(ctx context.Context, url string, p Prover, op Operatio
 	}
 	s := &session{dial: c.Dial, to: to}
 	defer s.close()
+	g, told, err := c.ask(ctx, s, p, op, wants, offers)
+	if e, ok := errors.AsType[*Error](err); ok && told && e.code == PCRMismatch.Code() {
+		g, _, err = c.ask(ctx, s, p, op, wants, offers)
+	}
+	return g, err
+}
+
+// ask is the whole of lk1, from M1 to M4, and M6 if the KMS wants one. Told
+// says that it was shown the event log.
+func (c *Client) ask(ctx context.Context, s *session, p Prover, op Operation, wants []Want, offers []Offer) (g *Grant, told bool, err error) {
 	ephemeral, m1, err := c.hello(p, op, wants)
 	if err != nil {
-		return nil, err
+		return nil, false, err
 	}
 
 	m2, err := s.post(ctx, ChallengePath, m1)
 	if err != nil {
-		return nil, err
+		return nil, false, err
 	}
 
-	challenge, core, pin, err := c.verify(to, HelloHash(m1), m2)
+	challenge, core, pin, err := c.verify(s.to, HelloHash(m1), m2)
 	if err != nil {
-		return nil, err
+		return nil, false, err
 	}
 
 	keys, err := agree(ctx, p, ephemeral, core, CoreHash(HelloHash(m1), challenge.Core))
 	if err != nil {
-		return nil, err
+		return nil, false, err
 	}
 	defer keys.Wipe()
 	m3, err := prove(ctx, p, keys, challenge, core, offers)
 	if err != nil {
-		return nil, err
+		return nil, false, err
 	}
 
 	m4, err := s.post(ctx, RedeemPath, m3)
 	if err != nil {
-		return nil, err
+		return nil, false, err
 	}
-	g, err := accept(to, keys, m3, m4, wants)
+	g, ask, err := accept(s.to, keys, m3, m4, wants)
+	var untold error
+	if w, ok := p.(Witness); ok && ask != nil {
+		untold = testify(ctx, s, w, keys, RedeemHash(keys.th2, m3), ask)
+		told = untold == nil
+	}
+	if e, ok := errors.AsType[*Error](err); ok && untold != nil && e.Words == "" {
+		e.Words = "and was not shown what was booted: " + untold.Error()
+	}
 	if err != nil {
-		return nil, err
+		return nil, told, err
 	}
-	g.Pin = pin
-	return g, nil
+	g.Pin, g.Untold = pin, untold
+	return g, told, nil
 }
 
 func (c *Client) hello(p Prover, op Operation, wants []Want) (*ecdh.PrivateKey, []byte, error) {
@@ -223,28 +246,38 @@ func prove(ctx context.Context, p Prover, k *Keys, challenge *Challenge, core *C
 }
 
 // accept opens M4 and checks that it answers what was asked.
-func accept(to Endpoint, k *Keys, m3, m4 []byte, wants []Want) (*Grant, error) {
+func accept(to Endpoint, k *Keys, m3, m4 []byte, wants []Want) (*Grant, *Ask, error) {
 	what := "asking " + to.String() + " for keys"
 	th3 := RedeemHash(k.th2, m3)
 	answer, err := ParseAnswer(m4)
 	if err != nil {
-		return nil, &Error{What: what, code: CodeBadAnswer, Err: err}
+		return nil, nil, &Error{What: what, code: CodeBadAnswer, Err: err}
 	}
 
 	d, err := k.OpenDecision(answer, th3)
 	if err != nil {
-		return nil, &Error{What: what, code: CodeNoGrant, Err: err}
+		return nil, nil, &Error{What: what, code: CodeNoGrant, Err: err}
 	}
 
 	g := &Grant{Volumes: d.Volumes, cookie: d.Cookie, th3: th3, reportKey: k.ReportKey().Clone()}
 	if d.Status != OK {
 		g.Wipe()
-		return nil, &Error{What: what, code: d.Status.Code()}
+		return nil, d.Ask, &Error{What: what, code: d.Status.Code(), Words: printable(d.Words)}
 	}
 
 	if !slices.EqualFunc(d.Volumes, wants, func(v Granted, w Want) bool { return v.UUID == w.UUID }) {
 		g.Wipe()
-		return nil, &Error{What: what, code: CodeBadAnswer, Err: errors.New("it answers for other volumes")}
+		return nil, nil, &Error{What: what, code: CodeBadAnswer, Err: errors.New("it answers for other volumes")}
 	}
-	return g, nil
+	return g, d.Ask, nil
+}
+
+// printable is text for a console and a log.
+func printable(s string) string {
+	return strings.Map(func(c rune) rune {
+		if strconv.IsPrint(c) {
+			return c
+		}
+		return -1
+	}, s)
 }

@@ -28,6 +28,8 @@ type Decision struct {
 	Status  Status
 	Volumes []Granted
 	Cookie  []byte // for the report
+	Ask     *Ask   // not nil: the KMS wants to see the event log
+	Words   string // for people at the node, of a boot that is not the approved one
 }
 
 // Sizes of M4's plain text, so that every answer to n volumes has the same
@@ -66,7 +68,7 @@ func (d *Decision) encode(n int) (secret.Bytes, error) {
 		return secret.Bytes{}, fmt.Errorf("answer for %d volumes is %d bytes too long", n, -pad)
 	}
 
-	w.Field(make([]byte, pad))
+	w.Field(d.encodePadding(pad))
 	return secret.Own(w.Bytes()), nil
 }
 
@@ -89,7 +91,7 @@ func parseDecision(b secret.Bytes) (*Decision, error) {
 	})
 
 	d.Cookie = bytes.Clone(r.Field("report cookie", MaxReportCookie))
-	r.Field("padding", MaxMessage)
+	padding := r.Field("padding", MaxMessage)
 	if err := r.End(); err != nil {
 		return nil, err
 	}
@@ -97,6 +99,7 @@ func parseDecision(b secret.Bytes) (*Decision, error) {
 	if !d.Status.valid() {
 		return nil, fmt.Errorf("%w: status %d", errMessage, d.Status)
 	}
+	d.parsePadding(padding)
 	return d, nil
 }
 

@@ -21,14 +21,10 @@ type Redeem struct {
 
 // Encode is the message's bytes.
 func (m *Redeem) Encode() []byte {
-	var w, pcrs Writer
-	for _, p := range m.Quote.PCRs {
-		pcrs.Byte(byte(p.Index))
-		pcrs.Field(p.Value[:])
-	}
+	var w Writer
 	w.Field(m.Quote.Attest)
 	w.Field(m.Quote.Signature)
-	w.Field(pcrs.Bytes())
+	w.Field(encodePCRs(m.Quote.PCRs))
 	w.Field(m.MAC[:])
 	w.Field(m.Cookie)
 	w.Field(m.Offers)
@@ -38,15 +34,29 @@ func (m *Redeem) Encode() []byte {
 // ParseRedeem decodes M3.
 func ParseRedeem(b []byte) (*Redeem, error) {
 	r, m := NewReader(b), &Redeem{}
-	m.Quote.Attest = bytes.Clone(r.Field("quote", maxPublic))
-	m.Quote.Signature = bytes.Clone(r.Field("quote's signature", maxPublic))
-	r.List("PCRs", 24, func(r *Reader) {
-		m.Quote.PCRs = append(m.Quote.PCRs, PCR{int(r.Byte("PCR index")), [32]byte(r.Exact("PCR value", 32))})
-	})
+	m.Quote = readQuote(r)
 	m.MAC = [32]byte(r.Exact("MAC", 32))
 	m.Cookie = bytes.Clone(r.Field("cookie", MaxCookie))
 	m.Offers = bytes.Clone(r.Field("offers", maxDeposits))
 	return m, r.End()
+}
+
+func encodePCRs(values []PCR) []byte {
+	var w Writer
+	for _, p := range values {
+		w.Byte(byte(p.Index))
+		w.Field(p.Value[:])
+	}
+	return w.Bytes()
+}
+
+func readQuote(r *Reader) (q Quote) {
+	q.Attest = bytes.Clone(r.Field("quote", maxPublic))
+	q.Signature = bytes.Clone(r.Field("quote's signature", maxPublic))
+	r.List("PCRs", 24, func(r *Reader) {
+		q.PCRs = append(q.PCRs, PCR{int(r.Byte("PCR index")), [32]byte(r.Exact("PCR value", 32))})
+	})
+	return q
 }
 
 // Seal computes the MAC, which shows that the sender opened the challenge.

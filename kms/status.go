@@ -54,10 +54,14 @@ type Error struct {
 	What       string // gerund and object
 	code       string
 	RetryAfter time.Duration // with CodeBusy
+	Words      string        // what the KMS says of it to people, printable; or why it was not told what it asked
 	Err        error         // nil when the KMS decided so
 }
 
 func (e *Error) Error() string {
+	if e.Err == nil && e.Words != "" {
+		return e.What + ": the KMS says " + e.code + ": " + e.Words
+	}
 	if e.Err == nil {
 		return e.What + ": the KMS says " + e.code
 	}

@@ -74,10 +74,10 @@ func vectors(t *testing.T) (v map[string][]byte, keys *kms.Keys, th3 [32]byte) {
 	m3 := kms.Redeem{Quote: quote, Cookie: m2.Cookie, Offers: sealed}
 	m3.Seal(keys)
 	th3 = kms.RedeemHash(th2, m3.Encode())
-	extra := kms.QuoteData(th2)
+	extra, second := kms.QuoteData(th2), kms.EvidenceData(th3)
 	return map[string][]byte{
 		"m1": m1, "th1": th1[:], "core": core.Encode(), "th2": th2[:], "m2": m2.Encode(), "signed": m2.Signed(th1),
-		"s": opened, "x25519": shared, "quote": extra[:], "m3": m3.Encode(), "th3": th3[:], "k_m5": keys.ReportKey().Reveal(),
+		"s": opened, "x25519": shared, "quote": extra[:], "m3": m3.Encode(), "th3": th3[:], "evidence": second[:], "k_m5": keys.ReportKey().Reveal(),
 	}, keys, th3
 }
 
@@ -120,9 +120,10 @@ func TestVectors(t *testing.T) {
 	if diff := cmp.Diff(results, r); diff != "" {
 		t.Errorf("M5 (-want +got):\n%s", diff)
 	}
+	checkAsk(t, want, keys, th3)
 }
 
-var vectorNames = []string{"m1", "th1", "core", "th2", "m2", "signed", "s", "x25519", "quote", "m3", "th3", "k_m5", "m4", "m5"}
+var vectorNames = []string{"m1", "th1", "core", "th2", "m2", "signed", "s", "x25519", "quote", "m3", "th3", "evidence", "k_m5", "m4", "m5", "m4ask", "m6"}
 
 func writeVectors(t *testing.T, v map[string][]byte, keys *kms.Keys, th3 [32]byte) {
 	t.Helper()
@@ -136,7 +137,15 @@ func writeVectors(t *testing.T, v map[string][]byte, keys *kms.Keys, th3 [32]byt
 		t.Fatal(err)
 	}
 
-	v["m4"], v["m5"] = m4.Encode(), m5.Encode()
+	ask, err := keys.SealDecision(&asking, 1, th3)
+	if err != nil {
+		t.Fatal(err)
+	}
+	m6, err := kms.SealEvidence(keys.ReportKey(), th3, asking.Ask.Cookie, &evidence)
+	if err != nil {
+		t.Fatal(err)
+	}
+	v["m4"], v["m5"], v["m4ask"], v["m6"] = m4.Encode(), m5.Encode(), ask.Encode(), m6.Encode()
 	var b strings.Builder
 	b.WriteString("# One lk1 exchange, in hex; kms/vectors_test.go says of what. TPM structures are made up.\n")
 	for _, name := range vectorNames {
@@ -145,6 +154,8 @@ func writeVectors(t *testing.T, v map[string][]byte, keys *kms.Keys, th3 [32]byt
 
 	delete(v, "m4")
 	delete(v, "m5")
+	delete(v, "m4ask")
+	delete(v, "m6")
 	if err := os.WriteFile(vectorFile, []byte(b.String()), 0o644); err != nil {
 		t.Fatal(err)
 	}

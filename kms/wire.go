@@ -123,6 +123,9 @@ func (r *Reader) List(name string, limit int, element func(*Reader)) {
 	}
 }
 
+// More tells whether there is something left, and no error.
+func (r *Reader) More() bool { return r.err == nil && len(r.b) > 0 }
+
 // End tells the first error; what is left over is one.
 func (r *Reader) End() error {
 	if len(r.b) > 0 {

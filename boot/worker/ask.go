@@ -228,6 +228,9 @@ func (a *asking) once(ctx context.Context, server Server, url string) (*kms.Gran
 	if err != nil {
 		return nil, err
 	}
+	if g.Untold != nil {
+		a.worker.log.Warn("the key server was not shown what was booted, which it asked for", "err", g.Untold)
+	}
 	if err := a.granted(g); err != nil {
 		g.Wipe()
 		return nil, err

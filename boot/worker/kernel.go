@@ -180,7 +180,19 @@ func (c chip) Identify(ctx context.Context, o tpm.Options) (Identity, string, er
 	if err != nil {
 		return nil, "", err
 	}
-	return id, fmt.Sprintf("commands=%d", c.Commands()), nil
+	return tpmKeys{id}, fmt.Sprintf("commands=%d", c.Commands()), nil
+}
+
+// tpmKeys are a tpm.Identity in an initramfs, where nobody has mounted
+// securityfs: most boots never need it.
+type tpmKeys struct{ *tpm.Identity }
+
+// BootLog implements kms.Witness.
+func (k tpmKeys) BootLog(ctx context.Context) (kms.BootLog, error) {
+	if _, err := os.Stat(tpm.EventLog); err != nil && unix.Mount("securityfs", tpm.SecurityFS, "securityfs", unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC, "") == nil {
+		defer unix.Unmount(tpm.SecurityFS, 0)
+	}
+	return k.Identity.BootLog(ctx)
 }
 
 // Console implements System.

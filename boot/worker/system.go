@@ -101,7 +101,7 @@ type TPM interface {
 
 // An Identity is the TPM's keys, which prove and unseal: tpm.Identity.
 type Identity interface {
-	kms.Prover
+	kms.Witness
 	unlock.Unsealer
 	Seal(ctx context.Context, s secret.Bytes) ([]byte, error)
 	NodeID() kms.NodeID

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"latchkey/kms/ledger"
+	"latchkey/kms/server/eventlog/eventlogtest"
 	kairoskeeper "latchkey/kms/server/kairos/keeper"
 	"latchkey/kms/server/lk1"
 	taloskeeper "latchkey/kms/server/talos/keeper"
@@ -77,6 +78,7 @@ func TestOpenAPI(t *testing.T) {
 var rare = []string{
 	"ekcert.Certificate.", "lk1.Node.ek_certificate", "lk1.Node.lapsed", "lk1.Node.awaits_boot", "lk1.Node.takes_boot", "lk1.Node.unmeasured", "lk1.Approved.warning", "kairos.partition.removed",
 	"kairos.lastShown.legacy", "kairos.lastShown.live", "kairos.volumeDoc.",
+	"eventlog.Keys.others", "eventlog.Summary.config", "eventlog.Summary.firmware", "eventlog.Summary.kernel", "eventlog.Summary.odd", "eventlog.Measured.text", "lk1.bootLog.refused",
 }
 
 // A database that cannot be verified is status 500.
@@ -111,7 +113,7 @@ func tellStory(t *testing.T, l *talosLab) {
 
 	if _, err := l.SetNode(ctx, node.NodeID().String(), lk1.NodeSet{Labels: map[string]string{"site": "lab"}, Settings: policy.Settings{
 		Silence: ptr(policy.Duration(time.Hour)), PerBoot: ptr(9), PerHour: ptr(9), Windows: []policy.Window{w}, Outside: policy.OutsideApprove,
-		Networks: []netip.Prefix{netip.MustParsePrefix("0.0.0.0/0")}, Releases: []string{policy.NoRelease}, Role: policy.RoleAny, Unmeasured: policy.UnmeasuredAsk,
+		Networks: []netip.Prefix{netip.MustParsePrefix("0.0.0.0/0")}, Releases: []string{policy.NoRelease}, Accept: []string{"revocations"}, Role: policy.RoleAny, Unmeasured: policy.UnmeasuredAsk,
 	}}); err != nil {
 		t.Fatal(err)
 	}
@@ -120,6 +122,15 @@ func tellStory(t *testing.T, l *talosLab) {
 	node.PCRs[12] = [32]byte{1}
 	l.mustRefuse(node, "pcr-mismatch", policy.RuleBootState)
 	if _, err := l.SetQuarantine(ctx, node.NodeID().String(), true); err != nil {
+		t.Fatal(err)
+	}
+
+	third := newTPM(t) // shows what it boots
+	l.mustPend(boot(third, eventlogtest.Recorded("grub")))
+	if _, err := l.ApproveNode(ctx, lk1.Approval{Who: third.NodeID().Words(), Unmeasured: true}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := l.get(boot(third, eventlogtest.Recorded("secure"))); code(err) != "pcr-mismatch" {
 		t.Fatal(err)
 	}
 

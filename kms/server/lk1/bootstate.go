@@ -17,7 +17,7 @@ func (s *Service) pin(row *nodeRow, a Approval, out *Approved) error {
 		row.Clock = row.Shown.Clock
 	}
 	if a.NoPCRs {
-		row.Pins, row.Awaits, row.Takes = nil, false, false
+		row.Pins, row.ApprovedBoot, row.Awaits, row.Takes = nil, nil, false, false
 		out.Warning = "no boot state is pinned: any boot of this machine gets its keys"
 		return nil
 	}
@@ -39,6 +39,7 @@ func (s *Service) pin(row *nodeRow, a Approval, out *Approved) error {
 	row.Awaits = !measured && (released || !row.Shown.Boot && !said)
 	row.Takes = !measured && !released && !row.Shown.Boot && said
 	row.pinShown(out)
+	row.keepBoot()
 	if row.Awaits && !released {
 		out.warn("PCR 11 is not pinned: its own system asked, which says nothing of its next boot. That boot waits (pcr-mismatch) until you say: node accept")
 	}
@@ -94,6 +95,7 @@ func (row *nodeRow) takeFirst(p *proof) bool {
 		row.Pins = map[int]digest{}
 	}
 	row.Pins[11], row.Takes = p.pcrs[11], false
+	row.ApprovedBoot = row.bootOf(p)
 	if policy.Measured(p.pcrs[11]) {
 		row.Unmeasured = false
 	}

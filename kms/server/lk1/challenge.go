@@ -51,13 +51,14 @@ func (s *Service) challengeFor(hello *kms.Hello, th1 [32]byte) ([]byte, error) {
 		th1: th1, s: secret.Random(32), ephemeral: secret.Own(ephemeral.Bytes()), peer: hello.Ephemeral,
 		node: kms.NodeIDOf(hello.EKPublic), akPublic: hello.AKPublic,
 		operation: hello.Operation, volumes: hello.Volumes, expiry: s.ledger.Now() + challengeLife,
+		selection: s.rules.Load().Selection(),
 	}
 	defer t.wipe()
 	if s.enroll == fleet.Cert && len(hello.EKCert) > 0 {
 		t.ekPublic, t.ekCert = hello.EKPublic, hello.EKCert
 	}
 
-	core := kms.Core{Ephemeral: [32]byte(ephemeral.PublicKey().Bytes()), Selection: selectionPCRs}
+	core := kms.Core{Ephemeral: [32]byte(ephemeral.PublicKey().Bytes()), Selection: t.selection}
 	rand.Read(core.Nonce[:])
 	if core.Blob, core.Seed, err = attest.MakeCredential(ek, attest.NameOf(hello.AKPublic), t.s); err != nil {
 		return nil, err

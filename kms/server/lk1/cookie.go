@@ -6,6 +6,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -25,6 +26,7 @@ const (
 const (
 	forRedeem = "lk1/cookie"
 	forReport = "lk1/report-cookie"
+	forLog    = "lk1/evidence-cookie"
 )
 
 // errCookie says no more: the sender learns nothing from it.
@@ -99,6 +101,7 @@ type ticket struct {
 	operation kms.Operation
 	volumes   []kms.Want
 	expiry    time.Duration // on the ledger's clock
+	selection []int         // PCRs that were asked for
 	key       uint64        // the cookie's, not part of it
 }
 
@@ -121,7 +124,17 @@ func (t *ticket) encode() []byte {
 	w.Byte(byte(t.operation))
 	kms.WriteWants(w, t.volumes)
 	w.Uint64(uint64(t.expiry))
+	if !slices.Equal(t.selection, usualPCRs) { // as a rule it costs no byte
+		w.Field(bytesOfPCRs(t.selection))
+	}
 	return w.Bytes()
+}
+
+func bytesOfPCRs(pcrs []int) (b []byte) {
+	for _, pcr := range pcrs {
+		b = append(b, byte(pcr))
+	}
+	return b
 }
 
 func (c *cookies) sealTicket(t *ticket) []byte {
@@ -149,6 +162,13 @@ func (c *cookies) openTicket(cookie []byte) (*ticket, error) {
 	t.operation = kms.Operation(r.Byte("operation"))
 	t.volumes = kms.ReadWants(r)
 	t.expiry = time.Duration(r.Uint64("expiry"))
+	t.selection = usualPCRs
+	if r.More() {
+		t.selection = nil
+		for _, pcr := range r.Field("selection", 24) {
+			t.selection = append(t.selection, int(pcr))
+		}
+	}
 	if err := r.End(); err != nil {
 		return nil, fmt.Errorf("opening a cookie: %w", err)
 	}

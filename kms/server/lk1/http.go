@@ -13,23 +13,26 @@ import (
 	"latchkey/kms/server/attest"
 )
 
-// Handle adds the three exchanges to a mux.
+// Handle adds the exchanges to a mux.
 func (s *Service) Handle(mux *http.ServeMux) {
-	mux.HandleFunc("POST "+kms.ChallengePath, s.exchange("challenge", func(r *http.Request, body []byte) ([]byte, error) {
+	mux.HandleFunc("POST "+kms.ChallengePath, s.exchange("challenge", kms.MaxMessage, func(r *http.Request, body []byte) ([]byte, error) {
 		return s.challenge(r.Context(), body)
 	}))
-	mux.HandleFunc("POST "+kms.RedeemPath, s.exchange("redeem", func(r *http.Request, body []byte) ([]byte, error) {
+	mux.HandleFunc("POST "+kms.RedeemPath, s.exchange("redeem", kms.MaxMessage, func(r *http.Request, body []byte) ([]byte, error) {
 		return s.redeem(r.Context(), body, front.Remote(r))
 	}))
-	mux.HandleFunc("POST "+kms.ReportPath, s.exchange("report", func(r *http.Request, body []byte) ([]byte, error) {
+	mux.HandleFunc("POST "+kms.ReportPath, s.exchange("report", kms.MaxMessage, func(r *http.Request, body []byte) ([]byte, error) {
 		return nil, s.report(r.Context(), body, front.Remote(r))
+	}))
+	mux.HandleFunc("POST "+kms.EvidencePath, s.exchange("evidence", kms.MaxEvidence, func(r *http.Request, body []byte) ([]byte, error) {
+		return nil, s.evidence(r.Context(), body, front.Remote(r))
 	}))
 }
 
 // exchange reads one bounded message and answers.
-func (s *Service) exchange(operation string, f func(*http.Request, []byte) ([]byte, error)) http.HandlerFunc {
+func (s *Service) exchange(operation string, most int64, f func(*http.Request, []byte) ([]byte, error)) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
-		body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, kms.MaxMessage))
+		body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, most))
 		if err != nil {
 			http.Error(w, "", http.StatusRequestEntityTooLarge)
 			return

@@ -19,6 +19,7 @@ type Node struct {
 	Bound  []kms.UUID    `json:"bound,omitempty"`
 	Change []string      `json:"changed_pcrs,omitempty"` // shown values that are not the pinned ones
 	Cover  *policy.Cover `json:"cover,omitempty"`        // what its boot state covers; of one that waits, what approving it would
+	Says   string        `json:"boot_says,omitempty"`    // in words: how its boot differs from the approved one, or what it booted
 }
 
 // Describe is the node's state in a word or two.
@@ -64,7 +65,7 @@ func (s *Service) NodesPage(cursor string, limit int) (p NodePage, err error) {
 }
 
 func (v view) present(row nodeRow) Node {
-	n := Node{nodeRow: row, Words: row.ID.Words(), Seen: row.Shown.digest(), Cover: v.s.cover(&row)}
+	n := Node{nodeRow: row, Words: row.ID.Words(), Seen: row.Shown.digest(), Cover: v.s.cover(&row), Says: v.s.explanation(&row)}
 	for _, uuid := range v.uuidsOf(row.ID) {
 		if owner, bound, err := v.owner(uuid); err == nil && bound && owner == row.ID {
 			n.Bound = append(n.Bound, uuid)

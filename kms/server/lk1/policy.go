@@ -62,6 +62,7 @@ func (s *Service) judge(t *txn, p *proof) (*kms.Decision, error) {
 	if !found {
 		return d, nil // nothing for the log, which must not be filled from outside
 	}
+	s.explain(p, &row, d, now)
 
 	return d, t.remember(p, before, row, d, verdict, now)
 }
@@ -74,8 +75,9 @@ func (s *Service) facts(p *proof, row *nodeRow, now time.Time) policy.Facts {
 		Now: now, Operation: p.operation, From: from, PCRs: p.pcrs, Clock: p.clock,
 		Quarantined: row.Quarantined, Heard: row.heard(), Lapsed: row.Lapsed, Approved: row.Approved,
 		Seen: row.Clock, Pins: row.Pins, Awaits: row.Awaits, Booted: row.Booted, InBoot: row.InBoot, InHour: row.within(now, time.Hour),
-		Settings: s.settings(row), Releases: s.rules.Load().Releases, Jumped: s.ledger.Jump(),
+		Settings: s.settings(row), Releases: s.rules.Load().Releases, Programs: s.rules.Load().Programs, Jumped: s.ledger.Jump(),
 	}
+	f.Boot, f.ApprovedBoot, f.LogRefused = row.boots(p)
 	if row.Lapsed.After(now.Add(maxJump)) {
 		f.Lapsed = time.Time{} // by a clock that was wrong, and is right again
 	}
@@ -201,7 +203,7 @@ func show(p *proof) *shown {
 
 // event is the audit line of a decision.
 func (p *proof) event(d *kms.Decision, reason policy.Rule) ledger.Event {
-	e := ledger.Event{Event: p.operation.String(), Node: p.node.String(), Status: d.Status.Code(), Reason: string(reason), From: p.from, TH2: hex.EncodeToString(p.th2[:])}
+	e := ledger.Event{Event: p.operation.String(), Node: p.node.String(), Status: d.Status.Code(), Reason: string(reason), From: p.from, TH2: hex.EncodeToString(p.th2[:]), Detail: d.Words}
 	for _, v := range p.volumes {
 		i := slices.IndexFunc(d.Volumes, func(g kms.Granted) bool { return g.UUID == v.UUID })
 		if d.Status == kms.OK && i >= 0 && d.Volumes[i].Status != kms.OK {

@@ -35,6 +35,9 @@ type nodeRow struct {
 	LastReason  policy.Rule    `json:"last_reason,omitempty"` // the rule that decided it, if one failed
 	LastFrom    string         `json:"last_from,omitempty"`
 
+	BootLog      *bootLog `json:"boot_log,omitempty"`      // of the last boot that was shown
+	ApprovedBoot *bootLog `json:"approved_boot,omitempty"` // of the boot that Pins are of
+
 	Certificate *ekcert.Certificate `json:"ek_certificate,omitempty"` // the last one that held
 
 	Labels   map[string]string `json:"labels,omitempty"`

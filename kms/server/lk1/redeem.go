@@ -29,7 +29,9 @@ type proof struct {
 	offers    []kms.Offer
 	pcrs      map[int]digest
 	clock     clock
-	th2       [32]byte
+	th2, th3  [32]byte
+	akPublic  []byte
+	reportKey secret.Bytes // the exchange's
 	expiry    time.Duration
 	key       uint64 // of the cookie
 	from      string
@@ -77,7 +79,7 @@ func (s *Service) redeem(ctx context.Context, m3 []byte, from string) ([]byte, e
 		return noise(len(t.volumes)), nil
 	}
 
-	p.from = from
+	p.from, p.th3 = from, kms.RedeemHash(t.th2, m3)
 	defer wipeOffers(p.offers)
 	d, err := s.decide(ctx, p)
 	if errors.Is(err, errRefused) {
@@ -89,7 +91,7 @@ func (s *Service) redeem(ctx context.Context, m3 []byte, from string) ([]byte, e
 		return nil, &ledger.Unavailable{Err: err}
 	}
 	defer wipeDecision(d)
-	return s.answer(d, t, keys, kms.RedeemHash(t.th2, m3))
+	return s.answer(d, t, keys, p.th3)
 }
 
 // keys derives the exchange's keys from what the cookie held.
@@ -120,14 +122,15 @@ func check(m *kms.Redeem, t *ticket, keys *kms.Keys) (*proof, error) {
 	if !m.Verify(keys) {
 		return nil, fmt.Errorf("%w: the challenge was not opened", errRefused)
 	}
-	c, err := checkQuote(m.Quote, t.akPublic, t.th2)
+	extra := kms.QuoteData(t.th2)
+	c, err := checkQuote(m.Quote, t.akPublic, extra[:], t.selection)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", errRefused, err)
 	}
 
 	p := &proof{
 		node: t.node, operation: t.operation, volumes: t.volumes, clock: c, th2: t.th2, expiry: t.expiry, key: t.key,
-		pcrs: map[int]digest{},
+		pcrs: map[int]digest{}, akPublic: t.akPublic, reportKey: keys.ReportKey(),
 	}
 	for _, v := range m.Quote.PCRs {
 		p.pcrs[v.Index] = v.Value
@@ -234,7 +237,7 @@ func noise(volumes int) []byte {
 func (s *Service) logDecision(p *proof, d *kms.Decision) {
 	s.counted.Decision("lk1", p.operation.String(), d.Status.Code())
 	s.log.Info("decided", "node", p.node, "words", p.node.Words(), "operation", p.operation,
-		"status", d.Status.Code(), "rule", p.rule, "volumes", len(p.volumes), "from", p.from, "challenge", hex.EncodeToString(p.th2[:8]))
+		"status", d.Status.Code(), "rule", p.rule, "volumes", len(p.volumes), "from", p.from, "challenge", hex.EncodeToString(p.th2[:8]), "says", d.Words)
 }
 
 func wipeOffers(offers []kms.Offer) {
@@ -250,20 +253,21 @@ func wipeDecision(d *kms.Decision) {
 	}
 }
 
-// selectionPCRs are quoted always: firmware policy (7), what was booted
-// (11), its command line (12), and whether volumes were opened (15).
-var selectionPCRs = []int{7, 11, 12, 15}
+// usualPCRs are quoted where no release asks for others: firmware policy (7),
+// what was booted (11), its command line (12), and whether volumes were
+// opened (15).
+var usualPCRs = (&policy.Policy{}).Selection()
 
 // latchPCR is zero until the volumes are open.
 const latchPCR = 15
 
-// checkQuote judges the quote of an exchange.
-func checkQuote(q kms.Quote, akPublic []byte, th2 [32]byte) (clock, error) {
+// checkQuote judges a quote of an exchange.
+func checkQuote(q kms.Quote, akPublic, extra []byte, selection []int) (clock, error) {
 	key, err := attest.ReadAK(akPublic)
 	if err != nil {
 		return clock{}, err
 	}
-	signer, extra := attest.EndorsementName(attest.NameOf(akPublic)), kms.QuoteData(th2)
-	c, err := attest.Quote{Attest: q.Attest, Signature: q.Signature, PCRs: q.PCRs}.Check(key, signer, extra[:], selectionPCRs)
+	signer := attest.EndorsementName(attest.NameOf(akPublic))
+	c, err := attest.Quote{Attest: q.Attest, Signature: q.Signature, PCRs: q.PCRs}.Check(key, signer, extra, selection)
 	return clock{Reset: c.Reset, Restart: c.Restart}, err
 }
