@@ -4,7 +4,9 @@ import (
 	"bytes"
 	"crypto/sha256"
 	"crypto/x509"
+	"encoding/base64"
 	"encoding/binary"
+	"errors"
 	"slices"
 )
 
@@ -14,6 +16,18 @@ import (
 type Prints []byte
 
 const printSize = 8
+
+// MarshalText implements encoding.TextMarshaler.
+func (p Prints) MarshalText() ([]byte, error) { return base64.StdEncoding.AppendEncode(nil, p), nil }
+
+// UnmarshalText implements encoding.TextUnmarshaler.
+func (p *Prints) UnmarshalText(b []byte) (err error) {
+	*p, err = base64.StdEncoding.AppendDecode(nil, b)
+	if err == nil && len(*p)%printSize != 0 {
+		err = errors.New("reading fingerprints: they are cut short")
+	}
+	return err
+}
 
 // printsOf makes prints of entries.
 func printsOf(entries [][]byte) Prints {
@@ -33,17 +47,15 @@ func (p Prints) Len() int { return len(p) / printSize }
 func (p Prints) Without(o Prints) (n int) {
 	have := map[[printSize]byte]bool{}
 	for one := range slices.Chunk(o, printSize) {
-		have[[printSize]byte(padded(one))] = true
+		have[[printSize]byte(one)] = true
 	}
 	for one := range slices.Chunk(p, printSize) {
-		if !have[[printSize]byte(padded(one))] {
+		if !have[[printSize]byte(one)] {
 			n++
 		}
 	}
 	return n
 }
-
-func padded(b []byte) []byte { return append(bytes.Clone(b), make([]byte, printSize-len(b))...) }
 
 // guidX509 is EFI_CERT_X509_GUID, as it lies in memory: UEFI 2.10, section
 // 32.4.1.
