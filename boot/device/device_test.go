@@ -98,6 +98,12 @@ func FuzzProbe(f *testing.F) {
 	f.Add([]byte{0x53, 0xef}, 1024+56)
 	f.Add([]byte("XFSB"), 0)
 	f.Add([]byte("_BHRfS_M"), 64*1024+64)
+	fat := make([]byte, 1024)
+	copy(fat[11:], []byte{0, 2, 1, 1, 0, 1}) // sectors of 512, clusters of one, one reserved, one FAT
+	fat[66], fat[36], fat[44], fat[510], fat[511] = 0x29, 1, 2, 0x55, 0xaa
+	copy(fat[82:], "FAT32   ")
+	copy(fat[512:], "KEYS       \x08")
+	f.Add(fat, 0)
 	f.Fuzz(func(t *testing.T, what []byte, at int) {
 		b := make([]byte, 70*1024)
 		if at >= 0 && at < len(b) {

@@ -46,6 +46,7 @@ var node = []mutant{
 	{`unlock/source/keyfile/read.go: no way out of a stick`, `unlock/source/keyfile/read.go`, ` | unix.RESOLVE_NO_SYMLINKS`, ``, `./unlock/source/keyfile`, `TestOpen`},
 	{`unlock/source/keyfile/keyfile.go: asked once`, `unlock/source/keyfile/keyfile.go`, `asked[d] = true`, ``, `./unlock/source/keyfile`, `TestRun`},
 	{`internal/plan/sources.go: what spares the TPM`, `internal/plan/sources.go`, `return source == SourceKMS`, `return source != SourcePrompt`, `./boot`, `KeyFile`},
+	{`unlock/source/prompt/recovery.go: capitals`, `unlock/source/prompt/recovery.go`, `c |= 0x20 // small`, ``, `./unlock/source/prompt`, `Recovery`},
 	{`unlock/rotate.go: H2 pin`, `unlock/rotate.go`, `case ours && m.replaces(h)`, `case (ours || true) && m.replaces(h)`, `./unlock`, `Rotation`},
 	{`unlock/rotate.go: H2 committed by any`, `unlock/rotate.go`, `case m.Slot == opened:`, `case ours && m.Slot == opened:`, `./unlock`, `Rotation`},
 	{`unlock/mark.go: H2 salt`, `unlock/mark.go`, `return m.Was != "" && m.Was == fingerprint(h, m.Replaces)`, `return m.Replaces >= 0 && fingerprint(h, m.Replaces) != ""`, `./unlock`, `Rotation`},

@@ -96,7 +96,7 @@ func try(ctx context.Context, to source.Opener, line secret.Bytes) string {
 	var offer source.Offer
 	for _, v := range to.Closed() {
 		offer.Keys = append(offer.Keys, source.Key{Volume: v, Passphrases: func(context.Context) ([]unlock.Candidate, error) {
-			return []unlock.Candidate{{Passphrase: line.Clone()}}, nil
+			return candidates(line), nil
 		}})
 	}
 
@@ -114,6 +114,14 @@ func try(ctx context.Context, to source.Opener, line secret.Bytes) string {
 		text += "; still closed: " + strings.Join(closed, ", ")
 	}
 	return text
+}
+
+// candidates are the passphrases that a typed line may stand for.
+func candidates(line secret.Bytes) (all []unlock.Candidate) {
+	if key, ok := recoveryKey(line); ok {
+		all = append(all, unlock.Candidate{Passphrase: key})
+	}
+	return append(all, unlock.Candidate{Passphrase: line.Clone()})
 }
 
 func sleep(ctx context.Context, d time.Duration) error {
