@@ -39,8 +39,9 @@ type bootSpec struct {
 	nics           int
 	trunk          uint64 // VLAN
 	image          string
-	uki            string // an EFI program to start by firmware
-	secure         bool   // Secure Boot is on
+	ukis           []string // EFI programs for the firmware to start, on a disk each
+	beside         string   // the folder of what lies beside them
+	secure         []string // certificates that Secure Boot trusts; none: it is off
 	reboot         bool
 	rtc            string
 	extra          []string
@@ -74,9 +75,11 @@ func parseBoot(ts *testscript.TestScript, args []string) bootSpec {
 			b.nics = 0
 			b.trunk, _ = strconv.ParseUint(value(), 10, 12)
 		case "-uki":
-			b.uki = value()
+			b.ukis = append(b.ukis, value())
 		case "-secure":
-			b.secure = true
+			b.secure = append(b.secure, value())
+		case "-beside":
+			b.beside = value()
 		case "-rtc":
 			b.rtc = value()
 		case "-reboot":
@@ -92,7 +95,7 @@ func parseBoot(ts *testscript.TestScript, args []string) bootSpec {
 }
 
 // boot -disk FILE… [-tpm NAME] [-append OPTIONS] [-memory MiB] [-nics N]
-// [-trunk VLAN] [-image FILE | -uki FILE [-secure]] [-rtc TIME] [-reboot]
+// [-trunk VLAN] [-image FILE | -uki FILE… [-beside FOLDER] [-secure CERT…]] [-rtc TIME] [-reboot]
 // [-qemu OPTIONS]: power on.
 func cmdBoot(ts *testscript.TestScript, neg bool, args []string) {
 	w := worldOf(ts)
@@ -107,8 +110,8 @@ func cmdBoot(ts *testscript.TestScript, neg bool, args []string) {
 		"-nodefaults", "-no-user-config", "-display", "none", "-serial", "stdio", "-device", "virtio-rng-pci",
 		"-qmp", "unix:" + filepath.Join(w.dir, "qmp.sock") + ",server=on,wait=off",
 	}
-	if b.uki != "" {
-		flags = append(flags, w.firmware(ts, b.uki, b.secure)...)
+	if len(b.ukis) > 0 {
+		flags = append(flags, w.firmware(ts, b)...)
 	} else {
 		flags = append(flags, "-kernel", filepath.Join(w.shared.kernel, "vmlinuz"), "-initrd", ts.MkAbs(b.image),
 			"-append", strings.Join(append([]string{"console=ttyS0 edd=off panic=-1 init_on_free=1 rd.neednet=1"}, b.appends...), " "))

@@ -20,6 +20,8 @@ import (
 	"github.com/google/go-tpm/tpm2/transport/linuxudstpm"
 	"github.com/rogpeppe/go-internal/testscript"
 
+	"latchkey/initramfs/uki"
+	"latchkey/internal/pcr"
 	"latchkey/unlock/tpm"
 )
 
@@ -119,6 +121,7 @@ func (l *lab) kms(data string, flags ...string) (string, error) {
 	}
 
 	cmd := exec.Command(filepath.Join(bin, "latchkey-kms"), append([]string{"serve", "--data", data, "--listen", "127.0.0.1:0"}, flags...)...)
+	cmd.Dir = l.dir // a configuration names files of the script
 	log, err := os.OpenFile(filepath.Join(l.dir, "kms.log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {
 		return "", err
@@ -197,8 +200,40 @@ func setPassword(socket, hierarchy string) error {
 	return err
 }
 
-// cmdChip: chip start NAME sets $TPM, chip stop NAME, chip latch, chip
-// password HIERARCHY.
+// measureBoot extends PCR 11 as a boot does: systemd's stub of Debian 12
+// measures the sections of the image, in its order (systemd-stub(7)), and the
+// init its word. Without an image there is the word alone.
+func measureBoot(dev *tpm.TPM, image string) error {
+	extend := func(data []byte) error {
+		digests := pcr.Measure(data)
+		return dev.Extend(context.Background(), 11, digests.Of)
+	}
+
+	if image != "" {
+		data, err := os.ReadFile(image)
+		if err != nil {
+			return err
+		}
+		sections, err := uki.Read(data)
+		if err != nil {
+			return err
+		}
+		for _, name := range []string{".linux", ".osrel", ".cmdline", ".initrd", ".splash", ".dtb", ".pcrpkey"} {
+			for _, s := range sections {
+				if s.Name != name {
+					continue
+				}
+				if err := errors.Join(extend([]byte(name+"\x00")), extend(s.Data)); err != nil {
+					return err
+				}
+			}
+		}
+	}
+	return extend([]byte(pcr.EnterInitrd))
+}
+
+// cmdChip: chip start NAME sets $TPM, chip stop NAME, chip boot [IMAGE], chip
+// latch, chip password HIERARCHY.
 func cmdChip(ts *testscript.TestScript, neg bool, args []string) {
 	switch {
 	case len(args) == 2 && args[0] == "start":
@@ -208,6 +243,15 @@ func cmdChip(ts *testscript.TestScript, neg bool, args []string) {
 	case len(args) == 2 && args[0] == "stop":
 		ts.Check(labOf(ts).stop(args[1], syscall.SIGKILL))
 
+	case (len(args) == 1 || len(args) == 2) && args[0] == "boot":
+		dev, err := tpm.Open(ts.Getenv("TPM"))
+		ts.Check(err)
+		defer dev.Close()
+		image := ""
+		if len(args) == 2 {
+			image = ts.MkAbs(args[1])
+		}
+		ts.Check(measureBoot(dev, image))
 	case len(args) == 2 && args[0] == "password":
 		ts.Check(setPassword(ts.Getenv("TPM"), args[1]))
 	case len(args) == 1 && args[0] == "latch":
@@ -217,7 +261,7 @@ func cmdChip(ts *testscript.TestScript, neg bool, args []string) {
 		ts.Check(dev.Extend(context.Background(), 15, func(h crypto.Hash) []byte { return make([]byte, h.Size()) }))
 
 	default:
-		ts.Fatalf("usage: chip start NAME | stop NAME | latch | password HIERARCHY")
+		ts.Fatalf("usage: chip start NAME | stop NAME | boot [IMAGE] | latch | password HIERARCHY")
 	}
 }
 

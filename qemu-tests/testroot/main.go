@@ -6,6 +6,7 @@ package main
 import (
 	"fmt"
 	"os"
+	"path/filepath"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -52,6 +53,12 @@ func tell(say func(string, ...any)) {
 	}
 
 	say("report %d bytes", len(read("/run/latchkey/boot.json")))
+	for _, pattern := range []string{"/run/log/systemd/*", "/run/systemd/tpm2-*", "/run/credstore.encrypted/*"} {
+		files, _ := filepath.Glob(pattern)
+		for _, f := range files {
+			say("file %s", f)
+		}
+	}
 	for _, pcr := range []string{"11", "15"} {
 		say("pcr %s %s", pcr, strings.TrimSpace(read("/sys/class/tpm/tpm0/pcr-sha256/"+pcr)))
 	}
