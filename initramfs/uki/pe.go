@@ -40,7 +40,7 @@ type section struct {
 	virtualSize uint32
 	address     uint32
 	flags       uint32
-	raw         []byte // as in the file, padded to the file alignment
+	raw         []byte // as in the file; encode pads it to the file alignment
 }
 
 // data is the section without its padding.
@@ -103,7 +103,7 @@ func parseSection(data, row []byte) (section, error) {
 		return s, fmt.Errorf("section %s: %w", s.name, errShort)
 	}
 
-	s.raw = slices.Clone(data[at : at+size])
+	s.raw = data[at : at+size : at+size] // not copied: an image may be large, and nobody writes to it
 	return s, nil
 }
 
@@ -134,8 +134,6 @@ func (f *file) clone() *file {
 
 // add appends a section, or puts other data into the one of that name.
 func (f *file) add(s Section) error {
-	padded := make([]byte, align(uint32(len(s.Data)), f.fileAlignment()))
-	copy(padded, s.Data)
 	for i := range f.sections {
 		if f.sections[i].name != s.Name {
 			continue
@@ -143,7 +141,7 @@ func (f *file) add(s Section) error {
 		if i+1 < len(f.sections) && f.sections[i].address+uint32(len(s.Data)) > f.sections[i+1].address {
 			return fmt.Errorf("section %s of the stub has room for %d bytes, not for %d", s.Name, f.sections[i+1].address-f.sections[i].address, len(s.Data))
 		}
-		f.sections[i].raw, f.sections[i].virtualSize = padded, uint32(len(s.Data))
+		f.sections[i].raw, f.sections[i].virtualSize = s.Data, uint32(len(s.Data))
 		return nil
 	}
 
@@ -151,13 +149,16 @@ func (f *file) add(s Section) error {
 		return fmt.Errorf("there are %d sections already", maxSections)
 	}
 	end := f.sections[len(f.sections)-1].end()
-	if uint64(end)+uint64(len(padded))+uint64(f.sectionAlignment()) > 1<<32-1 {
+	if uint64(end)+uint64(len(s.Data))+2*uint64(f.sectionAlignment()) > 1<<32-1 {
 		return errors.New("an image has at most 4 GiB")
 	}
 
-	f.sections = append(f.sections, section{s.Name, uint32(len(s.Data)), align(end, f.sectionAlignment()), readOnlyData, padded})
+	f.sections = append(f.sections, section{s.Name, uint32(len(s.Data)), align(end, f.sectionAlignment()), readOnlyData, s.Data})
 	return nil
 }
+
+// padded is how many bytes of the file a section takes.
+func (f *file) padded(s section) uint32 { return align(uint32(len(s.raw)), f.fileAlignment()) }
 
 func align(n, to uint32) uint32 { return (n + to - 1) &^ (to - 1) }
 
@@ -180,22 +181,26 @@ func (f *file) encode() ([]byte, error) {
 	le.PutUint32(optional[60:], headers)
 	le.PutUint32(optional[64:], 0) // CheckSum: EFI does not look at it
 
-	out := head
+	total := int(headers)
+	for _, s := range f.sections {
+		total += int(f.padded(s))
+	}
+	out := append(make([]byte, 0, total), head...)
 	at, data := headers, uint32(0)
 	for _, s := range f.sections {
 		row := make([]byte, sectionSize)
 		copy(row, s.name)
 		le.PutUint32(row[8:], s.virtualSize)
 		le.PutUint32(row[12:], s.address)
-		le.PutUint32(row[16:], uint32(len(s.raw)))
+		le.PutUint32(row[16:], f.padded(s))
 		if len(s.raw) > 0 {
 			le.PutUint32(row[20:], at)
 		}
 		le.PutUint32(row[36:], s.flags)
 		out = append(out, row...)
-		at += uint32(len(s.raw))
+		at += f.padded(s)
 		if s.flags&0x40 != 0 { // IMAGE_SCN_CNT_INITIALIZED_DATA
-			data += uint32(len(s.raw))
+			data += f.padded(s)
 		}
 	}
 	le.PutUint32(out[f.pe+coffSize+8:], data) // SizeOfInitializedData
@@ -203,6 +208,7 @@ func (f *file) encode() ([]byte, error) {
 	out = append(out, make([]byte, int(headers)-len(out))...)
 	for _, s := range f.sections {
 		out = append(out, s.raw...)
+		out = append(out, make([]byte, int(f.padded(s))-len(s.raw))...)
 	}
 
 	return out, nil

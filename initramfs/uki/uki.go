@@ -146,7 +146,7 @@ func last(name string) int {
 }
 
 // Read returns the sections of an image that the UKI specification names,
-// in the file's order.
+// in the file's order. Their data is part of image.
 func Read(image []byte) ([]Section, error) {
 	f, err := parse(image)
 	if err != nil {

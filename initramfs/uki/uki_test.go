@@ -140,7 +140,7 @@ func TestPCR11(t *testing.T) {
 	}
 }
 
-func signer(t *testing.T) *uki.Signer {
+func signer(t testing.TB) *uki.Signer {
 	t.Helper()
 	key, err := rsa.GenerateKey(rand.Reader, 2048)
 	if err != nil {
