@@ -1,0 +1,17 @@
+package main
+
+// ukis are rules of measured boots on the machine's side.
+var ukis = []mutant{
+	{`only the credentials that the plan names`, `boot/extra.go`, `if !ok || !b.plan.Stub.Allows(name) || slices`, `if !ok || slices`, `./boot`, `TestExtra`},
+	{`the image's own credential comes first`, `boot/extra.go`, ` || slices.Contains(used, name) {`, ` || slices.Contains(used, "/") {`, `./boot`, `TestExtra`},
+	{`a large file of the stub's stays`, `boot/extra.go`, `if len(data) > maxExtra {`, `if len(data) > 9*maxExtra {`, `./boot`, `TestExtra`},
+	{`hints come from the image's command line`, `internal/plan/foreign.go`, `used, verdict := image,`, `used, verdict := cmdline,`, `./internal/plan`, `TestForeign`},
+	{`PID 1 knows the image's command line`, `boot/boot.go`, `string(cmdline), string(image))`, `string(cmdline), string(image[:0]))`, `./boot`, `TestForeignWords`},
+	{`a credential's name leads nowhere else`, `internal/plan/foreign.go`, `"/:*"`, `"*"`, `./internal/plan`, `TestAllows`},
+	{`each bank has its own digest`, `internal/pcr/digests.go`, `return d.SHA512[:]`, `return append(d.SHA384[:], d.SHA1[:16]...)`, `./internal/pcr`, `TestMeasure`},
+	{`PID 1 hears of the banks`, `boot/latch/latch.go`, `Text: strings.Join(banks, " ")`, `Text: strings.Join(banks[:1], " ")`, `./boot/latch`, `TestBanks`},
+	{`the log has every bank`, `boot/measured.go`, `range m.banks {`, `range m.banks[:2] {`, `./boot`, `TestMeasureLog`},
+	{`the stub's own .sbat is measured`, `initramfs/uki/measure.go`, `data := s.own(name)`, `data := s.own("")`, `./initramfs/uki`, `TestPCR11Newer`},
+	{`microcode must be where the kernel looks`, `initramfs/uki/uki.go`, `|| !bytes.Contains(sec.Data, []byte("kernel/x86/microcode/")) `, ``, `./initramfs/uki`, `TestBuildRejectsMicrocode`},
+	{`a PIN is in no message`, `cmd/latchkey/image_uki_sign.go`, "`(pin-value=)[^;?&\\s]*`", "`(pin-value=)$`", `./cmd/latchkey`, `TestScripts/image_uki_token`},
+}
