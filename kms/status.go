@@ -15,7 +15,7 @@ const (
 	PCR15Used             // volumes were already opened in this boot: final: reboot by firmware, once
 	TPMCleared            // the TPM's counters fell: keep asking, until `node accept`
 	NotBound              // volume is not this node's: keep asking, node approve --volume binds it
-	NoSecret              // volume is known, but holds no secret yet: keep asking
+	NoSecret              // volume is known, but holds no secret that this node can use: keep asking
 	HeaderDiffers         // LUKS header is not the enrolled one: final
 	HeaderRollback        // LUKS header is older than the last committed change: keep asking, until `volume accept-header`
 	Exists                // put or enroll would change what is there: nothing was changed

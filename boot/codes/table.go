@@ -43,7 +43,7 @@ func table() map[string]Meaning {
 		"quarantined":     {Operator, "this machine is quarantined: latchkey-kms node readmit WORDS"},
 		"refused":         {Operator, "the key server refuses this machine: latchkey-kms policy explain WORDS tells why"},
 		"not-bound":       {Operator, "the volume is not this machine's: latchkey-kms node approve --volume UUID WORDS binds it, or says which machine has it"},
-		"no-secret":       {Operator, "the key server has no key for the volume: latchkey-kms volume put UUID, or latchkey volume enroll"},
+		"no-secret":       {Operator, "the key server has no key for the volume that this machine can use: type the recovery key, if the plan lists the source prompt, then latchkey volume enroll; or latchkey-kms volume put UUID"},
 		"pending-full":    {Operator, "too many machines await approval: latchkey-kms node list"},
 		"pcr-mismatch":    {Operator, "this boot differs from what was approved: if that is right, latchkey-kms node accept WORDS"},
 		"tpm-cleared":     {Operator, "the TPM was cleared or replaced: latchkey-kms node accept WORDS"},
@@ -71,8 +71,8 @@ func table() map[string]Meaning {
 		"tpm-lockout":      {Operator, "the TPM is in lockout after wrong passwords: wait, or its owner resets it (tpm2_dictionarylockout)"},
 		"tpm-unsupported":  {Final, "the TPM lacks a P-256 key or the SHA-256 bank: switch the bank on in the firmware, or use another TPM"},
 		"tpm-auth":         {Final, "a hierarchy of the TPM has a password: remove it (tpm2_changeauth), or clear the TPM in the firmware"},
-		"tpm-seal-policy":  {Final, "this TPM does not open the sealed key: enroll the volume again: latchkey volume enroll"},
-		"tpm-seal-foreign": {Final, "this TPM does not open the sealed key: enroll the volume again: latchkey volume enroll"},
+		"tpm-seal-policy":  {Final, "this TPM does not open the sealed key: type the recovery key, if the plan lists the source prompt, then latchkey volume enroll"},
+		"tpm-seal-foreign": {Final, "this TPM does not open the sealed key: type the recovery key, if the plan lists the source prompt, then latchkey volume enroll"},
 		Latch:              {Final, "the TPM did not take the closing measurement: nothing of the disk is run"},
 
 		// The disks.

@@ -165,6 +165,11 @@ func printApproved(w io.Writer, a lk1.Approved) {
 	for _, u := range a.Moved {
 		fmt.Fprintf(w, "moved volume %s to it\n", u)
 	}
+	for _, u := range a.Sealed {
+		fmt.Fprintf(w, "volume %s: its secret is sealed to the TPM it was moved from, and of no use to this machine. "+
+			"Type the recovery key at its console (the plan must list the source prompt), or another key of the volume; "+
+			"then, in the running system: latchkey volume enroll, which replaces it\n", u)
+	}
 	for _, u := range a.Left {
 		fmt.Fprintf(w, "volume %s belongs to another machine and stays there; to move it, use --move\n", u)
 	}

@@ -54,6 +54,8 @@ func printVolumes(out io.Writer, volumes []lk1.Volume) {
 			machine = "(none yet)"
 		case !v.Bound:
 			machine += " (proposed)"
+		case v.SealedTo != (kms.NodeID{}):
+			machine += " (to be enrolled again)"
 		}
 		fmt.Fprintf(w, "%s\t%s\t%s\t%t\t%s\n", v.UUID, v.Mode, machine, v.Staged || v.Due, v.Changed.Local().Format("2006-01-02 15:04"))
 	}
@@ -70,11 +72,19 @@ func volumeShow(ask *asker, out *output) *cobra.Command {
 			}
 			return out.show(c, rows, func() {
 				for _, v := range rows {
-					fmt.Fprintf(c.OutOrStdout(), "uuid:       %s\nmode:       %s\nmachine:    %s\nbound:      %t\nrotation:   %s\nheader:     %s\nvolume key: %s\nseqid from: %d\n",
-						v.UUID, v.Mode, v.Words, v.Bound, rotating(v), known(v.Digest != nil), known(v.MAC != nil), v.MinSeq)
+					printVolume(c.OutOrStdout(), v)
 				}
 			})
 		},
+	}
+}
+
+// printVolume shows one row of a volume.
+func printVolume(w io.Writer, v lk1.Volume) {
+	fmt.Fprintf(w, "uuid:       %s\nmode:       %s\nmachine:    %s\nbound:      %t\nrotation:   %s\nheader:     %s\nvolume key: %s\nseqid from: %d\n",
+		v.UUID, v.Mode, v.Words, v.Bound, rotating(v), known(v.Digest != nil), known(v.MAC != nil), v.MinSeq)
+	if v.SealedTo != (kms.NodeID{}) {
+		fmt.Fprintf(w, "sealed to:  %s, not to this machine's TPM: enroll it again (latchkey volume enroll)\n", v.SealedTo.Words())
 	}
 }
 

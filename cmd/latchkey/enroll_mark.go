@@ -9,7 +9,7 @@ import (
 
 // settle marks the keyslot of m as enrolled, and sweeps. The header is read
 // anew: another program may have changed it while the KMS was asked.
-func settle(s luks2.Storage, sizeBytes int64, m unlock.Mark) error {
+func settle(s luks2.Storage, sizeBytes int64, m unlock.Mark, say func(format string, args ...any)) error {
 	h, err := luks2.Read(s, sizeBytes)
 	if err != nil {
 		return err
@@ -22,10 +22,21 @@ func settle(s luks2.Storage, sizeBytes int64, m unlock.Mark) error {
 	}
 
 	m.State = unlock.MarkEnrolled
+	sayForeign(h, m, say)
 	if h, m.Token, err = h.SetToken(s, m.Token, m.JSON()); err != nil {
 		return err
 	}
 	return sweep(s, h, m)
+}
+
+// sayForeign names the keyslots of other machines: of this disk's mainboard
+// before, or of a machine that the disk was taken from. Only a person knows.
+func sayForeign(h *luks2.Header, m unlock.Mark, say func(format string, args ...any)) {
+	for _, there := range unlock.Marks(h) {
+		if there.Slot >= 0 && there.Node != m.Node {
+			say("keyslot %d was made for another machine (%q): if that is gone, latchkey volume remove-key --slot %[1]d --key-file FILE DEVICE", there.Slot, there.Node.Words())
+		}
+	}
 }
 
 // sweep removes what earlier runs of this machine left: the KMS has just

@@ -53,7 +53,7 @@ func (e *enrollment) commit(ctx context.Context, s luks2.Storage, sizeBytes int6
 	if err := e.hand(ctx, s, sizeBytes, h, slot, offer); err != nil {
 		return 0, err
 	}
-	if err := settle(s, sizeBytes, m); err != nil {
+	if err := settle(s, sizeBytes, m, e.say); err != nil {
 		e.say("the volume is enrolled, but its token could not be written: %v", err)
 	}
 

@@ -28,7 +28,8 @@ type Approved struct {
 	Node    Node       `json:"node"`
 	Bound   []kms.UUID `json:"bound"`
 	Moved   []kms.UUID `json:"moved,omitempty"`
-	Left    []kms.UUID `json:"left,omitempty"` // owned by other nodes
+	Sealed  []kms.UUID `json:"sealed,omitempty"` // of those moved: their secret is of no use to this node's TPM
+	Left    []kms.UUID `json:"left,omitempty"`   // owned by other nodes
 	Pinned  []int      `json:"pinned_pcrs"`
 	Warning string     `json:"warning,omitempty"`
 }
@@ -168,6 +169,9 @@ func (t *txn) bind(row nodeRow, uuid kms.UUID, move bool, out *Approved) error {
 
 	if d := row.shownDigest(uuid); volume.Digest == nil && d != nil {
 		volume.Digest = d
+	}
+	if volume.Kind != 0 && !volume.usable() {
+		out.Sealed = append(out.Sealed, uuid)
 	}
 	if err := t.saveVolume(volume); err != nil {
 		return err

@@ -3,6 +3,7 @@ package lk1
 import (
 	"time"
 
+	"latchkey/internal/secret"
 	"latchkey/kms"
 )
 
@@ -13,7 +14,7 @@ func (t *txn) stage(node kms.NodeID, o kms.Offer, g *kms.Granted) error {
 		return err
 	}
 
-	if row.Kind == 0 || o.Kind != row.Kind {
+	if !row.usable() || o.Kind != row.Kind {
 		g.Status = kms.NoSecret
 		return nil
 	}
@@ -67,11 +68,12 @@ func (t *txn) claim(node kms.NodeID, uuid kms.UUID) (volumeRow, kms.Status, erro
 	return volumeRow{UUID: uuid, Node: node, Created: time.Now().UTC()}, kms.OK, t.Save(tableOwners, uuid[:], node)
 }
 
-// fill writes an offer into a row that has no secret yet. The same offer
-// again is no error: its answer may have been lost.
+// fill writes an offer into a row that has no secret yet, or one that is
+// sealed to the TPM of a node that the volume was moved away from. The same
+// offer again is no error: its answer may have been lost.
 func (t *txn) fill(row volumeRow, want kms.Want, o kms.Offer, g *kms.Granted) error {
 	key := volumeKey(row.Node, row.UUID)
-	if row.Kind != 0 {
+	if row.usable() {
 		_, old, err := t.loadSecret(key, active)
 		if err != nil {
 			return err
@@ -81,14 +83,39 @@ func (t *txn) fill(row volumeRow, want kms.Want, o kms.Offer, g *kms.Granted) er
 			g.Status = kms.Exists
 			return nil
 		}
-	} else {
-		t.Bump()
-		row.Kind = o.Kind
-		if err := t.saveSecret(key, active, byte(o.Kind), o.Secret); err != nil {
-			return err
-		}
+		return t.describe(row, want, o.MAC, g)
+	}
+
+	if !row.describedBy(want, o.MAC) {
+		g.Status = kms.Exists
+		return nil
+	}
+	if err := t.keep(&row, o.Kind, o.Secret); err != nil {
+		return err
 	}
 	return t.describe(row, want, o.MAC, g)
+}
+
+// keep gives a row its secret: its first one, or one in place of what
+// another node's TPM had sealed, whose rotation ends with it.
+func (t *txn) keep(row *volumeRow, kind kms.Kind, s secret.Bytes) error {
+	t.Bump()
+	key := volumeKey(row.Node, row.UUID)
+	if row.SealedTo != nobody {
+		if err := t.Remove(tableSecrets, secretKey(key, staged)); err != nil {
+			return err
+		}
+		row.Staged, row.Due, row.SealedTo = false, false, nobody
+	}
+	row.Kind = kind
+	return t.saveSecret(key, active, byte(kind), s)
+}
+
+// describedBy tells whether what a node says of the volume's header and key
+// is what was recorded, as far as anything was.
+func (row *volumeRow) describedBy(want kms.Want, mac []byte) bool {
+	return (row.MAC == nil || len(mac) != 32 || *row.MAC == digest(mac)) &&
+		(row.Digest == nil || want.Digest == [32]byte{} || *row.Digest == digest(want.Digest))
 }
 
 // enroll records what the running system knows of the volume.
@@ -102,8 +129,7 @@ func (t *txn) enroll(node kms.NodeID, want kms.Want, o kms.Offer, g *kms.Granted
 
 // describe records header and MAC where there are none; it changes neither.
 func (t *txn) describe(row volumeRow, want kms.Want, mac []byte, g *kms.Granted) error {
-	if row.MAC != nil && len(mac) == 32 && *row.MAC != digest(mac) ||
-		row.Digest != nil && want.Digest != [32]byte{} && *row.Digest != digest(want.Digest) {
+	if !row.describedBy(want, mac) {
 		g.Status = kms.Exists
 		return nil
 	}

@@ -91,16 +91,19 @@ type shownVolume struct {
 
 // volumeRow is one volume of one node, or of nobody yet.
 type volumeRow struct {
-	UUID    kms.UUID   `json:"uuid"`
-	Node    kms.NodeID `json:"node"`
-	Kind    kms.Kind   `json:"kind"`              // zero: no secret yet
-	Digest  *digest    `json:"header,omitempty"`  // expected header subset
-	MAC     *digest    `json:"key_mac,omitempty"` // expected volume-key MAC
-	MinSeq  uint64     `json:"min_seqid"`
-	Staged  bool       `json:"staged"`
-	Due     bool       `json:"due,omitempty"` // the node is to make and stage the next secret
-	Created time.Time  `json:"created"`
-	Changed time.Time  `json:"changed"`
+	UUID   kms.UUID   `json:"uuid"`
+	Node   kms.NodeID `json:"node"`
+	Kind   kms.Kind   `json:"kind"`              // zero: no secret yet
+	Digest *digest    `json:"header,omitempty"`  // expected header subset
+	MAC    *digest    `json:"key_mac,omitempty"` // expected volume-key MAC
+	MinSeq uint64     `json:"min_seqid"`
+	Staged bool       `json:"staged"`
+	Due    bool       `json:"due,omitempty"` // the node is to make and stage the next secret
+	// SealedTo is the node whose TPM alone opens the secret, once the volume
+	// was moved away from it: the owner stores another in its place.
+	SealedTo kms.NodeID `json:"sealed_to,omitzero"`
+	Created  time.Time  `json:"created"`
+	Changed  time.Time  `json:"changed"`
 }
 
 // Key implements fleet.Row.
@@ -185,6 +188,21 @@ func (t *txn) rename(row volumeRow, to kms.NodeID) (volumeRow, error) {
 	if err := t.dropVolume(row.Node, row.UUID); err != nil {
 		return row, err
 	}
-	row.Node = to
+	row.pass(to)
 	return row, t.saveVolume(row)
 }
+
+// pass gives the row to another node. A secret that a TPM sealed is kept for
+// the case that the move is undone.
+func (row *volumeRow) pass(to kms.NodeID) {
+	if row.Kind == kms.Bound && row.SealedTo == nobody {
+		row.SealedTo = row.Node
+	}
+	if row.SealedTo == to {
+		row.SealedTo = nobody
+	}
+	row.Node = to
+}
+
+// usable tells whether the row has a secret that is of use to its node.
+func (row *volumeRow) usable() bool { return row.Kind != 0 && row.SealedTo == nobody }

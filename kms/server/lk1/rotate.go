@@ -18,6 +18,8 @@ func (s *Service) RotateVolume(ctx context.Context, uuid kms.UUID) error {
 		switch {
 		case row.Kind != kms.Static && row.Kind != kms.Bound:
 			return fmt.Errorf("rotating volume %s: %w: it has no secret yet; volume put gives it one", uuid, ledger.ErrRefused)
+		case !row.usable():
+			return fmt.Errorf("rotating volume %s: %w: its secret is sealed to another machine's TPM; enroll it again on its machine: latchkey volume enroll", uuid, ledger.ErrRefused)
 		case row.Staged || row.Due:
 			return fmt.Errorf("rotating volume %s: %w: a rotation is under way, and ends when its machine boots; --abort drops it", uuid, ledger.ErrRefused)
 		}

@@ -65,7 +65,7 @@ func (row *volumeRow) answers(want kms.Want) kms.Status {
 		return kms.HeaderDiffers
 	case want.SeqID < row.MinSeq:
 		return kms.HeaderRollback
-	case row.Kind == 0:
+	case !row.usable():
 		return kms.NoSecret
 	}
 	return kms.OK

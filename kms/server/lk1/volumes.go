@@ -88,19 +88,16 @@ func (s *Service) PutVolume(ctx context.Context, uuid kms.UUID, passphrase secre
 			return err
 		}
 
-		if row.Kind != 0 {
+		if row.usable() {
 			return fmt.Errorf("putting volume %s: %w: it has a secret; delete the volume first if that is what you mean", uuid, ledger.ErrRefused)
 		}
 		if !found {
 			row = volumeRow{UUID: uuid, Node: node, Created: time.Now().UTC()}
 		}
 
-		t.Bump()
-		row.Kind = kms.Static
-		if err := t.saveSecret(volumeKey(node, uuid), active, byte(kms.Static), passphrase); err != nil {
+		if err := t.keep(&row, kms.Static, passphrase); err != nil {
 			return err
 		}
-
 		if err := t.saveVolume(row); err != nil {
 			return err
 		}
