@@ -1,16 +1,12 @@
 package initramfs
 
 import (
-	"bytes"
-	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"os"
 	"path"
 	"path/filepath"
 	"slices"
-	"strings"
 
 	"github.com/klauspost/compress/zstd"
 	"github.com/u-root/u-root/pkg/cpio"
@@ -151,75 +147,4 @@ func readMicrocode(file string) ([]byte, error) {
 		return nil, nil
 	}
 	return data, err
-}
-
-// An Entry is one line of `latchkey image ls`.
-type Entry struct {
-	Name string      `json:"name"`
-	Mode fs.FileMode `json:"mode"`
-	Size int64       `json:"size_bytes"`
-	Data []byte      `json:"-"`
-}
-
-// maxImage caps what List unpacks, in bytes.
-const maxImage = 1 << 30
-
-// List reads an image: the archives in it one after the other, plain or
-// zstd.
-func List(image []byte) ([]Entry, error) {
-	var all []Entry
-	for len(image) > 0 {
-		switch {
-		case image[0] == 0:
-			image = image[1:]
-			continue
-		case bytes.HasPrefix(image, []byte{0x28, 0xb5, 0x2f, 0xfd}):
-			z, err := zstd.NewReader(nil, zstd.WithDecoderMaxMemory(maxImage))
-			if err != nil {
-				return nil, err
-			}
-			defer z.Close()
-			if image, err = z.DecodeAll(image, nil); err != nil {
-				return nil, fmt.Errorf("unpacking the image: %w", err)
-			}
-			continue
-		case !bytes.HasPrefix(image, []byte("070701")):
-			return nil, errors.New("not an initramfs image: neither a newc archive nor zstd")
-		}
-
-		r := &countingReader{r: bytes.NewReader(image)}
-		if err := cpio.ForEachRecord(cpio.Newc.Reader(r), func(rec cpio.Record) error {
-			e := Entry{Name: strings.TrimPrefix(rec.Name, "/"), Mode: fs.FileMode(rec.Mode & 0o7777), Size: int64(rec.FileSize)}
-			if rec.Mode&0o170000 == 0o040000 {
-				e.Mode |= fs.ModeDir
-			}
-			if e.Size > int64(len(image)) {
-				return fmt.Errorf("%s claims %d bytes", e.Name, e.Size)
-			}
-			e.Data = make([]byte, rec.FileSize)
-			if _, err := rec.ReadAt(e.Data, 0); err != nil && !errors.Is(err, io.EOF) {
-				return err
-			}
-			all = append(all, e)
-			return nil
-		}); err != nil {
-			return nil, fmt.Errorf("reading the image: %w", err)
-		}
-
-		image = image[min(r.end, len(image)):]
-	}
-	return all, nil
-}
-
-// countingReader remembers how far it was read: where one archive ends
-// and the next begins.
-type countingReader struct {
-	r   *bytes.Reader
-	end int
-}
-
-func (c *countingReader) ReadAt(p []byte, off int64) (int, error) {
-	n, err := c.r.ReadAt(p, off)
-	c.end = max(c.end, int(off)+n)
-	return n, err
 }

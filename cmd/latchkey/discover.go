@@ -105,7 +105,7 @@ func (o *discovery) run(ctx context.Context, out io.Writer) error {
 	t := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(t, "ADDRESS\tNAME\tFOUND BY\tLINK\tKEY")
 	for _, f := range all {
-		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\n", f.Address, f.Name, f.Source, f.Link, f.Pin)
+		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\n", f.Address, cli.OneLine(f.Name), f.Source, f.Link, cli.OneLine(f.Pin))
 	}
 	return t.Flush()
 }

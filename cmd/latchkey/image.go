@@ -182,7 +182,7 @@ builders as well.`,
 		Example: "  latchkey image ls /boot/initrd.img-$(uname -r)",
 		Args:    cli.Args(cobra.ExactArgs(1)),
 		RunE: func(c *cobra.Command, args []string) error {
-			data, err := os.ReadFile(args[0])
+			data, err := readImage(args[0])
 			if err != nil {
 				return err
 			}
@@ -200,10 +200,13 @@ builders as well.`,
 				return json.NewEncoder(c.OutOrStdout()).Encode(entries)
 			}
 			for _, s := range sections {
-				fmt.Fprintf(c.OutOrStdout(), "section    %9d %s\n", len(s.Data), s.Name)
+				fmt.Fprintf(c.OutOrStdout(), "section    %9d %s\n", len(s.Data), cli.OneLine(s.Name))
 			}
 			for _, e := range entries {
-				fmt.Fprintf(c.OutOrStdout(), "%s %9d %s\n", e.Mode, e.Size, e.Name)
+				fmt.Fprintf(c.OutOrStdout(), "%s %9d %s\n", e.Mode, e.Size, cli.OneLine(e.Name))
+			}
+			for _, name := range initramfs.Unpacked(entries).Doubled() {
+				fmt.Fprintf(c.ErrOrStderr(), "latchkey: warning: %s is in the image more than once; the kernel keeps the last one\n", name)
 			}
 
 			return nil
@@ -212,6 +215,29 @@ builders as well.`,
 
 	c.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	return c
+}
+
+// maxImageFile is how large an image may be, in bytes: 32-bit sizes are all
+// that firmware and archives have.
+const maxImageFile = 4 << 30
+
+// readImage reads a regular file, whole: anything else may never end.
+func readImage(path string) ([]byte, error) {
+	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NONBLOCK, 0) // a pipe would wait for a writer
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	switch {
+	case err != nil:
+		return nil, err
+	case !info.Mode().IsRegular():
+		return nil, fmt.Errorf("%s is no regular file", path)
+	case info.Size() > maxImageFile:
+		return nil, fmt.Errorf("%s has %d bytes: an image has at most %d", path, info.Size(), int64(maxImageFile))
+	}
+	return io.ReadAll(f)
 }
 
 // unwrap returns the initramfs of an image: of a unified kernel image its

@@ -5,9 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"slices"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/spf13/cobra"
 
@@ -76,7 +76,7 @@ type planSource struct {
 
 // readPlan takes the plan out of an image, or compiles a configuration.
 func readPlan(path string) (planSource, error) {
-	data, err := os.ReadFile(path)
+	data, err := readImage(path)
 	if err != nil {
 		return planSource{}, err
 	}
@@ -85,8 +85,7 @@ func readPlan(path string) (planSource, error) {
 	if err != nil {
 		return planSource{}, fmt.Errorf("%s: %w", path, err)
 	}
-	entries, err := initramfs.List(image)
-	if err != nil {
+	if isYAML(data) {
 		config, err := initramfs.ReadConfig(strings.NewReader(string(data)))
 		if err != nil {
 			return planSource{}, fmt.Errorf("%s is neither an image nor a configuration: %w", path, err)
@@ -99,23 +98,55 @@ func readPlan(path string) (planSource, error) {
 		return planSource{plan: file}, err
 	}
 
-	var found planSource
-	for _, e := range entries {
-		switch "/" + strings.TrimPrefix(e.Name, "/") {
-		case planFile:
-			found.plan = e.Data
-		case initramfs.CmdlineFile:
-			found.cmdline = string(e.Data)
-		case plan.ModulesFile:
-			if found.modules, err = plan.DecodeModules(e.Data); err != nil {
-				return planSource{}, fmt.Errorf("%s: %w", path, err)
-			}
-		}
+	found, err := planOf(image)
+	if err != nil {
+		return planSource{}, fmt.Errorf("%s: %w", path, err)
 	}
 	if found.plan == nil {
 		return planSource{}, errors.New(path + " holds no plan: it was not made by latchkey image build")
 	}
 	return found, nil
+}
+
+// isYAML tells a configuration from an image: archives and compressed data
+// have zeros or bytes that are no UTF-8 in their first few.
+func isYAML(data []byte) bool {
+	head := data[:min(len(data), 256)]
+	for len(head) > 0 {
+		r, n := utf8.DecodeRune(head)
+		if r == 0 || r == utf8.RuneError && n == 1 && len(head) >= utf8.UTFMax {
+			return false
+		}
+		head = head[n:]
+	}
+	return true
+}
+
+// planOf reads an image as the kernel would unpack it, so that what is shown
+// is what boots: a file that is there twice is refused.
+func planOf(image []byte) (found planSource, err error) {
+	entries, err := initramfs.List(image)
+	if err != nil {
+		return found, err
+	}
+	tree := initramfs.Unpacked(entries)
+	file := func(name string) []byte {
+		e, fileErr := tree.File(name)
+		if err == nil {
+			err = fileErr
+		}
+		if e == nil || fileErr != nil {
+			return nil
+		}
+		return e.Data
+	}
+
+	file("/init")
+	found.plan, found.cmdline = file(planFile), string(file(initramfs.CmdlineFile))
+	if modules := file(plan.ModulesFile); modules != nil && err == nil {
+		found.modules, err = plan.DecodeModules(modules)
+	}
+	return found, err
 }
 
 // planFile is where an image has its plan.

@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"regexp"
+	"strings"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/cobra/doc"
@@ -43,7 +44,8 @@ var version = "unknown"
 var inner = regexp.MustCompile(`strconv\.Parse[A-Za-z]+: parsing "[^"]*": `)
 
 // Main runs root with args and returns the exit code. An error is
-// printed to stderr as one line, prefixed with the command's name.
+// printed to stderr as one line, prefixed with the command's name. Control
+// characters in what is printed become "?".
 func Main(root *cobra.Command, args []string, stdout, stderr io.Writer) int {
 	root.SilenceErrors, root.SilenceUsage = true, true
 	root.Version = version
@@ -53,6 +55,7 @@ func Main(root *cobra.Command, args []string, stdout, stderr io.Writer) int {
 		return Usagef("%s (see %s --help)", text, c.CommandPath())
 	})
 
+	stdout, stderr = plainWriter{stdout}, plainWriter{stderr}
 	root.AddCommand(manCommand(root))
 	root.SetArgs(args)
 	root.SetOut(stdout)
@@ -62,7 +65,7 @@ func Main(root *cobra.Command, args []string, stdout, stderr io.Writer) int {
 		return 0
 	}
 
-	fmt.Fprintf(stderr, "%s: %v\n", root.Name(), err)
+	fmt.Fprintf(stderr, "%s: %s\n", root.Name(), strings.ReplaceAll(err.Error(), "\n", "; "))
 	if exit, ok := errors.AsType[*Exit](err); ok {
 		return exit.Code
 	}

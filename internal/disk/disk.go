@@ -25,7 +25,7 @@ type File struct {
 // writing is not opened by another one of us, nor probed by udev, until it
 // is closed.
 func Open(path string, flags int) (*File, error) {
-	f, err := os.OpenFile(path, flags, 0o600)
+	f, err := os.OpenFile(path, flags|unix.O_NONBLOCK, 0o600) // a pipe would wait for a writer
 	if err != nil {
 		return nil, err
 	}
