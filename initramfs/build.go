@@ -59,24 +59,23 @@ func Build(w io.Writer, o Options) (*Result, error) {
 		return nil, err
 	}
 
-	host, exclude, err := hostModprobe(o)
+	index, unapplied, err := k.index(o, chosen)
 	if err != nil {
 		return nil, err
 	}
-
-	index := k.closure(chosen, exclude)
-	host.apply(index)
 	p.Modules.Always = alwaysLoaded(k, index, o.Config.Modules.Add)
 
 	a := newArchive()
-	res := &Result{Plan: p, Modules: len(index.List)}
+	res := &Result{Plan: p, Modules: len(index.List), Warnings: unapplied}
 	if res.Missing, err = addModules(a, k, index, o.Firmware); err != nil {
 		return nil, err
 	}
 
-	if res.Warnings, err = addKeys(a, p); err != nil {
+	doubtful, err := addKeys(a, p)
+	if err != nil {
 		return nil, err
 	}
+	res.Warnings = append(res.Warnings, doubtful...)
 
 	planFile, err := p.Encode()
 	if err != nil {
@@ -93,15 +92,28 @@ func Build(w io.Writer, o Options) (*Result, error) {
 	return res, a.write(w, o.Level)
 }
 
-// hostModprobe is what the host's modprobe.d says, if the image is for the
-// host, and the modules that are left out for it or for the configuration.
+// index is that of the chosen modules, with their parameters.
+func (k *kernel) index(o Options, chosen []string) (index *plan.Modules, unapplied []string, err error) {
+	host, exclude, err := hostModprobe(o)
+	if err != nil {
+		return nil, nil, err
+	}
+
+	index = k.closure(chosen, exclude)
+	if o.Config.Modules.Set == "host" {
+		host.apply(index)
+	} else {
+		unapplied = host.unapplied(index)
+	}
+	return index, unapplied, k.parameters(index, o.Config.Modules.Parameters)
+}
+
+// hostModprobe is what the host's modprobe.d says, and the modules that are
+// left out for the configuration or, in an image for the host, for it.
 func hostModprobe(o Options) (host *modprobe, exclude []string, err error) {
 	exclude = slices.Clone(o.Config.Modules.Exclude)
-	if o.Config.Modules.Set != "host" {
-		return &modprobe{}, exclude, nil
-	}
-	if host, err = readModprobe(o.Modprobe); err != nil {
-		return nil, nil, err
+	if host, err = readModprobe(o.Modprobe); err != nil || o.Config.Modules.Set != "host" {
+		return host, exclude, err
 	}
 
 	for name, never := range host.never {

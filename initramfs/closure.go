@@ -55,6 +55,13 @@ func (k *kernel) choose(c ModulesConfig, p *plan.Plan) ([]string, error) {
 	for _, word := range slices.Concat(always, p.Net.Modules()) {
 		names = append(names, k.resolve(word)...)
 	}
+	for _, fs := range []string{"ext4", "f2fs"} {
+		if slices.Contains(names, fs) || k.builtin[fs] && (p.Root.FSType == "" || p.Root.FSType == fs) {
+			for _, word := range requested[fs] {
+				names = append(names, k.resolve(word)...)
+			}
+		}
+	}
 	for _, word := range c.Add {
 		found := k.resolve(word)
 		if len(found) == 0 && !k.builtin[plan.ModuleName(word)] {

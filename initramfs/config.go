@@ -77,6 +77,8 @@ type ModulesConfig struct {
 	Set     string   `yaml:"set"`
 	Add     []string `yaml:"add"`     // names, always loaded
 	Exclude []string `yaml:"exclude"` // names, never in the image
+	// Parameters are MODULE.PARAM=VALUE, for modules in the image.
+	Parameters []string `yaml:"parameters"`
 }
 
 // ReadConfig reads latchkey.yaml. Unknown fields, second documents and

@@ -12,7 +12,14 @@ import (
 // mapping and its ciphers. What the kernel has built in is passed over.
 var always = []string{
 	"dm-mod", "dm-crypt", "xts", "ecb", "crypto-xts", "crypto-aes", "aesni-intel", "aes-arm64", "aes-ce-blk", "aes-neon-blk", "encrypted-keys",
+	"crypto-xts(aes)", "crypto-ecb(aes)", // what a processor does as a whole
 }
+
+// requested is what file systems ask for by request_module, which nobody
+// answers in an initramfs, when their superblock has the feature
+// (fs/quota/dquot.c, fs/unicode/utf8-core.c). The init loads them when it
+// has seen the superblock: device.Super.
+var requested = map[string][]string{"ext4": {"quota_v2", "utf8data"}, "f2fs": {"quota_v2", "utf8data"}}
 
 // universal are the folders and files under kernel/ whose modules go into
 // an image for any machine: buses, disks, wired networks, TPMs, and the
@@ -23,7 +30,9 @@ var universal = []string{
 	"drivers/message/fusion/", "drivers/mmc/", "drivers/net/bonding/", "drivers/net/ethernet/", "drivers/net/hyperv/", "drivers/net/mdio/",
 	"drivers/net/phy/", "drivers/net/usb/", "drivers/net/virtio_net.", "drivers/net/vmxnet3/", "drivers/net/xen-netfront.",
 	"drivers/nvme/host/", "drivers/pci/controller/", "drivers/pci/hotplug/", "drivers/scsi/", "drivers/ufs/", "drivers/usb/dwc2/", "drivers/usb/dwc3/",
-	"drivers/usb/host/", "drivers/usb/storage/", "drivers/virtio/", "drivers/xen/", "fs/btrfs/", "fs/erofs/", "fs/ext4/", "fs/f2fs/",
+	"drivers/usb/host/", "drivers/usb/storage/", "drivers/virtio/", "drivers/xen/",
+	"drivers/watchdog/hpwdt.", "drivers/watchdog/i6300esb.", "drivers/watchdog/iTCO_wdt.", "drivers/watchdog/sp5100_tco.", "drivers/watchdog/wdat_wdt.",
+	"drivers/i2c/busses/i2c-i801.", "drivers/mfd/lpc_ich.", // which make iTCO's device "fs/btrfs/", "fs/erofs/", "fs/ext4/", "fs/f2fs/",
 	"fs/squashfs/", "fs/xfs/", "net/8021q/", "net/bridge/bridge.",
 }
 
@@ -32,7 +41,7 @@ var universal = []string{
 var boards = []string{
 	"drivers/bus/", "drivers/clk/", "drivers/dma/", "drivers/extcon/", "drivers/firmware/", "drivers/gpio/", "drivers/i2c/busses/", "drivers/i2c/muxes/",
 	"drivers/interconnect/", "drivers/irqchip/", "drivers/mailbox/", "drivers/memory/", "drivers/mfd/", "drivers/nvmem/", "drivers/phy/", "drivers/pinctrl/", "drivers/pmdomain/",
-	"drivers/pwm/", "drivers/regulator/", "drivers/reset/", "drivers/rtc/", "drivers/soc/", "drivers/spi/", "drivers/tee/", "drivers/usb/phy/", "drivers/usb/typec/",
+	"drivers/pwm/", "drivers/regulator/", "drivers/reset/", "drivers/rtc/", "drivers/soc/", "drivers/spi/", "drivers/tee/", "drivers/usb/phy/", "drivers/usb/typec/", "drivers/watchdog/",
 }
 
 // hasBoards tells whether the kernel is for machines that are described by

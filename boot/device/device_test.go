@@ -25,6 +25,8 @@ func TestProbe(t *testing.T) {
 		{"ext4", []string{"mke2fs", "-q", "-t", "ext4", "-U", uuid, "-L", "lab", "FILE"}, device.Super{Type: "ext4", UUID: uuid, Label: "lab"}},
 		{"ext3", []string{"mke2fs", "-q", "-t", "ext3", "-U", uuid, "FILE"}, device.Super{Type: "ext3", UUID: uuid}},
 		{"ext2", []string{"mke2fs", "-q", "-t", "ext2", "-U", uuid, "FILE"}, device.Super{Type: "ext2", UUID: uuid}},
+		{"ext4 with quotas", []string{"mke2fs", "-q", "-t", "ext4", "-O", "quota", "-U", uuid, "FILE"}, device.Super{Type: "ext4", UUID: uuid, Modules: []string{"quota_v2"}}},
+		{"ext4 with casefolded names", []string{"mke2fs", "-q", "-t", "ext4", "-O", "casefold", "-U", uuid, "FILE"}, device.Super{Type: "ext4", UUID: uuid, Modules: []string{"utf8data"}}},
 		{"LUKS2", []string{
 			"cryptsetup", "luksFormat", "-q", "--type", "luks2", "--pbkdf", "pbkdf2", "--pbkdf-force-iterations", "1000",
 			"--uuid", uuid, "--label", "lab", "--key-file", "/dev/null", "--keyfile-size", "0", "FILE",
@@ -37,7 +39,7 @@ func TestProbe(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			file := image(t, tt.make, 32<<20)
 			got, ok := device.Probe(file)
-			if diff := cmp.Diff(tt.want, got); diff != "" || ok != (tt.want != device.Super{}) {
+			if diff := cmp.Diff(tt.want, got); diff != "" || ok != (tt.want.Type != "") {
 				t.Errorf("Probe = %v, %t (-want +got):\n%s", got, ok, diff)
 			}
 			if tt.name == "FAT32" { // as Windows leaves it: the label stands in the root folder alone

@@ -14,6 +14,9 @@ type Super struct {
 	Type  string // "ext4", "xfs", "btrfs", "f2fs", "squashfs", "erofs", "vfat", "crypto_LUKS"
 	UUID  string
 	Label string
+	// Modules are what the kernel asks for by request_module when it mounts
+	// this: quota formats, tables of Unicode.
+	Modules []string
 }
 
 // secondaries are the offsets at which a second LUKS2 header may stand,
@@ -42,7 +45,7 @@ func Probe(r io.ReaderAt) (s Super, ok bool) {
 	for _, off := range secondaries {
 		var b [208]byte
 		if _, err := r.ReadAt(b[:], off); err == nil && bytes.HasPrefix(b[:], []byte("SKUL\xba\xbe")) {
-			return Super{"crypto_LUKS", text(b[168:208]), text(b[24:72])}, true
+			return Super{Type: "crypto_LUKS", UUID: text(b[168:208]), Label: text(b[24:72])}, true
 		}
 	}
 
@@ -58,7 +61,7 @@ func luks(b []byte) (Super, bool) {
 	if binary.BigEndian.Uint16(b[6:]) == 2 {
 		label = text(b[24:72])
 	}
-	return Super{"crypto_LUKS", text(b[168:208]), label}, true
+	return Super{Type: "crypto_LUKS", UUID: text(b[168:208]), Label: label}, true
 }
 
 // ext reads struct ext4_super_block of fs/ext4/ext4.h, at byte 1024.
@@ -75,14 +78,15 @@ func ext(b []byte) (Super, bool) {
 	case compat&0x0004 != 0: // has_journal
 		kind = "ext3"
 	}
-	return Super{kind, uuid(sb[104:120]), text(sb[120:136])}, true
+	ro := binary.LittleEndian.Uint32(sb[100:])
+	return Super{kind, uuid(sb[104:120]), text(sb[120:136]), helpers(ro&0x0100 != 0, incompat&0x20000 != 0)}, true // quota, casefold
 }
 
 func xfs(b []byte) (Super, bool) {
 	if len(b) < 512 || !bytes.HasPrefix(b, []byte("XFSB")) {
 		return Super{}, false
 	}
-	return Super{"xfs", uuid(b[32:48]), text(b[108:120])}, true
+	return Super{Type: "xfs", UUID: uuid(b[32:48]), Label: text(b[108:120])}, true
 }
 
 func btrfs(b []byte) (Super, bool) {
@@ -90,14 +94,26 @@ func btrfs(b []byte) (Super, bool) {
 	if len(b) < at+0x12b+256 || string(b[at+64:at+72]) != "_BHRfS_M" {
 		return Super{}, false
 	}
-	return Super{"btrfs", uuid(b[at+32 : at+48]), text(b[at+0x12b : at+0x12b+256])}, true
+	return Super{Type: "btrfs", UUID: uuid(b[at+32 : at+48]), Label: text(b[at+0x12b : at+0x12b+256])}, true
 }
 
 func f2fs(b []byte) (Super, bool) {
-	if len(b) < 2048 || binary.LittleEndian.Uint32(b[1024:]) != 0xf2f52010 {
+	const features = 1024 + 2180 // struct f2fs_super_block, linux/f2fs_fs.h
+	if len(b) < features+4 || binary.LittleEndian.Uint32(b[1024:]) != 0xf2f52010 {
 		return Super{}, false
 	}
-	return Super{Type: "f2fs", UUID: uuid(b[1024+108 : 1024+124])}, true
+	has := binary.LittleEndian.Uint32(b[features:])
+	return Super{Type: "f2fs", UUID: uuid(b[1024+108 : 1024+124]), Modules: helpers(has&0x0080 != 0, has&0x1000 != 0)}, true // quota_ino, casefold
+}
+
+func helpers(quota, casefold bool) (modules []string) {
+	if quota {
+		modules = append(modules, "quota_v2")
+	}
+	if casefold {
+		modules = append(modules, "utf8data")
+	}
+	return modules
 }
 
 func squashfs(b []byte) (Super, bool) {
@@ -108,7 +124,7 @@ func erofs(b []byte) (Super, bool) {
 	if len(b) < 1152 || binary.LittleEndian.Uint32(b[1024:]) != 0xe0f5e1e2 {
 		return Super{}, false
 	}
-	return Super{"erofs", uuid(b[1024+48 : 1024+64]), text(b[1024+64 : 1024+80])}, true
+	return Super{Type: "erofs", UUID: uuid(b[1024+48 : 1024+64]), Label: text(b[1024+64 : 1024+80])}, true
 }
 
 func uuid(b []byte) string {

@@ -33,10 +33,12 @@ type Loader struct {
 }
 
 // slow are the folders of drivers that take their time to probe and that
-// most machines boot without; those of keyboards are needed where a person
+// most machines boot without (a watchdog is for the boot that hangs); those of keyboards are needed where a person
 // may type.
 var (
-	slow      = []string{"/drivers/ata/", "/drivers/message/", "/drivers/mmc/", "/drivers/scsi/", "/drivers/ufs/"}
+	slow = []string{
+		"/drivers/ata/", "/drivers/i2c/busses/i2c-i801.", "/drivers/message/", "/drivers/mfd/lpc_ich.", "/drivers/mmc/", "/drivers/scsi/", "/drivers/ufs/", "/drivers/watchdog/",
+	}
 	keyboards = []string{"/drivers/hid/", "/drivers/usb/"}
 )
 

@@ -13,8 +13,7 @@ import (
 // found.
 const cipherWait = 100 * time.Millisecond
 
-// loadModules loads what the devices that are there ask for, and what the
-// network needs. It goes on with the devices that come later, until ctx
+// loadModules loads what the devices that are there ask for. It goes on with the devices that come later, until ctx
 // ends, and tells the search for disks when to look again.
 func (w *worker) loadModules(ctx context.Context, events <-chan device.Event) {
 	w.loader.Hold(w.plan.AsksAtConsole())
@@ -22,10 +21,6 @@ func (w *worker) loadModules(ctx context.Context, events <-chan device.Event) {
 	go w.wantCiphers(ctx)
 	step(ctx, w, "modules", time.Minute, func(context.Context) (struct{}, string, error) {
 		var wg sync.WaitGroup
-		wg.Go(func() { w.loader.Named(w.plan.Net.Modules()...) })
-		if w.plan.ImageNet != nil {
-			wg.Go(func() { w.loader.Named(w.plan.ImageNet.Modules()...) })
-		}
 		for _, alias := range w.sys.Modaliases() {
 			wg.Go(func() { w.loader.Device(alias) })
 		}

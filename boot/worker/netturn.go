@@ -15,6 +15,7 @@ func (n *network) run(ctx context.Context) {
 	w := n.worker
 	for ctx.Err() == nil {
 		settings, over := n.current()
+		w.loader.Named(settings.Modules()...) // sockets fail without
 		turn, cancel := context.WithCancel(ctx)
 		go func() {
 			select {

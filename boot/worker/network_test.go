@@ -36,6 +36,14 @@ func (a alone) Leave(_ plan.Net, links []netup.Link, _ *slog.Logger) error {
 	return nil
 }
 
+// noModules is a Loader for a kernel that has all built in.
+type noModules struct{}
+
+func (noModules) Named(...string) {}
+func (noModules) Device(string)   {}
+func (noModules) Hold(bool)       {}
+func (noModules) Release()        {}
+
 type deaf struct{}
 
 func (deaf) Multicast(discover.Interface, bool) (net.PacketConn, error) {
@@ -58,7 +66,7 @@ func newNetwork(t *testing.T, find plan.Find, sources ...string) (*network, *sen
 	t.Helper()
 	socket, left := &sent{}, &[]netup.Link{}
 	w := &worker{
-		sys: alone{clock{began: time.Now()}, left}, conn: wire.NewConn(socket), log: slog.New(slog.NewTextHandler(io.Discard, nil)),
+		loader: noModules{}, sys: alone{clock{began: time.Now()}, left}, conn: wire.NewConn(socket), log: slog.New(slog.NewTextHandler(io.Discard, nil)),
 		plan: &plan.Plan{Find: find, Volumes: []plan.Volume{{Name: "root", Sources: sources}}},
 	}
 	n := w.startNetwork(t.Context())

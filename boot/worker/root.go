@@ -28,6 +28,7 @@ func (w *worker) chooseRoot(ctx context.Context, o *openings) error {
 				w.loader.Named(fstype)
 			}
 		}
+		w.loader.Named(super.Modules...)
 
 		err = w.conn.Send(wire.Record{Kind: wire.KindRoot, Name: d.Name, Text: super.Type})
 		return struct{}{}, d.Name + " type=" + cmp.Or(w.plan.Root.FSType, super.Type), err

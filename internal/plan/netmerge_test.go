@@ -80,10 +80,10 @@ func FuzzParseNet(f *testing.F) {
 
 func TestNetModules(t *testing.T) {
 	n, _ := parseNet(t, "bond vlan=vlan5:eth0 bridge=br0:eth1")
-	if got := strings.Join(n.Modules(), " "); got != "bonding 8021q bridge" {
-		t.Errorf("Modules() = %q, want bonding 8021q bridge", got)
+	if got := strings.Join(n.Modules(), " "); got != "af_packet ipv6 bonding 8021q bridge" {
+		t.Errorf("Modules() = %q, want those of sockets and of each layer", got)
 	}
-	if n, _ := parseNet(t, "ip=dhcp"); len(n.Modules()) > 0 {
-		t.Errorf("Modules() = %q for ip=dhcp, want none", n.Modules())
+	if n, _ := parseNet(t, "ip=dhcp"); len(n.Modules()) != 2 {
+		t.Errorf("Modules() = %q for ip=dhcp, want those of sockets", n.Modules())
 	}
 }

@@ -52,9 +52,11 @@ func (n Net) steers() bool {
 }
 
 // Modules are the kernel modules that the settings need beside the
-// drivers of the hardware.
+// drivers of the hardware. The kernel asks for protocols by
+// request_module("net-pf-…") (net/socket.c), which nobody answers in an
+// initramfs: packet sockets and IPv6 are modules on openSUSE and Alpine.
 func (n Net) Modules() []string {
-	var out []string
+	out := []string{"af_packet", "ipv6"}
 	for _, m := range []struct {
 		needed bool
 		name   string
