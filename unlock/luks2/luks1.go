@@ -3,6 +3,7 @@ package luks2
 import (
 	"encoding/binary"
 	"io"
+	"math"
 	"slices"
 )
 
@@ -68,7 +69,7 @@ func ReadLUKS1(r io.ReaderAt, sizeBytes int64) (*Header, error) {
 
 // phdr holds a LUKS1 header to the rules of a LUKS2 one.
 func (j *judgment) phdr(m *metadata, raw []byte, deviceSize int64) {
-	u32 := func(at int) int { return int(binary.BigEndian.Uint32(raw[at:])) }
+	u32 := func(at int) int { return small(raw[at:]) }
 	cipher := cString(field(raw, off1Cipher, nameSize1)) + "-" + cString(field(raw, off1Mode, nameSize1))
 	j.rule(cipher == Cipher, "segment-cipher", "the cipher is %q, accepted is %q", cipher, Cipher)
 	hash := cString(field(raw, off1Hash, nameSize1))
@@ -77,7 +78,7 @@ func (j *judgment) phdr(m *metadata, raw []byte, deviceSize int64) {
 	j.rule(m.keyBytes == keySize || m.keyBytes == keySize128, "keyslot-key-size", "the key has %d bytes, accepted is %d and %d", m.keyBytes, keySize, keySize128)
 	m.digest = digest{hash: hash, iterations: u32(off1Iterations), salt: field(raw, off1Salt, saltSize), value: field(raw, off1Digest, digestSize1)}
 	j.rule(m.digest.iterations >= minIterations && m.digest.iterations <= maxIterations, "digest-iterations", "the digest has %d iterations", m.digest.iterations)
-	m.segment = Segment{OffsetBytes: int64(u32(off1Payload)) * ivSector, Dynamic: true, SectorBytes: ivSector}
+	m.segment = Segment{OffsetBytes: int64(binary.BigEndian.Uint32(raw[off1Payload:])) * ivSector, Dynamic: true, SectorBytes: ivSector}
 	m.segment.SizeBytes = deviceSize - m.segment.OffsetBytes
 
 	for id := range slots1 {
@@ -95,11 +96,21 @@ func (j *judgment) phdr(m *metadata, raw []byte, deviceSize int64) {
 	j.segmentRange(m.segment, phdrSize, deviceSize)
 }
 
+// small reads a number that is far below 2³¹ in every good header. int has
+// 32 bits on some machines; what does not fit is 0, which no rule accepts.
+func small(b []byte) int {
+	n := binary.BigEndian.Uint32(b)
+	if n > math.MaxInt32 {
+		return 0
+	}
+	return int(n)
+}
+
 // slot1 judges one enabled keyslot: its area for the whole, the rest by
 // itself.
 func (j *judgment) slot1(m *metadata, id int, raw []byte) slot {
-	u32 := func(at int) int { return int(binary.BigEndian.Uint32(raw[at:])) }
-	k := Keyslot{ID: id, Priority: 1, AFHash: m.digest.hash, KeyBytes: m.keyBytes, areaKeyBytes: m.keyBytes, areaOffset: int64(u32(slot1Offset)) * ivSector}
+	u32 := func(at int) int { return small(raw[at:]) }
+	k := Keyslot{ID: id, Priority: 1, AFHash: m.digest.hash, KeyBytes: m.keyBytes, areaKeyBytes: m.keyBytes, areaOffset: int64(binary.BigEndian.Uint32(raw[slot1Offset:])) * ivSector}
 	k.areaSize = k.stripeBytes()
 	k.KDF = KDF{Type: "pbkdf2", Hash: m.digest.hash, Iterations: u32(slot1Iterations), salt: field(raw, slot1Salt, saltSize)}
 	j.rule(k.areaOffset >= phdrSize && k.areaOffset+k.areaSize <= m.segment.OffsetBytes, "keyslot-area", "keyslot %d: %d bytes at %d are not between header and payload", id, k.areaSize, k.areaOffset)
