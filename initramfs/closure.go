@@ -55,13 +55,7 @@ func (k *kernel) choose(c ModulesConfig, p *plan.Plan) ([]string, error) {
 	for _, word := range slices.Concat(always, p.Net.Modules()) {
 		names = append(names, k.resolve(word)...)
 	}
-	for _, fs := range []string{"ext4", "f2fs"} {
-		if slices.Contains(names, fs) || k.builtin[fs] && (p.Root.FSType == "" || p.Root.FSType == fs) {
-			for _, word := range requested[fs] {
-				names = append(names, k.resolve(word)...)
-			}
-		}
-	}
+	names = append(names, k.requested(names, p.Root.FSType)...)
 	for _, word := range c.Add {
 		found := k.resolve(word)
 		if len(found) == 0 && !k.builtin[plan.ModuleName(word)] {
@@ -75,6 +69,20 @@ func (k *kernel) choose(c ModulesConfig, p *plan.Plan) ([]string, error) {
 		return cmp.Or(k.rank(a)-k.rank(b), strings.Compare(a, b))
 	})
 	return slices.Compact(names), nil
+}
+
+// requested lists what the file systems that the root may have ask for when
+// they are mounted.
+func (k *kernel) requested(names []string, fstype string) (list []string) {
+	for fs, words := range requested {
+		if !slices.Contains(names, fs) && (!k.builtin[fs] || fstype != "" && fstype != fs) {
+			continue
+		}
+		for _, word := range words {
+			list = append(list, k.resolve(word)...)
+		}
+	}
+	return list
 }
 
 func (k *kernel) rank(name string) int {
