@@ -8,7 +8,6 @@ import (
 	"log/slog"
 	"net"
 	"os"
-	"strings"
 	"syscall"
 	"time"
 
@@ -19,6 +18,7 @@ import (
 	"latchkey/boot/wire"
 	"latchkey/discover"
 	"latchkey/internal/kmsg"
+	"latchkey/internal/meminfo"
 	"latchkey/internal/plan"
 	"latchkey/internal/secret"
 	"latchkey/kms"
@@ -78,20 +78,8 @@ func (Kernel) Number(path string) (n dm.Number, ok bool) {
 // Map implements Disks.
 func (Kernel) Map(t dm.Target, key luks2.VolumeKey) error { return dm.Map(t, key) }
 
-// FreeBytes implements Disks with MemAvailable of /proc/meminfo.
-func (Kernel) FreeBytes() int64 {
-	text, err := os.ReadFile("/proc/meminfo")
-	if err != nil {
-		return 0
-	}
-	for line := range strings.Lines(string(text)) {
-		var kib int64
-		if n, _ := fmt.Sscanf(line, "MemAvailable: %d kB", &kib); n == 1 {
-			return kib * 1024
-		}
-	}
-	return 0
-}
+// FreeBytes implements Disks.
+func (Kernel) FreeBytes() int64 { return meminfo.Available() }
 
 // Open implements Disks.
 func (Kernel) Open(path string, write bool) (File, error) {

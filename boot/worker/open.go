@@ -87,7 +87,7 @@ type try struct {
 // open. They share the memory that is free.
 func (w *worker) openAll(ctx context.Context, o *openings, tries []try) {
 	w.awaitCiphers(ctx)
-	clones := w.clones()
+	clones, limit := w.clones(), openDeadline(tries)
 	var wg sync.WaitGroup
 	for _, t := range tries {
 		wg.Go(func() {
@@ -96,7 +96,7 @@ func (w *worker) openAll(ctx context.Context, o *openings, tries []try) {
 				err = t.Err
 			}
 			if err == nil {
-				opened, keys, err = w.openOne(ctx, t)
+				opened, keys, err = w.openOne(ctx, t, limit)
 			}
 			o.mu.Lock()
 			defer o.mu.Unlock()
@@ -138,17 +138,26 @@ func (w *worker) clones() map[string]error {
 	return found // anything else shows when the volume is opened
 }
 
-// openDeadline leaves argon2id with 1 GiB time on a slow machine.
-const openDeadline = 3 * time.Minute
+// openDeadline is how long tries that are made side by side may take: what
+// their keyslots cost on a machine of today, times eight for a slow one that
+// tries two keys, and for the disk and the TPM besides. The tries wait for
+// each other's memory, so each has the time of all.
+func openDeadline(tries []try) time.Duration {
+	d := 3 * time.Minute
+	for _, t := range tries {
+		d += 8 * t.of.disk.Header.Cost()
+	}
+	return d
+}
 
 // openOne opens one volume. The keys are returned if the try keeps them.
-func (w *worker) openOne(ctx context.Context, t try) (unlock.Opened, []unlock.Candidate, error) {
+func (w *worker) openOne(ctx context.Context, t try, limit time.Duration) (unlock.Opened, []unlock.Candidate, error) {
 	d := t.of.disk
 	type result struct {
 		unlock.Opened
 		keys []unlock.Candidate
 	}
-	r, err := step(ctx, w, "unlock", openDeadline, func(ctx context.Context) (result, string, error) {
+	r, err := step(ctx, w, "unlock", limit, func(ctx context.Context) (result, string, error) {
 		if err := d.Judge(t.Want); err != nil { // before a sealed key is asked of the TPM
 			return result{}, d.Name, err
 		}

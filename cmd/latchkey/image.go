@@ -17,6 +17,7 @@ import (
 	"latchkey/initramfs"
 	"latchkey/initramfs/uki"
 	"latchkey/internal/cli"
+	"latchkey/internal/datafile"
 )
 
 func imageCommand() *cobra.Command {
@@ -103,7 +104,7 @@ func (o *imageBuild) run(stdout, stderr io.Writer) error {
 	if err := errors.Join(tmp.Chmod(0o600), tmp.Sync(), tmp.Close()); err != nil {
 		return fmt.Errorf("writing the image: %w", err)
 	}
-	if err := os.Rename(tmp.Name(), o.output); err != nil {
+	if err := datafile.Replace(tmp.Name(), o.output); err != nil {
 		return fmt.Errorf("writing the image: %w", err)
 	}
 

@@ -8,6 +8,7 @@ import (
 	"encoding/binary"
 	"hash"
 	"runtime/debug"
+	"time"
 
 	"golang.org/x/crypto/argon2"
 
@@ -47,6 +48,16 @@ func (k Keyslot) Fingerprint() [32]byte { return sha256.Sum256(k.KDF.salt) }
 // work is a measure of the time that the KDF takes: a pbkdf2 iteration and
 // a KiB that argon2 writes both take about a microsecond.
 func (k KDF) work() int64 { return int64(k.Iterations) + int64(k.Time)*int64(k.MemoryKiB) }
+
+// Cost is about how long trying one passphrase on every keyslot takes on a
+// machine of today.
+func (h *Header) Cost() time.Duration {
+	var work int64
+	for _, k := range h.Keyslots() {
+		work += k.KDF.work()
+	}
+	return time.Duration(work) * time.Microsecond
+}
 
 // pbkdf2 is RFC 8018, section 5.2. The standard library's takes the
 // password as a string and copies it; this one leaves no copy in clear.
