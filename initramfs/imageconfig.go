@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"slices"
 	"strings"
 )
 
@@ -23,20 +24,27 @@ type ImageConfig struct {
 	// Cmdline is its command line, by default that of /etc/kernel/cmdline.
 	Cmdline string `yaml:"cmdline"`
 
+	// DTB is a device tree for the kernel, SBAT are lines for the stub's
+	// section of that name, or @FILE.
+	DTB  string `yaml:"dtb"`
+	SBAT string `yaml:"sbat"`
+
 	// BootKey and BootCert sign it for Secure Boot: PEM files, or a pkcs11:
-	// URI for the key. PCRKey signs its PCR 11; PCRSignature is where that
-	// signature is written for the key server.
+	// URI for the key. PCRKey signs its PCR 11, for PCRPhases; PCRSignature is
+	// where that signature is written for the key server.
 	BootKey      string `yaml:"boot-key"`
 	BootCert     string `yaml:"boot-cert"`
 	PCRKey       string `yaml:"pcr-key"`
 	PCRSignature string `yaml:"pcr-signature"`
+	// PCRPhases are words joined by ":", by default enter-initrd alone.
+	PCRPhases []string `yaml:"pcr-phases"`
 }
 
 // For returns the section with the defaults and one kernel's version in it.
 func (c ImageConfig) For(version string) ImageConfig {
 	c.Kernel = cmp.Or(c.Kernel, "/boot/vmlinuz-{version}")
 	c.Initrd = cmp.Or(c.Initrd, "/boot/initrd.img-{version}")
-	for _, p := range []*string{&c.Initrd, &c.UKI, &c.Kernel, &c.PCRSignature} {
+	for _, p := range []*string{&c.Initrd, &c.UKI, &c.Kernel, &c.DTB, &c.PCRSignature} {
 		*p = strings.ReplaceAll(*p, "{version}", version)
 	}
 	return c
@@ -51,6 +59,7 @@ func (c ImageConfig) check() error {
 		{"initrd", c.Initrd, true},
 		{"uki", c.UKI, true},
 		{"kernel", c.Kernel, true},
+		{"dtb", c.DTB, false},
 		{"boot-cert", c.BootCert, false},
 		{"pcr-key", c.PCRKey, false},
 		{"pcr-signature", c.PCRSignature, false},
@@ -69,8 +78,12 @@ func (c ImageConfig) check() error {
 		return errors.New("image.boot-key and image.boot-cert go together")
 	case c.PCRSignature != "" && c.PCRKey == "":
 		return errors.New("image.pcr-signature needs image.pcr-key")
-	case c.UKI == "" && (c.BootKey != "" || c.PCRKey != "" || c.Cmdline != ""):
-		return errors.New("image.uki is missing: keys and command line belong to a unified kernel image")
+	case len(c.PCRPhases) > 0 && c.PCRKey == "":
+		return errors.New("image.pcr-phases needs image.pcr-key")
+	case len(c.PCRPhases) > 0 && !slices.Contains(c.PCRPhases, "enter-initrd"):
+		return errors.New("image.pcr-phases lacks enter-initrd: the key server would refuse this image")
+	case c.UKI == "" && (c.DTB != "" || c.SBAT != "" || c.BootKey != "" || c.PCRKey != "" || c.Cmdline != ""):
+		return errors.New("image.uki is missing: keys, command line and device tree belong to a unified kernel image")
 	}
 	return nil
 }

@@ -200,6 +200,10 @@ func TestWholeBoot(t *testing.T) {
 	if err := latch.Run(machine{tpm: dev}, wire.NewConn(s), 0); err != nil {
 		t.Fatal(err)
 	}
+	// One question for the banks, PCRs 11 and 15, and three extends.
+	if n := dev.Commands(); n != 6 {
+		t.Errorf("the latch sent %d commands, want 6", n)
+	}
 	want11 := wire.Extended(wire.Extended([32]byte{}, order(11, "enter-initrd").Digests.SHA256), order(11, "leave-initrd").Digests.SHA256)
 	want15 := wire.Extended([32]byte{}, order(15, "volume root").Digests.SHA256)
 	if held(t, dev, 11) != want11 || held(t, dev, 15) != want15 {

@@ -103,7 +103,12 @@ func (o *imageUKI) signPCR(stub *uki.Stub, all []uki.Section) ([]uki.Section, er
 	}
 
 	if o.signature != "" {
-		if err := os.WriteFile(o.signature, signature, 0o644); err != nil {
+		// The key server gets no more than the state in which a machine asks.
+		asks, err := signer.Sign(stub.PCR11(all, uki.InInitrd))
+		if err != nil {
+			return nil, err
+		}
+		if err := os.WriteFile(o.signature, asks, 0o644); err != nil {
 			return nil, fmt.Errorf("writing --pcr-signature: %w", err)
 		}
 	}

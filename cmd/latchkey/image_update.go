@@ -132,11 +132,17 @@ func (o *imageUpdate) build(stdout io.Writer, c initramfs.ImageConfig, version s
 	}
 
 	build.output = cmp.Or(o.writeUKI, o.path(files.UKI))
-	u := imageUKI{build: build, kernel: cmp.Or(o.kernel, o.path(files.Kernel)), osrel: o.path("/etc/os-release"), phases: []string{uki.InInitrd}, cmdline: files.Cmdline}
+	u := imageUKI{build: build, kernel: cmp.Or(o.kernel, o.path(files.Kernel)), osrel: o.path("/etc/os-release"), phases: files.PCRPhases, cmdline: files.Cmdline, sbat: files.SBAT}
+	if name, ok := strings.CutPrefix(u.sbat, "@"); ok {
+		u.sbat = "@" + o.path(name)
+	}
+	if len(u.phases) == 0 {
+		u.phases = []string{uki.InInitrd}
+	}
 	if u.cmdline == "" {
 		u.cmdline = "@" + o.path("/etc/kernel/cmdline")
 	}
-	for to, from := range map[*string]string{&u.bootCertificate: files.BootCert, &u.pcrKey: files.PCRKey, &u.signature: files.PCRSignature} {
+	for to, from := range map[*string]string{&u.bootCertificate: files.BootCert, &u.pcrKey: files.PCRKey, &u.signature: files.PCRSignature, &u.dtb: files.DTB} {
 		if from != "" {
 			*to = o.path(from)
 		}
