@@ -180,7 +180,7 @@ mkdir tpm && swtpm_setup --tpm2 --tpmstate tpm --pcr-banks sha256 >/dev/null`)
 		b.t.Fatal(err)
 	}
 
-	b.sh(kms + ` node approve ` + found[1] + ` --unmeasured --data kms >/dev/null`)
+	b.sh(kms + ` node approve ` + found[1] + ` --volume ` + benchUUID + ` --unmeasured --data kms >/dev/null`)
 	<-m.done
 }
 

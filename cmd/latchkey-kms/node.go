@@ -61,10 +61,19 @@ func nodeList(ask *asker, out *output) *cobra.Command {
 
 func printNodes(out io.Writer, nodes []lk1.Node) {
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
-	defer w.Flush()
 	fmt.Fprintln(w, "WORDS\tSTATE\tVOLUMES\tLAST ANSWER\tLAST SEEN\tBOOT\tID")
 	for _, n := range nodes {
 		fmt.Fprintf(w, "%s\t%s\t%d\t%s\t%s\t%s\t%.16s\n", n.Words, n.Describe(), volumesOf(n), lastAnswer(n), n.Last.Local().Format("2006-01-02 15:04"), bootOf(n), n.ID)
+	}
+	w.Flush()
+	for _, n := range nodes {
+		if len(n.Asks) == 0 {
+			continue
+		}
+		fmt.Fprintf(out, "\n%s asks for:\n", n.Words)
+		for _, v := range n.Asks {
+			fmt.Fprintf(out, "  %s\n", describeAsked(v))
+		}
 	}
 }
 
@@ -102,9 +111,15 @@ func nodeApprove(ask *asker, out *output) *cobra.Command {
 		Use:   "approve WORDS... | ID",
 		Short: "Approve a machine after comparing its words",
 		Long: `Approves the machine whose console shows these six words. Compare all six: they
-tell it from an impostor. It gets the volumes that it showed, unless another
-machine owns them, and from then on must boot what it had booted when it
-showed them (PCRs 7, 11 and 12).
+tell it from an impostor. It gets the volumes that it showed and that nobody
+else has, and from then on must boot what it had booted when it showed them
+(PCRs 7, 11 and 12).
+
+A volume whose passphrase you stored, and one that another waiting machine asks
+for, too, is bound only if you name it (--volume) or confirm it: at a terminal
+this command shows what the machine asks for and asks you; --shown confirms
+what "node show" printed under that digest. The same holds for each volume
+that --move takes from another machine.
 
 Approving a machine again renews an approval that lapsed by silence, and lets
 it through for an hour outside its windows, as "node renew" does. It gets no
@@ -112,6 +127,10 @@ other volumes by that: --bind binds what it showed since, too.
 
 A machine may ask again while you look at it: --shown DIGEST, which "node show"
 prints, approves what you looked at and nothing else.
+
+With --move say what becomes of a secret that the other machine stored:
+--secrets keep hands it over, if that was this machine before its mainboard or
+TPM was replaced; --secrets drop destroys it.
 
 Where nothing measures the initrd, anyone who has the disk can replace it and
 be given the keys. Such a machine is approved only if you say --unmeasured, once
@@ -122,7 +141,7 @@ that one waits until "node accept", or with --unmeasured is taken as it is.
 An unknown id (64 hex digits) is registered before its machine first asks. It
 has shown no boot state, so use --pcr none, and name its volumes.`,
 		Example: `  latchkey-kms node approve copper lantern drift meadow quiet anvil
-  latchkey-kms node approve --move copper lantern drift meadow quiet anvil
+  latchkey-kms node approve --move --secrets keep copper lantern drift meadow quiet anvil
   latchkey-kms node approve 6f3c99a1d0e24b7786ac15f0b3d92e4c7a1f5be86d3c40927e8b1a5fd4c6e390 \\
       --pcr none --volume 8b7f0000-0000-4000-8000-000000000001`,
 		Args: cli.Args(cobra.MinimumNArgs(1)),
@@ -139,6 +158,9 @@ has shown no boot state, so use --pcr none, and name its volumes.`,
 			}
 
 			a.Who, a.NoPCRs = strings.Join(args, " "), pcr == "none"
+			if err := ask.lookToApprove(c, &a); err != nil {
+				return err
+			}
 			var done lk1.Approved
 			if err := ask.call(c.Context(), "POST", "/v1/node/approve", nil, a, &done); err != nil {
 				return err
@@ -152,8 +174,9 @@ has shown no boot state, so use --pcr none, and name its volumes.`,
 	c.Flags().BoolVar(&a.Bind, "bind", false, "of a machine that is approved: bind the volumes that it showed since")
 	c.Flags().BoolVar(&a.Unmeasured, "unmeasured", false, "approve it though nothing measures its initrd: anyone at the disk can replace it")
 	c.Flags().StringVar(&a.Seen, "shown", "", "digest that \"node show\" printed; another is refused")
-	c.Flags().BoolVar(&a.Move, "move", false, "take the volumes that it showed away from the machines that own them")
-	c.Flags().StringSliceVar(&volumes, "volume", nil, "UUID of another volume to bind; repeatable")
+	c.Flags().BoolVar(&a.Move, "move", false, "take volumes away from the machines that own them: those that are named or confirmed")
+	c.Flags().StringVar((*string)(&a.Secrets), "secrets", "", "with --move, what the other machine stored: keep or drop")
+	c.Flags().StringSliceVar(&volumes, "volume", nil, "UUID of a volume to bind, whether it showed it or not; repeatable")
 	return c
 }
 
@@ -176,6 +199,9 @@ func printApproved(w io.Writer, a lk1.Approved) {
 	for _, u := range unbound(a) {
 		fmt.Fprintf(w, "NOT bound: volume %s, which it asks for: it was approved before it asked; to bind it: latchkey-kms node approve --volume %s %s\n", u, u, a.Node.Words)
 	}
+	for _, v := range a.Held {
+		fmt.Fprintf(w, "NOT bound: volume %s; if it is this machine's: latchkey-kms node approve --volume %s %s\n", describeAsked(v), v.UUID, a.Node.Words)
+	}
 	printCover(w, a.Node)
 	if a.Warning != "" {
 		fmt.Fprintln(w, "warning:", a.Warning)
@@ -189,7 +215,8 @@ func unbound(a lk1.Approved) (out []kms.UUID) {
 		return nil
 	}
 	for _, v := range a.Node.Shown.Volumes {
-		if !slices.Contains(a.Node.Bound, v.UUID) && !slices.Contains(a.Left, v.UUID) {
+		held := slices.ContainsFunc(a.Held, func(h lk1.Asked) bool { return h.UUID == v.UUID })
+		if !held && !slices.Contains(a.Node.Bound, v.UUID) && !slices.Contains(a.Left, v.UUID) {
 			out = append(out, v.UUID)
 		}
 	}
@@ -228,6 +255,9 @@ func printNode(w io.Writer, n lk1.Node) {
 	fmt.Fprintf(w, "showed last (%s), digest %s:\n", n.Shown.Operation, n.Seen)
 	for _, v := range n.Shown.Volumes {
 		fmt.Fprintf(w, "  volume %s\n", v.UUID)
+	}
+	for _, v := range n.Asks {
+		fmt.Fprintf(w, "asks for:    %s\n", describeAsked(v))
 	}
 
 	for _, pcr := range slices.Sorted(maps.Keys(n.Shown.PCRs)) {

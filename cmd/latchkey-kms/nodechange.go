@@ -19,6 +19,12 @@ func nodeChange(ask *asker, out *output, verb, short, long string) *cobra.Comman
 		RunE: func(c *cobra.Command, args []string) error {
 			var n lk1.Node
 			query := who(args)
+			if verb == "accept" && shown == "" && terminal(c) {
+				var err error
+				if shown, err = ask.lookToAccept(c, query); err != nil {
+					return err
+				}
+			}
 			if shown != "" {
 				query.Set("shown", shown)
 			}

@@ -57,7 +57,7 @@ func (f *lk1Fleet) enroll(ctx context.Context, i int) error {
 	}
 
 	var done lk1.Approved
-	return f.b.call(ctx, "POST", "/v1/node/approve", nil, lk1.Approval{Who: tpm.NodeID().String()}, &done)
+	return f.b.call(ctx, "POST", "/v1/node/approve", nil, lk1.Approval{Who: tpm.NodeID().String(), Volumes: []kms.UUID{uuidOf(i)}}, &done)
 }
 
 func uuidOf(i int) (u kms.UUID) {

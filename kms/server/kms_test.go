@@ -165,7 +165,11 @@ func (f *fixture) approve(tpm *softtpm.TPM, uuids ...kms.UUID) lk1.Approved {
 	if _, err := f.get(tpm, uuids...); code(err) != "pending" {
 		f.t.Fatalf("Get before approval = %v, want code pending", err)
 	}
-	out, err := f.ApproveNode(context.Background(), lk1.Approval{Who: tpm.NodeID().Words()})
+	looked, err := f.Node(tpm.NodeID().Words())
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	out, err := f.ApproveNode(context.Background(), lk1.Approval{Who: tpm.NodeID().Words(), Seen: looked.Seen})
 	if err != nil {
 		f.t.Fatal(err)
 	}

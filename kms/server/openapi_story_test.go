@@ -206,6 +206,7 @@ func askAll(d *document31, h http.Handler, nodes []lk1.Node) {
 	ask("GET", "/v1/node"+nobody, "", 404)
 	ask("POST", "/v1/node/approve", `{"who":"`+waits.Words+`"}`, 200)
 	ask("POST", "/v1/node/approve", `{"who":"`+waits.Words+`","move":true}`, 200)
+	ask("POST", "/v1/node/approve", `{"who":"`+waits.Words+`","move":true,"secrets":"drop","volumes":["`+root.String()+`"]}`, 200)
 	ask("POST", "/v1/node/approve", `{"who":"`+waits.Words+`","bind":true,"unmeasured":false,"shown":"`+waits.Seen+`"}`, 200)
 	ask("POST", "/v1/node/approve", `{"who":"`+waits.Words+`","shown":"other"}`, 409)
 	ask("POST", "/v1/node/approve", `{"who":"x"}`, 409)

@@ -204,7 +204,7 @@ var bodies = []string{"lk1.Approval", "admin.NewToken", "lk1.NodeSet"}
 func (d *document31) checkBodies(h http.Handler) {
 	d.t.Helper()
 	samples := map[string]any{
-		"who": "one two three four five six", "no_pcrs": true, "unmeasured": true, "move": true, "bind": true, "shown": "x", "volumes": []string{}, "name": "x", "scope": "read",
+		"who": "one two three four five six", "no_pcrs": true, "unmeasured": true, "move": true, "bind": true, "shown": "x", "secrets": "keep", "volumes": []string{}, "name": "x", "scope": "read",
 		"expires": "2001-01-01T00:00:00Z", "settings": map[string]any{}, "labels": map[string]string{}, "clear": []string{},
 	}
 	for path, methods := range d.paths {

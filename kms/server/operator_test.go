@@ -39,7 +39,10 @@ func TestRenewalBindsNothing(t *testing.T) {
 		}
 	}
 
-	if out, err := f.ApproveNode(ctx, lk1.Approval{Who: who, Bind: true}); err != nil || len(out.Bound) != 1 {
+	if out, err := f.ApproveNode(ctx, lk1.Approval{Who: who, Bind: true}); err != nil || len(out.Bound) != 0 || len(out.Held) != 1 {
+		t.Errorf("ApproveNode with Bind = %+v, %v, want volume %s held: nobody named it", out, err, other)
+	}
+	if out, err := f.ApproveNode(ctx, lk1.Approval{Who: who, Volumes: []kms.UUID{other}}); err != nil || len(out.Bound) != 1 {
 		t.Errorf("ApproveNode with Bind = %+v, %v, want volume %s bound", out, err, other)
 	}
 }

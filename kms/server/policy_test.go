@@ -146,7 +146,7 @@ func TestWithoutPinsAnyBootStateIsServed(t *testing.T) {
 		t.Fatal(err)
 	}
 
-	if _, err := f.ApproveNode(ctx, lk1.Approval{Who: node.NodeID().Words(), NoPCRs: true}); err != nil {
+	if _, err := f.ApproveNode(ctx, lk1.Approval{Who: node.NodeID().Words(), NoPCRs: true, Volumes: []kms.UUID{root}}); err != nil {
 		t.Fatal(err)
 	}
 	node.PCRs[7] = [32]byte{1}
@@ -178,7 +178,7 @@ func TestApprovalBindsWhatWasShown(t *testing.T) {
 		t.Error("a volume that is not bound was given out")
 	}
 
-	out, err = f.ApproveNode(ctx, lk1.Approval{Who: second.NodeID().Words(), Move: true})
+	out, err = f.ApproveNode(ctx, lk1.Approval{Who: second.NodeID().Words(), Move: true, Volumes: []kms.UUID{root}})
 	if err != nil || len(out.Moved) != 1 {
 		t.Fatalf("ApproveNode with Move = %+v, %v", out, err)
 	}
@@ -201,7 +201,7 @@ func TestVolumeNotShownIsNotBound(t *testing.T) {
 		t.Fatalf("Get = %+v, %v, want root only", g, err)
 	}
 
-	if _, err := f.ApproveNode(ctx, lk1.Approval{Who: node.NodeID().Words(), Bind: true}); err != nil {
+	if _, err := f.ApproveNode(ctx, lk1.Approval{Who: node.NodeID().Words(), Bind: true, Volumes: []kms.UUID{data}}); err != nil {
 		t.Fatal(err)
 	}
 	if g, err = f.get(node, root, data); err != nil || g.Volumes[1].Status != kms.OK {

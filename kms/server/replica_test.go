@@ -61,7 +61,7 @@ func newReplicas(t *testing.T) *replicas {
 		t.Fatalf("Get before approval = %v, want code pending", err)
 	}
 
-	if _, err := p.challenges.ApproveNode(ctx, lk1.Approval{Who: p.tpm.NodeID().Words()}); err != nil {
+	if _, err := p.challenges.ApproveNode(ctx, lk1.Approval{Who: p.tpm.NodeID().Words(), Volumes: []kms.UUID{root}}); err != nil {
 		t.Fatal(err)
 	}
 	return p

@@ -71,7 +71,7 @@ func getUntilLatch(t *testing.T, ek tpm.EK) {
 	if _, err := client.Get(ctx, url, id, wants); code(err) != "pending" {
 		t.Fatalf("Get before approval = %v, want code pending", err)
 	}
-	if _, err := s.ApproveNode(ctx, lk1.Approval{Who: id.NodeID().Words(), Unmeasured: true}); err != nil {
+	if _, err := s.ApproveNode(ctx, lk1.Approval{Who: id.NodeID().Words(), Unmeasured: true, Volumes: []kms.UUID{rootVolume}}); err != nil {
 		t.Fatal(err)
 	}
 
@@ -110,7 +110,7 @@ func getApproved(t testing.TB, s *server.Server, url string, p interface {
 	if _, err := client.Get(ctx, url, p, []kms.Want{{UUID: rootVolume}}); code(err) != "pending" {
 		t.Fatalf("Get before approval = %v, want code pending", err)
 	}
-	if _, err := s.ApproveNode(ctx, lk1.Approval{Who: p.NodeID().Words(), Unmeasured: true}); err != nil {
+	if _, err := s.ApproveNode(ctx, lk1.Approval{Who: p.NodeID().Words(), Unmeasured: true, Volumes: []kms.UUID{rootVolume}}); err != nil {
 		t.Fatal(err)
 	}
 }

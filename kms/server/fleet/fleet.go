@@ -167,6 +167,9 @@ func parseCursor(cursor string) (list int, after []byte, err error) {
 	return int(number[0] - '0'), after, nil
 }
 
+// Waiting calls g with each machine that waits for approval.
+func (f *Fleet[R]) Waiting(v ledger.View, g func(R) error) error { return each(v, f.pending, g) }
+
 // Known calls g with each machine that does not wait for approval.
 func (f *Fleet[R]) Known(v ledger.View, g func(R) error) error { return each(v, f.nodes, g) }
 

@@ -3,7 +3,6 @@ package lk1
 import (
 	"context"
 	"fmt"
-	"slices"
 	"strings"
 	"time"
 
@@ -17,9 +16,10 @@ type Approval struct {
 	Who        string     `json:"who"`        // six words, or an id; an unknown whole id is registered beforehand
 	NoPCRs     bool       `json:"no_pcrs"`    // pin no boot state
 	Unmeasured bool       `json:"unmeasured"` // take a boot whose initrd nothing measures
-	Move       bool       `json:"move"`       // take volumes over from other nodes
+	Move       bool       `json:"move"`       // take volumes over from other nodes: those that are named, or all that Seen covers
+	Secrets    Secrets    `json:"secrets"`    // with Move: what becomes of what the other nodes stored
 	Bind       bool       `json:"bind"`       // of a node that is approved: bind what it showed since
-	Volumes    []kms.UUID `json:"volumes"`    // to bind whether it showed them or not
+	Volumes    []kms.UUID `json:"volumes"`    // to bind whether it showed them or not, and whatever their standing
 	Seen       string     `json:"shown"`      // if it is not empty: Node.Seen of what the operator looked at
 }
 
@@ -30,16 +30,23 @@ type Approved struct {
 	Moved   []kms.UUID `json:"moved,omitempty"`
 	Sealed  []kms.UUID `json:"sealed,omitempty"` // of those moved: their secret is of no use to this node's TPM
 	Left    []kms.UUID `json:"left,omitempty"`   // owned by other nodes
+	Held    []Asked    `json:"held,omitempty"`   // not bound, because nobody named them or looked at them
 	Pinned  []int      `json:"pinned_pcrs"`
 	Warning string     `json:"warning,omitempty"`
 }
 
-// ApproveNode approves a node: it binds exactly the volumes that the node
-// showed and no other owns, and pins the boot state that it showed. One that
-// is approved already is renewed, and gets no volume that was not asked for:
-// it may have asked for others' meanwhile.
+// ApproveNode approves a node: it binds the volumes that the node showed and
+// no other owns, and pins the boot state that it showed. A node may ask for
+// more between the operator's look and his word: what would give it a secret
+// that is there, or another's volume, is bound only if it is named or covered
+// by Seen. One that is approved already is renewed, and gets no volume that
+// was not asked for.
 func (s *Service) ApproveNode(ctx context.Context, a Approval) (out Approved, err error) {
 	id, err := s.candidate(a)
+	if err != nil {
+		return Approved{}, err
+	}
+	rivals, err := s.rivals()
 	if err != nil {
 		return Approved{}, err
 	}
@@ -76,7 +83,7 @@ func (s *Service) ApproveNode(ctx context.Context, a Approval) (out Approved, er
 		}
 		bind := row.State != fleet.Approved || a.Bind || a.Move
 		row.State, row.Approved, row.Lapsed = fleet.Approved, time.Now().UTC(), time.Time{}
-		if err := t.bindAll(row, a, bind, &out); err != nil {
+		if err := t.bindAll(row, binding{Approval: a, shown: bind, rivals: rivals}, &out); err != nil {
 			return err
 		}
 
@@ -119,108 +126,4 @@ func register(row nodeRow, found bool, id kms.NodeID, a Approval) (nodeRow, erro
 		return row, fmt.Errorf("registering node %s: %w: it has shown no boot state yet; say --pcr none", id, ledger.ErrRefused)
 	}
 	return nodeRow{ID: id, First: time.Now().UTC()}, nil
-}
-
-// bindAll binds the volumes that are named and, if those count, the ones that
-// the node showed.
-func (t *txn) bindAll(row nodeRow, a Approval, shown bool, out *Approved) error {
-	uuids := slices.Clone(a.Volumes)
-	if shown && row.Shown != nil {
-		for _, v := range row.Shown.Volumes {
-			uuids = append(uuids, v.UUID)
-		}
-	}
-	if shown {
-		uuids = append(uuids, t.uuidsOf(row.ID)...)
-	}
-	slices.SortFunc(uuids, func(a, b kms.UUID) int { return slices.Compare(a[:], b[:]) })
-	for _, uuid := range slices.Compact(uuids) {
-		if err := t.bind(row, uuid, a.Move, out); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-func (t *txn) bind(row nodeRow, uuid kms.UUID, move bool, out *Approved) error {
-	owner, bound, err := t.owner(uuid)
-	if err != nil {
-		return err
-	}
-
-	from := nobody
-	switch {
-	case bound && owner == row.ID:
-		return nil
-	case bound && !move:
-		out.Left = append(out.Left, uuid)
-		return nil
-	case bound:
-		from = owner
-		out.Moved = append(out.Moved, uuid)
-	default:
-		out.Bound = append(out.Bound, uuid)
-	}
-
-	volume, err := t.take(from, row.ID, uuid)
-	if err != nil {
-		return err
-	}
-
-	if d := row.shownDigest(uuid); volume.Digest == nil && d != nil {
-		volume.Digest = d
-	}
-	if volume.Kind != 0 && !volume.usable() {
-		out.Sealed = append(out.Sealed, uuid)
-	}
-	if err := t.saveVolume(volume); err != nil {
-		return err
-	}
-
-	return t.Save(tableOwners, uuid[:], row.ID)
-}
-
-// take makes a volume the node's. The secret that is there already, the
-// operator's or another node's, goes before one that this node proposed;
-// what the node said of its volume key and header fills what is not known.
-func (t *txn) take(from, to kms.NodeID, uuid kms.UUID) (volumeRow, error) {
-	proposed, offered, err := t.volume(to, uuid)
-	if err != nil {
-		return volumeRow{}, err
-	}
-
-	volume, found, err := t.volume(from, uuid)
-	switch {
-	case err != nil:
-		return volumeRow{}, err
-	case !found && offered:
-		return proposed, nil
-	case !found:
-		return volumeRow{UUID: uuid, Node: to, Created: time.Now().UTC()}, nil
-	}
-
-	if err := t.dropVolume(to, uuid); err != nil {
-		return volumeRow{}, err
-	}
-	if volume.MAC == nil {
-		volume.MAC = proposed.MAC
-	}
-
-	if volume.Digest == nil {
-		volume.Digest = proposed.Digest
-	}
-	return t.rename(volume, to)
-}
-
-func (row *nodeRow) shownDigest(uuid kms.UUID) *digest {
-	if row.Shown == nil {
-		return nil
-	}
-	for _, v := range row.Shown.Volumes {
-		if v.UUID == uuid && v.Digest != (digest{}) {
-			d := v.Digest
-			return &d
-		}
-	}
-	return nil
 }

@@ -42,17 +42,24 @@ func (t *txn) stage(node kms.NodeID, o kms.Offer, g *kms.Granted) error {
 }
 
 // put keeps the first secret of a volume: create-only.
-func (t *txn) put(node kms.NodeID, want kms.Want, o kms.Offer, g *kms.Granted) error {
-	row, status, err := t.claim(node, want.UUID)
+func (t *txn) put(p *proof, want kms.Want, o kms.Offer, g *kms.Granted) error {
+	row, status, err := t.claim(p, want.UUID)
 	if g.Status = status; err != nil || status != kms.OK {
 		return err
 	}
 	return t.fill(row, want, o, g)
 }
 
+// maxOwn is how many volumes a node may have and still take more by itself:
+// more than any machine has disks, and few enough that one machine does not
+// fill the database.
+const maxOwn = 64
+
 // claim finds the row of a volume that is the node's, or makes one if the
-// volume is nobody's at all.
-func (t *txn) claim(node kms.NodeID, uuid kms.UUID) (volumeRow, kms.Status, error) {
+// volume is nobody's at all: no other node that waits asks for it, and the
+// node has not taken too many.
+func (t *txn) claim(p *proof, uuid kms.UUID) (volumeRow, kms.Status, error) {
+	node := p.node
 	row, status, err := t.owned(node, uuid)
 	if err != nil || status == kms.OK {
 		return row, status, err
@@ -64,8 +71,16 @@ func (t *txn) claim(node kms.NodeID, uuid kms.UUID) (volumeRow, kms.Status, erro
 	if _, found, err := t.volume(nobody, uuid); err != nil || found {
 		return row, kms.NotBound, err // the operator's: approving the node again binds it
 	}
+	if others := p.rivals.others(node, uuid); len(others) > 0 {
+		t.s.log.Warn("a machine may not take a volume that another one waits for; node approve --volume says whose it is", "node", node, "words", node.Words(), "volume", uuid, "waits", others)
+		return row, kms.NotBound, nil
+	}
+	if len(t.uuidsOf(node)) >= maxOwn {
+		t.s.log.Warn("a machine may not take more volumes; node approve --volume gives it one", "node", node, "words", node.Words(), "volume", uuid, "most", maxOwn)
+		return row, kms.NotBound, nil
+	}
 	t.Bump()
-	return volumeRow{UUID: uuid, Node: node, Created: time.Now().UTC()}, kms.OK, t.Save(tableOwners, uuid[:], node)
+	return volumeRow{UUID: uuid, Node: node, Claimed: true, Created: time.Now().UTC()}, kms.OK, t.Save(tableOwners, uuid[:], node)
 }
 
 // fill writes an offer into a row that has no secret yet, or one that is
@@ -107,7 +122,7 @@ func (t *txn) keep(row *volumeRow, kind kms.Kind, s secret.Bytes) error {
 		}
 		row.Staged, row.Due, row.SealedTo = false, false, nobody
 	}
-	row.Kind = kind
+	row.Kind, row.Operator = kind, false
 	return t.saveSecret(key, active, byte(kind), s)
 }
 
@@ -119,8 +134,8 @@ func (row *volumeRow) describedBy(want kms.Want, mac []byte) bool {
 }
 
 // enroll records what the running system knows of the volume.
-func (t *txn) enroll(node kms.NodeID, want kms.Want, o kms.Offer, g *kms.Granted) error {
-	row, status, err := t.claim(node, want.UUID)
+func (t *txn) enroll(p *proof, want kms.Want, o kms.Offer, g *kms.Granted) error {
+	row, status, err := t.claim(p, want.UUID)
 	if g.Status = status; err != nil || status != kms.OK {
 		return err
 	}

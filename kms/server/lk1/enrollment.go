@@ -69,7 +69,7 @@ func (s *Service) trustFirst(t *txn, p *proof, row *nodeRow) error {
 	row.State, row.Approved = fleet.Approved, time.Now().UTC()
 
 	for _, v := range p.volumes {
-		volume, status, err := t.claim(row.ID, v.UUID)
+		volume, status, err := t.claim(p, v.UUID)
 		if err != nil {
 			return err
 		}

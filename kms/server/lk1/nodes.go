@@ -1,6 +1,7 @@
 package lk1
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -17,6 +18,7 @@ type Node struct {
 	Words  string        `json:"words"`
 	Seen   string        `json:"shown_digest,omitempty"` // of what it showed last: give it back with approve and accept
 	Bound  []kms.UUID    `json:"bound,omitempty"`
+	Asks   []Asked       `json:"asks,omitempty"`         // volumes that it asks for and does not have
 	Change []string      `json:"changed_pcrs,omitempty"` // shown values that are not the pinned ones
 	Cover  *policy.Cover `json:"cover,omitempty"`        // what its boot state covers; of one that waits, what approving it would
 	Says   string        `json:"boot_says,omitempty"`    // in words: how its boot differs from the approved one, or what it booted
@@ -36,9 +38,14 @@ func (n Node) Describe() string {
 // Nodes lists all nodes, pending ones first.
 func (s *Service) Nodes() (nodes []Node, err error) {
 	err = s.read(func(v view) error {
+		r, err := v.rivals()
+		if err != nil {
+			return err
+		}
 		return s.rows.fleet.All(v.View, func(row nodeRow) error {
-			nodes = append(nodes, v.present(row))
-			return nil
+			n, err := v.presentAsking(row, r)
+			nodes = append(nodes, n)
+			return err
 		})
 	})
 	return nodes, err
@@ -58,10 +65,28 @@ const maxPage = 1000
 func (s *Service) NodesPage(cursor string, limit int) (p NodePage, err error) {
 	p.Nodes = []Node{}
 	err = s.read(func(v view) error {
-		p.Next, err = s.rows.fleet.Page(v.View, cursor, limit, func(row nodeRow) { p.Nodes = append(p.Nodes, v.present(row)) })
-		return err
+		r, err := v.rivals()
+		if err != nil {
+			return err
+		}
+		var failed error
+		p.Next, err = s.rows.fleet.Page(v.View, cursor, limit, func(row nodeRow) {
+			n, err := v.presentAsking(row, r)
+			failed = cmp.Or(failed, err)
+			p.Nodes = append(p.Nodes, n)
+		})
+		return cmp.Or(err, failed)
 	})
 	return p, err
+}
+
+// presentAsking is present, with the volumes that the node asks for.
+func (v view) presentAsking(row nodeRow, r rivals) (n Node, err error) {
+	n = v.present(row)
+	if row.State != fleet.Deleted {
+		n.Asks, err = v.asks(row, r)
+	}
+	return n, err
 }
 
 func (v view) present(row nodeRow) Node {
@@ -85,7 +110,14 @@ func (v view) present(row nodeRow) Node {
 func (s *Service) Node(who string) (n Node, err error) {
 	err = s.read(func(v view) error {
 		row, err := v.find(who)
-		n = v.present(row)
+		if err != nil {
+			return err
+		}
+		r, err := v.rivals()
+		if err != nil {
+			return err
+		}
+		n, err = v.presentAsking(row, r)
 		return err
 	})
 	return n, err

@@ -102,8 +102,12 @@ type volumeRow struct {
 	// SealedTo is the node whose TPM alone opens the secret, once the volume
 	// was moved away from it: the owner stores another in its place.
 	SealedTo kms.NodeID `json:"sealed_to,omitzero"`
-	Created  time.Time  `json:"created"`
-	Changed  time.Time  `json:"changed"`
+	// Operator: the secret is the operator's, not one that a node stored.
+	Operator bool `json:"operator,omitempty"`
+	// Claimed: the node took the volume itself, and no operator has said so.
+	Claimed bool      `json:"claimed,omitempty"`
+	Created time.Time `json:"created"`
+	Changed time.Time `json:"changed"`
 }
 
 // Key implements fleet.Row.

@@ -35,6 +35,7 @@ type proof struct {
 	expiry    time.Duration
 	key       uint64 // of the cookie
 	from      string
+	rivals    rivals // who else asks for a volume that this node would take
 
 	certified *ekcert.Certificate // the EK's, if it holds
 	rule      policy.Rule         // that decided, for the log
@@ -181,13 +182,20 @@ func checkOffers(p *proof) error {
 // proof many times. Two that come at once both get past the read; then the
 // later one decides nothing, which is no failure either.
 func (s *Service) decide(ctx context.Context, p *proof) (*kms.Decision, error) {
-	if err := s.read(func(v view) error { _, _, err := v.unspent(p); return err }); err != nil {
+	err := s.read(func(v view) (err error) {
+		if _, _, err := v.unspent(p); err != nil {
+			return err
+		}
+		p.rivals, err = v.rivalsOf(p)
+		return err
+	})
+	if err != nil {
 		return nil, err
 	}
 
 	var d *kms.Decision
 	var refused error
-	err := s.update(ctx, func(t *txn) error {
+	err = s.update(ctx, func(t *txn) error {
 		if d != nil {
 			wipeDecision(d) // of a run that did not count
 		}

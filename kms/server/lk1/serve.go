@@ -18,9 +18,9 @@ func (t *txn) serve(p *proof) ([]kms.Granted, error) {
 		case kms.Stage:
 			err = t.stage(p.node, p.offers[i], &g)
 		case kms.Put:
-			err = t.put(p.node, want, p.offers[i], &g)
+			err = t.put(p, want, p.offers[i], &g)
 		case kms.Enroll:
-			err = t.enroll(p.node, want, p.offers[i], &g)
+			err = t.enroll(p, want, p.offers[i], &g)
 		}
 		if err != nil {
 			return nil, err

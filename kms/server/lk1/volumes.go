@@ -91,6 +91,9 @@ func (s *Service) PutVolume(ctx context.Context, uuid kms.UUID, passphrase secre
 		if row.usable() {
 			return fmt.Errorf("putting volume %s: %w: it has a secret; delete the volume first if that is what you mean", uuid, ledger.ErrRefused)
 		}
+		if row.Claimed {
+			return fmt.Errorf("putting volume %s: %w: machine %q took it without your word, and would get the passphrase: if it is that machine's, say: node approve --volume %s %s; if not: volume delete %[1]s", uuid, ledger.ErrRefused, node.Words(), uuid, node.Words())
+		}
 		if !found {
 			row = volumeRow{UUID: uuid, Node: node, Created: time.Now().UTC()}
 		}
@@ -98,6 +101,7 @@ func (s *Service) PutVolume(ctx context.Context, uuid kms.UUID, passphrase secre
 		if err := t.keep(&row, kms.Static, passphrase); err != nil {
 			return err
 		}
+		row.Operator = true
 		if err := t.saveVolume(row); err != nil {
 			return err
 		}
