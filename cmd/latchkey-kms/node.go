@@ -252,6 +252,7 @@ func printNode(w io.Writer, n lk1.Node) {
 	if n.Shown == nil {
 		return
 	}
+	printBoot(w, n)
 	fmt.Fprintf(w, "showed last (%s), digest %s:\n", n.Shown.Operation, n.Seen)
 	for _, v := range n.Shown.Volumes {
 		fmt.Fprintf(w, "  volume %s\n", v.UUID)

@@ -19,10 +19,11 @@ import (
 
 // settingFlags are the flags of node set, as they were typed.
 type settingFlags struct {
-	silence, outside, role, unmeasured            string
-	perBoot, perHour                              int
-	windows, networks, releases, labels, unlabels []string
-	clear                                         []string
+	silence, outside, role, unmeasured  string
+	perBoot, perHour                    int
+	windows, networks, releases, accept []string
+	labels, unlabels                    []string
+	clear                               []string
 }
 
 func nodeSet(ask *asker, out *output) *cobra.Command {
@@ -31,7 +32,7 @@ func nodeSet(ask *asker, out *output) *cobra.Command {
 		Use:   "set WORDS... | ID",
 		Short: "Set when, from where and how often a machine may get its keys",
 		Long: `Sets the machine's own settings, which override those of the configuration.
-A list (--window, --network, --release) replaces the one that the machine had.
+A list (--window, --network, --release, --accept) replaces the one that the machine had.
 --clear removes a setting, so that the configuration's applies again.
 
 A label puts the machine into the configuration's groups.`,
@@ -64,6 +65,7 @@ A label puts the machine into the configuration's groups.`,
 	flags.StringVar(&f.outside, "outside", "", "outside the windows: refuse, or approve (an approval lasts an hour)")
 	flags.StringSliceVar(&f.networks, "network", nil, "network that it may ask from: 192.0.2.0/24; repeatable")
 	flags.StringSliceVar(&f.releases, "release", nil, "image release of the configuration that it must boot, or none; repeatable")
+	flags.StringSliceVar(&f.accept, "accept", nil, "changes of its boot state that need no operator: microsoft-2023, revocations, or none; repeatable")
 	flags.StringVar(&f.role, "role", "", "any, boot (may store no secrets), or install (may store secrets until its first boot)")
 	flags.StringVar(&f.unmeasured, "unmeasured", "", "a boot whose initrd nothing measures: ask (approve wants --unmeasured), allow or refuse")
 	flags.StringSliceVar(&f.labels, "label", nil, "label to set: site=berlin; repeatable")
@@ -107,7 +109,7 @@ func (f *settingFlags) nodeSet(c *cobra.Command) (set lk1.NodeSet, err error) {
 		set.Settings.Networks = append(set.Settings.Networks, p)
 	}
 
-	set.Settings.Unmeasured = policy.Unmeasured(f.unmeasured)
+	set.Settings.Unmeasured, set.Settings.Accept = policy.Unmeasured(f.unmeasured), f.accept
 	set.Settings.Outside, set.Settings.Role, set.Settings.Releases = policy.Outside(f.outside), policy.Role(f.role), f.releases
 	for _, text := range f.labels {
 		key, value, err := policy.ParseLabel(text)
@@ -157,6 +159,9 @@ func printSet(w io.Writer, n lk1.Node) {
 	}
 	for _, r := range s.Releases {
 		line("release", r)
+	}
+	for _, r := range s.Accept {
+		line("accepts", r)
 	}
 
 	if s.Role != "" {

@@ -16,9 +16,9 @@ import (
 
 func nodeWatch(ask *asker, out *output) *cobra.Command {
 	return &cobra.Command{
-		Use: "watch", Short: "Print machines as they become pending",
-		Long: `Prints the machines that are pending now, then each one that becomes pending,
-until it is interrupted. It needs a running server. With --json each line is
+		Use: "watch", Short: "Print machines as they come to wait for you",
+		Long: `Prints the machines that are pending now or booted something that was not
+approved, then each one that comes to be so, until it is interrupted. It needs a running server. With --json each line is
 one machine.`,
 		Example: "  latchkey-kms node watch --json",
 		Args:    cli.Args(cobra.NoArgs),
@@ -34,7 +34,11 @@ one machine.`,
 				if out.json {
 					return json.NewEncoder(c.OutOrStdout()).Encode(n)
 				}
-				_, err := fmt.Fprintf(c.OutOrStdout(), "%s %s from %s: %s (%s)\n", n.Last.Local().Format("15:04:05"), n.Words, n.LastFrom, n.LastStatus, n.LastReason)
+				says := ""
+				if n.Says != "" {
+					says = ": " + n.Says
+				}
+				_, err := fmt.Fprintf(c.OutOrStdout(), "%s %s from %s: %s (%s)%s\n", n.Last.Local().Format("15:04:05"), n.Words, n.LastFrom, n.LastStatus, n.LastReason, says)
 				return err
 			})
 			if ctx.Err() != nil {

@@ -123,6 +123,18 @@ func (s *Service) explanation(row *nodeRow) string {
 	return policy.Facts{Boot: boot, ApprovedBoot: approved, LogRefused: refused, Programs: s.rules.Load().Programs}.Explanation()
 }
 
+// bootLines say what the node booted last.
+func (s *Service) bootLines(row *nodeRow) []string {
+	l := row.bootOf(row.lastProof())
+	switch {
+	case l == nil:
+		return nil
+	case l.Summary == nil:
+		return []string{l.String()}
+	}
+	return l.Summary.Lines(s.rules.Load().Programs)
+}
+
 // cut shortens text to so many bytes.
 func cut(s string, most int) string {
 	if len(s) <= most {

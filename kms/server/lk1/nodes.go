@@ -21,7 +21,8 @@ type Node struct {
 	Asks   []Asked       `json:"asks,omitempty"`         // volumes that it asks for and does not have
 	Change []string      `json:"changed_pcrs,omitempty"` // shown values that are not the pinned ones
 	Cover  *policy.Cover `json:"cover,omitempty"`        // what its boot state covers; of one that waits, what approving it would
-	Says   string        `json:"boot_says,omitempty"`    // in words: how its boot differs from the approved one, or what it booted
+	Says   string        `json:"boot_says,omitempty"`    // in words: how its boot differs from the approved one; of one that waits, what it booted
+	Boot   []string      `json:"boot_lines,omitempty"`   // what it booted last, by its event log
 }
 
 // Describe is the node's state in a word or two.
@@ -90,7 +91,7 @@ func (v view) presentAsking(row nodeRow, r rivals) (n Node, err error) {
 }
 
 func (v view) present(row nodeRow) Node {
-	n := Node{nodeRow: row, Words: row.ID.Words(), Seen: row.Shown.digest(), Cover: v.s.cover(&row), Says: v.s.explanation(&row)}
+	n := Node{nodeRow: row, Words: row.ID.Words(), Seen: row.Shown.digest(), Cover: v.s.cover(&row), Says: v.s.explanation(&row), Boot: v.s.bootLines(&row)}
 	for _, uuid := range v.uuidsOf(row.ID) {
 		if owner, bound, err := v.owner(uuid); err == nil && bound && owner == row.ID {
 			n.Bound = append(n.Bound, uuid)

@@ -25,7 +25,8 @@ const (
 )
 
 // Waiting lists the nodes that wait for the operator: those that nobody
-// approved, and those whose approval must be renewed.
+// approved, those whose approval must be renewed, and those that booted what
+// was not approved.
 func (s *Service) Waiting() (nodes []Node, err error) {
 	err = s.read(func(v view) error {
 		return s.rows.fleet.All(v.View, func(row nodeRow) error {
@@ -39,8 +40,11 @@ func (s *Service) Waiting() (nodes []Node, err error) {
 }
 
 // waits: it was told that it is pending, and no operator has approved it
-// since.
+// since; or that its boot is not the approved one, and none has accepted it.
 func (row *nodeRow) waits() bool {
+	if row.State == fleet.Approved && !row.Quarantined && row.LastStatus == kms.PCRMismatch.Code() && row.Shown != nil && row.Shown.Boot {
+		return slices.ContainsFunc(slices.Collect(maps.Keys(row.Pins)), func(pcr int) bool { return row.Shown.PCRs[pcr] != row.Pins[pcr] })
+	}
 	return row.State != fleet.Deleted && !row.Quarantined && row.LastStatus == kms.Pending.Code() && !row.Approved.After(row.Last)
 }
 
