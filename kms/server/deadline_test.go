@@ -1,18 +1,11 @@
 package server_test
 
 import (
-	"bytes"
 	"io"
 	"net"
-	"net/http"
-	"net/http/httptest"
-	"strconv"
-	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
-
-	"latchkey/kms"
 )
 
 // Limits of protocol.md: header and M1 within 5 s, however slowly they come;
@@ -67,38 +60,5 @@ func untilClosed(conn net.Conn, drip byte, deaf bool) time.Time {
 		if _, err := conn.Write([]byte{drip}); err != nil {
 			return time.Now()
 		}
-	}
-}
-
-// Who is put off is told when to come back: after 1 to 4 s, not all at once.
-func TestRetryAfterIsJittered(t *testing.T) {
-	f := newKMS(t, func(f *fixture) { f.workers = 1 })
-	m1, h := helloOf(t, f), f.Handler()
-	seen := map[int]int{}
-	var mu sync.Mutex
-	var group sync.WaitGroup
-	start := make(chan struct{})
-	for range 4000 {
-		group.Go(func() {
-			<-start
-			w := httptest.NewRecorder()
-			h.ServeHTTP(w, httptest.NewRequest("POST", kms.ChallengePath, bytes.NewReader(m1)))
-			if w.Code != http.StatusServiceUnavailable {
-				return
-			}
-			seconds, err := strconv.Atoi(w.Header().Get("Retry-After"))
-			if err != nil || seconds < 1 || seconds > 4 {
-				t.Errorf("Retry-After: %q, want 1 to 4", w.Header().Get("Retry-After"))
-			}
-			mu.Lock()
-			seen[seconds]++
-			mu.Unlock()
-		})
-	}
-
-	close(start)
-	group.Wait()
-	if len(seen) < 2 {
-		t.Errorf("all that were put off were told the same: %v", seen)
 	}
 }

@@ -75,7 +75,8 @@ func Start(hooks []Hook, log *slog.Logger) *Set {
 	return s
 }
 
-// Stop ends deliveries under way, and forgets those that wait.
+// Stop ends deliveries under way. What has not been delivered is named in
+// the log: the audit log has it, and after a restart nobody is told of it.
 func (s *Set) Stop() {
 	s.stop()
 	s.done.Wait()
@@ -106,10 +107,27 @@ func (s *Set) run(ctx context.Context, q queue) {
 	for {
 		select {
 		case <-ctx.Done():
+			s.lost(q, 0, 0)
 			return
 		case n := <-q.notices:
-			s.deliver(ctx, q.Target, n)
+			if s.deliver(ctx, q.Target, n); ctx.Err() != nil {
+				s.lost(q, 1, n.Seq)
+				return
+			}
 		}
+	}
+}
+
+// lost tells of the notices that a hook was not told when the server
+// stopped; cut is one whose delivery did not end.
+func (s *Set) lost(q queue, cut int, first uint64) {
+	waiting := len(q.notices)
+	if cut == 0 && waiting > 0 {
+		first = (<-q.notices).Seq
+	}
+	if cut+waiting > 0 {
+		s.log.Warn("the server stops before a hook was told all; latchkey-kms audit show has the events",
+			"hook", q.Target, "notices", cut+waiting, "from_seq", first)
 	}
 }
 
