@@ -28,7 +28,7 @@ const rootUUID = "11111111-2222-3333-4444-555555555555"
 func testPlan(change func(*plan.Plan)) []byte {
 	p := &plan.Plan{
 		Version: plan.Version,
-		Trust:   plan.Trust{KMS: []plan.PublicKey{"lk1:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="}},
+		Trust:   plan.Trust{KMS: []plan.PublicKey{"lk1:IACMx2/hiNfc+4150nkCg2G5sY+MZdXNO3jt6GLQ+T0="}},
 		Find:    plan.Find{Services: []string{"_latchkey._tcp"}},
 		Volumes: []plan.Volume{{UUID: rootUUID, Name: "root", Sources: []string{"kms"}}},
 		OnFail:  plan.OnFail{Action: "reboot", After: time.Minute},

@@ -17,7 +17,7 @@ import (
 )
 
 const config = `
-trust: {kms: ["lk1:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="]}
+trust: {kms: ["lk1:IACMx2/hiNfc+4150nkCg2G5sY+MZdXNO3jt6GLQ+T0="]}
 volumes: [{uuid: 11111111-2222-3333-4444-555555555555}]
 `
 
@@ -234,7 +234,7 @@ func TestBuildRefuses(t *testing.T) {
 		{"second document", config + "---\nx: 1\n", "second document", nil},
 		{"field twice", config + config, "already", nil},
 		{"empty", "", "empty", nil},
-		{"no volumes", `trust: {kms: ["lk1:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="]}`, "volumes is empty", nil},
+		{"no volumes", `trust: {kms: ["lk1:IACMx2/hiNfc+4150nkCg2G5sY+MZdXNO3jt6GLQ+T0="]}`, "volumes is empty", nil},
 		{"bad network option", config + "net: \"ip=eth0:nonsense\"\n", "net: ", nil},
 		{"unknown set", config + "modules: {set: all}\n", "modules.set", nil},
 		{"module that is not there", config + "modules: {add: [warp]}\n", `no module or alias "warp"`, nil},

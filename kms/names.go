@@ -67,7 +67,37 @@ func ParsePin(s string) (p Pin, err error) {
 	if p = Pin(b); p.String() != s { // base64 skips line ends
 		return Pin{}, fmt.Errorf("reading KMS key %q: not %s and 32 bytes in base64", s, pinPrefix)
 	}
+	if p.smallOrder() {
+		return Pin{}, fmt.Errorf("reading KMS key %q: anyone can sign for this key (a point of small order); use what 'latchkey-kms trust' prints", s)
+	}
 	return p, nil
+}
+
+// smallOrder tells whether p is one of the points whose order divides eight,
+// the sign of x left out: for them, and for nobody who makes keys, a
+// signature without a private key verifies (RFC 8032, section 8.4, and
+// "Taming the many EdDSAs", table 6, encodings that are not canonical too).
+func (p Pin) smallOrder() bool {
+	p[31] &= 0x7f
+	prime := Pin{0: 0xed, 31: 0x7f}
+	for i := 1; i < 31; i++ {
+		prime[i] = 0xff
+	}
+	minusOne, plusOne := prime, prime
+	minusOne[0]--
+	plusOne[0]++
+	for _, y := range []Pin{{}, {1}, minusOne, prime, plusOne, orderEight[0], orderEight[1]} {
+		if p == y {
+			return true
+		}
+	}
+	return false
+}
+
+// orderEight are the y coordinates of the points of order eight.
+var orderEight = [2]Pin{
+	{0x26, 0xe8, 0x95, 0x8f, 0xc2, 0xb2, 0x27, 0xb0, 0x45, 0xc3, 0xf4, 0x89, 0xf2, 0xef, 0x98, 0xf0, 0xd5, 0xdf, 0xac, 0x05, 0xd3, 0xc6, 0x33, 0x39, 0xb1, 0x38, 0x02, 0x88, 0x6d, 0x53, 0xfc, 0x05},
+	{0xc7, 0x17, 0x6a, 0x70, 0x3d, 0x4d, 0xd8, 0x4f, 0xba, 0x3c, 0x0b, 0x76, 0x0d, 0x10, 0x67, 0x0f, 0x2a, 0x20, 0x53, 0xfa, 0x2c, 0x39, 0xcc, 0xc6, 0x4e, 0xc7, 0xfd, 0x77, 0x92, 0xac, 0x03, 0x7a},
 }
 
 func (p Pin) String() string { return pinPrefix + base64.StdEncoding.EncodeToString(p[:]) }

@@ -74,7 +74,7 @@ func New(sources ...string) *Machine {
 	m := &Machine{
 		Plan: &plan.Plan{
 			Version: plan.Version,
-			Trust:   plan.Trust{KMS: []plan.PublicKey{"lk1:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="}},
+			Trust:   plan.Trust{KMS: []plan.PublicKey{"lk1:IACMx2/hiNfc+4150nkCg2G5sY+MZdXNO3jt6GLQ+T0="}},
 			Find:    plan.Find{URLs: []string{"http://192.0.2.1:7741"}, Timeout: 10 * time.Minute},
 			Volumes: []plan.Volume{{UUID: RootUUID, Name: "root", Sources: sources}}, HeadStart: plan.DefaultHeadStart,
 			OnFail: plan.OnFail{Action: "reboot", After: time.Minute},
