@@ -49,6 +49,7 @@ the store already refuses it once another host has restored an older backup;
 			}
 			return out.show(c, ledger.Trust{KMS: []string{pin.String()}}, func() {
 				fmt.Fprintf(c.OutOrStdout(), "created a KMS in %s; its public key is\n%s\n", h.Data, pin)
+				fmt.Fprintf(c.OutOrStdout(), "the wrapping key is kept %s\nkeep a copy of it in another place: without it no backup can be restored\n", h.Kept())
 			})
 		},
 	}

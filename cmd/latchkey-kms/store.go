@@ -51,6 +51,7 @@ key is not in it. Keep that elsewhere: anyone who has both has every key.`,
 
 			return out.show(c, map[string]any{"file": args[0], "bytes": int64(size)}, func() {
 				fmt.Fprintf(c.OutOrStdout(), "wrote %d bytes to %s\n", int64(size), args[0])
+				fmt.Fprintln(c.OutOrStdout(), "the wrapping key is not in it, and nothing opens it without that: keep a copy of wrapping.key, in another place")
 			})
 		},
 	}
@@ -133,7 +134,10 @@ Stop the server first; if several servers share the store, stop all of them.`,
 				return err
 			}
 			return out.show(c, r, func() {
-				fmt.Fprintf(c.OutOrStdout(), "restored %d records; the previous database is %s\n", r.Records, before)
+				fmt.Fprintf(c.OutOrStdout(), "restored %d records\n", r.Records)
+				if before != "" {
+					fmt.Fprintf(c.OutOrStdout(), "the previous database is %s\n", before)
+				}
 			})
 		},
 	}

@@ -97,7 +97,11 @@ func (e enrolled) print(w io.Writer, asJSON bool) error {
 		return err
 	}
 	fmt.Fprintf(w, "recovery key (keyslot %d), shown only now; write it down, dashes and all:\n\n    ", e.recovery.slot)
-	return e.recovery.write(w, "", "\n\n")
+	if err := e.recovery.write(w, "", "\n\n"); err != nil {
+		return err
+	}
+	_, err = fmt.Fprintln(w, "To type it at the console of a boot, list the source prompt in latchkey.yaml: sources: [kms, prompt]")
+	return err
 }
 
 func (e enrolled) printJSON(w io.Writer) error {

@@ -2,10 +2,23 @@ package main
 
 import (
 	"fmt"
+	"io"
+	"slices"
 
 	"latchkey/internal/hosttab"
 	"latchkey/internal/plan"
 )
+
+// warnPlan says what a plan that is built into an image will not do.
+func warnPlan(w io.Writer, p *plan.Plan) {
+	prompts := func(v plan.Volume) bool { return slices.Contains(v.Sources, plan.SourcePrompt) }
+	if !slices.ContainsFunc(p.Volumes, prompts) {
+		fmt.Fprintln(w, "warning: no volume lists the source prompt: with this image no recovery key can be typed at the console (sources: [kms, prompt])")
+	}
+	for _, text := range hostWarnings(p) {
+		fmt.Fprintln(w, "warning:", text)
+	}
+}
 
 // hostWarnings is where a plan calls this machine's volumes otherwise than
 // its /etc/crypttab and /etc/fstab.

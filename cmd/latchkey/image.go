@@ -36,6 +36,7 @@ type imageBuild struct {
 	firmware, microcode                   []string
 	level                                 int
 	json                                  bool
+	keepOther                             bool // what is in the image's place and not ours
 }
 
 func imageBuildCommand() *cobra.Command {
@@ -48,7 +49,7 @@ kernel modules that the machine needs, and writes one initramfs: early CPU
 microcode, then init, plan and modules as zstd. The same inputs give the
 same bytes. docs/plan.md describes every field of the configuration.`,
 		Example: `  # for the kernel that runs now
-  latchkey image build --config /etc/latchkey.yaml --output /boot/initrd.img-$(uname -r)
+  latchkey image build --config /etc/latchkey.yaml --output /boot/initrd-latchkey.img
 
   # for a kernel that is unpacked elsewhere
   latchkey image build --config shop.yaml --modules ./root/lib/modules/6.1.0-56-amd64 --output shop.img`,
@@ -82,9 +83,7 @@ func (o *imageBuild) run(stdout, stderr io.Writer) error {
 		return err
 	}
 	if p, err := options.Config.Plan(); err == nil { // Build names what is wrong with it
-		for _, text := range hostWarnings(p) {
-			fmt.Fprintln(stderr, "warning:", text)
-		}
+		warnPlan(stderr, p)
 	}
 
 	// The old image stays until the new one is whole and on the disk.
@@ -103,6 +102,11 @@ func (o *imageBuild) run(stdout, stderr io.Writer) error {
 	}
 	if err := errors.Join(tmp.Chmod(0o600), tmp.Sync(), tmp.Close()); err != nil {
 		return fmt.Errorf("writing the image: %w", err)
+	}
+	if o.keepOther {
+		if err := keepOther(o.output); err != nil {
+			fmt.Fprintf(stderr, "warning: the distribution's %s could not be kept as the way back: %v\n", o.output, err)
+		}
 	}
 	if err := datafile.Replace(tmp.Name(), o.output); err != nil {
 		return fmt.Errorf("writing the image: %w", err)

@@ -174,6 +174,9 @@ func (o *imageUKI) readInitrd(kernel []byte, stderr io.Writer) (initrd []byte, v
 		return nil, "", fmt.Errorf("the kernel %s is version %s, the modules are of %s", o.kernel, version, m)
 	}
 
+	if p, err := options.Config.Plan(); err == nil { // Build names what is wrong with it
+		warnPlan(stderr, p)
+	}
 	var out bytes.Buffer
 	result, err := initramfs.Build(&out, *options)
 	if err != nil {

@@ -37,7 +37,9 @@ for all that are installed: the initramfs that the boot loader loads, or a
 unified kernel image, signed. It is what the hooks of kernel packages call,
 so that an upgrade does not put another initramfs in its place. An image is
 replaced when the new one is whole; if it cannot be built the old one stays
-and the command fails.`,
+and the command fails. An initramfs of the distribution's that it finds in the
+place of its own is kept beside it, with .distribution behind its name: the way
+back.`,
 		Example: `  # after latchkey.yaml changed
   latchkey image update --all
 
@@ -57,7 +59,7 @@ and the command fails.`,
 	f.StringVar(&o.writeInitrd, "write-initrd", "", "write an initramfs, to this file (for kernel-install)")
 	f.StringVar(&o.writeUKI, "write-uki", "", "write a unified kernel image, to this file (for kernel-install)")
 	f.BoolVar(&o.all, "all", false, "every kernel in /lib/modules")
-	f.BoolVar(&o.remove, "remove", false, "delete the kernel's unified kernel image instead; an initramfs is left to the kernel's package")
+	f.BoolVar(&o.remove, "remove", false, "delete the kernel's unified kernel image, or what was kept of the distribution's initramfs; the initramfs is left to the kernel's package")
 	return c
 }
 
@@ -127,7 +129,11 @@ func (o *imageUpdate) build(stdout io.Writer, c initramfs.ImageConfig, version s
 		firmware:  []string{o.path("/lib/firmware/updates"), o.path("/lib/firmware")},
 		microcode: []string{o.path("/lib/firmware")},
 	}
-	if o.writeInitrd != "" || files.UKI == "" && o.writeUKI == "" {
+	switch {
+	case o.writeInitrd != "":
+		return build.run(stdout, os.Stderr)
+	case files.UKI == "" && o.writeUKI == "":
+		build.keepOther = true
 		return build.run(stdout, os.Stderr)
 	}
 
@@ -168,16 +174,17 @@ func (o *imageUpdate) findInit() string {
 
 func (o *imageUpdate) removeImage(stdout io.Writer, c initramfs.ImageConfig, version string) error {
 	files := c.For(version)
+	gone := o.path(files.UKI)
 	if files.UKI == "" {
-		return nil
+		gone = o.path(files.Initrd) + otherSuffix
 	}
-	err := os.Remove(o.path(files.UKI))
+	err := os.Remove(gone)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
 	if err != nil {
 		return err
 	}
-	fmt.Fprintf(stdout, "deleted %s\n", o.path(files.UKI))
+	fmt.Fprintf(stdout, "deleted %s\n", gone)
 	return nil
 }

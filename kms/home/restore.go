@@ -39,6 +39,9 @@ func (h Home) Restore(ctx context.Context, from string) (r ledger.Checked, befor
 		return r, "", fmt.Errorf("restoring: %w", err)
 	}
 
+	if err := h.oneKey(); err != nil {
+		return r, "", fmt.Errorf("restoring: %w", err)
+	}
 	if h.Place.Shared() {
 		return h.restoreShared(ctx, copied, from, mark)
 	}
@@ -63,6 +66,9 @@ func (h Home) restoreFile(ctx context.Context, copied config.Place, from string,
 	}
 	if err := datafile.Replace(copied.Path, h.Place.Path); err != nil {
 		return r, "", fmt.Errorf("restoring: %w", err)
+	}
+	if _, err := os.Lstat(before); errors.Is(err, fs.ErrNotExist) {
+		before = "" // the directory held no database
 	}
 	return r, before, h.Mark().Write(r.Epoch)
 }
@@ -119,7 +125,7 @@ func (h Home) lift(ctx context.Context, copied config.Place, from string, mark u
 	defer st.Close()
 	s, err := h.openOn(server.Config{Store: st, Mark: &freeMark{}})
 	if err != nil {
-		return r, fmt.Errorf("restoring %s: %w", from, err)
+		return r, fmt.Errorf("restoring %s: %w", from, h.adviseKey(err))
 	}
 	if r, err = s.Restored(ctx, mark); err != nil || then == nil {
 		return r, err

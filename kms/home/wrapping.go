@@ -92,9 +92,14 @@ func checkBack(k keeping, key secret.Bytes) error {
 	return nil
 }
 
+// Kept says in words where the wrapping key is kept.
+func (h Home) Kept() string { return h.keeping().describe() }
+
 // describe says where a key is kept, with the flag that names it.
 func (k keeping) describe() string {
 	switch {
+	case k.material == "":
+		return "as a systemd credential"
 	case k.TPM != "":
 		return fmt.Sprintf("in %s, sealed to the TPM: --wrapping-tpm %s", k.material, k.TPM)
 	case k.Passphrase != "":

@@ -1,0 +1,54 @@
+package home
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"path/filepath"
+
+	"latchkey/kms/config"
+	"latchkey/kms/ledger"
+	"latchkey/kms/wrapping"
+)
+
+// adviseKey says where the key of a backup is: on a new host nobody knows
+// that it is not in it.
+func (h Home) adviseKey(err error) error {
+	if !errors.Is(err, ledger.ErrWrappingKey) && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return fmt.Errorf("%w (a backup is opened by the wrapping key of the server that made it: copy wrapping.key from that server's data directory, "+
+		"or from where you keep it, to %s with mode 0600, owned as the directory is, or name it with --wrapping-key)", err, h.ownKey())
+}
+
+// ownKey is the wrapping key that a server takes when nothing names another.
+func (h Home) ownKey() string { return filepath.Join(h.Data, "wrapping.key") }
+
+// oneKey refuses to restore by a key that a flag names beside another one in
+// the data directory: a server that is started without the flag takes that
+// one, and does not open the database.
+func (h Home) oneKey() error {
+	if h.Wrapping == (config.Wrapping{}) {
+		return nil
+	}
+	own, err := wrapping.ReadFile(h.ownKey())
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	defer own.Wipe()
+
+	k := h.keeping()
+	used, err := k.read(k.material)
+	if err != nil {
+		return h.adviseKey(err)
+	}
+	defer used.Wipe()
+	if used.Equal(own) {
+		return nil
+	}
+	return fmt.Errorf("%s is another wrapping key than the one that is named, and a server without --wrapping-… would take it: "+
+		"move it away, or put the named one in its place and restore without --wrapping-…; nothing was changed", h.ownKey())
+}
