@@ -170,6 +170,11 @@ func TestForged(t *testing.T) {
 			l.Events[l.Find(7, eventlogtest.Separator, func(eventlogtest.Event) bool { return true })].Data = []byte("xxxx")
 			l.Events = append(l.Events, on, separator)
 		}, "off"},
+		{"measured twice by the firmware, the true one hidden", func(l *eventlogtest.Log) {
+			i := l.Find(7, eventlogtest.DriverConfig, isOff)
+			l.Events[i].Data = []byte("hidden")
+			l.Insert(i, on)
+		}, ""},
 		{"measured twice by the firmware", func(l *eventlogtest.Log) { l.Insert(l.Find(7, eventlogtest.DriverConfig, isOff), on) }, ""},
 	} {
 		l := eventlogtest.Recorded("plain")

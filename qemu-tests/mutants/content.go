@@ -1,0 +1,35 @@
+package main
+
+// content are the rules by which event logs are read and boots are judged:
+// threats B13 to B15.
+var content = []mutant{
+	{`B13 a PCR without events is zero`, `kms/server/eventlog/read.go`, `if !logged[i] && value != (Digest{}) {`, `if false {`, `./kms/server/eventlog`, `TestRefused`},
+	{`B13 PCR 11 adds up with known words only`, `kms/server/eventlog/read.go`, `return before, now == value`, `return before, true`, `./kms/server/eventlog`, `TestPhases|TestRefused`},
+	{`B13 what comes after the separator is not the firmware's`, `kms/server/eventlog/secureboot.go`, "	case r.secured:\n		return r.authority(e)\n", ``, `./kms/server/eventlog`, `TestForged`},
+	{`B13 hidden events make Secure Boot unknown`, `kms/server/eventlog/secureboot.go`, "		r.hidden = true\n		return false\n	}\n	v, err", "		return false\n	}\n	v, err", `./kms/server/eventlog`, `TestForged`},
+	{`B13 a program is one however it is labelled`, `kms/server/eventlog/reader.go`, `if actions[[32]byte(e.Digest)] {`, `if e.Type == tcg.Action || actions[[32]byte(e.Digest)] {`, `./kms/server/eventlog`, `TestForged`},
+	{`B13 a log is bounded`, `kms/server/eventlog/read.go`, `if len(e.Log) > MaxLog {`, `if false {`, `./kms/server/eventlog`, `TestRefused`},
+	{`B13 what a machine says counts where it was measured`, `kms/server/eventlog/boot.go`, `if d, ok := r.s.section(".cmdline"); ok && isText(d, said) {`, `if said != "" {`, `./kms/server/eventlog`, `TestSayings`},
+	{`B14 Secure Boot`, `kms/server/policy/content.go`, `if c.SecureBoot && s.SecureBoot != eventlog.On {`, `if false {`, `./kms/server/policy`, `TestContent`},
+	{`B14 PK, KEK, db`, `kms/server/policy/content.go`, `if !slices.Contains(one.allowed, cert.SHA256) {`, `if false {`, `./kms/server/policy`, `TestContent`},
+	{`B14 nothing but certificates`, `kms/server/policy/content.go`, `case one.keys.Hashes.Len()+one.keys.Others > 0:`, `case false:`, `./kms/server/policy`, `TestContent`},
+	{`B14 dbx at least`, `kms/server/policy/content.go`, `if n := c.DBX.Without(s.DBX.Hashes); n > 0 {`, `if n := 0; n > 0 {`, `./kms/server/policy`, `TestContent`},
+	{`B14 SBAT at least`, `kms/server/policy/content.go`, `is < level.Generation {`, `false && is < level.Generation {`, `./kms/server/policy`, `TestContent`},
+	{`B14 signers`, `kms/server/policy/content.go`, `if !slices.Contains(c.Signers, one.Certificate.SHA256) {`, `if false {`, `./kms/server/policy`, `TestContent`},
+	{`B14 signers that cannot be read`, `kms/server/policy/content.go`, `if s.Rest[7] != (Digest{}) {`, `if false {`, `./kms/server/policy`, `TestContent`},
+	{`B14 no signers`, `kms/server/policy/content.go`, `if len(s.Signers) == 0 {`, `if false {`, `./kms/server/policy`, `TestContent`},
+	{`B14 a signed image is a UKI`, `kms/server/policy/content.go`, `if c.AnySigned && !`, `if false && !`, `./kms/server/policy`, `TestContent`},
+	{`B14 programs`, `kms/server/policy/content.go`, `if c.Programs != nil && !slices.Contains(c.Programs, p.SHA256) {`, `if false {`, `./kms/server/policy`, `TestContent`},
+	{`B14 command line`, `kms/server/policy/content.go`, `case !slices.Contains(c.CommandLine, `, `case false && !slices.Contains(c.CommandLine, `, `./kms/server/policy`, `TestContent`},
+	{`B14 firmware`, `kms/server/policy/content.go`, `!slices.Contains(c.Firmware, s.Firmware) {`, `false {`, `./kms/server/policy`, `TestContent`},
+	{`B14 the rest of PCR 7`, `kms/server/policy/content.go`, `if rest := s.Rest[7]; c.covers(7) && `, `if rest := s.Rest[7]; false && `, `./kms/server/policy`, `TestContent`},
+	{`B14 content is judged from a log`, `kms/server/policy/content.go`, `if s == nil {`, `if s == nil && false {`, `./kms/server/policy`, `TestContentNeedsProof`},
+	{`B14 content is judged from what was quoted`, `kms/server/policy/content.go`, `if _, ok := f.PCRs[pcr]; !ok {`, `if false {`, `./kms/server/policy`, `TestContentNeedsProof`},
+	{`B14 all changes of a PCR are of the rules`, `kms/server/policy/explain.go`, `case !slices.Contains(f.Settings.Accept, c.Rule):`, `case false:`, `./kms/server/policy`, `TestAccept`},
+	{`B14 revocations only grow`, `kms/server/eventlog/changes.go`, `c.add(7, "", "%s lost %s", name, count(n))`, `c.add(7, grows, "%s lost %s", name, count(n))`, `./kms/server/policy`, `TestAccept`},
+	{`B14 well-known by digest, not by name`, `kms/server/eventlog/changes.go`, `if w, ok := wellKnown[cert.SHA256]; ok && w.Year == 2023 && grows == "" {`, `if strings.Contains(cert.Name, "2023") {`, `./kms/server/policy`, `TestAccept`},
+	{`B15 evidence is of the proven boot`, `kms/server/lk1/evidence.go`, `if now, quoted := l.PCRs[pcr]; quoted && now != value || c != p.clock {`, `if false {`, `./kms/server`, `TestEvidenceOfAnotherBoot`},
+	{`B15 the second quote is of this exchange`, `kms/server/lk1/evidence.go`, `c, err := checkQuote(e.Quote, p.akPublic, extra[:], eventlog.Selection)`, `c, err := p.clock, error(nil)`, `./kms/server`, `TestEvidence`},
+	{`a known machine is not asked`, `kms/server/lk1/bootlog.go`, `return row.ApprovedBoot == nil && len(row.Pins) > 0`, `return true`, `./kms/server`, `TestEvidence`},
+	{`a refused log is not asked for at once`, `kms/server/lk1/bootlog.go`, `return l.Refused != "" && (age < 0 || age > askAgain)`, `return l.Refused != ""`, `./kms/server`, `TestEvidenceRefused`},
+}
