@@ -60,6 +60,7 @@ var rooms = []struct{ folder, what string }{
 	{"kms/server/eventlog", "what a machine measured while it started: replays its log, sums it up, compares two boots"},
 	{"kms/server/fleet", "the machines of one protocol, and those that wait for approval"},
 	{"kms/server/policy", "one pure function from facts to a verdict, and what configures it"},
+	{"kms/server/release", "image releases, and how groups of machines are moved from one to the next"},
 	{"kms/server/ekcert", "judges the certificates of TPM makers"},
 	{"kms/server/hook", "tells web services and programs what happens; waits for nobody"},
 	{"kms/server/kairos", "what machines of Kairos say and hear"},

@@ -58,6 +58,7 @@ var rules = []struct {
 	{"kms/server/attest", []string{"latchkey/kms/ledger", "latchkey/kms/store", "net/http"}, "judges what a TPM says, and keeps nothing"},
 	{"kms/server/eventlog", []string{"latchkey/kms/ledger", "latchkey/kms/store", "latchkey/kms/server/policy", "net/http"}, "reads what a machine says, and keeps nothing"},
 	{"kms/server/fleet", []string{"latchkey/kms/server", "latchkey/kms/server/lk1", "latchkey/kms/server/kairos", "latchkey/kms/server/talos", "latchkey/kms/server/policy", "latchkey/kms/admin", "latchkey/kms/front"}, "machines of any protocol"},
+	{"kms/server/release", []string{"latchkey/kms/server", "latchkey/kms/server/lk1", "latchkey/kms/admin", "net/http"}, "kept and judged, whoever asks"},
 	{"kms/server/lk1", []string{"latchkey/kms/server", "latchkey/kms/server/kairos", "latchkey/kms/server/kairos/", "latchkey/kms/server/talos", "latchkey/kms/server/talos/", "latchkey/kms/server/k8s", "latchkey/kms/server/k8s/"}, "no protocol sees another's tables"},
 	{"kms/server/kairos/keeper", []string{"latchkey/kms/server", "latchkey/kms/server/lk1", "latchkey/kms/server/talos", "latchkey/kms/server/talos/", "latchkey/kms/server/k8s", "latchkey/kms/server/k8s/"}, "no protocol sees another's tables"},
 	{"kms/server/talos/keeper", []string{"latchkey/kms/server", "latchkey/kms/server/lk1", "latchkey/kms/server/kairos", "latchkey/kms/server/kairos/", "latchkey/kms/server/k8s", "latchkey/kms/server/k8s/"}, "no protocol sees another's tables"},

@@ -76,7 +76,7 @@ func TestOpenAPI(t *testing.T) {
 // silence, a boot that nothing measures, a live system, a document that was edited or is a cluster's. Their schemas are made
 // like all others.
 var rare = []string{
-	"ekcert.Certificate.", "lk1.Node.ek_certificate", "lk1.Node.lapsed", "lk1.Node.awaits_boot", "lk1.Node.takes_boot", "lk1.Node.unmeasured", "lk1.Approved.warning", "kairos.partition.removed",
+	"ekcert.Certificate.", "lk1.Node.ek_certificate", "lk1.Node.lapsed", "lk1.Node.release", "lk1.Node.rolled", "lk1.rolled.", "lk1.ReleaseView.hidden", "lk1.ReleaseView.signed", "lk1.Node.awaits_boot", "lk1.Node.takes_boot", "lk1.Node.unmeasured", "lk1.Approved.warning", "kairos.partition.removed",
 	"kairos.lastShown.legacy", "kairos.lastShown.live", "kairos.volumeDoc.",
 	"eventlog.Keys.others", "eventlog.Summary.config", "eventlog.Summary.firmware", "eventlog.Summary.kernel", "eventlog.Summary.odd", "eventlog.Measured.text", "lk1.bootLog.refused",
 }
@@ -214,6 +214,7 @@ func askAll(d *document31, h http.Handler, nodes []lk1.Node) {
 	ask("POST", "/v1/nodes/renew", "", 200)
 	ask("GET", "/v1/nodes/page?limit=1", "", 200)
 	ask("GET", "/v1/nodes/page?limit=0", "", 400)
+	askReleases(ask, who(known))
 	ask("POST", "/v1/node/readmit"+who(known), "", 200)
 	ask("POST", "/v1/node/accept"+who(known)+"&unmeasured=true", "", 200)
 	ask("POST", "/v1/node/accept"+who(known)+"&unmeasured=x", "", 400)

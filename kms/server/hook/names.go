@@ -7,7 +7,9 @@ import "slices"
 var names = []string{
 	// Events of lk1 and of operators.
 	"get", "stage", "put", "enroll", "report", "lapse",
-	"approve", "accept", "quarantine", "readmit", "renew", "set", "delete",
+	"approve", "accept", "quarantine", "readmit", "renew", "set", "delete", "first-boot",
+	"release add", "release retire", "release remove", "release roll", "release stop", "release resume",
+	"release wave", "release came", "release failed", "release stopped", "release done",
 	"volume put", "volume delete", "volume accept-header", "volume rotate", "volume rotate-abort",
 	"trust add", "trust use", "trust retire", "key rotate", "key retire", "wrapping change",
 	"token create", "token revoke", "admin", "start", "boot-log", "first-boot", "restore", "salvage", "lost",

@@ -16,6 +16,7 @@ type Approval struct {
 	Who        string     `json:"who"`        // six words, or an id; an unknown whole id is registered beforehand
 	NoPCRs     bool       `json:"no_pcrs"`    // pin no boot state
 	Unmeasured bool       `json:"unmeasured"` // take a boot whose initrd nothing measures
+	Release    string     `json:"release"`    // bind it to this release; empty: to the one that it booted, if that is known
 	Move       bool       `json:"move"`       // take volumes over from other nodes: those that are named, or all that Seen covers
 	Secrets    Secrets    `json:"secrets"`    // with Move: what becomes of what the other nodes stored
 	Bind       bool       `json:"bind"`       // of a node that is approved: bind what it showed since
@@ -75,7 +76,10 @@ func (s *Service) ApproveNode(ctx context.Context, a Approval) (out Approved, er
 		// A node that is approved already keeps its pins, too: only accept
 		// takes another boot state.
 		if row.State != fleet.Approved || a.NoPCRs {
-			if err := t.s.pin(&row, a, &out); err != nil {
+			if err := t.bindRelease(&row, a.Release); err != nil {
+				return fmt.Errorf("approving node %s: %w", row.ID.Words(), err)
+			}
+			if err := t.pin(&row, a, &out); err != nil {
 				return fmt.Errorf("approving node %s: %w", row.ID.Words(), err)
 			}
 		} else {

@@ -12,7 +12,7 @@ import (
 // One shown by a running system has gone on in PCR 11, and says nothing of
 // the initrd that boots next. A boot whose initrd nothing measures is only
 // taken if that was said.
-func (s *Service) pin(row *nodeRow, a Approval, out *Approved) error {
+func (v view) pin(row *nodeRow, a Approval, out *Approved) error {
 	if row.Shown != nil {
 		row.Clock = row.Shown.Clock
 	}
@@ -22,8 +22,8 @@ func (s *Service) pin(row *nodeRow, a Approval, out *Approved) error {
 		return nil
 	}
 
-	settings := s.settings(row)
-	released := s.standing(row).Boots()
+	settings := v.s.settings(row)
+	released := v.standing(row).Boots()
 	said := a.Unmeasured || row.Unmeasured || settings.Unmeasured == policy.UnmeasuredAllow
 	measured := row.Shown.Boot && policy.Measured(row.Shown.PCRs[11])
 	if row.Shown.Boot && !measured && !released {
@@ -104,11 +104,9 @@ func (row *nodeRow) takeFirst(p *proof) bool {
 
 // standing is what the node's boot state is judged by; of one that waits for
 // approval, what approving it would pin.
-func (s *Service) standing(row *nodeRow) policy.Standing {
-	st := policy.Standing{
-		Pins: row.Pins, Awaits: row.Awaits, Takes: row.Takes,
-		Accepted: s.settings(row).Releases, Releases: s.rules.Load().Releases,
-	}
+func (v view) standing(row *nodeRow) policy.Standing {
+	st := policy.Standing{Pins: row.Pins, Awaits: row.Awaits, Takes: row.Takes, Accepted: v.s.settings(row).Releases}
+	st.Releases, _ = v.releases() // what cannot be read now fails the next decision
 	if row.State != fleet.Approved && row.Shown != nil {
 		st.Pins, st.Awaits = row.Shown.PCRs, !row.Shown.Boot
 	}
@@ -116,10 +114,10 @@ func (s *Service) standing(row *nodeRow) policy.Standing {
 }
 
 // cover says what the node's boot state covers; nil: it has shown none.
-func (s *Service) cover(row *nodeRow) *policy.Cover {
+func (v view) cover(row *nodeRow) *policy.Cover {
 	if row.Shown == nil && row.State != fleet.Approved || row.State == fleet.Deleted {
 		return nil
 	}
-	c := s.standing(row).Cover()
+	c := v.standing(row).Cover()
 	return &c
 }

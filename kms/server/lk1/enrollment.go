@@ -63,7 +63,7 @@ func (s *Service) trustFirst(t *txn, p *proof, row *nodeRow) error {
 	t.Bump()
 	out := Approved{}
 	row.Shown = show(p)
-	if err := s.pin(row, Approval{Unmeasured: true}, &out); err != nil {
+	if err := t.pin(row, Approval{Unmeasured: true}, &out); err != nil {
 		return err
 	}
 	row.State, row.Approved = fleet.Approved, time.Now().UTC()

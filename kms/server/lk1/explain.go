@@ -61,7 +61,10 @@ func (s *Service) Explain(q Question) (e Explanation, err error) {
 			now = time.Now()
 		}
 
-		f := s.facts(p, &row, now.UTC())
+		f, err := v.facts(p, &row, now.UTC())
+		if err != nil {
+			return err
+		}
 		verdict := policy.Judge(f)
 		e = Explanation{
 			Node: row.ID, Words: row.ID.Words(), Operation: p.operation.String(), At: f.Now, From: p.from,

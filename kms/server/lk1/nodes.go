@@ -91,7 +91,7 @@ func (v view) presentAsking(row nodeRow, r rivals) (n Node, err error) {
 }
 
 func (v view) present(row nodeRow) Node {
-	n := Node{nodeRow: row, Words: row.ID.Words(), Seen: row.Shown.digest(), Cover: v.s.cover(&row), Says: v.s.explanation(&row), Boot: v.s.bootLines(&row)}
+	n := Node{nodeRow: row, Words: row.ID.Words(), Seen: row.Shown.digest(), Cover: v.cover(&row), Says: v.s.explanation(&row), Boot: v.s.bootLines(&row)}
 	for _, uuid := range v.uuidsOf(row.ID) {
 		if owner, bound, err := v.owner(uuid); err == nil && bound && owner == row.ID {
 			n.Bound = append(n.Bound, uuid)

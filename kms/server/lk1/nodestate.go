@@ -30,7 +30,7 @@ type Acceptance struct {
 // AcceptNode takes the boot state that the node showed last for the
 // approved one: after an update, or after its TPM was cleared.
 func (s *Service) AcceptNode(ctx context.Context, who string, a Acceptance) (Node, error) {
-	return s.changeNode(ctx, who, "accept", "", func(_ *txn, row *nodeRow) error {
+	return s.changeNode(ctx, who, "accept", "", func(t *txn, row *nodeRow) error {
 		if err := row.stillShows(a.Seen); err != nil {
 			return err
 		}
@@ -41,7 +41,7 @@ func (s *Service) AcceptNode(ctx context.Context, who string, a Acceptance) (Nod
 			return fleet.Refuse("the node's last proof was not from an unlocking boot")
 		}
 		none := len(row.Pins) == 0 && !row.Awaits && !row.Takes
-		return s.pin(row, Approval{NoPCRs: none, Unmeasured: a.Unmeasured}, &Approved{})
+		return t.pin(row, Approval{NoPCRs: none, Unmeasured: a.Unmeasured}, &Approved{})
 	})
 }
 

@@ -26,7 +26,11 @@ func (s *Service) judge(t *txn, p *proof) (*kms.Decision, error) {
 	if !found {
 		row = nodeRow{ID: p.node, First: now, LastFrom: p.from}
 	}
-	before, verdict := row, policy.Judge(s.facts(p, &row, now))
+	facts, err := t.facts(p, &row, now)
+	if err != nil {
+		return nil, err
+	}
+	before, verdict := row, policy.Judge(facts)
 	if verdict.Status == kms.OK && row.State == "" && !s.rows.fleet.Tofu(t.view.View) {
 		s.log.Warn("not trusted at first sight: there are as many as may be", "node", p.node, "most", fleet.MaxTofu)
 		return &kms.Decision{Status: kms.TableFull}, nil
@@ -35,7 +39,10 @@ func (s *Service) judge(t *txn, p *proof) (*kms.Decision, error) {
 		if err := s.trustFirst(t, p, &row); err != nil {
 			return nil, err
 		}
-		found, verdict = true, policy.Judge(s.facts(p, &row, now))
+		if facts, err = t.facts(p, &row, now); err != nil {
+			return nil, err
+		}
+		found, verdict = true, policy.Judge(facts)
 	}
 
 	p.rule = verdict.Reason
@@ -64,6 +71,9 @@ func (s *Service) judge(t *txn, p *proof) (*kms.Decision, error) {
 	}
 	s.explain(p, &row, d, now)
 
+	if err := t.track(p, &row, facts, d.Status, now); err != nil {
+		return nil, err
+	}
 	return d, t.remember(p, before, row, d, verdict, now)
 }
 

@@ -31,6 +31,8 @@ type nodeRow struct {
 	Awaits      bool           `json:"awaits_boot,omitempty"` // approved while its own system ran: its first boot waits for accept
 	Takes       bool           `json:"takes_boot,omitempty"`  // so it was, and PCR 11 of its first boot is pinned
 	Clock       clock          `json:"clock"`                 // of the last release
+	Release     string         `json:"release,omitempty"`     // that it booted when it was last given its keys
+	Rolled      *rolled        `json:"rolled,omitempty"`      // the release that its group was moved to when it booted that
 	LastStatus  string         `json:"last_status,omitempty"`
 	LastReason  policy.Rule    `json:"last_reason,omitempty"` // the rule that decided it, if one failed
 	LastFrom    string         `json:"last_from,omitempty"`

@@ -54,6 +54,9 @@ func (t *txn) report(r *receipt, results []kms.Result, from string) error {
 		return err
 	}
 
+	if err := t.cameBack(&node, results); err != nil {
+		return err
+	}
 	e := ledger.Event{Event: "report", Node: r.node.String(), From: from}
 	changed := false
 	for _, result := range results {
@@ -82,6 +85,10 @@ func (t *txn) report(r *receipt, results []kms.Result, from string) error {
 
 // unsettled tells whether a report says anything that is to be recorded.
 func (v view) unsettled(r *receipt, results []kms.Result) (bool, error) {
+	node, found, err := v.node(r.node)
+	if err != nil || found && node.comesBack(results) {
+		return err == nil, err
+	}
 	for _, result := range results {
 		i := slices.IndexFunc(r.volumes, func(w kms.Want) bool { return w.UUID == result.UUID })
 		if i < 0 || result.Outcome == kms.NotOpened {

@@ -87,7 +87,7 @@ func (s *Service) Begin(ctx context.Context) error {
 
 // Owned tells whether a volume is bound to a node.
 func (s *Service) Owned(v ledger.View, uuid kms.UUID) (bool, error) {
-	_, bound, err := view{v, s}.owner(uuid)
+	_, bound, err := s.view(v).owner(uuid)
 	return bound, err
 }
 
@@ -97,7 +97,8 @@ func (s *Service) Pending(v ledger.View) int { return s.rows.fleet.Pending(v) }
 // A view reads what nodes have.
 type view struct {
 	ledger.View
-	s *Service
+	s    *Service
+	kept *kept // releases, once they were read
 }
 
 // A txn also writes it.
@@ -107,7 +108,7 @@ type txn struct {
 }
 
 func (s *Service) read(f func(view) error) error {
-	return s.ledger.Read(func(v ledger.View) error { return f(view{v, s}) })
+	return s.ledger.Read(func(v ledger.View) error { return f(s.view(v)) })
 }
 
 func (s *Service) update(ctx context.Context, f func(*txn) error) error {
@@ -115,4 +116,6 @@ func (s *Service) update(ctx context.Context, f func(*txn) error) error {
 }
 
 // in is a transaction of the ledger as one of ours.
-func (s *Service) in(t *ledger.Txn) *txn { return &txn{view{t.View, s}, t} }
+func (s *Service) in(t *ledger.Txn) *txn { return &txn{s.view(t.View), t} }
+
+func (s *Service) view(v ledger.View) view { return view{v, s, &kept{}} }

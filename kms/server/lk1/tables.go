@@ -7,6 +7,7 @@ import (
 	"latchkey/kms"
 	"latchkey/kms/ledger"
 	"latchkey/kms/server/fleet"
+	"latchkey/kms/server/release"
 )
 
 // Tables beside the fleet's, whose rows are by node id.
@@ -19,14 +20,17 @@ var (
 )
 
 // Rows are what a service keeps.
-type Rows struct{ fleet *fleet.Fleet[nodeRow] }
+type Rows struct {
+	fleet    *fleet.Fleet[nodeRow]
+	releases *release.Rows
+}
 
 // NewRows makes rows to register with a ledger.
-func NewRows() *Rows { return &Rows{fleet.New[nodeRow]("nodes", "pending")} }
+func NewRows() *Rows { return &Rows{fleet.New[nodeRow]("nodes", "pending"), release.NewRows()} }
 
 // Tables are those to register.
 func (r *Rows) Tables() []*ledger.Table {
-	return append(r.fleet.Tables(), tableVolumes, tableSecrets, tableOwners, tableSpent, tableCookies)
+	return append(append(r.fleet.Tables(), r.releases.Tables()...), tableVolumes, tableSecrets, tableOwners, tableSpent, tableCookies)
 }
 
 // States of a secret, part of what it is sealed with: an active and a

@@ -53,6 +53,7 @@ type Facts struct {
 	LogRefused         string // why there is no Boot, if a log was shown
 
 	Settings Settings // Policy.For
+	Rolled   []string // releases that it may boot as well, because its group is moved to them
 	Releases map[string]Release
 	Programs map[Digest]string // Policy.Programs
 }

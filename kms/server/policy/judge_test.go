@@ -5,6 +5,7 @@ import (
 	"testing"
 	"time"
 
+	"latchkey/internal/pcr"
 	"latchkey/kms"
 	"latchkey/kms/server/policy"
 )
@@ -153,6 +154,33 @@ func TestJudge(t *testing.T) {
 		}, kms.PCRMismatch, "boot-state"},
 		{"put before its first boot", func(f *policy.Facts) { f.Awaits, f.Operation = true, kms.Put }, kms.OK, ""},
 
+		{"a release that was retired", func(f *policy.Facts) { f.Settings.Releases = []string{"this"}; retire(f, "this") }, kms.PCRMismatch, "boot-state"},
+		{"a release that was retired, as pinned", func(f *policy.Facts) { retire(f, "this") }, kms.PCRMismatch, "boot-state"},
+		{"a signed release that was retired, as pinned", func(f *policy.Facts) {
+			f.Releases["signed"] = policy.Release{Signed: map[policy.Digest]bool{pcr.Policy11(policy.Digest{11}): true}}
+			retire(f, "signed")
+		}, kms.PCRMismatch, "boot-state"},
+		{"a release that was retired, but another says the same", func(f *policy.Facts) {
+			f.Releases["that"], f.Settings.Releases = f.Releases["this"], []string{"this", "that"}
+			retire(f, "this")
+		}, kms.OK, ""},
+		{"another release was retired", func(f *policy.Facts) { retire(f, "next") }, kms.OK, ""},
+		{"put, a release that was retired", func(f *policy.Facts) { f.Operation = kms.Put; retire(f, "this") }, kms.OK, ""},
+		{"its group is moved to what it booted", func(f *policy.Facts) {
+			f.PCRs[11], f.Rolled = policy.Digest{0x22}, []string{"next"}
+		}, kms.OK, ""},
+		{"its group is moved, and it booted what it is bound to", func(f *policy.Facts) {
+			f.Rolled, f.Settings.Releases = []string{"next"}, []string{"this"}
+		}, kms.OK, ""},
+		{"its group is moved, and it booted what was pinned", func(f *policy.Facts) { f.Rolled = []string{"next"} }, kms.OK, ""},
+		{"its group is moved to another release", func(f *policy.Facts) {
+			f.PCRs[11], f.Rolled = policy.Digest{0x23}, []string{"next"}
+		}, kms.PCRMismatch, "boot-state"},
+		{"its group is moved to what was retired since", func(f *policy.Facts) {
+			f.PCRs[11], f.Rolled = policy.Digest{0x22}, []string{"next"}
+			retire(f, "next")
+		}, kms.PCRMismatch, "boot-state"},
+
 		{"within the limit of a boot", func(f *policy.Facts) { f.Settings.PerBoot = ptr(3) }, kms.OK, ""},
 		{"over the limit of a boot", func(f *policy.Facts) { f.Settings.PerBoot = ptr(2) }, kms.Refused, "per-boot"},
 		{"the next boot", func(f *policy.Facts) { f.Settings.PerBoot, f.Clock.Restart = ptr(2), 1 }, kms.OK, ""},
@@ -178,6 +206,13 @@ func TestJudge(t *testing.T) {
 			}
 		}
 	}
+}
+
+// retire takes a release back.
+func retire(f *policy.Facts, name string) {
+	r := f.Releases[name]
+	r.Retired = now
+	f.Releases[name] = r
 }
 
 func prefixes(list ...string) (out []netip.Prefix) {

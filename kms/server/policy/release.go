@@ -6,6 +6,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"time"
 
 	"latchkey/internal/pcr"
 )
@@ -16,7 +17,18 @@ type Release struct {
 	Signed map[Digest]bool // policy digests over PCR 11 that a trusted key signed; nil: PCR 11 is not signed
 	// Content is what else it must have measured; nil: nothing.
 	Content *Content
+	// Retired is when the operator took it back; zero: it may be booted.
+	Retired time.Time
 }
+
+// identifies tells whether PCR 11 is the release's.
+func (r Release) identifies(pcr11 Digest) bool {
+	value, golden := r.PCRs[11]
+	return golden && value == pcr11 || r.Signed[pcr.Policy11(pcr11)]
+}
+
+// retired is since when, for people.
+func (r Release) retired() string { return "retired on " + r.Retired.UTC().Format(time.DateOnly) }
 
 // QuotedPCRs are those that every quote holds and approval pins: what the
 // firmware checks (7), what was booted (11), its command line (12).
@@ -31,6 +43,9 @@ func (r Release) covers(pcr int) bool {
 // match says why a boot state is not this release; nil means that it is, as
 // far as the release goes.
 func (r Release) match(f Facts) error {
+	if !r.Retired.IsZero() {
+		return errors.New(r.retired())
+	}
 	var other, wrong []string
 	for _, i := range slices.Sorted(maps.Keys(r.PCRs)) {
 		if f.judges(i) && f.PCRs[i] != r.PCRs[i] {

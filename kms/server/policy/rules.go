@@ -146,6 +146,9 @@ func bootStateRule(f Facts) (kms.Status, string) {
 	}
 
 	name, release, why := f.release()
+	if gone := f.retired(); name == "" && gone != "" {
+		why = gone
+	}
 	if why == "" {
 		why = f.unmeasured(release)
 	}
@@ -196,16 +199,49 @@ func (f Facts) unmeasured(r Release) string {
 	return ""
 }
 
+// retired says that a release was booted that may not be any more, pinned or
+// not; empty: none was.
+func (f Facts) retired() string {
+	if !f.judges(11) {
+		return ""
+	}
+	for _, name := range slices.Sorted(maps.Keys(f.Releases)) {
+		if r := f.Releases[name]; !r.Retired.IsZero() && r.identifies(f.PCRs[11]) {
+			return fmt.Sprintf("booted release %s, which was %s: boot a later one", name, r.retired())
+		}
+	}
+	return ""
+}
+
+// BootedRelease is the name of the release that was booted; empty: none that
+// the machine may boot.
+func (f Facts) BootedRelease() string {
+	name, _, _ := f.release()
+	return name
+}
+
+// Known names a release that a boot state is by PCR 11 and all else that it
+// says, and that is not retired; empty: there is none.
+func (f Facts) Known() string {
+	for _, name := range slices.Sorted(maps.Keys(f.Releases)) {
+		if r := f.Releases[name]; r.covers(11) && r.measures() && r.match(f) == nil {
+			return name
+		}
+	}
+	return ""
+}
+
 // release finds the release that was booted; why is not empty if it should
 // be one and is none.
 func (f Facts) release() (name string, r Release, why string) {
 	names := f.Settings.Releases
-	if len(names) == 0 || names[0] == NoRelease {
-		return "", Release{}, ""
+	bound := len(names) > 0 && names[0] != NoRelease
+	if !bound {
+		names = nil
 	}
 
 	var not []string
-	for _, name := range names {
+	for _, name := range slices.Concat(names, f.Rolled) {
 		r, ok := f.Releases[name]
 		if !ok {
 			not = append(not, name+" (not in the configuration)")
@@ -218,6 +254,9 @@ func (f Facts) release() (name string, r Release, why string) {
 		not = append(not, fmt.Sprintf("%s (%v)", name, err))
 	}
 
+	if !bound {
+		return "", Release{}, ""
+	}
 	return "", Release{}, "booted none of the releases " + strings.Join(not, ", ")
 }
 
