@@ -83,24 +83,29 @@ func TestExamples(t *testing.T) {
 
 // notHere are examples that need what this test has not.
 var notHere = map[string]string{
-	"init --store etcd":         "needs an etcd: TestEtcdScripts",
-	"init --join":               "needs an etcd: TestEtcdScripts",
-	"init --wrapping":           "needs a TPM or another directory: TestWrappingAtInit",
-	"wrapping change --to-tpm":  "needs a TPM: TestWrappingChange",
-	"wrapping change --to-key":  "writes to another directory: TestWrappingChange",
-	"store migrate":             "needs an etcd: TestEtcdScripts",
-	"serve":                     "does not end: TestScripts",
-	"kairos approve":            "needs a machine of Kairos that asked: kairos.txtar",
-	"kairos accept":             "needs a machine of Kairos that asked: kairos.txtar",
-	"node watch":                "does not end: administration.txtar",
-	"node list --server":        "needs HTTPS: administration.txtar",
-	"node set 6f3c99a1 --clear": "there is nothing to remove: policy.txtar",
+	"init --store etcd":                "needs an etcd: TestEtcdScripts",
+	"init --join":                      "needs an etcd: TestEtcdScripts",
+	"init --wrapping":                  "needs a TPM or another directory: TestWrappingAtInit",
+	"wrapping change --to-tpm":         "needs a TPM: TestWrappingChange",
+	"wrapping change --to-key":         "writes to another directory: TestWrappingChange",
+	"store migrate":                    "needs an etcd: TestEtcdScripts",
+	"serve":                            "does not end: TestScripts",
+	"kairos approve":                   "needs a machine of Kairos that asked: kairos.txtar",
+	"kairos accept":                    "needs a machine of Kairos that asked: kairos.txtar",
+	"node watch":                       "does not end: administration.txtar",
+	"release add 2026.12 latchkey.efi": "needs an image: TestReleaseOfAnImage",
+	"release add 2026.12 --signed-by":  "needs signatures: TestReleaseOfAnImage",
+	"node list --server":               "needs HTTPS: administration.txtar",
+	"node set 6f3c99a1 --clear":        "there is nothing to remove: policy.txtar",
 }
 
 // before says what must have been done for an example to have its effect.
 var before = map[string][]string{
 	"node show": {"node approve W"}, "node quarantine": {"node approve W"}, "node readmit": {"node approve W", "node quarantine W"},
 	"node accept": {"node approve W"}, "node renew": {"node approve W"}, "node delete": {"node approve W"}, "node set": {"node approve W"},
+	"release show": {"release add 2026.12 --pcr 11:sha256=0b887835b207d821b553ca44b741291079afbda10f2bcf46430eae12f420c30a"}, "release retire": {"release add 2026.11 --pcr 11:sha256=0b887835b207d821b553ca44b741291079afbda10f2bcf46430eae12f420c30a"}, "release remove": {"release add 2026.11 --pcr 11:sha256=0b887835b207d821b553ca44b741291079afbda10f2bcf46430eae12f420c30a", "release retire 2026.11"},
+	"release roll 2026.12 --group site=berlin --canary": {"node approve W", "node set W --label site=berlin", "release add 2026.12 --pcr 11:sha256=0b887835b207d821b553ca44b741291079afbda10f2bcf46430eae12f420c30a"},
+	"release roll 2026.12 --group site=berlin --stop":   {"node approve W", "node set W --label site=berlin", "release add 2026.12 --pcr 11:sha256=0b887835b207d821b553ca44b741291079afbda10f2bcf46430eae12f420c30a", "release roll 2026.12 --group site=berlin"},
 	"policy explain": {"volume put U --generate", "node approve W"},
 	"volume show":    {"volume put U --generate"}, "volume delete": {"volume put U --generate"},
 	"volume rotate": {"volume put U --generate", "node approve W"}, "volume accept-header": {"volume put U --generate", "node approve W"},

@@ -138,6 +138,10 @@ for this machine, or if the policy has "unmeasured: allow". A machine that asked
 while its own system ran (latchkey volume enroll) did not show its next boot:
 that one waits until "node accept", or with --unmeasured is taken as it is.
 
+A machine whose boot is that of a known release ("release list") is bound to
+the release, not to the values. --release NAME binds it to one that it has not
+booted yet.
+
 An unknown id (64 hex digits) is registered before its machine first asks. It
 has shown no boot state, so use --pcr none, and name its volumes.`,
 		Example: `  latchkey-kms node approve copper lantern drift meadow quiet anvil
@@ -173,6 +177,7 @@ has shown no boot state, so use --pcr none, and name its volumes.`,
 	c.Flags().StringVar(&pcr, "pcr", "shown", "boot state to pin: shown or none")
 	c.Flags().BoolVar(&a.Bind, "bind", false, "of a machine that is approved: bind the volumes that it showed since")
 	c.Flags().BoolVar(&a.Unmeasured, "unmeasured", false, "approve it though nothing measures its initrd: anyone at the disk can replace it")
+	c.Flags().StringVar(&a.Release, "release", "", "bind it to this release (default: the one that it booted, if that is known)")
 	c.Flags().StringVar(&a.Seen, "shown", "", "digest that \"node show\" printed; another is refused")
 	c.Flags().BoolVar(&a.Move, "move", false, "take volumes away from the machines that own them: those that are named or confirmed")
 	c.Flags().StringVar((*string)(&a.Secrets), "secrets", "", "with --move, what the other machine stored: keep or drop")
