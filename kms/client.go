@@ -54,11 +54,22 @@ func (c *Client) Get(ctx context.Context, url string, p Prover, wants []Want) (*
 	return c.exchange(ctx, url, p, Get, wants, nil)
 }
 
+// Announce tells the KMS that this machine's next boot will be another one,
+// from the boot that got its keys. The volumes are those of the plan.
+func (c *Client) Announce(ctx context.Context, url string, p Prover, wants []Want) error {
+	g, err := c.exchange(ctx, url, p, Announce, wants, nil)
+	if err != nil {
+		return err
+	}
+	g.Wipe()
+	return nil
+}
+
 // Deposit leaves offers with the KMS: op is Put, Stage or Enroll. There is
 // one offer for each want, with the same UUID.
 func (c *Client) Deposit(ctx context.Context, url string, p Prover, op Operation, wants []Want, offers []Offer) (*Grant, error) {
 	same := slices.EqualFunc(wants, offers, func(w Want, o Offer) bool { return w.UUID == o.UUID })
-	if op == Get || !same {
+	if op == Get || op == Announce || !same {
 		return nil, badRequest(errors.New("offers and volumes do not agree"))
 	}
 	return c.exchange(ctx, url, p, op, wants, offers)

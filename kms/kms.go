@@ -73,13 +73,16 @@ const (
 	Put
 	// Enroll registers the node, the headers and the volume keys' MACs.
 	Enroll
+	// Announce says, from a running system, that the next boot will be
+	// another one. It gives and leaves nothing.
+	Announce
 )
 
 func (o Operation) String() string {
-	if o < Get || o > Enroll {
+	if o < Get || o > Announce {
 		return "unknown"
 	}
-	return [...]string{"get", "stage", "put", "enroll"}[o-1]
+	return [...]string{"get", "stage", "put", "enroll", "announce"}[o-1]
 }
 
 // A Kind says what the KMS keeps for a volume.

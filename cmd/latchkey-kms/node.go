@@ -254,6 +254,12 @@ func printNode(w io.Writer, n lk1.Node) {
 	}
 
 	printCover(w, n)
+	if n.Release != "" {
+		fmt.Fprintf(w, "release:     it last got its keys with %s\n", n.Release)
+	}
+	if n.Announced != nil {
+		fmt.Fprintf(w, "announced:   %s\n", n.Announced.Window())
+	}
 	if n.Shown == nil {
 		return
 	}

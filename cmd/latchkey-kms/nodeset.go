@@ -20,6 +20,7 @@ import (
 // settingFlags are the flags of node set, as they were typed.
 type settingFlags struct {
 	silence, outside, role, unmeasured  string
+	announce, announceFor               string
 	perBoot, perHour                    int
 	windows, networks, releases, accept []string
 	labels, unlabels                    []string
@@ -67,6 +68,8 @@ A label puts the machine into the configuration's groups.`,
 	flags.StringSliceVar(&f.releases, "release", nil, "image release of the configuration that it must boot, or none; repeatable")
 	flags.StringSliceVar(&f.accept, "accept", nil, "changes of its boot state that need no operator: microsoft-2023, revocations, or none; repeatable")
 	flags.StringVar(&f.role, "role", "", "any, boot (may store no secrets), or install (may store secrets until its first boot)")
+	flags.StringVar(&f.announce, "announce", "", "whether its system may announce that the next boot will be another one: allow or refuse")
+	flags.StringVar(&f.announceFor, "announce-for", "", "how long an announcement holds: 2h (default: 24h)")
 	flags.StringVar(&f.unmeasured, "unmeasured", "", "a boot whose initrd nothing measures: ask (approve wants --unmeasured), allow or refuse")
 	flags.StringSliceVar(&f.labels, "label", nil, "label to set: site=berlin; repeatable")
 	flags.StringSliceVar(&f.unlabels, "unlabel", nil, "label to remove: site; repeatable")
@@ -78,12 +81,18 @@ A label puts the machine into the configuration's groups.`,
 func (f *settingFlags) nodeSet(c *cobra.Command) (set lk1.NodeSet, err error) {
 	given := c.Flags().Changed
 	set.Clear, set.Labels = f.clear, map[string]string{}
-	if given("silence") {
-		d, err := policy.ParseDuration(f.silence)
-		if err != nil {
-			return set, cli.Usagef("--silence: %w", err)
+	for _, one := range []struct {
+		flag, text string
+		to         **policy.Duration
+	}{{"silence", f.silence, &set.Settings.Silence}, {"announce-for", f.announceFor, &set.Settings.AnnounceFor}} {
+		if !given(one.flag) {
+			continue
 		}
-		set.Settings.Silence = &d
+		d, err := policy.ParseDuration(one.text)
+		if err != nil {
+			return set, cli.Usagef("--%s: %w", one.flag, err)
+		}
+		*one.to = &d
 	}
 
 	if given("per-boot") {
@@ -109,6 +118,7 @@ func (f *settingFlags) nodeSet(c *cobra.Command) (set lk1.NodeSet, err error) {
 		set.Settings.Networks = append(set.Settings.Networks, p)
 	}
 
+	set.Settings.Announce = policy.Announce(f.announce)
 	set.Settings.Unmeasured, set.Settings.Accept = policy.Unmeasured(f.unmeasured), f.accept
 	set.Settings.Outside, set.Settings.Role, set.Settings.Releases = policy.Outside(f.outside), policy.Role(f.role), f.releases
 	for _, text := range f.labels {
@@ -166,6 +176,12 @@ func printSet(w io.Writer, n lk1.Node) {
 
 	if s.Role != "" {
 		line("role", s.Role)
+	}
+	if s.Announce != "" {
+		line("announce", s.Announce)
+	}
+	if s.AnnounceFor != nil {
+		line("announced for", *s.AnnounceFor)
 	}
 	if s.Unmeasured != "" {
 		line("unmeasured", s.Unmeasured)

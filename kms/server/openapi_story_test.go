@@ -76,7 +76,7 @@ func TestOpenAPI(t *testing.T) {
 // silence, a boot that nothing measures, a live system, a document that was edited or is a cluster's. Their schemas are made
 // like all others.
 var rare = []string{
-	"ekcert.Certificate.", "lk1.Node.ek_certificate", "lk1.Node.lapsed", "lk1.Node.release", "lk1.Node.rolled", "lk1.rolled.", "lk1.ReleaseView.hidden", "lk1.ReleaseView.signed", "lk1.Node.awaits_boot", "lk1.Node.takes_boot", "lk1.Node.unmeasured", "lk1.Approved.warning", "kairos.partition.removed",
+	"ekcert.Certificate.", "lk1.Node.ek_certificate", "lk1.Node.lapsed", "lk1.Node.announced", "policy.Announced.", "lk1.Node.release", "lk1.Node.rolled", "lk1.rolled.", "lk1.ReleaseView.hidden", "lk1.ReleaseView.signed", "lk1.Node.awaits_boot", "lk1.Node.takes_boot", "lk1.Node.unmeasured", "lk1.Approved.warning", "kairos.partition.removed",
 	"kairos.lastShown.legacy", "kairos.lastShown.live", "kairos.volumeDoc.",
 	"eventlog.Keys.others", "eventlog.Summary.config", "eventlog.Summary.firmware", "eventlog.Summary.kernel", "eventlog.Summary.odd", "eventlog.Measured.text", "lk1.bootLog.refused",
 }
@@ -113,7 +113,7 @@ func tellStory(t *testing.T, l *talosLab) {
 
 	if _, err := l.SetNode(ctx, node.NodeID().String(), lk1.NodeSet{Labels: map[string]string{"site": "lab"}, Settings: policy.Settings{
 		Silence: ptr(policy.Duration(time.Hour)), PerBoot: ptr(9), PerHour: ptr(9), Windows: []policy.Window{w}, Outside: policy.OutsideApprove,
-		Networks: []netip.Prefix{netip.MustParsePrefix("0.0.0.0/0")}, Releases: []string{policy.NoRelease}, Accept: []string{"revocations"}, Role: policy.RoleAny, Unmeasured: policy.UnmeasuredAsk,
+		Networks: []netip.Prefix{netip.MustParsePrefix("0.0.0.0/0")}, Releases: []string{policy.NoRelease}, Accept: []string{"revocations"}, Role: policy.RoleAny, Unmeasured: policy.UnmeasuredAsk, Announce: policy.AnnounceRefuse, AnnounceFor: ptr(policy.Duration(time.Hour)),
 	}}); err != nil {
 		t.Fatal(err)
 	}

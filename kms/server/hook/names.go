@@ -7,7 +7,7 @@ import "slices"
 var names = []string{
 	// Events of lk1 and of operators.
 	"get", "stage", "put", "enroll", "report", "lapse",
-	"approve", "accept", "quarantine", "readmit", "renew", "set", "delete", "first-boot",
+	"approve", "accept", "quarantine", "readmit", "renew", "set", "delete", "first-boot", "announced", "announced-boot",
 	"release add", "release retire", "release remove", "release roll", "release stop", "release resume",
 	"release wave", "release came", "release failed", "release stopped", "release done",
 	"volume put", "volume delete", "volume accept-header", "volume rotate", "volume rotate-abort",
@@ -25,7 +25,7 @@ var names = []string{
 	"deleted", "not in the allow list", "from an address where it may not be", "the blob is not one of ours", // of Talos' machines
 	"downgrade", "lk1-volume", "kept", "too-many-keys",
 	// Rules of the policy.
-	"state", "quarantine", "network", "enrollment", "role", "silence", "window", "latch", "counters", "boot-state", "per-boot", "per-hour",
+	"state", "quarantine", "network", "enrollment", "role", "announce", "silence", "window", "latch", "counters", "boot-state", "per-boot", "per-hour",
 }
 
 // Names lists what a hook may wait for.

@@ -129,7 +129,7 @@ func (p *pledge) judge(e *kms.Evidence) (*bootLog, error) {
 		return l, nil
 	}
 	l.SHA256 = sha256.Sum256(e.Log)
-	running := p.operation == kms.Put || p.operation == kms.Enroll
+	running := p.operation != kms.Get && p.operation != kms.Stage
 	l.Summary, err = eventlog.Read(eventlog.Evidence{Log: e.Log, PCRs: l.PCRs, CommandLine: e.CommandLine, Kernel: e.Kernel, Running: running})
 	if err != nil {
 		l.Refused = cut(err.Error(), 300)

@@ -121,7 +121,7 @@ func (s *Service) policyRoutes() []admin.Route {
 			Method: "GET", Path: "/v1/policy/explain", Scope: admin.ScopeRead, Doc: "Says what would be decided for a node, and why.",
 			Query: []admin.Param{
 				admin.WhoParam,
-				{Name: "operation", Doc: "get, stage, put or enroll; get if it is not said"},
+				{Name: "operation", Doc: "get, stage, put, enroll or announce; get if it is not said"},
 				{Name: "at", Doc: "when it would ask; now if it is not said", Kind: "date-time"},
 				{Name: "from", Doc: "address it would ask from; the last one if it is not said"},
 			},
@@ -145,9 +145,9 @@ func (s *Service) adminExplain(r *http.Request) (any, error) {
 	query := r.URL.Query()
 	q := Question{Who: query.Get("who")}
 	if name := query.Get("operation"); name != "" {
-		i := slices.IndexFunc([]kms.Operation{kms.Get, kms.Stage, kms.Put, kms.Enroll}, func(o kms.Operation) bool { return o.String() == name })
+		i := slices.IndexFunc([]kms.Operation{kms.Get, kms.Stage, kms.Put, kms.Enroll, kms.Announce}, func(o kms.Operation) bool { return o.String() == name })
 		if i < 0 {
-			return nil, fmt.Errorf("operation %.20q: must be get, stage, put or enroll", name)
+			return nil, fmt.Errorf("operation %.20q: must be get, stage, put, enroll or announce", name)
 		}
 		q.Operation = kms.Get + kms.Operation(i)
 	}

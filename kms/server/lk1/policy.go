@@ -84,7 +84,7 @@ func (s *Service) facts(p *proof, row *nodeRow, now time.Time) policy.Facts {
 	f := policy.Facts{
 		Now: now, Operation: p.operation, From: from, PCRs: p.pcrs, Clock: p.clock,
 		Quarantined: row.Quarantined, Heard: row.heard(), Lapsed: row.Lapsed, Approved: row.Approved,
-		Seen: row.Clock, Pins: row.Pins, Awaits: row.Awaits, Booted: row.Booted, InBoot: row.InBoot, InHour: row.within(now, time.Hour),
+		Seen: row.Clock, Pins: row.Pins, Awaits: row.Awaits, Announced: row.Announced, Booted: row.Booted, InBoot: row.InBoot, InHour: row.within(now, time.Hour),
 		Settings: s.settings(row), Releases: s.rules.Load().Releases, Programs: s.rules.Load().Programs, Jumped: s.ledger.Jump(),
 	}
 	f.Boot, f.ApprovedBoot, f.LogRefused = row.boots(p)

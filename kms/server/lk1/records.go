@@ -20,22 +20,23 @@ type clock = policy.Clock
 
 // nodeRow is one node, by the hash of its EK. Names are attributes.
 type nodeRow struct {
-	ID          kms.NodeID     `json:"id"`
-	State       fleet.State    `json:"state"`
-	Quarantined bool           `json:"quarantined,omitempty"` // wins over everything but deleted
-	First       time.Time      `json:"first_seen"`
-	Last        time.Time      `json:"last_seen"`
-	Shown       *shown         `json:"shown,omitempty"` // the last verified proof
-	Pins        map[int]digest `json:"pins,omitempty"`
-	Unmeasured  bool           `json:"unmeasured,omitempty"`  // the operator knows that nothing measures its initrd
-	Awaits      bool           `json:"awaits_boot,omitempty"` // approved while its own system ran: its first boot waits for accept
-	Takes       bool           `json:"takes_boot,omitempty"`  // so it was, and PCR 11 of its first boot is pinned
-	Clock       clock          `json:"clock"`                 // of the last release
-	Release     string         `json:"release,omitempty"`     // that it booted when it was last given its keys
-	Rolled      *rolled        `json:"rolled,omitempty"`      // the release that its group was moved to when it booted that
-	LastStatus  string         `json:"last_status,omitempty"`
-	LastReason  policy.Rule    `json:"last_reason,omitempty"` // the rule that decided it, if one failed
-	LastFrom    string         `json:"last_from,omitempty"`
+	ID          kms.NodeID        `json:"id"`
+	State       fleet.State       `json:"state"`
+	Quarantined bool              `json:"quarantined,omitempty"` // wins over everything but deleted
+	First       time.Time         `json:"first_seen"`
+	Last        time.Time         `json:"last_seen"`
+	Shown       *shown            `json:"shown,omitempty"` // the last verified proof
+	Pins        map[int]digest    `json:"pins,omitempty"`
+	Unmeasured  bool              `json:"unmeasured,omitempty"`  // the operator knows that nothing measures its initrd
+	Awaits      bool              `json:"awaits_boot,omitempty"` // approved while its own system ran: its first boot waits for accept
+	Takes       bool              `json:"takes_boot,omitempty"`  // so it was, and PCR 11 of its first boot is pinned
+	Clock       clock             `json:"clock"`                 // of the last release
+	Announced   *policy.Announced `json:"announced,omitempty"`   // its system said that its next boot will be another one
+	Release     string            `json:"release,omitempty"`     // that it booted when it was last given its keys
+	Rolled      *rolled           `json:"rolled,omitempty"`      // the release that its group was moved to when it booted that
+	LastStatus  string            `json:"last_status,omitempty"`
+	LastReason  policy.Rule       `json:"last_reason,omitempty"` // the rule that decided it, if one failed
+	LastFrom    string            `json:"last_from,omitempty"`
 
 	BootLog      *bootLog `json:"boot_log,omitempty"`      // of the last boot that was shown
 	ApprovedBoot *bootLog `json:"approved_boot,omitempty"` // of the boot that Pins are of

@@ -137,9 +137,9 @@ func check(m *kms.Redeem, t *ticket, keys *kms.Keys) (*proof, error) {
 		p.pcrs[v.Index] = v.Value
 	}
 
-	if t.operation == kms.Get {
+	if t.operation == kms.Get || t.operation == kms.Announce {
 		if len(m.Offers) != 0 {
-			return nil, fmt.Errorf("%w: get carries offers", errRefused)
+			return nil, fmt.Errorf("%w: %s carries offers", errRefused, t.operation)
 		}
 		return p, nil
 	}

@@ -22,9 +22,12 @@ type rolled struct {
 	Failed  bool      `json:"failed,omitempty"` // it booted again without that, or went back
 }
 
-// track notes which release a node booted, and takes it into account where
-// its group is moved.
+// track notes what a node announced and which release it booted, and takes
+// that into account where its group is moved.
 func (t *txn) track(p *proof, row *nodeRow, f policy.Facts, status kms.Status, now time.Time) error {
+	if err := t.announce(p, row, f, status); err != nil {
+		return err
+	}
 	if err := t.stepRolls(row, now); err != nil {
 		return err
 	}

@@ -19,6 +19,8 @@ func (t *txn) serve(p *proof) ([]kms.Granted, error) {
 			err = t.stage(p.node, p.offers[i], &g)
 		case kms.Put:
 			err = t.put(p, want, p.offers[i], &g)
+		case kms.Announce:
+			g.Status = kms.OK
 		case kms.Enroll:
 			err = t.enroll(p, want, p.offers[i], &g)
 		}

@@ -39,6 +39,7 @@ type Facts struct {
 	Seen        Clock          // counters of its last release
 	Pins        map[int]Digest // boot state that was approved
 	Awaits      bool           // PCR 11 was not known then, and the operator is to take its first boot
+	Announced   *Announced     // its system said that its next boot will be another one
 	Booted      bool           // it was given a secret since it was installed
 	InBoot      int            // releases in the boot of Seen
 	InHour      int            // releases within the hour before Now
@@ -76,6 +77,7 @@ const (
 	RuleNetwork    Rule = "network"
 	RuleEnrollment Rule = "enrollment"
 	RuleRole       Rule = "role"
+	RuleAnnounce   Rule = "announce"
 	RuleSilence    Rule = "silence"
 	RuleWindow     Rule = "window"
 	RuleLatch      Rule = "latch"
@@ -117,6 +119,7 @@ func Judge(f Facts) Verdict {
 		{RuleNetwork, networkRule},
 		{RuleEnrollment, enrollmentRule},
 		{RuleRole, roleRule},
+		{RuleAnnounce, announceRule},
 		{RuleSilence, silenceRule},
 		{RuleWindow, windowRule},
 		{RuleLatch, latchRule},

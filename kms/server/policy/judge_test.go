@@ -181,6 +181,37 @@ func TestJudge(t *testing.T) {
 			retire(f, "next")
 		}, kms.PCRMismatch, "boot-state"},
 
+		{"announces, which nobody allowed", func(f *policy.Facts) { f.Operation = kms.Announce }, kms.Refused, "announce"},
+		{"announces", func(f *policy.Facts) { f.Operation, f.Settings.Announce = kms.Announce, policy.AnnounceAllow }, kms.OK, ""},
+		{"announces, from a boot that was given nothing", func(f *policy.Facts) {
+			f.Operation, f.Settings.Announce, f.Clock.Reset = kms.Announce, policy.AnnounceAllow, 4
+		}, kms.Refused, "announce"},
+		{"announces, from a boot in which it only put", func(f *policy.Facts) {
+			f.Operation, f.Settings.Announce, f.InBoot = kms.Announce, policy.AnnounceAllow, 0
+		}, kms.Refused, "announce"},
+		{"announces, from another firmware policy", func(f *policy.Facts) {
+			f.Operation, f.Settings.Announce, f.PCRs[7] = kms.Announce, policy.AnnounceAllow, policy.Digest{1}
+		}, kms.PCRMismatch, "boot-state"},
+		{"announces, quarantined", func(f *policy.Facts) {
+			f.Operation, f.Settings.Announce, f.Quarantined = kms.Announce, policy.AnnounceAllow, true
+		}, kms.Quarantined, "quarantine"},
+		{"boots what was announced", announcedBoot, kms.OK, ""},
+		{"so it does, after its time", func(f *policy.Facts) { announcedBoot(f); f.Announced.Until = now.Add(-1) }, kms.PCRMismatch, "boot-state"},
+		{"so it does, in the boot that announced it", func(f *policy.Facts) { announcedBoot(f); f.Clock = f.Announced.Boot }, kms.PCRMismatch, "boot-state"},
+		{"so it does, again", func(f *policy.Facts) { announcedBoot(f); f.Announced.Next = &f.Clock }, kms.OK, ""},
+		{"so it does, and another boot was between", func(f *policy.Facts) {
+			announcedBoot(f)
+			f.Announced.Next = &policy.Clock{Reset: 4}
+			f.Clock.Reset = 5
+		}, kms.PCRMismatch, "boot-state"},
+		{"so it does, and nothing measures it", func(f *policy.Facts) { announcedBoot(f); f.PCRs[11] = own }, kms.PCRMismatch, "boot-state"},
+		{"so it does, and nothing measured it before", func(f *policy.Facts) {
+			announcedBoot(f)
+			f.PCRs[11], f.Pins[11] = policy.Digest{}, own
+		}, kms.OK, ""},
+		{"so it does, but must boot a release", func(f *policy.Facts) { announcedBoot(f); f.Settings.Releases = []string{"this"} }, kms.PCRMismatch, "boot-state"},
+		{"so it does, and PCR 15 is used", func(f *policy.Facts) { announcedBoot(f); f.PCRs[15] = policy.Digest{1} }, kms.PCR15Used, "latch"},
+
 		{"within the limit of a boot", func(f *policy.Facts) { f.Settings.PerBoot = ptr(3) }, kms.OK, ""},
 		{"over the limit of a boot", func(f *policy.Facts) { f.Settings.PerBoot = ptr(2) }, kms.Refused, "per-boot"},
 		{"the next boot", func(f *policy.Facts) { f.Settings.PerBoot, f.Clock.Restart = ptr(2), 1 }, kms.OK, ""},
@@ -206,6 +237,13 @@ func TestJudge(t *testing.T) {
 			}
 		}
 	}
+}
+
+// announcedBoot is the next boot after it was announced, with other values.
+func announcedBoot(f *policy.Facts) {
+	f.Announced = &policy.Announced{Boot: f.Clock, Until: now.Add(time.Hour)}
+	f.Clock.Reset++
+	f.PCRs[7], f.PCRs[11] = policy.Digest{0x70}, policy.Digest{0x71}
 }
 
 // retire takes a release back.

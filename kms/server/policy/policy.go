@@ -66,7 +66,9 @@ type Settings struct {
 	Role     Role           `json:"role,omitempty" yaml:"role"`
 	Accept   []string       `json:"accept,omitempty" yaml:"accept"` // changes of the approved boot state that need no operator: eventlog.ShippedRules
 
-	Unmeasured Unmeasured `json:"unmeasured,omitempty" yaml:"unmeasured"` // what becomes of a machine whose initrd nothing measures
+	Announce    Announce   `json:"announce,omitempty" yaml:"announce"`         // whether its system may announce another boot state
+	AnnounceFor *Duration  `json:"announce_for,omitempty" yaml:"announce-for"` // how long an announcement holds; a day if it is not said
+	Unmeasured  Unmeasured `json:"unmeasured,omitempty" yaml:"unmeasured"`     // what becomes of a machine whose initrd nothing measures
 }
 
 // NoRelease as the only release sets those of a wider setting aside.
@@ -97,6 +99,15 @@ func (s Settings) check() error {
 	case "", RoleAny, RoleBoot, RoleInstall:
 	default:
 		return fmt.Errorf("role %q: must be any, boot or install", s.Role)
+	}
+
+	if s.AnnounceFor != nil && (*s.AnnounceFor <= 0 || *s.AnnounceFor > maxAnnounceFor) {
+		return fmt.Errorf("announce-for %s: must be more than nothing, and %s at most", s.AnnounceFor, maxAnnounceFor)
+	}
+	switch s.Announce {
+	case "", AnnounceRefuse, AnnounceAllow:
+	default:
+		return fmt.Errorf("announce %q: must be allow or refuse", s.Announce)
 	}
 
 	switch s.Unmeasured {

@@ -156,13 +156,17 @@ func bootStateRule(f Facts) (kms.Status, string) {
 		return kms.PCRMismatch, f.explained(why)
 	}
 
-	var wrong, held, accepted []string
+	var wrong, held, accepted, announced []string
 	for _, pcr := range slices.Sorted(maps.Keys(f.Pins)) {
 		if release.covers(pcr) || !f.judges(pcr) {
 			continue
 		}
 		if by := f.accepts(pcr); f.PCRs[pcr] != f.Pins[pcr] && by != "" {
 			accepted = append(accepted, by)
+			continue
+		}
+		if f.PCRs[pcr] != f.Pins[pcr] && f.announced(pcr) {
+			announced = append(announced, fmt.Sprint(pcr))
 			continue
 		}
 		held = append(held, fmt.Sprint(pcr))
@@ -181,6 +185,9 @@ func bootStateRule(f Facts) (kms.Status, string) {
 
 	if len(held) > 0 {
 		said = append(said, fmt.Sprintf("PCRs %s are as approved", strings.Join(held, ", ")))
+	}
+	if len(announced) > 0 {
+		said = append(said, fmt.Sprintf("PCRs %s changed as its system announced, and are pinned now", strings.Join(announced, ", ")))
 	}
 	return 0, listOr(append(said, accepted...), "no PCR is pinned")
 }

@@ -25,6 +25,8 @@ var settings = []setting{
 	several("releases", func(s *Settings) *[]string { return &s.Releases }),
 	several("accept", func(s *Settings) *[]string { return &s.Accept }),
 	single("role", func(s *Settings) *Role { return &s.Role }),
+	single("announce", func(s *Settings) *Announce { return &s.Announce }),
+	single("announce-for", func(s *Settings) **Duration { return &s.AnnounceFor }),
 	single("unmeasured", func(s *Settings) *Unmeasured { return &s.Unmeasured }),
 }
 
