@@ -106,7 +106,7 @@ var rooms = []struct{ folder, what string }{
 
 // doubles are the folders that only tests use: software TPMs, servers, LANs.
 var doubles = []string{
-	"boot/boottest", "internal/docexample", "internal/testkube", "internal/testlan", "kms/server/eventlog/eventlogtest", "kms/server/kairos/kairostest", "kms/softtpm", "kms/store/etcd/etcdtest",
+	"boot/boottest", "internal/docexample", "internal/golden", "internal/testkube", "internal/testlan", "kms/server/eventlog/eventlogtest", "kms/server/kairos/kairostest", "kms/softtpm", "kms/store/etcd/etcdtest",
 	"kms/store/kube/kubetest", "kms/store/storetest", "unlock/luks2/luks2test", "unlock/tpm/tpmtest",
 }
 

@@ -7,7 +7,6 @@ import (
 	"io"
 	"maps"
 	"os"
-	"path/filepath"
 	"runtime"
 	"strings"
 	"sync"
@@ -15,10 +14,9 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/google/go-cmp/cmp"
-
 	"latchkey/boot"
 	"latchkey/boot/wire"
+	"latchkey/internal/golden"
 	"latchkey/internal/pcr"
 	"latchkey/internal/plan"
 )
@@ -309,25 +307,8 @@ func TestGolden(t *testing.T) {
 				}
 				got = r.run(t)
 			})
-			golden(t, tt.name, got)
+			golden.Check(t, tt.name, got)
 		})
-	}
-}
-
-func golden(t *testing.T, name, got string) {
-	t.Helper()
-	file := filepath.Join("testdata", name+".golden")
-	if os.Getenv("UPDATE") != "" {
-		if err := os.WriteFile(file, []byte(got), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want, err := os.ReadFile(file)
-	if err != nil {
-		t.Fatalf("%v (UPDATE=1 writes it)", err)
-	}
-	if diff := cmp.Diff(strings.Split(string(want), "\n"), strings.Split(got, "\n")); diff != "" {
-		t.Errorf("the order of the boot has changed (-want +got), UPDATE=1 if that is right:\n%s", diff)
 	}
 }
 

@@ -2,18 +2,15 @@ package worker_test
 
 import (
 	"fmt"
-	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
 
-	"github.com/google/go-cmp/cmp"
-
 	"latchkey/boot/boottest"
 	"latchkey/boot/wire"
+	"latchkey/internal/golden"
 	"latchkey/internal/plan"
 	"latchkey/kms"
 )
@@ -106,25 +103,8 @@ func TestStory(t *testing.T) {
 				}
 				got = story(said)
 			})
-			golden(t, row.name, got)
+			golden.Check(t, row.name, got)
 		})
-	}
-}
-
-func golden(t *testing.T, name, got string) {
-	t.Helper()
-	file := filepath.Join("testdata", name+".golden")
-	if os.Getenv("UPDATE") != "" {
-		if err := os.WriteFile(file, []byte(got), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want, err := os.ReadFile(file)
-	if err != nil {
-		t.Fatalf("%v (UPDATE=1 writes it)", err)
-	}
-	if diff := cmp.Diff(strings.Split(string(want), "\n"), strings.Split(got, "\n")); diff != "" {
-		t.Errorf("the worker's story has changed (-want +got), UPDATE=1 if that is right:\n%s", diff)
 	}
 }
 

@@ -1,19 +1,16 @@
 package plan_test
 
 import (
-	"flag"
 	"fmt"
-	"os"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
 
+	"latchkey/internal/golden"
 	"latchkey/internal/plan"
 )
-
-var update = flag.Bool("update", false, "write the golden files anew")
 
 // TestDescribe is faults/field.md P18: what plan show says of a boot, as a
 // golden file for each kind of plan. A line that changes is read there.
@@ -81,24 +78,8 @@ func TestDescribe(t *testing.T) {
 			for _, problem := range problems {
 				fmt.Fprintf(&b, "%s\n", problem)
 			}
-			golden(t, "testdata/describe/"+row.name+".golden", b.String())
+			golden.Check(t, "describe/"+row.name, b.String())
 		})
-	}
-}
-
-func golden(t *testing.T, file, got string) {
-	t.Helper()
-	if *update {
-		if err := os.WriteFile(file, []byte(got), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want, err := os.ReadFile(file)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if diff := cmp.Diff(string(want), got); diff != "" {
-		t.Errorf("%s (-want +got):\n%s", file, diff)
 	}
 }
 
