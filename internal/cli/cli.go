@@ -76,10 +76,25 @@ func Main(root *cobra.Command, args []string, stdout, stderr io.Writer) int {
 func Args(check cobra.PositionalArgs) cobra.PositionalArgs {
 	return func(c *cobra.Command, args []string) error {
 		if err := check(c, args); err != nil {
-			return Usagef("%w (see %s --help)", err, c.CommandPath())
+			return Usagef("%s (see %s --help)", wanted(c, args), c.CommandPath())
 		}
 		return nil
 	}
+}
+
+// wanted says in words what cobra says as "accepts 1 arg(s), received 0":
+// the names that the usage line has are what is missing.
+func wanted(c *cobra.Command, args []string) string {
+	_, names, _ := strings.Cut(c.Use, " ")
+	switch {
+	case len(args) > 0 && c.HasSubCommands():
+		return fmt.Sprintf("unknown command %q for %q", args[0], c.CommandPath())
+	case names == "":
+		return fmt.Sprintf("%s takes no arguments, got %q", c.CommandPath(), args)
+	case len(args) == 0:
+		return fmt.Sprintf("%s wants %s", c.CommandPath(), names)
+	}
+	return fmt.Sprintf("%s wants %s, got %q", c.CommandPath(), names, args)
 }
 
 // Group is the RunE of a command that only has subcommands.
