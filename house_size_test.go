@@ -20,7 +20,6 @@ const (
 // oversize are the files and functions that may be longer, and why.
 var oversize = map[string]string{
 	"boot/boottest/process.go":                             "one double: PID 1's children and what they do to each other",
-	"boot/worker/worker_test.go":                           "one story, on one machine in memory",
 	"boot/boot_test.go":                                    "the boot's story with the faults of each step, on one fake",
 	"cmd/latchkey-kms/killed_test.go":                      "one story: a server that is killed at any write",
 	"kms/server/hook/hook_test.go":                         "one receiver, and what it is told of each event",
