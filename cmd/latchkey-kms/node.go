@@ -181,7 +181,7 @@ has shown no boot state, so use --pcr none, and name its volumes.`,
 	c.Flags().StringVar(&a.Seen, "shown", "", "digest that \"node show\" printed; another is refused")
 	c.Flags().BoolVar(&a.Move, "move", false, "take volumes away from the machines that own them: those that are named or confirmed")
 	c.Flags().StringVar((*string)(&a.Secrets), "secrets", "", "with --move, what the other machine stored: keep or drop")
-	c.Flags().StringSliceVar(&volumes, "volume", nil, "UUID of a volume to bind, whether it showed it or not; repeatable")
+	c.Flags().Var(cli.List(&volumes), "volume", "UUID of a volume to bind, whether it showed it or not; repeatable")
 	return c
 }
 

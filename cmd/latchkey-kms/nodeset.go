@@ -64,16 +64,16 @@ A label puts the machine into the configuration's groups.`,
 	flags.IntVar(&f.perHour, "per-hour", 0, "releases within an hour; 0: any number")
 	flags.StringArrayVar(&f.windows, "window", nil, `when it may get its keys: "mon-fri 22:00-06:00 Europe/Berlin"; repeatable`)
 	flags.StringVar(&f.outside, "outside", "", "outside the windows: refuse, or approve (an approval lasts an hour)")
-	flags.StringSliceVar(&f.networks, "network", nil, "network that it may ask from: 192.0.2.0/24; repeatable")
-	flags.StringSliceVar(&f.releases, "release", nil, "image release of the configuration that it must boot, or none; repeatable")
-	flags.StringSliceVar(&f.accept, "accept", nil, "changes of its boot state that need no operator: microsoft-2023, revocations, or none; repeatable")
+	flags.Var(cli.List(&f.networks), "network", "network that it may ask from: 192.0.2.0/24; repeatable")
+	flags.Var(cli.List(&f.releases), "release", "image release of the configuration that it must boot, or none; repeatable")
+	flags.Var(cli.List(&f.accept), "accept", "changes of its boot state that need no operator: microsoft-2023, revocations, or none; repeatable")
 	flags.StringVar(&f.role, "role", "", "any, boot (may store no secrets), or install (may store secrets until its first boot)")
 	flags.StringVar(&f.announce, "announce", "", "whether its system may announce that the next boot will be another one: allow or refuse")
 	flags.StringVar(&f.announceFor, "announce-for", "", "how long an announcement holds: 2h (default: 24h)")
 	flags.StringVar(&f.unmeasured, "unmeasured", "", "a boot whose initrd nothing measures: ask (approve wants --unmeasured), allow or refuse")
-	flags.StringSliceVar(&f.labels, "label", nil, "label to set: site=berlin; repeatable")
-	flags.StringSliceVar(&f.unlabels, "unlabel", nil, "label to remove: site; repeatable")
-	flags.StringSliceVar(&f.clear, "clear", nil, "settings to remove: "+strings.Join(policy.SettingNames(), ", "))
+	flags.Var(cli.List(&f.labels), "label", "label to set: site=berlin; repeatable")
+	flags.Var(cli.List(&f.unlabels), "unlabel", "label to remove: site; repeatable")
+	flags.Var(cli.List(&f.clear), "clear", "settings to remove: "+strings.Join(policy.SettingNames(), ", "))
 	return c
 }
 

@@ -71,10 +71,46 @@ func (a *API) remoteRoutes(clients map[string]Scope) http.Handler {
 				writeResult(w, nil, &ledger.Unavailable{Err: err})
 				return
 			}
+			if one.Stream != nil {
+				var stop func()
+				ctx, stop = a.whileAllowed(ctx, func() error { _, _, err := a.authorize(r, clients, one.Scope); return err })
+				defer stop()
+			}
 			handler(w, r.WithContext(ctx))
 		})
 	}
 	return mux
+}
+
+// allowedEvery is how often it is looked whether who watches still may: a
+// token expires.
+const allowedEvery = 10 * time.Second
+
+// whileAllowed is a context that ends when who asked may no longer: at once
+// when a token is revoked.
+func (a *API) whileAllowed(ctx context.Context, allowed func() error) (context.Context, func()) {
+	ctx, cancel := context.WithCancel(ctx)
+	events, stop := a.ledger.ListenAll()
+	go func() {
+		tick := time.NewTicker(allowedEvery)
+		defer tick.Stop()
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case e := <-events.Events:
+				if e.Event != "token revoke" {
+					continue
+				}
+			case <-tick.C:
+			}
+			if allowed() != nil {
+				cancel()
+				return
+			}
+		}
+	}()
+	return ctx, func() { cancel(); stop() }
 }
 
 // record keeps who used the administration before it is answered: in the

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"net/http"
 	"slices"
 
@@ -53,6 +54,7 @@ const maxBody = 64 << 10
 type Param struct {
 	Name, Doc string
 	Required  bool
+	Repeated  bool   // it may be said more than once
 	Kind      string // string if empty; integer, boolean, date-time, uuid
 }
 
@@ -70,6 +72,12 @@ func handler(r Route) http.HandlerFunc {
 	}
 	return func(w http.ResponseWriter, request *http.Request) {
 		request.Body = http.MaxBytesReader(w, request.Body, limit)
+		for _, p := range r.Query {
+			if said := request.URL.Query()[p.Name]; len(said) > 1 && !p.Repeated {
+				writeResult(w, nil, fmt.Errorf("%s is said %d times: say it once", p.Name, len(said)))
+				return
+			}
+		}
 		if r.Stream != nil {
 			r.Stream(w, request)
 			return

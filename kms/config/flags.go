@@ -28,6 +28,7 @@ type flag struct {
 func LocationFlags(f *pflag.FlagSet) *Flags {
 	flags := &Flags{file: f.String("config", "", "configuration file of the key server (YAML); flags override it")}
 	data := f.String("data", DefaultData, "directory of keys and database")
+	mark := f.String("mark", "", "file of the high-water mark, by which an old copy of the database is noticed; keep it on another disk (default: epoch in the data directory)")
 	var s Store
 	f.StringVar(&s.At, "store", "", "store of all state: bolt:PATH, etcd:https://HOST:2379,HOST:2379/PREFIX or kube:NAMESPACE (default: kms.db in the data directory)")
 	f.StringVar(&s.CA, "store-ca", "", "PEM file of the CA of the store's certificate")
@@ -39,6 +40,7 @@ func LocationFlags(f *pflag.FlagSet) *Flags {
 	f.StringVar(&w.TPM, "wrapping-tpm", "", "TPM of this host that unseals the wrapping key (wrapping.tpm in the data directory), e.g. /dev/tpmrm0")
 
 	flags.add(f, "data", "data", func(c *Config) error { c.Data = *data; return nil })
+	flags.add(f, "mark", "mark", func(c *Config) error { c.Mark = *mark; return nil })
 	flags.add(f, "store", "store.at", func(c *Config) error { c.Store.At = s.At; return nil })
 	flags.add(f, "store-ca", "store.ca", func(c *Config) error { c.Store.CA = s.CA; return nil })
 	flags.add(f, "store-cert", "store.certificate", func(c *Config) error { c.Store.Certificate = s.Certificate; return nil })

@@ -10,6 +10,7 @@ import (
 // A Location is where a KMS is: what every command must know.
 type Location struct {
 	Data     string // directory
+	Mark     string // file of the high-water mark; "" is epoch in the data directory
 	Place    Place  // of the store
 	Wrapping Wrapping
 
@@ -35,7 +36,7 @@ func (c *Config) Location() (Location, error) {
 }
 
 func (c *Config) location() (Location, error) {
-	l := Location{Data: cmp.Or(c.Data, DefaultData), Wrapping: c.Wrapping, store: c.Store}
+	l := Location{Data: cmp.Or(c.Data, DefaultData), Mark: c.Mark, Wrapping: c.Wrapping, store: c.Store}
 	if c.Store.At == "" {
 		l.Place = Place{Kind: Bolt, Path: filepath.Join(l.Data, "kms.db")}
 		return l, nil

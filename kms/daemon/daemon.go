@@ -144,6 +144,9 @@ func operatorListener(l net.Listener, s *server.Server, log *slog.Logger) listen
 // listenOperator opens the operator's socket, mode 0600. The database's lock
 // is ours by now, so a socket that is there is of a process that is gone.
 func listenOperator(path string) (net.Listener, error) {
+	if info, err := os.Lstat(path); err == nil && info.Mode()&os.ModeSocket == 0 {
+		return nil, fmt.Errorf("listening for the operator: %s is there and is no socket; move it away", path)
+	}
 	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return nil, fmt.Errorf("listening for the operator: %w", err)
 	}

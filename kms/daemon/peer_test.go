@@ -45,6 +45,16 @@ func TestPeer(t *testing.T) {
 // The socket is for its owner only, from the moment that it is there; what
 // was left behind by a server that is gone is replaced.
 func TestListenOperator(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "admin.sock")
+	if err := os.WriteFile(file, []byte("somebody's"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := listenOperator(file); err == nil {
+		t.Error("a file that is no socket was taken for one")
+	}
+	if _, err := os.Stat(file); err != nil {
+		t.Errorf("a file that is no socket is gone: %v", err)
+	}
 	path := filepath.Join(t.TempDir(), "admin.sock")
 	for range 2 {
 		l, err := listenOperator(path)

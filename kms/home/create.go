@@ -24,6 +24,9 @@ func (h Home) Create(ctx context.Context, pcrs []int) (kms.Pin, error) {
 	if _, err := os.Lstat(h.Place.Path); !h.Place.Shared() && err == nil {
 		return kms.Pin{}, fmt.Errorf("initializing: %s already holds a KMS; nothing was changed", h.Data)
 	}
+	if _, err := h.Mark().Read(); h.Location.Mark != "" && err == nil {
+		return kms.Pin{}, fmt.Errorf("initializing: %s is already the high-water mark of a KMS; nothing was changed; name another with --mark", h.Location.Mark)
+	}
 	if _, err := h.Mark().Read(); h.Place.Shared() && err == nil {
 		return kms.Pin{}, fmt.Errorf("initializing: %s is already the data directory of a KMS; nothing was changed; use another with --data", h.Data)
 	}
@@ -92,5 +95,5 @@ func (h Home) Join(ctx context.Context, afterRestore bool) (found ledger.Checked
 	if found, err = s.Check(); err != nil {
 		return found, "", err
 	}
-	return found, s.Pins()[0].String(), h.Mark().Write(found.Epoch)
+	return found, s.Pins()[0].String(), h.Mark().Write(found.Position())
 }

@@ -4,6 +4,7 @@
 package home
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -24,8 +25,11 @@ import (
 // A Home is where a KMS lives on this host. It holds nothing open.
 type Home struct{ config.Location }
 
-// Mark is the epoch's high-water mark.
-func (h Home) Mark() ledger.Mark { return ledger.MarkFile(filepath.Join(h.Data, "epoch")) }
+// Mark is the high-water mark. What puts the whole data directory back puts
+// a mark in it back, too.
+func (h Home) Mark() ledger.Mark {
+	return ledger.MarkFile(cmp.Or(h.Location.Mark, filepath.Join(h.Data, "epoch")))
+}
 
 // Socket is the path of the operator's socket.
 func (h Home) Socket() string { return filepath.Join(h.Data, "admin.sock") }

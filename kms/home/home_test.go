@@ -147,6 +147,9 @@ func TestRestore(t *testing.T) {
 	if _, _, err := h.Restore(t.Context(), filepath.Join(t.TempDir(), "none")); err == nil {
 		t.Error("Restore of no file succeeded")
 	}
+	if _, _, err := h.Restore(t.Context(), "/dev/zero"); err == nil || !strings.Contains(err.Error(), "not a regular file") {
+		t.Errorf("Restore of a device = %v, want that it is no regular file", err)
+	}
 	other := backup(t, created(t))
 	if _, _, err := h.Restore(t.Context(), other); err == nil || !strings.Contains(err.Error(), "does not fit") {
 		t.Errorf("Restore of another KMS' backup = %v, want that the wrapping key does not fit", err)

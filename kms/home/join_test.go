@@ -59,8 +59,8 @@ func TestJoinAfterRestore(t *testing.T) {
 	if err != nil {
 		t.Fatalf("joining after the restore: %v", err)
 	}
-	if mark, err := two.Mark().Read(); err != nil || mark != found.Epoch {
-		t.Errorf("the mark is %d, %v, want %d", mark, err, found.Epoch)
+	if mark, err := two.Mark().Read(); err != nil || mark.Epoch != found.Epoch {
+		t.Errorf("the mark is %v, %v, want %d", mark, err, found.Epoch)
 	}
 	change(t, two, 1)
 }

@@ -1,10 +1,12 @@
 package home
 
+import "latchkey/kms/ledger"
+
 // freeMark lets any epoch in.
-type freeMark struct{ at uint64 }
+type freeMark struct{ at ledger.Position }
 
-// Read implements server.Mark.
-func (m *freeMark) Read() (uint64, error) { return m.at, nil }
+// Read implements ledger.Mark.
+func (m *freeMark) Read() (ledger.Position, error) { return m.at, nil }
 
-// Write implements server.Mark.
-func (m *freeMark) Write(n uint64) error { m.at = n; return nil }
+// Write implements ledger.Mark.
+func (m *freeMark) Write(p ledger.Position) error { m.at = p; return nil }

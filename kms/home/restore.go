@@ -43,9 +43,9 @@ func (h Home) Restore(ctx context.Context, from string) (r ledger.Checked, befor
 		return r, "", fmt.Errorf("restoring: %w", err)
 	}
 	if h.Place.Shared() {
-		return h.restoreShared(ctx, copied, from, mark)
+		return h.restoreShared(ctx, copied, from, mark.Epoch)
 	}
-	return h.restoreFile(ctx, copied, from, mark)
+	return h.restoreFile(ctx, copied, from, mark.Epoch)
 }
 
 // restoreFile exchanges the files. A database that cannot be opened may be
@@ -70,7 +70,7 @@ func (h Home) restoreFile(ctx context.Context, copied config.Place, from string,
 	if _, err := os.Lstat(before); errors.Is(err, fs.ErrNotExist) {
 		before = "" // the directory held no database
 	}
-	return r, before, h.Mark().Write(r.Epoch)
+	return r, before, h.Mark().Write(r.Position())
 }
 
 // keepBefore gives a database another name, too, so that there is one in its
@@ -113,7 +113,7 @@ func (h Home) restoreShared(ctx context.Context, copied config.Place, from strin
 	if err := h.verify(st, r, true); err != nil {
 		return r, "", err
 	}
-	return r, before, h.Mark().Write(r.Epoch)
+	return r, before, h.Mark().Write(r.Position())
 }
 
 // lift verifies a copy and lifts its epoch; then it is handed on.
@@ -163,7 +163,7 @@ func refill(ctx context.Context, from, to store.Store) error {
 // verify opens a copy as a server would, and compares it with what it was
 // made of.
 func (h Home) verify(st store.Store, want ledger.Checked, shared bool) error {
-	s, err := h.openOn(server.Config{Store: st, Shared: shared, Mark: &freeMark{at: want.Epoch}})
+	s, err := h.openOn(server.Config{Store: st, Shared: shared, Mark: &freeMark{at: want.Position()}})
 	if err != nil {
 		return fmt.Errorf("verifying the copy: %w", err)
 	}
@@ -179,6 +179,13 @@ func (h Home) verify(st store.Store, want ledger.Checked, shared bool) error {
 }
 
 func copyFile(from, to string) error {
+	info, err := os.Stat(from) // before it is opened: to open a pipe waits
+	if err != nil {
+		return err
+	}
+	if !info.Mode().IsRegular() {
+		return fmt.Errorf("%s is not a regular file, so it is no backup", from)
+	}
 	in, err := os.Open(from)
 	if err != nil {
 		return err

@@ -16,6 +16,9 @@ type Checked struct {
 	Head    Head   `json:"audit_head"`
 }
 
+// Position is where the database was checked.
+func (c Checked) Position() Position { return Position{c.Epoch, c.Events} }
+
 // A Head is the audit log's end, signed with the KMS' key: kept elsewhere,
 // it shows later that nothing before it was changed.
 type Head struct {
@@ -45,8 +48,8 @@ func (l *Ledger) Check() (Checked, error) {
 		if err != nil {
 			return err
 		}
-		if st.epoch < mark {
-			return fmt.Errorf("checking the epoch: %w (epoch %d, mark %d): was it restored from an old backup?", ErrRolledBack, st.epoch, mark)
+		if st.position().Before(mark) {
+			return fmt.Errorf("checking the epoch: %w (epoch %d, event %d; mark: epoch %d, event %d): was it restored from an old backup?", ErrRolledBack, st.epoch, st.auditSeq, mark.Epoch, mark.Events)
 		}
 		c.Epoch, c.Events, c.Head = st.epoch, st.auditSeq, l.head(st)
 		if c.Records, err = v.verifyRecords(st); err != nil {

@@ -16,12 +16,9 @@ import (
 // in part, takes something away that was decided since. Nothing is given out
 // by such a state, by no server.
 func (l *Ledger) guard(s store.Step) error {
-	epoch, err := l.follows(s)
+	to, err := l.follows(s)
 	if err == nil {
-		err = l.raiseMark(epoch)
-		if err != nil { // the next one raises it, too
-			l.log.Error("following the store", "err", err)
-		}
+		l.raiseMark(to, false)
 		return nil
 	}
 	l.log.Error("nothing is released: the store was changed by somebody who is no key server of this KMS; restore it, and start the key servers again", "err", err)
@@ -31,30 +28,30 @@ func (l *Ledger) guard(s store.Step) error {
 
 // follows tells whether a step leads from one sealed state to a later one,
 // row by row.
-func (l *Ledger) follows(s store.Step) (epoch uint64, err error) {
+func (l *Ledger) follows(s store.Step) (at Position, err error) {
 	before, after := View{s.Before, l}, View{s.After, l}
 	from, err := before.readState()
 	if err != nil {
-		return 0, err
+		return at, err
 	}
 	to, err := after.readState()
 	if err != nil {
-		return 0, err
+		return at, err
 	}
 	if to.epoch < from.epoch || to.auditSeq < from.auditSeq {
-		return 0, fmt.Errorf("following the store: %w (epoch %d after %d, event %d after %d)", ErrRolledBack, to.epoch, from.epoch, to.auditSeq, from.auditSeq)
+		return at, fmt.Errorf("following the store: %w (epoch %d after %d, event %d after %d)", ErrRolledBack, to.epoch, from.epoch, to.auditSeq, from.auditSeq)
 	}
 
 	if s.Rows == nil {
 		if _, err := after.verifyRecords(to); err != nil {
-			return 0, err
+			return at, err
 		}
-		return to.epoch, after.verifyAuditFrom(from, to)
+		return to.position(), after.verifyAuditFrom(from, to)
 	}
 	if err := l.foldRows(before, s.Rows, from, to); err != nil {
-		return 0, err
+		return at, err
 	}
-	return to.epoch, l.foldEvents(s.Rows, from, to)
+	return to.position(), l.foldEvents(s.Rows, from, to)
 }
 
 // foldRows takes what was there before out of the digest, and what is there

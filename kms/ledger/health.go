@@ -57,7 +57,7 @@ func (l *Ledger) Healthy() error {
 	if _, err := l.health.last(); err != nil {
 		return fmt.Errorf("writing the audit log: %w", err)
 	}
-	return nil
+	return l.marked()
 }
 
 // Ready reads the store and says why nothing can be released.

@@ -64,9 +64,9 @@ type Ledger struct {
 
 	wroteLast atomic.Pointer[state] // by this server
 
-	markMu sync.Mutex
-	mark   Mark
-	raised uint64
+	markMu  sync.Mutex
+	mark    Mark
+	marking marking
 }
 
 // Open opens the data key and the signing keys. It verifies no more (Check
@@ -93,8 +93,14 @@ func Open(c Config) (*Ledger, error) {
 	return l, nil
 }
 
-// Close closes the store.
-func (l *Ledger) Close() error { return l.store.Close() }
+// Close closes the store. The mark has all events then.
+func (l *Ledger) Close() error {
+	l.markMu.Lock()
+	seen := l.marking.seen
+	l.markMu.Unlock()
+	l.raiseMark(seen, true)
+	return l.store.Close()
+}
 
 // Backup writes one consistent state of the database, still sealed.
 func (l *Ledger) Backup(w io.Writer) error { return l.store.Backup(w) }

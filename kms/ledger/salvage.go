@@ -49,7 +49,7 @@ func Salvage(ctx context.Context, c Config) (s Salvaged, err error) {
 		return s, err
 	}
 
-	st := state{epoch: mark}
+	st := state{epoch: mark.Epoch}
 	if err := l.salvageState(&s, &st); err != nil {
 		return s, err
 	}
@@ -231,5 +231,5 @@ func (l *Ledger) finishSalvage(ctx context.Context, s *Salvaged, st state) error
 		s.Events, st = t.state.auditSeq, t.state
 		return tx.Put(tableMeta, keyState, l.vault.seal(place{tableMeta, keyState, 0}, t.state.epoch, t.state.encode()))
 	})
-	return errors.Join(err, l.raiseMark(st.epoch))
+	return errors.Join(err, l.mark.Write(st.position()))
 }

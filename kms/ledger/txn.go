@@ -59,10 +59,9 @@ func (l *Ledger) Update(ctx context.Context, f func(*Txn) error) error {
 		l.wroteLast.Store(&last.state)
 		l.news.tell(last.noted, false)
 	}
-	if err == nil && last.bumped {
-		err = l.raiseMark(last.state.epoch)
+	if err == nil {
+		l.raiseMark(last.state.position(), last.bumped)
 	}
-
 	return err
 }
 
@@ -70,13 +69,7 @@ func (t *Txn) loadState() (err error) {
 	if t.state, err = t.View.readState(); err != nil {
 		return err
 	}
-	l := t.View.l
-	l.markMu.Lock()
-	defer l.markMu.Unlock()
-	if t.state.epoch < l.raised {
-		return fmt.Errorf("reading the state record: %w (epoch %d, mark %d)", ErrRolledBack, t.state.epoch, l.raised)
-	}
-	return nil
+	return t.View.l.notBehind(t.state)
 }
 
 // Bump starts a new epoch, once for a transaction: what is given to whom

@@ -51,7 +51,7 @@ func Initialize(ctx context.Context, st store.Store, wrapping secret.Bytes, mark
 		return kms.Pin{}, err
 	}
 
-	return kms.Pin(ed25519.NewKeyFromSeed(seed.Reveal()).Public().(ed25519.PublicKey)), mark.Write(1)
+	return kms.Pin(ed25519.NewKeyFromSeed(seed.Reveal()).Public().(ed25519.PublicKey)), mark.Write(Position{Epoch: 1})
 }
 
 // Holds tells whether a store holds a KMS already.

@@ -19,6 +19,7 @@ import (
 	"google.golang.org/grpc/status"
 	plugin "k8s.io/kms/apis/v2"
 
+	"latchkey/kms/ledger"
 	"latchkey/kms/server"
 	"latchkey/kms/server/k8s"
 	"latchkey/kms/store"
@@ -277,7 +278,7 @@ func TestKeyIDAfterRestore(t *testing.T) {
 		if err := os.WriteFile(f.path(), db, 0o600); err != nil {
 			t.Fatal(err)
 		}
-		if err := f.mark().Write(0); err != nil {
+		if err := f.mark().Write(ledger.Position{}); err != nil {
 			t.Fatal(err)
 		}
 		if err := f.start(); err != nil {

@@ -85,7 +85,7 @@ var rare = []string{
 func TestOpenAPIOfDamage(t *testing.T) {
 	f := newKMS(t)
 	d := readDocument(t, f)
-	if err := f.mark().Write(99); err != nil {
+	if err := f.mark().Write(ledger.Position{Epoch: 99}); err != nil {
 		t.Fatal(err)
 	}
 	if status, _ := d.ask(f.AdminHandler(), "GET", "/v1/check", ""); status != http.StatusInternalServerError {

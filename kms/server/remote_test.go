@@ -150,6 +150,7 @@ func TestTokens(t *testing.T) {
 			"no scope":        {Name: "a", Expires: now.Add(time.Hour)},
 			"over":            {Name: "a", Scope: admin.ScopeRead, Expires: now},
 			"almost for ever": {Name: "a", Scope: admin.ScopeRead, Expires: now.AddDate(2, 0, 0)},
+			"a day too long":  {Name: "a", Scope: admin.ScopeRead, Expires: now.Add(366 * 24 * time.Hour)},
 		} {
 			if _, err := f.CreateToken(ctx, n); err == nil {
 				t.Errorf("a token with %s was made", name)

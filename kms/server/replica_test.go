@@ -71,7 +71,7 @@ func newReplicas(t *testing.T) *replicas {
 func (p *replicas) replica() *server.Server {
 	p.t.Helper()
 	mark := ledger.MarkFile(filepath.Join(p.t.TempDir(), "epoch"))
-	if err := mark.Write(1); err != nil {
+	if err := mark.Write(ledger.Position{Epoch: 1}); err != nil {
 		p.t.Fatal(err)
 	}
 	s, err := server.Open(server.Config{Store: p.db, Shared: true, Wrapping: p.wrapping, Mark: mark, Log: discard})

@@ -27,9 +27,15 @@ var ErrInUse = errors.New("the database is in use by another process")
 // lockWait is how long Open waits for another process to let go.
 const lockWait = time.Second
 
+// ErrReplaced is a database whose file was moved, removed or replaced while
+// it is open: what is written goes to a file that nobody finds again.
+var ErrReplaced = errors.New("the database's file is not the one that was opened")
+
 // A DB is a store in one file.
 type DB struct {
 	db     *bbolt.DB
+	path   string
+	file   os.FileInfo // as opened
 	tables []string
 	queue  chan *job
 	done   chan struct{}
@@ -55,7 +61,12 @@ func Open(path string, create bool, tables []string) (*DB, error) {
 		return nil, err
 	}
 
-	d := &DB{db: inner, tables: tables, queue: make(chan *job, 4096), done: make(chan struct{})}
+	file, err := os.Stat(path)
+	if err != nil {
+		inner.Close()
+		return nil, fmt.Errorf("opening the database: %w", err)
+	}
+	d := &DB{db: inner, path: path, file: file, tables: tables, queue: make(chan *job, 4096), done: make(chan struct{})}
 	if err := d.prepare(); err != nil {
 		inner.Close()
 		return nil, err
@@ -146,6 +157,18 @@ func recoverDamage(err *error) {
 	if p := recover(); p != nil {
 		*err = fmt.Errorf("%w: %v", store.ErrDamaged, p)
 	}
+}
+
+// inPlace makes sure that the file is still where it was opened.
+func (d *DB) inPlace() error {
+	now, err := os.Stat(d.path)
+	if err != nil {
+		return fmt.Errorf("%w: %w", ErrReplaced, err)
+	}
+	if !os.SameFile(d.file, now) {
+		return fmt.Errorf("%w: %s was replaced; start the key server again", ErrReplaced, d.path)
+	}
+	return nil
 }
 
 // View implements store.Store.

@@ -73,6 +73,9 @@ func (d *DB) run(group []*job) {
 
 func (d *DB) transact(f func(store.Tx) error) (err error) {
 	defer recoverDamage(&err)
+	if err := d.inPlace(); err != nil {
+		return err
+	}
 	err = d.db.Update(func(tx *bbolt.Tx) error { return f(writer{reader{tx}}) })
 	return err
 }

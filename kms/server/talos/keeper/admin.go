@@ -65,8 +65,12 @@ func (k *Keeper) Change(ctx context.Context, command string, uuid kms.UUID, sour
 
 // changes say why they refuse.
 var changes = map[string]func(*machine, []netip.Prefix) string{
+	// A machine that has networks keeps them, unless others are named.
 	"approve": func(row *machine, sources []netip.Prefix) string {
-		row.State, row.Sources = fleet.Approved, sources
+		row.State = fleet.Approved
+		if len(sources) > 0 {
+			row.Sources = sources
+		}
 		return ""
 	},
 	"quarantine": func(row *machine, _ []netip.Prefix) string {
@@ -99,7 +103,7 @@ func (k *Keeper) Routes() []admin.Route {
 		}
 		routes = append(routes, admin.Route{
 			Method: "POST", Path: "/v1/talos/" + command, Scope: scope, Doc: "Does " + command + " to a machine of Talos.",
-			Query:  []admin.Param{{Name: "uuid", Doc: "SMBIOS UUID", Required: true, Kind: "uuid"}, {Name: "source", Doc: "network that it may ask from; may be repeated"}},
+			Query:  []admin.Param{{Name: "uuid", Doc: "SMBIOS UUID", Required: true, Kind: "uuid"}, {Name: "source", Doc: "network that it may ask from; may be repeated", Repeated: true}},
 			Answer: Node{}, Do: func(r *http.Request) (any, error) {
 				uuid, err := kms.ParseUUID(r.URL.Query().Get("uuid"))
 				if err != nil {
@@ -109,11 +113,28 @@ func (k *Keeper) Routes() []admin.Route {
 				if err != nil {
 					return nil, err
 				}
+				// A restriction is not lifted by who may only approve.
+				if command == "approve" && !admin.May(r.Context(), admin.ScopeAdmin) {
+					if err := k.restricted(uuid, sources); err != nil {
+						return nil, err
+					}
+				}
 				return k.Change(r.Context(), command, uuid, sources)
 			},
 		})
 	}
 	return routes
+}
+
+// restricted refuses to give a machine that has networks others than those.
+func (k *Keeper) restricted(uuid kms.UUID, sources []netip.Prefix) error {
+	return k.c.Ledger.Read(func(v ledger.View) error {
+		row, found, err := k.rows.fleet.Get(v, uuid[:])
+		if err != nil || !found || len(row.Sources) == 0 || len(sources) == 0 || slices.Equal(row.Sources, sources) {
+			return err
+		}
+		return fmt.Errorf("approving with other networks than %v: %w: it needs scope %s", row.Sources, admin.ErrScope, admin.ScopeAdmin)
+	})
 }
 
 func parsePrefixes(texts []string) (out []netip.Prefix, err error) {
