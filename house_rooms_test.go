@@ -37,6 +37,7 @@ var rooms = []struct{ folder, what string }{
 
 	{"unlock", "volumes and what opens them, to mappings; rotation"},
 	{"unlock/source", "the seam between what yields keys and what opens volumes with them"},
+	{"unlock/source/clevis", "what clevis bound to tang servers, alone or shared"},
 	{"unlock/source/keyfile", "keys in files: in the image, or on a stick that somebody plugs in"},
 	{"unlock/source/prompt", "what people type at the console"},
 	{"unlock/luks2", "read, judge and write LUKS2 headers; LUKS1 read-only"},
@@ -107,7 +108,7 @@ var rooms = []struct{ folder, what string }{
 // doubles are the folders that only tests use: software TPMs, servers, LANs.
 var doubles = []string{
 	"boot/boottest", "internal/docexample", "internal/golden", "internal/testkube", "internal/testlan", "kms/server/eventlog/eventlogtest", "kms/server/kairos/kairostest", "kms/softtpm", "kms/store/etcd/etcdtest",
-	"kms/store/kube/kubetest", "kms/store/storetest", "unlock/luks2/luks2test", "unlock/tpm/tpmtest",
+	"kms/store/kube/kubetest", "kms/store/storetest", "unlock/luks2/luks2test", "unlock/source/clevis/clevistest", "unlock/tpm/tpmtest",
 }
 
 // TestRooms: every folder with Go code is described or a test double, and

@@ -46,6 +46,7 @@ var rules = []struct {
 	{"discover", []string{"latchkey/kms", "latchkey/netup", "os/exec", "net/http", "github.com/miekg/"}, "what is found is never trusted here"},
 	{"unlock", []string{"latchkey/discover", "latchkey/netup", "net/http"}, "sources do not search"},
 	{"unlock/source", []string{"latchkey/boot", "latchkey/boot/worker", "latchkey/internal/plan"}, "sources know no plan and no boot"},
+	{"unlock/source/clevis", []string{"latchkey/boot", "latchkey/boot/worker", "latchkey/discover", "latchkey/internal/plan", "net/http", "crypto/tls"}, "sources know no plan and no boot, and do not search"},
 	{"unlock/source/keyfile", []string{"latchkey/boot", "latchkey/boot/worker", "latchkey/boot/device", "latchkey/internal/plan"}, "sources know no plan and no boot"},
 	{"unlock/source/prompt", []string{"latchkey/boot", "latchkey/boot/worker", "latchkey/internal/plan"}, "sources know no plan and no boot"},
 	{"unlock/luks2", []string{"latchkey/unlock/dm", "os/exec"}, "headers are judged from bytes"},

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"time"
 
 	"go.yaml.in/yaml/v3"
@@ -14,10 +15,17 @@ import (
 )
 
 // A SourceConfig is one entry of a volume's sources: a word, or a mapping
-// with the one key "key-file".
+// with the one key "key-file" or "clevis".
 type SourceConfig struct {
 	Word    string
 	KeyFile KeyFileConfig // if Word is "key-file"
+	Clevis  ClevisConfig  // if Word is "clevis"
+}
+
+// A ClevisConfig says which tokens of clevis may open a volume.
+type ClevisConfig struct {
+	Tang []string      `yaml:"tang"`
+	Wait time.Duration `yaml:"wait"`
 }
 
 // A KeyFileConfig is where a key is.
@@ -32,25 +40,32 @@ type KeyFileConfig struct {
 // UnmarshalYAML implements yaml.Unmarshaler.
 func (c *SourceConfig) UnmarshalYAML(n *yaml.Node) error {
 	if n.Kind == yaml.ScalarNode {
-		if c.Word = n.Value; c.Word == plan.SourceKeyFile {
+		switch c.Word = n.Value; c.Word {
+		case plan.SourceKeyFile:
 			return fmt.Errorf("line %d: sources: %s needs to know which file: - key-file: {device: LABEL=KEYS, path: root.key}", n.Line, c.Word)
+		case plan.SourceClevis:
+			return fmt.Errorf("line %d: sources: %s needs to know whom to trust: - clevis: {tang: [THUMBPRINT]}", n.Line, c.Word)
 		}
 		return nil
 	}
-	if n.Kind != yaml.MappingNode || len(n.Content) != 2 || n.Content[0].Value != plan.SourceKeyFile {
-		return fmt.Errorf("line %d: sources: want %s, %s, or a mapping with the one key %s", n.Line, plan.SourceKMS, plan.SourcePrompt, plan.SourceKeyFile)
+	var to any
+	if n.Kind == yaml.MappingNode && len(n.Content) == 2 {
+		c.Word = n.Content[0].Value
+		to = map[string]any{plan.SourceKeyFile: &c.KeyFile, plan.SourceClevis: &c.Clevis}[c.Word]
+	}
+	if to == nil {
+		return fmt.Errorf("line %d: sources: want %s, %s, or a mapping with the one key %s or %s", n.Line, plan.SourceKMS, plan.SourcePrompt, plan.SourceKeyFile, plan.SourceClevis)
 	}
 
 	// A node decodes itself with unknown fields; a decoder does not.
-	c.Word = plan.SourceKeyFile
 	text, err := yaml.Marshal(n.Content[1])
 	if err != nil {
 		return err
 	}
 	dec := yaml.NewDecoder(bytes.NewReader(text))
 	dec.KnownFields(true)
-	if err := dec.Decode(&c.KeyFile); err != nil {
-		return fmt.Errorf("line %d: sources: key-file: %w", n.Line, err)
+	if err := dec.Decode(to); err != nil {
+		return fmt.Errorf("line %d: sources: %s: %w", n.Line, c.Word, err)
 	}
 	return nil
 }
@@ -58,6 +73,14 @@ func (c *SourceConfig) UnmarshalYAML(n *yaml.Node) error {
 // name is what the plan calls the source. Volumes that name the same file
 // share it, so that it is read once.
 func (c SourceConfig) name(p *plan.Plan) string {
+	if c.Word == plan.SourceClevis { // one for all volumes: what one may be opened by, all may
+		for _, t := range c.Clevis.Tang {
+			if !slices.Contains(p.Clevis.Tang, t) {
+				p.Clevis.Tang = append(p.Clevis.Tang, t)
+			}
+		}
+		p.Clevis.Wait = max(p.Clevis.Wait, c.Clevis.Wait)
+	}
 	if c.Word != plan.SourceKeyFile {
 		return c.Word
 	}

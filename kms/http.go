@@ -2,6 +2,7 @@ package kms
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -26,8 +27,18 @@ const maxRetryAfter = 30 * time.Second
 type session struct {
 	dial func(ctx context.Context, network, address string) (net.Conn, error)
 	to   Endpoint
+	kind string // the media type of what is sent; "" is bytes
 	conn net.Conn
 	r    *bufio.Reader
+}
+
+// Post sends one request of a media type, as a session does, and returns the
+// body of the answer. It is for other servers than a KMS: its errors have the
+// codes of this package all the same.
+func Post(ctx context.Context, dial func(ctx context.Context, network, address string) (net.Conn, error), to Endpoint, path, kind string, body []byte) ([]byte, error) {
+	s := &session{dial: dial, to: to, kind: kind}
+	defer s.close()
+	return s.post(ctx, path, body)
 }
 
 func (s *session) close() {
@@ -114,8 +125,8 @@ func deadline(ctx context.Context, d time.Duration) time.Time {
 
 func (s *session) send(path string, body []byte) error {
 	var b strings.Builder
-	fmt.Fprintf(&b, "POST %s HTTP/1.1\r\nHost: %s\r\nContent-Type: application/octet-stream\r\nContent-Length: %d\r\n\r\n",
-		path, hostHeader(s.to), len(body))
+	fmt.Fprintf(&b, "POST %s HTTP/1.1\r\nHost: %s\r\nContent-Type: %s\r\nContent-Length: %d\r\n\r\n",
+		path, hostHeader(s.to), cmp.Or(s.kind, "application/octet-stream"), len(body))
 	b.Write(body)
 	_, err := io.WriteString(s.conn, b.String())
 	return err

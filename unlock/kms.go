@@ -24,7 +24,7 @@ func Granted(ctx context.Context, g kms.Granted, tpm Unsealer) ([]Candidate, err
 	}{{g.Active, false}, {g.Staged, true}} {
 		switch m.Kind {
 		case kms.Static:
-			all = append(all, Candidate{m.Secret, m.staged})
+			all = append(all, Candidate{Passphrase: m.Secret, Staged: m.staged})
 		case kms.Bound:
 			s, err := tpm.Unseal(ctx, m.Secret.Reveal())
 			if err != nil {
@@ -33,7 +33,7 @@ func Granted(ctx context.Context, g kms.Granted, tpm Unsealer) ([]Candidate, err
 				}
 				return nil, fmt.Errorf("unsealing the key of volume %s: %w", g.UUID, err)
 			}
-			all = append(all, Candidate{s, m.staged})
+			all = append(all, Candidate{Passphrase: s, Staged: m.staged})
 		}
 	}
 	return all, nil

@@ -41,6 +41,7 @@ type Mapper func(dm.Target, luks2.VolumeKey) error
 type Candidate struct {
 	Passphrase secret.Bytes
 	Staged     bool
+	Slots      []int // the keyslots that it may be for; none is any
 }
 
 // Expect is what is known of the true volume from elsewhere than its own
@@ -108,18 +109,24 @@ func (v *Volume) Open(ctx context.Context, r io.ReaderAt, candidates []Candidate
 func (v *Volume) find(ctx context.Context, r io.ReaderAt, candidates []Candidate, memory *luks2.Memory) (key luks2.VolumeKey, slot int, staged bool, err error) {
 	err = &Error{v.Name, CodeWrongKey, luks2.ErrWrongKey}
 	for _, c := range candidates {
-		key, slot, err = v.Header.Unlock(ctx, r, luks2.Attempt{Passphrase: c.Passphrase, Slot: luks2.AnySlot, Memory: memory})
-		switch {
-		case err == nil:
-			return key, slot, c.Staged, nil
-		case errors.Is(err, luks2.ErrWrongKey):
-			err = &Error{v.Name, CodeWrongKey, err}
-		default:
-			code, ok := codes.Find(err)
-			if !ok {
-				code = CodeRead
+		slots := c.Slots
+		if len(slots) == 0 {
+			slots = []int{luks2.AnySlot}
+		}
+		for _, s := range slots {
+			key, slot, err = v.Header.Unlock(ctx, r, luks2.Attempt{Passphrase: c.Passphrase, Slot: s, Memory: memory})
+			switch {
+			case err == nil:
+				return key, slot, c.Staged, nil
+			case errors.Is(err, luks2.ErrWrongKey):
+				err = &Error{v.Name, CodeWrongKey, err}
+			default:
+				code, ok := codes.Find(err)
+				if !ok {
+					code = CodeRead
+				}
+				return key, 0, false, &Error{v.Name, code, err}
 			}
-			return key, 0, false, &Error{v.Name, code, err}
 		}
 	}
 	return key, 0, false, err

@@ -12,6 +12,7 @@ import (
 	"latchkey/boot/device"
 	"latchkey/boot/wire"
 	"latchkey/internal/plan"
+	"latchkey/unlock/source/clevis/clevistest"
 )
 
 // A Machine is one that boots once. Fill its parts in before the boot.
@@ -27,8 +28,9 @@ type Machine struct {
 	// Reaches tells with which settings of the network the key server can be
 	// reached; nil is with all.
 	Reaches func(plan.Net) bool
-	Dog     *Dog              // nil: there is no watchdog
-	Keys    map[string]string // key files in the image, by path
+	Dog     *Dog                        // nil: there is no watchdog
+	Keys    map[string]string           // key files in the image, by path
+	Tangs   map[string]*clevistest.Tang // tang servers by address
 	// Stuck are calls of PID 1 that never come back: "mount", "unmount",
 	// "remove mapping", "reboot".
 	Stuck map[string]bool

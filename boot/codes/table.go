@@ -86,6 +86,8 @@ func table() map[string]Meaning {
 		"no-usable-keyslot": {Final, "none of the volume's keyslots can be used: latchkey volume inspect DEVICE says why"},
 		"key-file-missing":  {Final, "the device with the key file is not there, or not the file: plug in the one that the plan names (latchkey plan show)"},
 		"key-file-wrong":    {Final, "no keyslot takes the key of the key file: latchkey volume add-key, or plug in the device with the right one"},
+		"clevis-silent":     {Final, "no tang server answered in time: is it up, and on this LAN?"},
+		"clevis-token":      {Final, "no clevis token of the volume can be used: latchkey plan show names the keys that the plan allows"},
 		"left-closed":       {Retry, "nofail: the boot goes on without it; open it in the running system"},
 		"kdf-memory":        {Final, "the keyslot needs more memory than the machine has: latchkey volume add-key --kdf pbkdf2"},
 		"mapping":           {Retry, "the kernel does not map the volume: is dm-crypt in the image? latchkey image build"},

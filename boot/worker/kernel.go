@@ -133,15 +133,20 @@ func (Kernel) Leave(n plan.Net, links []netup.Link, log *slog.Logger) error {
 // Sockets implements Links.
 func (Kernel) Sockets() discover.Sockets { return discover.System{} }
 
-// Server implements Links.
-func (Kernel) Server(pins []kms.Pin, link string) Server {
+// Dial implements Links.
+func (Kernel) Dial(link string) func(ctx context.Context, network, address string) (net.Conn, error) {
 	var d net.Dialer
 	if link != "" {
 		d.Control = func(_, _ string, raw syscall.RawConn) (err error) {
 			return errors.Join(raw.Control(func(fd uintptr) { err = unix.BindToDevice(int(fd), link) }), err)
 		}
 	}
-	return &kms.Client{Pins: pins, Dial: d.DialContext}
+	return d.DialContext
+}
+
+// Server implements Links.
+func (k Kernel) Server(pins []kms.Pin, link string) Server {
+	return &kms.Client{Pins: pins, Dial: k.Dial(link)}
 }
 
 // OpenTPM implements System. It opens the TPM without the kernel's

@@ -31,10 +31,12 @@ type network struct {
 	links []netup.Link
 
 	mu       sync.Mutex
-	settings plan.Net      // whose turn it is
-	onImage  bool          // it is that of the image alone
-	turn     chan struct{} // closed to end it
-	linked   chan struct{} // closed when frames pass on a link
+	seen     []discover.Interface
+	finders  map[*discover.Finder]bool // beside finder
+	settings plan.Net                  // whose turn it is
+	onImage  bool                      // it is that of the image alone
+	turn     chan struct{}             // closed to end it
+	linked   chan struct{}             // closed when frames pass on a link
 	isLinked bool
 	ways     ways // of the links as they are
 	found    bool // there has been a candidate
@@ -52,20 +54,21 @@ func (w *worker) startNetwork(ctx context.Context) *network {
 	n := &network{
 		worker: w, cancel: cancel, done: make(chan struct{}), start: w.sys.Now(),
 		settings: w.plan.Net, turn: make(chan struct{}),
-		linked: make(chan struct{}), failures: map[netip.AddrPort]int{}, waiting: map[netip.AddrPort]discover.Candidate{}, addrs: map[netip.Prefix]bool{},
+		linked: make(chan struct{}), failures: map[netip.AddrPort]int{}, waiting: map[netip.AddrPort]discover.Candidate{}, addrs: map[netip.Prefix]bool{}, finders: map[*discover.Finder]bool{},
 	}
-	if !w.plan.NeedsKMS() {
-		close(n.done)
-		return n
+	if w.plan.NeedsKMS() {
+		n.finder, n.err = w.newFinder()
 	}
-	if n.finder, n.err = w.newFinder(); n.err != nil {
+	if !w.plan.NeedsNetwork() || n.err != nil && !w.plan.NeedsClevis() {
 		close(n.done)
 		return n
 	}
 
 	n.used = true
 	var both sync.WaitGroup
-	both.Go(func() { n.finder.Run(ctx) })
+	if n.finder != nil {
+		both.Go(func() { n.lookUp(ctx, n.finder) })
+	}
 	both.Go(func() {
 		w.faults.At("net")
 		n.run(ctx)
@@ -114,7 +117,12 @@ func (n *network) update(links []netup.Link) {
 		}
 	}
 	n.addresses(seen)
-	n.finder.Update(seen)
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.seen = seen
+	for f := range n.finders {
+		f.Update(seen)
+	}
 }
 
 func (n *network) addresses(links []discover.Interface) {

@@ -14,6 +14,7 @@ import (
 func (w *worker) sources(n *network, id *identity) map[string]source.Source {
 	all := map[string]source.Source{
 		plan.SourceKMS:    &keyServer{worker: w, network: n, identity: id},
+		plan.SourceClevis: w.clevis(n),
 		plan.SourcePrompt: &prompt.Prompt{Console: w.sys.Console, Log: w.log},
 	}
 	for _, f := range w.plan.KeyFiles {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"io"
 	"log/slog"
+	"net"
 	"time"
 
 	"latchkey/boot/device"
@@ -83,7 +84,9 @@ type Links interface {
 	// Leave gives the links back, or hands them over if the plan keeps them.
 	Leave(n plan.Net, links []netup.Link, log *slog.Logger) error
 	Sockets() discover.Sockets
-	// Server asks a key server over a link; "" leaves it to the routes.
+	// Dial makes connections over a link; "" leaves it to the routes.
+	Dial(link string) func(ctx context.Context, network, address string) (net.Conn, error)
+	// Server asks a key server over a link, likewise.
 	Server(pins []kms.Pin, link string) Server
 }
 

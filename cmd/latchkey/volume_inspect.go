@@ -12,6 +12,7 @@ import (
 	"latchkey/internal/cli"
 	"latchkey/internal/meminfo"
 	"latchkey/unlock/luks2"
+	"latchkey/unlock/source/clevis"
 )
 
 // volumeReport is what inspect prints as JSON.
@@ -50,9 +51,10 @@ type skippedReport struct {
 }
 
 type tokenReport struct {
-	ID       int    `json:"id"`
-	Type     string `json:"type"`
-	Keyslots []int  `json:"keyslots"`
+	ID       int             `json:"id"`
+	Type     string          `json:"type"`
+	Keyslots []int           `json:"keyslots"`
+	Tang     []clevis.Server `json:"tang,omitempty"` // of a token of clevis
 }
 
 func volumeInspectCommand() *cobra.Command {
@@ -107,7 +109,7 @@ func report(h *luks2.Header, memory *luks2.Memory) volumeReport {
 		r.Skipped = append(r.Skipped, skippedReport{k.ID, k.Reason.Code(), k.Reason.What()})
 	}
 	for _, t := range h.Tokens() {
-		r.Tokens = append(r.Tokens, tokenReport{t.ID, t.Type, t.Keyslots})
+		r.Tokens = append(r.Tokens, tokenReport{t.ID, t.Type, t.Keyslots, clevis.Servers(t.JSON)})
 	}
 	return r
 }
@@ -161,6 +163,9 @@ func (r volumeReport) print(w io.Writer) error {
 	}
 	for _, k := range r.Tokens {
 		fmt.Fprintf(t, "token %d\t%q, keyslots %d\n", k.ID, k.Type, k.Keyslots)
+		for _, s := range k.Tang {
+			fmt.Fprintf(t, "\ttang %q, key %q\n", s.URL, s.Thumbprint)
+		}
 	}
 
 	for _, text := range r.Warnings {

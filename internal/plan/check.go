@@ -138,8 +138,8 @@ func (p *Plan) checkNet() error {
 	if err := p.Net.Check(); err != nil {
 		return err
 	}
-	if p.NeedsKMS() && p.Net.isOff() {
-		return fmt.Errorf("net: every link is off, and a volume needs the key server")
+	if p.NeedsNetwork() && p.Net.isOff() {
+		return fmt.Errorf("net: every link is off, and a volume needs a server")
 	}
 	return nil
 }

@@ -53,6 +53,12 @@ func TestCheck(t *testing.T) {
 			p.KeyFiles = []plan.KeyFile{{Name: "key-file", Path: "x"}, {Name: "key-file", Path: "y"}}
 		}, "two key files have the name key-file"},
 		{"nine key files", func(p *plan.Plan) { p.KeyFiles = make([]plan.KeyFile, 9) }, "the limit is 8"},
+		{"clevis without keys", func(p *plan.Plan) { p.Volumes[0].Sources = []string{"clevis"} }, "clevis: tang is empty"},
+		{"clevis with a URL for a key", func(p *plan.Plan) { p.Clevis.Tang = []string{"http://tang.local"} }, "is not the thumbprint of a key"},
+		{"clevis with every link off", func(p *plan.Plan) {
+			p.Volumes[0].Sources, p.Clevis.Tang = []string{"clevis"}, []string{strings.Repeat("A", 27)}
+			p.Net.IPs = []plan.IP{{Methods: []plan.Method{plan.Off}}}
+		}, "every link is off"},
 		{"negative head start", func(p *plan.Plan) { p.HeadStart = -1 }, "head-start"},
 		{"unknown option", func(p *plan.Plan) { p.Volumes[0].Options = []string{"keyfile"} }, "keyfile"},
 		{"short digest", func(p *plan.Plan) { p.Volumes[0].Digest = "abcd" }, "64 hex"},

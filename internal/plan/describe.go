@@ -37,6 +37,9 @@ func Describe(p *Plan) []Section {
 
 func describeVolumes(p *Plan) []string {
 	var s Section
+	for _, t := range p.Clevis.Tang {
+		s.add("a token of clevis may name the tang key %s", t)
+	}
 	for _, v := range p.Volumes {
 		s.add("%s: LUKS volume %s becomes /dev/mapper/%s; %s", v.Name, v.UUID, v.Name, need(v))
 		s.add("%s: %s", v.Name, how(p, v))
@@ -93,6 +96,8 @@ func sourceWords(p *Plan, source string) string {
 		return "the key server"
 	case SourcePrompt:
 		return "a passphrase typed at the console"
+	case SourceClevis:
+		return fmt.Sprintf("a token of clevis with one of %d tang key(s)", len(p.Clevis.Tang))
 	}
 	f, _ := p.KeyFile(source)
 	return f.String()
@@ -198,6 +203,9 @@ func describeWaits(p *Plan) []string {
 		if f.Device != "" {
 			s.add("%s is looked for%s", f, soLong(p.KeyFileWait(f)))
 		}
+	}
+	if p.NeedsClevis() {
+		s.add("tang servers are asked%s", soLong(p.Clevis.Wait))
 	}
 	if p.AsksAtConsole() {
 		s.add("a passphrase is waited for without limit")

@@ -54,6 +54,11 @@ func TestDescribe(t *testing.T) {
 			data.Sources = []string{"key-file-2", "key-file-3"}
 			p.Volumes = append(p.Volumes, data)
 		}, ""},
+		{"clevis", func(p *plan.Plan) {
+			p.HeadStart, p.Trust.KMS, p.Find = plan.DefaultHeadStart, nil, plan.Find{}
+			p.Clevis = plan.Clevis{Tang: []string{strings.Repeat("A", 43)}, Wait: time.Minute}
+			p.Volumes[0].Sources = []string{"clevis", "prompt"}
+		}, ""},
 		{"prompt-only", func(p *plan.Plan) { p.Volumes[0].Sources = []string{"prompt"} }, "ip=dhcp"},
 	} {
 		t.Run(row.name, func(t *testing.T) {

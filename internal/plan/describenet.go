@@ -9,8 +9,8 @@ import (
 
 func describeNet(p *Plan) []string {
 	var s Section
-	if !p.NeedsKMS() {
-		s.add("not brought up: no volume needs the key server")
+	if !p.NeedsNetwork() {
+		s.add("not brought up: no volume needs the key server or a tang server")
 		return s.Lines
 	}
 

@@ -36,6 +36,8 @@ type Plan struct {
 	Volumes []Volume `json:"volumes"`
 	// KeyFiles are those that volumes list among their sources.
 	KeyFiles []KeyFile `json:"key_files,omitempty"`
+	// Clevis is what the source clevis may do.
+	Clevis Clevis `json:"clevis,omitzero"`
 	// HeadStart is how much earlier a source begins than the next one of a
 	// volume, unless that is the question at the console.
 	HeadStart time.Duration `json:"head_start_ns,omitempty"`

@@ -1,6 +1,7 @@
 package plan
 
 import (
+	"encoding/base64"
 	"fmt"
 	"slices"
 	"strings"
@@ -13,6 +14,7 @@ const (
 	SourceKMS     = "kms"
 	SourcePrompt  = "prompt"
 	SourceKeyFile = "key-file"
+	SourceClevis  = "clevis"
 )
 
 // HeadStart is how much earlier a source begins than the question at the
@@ -103,7 +105,40 @@ func (p *Plan) KeyFileWait(f KeyFile) time.Duration {
 	return p.Wait
 }
 
+// maxTangKeys bounds the keys of tang servers of a plan.
+const maxTangKeys = 16
+
+// Clevis says which tokens of clevis may open volumes.
+type Clevis struct {
+	// Tang are the thumbprints of tang's exchange keys ("kid" in a token):
+	// base64url of a SHA-1 or SHA-256, RFC 7638.
+	Tang []string `json:"tang,omitempty"`
+	// Wait is how long the servers are asked; 0 is for ever.
+	Wait time.Duration `json:"wait_ns,omitempty"`
+}
+
+func (p *Plan) checkClevis() error {
+	c := p.Clevis
+	switch {
+	case c.Wait < 0:
+		return fmt.Errorf("clevis: wait is negative")
+	case len(c.Tang) > maxTangKeys:
+		return fmt.Errorf("clevis: tang has %d entries, the limit is %d", len(c.Tang), maxTangKeys)
+	case p.lists(SourceClevis) && len(c.Tang) == 0:
+		return fmt.Errorf("clevis: tang is empty: put the thumbprints of the servers' exchange keys there (docs/sources.md)")
+	}
+	for _, t := range c.Tang {
+		if raw, err := base64.RawURLEncoding.DecodeString(t); err != nil || len(raw) != 20 && len(raw) != 32 {
+			return fmt.Errorf("clevis: tang: %.80q is not the thumbprint of a key: 43 or 27 letters of base64url", t)
+		}
+	}
+	return nil
+}
+
 func (p *Plan) checkSources() error {
+	if err := p.checkClevis(); err != nil {
+		return err
+	}
 	if p.HeadStart < 0 {
 		return fmt.Errorf("head-start is negative")
 	}
@@ -111,7 +146,7 @@ func (p *Plan) checkSources() error {
 		return fmt.Errorf("there are %d key files, the limit is %d", len(p.KeyFiles), maxKeyFiles)
 	}
 
-	known := []string{SourceKMS, SourcePrompt}
+	known := []string{SourceKMS, SourcePrompt, SourceClevis}
 	for _, f := range p.KeyFiles {
 		if err := f.check(); err != nil {
 			return fmt.Errorf("%s: %w", SourceKeyFile, err)
@@ -149,6 +184,12 @@ func (p *Plan) lists(source string) bool {
 
 // NeedsKMS tells whether some volume names the KMS as a source.
 func (p *Plan) NeedsKMS() bool { return p.lists(SourceKMS) }
+
+// NeedsNetwork tells whether some source is asked over the network.
+func (p *Plan) NeedsNetwork() bool { return p.NeedsKMS() || p.NeedsClevis() }
+
+// NeedsClevis tells whether some volume may be opened by a token of clevis.
+func (p *Plan) NeedsClevis() bool { return p.lists(SourceClevis) }
 
 // AsksAtConsole tells whether a person at the console may open some volume.
 func (p *Plan) AsksAtConsole() bool { return p.lists(SourcePrompt) }

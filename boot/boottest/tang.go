@@ -1,0 +1,44 @@
+package boottest
+
+import (
+	"context"
+	"encoding/json"
+	"net"
+	"syscall"
+
+	"latchkey/unlock/luks2"
+	"latchkey/unlock/source/clevis/clevistest"
+)
+
+// Dial implements worker.Links. Only tang servers take connections.
+func (w workerProcess) Dial(string) func(ctx context.Context, network, address string) (net.Conn, error) {
+	return func(_ context.Context, _, address string) (net.Conn, error) {
+		w.machine.mu.Lock()
+		t := w.machine.Tangs[address]
+		w.machine.mu.Unlock()
+		if t == nil {
+			return nil, syscall.ECONNREFUSED
+		}
+		here, there := net.Pipe()
+		go t.Serve(there)
+		return here, w.alive()
+	}
+}
+
+// SetTang starts a tang server while the machine runs.
+func (m *Machine) SetTang(address string, t *clevistest.Tang) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.Tangs[address] = t
+}
+
+// AddToken puts a token into the header.
+func (d *Disk) AddToken(token json.RawMessage) {
+	h, err := luks2.Read(d, int64(len(d.Bytes)))
+	if err != nil {
+		panic(err)
+	}
+	if _, _, err := h.SetToken(d, luks2.AnyToken, token); err != nil {
+		panic(err)
+	}
+}

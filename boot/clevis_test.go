@@ -1,0 +1,57 @@
+package boot_test
+
+import (
+	"crypto/elliptic"
+	"testing"
+	"time"
+
+	"latchkey/boot/boottest"
+	"latchkey/unlock/source/clevis/clevistest"
+)
+
+// TestClevisSource: a token of clevis among other sources, with a server
+// that is there, dead, or not one that the plan allows.
+func TestClevisSource(t *testing.T) {
+	tang, other := clevistest.New(elliptic.P521()), clevistest.New(elliptic.P521())
+	const url, address = "http://192.0.2.7", "192.0.2.7:80"
+	bound := func(m *boottest.Machine) {
+		m.Disks[0].AddToken(clevistest.Token(tang.Seal(url, []byte(boottest.Recovery)), 1))
+		m.Tangs = map[string]*clevistest.Tang{address: tang}
+		m.Plan.Clevis.Tang, m.Plan.Clevis.Wait = []string{tang.Thumbprint()}, time.Minute
+	}
+	alone := func(change func(m *boottest.Machine)) func(m *boottest.Machine) {
+		return func(m *boottest.Machine) {
+			bound(m)
+			m.Plan.Trust.KMS = nil
+			change(m)
+		}
+	}
+	for _, r := range []row{
+		{"alone", []string{"clevis"}, alone(func(*boottest.Machine) {}), "root", time.Second, []string{"unlock root keyslot=1"}, nil},
+		{"the server comes later", []string{"clevis"}, alone(func(m *boottest.Machine) {
+			m.Tangs = map[string]*clevistest.Tang{}
+			time.AfterFunc(20*time.Second, func() { m.SetTang(address, tang) })
+		}), "root", 25 * time.Second, []string{"tang server http://192.0.2.7: 192.0.2.7:80", "unlock root keyslot=1"}, nil},
+		{"the server is dead", []string{"clevis"}, alone(func(m *boottest.Machine) { m.Tangs = nil }), "reboot", 3 * time.Minute, []string{"clevis-silent: volume root, token 0: tang server http://192.0.2.7", "what to do: "}, nil},
+		{"the server has other keys", []string{"clevis"}, alone(func(m *boottest.Machine) { m.Tangs[address] = other }), "reboot", 3 * time.Minute, []string{"clevis-silent", "HTTP status 404"}, nil},
+		{"a key that the plan does not allow", []string{"clevis"}, alone(func(m *boottest.Machine) {
+			m.Plan.Clevis.Tang = []string{other.Thumbprint()}
+		}), "reboot", 3 * time.Minute, []string{"clevis-token: volume root, token 0: the plan does not allow the tang key"}, nil},
+		{"no token: the next source begins at once", []string{"clevis", "kms"}, func(m *boottest.Machine) {
+			m.Plan.Clevis.Tang = []string{tang.Thumbprint()}
+		}, "root", time.Second, []string{"unlock root keyslot=0"}, nil},
+		{"the key server is silent: three seconds", []string{"kms", "clevis"}, func(m *boottest.Machine) {
+			bound(m)
+			m.KMS.State = "away"
+		}, "root", 3500 * time.Millisecond, []string{"unlock root keyslot=1"}, nil},
+		{"no TPM", []string{"kms", "clevis"}, func(m *boottest.Machine) {
+			bound(m)
+			m.TPM.State = "missing"
+		}, "root", time.Minute, []string{"unlock root keyslot=1"}, nil},
+		{"a token that is nonsense beside a good one", []string{"clevis"}, alone(func(m *boottest.Machine) {
+			m.Disks[0].AddToken([]byte(`{"type":"clevis","keyslots":["0"],"jwe":{"protected":"!"}}`))
+		}), "root", time.Second, []string{"unlock root keyslot=1"}, nil},
+	} {
+		r.boot(t)
+	}
+}

@@ -1,0 +1,261 @@
+// Package clevis is the source of keys that clevis(1) has bound to tang
+// servers, alone or by Shamir's sharing (pins tang and sss). It needs neither
+// clevis nor jose.
+package clevis
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	"latchkey/boot/codes"
+	"latchkey/internal/secret"
+	"latchkey/unlock"
+	"latchkey/unlock/luks2"
+	"latchkey/unlock/source"
+)
+
+// A Clevis opens volumes by their tokens of type clevis.
+type Clevis struct {
+	// Allowed are the thumbprints of the exchange keys that may open a
+	// volume. A token is on the disk, where anybody may have written it.
+	Allowed []string
+	// Wait is how long servers are asked; 0 is for ever.
+	Wait time.Duration
+	Asker
+}
+
+// An Asker asks tang servers.
+type Asker interface {
+	// Ask posts a body to the server that a URL names, at each of its
+	// addresses, until take takes an answer or ctx ends.
+	Ask(ctx context.Context, url, path string, body []byte, take func(reply []byte) error) error
+}
+
+// Codes of this package.
+const (
+	CodeToken  = "clevis-token"  // no token that can be used: final
+	CodeSilent = "clevis-silent" // no server answered in time: final
+)
+
+// Run implements source.Source. All servers of all volumes are asked at once.
+func (c *Clevis) Run(ctx context.Context, to source.Opener) error {
+	if c.Wait > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, c.Wait)
+		defer cancel()
+	}
+	volumes := to.Closed()
+	errs := make([]error, len(volumes))
+	var wg sync.WaitGroup
+	for i, v := range volumes {
+		wg.Go(func() {
+			if err := c.volume(ctx, to, v); err != nil && to.Needed(v) {
+				errs[i] = err
+			}
+		})
+	}
+	wg.Wait()
+	return errors.Join(errs...)
+}
+
+// volume opens one volume by the first of its tokens that gives a key.
+func (c *Clevis) volume(ctx context.Context, to source.Opener, v *unlock.Volume) error {
+	outer := ctx
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	type result struct {
+		key   secret.Bytes
+		token luks2.Token
+		err   error
+	}
+	results := make(chan result)
+	running := 0
+	for _, t := range v.Header.Tokens() {
+		if t.Type != "clevis" || len(t.Keyslots) == 0 {
+			continue
+		}
+		running++
+		go func() {
+			key, err := c.token(ctx, t)
+			results <- result{key, t, err}
+		}()
+	}
+	if running == 0 {
+		err := fmt.Errorf("volume %s has no token of type clevis: %w", v.Name, source.ErrNotMine)
+		to.Try(ctx, source.Offer{Keys: []source.Key{{Volume: v, Err: err}}})
+		return err
+	}
+
+	var errs []error
+	opened := false
+	for ; running > 0; running-- {
+		r := <-results
+		if r.err == nil && !opened {
+			r.err = try(outer, to, v, r.key, r.token.Keyslots)
+			opened = r.err == nil
+			if opened {
+				cancel()
+			}
+		}
+		r.key.Wipe()
+		if r.err != nil {
+			errs = append(errs, fmt.Errorf("volume %s, token %d: %w", v.Name, r.token.ID, r.err))
+		}
+	}
+	if opened {
+		return nil
+	}
+	return errors.Join(errs...)
+}
+
+func try(ctx context.Context, to source.Opener, v *unlock.Volume, key secret.Bytes, slots []int) error {
+	return to.Try(ctx, source.Offer{Keys: []source.Key{{Volume: v, Passphrases: func(context.Context) ([]unlock.Candidate, error) {
+		return []unlock.Candidate{{Passphrase: key.Clone(), Slots: slots}}, nil
+	}}}})[0]
+}
+
+// token is the key in one token.
+func (c *Clevis) token(ctx context.Context, t luks2.Token) (secret.Bytes, error) {
+	j, err := parseToken(t.JSON)
+	if err != nil {
+		return secret.Bytes{}, codes.Fail(CodeToken, "%w", err)
+	}
+	left := maxJWEs
+	pin, err := c.pin(j, maxDepth, &left)
+	if err != nil {
+		return secret.Bytes{}, err
+	}
+	return pin(ctx)
+}
+
+// A pin gets the content of a message.
+type pin func(ctx context.Context) (secret.Bytes, error)
+
+// pin judges what is to be done for a message, shares and all, before
+// anybody is asked.
+func (c *Clevis) pin(j *jwe, depth int, left *int) (pin, error) {
+	if *left--; *left < 0 {
+		return nil, codes.Fail(CodeToken, "it has more than %d messages", maxJWEs)
+	}
+	switch kind := j.header.Clevis.Pin; kind {
+	case "tang":
+		if !slices.Contains(c.Allowed, j.header.Kid) {
+			return nil, codes.Fail(CodeToken, "the plan does not allow the tang key %.64q", j.header.Kid)
+		}
+		x, err := j.exchange()
+		if err != nil {
+			return nil, codes.Fail(CodeToken, "%w", err)
+		}
+		return func(ctx context.Context) (secret.Bytes, error) { return c.tang(ctx, x) }, nil
+	case "sss":
+		if depth == 0 {
+			return nil, codes.Fail(CodeToken, "its pins sss are nested more than %d times", maxDepth)
+		}
+		return c.sss(j, depth-1, left)
+	default:
+		return nil, codes.Fail(CodeToken, "its pin is %.16q, want tang or sss", kind)
+	}
+}
+
+// tang has a server do its part.
+func (c *Clevis) tang(ctx context.Context, x *exchange) (key secret.Bytes, err error) {
+	err = c.Ask(ctx, x.header.Clevis.Tang.URL, "/rec/"+x.header.Kid, x.request, func(reply []byte) (err error) {
+		key, err = x.open(reply)
+		return err
+	})
+	if err != nil {
+		return secret.Bytes{}, codes.Fail(CodeSilent, "tang server %s: %w", x.header.Clevis.Tang.URL, err)
+	}
+	return key, nil
+}
+
+// sss is a message whose key is shared: any T of its shares give it back.
+func (c *Clevis) sss(j *jwe, depth int, left *int) (pin, error) {
+	s := j.header.Clevis.SSS
+	f, err := newField(s.P)
+	switch {
+	case j.header.Alg != "dir":
+		return nil, codes.Fail(CodeToken, "its alg is %.16q, want dir", j.header.Alg)
+	case err != nil:
+		return nil, codes.Fail(CodeToken, "%w", err)
+	case s.T < 1 || s.T > len(s.JWE):
+		return nil, codes.Fail(CodeToken, "it wants %d of %d shares", s.T, len(s.JWE))
+	}
+
+	var pins []pin
+	var errs []error
+	for i, text := range s.JWE {
+		var p pin
+		share, err := parseCompact(text)
+		if err != nil {
+			err = codes.Fail(CodeToken, "%w", err)
+		} else {
+			p, err = c.pin(share, depth, left)
+		}
+		if err != nil {
+			errs = append(errs, fmt.Errorf("share %d: %w", i, err))
+			continue
+		}
+		pins = append(pins, p)
+	}
+	if len(pins) < s.T { // one that cannot be used leaves the others
+		return nil, errors.Join(errs...)
+	}
+	return func(ctx context.Context) (secret.Bytes, error) { return gather(ctx, j, f, s.T, pins) }, nil
+}
+
+// gather asks for all shares at once; the first that come count.
+func gather(ctx context.Context, j *jwe, f field, threshold int, pins []pin) (secret.Bytes, error) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	type result struct {
+		share secret.Bytes
+		err   error
+	}
+	results := make(chan result)
+	for _, p := range pins {
+		go func() {
+			share, err := p(ctx)
+			results <- result{share, err}
+		}()
+	}
+
+	var shares []secret.Bytes
+	var errs []error
+	for range pins {
+		r := <-results
+		switch {
+		case r.err != nil:
+			errs = append(errs, r.err)
+		case len(shares) < threshold:
+			shares = append(shares, r.share)
+		default:
+			r.share.Wipe()
+		}
+		if len(shares) == threshold || len(pins)-len(errs) < threshold {
+			cancel()
+		}
+	}
+	defer func() {
+		for _, s := range shares {
+			s.Wipe()
+		}
+	}()
+	if len(shares) < threshold {
+		return secret.Bytes{}, errors.Join(errs...)
+	}
+	key, err := f.join(shares)
+	if err != nil {
+		return secret.Bytes{}, codes.Fail(CodeToken, "%w", err)
+	}
+	defer key.Wipe()
+	out, err := j.open(key.Reveal())
+	if err != nil {
+		return secret.Bytes{}, codes.Fail(CodeToken, "%w", err)
+	}
+	return out, nil
+}
