@@ -12,7 +12,7 @@ import (
 
 // nodeChange is a command that changes one node's state.
 func nodeChange(ask *asker, out *output, verb, short, long string) *cobra.Command {
-	shown, unmeasured := "", false
+	shown, unmeasured, yes := "", false, false
 	cmd := &cobra.Command{
 		Use: verb + " WORDS... | ID", Short: short, Long: long, Args: cli.Args(cobra.MinimumNArgs(1)),
 		Example: "  latchkey-kms node " + verb + " copper lantern drift meadow quiet anvil",
@@ -31,11 +31,19 @@ func nodeChange(ask *asker, out *output, verb, short, long string) *cobra.Comman
 			if unmeasured {
 				query.Set("unmeasured", "true")
 			}
+			if verb == "delete" && !yes && terminal(c) {
+				if err := confirm(c, fmt.Sprintf("The TPM of %q is refused for good; its volumes and their secrets stay until you move or delete them. Go on?", query.Get("who"))); err != nil {
+					return err
+				}
+			}
 			if err := ask.call(c.Context(), "POST", "/v1/node/"+verb, query, nil, &n); err != nil {
 				return err
 			}
 			return out.show(c, n, func() { printChanged(c.OutOrStdout(), verb, n) })
 		},
+	}
+	if verb == "delete" {
+		cmd.Flags().BoolVar(&yes, "yes", false, "do not ask on a terminal whether this is meant")
 	}
 	if verb == "accept" {
 		cmd.Flags().BoolVar(&unmeasured, "unmeasured", false, "take a boot whose initrd nothing measures: anyone at the disk can replace it")

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"io"
 	"net/url"
@@ -97,10 +98,16 @@ func known(yes bool) string {
 
 // volumeChange is a command that changes one volume.
 func volumeChange(ask *asker, out *output, verb, short, long string) *cobra.Command {
-	return &cobra.Command{
+	var yes bool
+	c := &cobra.Command{
 		Use: verb + " UUID", Short: short, Long: long, Args: cli.Args(cobra.ExactArgs(1)),
 		Example: "  latchkey-kms volume " + verb + " 8b7f0000-0000-4000-8000-000000000001",
 		RunE: func(c *cobra.Command, args []string) error {
+			if verb == "delete" && !yes && terminal(c) {
+				if err := confirm(c, fmt.Sprintf("Everything that the KMS has of volume %s is destroyed, and cannot be had again; its keyslots stay on the disk. Go on?", args[0])); err != nil {
+					return err
+				}
+			}
 			var done struct{}
 			if err := ask.volume(c, "POST", "/v1/volume/"+verb, args[0], nil, &done); err != nil {
 				return err
@@ -108,6 +115,10 @@ func volumeChange(ask *asker, out *output, verb, short, long string) *cobra.Comm
 			return out.show(c, done, func() { fmt.Fprintf(c.OutOrStdout(), "%s: volume %s\n", verb, args[0]) })
 		},
 	}
+	if verb == "delete" {
+		c.Flags().BoolVar(&yes, "yes", false, "do not ask on a terminal whether this is meant")
+	}
+	return c
 }
 
 // rotating says how far a rotation is.
@@ -182,6 +193,9 @@ never replaces one. A generated passphrase is 256 random bits in 43 characters;
 			defer passphrase.Wipe()
 			var rows []lk1.Volume
 			if err := ask.volume(c, "POST", "/v1/volume/put", args[0], passphrase.Reveal(), &rows); err != nil {
+				if output != "" && refused(err) {
+					err = errors.Join(err, os.Remove(output))
+				}
 				return err
 			}
 			return out.show(c, rows, func() { fmt.Fprintf(c.OutOrStdout(), "stored the passphrase of volume %s\n", args[0]) })
@@ -192,6 +206,13 @@ never replaces one. A generated passphrase is 256 random bits in 43 characters;
 	c.Flags().StringVar(&keyFile, "key-file", "", "file whose bytes are the passphrase, a final newline included; - is standard input")
 	c.Flags().StringVar(&output, "output", "", "file to create for the generated passphrase")
 	return c
+}
+
+// refused tells whether the key server took nothing. If its answer was lost,
+// it may have the passphrase, and the file stays.
+func refused(err error) bool {
+	exit, ok := errors.AsType[*cli.Exit](err)
+	return ok && (exit.Code == cli.Refused || exit.Code == cli.Usage)
 }
 
 // passphrase reads one, or generates one and writes it out first: one that

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/signal"
@@ -92,6 +93,9 @@ func (o *enrollOptions) prepare(c *cobra.Command) (*enrollment, error) {
 	e := &enrollment{client: client, url: o.url, slot: o.slot, wait: !o.noWait, say: func(format string, args ...any) {
 		fmt.Fprintf(c.ErrOrStderr(), format+"\n", args...)
 	}}
+	if e.needs = 2; o.noRecovery {
+		e.needs = 1
+	}
 	switch o.mode {
 	case kms.Static.String():
 		e.mode = kms.Static
@@ -115,6 +119,8 @@ type enrollment struct {
 	say    func(format string, args ...any)
 
 	volume luks2.VolumeKey
+	opened int // the keyslot of the operator's key
+	needs  int // keyslots: the machine's, and the recovery key's
 	want   kms.Want
 }
 
@@ -142,13 +148,24 @@ func (o *enrollOptions) run(ctx context.Context, c *cobra.Command, e *enrollment
 		return err
 	}
 	defer f.Close()
-	slot, err := e.commit(ctx, f, f.SizeBytes)
+	out := enrolled{UUID: e.want.UUID, Mode: e.mode, NodeID: id.NodeID(), Words: id.NodeID().Words()}
+	out.Keyslot, err = e.commit(ctx, f, f.SizeBytes)
+	if there, ok := errors.AsType[*already](err); ok {
+		out.Keyslot, out.already, err = there.slot, true, nil
+	}
 	if err != nil {
 		return changeAdvice(path, err)
 	}
 
-	out := enrolled{UUID: e.want.UUID, Mode: e.mode, Keyslot: slot, NodeID: id.NodeID(), Words: id.NodeID().Words()}
-	if !o.noRecovery {
+	wanted := !o.noRecovery
+	if wanted && out.already {
+		h, err := luks2.Read(f, f.SizeBytes)
+		if err != nil {
+			return err
+		}
+		wanted = !hasRecovery(h) // a run that was cut short did not come to it
+	}
+	if wanted {
 		recovery, err := addRecovery(f, f.SizeBytes, e.volume)
 		if err != nil {
 			return fmt.Errorf("volume %s is enrolled, but has no recovery key: %w", e.want.UUID, err)
@@ -203,6 +220,9 @@ func (e *enrollment) unlock(ctx context.Context, path, keyFile string) error {
 		return err
 	}
 	defer key.Wipe()
-	e.volume, _, err = h.Unlock(ctx, f, attempt(key, luks2.AnySlot))
-	return volumeExit(path, wrongKey(keyFile, key, err))
+	e.volume, e.opened, err = h.Unlock(ctx, f, attempt(key, luks2.AnySlot))
+	if err != nil {
+		return volumeExit(path, wrongKey(keyFile, key, err))
+	}
+	return e.room(h)
 }

@@ -9,7 +9,7 @@ import (
 
 // settle marks the keyslot of m as enrolled, and sweeps. The header is read
 // anew: another program may have changed it while the KMS was asked.
-func settle(s luks2.Storage, sizeBytes int64, m unlock.Mark, say func(format string, args ...any)) error {
+func settle(s luks2.Storage, sizeBytes int64, m unlock.Mark, opened int, say func(format string, args ...any)) error {
 	h, err := luks2.Read(s, sizeBytes)
 	if err != nil {
 		return err
@@ -26,7 +26,7 @@ func settle(s luks2.Storage, sizeBytes int64, m unlock.Mark, say func(format str
 	if h, m.Token, err = h.SetToken(s, m.Token, m.JSON()); err != nil {
 		return err
 	}
-	return sweep(s, h, m)
+	return sweep(s, h, m, opened)
 }
 
 // sayForeign names the keyslots of other machines: of this disk's mainboard
@@ -39,11 +39,12 @@ func sayForeign(h *luks2.Header, m unlock.Mark, say func(format string, args ...
 	}
 }
 
-// sweep removes what earlier runs of this machine left: the KMS has just
-// taken the key of m, so it has none of theirs.
-func sweep(s luks2.Storage, h *luks2.Header, m unlock.Mark) (err error) {
+// sweep removes what earlier runs and rotations of this machine left: the
+// KMS keeps one key for the volume and has just taken that of m, so it has
+// none of theirs. opened, the keyslot of the operator's key, stays.
+func sweep(s luks2.Storage, h *luks2.Header, m unlock.Mark, opened int) (err error) {
 	for _, old := range unlock.Marks(h) {
-		if old.Token == m.Token || old.State != unlock.MarkEnrolling || !old.Ours(m) {
+		if old.Token == m.Token || old.Slot == opened || !old.Ours(m) {
 			continue
 		}
 		if h, err = old.Drop(s, h); err != nil {

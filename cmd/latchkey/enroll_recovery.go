@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -52,6 +53,20 @@ func recoveryMemoryKiB(totalBytes int64) int {
 	return int(min(totalBytes>>10/4, 256<<10))
 }
 
+// recoveryType is the type of the token by which systemd-cryptenroll marks a
+// recovery key: it lists and wipes ours as its own
+// (src/cryptenroll/cryptenroll-recovery.c).
+const recoveryType = "systemd-recovery"
+
+func recoveryToken(slot int) json.RawMessage {
+	return fmt.Appendf(nil, `{"type":%q,"keyslots":["%d"]}`, recoveryType, slot)
+}
+
+// hasRecovery tells whether a header names a keyslot as a recovery key's.
+func hasRecovery(h *luks2.Header) bool {
+	return slices.ContainsFunc(h.Tokens(), func(t luks2.Token) bool { return t.Type == recoveryType && len(t.Keyslots) > 0 })
+}
+
 // addRecovery puts a recovery key into the volume and sees it open.
 func addRecovery(s luks2.Storage, sizeBytes int64, volume luks2.VolumeKey) (r recoveryKey, err error) {
 	r.text = newRecoveryText()
@@ -66,7 +81,9 @@ func addRecovery(s luks2.Storage, sizeBytes int64, volume luks2.VolumeKey) (r re
 		return r, err
 	}
 
-	h, r.slot, err = h.AddKey(s, volume, luks2.NewKey{Passphrase: r.text, Slot: luks2.AnySlot, MemoryKiB: recoveryMemoryKiB(meminfo.Total())})
+	h, r.slot, err = h.AddKey(s, volume, luks2.NewKey{
+		Passphrase: r.text, Slot: luks2.AnySlot, MemoryKiB: recoveryMemoryKiB(meminfo.Total()), Token: recoveryToken,
+	})
 	if err != nil {
 		return r, err
 	}
@@ -84,6 +101,7 @@ type enrolled struct {
 	NodeID  kms.NodeID
 	Words   string
 
+	already  bool // it was enrolled before
 	recovery *recoveryKey
 }
 
@@ -92,7 +110,11 @@ func (e enrolled) print(w io.Writer, asJSON bool) error {
 	if asJSON {
 		return e.printJSON(w)
 	}
-	_, err := fmt.Fprintf(w, "enrolled volume %s: keyslot %d, %s, machine %q\n", e.UUID, e.Keyslot, e.Mode, e.Words)
+	line := "enrolled volume %s: keyslot %d, %s, machine %q\n"
+	if e.already {
+		line = "volume %s is already enrolled: keyslot %d, %s, machine %q; nothing was changed, and the next boot uses it\n"
+	}
+	_, err := fmt.Fprintf(w, line, e.UUID, e.Keyslot, e.Mode, e.Words)
 	if e.recovery == nil || err != nil {
 		return err
 	}

@@ -53,7 +53,7 @@ func (e *enrollment) commit(ctx context.Context, s luks2.Storage, sizeBytes int6
 	if err := e.hand(ctx, s, sizeBytes, h, slot, offer); err != nil {
 		return 0, err
 	}
-	if err := settle(s, sizeBytes, m, e.say); err != nil {
+	if err := settle(s, sizeBytes, m, e.opened, e.say); err != nil {
 		e.say("the volume is enrolled, but its token could not be written: %v", err)
 	}
 
@@ -73,8 +73,14 @@ func (e *enrollment) hand(ctx context.Context, s luks2.Storage, sizeBytes int64,
 		return e.exit(err)
 	}
 	if codes.Of(err) == kms.Exists.Code() {
+		if there := e.enrolledIn(before); there >= 0 {
+			if err := withdraw(s, sizeBytes, slot); err != nil {
+				return err
+			}
+			return &already{there}
+		}
 		for _, m := range unlock.Marks(before) {
-			if m.Ours(unlock.Mark{Node: e.id.NodeID(), KMS: e.client.Pins}) {
+			if m.Ours(e.mark()) {
 				e.say("an earlier run added keyslot %d (%s), and the KMS may hold its key: reboot the machine to find out", m.Slot, m.State)
 			}
 		}

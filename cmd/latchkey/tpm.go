@@ -2,8 +2,10 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -76,8 +78,13 @@ func openIdentity(ctx context.Context, path string) (id *tpm.Identity, done func
 // table of codes, which the init has as well, says to do.
 func advise(err error) error {
 	code, ok := codes.Find(err)
-	if !ok {
+	switch {
+	case !ok:
 		return err
+	case errors.Is(err, fs.ErrPermission):
+		return fmt.Errorf("%w (run this as root)", err)
+	case code == tpm.CodeAbsent && errors.Is(err, fs.ErrNotExist):
+		return fmt.Errorf("%s: %w (%s)", codes.TPMMissing, err, codes.Means(codes.TPMMissing).Advice)
 	}
 	if advice := codes.Means(code).Advice; advice != "" {
 		return fmt.Errorf("%s: %w (%s)", code, err, advice)

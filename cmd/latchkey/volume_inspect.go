@@ -5,12 +5,14 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"text/tabwriter"
 
 	"github.com/spf13/cobra"
 
 	"latchkey/internal/cli"
 	"latchkey/internal/meminfo"
+	"latchkey/unlock"
 	"latchkey/unlock/luks2"
 	"latchkey/unlock/source/clevis"
 )
@@ -42,6 +44,7 @@ type keyslotReport struct {
 	Cost     string `json:"cost"`
 	KeyBits  int    `json:"key_bits"`
 	Priority int    `json:"priority"`
+	For      string `json:"for,omitempty"` // what a token says that it is for
 }
 
 type skippedReport struct {
@@ -102,7 +105,7 @@ func report(h *luks2.Header, memory *luks2.Memory) volumeReport {
 		if k.KDF.Type != "pbkdf2" {
 			cost = fmt.Sprintf("%d KiB, %d passes, %d lanes", k.KDF.MemoryKiB, k.KDF.Time, k.KDF.CPUs)
 		}
-		r.Keyslots = append(r.Keyslots, keyslotReport{k.ID, k.KDF.Type, cost, 8 * k.KeyBytes, k.Priority})
+		r.Keyslots = append(r.Keyslots, keyslotReport{k.ID, k.KDF.Type, cost, 8 * k.KeyBytes, k.Priority, purpose(h, k.ID)})
 	}
 
 	for _, k := range h.Skipped() {
@@ -112,6 +115,21 @@ func report(h *luks2.Header, memory *luks2.Memory) volumeReport {
 		r.Tokens = append(r.Tokens, tokenReport{t.ID, t.Type, t.Keyslots, clevis.Servers(t.JSON)})
 	}
 	return r
+}
+
+// purpose is what a token says that a keyslot is for, "" if none does.
+func purpose(h *luks2.Header, slot int) string {
+	for _, m := range unlock.Marks(h) {
+		if m.Slot == slot {
+			return fmt.Sprintf("latchkey, machine %q, %s", m.Node.Words(), m.State)
+		}
+	}
+	for _, t := range h.Tokens() {
+		if t.Type == recoveryType && slices.Contains(t.Keyslots, slot) {
+			return "recovery key"
+		}
+	}
+	return ""
 }
 
 // warnings are what is right by the rules, and may still surprise somebody
@@ -156,7 +174,11 @@ func (r volumeReport) print(w io.Writer) error {
 	}
 
 	for _, k := range r.Keyslots {
-		fmt.Fprintf(t, "keyslot %d\t%s, %s, priority %d\n", k.ID, k.KDF, k.Cost, k.Priority)
+		text := fmt.Sprintf("%s, %s, priority %d", k.KDF, k.Cost, k.Priority)
+		if k.For != "" {
+			text += ": " + k.For
+		}
+		fmt.Fprintf(t, "keyslot %d\t%s\n", k.ID, text)
 	}
 	for _, k := range r.Skipped {
 		fmt.Fprintf(t, "keyslot %d\tskipped: %s: %s\n", k.ID, k.Code, k.What)

@@ -4,12 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/spf13/cobra"
 
 	"latchkey/internal/cli"
 	"latchkey/internal/disk"
 	"latchkey/internal/secret"
+	"latchkey/unlock"
 	"latchkey/unlock/luks2"
 )
 
@@ -110,7 +112,8 @@ volume with that copy. Only reencryption (cryptsetup reencrypt) helps then.`,
 				return err
 			}
 			defer key.Wipe()
-			if err := removeKey(c.Context(), f, h, key, slot); err != nil {
+			marked, err := removeKey(c.Context(), f, h, key, slot)
+			if err != nil {
 				return changeAdvice(args[0], wrongKey(keyFile, key, err))
 			}
 
@@ -118,6 +121,9 @@ volume with that copy. Only reencryption (cryptsetup reencrypt) helps then.`,
 				return printJSON(c.OutOrStdout(), map[string]any{"uuid": h.UUID(), "removed": slot})
 			}
 			fmt.Fprintf(c.OutOrStdout(), "removed keyslot %d of volume %s\n", slot, h.UUID())
+			if marked {
+				fmt.Fprintf(c.OutOrStdout(), "the KMS still holds what opened it; to destroy that too, on the key server: latchkey-kms volume delete %s\n", h.UUID())
+			}
 			return nil
 		},
 	}
@@ -129,8 +135,9 @@ volume with that copy. Only reencryption (cryptsetup reencrypt) helps then.`,
 	return c
 }
 
-// removeKey removes the slot if the key opens another one.
-func removeKey(ctx context.Context, f *disk.File, h *luks2.Header, key secret.Bytes, slot int) error {
+// removeKey removes the slot if the key opens another one, with the tokens
+// that name nothing else. marked tells whether it was a machine's.
+func removeKey(ctx context.Context, f *disk.File, h *luks2.Header, key secret.Bytes, slot int) (marked bool, err error) {
 	stays := errors.New("it is the only one that can be used")
 	for _, k := range h.Keyslots() {
 		if k.ID == slot {
@@ -144,8 +151,16 @@ func removeKey(ctx context.Context, f *disk.File, h *luks2.Header, key secret.By
 	}
 
 	if stays != nil {
-		return volumeExit(f.Name(), fmt.Errorf("the key file must open a keyslot other than %d: %w", slot, stays))
+		return false, volumeExit(f.Name(), fmt.Errorf("the key file must open a keyslot other than %d: %w", slot, stays))
 	}
-	_, err := h.RemoveKey(f, slot)
-	return err
+
+	marked = slices.ContainsFunc(unlock.Marks(h), func(m unlock.Mark) bool { return m.Slot == slot })
+	var orphans []int
+	for _, t := range h.Tokens() {
+		if len(t.Keyslots) == 1 && t.Keyslots[0] == slot {
+			orphans = append(orphans, t.ID)
+		}
+	}
+	_, err = h.RemoveKey(f, slot, orphans...)
+	return marked, err
 }

@@ -46,7 +46,17 @@ func areaBytes(keyBytes int) int64 {
 
 // newKeyslot chooses number, area and KDF, and writes nothing.
 func (m *metadata) newKeyslot(hdrSize int64, keyBytes int, key NewKey) (Keyslot, error) {
-	k := Keyslot{ID: key.Slot, Priority: 1, AFHash: "sha256", KeyBytes: keyBytes, areaKeyBytes: keySize, areaSize: areaBytes(keyBytes)}
+	k, err := m.place(hdrSize, keyBytes, key.Slot)
+	if err != nil {
+		return k, err
+	}
+	k.KDF, err = newKDF(key)
+	return k, err
+}
+
+// place chooses a free number and area.
+func (m *metadata) place(hdrSize int64, keyBytes, id int) (Keyslot, error) {
+	k := Keyslot{ID: id, Priority: 1, AFHash: "sha256", KeyBytes: keyBytes, areaKeyBytes: keySize, areaSize: areaBytes(keyBytes)}
 	if k.ID == AnySlot {
 		for k.ID = 0; m.slot(k.ID) >= 0; k.ID++ {
 		}
@@ -68,9 +78,20 @@ func (m *metadata) newKeyslot(hdrSize int64, keyBytes int, key NewKey) (Keyslot,
 	if k.areaOffset+k.areaSize > 2*hdrSize+m.keyslotsSize {
 		return k, reject("keyslot-area", "the keyslots area is full")
 	}
-	var err error
-	k.KDF, err = newKDF(key)
-	return k, err
+	return k, nil
+}
+
+// Room is how many more keyslots fit into the header.
+func (h *Header) Room(volume VolumeKey) (free int) {
+	trial := metadata{slots: slices.Clone(h.meta.slots), keyslotsSize: h.meta.keyslotsSize}
+	for {
+		k, err := trial.place(int64(len(h.raw)), volume.key.Len(), AnySlot)
+		if err != nil {
+			return free
+		}
+		trial.slots = append(trial.slots, slot{Keyslot: k})
+		free++
+	}
 }
 
 func newKDF(key NewKey) (KDF, error) {
