@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
-	"os"
 	"slices"
 	"strings"
 	"time"
@@ -43,6 +42,7 @@ type pid1 struct {
 	root    wire.Record   // of kind wire.KindRoot
 	mounted bool          // the root is, on sysroot
 	console string        // the last line that people were shown
+	partly  *StepError    // the image was not unpacked whole
 	closed  []wire.Record // of kind KindClosed
 
 	measured []measured // what the latch extended, in order
@@ -90,38 +90,6 @@ func (b *pid1) mountEarly() error {
 	if err := b.sys.WriteFile("/proc/sys/kernel/printk_devkmsg", []byte("on\n"), 0o644); err != nil {
 		b.sys.Log(Info, "the kernel log may lose lines: "+err.Error())
 	}
-	return nil
-}
-
-func (b *pid1) readPlan() error {
-	start := b.sys.Now()
-	file, err := b.sys.ReadFile(wire.PlanFile)
-	if err != nil {
-		return &StepError{"plan", "plan-invalid", err}
-	}
-
-	cmdline, err := b.sys.ReadFile(wire.CmdlineAt)
-	if err != nil {
-		return &StepError{"plan", "plan-invalid", err}
-	}
-
-	image, err := b.sys.ReadFile(wire.ImageCmdline)
-	if err != nil && !errors.Is(err, os.ErrNotExist) {
-		return &StepError{"plan", "plan-invalid", err}
-	}
-
-	p, problems, err := plan.Parse(file, string(cmdline), string(image))
-	if err != nil {
-		return &StepError{"plan", "plan-invalid", err}
-	}
-
-	b.plan = p
-	b.sys.Log(Info, "plan: "+p.String())
-	for _, problem := range problems {
-		b.sys.Log(Human, problem.String())
-	}
-	b.takeExtra()
-	b.step("plan", start, "")
 	return nil
 }
 

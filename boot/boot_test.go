@@ -17,6 +17,7 @@ import (
 	"latchkey/boot"
 	"latchkey/boot/wire"
 	"latchkey/internal/golden"
+	"latchkey/internal/meminfo"
 	"latchkey/internal/pcr"
 	"latchkey/internal/plan"
 )
@@ -65,6 +66,13 @@ func newRecorder(p []byte) *recorder {
 		mappings: map[string]boot.Mapping{}, start: time.Now(), init: "/usr/lib/systemd/systemd",
 		mountErr: map[string]error{}, worker: goodWorker, ended: make(chan struct{}),
 	}
+}
+
+// unpackedPartly takes the end of the image away, as the kernel does when the
+// tmpfs of the initramfs is full.
+func (r *recorder) unpackedPartly() {
+	r.files[wire.ImageSize] = []byte("102760448\n")
+	r.files[meminfo.File] = []byte("MemTotal:         262144 kB\nMemFree:           10000 kB\n")
 }
 
 func (r *recorder) note(format string, args ...any) {
@@ -407,6 +415,14 @@ func TestFinal(t *testing.T) {
 		}, []string{"pcr15-used", "reboot in 0s", "reboot: reboot"}},
 		{"worker dies for ever", nil, func(r *recorder) { r.worker = func(int, *child) {} }, []string{"worker-dies", "reboot: reboot"}},
 		{"plan damaged", nil, func(r *recorder) { r.files[wire.PlanFile] = []byte("{}") }, []string{"plan-invalid", "latchkey image build", "reboot: reboot"}},
+		{"image unpacked without the plan", nil, func(r *recorder) {
+			delete(r.files, wire.PlanFile)
+			r.unpackedPartly()
+		}, []string{"image-truncated", "the image of 98 MB: the machine has 256 MB of memory and needs about 284 MB", "modules.set: host", "reboot: reboot"}},
+		{"image unpacked without the driver", nil, func(r *recorder) {
+			r.unpackedPartly()
+			r.worker = failing("volume-missing")
+		}, []string{"going on without the rest", "volume-missing: because", "image: image-truncated", "modules.set: host", "reboot: reboot"}},
 		{"latch extends unasked", nil, func(r *recorder) {
 			r.latch = func(_ int, c *child) {
 				c.records <- wire.Record{Kind: wire.KindExtending, PCR: 7}

@@ -18,6 +18,9 @@ func (b *pid1) rescue(cause error) error {
 		step = &StepError{"boot", codes.Of(cause), cause}
 	}
 	b.say(step)
+	if b.partly != nil && step != b.partly {
+		b.say(b.partly)
+	}
 	if b.worker != nil {
 		b.tell("", b.worker.stop())
 	}

@@ -1,15 +1,20 @@
 package initramfs
 
 import (
+	"cmp"
 	"fmt"
 	"io"
 	"os"
 	"path"
 	"path/filepath"
 	"slices"
+	"strconv"
+	"strings"
 
 	"github.com/klauspost/compress/zstd"
 	"github.com/u-root/u-root/pkg/cpio"
+
+	"latchkey/internal/plan"
 )
 
 // An archive gathers the files of an image. Folders are added as needed;
@@ -27,6 +32,36 @@ func newArchive() *archive {
 	a.records["dev/console"] = cpio.CharDev("dev/console", 0o600, 5, 1)
 	a.records["dev/null"] = cpio.CharDev("dev/null", 0o666, 1, 3)
 	return a
+}
+
+// SizeFile and EndFile let the init see whether the kernel unpacked all of
+// an image, which it does not without enough memory, and goes on: the first
+// file says how many bytes there are, and the last one is missing then.
+const SizeFile, EndFile = "/image-size", "/image-end"
+
+// mark adds both, and returns the unpacked size, in whole pages as the
+// kernel keeps them.
+func (a *archive) mark() (unpacked int64) {
+	const page = 4096
+	for _, r := range a.records {
+		unpacked += (int64(r.FileSize) + page - 1) / page * page
+	}
+	a.file(SizeFile[1:], []byte(strconv.FormatInt(unpacked, 10)+"\n"), 0o444)
+	a.file(EndFile[1:], nil, 0o444)
+	return unpacked
+}
+
+// order is that of the files: by name, but for what the init needs to say
+// that there is not enough memory, and for the end.
+func order(a, b string) int {
+	return cmp.Or(cmp.Compare(rank(a), rank(b)), strings.Compare(a, b))
+}
+
+func rank(name string) int {
+	if name == EndFile[1:] {
+		return 1
+	}
+	return -1 - slices.Index([]string{plan.ModulesFile[1:], "plan.json", "init", SizeFile[1:]}, name)
 }
 
 func (a *archive) file(name string, data []byte, perm uint64) {
@@ -87,7 +122,7 @@ func writeRecords(w io.Writer, records map[string]cpio.Record) error {
 	for name := range records {
 		names = append(names, name)
 	}
-	slices.Sort(names)
+	slices.SortFunc(names, order)
 	out := cpio.Newc.Writer(w)
 	for i, name := range names {
 		r := cpio.MakeReproducible(records[name])

@@ -32,6 +32,7 @@ type Result struct {
 	Modules  int
 	Missing  []string // firmware files that modules name and no folder has
 	Warnings []string // what is allowed and doubtful
+	Unpacked int64    // size in memory, in bytes
 }
 
 // Build writes the image to w. The same inputs give the same bytes.
@@ -85,6 +86,7 @@ func Build(w io.Writer, o Options) (*Result, error) {
 	a.file("init", init, 0o755)
 	a.file("plan.json", planFile, 0o644)
 	a.file(strings.TrimPrefix(plan.ModulesFile, "/"), index.Encode(), 0o644)
+	res.Unpacked = a.mark()
 	if err := microcode(w, o.Microcode); err != nil {
 		return nil, err
 	}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -146,11 +147,12 @@ func TestExactContents(t *testing.T) {
 	}
 
 	want := []string{
-		"kernel/x86/microcode/AuthenticAMD.bin", "dev/console", "dev/null", "init", "lib/firmware/vendor/nic1.bin",
+		"kernel/x86/microcode/AuthenticAMD.bin", "image-size", "init", "plan.json", "modules.idx",
+		"dev/console", "dev/null", "lib/firmware/vendor/nic1.bin",
 		"lib/modules/6.1/kernel/crypto/ecb.ko", "lib/modules/6.1/kernel/crypto/xts.ko",
 		"lib/modules/6.1/kernel/drivers/md/dm-crypt.ko", "lib/modules/6.1/kernel/drivers/md/dm-mod.ko",
 		"lib/modules/6.1/kernel/drivers/net/virtio_net.ko", "lib/modules/6.1/kernel/drivers/virtio/virtio.ko",
-		"lib/modules/6.1/kernel/drivers/virtio/virtio_ring.ko", "lib/modules/6.1/kernel/fs/xfs/xfs.ko", "modules.idx", "plan.json",
+		"lib/modules/6.1/kernel/drivers/virtio/virtio_ring.ko", "lib/modules/6.1/kernel/fs/xfs/xfs.ko", "image-end",
 	}
 	if !slices.Equal(files, want) {
 		t.Errorf("the image holds\n%q, want\n%q", files, want)
@@ -160,6 +162,25 @@ func TestExactContents(t *testing.T) {
 		t.Errorf("missing firmware %q, want %q", r.Missing, want)
 	}
 	checkIndex(t, entries)
+	checkSize(t, r, entries)
+}
+
+// checkSize: what the init compares with the memory that there is.
+func checkSize(t *testing.T, r *initramfs.Result, entries []initramfs.Entry) {
+	t.Helper()
+	var said string
+	var files int64
+	for _, e := range entries {
+		if e.Name == "image-size" {
+			said = string(e.Data)
+		}
+		if !strings.HasPrefix(e.Name, "kernel/") && !strings.HasPrefix(e.Name, "image-") {
+			files += e.Size
+		}
+	}
+	if said != fmt.Sprintln(r.Unpacked) || r.Unpacked%4096 != 0 || r.Unpacked < files {
+		t.Errorf("image-size says %q, Result.Unpacked is %d, the files have %d bytes", said, r.Unpacked, files)
+	}
 }
 
 func checkIndex(t *testing.T, entries []initramfs.Entry) {

@@ -93,6 +93,7 @@ func table() map[string]Meaning {
 		"mapping":           {Retry, "the kernel does not map the volume: is dm-crypt in the image? latchkey image build"},
 
 		// The boot itself.
+		"image-truncated":  {Final, "more memory, or a smaller image: modules.set: host in latchkey.yaml, then latchkey image build"},
 		PlanInvalid:        {Final, "build the image again: latchkey image build"},
 		RootUnusable:       {Final, "the root does not mount: check root= and the file system on another machine"},
 		"root-not-in-plan": {Final, "the root does not mount: check root= and the file system on another machine"},

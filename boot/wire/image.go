@@ -18,6 +18,9 @@ const (
 	// ImageCmdline is the command line that a unified kernel image was built
 	// with (initramfs.WithCmdline).
 	ImageCmdline = "/image-cmdline"
+	// ImageSize is the first file of an image, ImageEnd the last
+	// (initramfs.SizeFile, initramfs.EndFile).
+	ImageSize, ImageEnd = "/image-size", "/image-end"
 )
 
 // ReadPlan is for the children: PID 1 has shown the problems already. It

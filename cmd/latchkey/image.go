@@ -18,6 +18,7 @@ import (
 	"latchkey/initramfs/uki"
 	"latchkey/internal/cli"
 	"latchkey/internal/datafile"
+	"latchkey/internal/meminfo"
 )
 
 func imageCommand() *cobra.Command {
@@ -36,7 +37,8 @@ type imageBuild struct {
 	firmware, microcode                   []string
 	level                                 int
 	json                                  bool
-	keepOther                             bool // what is in the image's place and not ours
+	keepOther                             bool  // what is in the image's place and not ours
+	unpacked                              int64 // of the image that was built, in bytes
 }
 
 func imageBuildCommand() *cobra.Command {
@@ -166,14 +168,20 @@ func (o *imageBuild) print(stdout io.Writer, r *initramfs.Result) error {
 	}
 	if o.json {
 		return json.NewEncoder(stdout).Encode(map[string]any{
-			"image": o.output, "size_bytes": info.Size(), "modules": r.Modules, "missing_firmware": r.Missing, "plan": r.Plan,
+			"image": o.output, "size_bytes": info.Size(), "unpacked_bytes": r.Unpacked, "needs_memory_bytes": meminfo.ForImage(r.Unpacked),
+			"modules": r.Modules, "missing_firmware": r.Missing, "plan": r.Plan,
 		})
 	}
-	fmt.Fprintf(stdout, "%s: %d bytes, %d modules\nplan: %s\n", o.output, info.Size(), r.Modules, r.Plan)
+	fmt.Fprintf(stdout, "%s: %d bytes, %d modules\n%s\nplan: %s\n", o.output, info.Size(), r.Modules, memoryWords(r.Unpacked), r.Plan)
 	if len(r.Missing) > 0 {
 		fmt.Fprintf(stdout, "firmware that modules name and no folder has (%d): %s\n", len(r.Missing), strings.Join(r.Missing, " "))
 	}
 	return nil
+}
+
+// memoryWords says what an image costs at boot.
+func memoryWords(unpacked int64) string {
+	return fmt.Sprintf("unpacked: %d MB; a machine needs about %d MB of memory to boot it", (unpacked+1<<20-1)>>20, meminfo.ForImage(unpacked)>>20)
 }
 
 func imageListCommand() *cobra.Command {

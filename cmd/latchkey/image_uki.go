@@ -17,6 +17,7 @@ import (
 	"latchkey/initramfs"
 	"latchkey/initramfs/uki"
 	"latchkey/internal/cli"
+	"latchkey/internal/meminfo"
 )
 
 type imageUKI struct {
@@ -185,6 +186,7 @@ func (o *imageUKI) readInitrd(kernel []byte, stderr io.Writer) (initrd []byte, v
 	for _, text := range result.Warnings {
 		fmt.Fprintln(stderr, "warning:", text)
 	}
+	o.build.unpacked = result.Unpacked
 	return out.Bytes(), filepath.Base(options.Modules), nil
 }
 
@@ -213,11 +215,13 @@ func (o *imageUKI) print(stdout io.Writer, stub *uki.Stub, sections []uki.Sectio
 	if o.build.json {
 		return json.NewEncoder(stdout).Encode(map[string]any{
 			"image": o.build.output, "size_bytes": info.Size(), "kernel": version, "stub": stub.Version(), "pcr": pcr,
+			"unpacked_bytes": o.build.unpacked, "needs_memory_bytes": meminfo.ForImage(o.build.unpacked),
 			"pcr_signed": o.pcrKey != "", "boot_signed_by": by,
 		})
 	}
 
 	fmt.Fprintf(stdout, "%s: %d bytes, kernel %s, %s\n", o.build.output, info.Size(), cmp.Or(version, "of unknown version"), stub.Version())
+	fmt.Fprintln(stdout, memoryWords(o.build.unpacked))
 	fmt.Fprintf(stdout, "PCR 11 when the machine asks for its keys: %s\n", pcr)
 	if by == "" {
 		fmt.Fprintln(stdout, "not signed for Secure Boot: firmware that checks signatures will not start it (--boot-key, --boot-cert)")

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"strconv"
 	"strings"
 	"unicode/utf8"
 
@@ -49,7 +50,7 @@ to the kernel and the real root. It compares the names of the volumes with
 			if cmdline == "" {
 				cmdline = source.cmdline
 			}
-			s := shownPlan{cmdline: cmdline, modules: source.modules}
+			s := shownPlan{cmdline: cmdline, modules: source.modules, unpacked: source.unpacked}
 			if s.plan, s.problems, err = plan.Parse(source.plan, cmdline, source.cmdline); err != nil {
 				return fmt.Errorf("%s: %w", args[0], err)
 			}
@@ -69,9 +70,10 @@ to the kernel and the real root. It compares the names of the volumes with
 
 // A planSource is what an image, or a configuration, says of a boot.
 type planSource struct {
-	plan    []byte        // the plan file
-	cmdline string        // of a unified kernel image
-	modules *plan.Modules // nil for a configuration
+	plan     []byte        // the plan file
+	unpacked int64         // of an image, in bytes
+	cmdline  string        // of a unified kernel image
+	modules  *plan.Modules // nil for a configuration
 }
 
 // readPlan takes the plan out of an image, or compiles a configuration.
@@ -143,6 +145,7 @@ func planOf(image []byte) (found planSource, err error) {
 
 	file("/init")
 	found.plan, found.cmdline = file(planFile), string(file(initramfs.CmdlineFile))
+	found.unpacked, _ = strconv.ParseInt(strings.TrimSpace(string(file(initramfs.SizeFile))), 10, 64)
 	if modules := file(plan.ModulesFile); modules != nil && err == nil {
 		found.modules, err = plan.DecodeModules(modules)
 	}
@@ -155,6 +158,7 @@ const planFile = "/plan.json"
 // A shownPlan is what plan show prints.
 type shownPlan struct {
 	plan     *plan.Plan
+	unpacked int64 // of an image, in bytes
 	cmdline  string
 	modules  *plan.Modules
 	problems []plan.Problem
@@ -206,6 +210,9 @@ func (s shownPlan) parameters() (lines []string) {
 		if m.Params != "" {
 			lines = append(lines, fmt.Sprintf("%s gets %s", m.Name(), m.Params))
 		}
+	}
+	if s.unpacked > 0 {
+		lines = append(lines, memoryWords(s.unpacked))
 	}
 	return append(lines, fmt.Sprintf("%d modules are in the image", len(s.modules.List)))
 }
