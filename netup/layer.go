@@ -2,6 +2,7 @@ package netup
 
 import (
 	"errors"
+	"io/fs"
 	"slices"
 
 	"latchkey/internal/plan"
@@ -66,6 +67,9 @@ func (n *network) make(devices []Device, name string, op Op, changed *bool) bool
 		n.log.Warn("the bond does without options that its driver refuses", "link", name, "refused", refused.Error())
 		err = nil
 	}
+	if errors.Is(err, fs.ErrExist) {
+		return false // the module made its own meanwhile; it is looked at next
+	}
 	if err != nil {
 		n.warn(name, "cannot create the link; trying again", err)
 		return false
@@ -94,7 +98,7 @@ func (n *network) join(devices []Device, name string, ports []string, down bool,
 			delete(n.retries, name+" "+port)
 			continue
 		}
-		if !n.due(name + " " + port) {
+		if n.taken(devices, *d, name) || !n.due(name+" "+port) {
 			continue
 		}
 
@@ -106,11 +110,28 @@ func (n *network) join(devices []Device, name string, ports []string, down bool,
 		}
 		if err := n.k.Do(SetMaster{d.Index, master.Index}); err != nil {
 			n.warn(d.Name, "cannot make the link a port of "+name+"; trying again", err)
+		} else {
+			d.Master = master.Index
 		}
 
 		n.do(l, SetUp{d.Index})
 		n.prefer(*d, name)
 	}
+}
+
+// taken tells whether another bond or bridge of the plan has the port: the
+// options may call one link by two names. The first keeps it, or it would go
+// to and fro.
+func (n *network) taken(devices []Device, port Device, by string) bool {
+	for _, d := range devices {
+		if d.Index == port.Master && n.made(d.Name) {
+			n.once("taken "+port.Name+by, func() {
+				n.log.Warn("the link is a port of another already; it stays there", "link", port.Name, "of", d.Name, "wanted_by", by)
+			})
+			return true
+		}
+	}
+	return false
 }
 
 // prefer tells a bond which port primary= means, where the plan has a name

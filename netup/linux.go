@@ -10,7 +10,6 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strings"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
@@ -93,14 +92,9 @@ func addr(a netlink.Addr) Addr {
 // Do carries out one change with a netlink request.
 func (Linux) Do(op Op) error {
 	if err := do(op); err != nil {
-		return fmt.Errorf("%s: %w", opString(op), err)
+		return fmt.Errorf("%s: %w", opWords(op), err)
 	}
 	return nil
-}
-
-func opString(op Op) string {
-	name := strings.TrimPrefix(fmt.Sprintf("%T", op), "netup.")
-	return fmt.Sprintf("%s %+v", name, op)
 }
 
 func do(op Op) error {

@@ -8,8 +8,8 @@ import (
 	"latchkey/internal/plan"
 )
 
-// guessTime is how long a link that the plan names may be missing, while
-// one other link has carrier, before that is said: drivers come one by one.
+// guessTime is how long a link that the plan names may be missing, after
+// another has come, before that is said: drivers come one by one.
 const guessTime = time.Second
 
 // complain says what has been missing for too long. Nothing is given up when
@@ -20,7 +20,7 @@ func (n *network) complain(devices []Device) {
 		if n.find(devices, name) != nil {
 			continue
 		}
-		n.guess(name)
+		n.present(name, devices)
 		n.late("link "+name, n.started, t.IfLink, "the link that the options name is not there; still waiting for it", name)
 	}
 
@@ -61,31 +61,41 @@ func (n *network) named() []string {
 	return out
 }
 
-// guess says which link may be meant by a name that none has, if exactly one
-// link has carrier and no option names it.
-func (n *network) guess(name string) {
-	var up []*link
-	for _, l := range n.links {
-		if l.dev.Carrier && isHardware(l.dev) {
-			up = append(up, l)
+// present says which links there are when none has the name that an option
+// has, and again when others have come.
+func (n *network) present(name string, devices []Device) {
+	var there, names []string
+	since := n.started
+	for _, d := range devices {
+		if !isHardware(d) || !d.Ether {
+			continue
+		}
+		there, names = append(there, words(d)), append(names, d.Name)
+		if l := n.links[d.Index]; l != nil && l.found.After(since) {
+			since = l.found
 		}
 	}
-	if len(up) != 1 || slices.ContainsFunc(n.named(), func(s string) bool { return called(up[0].dev, s) }) {
+	key := "present " + name + strings.Join(names, ",")
+	if len(there) == 0 || n.said[key] || n.early(key, since, guessTime) {
 		return
 	}
 
-	since := n.started
-	if up[0].since.After(since) {
-		since = up[0].since
-	}
-	if n.early("guess "+name, since, guessTime) {
-		return
-	}
-	n.once("guess "+name, func() {
-		d := up[0].dev
-		n.log.Warn("the link that the options name is not there, and another is the only one with carrier; check the name",
-			"named", name, "link", d.Name, "mac", d.MAC.String(), "names", strings.Join(d.Place.Names, " "))
+	n.once(key, func() {
+		n.log.Warn("the link that the options name is not there; check the name", "named", name,
+			"there", strings.Join(there[:min(len(there), maxShown)], ", "))
 	})
+}
+
+// maxShown is how many links a line of the log lists: LOG_LINE_MAX.
+const maxShown = 6
+
+// words is what people may call a device.
+func words(d Device) string {
+	how := "no carrier"
+	if d.Carrier {
+		how = "carrier"
+	}
+	return strings.Join(append([]string{d.Name, d.MAC.String()}, append(d.Place.Names, how)...), " ")
 }
 
 // early tells whether less than after has passed since a time, and looks
@@ -109,15 +119,14 @@ func (n *network) late(key string, since time.Time, after time.Duration, text, l
 }
 
 // strand decides whether the machine is stranded: each ip= names a link, and
-// none of them has come in time. A name that is wrong, or that was right on
-// another kernel, must not keep the machine from its key server for ever; so
-// every link then asks as if there were no ip=.
+// none of them has come in time, while others are there. A name that is
+// wrong, or that was right on another kernel, must not keep the machine from
+// its key server for ever; so every link then asks as if there were no ip=.
 func (n *network) strand(devices []Device) {
 	lines := n.settings.IPs
-	stranded := len(lines) > 0 && !slices.ContainsFunc(lines, func(i plan.IP) bool {
-		return i.Link == "" || n.made(i.Link) || n.find(devices, i.Link) != nil
-	})
-	if stranded && n.early("stranded", n.started, n.settings.Timeouts.OrDefaults().IfLink) {
+	stranded := len(lines) > 0 && slices.ContainsFunc(devices, func(d Device) bool { return isHardware(d) && d.Ether }) &&
+		!slices.ContainsFunc(lines, func(i plan.IP) bool { return i.Link == "" || n.stands(devices, i.Link) })
+	if stranded && n.early("stranded", n.started, n.settings.Timeouts.Stranded()) {
 		stranded = false
 	}
 	if stranded == n.stranded {
@@ -131,4 +140,23 @@ func (n *network) strand(devices []Device) {
 	for _, l := range n.links {
 		l.lostCarrier() // begins anew, with other methods
 	}
+}
+
+// stands tells whether a link is there. One that the plan makes stands on one
+// that is: a VLAN on a wrong name is not made, and a bond without ports
+// carries nothing.
+func (n *network) stands(devices []Device, name string) bool {
+	seen := map[string]bool{}
+	var walk func(string) bool
+	walk = func(at string) bool {
+		if seen[at] {
+			return false
+		}
+		seen[at] = true
+		if n.made(at) {
+			return slices.ContainsFunc(n.settings.Below(at), walk)
+		}
+		return n.find(devices, at) != nil
+	}
+	return walk(name)
 }

@@ -114,7 +114,7 @@ func TestComplaints(t *testing.T) {
 
 	for _, want := range []string{
 		`msg="the link that the options name is not there; still waiting for it" link=eth9 for=1m0s`,
-		`msg="the link that the options name is not there, and another is the only one with carrier; check the name" named=eth9 link=eth0 mac=02:00:00:00:00:01`,
+		`msg="the link that the options name is not there; check the name" named=eth9 there="eth0 02:00:00:00:00:01 carrier, eth1 02:00:00:00:00:02 no carrier"`,
 		`msg="the link has no carrier; check the cable" link=eth1 for=5s`,
 		`msg="the link has no address but a link-local one; still asking" link=eth0 for=20s`,
 	} {

@@ -66,12 +66,8 @@ func describeLines(s *Section, n Net) {
 		}
 		s.add("%s: %s", name, line.sentence())
 	}
-	switch {
-	case slices.ContainsFunc(n.IPs, func(l IP) bool { return l.Link == "" }):
-	case slices.ContainsFunc(n.IPs, func(l IP) bool { return n.makes(l.Link) }):
-		s.add("other links: left alone")
-	default:
-		s.add("other links: left alone, but all ask by DHCP when none of the named ones is there after %s", n.Timeouts.OrDefaults().IfLink)
+	if !slices.ContainsFunc(n.IPs, func(l IP) bool { return l.Link == "" }) {
+		s.add("other links: left alone, but all ask by DHCP while none of the named ones is there after %s", n.Timeouts.Stranded())
 	}
 }
 

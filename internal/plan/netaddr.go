@@ -1,6 +1,7 @@
 package plan
 
 import (
+	"encoding/binary"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -72,7 +73,26 @@ func parseClient(client, mask string) (p netip.Prefix, masked bool, err error) {
 	if bad != nil {
 		return netip.PrefixFrom(addr, bits), false, fmt.Errorf("%w: /%d is used", bad, bits)
 	}
+	if p := netip.PrefixFrom(addr, n); edge(p, addr) != "" {
+		return netip.Prefix{}, false, fmt.Errorf("client %s is %s and no host's; the link asks DHCP", p, edge(p, addr))
+	}
 	return netip.PrefixFrom(addr, n), true, err
+}
+
+// edge is what an address at either end of an IPv4 network is, "" for all
+// others: RFC 1122, section 3.2.1.3. A network of two has none (RFC 3021).
+func edge(p netip.Prefix, a netip.Addr) string {
+	if !a.Is4() || p.Bits() >= 31 || !p.Contains(a) {
+		return ""
+	}
+	host := binary.BigEndian.Uint32(a.AsSlice()) << p.Bits()
+	switch host {
+	case 0:
+		return "the address of the network itself"
+	case ^uint32(0) << p.Bits():
+		return "the broadcast address of its network"
+	}
+	return ""
 }
 
 // parseMask reads a mask, dotted or as an IPv6 address, or a length.

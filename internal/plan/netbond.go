@@ -42,6 +42,7 @@ func (p *netParser) bond(value string) error {
 		return fmt.Errorf("link %s is made twice", b.Name)
 	}
 	p.net.Bonds = append(p.net.Bonds, b)
+	p.came("made", b.Name)
 	return nil
 }
 
@@ -94,6 +95,10 @@ var bondWords = map[string][]string{
 // (arp_ip_target) has semicolons.
 func (p *netParser) bondOptions(text string) []BondOption {
 	var options []BondOption
+	if commas := bondCommas(text); commas != text {
+		p.drop("options of a bond stand with commas between: read as %s", commas)
+		text = commas
+	}
 	for word := range strings.SplitSeq(text, ",") {
 		name, value, _ := strings.Cut(word, "=")
 		if name == "missed_max" { // bonding.rst's name for what sysfs calls so
@@ -103,6 +108,10 @@ func (p *netParser) bondOptions(text string) []BondOption {
 		o := BondOption{Name: name, Value: value}
 		switch err := o.check(); {
 		case word == "":
+		case err != nil && name == "mode":
+			// The driver's own default, balance-rr, needs a switch that is set up for it.
+			p.drop("%s; active-backup is used, which works with any switch", err)
+			options = append(options, BondOption{Name: name, Value: "active-backup"})
 		case err != nil:
 			p.drop("%s", err)
 		case slices.ContainsFunc(options, func(p BondOption) bool { return p.Name == name }):
@@ -112,6 +121,25 @@ func (p *netParser) bondOptions(text string) []BondOption {
 		}
 	}
 	return options
+}
+
+// bondCommas puts commas for the semicolons before an option's name, which
+// part addresses only.
+func bondCommas(text string) string {
+	words := strings.Split(text, ";")
+	for i, word := range words[1:] {
+		sep := ";"
+		if name, _, ok := strings.Cut(word, "="); ok && bondOptionName(name) {
+			sep = ","
+		}
+		words[i+1] = sep + word
+	}
+	return strings.Join(words, "")
+}
+
+func bondOptionName(name string) bool {
+	_, known := bondWords[name]
+	return known || name == "missed_max"
 }
 
 // byWord replaces the number of a word, which the module takes as well, and

@@ -19,6 +19,7 @@ func (p *netParser) ip(value string) error {
 		return err
 	}
 	p.net.IPs = append(p.net.IPs, line)
+	p.came("ip", line.Link)
 	return nil
 }
 
@@ -35,6 +36,7 @@ func (p *netParser) parseIP(value string) (IP, error) {
 		return IP{}, err
 	}
 
+	f = p.swapped(f)
 	switch {
 	case len(f) == 0:
 		return IP{}, errors.New("it is empty: " + ipForms)
@@ -55,6 +57,28 @@ func (p *netParser) parseIP(value string) (IP, error) {
 		return p.linkIP(f), nil
 	}
 	return p.fullIP(f), nil
+}
+
+// swapped puts a link and a method that stand in each other's place where
+// they belong, and says so. A link that is called as a method is nobody's.
+func (p *netParser) swapped(f []string) []string {
+	swap := func(link, method int) bool {
+		l, m := field(f, link), field(f, method)
+		return hasMethod(l) && !hasMethod(m) && isLinkName(m) && !isAddress(m) && !strings.Contains(l, ",")
+	}
+	f = slices.Clone(f)
+	switch {
+	case swap(0, 1):
+		p.drop("the link comes first: read as ip=%s:%s", f[1], f[0])
+		f[0], f[1] = f[1], f[0]
+	case swap(5, 6):
+		p.drop("the link comes before the method: read as …:%s:%s", f[6], f[5])
+		f[5], f[6] = f[6], f[5]
+	case len(f) == 6 && hasMethod(f[5]):
+		p.drop("%q stands where the link's name belongs and is taken for the method: %s", f[5], ipForms)
+		f = append(f[:5], "", f[5])
+	}
+	return f
 }
 
 // isLinkForm tells <link>:<method> from <client>:<peer>:…, for lines that
@@ -126,7 +150,13 @@ func (p *netParser) gateway(line *IP, text string) {
 		p.drop("gateway %s and %s are of different IP versions", g, a)
 	case g.IsValid() && g == a:
 		p.drop("%s is this machine and the gateway", g)
+	case g.IsValid() && a.IsValid() && edge(line.Address, g) != "":
+		p.drop("gateway %s is %s and no router's", g, edge(line.Address, g))
 	default:
+		// Hosters give out a /32 with a gateway outside of it.
+		if g.Is4() && a.Is4() && line.Address.Bits() < 31 && !line.Address.Contains(g) && !line.Peer.IsValid() {
+			p.drop("gateway %s is outside of %s; used all the same, as if it were on the link", g, line.Address.Masked())
+		}
 		line.Gateway = g
 	}
 }

@@ -44,6 +44,7 @@ func (p *netParser) ip6line(value string) error {
 	}
 	line.Methods = []Method{m}
 	p.ip6 = append(p.ip6, line)
+	p.came("ip", line.Link)
 	return nil
 }
 

@@ -19,6 +19,10 @@ func (p *netParser) vlan(value string) error {
 		p.drop("%q has no effect: VLANs have no options here", strings.Join(f[2:], ":"))
 	}
 
+	if rest, ok := strings.CutPrefix(on, name+"."); ok && strings.Trim(rest, "0123456789") == "" {
+		p.drop("the name comes first: read as vlan=%s:%s", on, name)
+		name, on = on, name
+	}
 	digits := name[len(strings.TrimRight(name, "0123456789")):]
 	id, err := parseInt(digits, 1, 4094) // IEEE 802.1Q, table 9-2
 	if err != nil || len(digits) > 4 {
@@ -32,6 +36,7 @@ func (p *netParser) vlan(value string) error {
 		return fmt.Errorf("link %s is made twice", name)
 	}
 	p.net.VLANs = append(p.net.VLANs, VLAN{Name: name, On: on, ID: id})
+	p.came("made", name)
 	return nil
 }
 
@@ -60,6 +65,7 @@ func (p *netParser) bridge(value string) error {
 		return fmt.Errorf("link %s is made twice", name)
 	}
 	p.net.Bridges = append(p.net.Bridges, Bridge{Name: name, Ports: ports})
+	p.came("made", name)
 	return nil
 }
 

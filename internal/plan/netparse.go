@@ -28,11 +28,13 @@ func ParseNet(args []Arg) (Net, []Problem) {
 		p.arg = a
 		if err := p.option(a); err != nil {
 			p.problems = append(p.problems, Problem{Arg: a, Reason: err.Error()})
+			p.refuse(a)
 		}
 	}
 
 	p.mergeIP6()
 	p.net.IPs = settle(p.net.IPs)
+	p.whole()
 	if p.noBootIf {
 		p.net.BootMAC = ""
 	}
@@ -45,6 +47,8 @@ type netParser struct {
 	noBootIf bool // rd.bootif=0: BOOTIF= of the firmware is not ours
 	arg      Arg  // the option that is being read
 	problems []Problem
+	origins  []origin  // of what was read
+	refused  []refusal // links that are not made
 }
 
 // drop names a field that is left out of the option that is being read.
@@ -64,6 +68,7 @@ func (p *netParser) option(a Arg) error {
 	case "BOOTIF":
 		return p.bootif(a.Value)
 	case "bootdev":
+		p.came("bootdev", "")
 		return setName(&p.net.BootDev, a.Value)
 	case "nameserver":
 		return p.nameservers(a.Value)

@@ -3,8 +3,27 @@ package plan
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 )
+
+// maskedRoute mends a route whose mask stands in a field of its own, or that
+// has an address where the link's name belongs.
+func (p *netParser) maskedRoute(f []string) []string {
+	to, errTo := netip.ParseAddr(bare(field(f, 0)))
+	_, errVia := netip.ParseAddr(bare(field(f, 2)))
+	if errVia != nil {
+		return f
+	}
+	if errTo == nil {
+		if bits, err := parseMask(to, bare(field(f, 1))); err == nil {
+			p.drop("the mask stands after a slash: read as %s/%d:%s", f[0], bits, f[2])
+			return append([]string{fmt.Sprintf("%s/%d", bare(f[0]), bits), f[2]}, f[3:]...)
+		}
+	}
+	p.drop("%q is no link: want <net>/<mask>:<gateway>[:<link>]", f[2])
+	return append(slices.Clone(f[:2]), f[3:]...)
+}
 
 // route reads <net>/<mask>:<gateway>[:<link>]. A network without a mask is
 // one host.
@@ -14,6 +33,7 @@ func (p *netParser) route(value string) error {
 		return err
 	}
 
+	f = p.maskedRoute(f)
 	text, mask, hasMask := strings.Cut(bare(field(f, 0)), "/")
 	addr, err := netip.ParseAddr(text)
 	if err != nil || addr.Zone() != "" || addr.Is4In6() {
@@ -55,5 +75,6 @@ func (p *netParser) route(value string) error {
 		return fmt.Errorf("more than %d rd.route= options", maxRoutes)
 	}
 	p.net.Routes = append(p.net.Routes, r)
+	p.came("rd.route", r.Link)
 	return nil
 }

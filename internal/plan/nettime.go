@@ -38,6 +38,11 @@ func (p *netParser) timing(a Arg) error {
 	return errors.New("not an option of latchkey; rd.net.timeout.{dhcp,iflink,ifup,ipv6auto,carrier} and rd.net.dns are")
 }
 
+// Stranded is how long none of the links that ip= names may be there, while
+// others are, before those ask by DHCP: what rd.net.timeout.iflink= says, or
+// long enough for most drivers. Where a link comes later, its line counts.
+func (t NetTimeouts) Stranded() time.Duration { return cmp.Or(t.IfLink, 10*time.Second) }
+
 // maxSeconds is one day.
 const maxSeconds = 86400
 

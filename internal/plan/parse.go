@@ -76,6 +76,7 @@ func (p *Plan) refineNet(args []Arg) []Problem {
 	if net.steers() {
 		next.ImageNet = &p.clone().Net
 	}
+	problems = append(problems, next.withoutIPv6(args)...)
 	if err := next.Check(); err != nil {
 		return append(problems, Problem{firstOfNet(args), "not used, like all network options beside it: " + why(err)})
 	}
