@@ -4,7 +4,10 @@ import (
 	"context"
 	"net"
 	"net/netip"
+	"slices"
 	"time"
+
+	"latchkey/internal/plan"
 )
 
 // localGrace is how long a link-local address stays beside a lease: what is
@@ -24,7 +27,7 @@ func (n *network) grant(ctx context.Context, l *link, lease *Lease) {
 	}
 	if lease == nil {
 		n.log.Warn("lease ended; asking for another", "link", l.dev.Name, "address", was.Address.String())
-		n.startLinkLocal(ctx, l)
+		n.startLinkLocal(ctx, l, n.settings.Timeouts.OrDefaults().DHCP)
 		return
 	}
 
@@ -60,14 +63,14 @@ func (n *network) guardLease(ctx context.Context, l *link, lease Lease) {
 	n.work(ctx, l, ARP, g.run)
 }
 
-// startLinkLocal takes an IPv4 link-local address if DHCP stays silent. A
+// startLinkLocal takes an IPv4 link-local address if DHCP stays silent for
+// after, or at once if the plan wants one. A
 // lease from before the carrier was lost counts only when a server has
 // granted it again: the link may be on another LAN now.
-func (n *network) startLinkLocal(ctx context.Context, l *link) {
+func (n *network) startLinkLocal(ctx context.Context, l *link, after time.Duration) {
 	if len(l.dev.MAC) != 6 || l.endLocal != nil {
 		return
 	}
-	after := n.settings.Timeouts.OrDefaults().DHCP
 	ctx, l.endLocal = context.WithCancel(ctx)
 	post := n.post(ctx, l)
 	go func() {
@@ -80,7 +83,7 @@ func (n *network) startLinkLocal(ctx context.Context, l *link) {
 // endLinkLocal gives a link-local address up, or the search for it, now that
 // there is a lease: RFC 3927, section 1.9.
 func (n *network) endLinkLocal(ctx context.Context, l *link) {
-	if l.endLocal == nil {
+	if l.endLocal == nil || n.wantsLocal(l) {
 		return
 	}
 	l.endLocal()
@@ -101,8 +104,14 @@ func (n *network) endLinkLocal(ctx context.Context, l *link) {
 	}()
 }
 
+// wantsLocal tells whether the plan wants an IPv4 link-local address on the
+// link, whatever DHCP says.
+func (n *network) wantsLocal(l *link) bool {
+	return slices.Contains(n.methods(l.dev), plan.Link4)
+}
+
 func (n *network) linkLocal(ctx context.Context, l *link) {
-	if ctx.Err() != nil || l.lease != nil && l.granted == l.since {
+	if ctx.Err() != nil || l.lease != nil && l.granted == l.since && !n.wantsLocal(l) {
 		return
 	}
 	post := n.post(ctx, l)

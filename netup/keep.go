@@ -109,6 +109,9 @@ func (k kept) networkd() string {
 	dhcp := map[[2]bool]string{{true, true}: "yes", {true, false}: "ipv4", {false, true}: "ipv6", {false, false}: "no"}
 	fmt.Fprintf(w, "\n[Network]\nKeepConfiguration=yes\nDHCP=%s\nIPv6AcceptRA=%s\n",
 		dhcp[[2]bool{k.has(plan.DHCP), k.dhcp6()}], yesNo(!k.has(plan.Link6) && !k.has(plan.Off6)))
+	if k.has(plan.Link4) {
+		w.WriteString("LinkLocalAddressing=yes\n")
+	}
 	for _, line := range k.Plan {
 		if line.Address.IsValid() {
 			fmt.Fprintf(w, "Address=%s\n", line.Address)

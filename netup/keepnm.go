@@ -23,6 +23,8 @@ func (k kept) networkManager() string {
 		method4 = "auto"
 	case k.static(true):
 		method4 = "manual"
+	case k.has(plan.Link4):
+		method4 = "link-local"
 	}
 	switch {
 	case k.has(plan.Link6), k.has(plan.Off6):

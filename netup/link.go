@@ -93,7 +93,7 @@ func (n *network) follows(d Device) bool {
 	lines := n.lines(d)
 	for _, line := range lines {
 		for _, m := range line.Methods {
-			if m != plan.DHCP && (m != plan.Static || !line.Address.Addr().Is4()) {
+			if m != plan.DHCP && m != plan.Link4 && (m != plan.Static || !line.Address.Addr().Is4()) {
 				return false
 			}
 		}

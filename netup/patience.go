@@ -28,10 +28,20 @@ func (n *network) complain(devices []Device) {
 		switch {
 		case !l.dev.Carrier:
 			n.late("carrier "+l.dev.Name, l.found, t.Carrier, "the link has no carrier; check the cable", l.dev.Name)
+		case n.onlyLocal(l.dev):
 		case !l.bare && !slices.ContainsFunc(l.dev.Addrs, func(a Addr) bool { return !a.Addr().IsLinkLocalUnicast() }):
 			n.late("address "+l.dev.Name, l.since, t.IfUp, "the link has no address but a link-local one; still asking", l.dev.Name)
 		}
 	}
+}
+
+// onlyLocal tells whether the plan wants no address for the device that
+// reaches beyond the link.
+func (n *network) onlyLocal(d Device) bool {
+	methods := n.methods(d)
+	return len(methods) > 0 && !slices.ContainsFunc(methods, func(m plan.Method) bool {
+		return m != plan.Link4 && m != plan.Link6 && m != plan.Off6
+	})
 }
 
 // named are the links that must be there for the plan to work, but those that

@@ -16,9 +16,12 @@ import (
 // ask at once, and none waits for another.
 func (n *network) startWorkers(ctx context.Context, l *link) {
 	methods := n.methods(l.dev)
+	if slices.Contains(methods, plan.Link4) {
+		n.startLinkLocal(ctx, l, 0)
+	}
 	if slices.Contains(methods, plan.DHCP) {
 		n.startDHCP(ctx, l)
-		n.startLinkLocal(ctx, l)
+		n.startLinkLocal(ctx, l, n.settings.Timeouts.OrDefaults().DHCP)
 	}
 	asks := func(m plan.Method) bool { return slices.Contains(methods, m) }
 	if n.follows(l.dev) || asks(plan.Auto6) || asks(plan.Either6) || asks(plan.DHCP6) {

@@ -53,6 +53,9 @@ func ParseURL(s string) (Endpoint, error) {
 		}
 	}
 
+	if strings.Count(rest, ":") > 1 && !strings.Contains(rest, "[") {
+		return Endpoint{}, fmt.Errorf("an IPv6 address stands in brackets: http://[%s] or http://[…]:port", rest)
+	}
 	host, port, err := splitPort(rest)
 	if err != nil {
 		return Endpoint{}, err

@@ -49,7 +49,8 @@ func describeLayers(s *Section, n Net) {
 func spoken(m Method) string {
 	return map[Method]string{
 		DHCP: "DHCPv4", DHCP6: "DHCPv6", Auto6: "router advertisements (SLAAC)",
-		Either6: "router advertisements, else DHCPv6", Link6: "the IPv6 link-local address only", Off6: "no IPv6 but the link-local address",
+		Either6: "router advertisements, else DHCPv6", Link6: "the IPv6 link-local address only",
+		Link4: "an IPv4 link-local address (169.254.0.0/16) at once", Off6: "no IPv6 but the link-local address",
 	}[m]
 }
 

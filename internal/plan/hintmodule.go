@@ -37,7 +37,11 @@ func blockHint(p *Plan, a Arg) string {
 		}
 	}
 
-	if len(kept) > 0 && bad == "" {
+	switch {
+	case len(kept) == 0 || bad != "":
+	case a.Is("module_blacklist"): // kernel/module/main.c: finit_module(2) gives EPERM
+		bad = "the kernel itself refuses " + strings.Join(kept, ", ") + ", and no volume opens without: remove this option"
+	default:
 		bad = "the image needs " + strings.Join(kept, ", ") + " to open its volumes; loaded all the same"
 	}
 	return bad

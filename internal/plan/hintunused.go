@@ -31,11 +31,20 @@ func unusedHint(name string) hint {
 		{"systemd.verity", "dm-verity is not there yet: the root is what is inside the volume"},
 	} {
 		if strings.HasPrefix(name, family.prefix) {
+			if near := nearest(name); near != "" {
+				return always(family.reason + "; " + near + "= is one")
+			}
 			return say(family.reason)
 		}
 	}
+	if near := nearest(name); near != "" {
+		return always("not an option; the nearest is " + near + "=")
+	}
 	return nil
 }
+
+// always is say, whatever the option's value: a misspelt one means something.
+func always(reason string) hint { return func(*Plan, Arg) string { return reason } }
 
 func say(reason string) hint {
 	if reason == "" {

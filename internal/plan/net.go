@@ -37,9 +37,10 @@ type Method string
 const (
 	DHCP    Method = "dhcp"
 	DHCP6   Method = "dhcp6"
-	Auto6   Method = "auto6"   // SLAAC
-	Either6 Method = "either6" // SLAAC, else DHCPv6
-	Link6   Method = "link6"   // IPv6 link-local only
+	Auto6   Method = "auto6"      // SLAAC
+	Either6 Method = "either6"    // SLAAC, else DHCPv6
+	Link6   Method = "link6"      // IPv6 link-local only
+	Link4   Method = "link-local" // IPv4 link-local (RFC 3927), at once
 	Static  Method = "static"
 	Off     Method = "off"
 	Off6    Method = "off6"

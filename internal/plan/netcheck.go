@@ -68,7 +68,7 @@ func (line IP) check() error {
 	}
 
 	for i, m := range line.Methods {
-		if !slices.Contains([]Method{DHCP, DHCP6, Auto6, Either6, Link6, Off6, Static, Off}, m) || slices.Contains(line.Methods[:i], m) {
+		if !slices.Contains([]Method{DHCP, DHCP6, Auto6, Either6, Link6, Link4, Off6, Static, Off}, m) || slices.Contains(line.Methods[:i], m) {
 			return fmt.Errorf("method %q is not known, or there twice", m)
 		}
 		if m == Off && len(line.Methods) > 1 {

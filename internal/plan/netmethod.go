@@ -10,7 +10,7 @@ import (
 // for them.
 var methodWords = map[string]Method{
 	"dhcp": DHCP, "on": DHCP, "any": DHCP, "single-dhcp": DHCP, "dhcp4": DHCP, "auto": DHCP,
-	"dhcp6": DHCP6, "auto6": Auto6, "either6": Either6, "link6": Link6, "link-local": Link6,
+	"dhcp6": DHCP6, "auto6": Auto6, "either6": Either6, "link6": Link6, "link-local": Link4,
 	"bootp": DHCP, "rarp": DHCP, "both": DHCP, "ibft": DHCP,
 	"none": Off, "off": Off, "done": Off, "static": Static,
 }
@@ -38,17 +38,15 @@ func (p *netParser) methods(line *IP, words string, lost bool) {
 			p.set(line, named, lost)
 			return
 		case !known && line.Link != "":
-			p.drop("%q is not a method of link %s: want dhcp, auto, dhcp6, auto6, either6, link6, none or off", word, line.Link)
+			p.drop("%q is not a method of link %s: want dhcp, auto, dhcp6, auto6, either6, link6, link-local, none or off", word, line.Link)
 			continue
 		case !known:
-			p.drop("%q is not a method: want dhcp, auto, dhcp6, auto6, either6, link6, none or off", word)
+			p.drop("%q is not a method: want dhcp, auto, dhcp6, auto6, either6, link6, link-local, none or off", word)
 			continue
 		case word == "bootp" || word == "rarp" || word == "both":
 			p.drop("%s is not supported; dhcp is used", word)
 		case word == "ibft":
 			p.drop("the firmware's iBFT is not read; dhcp is used")
-		case word == "link-local":
-			p.drop("link-local addresses of IPv4 are not there yet; link6 is used")
 		}
 		named = append(named, m)
 	}
