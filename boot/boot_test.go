@@ -413,6 +413,17 @@ func TestFinal(t *testing.T) {
 				<-c.killed
 			}
 		}, []string{"pcr15-used", "reboot in 0s", "reboot: reboot"}},
+		{"no TPM", nil, func(r *recorder) {
+			r.latch = func(n int, c *child) {
+				if n > 0 {
+					r.note("waited for it again")
+				}
+				<-c.orders
+				c.records <- wire.Record{Kind: wire.KindWaiting, Code: "tpm-missing", Text: "none yet"}
+				c.records <- wire.Record{Kind: wire.KindFailed, Code: "tpm-missing", Text: "no /dev/tpmrm0"}
+				<-c.killed
+			}
+		}, []string{"tpm-missing: none yet", "latch: tpm-missing: no /dev/tpmrm0", "reboot: reboot"}},
 		{"worker dies for ever", nil, func(r *recorder) { r.worker = func(int, *child) {} }, []string{"worker-dies", "reboot: reboot"}},
 		{"plan damaged", nil, func(r *recorder) { r.files[wire.PlanFile] = []byte("{}") }, []string{"plan-invalid", "latchkey image build", "reboot: reboot"}},
 		{"image unpacked without the plan", nil, func(r *recorder) {
@@ -439,6 +450,9 @@ func TestFinal(t *testing.T) {
 					if !strings.Contains(got, want) {
 						t.Errorf("the log lacks %q:\n%s", want, got)
 					}
+				}
+				if strings.Contains(got, "waited for it again") {
+					t.Errorf("a TPM that is not there was looked for twice:\n%s", got)
 				}
 				if strings.Contains(got, "switch root") || len(r.mappings) > 0 {
 					t.Errorf("pivoted, or left mappings %v:\n%s", r.mappings, got)

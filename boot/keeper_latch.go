@@ -36,6 +36,12 @@ func (l *latchKeeper) add(order wire.Record) {
 	}
 }
 
+// noTPM tells whether the latch has found that there is none, so that there
+// is none to close either. The worker's word for it would not do.
+func (l *latchKeeper) noTPM() bool {
+	return l.off == codes.TPMMissing || l.why.Code == codes.TPMMissing
+}
+
 func (l *latchKeeper) idle() bool { return len(l.orders) == 0 }
 
 func (l *latchKeeper) start() error {
@@ -92,6 +98,8 @@ func (b *pid1) fromLatch(r wire.Record, ok bool) error {
 		b.measured = append(b.measured, measured{l.orders[0], strings.Fields(r.Text), b.sys.Now()})
 		l.orders = l.orders[1:]
 		l.give()
+	case wire.KindWaiting:
+		b.show(r)
 	case wire.KindFailed:
 		return b.latchFailed(r)
 	}

@@ -29,7 +29,7 @@ func (b *pid1) rescue(cause error) error {
 	}
 
 	b.removeMappings()
-	if b.latch != nil && b.latch.off != codes.TPMMissing {
+	if b.latch != nil && !b.latch.noTPM() {
 		b.tell("closing the TPM: ", b.capTPM())
 	}
 	action, after := "reboot", time.Minute

@@ -90,7 +90,7 @@ func table() map[string]Meaning {
 		"clevis-token":      {Final, "no clevis token of the volume can be used: latchkey plan show names the keys that the plan allows"},
 		"left-closed":       {Retry, "nofail: the boot goes on without it; open it in the running system"},
 		"kdf-memory":        {Final, "the keyslot needs more memory than the machine has: latchkey volume add-key --kdf pbkdf2"},
-		"mapping":           {Retry, "the kernel does not map the volume: is dm-crypt in the image? latchkey image build"},
+		"mapping":           {Retry, "the kernel does not map the volume: is dm-crypt in the image, and not in module_blacklist=? latchkey image build"},
 
 		// The boot itself.
 		"image-truncated":  {Final, "more memory, or a smaller image: modules.set: host in latchkey.yaml, then latchkey image build"},

@@ -6,11 +6,15 @@ import (
 	"context"
 	"crypto"
 	"strings"
+	"time"
 
 	"latchkey/boot/codes"
 	"latchkey/boot/wire"
 	"latchkey/internal/plan"
 )
+
+// tellWait is after how long people are told that there is no TPM yet.
+const tellWait = 5 * time.Second
 
 // System is what the latch asks of the machine: Kernel, or a fake in tests.
 type System interface {
@@ -34,7 +38,11 @@ type TPM interface {
 // what was done.
 func Run(sys System, conn *wire.Conn, incarnation int) error {
 	ctx := context.Background()
+	soon := time.AfterFunc(tellWait, func() {
+		conn.Send(wire.Record{Kind: wire.KindWaiting, Code: codes.TPMMissing, Text: "no TPM has appeared yet; still waiting for one"})
+	})
 	t, err := sys.OpenTPM(ctx)
+	soon.Stop()
 	if err != nil {
 		return conn.Fail(err)
 	}

@@ -125,7 +125,13 @@ func (l *Loader) keep(i int) bool {
 func (l *Loader) try(i int) {
 	first := false
 	err := l.load(i, &first)
-	if first && err != nil {
+	switch {
+	case !first || err == nil:
+	case errors.Is(err, unix.ENODEV):
+		// The processor or board lacks what the module drives: padlock_aes is
+		// tried on every machine, as another implementation of AES.
+		l.log.Debug("module has nothing to drive here", "module", l.index.List[i].Name())
+	default:
 		l.log.Warn("module not loaded", "module", l.index.List[i].Name(), "err", err)
 	}
 }
@@ -184,8 +190,12 @@ func Insert(path, params string) error {
 		return fmt.Errorf("opening module: %w", err)
 	}
 	defer f.Close()
-	if err := unix.FinitModule(int(f.Fd()), params, 0); err != nil && err != unix.EEXIST {
+	switch err := unix.FinitModule(int(f.Fd()), params, 0); err {
+	case nil, unix.EEXIST:
+		return nil
+	case unix.EPERM:
+		return fmt.Errorf("inserting %s: the kernel refuses it, by module_blacklist= or because it wants it signed: %w", path, err)
+	default:
 		return fmt.Errorf("inserting %s: %w", path, err)
 	}
-	return nil
 }

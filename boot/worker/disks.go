@@ -29,6 +29,11 @@ func (d *disk) has(source string) bool { return slices.Contains(d.planned.Source
 // network takes longer in any case.
 const settle = 30 * time.Millisecond
 
+// quietWait is how long nothing may have been heard of a block device, with
+// all drivers loaded, before people are told that a disk is missing: on a
+// slow machine disks come late, and one after the other.
+const quietWait = 5 * time.Second
+
 // optionalWait is how long a volume with nofail is waited for when the
 // others are there and some device has not answered yet: a disk that spins
 // up takes a few seconds.
@@ -62,8 +67,8 @@ func (w *worker) findDisks(ctx context.Context) ([]*disk, error) {
 		defer cancel()
 	}
 
-	soon := time.NewTimer(5 * time.Second) // then people may know that we wait
-	defer soon.Stop()
+	quiet := time.NewTimer(quietWait) // then people may know that we wait
+	defer quiet.Stop()
 	again := time.NewTicker(2 * time.Second) // a device that answers with an error sends no event when it recovers
 	defer again.Stop()
 	w.search = w.newSearch()
@@ -92,9 +97,12 @@ func (w *worker) findDisks(ctx context.Context) ([]*disk, error) {
 			w.leaveOut(found)
 			return found.disks(), nil
 		case <-w.blocks:
+			quiet.Reset(quietWait)
 		case <-again.C:
-		case <-soon.C:
-			if missing != nil {
+		case <-quiet.C:
+			if missing != nil && !w.driversLoaded() {
+				quiet.Reset(quietWait)
+			} else if missing != nil {
 				w.waiting(missing)
 			}
 		case <-ctx.Done():
@@ -175,6 +183,9 @@ func sight(v plan.Volume, probes []probed, seen []string) sighting {
 
 	switch len(fit) {
 	case 0:
+		if len(seen) == 0 {
+			return sighting{v, nil, codes.Fail("volume-missing", "no LUKS2 volume %s (%s): there is no disk at all; is its driver in the image?", v.UUID, v.Name)}
+		}
 		return sighting{v, nil, codes.Fail("volume-missing", "no LUKS2 volume %s (%s); seen: %s", v.UUID, v.Name, strings.Join(seen, ", "))}
 	case 1:
 		d, err := newDisk(v, fit[0])

@@ -19,6 +19,7 @@ func (w *worker) loadModules(ctx context.Context, events <-chan device.Event) {
 	w.loader.Hold(w.plan.AsksAtConsole())
 	go w.follow(events)
 	go w.wantCiphers(ctx)
+	defer close(w.drivers)
 	step(ctx, w, "modules", time.Minute, func(context.Context) (struct{}, string, error) {
 		var wg sync.WaitGroup
 		for _, alias := range w.sys.Modaliases() {
@@ -27,6 +28,17 @@ func (w *worker) loadModules(ctx context.Context, events <-chan device.Event) {
 		wg.Wait()
 		return struct{}{}, "", nil
 	})
+}
+
+// driversLoaded tells whether what the devices asked for at the start is
+// loaded.
+func (w *worker) driversLoaded() bool {
+	select {
+	case <-w.drivers:
+		return true
+	default:
+		return false
+	}
 }
 
 // wantCiphers asks PID 1 for dm-crypt and the ciphers. They test

@@ -29,6 +29,7 @@ type worker struct {
 	ciphers chan struct{}    // closed when PID 1 has loaded what every boot needs
 	blocks  chan struct{}    // a block device came, changed or went
 	found   chan struct{}    // closed when all disks are
+	drivers chan struct{}    // closed when those of the devices that were there are loaded
 }
 
 // Run is the worker's role. When it returns nil, every volume that the
@@ -42,7 +43,7 @@ func Run(sys System, conn *wire.Conn, incarnation int) error {
 	w := &worker{
 		sys: sys, conn: conn, plan: p, log: sys.Log(), faults: wire.ReadFaults(p, "worker", incarnation, cmdline),
 		memory:  luks2.NewMemory(sys.FreeBytes()),
-		entered: make(chan wire.Record, 1), blocks: make(chan struct{}, 1), found: make(chan struct{}), ciphers: make(chan struct{}),
+		entered: make(chan wire.Record, 1), blocks: make(chan struct{}, 1), found: make(chan struct{}), ciphers: make(chan struct{}), drivers: make(chan struct{}),
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
