@@ -20,6 +20,7 @@ type Certificate struct {
 	stamps [2]stamp // of the pair in use
 	failed [2]stamp // of one that was wrong, and was said to be
 	looked time.Time
+	told   time.Time // when it was last said that it ends
 }
 
 // A stamp tells a file from the one that stood there before.
@@ -68,6 +69,9 @@ func (c *Certificate) current() *tls.Certificate {
 	}
 
 	c.looked = time.Now()
+	if c.looked.Sub(c.told) >= tellEvery {
+		c.tell()
+	}
 	now := c.stamp()
 	if now == c.stamps {
 		return c.pair
@@ -89,7 +93,27 @@ func (c *Certificate) load(now [2]stamp) error {
 		return fmt.Errorf("reading certificate %s with key %s: %w", c.cert, c.key, err)
 	}
 	c.pair, c.stamps = &pair, now
+	c.tell()
 	return nil
+}
+
+// endsSoon is how long before its end a certificate is said to end, or a third
+// of its life, if that is shorter; tellEvery how often.
+const endsSoon, tellEvery = 14 * 24 * time.Hour, 24 * time.Hour
+
+// tell says that nobody takes the certificate, or soon will not. It is served
+// all the same: those who do not look at the date go on.
+func (c *Certificate) tell() {
+	leaf, now := c.pair.Leaf, time.Now()
+	c.told = now
+	switch left := leaf.NotAfter.Sub(now); {
+	case left <= 0:
+		c.log.Warn("certificate has ended: clients refuse it; renew it, it is read again by itself", "file", c.cert, "until", leaf.NotAfter)
+	case now.Before(leaf.NotBefore):
+		c.log.Warn("certificate is not valid yet: clients refuse it; is this machine's clock right?", "file", c.cert, "from", leaf.NotBefore)
+	case left < min(endsSoon, leaf.NotAfter.Sub(leaf.NotBefore)/3):
+		c.log.Warn("certificate ends soon; renew it, it is read again by itself", "file", c.cert, "until", leaf.NotAfter)
+	}
 }
 
 // stamp looks at both files; a missing one has the zero stamp.
