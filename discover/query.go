@@ -50,8 +50,11 @@ const (
 
 func (c Candidate) String() string {
 	s := c.Addr.String()
-	if c.Host != "" {
+	if c.Host != "" && c.Host != c.Addr.Addr().String() {
 		s = c.Host + " at " + s
+	}
+	if c.Link == "" { // an address in a URL: the routes decide
+		return fmt.Sprintf("%s (%s)", s, c.Source)
 	}
 	return fmt.Sprintf("%s (%s %s)", s, c.Source, c.Link)
 }

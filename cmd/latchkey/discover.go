@@ -38,9 +38,10 @@ of this machine (/etc/resolv.conf; the init asks those that DHCP or the plan
 names), and lists who answers. Links that only containers use are left out
 unless --interface names them.
 
-With --pin it also asks each for a challenge and says whether it is signed with
-that key. This machine's TPM takes no part in it, and no KMS shows a machine
-that waits for approval because of it.`,
+It asks each for a challenge: with --pin it says whether that is signed with the
+key, without whether one comes ("unchecked"). This machine's TPM takes no part in
+it, and no KMS shows a machine that waits for approval because of it. The exit
+code is 1 if none answers or, with --pin, none holds one of the keys.`,
 		Example: `  latchkey discover
   latchkey discover --url http://kms.example.com --interface 'en*'
   latchkey discover --url http://kms.local --pin lk1:IACMx2/hiNfc+4150nkCg2G5sY+MZdXNO3jt6GLQ+T0=`,
@@ -65,7 +66,7 @@ type found struct {
 	Instance string `json:"instance,omitempty"`
 	Source   string `json:"source"`
 	Link     string `json:"link,omitempty"`
-	Pin      string `json:"pin"` // "ours", "another key", a code, or "" if none was given
+	Pin      string `json:"pin"` // "ours", "another key", "unchecked" if none was given, or the code of a failure
 }
 
 func (o *discovery) run(ctx context.Context, out io.Writer) error {
@@ -96,7 +97,7 @@ func (o *discovery) run(ctx context.Context, out io.Writer) error {
 	}
 
 	if o.json {
-		return json.NewEncoder(out).Encode(all)
+		return errors.Join(json.NewEncoder(out).Encode(all), o.outcome(all))
 	}
 	if len(all) == 0 {
 		return o.nobody()
@@ -107,7 +108,28 @@ func (o *discovery) run(ctx context.Context, out io.Writer) error {
 	for _, f := range all {
 		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\n", f.Address, cli.OneLine(f.Name), f.Source, f.Link, cli.OneLine(f.Pin))
 	}
-	return t.Flush()
+	return errors.Join(t.Flush(), o.outcome(all))
+}
+
+const (
+	ours      = "ours"
+	another   = "another key"
+	unchecked = "unchecked"
+)
+
+// outcome is an error if no machine would get anything from what was found:
+// none answers or, with --pin, none holds one of the keys.
+func (o *discovery) outcome(all []found) error {
+	answers := func(f found) bool { return f.Pin == ours || f.Pin == another || f.Pin == unchecked }
+	switch {
+	case len(all) == 0:
+		return o.nobody()
+	case !slices.ContainsFunc(all, answers):
+		return errors.New("none of these is a key server that answers")
+	case len(o.pins) > 0 && !slices.ContainsFunc(all, func(f found) bool { return f.Pin == ours }):
+		return errors.New("no key server here holds a key of --pin")
+	}
+	return nil
 }
 
 // nobody says what to look at when nothing was found.
@@ -163,10 +185,12 @@ func (o *discovery) listen(ctx context.Context, finder *discover.Finder, client 
 }
 
 // whose asks for a challenge with a made-up TPM and goes no further than
-// the signature: errStop comes instead of an activation.
+// the signature: errStop comes instead of an activation. Without a pin it
+// asks for one that nobody holds: what answers then is a key server.
 func whose(ctx context.Context, client *kms.Client, c discover.Candidate) string {
+	other := another
 	if len(client.Pins) == 0 {
-		return ""
+		client, other = &kms.Client{Pins: []kms.Pin{{}}}, unchecked
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
 	defer cancel()
@@ -180,9 +204,9 @@ func whose(ctx context.Context, client *kms.Client, c discover.Candidate) string
 	var coded interface{ Code() string }
 	switch {
 	case errors.Is(err, errStop):
-		return "ours"
+		return ours
 	case errors.As(err, &coded) && coded.Code() == kms.CodeWrongPin:
-		return "another key"
+		return other
 	case errors.As(err, &coded):
 		return coded.Code()
 	}
