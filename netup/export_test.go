@@ -25,3 +25,6 @@ func ParseLease(p []byte) (*dhcpv4.DHCPv4, Lease, error) {
 
 // Sender is who an ARP packet says it is from.
 func (a arpPacket) Sender() (mac, addr string) { return a.senderMAC.String(), a.senderAddr.String() }
+
+// OpWords is what the log calls a change.
+var OpWords = opWords

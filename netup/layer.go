@@ -62,13 +62,10 @@ func (n *network) make(devices []Device, name string, op Op, changed *bool) bool
 		n.do(&link{dev: *there}, DelLink{there.Index})
 	}
 
-	err := n.k.Do(op)
+	err := n.create(name, op)
 	if refused, ok := errors.AsType[*OptionsError](err); ok {
 		n.log.Warn("the bond does without options that its driver refuses", "link", name, "refused", refused.Error())
 		err = nil
-	}
-	if errors.Is(err, fs.ErrExist) {
-		return false // the module made its own meanwhile; it is looked at next
 	}
 	if err != nil {
 		n.warn(name, "cannot create the link; trying again", err)
@@ -83,6 +80,22 @@ func (n *network) make(devices []Device, name string, op Op, changed *bool) bool
 	}
 
 	return false // the kernel's event wakes us when it is there
+}
+
+// create makes a link. The bonding module may make its bond0 just before us:
+// that one has none of our options, and ours takes its place.
+func (n *network) create(name string, op Op) error {
+	err := n.k.Do(op)
+	if _, bond := op.(AddBond); !bond || !errors.Is(err, fs.ErrExist) {
+		return err
+	}
+	now, lookErr := n.k.Devices()
+	if d := find(now, name); lookErr != nil || d == nil || d.Kind != "bond" {
+		return err
+	} else if err := n.k.Do(DelLink{d.Index}); err != nil {
+		return err
+	}
+	return n.k.Do(op)
 }
 
 // join puts ports under a bond or bridge. A bond takes only links that
