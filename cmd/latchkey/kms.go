@@ -70,6 +70,9 @@ func refusedBy(err error) bool {
 // kmsExit is what a failed exchange says and how the command ends: with
 // the code, the cause, and what to do about it.
 func kmsExit(err error, words string) error {
+	if codes.Of(err) == "kms-wrong-pin" {
+		return fmt.Errorf("kms-wrong-pin: %w (compare --pin with what latchkey-kms trust prints on the key server, and --kms with its address)", err)
+	}
 	if !refusedBy(err) {
 		return advise(err)
 	}

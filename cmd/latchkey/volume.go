@@ -84,6 +84,8 @@ func volumeExit(path string, err error) error {
 	switch {
 	case errors.Is(err, luks2.ErrLUKS1):
 		return &cli.Exit{Code: cli.Rejected, Err: fmt.Errorf("%w: only LUKS2 can be changed (back the header up, then: cryptsetup convert --type luks2 %s)", err, path)}
+	case errors.Is(err, luks2.ErrNotLUKS):
+		return &cli.Exit{Code: cli.Rejected, Err: fmt.Errorf("%w in %s", err, path)}
 	case isRejected(err):
 		return &cli.Exit{Code: cli.Rejected, Err: err}
 	case errors.Is(err, luks2.ErrWrongKey):

@@ -3,6 +3,7 @@
 package cli
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -65,6 +66,10 @@ func Main(root *cobra.Command, args []string, stdout, stderr io.Writer) int {
 		return 0
 	}
 
+	if errors.Is(err, context.Canceled) { // nothing but a signal cancels
+		fmt.Fprintf(stderr, "%s: interrupted\n", root.Name())
+		return Failed
+	}
 	fmt.Fprintf(stderr, "%s: %s\n", root.Name(), strings.ReplaceAll(err.Error(), "\n", "; "))
 	if exit, ok := errors.AsType[*Exit](err); ok {
 		return exit.Code
@@ -100,9 +105,26 @@ func wanted(c *cobra.Command, args []string) string {
 // Group is the RunE of a command that only has subcommands.
 func Group(c *cobra.Command, args []string) error {
 	if len(args) > 0 {
-		return Usagef("unknown command %q for %q (see %s --help)", args[0], c.CommandPath(), c.CommandPath())
+		return Usagef("unknown command %q for %q%s (see %s --help)", args[0], c.CommandPath(), suggest(c, args[0]), c.CommandPath())
 	}
 	return c.Help()
+}
+
+// suggest names the command that was probably meant: one of this group that
+// is spelled like it, or the same word in another group.
+func suggest(c *cobra.Command, word string) string {
+	c.SuggestionsMinimumDistance = 2
+	if near := c.SuggestionsFor(word); len(near) > 0 {
+		return fmt.Sprintf("; did you mean %q?", c.CommandPath()+" "+near[0])
+	}
+	for _, group := range c.Root().Commands() {
+		for _, sub := range group.Commands() {
+			if sub.Name() == word && !sub.Hidden {
+				return fmt.Sprintf("; did you mean %q?", sub.CommandPath())
+			}
+		}
+	}
+	return ""
 }
 
 func manCommand(root *cobra.Command) *cobra.Command {
