@@ -43,7 +43,7 @@ func unusedHint(name string) hint {
 	return nil
 }
 
-// always is say, whatever the option's value: a misspelt one means something.
+// always is say, whatever the option's value: a misspelled one means something.
 func always(reason string) hint { return func(*Plan, Arg) string { return reason } }
 
 func say(reason string) hint {

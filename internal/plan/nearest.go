@@ -5,7 +5,7 @@ import (
 	"strings"
 )
 
-// nearest is the option of ours that a misspelt one seems to mean: one of its
+// nearest is the option of ours that a misspelled one seems to mean: one of its
 // parts is "latchkey", or nearly so, as in latchkey.kms or rd.lachkey.kms. It
 // is "" if the option has nothing to do with latchkey.
 func nearest(name string) string {

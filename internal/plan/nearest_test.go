@@ -5,7 +5,7 @@ import (
 	"testing"
 )
 
-// An option of ours that is misspelt is named, with the one that is meant;
+// An option of ours that is misspelled is named, with the one that is meant;
 // others that only look alike are left to their owners.
 func TestMisspelt(t *testing.T) {
 	for option, want := range map[string]string{

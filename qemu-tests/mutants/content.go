@@ -7,7 +7,7 @@ var content = []mutant{
 	{`B13 PCR 11 adds up with known words only`, `kms/server/eventlog/read.go`, `return before, now == value`, `return before, true`, `./kms/server/eventlog`, `TestPhases|TestRefused`},
 	{`B13 what comes after the separator is not the firmware's`, `kms/server/eventlog/secureboot.go`, "	case r.secured:\n		return r.authority(e)\n", ``, `./kms/server/eventlog`, `TestForged`},
 	{`B13 hidden events make Secure Boot unknown`, `kms/server/eventlog/secureboot.go`, "		r.hidden = true\n		return false\n	}\n	v, err", "		return false\n	}\n	v, err", `./kms/server/eventlog`, `TestForged`},
-	{`B13 a program is one however it is labelled`, `kms/server/eventlog/reader.go`, `if actions[[32]byte(e.Digest)] {`, `if e.Type == tcg.Action || actions[[32]byte(e.Digest)] {`, `./kms/server/eventlog`, `TestForged`},
+	{`B13 a program is one however it is labeled`, `kms/server/eventlog/reader.go`, `if actions[[32]byte(e.Digest)] {`, `if e.Type == tcg.Action || actions[[32]byte(e.Digest)] {`, `./kms/server/eventlog`, `TestForged`},
 	{`B13 a log is bounded`, `kms/server/eventlog/read.go`, `if len(e.Log) > MaxLog {`, `if false {`, `./kms/server/eventlog`, `TestRefused`},
 	{`B13 what a machine says counts where it was measured`, `kms/server/eventlog/boot.go`, `if d, ok := r.s.section(".cmdline"); ok && isText(d, said) {`, `if said != "" {`, `./kms/server/eventlog`, `TestSayings`},
 	{`B14 Secure Boot`, `kms/server/policy/content.go`, `if c.SecureBoot && s.SecureBoot != eventlog.On {`, `if false {`, `./kms/server/policy`, `TestContent`},

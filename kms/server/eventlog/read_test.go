@@ -158,7 +158,7 @@ func TestForged(t *testing.T) {
 		want   string
 	}{
 		{"Secure Boot on, said after the separator", func(l *eventlogtest.Log) { l.Insert(len(l.Events), on) }, "off"},
-		{"a second separator, and the first one labelled as something else", func(l *eventlogtest.Log) {
+		{"a second separator, and the first one labeled as something else", func(l *eventlogtest.Log) {
 			l.Events[l.Find(7, eventlogtest.Separator, func(eventlogtest.Event) bool { return true })].Type = 5
 			l.Events[l.Find(7, eventlogtest.DriverConfig, isOff)].Type = 5
 			l.Events = append(l.Events, on, separator)
@@ -185,10 +185,10 @@ func TestForged(t *testing.T) {
 		}
 	}
 
-	hidden := eventlogtest.Recorded("secure") // a program labelled as something else
+	hidden := eventlogtest.Recorded("secure") // a program labeled as something else
 	hidden.Events[hidden.Find(4, eventlogtest.Application, func(eventlogtest.Event) bool { return true })].Type = 5
 	if s := hidden.Summary(); len(s.Programs) != 1 {
-		t.Errorf("programs = %v, want the one that was labelled as an action", s.Programs)
+		t.Errorf("programs = %v, want the one that was labeled as an action", s.Programs)
 	}
 }
 

@@ -89,7 +89,7 @@ func digestsOf(texts ...string) map[[32]byte]bool {
 }
 
 // program reads PCR 4: what is no action is a program, however its event is
-// labelled. The digest is the program's, and the event's data, where it was,
+// labeled. The digest is the program's, and the event's data, where it was,
 // is not measured.
 func (r *reader) program(e tcg.Event) bool {
 	if actions[[32]byte(e.Digest)] {
