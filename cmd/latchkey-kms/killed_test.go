@@ -106,7 +106,7 @@ func newKilled(t *testing.T) *killed {
 		k.client.Get(context.Background(), *k.urls[i%2].Load(), tpm, []kms.Want{{UUID: uuidOf(i)}})
 		var approved lk1.Approved
 		k.must(callAt(context.Background(), k.hosts[0], "POST", "/v1/volume/put", url.Values{"uuid": {uuidOf(i).String()}}, []byte("secret of a machine"), new([]lk1.Volume)))
-		k.must(callAt(context.Background(), k.hosts[1], "POST", "/v1/node/approve", nil, lk1.Approval{Who: tpm.NodeID().String()}, &approved))
+		k.must(callAt(context.Background(), k.hosts[1], "POST", "/v1/node/approve", nil, lk1.Approval{Who: tpm.NodeID().String(), Volumes: []kms.UUID{uuidOf(i)}}, &approved))
 	}
 
 	return k
@@ -335,7 +335,11 @@ func (k *killed) secrets(ctx context.Context) {
 
 	k.client.Get(ctx, *k.urls[0].Load(), tpm, wants)
 	var approved lk1.Approved
-	k.must(callAt(ctx, k.hosts[1], "POST", "/v1/node/approve", nil, lk1.Approval{Who: tpm.NodeID().String()}, &approved))
+	var named []kms.UUID
+	for _, w := range wants {
+		named = append(named, w.UUID)
+	}
+	k.must(callAt(ctx, k.hosts[1], "POST", "/v1/node/approve", nil, lk1.Approval{Who: tpm.NodeID().String(), Volumes: named}, &approved))
 	g, err := k.client.Get(ctx, *k.urls[0].Load(), tpm, wants)
 	k.must(err)
 	for _, v := range g.Volumes {

@@ -39,9 +39,9 @@ names), and lists who answers. Links that only containers use are left out
 unless --interface names them.
 
 It asks each for a challenge: with --pin it says whether that is signed with the
-key, without whether one comes ("unchecked"). This machine's TPM takes no part in
-it, and no KMS shows a machine that waits for approval because of it. The exit
-code is 1 if none answers or, with --pin, none holds one of the keys.`,
+key, without whether one comes ("unchecked"). This machine's TPM takes no part,
+and no KMS shows a machine that waits for approval because of it. The exit code
+is 1 if none answers or, with --pin, none holds one of the keys.`,
 		Example: `  latchkey discover
   latchkey discover --url http://kms.example.com --interface 'en*'
   latchkey discover --url http://kms.local --pin lk1:IACMx2/hiNfc+4150nkCg2G5sY+MZdXNO3jt6GLQ+T0=`,

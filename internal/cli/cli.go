@@ -9,6 +9,7 @@ import (
 	"io"
 	"os"
 	"regexp"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -92,7 +93,7 @@ func Args(check cobra.PositionalArgs) cobra.PositionalArgs {
 func wanted(c *cobra.Command, args []string) string {
 	_, names, _ := strings.Cut(c.Use, " ")
 	switch {
-	case len(args) > 0 && c.HasSubCommands():
+	case len(args) > 0 && slices.ContainsFunc(c.Commands(), commandOfOurs):
 		return fmt.Sprintf("unknown command %q for %q", args[0], c.CommandPath())
 	case names == "":
 		return fmt.Sprintf("%s takes no arguments, got %q", c.CommandPath(), args)
@@ -100,6 +101,11 @@ func wanted(c *cobra.Command, args []string) string {
 		return fmt.Sprintf("%s wants %s", c.CommandPath(), names)
 	}
 	return fmt.Sprintf("%s wants %s, got %q", c.CommandPath(), names, args)
+}
+
+// commandOfOurs tells a command from those that cobra and we add to each.
+func commandOfOurs(c *cobra.Command) bool {
+	return !slices.Contains([]string{"help", "completion", "man"}, c.Name())
 }
 
 // Group is the RunE of a command that only has subcommands.

@@ -67,6 +67,9 @@ func (d *Daemon) Run(ctx context.Context) error {
 	}
 	defer listening.close()
 	err = whenRoom(ctx, d.log, func() error { return s.Begin(ctx) })
+	if err == nil { // the database may have room of its own while the mark's disk has none
+		err = whenRoom(ctx, d.log, s.MarkNow)
+	}
 	if err != nil && ctx.Err() != nil {
 		return nil // stopped while it waited
 	}

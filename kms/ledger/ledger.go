@@ -95,10 +95,7 @@ func Open(c Config) (*Ledger, error) {
 
 // Close closes the store. The mark has all events then.
 func (l *Ledger) Close() error {
-	l.markMu.Lock()
-	seen := l.marking.seen
-	l.markMu.Unlock()
-	l.raiseMark(seen, true)
+	l.MarkNow()
 	return l.store.Close()
 }
 

@@ -97,6 +97,15 @@ func (l *Ledger) raiseMark(p Position, now bool) {
 	}
 }
 
+// MarkNow writes the mark if it is behind, and says why it could not.
+func (l *Ledger) MarkNow() error {
+	l.markMu.Lock()
+	seen := l.marking.seen
+	l.markMu.Unlock()
+	l.raiseMark(seen, true)
+	return l.marked()
+}
+
 // marked says why the mark could not be written.
 func (l *Ledger) marked() error {
 	l.markMu.Lock()

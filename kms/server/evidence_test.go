@@ -33,7 +33,7 @@ func (f *fixture) owner(name string) *softtpm.TPM {
 	if _, err := f.get(boot(tpm, eventlogtest.Recorded(name))); code(err) != "pending" {
 		f.t.Fatalf("Get before approval = %v, want code pending", err)
 	}
-	if _, err := f.ApproveNode(ctx, lk1.Approval{Who: tpm.NodeID().Words(), Unmeasured: true}); err != nil {
+	if _, err := f.ApproveNode(ctx, lk1.Approval{Who: tpm.NodeID().Words(), Unmeasured: true, Volumes: []kms.UUID{root}}); err != nil {
 		f.t.Fatal(err)
 	}
 	return tpm

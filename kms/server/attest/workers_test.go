@@ -20,7 +20,7 @@ func TestWorkers(t *testing.T) {
 		done, put int64
 	}{
 		{"the queue is full", time.Millisecond, 2049, 1951},
-		{"the work is slow", time.Second, 10, 3990},
+		{"the work is slow", 900 * time.Millisecond, 12, 3988},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
