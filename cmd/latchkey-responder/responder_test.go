@@ -61,7 +61,7 @@ func TestUsage(t *testing.T) {
 	}{
 		{"nothing", nil, "--target is missing"},
 		{"unknown flag", []string{"--color"}, "unknown flag"},
-		{"an argument", []string{"kms.local"}, "takes no arguments"},
+		{"an argument", []string{"kms.local"}, "unknown command"},
 		{"target without port", []string{"--target", "192.0.2.5"}, "ADDRESS:PORT"},
 		{"target with port 0", []string{"--target", "192.0.2.5:0"}, "ADDRESS:PORT"},
 		{"target is a name", []string{"--target", "kms.example.org:8443"}, "ADDRESS:PORT"},
