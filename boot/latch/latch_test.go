@@ -7,6 +7,7 @@ import (
 	"io"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 
 	"latchkey/boot/codes"
@@ -31,6 +32,7 @@ func (m machine) OpenTPM(context.Context) (latch.TPM, error) { return m.tpm, m.f
 // socket is a latch's side: orders that PID 1 gives, and what it hears.
 type socket struct {
 	orders chan wire.Record
+	mu     sync.Mutex // Run and its timer write
 	said   []wire.Record
 	heard  func(wire.Record) // PID 1's part
 }
@@ -49,6 +51,8 @@ func (s *socket) Write(b []byte) (int, error) {
 	if err != nil {
 		return 0, err
 	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	s.said = append(s.said, r)
 	if s.heard != nil {
 		s.heard(r)
