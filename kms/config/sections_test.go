@@ -213,24 +213,6 @@ func TestSuggest(t *testing.T) {
 	}
 }
 
-// The distance is a metric: none to itself, the same both ways, and no
-// shorter by a way round.
-func TestDistance(t *testing.T) {
-	words := []string{"", "a", "ab", "ba", "listen", "silent", "enlist"}
-	for _, a := range words {
-		for _, b := range words {
-			if d := distance(a, b); d != distance(b, a) || (d == 0) != (a == b) || d > max(len(a), len(b)) {
-				t.Errorf("distance(%q, %q) = %d, and %d back", a, b, d, distance(b, a))
-			}
-			for _, c := range words {
-				if distance(a, c) > distance(a, b)+distance(b, c) {
-					t.Errorf("%q is nearer to %q by way of %q", a, c, b)
-				}
-			}
-		}
-	}
-}
-
 // A TPM's clock that runs back is refused on request only (faults/peers.md
 // I4).
 func TestStrictClock(t *testing.T) {
