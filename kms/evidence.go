@@ -156,12 +156,7 @@ func SealEvidence(reportKey secret.Bytes, th3 [32]byte, cookie []byte, e *Eviden
 
 // OpenEvidence opens M6 with what the ask's cookie held.
 func OpenEvidence(m *SealedEvidence, reportKey secret.Bytes, th3 [32]byte) (*Evidence, error) {
-	key, err := freshen(reportKey, m.Fresh, "lk1 m6 fresh")
-	if err != nil {
-		return nil, err
-	}
-	defer key.Wipe()
-	plain, err := open(key, th3[:], m.Sealed)
+	plain, err := openFresh(reportKey, m.Fresh, "lk1 m6 fresh", th3, m.Sealed)
 	if err != nil {
 		return nil, err
 	}

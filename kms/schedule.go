@@ -139,12 +139,7 @@ func SealReport(reportKey secret.Bytes, th3 [32]byte, cookie []byte, results []R
 
 // OpenReport opens M5 with what the report cookie held.
 func OpenReport(m *Report, reportKey secret.Bytes, th3 [32]byte) ([]Result, error) {
-	key, err := freshen(reportKey, m.Fresh, "lk1 m5 fresh")
-	if err != nil {
-		return nil, err
-	}
-	defer key.Wipe()
-	plain, err := open(key, th3[:], m.Sealed)
+	plain, err := openFresh(reportKey, m.Fresh, "lk1 m5 fresh", th3, m.Sealed)
 	if err != nil {
 		return nil, err
 	}
@@ -156,6 +151,16 @@ func OpenReport(m *Report, reportKey secret.Bytes, th3 [32]byte) ([]Result, erro
 func freshen(key secret.Bytes, fresh [32]byte, info string) (secret.Bytes, error) {
 	out, err := hkdf.Key(sha256.New, key.Reveal(), fresh[:], info, 32)
 	return secret.Own(out), err
+}
+
+// openFresh opens what was sealed with a key that freshen made.
+func openFresh(key secret.Bytes, fresh [32]byte, info string, th3 [32]byte, sealed []byte) ([]byte, error) {
+	once, err := freshen(key, fresh, info)
+	if err != nil {
+		return nil, err
+	}
+	defer once.Wipe()
+	return open(once, th3[:], sealed)
 }
 
 // seal is AES-256-GCM with nonce zero: every key closes one message.
