@@ -19,6 +19,7 @@ import (
 
 	"latchkey/boot/boottest"
 	"latchkey/internal/pcr"
+	"latchkey/internal/testlan"
 	"latchkey/unlock/tpm"
 	"latchkey/unlock/tpm/tpmtest"
 )
@@ -33,14 +34,7 @@ type systemd struct {
 
 func newSystemd(t *testing.T) systemd {
 	t.Helper()
-	root := os.Getenv("LATCHKEY_INTEROP")
-	switch {
-	case root != "" && os.Getuid() == 0:
-	case os.Getenv("CI") == "true":
-		t.Fatal("needs root and a newer Debian: LATCHKEY_INTEROP=$(images/interop-root)")
-	default:
-		t.Skip("needs root and a newer Debian: LATCHKEY_INTEROP=$(images/interop-root)")
-	}
+	root := testlan.DebianRoot(t)
 
 	s := systemd{root, tpmtest.Start(t), t.TempDir()}
 	// tpm2-tss looks for the control socket at this name.

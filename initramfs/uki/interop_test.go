@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	"latchkey/initramfs/uki"
+	"latchkey/internal/testlan"
 )
 
 // A newer is Debian's next release, as images/interop-root unpacked it: its
@@ -20,14 +21,7 @@ type newer string
 
 func interop(t *testing.T) newer {
 	t.Helper()
-	root := os.Getenv("LATCHKEY_INTEROP")
-	switch {
-	case root != "" && os.Getuid() == 0:
-	case os.Getenv("CI") == "true":
-		t.Fatal("needs root and a newer Debian: LATCHKEY_INTEROP=$(images/interop-root)")
-	default:
-		t.Skip("needs root and a newer Debian: LATCHKEY_INTEROP=$(images/interop-root)")
-	}
+	root := testlan.DebianRoot(t)
 	return newer(root)
 }
 

@@ -22,6 +22,21 @@ func NeedDebian(t testing.TB, programs ...string) {
 	t.Skipf("needs Debian's network services: %s=$(images/interop-root)", debianEnv)
 }
 
+// DebianRoot is the folder of a newer Debian's programs, for tests that run
+// them in it by chroot, as root, without a network of its own.
+func DebianRoot(t testing.TB) string {
+	t.Helper()
+	root := os.Getenv(debianEnv)
+	switch {
+	case root != "" && os.Getuid() == 0:
+	case os.Getenv("CI") == "true":
+		t.Fatalf("needs root and a newer Debian: %s=$(images/interop-root)", debianEnv)
+	default:
+		t.Skipf("needs root and a newer Debian: %s=$(images/interop-root)", debianEnv)
+	}
+	return root
+}
+
 // prepareDebian makes $1 the root of what follows, with fresh state, and a
 // /sys that is read-only: that tells systemd and NetworkManager that there
 // is no udev to wait for.

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"latchkey/internal/endpoint"
+	"latchkey/internal/testlan"
 	"latchkey/kms"
 	"latchkey/unlock"
 	"latchkey/unlock/luks2"
@@ -88,14 +89,7 @@ func (i *image) Try(ctx context.Context, o source.Offer) (errs []error) {
 
 // TestClevis opens what the real clevis bound, by a real tangd.
 func TestClevis(t *testing.T) {
-	root := os.Getenv("LATCHKEY_INTEROP")
-	switch {
-	case root != "" && os.Getuid() == 0:
-	case os.Getenv("CI") == "true":
-		t.Fatal("needs root and a newer Debian: LATCHKEY_INTEROP=$(images/interop-root)")
-	default:
-		t.Skip("needs root and a newer Debian: LATCHKEY_INTEROP=$(images/interop-root)")
-	}
+	root := testlan.DebianRoot(t)
 	dir := t.TempDir()
 	if err := errors.Join(os.WriteFile(filepath.Join(dir, "old"), []byte("old"), 0o600), os.WriteFile(filepath.Join(dir, "tang.img"), nil, 0o600)); err != nil {
 		t.Fatal(err)
