@@ -69,7 +69,7 @@ func (t *txn) claim(p *proof, uuid kms.UUID) (volumeRow, kms.Status, error) {
 		return row, kms.NotBound, err
 	}
 	if _, found, err := t.volume(nobody, uuid); err != nil || found {
-		return row, kms.NotBound, err // the operator's: approving the node again binds it
+		return row, kms.NotBound, err // the operator's: node approve --volume binds it
 	}
 	if others := p.rivals.others(node, uuid); len(others) > 0 {
 		t.s.log.Warn("a machine may not take a volume that another one waits for; node approve --volume says whose it is", "node", node, "words", node.Words(), "volume", uuid, "waits", others)
