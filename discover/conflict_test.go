@@ -30,7 +30,7 @@ func TestConflict(t *testing.T) {
 			bubble(t, func(t *testing.T, ctx context.Context, lan *testlan.LAN) {
 				r := at(lan, 1).answer(t, ctx, kms)
 				asker := ear{t, at(lan, 66).raw(5353)}
-				asker.within(250 * time.Millisecond) // a first probe
+				asker.within(260 * time.Millisecond) // a first probe
 				asker.conn.WriteTo(pack(t, answers(row.theirs)), &group)
 				settled()
 				got := r.Announcements()[0]

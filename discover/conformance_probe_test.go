@@ -105,7 +105,7 @@ var probeChecks = []check{
 	{"RFC 6762 8.1", "an answer while probing is a conflict: another name is taken", func(c *conf) {
 		e := c.ear(2)
 		r := c.start(kms)
-		e.packets(260 * time.Millisecond)
+		e.untilQuery()
 		e.say(answers(alone(a("kms.local", "192.0.2.66"))))
 		time.Sleep(5 * time.Second)
 		c.want(r.Announcements()[0].Host == "kms-2.local", "the name is %s", r.Announcements()[0].Host)
@@ -113,7 +113,7 @@ var probeChecks = []check{
 	{"RFC 6762 8.1", "a record of any type is a conflict while probing", func(c *conf) {
 		e := c.ear(2)
 		r := c.start(kms)
-		e.packets(260 * time.Millisecond)
+		e.untilQuery()
 		e.say(answers(record("kms.local", dns.Text("x"))))
 		time.Sleep(5 * time.Second)
 		c.want(r.Announcements()[0].Host == "kms-2.local", "the name is %s", r.Announcements()[0].Host)
@@ -121,7 +121,7 @@ var probeChecks = []check{
 	{"RFC 6762 9", "the new name is probed for, too", func(c *conf) {
 		e := c.ear(2)
 		c.start(kms)
-		e.packets(260 * time.Millisecond)
+		e.untilQuery()
 		e.say(answers(alone(a("kms.local", "192.0.2.66"))))
 		probed := 0
 		for _, p := range queries(e.packets(5 * time.Second)) {
@@ -147,7 +147,7 @@ var probeChecks = []check{
 	{"RFC 6762 8.2", "the winner of a tie goes on", func(c *conf) {
 		e := c.ear(2)
 		r := c.start(kms)
-		e.packets(260 * time.Millisecond)
+		e.untilQuery()
 		e.say(probe("kms.local", a("kms.local", "10.0.0.1")))
 		heard := ours(e.packets(time.Second))
 		c.want(len(responses(heard)) > 0 && r.Announcements()[0].Host == "kms.local", "not announced within a second")
@@ -155,7 +155,7 @@ var probeChecks = []check{
 	{"RFC 6762 8.2", "the loser of a tie waits for a second and probes again", func(c *conf) {
 		e := c.ear(2)
 		c.start(kms)
-		e.packets(260 * time.Millisecond)
+		e.untilQuery()
 		e.say(probe("kms.local", a("kms.local", "203.0.113.1")))
 		heard := ours(e.packets(10 * time.Second))
 		c.want(heard[0].after >= 990*time.Millisecond && len(queries(heard)) == 3, "%d probes more, the first after %s", len(queries(heard)), heard[0].after)
@@ -163,7 +163,7 @@ var probeChecks = []check{
 	{"RFC 6762 8.2.1", "in a tie the later type wins over the data", func(c *conf) {
 		e := c.ear(2)
 		c.start(kms)
-		e.packets(260 * time.Millisecond)
+		e.untilQuery()
 		e.say(probe("kms.local", record("kms.local", dns.AAAA{Addr: netip.MustParseAddr("::1:2")})))
 		heard := ours(e.packets(10 * time.Second))
 		c.want(heard[0].after >= 990*time.Millisecond, "went on %s after a probe with an AAAA record", heard[0].after)
@@ -171,7 +171,7 @@ var probeChecks = []check{
 	{"RFC 6762 8.2", "a tie between equals is none", func(c *conf) {
 		e := c.ear(2)
 		c.start(kms)
-		e.packets(260 * time.Millisecond)
+		e.untilQuery()
 		e.say(probe("kms.local", kmsA))
 		c.want(len(responses(e.packets(time.Second))) > 0, "not announced within a second")
 	}},
@@ -189,7 +189,7 @@ var probeChecks = []check{
 	{"RFC 6762 9", "a name that was lost is taken back when it is free", func(c *conf) { // faults/network.md D10
 		e := c.ear(2)
 		r := c.start(kms)
-		e.packets(260 * time.Millisecond)
+		e.untilQuery()
 		e.say(answers(alone(a("kms.local", "192.0.2.66"))))
 		time.Sleep(5 * time.Second)
 		c.want(r.Announcements()[0].Host == "kms-2.local", "the name is %s", r.Announcements()[0].Host)

@@ -56,7 +56,7 @@ var serviceChecks = []check{
 	{"RFC 6763 D", "an instance that another machine has becomes number 2, the host stays", func(c *conf) {
 		e := c.ear(2)
 		r := c.start(kms)
-		e.packets(260 * time.Millisecond)
+		e.untilQuery()
 		e.say(answers(alone(record("kms._latchkey._tcp.local", dns.SRV{Port: 1, Target: "x.local"}))))
 		time.Sleep(5 * time.Second)
 		got := r.Announcements()[0]
@@ -155,7 +155,7 @@ var shareChecks = []check{
 	{"RFC 6762 9", "a machine that has the name alone is no key server, and is not joined", func(c *conf) {
 		e := c.ear(2)
 		r := c.start(kms)
-		e.packets(260 * time.Millisecond)
+		e.untilQuery()
 		e.say(answers(alone(a("kms.local", "192.0.2.66")), alone(record("x._latchkey._tcp.local", dns.SRV{Port: 1, Target: "kms.local"}))))
 		time.Sleep(5 * time.Second)
 		c.want(r.Announcements()[0].Host == "kms-2.local", "the name is %s", r.Announcements()[0].Host)

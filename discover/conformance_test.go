@@ -92,6 +92,17 @@ func (e ear) packets(d time.Duration) []packet {
 	}
 }
 
+// untilQuery listens until the first question or probe, and 10 ms longer at
+// most.
+func (e ear) untilQuery() {
+	e.t.Helper()
+	for end := time.Now().Add(2 * time.Minute); len(queries(e.packets(10*time.Millisecond))) == 0; {
+		if time.Now().After(end) {
+			e.t.Fatal("no query in two minutes")
+		}
+	}
+}
+
 // ours are packets of the responder or finder under test.
 func ours(list []packet) []packet {
 	return slices.DeleteFunc(list, func(p packet) bool {

@@ -27,7 +27,7 @@ import (
 // script has clevis of the Debian in $1 bind the volume in the folder $2 to
 // a tangd on port $3, as people do it, and leaves tangd running.
 const script = `
-mount --bind "$2" "$1/tmp"; mount --bind /dev "$1/dev"; mount -t proc proc "$1/proc"
+mount --bind "$2" "$1/tmp"; mount --rbind /dev "$1/dev"; mount -t proc proc "$1/proc"
 root=$1 port=$3
 deb() { chroot "$root" "$@"; }
 mkdir "$2/keys"
