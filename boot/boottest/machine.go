@@ -25,6 +25,7 @@ type Machine struct {
 	KMS     KMS
 	Person  Person
 	FreeMiB int64
+	Drivers time.Duration // how long each device's driver takes to load
 	// Reaches tells with which settings of the network the key server can be
 	// reached; nil is with all.
 	Reaches func(plan.Net) bool
@@ -146,7 +147,10 @@ func (m *Machine) note(format string, args ...any) {
 	m.log = append(m.log, fmt.Sprintf("%7.1fs ", time.Since(m.began).Seconds())+fmt.Sprintf(format, args...))
 }
 
-func (m *Machine) now() time.Duration { return time.Second + time.Since(m.began) }
+// Began is when init starts, since the kernel did.
+const Began = time.Second
+
+func (m *Machine) now() time.Duration { return Began + time.Since(m.began) }
 
 // Mapped lists the names of the mappings that are there.
 func (m *Machine) Mapped() (names []string) {

@@ -200,13 +200,16 @@ func (m *Machine) disks() []*Disk {
 // Modaliases implements worker.Drivers.
 func (workerProcess) Modaliases() []string { return []string{"pci:v00001AF4"} }
 
-// Modules implements worker.Drivers: all is built in.
-func (w workerProcess) Modules([]string, *slog.Logger) (worker.Loader, error) { return modules{}, nil }
+// Modules implements worker.Drivers.
+func (w workerProcess) Modules([]string, *slog.Logger) (worker.Loader, error) {
+	return modules(w.machine.Drivers), nil
+}
 
-type modules struct{}
+// modules is how long a driver takes to load.
+type modules time.Duration
 
 func (modules) Named(...string) {}
-func (modules) Device(string)   {}
+func (m modules) Device(string) { time.Sleep(time.Duration(m)) }
 func (modules) Hold(bool)       {}
 func (modules) Release()        {}
 

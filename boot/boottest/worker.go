@@ -26,6 +26,7 @@ func (m *Machine) RunWorker(tpm string, limit time.Duration) (said []wire.Record
 				return said, true
 			}
 			if r.Kind == wire.KindWantCiphers {
+				r.Start = m.now()
 				m.load()
 				p.Send(wire.Record{Kind: wire.KindCiphers})
 			}

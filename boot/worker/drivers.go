@@ -9,12 +9,16 @@ import (
 	"latchkey/boot/wire"
 )
 
-// cipherWait is how long the ciphers' modules wait for the disks to be
-// found.
-const cipherWait = 100 * time.Millisecond
+// The ciphers' modules wait so long for the drivers of the devices that are
+// there, and then for the disks to be found.
+const (
+	driverWait = time.Second
+	cipherWait = 100 * time.Millisecond
+)
 
-// loadModules loads what the devices that are there ask for. It goes on with the devices that come later, until ctx
-// ends, and tells the search for disks when to look again.
+// loadModules loads what the devices that are there ask for. It goes on with
+// the devices that come later, until ctx ends, and tells the search for
+// disks when to look again.
 func (w *worker) loadModules(ctx context.Context, events <-chan device.Event) {
 	w.loader.Hold(w.plan.AsksAtConsole())
 	go w.follow(events)
@@ -43,14 +47,20 @@ func (w *worker) driversLoaded() bool {
 
 // wantCiphers asks PID 1 for dm-crypt and the ciphers. They test
 // themselves when they are loaded, and nobody needs them before the KMS has
-// answered; disks and links come first. No other driver is waited for: one
-// that waits a minute for its firmware holds up nobody's volume.
+// answered; disks and links come first. A driver that waits a minute for
+// its firmware holds up nobody's volume.
 func (w *worker) wantCiphers(ctx context.Context) {
-	select {
-	case <-w.found:
-	case <-time.After(cipherWait):
-	case <-ctx.Done():
-		return
+	for _, first := range []struct {
+		there <-chan struct{}
+		wait  time.Duration
+	}{{w.drivers, driverWait}, {w.found, cipherWait}} {
+		select {
+		case <-w.found:
+		case <-first.there:
+		case <-time.After(first.wait):
+		case <-ctx.Done():
+			return
+		}
 	}
 	w.conn.Send(wire.Record{Kind: wire.KindWantCiphers}) // without PID 1 the boot is over: listen sees it
 }

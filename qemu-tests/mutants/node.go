@@ -31,6 +31,8 @@ var node = []mutant{
 	{`boot/watchdog.go: dog pets`, `boot/watchdog.go`, `p.dog.Write([]byte{0})`, `_ = p.dog`, `./boot`, `.`},
 	{`boot/boot.go: dog disarm`, `boot/boot.go`, `b.watchdog.disarm()`, `b.watchdog.leave()`, `./boot`, `.`},
 	{`boot/rescue.go: cap`, `boot/rescue.go`, `b.latch.add(last)`, ``, `./boot`, `.`},
+	{`boot/worker/drivers.go: ciphers come last`, `boot/worker/drivers.go`, `{w.drivers, driverWait}, `, ``, `./boot/worker`, `Ciphers`},
+	{`boot/worker/drivers.go: not later than a second`, `boot/worker/drivers.go`, `case <-time.After(first.wait):`, `case <-time.After(first.wait * 60):`, `./boot/worker`, `Ciphers`},
 	{`boot/worker/run.go: M6`, `boot/worker/run.go`, `if !v.open && v.disk.has(r.name) {`, `if !v.open {`, `./boot`, `.`},
 	{`boot/worker/disks.go: H5 required`, `boot/worker/disks.go`, `if s.err == nil || s.volume.NoFail && optional {`, `if s.err == nil || optional && false {`, `./boot`, `.`},
 	{`boot/worker/ask.go: H5 granted`, `boot/worker/ask.go`, `if v.Status != kms.OK && a.to.Needed(a.volumes[i]) {`, `if v.Status != kms.OK || a.volumes[i] == nil {`, `./boot`, `.`},

@@ -1,0 +1,49 @@
+package worker_test
+
+import (
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"latchkey/boot/boottest"
+	"latchkey/boot/wire"
+)
+
+// TestCiphersComeLast: what the ciphers' self-tests cost would hold up disks
+// and links, whose drivers come first; but no driver holds up the ciphers
+// for longer than a second.
+func TestCiphersComeLast(t *testing.T) {
+	for _, row := range []struct {
+		name                string
+		drivers, disk, want time.Duration
+	}{
+		{"the disk is found while drivers load", 500 * time.Millisecond, 0, 30 * time.Millisecond},
+		{"the drivers are there, the disk is not", 300 * time.Millisecond, time.Minute, 400 * time.Millisecond},
+		{"a disk soon after its driver", 300 * time.Millisecond, 350 * time.Millisecond, 380 * time.Millisecond},
+		{"a driver that waits for its firmware", time.Minute, time.Minute, 1100 * time.Millisecond},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				m := boottest.New("kms")
+				defer m.End()
+				m.Drivers = row.drivers
+				if row.disk > 0 {
+					d := m.Disks[0]
+					m.Disks = nil
+					time.AfterFunc(row.disk, func() { m.Plug(d) })
+				}
+
+				said, _ := m.RunWorker("", time.Hour)
+				for _, r := range said {
+					if r.Kind == wire.KindWantCiphers {
+						if got := r.Start - boottest.Began; got != row.want {
+							t.Errorf("the ciphers were wanted after %s, want %s", got, row.want)
+						}
+						return
+					}
+				}
+				t.Error("the ciphers were never wanted")
+			})
+		})
+	}
+}
