@@ -44,6 +44,7 @@ resources:
 `
 
 func newCluster(t *testing.T) *cluster {
+	testkube.Need(t)
 	etcd := etcdtest.Start(t)
 	c := &cluster{fixture: newKMS(t), etcd: etcd, socket: filepath.Join(t.TempDir(), "kms.sock")}
 	c.plugIn()

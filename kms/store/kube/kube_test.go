@@ -287,7 +287,7 @@ func killed(t *testing.T, server *kubetest.Server) {
 	}
 
 	await(t, &done, 100)
-	server.Kill()
+	server.Stop()
 	await(t, &failed, 1)
 	server.Run(t)
 	await(t, &done, 100)

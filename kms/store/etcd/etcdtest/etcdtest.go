@@ -28,10 +28,9 @@ import (
 
 // A Server is one etcd on loopback.
 type Server struct {
-	URL           string
-	CA, Cert, Key string // files: what a client needs
-	// ServerCert and ServerKey are files: for other servers on loopback, too.
-	ServerCert, ServerKey string
+	URL                   string
+	CA, Cert, Key         string // files: what a client needs
+	serverCert, serverKey string // files
 	dir, name, peer       string
 	cluster               string // names and peers of all members
 	flags                 []string
@@ -60,7 +59,7 @@ func Cluster(t testing.TB, n int, flags ...string) (members []*Server) {
 		s := &Server{
 			dir: t.TempDir(), name: fmt.Sprint("member", i), URL: "https://" + freePort(t), peer: "http://" + freePort(t), flags: flags,
 			CA: certs + "/ca.pem", Cert: certs + "/client.pem", Key: certs + "/client.key",
-			ServerCert: certs + "/server.pem", ServerKey: certs + "/server.key",
+			serverCert: certs + "/server.pem", serverKey: certs + "/server.key",
 		}
 		members, all = append(members, s), append(all, s.name+"="+s.peer)
 	}
@@ -102,7 +101,7 @@ func (s *Server) launch(t testing.TB) {
 	s.child = exec.Command("etcd", append([]string{
 		"--data-dir", s.dir + "/data", "--name", s.name, "--listen-client-urls", s.URL, "--advertise-client-urls", s.URL,
 		"--listen-peer-urls", s.peer, "--initial-advertise-peer-urls", s.peer, "--initial-cluster", s.cluster,
-		"--cert-file", s.ServerCert, "--key-file", s.ServerKey,
+		"--cert-file", s.serverCert, "--key-file", s.serverKey,
 		"--client-cert-auth", "--trusted-ca-file", s.CA, "--log-level", "error", "--logger", "zap",
 	}, s.flags...)...)
 	s.child.Stderr, s.child.Stdout = &s.log, &s.log
