@@ -94,6 +94,7 @@ var rooms = []struct{ folder, what string }{
 	{"internal/cli", "what all commands share: exit codes, output, manual pages"},
 	{"internal/ifwatch", "network interfaces as they come and go"},
 	{"internal/spelling", "how far apart two words are, for messages that name the nearest"},
+	{"internal/strictyaml", "configuration files of people, with errors that name the line and the nearest key"},
 	{"internal/strictjson", "JSON that two readers cannot understand differently"},
 	{"internal/kmsg", "slog to the kernel log"},
 	{"internal/kube", "a Kubernetes API server by plain REST: get, put, list, watch"},

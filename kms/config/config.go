@@ -22,6 +22,7 @@ import (
 	"strings"
 
 	"latchkey/internal/cli"
+	"latchkey/internal/strictyaml"
 )
 
 // A Config is the whole configuration. Zero values are the defaults.
@@ -43,8 +44,8 @@ type Config struct {
 	Policy    Policy        `yaml:"policy"`
 	Log       Log           `yaml:"log"`
 
-	File  string            // the file's path, "" if there is none
-	where map[string]string // key path → "kms.yaml:3", or the flag that set it
+	File  string           // the file's path, "" if there is none
+	where strictyaml.Lines // or the flag that set a key
 }
 
 // DefaultData is where a KMS keeps its keys and database.
@@ -56,7 +57,7 @@ type section interface{ check() error }
 // Read reads a file; "" is an empty configuration. Nothing is judged yet
 // but the file's form.
 func Read(path string) (*Config, error) {
-	c := &Config{File: path, where: map[string]string{}}
+	c := &Config{File: path, where: strictyaml.Lines{}}
 	if path == "" {
 		return c, nil
 	}
@@ -64,7 +65,7 @@ func Read(path string) (*Config, error) {
 	if err != nil {
 		return nil, &cli.Exit{Code: cli.Usage, Err: fmt.Errorf("reading the configuration: %w", err)}
 	}
-	if err := decodeYAML(filepath.Base(path), text, c, c.where); err != nil {
+	if err := strictyaml.Decode(filepath.Base(path), text, c, c.where); err != nil {
 		return nil, &cli.Exit{Code: cli.Usage, Err: err}
 	}
 	return c, nil
@@ -126,7 +127,7 @@ func (c *Config) sections() func(func(string, section) bool) {
 	return func(yield func(string, section) bool) {
 		v := reflect.ValueOf(c).Elem()
 		for i := range v.NumField() {
-			name := keyOf(v.Type().Field(i))
+			name := strictyaml.KeyOf(v.Type().Field(i))
 			if name == "" {
 				continue
 			}
@@ -135,10 +136,4 @@ func (c *Config) sections() func(func(string, section) bool) {
 			}
 		}
 	}
-}
-
-// keyOf is a field's YAML name; "" if it has none.
-func keyOf(f reflect.StructField) string {
-	name, _, _ := strings.Cut(f.Tag.Get("yaml"), ",")
-	return strings.TrimPrefix(name, "-") // "-" is what check makes, and no key
 }

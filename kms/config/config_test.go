@@ -8,6 +8,8 @@ import (
 	"testing"
 
 	"github.com/spf13/pflag"
+
+	"latchkey/internal/strictyaml"
 )
 
 // configured judges a file and flags as serve does.
@@ -37,7 +39,7 @@ func TestWrongConfig(t *testing.T) {
 		{"alias", "data: &d /x\nadvertise: [*d]", "", "kms.yaml:1: anchors and aliases are not supported"},
 		{"no YAML", "data: [", "", "kms.yaml:1: did not find expected node content"},
 		{"two documents", "data: /a\n---\ndata: /b", "", "kms.yaml: there is a second document"},
-		{"too large", "#" + strings.Repeat("x", maxConfig), "", "kms.yaml: more than 1048576 bytes"},
+		{"too large", "#" + strings.Repeat("x", strictyaml.MaxBytes), "", "kms.yaml: more than 1048576 bytes"},
 		{"wrong value", "data: /x\nenroll: maybe", "", `kms.yaml:2: enroll: "maybe" must be approve, closed, cert or tofu`},
 		{"wrong protocol", "listen:\n  - address: :1\n    protocols: [lk1, lk2]", "", `kms.yaml:3: listen[0].protocols[1]: "lk2" must be`},
 		{"talos as a protocol (peers.md I9)", "listen:\n  - address: :1\n    protocols: talos", "", "kms.yaml:3: listen[0].protocols[0]: talos has a listener of its own: --talos-listen, or talos.address"},
@@ -157,9 +159,9 @@ func FuzzConfig(f *testing.F) {
 		f.Add([]byte(seed))
 	}
 	f.Fuzz(func(t *testing.T, text []byte) {
-		c := &Config{where: map[string]string{}}
-		if err := decodeYAML("kms.yaml", text, c, c.where); err != nil && strings.Contains(err.Error(), "\n") {
-			t.Errorf("decodeYAML(%q) = %q, want one line", text, err)
+		c := &Config{where: strictyaml.Lines{}}
+		if err := strictyaml.Decode("kms.yaml", text, c, c.where); err != nil && strings.Contains(err.Error(), "\n") {
+			t.Errorf("Decode(%q) = %q, want one line", text, err)
 		}
 	})
 }

@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"latchkey/internal/docexample"
+	"latchkey/internal/strictyaml"
 )
 
 // TestDocs: every kms.yaml in README and docs is read as it stands.
@@ -38,7 +39,7 @@ func TestEveryKeyIsDocumented(t *testing.T) {
 		text = append(text, b...)
 	}
 	for f := range reflect.TypeFor[Config]().Fields() {
-		key := keyOf(f)
+		key := strictyaml.KeyOf(f)
 		if key != "" && !regexp.MustCompile("(?m)^\\|.* `"+key+"[`.\\[]").Match(text) {
 			t.Errorf("no table of docs/*.md has the key %s", key)
 		}

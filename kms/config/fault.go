@@ -39,14 +39,12 @@ func (c *Config) locate(err error) error {
 	if !ok {
 		return err
 	}
-	for key := f.key; key != ""; key = key[:max(strings.LastIndexAny(key, ".["), 0)] {
-		at, known := c.where[key]
-		switch {
-		case known && strings.HasPrefix(at, "--"):
-			return fmt.Errorf("%s: %w", at, f.err)
-		case known:
-			return fmt.Errorf("%s: %w", at, f)
-		}
+	at, known := c.where.Of(f.key)
+	switch {
+	case known && strings.HasPrefix(at, "--"):
+		return fmt.Errorf("%s: %w", at, f.err)
+	case known:
+		return fmt.Errorf("%s: %w", at, f)
 	}
 	return f
 }

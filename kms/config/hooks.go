@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"latchkey/internal/secret"
+	"latchkey/internal/spelling"
 	"latchkey/kms/server/hook"
 )
 
@@ -45,7 +46,7 @@ func (h *Hook) check() error {
 	}
 	for i, name := range h.On {
 		if known := hook.Names(); !slices.Contains(known, name) {
-			return faultf(fmt.Sprintf("on[%d]", i), "%.64q is no event, status or rule%s", name, suggest(name, known))
+			return faultf(fmt.Sprintf("on[%d]", i), "%.64q is no event, status or rule%s", name, spelling.Suggest(name, known))
 		}
 	}
 	if h.Timeout < 0 {

@@ -1,6 +1,10 @@
 package config
 
-import "reflect"
+import (
+	"reflect"
+
+	"latchkey/internal/strictyaml"
+)
 
 // NeedRestart lists the keys that differ and are only read at start.
 func NeedRestart(a, b *Config) []string {
@@ -10,7 +14,7 @@ func NeedRestart(a, b *Config) []string {
 func needRestart(a, b reflect.Value, path string) (keys []string) {
 	for i := range a.NumField() {
 		f := a.Type().Field(i)
-		key := keyOf(f)
+		key := strictyaml.KeyOf(f)
 		if f.Anonymous {
 			keys = append(keys, needRestart(a.Field(i), b.Field(i), path)...)
 			continue

@@ -196,23 +196,6 @@ func TestEveryRestart(t *testing.T) {
 	}
 }
 
-// A key that is misspelled is answered with the one that was meant.
-func TestSuggest(t *testing.T) {
-	names := []string{"address", "tls", "protocols", "trusted-proxies"}
-	for key, want := range map[string]string{
-		"adress":          `; did you mean "address"?`,
-		"Address":         `; did you mean "address"?`,
-		"protocol":        `; did you mean "protocols"?`,
-		"trusted_proxies": `; did you mean "trusted-proxies"?`,
-		"x":               "; known here: address, tls, protocols, trusted-proxies",
-		"":                "; known here: address, tls, protocols, trusted-proxies",
-	} {
-		if got := suggest(key, names); got != want {
-			t.Errorf("suggest(%q) = %q, want %q", key, got, want)
-		}
-	}
-}
-
 // A TPM's clock that runs back is refused on request only (faults/peers.md
 // I4).
 func TestStrictClock(t *testing.T) {

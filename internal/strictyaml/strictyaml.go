@@ -1,4 +1,7 @@
-package config
+// Package strictyaml reads configuration files of people: what is misspelled,
+// said twice or of the wrong kind is an error that names the file's line, and
+// the key that was probably meant.
+package strictyaml
 
 import (
 	"bytes"
@@ -12,24 +15,41 @@ import (
 	"time"
 
 	"go.yaml.in/yaml/v3"
+
+	"latchkey/internal/spelling"
 )
 
-// maxConfig caps the file, in bytes.
-const maxConfig = 1 << 20
+// MaxBytes caps a file.
+const MaxBytes = 1 << 20
 
-// decodeYAML reads one strict document into to, a pointer to a struct:
-// unknown and repeated keys, anchors, aliases and second documents are
-// errors that name the line. It notes in where which line set which key.
-func decodeYAML(file string, text []byte, to any, where map[string]string) error {
-	if len(text) > maxConfig {
-		return fmt.Errorf("%s: more than %d bytes", file, maxConfig)
+// Lines say where each key of a file stands: "kms.yaml:3", by the key's path
+// as in listen[0].tls.key.
+type Lines map[string]string
+
+// Of is where a key stands or, if it is not there, what it would be part of.
+func (l Lines) Of(key string) (at string, known bool) {
+	for ; key != "" && !known; key = key[:max(strings.LastIndexAny(key, ".["), 0)] {
+		at, known = l[key]
+	}
+	return at, known
+}
+
+// Decode reads one document into to, a pointer to a struct: unknown and
+// repeated keys, anchors, aliases and second documents are errors that begin
+// with the file's name and the line. It notes in lines where each key stands.
+//
+// Keys are the fields' yaml tags. A field whose pointer is a TextUnmarshaler
+// is one value; if it is a struct with keys, too, it may be either.
+func Decode(file string, text []byte, to any, lines Lines) error {
+	if len(text) > MaxBytes {
+		return fmt.Errorf("%s: more than %d bytes", file, MaxBytes)
 	}
 	d := yaml.NewDecoder(bytes.NewReader(text))
 	var document yaml.Node
 	if err := d.Decode(&document); errors.Is(err, io.EOF) {
 		return nil // nothing but comments: all defaults
 	} else if err != nil {
-		return fmt.Errorf("%s:%s", file, strings.TrimPrefix(strings.TrimPrefix(err.Error(), "yaml: "), "line "))
+		return syntax(file, err)
 	}
 
 	var second yaml.Node
@@ -37,30 +57,39 @@ func decodeYAML(file string, text []byte, to any, where map[string]string) error
 		return fmt.Errorf("%s: there is a second document", file)
 	}
 
-	r := &yamlReader{file, where}
+	r := &reader{file, lines}
 	return r.value(document.Content[0], reflect.ValueOf(to).Elem(), "")
 }
 
-type yamlReader struct {
-	file  string
-	where map[string]string
+// syntax is the library's error with its line, if it has one, in our form.
+func syntax(file string, err error) error {
+	text := strings.TrimPrefix(err.Error(), "yaml: ")
+	if line, found := strings.CutPrefix(text, "line "); found {
+		return fmt.Errorf("%s:%s", file, line)
+	}
+	return fmt.Errorf("%s: %s", file, text)
 }
 
-func (r *yamlReader) at(n *yaml.Node) string { return fmt.Sprintf("%s:%d", r.file, n.Line) }
+type reader struct {
+	file  string
+	lines Lines
+}
 
-func (r *yamlReader) value(n *yaml.Node, to reflect.Value, path string) error {
+func (r *reader) at(n *yaml.Node) string { return fmt.Sprintf("%s:%d", r.file, n.Line) }
+
+func (r *reader) value(n *yaml.Node, to reflect.Value, path string) error {
 	if n.Kind == yaml.AliasNode || n.Anchor != "" {
 		return fmt.Errorf("%s: anchors and aliases are not supported", r.at(n))
 	}
 	if n.Style&yaml.TaggedStyle != 0 {
 		return fmt.Errorf("%s: tags such as %.64s are not supported", r.at(n), n.Tag)
 	}
-	r.where[path] = r.at(n)
+	r.lines[path] = r.at(n)
 	if n.Kind == yaml.ScalarNode && n.Tag == "!!null" {
 		return nil
 	}
 
-	if _, ok := to.Addr().Interface().(encoding.TextUnmarshaler); ok {
+	if _, ok := to.Addr().Interface().(encoding.TextUnmarshaler); ok && (n.Kind == yaml.ScalarNode || !hasKeys(to)) {
 		return r.scalar(n, to, path)
 	}
 	switch to.Kind() {
@@ -76,7 +105,7 @@ func (r *yamlReader) value(n *yaml.Node, to reflect.Value, path string) error {
 	return r.scalar(n, to, path)
 }
 
-func (r *yamlReader) mapping(n *yaml.Node, to reflect.Value, path string) error {
+func (r *reader) mapping(n *yaml.Node, to reflect.Value, path string) error {
 	if n.Kind != yaml.MappingNode {
 		return fmt.Errorf("%s: %s: expected keys with values (key: value), found %s", r.at(n), top(path), found(n))
 	}
@@ -87,7 +116,7 @@ func (r *yamlReader) mapping(n *yaml.Node, to reflect.Value, path string) error 
 		key := n.Content[i]
 		field, known := fields[key.Value]
 		if !known {
-			return fmt.Errorf("%s: unknown key %.64q%s", r.at(key), key.Value, suggest(key.Value, names))
+			return fmt.Errorf("%s: unknown key %.64q%s", r.at(key), key.Value, spelling.Suggest(key.Value, names))
 		}
 
 		if line, twice := seen[key.Value]; twice {
@@ -102,7 +131,7 @@ func (r *yamlReader) mapping(n *yaml.Node, to reflect.Value, path string) error 
 		if err := r.value(n.Content[i+1], field, child); err != nil {
 			return err
 		}
-		r.where[child] = r.at(key)
+		r.lines[child] = r.at(key)
 	}
 
 	return nil
@@ -112,7 +141,7 @@ func (r *yamlReader) mapping(n *yaml.Node, to reflect.Value, path string) error 
 // embedded struct are its own.
 func keysOf(to reflect.Value, fields map[string]reflect.Value) (names []string) {
 	for i := range to.NumField() {
-		name := keyOf(to.Type().Field(i))
+		name := KeyOf(to.Type().Field(i))
 		switch {
 		case to.Type().Field(i).Anonymous:
 			names = append(names, keysOf(to.Field(i), fields)...)
@@ -124,8 +153,19 @@ func keysOf(to reflect.Value, fields map[string]reflect.Value) (names []string) 
 	return names
 }
 
+// hasKeys tells a struct of keys from one that is a single value.
+func hasKeys(to reflect.Value) bool {
+	return to.Kind() == reflect.Struct && len(keysOf(to, map[string]reflect.Value{})) > 0
+}
+
+// KeyOf is a field's key; "" if it has none.
+func KeyOf(f reflect.StructField) string {
+	name, _, _ := strings.Cut(f.Tag.Get("yaml"), ",")
+	return strings.TrimPrefix(name, "-") // "-" is what the owner makes, and no key
+}
+
 // sequence: one value may stand for a list of one.
-func (r *yamlReader) sequence(n *yaml.Node, to reflect.Value, path string) error {
+func (r *reader) sequence(n *yaml.Node, to reflect.Value, path string) error {
 	elements := n.Content
 	if n.Kind != yaml.SequenceNode {
 		elements = []*yaml.Node{n}
@@ -140,7 +180,7 @@ func (r *yamlReader) sequence(n *yaml.Node, to reflect.Value, path string) error
 	return nil
 }
 
-func (r *yamlReader) scalar(n *yaml.Node, to reflect.Value, path string) error {
+func (r *reader) scalar(n *yaml.Node, to reflect.Value, path string) error {
 	if n.Kind != yaml.ScalarNode {
 		return fmt.Errorf("%s: %s: expected one value, found %s", r.at(n), top(path), found(n))
 	}
