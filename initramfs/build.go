@@ -57,7 +57,7 @@ func Build(w io.Writer, o Options) (*Result, error) {
 
 	chosen, err := k.choose(o.Config.Modules, p)
 	if err != nil {
-		return nil, err
+		return nil, o.Config.locate(err)
 	}
 
 	index, unapplied, err := k.index(o, chosen)
@@ -107,7 +107,7 @@ func (k *kernel) index(o Options, chosen []string) (index *plan.Modules, unappli
 	} else {
 		unapplied = host.unapplied(index)
 	}
-	return index, unapplied, k.parameters(index, o.Config.Modules.Parameters)
+	return index, unapplied, o.Config.locate(k.parameters(index, o.Config.Modules.Parameters))
 }
 
 // hostModprobe is what the host's modprobe.d says, and the modules that are

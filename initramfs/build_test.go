@@ -114,7 +114,11 @@ func (tr tree) write(name string, data []byte) {
 }
 
 func (tr tree) build(text string) (*initramfs.Result, []byte, error) {
-	c, err := initramfs.ReadConfig(strings.NewReader(text))
+	return tr.buildAs("latchkey.yaml", text)
+}
+
+func (tr tree) buildAs(name, text string) (*initramfs.Result, []byte, error) {
+	c, err := initramfs.ReadConfig(name, strings.NewReader(text))
 	if err != nil {
 		return nil, nil, err
 	}
@@ -251,7 +255,7 @@ func TestBuildRefuses(t *testing.T) {
 		name, config, want string
 		change             func(tree)
 	}{
-		{"unknown field", config + "color: red\n", "field color not found", nil},
+		{"unknown field", config + "color: red\n", `latchkey.yaml:4: unknown key "color"; known here: `, nil},
 		{"second document", config + "---\nx: 1\n", "second document", nil},
 		{"field twice", config + config, "already", nil},
 		{"empty", "", "empty", nil},

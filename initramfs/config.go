@@ -4,19 +4,13 @@
 package initramfs
 
 import (
-	"bytes"
-	"errors"
 	"fmt"
 	"io"
 	"time"
 
-	"go.yaml.in/yaml/v3"
-
 	"latchkey/internal/plan"
+	"latchkey/internal/strictyaml"
 )
-
-// maxConfig caps latchkey.yaml, in bytes.
-const maxConfig = 1 << 20
 
 // A Config is latchkey.yaml. docs/plan.md describes every field.
 type Config struct {
@@ -56,6 +50,9 @@ type Config struct {
 	} `yaml:"stub"`
 	Image ImageConfig `yaml:"image"`
 	Debug bool        `yaml:"debug"`
+
+	file  string           // what errors call it
+	lines strictyaml.Lines // where each key stands
 }
 
 // A VolumeConfig is one entry of "volumes".
@@ -81,34 +78,30 @@ type ModulesConfig struct {
 	Parameters []string `yaml:"parameters"`
 }
 
-// ReadConfig reads latchkey.yaml. Unknown fields, second documents and
-// rule breaks are errors that name the line or the field.
-func ReadConfig(r io.Reader) (*Config, error) {
-	text, err := io.ReadAll(io.LimitReader(r, maxConfig+1))
+// ReadConfig reads latchkey.yaml; name is what its errors call it. Unknown
+// keys, second documents and rule breaks are errors that name the line.
+func ReadConfig(name string, r io.Reader) (*Config, error) {
+	text, err := io.ReadAll(io.LimitReader(r, strictyaml.MaxBytes+1))
 	if err != nil {
-		return nil, fmt.Errorf("reading the configuration: %w", err)
+		return nil, fmt.Errorf("reading %s: %w", name, err)
 	}
 
-	if len(text) > maxConfig {
-		return nil, fmt.Errorf("reading the configuration: more than %d bytes", maxConfig)
+	c := &Config{file: name, lines: strictyaml.Lines{}}
+	if err := strictyaml.Decode(name, text, c, c.lines); err != nil {
+		return nil, err
 	}
-	var c Config
-	dec := yaml.NewDecoder(bytes.NewReader(text))
-	dec.KnownFields(true)
-	if err := dec.Decode(&c); err != nil {
-		if errors.Is(err, io.EOF) {
-			err = errors.New("the file is empty")
+	if len(c.lines) == 0 {
+		return nil, fmt.Errorf("%s: the file is empty", name)
+	}
+	for i := range c.Volumes {
+		if err := c.checkSources(i); err != nil {
+			return nil, c.locate(err)
 		}
-		return nil, fmt.Errorf("reading the configuration: %w", err)
-	}
-
-	if err := dec.Decode(new(yaml.Node)); !errors.Is(err, io.EOF) {
-		return nil, errors.New("reading the configuration: there is a second document or trailing text")
 	}
 	if err := c.Image.check(); err != nil {
-		return nil, fmt.Errorf("reading the configuration: %w", err)
+		return nil, c.locate(err)
 	}
-	return &c, nil
+	return c, nil
 }
 
 // Plan compiles the configuration. The always-loaded modules are added
@@ -116,12 +109,12 @@ func ReadConfig(r io.Reader) (*Config, error) {
 func (c *Config) Plan() (*plan.Plan, error) {
 	args, err := plan.SplitCmdline(c.Net)
 	if err != nil {
-		return nil, err
+		return nil, c.locate(fmt.Errorf("net: %w", err))
 	}
 
 	net, problems := plan.ParseNet(args)
 	if len(problems) > 0 {
-		return nil, fmt.Errorf("net: %s", problems[0])
+		return nil, c.locate(fmt.Errorf("net: %s", problems[0]))
 	}
 
 	p := &plan.Plan{
@@ -153,22 +146,24 @@ func (c *Config) Plan() (*plan.Plan, error) {
 		p.Wait = *c.Wait
 	}
 	for i, v := range c.Volumes {
-		p.Volumes = append(p.Volumes, v.volume(i, p))
+		p.Volumes = append(p.Volumes, c.volume(i, v, p))
 	}
 
-	return p, p.Check()
+	return p, c.locate(p.Check())
 }
 
 // volume compiles one volume, and adds to the plan the key files that it
 // names.
-func (v VolumeConfig) volume(i int, p *plan.Plan) plan.Volume {
+func (c *Config) volume(i int, v VolumeConfig, p *plan.Plan) plan.Volume {
 	name := v.Name
 	if name == "" && i == 0 {
 		name = "root"
 	}
 	var sources []string
-	for _, s := range v.Sources {
-		sources = append(sources, s.name(p))
+	for j, s := range v.Sources {
+		name := s.name(p)
+		c.alias(name, fmt.Sprintf("volumes[%d].sources[%d].%s", i, j, s.word()))
+		sources = append(sources, name)
 	}
 	if len(sources) == 0 {
 		sources = []string{plan.SourceKMS}

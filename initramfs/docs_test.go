@@ -22,7 +22,7 @@ volumes: [{uuid: 5ca1ab1e-0000-4000-8000-00000000d150}]
 		blocks = append(blocks, b)
 	}
 	for _, b := range blocks {
-		c, err := initramfs.ReadConfig(strings.NewReader(b.Text))
+		c, err := initramfs.ReadConfig("latchkey.yaml", strings.NewReader(b.Text))
 		if err != nil {
 			t.Errorf("%s: %v", b, err)
 			continue

@@ -177,7 +177,7 @@ func TestModprobe(t *testing.T) {
 	tr.write("etc/a.conf", []byte("# x\noptions virtio-net napi_tx=0 \\\n  csum=0\nblacklist virtio_net\n"))
 	tr.write("lib/a.conf", []byte("options virtio_net hidden=1\n"))
 	tr.write("lib/b.conf", []byte("options dm_crypt max_read_size=1\ninstall snd /bin/false\n"))
-	c, err := initramfs.ReadConfig(strings.NewReader(config + "modules: {set: host, add: [virtio_net]}\n"))
+	c, err := initramfs.ReadConfig("latchkey.yaml", strings.NewReader(config+"modules: {set: host, add: [virtio_net]}\n"))
 	if err != nil {
 		t.Fatal(err)
 	}

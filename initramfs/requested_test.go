@@ -59,7 +59,7 @@ func TestParameters(t *testing.T) {
 	build := func(modules string) (*initramfs.Result, string, error) {
 		tr := newTree(t)
 		tr.write("etc/a.conf", []byte("options virtio_net napi_tx=0\noptions absent x=1\n"))
-		c, err := initramfs.ReadConfig(strings.NewReader(config + modules))
+		c, err := initramfs.ReadConfig("latchkey.yaml", strings.NewReader(config+modules))
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -1,7 +1,6 @@
 package initramfs
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -9,17 +8,15 @@ import (
 	"slices"
 	"time"
 
-	"go.yaml.in/yaml/v3"
-
 	"latchkey/internal/plan"
 )
 
 // A SourceConfig is one entry of a volume's sources: a word, or a mapping
 // with the one key "key-file" or "clevis".
 type SourceConfig struct {
-	Word    string
-	KeyFile KeyFileConfig // if Word is "key-file"
-	Clevis  ClevisConfig  // if Word is "clevis"
+	Word    string         `yaml:"-"`
+	KeyFile *KeyFileConfig `yaml:"key-file"`
+	Clevis  *ClevisConfig  `yaml:"clevis"`
 }
 
 // A ClevisConfig says which tokens of clevis may open a volume.
@@ -37,35 +34,35 @@ type KeyFileConfig struct {
 	Wait   time.Duration `yaml:"wait"`
 }
 
-// UnmarshalYAML implements yaml.Unmarshaler.
-func (c *SourceConfig) UnmarshalYAML(n *yaml.Node) error {
-	if n.Kind == yaml.ScalarNode {
-		switch c.Word = n.Value; c.Word {
-		case plan.SourceKeyFile:
-			return fmt.Errorf("line %d: sources: %s needs to know which file: - key-file: {device: LABEL=KEYS, path: root.key}", n.Line, c.Word)
-		case plan.SourceClevis:
-			return fmt.Errorf("line %d: sources: %s needs to know whom to trust: - clevis: {tang: [THUMBPRINT]}", n.Line, c.Word)
-		}
-		return nil
+// UnmarshalText implements encoding.TextUnmarshaler, for sources that are a
+// word.
+func (c *SourceConfig) UnmarshalText(text []byte) error {
+	switch c.Word = string(text); c.Word {
+	case plan.SourceKeyFile:
+		return fmt.Errorf("%s needs to know which file: - key-file: {device: LABEL=KEYS, path: root.key}", c.Word)
+	case plan.SourceClevis:
+		return fmt.Errorf("%s needs to know whom to trust: - clevis: {tang: [THUMBPRINT]}", c.Word)
 	}
-	var to any
-	if n.Kind == yaml.MappingNode && len(n.Content) == 2 {
-		c.Word = n.Content[0].Value
-		to = map[string]any{plan.SourceKeyFile: &c.KeyFile, plan.SourceClevis: &c.Clevis}[c.Word]
-	}
-	if to == nil {
-		return fmt.Errorf("line %d: sources: want %s, %s, or a mapping with the one key %s or %s", n.Line, plan.SourceKMS, plan.SourcePrompt, plan.SourceKeyFile, plan.SourceClevis)
-	}
+	return nil
+}
 
-	// A node decodes itself with unknown fields; a decoder does not.
-	text, err := yaml.Marshal(n.Content[1])
-	if err != nil {
-		return err
+// word is the source's kind.
+func (c SourceConfig) word() string {
+	switch {
+	case c.KeyFile != nil:
+		return plan.SourceKeyFile
+	case c.Clevis != nil:
+		return plan.SourceClevis
 	}
-	dec := yaml.NewDecoder(bytes.NewReader(text))
-	dec.KnownFields(true)
-	if err := dec.Decode(to); err != nil {
-		return fmt.Errorf("line %d: sources: %s: %w", n.Line, c.Word, err)
+	return c.Word
+}
+
+// checkSources wants each source of a volume to be one.
+func (c *Config) checkSources(volume int) error {
+	for i, s := range c.Volumes[volume].Sources {
+		if s.word() == "" || s.KeyFile != nil && s.Clevis != nil {
+			return fmt.Errorf("volumes[%d].sources[%d]: want %s, %s, or a mapping with the one key %s or %s", volume, i, plan.SourceKMS, plan.SourcePrompt, plan.SourceKeyFile, plan.SourceClevis)
+		}
 	}
 	return nil
 }
@@ -73,7 +70,7 @@ func (c *SourceConfig) UnmarshalYAML(n *yaml.Node) error {
 // name is what the plan calls the source. Volumes that name the same file
 // share it, so that it is read once.
 func (c SourceConfig) name(p *plan.Plan) string {
-	if c.Word == plan.SourceClevis { // one for all volumes: what one may be opened by, all may
+	if c.Clevis != nil { // one for all volumes: what one may be opened by, all may
 		for _, t := range c.Clevis.Tang {
 			if !slices.Contains(p.Clevis.Tang, t) {
 				p.Clevis.Tang = append(p.Clevis.Tang, t)
@@ -81,8 +78,8 @@ func (c SourceConfig) name(p *plan.Plan) string {
 		}
 		p.Clevis.Wait = max(p.Clevis.Wait, c.Clevis.Wait)
 	}
-	if c.Word != plan.SourceKeyFile {
-		return c.Word
+	if c.KeyFile == nil {
+		return c.word()
 	}
 	f := plan.KeyFile{Device: c.KeyFile.Device, Path: c.KeyFile.Path, Offset: c.KeyFile.Offset, Size: c.KeyFile.Size, Wait: c.KeyFile.Wait}
 	for _, have := range p.KeyFiles {

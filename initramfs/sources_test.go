@@ -38,13 +38,16 @@ func TestSources(t *testing.T) {
 			"",
 		},
 		{"clevis: {tang: [" + strings.Repeat("A", 43) + "], wait: 1m}, prompt", []string{"clevis", "prompt"}, nil, ""},
-		{"clevis", nil, nil, "line 3: sources: clevis needs to know whom to trust"},
-		{"clevis: {url: http://tang.local}", nil, nil, "field url not found"},
-		{"key-file", nil, nil, "line 3: sources: key-file needs to know which file"},
-		{"tang", nil, nil, `sources: "tang" is not known, want some of kms, prompt`},
-		{"{kms: {}}", nil, nil, "line 3: sources: want kms, prompt, or a mapping with the one key key-file"},
-		{"key-file: {device: LABEL=KEYS, file: x}", nil, nil, "field file not found"},
-		{"key-file: {}", nil, nil, "key-file: path is missing"},
+		{"clevis", nil, nil, "latchkey.yaml:3: volumes[0].sources[0]: clevis needs to know whom to trust"},
+		{"clevis: {url: http://tang.local}", nil, nil, `latchkey.yaml:3: unknown key "url"; known here: tang, wait`},
+		{"key-file", nil, nil, "latchkey.yaml:3: volumes[0].sources[0]: key-file needs to know which file"},
+		{"tang", nil, nil, `latchkey.yaml:3: volumes[0]: sources: "tang" is not known, want some of kms, prompt`},
+		{"{kms: {}}", nil, nil, `latchkey.yaml:3: unknown key "kms"; known here: key-file, clevis`},
+		{"key-file: {device: LABEL=KEYS, file: x}", nil, nil, `latchkey.yaml:3: unknown key "file"; did you mean`},
+		{"{}", nil, nil, "latchkey.yaml:3: volumes[0].sources[0]: want kms, prompt, or a mapping with the one key key-file or clevis"},
+		{"{key-file: {path: x}, clevis: {tang: []}}", nil, nil, "latchkey.yaml:3: volumes[0].sources[0]: want kms, prompt, or a mapping"},
+		{"[kms]", nil, nil, "latchkey.yaml:3: volumes[0].sources[0]: expected keys with values (key: value), found a list"},
+		{"key-file: {}", nil, nil, "latchkey.yaml:3: key-file: path is missing"},
 		{"key-file: {device: /dev/sda1, path: x}", nil, nil, `key-file: device is "/dev/sda1", want LABEL=`},
 		{"key-file: {device: SERIAL=x, path: x}", nil, nil, "SERIAL= is not known"},
 		{"key-file: {device: LABEL=KEYS}", nil, nil, "size is missing"},
@@ -53,7 +56,7 @@ func TestSources(t *testing.T) {
 		{"key-file: {path: x, size: 8388609}", nil, nil, "at most 8388608 bytes"},
 		{"key-file: {path: x}, key-file: {path: x}", nil, nil, `sources has "key-file" twice`},
 	} {
-		c, err := initramfs.ReadConfig(strings.NewReader(withSources(row.sources)))
+		c, err := initramfs.ReadConfig("latchkey.yaml", strings.NewReader(withSources(row.sources)))
 		var p *plan.Plan
 		if err == nil {
 			p, err = c.Plan()
@@ -78,7 +81,7 @@ func TestSharedKeyFile(t *testing.T) {
 	text := strings.Replace(config, "volumes: [{uuid: 11111111-2222-3333-4444-555555555555}]", `volumes:
   - {uuid: 22222222-2222-3333-4444-555555555555, name: data, sources: [key-file: {device: LABEL=KEYS, path: k}]}
   - {uuid: 33333333-2222-3333-4444-555555555555, name: more, sources: [key-file: {device: LABEL=KEYS, path: k}]}`, 1)
-	c, err := initramfs.ReadConfig(strings.NewReader(text))
+	c, err := initramfs.ReadConfig("latchkey.yaml", strings.NewReader(text))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -84,9 +84,11 @@ func (o *imageBuild) run(stdout, stderr io.Writer) error {
 	if err != nil {
 		return err
 	}
-	if p, err := options.Config.Plan(); err == nil { // Build names what is wrong with it
-		warnPlan(stderr, p)
+	p, err := options.Config.Plan()
+	if err != nil {
+		return &cli.Exit{Code: cli.Usage, Err: err}
 	}
+	warnPlan(stderr, p)
 
 	// The old image stays until the new one is whole and on the disk.
 	tmp, err := os.CreateTemp(filepath.Dir(o.output), "."+filepath.Base(o.output)+"-*")
@@ -118,14 +120,9 @@ func (o *imageBuild) run(stdout, stderr io.Writer) error {
 }
 
 func (o *imageBuild) options() (*initramfs.Options, error) {
-	f, err := os.Open(o.config)
+	config, err := readConfig(o.config)
 	if err != nil {
-		return nil, fmt.Errorf("reading the configuration: %w", err)
-	}
-	defer f.Close()
-	config, err := initramfs.ReadConfig(f)
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", o.config, err)
+		return nil, err
 	}
 
 	if o.modules == "" {
@@ -143,6 +140,20 @@ func (o *imageBuild) options() (*initramfs.Options, error) {
 	}
 
 	return &initramfs.Options{Config: config, Modules: o.modules, Init: o.init, Firmware: o.firmware, Microcode: o.microcode, Modprobe: initramfs.ModprobeDirs(), Level: o.level}, nil
+}
+
+// readConfig reads a latchkey.yaml: what is wrong in it is a usage error.
+func readConfig(path string) (*initramfs.Config, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, fmt.Errorf("reading the configuration: %w", err)
+	}
+	defer f.Close()
+	config, err := initramfs.ReadConfig(path, f)
+	if err != nil {
+		return nil, &cli.Exit{Code: cli.Usage, Err: err}
+	}
+	return config, nil
 }
 
 func runningKernel() string {

@@ -70,14 +70,9 @@ func (o *imageUpdate) run(stdout io.Writer) error {
 	if o.writeInitrd != "" && o.writeUKI != "" {
 		return cli.Usagef("--write-initrd and --write-uki are mutually exclusive")
 	}
-	f, err := os.Open(o.path(o.config))
+	config, err := readConfig(o.path(o.config))
 	if err != nil {
-		return fmt.Errorf("reading the configuration: %w", err)
-	}
-	defer f.Close()
-	config, err := initramfs.ReadConfig(f)
-	if err != nil {
-		return fmt.Errorf("%s: %w", o.config, err)
+		return err
 	}
 
 	versions, err := o.versions()

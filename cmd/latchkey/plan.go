@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -88,13 +89,13 @@ func readPlan(path string) (planSource, error) {
 		return planSource{}, fmt.Errorf("%s: %w", path, err)
 	}
 	if isYAML(data) {
-		config, err := initramfs.ReadConfig(strings.NewReader(string(data)))
+		config, err := initramfs.ReadConfig(path, bytes.NewReader(data))
 		if err != nil {
-			return planSource{}, fmt.Errorf("%s is neither an image nor a configuration: %w", path, err)
+			return planSource{}, &cli.Exit{Code: cli.Usage, Err: fmt.Errorf("%w (and it is no image)", err)}
 		}
 		p, err := config.Plan()
 		if err != nil {
-			return planSource{}, fmt.Errorf("%s: %w", path, err)
+			return planSource{}, &cli.Exit{Code: cli.Usage, Err: err}
 		}
 		file, err := p.Encode()
 		return planSource{plan: file}, err

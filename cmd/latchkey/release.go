@@ -2,7 +2,6 @@ package main
 
 import (
 	"fmt"
-	"os"
 	"path/filepath"
 
 	"github.com/spf13/cobra"
@@ -57,14 +56,9 @@ Key server, keys and volumes are those of /etc/latchkey/latchkey.yaml.`,
 }
 
 func (o *announcement) run(c *cobra.Command) error {
-	f, err := os.Open(filepath.Join(o.root, o.config))
+	config, err := readConfig(filepath.Join(o.root, o.config))
 	if err != nil {
-		return fmt.Errorf("reading the configuration: %w", err)
-	}
-	defer f.Close()
-	config, err := initramfs.ReadConfig(f)
-	if err != nil {
-		return fmt.Errorf("%s: %w", o.config, err)
+		return err
 	}
 	client, urls, wants, err := o.ask(config)
 	if err != nil {

@@ -151,8 +151,11 @@ func (p *Plan) checkRest() error {
 	if !slices.Contains([]string{"reboot", "poweroff", "halt", "wait"}, p.OnFail.Action) {
 		return fmt.Errorf("on-fail.action is %q, want reboot, poweroff, halt or wait", p.OnFail.Action)
 	}
-	if p.OnFail.After < 0 || p.Wait < 0 {
-		return fmt.Errorf("on-fail.after and wait must not be negative")
+	if p.OnFail.After < 0 {
+		return fmt.Errorf("on-fail.after is negative")
+	}
+	if p.Wait < 0 {
+		return fmt.Errorf("wait is negative")
 	}
 
 	for field, list := range map[string][]string{"modules.add": p.Modules.Always, "blocked modules": p.Modules.Blocked} {

@@ -149,7 +149,7 @@ func (p *Plan) checkSources() error {
 	known := []string{SourceKMS, SourcePrompt, SourceClevis}
 	for _, f := range p.KeyFiles {
 		if err := f.check(); err != nil {
-			return fmt.Errorf("%s: %w", SourceKeyFile, err)
+			return fmt.Errorf("%s: %w", f.Name, err)
 		}
 		if slices.Contains(known, f.Name) {
 			return fmt.Errorf("two key files have the name %s", f.Name)

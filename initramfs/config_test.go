@@ -1,0 +1,73 @@
+package initramfs_test
+
+import (
+	"errors"
+	"strings"
+	"testing"
+
+	"latchkey/initramfs"
+	"latchkey/internal/plan"
+)
+
+// TestWrongConfig: whatever is wrong with a configuration, when it is read,
+// judged as a plan or built, is said with its line, and a misspelled key with
+// the one that was meant.
+func TestWrongConfig(t *testing.T) {
+	const uuid = "uuid: 11111111-2222-3333-4444-555555555555"
+	trust := "trust: {kms: [\"lk1:IACMx2/hiNfc+4150nkCg2G5sY+MZdXNO3jt6GLQ+T0=\"]}\n"
+	good := trust + "volumes:\n  - " + uuid + "\n"
+	for _, row := range []struct{ name, text, want string }{
+		{"misspelled, below", good + "    soruces: [kms]\n", `till.yaml:4: unknown key "soruces"; did you mean "sources"?`},
+		{"misspelled, above", "volums: []\n", `till.yaml:1: unknown key "volums"; did you mean "volumes"?`},
+		{"misspelled, of a source", good + "    sources:\n      - key-file: {devcie: LABEL=K}\n", `till.yaml:5: unknown key "devcie"; did you mean "device"?`},
+		{"twice", good + trust, "till.yaml:4: trust is already set in line 1"},
+		{"no YAML", good + "wait: [\n", "till.yaml:4: did not find expected node content"},
+		{"a second document", good + "---\n", "till.yaml: there is a second document"},
+		{"empty", "# nothing\n", "till.yaml: the file is empty"},
+		{"not text", "\xff", "till.yaml: invalid leading UTF-8 octet"},
+		{"text", "shop\n", `till.yaml:1: the file: expected keys with values (key: value), found "shop"`},
+		{"a kind", good + "    nofail: maybe\n", `till.yaml:4: volumes[0].nofail: "maybe" is not true or false`},
+		{"a duration", good + "wait: 3\n", `till.yaml:4: wait: "3" is not a duration like 90s or 12h`},
+		{"a list for a section", good + "find: [kms.local]\n", "till.yaml:4: find: expected keys with values (key: value), found a list"},
+		{"image", good + "image:\n  initrd: boot/{version}\n", `till.yaml:5: image.initrd: "boot/{version}" is not an absolute path`},
+		{"image, together", good + "image:\n  boot-key: /k\n", "till.yaml:5: image.boot-key and image.boot-cert go together"},
+		{"no UUID", trust + "volumes:\n  - name: root\n    uuid: 5\n", `till.yaml:4: volumes[0]: uuid is "5"`},
+		{"option", good + "    options:\n      - discrad\n", `till.yaml:4: volumes[0]: options: "discrad" is not known`},
+		{"second volume", good + "  - {name: data, " + uuid + "}\n", "till.yaml:4: volumes[1]: uuid 11111111"},
+		{"key", "volumes: [{" + uuid + "}]\ntrust:\n  kms:\n    - lk1:AA\n", "till.yaml:4: trust.kms[0]: "},
+		{"what is missing", "volumes: [{" + uuid + "}]\n", "till.yaml: trust.kms is empty"},
+		{"URL", good + "find:\n  services: []\n  urls: [ftp://x]\n", "till.yaml:6: find.urls[0] is "},
+		{"negative", good + "wait: -1s\n", "till.yaml:4: wait is negative"},
+		{"negative, after", good + "on-fail:\n  after: -1s\n", "till.yaml:5: on-fail.after is negative"},
+		{"net", good + "net: ip=dhpc\n", "till.yaml:4: net: "},
+		{"net, a line", good + "net: |\n  ip=dhcp\n  vlan=x\n", "till.yaml:4: net: "},
+		{"root", good + "root:\n  fstype: ntfs\n", `till.yaml:5: root.fstype is "ntfs"`},
+		{"a key file", good + "    sources:\n      - kms\n      - key-file:\n          path: ../x\n", `till.yaml:7: key-file: path is "../x"`},
+		{"the second key file", good + "    sources:\n      - key-file: {path: /x}\n      - key-file:\n          wait: -1s\n          path: /y\n", "till.yaml:7: key-file-2: wait is negative"},
+		{"clevis", good + "    sources:\n      - clevis:\n          tang: [x]\n", `till.yaml:6: clevis: tang: "x" is not the thumbprint`},
+		{"set", good + "modules:\n  set: all\n", `till.yaml:5: modules.set is "all"`},
+		{"module", good + "modules:\n  add: [virtio_net, no_such]\n", "till.yaml:5: modules.add: the kernel in "},
+		{"parameter", good + "modules:\n  parameters:\n    - virtio_net\n", `till.yaml:6: modules.parameters[0] "virtio_net": want MODULE.PARAM=VALUE`},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			_, _, err := newTree(t).buildAs("till.yaml", row.text)
+			if err == nil || !strings.HasPrefix(err.Error(), row.want) {
+				t.Errorf("building: %v, want %s", err, row.want)
+			}
+			if err != nil && strings.Contains(err.Error(), "\n") {
+				t.Errorf("building: %v, want one line", err)
+			}
+		})
+	}
+}
+
+// What the plan refuses stays told from what cannot be read.
+func TestWrongPlan(t *testing.T) {
+	c, err := initramfs.ReadConfig("latchkey.yaml", strings.NewReader(config+"wait: -1s\n"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := c.Plan(); !errors.Is(err, plan.ErrInvalid) {
+		t.Errorf("Plan = %v, want ErrInvalid", err)
+	}
+}
