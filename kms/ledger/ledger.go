@@ -49,15 +49,16 @@ type Config struct {
 type Ledger struct {
 	Clock
 
-	store    store.Store
-	shared   bool
-	vault    *vault
-	tables   map[string]*Table
-	keyrings map[string]*Keyring
-	log      *slog.Logger
-	observe  func(seconds float64)
-	news     news
-	health   health
+	store     store.Store
+	shared    bool
+	vault     *vault
+	tables    map[string]*Table
+	keyrings  map[string]*Keyring
+	log       *slog.Logger
+	observe   func(seconds float64)
+	news      news
+	strangers strangers
+	health    health
 
 	keys     atomic.Pointer[[]ed25519.PrivateKey] // the first one signs for who trusts several
 	keysRead atomic.Int64                         // when they were read, on the Clock

@@ -24,6 +24,7 @@ type Txn struct {
 	bumped bool
 	still  bool    // what is written now gives nobody anything
 	noted  []Event // told to who listens, once the transaction is on disk
+	due    due     // to the bounds on strangers
 }
 
 // Read runs f on one consistent state.
@@ -39,6 +40,9 @@ func (l *Ledger) Update(ctx context.Context, f func(*Txn) error) error {
 	began := time.Now()
 	var decided error // by f, which is no failure of the store
 	err := l.store.Update(ctx, func(tx store.Tx) error {
+		if last != nil {
+			l.strangers.undo(last.due) // of a run that did not count
+		}
 		t := &Txn{View: View{tx, l}, tx: tx}
 		last, decided = t, nil
 		if err := t.loadState(); err != nil {
@@ -46,6 +50,9 @@ func (l *Ledger) Update(ctx context.Context, f func(*Txn) error) error {
 		}
 		if decided = f(t); decided != nil {
 			return decided
+		}
+		if err := t.noteLeftOut(); err != nil {
+			return err
 		}
 		return tx.Put(tableMeta, keyState, l.vault.seal(place{tableMeta, keyState, 0}, t.state.epoch, t.state.encode()))
 	})
@@ -55,9 +62,13 @@ func (l *Ledger) Update(ctx context.Context, f func(*Txn) error) error {
 		l.wrote(err)
 		l.observe(time.Since(began).Seconds())
 	}
-	if err == nil {
+	switch {
+	case err == nil:
+		l.strangers.done(last.due, l.Now())
 		l.wroteLast.Store(&last.state)
 		l.news.tell(last.noted, false)
+	case last != nil:
+		l.strangers.undo(last.due)
 	}
 	if err == nil {
 		l.raiseMark(last.state.position(), last.bumped)

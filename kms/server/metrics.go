@@ -40,6 +40,10 @@ func (m *measured) watch(s *Server) {
 		}
 	})
 
+	m.Gauge("latchkey_audit_left_out", "Events of machines that nobody approved that were left out of the audit log since the start.", func(set func(float64, ...string)) {
+		set(float64(s.LeftOut()))
+	})
+
 	m.Gauge("latchkey_store_writable", "1 if the last write to the store succeeded; without it nothing is released.", func(set func(float64, ...string)) {
 		set(truth(s.Healthy() == nil))
 	})

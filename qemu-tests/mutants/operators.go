@@ -3,9 +3,20 @@ package main
 // operators are rules for those who run latchkey: what is said of a mistake,
 // limits and warnings.
 var operators = []mutant{
-	{`latchkey.yaml: the nearest key`, `internal/strictyaml/strictyaml.go`, `key.Value, spelling.Suggest(key.Value, names))`, `key.Value, names[:0]))`, `./initramfs`, `TestWrongConfig`},
+	{`latchkey.yaml: the nearest key`, `internal/strictyaml/strictyaml.go`, `spelling.Suggest(key.Value, names))`, `fmt.Sprint(spelling.Suggest("", nil)[:0], names[:0]))`, `./initramfs`, `TestWrongConfig`},
 	{`latchkey.yaml: what the plan refuses has its line`, `initramfs/config.go`, `return p, c.locate(p.Check())`, `return p, p.Check()`, `./initramfs`, `TestWrongConfig`},
 	{`latchkey.yaml: the line of the key itself`, `initramfs/where.go`, `key += "." + word`, `break`, `./initramfs`, `TestWrongConfig`},
 	{`latchkey.yaml: each key file has its line`, `initramfs/config.go`, `c.alias(name, `, `c.alias("", `, `./initramfs`, `TestWrongConfig`},
+	{`D16 a source's strangers fill no log`, `kms/ledger/strangers.go`, `|| one+1 > strangersPerSource {`, `|| one > strangersInAll {`, `./kms/ledger`, `TestStrangers`},
+	{`D16 all strangers fill no log`, `kms/ledger/strangers.go`, `if all+1 > strangersInAll || `, `if `, `./kms/ledger`, `TestStrangers`},
+	{`D16 what was left out is said once an hour`, `kms/ledger/strangers.go`, `|| now < s.next {`, `{`, `./kms/ledger`, `TestStrangers`},
+	{`D16 what failed is given back`, `kms/ledger/txn.go`, "	case last != nil:\n		l.strangers.undo(last.due)\n", ``, `./kms/ledger`, `TestStrangers`},
+	{`D16 in lk1`, `kms/server/lk1/policy.go`, `return t.NoteStranger(`, `return t.Note(`, `./kms/server`, `TestStrangersOf`},
+	{`D16 its boot logs`, `kms/server/lk1/evidence.go`, `note = t.NoteStranger`, `note = t.Note`, `./kms/server`, `TestStrangersOf`},
+	{`D16 in Talos`, `kms/server/talos/keeper/keeper.go`, `return why, t.NoteStranger(e)`, `return why, t.Note(e)`, `./kms/server`, `TestStrangersOf`},
+	{`D16 in Kairos`, `kms/server/kairos/keeper/keeper.go`, `note = t.NoteStranger`, `note = t.Note`, `./kms/server`, `TestStrangersOf`},
+	{`D16 approved machines are never left out`, `kms/server/lk1/policy.go`, `if row.State != fleet.Approved {
+		return t.NoteStranger`, `if true {
+		return t.NoteStranger`, `./kms/server`, `TestStrangersOf`},
 	{`latchkey.yaml: one kind of source`, `initramfs/sources.go`, `if s.word() == "" || s.KeyFile != nil && s.Clevis != nil {`, `if s.word() == "" && false {`, `./initramfs`, `TestSources`},
 }

@@ -2,7 +2,6 @@ package fleet
 
 import (
 	"math/rand/v2"
-	"net/netip"
 	"slices"
 	"sync"
 	"time"
@@ -44,23 +43,6 @@ type Waiter struct {
 // table.
 const perSource = maxPending / 4
 
-// sourceOf is what counts as one source: an IPv4 address, or an IPv6 /64.
-func sourceOf(from string) string {
-	a, err := netip.ParseAddr(from)
-	if err != nil {
-		return from
-	}
-	a = a.Unmap().WithZone("")
-	if a.Is4() || a.IsLinkLocalUnicast() {
-		return a.String()
-	}
-	p, err := a.Prefix(64)
-	if err != nil {
-		return from
-	}
-	return p.String()
-}
-
 // Full makes room for one more that waits: it removes the rows that nobody
 // approved in time and, when the table is full, those that stopped asking,
 // or else any one of the source that has most of them. It tells whether
@@ -76,7 +58,7 @@ func (f *Fleet[R]) Full(t *ledger.Txn, now time.Duration, newcomer R, forget fun
 		}
 	}
 
-	source := sourceOf(newcomer.Waiting().From)
+	source := ledger.SourceOf(newcomer.Waiting().From)
 	n, most := 0, source
 	for other, keys := range w.here {
 		n += len(keys)
@@ -127,7 +109,7 @@ func (f *Fleet[R]) look(v ledger.View, now time.Duration, forget func(key []byte
 			over = append(over, row.Key())
 			return nil
 		}
-		source := sourceOf(wait.From)
+		source := ledger.SourceOf(wait.From)
 		w.here[source] = append(w.here[source], string(row.Key()))
 		return nil
 	})

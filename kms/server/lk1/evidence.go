@@ -167,7 +167,11 @@ func (s *Service) keepLog(ctx context.Context, p *pledge, l *bootLog, from strin
 		if err := t.saveNode(row); err != nil {
 			return err
 		}
-		return t.Note(ledger.Event{Event: "boot-log", Node: row.ID.String(), Status: row.LastStatus, Reason: string(row.LastReason), From: from, Detail: words})
+		note := t.Note
+		if row.State != fleet.Approved {
+			note = t.NoteStranger
+		}
+		return note(ledger.Event{Event: "boot-log", Node: row.ID.String(), Status: row.LastStatus, Reason: string(row.LastReason), From: from, Detail: words})
 	})
 	if err == nil && words != "" {
 		s.log.Info("boot log", "node", p.node, "words", p.node.Words(), "from", from, "refused", l.Refused != "", "says", words)

@@ -196,6 +196,9 @@ func (t *txn) remember(p *proof, before, row nodeRow, d *kms.Decision, verdict p
 	if d.Status != kms.OK && before.LastStatus == row.LastStatus && before.LastReason == row.LastReason {
 		return nil // asking again: nothing new for the log, which must not be filled from outside
 	}
+	if row.State != fleet.Approved {
+		return t.NoteStranger(p.event(d, verdict.Reason))
+	}
 	return t.Note(p.event(d, verdict.Reason))
 }
 

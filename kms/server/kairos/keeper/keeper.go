@@ -183,7 +183,11 @@ func (k *Keeper) decideOn(t *txn, event string, p *kairos.Proof, do serve) (outc
 	if o.refusal != nil && before == row.LastStatus {
 		return o, nil // asking again
 	}
-	return o, t.Note(ledger.Event{Event: event, Node: p.Hash.String(), Status: o.code(), From: p.From, Detail: detail(p, o, behind)})
+	note := t.Note
+	if row.State != fleet.Approved {
+		note = t.NoteStranger
+	}
+	return o, note(ledger.Event{Event: event, Node: p.Hash.String(), Status: o.code(), From: p.From, Detail: detail(p, o, behind)})
 }
 
 // judge: deny wins. The attestation key is spent by any proof of a node that

@@ -206,5 +206,8 @@ func (k *Keeper) decideOn(t *ledger.Txn, event string, a talos.Ask, f func(*ledg
 		return why, nil // asking again
 	}
 
+	if row.State != fleet.Approved {
+		return why, t.NoteStranger(e)
+	}
 	return why, t.Note(e)
 }
