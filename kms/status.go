@@ -20,12 +20,13 @@ const (
 	HeaderRollback        // LUKS header is older than the last committed change: keep asking, until `volume accept-header`
 	Exists                // put or enroll would change what is there: nothing was changed
 	TableFull             // too many nodes await approval: keep asking
+	TooOften              // it stored as much within the hour as it may: as HTTP's 429, ask again later
 )
 
 // statusCodes are the stable names, in the order of the constants.
 var statusCodes = [...]string{
 	"ok", "pending", "quarantined", "refused", "pcr-mismatch", "pcr15-used", "tpm-cleared",
-	"not-bound", "no-secret", "header-differs", "header-rollback", "exists", "pending-full",
+	"not-bound", "no-secret", "header-differs", "header-rollback", "exists", "pending-full", "too-often",
 }
 
 func (s Status) valid() bool { return s >= OK && int(s) <= len(statusCodes) }

@@ -45,6 +45,7 @@ func table() map[string]Meaning {
 		"not-bound":       {Operator, "the volume is not this machine's: latchkey-kms node approve --volume UUID WORDS binds it, or says which machine has it"},
 		"no-secret":       {Operator, "the key server has no key for the volume that this machine can use: type the recovery key, if the plan lists the source prompt, then latchkey volume enroll; or latchkey-kms volume put UUID"},
 		"pending-full":    {Operator, "too many machines await approval: latchkey-kms node list"},
+		"too-often":       {Retry, "the machine stores keys more often than the policy lets it: later, or latchkey-kms node set WORDS --stores-per-hour N"},
 		"pcr-mismatch":    {Operator, "this boot differs from what was approved: if that is right, latchkey-kms node accept WORDS"},
 		"tpm-cleared":     {Operator, "the TPM was cleared or replaced: latchkey-kms node accept WORDS"},
 		"header-rollback": {Operator, "an old LUKS header was put back: latchkey-kms volume accept-header UUID if you did that"},

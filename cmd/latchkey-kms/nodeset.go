@@ -21,7 +21,7 @@ import (
 type settingFlags struct {
 	silence, outside, role, unmeasured  string
 	announce, announceFor               string
-	perBoot, perHour                    int
+	perBoot, perHour, stores, own       int
 	windows, networks, releases, accept []string
 	labels, unlabels                    []string
 	clear                               []string
@@ -62,6 +62,8 @@ A label puts the machine into the configuration's groups.`,
 	flags.StringVar(&f.silence, "silence", "", "how long it may be silent before it needs approval again: 90d; 0: any time")
 	flags.IntVar(&f.perBoot, "per-boot", 0, "releases in one boot; 0: any number")
 	flags.IntVar(&f.perHour, "per-hour", 0, "releases within an hour; 0: any number")
+	flags.IntVar(&f.stores, "stores-per-hour", 0, fmt.Sprintf("puts and enrolls within an hour (%d if nothing is set); 0: any number", policy.DefaultStores))
+	flags.IntVar(&f.own, "own-volumes", 0, fmt.Sprintf("volumes that it may have and still take more by itself (%d if nothing is set)", policy.DefaultVolumes))
 	flags.StringArrayVar(&f.windows, "window", nil, `when it may get its keys: "mon-fri 22:00-06:00 Europe/Berlin"; repeatable`)
 	flags.StringVar(&f.outside, "outside", "", "outside the windows: refuse, or approve (an approval lasts an hour)")
 	flags.Var(cli.List(&f.networks), "network", "network that it may ask from: 192.0.2.0/24; repeatable")
@@ -95,11 +97,17 @@ func (f *settingFlags) nodeSet(c *cobra.Command) (set lk1.NodeSet, err error) {
 		*one.to = &d
 	}
 
-	if given("per-boot") {
-		set.Settings.PerBoot = &f.perBoot
-	}
-	if given("per-hour") {
-		set.Settings.PerHour = &f.perHour
+	for _, one := range []struct {
+		flag string
+		from *int
+		to   **int
+	}{
+		{"per-boot", &f.perBoot, &set.Settings.PerBoot}, {"per-hour", &f.perHour, &set.Settings.PerHour},
+		{"stores-per-hour", &f.stores, &set.Settings.StoresPerHour}, {"own-volumes", &f.own, &set.Settings.OwnVolumes},
+	} {
+		if given(one.flag) {
+			*one.to = one.from
+		}
 	}
 
 	for _, text := range f.windows {
@@ -155,6 +163,12 @@ func printSet(w io.Writer, n lk1.Node) {
 	}
 	if s.PerHour != nil {
 		line("per hour", *s.PerHour)
+	}
+	if s.StoresPerHour != nil {
+		line("stores per hour", *s.StoresPerHour)
+	}
+	if s.OwnVolumes != nil {
+		line("own volumes", *s.OwnVolumes)
 	}
 
 	for _, window := range s.Windows {

@@ -4,10 +4,13 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"latchkey/internal/secret"
 	"latchkey/kms"
 	"latchkey/kms/server/lk1"
+	"latchkey/kms/server/policy"
 )
 
 // asked presents what a node asks for as "standing UUID", sorted.
@@ -113,6 +116,66 @@ func TestMachineTakesSoManyVolumes(t *testing.T) {
 	if got := f.deposit(node, kms.Put, kms.UUID{100, 0}, blob("x")); got != kms.OK {
 		t.Errorf("the same put again = %s, want ok", got.Code())
 	}
+}
+
+// How many it takes by itself is a setting, which takes effect at once.
+func TestMachineTakesAsManyAsIsSet(t *testing.T) {
+	f := newKMS(t)
+	node := f.approved()
+	f.SetPolicy(&policy.Policy{Defaults: policy.Settings{OwnVolumes: ptr(2)}})
+	for i, want := range []kms.Status{kms.OK, kms.NotBound} {
+		if got := f.deposit(node, kms.Put, kms.UUID{100, byte(i)}, blob("x")); got != want {
+			t.Errorf("put %d = %s, want %s", i, got.Code(), want.Code())
+		}
+	}
+	f.set(node, policy.Settings{OwnVolumes: ptr(3)})
+	if got := f.deposit(node, kms.Put, kms.UUID{100, 1}, blob("x")); got != kms.OK {
+		t.Errorf("put of a machine that may = %s, want ok", got.Code())
+	}
+}
+
+// A machine that is approved stores so often within an hour, as a setting
+// says; it is told so, and goes on getting its keys.
+func TestMachineStoresSoOften(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newKMS(t, inMemory)
+		node := f.approved()
+		f.SetPolicy(&policy.Policy{Defaults: policy.Settings{StoresPerHour: ptr(3)}})
+		put := func(op kms.Operation, o kms.Offer) string {
+			o.UUID = data
+			_, err := f.client().Deposit(ctx, f.url, node, op, wants(data), []kms.Offer{o})
+			return code(err)
+		}
+		for i, op := range []kms.Operation{kms.Put, kms.Enroll, kms.Put} {
+			o := blob("x")
+			if op == kms.Enroll {
+				o = kms.Offer{}
+			}
+			if got := put(op, o); got != "" {
+				t.Errorf("%s, the %d. time = %s, want ok", op, i+1, got)
+			}
+		}
+		for range 2 {
+			if got := put(kms.Put, blob("x")); got != "too-often" {
+				t.Errorf("put, the 4. time = %s, want too-often", got)
+			}
+		}
+		if row := f.node(node); row.LastReason != policy.RuleStores {
+			t.Errorf("the operator is told %q, want %s", row.LastReason, policy.RuleStores)
+		}
+		f.mustGet(node)
+
+		time.Sleep(time.Hour)
+		if got := put(kms.Put, blob("x")); got != "" {
+			t.Errorf("put an hour later = %s, want ok", got)
+		}
+		f.set(node, policy.Settings{StoresPerHour: ptr(0)})
+		for range 5 {
+			if got := put(kms.Put, blob("x")); got != "" {
+				t.Errorf("put of a machine that may store any number = %s, want ok", got)
+			}
+		}
+	})
 }
 
 // What a machine stored is not opened in another's name because a volume was

@@ -18,5 +18,9 @@ var operators = []mutant{
 	{`D16 approved machines are never left out`, `kms/server/lk1/policy.go`, `if row.State != fleet.Approved {
 		return t.NoteStranger`, `if true {
 		return t.NoteStranger`, `./kms/server`, `TestStrangersOf`},
+	{`a machine stores so often`, `kms/server/policy/limits.go`, `case f.Stores >= most:`, `case false:`, `./kms/server/policy`, `TestJudge`},
+	{`each store counts`, `kms/server/lk1/policy.go`, `row.Stores = row.countStore(now, s.Stores())`, `row.Stores = nil`, `./kms/server`, `TestMachineStores`},
+	{`a store counts for an hour`, `kms/server/lk1/policy.go`, `Stores: within(row.Stores, now),`, `Stores: len(row.Stores),`, `./kms/server`, `TestMachineStores`},
+	{`a machine takes so many volumes`, `kms/server/lk1/deposit.go`, `if len(t.uuidsOf(node)) >= p.most {`, `if len(t.uuidsOf(node)) >= 64 {`, `./kms/server`, `TestMachineTakes`},
 	{`latchkey.yaml: one kind of source`, `initramfs/sources.go`, `if s.word() == "" || s.KeyFile != nil && s.Clevis != nil {`, `if s.word() == "" && false {`, `./initramfs`, `TestSources`},
 }

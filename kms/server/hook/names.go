@@ -20,12 +20,12 @@ var names = []string{
 	"k8s encrypt", "k8s decrypt",
 	// Statuses: kms.Status, and those of Kairos' machines.
 	"ok", "pending", "quarantined", "refused", "pcr-mismatch", "pcr15-used", "tpm-cleared",
-	"not-bound", "no-secret", "header-differs", "header-rollback", "exists", "pending-full",
+	"not-bound", "no-secret", "header-differs", "header-rollback", "exists", "pending-full", "too-often",
 	"no-volume", "secret-missing", "not-enrolled", "no-key", "replayed", "clock-behind", "tpm-sealed",
 	"deleted", "not in the allow list", "from an address where it may not be", "the blob is not one of ours", // of Talos' machines
 	"downgrade", "lk1-volume", "kept", "too-many-keys",
 	// Rules of the policy.
-	"state", "quarantine", "network", "enrollment", "role", "announce", "silence", "window", "latch", "counters", "boot-state", "per-boot", "per-hour",
+	"state", "quarantine", "network", "enrollment", "role", "announce", "silence", "window", "latch", "counters", "boot-state", "per-boot", "per-hour", "stores-per-hour",
 }
 
 // Names lists what a hook may wait for.

@@ -50,11 +50,6 @@ func (t *txn) put(p *proof, want kms.Want, o kms.Offer, g *kms.Granted) error {
 	return t.fill(row, want, o, g)
 }
 
-// maxOwn is how many volumes a node may have and still take more by itself:
-// more than any machine has disks, and few enough that one machine does not
-// fill the database.
-const maxOwn = 64
-
 // claim finds the row of a volume that is the node's, or makes one if the
 // volume is nobody's at all: no other node that waits asks for it, and the
 // node has not taken too many.
@@ -75,8 +70,8 @@ func (t *txn) claim(p *proof, uuid kms.UUID) (volumeRow, kms.Status, error) {
 		t.s.log.Warn("a machine may not take a volume that another one waits for; node approve --volume says whose it is", "node", node, "words", node.Words(), "volume", uuid, "waits", others)
 		return row, kms.NotBound, nil
 	}
-	if len(t.uuidsOf(node)) >= maxOwn {
-		t.s.log.Warn("a machine may not take more volumes; node approve --volume gives it one", "node", node, "words", node.Words(), "volume", uuid, "most", maxOwn)
+	if len(t.uuidsOf(node)) >= p.most {
+		t.s.log.Warn("a machine may not take more volumes by itself; node approve --volume gives it one, and the setting own-volumes lets it take more", "node", node, "words", node.Words(), "volume", uuid, "most", p.most)
 		return row, kms.NotBound, nil
 	}
 	t.Bump()

@@ -84,9 +84,10 @@ func (s *Service) facts(p *proof, row *nodeRow, now time.Time) policy.Facts {
 	f := policy.Facts{
 		Now: now, Operation: p.operation, From: from, PCRs: p.pcrs, Clock: p.clock,
 		Quarantined: row.Quarantined, Heard: row.heard(), Lapsed: row.Lapsed, Approved: row.Approved,
-		Seen: row.Clock, Pins: row.Pins, Awaits: row.Awaits, Announced: row.Announced, Booted: row.Booted, InBoot: row.InBoot, InHour: row.within(now, time.Hour),
+		Seen: row.Clock, Pins: row.Pins, Awaits: row.Awaits, Announced: row.Announced, Booted: row.Booted, InBoot: row.InBoot, InHour: within(row.Recent, now), Stores: within(row.Stores, now),
 		Settings: s.settings(row), Releases: s.rules.Load().Releases, Programs: s.rules.Load().Programs, Jumped: s.ledger.Jump(),
 	}
+	p.most = f.Settings.Volumes()
 	f.Boot, f.ApprovedBoot, f.LogRefused = row.boots(p)
 	if row.Lapsed.After(now.Add(maxJump)) {
 		f.Lapsed = time.Time{} // by a clock that was wrong, and is right again
@@ -128,14 +129,17 @@ func (row *nodeRow) heard() time.Time {
 	return last
 }
 
-// within counts the releases of the time before now.
-func (row *nodeRow) within(now time.Time, span time.Duration) (n int) {
-	for _, at := range row.Recent {
-		if now.Unix()-at < int64(span/time.Second) {
-			n++
+// within counts what was in the hour before now.
+func within(times []int64, now time.Time) int { return len(ofHour(times, now)) }
+
+// ofHour are the times of the hour before now, in Unix seconds.
+func ofHour(times []int64, now time.Time) (recent []int64) {
+	for _, at := range times {
+		if now.Unix()-at < int64(time.Hour/time.Second) {
+			recent = append(recent, at)
 		}
 	}
-	return n
+	return recent
 }
 
 // count keeps what limits and roles go by: that a secret was given out.
@@ -144,6 +148,9 @@ func (row *nodeRow) count(p *proof, d *kms.Decision, now time.Time, s policy.Set
 		row.InBoot = 0
 	}
 	row.Clock = p.clock
+	if p.operation == kms.Put || p.operation == kms.Enroll {
+		row.Stores = row.countStore(now, s.Stores())
+	}
 	released := slices.ContainsFunc(d.Volumes, func(g kms.Granted) bool { return g.Active.Kind != 0 })
 	if p.operation != kms.Get || !released {
 		return
@@ -156,14 +163,15 @@ func (row *nodeRow) count(p *proof, d *kms.Decision, now time.Time, s policy.Set
 		return
 	}
 
-	recent := row.Recent[:0:0]
-	for _, at := range row.Recent {
-		if now.Unix()-at < int64(time.Hour/time.Second) {
-			recent = append(recent, at)
-		}
-	}
+	row.Recent = append(ofHour(row.Recent, now), now.Unix())
+}
 
-	row.Recent = append(recent, now.Unix())
+// countStore are the times of puts and enrolls, with this one.
+func (row *nodeRow) countStore(now time.Time, most int) []int64 {
+	if most == 0 {
+		return nil
+	}
+	return append(ofHour(row.Stores, now), now.Unix())
 }
 
 // remember keeps what the proof showed and what was decided, for the

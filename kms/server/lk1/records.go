@@ -49,6 +49,7 @@ type nodeRow struct {
 	Lapsed   time.Time         `json:"lapsed,omitzero"`           // when its approval ended by silence
 	Booted   bool              `json:"booted,omitempty"`          // it was given a secret since it was installed
 	InBoot   int               `json:"boot_releases,omitempty"`   // in the boot of Clock
+	Stores   []int64           `json:"recent_stores,omitempty"`   // of puts and enrolls, as Recent
 	Recent   []int64           `json:"recent_releases,omitempty"` // Unix seconds, of the last hour, while it has a limit
 }
 

@@ -35,6 +35,7 @@ type proof struct {
 	expiry    time.Duration
 	key       uint64 // of the cookie
 	from      string
+	most      int    // volumes that this node may have and still take more by itself
 	rivals    rivals // who else asks for a volume that this node would take
 
 	certified *ekcert.Certificate // the EK's, if it holds

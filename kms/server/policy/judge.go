@@ -43,6 +43,7 @@ type Facts struct {
 	Booted      bool           // it was given a secret since it was installed
 	InBoot      int            // releases in the boot of Seen
 	InHour      int            // releases within the hour before Now
+	Stores      int            // puts and enrolls within it
 
 	// Jumped is by how much the clock was set: how long anybody was silent is
 	// not known then. Zero: it was not.
@@ -85,6 +86,7 @@ const (
 	RuleBootState  Rule = "boot-state"
 	RulePerBoot    Rule = "per-boot"
 	RulePerHour    Rule = "per-hour"
+	RuleStores     Rule = "stores-per-hour"
 )
 
 // A Check is one rule's answer, in one line.
@@ -127,6 +129,7 @@ func Judge(f Facts) Verdict {
 		{RuleBootState, bootStateRule},
 		{RulePerBoot, perBootRule},
 		{RulePerHour, perHourRule},
+		{RuleStores, storesRule},
 	} {
 		status, why := rule.judge(f)
 		passes := status == 0

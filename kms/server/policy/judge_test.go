@@ -216,6 +216,12 @@ func TestJudge(t *testing.T) {
 		{"over the limit of a boot", func(f *policy.Facts) { f.Settings.PerBoot = ptr(2) }, kms.Refused, "per-boot"},
 		{"the next boot", func(f *policy.Facts) { f.Settings.PerBoot, f.Clock.Restart = ptr(2), 1 }, kms.OK, ""},
 		{"within the limit of an hour", func(f *policy.Facts) { f.Settings.PerHour = ptr(5) }, kms.OK, ""},
+		{"as many stores within an hour as may be", func(f *policy.Facts) { f.Operation, f.Stores = kms.Put, policy.DefaultStores }, kms.TooOften, "stores-per-hour"},
+		{"one less", func(f *policy.Facts) { f.Operation, f.Stores = kms.Enroll, policy.DefaultStores-1 }, kms.OK, ""},
+		{"any number of stores", func(f *policy.Facts) {
+			f.Operation, f.Stores, f.Settings.StoresPerHour = kms.Put, 5000, ptr(0)
+		}, kms.OK, ""},
+		{"a get after many stores", func(f *policy.Facts) { f.Stores = 5000 }, kms.OK, ""},
 		{"over the limit of an hour, though booted again", func(f *policy.Facts) { f.Settings.PerHour, f.Clock.Reset = ptr(4), 9 }, kms.Refused, "per-hour"},
 		{"stage does not count", func(f *policy.Facts) { f.Settings.PerHour, f.Operation = ptr(4), kms.Stage }, kms.OK, ""},
 

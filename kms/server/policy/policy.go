@@ -56,15 +56,17 @@ const ApprovalLife = time.Hour
 // Settings are what an operator may set for all nodes, for a group, or for
 // one node. What is not set is the next wider one's.
 type Settings struct {
-	Silence  *Duration      `json:"silence,omitempty" yaml:"silence"`   // a node that was silent for longer needs approval again; 0: never
-	PerBoot  *int           `json:"per_boot,omitempty" yaml:"per-boot"` // releases in one boot; 0: any number
-	PerHour  *int           `json:"per_hour,omitempty" yaml:"per-hour"` // releases within an hour; 0: any number
-	Networks []netip.Prefix `json:"networks,omitempty" yaml:"networks"` // where it may ask from; none: anywhere
-	Windows  []Window       `json:"windows,omitempty" yaml:"windows"`   // when it may have secrets; none: always
-	Outside  Outside        `json:"outside,omitempty" yaml:"outside"`   // what holds outside the windows
-	Releases []string       `json:"releases,omitempty" yaml:"releases"` // image releases, one of which it must have booted
-	Role     Role           `json:"role,omitempty" yaml:"role"`
-	Accept   []string       `json:"accept,omitempty" yaml:"accept"` // changes of the approved boot state that need no operator: eventlog.ShippedRules
+	Silence       *Duration      `json:"silence,omitempty" yaml:"silence"`                 // a node that was silent for longer needs approval again; 0: never
+	PerBoot       *int           `json:"per_boot,omitempty" yaml:"per-boot"`               // releases in one boot; 0: any number
+	PerHour       *int           `json:"per_hour,omitempty" yaml:"per-hour"`               // releases within an hour; 0: any number
+	StoresPerHour *int           `json:"stores_per_hour,omitempty" yaml:"stores-per-hour"` // puts and enrolls within an hour; 0: any number; nil: DefaultStores
+	OwnVolumes    *int           `json:"own_volumes,omitempty" yaml:"own-volumes"`         // volumes that it may have and still take more by itself; nil: DefaultVolumes
+	Networks      []netip.Prefix `json:"networks,omitempty" yaml:"networks"`               // where it may ask from; none: anywhere
+	Windows       []Window       `json:"windows,omitempty" yaml:"windows"`                 // when it may have secrets; none: always
+	Outside       Outside        `json:"outside,omitempty" yaml:"outside"`                 // what holds outside the windows
+	Releases      []string       `json:"releases,omitempty" yaml:"releases"`               // image releases, one of which it must have booted
+	Role          Role           `json:"role,omitempty" yaml:"role"`
+	Accept        []string       `json:"accept,omitempty" yaml:"accept"` // changes of the approved boot state that need no operator: eventlog.ShippedRules
 
 	Announce    Announce   `json:"announce,omitempty" yaml:"announce"`         // whether its system may announce another boot state
 	AnnounceFor *Duration  `json:"announce_for,omitempty" yaml:"announce-for"` // how long an announcement holds; a day if it is not said
@@ -74,13 +76,43 @@ type Settings struct {
 // NoRelease as the only release sets those of a wider setting aside.
 const NoRelease = "none"
 
+// DefaultVolumes is OwnVolumes if nothing is set: more than any machine has
+// disks, and few enough that one machine does not fill the database.
+const DefaultVolumes = 64
+
+// DefaultStores is StoresPerHour if nothing is set: put and enroll of so many
+// volumes, as when the machine is installed.
+const DefaultStores = 2 * DefaultVolumes
+
+// Stores is StoresPerHour, or the default.
+func (s Settings) Stores() int {
+	if s.StoresPerHour == nil {
+		return DefaultStores
+	}
+	return *s.StoresPerHour
+}
+
+// Volumes is OwnVolumes, or the default.
+func (s Settings) Volumes() int {
+	if s.OwnVolumes == nil {
+		return DefaultVolumes
+	}
+	return *s.OwnVolumes
+}
+
 // maxPerHour bounds the limit, because each release of the last hour is
 // kept in the node's record.
 const maxPerHour = 1000
 
+// maxOwn bounds OwnVolumes: all of them are looked through when one is taken.
+const maxOwn = 1000
+
 // check says what is wrong with the settings by themselves.
 func (s Settings) check() error {
-	for name, n := range map[string]*int{"per-boot": s.PerBoot, "per-hour": s.PerHour} {
+	if s.OwnVolumes != nil && (*s.OwnVolumes < 0 || *s.OwnVolumes > maxOwn) {
+		return fmt.Errorf("own-volumes %d: must be 0 (it takes none by itself) to %d", *s.OwnVolumes, maxOwn)
+	}
+	for name, n := range map[string]*int{"per-boot": s.PerBoot, "per-hour": s.PerHour, "stores-per-hour": s.StoresPerHour} {
 		if n != nil && (*n < 0 || *n > maxPerHour) {
 			return fmt.Errorf("%s %d: must be 0 (any number) to %d", name, *n, maxPerHour)
 		}

@@ -267,30 +267,6 @@ func (f Facts) release() (name string, r Release, why string) {
 	return "", Release{}, "booted none of the releases " + strings.Join(not, ", ")
 }
 
-func perBootRule(f Facts) (kms.Status, string) {
-	n := 0
-	if f.Clock == f.Seen {
-		n = f.InBoot
-	}
-	return limitRule(f, f.Settings.PerBoot, n, "in this boot")
-}
-
-func perHourRule(f Facts) (kms.Status, string) {
-	return limitRule(f, f.Settings.PerHour, f.InHour, "within the hour")
-}
-
-func limitRule(f Facts, limit *int, n int, when string) (kms.Status, string) {
-	switch {
-	case !f.releases():
-		return 0, fmt.Sprintf("%s gives no secret out", f.Operation)
-	case limit == nil || *limit == 0:
-		return 0, fmt.Sprintf("any number of releases %s", when)
-	case n >= *limit:
-		return kms.Refused, fmt.Sprintf("%d releases %s, the limit is %d", n, when, *limit)
-	}
-	return 0, fmt.Sprintf("%d of %d releases %s", n, *limit, when)
-}
-
 func join[T fmt.Stringer](list []T) string {
 	var words []string
 	for _, v := range list {

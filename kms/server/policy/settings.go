@@ -19,6 +19,8 @@ var settings = []setting{
 	single("silence", func(s *Settings) **Duration { return &s.Silence }),
 	single("per-boot", func(s *Settings) **int { return &s.PerBoot }),
 	single("per-hour", func(s *Settings) **int { return &s.PerHour }),
+	single("stores-per-hour", func(s *Settings) **int { return &s.StoresPerHour }),
+	single("own-volumes", func(s *Settings) **int { return &s.OwnVolumes }),
 	several("networks", func(s *Settings) *[]netip.Prefix { return &s.Networks }),
 	several("windows", func(s *Settings) *[]Window { return &s.Windows }),
 	single("outside", func(s *Settings) *Outside { return &s.Outside }),
