@@ -61,7 +61,7 @@ of one kind.`,
 	}
 	c.Flags().StringVar(&f.key, "signed-by", "", "public key, PEM, whose signatures of PCR 11 count")
 	c.Flags().StringVar(&f.signatures, "signatures", "", "file of signatures, systemd's JSON; without it, those of FILE.efi")
-	c.Flags().StringSliceVar(&f.pcrs, "pcr", nil, "value of PCR 7, 11 or 12: 11:sha256=HEX; repeatable")
+	c.Flags().Var(cli.List(&f.pcrs), "pcr", "value of PCR 7, 11 or 12: 11:sha256=HEX; repeatable")
 	c.Flags().StringVar(&f.what, "note", "", "what people are told of it (default: kernel and command line of FILE.efi)")
 	return c
 }

@@ -22,13 +22,14 @@ nothing: anyone who knows a UUID and has the disk's header can ask as that
 machine. Limit where they may ask from (--source).`,
 	}
 
-	approve := talosChange(ask, out, "approve", "Approve a machine", `From now on it may seal and unseal. A machine that has not asked yet is
+	var sources []string
+	approve := talosChange(ask, out, &sources, "approve", "Approve a machine", `From now on it may seal and unseal. A machine that has not asked yet is
 registered in advance.`)
-	approve.Flags().StringSlice("source", nil, "network that it may ask from (192.0.2.0/24); repeatable; default: any")
+	approve.Flags().Var(cli.List(&sources), "source", "network that it may ask from (192.0.2.0/24); repeatable; default: any")
 	c.AddCommand(talosList(ask, out), approve,
-		talosChange(ask, out, "quarantine", "Refuse a machine until it is readmitted", "For a machine that was stolen, or that you no longer trust."),
-		talosChange(ask, out, "readmit", "Lift a quarantine", "The machine may seal and unseal again."),
-		talosChange(ask, out, "delete", "Refuse a machine for good", "Its UUID stays refused."),
+		talosChange(ask, out, nil, "quarantine", "Refuse a machine until it is readmitted", "For a machine that was stolen, or that you no longer trust."),
+		talosChange(ask, out, nil, "readmit", "Lift a quarantine", "The machine may seal and unseal again."),
+		talosChange(ask, out, nil, "delete", "Refuse a machine for good", "Its UUID stays refused."),
 		keyCommand(ask, out, "talos", func() string { return "talos" }, "List, rotate and retire the key that seals for machines of Talos"))
 
 	return c
@@ -67,8 +68,9 @@ func printTalos(out io.Writer, nodes []taloskeeper.Node) {
 	}
 }
 
-// talosChange is a command that changes one machine.
-func talosChange(ask *asker, out *output, verb, short, long string) *cobra.Command {
+// talosChange is a command that changes one machine; sources are those of its
+// flag, if it has one.
+func talosChange(ask *asker, out *output, sources *[]string, verb, short, long string) *cobra.Command {
 	return &cobra.Command{
 		Use: verb + " UUID", Short: short, Long: long, Args: cli.Args(cobra.ExactArgs(1)),
 		Example: "  latchkey-kms talos " + verb + " 4c4c4544-0042-3510-8052-b4c04f4d3632",
@@ -77,8 +79,8 @@ func talosChange(ask *asker, out *output, verb, short, long string) *cobra.Comma
 				return cli.Usagef("%w", err)
 			}
 			query := url.Values{"uuid": {args[0]}}
-			if f := c.Flags().Lookup("source"); f != nil {
-				query["source"], _ = c.Flags().GetStringSlice("source")
+			if sources != nil {
+				query["source"] = *sources
 			}
 			var n taloskeeper.Node
 			if err := ask.call(c.Context(), "POST", "/v1/talos/"+verb, query, nil, &n); err != nil {

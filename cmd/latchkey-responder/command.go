@@ -41,15 +41,15 @@ this order: the external IPs and the load balancer's addresses of a Service
 that has none of these (ClusterIP) cannot be reached from the LAN, and the
 responder says so; give it an Ingress and use --kubernetes-ingress.`
 
-const example = `  # the KMS is at 192.0.2.5, port 8443; machines ask for kms.local
-  latchkey-responder --host kms.local --target 192.0.2.5:8443
+const example = `  # the KMS is at 192.0.2.5, port 7741 as by default; machines ask for kms.local
+  latchkey-responder --host kms.local --target 192.0.2.5:7741
 
   # the KMS is on this machine, at each link's own addresses
   latchkey-responder --host kms.local --target :7741
 
   # IPv4 and IPv6, on one link only, for machines of Kairos as well
-  latchkey-responder --host kms.local --target 192.0.2.5:8443 \
-      --target '[2001:db8::5]:8443' --interface eth1 \
+  latchkey-responder --host kms.local --target 192.0.2.5:7741 \
+      --target '[2001:db8::5]:7741' --interface eth1 \
       --service _latchkey._tcp,_kcrypt._tcp
 
   # many key servers from a file, with metrics and status
@@ -90,14 +90,16 @@ func command(ctx context.Context, stdout, stderr io.Writer) *cobra.Command {
 	}
 
 	f := c.Flags()
-	f.StringSliceVar(&o.hosts, "host", []string{"kms.local"}, "name to answer for, ending in .local; repeat it for more names")
+	o.hosts = []string{"kms.local"}
+	f.Var(cli.List(&o.hosts), "host", "name to answer for, ending in .local; repeat it for more names")
 	f.StringArrayVar(&o.targets, "target", nil, "ADDRESS:PORT of the KMS, or :PORT on this machine; repeat it for more addresses")
 	f.StringVar(&o.file, "targets", "", "file with targets, read again when it changes")
 	f.StringVar(&o.kube, "kubernetes-service", "", "NAMESPACE/NAME[:PORT] of the Service that is the target; PORT is a name or a number (default the first)")
 	f.StringVar(&o.ingress, "kubernetes-ingress", "", "NAMESPACE/NAME[:PORT] of the Ingress that is the target (default port 443 with TLS, else 80)")
 	f.StringVar(&o.account, "kubernetes-account", kube.AccountDir, "directory of the service account's token and ca.crt")
-	f.StringSliceVar(&o.interfaces, "interface", nil, "links to answer on, such as eth0 or en* (default all that can be part of a LAN)")
-	f.StringSliceVar(&o.services, "service", []string{"_latchkey._tcp"}, "DNS-SD service types to answer for")
+	f.Var(cli.List(&o.interfaces), "interface", "links to answer on, such as eth0 or en* (default all that can be part of a LAN)")
+	o.services = []string{"_latchkey._tcp"}
+	f.Var(cli.List(&o.services), "service", "DNS-SD service types to answer for")
 	f.StringVar(&o.instance, "instance", "", "instance name of the service that people see (default the first label of the host)")
 	f.StringArrayVar(&o.text, "txt", []string{"v=1"}, "TXT string of the service, key=value")
 	f.StringVar(&o.check, "check", "http", "how a target shows that it is up: http (any HTTP answer), tcp (it accepts a connection), off")
@@ -119,7 +121,7 @@ func (o *options) validate() error {
 
 	switch {
 	case sources == 0:
-		return cli.Usagef("--target is missing: the address and port of the KMS, such as 192.0.2.5:8443")
+		return cli.Usagef("--target is missing: the address and port of the KMS, such as 192.0.2.5:7741")
 	case sources > 1:
 		return cli.Usagef("--target, --targets, --kubernetes-service and --kubernetes-ingress are mutually exclusive")
 	case !slices.Contains([]string{"http", "tcp", "off"}, o.check):

@@ -47,7 +47,7 @@ func parseTarget(text string) (netip.AddrPort, error) {
 	}
 	ap, err := netip.ParseAddrPort(text)
 	if err != nil || ap.Port() == 0 {
-		return ap, fmt.Errorf("target %q is not ADDRESS:PORT, such as 192.0.2.5:8443 or [2001:db8::5]:8443, or :PORT for this machine", text)
+		return ap, fmt.Errorf("target %q is not ADDRESS:PORT, such as 192.0.2.5:7741 or [2001:db8::5]:7741, or :PORT for this machine", text)
 	}
 	return ap, nil
 }

@@ -50,10 +50,12 @@ is 1 if none answers or, with --pin, none holds one of the keys.`,
 	}
 
 	f := c.Flags()
-	f.StringSliceVar(&o.urls, "url", []string{"http://kms.local"}, "where to ask, as in find.urls")
-	f.StringSliceVar(&o.services, "service", []string{kms.Service}, "DNS-SD types to browse for")
-	f.StringSliceVar(&o.interfaces, "interface", nil, "links to ask on, such as eth0 or en* (default all that can be part of a LAN)")
-	f.StringSliceVar(&o.pins, "pin", nil, "KMS keys that count as ours, as 'latchkey-kms trust' prints them")
+	o.urls = []string{"http://kms.local"}
+	f.Var(cli.List(&o.urls), "url", "where to ask, as in find.urls")
+	o.services = []string{kms.Service}
+	f.Var(cli.List(&o.services), "service", "DNS-SD types to browse for")
+	f.Var(cli.List(&o.interfaces), "interface", "links to ask on, such as eth0 or en* (default all that can be part of a LAN)")
+	f.Var(cli.List(&o.pins), "pin", "KMS keys that count as ours, as 'latchkey-kms trust' prints them")
 	f.DurationVar(&o.wait, "wait", 3*time.Second, "how long to listen")
 	f.BoolVar(&o.json, "json", false, "print JSON")
 	return c

@@ -70,8 +70,10 @@ func (o *imageBuild) flags(f *pflag.FlagSet) {
 	f.StringVar(&o.kernel, "kernel-version", "", "kernel version whose modules in /lib/modules to use (default: the running kernel's)")
 	f.StringVar(&o.modules, "modules", "", "folder that holds modules.dep, instead of --kernel-version")
 	f.StringVar(&o.init, "init", "", "the latchkey-init to put in (default: beside this command, or /usr/lib/latchkey)")
-	f.StringSliceVar(&o.firmware, "firmware", []string{"/lib/firmware/updates", "/lib/firmware"}, "folders to take the modules' firmware from")
-	f.StringSliceVar(&o.microcode, "microcode", []string{"/lib/firmware"}, "folders that hold intel-ucode and amd-ucode; '' leaves microcode out")
+	o.firmware = []string{"/lib/firmware/updates", "/lib/firmware"}
+	f.Var(cli.List(&o.firmware), "firmware", "folders to take the modules' firmware from")
+	o.microcode = []string{"/lib/firmware"}
+	f.Var(cli.List(&o.microcode), "microcode", "folders that hold intel-ucode and amd-ucode; '' leaves microcode out")
 	f.IntVar(&o.level, "level", 19, "zstd level, 1 to 22; the encoder has four: 1-2, 3-5, 6-9, and from 10 on its best, about zstd's own 11")
 	f.BoolVar(&o.json, "json", false, "print what was built as JSON")
 }

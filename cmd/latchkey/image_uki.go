@@ -69,7 +69,8 @@ The same inputs give the same bytes, signatures for Secure Boot aside.`,
 	f.StringVar(&o.sbat, "sbat", "", "lines to add to the stub's SBAT section, or @FILE")
 	f.StringVar(&o.pcrKey, "pcr-key", "", "RSA private key, PEM, that signs the expected PCR 11")
 	f.StringVar(&o.signature, "pcr-signature", "", "also write the signature for enter-initrd to this file, for policy.releases of the key server")
-	f.StringSliceVar(&o.phases, "phase", []string{uki.InInitrd}, "phases to sign PCR 11 for, words joined by ':'; the key server needs enter-initrd only")
+	o.phases = []string{uki.InInitrd}
+	f.Var(cli.List(&o.phases), "phase", "phases to sign PCR 11 for, words joined by ':'; the key server needs enter-initrd only")
 	f.StringVar(&o.bootKey, "boot-key", "", "key that signs for Secure Boot: a PEM file, or a pkcs11: URI")
 	f.StringVar(&o.bootCertificate, "boot-cert", "", "its certificate, PEM")
 	f.StringVar(&o.signer, "sign-with", "", "instead of --boot-key: a program that is called with the unsigned and the signed file's names")

@@ -44,7 +44,8 @@ same run. Keys of machines are made beforehand. Nothing else is touched.`,
 	f := root.Flags()
 	f.StringVar(&load.KMS, "kms", beside("latchkey-kms"), "key server to measure")
 	f.IntVar(&load.Nodes, "nodes", 1000, "machines; up to 1,000 of them ask at once")
-	f.StringSliceVar(&load.Protocols, "protocol", []string{"lk1", "kairos", "talos"}, "what they speak: lk1, kairos, talos")
+	load.Protocols = []string{"lk1", "kairos", "talos"}
+	f.Var(cli.List(&load.Protocols), "protocol", "what they speak: lk1, kairos, talos")
 	f.IntVar(&load.Seconds, "seconds", 3, "length of the steady run, in seconds")
 	f.BoolVar(&asJSON, "json", false, "print JSON")
 	return cli.Main(root, args, stdout, stderr)

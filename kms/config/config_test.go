@@ -45,6 +45,8 @@ func TestWrongConfig(t *testing.T) {
 		{"talos as a protocol (peers.md I9)", "listen:\n  - address: :1\n    protocols: talos", "", "kms.yaml:3: listen[0].protocols[0]: talos has a listener of its own: --talos-listen, or talos.address"},
 		{"talos by flag (peers.md I9)", "", "--protocol=lk1,talos", "--protocol: talos has a listener of its own: --talos-listen"},
 		{"k8s by flag (peers.md I9)", "", "--protocol=k8s", "--protocol: k8s has a socket of its own: --k8s-socket"},
+		{"a quote is part of the word", "", `--protocol="lk1"`, `--protocol: "\"lk1\"" must be`},
+		{"a quote in the middle", "", `--protocol=lk"1,kairos`, `--protocol: "lk\"1" must be`},
 		{"a protocol for no listener", "listen: []", "--protocol=kairos", "--protocol: there is no listener that could speak it"},
 		{"nothing to serve (field.md P18)", "listen: []", "", "kms.yaml:1: listen: nothing is served"},
 		{"nothing to serve, by flag", "", "--listen=none", "--listen: nothing is served"},

@@ -54,7 +54,8 @@ func LocationFlags(f *pflag.FlagSet) *Flags {
 // Serve are these flags, and those of a server, which it adds.
 func (flags *Flags) Serve(f *pflag.FlagSet) *Flags {
 	listen := f.String("listen", fmt.Sprintf(":%d", kms.DefaultPort), "address to answer lk1 and Kairos on; none: do not (for Talos or Kubernetes alone)")
-	spoken := f.StringSlice("protocol", []string{string(LK1)}, "protocols that machines may use: lk1, kairos")
+	spoken, names := []string{string(LK1)}, []string(nil)
+	f.Var(cli.List(&spoken), "protocol", "protocols that machines may use: lk1, kairos")
 	remote := f.String("admin-listen", "", "address to serve the administration on, over HTTPS, e.g. :7743")
 	talos := f.String("talos-listen", "", "address to answer machines of Talos Linux on (gRPC), e.g. :4050")
 	socket := f.String("k8s-socket", "", "Unix socket to answer a Kubernetes API server on (KMS v2 plugin)")
@@ -63,7 +64,7 @@ func (flags *Flags) Serve(f *pflag.FlagSet) *Flags {
 	key := f.String("tls-key", "", "PEM key of --tls-cert")
 	enroll := f.String("enroll", string(Approve), "what happens to unknown machines: approve, closed, cert or tofu")
 	roots := f.String("ek-roots", "", "folder of TPM vendors' CA certificates and revocation lists, for --enroll cert")
-	names := f.StringSlice("advertise", nil, "name to announce by multicast DNS, ending in .local; repeatable")
+	f.Var(cli.List(&names), "advertise", "name to announce by multicast DNS, ending in .local; repeatable")
 	level := f.String("log-level", "info", "lowest level that is logged: debug, info, warn or error")
 	format := f.String("log-format", LogText, "format of the log: text or json")
 	back := f.String("store-write-back", "", "with a kube store and protocol kairos: write to the cluster what it does not list: volumes (SealedVolumes), or secrets (also generated passphrases, in clear)")
@@ -75,13 +76,13 @@ func (flags *Flags) Serve(f *pflag.FlagSet) *Flags {
 	add("talos-listen", "talos.address", func(c *Config) error { c.Talos.Address = *talos; return nil })
 	add("k8s-socket", "k8s[0].socket", func(c *Config) error { c.K8s = K8sPlugins{{Socket: *socket}}; return nil })
 	add("metrics-listen", "metrics.address", func(c *Config) error { c.Metrics.Address = *metrics; return nil })
-	add("protocol", "protocol", func(c *Config) error { return c.limitTo(*spoken) }) // the listeners are known by now
+	add("protocol", "protocol", func(c *Config) error { return c.limitTo(spoken) }) // the listeners are known by now
 	for _, name := range []string{"tls-cert", "tls-key"} {
 		add(name, "tls", func(c *Config) error { return c.setTLS(TLS{Certificate: *cert, Key: *key}) })
 	}
 	add("enroll", "enroll", func(c *Config) error { c.Enroll = Enrollment(*enroll); return nil })
 	add("ek-roots", "ek.roots", func(c *Config) error { c.EK.Roots = *roots; return nil })
-	add("advertise", "advertise", func(c *Config) error { c.Advertise = *names; return nil })
+	add("advertise", "advertise", func(c *Config) error { c.Advertise = names; return nil })
 	add("log-level", "log.level", func(c *Config) error { c.Log.Level = *level; return nil })
 	add("log-format", "log.format", func(c *Config) error { c.Log.Format = *format; return nil })
 	add("store-write-back", "store.write-back", func(c *Config) error { c.Store.WriteBack = WriteBack(*back); return nil })

@@ -22,5 +22,8 @@ var operators = []mutant{
 	{`each store counts`, `kms/server/lk1/policy.go`, `row.Stores = row.countStore(now, s.Stores())`, `row.Stores = nil`, `./kms/server`, `TestMachineStores`},
 	{`a store counts for an hour`, `kms/server/lk1/policy.go`, `Stores: within(row.Stores, now),`, `Stores: len(row.Stores),`, `./kms/server`, `TestMachineStores`},
 	{`a machine takes so many volumes`, `kms/server/lk1/deposit.go`, `if len(t.uuidsOf(node)) >= p.most {`, `if len(t.uuidsOf(node)) >= 64 {`, `./kms/server`, `TestMachineTakes`},
+	{`lists of flags are no CSV`, `kms/config/flags.go`, `f.Var(cli.List(&spoken), "protocol", `, `f.StringSliceVar(&spoken, "protocol", spoken, `, `./kms/config`, `TestWrongConfig`},
+	{`help names the default port`, `cmd/latchkey-responder/command.go`, `--target 192.0.2.5:7741`, `--target 192.0.2.5:8443`, `.`, `TestKeyServerPort`},
+	{`messages name the default port`, `cmd/latchkey-responder/target.go`, `such as 192.0.2.5:7741`, `such as 192.0.2.5:8443`, `.`, `TestKeyServerPort`},
 	{`latchkey.yaml: one kind of source`, `initramfs/sources.go`, `if s.word() == "" || s.KeyFile != nil && s.Clevis != nil {`, `if s.word() == "" && false {`, `./initramfs`, `TestSources`},
 }
