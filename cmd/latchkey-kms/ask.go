@@ -3,6 +3,8 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"fmt"
+	"io"
 	"net/url"
 
 	"github.com/spf13/cobra"
@@ -53,6 +55,21 @@ func (a *asker) call(ctx context.Context, method, path string, query url.Values,
 	}
 	defer c.Close()
 	return c.Call(ctx, method, path, query, body, to)
+}
+
+// warn says what is doubtful about the configuration and the data directory
+// of a server on this host.
+func (a *asker) warn(w io.Writer) {
+	if a.remote.Server != "" {
+		return
+	}
+	h, err := homeOf(a.flags)
+	if err != nil {
+		return // said by client
+	}
+	for _, line := range append(a.flags.Warnings(), h.Warnings()...) {
+		fmt.Fprintln(w, "warning:", line)
+	}
 }
 
 // homeOf is where the KMS of this command line is.

@@ -126,6 +126,7 @@ func check(c *cobra.Command, ask *asker, out *output) error {
 	if err := ask.call(c.Context(), "GET", "/v1/check", nil, nil, &r); err != nil {
 		return err
 	}
+	ask.warn(c.ErrOrStderr())
 	return out.show(c, r, func() {
 		fmt.Fprintf(c.OutOrStdout(), "ok: %d records and %d audit events verified, epoch %d\nhead of the audit log: %s\nsignature by %s: %s\n",
 			r.Records, r.Events, r.Epoch, r.Head.Hash, r.Head.Key, r.Head.Signature)

@@ -64,7 +64,7 @@ func TestUsage(t *testing.T) {
 		{"an argument", []string{"kms.local"}, "unknown command"},
 		{"target without port", []string{"--target", "192.0.2.5"}, "ADDRESS:PORT"},
 		{"target with port 0", []string{"--target", "192.0.2.5:0"}, "ADDRESS:PORT"},
-		{"target is a name", []string{"--target", "kms.example.org:7741"}, "ADDRESS:PORT"},
+		{"target is a name", []string{"--target", "kms.example.org:8443"}, "ADDRESS:PORT"},
 		{"target is multicast", []string{"--target", "224.0.0.1:1"}, "not the address of a host"},
 		{"host is not local", []string{"--host", "kms.example.org", "--target", "192.0.2.5:1"}, "kms.local"},
 		{"bad service", []string{"--target", "192.0.2.5:1", "--service", "latchkey"}, "_latchkey._tcp"},
@@ -157,7 +157,7 @@ func (l lan) finds(t *testing.T, want string) {
 	testlan.Await(t, want, func() bool { return l.find(50*time.Millisecond) == want })
 }
 
-var byName = discover.Query{URLs: []string{"http://kms.local:7741"}}
+var byName = discover.Query{URLs: []string{"http://kms.local:8443"}}
 
 // Without a terminal: ready is told to the service manager, SIGTERM ends
 // it with a goodbye and exit 0.
@@ -169,7 +169,7 @@ func TestService(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer manager.Close()
-	cmd := l.Command("env", responder(t, []string{"NOTIFY_SOCKET=" + dir + "/notify"}, "--target", "192.0.2.5:7741", "--check", "off")...)
+	cmd := l.Command("env", responder(t, []string{"NOTIFY_SOCKET=" + dir + "/notify"}, "--target", "192.0.2.5:8443", "--check", "off")...)
 	var stderr bytes.Buffer
 	cmd.Stderr = &stderr
 	if err := cmd.Start(); err != nil {
@@ -181,8 +181,8 @@ func TestService(t *testing.T) {
 	if n, err := manager.Read(buf); err != nil || string(buf[:n]) != "READY=1" {
 		t.Errorf("the service manager heard %q, %v, want READY=1", buf[:n], err)
 	}
-	if got := l.find(10 * time.Second); got != "192.0.2.5:7741" {
-		t.Errorf("found %s, want 192.0.2.5:7741", got)
+	if got := l.find(10 * time.Second); got != "192.0.2.5:8443" {
+		t.Errorf("found %s, want 192.0.2.5:8443", got)
 	}
 
 	cmd.Process.Signal(syscall.SIGTERM)
@@ -204,7 +204,7 @@ func TestHealth(t *testing.T) {
 	addr := listener.Addr().String()
 	listener.Close()
 	l.Start("env", responder(t, nil, "--target", addr, "--check-every", "1s", "--listen", "127.0.0.1:9741")...)
-	want := "192.0.2.10:7741" // the port is that of the URL
+	want := "192.0.2.10:8443" // the port is that of the URL
 	if got := l.find(3 * time.Second); got != "none" {
 		t.Errorf("a dead KMS is found: %s", got)
 	}
@@ -248,13 +248,13 @@ func TestTargetsFile(t *testing.T) {
 		}
 	}
 
-	write("one.local 192.0.2.5:7741  # the first\n")
+	write("one.local 192.0.2.5:8443  # the first\n")
 	l.Start("env", responder(t, nil, "--targets", path, "--check", "off")...)
 	if got := l.find(10 * time.Second); got != "192.0.2.5:7741" {
 		t.Errorf("found %s, want 192.0.2.5:7741", got)
 	}
 	write("two.local not-an-address\n") // changes nothing
-	write("two.local 192.0.2.6:7741 _kcrypt._tcp\n")
+	write("two.local 192.0.2.6:8443 _kcrypt._tcp\n")
 	testlan.Await(t, "the new target", func() bool { return l.find(50*time.Millisecond) == "192.0.2.6:1" })
 
 	testlan.Await(t, "the end of the old one", func() bool {

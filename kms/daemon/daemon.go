@@ -55,6 +55,7 @@ func (d *Daemon) Run(ctx context.Context) error {
 		return err
 	}
 	defer s.Close()
+	d.warn(append(d.Config.Warnings(), d.Home.Warnings()...))
 
 	var beside sync.WaitGroup // what must end before the store is closed
 	defer beside.Wait()

@@ -40,12 +40,20 @@ func (d *Daemon) reload(s *server.Server, f *listeners) {
 	for _, key := range config.NeedRestart(d.Config, c) {
 		d.log.Warn("this key of the configuration takes effect after a restart", "key", key)
 	}
+	d.warn(c.Warnings())
 	apply(c, s)
 	if f.remote != nil {
 		f.remote.apply(&c.Admin)
 	}
 	d.level.Set(c.Log.SlogLevel())
 	d.log.Info("configuration reloaded", "file", c.File)
+}
+
+// warn says what is allowed and doubtful.
+func (d *Daemon) warn(lines []string) {
+	for _, line := range lines {
+		d.log.Warn("this lets others in", "warning", line)
+	}
 }
 
 // apply hands the server what may change while it runs.

@@ -203,3 +203,32 @@ func checked(t *testing.T, h home.Home) ledger.Checked {
 	}
 	return c
 }
+
+// E4: a data directory into which others may look, or write, is said, with
+// what to do; one that anybody may write to is refused.
+func TestLooseDirectoryIsSaid(t *testing.T) {
+	h := created(t)
+	for _, row := range []struct {
+		mode os.FileMode
+		want string
+	}{
+		{0o700, ""},
+		{0o500, ""},
+		{0o770, "others than its owner may write to the data directory: "},
+		{0o720, "others than its owner may write to the data directory: "},
+		{0o755, "others than its owner may look into the data directory, "},
+		{0o750, "others than its owner may look into the data directory, "},
+		{0o701, "others than its owner may look into the data directory, "},
+	} {
+		if err := os.Chmod(h.Data, row.mode); err != nil {
+			t.Fatal(err)
+		}
+		got := strings.Join(h.Warnings(), "; ")
+		if !strings.HasPrefix(got, row.want) || row.want == "" && got != "" || row.want != "" && !strings.HasSuffix(got, "run: chmod 0700 "+h.Data) {
+			t.Errorf("mode %04o: warnings %q, want %q", row.mode, got, row.want)
+		}
+	}
+	if err := os.Chmod(h.Data, 0o700); err != nil {
+		t.Fatal(err)
+	}
+}

@@ -25,5 +25,8 @@ var operators = []mutant{
 	{`lists of flags are no CSV`, `kms/config/flags.go`, `f.Var(cli.List(&spoken), "protocol", `, `f.StringSliceVar(&spoken, "protocol", spoken, `, `./kms/config`, `TestWrongConfig`},
 	{`help names the default port`, `cmd/latchkey-responder/command.go`, `--target 192.0.2.5:7741`, `--target 192.0.2.5:8443`, `.`, `TestKeyServerPort`},
 	{`messages name the default port`, `cmd/latchkey-responder/target.go`, `such as 192.0.2.5:7741`, `such as 192.0.2.5:8443`, `.`, `TestKeyServerPort`},
+	{`proxies that are everybody are said`, `kms/config/warnings.go`, `if p.IsValid() && p.Bits() == 0 {`, `if false {`, `./kms/config`, `TestWarnings`},
+	{`E4 a loose data directory is said`, `kms/home/home.go`, `case perm&0o055 != 0:`, `case perm&0o005 != 0:`, `./kms/home`, `TestLooseDirectory`},
+	{`E4 one that a group writes to`, `kms/home/home.go`, `case perm&0o022 != 0:`, `case perm&0o002 != 0:`, `./kms/home`, `TestLooseDirectory`},
 	{`latchkey.yaml: one kind of source`, `initramfs/sources.go`, `if s.word() == "" || s.KeyFile != nil && s.Clevis != nil {`, `if s.word() == "" && false {`, `./initramfs`, `TestSources`},
 }

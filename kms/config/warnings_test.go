@@ -1,0 +1,37 @@
+package config
+
+import (
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// A network of all addresses is no list of proxies: it is said where it
+// stands, at a listener and at Talos', and nothing else is said.
+func TestWarnings(t *testing.T) {
+	const says = ": anybody is believed about the address that he asks from, and networks, limits and the audit log go by it; name the addresses of your proxies"
+	for _, row := range []struct {
+		name, text string
+		want       []string
+	}{
+		{"no proxies", "listen: {address: \":1\"}\n", nil},
+		{"proxies", "listen:\n  - address: :1\n    trusted-proxies: [192.0.2.0/24, 10.0.0.0/8]\n", nil},
+		{"everybody", "listen:\n  - address: :1\n  - address: :2\n    trusted-proxies:\n      - 192.0.2.1\n      - 0.0.0.0/0\n", []string{
+			"kms.yaml:6: listen[1].trusted-proxies[1]: 0.0.0.0/0" + says,
+		}},
+		{"everybody, in both families", "listen: {address: \":1\", trusted-proxies: [0.0.0.0/0, \"::/0\"]}\n", []string{
+			"kms.yaml:1: listen[0].trusted-proxies[0]: 0.0.0.0/0" + says, "kms.yaml:1: listen[0].trusted-proxies[1]: ::/0" + says,
+		}},
+		{"everybody, at Talos", "talos:\n  address: :1\n  proxy-protocol: true\n  trusted-proxies: ::/0\n", []string{
+			"kms.yaml:4: talos.trusted-proxies[0]: ::/0" + says,
+		}},
+	} {
+		c, err := configured(t, row.text)
+		if err != nil {
+			t.Fatalf("%s: %v", row.name, err)
+		}
+		if diff := cmp.Diff(row.want, c.Warnings()); diff != "" {
+			t.Errorf("%s: warnings (-want +got):\n%s", row.name, diff)
+		}
+	}
+}
