@@ -41,6 +41,7 @@ var rooms = []struct{ folder, what string }{
 	{"unlock/source/keyfile", "keys in files: in the image, or on a stick that somebody plugs in"},
 	{"unlock/source/prompt", "what people type at the console"},
 	{"unlock/luks2", "read, judge and write LUKS2 headers; LUKS1 read-only"},
+	{"unlock/lvm", "reads LVM2: which logical volumes there are, and their device-mapper tables; changes nothing"},
 	{"unlock/dm", "the crypt mapping, its key handed over by the kernel keyring"},
 	{"unlock/dm/control", "the ioctls of /dev/mapper/control"},
 	{"unlock/tpm", "everything said to a TPM: identify, prove, seal, unseal, extend"},
@@ -110,7 +111,7 @@ var rooms = []struct{ folder, what string }{
 // doubles are the folders that only tests use: software TPMs, servers, LANs.
 var doubles = []string{
 	"boot/boottest", "internal/docexample", "internal/golden", "internal/testkube", "internal/testlan", "kms/server/eventlog/eventlogtest", "kms/server/kairos/kairostest", "kms/softtpm", "kms/store/etcd/etcdtest",
-	"kms/store/kube/kubetest", "kms/store/storetest", "unlock/luks2/luks2test", "unlock/source/clevis/clevistest", "unlock/tpm/tpmtest",
+	"kms/store/kube/kubetest", "kms/store/storetest", "unlock/luks2/luks2test", "unlock/lvm/lvmtest", "unlock/source/clevis/clevistest", "unlock/tpm/tpmtest",
 }
 
 // TestRooms: every folder with Go code is described or a test double, and
