@@ -49,3 +49,16 @@ func IsUUID(s string) bool {
 func DMUUID(kind, uuid, name string) string {
 	return "CRYPT-" + kind + "-" + strings.ReplaceAll(uuid, "-", "") + "-" + name
 }
+
+// IsLogical accepts what lvm2 gives the mapping of a logical volume as its
+// device-mapper UUID: LVM- and the 32 characters each of group and volume
+// (build_dm_uuid in lib/activate/dev_manager.c).
+func IsLogical(uuid string) bool {
+	ids, ok := strings.CutPrefix(uuid, "LVM-")
+	if !ok || len(ids) != 64 {
+		return false
+	}
+	return !strings.ContainsFunc(ids, func(c rune) bool {
+		return !(c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || c == '!' || c == '#')
+	})
+}

@@ -1,4 +1,5 @@
-// Package dm maps LUKS2 payloads with the kernel's device-mapper.
+// Package dm maps LUKS2 payloads, and the logical volumes in them, with the
+// kernel's device-mapper.
 //
 // It speaks to /dev/mapper/control itself (package control).
 // anatol/devmapper.go does that too, but it keeps the text of its table to
@@ -15,7 +16,6 @@ import (
 	"golang.org/x/sys/unix"
 
 	"latchkey/internal/mapping"
-	"latchkey/internal/secret"
 	"latchkey/unlock/dm/control"
 	"latchkey/unlock/luks2"
 )
@@ -65,37 +65,37 @@ func Map(t Target, key luks2.VolumeKey) (err error) {
 		return err
 	}
 
-	reply, err := control.Send(unix.DM_DEV_CREATE, control.Request{Name: t.Name, UUID: ref.mappingUUID(t.Name)})
-	if err != nil {
-		return err
-	}
-
-	if err := activate(t, table, ref, key.Bytes()); err != nil {
-		return errors.Join(err, control.Remove(t.Name))
-	}
-	if err := makeNode(t.Name, reply.Dev); err != nil {
-		return errors.Join(err, control.Remove(t.Name))
-	}
-
-	return nil
-}
-
-// activate loads the table while the key is in the keyring, and resumes.
-func activate(t Target, table string, ref KeyRef, key secret.Bytes) error {
-	load := control.Request{Name: t.Name, Table: table, Sectors: uint64(t.Segment.SizeBytes / sectorBytes)}
+	load := control.Request{Name: t.Name, Table: []control.Target{{Sectors: uint64(t.Segment.SizeBytes / sectorBytes), Type: "crypt", Params: table}}}
 	if t.Options.ReadOnly {
 		load.Flags = unix.DM_READONLY_FLAG
 	}
-	err := withKey(ref.name(), key, func() error {
-		_, err := control.Send(unix.DM_TABLE_LOAD, load)
-		return err
+	return create(t.Name, ref.mappingUUID(t.Name), func() error {
+		return withKey(ref.name(), key.Bytes(), func() error {
+			_, err := control.Send(unix.DM_TABLE_LOAD, load)
+			return err
+		})
 	})
+}
+
+// create makes a mapping whose table load loads, resumes it, and makes its
+// node. After an error no mapping is left.
+func create(name, uuid string, load func() error) error {
+	reply, err := control.Send(unix.DM_DEV_CREATE, control.Request{Name: name, UUID: uuid})
 	if err != nil {
 		return err
 	}
-	// Without the suspend flag DM_DEV_SUSPEND resumes.
-	_, err = control.Send(unix.DM_DEV_SUSPEND, control.Request{Name: t.Name, Event: control.PrimarySource})
-	return err
+
+	err = load()
+	if err == nil { // without the suspend flag DM_DEV_SUSPEND resumes
+		_, err = control.Send(unix.DM_DEV_SUSPEND, control.Request{Name: name, Event: control.PrimarySource})
+	}
+	if err == nil {
+		err = makeNode(name, reply.Dev)
+	}
+	if err != nil {
+		return errors.Join(err, control.Remove(name))
+	}
+	return nil
 }
 
 // Table is the dm-crypt table of the target on device, less the key. Every

@@ -4,7 +4,7 @@ import "latchkey/unlock/dm/control"
 
 // Encode is what the kernel would receive to load a table.
 func Encode(name string, key KeyRef, table string, sectors uint64) []byte {
-	return control.Request{Name: name, UUID: key.mappingUUID(name), Table: table, Sectors: sectors, Event: control.PrimarySource}.Encode()
+	return control.Request{Name: name, UUID: key.mappingUUID(name), Table: []control.Target{{Sectors: sectors, Type: "crypt", Params: table}}, Event: control.PrimarySource}.Encode()
 }
 
 // WithKey opens withKey to the tests.

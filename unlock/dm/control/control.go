@@ -33,18 +33,24 @@ type Request struct {
 	Flags      uint32
 	Event      uint32
 
-	Table   string // one crypt target that begins at sector 0
-	Sectors uint64
+	Table []Target
 }
 
-// Encode lays out struct dm_ioctl and, for a table, one struct
-// dm_target_spec, its text and the zero behind it, padded to 8 bytes.
+// A Target is one row of a table, in sectors of 512 bytes.
+type Target struct {
+	Start, Sectors uint64
+	Type, Params   string
+}
+
+// bytes are how many a target takes: struct dm_target_spec, its text and the
+// zero behind it, padded to 8 bytes.
+func (t Target) bytes() int { return (unix.SizeofDmTargetSpec + len(t.Params) + 1 + 7) &^ 7 }
+
+// Encode lays out struct dm_ioctl and behind it the targets of a table.
 func (r Request) Encode() []byte {
 	size := unix.SizeofDmIoctl
-	spec := 0
-	if r.Table != "" {
-		spec = (unix.SizeofDmTargetSpec + len(r.Table) + 1 + 7) &^ 7
-		size += spec
+	for _, t := range r.Table {
+		size += t.bytes()
 	}
 
 	// Backed by words, so that the kernel's struct is aligned.
@@ -59,13 +65,15 @@ func (r Request) Encode() []byte {
 	copy(h.Name[:len(h.Name)-1], r.Name)
 	copy(h.Uuid[:len(h.Uuid)-1], r.UUID)
 
-	if r.Table != "" {
-		h.Target_count = 1
-		t := (*unix.DmTargetSpec)(unsafe.Pointer(&words[unix.SizeofDmIoctl/8]))
-		t.Length = r.Sectors
-		t.Next = uint32(spec)
-		copy(t.Target_type[:], "crypt")
-		copy(buf[unix.SizeofDmIoctl+unix.SizeofDmTargetSpec:], r.Table)
+	h.Target_count = uint32(len(r.Table))
+	at := unix.SizeofDmIoctl
+	for _, t := range r.Table {
+		spec := (*unix.DmTargetSpec)(unsafe.Pointer(&words[at/8]))
+		spec.Sector_start, spec.Length = t.Start, t.Sectors
+		spec.Next = uint32(t.bytes()) // from this one, not from the first
+		copy(spec.Target_type[:len(spec.Target_type)-1], t.Type)
+		copy(buf[at+unix.SizeofDmTargetSpec:], t.Params)
+		at += t.bytes()
 	}
 
 	return buf
