@@ -10,7 +10,6 @@ import (
 
 	"latchkey/boot/codes"
 	"latchkey/boot/wire"
-	"latchkey/internal/mapping"
 	"latchkey/internal/plan"
 )
 
@@ -159,14 +158,8 @@ func (b *pid1) mountRoot() error {
 		return &StepError{"root", "root-unusable", err}
 	}
 
-	v := b.volume(name)
-	if v == nil {
-		return &StepError{"root", "root-not-in-plan", fmt.Errorf("mapping %q is not in the plan", name)}
-	}
-
-	got, want := mappings[name].UUID, mapping.DMUUID("LUKS2", v.UUID, v.Name)
-	if got != want && !(v.LUKS1 && got == mapping.DMUUID("LUKS1", v.UUID, v.Name)) {
-		return &StepError{"root", "root-unusable", fmt.Errorf("mapping %s has UUID %q, want %q: this boot did not open it", name, got, want)}
+	if err := b.judgeRoot(mappings); err != nil {
+		return err
 	}
 
 	var failed error

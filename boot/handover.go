@@ -62,10 +62,14 @@ func (b *pid1) writeUdev() error {
 		return fmt.Errorf("writing the udev database: %w", err)
 	}
 
+	var names []string
 	for _, o := range b.opened {
-		m, ok := mappings[o.Name]
+		names = append(names, o.Name)
+	}
+	for _, name := range append(names, b.above(mappings)...) {
+		m, ok := mappings[name]
 		if !ok {
-			return fmt.Errorf("writing the udev database: mapping %s is gone", o.Name)
+			return fmt.Errorf("writing the udev database: mapping %s is gone", name)
 		}
 		if err := b.sys.WriteFile("/run/udev/data/b"+m.Device, []byte("E:DM_UDEV_PRIMARY_SOURCE_FLAG=1\n"), 0o644); err != nil {
 			return fmt.Errorf("writing the udev database: %w", err)

@@ -67,8 +67,9 @@ type Child interface {
 
 // A Mapping is what the kernel says of a device-mapper device.
 type Mapping struct {
-	UUID   string // "CRYPT-LUKS2-<uuid without dashes>-<name>"
-	Device string // "253:0"
+	UUID   string   // "CRYPT-LUKS2-<uuid without dashes>-<name>", "LVM-<64 characters>"
+	Device string   // "253:0"
+	On     []string // what it stands on: mappings by name, other devices as the kernel calls them
 }
 
 // A Mount is one call of mount(2).

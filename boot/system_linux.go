@@ -138,10 +138,24 @@ func (k *Kernel) Mappings() (map[string]Mapping, error) {
 			continue
 		}
 
-		found[strings.TrimSpace(string(name))] = Mapping{strings.TrimSpace(string(uuid)), strings.TrimSpace(string(dev))}
+		found[strings.TrimSpace(string(name))] = Mapping{strings.TrimSpace(string(uuid)), strings.TrimSpace(string(dev)), below(dir)}
 	}
 
 	return found, nil
+}
+
+// below is what a mapping stands on: its links to slaves in sysfs
+// (bd_link_disk_holder in block/holder.c).
+func below(dir string) (names []string) {
+	slaves, _ := os.ReadDir(dir + "/slaves") // removed while we look: nothing
+	for _, s := range slaves {
+		name := s.Name()
+		if mapped, err := os.ReadFile("/sys/class/block/" + name + "/dm/name"); err == nil {
+			name = strings.TrimSpace(string(mapped))
+		}
+		names = append(names, name)
+	}
+	return names
 }
 
 // Load implements System.

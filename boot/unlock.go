@@ -186,28 +186,6 @@ func (b *pid1) restartWorker(why string) error {
 	return nil
 }
 
-// removeMappings closes every volume. A mapping of a disk that does not
-// answer may never go: that is said, and the boot goes on.
-func (b *pid1) removeMappings() {
-	if b.plan == nil {
-		return
-	}
-	present, err := b.sys.Mappings()
-	if err != nil {
-		b.sys.Log(Human, "listing mappings: "+err.Error())
-		return
-	}
-
-	for _, v := range b.plan.Volumes {
-		if _, ok := present[v.Name]; !ok {
-			continue
-		}
-		if err := within(callWait, func() error { return b.sys.RemoveMapping(v.Name) }); err != nil {
-			b.sys.Log(Human, "removing mapping "+v.Name+": "+err.Error())
-		}
-	}
-}
-
 // show tells people why it takes time: each new line once, not at every
 // retry.
 func (b *pid1) show(r wire.Record) {

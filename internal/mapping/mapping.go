@@ -1,5 +1,5 @@
 // Package mapping holds the rules for what names a volume: the name of its
-// mapping and the UUID of its header. The plan, the records between PID 1
+// mapping and the UUID of its header, and what lvm2 calls a logical volume. The plan, the records between PID 1
 // and its children and device-mapper share them, so what an image accepts
 // is what its boot can map.
 package mapping
@@ -48,17 +48,4 @@ func IsUUID(s string) bool {
 // kind is LUKS1 or LUKS2.
 func DMUUID(kind, uuid, name string) string {
 	return "CRYPT-" + kind + "-" + strings.ReplaceAll(uuid, "-", "") + "-" + name
-}
-
-// IsLogical accepts what lvm2 gives the mapping of a logical volume as its
-// device-mapper UUID: LVM- and the 32 characters each of group and volume
-// (build_dm_uuid in lib/activate/dev_manager.c).
-func IsLogical(uuid string) bool {
-	ids, ok := strings.CutPrefix(uuid, "LVM-")
-	if !ok || len(ids) != 64 {
-		return false
-	}
-	return !strings.ContainsFunc(ids, func(c rune) bool {
-		return !(c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || c == '!' || c == '#')
-	})
 }

@@ -35,15 +35,3 @@ func TestIsUUID(t *testing.T) {
 		}
 	}
 }
-
-func TestIsLogical(t *testing.T) {
-	id := strings.Repeat("aZ09!#xy", 8)
-	for uuid, want := range map[string]bool{
-		"LVM-" + id: true, id: false, "LVM-" + id[1:]: false, "LVM-" + id + "x": false, "LVM-" + id[1:] + "/": false, "LVM-" + id[1:] + "-": false,
-		"LVM-" + id + "-real": false, "CRYPT-LUKS2-" + id: false, "": false,
-	} {
-		if got := mapping.IsLogical(uuid); got != want {
-			t.Errorf("IsLogical(%q) = %t, want %t", uuid, got, want)
-		}
-	}
-}

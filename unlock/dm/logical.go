@@ -78,7 +78,7 @@ func (l Logical) check() error {
 // nothing of the boot needs it.
 func (l Logical) link() {
 	group, name, ok := strings.Cut(l.Link, "/")
-	if !ok || !lvm.CheckName(group) || !lvm.CheckName(name) {
+	if !ok || !mapping.IsLVMName(group) || !mapping.IsLVMName(name) {
 		return
 	}
 	os.Mkdir("/dev/"+group, 0o755)

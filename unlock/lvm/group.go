@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+
+	"latchkey/internal/mapping"
 )
 
 // Limits of a group. lvm2 has none of its own; its default metadata area
@@ -55,7 +57,7 @@ func parseGroup(text []byte) (*Group, error) {
 	}
 
 	g := &Group{Name: top.names[0]}
-	if !CheckName(g.Name) {
+	if !mapping.IsLVMName(g.Name) {
 		return nil, fmt.Errorf("%.64q cannot be the name of a volume group", g.Name)
 	}
 	if err := g.read(top.sections[g.Name]); err != nil {

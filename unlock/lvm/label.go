@@ -88,19 +88,6 @@ func findLabel(r io.ReaderAt) (sector []byte, at int, err error) {
 	return nil, 0, found
 }
 
-// IsPV tells whether the first sectors of a device have a label, whole or
-// not, and the UUID in it.
-func IsPV(head []byte) (id ID, ok bool) {
-	for i := 0; i < labelSectors && len(head) >= (i+1)*sectorBytes; i++ {
-		s := head[i*sectorBytes : (i+1)*sectorBytes]
-		if bytes.HasPrefix(s, labelMagic) && bytes.Equal(s[24:32], labelType) {
-			id, _ = parseID(string(s[32:64])) // pvcreate puts it there
-			return id, true
-		}
-	}
-	return "", false
-}
-
 // checksum is calc_crc in lib/misc/crc.c with INITIAL_CRC: the usual
 // polynomial, begun otherwise and not inverted.
 func checksum(parts ...[]byte) uint32 {

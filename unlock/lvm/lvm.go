@@ -64,17 +64,3 @@ func parseID(s string) (ID, bool) {
 func isAlnum(c byte) bool {
 	return c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9'
 }
-
-// maxName is NAME_LEN in lib/metadata/metadata-exported.h less the zero
-// behind it, in bytes.
-const maxName = 127
-
-// CheckName accepts what lvm2 takes as the name of a group or a logical
-// volume: validate_name in lib/misc/lvm-string.c.
-func CheckName(name string) bool {
-	ok := name != "" && len(name) <= maxName && name != "." && name != ".." && name[0] != '-'
-	for _, c := range []byte(name) {
-		ok = ok && (isAlnum(c) || strings.IndexByte("-_.+", c) >= 0)
-	}
-	return ok
-}

@@ -3,7 +3,8 @@ package lvm
 import (
 	"errors"
 	"fmt"
-	"strings"
+
+	"latchkey/internal/mapping"
 )
 
 // A Volume is a logical volume.
@@ -39,12 +40,8 @@ func (s segment) perArea() int64 { return s.count / int64(max(1, len(s.areas))) 
 // String is the volume as people and lvm2 name it.
 func (v *Volume) String() string { return v.group.Name + "/" + v.Name }
 
-// MappingName is the name that lvm2 gives the mapping: dm_build_dm_name in
-// libdm/libdm-string.c.
-func (v *Volume) MappingName() string {
-	double := strings.NewReplacer("-", "--")
-	return double.Replace(v.group.Name) + "-" + double.Replace(v.Name)
-}
+// MappingName is the name that lvm2 gives the mapping.
+func (v *Volume) MappingName() string { return mapping.LogicalName(v.group.Name, v.Name) }
 
 // MappingUUID is the device-mapper UUID that lvm2 gives it: build_dm_uuid in
 // lib/activate/dev_manager.c. By it the real root's lvm2 knows the volume.
@@ -59,7 +56,7 @@ func (g *Group) readVolumes(list *section) error {
 	}
 	ids := map[ID]bool{}
 	for _, name := range list.names {
-		if !CheckName(name) {
+		if !mapping.IsLVMName(name) {
 			return fmt.Errorf("%.64q cannot be the name of a logical volume", name)
 		}
 		s := list.sections[name]
