@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"net"
@@ -23,6 +24,7 @@ import (
 	"latchkey/netup"
 	"latchkey/unlock/dm"
 	"latchkey/unlock/luks2"
+	"latchkey/unlock/lvm"
 )
 
 var background = context.Background()
@@ -218,6 +220,15 @@ func (w workerProcess) Blocks() (all []device.Block, err error) {
 	for i, d := range w.machine.disks() {
 		all = append(all, d.block(i))
 	}
+	w.machine.mu.Lock()
+	defer w.machine.mu.Unlock()
+	for name, m := range w.machine.mappings {
+		b := device.Block{Major: 253, SizeBytes: int64(len(w.machine.inside(name)))}
+		fmt.Sscanf(m.Device, "253:%d", &b.Minor)
+		b.Name = fmt.Sprint("dm-", b.Minor)
+		b.Path, b.Disk = "/dev/"+b.Name, b.Name
+		all = append(all, b)
+	}
 	return all, w.alive()
 }
 
@@ -229,7 +240,7 @@ func (w workerProcess) Open(path string, _ bool) (worker.File, error) {
 		if _, ok := w.machine.mappings[name]; !ok {
 			return nil, errors.New("no such mapping")
 		}
-		return plaintext{bytes.NewReader(ext4)}, nil
+		return plaintext{bytes.NewReader(w.machine.inside(name))}, nil
 	}
 	for _, d := range w.machine.disks() {
 		if path == "/dev/"+d.Name {
@@ -261,8 +272,46 @@ func (f file) ReadAt(b []byte, off int64) (int, error) {
 
 func (file) Close() error { return nil }
 
-// Number implements worker.Disks.
-func (workerProcess) Number(string) (dm.Number, bool) { return dm.Number{}, false }
+// place is which of the plan's volumes has a name.
+func (m *Machine) place(name string) int {
+	return slices.IndexFunc(m.Plan.Volumes, func(v plan.Volume) bool { return v.Name == name })
+}
+
+// inside is what a volume holds.
+func (m *Machine) inside(name string) []byte {
+	if b, ok := m.Inside[name]; ok {
+		return b
+	}
+	return ext4
+}
+
+// Number implements worker.Disks, for mappings.
+func (w workerProcess) Number(path string) (n dm.Number, ok bool) {
+	w.machine.mu.Lock()
+	defer w.machine.mu.Unlock()
+	m, ok := w.machine.mappings[strings.TrimPrefix(path, "/dev/mapper/")]
+	fmt.Sscanf(m.Device, "%d:%d", &n.Major, &n.Minor)
+	return n, ok
+}
+
+// MapLogical implements worker.Disks. What it stands on is what the table
+// says.
+func (w workerProcess) MapLogical(l dm.Logical) error {
+	w.machine.mu.Lock()
+	defer w.machine.mu.Unlock()
+	if err := w.alive(); err != nil {
+		return err
+	}
+	m := boot.Mapping{UUID: l.UUID, Device: fmt.Sprint("253:", len(w.machine.mappings))}
+	for name, below := range w.machine.mappings {
+		if slices.ContainsFunc(l.Rows, func(r lvm.Row) bool { return slices.Contains(strings.Fields(r.Params), below.Device) }) {
+			m.On = append(m.On, name)
+		}
+	}
+	w.machine.mappings[l.Name] = m
+	w.machine.log = append(w.machine.log, fmt.Sprintf("map %s read-only=%t %v", l.Name, l.ReadOnly, l.Rows))
+	return nil
+}
 
 // Map implements worker.Disks.
 func (w workerProcess) Map(t dm.Target, key luks2.VolumeKey) error {
@@ -274,7 +323,7 @@ func (w workerProcess) Map(t dm.Target, key luks2.VolumeKey) error {
 	if !w.machine.ciphers {
 		return errors.New("dm-crypt is not loaded")
 	}
-	w.machine.mappings[t.Name] = boot.Mapping{UUID: "CRYPT-" + key.Type() + "-" + strings.ReplaceAll(key.UUID(), "-", "") + "-" + t.Name, Device: "253:0"}
+	w.machine.mappings[t.Name] = boot.Mapping{UUID: "CRYPT-" + key.Type() + "-" + strings.ReplaceAll(key.UUID(), "-", "") + "-" + t.Name, Device: fmt.Sprint("253:", w.machine.place(t.Name))}
 	return nil
 }
 

@@ -93,6 +93,10 @@ func table() map[string]Meaning {
 		"kdf-memory":        {Final, "the keyslot needs more memory than the machine has: latchkey volume add-key --kdf pbkdf2"},
 		"mapping":           {Retry, "the kernel does not map the volume: is dm-crypt in the image, and not in module_blacklist=? latchkey image build"},
 
+		"lvm-missing":     {Final, "a part of the LVM group is in no opened volume: name all volumes of the group in latchkey.yaml, latchkey image build; look at cable and disk"},
+		"lvm-unsupported": {Final, "this logical volume needs lvm2 itself: boot with the distribution's initramfs, or move the root to a linear or striped one (lvconvert)"},
+		"lvm-damaged":     {Final, "LVM's metadata is damaged or contradicts itself: pvck and vgcfgrestore on another machine"},
+
 		// The boot itself.
 		"image-truncated":  {Final, "more memory, or a smaller image: modules.set: host in latchkey.yaml, then latchkey image build"},
 		PlanInvalid:        {Final, "build the image again: latchkey image build"},

@@ -58,6 +58,23 @@ func TestProbe(t *testing.T) {
 	}
 }
 
+// A label of LVM's counts, in whichever of the first four sectors, even with
+// what a file system left around it; blkid(8) sees it so, too.
+func TestProbeLVM(t *testing.T) {
+	for sector := range 5 {
+		f := image(t, []string{"mke2fs", "-q", "-t", "ext4", "-U", uuid, "FILE"}, 4<<20)
+		f.WriteAt([]byte("LABELONE"), int64(sector)*512)
+		f.WriteAt([]byte("LVM2 001xvpdZfDCdE5tawhttFJQhihjPta7H1rp\x00"), int64(sector)*512+24)
+		want := device.Super{Type: "LVM2_member", UUID: "xvpdZfDCdE5tawhttFJQhihjPta7H1rp"}
+		if sector == 4 {
+			want = device.Super{Type: "ext4", UUID: uuid}
+		}
+		if got, _ := device.Probe(f); got.Type != want.Type || got.UUID != want.UUID {
+			t.Errorf("label in sector %d: Probe = %+v, want %+v", sector, got, want)
+		}
+	}
+}
+
 func image(t *testing.T, command []string, size int64) *os.File {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "image")

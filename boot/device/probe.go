@@ -11,7 +11,7 @@ import (
 
 // A Super is what the beginning of a device says it holds.
 type Super struct {
-	Type  string // "ext4", "xfs", "btrfs", "f2fs", "squashfs", "erofs", "vfat", "crypto_LUKS"
+	Type  string // "ext4", "xfs", "btrfs", "f2fs", "squashfs", "erofs", "vfat", "crypto_LUKS", "LVM2_member"
 	UUID  string
 	Label string
 	// Modules are what the kernel asks for by request_module when it mounts
@@ -33,7 +33,7 @@ func Probe(r io.ReaderAt) (s Super, ok bool) {
 	}
 
 	head = head[:n]
-	for _, probe := range []func([]byte) (Super, bool){luks, ext, xfs, btrfs, f2fs, squashfs, erofs} {
+	for _, probe := range []func([]byte) (Super, bool){luks, physicalVolume, ext, xfs, btrfs, f2fs, squashfs, erofs} {
 		if s, ok := probe(head); ok {
 			return s, true
 		}
@@ -62,6 +62,19 @@ func luks(b []byte) (Super, bool) {
 		label = text(b[24:72])
 	}
 	return Super{Type: "crypto_LUKS", UUID: text(b[168:208]), Label: label}, true
+}
+
+// physicalVolume finds lvm2's label, which is in one of the first four
+// sectors (struct label_header in lib/format_text/layout.h), and behind it
+// the UUID. What a file system left in the sectors around counts for less,
+// as blkid(8) has it.
+func physicalVolume(b []byte) (Super, bool) {
+	for at := 0; at < 4*512 && len(b) >= at+64; at += 512 {
+		if b := b[at:]; bytes.HasPrefix(b, []byte("LABELONE")) && string(b[24:32]) == "LVM2 001" {
+			return Super{Type: "LVM2_member", UUID: text(b[32:64])}, true
+		}
+	}
+	return Super{}, false
 }
 
 // ext reads struct ext4_super_block of fs/ext4/ext4.h, at byte 1024.

@@ -78,6 +78,9 @@ func (Kernel) Number(path string) (n dm.Number, ok bool) {
 // Map implements Disks.
 func (Kernel) Map(t dm.Target, key luks2.VolumeKey) error { return dm.Map(t, key) }
 
+// MapLogical implements Disks.
+func (Kernel) MapLogical(l dm.Logical) error { return dm.MapLogical(l) }
+
 // FreeBytes implements Disks.
 func (Kernel) FreeBytes() int64 { return meminfo.Available() }
 

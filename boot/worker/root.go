@@ -11,78 +11,83 @@ import (
 	"latchkey/boot/codes"
 	"latchkey/boot/device"
 	"latchkey/boot/wire"
+	"latchkey/internal/plan"
 	"latchkey/unlock/dm"
 )
 
+// A root is where the real root was found.
+type root struct {
+	name  string // of the mapping
+	super device.Super
+}
+
 // chooseRoot finds the mapping that root= means and what file system is
-// in it, and has the file system's module loaded.
+// in it, and has the file system's module loaded. Logical volumes that the
+// root or the command line names are mapped on the way.
 func (w *worker) chooseRoot(ctx context.Context, o *openings) error {
 	_, err := step(ctx, w, "probe", time.Minute, func(context.Context) (struct{}, string, error) {
-		d, super, err := w.rootDisk(o)
+		in := w.lookInside(o)
+		defer in.close()
+		r, err := w.rootDisk(in)
 		if err != nil {
 			return struct{}{}, "", err
 		}
-		for _, fstype := range []string{w.plan.Root.FSType, w.plan.ImageRoot.FSType, super.Type} {
+		in.mapOthers(w.plan.Logical)
+		for _, fstype := range []string{w.plan.Root.FSType, w.plan.ImageRoot.FSType, r.super.Type} {
 			if fstype != "" {
 				w.loader.Device("fs-" + fstype)
 				w.loader.Named(fstype)
 			}
 		}
-		w.loader.Named(super.Modules...)
+		w.loader.Named(r.super.Modules...)
 
-		err = w.conn.Send(wire.Record{Kind: wire.KindRoot, Name: d.Name, Text: super.Type})
-		return struct{}{}, d.Name + " type=" + cmp.Or(w.plan.Root.FSType, super.Type), err
+		err = w.conn.Send(wire.Record{Kind: wire.KindRoot, Name: r.name, Text: r.super.Type})
+		return struct{}{}, r.name + " type=" + cmp.Or(w.plan.Root.FSType, r.super.Type), err
 	})
 	return err
 }
 
 // rootDisk finds the root as the command line names it, else as the image
 // alone does.
-func (w *worker) rootDisk(o *openings) (d *disk, super device.Super, err error) {
+func (w *worker) rootDisk(in *inside) (r root, err error) {
 	roots := w.plan.Roots()
-	for i, root := range roots {
-		if d, super, err = w.findRoot(w.plan.RootDevice(root), o); err == nil {
-			return d, super, nil
+	for i, named := range roots {
+		if r, err = w.findRoot(named, in); err == nil {
+			return r, nil
 		}
 		if i < len(roots)-1 {
 			w.waiting(fmt.Errorf("%w: the command line is wrong; using the image's root", err))
 		}
 	}
-	return nil, device.Super{}, err
+	return root{}, err
 }
 
-func (w *worker) findRoot(want string, o *openings) (*disk, device.Super, error) {
-	var seen []string
-	for _, v := range o.all {
-		if !v.open {
-			seen = append(seen, v.disk.Name+" (closed)")
-			continue
+func (w *worker) findRoot(named plan.Root, in *inside) (root, error) {
+	want := w.plan.RootDevice(named)
+	if group, name, ok := w.plan.LogicalRoot(named); ok && !named.NoLogical {
+		return in.logicalRoot(want, group, name)
+	}
+	for _, v := range in.open {
+		if v.err != nil {
+			return root{}, codes.Fail(codes.RootUnusable, "%w", v.err)
 		}
-		d := v.disk
-		super, err := w.probeMapping(d.Name)
-		if err != nil {
-			return nil, super, codes.Fail(codes.RootUnusable, "%w", err)
+		switch {
+		case !w.isRoot(want, v.disk, v.super):
+		case v.super.Type == memberType:
+			return root{}, codes.Fail(codes.RootUnusable, "root=%s holds no file system but LVM: name a logical volume in root.device or root=; %s", want, in.seen())
+		case v.super.Type == "" && w.plan.Root.FSType == "":
+			return root{}, codes.Fail(codes.RootUnusable, "no file system is recognized in %s: name it in root.fstype", v.disk.Name)
+		default:
+			return root{v.disk.Name, v.super}, nil
 		}
-		if w.isRoot(want, d, super) {
-			if super.Type == "" && w.plan.Root.FSType == "" {
-				return nil, super, codes.Fail(codes.RootUnusable, "no file system is recognized in %s: name it in root.fstype", d.Name)
-			}
-			return d, super, nil
+	}
+	if !named.NoLogical {
+		if r, found, err := in.rootInside(want); found {
+			return r, err
 		}
-		seen = append(seen, fmt.Sprintf("%s (%s UUID=%s LABEL=%s)", d.Name, super.Type, super.UUID, super.Label))
 	}
 
-	return nil, device.Super{}, codes.Fail("root-not-in-plan", "root=%s is none of the opened volumes: %s", want, strings.Join(seen, ", "))
-}
-
-func (w *worker) probeMapping(name string) (device.Super, error) {
-	f, err := w.sys.Open("/dev/mapper/"+name, false)
-	if err != nil {
-		return device.Super{}, fmt.Errorf("opening the mapping %s: %w", name, err)
-	}
-	defer f.Close()
-	super, _ := device.Probe(f)
-	return super, nil
+	return root{}, codes.Fail("root-not-in-plan", "root=%s is none of the opened volumes: %s", want, in.seen())
 }
 
 // isRoot tells whether root= means this volume: by its mapping, by the

@@ -157,12 +157,12 @@ func TestRootDisk(t *testing.T) {
 		{"no node", plan.Root{}, nil, []*opening{opened("root", true)}, "", "opening the mapping root"},
 	} {
 		w := &worker{sys: bare{files: row.files}, plan: &plan.Plan{Root: row.root, ImageRoot: row.root, Volumes: []plan.Volume{{Name: "root"}}}}
-		d, _, err := w.rootDisk(&openings{all: row.all})
+		r, err := w.rootDisk(w.lookInside(&openings{all: row.all}))
 		switch {
 		case row.fails != "" && (err == nil || !bytes.Contains([]byte(err.Error()), []byte(row.fails))):
 			t.Errorf("%s: rootDisk = %v, want an error with %q", row.name, err, row.fails)
-		case row.fails == "" && (err != nil || d.Name != row.want):
-			t.Errorf("%s: rootDisk = %v, %v, want %s", row.name, d, err, row.want)
+		case row.fails == "" && (err != nil || r.name != row.want):
+			t.Errorf("%s: rootDisk = %v, %v, want %s", row.name, r, err, row.want)
 		}
 	}
 }

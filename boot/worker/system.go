@@ -65,6 +65,7 @@ type Disks interface {
 	// Number is a device node's number; ok is false if path is none.
 	Number(path string) (n dm.Number, ok bool)
 	Map(dm.Target, luks2.VolumeKey) error
+	MapLogical(dm.Logical) error
 	// ReadKey reads a file with a key: keyfile.Read.
 	ReadKey(keyfile.Device, keyfile.File) (secret.Bytes, error)
 	// FreeBytes is the memory that is free, 0 if that is not known.

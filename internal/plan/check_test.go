@@ -105,8 +105,10 @@ func TestRootDevice(t *testing.T) {
 		"": "", "/dev/mapper/root": "", "/dev/mapper/luks-" + rootUUID: "", "UUID=" + rootUUID: "", `LABEL="my root"`: "", "PARTUUID=1234-01": "",
 		"PARTLABEL=root": "", "/dev/disk/by-uuid/x": "", "/dev/disk/by-label/x": "", "/dev/disk/by-partuuid/x": "", "/dev/disk/by-partlabel/x": "",
 		"/dev/vda2": "", "/dev/nvme0n1p3": "", "/dev/mmcblk0p2": "",
+		"/dev/mapper/debian--vg-root": "", "/dev/rhel/root": "", "/dev/ubuntu-vg/ubuntu-lv": "", "/dev/mapper/vg0-root": "",
 
-		"/dev/mapper/debian--vg-root": "LVM", "/dev/mapper/other": "no volume has this name, only root", "/dev/rhel/root": "LVM", "/dev/vg0/root": "LVM",
+		"/dev/mapper/other": "no volume has this name, only root", "/dev/mapper/debian--vg": "no volume has this name", "/dev/mapper/vg-root-real": "no volume has",
+		"/dev/a/b/c": "no logical volume", "/dev/../sda": "no logical volume", "/dev/vg/": "no logical volume", "/dev/vg/..": "no logical volume", "/dev/block/8:1": "no logical volume",
 		"/dev/md0": "MD RAID", "/dev/md/root": "MD RAID", "/dev/md127p1": "MD RAID", "ZFS=rpool/ROOT/x": "ZFS", "zfs:rpool/ROOT/x": "ZFS", "zfs=x": "ZFS",
 		"gpt-auto": "gpt-auto", "gpt-auto-force": "gpt-auto", "/dev/nfs": "over the network", "nfs:192.0.2.1:/x": "over the network", "live:/dev/sr0": "over the network",
 		"dhcp": "over the network", "iscsi:192.0.2.1::::iqn.x": "over the network", "tmpfs": "over the network",
@@ -120,6 +122,22 @@ func TestRootDevice(t *testing.T) {
 		err := p.Check()
 		if want == "" && err != nil || want != "" && (err == nil || !strings.Contains(err.Error(), "root.device") || !strings.Contains(err.Error(), want)) {
 			t.Errorf("root.device %q: Check = %v, want root.device with %q", device, err, want)
+		}
+	}
+}
+
+// TestLogicalRoot: the names of a logical volume, and a volume of the plan
+// whose name only looks like one.
+func TestLogicalRoot(t *testing.T) {
+	for device, want := range map[string]string{
+		"/dev/mapper/debian--vg-root": "debian-vg root", "/dev/rhel/root": "rhel root", "": "", "/dev/mapper/root": "", "/dev/mapper/my-data": "", "/dev/sda2": "",
+		"/dev/mapper/luks-" + rootUUID: "", "UUID=a-b": "", "/dev/disk/by-uuid": "", "rhel/root": "",
+	} {
+		p := good()
+		p.Volumes = append(p.Volumes, volume(dataUUID, "my-data"))
+		group, name, ok := p.LogicalRoot(plan.Root{Device: device})
+		if ok != (want != "") || ok && group+" "+name != want {
+			t.Errorf("LogicalRoot of %q = %q, %q, %t, want %q", device, group, name, ok, want)
 		}
 	}
 }

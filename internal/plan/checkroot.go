@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+
+	"latchkey/internal/mapping"
 )
 
 // checkRoot refuses a root that can never be: one that no volume of the
@@ -38,8 +40,7 @@ func (p *Plan) checkRoot() error {
 }
 
 var (
-	errLVM = errors.New("logical volumes (LVM) are not there yet: the root must be a file system directly inside a LUKS volume")
-	errMD  = errors.New("MD RAID is not there yet: the root must be a file system directly inside a LUKS volume")
+	errMD  = errors.New("MD RAID is not there yet: the root must be a file system inside a LUKS volume, or in a logical volume there")
 	errZFS = errors.New("ZFS is not there yet: the root must be a file system of its own inside a LUKS volume")
 	errNet = errors.New("a root over the network or from a live image is not there: the root must be inside a LUKS volume")
 )
@@ -66,7 +67,7 @@ func (p *Plan) checkDevice(device string) error {
 	case strings.HasPrefix(device, "/dev/"):
 		return p.checkNode(strings.TrimPrefix(device, "/dev/"))
 	}
-	return errors.New("want /dev/mapper/NAME, UUID=, LABEL=, PARTUUID=, PARTLABEL= or a device")
+	return errors.New("want /dev/mapper/NAME, /dev/GROUP/VOLUME, UUID=, LABEL=, PARTUUID=, PARTLABEL= or a device")
 }
 
 func checkTag(key, value string) error {
@@ -98,8 +99,10 @@ func (p *Plan) checkNode(node string) error {
 
 	case strings.HasPrefix(dir, "md") && (isPath || strings.Trim(dir[2:], "0123456789_dp") == ""):
 		return errMD
+	case isPath && !(mapping.IsLVMName(dir) && mapping.IsLVMName(name)):
+		return errors.New("this is no logical volume: want /dev/GROUP/VOLUME")
 	case isPath:
-		return errLVM
+		return nil
 	case strings.HasPrefix(node, "dm-"):
 		return errors.New("numbers of mappings change: use /dev/mapper/NAME")
 	case node == "" || node == "root" || strings.HasPrefix(node, "ram"):
@@ -108,8 +111,8 @@ func (p *Plan) checkNode(node string) error {
 	return nil
 }
 
-// checkMapping wants the name of a volume, or what systemd calls it without
-// a name of its own: luks-UUID.
+// checkMapping wants the name of a volume, what systemd calls it without a
+// name of its own, luks-UUID, or what lvm2 calls a logical volume.
 func (p *Plan) checkMapping(name string) error {
 	var names []string
 	for _, v := range p.Volumes {
@@ -118,5 +121,22 @@ func (p *Plan) checkMapping(name string) error {
 		}
 		names = append(names, v.Name)
 	}
-	return fmt.Errorf("no volume has this name, only %s; %w", strings.Join(names, ", "), errLVM)
+	if _, _, ok := mapping.SplitLogical(name); ok {
+		return nil
+	}
+	return fmt.Errorf("no volume has this name, only %s; a logical volume is /dev/mapper/GROUP-VOLUME, its own dashes doubled", strings.Join(names, ", "))
+}
+
+// LogicalRoot is the logical volume that a root names, if it names one.
+func (p *Plan) LogicalRoot(r Root) (group, volume string, ok bool) {
+	name, mapped := strings.CutPrefix(r.Device, "/dev/mapper/")
+	if mapped {
+		isOurs := func(v Volume) bool { return name == v.Name || name == "luks-"+v.UUID }
+		if slices.ContainsFunc(p.Volumes, isOurs) {
+			return "", "", false
+		}
+		return mapping.SplitLogical(name)
+	}
+	group, volume, isPath := strings.Cut(strings.TrimPrefix(r.Device, "/dev/"), "/")
+	return group, volume, isPath && strings.HasPrefix(r.Device, "/dev/") && group != "disk" && mapping.IsLVMName(group) && mapping.IsLVMName(volume)
 }

@@ -163,7 +163,16 @@ func describeRoot(p *Plan) []string {
 			mode = "read-write"
 		}
 		s.add("%s%s, mounted %s as %s, options %s", before, p.RootDevice(r), mode, cmp.Or(r.FSType, "what is recognized in it"), cmp.Or(r.Flags, "none"))
+		if group, volume, ok := p.LogicalRoot(r); ok {
+			s.add("%sit is the logical volume %s of the group %s, whose physical volumes are in the volumes above", before, volume, group)
+		}
 		s.add("%sits init is %s", before, strings.Join(r.Inits(), ", else "))
+	}
+	if len(p.Logical) > 0 {
+		s.add("besides the root's, logical volumes that become mappings: %s", strings.Join(p.Logical, ", "))
+	}
+	if p.Root.NoLogical {
+		s.add("the root is looked for in no logical volume (rd.lvm=0)")
 	}
 	return s.Lines
 }

@@ -43,6 +43,8 @@ func hintOf(name string) hint {
 		return retryHint
 	case "rd.emergency":
 		return emergencyHint
+	case "rd.lvm", "rd.lvm.vg", "rd.lvm.lv":
+		return logicalHint
 	}
 
 	switch {

@@ -60,7 +60,13 @@ func TestHints(t *testing.T) {
 		{"rd.emergency=poweroff", "", func(p *plan.Plan) bool { return p.OnFail.Action == "poweroff" }},
 		{"rd.modules-load=a,b rd.driver.pre=c", "", func(p *plan.Plan) bool { return len(p.Modules.Always) == 5 }}, // faults/network.md section 4
 		{"module_blacklist=a blacklist=b,c modprobe.blacklist=d", "", func(p *plan.Plan) bool { return len(p.Modules.Blocked) == 4 }},
-		{"quiet splash console=ttyS0 systemd.unit=rescue.target rd.udev.log_level=3 rd.lvm=0 rd.md=0 rd.luks=1 net.ifnames=0 noresume rd.shell=0", "", nil},
+		{"quiet splash console=ttyS0 systemd.unit=rescue.target rd.udev.log_level=3 rd.md=0 rd.luks=1 net.ifnames=0 noresume rd.shell=0", "", nil},
+
+		{"root=/dev/rhel/root rd.lvm.lv=rhel/root rd.lvm.lv=rhel/swap rd.lvm.lv=rhel/swap rd.lvm.vg=data", "", func(p *plan.Plan) bool {
+			return p.Root.Device == "/dev/rhel/root" && p.ImageRoot.Device == "" && cmp.Equal(p.Logical, []string{"rhel/root", "rhel/swap", "data"})
+		}},
+		{"rd.lvm=0", "", func(p *plan.Plan) bool { return p.Root.NoLogical && !p.ImageRoot.NoLogical }},
+		{"rd.lvm=0 rd.lvm=1", "", func(p *plan.Plan) bool { return !p.Root.NoLogical }},
 
 		{"rd.latchkey.trust=lk1:BBBB", "trust and volumes come from the image", nil},
 		{"rd.latchkey.pin=lk1:BBBB", "trust and volumes come from the image", nil},
@@ -128,8 +134,13 @@ func TestHintsUndone(t *testing.T) {
 		{"relative init", "init=sh", "absolute"},
 		{"empty init", "init=", "names no program"},
 		{"empty root", "root=", "root.device"},
-		{"logical volume", "root=/dev/mapper/debian--vg-root", "LVM"}, // P7 and node.md M5
-		{"logical volume by path", "root=/dev/rhel/root rd.lvm.lv=rhel/root", "LVM"},
+		{"mapping that is none", "root=/dev/mapper/debian--vg", "no volume has this name"}, // P7 and node.md M5
+		{"group for a logical volume", "rd.lvm.lv=rhel", "want rd.lvm.vg=GROUP or rd.lvm.lv=GROUP/VOLUME"},
+		{"logical volume for a group", "rd.lvm.vg=rhel/root", "want rd.lvm.vg=GROUP"},
+		{"logical volume with a path", "rd.lvm.lv=../root", "want rd.lvm.vg=GROUP"},
+		{"logical volume beyond it", "rd.lvm.lv=rhel/../root", "want rd.lvm.vg=GROUP"},
+		{"group without a name", "rd.lvm.vg=", "want rd.lvm.vg=GROUP"},
+		{"perhaps LVM", "rd.lvm=perhaps", "neither 1 nor 0"},
 		{"RAID", "root=/dev/md0", "MD RAID"},
 		{"ZFS", "root=ZFS=rpool/ROOT/x", "ZFS"},
 		{"gpt-auto", "root=gpt-auto", "gpt-auto is not there yet"},
@@ -173,7 +184,7 @@ func TestHintsManyTargets(t *testing.T) {
 // that people know and that nothing acts on is named, not passed over.
 func TestHintsNamed(t *testing.T) {
 	for _, o := range []string{
-		"rd.lvm.lv=rhel/root", "rd.lvm.vg=vg", "rd.lvm=1", "rd.md.uuid=x", "rd.md", "rd.dm.uuid=x", "rd.multipath=default", "rd.auto", "mount.usr=/dev/x",
+		"rd.lvm.conf=0x", "rd.lvm.snapshot=x", "rd.md.uuid=x", "rd.md", "rd.dm.uuid=x", "rd.multipath=default", "rd.auto", "mount.usr=/dev/x",
 		"mount.usrflags=ro", "mount.usrfstype=xfs", "netroot=iscsi:x", "nfsroot=x", "rootfallback=LABEL=x", "rd.live.image", "rd.iscsi.initiator=x", "rd.nvmf.hostnqn=x",
 		"rd.ethtool=eth0:on", "rd.znet=qeth,0.0.0800", "rd.znet_ifname=x:y", "ib.pkey=ib0.8004", "net.ifname-policy=keep", "net.ifname_policy=mac", "net.naming-scheme=v247",
 		"rd.overlay", "roothash=x", "usrhash=x", "systemd.verity_root_data=x", "cryptdevice=UUID=x:root", "cryptkey=x", "cryptopts=target=x", "cryptroot=UUID=x", "cryptdm=root",

@@ -13,7 +13,7 @@ func unusedHint(name string) hint {
 		{"rd.latchkey.", "not an option that the command line may set: trust and volumes come from the image's plan only"},
 		{"kcrypt.", "of Kairos' kcrypt options, challenger_server and mdns are read here"},
 		{"mount.usr", "a separate /usr is not mounted here: it must be in the root, or the real root's init must cope without"},
-		{"rd.lvm.", noLVM},
+		{"rd.lvm.", "of LVM's options, rd.lvm=0, rd.lvm.vg= and rd.lvm.lv= are read here"},
 		{"rd.md.", noMD},
 		{"rd.dm.", "firmware RAID is not there yet"},
 		{"rd.multipath.", "multipath is not there yet: the volumes are opened over the first path that appears"},
@@ -59,7 +59,6 @@ func say(reason string) hint {
 }
 
 const (
-	noLVM     = "logical volumes (LVM) are not there yet: the root is a file system directly inside a volume of the plan"
 	noMD      = "MD RAID is not there yet: the root is a file system directly inside a volume of the plan"
 	noNetRoot = "a root over the network or from a live image is not there: the root is inside a volume of the plan"
 	noShell   = "there is no shell in this image; nothing is opened by it"
@@ -75,9 +74,9 @@ func unused() map[string]string {
 		"rd.timeout": "use rd.retry= (devices) and rd.latchkey.timeout= (key server)",
 		"resume":     "resuming from swap is not there yet: the machine starts afresh, and a hibernated image in swap is lost when swap is used again",
 
-		"rd.lvm": noLVM, "rd.md": noMD, "rd.auto": "volumes come from the image's plan; nothing is assembled by itself",
+		"rd.md": noMD, "rd.auto": "volumes come from the image's plan; nothing is assembled by itself",
 		"rd.dm": "firmware RAID is not there yet", "rd.multipath": "multipath is not there yet: the volumes are opened over the first path that appears",
-		"lvmwait": noLVM, "md": noMD, "raid": noMD, "zfs": "ZFS is not there yet", "bootfs": "ZFS is not there yet",
+		"lvmwait": "rd.lvm.lv=GROUP/VOLUME is what maps a logical volume besides the root", "md": noMD, "raid": noMD, "zfs": "ZFS is not there yet", "bootfs": "ZFS is not there yet",
 
 		"cryptopts": noCrypt, "cryptdevice": noCrypt, "cryptkey": noCrypt, "cryptroot": noCrypt, "cryptdm": noCrypt,
 		"netroot": noNetRoot, "nfsroot": noNetRoot, "nfsopts": noNetRoot, "rd.live": noNetRoot, "boot": "",

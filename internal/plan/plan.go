@@ -49,6 +49,9 @@ type Plan struct {
 	Wait time.Duration `json:"wait_ns"`
 	// Debug marks an image built for tests: fault injection is in it.
 	Debug bool `json:"debug,omitempty"`
+	// Logical are logical volumes, "VG/LV", and groups, "VG", that the command
+	// line wants mapped besides the root.
+	Logical []string `json:"-"`
 	// ImageRoot is Root as the image alone has it. A hint about the root that
 	// leads nowhere in the boot falls back to it.
 	ImageRoot Root `json:"-"`
@@ -110,13 +113,16 @@ type Volume struct {
 
 // Root says what becomes "/".
 type Root struct {
-	// Device is /dev/mapper/NAME, UUID=, LABEL=, PARTUUID=, PARTLABEL= or a
-	// path; it selects inside the plan's volumes. "" is the first volume.
+	// Device is /dev/mapper/NAME, /dev/VG/LV, UUID=, LABEL=, PARTUUID=,
+	// PARTLABEL= or a path; it selects inside the plan's volumes. "" is the
+	// first volume.
 	Device    string `json:"device,omitempty"`
 	FSType    string `json:"fstype,omitempty"`
 	Flags     string `json:"flags,omitempty"`
 	ReadWrite bool   `json:"rw,omitempty"`
 	Init      string `json:"init,omitempty"` // "" tries the usual paths
+	// NoLogical is rd.lvm=0: the root is in no logical volume.
+	NoLogical bool `json:"-"`
 }
 
 // OnFail is what follows a final failure.

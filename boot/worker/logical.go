@@ -1,0 +1,259 @@
+package worker
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"latchkey/boot/codes"
+	"latchkey/boot/device"
+	"latchkey/unlock/dm"
+	"latchkey/unlock/lvm"
+)
+
+// memberType is what device.Probe calls a physical volume of LVM.
+const memberType = "LVM2_member"
+
+// inside is what was found in the opened volumes. Nothing outside of them
+// counts: a physical volume on a disk that is not encrypted is not read.
+type inside struct {
+	worker *worker
+	open   []content
+	closed []string // names of volumes
+	set    *lvm.Set
+	files  []File
+	mapped map[string]bool // logical volumes, by the name of the mapping
+}
+
+// content is what is in one opened volume.
+type content struct {
+	disk   *disk
+	super  device.Super
+	number dm.Number
+	err    error // why it cannot be read
+}
+
+// lookInside probes every opened volume, and reads the metadata of those
+// that are physical volumes. They are all open by now: a group on several
+// volumes is there or it will not be.
+func (w *worker) lookInside(o *openings) *inside {
+	in := &inside{worker: w, mapped: map[string]bool{}}
+	var pvs []*lvm.PV
+	for _, v := range o.all {
+		if !v.open {
+			in.closed = append(in.closed, v.disk.Name)
+			continue
+		}
+		c := content{disk: v.disk}
+		pv, err := in.probe(&c)
+		switch {
+		case pv != nil:
+			pvs = append(pvs, pv)
+		case errors.Is(err, lvm.ErrDamaged):
+			w.waiting(codes.Fail("lvm-damaged", "%w", err))
+		case err != nil:
+			c.err = fmt.Errorf("opening the mapping %s: %w", c.disk.Name, err)
+		}
+		in.open = append(in.open, c)
+	}
+	in.set = lvm.Assemble(pvs)
+	for _, p := range in.set.Problems {
+		w.waiting(codes.Fail("lvm-damaged", "%w", p))
+	}
+	return in
+}
+
+// probe reads the beginning of a volume, and all of a physical volume's
+// metadata. Its file stays open for what is in the logical volumes.
+func (in *inside) probe(c *content) (*lvm.PV, error) {
+	path := "/dev/mapper/" + c.disk.Name
+	f, err := in.worker.sys.Open(path, false)
+	if err != nil {
+		return nil, err
+	}
+	in.files = append(in.files, f)
+	if c.super, _ = device.Probe(f); c.super.Type != memberType {
+		return nil, nil
+	}
+
+	number, ok := in.worker.sys.Number(path)
+	if !ok {
+		return nil, errors.New("it is no block device")
+	}
+	c.number = number
+	blocks, err := in.worker.sys.Blocks()
+	if err != nil {
+		return nil, err
+	}
+	i := slices.IndexFunc(blocks, func(b device.Block) bool { return number == dm.Number{Major: b.Major, Minor: b.Minor} })
+	if i < 0 {
+		return nil, errors.New("the kernel does not list it")
+	}
+	return lvm.Read(f, c.disk.Name, blocks[i].SizeBytes)
+}
+
+func (in *inside) close() {
+	for _, f := range in.files {
+		f.Close()
+	}
+}
+
+// seen lists, for people, what there is.
+func (in *inside) seen() string {
+	var seen []string
+	for _, c := range in.open {
+		if c.super.Type == memberType {
+			seen = append(seen, c.disk.Name+" (LVM)")
+			continue
+		}
+		seen = append(seen, fmt.Sprintf("%s (%s UUID=%s LABEL=%s)", c.disk.Name, c.super.Type, c.super.UUID, c.super.Label))
+	}
+	for _, v := range in.set.Visible() {
+		seen = append(seen, "/dev/"+v.String())
+	}
+	for _, name := range in.closed {
+		seen = append(seen, name+" (closed)")
+	}
+	const most = 12
+	if n := len(seen); n > most {
+		seen = append(seen[:most], fmt.Sprintf("and %d more", n-most))
+	}
+	return strings.Join(seen, ", ")
+}
+
+// logicalRoot is the root that names a logical volume.
+func (in *inside) logicalRoot(want, group, name string) (root, error) {
+	v := in.set.Find(group, name)
+	if v == nil && len(in.set.Problems) > 0 {
+		return root{}, codes.Fail("lvm-damaged", "root=%s is not there, and %w", want, in.set.Problems[0])
+	}
+	if v == nil {
+		return root{}, codes.Fail("root-not-in-plan", "root=%s is no logical volume in the opened volumes: %s", want, in.seen())
+	}
+	super, err := in.content(v)
+	if err != nil {
+		return root{}, err
+	}
+	return in.take(v, super)
+}
+
+// rootInside looks for a file system in the logical volumes. If none of those
+// that can be mapped has it, one of the others may: err says why that one
+// cannot.
+func (in *inside) rootInside(want string) (r root, found bool, err error) {
+	if !isFileSystem(want, nil) {
+		return root{}, false, nil
+	}
+	for _, v := range in.set.Visible() {
+		super, unusable := in.content(v)
+		if unusable == nil && isFileSystem(want, &super) {
+			r, err := in.take(v, super)
+			return r, true, err
+		}
+		if err == nil && unusable != nil {
+			err = codes.Fail(codes.Of(unusable), "root=%s is not in the opened volumes as far as they can be read; %w", want, unusable)
+		}
+	}
+	return root{}, err != nil, err
+}
+
+// isFileSystem tells whether root= means this file system by what is in it,
+// or with nil, any.
+func isFileSystem(want string, super *device.Super) bool {
+	key, value, _ := strings.Cut(want, "=")
+	value = strings.Trim(value, `"`)
+	for prefix, k := range map[string]string{"/dev/disk/by-uuid/": "UUID", "/dev/disk/by-label/": "LABEL"} {
+		if after, ok := strings.CutPrefix(want, prefix); ok {
+			key, value = k, after
+		}
+	}
+	switch {
+	case super == nil:
+		return key == "UUID" || key == "LABEL"
+	case key == "UUID":
+		return value != "" && strings.EqualFold(value, super.UUID)
+	case key == "LABEL":
+		return value != "" && value == super.Label
+	}
+	return false
+}
+
+// content tells what is in a logical volume, before it is mapped.
+func (in *inside) content(v *lvm.Volume) (device.Super, error) {
+	if err := v.Usable(); err != nil {
+		return device.Super{}, in.unusable(err)
+	}
+	super, _ := device.Probe(v)
+	return super, nil
+}
+
+// unusable gives what lvm says a code of the boot's.
+func (in *inside) unusable(err error) error {
+	switch {
+	case errors.Is(err, lvm.ErrMissing) && len(in.closed) > 0:
+		return codes.Fail("lvm-missing", "%w; closed: %s", err, strings.Join(in.closed, ", "))
+	case errors.Is(err, lvm.ErrMissing):
+		return codes.Fail("lvm-missing", "%w", err)
+	case errors.Is(err, lvm.ErrUnsupported):
+		return codes.Fail("lvm-unsupported", "%w", err)
+	}
+	return codes.Fail("lvm-damaged", "%w", err)
+}
+
+// take maps the logical volume that is the root.
+func (in *inside) take(v *lvm.Volume, super device.Super) (root, error) {
+	if super.Type == "" && in.worker.plan.Root.FSType == "" {
+		return root{}, codes.Fail(codes.RootUnusable, "no file system is recognized in %s: name it in root.fstype", v)
+	}
+	return root{v.MappingName(), super}, in.activate(v)
+}
+
+// activate maps a logical volume as lvm2 would, read-only if it is so or a
+// volume under it is.
+func (in *inside) activate(v *lvm.Volume) error {
+	if in.mapped[v.MappingName()] {
+		return nil
+	}
+	rows, err := v.Table(func(device string) string {
+		c := in.of(device)
+		return fmt.Sprintf("%d:%d", c.number.Major, c.number.Minor)
+	})
+	if err != nil {
+		return in.unusable(err)
+	}
+	l := dm.Logical{Name: v.MappingName(), UUID: v.MappingUUID(), Link: v.String(), ReadOnly: v.ReadOnly, Rows: rows}
+	for _, device := range v.Devices() {
+		l.ReadOnly = l.ReadOnly || in.of(device).disk.Options.ReadOnly
+	}
+	if err := in.worker.sys.MapLogical(l); err != nil {
+		return codes.Fail("mapping", "%w", err)
+	}
+	in.mapped[l.Name] = true
+	return nil
+}
+
+// of is the content of a volume, by its name.
+func (in *inside) of(name string) content {
+	return in.open[slices.IndexFunc(in.open, func(c content) bool { return c.disk.Name == name })]
+}
+
+// mapOthers maps what rd.lvm.lv= and rd.lvm.vg= name. The boot does not need
+// them: what cannot be mapped is said.
+func (in *inside) mapOthers(names []string) {
+	for _, name := range names {
+		found := false
+		for _, v := range in.set.Visible() {
+			if v.String() != name && v.GroupName() != name {
+				continue
+			}
+			found = true
+			if err := in.activate(v); err != nil {
+				in.worker.waiting(err)
+			}
+		}
+		if !found {
+			in.worker.waiting(codes.Fail("lvm-missing", "the command line names %s, which is not in the opened volumes: %s", name, in.seen()))
+		}
+	}
+}
