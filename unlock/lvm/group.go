@@ -16,6 +16,7 @@ const (
 	maxSegments = 50_000
 	maxStripes  = 128     // MAX_STRIPES
 	maxSectors  = 1 << 53 // of one device, in sectors of 512 bytes
+	maxExtents  = 1 << 30 // of one device: an int has room for the sum of two
 )
 
 // A Group is a volume group, as its newest metadata has it.
@@ -117,7 +118,7 @@ func (g *Group) readPhysical(list *section) error {
 		if p.start, err = s.number("pe_start", 0, maxSectors); err != nil {
 			return fmt.Errorf("%.64q: %w", key, err)
 		}
-		if p.count, err = s.number("pe_count", 0, (maxSectors-p.start)/g.extent); err != nil {
+		if p.count, err = s.number("pe_count", 0, min(maxExtents, (maxSectors-p.start)/g.extent)); err != nil {
 			return fmt.Errorf("%.64q: %w", key, err)
 		}
 		g.physical = append(g.physical, p)
@@ -134,26 +135,36 @@ func (g *Group) pv(key string) *physical {
 	return nil
 }
 
+// A use is a run of extents of a physical volume, and the volume there.
+type use struct {
+	end int
+	by  string
+}
+
 // overlaps refuses two areas of one physical volume that share an extent.
 func (g *Group) overlaps() error {
-	type use struct {
-		begin, end int64
-		by         string
-	}
-	uses := map[*physical][]use{}
-	for _, v := range g.Volumes {
-		for _, s := range v.segments {
-			for _, a := range s.areas {
-				uses[a.pv] = append(uses[a.pv], use{a.extent, a.extent + s.perArea(), v.Name})
+	for _, p := range g.physical {
+		var begins []int
+		uses := map[int]use{}
+		for _, v := range g.Volumes {
+			for _, s := range v.segments {
+				for _, a := range s.areas {
+					if a.pv != p {
+						continue
+					}
+					begin := int(a.extent)
+					if first, twice := uses[begin]; twice {
+						return fmt.Errorf("%s and %s overlap in extent %d of %.64q", first.by, v.Name, begin, p.key)
+					}
+					begins, uses[begin] = append(begins, begin), use{begin + int(s.perArea()), v.Name}
+				}
 			}
 		}
-	}
 
-	for p, all := range uses {
-		slices.SortFunc(all, func(a, b use) int { return int(min(1, max(-1, a.begin-b.begin))) })
-		for i := 1; i < len(all); i++ {
-			if all[i].begin < all[i-1].end {
-				return fmt.Errorf("%s and %s overlap in extent %d of %.64q", all[i-1].by, all[i].by, all[i].begin, p.key)
+		slices.Sort(begins)
+		for i := 1; i < len(begins); i++ {
+			if before, next := uses[begins[i-1]], uses[begins[i]]; begins[i] < before.end {
+				return fmt.Errorf("%s and %s overlap in extent %d of %.64q", before.by, next.by, begins[i], p.key)
 			}
 		}
 	}

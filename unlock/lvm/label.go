@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"encoding/binary"
 	"fmt"
-	"hash/crc32"
 	"io"
 )
 
@@ -89,14 +88,25 @@ func findLabel(r io.ReaderAt) (sector []byte, at int, err error) {
 }
 
 // checksum is calc_crc in lib/misc/crc.c with INITIAL_CRC: the usual
-// polynomial, begun otherwise and not inverted.
-func checksum(parts ...[]byte) uint32 {
-	const initial = 0xf597a6cf
-	crc := ^uint32(initial)
-	for _, p := range parts {
-		crc = crc32.Update(crc, crc32.IEEETable, p)
+// polynomial, begun otherwise and not inverted, half a byte at a time. The
+// tables of hash/crc32 would cost the init more than the time here.
+func checksum(b []byte) uint32 {
+	const initial, polynomial = 0xf597a6cf, 0xedb88320
+	var table [16]uint32
+	for i := range table {
+		c := uint32(i)
+		for range 4 {
+			c = c>>1 ^ polynomial*(c&1)
+		}
+		table[i] = c
 	}
-	return ^crc
+	crc := uint32(initial)
+	for _, c := range b {
+		crc ^= uint32(c)
+		crc = crc>>4 ^ table[crc&15]
+		crc = crc>>4 ^ table[crc&15]
+	}
+	return crc
 }
 
 // A span is struct disk_locn: a part of the device, in bytes.
