@@ -17,8 +17,9 @@ const (
 	CodeUnsupported = "tpm-unsupported"  // has not the key type, bank or command needed: final
 	CodeAuth        = "tpm-auth"         // a hierarchy has a password, so nobody unattended can use it: final
 	CodeCredential  = "tpm-credential"   // the challenge was not made for this TPM, or was altered: next candidate
-	CodeSealPolicy  = "tpm-seal-policy"  // the sealed secret is not to be had in this boot state (PCR 15 used): final
+	CodeSealPolicy  = "tpm-seal-policy"  // the sealed secret is not to be had in this boot state (PCR 15 used, or others than it was sealed to): final
 	CodeSealForeign = "tpm-seal-foreign" // the sealed secret is another TPM's, or this one was cleared: final
+	CodePIN         = "tpm-pin"          // the PIN of a sealed secret is wrong; the TPM counts it: ask a person
 	CodeFailed      = "tpm-failed"       // any other answer of the TPM: retry
 )
 

@@ -64,6 +64,7 @@ func (t *TPM) Identify(ctx context.Context, o Options) (*Identity, error) {
 	if o.Certificate {
 		id.certify(c)
 	}
+	t.identities = append(t.identities, id)
 	return id, nil
 }
 
@@ -107,6 +108,7 @@ func (id *Identity) NodeID() kms.NodeID { return kms.NodeIDOf(id.ekPublic) }
 func (id *Identity) Close() {
 	c, end := id.tpm.begin(context.Background())
 	defer end()
+	id.tpm.identities = slices.DeleteFunc(id.tpm.identities, func(other *Identity) bool { return other == id })
 	if !id.tpm.managed {
 		id.release(c)
 	}

@@ -30,6 +30,8 @@ type TPM struct {
 	sessions map[tpm2.TPMHandle]bool // sessions of the call under way
 	commands int
 	banks    []tpm2.TPMIAlgHash
+	// identities are those that are not closed: Unseal needs their room.
+	identities []*Identity
 }
 
 // New returns a TPM that speaks through bus. It is for transports that
