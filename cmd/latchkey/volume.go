@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -85,9 +86,9 @@ func volumeExit(path string, err error) error {
 	case errors.Is(err, luks2.ErrLUKS1):
 		return &cli.Exit{Code: cli.Rejected, Err: fmt.Errorf("%w: only LUKS2 can be changed (back the header up, then: cryptsetup convert --type luks2 %s)", err, path)}
 	case errors.Is(err, luks2.ErrNotLUKS):
-		return &cli.Exit{Code: cli.Rejected, Err: fmt.Errorf("%w in %s", err, path)}
+		return &cli.Exit{Code: cli.Rejected, Err: withRemedy(path, fmt.Errorf("%w in %s", err, path))}
 	case isRejected(err):
-		return &cli.Exit{Code: cli.Rejected, Err: err}
+		return &cli.Exit{Code: cli.Rejected, Err: withRemedy(path, err)}
 	case errors.Is(err, luks2.ErrWrongKey):
 		return &cli.Exit{Code: cli.WrongKey, Err: err}
 	}
@@ -103,6 +104,19 @@ func changeAdvice(path string, err error) error {
 		return fmt.Errorf("%w (run the command again)", err)
 	}
 	return err
+}
+
+// withRemedy adds to what is found why it is refused, and what to do.
+func withRemedy(path string, err error) error {
+	if r, ok := errors.AsType[*luks2.Rejected](err); ok && r.Remedy() != "" {
+		return fmt.Errorf("%w (%s)", err, remedyFor(path, r))
+	}
+	return err
+}
+
+// remedyFor is the remedy with the volume's name in its commands.
+func remedyFor(path string, r *luks2.Rejected) string {
+	return strings.ReplaceAll(r.Remedy(), "DEVICE", path)
 }
 
 func isRejected(err error) bool {

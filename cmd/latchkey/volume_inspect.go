@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"strings"
 	"text/tabwriter"
 
 	"github.com/spf13/cobra"
@@ -22,7 +23,8 @@ type volumeReport struct {
 	Accepted     bool            `json:"accepted"`
 	Code         string          `json:"code,omitempty"` // the rule that is broken
 	What         string          `json:"what,omitempty"`
-	Type         string          `json:"type,omitempty"` // LUKS2 or LUKS1
+	Remedy       string          `json:"remedy,omitempty"` // why, and what to do
+	Type         string          `json:"type,omitempty"`   // LUKS2 or LUKS1
 	UUID         string          `json:"uuid,omitempty"`
 	Label        string          `json:"label,omitempty"`
 	SeqID        uint64          `json:"seqid,omitempty"`
@@ -51,6 +53,8 @@ type skippedReport struct {
 	ID   int    `json:"id"`
 	Code string `json:"code"`
 	What string `json:"what"`
+
+	Remedy string `json:"remedy,omitempty"`
 }
 
 type tokenReport struct {
@@ -67,8 +71,8 @@ func volumeInspectCommand() *cobra.Command {
 		Short: "Check a LUKS header as the init does, and show it",
 		Long: `Inspect reads both header copies, chooses one as cryptsetup does, and checks
 it against the rules of the init. It exits with 3 and the line "rule: what"
-when the init would refuse the volume. A keyslot that the init would skip is
-named with the reason. Inspect needs no key and writes nothing.`,
+when the init would refuse the volume, with why, and the command that mends it. A
+keyslot that the init would skip is named with the same. Inspect needs no key and writes nothing.`,
 		Example: `  latchkey volume inspect /dev/vda2
   latchkey volume inspect --json root.luks2 | jq -r .subset_digest`,
 		Args: cli.Args(cobra.ExactArgs(1)),
@@ -76,12 +80,12 @@ named with the reason. Inspect needs no key and writes nothing.`,
 			f, h, err := readVolume(args[0])
 			if err != nil {
 				if rejected, ok := errors.AsType[*luks2.Rejected](err); ok && asJSON {
-					return errors.Join(printJSON(c.OutOrStdout(), volumeReport{Code: rejected.Code(), What: rejected.What()}), err)
+					return errors.Join(printJSON(c.OutOrStdout(), volumeReport{Code: rejected.Code(), What: rejected.What(), Remedy: remedyFor(args[0], rejected)}), err)
 				}
 				return err
 			}
 			defer f.Close()
-			r := report(h, luks2.NewMemory(meminfo.Total()))
+			r := report(args[0], h, luks2.NewMemory(meminfo.Total()))
 			if asJSON {
 				return printJSON(c.OutOrStdout(), r)
 			}
@@ -93,7 +97,7 @@ named with the reason. Inspect needs no key and writes nothing.`,
 	return c
 }
 
-func report(h *luks2.Header, memory *luks2.Memory) volumeReport {
+func report(path string, h *luks2.Header, memory *luks2.Memory) volumeReport {
 	s, sum := h.Segment(), h.SubsetDigest()
 	r := volumeReport{
 		Accepted: true, Type: h.Type(), UUID: h.UUID(), Label: h.Label(), SeqID: h.SeqID(),
@@ -109,7 +113,7 @@ func report(h *luks2.Header, memory *luks2.Memory) volumeReport {
 	}
 
 	for _, k := range h.Skipped() {
-		r.Skipped = append(r.Skipped, skippedReport{k.ID, k.Reason.Code(), k.Reason.What()})
+		r.Skipped = append(r.Skipped, skippedReport{k.ID, k.Reason.Code(), k.Reason.What(), strings.ReplaceAll(remedyFor(path, k.Reason), "--key-slot N", fmt.Sprint("--key-slot ", k.ID))})
 	}
 	for _, t := range h.Tokens() {
 		r.Tokens = append(r.Tokens, tokenReport{t.ID, t.Type, t.Keyslots, clevis.Servers(t.JSON)})
@@ -182,6 +186,9 @@ func (r volumeReport) print(w io.Writer) error {
 	}
 	for _, k := range r.Skipped {
 		fmt.Fprintf(t, "keyslot %d\tskipped: %s: %s\n", k.ID, k.Code, k.What)
+		if k.Remedy != "" {
+			fmt.Fprintf(t, "\t%s\n", k.Remedy)
+		}
 	}
 	for _, k := range r.Tokens {
 		fmt.Fprintf(t, "token %d\t%q, keyslots %d\n", k.ID, k.Type, k.Keyslots)

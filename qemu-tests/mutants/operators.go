@@ -28,5 +28,8 @@ var operators = []mutant{
 	{`proxies that are everybody are said`, `kms/config/warnings.go`, `if p.IsValid() && p.Bits() == 0 {`, `if false {`, `./kms/config`, `TestWarnings`},
 	{`E4 a loose data directory is said`, `kms/home/home.go`, `case perm&0o055 != 0:`, `case perm&0o005 != 0:`, `./kms/home`, `TestLooseDirectory`},
 	{`E4 one that a group writes to`, `kms/home/home.go`, `case perm&0o022 != 0:`, `case perm&0o002 != 0:`, `./kms/home`, `TestLooseDirectory`},
+	{`a refused cipher says what to do`, `unlock/luks2/remedy.go`, `return whyCipher + "; " + reencrypt + ", then`, `return "" + ", then`, `./unlock/luks2`, `TestRemedies`},
+	{`a refused KDF says what to do`, `unlock/luks2/remedy.go`, `if strings.HasPrefix(r.code, "kdf-") {`, `if strings.HasPrefix(r.code, "kdf ") {`, `./unlock/luks2`, `TestRemedies`},
+	{`the remedy mends the keyslots, too`, `unlock/luks2/remedy.go`, `+ reencrypt + ", then for each keyslot " + convertKey`, `+ reencrypt`, `./unlock/luks2`, `TestRemediesMend`},
 	{`latchkey.yaml: one kind of source`, `initramfs/sources.go`, `if s.word() == "" || s.KeyFile != nil && s.Clevis != nil {`, `if s.word() == "" && false {`, `./initramfs`, `TestSources`},
 }
