@@ -80,7 +80,8 @@ var uuidRE = regexp.MustCompile(`^[0-9a-f-]{36}$`)
 
 // disk NAME UUID [flags of latchkey volume encrypt]: NAME.img, the tiny
 // root in a LUKS2 volume, and NAME.key, what opens it. "disk NAME plain"
-// is the same root without encryption, "disk NAME empty" 64 MiB of zeros.
+// is the same root without encryption, "disk NAME empty" 64 MiB of zeros;
+// "disk NAME UUID -holds FILE" has something else in the volume.
 func cmdDisk(ts *testscript.TestScript, neg bool, args []string) {
 	w := worldOf(ts)
 	if len(args) < 2 {
@@ -100,8 +101,13 @@ func cmdDisk(ts *testscript.TestScript, neg bool, args []string) {
 			rand.Read(secret)
 			ts.Check(os.WriteFile(key, []byte(hex.EncodeToString(secret)), 0o600))
 		}
+		holds := w.shared.root
+		if len(args) > 3 && args[2] == "-holds" {
+			holds = ts.MkAbs(args[3])
+			args = append(args[:2:2], args[4:]...)
+		}
 		flags := append([]string{"volume", "encrypt", "--kdf", "pbkdf2", "--key-file", key, "--uuid", args[1]}, args[2:]...)
-		w.exec(ts, filepath.Join(w.shared.bin, "latchkey"), append(flags, w.shared.root, image)...)
+		w.exec(ts, filepath.Join(w.shared.bin, "latchkey"), append(flags, holds, image)...)
 
 	default:
 		ts.Fatalf("disk: %q is neither a UUID nor plain nor empty", args[1])

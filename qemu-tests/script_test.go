@@ -42,6 +42,7 @@ func TestScripts(t *testing.T) {
 			"mash":        cmdMash,
 			"memory":      cmdMemory,
 			"lan":         cmdLAN,
+			"lvm":         cmdLVM,
 			"net":         cmdNet,
 			"off":         cmdOff,
 			"relay":       cmdRelay,

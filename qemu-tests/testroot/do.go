@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path"
 	"strings"
 
 	"github.com/vishvananda/netlink"
@@ -23,6 +24,8 @@ func do(what string, console *os.File) error {
 		}
 		return latchkey(console, strings.Split("kms,get,"+arg, ",")...)
 
+	case "run":
+		return run(console, strings.Split(arg, ","))
 	case "kexec":
 		return kexec()
 	case "wait":
@@ -33,9 +36,14 @@ func do(what string, console *os.File) error {
 	return fmt.Errorf("there is no %q", name)
 }
 
-// latchkey runs the operator's command; what it says goes to the console.
+// latchkey runs the operator's command.
 func latchkey(console *os.File, args ...string) error {
-	p, err := os.StartProcess("/sbin/latchkey", append([]string{"latchkey"}, args...), &os.ProcAttr{Files: []*os.File{nil, console, console}, Env: os.Environ()})
+	return run(console, append([]string{"/sbin/latchkey"}, args...))
+}
+
+// run runs a program; what it says goes to the console.
+func run(console *os.File, args []string) error {
+	p, err := os.StartProcess(args[0], append([]string{path.Base(args[0])}, args[1:]...), &os.ProcAttr{Files: []*os.File{nil, console, console}, Env: os.Environ()})
 	if err != nil {
 		return err
 	}
@@ -43,7 +51,7 @@ func latchkey(console *os.File, args ...string) error {
 	if err != nil {
 		return err
 	}
-	fmt.Fprintf(console, "testroot: latchkey %s: exit %d\n", args[0], state.ExitCode())
+	fmt.Fprintf(console, "testroot: %s: exit %d\n", strings.Join(append([]string{path.Base(args[0])}, args[1:min(2, len(args))]...), " "), state.ExitCode())
 	return nil
 }
 

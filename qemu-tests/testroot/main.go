@@ -47,6 +47,11 @@ func tell(say func(string, ...any)) {
 	for _, n := range names {
 		say("mapper %s", n.Name())
 	}
+	groups, _ := filepath.Glob("/dev/*-vg/*")
+	for _, g := range groups {
+		to, _ := os.Readlink(g)
+		say("logical %s %s", g, to)
+	}
 	udev, _ := os.ReadDir("/run/udev/data")
 	for _, n := range udev {
 		say("udev %s %q", n.Name(), read("/run/udev/data/"+n.Name()))
