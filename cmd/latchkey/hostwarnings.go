@@ -4,13 +4,16 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"strings"
 
 	"latchkey/internal/hosttab"
+	"latchkey/internal/mapping"
 	"latchkey/internal/plan"
 )
 
-// warnPlan says what a plan that is built into an image will not do.
-func warnPlan(w io.Writer, p *plan.Plan) {
+// warnPlan says what a plan that is built into an image will not do. It
+// fails for a plan that cannot boot this machine.
+func warnPlan(w io.Writer, p *plan.Plan) error {
 	prompts := func(v plan.Volume) bool { return slices.Contains(v.Sources, plan.SourcePrompt) }
 	if !slices.ContainsFunc(p.Volumes, prompts) {
 		fmt.Fprintln(w, "warning: no volume lists the source prompt: with this image no recovery key can be typed at the console (sources: [kms, prompt])")
@@ -18,6 +21,44 @@ func warnPlan(w io.Writer, p *plan.Plan) {
 	for _, text := range hostWarnings(p) {
 		fmt.Fprintln(w, "warning:", text)
 	}
+	r, err := hosttab.Host{Root: "/"}.LogicalRoot()
+	if err != nil {
+		fmt.Fprintln(w, "warning: looking for this machine's root:", err)
+	}
+	list, err := logicalWarnings(p, r)
+	for _, text := range list {
+		fmt.Fprintln(w, "warning:", text)
+	}
+	return err
+}
+
+// logicalWarnings is what a plan for this machine lacks if its root is a
+// logical volume, with the line to write. It fails if the root is one of a
+// kind that the boot does not map.
+func logicalWarnings(p *plan.Plan, r *hosttab.LogicalRoot) (list []string, err error) {
+	planned := func(uuid string) bool {
+		return slices.ContainsFunc(p.Volumes, func(v plan.Volume) bool { return v.UUID == uuid })
+	}
+	if r == nil || !slices.ContainsFunc(r.Volumes, planned) {
+		return nil, nil // the plan is another machine's
+	}
+
+	group, name, logical := p.LogicalRoot(p.Root)
+	byContent := strings.Contains(p.Root.Device, "=") || strings.HasPrefix(p.Root.Device, "/dev/disk/")
+	switch {
+	case logical && (group != r.Group || name != r.Name):
+		return []string{fmt.Sprintf("the plan's root is the logical volume %s/%s, this machine's is %s", group, name, r)}, nil
+	case r.Stacked:
+		return nil, fmt.Errorf("this machine's root %s lies on other logical volumes (thin, RAID, cache, a snapshot or the like): only linear and striped ones are supported yet", r)
+	case !logical && !byContent:
+		list = append(list, fmt.Sprintf("this machine's root is the logical volume %s: write root: {device: /dev/mapper/%s} in latchkey.yaml", r, mapping.LogicalName(r.Group, r.Name)))
+	}
+	for _, uuid := range r.Volumes {
+		if !planned(uuid) {
+			list = append(list, fmt.Sprintf("this machine's root %s lies on LUKS volume %s, too, which the plan does not open: add it to volumes in latchkey.yaml", r, uuid))
+		}
+	}
+	return list, nil
 }
 
 // hostWarnings is where a plan calls this machine's volumes otherwise than

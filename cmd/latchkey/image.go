@@ -90,7 +90,9 @@ func (o *imageBuild) run(stdout, stderr io.Writer) error {
 	if err != nil {
 		return &cli.Exit{Code: cli.Usage, Err: err}
 	}
-	warnPlan(stderr, p)
+	if err := warnPlan(stderr, p); err != nil {
+		return err
+	}
 
 	// The old image stays until the new one is whole and on the disk.
 	tmp, err := os.CreateTemp(filepath.Dir(o.output), "."+filepath.Base(o.output)+"-*")

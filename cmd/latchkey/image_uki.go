@@ -177,7 +177,9 @@ func (o *imageUKI) readInitrd(kernel []byte, stderr io.Writer) (initrd []byte, v
 	}
 
 	if p, err := options.Config.Plan(); err == nil { // Build names what is wrong with it
-		warnPlan(stderr, p)
+		if err := warnPlan(stderr, p); err != nil {
+			return nil, "", err
+		}
 	}
 	var out bytes.Buffer
 	result, err := initramfs.Build(&out, *options)

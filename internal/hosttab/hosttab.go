@@ -11,6 +11,8 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+
+	"latchkey/internal/mapping"
 )
 
 // A Host is a root directory: "/" but in tests.
@@ -62,8 +64,15 @@ func (h Host) Warnings(volumes []Volume) (list []string, err error) {
 	if err != nil {
 		return nil, err
 	}
+	logical, err := h.LogicalRoot()
+	if err != nil {
+		return nil, err
+	}
 	for _, m := range mounts {
 		name, mapped := strings.CutPrefix(m[0], "/dev/mapper/")
+		if logical != nil && name == mapping.LogicalName(logical.Group, logical.Name) {
+			continue // the callers of LogicalRoot know more
+		}
 		if mapped && m[1] == "/" && !names[name] && renamed[name] == "" {
 			list = append(list, fmt.Sprintf("/etc/fstab mounts / from /dev/mapper/%s, and no volume of the plan has this name", name))
 		}

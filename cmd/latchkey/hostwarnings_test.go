@@ -1,0 +1,45 @@
+package main
+
+import (
+	"strings"
+	"testing"
+
+	"latchkey/internal/hosttab"
+	"latchkey/internal/plan"
+)
+
+// A machine whose root is a logical volume is told what its plan lacks.
+func TestLogicalWarnings(t *testing.T) {
+	const one, two = "5ca1ab1e-0000-4000-8000-00000000d150", "5ca1ab1e-0000-4000-8000-00000000d151"
+	host := func(stacked bool, uuids ...string) *hosttab.LogicalRoot {
+		return &hosttab.LogicalRoot{Group: "debian-vg", Name: "root", Volumes: uuids, Stacked: stacked}
+	}
+	for _, tt := range []struct {
+		name, root string
+		host       *hosttab.LogicalRoot
+		want       string // of the warnings and the error; "" is none
+	}{
+		{"no LVM here", "", nil, ""},
+		{"another machine's plan", "", host(true, two), ""},
+		{"by mapping", "/dev/mapper/debian--vg-root", host(false, one), ""},
+		{"by path", "/dev/debian-vg/root", host(false, one), ""},
+		{"by UUID", "UUID=x", host(false, one), ""},
+		{"by udev's link", "/dev/disk/by-label/x", host(false, one), ""},
+		{"not named", "", host(false, one), "write root: {device: /dev/mapper/debian--vg-root} in latchkey.yaml"},
+		{"the volume is named", "/dev/mapper/root", host(false, one), "write root: {device: /dev/mapper/debian--vg-root}"},
+		{"another one is named", "/dev/debian-vg/other", host(true, one), "the plan's root is the logical volume debian-vg/other, this machine's is debian-vg/root"},
+		{"on another volume, too", "/dev/debian-vg/root", host(false, one, two), "lies on LUKS volume " + two + ", too, which the plan does not open"},
+		{"of another kind", "/dev/debian-vg/root", host(true, one), "error: this machine's root debian-vg/root lies on other logical volumes (thin,"},
+		{"of another kind, by UUID", "UUID=x", host(true, one), "error: this machine's root"},
+	} {
+		p := &plan.Plan{Volumes: []plan.Volume{{UUID: one, Name: "root"}}, Root: plan.Root{Device: tt.root}}
+		list, err := logicalWarnings(p, tt.host)
+		text := strings.Join(list, "\n")
+		if err != nil {
+			text += "error: " + err.Error()
+		}
+		if !strings.Contains(text, tt.want) || (text == "") != (tt.want == "") {
+			t.Errorf("%s: logicalWarnings = %q, want %q", tt.name, text, tt.want)
+		}
+	}
+}
