@@ -58,6 +58,13 @@ const (
 	grubLinux   = "kernel_cmdline: "
 )
 
+// loads are GRUB's commands for kernels of Linux and their initrds; those
+// with other names do the same (grub-core/loader).
+var loads = map[string]bool{
+	"linux": true, "linuxefi": true, "linux16": true, "linux_xen": true,
+	"initrd": true, "initrdefi": true, "initrd16": true, "initrd_xen": true,
+}
+
 // grub reads PCRs 8 and 9: commands and files of GRUB, and the initrd that
 // the kernel's EFI stub loaded.
 func (r *reader) grub(e tcg.Event) bool {
@@ -81,9 +88,15 @@ func (r *reader) grub(e tcg.Event) bool {
 	if !ok || sha256.Sum256([]byte(measured)) != [32]byte(e.Digest) {
 		return false
 	}
+	if word, _, _ := strings.Cut(measured, " "); loads[word] {
+		if len(r.s.Loads) == maxLoads {
+			return false
+		}
+		r.s.Loads = append(r.s.Loads, clean(measured, maxCommandLine))
+	}
 	switch prefix + ": " {
 	case grubCommand:
-		if len(r.s.Commands) == maxMeasured {
+		if len(r.s.Commands) == maxCommands {
 			return false
 		}
 		r.s.Commands = append(r.s.Commands, clean(measured, maxText))

@@ -18,8 +18,9 @@ import (
 )
 
 // The logs were recorded from Debian's OVMF: a UKI with Secure Boot off and
-// on, and shim, GRUB and a kernel with Microsoft's keys.
-var boots = []string{"plain", "secure", "grub"}
+// on, and shim, GRUB and a kernel with Microsoft's keys; a kernel by
+// systemd-boot, and by the firmware itself.
+var boots = []string{"plain", "secure", "grub", "grub-2.12", "sdboot", "sdboot-257", "direct"}
 
 func names(k *eventlog.Keys) (list []string) {
 	for _, c := range k.Certificates {
@@ -32,24 +33,26 @@ func TestSummaries(t *testing.T) {
 	type told struct {
 		SecureBoot                     string
 		PK, KEK, DB, Signers, Sections []string
-		DBX, Programs                  int
+		DBX, Programs, Files, Config   int
+		Loads                          []string
 		SBAT                           map[string]int
 		CommandLine, KernelSaid        string
 	}
 	const snakeoil, line = "O=SnakeOil,L=Fort Collins,ST=Colorado,C=US", "console=ttyS0 panic=-1 root=/dev/mapper/root ro"
 	stub := []string{".linux", ".osrel", ".cmdline", ".initrd"}
 	for name, want := range map[string]told{
-		"plain": {SecureBoot: "off", Sections: stub, Programs: 2, CommandLine: line, KernelSaid: "6.1.0-56-cloud-amd64"},
+		"plain": {SecureBoot: "off", Sections: stub, Programs: 2, Files: 2, CommandLine: line, KernelSaid: "6.1.0-56-cloud-amd64"},
 		"secure": {
 			SecureBoot: "on", PK: []string{snakeoil}, KEK: []string{snakeoil}, DB: []string{snakeoil}, DBX: 1, Signers: []string{snakeoil},
-			Sections: stub, Programs: 1, CommandLine: line, KernelSaid: "6.1.0-56-cloud-amd64",
+			Sections: stub, Programs: 1, Files: 2, CommandLine: line, KernelSaid: "6.1.0-56-cloud-amd64",
 		},
 		"grub": {
 			SecureBoot: "on", PK: []string{"Debian UEFI Secure Boot (PK/KEK key)"},
 			KEK: []string{"Debian UEFI Secure Boot (PK/KEK key)", "Microsoft Corporation KEK CA 2011"},
 			DB:  []string{"Microsoft Windows Production PCA 2011", "Microsoft Corporation UEFI CA 2011"}, DBX: 1,
 			Signers: []string{"Microsoft Corporation UEFI CA 2011", "Debian Secure Boot CA"},
-			SBAT:    map[string]int{"sbat": 1, "shim": 4, "grub": 5}, Programs: 4, CommandLine: line, KernelSaid: "6.1.0-56-cloud-amd64",
+			Files:   3, Loads: []string{"linux /vmlinuz " + line, "initrd /initrd"},
+			SBAT: map[string]int{"sbat": 1, "shim": 4, "grub": 5}, Programs: 4, CommandLine: line, KernelSaid: "6.1.0-56-cloud-amd64",
 		},
 	} {
 		s, err := eventlog.Read(eventlogtest.Raw(name))
@@ -58,7 +61,7 @@ func TestSummaries(t *testing.T) {
 			continue
 		}
 		got := told{
-			s.SecureBoot, names(s.PK), names(s.KEK), names(s.DB), nil, nil, s.DBX.Hashes.Len(), len(s.Programs), s.SBAT, s.CommandLine, s.KernelSaid,
+			s.SecureBoot, names(s.PK), names(s.KEK), names(s.DB), nil, nil, s.DBX.Hashes.Len(), len(s.Programs), len(s.Files), len(s.Config), s.Loads, s.SBAT, s.CommandLine, s.KernelSaid,
 		}
 		for _, one := range s.Signers {
 			got.Signers = append(got.Signers, one.Certificate.Name)

@@ -62,6 +62,9 @@ type Summary struct {
 	Files []Measured `json:"files,omitempty"`
 	// Commands of GRUB, of PCR 8.
 	Commands []string `json:"commands,omitempty"`
+	// Loads are those texts of PCR 8 that are commands by which GRUB loads a
+	// kernel or an initrd, whatever they are labeled as.
+	Loads []string `json:"loads,omitempty"`
 	// Mok are shim's own lists, of PCR 14.
 	Mok []Measured `json:"mok,omitempty"`
 	// Rest is a digest for each PCR over what of it is not told above.
@@ -124,6 +127,8 @@ const (
 	maxSigners      = 16
 	maxPrograms     = 32
 	maxMeasured     = 32
+	maxCommands     = 256 // a distribution's grub.cfg runs 40 to 120
+	maxLoads        = 8
 	maxText         = 512
 	maxCommandLine  = 4096
 	maxOdd          = 16

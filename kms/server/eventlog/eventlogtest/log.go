@@ -83,13 +83,27 @@ func Raw(name string) eventlog.Evidence {
 	return e
 }
 
+// FileDigest is that of a file that a recorded boot read: vmlinuz or initrd.
+func FileDigest(boot, file string) (d eventlog.Digest) {
+	facts, err := testdata.ReadFile("testdata/" + boot + ".txt")
+	must(err)
+	for line := range strings.Lines(string(facts)) {
+		if hex, ok := strings.CutPrefix(line, "file: "+file+" "); ok {
+			must(d.UnmarshalText([]byte(strings.TrimSpace(hex))))
+			return d
+		}
+	}
+	panic("no file " + file + " in " + boot)
+}
+
 func must(err error) {
 	if err != nil {
 		panic(err)
 	}
 }
 
-// Recorded is a recorded boot, to be changed: plain, secure or grub.
+// Recorded is a recorded boot, to be changed: plain, secure, grub, sdboot or
+// direct, of Debian 12, and with a version of Debian 13.
 func Recorded(name string) *Log {
 	e := Raw(name)
 	return &Log{Events: parse(e.Log), Kernel: e.Kernel, CommandLine: e.CommandLine}
