@@ -50,6 +50,7 @@ var rooms = []struct{ folder, what string }{
 	{"kms/config", "kms.yaml and flags, as one typed value"},
 	{"kms/home", "the data directory: open, restore, migrate, wrapping key"},
 	{"kms/operator", "what the commands ask a server that runs, or the database"},
+	{"kms/operator/loader", "what boot loaders measure of kernel, initrd and command line, from the files"},
 	{"kms/daemon", "serve, reload, watchdog, metrics listener, advertise"},
 	{"kms/bench", "machines of lk1, Kairos and Talos in software, and their load"},
 	{"kms/front", "listeners, limits, certificates"},

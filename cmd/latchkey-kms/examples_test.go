@@ -95,6 +95,7 @@ var notHere = map[string]string{
 	"node watch":                       "does not end: administration.txtar",
 	"release add 2026.12 latchkey.efi": "needs an image: TestReleaseOfAnImage",
 	"release add 2026.12 --signed-by":  "needs signatures: TestReleaseOfAnImage",
+	"release add 2026.12 --kernel":     "needs a boot's files: the script release-files",
 	"node list --server":               "needs HTTPS: administration.txtar",
 	"node set 6f3c99a1 --clear":        "there is nothing to remove: policy.txtar",
 }

@@ -93,6 +93,10 @@ func printRelease(w io.Writer, r lk1.ReleaseView) {
 	if len(r.Signed) > 0 {
 		fmt.Fprintf(w, "value:    PCR 11, one of %d that are signed\n", len(r.Signed))
 	}
+	if c := r.Chain; c != nil {
+		fmt.Fprintf(w, "value:    kernel %x, initrd %x, by %s\n", c.Programs[len(c.Programs)-1], c.Initrd, c.By())
+		fmt.Fprintf(w, "value:    command line %s\n", c.CommandLine)
+	}
 	fmt.Fprintf(w, "machines: %d are bound to it, %d booted it last\n", r.Bound, r.Booted)
 	for _, line := range r.Progress {
 		fmt.Fprintf(w, "roll:     %s\n", line)

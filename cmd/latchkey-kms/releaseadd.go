@@ -24,13 +24,14 @@ const maxImage = 1 << 30
 type addFlags struct {
 	key, signatures, what string
 	pcrs                  []string
+	boot                  bootFlags
 }
 
 func releaseAdd(ask *asker, out *output) *cobra.Command {
 	var f addFlags
 	c := &cobra.Command{
 		Use:   "add NAME [FILE.efi]",
-		Short: "Add a release: an image, signatures or values",
+		Short: "Add a release: an image, signatures, files or values",
 		Long: `Adds what one build of an image measures. Of a unified kernel image (FILE.efi)
 PCR 11 is computed, as it is when a machine asks for its keys; the file is read
 here and stays here. If it has signatures (.pcrsig), they are held against that
@@ -39,12 +40,21 @@ value.
 With --signed-by, PCR 11 may be any value that this key has signed: in the
 image's section .pcrsig, or in --signatures.
 
-The values of other boot loaders depend on the machine: PCR 4, 8 and 9 of GRUB
-are for kms.yaml. PCR 7 is the firmware's; --pcr 7:sha256=... is for machines
-of one kind.`,
+Without a unified image, --kernel, --initrd and --cmdline say what is booted,
+and --loader which boot loaders start it: systemd-boot with entries of type 1
+(not its UKIs), or shim and GRUB with Secure Boot on, in the order in which they
+start each other; without --loader the firmware starts the kernel. --cmdline is
+what /proc/cmdline shows. GRUB measures every file that it reads: --read names
+its configuration, modules and fonts, or a folder with all of them. What is
+judged then are the events of the machine's log, not the values of PCRs.
+
+PCR 7 is the firmware's; --pcr 7:sha256=... is for machines of one kind. Values
+of PCR 4, 8 and 9 are for kms.yaml.`,
 		Example: `  latchkey-kms release add 2026.12 latchkey.efi
   latchkey-kms release add 2026.12 latchkey.efi --signed-by pcr.pub
   latchkey-kms release add 2026.12 --signed-by pcr.pub --signatures pcr.json
+  latchkey-kms release add 2026.12 --kernel /boot/vmlinuz --initrd /boot/initrd.img --cmdline "root=/dev/mapper/root ro" \
+      --loader /boot/efi/EFI/systemd/systemd-bootx64.efi
   latchkey-kms release add 2026.12 --pcr 11:sha256=0b887835b207d821b553ca44b741291079afbda10f2bcf46430eae12f420c30a`,
 		Args: cli.Args(cobra.RangeArgs(1, 2)),
 		RunE: func(c *cobra.Command, args []string) error {
@@ -63,6 +73,7 @@ of one kind.`,
 	c.Flags().StringVar(&f.signatures, "signatures", "", "file of signatures, systemd's JSON; without it, those of FILE.efi")
 	c.Flags().Var(cli.List(&f.pcrs), "pcr", "value of PCR 7, 11 or 12: 11:sha256=HEX; repeatable")
 	c.Flags().StringVar(&f.what, "note", "", "what people are told of it (default: kernel and command line of FILE.efi)")
+	f.boot.add(c)
 	return c
 }
 
@@ -77,6 +88,12 @@ func (f *addFlags) release(warn io.Writer, args []string) (n release.New, err er
 		n.PCRs[v.PCR] = v.Value
 	}
 
+	if f.boot.given() {
+		if len(args) == 2 || f.key != "" || f.signatures != "" {
+			return n, cli.Usagef("--kernel is for a boot without a unified image: give either that or FILE.efi and its signatures")
+		}
+		return n, f.boot.chain(&n)
+	}
 	var sections []uki.Section
 	var value [32]byte
 	if len(args) == 2 {

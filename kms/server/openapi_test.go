@@ -206,7 +206,7 @@ func (d *document31) checkBodies(h http.Handler) {
 	samples := map[string]any{
 		"who": "one two three four five six", "no_pcrs": true, "unmeasured": true, "move": true, "bind": true, "shown": "x", "secrets": "keep", "volumes": []string{}, "name": "x", "scope": "read",
 		"expires": "2001-01-01T00:00:00Z", "settings": map[string]any{}, "labels": map[string]string{}, "clear": []string{},
-		"release": "r", "pcrs": map[string]any{}, "public_key": "x", "signatures": "x", "what": "x", "group": "site=x", "canary_percent": 5, "failures_percent": 5,
+		"release": "r", "pcrs": map[string]any{}, "chain": map[string]any{}, "public_key": "x", "signatures": "x", "what": "x", "group": "site=x", "canary_percent": 5, "failures_percent": 5,
 		"within": "1h", "retire": "x",
 	}
 	for path, methods := range d.paths {

@@ -166,6 +166,8 @@ func askReleases(ask func(method, target, body string, want int), node string) {
 	ask("POST", "/v1/release/add", add("r1", 11), 200)
 	ask("POST", "/v1/release/add", add("r1", 11), 409)
 	ask("POST", "/v1/release/add", add("r2", 12), 200)
+	digest := strings.Repeat("01", 32)
+	ask("POST", "/v1/release/add", fmt.Sprintf(`{"name":"r4","chain":{"loader":"grub","programs":[%[1]q,%[1]q],"initrd":%[1]q,"kernel":%[1]q,"files":[%[1]q],"command_line":"ro"}}`, digest), 200)
 	ask("POST", "/v1/release/roll?name=r2", `{"group":"site=lab","canary_percent":5,"failures_percent":10,"within":"1h","retire":"r1"}`, 200)
 	ask("POST", "/v1/release/roll?name=r2", `{"group":"lab"}`, 409)
 	ask("POST", "/v1/release/stop?name=r2&group=site=lab", "", 200)

@@ -51,7 +51,7 @@ func (s *Service) challengeFor(hello *kms.Hello, th1 [32]byte) ([]byte, error) {
 		th1: th1, s: secret.Random(32), ephemeral: secret.Own(ephemeral.Bytes()), peer: hello.Ephemeral,
 		node: kms.NodeIDOf(hello.EKPublic), akPublic: hello.AKPublic,
 		operation: hello.Operation, volumes: hello.Volumes, expiry: s.ledger.Now() + challengeLife,
-		selection: s.rules.Load().Selection(),
+		selection: s.selection(),
 	}
 	defer t.wipe()
 	if s.enroll == fleet.Cert && len(hello.EKCert) > 0 {

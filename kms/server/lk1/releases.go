@@ -3,6 +3,7 @@ package lk1
 import (
 	"fmt"
 	"maps"
+	"slices"
 	"time"
 
 	"latchkey/kms/server/fleet"
@@ -24,8 +25,19 @@ func (v view) stored() ([]release.Release, error) {
 	all, err := v.s.rows.releases.All(v.View)
 	if err == nil {
 		v.kept.read, v.kept.all = true, all
+		v.s.chains.Store(slices.ContainsFunc(all, func(r release.Release) bool { return r.Chain != nil }))
 	}
 	return all, err
+}
+
+// selection are the PCRs to be quoted. Which the ledger's releases need is
+// known from whoever read them last, as a challenge reads no record: after
+// another replica added one, a machine is asked for them the second time.
+func (s *Service) selection() []int {
+	if s.chains.Load() {
+		return s.rules.Load().Selection(policy.ChainPCRs...)
+	}
+	return s.rules.Load().Selection()
 }
 
 // saveRelease keeps a release, for the rest of the transaction, too.

@@ -44,6 +44,7 @@ type Service struct {
 
 	looking sync.Mutex // through all nodes, for a watch
 	rules   atomic.Pointer[policy.Policy]
+	chains  atomic.Bool // a release of the ledger is judged by a boot loader's events
 	ekRoots atomic.Pointer[ekcert.Pool]
 }
 
@@ -79,6 +80,9 @@ func (s *Service) Begin(ctx context.Context) error {
 			if err := t.Unmark(tableSpent, key); err != nil {
 				return err
 			}
+		}
+		if _, err := t.stored(); err != nil {
+			return err
 		}
 		t.Bump()
 		return t.Note(ledger.Event{Event: "start", Detail: "enrollment " + string(s.enroll)})

@@ -86,7 +86,7 @@ func (f Facts) retired() string {
 		return ""
 	}
 	for _, name := range slices.Sorted(maps.Keys(f.Releases)) {
-		if r := f.Releases[name]; !r.Retired.IsZero() && r.identifies(f.PCRs[11]) {
+		if r := f.Releases[name]; !r.Retired.IsZero() && r.identifies(f) {
 			return fmt.Sprintf("booted release %s, which was %s: boot a later one", name, r.retired())
 		}
 	}
@@ -109,11 +109,11 @@ func (f Facts) BootedRelease() string {
 	return names[0]
 }
 
-// Known names a release that a boot state is by PCR 11 and all else that it
-// says, and that is not retired; empty: there is none.
+// Known names a release that a boot state is by PCR 11, or by what a boot
+// loader started, and all else that it says, and that is not retired; empty: there is none.
 func (f Facts) Known() string {
 	for _, name := range slices.Sorted(maps.Keys(f.Releases)) {
-		if r := f.Releases[name]; r.covers(11) && r.measures() && r.match(f) == nil {
+		if r := f.Releases[name]; (r.covers(11) || r.Chain != nil) && r.measures() && r.match(f) == nil {
 			return name
 		}
 	}

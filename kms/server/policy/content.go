@@ -182,20 +182,17 @@ func (c *Content) matchCommandLine(s *eventlog.Summary, no refusal) {
 }
 
 // Selection are the PCRs to be quoted: those that are pinned, the latch, and
-// those that a release's content is judged by.
-func (p *Policy) Selection() []int {
+// those that a release is judged by, of the policy or one of the others.
+func (p *Policy) Selection(others ...int) []int {
 	all := map[int]bool{latchPCR: true}
-	for _, pcr := range QuotedPCRs {
+	for _, pcr := range slices.Concat(QuotedPCRs, others) {
 		all[pcr] = true
 	}
 	for _, r := range p.Releases {
 		for pcr := range r.PCRs {
 			all[pcr] = true
 		}
-		if r.Content == nil {
-			continue
-		}
-		for _, pcr := range r.Content.pcrs() {
+		for _, pcr := range r.judged() {
 			all[pcr] = true
 		}
 	}

@@ -79,12 +79,13 @@ func (s Standing) Covered(pcr int) bool {
 func (s Standing) Boots() bool { return s.all(Release.measures) }
 
 // measures tells whether a boot of the release is one of a known initrd: by
-// PCR 11, or by what GRUB and the kernel's EFI stub read (PCR 9).
+// PCR 11, or by what GRUB and the kernel's EFI stub read (PCR 9), as a value
+// or as a chain's files.
 func (r Release) measures() bool {
 	if value, golden := r.PCRs[11]; golden {
 		return Measured(value)
 	}
-	return r.covers(11) || !blank(r.PCRs[9])
+	return r.covers(11) || !blank(r.PCRs[9]) || r.Chain != nil
 }
 
 func (s Standing) all(is func(Release) bool) bool {

@@ -17,14 +17,18 @@ type Release struct {
 	Signed map[Digest]bool // policy digests over PCR 11 that a trusted key signed; nil: PCR 11 is not signed
 	// Content is what else it must have measured; nil: nothing.
 	Content *Content
+	// Chain is which kernel, initrd and command line a boot loader must have
+	// started; nil: that is not said.
+	Chain *Chain
 	// Retired is when the operator took it back; zero: it may be booted.
 	Retired time.Time
 }
 
-// identifies tells whether PCR 11 is the release's.
-func (r Release) identifies(pcr11 Digest) bool {
+// identifies tells whether what was booted is the release's: by PCR 11, or by
+// what a boot loader started.
+func (r Release) identifies(f Facts) bool {
 	value, golden := r.PCRs[11]
-	return golden && value == pcr11 || r.Signed[pcr.Policy11(pcr11)]
+	return golden && value == f.PCRs[11] || r.Signed[pcr.Policy11(f.PCRs[11])] || r.Chain != nil && len(r.Chain.match(f)) == 0
 }
 
 // retired is since when, for people.
@@ -37,7 +41,18 @@ var QuotedPCRs = []int{7, 11, 12}
 // covers tells whether the release says what a PCR must be.
 func (r Release) covers(pcr int) bool {
 	_, golden := r.PCRs[pcr]
-	return golden || pcr == 11 && r.Signed != nil || r.Content != nil && r.Content.covers(pcr)
+	return golden || pcr == 11 && r.Signed != nil || r.Content != nil && r.Content.covers(pcr) || r.Chain != nil && r.Chain.covers(pcr)
+}
+
+// judged are the PCRs that it goes by beside its golden values.
+func (r Release) judged() (pcrs []int) {
+	if r.Content != nil {
+		pcrs = r.Content.pcrs()
+	}
+	if r.Chain != nil {
+		pcrs = append(pcrs, ChainPCRs...)
+	}
+	return pcrs
 }
 
 // match says why a boot state is not this release; nil means that it is, as
@@ -60,6 +75,9 @@ func (r Release) match(f Facts) error {
 	}
 	if r.Content != nil {
 		wrong = append(wrong, r.Content.match(f, !f.judges(11))...)
+	}
+	if r.Chain != nil {
+		wrong = append(wrong, r.Chain.match(f)...)
 	}
 	if len(wrong) > 0 {
 		return errors.New(strings.Join(wrong, "; "))

@@ -25,6 +25,7 @@ type Release struct {
 	Name    string                `json:"name"`
 	PCRs    map[int]policy.Digest `json:"pcrs,omitempty"`   // golden values of PCRs 7, 11 and 12
 	Signed  []policy.Digest       `json:"signed,omitempty"` // policy digests over PCR 11 that a key signed
+	Chain   *policy.Chain         `json:"chain,omitempty"`  // what a boot loader must start
 	What    string                `json:"what,omitempty"`   // kernel, command line: for people
 	Added   time.Time             `json:"added"`
 	Retired time.Time             `json:"retired,omitzero"` // no machine may boot it since
@@ -37,12 +38,13 @@ type New struct {
 	PCRs       map[int]policy.Digest `json:"pcrs"`       // golden values of PCRs 7, 11 and 12
 	PublicKey  string                `json:"public_key"` // PEM; with signatures
 	Signatures string                `json:"signatures"` // systemd's JSON: PCR 11 may be what the key signed
+	Chain      *policy.Chain         `json:"chain"`      // what a boot loader must start, where there is no UKI
 	What       string                `json:"what"`       // kernel, command line: for people
 }
 
 // Release checks what is to be added.
 func (n New) Release(now time.Time) (Release, error) {
-	r := Release{Name: n.Name, PCRs: n.PCRs, What: n.What, Added: now.UTC()}
+	r := Release{Name: n.Name, PCRs: n.PCRs, Chain: n.Chain, What: n.What, Added: now.UTC()}
 	if err := CheckName(n.Name); err != nil {
 		return r, err
 	}
@@ -58,6 +60,9 @@ func (n New) Release(now time.Time) (Release, error) {
 		return r, errors.New("PCR 11: nothing measures an initrd in that value: any initrd would be this release")
 	}
 
+	if n.Chain != nil {
+		return r, n.chain()
+	}
 	if n.Signatures == "" && n.PublicKey == "" {
 		if len(n.PCRs) == 0 {
 			return r, errors.New("it says neither values nor signatures, so that any boot would match")
@@ -75,6 +80,16 @@ func (n New) Release(now time.Time) (Release, error) {
 	return r, err
 }
 
+// chain checks what a boot loader must start. A boot of it has no UKI, whose
+// PCR 11 could be said.
+func (n New) chain() error {
+	_, golden := n.PCRs[11]
+	if _, options := n.PCRs[12]; golden || options || n.Signatures != "" || n.PublicKey != "" {
+		return errors.New("it is either a UKI or a kernel with initrd and command line, which say PCRs 11 and 12")
+	}
+	return n.Chain.Check()
+}
+
 // CheckName says what is wrong with a name.
 func CheckName(name string) error {
 	if name == "" || len(name) > 64 || name == policy.NoRelease || strings.ContainsFunc(name, func(r rune) bool {
@@ -87,7 +102,7 @@ func CheckName(name string) error {
 
 // Policy is the release as it is judged by.
 func (r *Release) Policy() policy.Release {
-	p := policy.Release{PCRs: r.PCRs, Retired: r.Retired}
+	p := policy.Release{PCRs: r.PCRs, Chain: r.Chain, Retired: r.Retired}
 	if r.Signed != nil {
 		p.Signed = map[policy.Digest]bool{}
 		for _, d := range r.Signed {
@@ -105,6 +120,9 @@ func (r *Release) Covers() string {
 	}
 	if r.Signed != nil {
 		list = append(list, fmt.Sprintf("PCR 11, %d signed", len(r.Signed)))
+	}
+	if r.Chain != nil {
+		list = append(list, "kernel, initrd, command line by "+r.Chain.By())
 	}
 	return strings.Join(list, ", ")
 }
