@@ -108,6 +108,7 @@ func (d *Daemon) answer(ctx context.Context, s *server.Server, listening *listen
 
 	for _, run := range []func(){
 		func() { s.Watch(ctx) },
+		func() { s.WatchRolls(ctx) },
 		func() { watch(ctx, s, d.log) },
 		func() { followCluster(ctx, d.Config, d.Home.Place, s, d.log) },
 		func() { tellHooks(ctx, hooks, s, d.log) },

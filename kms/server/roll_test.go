@@ -1,6 +1,7 @@
 package server_test
 
 import (
+	"context"
 	"slices"
 	"strings"
 	"testing"
@@ -155,6 +156,42 @@ func TestRollStopsByItself(t *testing.T) {
 			})
 		})
 	}
+}
+
+// A roll whose machines do not come back stops when its time is up, though
+// nobody asks anything; until then nothing is written.
+func TestRollStopsAlone(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBerlin(t, 6)
+		b.roll(release.Options{Canary: 34, Failures: 10})
+		b.booted(b.nodes[0], 12, "")
+		ctx, stop := context.WithCancel(t.Context())
+		ended := make(chan struct{})
+		go func() {
+			defer close(ended)
+			b.WatchRolls(ctx)
+		}()
+		before := len(b.log())
+
+		time.Sleep(2*time.Hour - time.Minute)
+		synctest.Wait()
+		if n := len(b.log()); n != before {
+			t.Errorf("within the wave's time %d events were logged", n-before)
+		}
+		time.Sleep(2 * time.Minute)
+		synctest.Wait()
+		if b.logged("release stopped") != 1 {
+			t.Error("after the wave's time the log does not say that the roll stopped, once")
+		}
+		time.Sleep(time.Hour)
+		synctest.Wait()
+		if n := len(b.log()); n != before+1 {
+			t.Errorf("%d events were logged, want the one that it stopped", n-before)
+		}
+		stop()
+		<-ended
+		b.mustBe("stopped, wave 1 of 2, 1 of 3 machines came back")
+	})
 }
 
 // A roll is for its group, and for one release at a time; the release that

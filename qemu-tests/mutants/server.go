@@ -24,6 +24,7 @@ var server = []mutant{
 	{`D13 one source does not fill the table (M5)`, `kms/server/fleet/room.go`, `if len(w.here[source]) >= perSource || `, `if `, `./kms/server/lk1`, `TestOneHost`},
 	{`D13 a full table makes room (M5)`, `kms/server/fleet/room.go`, `n >= maxPending && most == source {`, `n >= maxPending {`, `./kms/server/lk1`, `TestOneHost`},
 	{`other sites make no requests (M6)`, `kms/admin/remote.go`, `return http.NewCrossOriginProtection().Handler(a.remoteRoutes(clients))`, `return a.remoteRoutes(clients)`, `./kms/server`, `TestOtherSites`},
+	{`a roll stops alone`, `kms/server/lk1/rollclock.go`, `if !s.rollsDue() {`, `if true {`, `./kms/server`, `TestRollStopsAlone`},
 	{`a clock that jumps lapses nobody (M9)`, `kms/server/policy/rules.go`, `case f.Jumped != 0:`, `case false:`, `./kms/server`, `TestClockThatJumps`},
 	{`a key id names its key (M10)`, `kms/server/k8s/keeper/keeper.go`, `return k.oldID(version) + ":" + fingerprint, err`, `return k.oldID(version), err`, `./kms/server`, `TestKeyIDAfterRestore`},
 	{`salvage keeps what verifies (I7)`, `kms/ledger/salvage.go`, "\t\t\t\txor(&st.set, l.vault.digest(table.name, key, value))\n", ``, `./kms/server`, `TestSalvage`},

@@ -28,7 +28,7 @@ func (t *txn) track(p *proof, row *nodeRow, f policy.Facts, status kms.Status, n
 	if err := t.announce(p, row, f, status); err != nil {
 		return err
 	}
-	if err := t.stepRolls(row, now); err != nil {
+	if err := t.stepRolls(row.in, now); err != nil {
 		return err
 	}
 	if status != kms.OK || p.operation != kms.Get {
@@ -122,8 +122,8 @@ func (t *txn) countRoll(of rolled, now time.Time, count func(*release.Roll), e l
 	return t.saveRelease(r)
 }
 
-// stepRolls does what is due in the rolls of a node's groups.
-func (t *txn) stepRolls(row *nodeRow, now time.Time) error {
+// stepRolls does what is due in the rolls of some groups.
+func (t *txn) stepRolls(in func(group string) bool, now time.Time) error {
 	stored, err := t.stored()
 	if err != nil {
 		return err
@@ -132,7 +132,7 @@ func (t *txn) stepRolls(row *nodeRow, now time.Time) error {
 		changed := false
 		r.Rolls = slices.Clone(r.Rolls)
 		for i := range r.Rolls {
-			if before := r.Rolls[i].State; before == release.Rolling && row.in(r.Rolls[i].Group) {
+			if before := r.Rolls[i].State; before == release.Rolling && in(r.Rolls[i].Group) {
 				wave := r.Rolls[i].Wave
 				if err := t.stepped(&r, &r.Rolls[i], now); err != nil {
 					return err
