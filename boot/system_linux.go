@@ -160,7 +160,7 @@ func below(dir string) (names []string) {
 
 // Load implements System.
 func (k *Kernel) Load(names, blocked []string) error {
-	index, err := module.ReadIndex()
+	index, err := module.ReadIndex(os.ReadFile)
 	if err != nil {
 		return err
 	}

@@ -166,9 +166,11 @@ func (l *Loader) loadNow(i int) error {
 	return l.insert(m.Path, m.Params)
 }
 
-// ReadIndex reads the image's index of modules.
-func ReadIndex() (*plan.Modules, error) {
-	file, err := os.ReadFile(plan.ModulesFile)
+// ReadIndex reads the image's index of modules, with their parameters of the
+// command line. What an addon of the boot partition adds to that sets none,
+// unless the plan allows it: no signature of the image's covers it.
+func ReadIndex(read func(path string) ([]byte, error)) (*plan.Modules, error) {
+	file, err := read(plan.ModulesFile)
 	if err != nil {
 		return nil, codes.Fail(codes.PlanInvalid, "reading the module index: %w", err)
 	}
@@ -176,8 +178,8 @@ func ReadIndex() (*plan.Modules, error) {
 	if err != nil {
 		return nil, codes.Fail(codes.PlanInvalid, "%w", err)
 	}
-	if cmdline, err := os.ReadFile(wire.CmdlineAt); err == nil {
-		index.Configure(string(cmdline))
+	if line, err := wire.ReadLine(read); err == nil { // who needs the plan says what is wrong with it
+		index.Configure(line)
 	}
 	return index, nil
 }

@@ -26,20 +26,34 @@ const (
 // ReadPlan is for the children: PID 1 has shown the problems already. It
 // returns the command line, too.
 func ReadPlan() (p *plan.Plan, cmdline string, err error) {
-	file, err := os.ReadFile(PlanFile)
+	p, cmdline, _, err = readPlan(os.ReadFile)
+	return p, cmdline, err
+}
+
+// ReadLine returns what of the command line the plan lets be used.
+func ReadLine(read func(path string) ([]byte, error)) (line string, err error) {
+	p, cmdline, image, err := readPlan(read)
 	if err != nil {
-		return nil, "", fmt.Errorf("reading the plan: %w", err)
+		return "", err
 	}
-	words, err := os.ReadFile(CmdlineAt)
+	return p.Line(cmdline, image), nil
+}
+
+func readPlan(read func(path string) ([]byte, error)) (p *plan.Plan, cmdline, image string, err error) {
+	file, err := read(PlanFile)
 	if err != nil {
-		return nil, "", fmt.Errorf("reading the command line: %w", err)
+		return nil, "", "", fmt.Errorf("reading the plan: %w", err)
 	}
-	image, err := os.ReadFile(ImageCmdline)
+	words, err := read(CmdlineAt)
+	if err != nil {
+		return nil, "", "", fmt.Errorf("reading the command line: %w", err)
+	}
+	own, err := read(ImageCmdline)
 	if err != nil && !errors.Is(err, os.ErrNotExist) {
-		return nil, "", fmt.Errorf("reading the image's command line: %w", err)
+		return nil, "", "", fmt.Errorf("reading the image's command line: %w", err)
 	}
-	p, err = plan.ParseAgain(file, string(words), string(image))
-	return p, string(words), err
+	p, err = plan.ParseAgain(file, string(words), string(own))
+	return p, string(words), string(own), err
 }
 
 // Now is the clock of Records: CLOCK_BOOTTIME, since the kernel started.

@@ -56,7 +56,7 @@ func (Kernel) Modaliases() []string { return device.Modaliases("/sys") }
 
 // Modules implements Drivers.
 func (Kernel) Modules(blocked []string, log *slog.Logger) (Loader, error) {
-	index, err := module.ReadIndex()
+	index, err := module.ReadIndex(os.ReadFile)
 	if err != nil {
 		return nil, err
 	}

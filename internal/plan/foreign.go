@@ -35,6 +35,13 @@ func (p *Plan) foreign(cmdline, image string) (used string, problems []Problem) 
 	return used, []Problem{{Reason: strings.Join(what, "; ") + ": " + verdict}}
 }
 
+// Line is the command line that the plan lets anything be taken from: that of
+// the image, where the image knows it and addons are not allowed.
+func (p *Plan) Line(cmdline, image string) string {
+	used, _ := p.foreign(cmdline, image)
+	return used
+}
+
 // difference lists the words of one command line that another has not, or
 // not as often.
 func difference(line, other string) (words []string) {

@@ -6,6 +6,8 @@ var ukis = []mutant{
 	{`the image's own credential comes first`, `boot/extra.go`, ` || slices.Contains(used, name) {`, ` || slices.Contains(used, "/") {`, `./boot`, `TestExtra`},
 	{`a large file of the stub's stays`, `boot/extra.go`, `if len(data) > maxExtra {`, `if len(data) > 9*maxExtra {`, `./boot`, `TestExtra`},
 	{`hints come from the image's command line`, `internal/plan/foreign.go`, `used, verdict := image,`, `used, verdict := cmdline,`, `./internal/plan`, `TestForeign`},
+	{`an addon sets no module's parameters`, `boot/wire/image.go`, `return p.Line(cmdline, image), nil`, `return cmdline, nil`, `./boot/module`, `TestParamsOfAddons`},
+	{`modules' parameters are of the allowed line`, `boot/module/module.go`, `wire.ReadLine(read); err == nil {`, `string([]byte{}), error(nil); err == nil {`, `./boot/module`, `TestParamsOfAddons`},
 	{`PID 1 knows the image's command line`, `boot/boot.go`, `string(cmdline), string(image))`, `string(cmdline), string(image[:0]))`, `./boot`, `TestForeignWords`},
 	{`a credential's name leads nowhere else`, `internal/plan/foreign.go`, `"/:*"`, `"*"`, `./internal/plan`, `TestAllows`},
 	{`each bank has its own digest`, `internal/pcr/digests.go`, `return d.SHA512[:]`, `return append(d.SHA384[:], d.SHA1[:16]...)`, `./internal/pcr`, `TestMeasure`},
