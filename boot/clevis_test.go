@@ -31,9 +31,13 @@ func TestClevisSource(t *testing.T) {
 		{"the server comes later", []string{"clevis"}, alone(func(m *boottest.Machine) {
 			m.Tangs = map[string]*clevistest.Tang{}
 			time.AfterFunc(20*time.Second, func() { m.SetTang(address, tang) })
-		}), "root", 25 * time.Second, []string{"tang server http://192.0.2.7: 192.0.2.7:80", "unlock root keyslot=1"}, nil},
+		}), "root", 25 * time.Second, []string{"tang server http://192.0.2.7:80: 192.0.2.7:80", "unlock root keyslot=1"}, nil},
 		{"the server is dead", []string{"clevis"}, alone(func(m *boottest.Machine) { m.Tangs = nil }), "reboot", 3 * time.Minute, []string{"clevis-silent: volume root, token 0: tang server http://192.0.2.7", "what to do: "}, nil},
-		{"the server has other keys", []string{"clevis"}, alone(func(m *boottest.Machine) { m.Tangs[address] = other }), "reboot", 3 * time.Minute, []string{"clevis-silent", "HTTP status 404"}, nil},
+		{"the server has other keys", []string{"clevis"}, alone(func(m *boottest.Machine) { m.Tangs[address] = other }), "reboot", 3 * time.Minute, []string{"clevis-no-key: volume root, token 0: tang server http://192.0.2.7:80: key " + tang.Thumbprint() + ": 192.0.2.7:80: it does not have this key (HTTP status 404)", "what to do: the tang server has lost its key"}, nil},
+		{"a name that nobody knows", []string{"clevis"}, alone(func(m *boottest.Machine) {
+			m.Disks[0].AddToken(clevistest.Token(tang.Seal("tang.local:7500", []byte(boottest.Recovery)), 1))
+			m.Tangs = nil
+		}), "reboot", 3 * time.Minute, []string{"token 1: tang server http://tang.local:7500: no address found from 192.0.2.9/24"}, nil},
 		{"a key that the plan does not allow", []string{"clevis"}, alone(func(m *boottest.Machine) {
 			m.Plan.Clevis.Tang = []string{other.Thumbprint()}
 		}), "reboot", 3 * time.Minute, []string{"clevis-token: volume root, token 0: the plan does not allow the tang key"}, nil},

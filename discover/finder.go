@@ -1,6 +1,7 @@
 package discover
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"log/slog"
@@ -20,6 +21,7 @@ type Finder struct {
 	services []dns.Name
 	sockets  Sockets
 	log      *slog.Logger
+	what     string // is looked for
 	pool     *pool
 	told     atomic.Int64 // finds so far
 
@@ -37,7 +39,7 @@ func NewFinder(q Query, s Sockets, log *slog.Logger) (*Finder, error) {
 		return nil, errors.Join(bad...)
 	}
 	f := &Finder{
-		targets: targets, services: services, sockets: s, log: log,
+		targets: targets, services: services, sockets: s, log: log, what: cmp.Or(q.What, "key server"),
 		pool: newPool(), wake: make(chan struct{}, 1),
 	}
 	for _, t := range targets {
@@ -72,7 +74,7 @@ func (f *Finder) found(c Candidate, ttl time.Duration, from netip.Addr) {
 	if f.told.Add(1) > loudly {
 		level = slog.LevelDebug
 	}
-	f.log.Log(context.Background(), level, "found a key server", "candidate", c.String())
+	f.log.Log(context.Background(), level, "found a "+f.what, "candidate", c.String())
 }
 
 // Next waits for a candidate that has not been offered yet, or whose time

@@ -24,6 +24,7 @@ const maxTargets = endpoint.MaxTargets
 type Query struct {
 	URLs     []string // http://HOST[:PORT]; HOST is an address, a DNS name or x.local
 	Services []string // DNS-SD types, "_latchkey._tcp"
+	What     string   // is looked for, in the log; "" is a key server
 }
 
 // A Candidate is where a KMS may be. It is never trusted.

@@ -34,7 +34,7 @@ type session struct {
 
 // Post sends one request of a media type, as a session does, and returns the
 // body of the answer. It is for other servers than a KMS: its errors have the
-// codes of this package all the same.
+// codes of this package all the same, and wrap the HTTPStatus that was answered.
 func Post(ctx context.Context, dial func(ctx context.Context, network, address string) (net.Conn, error), to Endpoint, path, kind string, body []byte) ([]byte, error) {
 	s := &session{dial: dial, to: to, kind: kind}
 	defer s.close()
@@ -92,7 +92,7 @@ func (s *session) once(ctx context.Context, path string, body []byte) ([]byte, e
 		return nil, responseFailure(what, err)
 	}
 
-	return reply.body, reply.judge(what)
+	return reply.body, reply.judge(what, s.kind == "")
 }
 
 func (s *session) connect(ctx context.Context) error {
@@ -148,15 +148,21 @@ type response struct {
 	body       []byte
 }
 
-// judge turns statuses into errors. 403 is the uniform refusal.
-func (p *response) judge(what string) error {
-	switch p.status {
-	case 200, 204:
+// An HTTPStatus is an answer of HTTP that is no success.
+type HTTPStatus int
+
+func (s HTTPStatus) Error() string { return fmt.Sprintf("HTTP status %d", int(s)) }
+
+// judge turns statuses into errors. 403 is the uniform refusal of a KMS.
+func (p *response) judge(what string, kms bool) error {
+	switch {
+	case p.status == 200 || p.status == 204:
 		return nil
-	case 403:
+	case !kms:
+	case p.status == 403:
 		return &Error{What: what, code: CodeNoGrant, Err: errors.New("the KMS did not take our proof; a new challenge is needed")}
-	case 429, 503:
+	case p.status == 429 || p.status == 503:
 		return &Error{What: what, code: CodeBusy, RetryAfter: p.retryAfter, Err: errors.New("the KMS is busy")}
 	}
-	return &Error{What: what, code: CodeBadAnswer, Err: fmt.Errorf("HTTP status %d", p.status)}
+	return &Error{What: what, code: CodeBadAnswer, Err: HTTPStatus(p.status)}
 }

@@ -26,8 +26,8 @@ type Machine struct {
 	Person  Person
 	FreeMiB int64
 	Drivers time.Duration // how long each device's driver takes to load
-	// Reaches tells with which settings of the network the key server can be
-	// reached; nil is with all.
+	// Reaches tells with which settings of the network the key server and
+	// tang servers can be reached; nil is with all.
 	Reaches func(plan.Net) bool
 	Dog     *Dog                        // nil: there is no watchdog
 	Keys    map[string]string           // key files in the image, by path

@@ -16,6 +16,9 @@ func (w workerProcess) Dial(string) func(ctx context.Context, network, address s
 		w.machine.mu.Lock()
 		t := w.machine.Tangs[address]
 		w.machine.mu.Unlock()
+		if !w.machine.connected() {
+			return nil, syscall.EHOSTUNREACH
+		}
 		if t == nil {
 			return nil, syscall.ECONNREFUSED
 		}

@@ -70,13 +70,13 @@ type asking struct {
 	wants   []kms.Want
 	pins    []kms.Pin
 
-	free    chan struct{} // the TPM's turns
-	show    sync.Once     // reads the EK's certificate, when a KMS does not know us
-	unknown atomic.Bool
-	reached atomic.Bool // a key server that is trusted has answered
-	stop    context.CancelFunc
-	won     chan *grant
-	lost    chan error
+	free     chan struct{} // the TPM's turns
+	show     sync.Once     // reads the EK's certificate, when a KMS does not know us
+	unknown  atomic.Bool
+	answered func() // is called when a key server that is trusted has answered
+	stop     context.CancelFunc
+	won      chan *grant
+	lost     chan error
 
 	mu   sync.Mutex
 	last error // why the last candidate did not grant
@@ -117,8 +117,8 @@ func (a *asking) run(ctx context.Context) (*grant, error) {
 	places := make(chan struct{}, maxCallers)
 	tell := time.NewTicker(silentFor)
 	defer tell.Stop()
-	turn := a.turns()
-	defer turn.Stop()
+	a.answered = a.network.asks()
+	defer a.answered()
 	for {
 		select {
 		case c := <-candidates:
@@ -135,10 +135,6 @@ func (a *asking) run(ctx context.Context) (*grant, error) {
 			return g, nil
 		case err := <-a.lost:
 			return nil, err
-		case <-turn.C:
-			if !a.reached.Load() {
-				a.network.takeTurns()
-			}
 		case <-tell.C:
 			a.worker.waiting(a.standing())
 		case <-outer.Done():
@@ -150,16 +146,6 @@ func (a *asking) run(ctx context.Context) (*grant, error) {
 	}
 }
 
-// turns ticks when other network settings have their turn, or never.
-func (a *asking) turns() *time.Ticker {
-	if d := a.worker.plan.NetTurn(); d > 0 {
-		return time.NewTicker(d)
-	}
-	never := time.NewTicker(time.Hour)
-	never.Stop()
-	return never
-}
-
 // standing is where the search stands, for people.
 func (a *asking) standing() error {
 	a.mu.Lock()
@@ -167,7 +153,7 @@ func (a *asking) standing() error {
 	if a.last != nil {
 		return a.last
 	}
-	return codes.Fail(kms.CodeUnreachable, "%s", a.network.standing())
+	return codes.Fail(kms.CodeUnreachable, "%s", a.network.standing("key server"))
 }
 
 // offer passes on what discovery finds.
@@ -256,7 +242,7 @@ func (a *asking) granted(g *kms.Grant) error {
 func (a *asking) again(ctx context.Context, c discover.Candidate, err error, pause *time.Duration) bool {
 	code := codes.Of(err)
 	if answers(code) {
-		a.reached.Store(true)
+		a.answered()
 	}
 	a.mu.Lock()
 	a.last = fmt.Errorf("%s: %w", c, err)

@@ -3,14 +3,17 @@ package worker
 import (
 	"context"
 	"fmt"
+	"sync"
+	"time"
 
 	"latchkey/boot/codes"
 	"latchkey/internal/plan"
 	"latchkey/kms"
+	"latchkey/unlock/source/clevis"
 )
 
 // run has the links as the settings say until ctx ends: those of the plan,
-// and when these lead to no key server those of the image alone, in turn.
+// and while servers are asked in vain those of the image alone, in turn.
 func (n *network) run(ctx context.Context) {
 	w := n.worker
 	for ctx.Err() == nil {
@@ -48,11 +51,50 @@ func (n *network) current() (plan.Net, <-chan struct{}) {
 	return n.settings, n.turn
 }
 
-// takeTurns ends the turn of the settings: what the command line says of
+// asks notes that a server is asked, until it has answered or is asked no
+// more. The turn of the settings begins with the first that is asked.
+func (n *network) asks() (answered func()) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.asked++; n.asked == 1 && n.worker.plan.NetTurn() > 0 {
+		n.tick.Reset(n.worker.plan.NetTurn())
+	}
+	return sync.OnceFunc(func() {
+		n.mu.Lock()
+		defer n.mu.Unlock()
+		if n.asked--; n.asked == 0 {
+			n.tick.Stop()
+		}
+	})
+}
+
+// takeTurns gives other settings their turn, again and again, while a server
+// is asked that has not answered, until ctx ends. It is for each server by
+// itself: that one answers on the LAN tells nothing of the way to another.
+func (n *network) takeTurns(ctx context.Context) {
+	for {
+		select {
+		case <-n.tick.C:
+			n.takeTurn()
+		case <-ctx.Done():
+			n.tick.Stop()
+			return
+		}
+	}
+}
+
+// never is a ticker that waits for its Reset.
+func never() *time.Ticker {
+	t := time.NewTicker(time.Hour)
+	t.Stop()
+	return t
+}
+
+// takeTurn ends the turn of the settings: what the command line says of
 // the network may be wrong for this LAN, and must not fail a boot that the
-// image alone would have made. It may be right, too, and the key server be
-// away: so its turn comes again.
-func (n *network) takeTurns() {
+// image alone would have made. It may be right, too, and the server be away:
+// so its turn comes again.
+func (n *network) takeTurn() {
 	p := n.worker.plan
 	n.mu.Lock()
 	next, whose := *p.ImageNet, "the image"
@@ -66,7 +108,11 @@ func (n *network) takeTurns() {
 	close(n.turn)
 	n.turn = make(chan struct{})
 	n.mu.Unlock()
-	n.worker.waiting(codes.Fail(kms.CodeUnreachable, "no trusted key server has answered for %s; trying the network as %s has it: %s", p.NetTurn(), whose, fmt.Sprint(next)))
+	code := kms.CodeUnreachable
+	if !p.NeedsKMS() {
+		code = clevis.CodeSilent
+	}
+	n.worker.waiting(codes.Fail(code, "no %s has answered for %s; trying the network as %s has it: %s", p.Servers(), p.NetTurn(), whose, fmt.Sprint(next)))
 }
 
 // answers tells whether a code shows that a key server with a pinned key

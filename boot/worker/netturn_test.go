@@ -9,7 +9,6 @@ import (
 	"latchkey/boot/boottest"
 	"latchkey/boot/wire"
 	"latchkey/internal/plan"
-	"latchkey/kms"
 )
 
 // TestNetworkHint is faults/field.md P1: an ip= that is valid and wrong for
@@ -60,7 +59,7 @@ func TestNetworkHint(t *testing.T) {
 // turns counts how often other network settings had their turn.
 func turns(said []wire.Record) (n int) {
 	for _, r := range said {
-		if r.Kind == wire.KindWaiting && r.Code == kms.CodeUnreachable && strings.Contains(r.Text, "trying the network as") {
+		if r.Kind == wire.KindWaiting && strings.Contains(r.Text, "trying the network as") {
 			n++
 		}
 	}

@@ -36,6 +36,8 @@ type network struct {
 	settings plan.Net                  // whose turn it is
 	onImage  bool                      // it is that of the image alone
 	turn     chan struct{}             // closed to end it
+	tick     *time.Ticker              // ends turns while servers are asked in vain
+	asked    int                       // servers that have not answered
 	linked   chan struct{}             // closed when frames pass on a link
 	isLinked bool
 	ways     ways // of the links as they are
@@ -53,7 +55,7 @@ func (w *worker) startNetwork(ctx context.Context) *network {
 	ctx, cancel := context.WithCancel(ctx)
 	n := &network{
 		worker: w, cancel: cancel, done: make(chan struct{}), start: w.sys.Now(),
-		settings: w.plan.Net, turn: make(chan struct{}),
+		settings: w.plan.Net, turn: make(chan struct{}), tick: never(),
 		linked: make(chan struct{}), failures: map[netip.AddrPort]int{}, waiting: map[netip.AddrPort]discover.Candidate{}, addrs: map[netip.Prefix]bool{}, finders: map[*discover.Finder]bool{},
 	}
 	if w.plan.NeedsKMS() {
@@ -65,16 +67,17 @@ func (w *worker) startNetwork(ctx context.Context) *network {
 	}
 
 	n.used = true
-	var both sync.WaitGroup
+	var all sync.WaitGroup
 	if n.finder != nil {
-		both.Go(func() { n.lookUp(ctx, n.finder) })
+		all.Go(func() { n.lookUp(ctx, n.finder) })
 	}
-	both.Go(func() {
+	all.Go(func() { n.takeTurns(ctx) })
+	all.Go(func() {
 		w.faults.At("net")
 		n.run(ctx)
 	})
 
-	go func() { both.Wait(); close(n.done) }()
+	go func() { all.Wait(); close(n.done) }()
 	return n
 }
 
@@ -182,22 +185,22 @@ func (n *network) foundOnce(c discover.Candidate) {
 	}
 }
 
-// standing is where the search stands when no KMS has been found.
-func (n *network) standing() string {
+// standing is where a search stands that has found nothing.
+func (n *network) standing(what string) string {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	switch {
 	case !n.isLinked:
-		return "no key server found: no link is up"
+		return fmt.Sprintf("no %s found: no link is up", what)
 	case len(n.addrs) == 0:
-		return "no key server found: no link has an address"
+		return fmt.Sprintf("no %s found: no link has an address", what)
 	}
 	var addrs []string
 	for a := range n.addrs {
 		addrs = append(addrs, a.String())
 	}
 	slices.Sort(addrs)
-	return "no key server found from " + strings.Join(addrs, ", ")
+	return fmt.Sprintf("no %s found from %s", what, strings.Join(addrs, ", "))
 }
 
 func (n *network) note(step, text string) {

@@ -97,7 +97,7 @@ func TestStanding(t *testing.T) {
 		{[]netup.Link{link(true, "192.0.2.9/24", "fe80::1/64")}, "no key server found from 192.0.2.9/24, fe80::1/64"},
 	} {
 		n.update(row.links)
-		if got := n.standing(); got != row.want {
+		if got := n.standing("key server"); got != row.want {
 			t.Errorf("standing = %q, want %q", got, row.want)
 		}
 	}

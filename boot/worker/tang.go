@@ -4,18 +4,17 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strings"
 	"time"
 
+	"latchkey/boot/codes"
 	"latchkey/discover"
-	"latchkey/internal/endpoint"
 	"latchkey/kms"
 	"latchkey/unlock/source/clevis"
 )
 
 // clevis is the source of clevis' tokens.
 func (w *worker) clevis(n *network) *clevis.Clevis {
-	return &clevis.Clevis{Allowed: w.plan.Clevis.Tang, Wait: w.plan.Clevis.Wait, Asker: &tangServers{w, n}}
+	return &clevis.Clevis{Allowed: w.plan.Clevis.Tang, Wait: w.plan.TangTime(), Asker: &tangServers{w, n}}
 }
 
 // tangServers asks tang servers over the network.
@@ -24,43 +23,16 @@ type tangServers struct {
 	network *network
 }
 
-// tangURL splits the URL of a tang server: where it is asked, and what comes
-// before the paths of the protocol. Clevis writes it as people gave it.
-func tangURL(url string) (host, prefix string, err error) {
-	rest, ok := strings.CutPrefix(url, "http://")
-	if !ok {
-		rest, ok = url, !strings.Contains(url, "://") // curl takes it for HTTP
-	}
-	if !ok {
-		return "", "", fmt.Errorf("%.80q: want http:// (what tang says needs no TLS)", url)
-	}
-	rest, prefix, _ = strings.Cut(rest, "/")
-	if prefix = strings.TrimSuffix(prefix, "/"); prefix != "" {
-		prefix = "/" + prefix
-	}
-	if strings.ContainsFunc(prefix, func(r rune) bool { return r <= ' ' || r > '~' }) {
-		return "", "", fmt.Errorf("%.80q: its path has odd letters", url)
-	}
-	if !strings.Contains(rest[strings.LastIndexByte(rest, ']')+1:], ":") {
-		rest += ":80"
-	}
-	_, err = endpoint.ParseURL("http://" + rest)
-	return "http://" + rest, prefix, err
-}
-
 // tangAgain is how long an address that did not answer is left alone.
 const tangAgain = time.Second
 
 // Ask implements clevis.Asker.
 func (s *tangServers) Ask(ctx context.Context, url, path string, body []byte, take func([]byte) error) error {
-	host, prefix, err := tangURL(url)
+	finder, err := discover.NewFinder(discover.Query{URLs: []string{url}, What: "tang server"}, s.worker.sys.Sockets(), s.worker.log)
 	if err != nil {
 		return err
 	}
-	finder, err := discover.NewFinder(discover.Query{URLs: []string{host}}, s.worker.sys.Sockets(), s.worker.log)
-	if err != nil {
-		return err
-	}
+	defer s.network.asks()()
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	go s.network.lookUp(ctx, finder)
@@ -73,14 +45,14 @@ func (s *tangServers) Ask(ctx context.Context, url, path string, body []byte, ta
 		err   error
 	}
 	answers := make(chan answer)
-	last := errors.New("no address was found for it")
+	var last error
 	tell := time.NewTicker(silentFor)
 	defer tell.Stop()
 	for {
 		select {
 		case c := <-candidates:
 			go func() {
-				reply, err := s.once(ctx, c, prefix+path, body)
+				reply, err := s.once(ctx, c, path, body)
 				select {
 				case answers <- answer{c, reply, err}:
 				case <-ctx.Done():
@@ -96,11 +68,19 @@ func (s *tangServers) Ask(ctx context.Context, url, path string, body []byte, ta
 			last = fmt.Errorf("%s: %w", a.from.Addr, a.err)
 			finder.SetAside(a.from, tangAgain)
 		case <-tell.C:
-			s.worker.waiting(fmt.Errorf("tang server %s: %w", url, last))
+			s.worker.waiting(codes.Fail(clevis.CodeSilent, "tang server %s: %w", url, s.standing(last)))
 		case <-ctx.Done():
-			return fmt.Errorf("%w: %w", last, ctx.Err())
+			return s.standing(last)
 		}
 	}
+}
+
+// standing is where the search for a server stands.
+func (s *tangServers) standing(last error) error {
+	if last == nil {
+		return errors.New(s.network.standing("address"))
+	}
+	return last
 }
 
 // offerAll passes on what a finder finds.
@@ -129,7 +109,14 @@ func (s *tangServers) once(ctx context.Context, c discover.Candidate, path strin
 		return nil, errors.New("no link leads there yet")
 	}
 	to := kms.Endpoint{Host: c.Addr.Addr().String(), Port: c.Addr.Port()}
-	return kms.Post(ctx, s.worker.sys.Dial(link), to, path, "application/jwk+json", body)
+	reply, err := kms.Post(ctx, s.worker.sys.Dial(link), to, path, "application/jwk+json", body)
+	if e, ok := errors.AsType[*kms.Error](err); ok {
+		err = e.Err // the line has the URL already
+	}
+	if status, ok := errors.AsType[kms.HTTPStatus](err); ok && status == 404 {
+		return nil, fmt.Errorf("%w (%w)", clevis.ErrNoKey, status) // tang/src/tangd.c, rec(): no such file
+	}
+	return reply, err
 }
 
 // lookUp has a finder look on the links as they come and go, until ctx ends.

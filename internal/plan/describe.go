@@ -214,7 +214,7 @@ func describeWaits(p *Plan) []string {
 		}
 	}
 	if p.NeedsClevis() {
-		s.add("tang servers are asked%s", soLong(p.Clevis.Wait))
+		s.add("tang servers are asked%s", soLong(p.TangTime()))
 	}
 	if p.AsksAtConsole() {
 		s.add("a passphrase is waited for without limit")

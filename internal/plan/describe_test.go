@@ -58,7 +58,7 @@ func TestDescribe(t *testing.T) {
 			p.HeadStart, p.Trust.KMS, p.Find = plan.DefaultHeadStart, nil, plan.Find{}
 			p.Clevis = plan.Clevis{Tang: []string{strings.Repeat("A", 43)}, Wait: time.Minute}
 			p.Volumes[0].Sources = []string{"clevis", "prompt"}
-		}, ""},
+		}, "ip=eth0:dhcp"},
 		{"prompt-only", func(p *plan.Plan) { p.Volumes[0].Sources = []string{"prompt"} }, "ip=dhcp"},
 	} {
 		t.Run(row.name, func(t *testing.T) {

@@ -19,7 +19,7 @@ func describeNet(p *Plan) []string {
 	describeServers(&s, p.Net)
 	describeNetTimes(&s, p.Net)
 	if p.ImageNet != nil {
-		s.add("if no trusted key server has answered after %s, the image's settings have their turn: %s", p.NetTurn(), p.ImageNet)
+		s.add("if no %s has answered after %s, the image's settings have their turn: %s", p.Servers(), p.NetTurn(), p.ImageNet)
 	}
 	if p.Net.Keep {
 		s.add("the links stay as they are for the real root (rd.latchkey.keepnet)")

@@ -191,6 +191,17 @@ func (p *Plan) NeedsNetwork() bool { return p.NeedsKMS() || p.NeedsClevis() }
 // NeedsClevis tells whether some volume may be opened by a token of clevis.
 func (p *Plan) NeedsClevis() bool { return p.lists(SourceClevis) }
 
+// Servers says what is asked over the network, for people.
+func (p *Plan) Servers() string {
+	switch {
+	case !p.NeedsClevis():
+		return "trusted key server"
+	case !p.NeedsKMS():
+		return "tang server"
+	}
+	return "trusted key server or tang server"
+}
+
 // AsksAtConsole tells whether a person at the console may open some volume.
 func (p *Plan) AsksAtConsole() bool { return p.lists(SourcePrompt) }
 

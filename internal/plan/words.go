@@ -48,17 +48,21 @@ func (p *Plan) Roots() []Root {
 const netTurn = 5 * time.Minute
 
 // NetTurn is how long the command line's network settings and the image's
-// have in turn while no key server that is trusted answers, 0 if they do not
-// differ. A hint that is wrong for this LAN fails no boot; one that is right
-// outlasts a key server that is away.
+// have in turn while servers are asked in vain, 0 if they do not differ. A
+// hint that is wrong for this LAN fails no boot; one that is right outlasts a
+// server that is away.
 func (p *Plan) NetTurn() time.Duration {
-	switch {
-	case p.ImageNet == nil:
+	if p.ImageNet == nil {
 		return 0
-	case p.Find.Timeout > 0:
-		return min(netTurn, p.Find.Timeout)
 	}
-	return netTurn
+	turn := netTurn
+	if p.NeedsKMS() && p.Find.Timeout > 0 {
+		turn = min(turn, p.Find.Timeout)
+	}
+	if p.NeedsClevis() && p.Clevis.Wait > 0 {
+		turn = min(turn, p.Clevis.Wait)
+	}
+	return turn
 }
 
 // AskTime is how long key servers are asked, 0 for ever. Two network
@@ -68,6 +72,14 @@ func (p *Plan) AskTime() time.Duration {
 		return 2 * p.Find.Timeout
 	}
 	return p.Find.Timeout
+}
+
+// TangTime is how long tang servers are asked, as AskTime is of key servers.
+func (p *Plan) TangTime() time.Duration {
+	if p.ImageNet != nil {
+		return 2 * p.Clevis.Wait
+	}
+	return p.Clevis.Wait
 }
 
 // Inits are the programs to try as the real root's init, in order. The

@@ -30,15 +30,20 @@ type Clevis struct {
 
 // An Asker asks tang servers.
 type Asker interface {
-	// Ask posts a body to the server that a URL names, at each of its
-	// addresses, until take takes an answer or ctx ends.
+	// Ask posts a body to the server at http://host:port, at each of the
+	// host's addresses, until take takes an answer or ctx ends. Its error
+	// wraps ErrNoKey if a server answered that it does not have the key.
 	Ask(ctx context.Context, url, path string, body []byte, take func(reply []byte) error) error
 }
+
+// ErrNoKey is what a server answers for a key that it does not have.
+var ErrNoKey = errors.New("it does not have this key")
 
 // Codes of this package.
 const (
 	CodeToken  = "clevis-token"  // no token that can be used: final
 	CodeSilent = "clevis-silent" // no server answered in time: final
+	CodeNoKey  = "clevis-no-key" // the server has lost the key: final
 )
 
 // Run implements source.Source. All servers of all volumes are asked at once.
@@ -69,33 +74,35 @@ func (c *Clevis) volume(ctx context.Context, to source.Opener, v *unlock.Volume)
 	defer cancel()
 	type result struct {
 		key   secret.Bytes
-		token luks2.Token
+		index int
 		err   error
 	}
 	results := make(chan result)
-	running := 0
+	var tokens []luks2.Token
 	for _, t := range v.Header.Tokens() {
 		if t.Type != "clevis" || len(t.Keyslots) == 0 {
 			continue
 		}
-		running++
+		i := len(tokens)
+		tokens = append(tokens, t)
 		go func() {
 			key, err := c.token(ctx, t)
-			results <- result{key, t, err}
+			results <- result{key, i, err}
 		}()
 	}
-	if running == 0 {
+	if len(tokens) == 0 {
 		err := fmt.Errorf("volume %s has no token of type clevis: %w", v.Name, source.ErrNotMine)
 		to.Try(ctx, source.Offer{Keys: []source.Key{{Volume: v, Err: err}}})
 		return err
 	}
 
-	var errs []error
+	errs := make([]error, len(tokens)) // in their order, whichever ends first
 	opened := false
-	for ; running > 0; running-- {
+	for range tokens {
 		r := <-results
+		t := tokens[r.index]
 		if r.err == nil && !opened {
-			r.err = try(outer, to, v, r.key, r.token.Keyslots)
+			r.err = try(outer, to, v, r.key, t.Keyslots)
 			opened = r.err == nil
 			if opened {
 				cancel()
@@ -103,7 +110,7 @@ func (c *Clevis) volume(ctx context.Context, to source.Opener, v *unlock.Volume)
 		}
 		r.key.Wipe()
 		if r.err != nil {
-			errs = append(errs, fmt.Errorf("volume %s, token %d: %w", v.Name, r.token.ID, r.err))
+			errs[r.index] = fmt.Errorf("volume %s, token %d: %w", v.Name, t.ID, r.err)
 		}
 	}
 	if opened {
@@ -146,11 +153,15 @@ func (c *Clevis) pin(j *jwe, depth int, left *int) (pin, error) {
 		if !slices.Contains(c.Allowed, j.header.Kid) {
 			return nil, codes.Fail(CodeToken, "the plan does not allow the tang key %.64q", j.header.Kid)
 		}
+		at, path, err := parseURL(j.header.Clevis.Tang.URL)
+		if err != nil {
+			return nil, codes.Fail(CodeToken, "its server: %w", err)
+		}
 		x, err := j.exchange()
 		if err != nil {
 			return nil, codes.Fail(CodeToken, "%w", err)
 		}
-		return func(ctx context.Context) (secret.Bytes, error) { return c.tang(ctx, x) }, nil
+		return func(ctx context.Context) (secret.Bytes, error) { return c.tang(ctx, at, path+"/rec/"+j.header.Kid, x) }, nil
 	case "sss":
 		if depth == 0 {
 			return nil, codes.Fail(CodeToken, "its pins sss are nested more than %d times", maxDepth)
@@ -161,14 +172,19 @@ func (c *Clevis) pin(j *jwe, depth int, left *int) (pin, error) {
 	}
 }
 
-// tang has a server do its part.
-func (c *Clevis) tang(ctx context.Context, x *exchange) (key secret.Bytes, err error) {
-	err = c.Ask(ctx, x.header.Clevis.Tang.URL, "/rec/"+x.header.Kid, x.request, func(reply []byte) (err error) {
+// tang has a server do its part. What it answers is not signed: only the
+// server's key gives a content key that opens the message, and whoever has
+// that key may.
+func (c *Clevis) tang(ctx context.Context, at, path string, x *exchange) (key secret.Bytes, err error) {
+	err = c.Ask(ctx, at, path, x.request, func(reply []byte) (err error) {
 		key, err = x.open(reply)
 		return err
 	})
-	if err != nil {
-		return secret.Bytes{}, codes.Fail(CodeSilent, "tang server %s: %w", x.header.Clevis.Tang.URL, err)
+	switch {
+	case errors.Is(err, ErrNoKey):
+		return secret.Bytes{}, codes.Fail(CodeNoKey, "tang server %s: key %s: %w", at, x.header.Kid, err)
+	case err != nil:
+		return secret.Bytes{}, codes.Fail(CodeSilent, "tang server %s: %w", at, err)
 	}
 	return key, nil
 }
@@ -214,29 +230,31 @@ func gather(ctx context.Context, j *jwe, f field, threshold int, pins []pin) (se
 	defer cancel()
 	type result struct {
 		share secret.Bytes
+		index int
 		err   error
 	}
 	results := make(chan result)
-	for _, p := range pins {
+	for i, p := range pins {
 		go func() {
 			share, err := p(ctx)
-			results <- result{share, err}
+			results <- result{share, i, err}
 		}()
 	}
 
 	var shares []secret.Bytes
-	var errs []error
+	errs, failed := make([]error, len(pins)), 0 // in their order, whichever ends first
 	for range pins {
 		r := <-results
 		switch {
 		case r.err != nil:
-			errs = append(errs, r.err)
+			errs[r.index] = r.err
+			failed++
 		case len(shares) < threshold:
 			shares = append(shares, r.share)
 		default:
 			r.share.Wipe()
 		}
-		if len(shares) == threshold || len(pins)-len(errs) < threshold {
+		if len(shares) == threshold || len(pins)-failed < threshold {
 			cancel()
 		}
 	}

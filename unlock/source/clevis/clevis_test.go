@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/elliptic"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"math/big"
 	"strings"
@@ -28,7 +27,8 @@ func (l lan) Ask(ctx context.Context, url, path string, body []byte, take func([
 		return ctx.Err()
 	}
 	if path != "/rec/"+t.Thumbprint() {
-		return errors.New("HTTP status 404")
+		<-ctx.Done()
+		return fmt.Errorf("%w: %w", ErrNoKey, ctx.Err())
 	}
 	reply, err := t.Recover(body)
 	if err != nil {
@@ -48,7 +48,7 @@ func TestTang(t *testing.T) {
 	for _, c := range []elliptic.Curve{elliptic.P256(), elliptic.P384(), elliptic.P521()} {
 		tang, other := clevistest.New(c), clevistest.New(c)
 		sealed := clevistest.Token(tang.Seal("http://a", []byte(content)), 1)
-		s := &Clevis{Allowed: []string{tang.Thumbprint()}, Asker: lan{"http://a": tang}}
+		s := &Clevis{Allowed: []string{tang.Thumbprint()}, Asker: lan{"http://a:80": tang}}
 		key, err := s.token(t.Context(), token(sealed))
 		if err != nil || string(key.Reveal()) != content {
 			t.Errorf("%s: %q, %v, want the content", c.Params().Name, key.Reveal(), err)
@@ -108,24 +108,26 @@ func TestShares(t *testing.T) {
 		return func(share []byte) string { return clevistest.Share(n, share, in...) }
 	}
 	A, B, C, S := seal(a, "http://a"), seal(b, "http://b"), seal(c, "http://c"), seal(stranger, "http://s")
-	all := lan{"http://a": a, "http://b": b, "http://c": c, "http://s": stranger}
+	all := lan{"http://a:80": a, "http://b:80": b, "http://c:80": c, "http://s:80": stranger}
 	for _, row := range []struct {
 		name string
 		make func([]byte) string
 		lan  lan
 		code string // "" opens
 	}{
-		{"one of two, one dead", nest(1, A, B), lan{"http://b": b}, ""},
-		{"two of three, one dead", nest(2, A, B, C), lan{"http://a": a, "http://c": c}, ""},
-		{"two of three, two dead", nest(2, A, B, C), lan{"http://a": a}, CodeSilent},
+		{"one of two, one dead", nest(1, A, B), lan{"http://b:80": b}, ""},
+		{"two of three, one dead", nest(2, A, B, C), lan{"http://a:80": a, "http://c:80": c}, ""},
+		{"two of three, two dead", nest(2, A, B, C), lan{"http://a:80": a}, CodeSilent},
 		{"three of three", nest(3, A, B, C), all, ""},
 		{"one share", nest(1, A), all, ""},
-		{"nested", nest(2, A, nest(1, B, C)), lan{"http://a": a, "http://c": c}, ""},
+		{"nested", nest(2, A, nest(1, B, C)), lan{"http://a:80": a, "http://c:80": c}, ""},
 		{"nested thrice", nest(1, nest(1, nest(1, A))), all, ""},
 		{"nested too deep", nest(1, nest(1, nest(1, nest(1, A)))), all, CodeToken},
 		{"one of two, one not allowed", nest(1, A, S), all, ""},
 		{"two of two, one not allowed", nest(2, A, S), all, CodeToken},
-		{"a dead one, and one that has another key by now", nest(1, A, B), lan{"http://b": c}, CodeSilent},
+		{"a dead one, and one that has another key by now", nest(1, A, B), lan{"http://b:80": c}, CodeSilent},
+		{"one that has another key by now", B, lan{"http://b:80": c}, CodeNoKey},
+		{"one of two, one over TLS", nest(1, seal(a, "https://a"), B), all, ""},
 		{"sixteen messages", nest(1, A, A, A, A, A, A, A, A, A, A, A, A, A, A, A), all, ""},
 	} {
 		t.Run(row.name, func(t *testing.T) {
@@ -181,6 +183,7 @@ func TestHostile(t *testing.T) {
 		{"the pin tpm2", header(`{"alg":"dir","enc":"A256GCM","clevis":{"pin":"tpm2"}}`), `"tpm2", want tang or sss`},
 		{"no pin", header(`{"alg":"dir","enc":"A256GCM"}`), "want tang or sss"},
 		{"a key that the plan does not list", clevistest.Token(clevistest.New(elliptic.P521()).Seal("http://a", []byte(content)), 1), "the plan does not allow the tang key"},
+		{"a server over TLS", header(strings.Replace(epk("P-256", zero32, zero32), "http://a", "https://a", 1)), "its server: \"https://a\": there is no TLS here"},
 		{"another curve", header(epk("X25519", zero32, "")), "want P-256, P-384 or P-521"},
 		{"a point off the curve", header(epk("P-256", zero32, zero32)), "epk"},
 		{"a point of another size", header(epk("P-521", zero32, zero32)), "no key on P-521"},
@@ -194,7 +197,7 @@ func TestHostile(t *testing.T) {
 		{"a share that is none", header(sss(prime, 1, "a.b")), "2 parts"},
 		{"seventeen messages", header(sss(prime, 16, strings.Split(strings.Repeat(good+" ", 16), " ")[:16]...)), "more than 16"},
 	} {
-		s := &Clevis{Allowed: []string{kid}, Asker: lan{"http://a": tang}}
+		s := &Clevis{Allowed: []string{kid}, Asker: lan{"http://a:80": tang}}
 		_, err := s.token(t.Context(), token(row.token))
 		if err == nil || codes.Of(err) != CodeToken || !strings.Contains(err.Error(), row.says) {
 			t.Errorf("%s: %v, want %s with %q", row.name, err, CodeToken, row.says)
@@ -260,7 +263,7 @@ func FuzzToken(f *testing.F) {
 	f.Fuzz(func(t *testing.T, text []byte) {
 		ctx, cancel := context.WithCancel(t.Context())
 		cancel()
-		s := &Clevis{Allowed: []string{tang.Thumbprint()}, Asker: lan{"http://a": tang}}
+		s := &Clevis{Allowed: []string{tang.Thumbprint()}, Asker: lan{"http://a:80": tang}}
 		s.token(ctx, token(text))
 		Servers(text)
 		if j, err := parseToken(text); err == nil {
