@@ -26,6 +26,15 @@ func TestClevisSource(t *testing.T) {
 			change(m)
 		}
 	}
+	sealed := clevistest.Sealed{Hash: "sha256", Key: "ecc", Public: clevistest.TPM2B("public"), Bank: "sha256", PCRs: "7"}
+	byTPM := func(m *boottest.Machine, threshold int) {
+		bound(m)
+		m.Plan.Trust.KMS, m.Plan.Clevis.Sealed = nil, []string{sealed.Digest()}
+		toTPM := func(content []byte) string { message, _ := sealed.Seal(content); return message }
+		toTang := func(content []byte) string { return tang.Seal(url, content) }
+		m.Disks[0] = boottest.RootDisk()
+		m.Disks[0].AddToken(clevistest.Token(clevistest.Share(threshold, []byte(boottest.Recovery), toTPM, toTang), 1))
+	}
 	for _, r := range []row{
 		{"alone", []string{"clevis"}, alone(func(*boottest.Machine) {}), "root", time.Second, []string{"unlock root keyslot=1"}, nil},
 		{"the server comes later", []string{"clevis"}, alone(func(m *boottest.Machine) {
@@ -33,7 +42,7 @@ func TestClevisSource(t *testing.T) {
 			time.AfterFunc(20*time.Second, func() { m.SetTang(address, tang) })
 		}), "root", 25 * time.Second, []string{"tang server http://192.0.2.7:80: 192.0.2.7:80", "unlock root keyslot=1"}, nil},
 		{"the server is dead", []string{"clevis"}, alone(func(m *boottest.Machine) { m.Tangs = nil }), "reboot", 3 * time.Minute, []string{"clevis-silent: volume root, token 0: tang server http://192.0.2.7", "what to do: "}, nil},
-		{"the server has other keys", []string{"clevis"}, alone(func(m *boottest.Machine) { m.Tangs[address] = other }), "reboot", 3 * time.Minute, []string{"clevis-no-key: volume root, token 0: tang server http://192.0.2.7:80: key " + tang.Thumbprint() + ": 192.0.2.7:80: it does not have this key (HTTP status 404)", "what to do: the tang server has lost its key"}, nil},
+		{"the server has other keys", []string{"clevis"}, alone(func(m *boottest.Machine) { m.Tangs[address] = other }), "reboot", 3 * time.Minute, []string{"clevis-no-key: volume root, token 0: tang server http://192.0.2.7:80: 192.0.2.7:80: it does not have this key (HTTP status 404)", "what to do: the tang server has lost its key"}, nil},
 		{"a name that nobody knows", []string{"clevis"}, alone(func(m *boottest.Machine) {
 			m.Disks[0].AddToken(clevistest.Token(tang.Seal("tang.local:7500", []byte(boottest.Recovery)), 1))
 			m.Tangs = nil
@@ -55,6 +64,34 @@ func TestClevisSource(t *testing.T) {
 		{"a token that is nonsense beside a good one", []string{"clevis"}, alone(func(m *boottest.Machine) {
 			m.Disks[0].AddToken([]byte(`{"type":"clevis","keyslots":["0"],"jwe":{"protected":"!"}}`))
 		}), "root", time.Second, []string{"unlock root keyslot=1"}, nil},
+		{"the token of a dead server beside a good one", []string{"clevis"}, alone(func(m *boottest.Machine) {
+			m.Disks[0].AddToken(clevistest.Token(tang.Seal("http://192.0.2.8", []byte(boottest.Recovery)), 1))
+		}), "root", time.Second, []string{"unlock root keyslot=1"}, nil},
+		{"the TPM, with no server", []string{"clevis"}, func(m *boottest.Machine) {
+			byTPM(m, 1)
+			m.Plan.Clevis.Tang = nil
+		}, "root", time.Second, []string{"unlock root keyslot=1"}, []string{"net eth0"}},
+		{"the TPM and a server", []string{"clevis"}, func(m *boottest.Machine) { byTPM(m, 2) }, "root", time.Second, []string{"unlock root keyslot=1"}, nil},
+		{"the TPM or a server, without a TPM", []string{"clevis"}, func(m *boottest.Machine) {
+			byTPM(m, 1)
+			m.TPM.State = "missing"
+		}, "root", time.Minute, []string{"unlock root keyslot=1"}, nil},
+		{"the TPM and a server, without a TPM", []string{"clevis"}, func(m *boottest.Machine) {
+			byTPM(m, 2)
+			m.TPM.State = "missing"
+		}, "reboot", 3 * time.Minute, []string{"unlock: tpm-missing: volume root, token 0: "}, nil},
+		{"the TPM, without one", []string{"clevis"}, func(m *boottest.Machine) {
+			byTPM(m, 1)
+			m.Plan.Clevis.Tang, m.TPM.State = nil, "missing"
+		}, "reboot", 3 * time.Minute, []string{"tpm-missing"}, nil},
+		{"the TPM, with another PCR 7", []string{"clevis"}, func(m *boottest.Machine) {
+			byTPM(m, 2)
+			m.TPM.PCRs[7] = [32]byte{1}
+		}, "reboot", 3 * time.Minute, []string{"tpm-seal-policy: volume root, token 0: PCR 7 (sha256) has other values"}, nil},
+		{"a sealed secret that the plan does not allow", []string{"clevis"}, func(m *boottest.Machine) {
+			byTPM(m, 2)
+			m.Plan.Clevis.Sealed = nil
+		}, "reboot", 3 * time.Minute, []string{"clevis-token: volume root, token 0: share 0: the plan does not allow its sealed secret " + sealed.Digest()}, nil},
 	} {
 		r.boot(t)
 	}

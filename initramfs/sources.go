@@ -21,8 +21,9 @@ type SourceConfig struct {
 
 // A ClevisConfig says which tokens of clevis may open a volume.
 type ClevisConfig struct {
-	Tang []string      `yaml:"tang"`
-	Wait time.Duration `yaml:"wait"`
+	Tang   []string      `yaml:"tang"`
+	Sealed []string      `yaml:"sealed"`
+	Wait   time.Duration `yaml:"wait"`
 }
 
 // A KeyFileConfig is where a key is.
@@ -71,11 +72,8 @@ func (c *Config) checkSources(volume int) error {
 // share it, so that it is read once.
 func (c SourceConfig) name(p *plan.Plan) string {
 	if c.Clevis != nil { // one for all volumes: what one may be opened by, all may
-		for _, t := range c.Clevis.Tang {
-			if !slices.Contains(p.Clevis.Tang, t) {
-				p.Clevis.Tang = append(p.Clevis.Tang, t)
-			}
-		}
+		p.Clevis.Tang = union(p.Clevis.Tang, c.Clevis.Tang)
+		p.Clevis.Sealed = union(p.Clevis.Sealed, c.Clevis.Sealed)
 		p.Clevis.Wait = max(p.Clevis.Wait, c.Clevis.Wait)
 	}
 	if c.KeyFile == nil {
@@ -93,6 +91,16 @@ func (c SourceConfig) name(p *plan.Plan) string {
 	}
 	p.KeyFiles = append(p.KeyFiles, f)
 	return f.Name
+}
+
+// union is what is in one of two lists.
+func union(list, more []string) []string {
+	for _, t := range more {
+		if !slices.Contains(list, t) {
+			list = append(list, t)
+		}
+	}
+	return list
 }
 
 // addKeys puts the keys that the image holds into it, and says what is

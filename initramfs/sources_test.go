@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -150,5 +151,24 @@ func TestStickDrivers(t *testing.T) {
 		if got := index.Find("vfat") >= 0 && index.Find("nls_cp437") >= 0; got != want {
 			t.Errorf("sources [%s]: drivers of sticks in the image: %t, want %t", sources, got, want)
 		}
+	}
+}
+
+// TestClevisOfVolumes: what one volume may be opened by, all may.
+func TestClevisOfVolumes(t *testing.T) {
+	a, b, x, y := strings.Repeat("A", 43), strings.Repeat("B", 43), strings.Repeat("0a", 32), strings.Repeat("0b", 32)
+	c, err := initramfs.ReadConfig("latchkey.yaml", strings.NewReader(`volumes:
+  - {uuid: 5ca1ab1e-0000-4000-8000-00000000d150, name: root, sources: [clevis: {tang: [` + a + `], sealed: [` + x + `], wait: 1m}]}
+  - {uuid: 0a1b2c3d-4e5f-4061-8273-94a5b6c7d8e9, name: data, sources: [clevis: {tang: [` + b + `, ` + a + `], sealed: [` + y + `, ` + x + `], wait: 2m}]}
+`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, err := c.Plan()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(plan.Clevis{Tang: []string{a, b}, Sealed: []string{x, y}, Wait: 2 * time.Minute}, p.Clevis); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
 	}
 }

@@ -7,11 +7,14 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	"latchkey/internal/endpoint"
 	"latchkey/kms"
 )
 
@@ -210,5 +213,21 @@ func TestChunkedAnswer(t *testing.T) {
 		if _, err := c.Get(context.Background(), "http://192.0.2.1", untouchable{t}, one); code(err) != row.code {
 			t.Errorf("Get of an answer with header %q = %v, want code %s", row.header, err, row.code)
 		}
+	}
+}
+
+// TestPost: other servers' statuses are told as they are.
+func TestPost(t *testing.T) {
+	for _, status := range []int{400, 403, 404, 429, 503} {
+		s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(status) }))
+		to, err := endpoint.ParseURL(s.URL)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, err = kms.Post(t.Context(), (&net.Dialer{}).DialContext, kms.Endpoint(to), "/", "text/plain", nil)
+		if got, ok := errors.AsType[kms.HTTPStatus](err); !ok || int(got) != status || got.Error() != fmt.Sprintf("HTTP status %d", status) {
+			t.Errorf("Post = %v, want HTTP status %d", err, status)
+		}
+		s.Close()
 	}
 }

@@ -149,6 +149,20 @@ func (c chip) Identify(ctx context.Context, _ tpm.Options) (worker.Identity, str
 	return &identity{c.opened}, "commands=3", nil
 }
 
+// Unseal gives what is sealed, in clear, while PCR 7 is zero if the policy
+// has steps.
+func (c chip) Unseal(ctx context.Context, o tpm.Sealed) (secret.Bytes, error) {
+	if err := c.use(ctx, c.p); err != nil {
+		return secret.Bytes{}, err
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if len(o.Policy) > 0 && c.PCRs[7] != [32]byte{} {
+		return secret.Bytes{}, codes.Fail(tpm.CodeSealPolicy, "PCR 7 (sha256) has other values than when it was sealed")
+	}
+	return secret.Own(bytes.Clone(o.Private)), nil
+}
+
 func (t *TPM) load(objects int) {
 	t.mu.Lock()
 	defer t.mu.Unlock()

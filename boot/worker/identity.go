@@ -61,22 +61,31 @@ func (i *identity) close() {
 	}
 }
 
-// loadIdentity waits for PID 1's word that the TPM may be used.
+// mayUseTPM waits for PID 1's word that the TPM may be used.
+func (w *worker) mayUseTPM(ctx context.Context) error {
+	select {
+	case r := <-w.entered:
+		w.entered <- r // for the next who asks
+		if r.Code != "" {
+			return codes.Fail(r.Code, "the TPM cannot be used: %s", r.Text)
+		}
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// loadIdentity waits until the TPM may be used.
 func (w *worker) loadIdentity(ctx context.Context) (Identity, error) {
 	if !w.plan.NeedsKMS() {
 		return nil, codes.Fail(codes.PlanInvalid, "no volume has the source kms")
 	}
-	select {
-	case r := <-w.entered:
-		if r.Code != "" {
-			return nil, codes.Fail(r.Code, "the TPM cannot be used: %s", r.Text)
-		}
-	case <-ctx.Done():
-		return nil, ctx.Err()
+	if err := w.mayUseTPM(ctx); err != nil {
+		return nil, err
 	}
 
 	id, err := step(ctx, w, "tpm", 2*time.Minute, func(ctx context.Context) (Identity, string, error) {
-		t, err := w.sys.OpenTPM()
+		t, err := w.tpm()
 		if err != nil {
 			return nil, "", err
 		}

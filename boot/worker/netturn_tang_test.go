@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"latchkey/boot/boottest"
+	"latchkey/boot/wire"
 	"latchkey/internal/plan"
 	"latchkey/unlock/source/clevis/clevistest"
 )
@@ -63,4 +64,30 @@ func TestNetworkHintOfTang(t *testing.T) {
 			})
 		})
 	}
+}
+
+// TestTangTold: two servers that do not answer are one line, and it is told
+// once while it stays the same.
+func TestTangTold(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		tang := clevistest.New(elliptic.P256())
+		at := func(url string) func([]byte) string {
+			return func(share []byte) string { return tang.Seal(url, share) }
+		}
+		m := boottest.New("clevis")
+		defer m.End()
+		m.Plan.Trust.KMS, m.Plan.Clevis = nil, plan.Clevis{Tang: []string{tang.Thumbprint()}, Wait: time.Minute}
+		m.Disks[0].AddToken(clevistest.Token(clevistest.Share(1, []byte(boottest.Recovery), at("http://192.0.2.8"), at("http://192.0.2.7")), 1))
+		said, ended := m.RunWorker("", 2*time.Minute)
+		var lines []string
+		for _, r := range said {
+			if r.Kind == wire.KindWaiting {
+				lines = append(lines, r.Code+": "+r.Text)
+			}
+		}
+		const want = "clevis-silent: tang server http://192.0.2.7:80: 192.0.2.7:80: connection refused; tang server http://192.0.2.8:80: 192.0.2.8:80: connection refused"
+		if !ended || len(lines) != 1 || lines[0] != want {
+			t.Errorf("ended: %t, told %q, want %q once", ended, lines, want)
+		}
+	})
 }

@@ -100,6 +100,8 @@ type Server interface {
 
 // A TPM is an open TPM. Detail is for the log.
 type TPM interface {
+	// Unseal gives back what others sealed: tpm.TPM says how.
+	Unseal(ctx context.Context, o tpm.Sealed) (secret.Bytes, error)
 	Identify(ctx context.Context, o tpm.Options) (id Identity, detail string, err error)
 }
 

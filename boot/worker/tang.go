@@ -4,9 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"time"
 
-	"latchkey/boot/codes"
 	"latchkey/discover"
 	"latchkey/kms"
 	"latchkey/unlock/source/clevis"
@@ -14,13 +14,31 @@ import (
 
 // clevis is the source of clevis' tokens.
 func (w *worker) clevis(n *network) *clevis.Clevis {
-	return &clevis.Clevis{Allowed: w.plan.Clevis.Tang, Wait: w.plan.TangTime(), Asker: &tangServers{w, n}}
+	return &clevis.Clevis{
+		Allowed: w.plan.Clevis.Tang, Sealed: w.plan.Clevis.Sealed, Wait: w.plan.TangTime(), Asker: &tangServers{worker: w, network: n},
+		TPM: func(ctx context.Context) (clevis.Unsealer, error) {
+			if err := w.mayUseTPM(ctx); err != nil {
+				return nil, err
+			}
+			return w.tpm()
+		},
+	}
 }
 
 // tangServers asks tang servers over the network.
 type tangServers struct {
 	worker  *worker
 	network *network
+
+	mu    sync.Mutex
+	asked []*tangServer // that have not answered
+	told  string        // the last that people were told
+}
+
+// A tangServer is one that is being asked.
+type tangServer struct {
+	url  string
+	last error // why its last address gave nothing
 }
 
 // tangAgain is how long an address that did not answer is left alone.
@@ -33,6 +51,8 @@ func (s *tangServers) Ask(ctx context.Context, url, path string, body []byte, ta
 		return err
 	}
 	defer s.network.asks()()
+	server := s.begin(url)
+	defer s.end(server)
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	go s.network.lookUp(ctx, finder)
@@ -45,12 +65,12 @@ func (s *tangServers) Ask(ctx context.Context, url, path string, body []byte, ta
 		err   error
 	}
 	answers := make(chan answer)
-	var last error
 	tell := time.NewTicker(silentFor)
 	defer tell.Stop()
 	for {
 		select {
 		case c := <-candidates:
+			s.note(server, c, nil)
 			go func() {
 				reply, err := s.once(ctx, c, path, body)
 				select {
@@ -65,22 +85,26 @@ func (s *tangServers) Ask(ctx context.Context, url, path string, body []byte, ta
 			if a.err == nil {
 				return nil
 			}
-			last = fmt.Errorf("%s: %w", a.from.Addr, a.err)
+			if over(ctx) { // then it was cut short, which tells nothing
+				return s.standing(server)
+			}
+			s.note(server, a.from, a.err)
 			finder.SetAside(a.from, tangAgain)
 		case <-tell.C:
-			s.worker.waiting(codes.Fail(clevis.CodeSilent, "tang server %s: %w", url, s.standing(last)))
+			if !over(ctx) {
+				s.tell()
+			}
 		case <-ctx.Done():
-			return s.standing(last)
+			return s.standing(server)
 		}
 	}
 }
 
-// standing is where the search for a server stands.
-func (s *tangServers) standing(last error) error {
-	if last == nil {
-		return errors.New(s.network.standing("address"))
-	}
-	return last
+// over tells whether ctx has ended. A connection has the same deadline and
+// may be first to see it.
+func over(ctx context.Context) bool {
+	end, ok := ctx.Deadline()
+	return ctx.Err() != nil || ok && !time.Now().Before(end)
 }
 
 // offerAll passes on what a finder finds.

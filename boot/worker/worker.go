@@ -7,6 +7,7 @@ package worker
 import (
 	"context"
 	"log/slog"
+	"sync"
 	"time"
 
 	"latchkey/boot/codes"
@@ -25,11 +26,12 @@ type worker struct {
 	loader  Loader
 	search  *search
 	memory  *luks2.Memory
-	entered chan wire.Record // PID 1's word that the TPM may be used
-	ciphers chan struct{}    // closed when PID 1 has loaded what every boot needs
-	blocks  chan struct{}    // a block device came, changed or went
-	found   chan struct{}    // closed when all disks are
-	drivers chan struct{}    // closed when those of the devices that were there are loaded
+	entered chan wire.Record    // PID 1's word that the TPM may be used
+	tpm     func() (TPM, error) // opens the TPM, once: without resource manager it has one user
+	ciphers chan struct{}       // closed when PID 1 has loaded what every boot needs
+	blocks  chan struct{}       // a block device came, changed or went
+	found   chan struct{}       // closed when all disks are
+	drivers chan struct{}       // closed when those of the devices that were there are loaded
 }
 
 // Run is the worker's role. When it returns nil, every volume that the
@@ -43,7 +45,7 @@ func Run(sys System, conn *wire.Conn, incarnation int) error {
 	w := &worker{
 		sys: sys, conn: conn, plan: p, log: sys.Log(), faults: wire.ReadFaults(p, "worker", incarnation, cmdline),
 		memory:  luks2.NewMemory(sys.FreeBytes()),
-		entered: make(chan wire.Record, 1), blocks: make(chan struct{}, 1), found: make(chan struct{}), ciphers: make(chan struct{}), drivers: make(chan struct{}),
+		entered: make(chan wire.Record, 1), tpm: sync.OnceValues(sys.OpenTPM), blocks: make(chan struct{}, 1), found: make(chan struct{}), ciphers: make(chan struct{}), drivers: make(chan struct{}),
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"regexp"
 	"slices"
 	"strings"
 	"text/tabwriter"
@@ -61,7 +62,9 @@ type tokenReport struct {
 	ID       int             `json:"id"`
 	Type     string          `json:"type"`
 	Keyslots []int           `json:"keyslots"`
-	Tang     []clevis.Server `json:"tang,omitempty"` // of a token of clevis
+	Tang     []clevis.Server `json:"tang,omitempty"`     // of a token of clevis
+	Sealed   []string        `json:"sealed,omitempty"`   // of the same, by the TPM
+	Unusable string          `json:"unusable,omitempty"` // why the source clevis does not use it
 }
 
 func volumeInspectCommand() *cobra.Command {
@@ -116,9 +119,47 @@ func report(path string, h *luks2.Header, memory *luks2.Memory) volumeReport {
 		r.Skipped = append(r.Skipped, skippedReport{k.ID, k.Reason.Code(), k.Reason.What(), strings.ReplaceAll(remedyFor(path, k.Reason), "--key-slot N", fmt.Sprint("--key-slot ", k.ID))})
 	}
 	for _, t := range h.Tokens() {
-		r.Tokens = append(r.Tokens, tokenReport{t.ID, t.Type, t.Keyslots, clevis.Servers(t.JSON)})
+		r.Tokens = append(r.Tokens, reportToken(t))
 	}
 	return r
+}
+
+func reportToken(t luks2.Token) tokenReport {
+	r := tokenReport{ID: t.ID, Type: t.Type, Keyslots: t.Keyslots}
+	if t.Type != "clevis" {
+		return r
+	}
+	r.Tang, r.Sealed = clevis.Servers(t.JSON), clevis.Sealed(t.JSON)
+	if err := clevis.Check(t.JSON, r.allow(), r.Sealed); err != nil {
+		r.Unusable = err.Error()
+	}
+	return r
+}
+
+// thumbprint is the name of a key: RFC 7638 with SHA-256 or SHA-1. What a
+// token says may be anything.
+var thumbprint = regexp.MustCompile(`^([A-Za-z0-9_-]{43}|[A-Za-z0-9_-]{27})$`)
+
+// clevis is what the plan has to say for a token to be used.
+func (r tokenReport) clevis() string {
+	var fields []string
+	if keys := r.allow(); len(keys) > 0 {
+		fields = append(fields, fmt.Sprintf("tang: [%s]", strings.Join(keys, ", ")))
+	}
+	if len(r.Sealed) > 0 {
+		fields = append(fields, fmt.Sprintf("sealed: [%s]", strings.Join(r.Sealed, ", ")))
+	}
+	return strings.Join(fields, ", ")
+}
+
+// allow lists the keys that a plan may allow for a token of clevis.
+func (r tokenReport) allow() (keys []string) {
+	for _, s := range r.Tang {
+		if thumbprint.MatchString(s.Thumbprint) && !slices.Contains(keys, s.Thumbprint) {
+			keys = append(keys, s.Thumbprint)
+		}
+	}
+	return keys
 }
 
 // purpose is what a token says that a keyslot is for, "" if none does.
@@ -194,6 +235,11 @@ func (r volumeReport) print(w io.Writer) error {
 		fmt.Fprintf(t, "token %d\t%q, keyslots %d\n", k.ID, k.Type, k.Keyslots)
 		for _, s := range k.Tang {
 			fmt.Fprintf(t, "\ttang %q, key %q\n", s.URL, s.Thumbprint)
+		}
+		if k.Unusable != "" {
+			fmt.Fprintf(t, "\tnot used by latchkey: %s\n", k.Unusable)
+		} else if k.Type == "clevis" {
+			fmt.Fprintf(t, "\tin latchkey.yaml, if these are your servers' keys: sources: [clevis: {%s}]\n", k.clevis())
 		}
 	}
 

@@ -53,8 +53,10 @@ func TestCheck(t *testing.T) {
 			p.KeyFiles = []plan.KeyFile{{Name: "key-file", Path: "x"}, {Name: "key-file", Path: "y"}}
 		}, "two key files have the name key-file"},
 		{"nine key files", func(p *plan.Plan) { p.KeyFiles = make([]plan.KeyFile, 9) }, "the limit is 8"},
-		{"clevis without keys", func(p *plan.Plan) { p.Volumes[0].Sources = []string{"clevis"} }, "clevis: tang is empty"},
+		{"clevis without keys", func(p *plan.Plan) { p.Volumes[0].Sources = []string{"clevis"} }, "clevis: tang and sealed are empty"},
 		{"clevis with a URL for a key", func(p *plan.Plan) { p.Clevis.Tang = []string{"http://tang.local"} }, "is not the thumbprint of a key"},
+		{"clevis with something else for a sealed secret", func(p *plan.Plan) { p.Clevis.Sealed = []string{strings.Repeat("A", 64)} }, "is not 64 hex digits"},
+		{"clevis with too many sealed secrets", func(p *plan.Plan) { p.Clevis.Sealed = make([]string, 17) }, "sealed has 17 entries"},
 		{"clevis with every link off", func(p *plan.Plan) {
 			p.Volumes[0].Sources, p.Clevis.Tang = []string{"clevis"}, []string{strings.Repeat("A", 27)}
 			p.Net.IPs = []plan.IP{{Methods: []plan.Method{plan.Off}}}

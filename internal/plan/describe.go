@@ -40,6 +40,9 @@ func describeVolumes(p *Plan) []string {
 	for _, t := range p.Clevis.Tang {
 		s.add("a token of clevis may name the tang key %s", t)
 	}
+	for _, t := range p.Clevis.Sealed {
+		s.add("a token of clevis may have the sealed secret %s", t)
+	}
 	for _, v := range p.Volumes {
 		s.add("%s: LUKS volume %s becomes /dev/mapper/%s; %s", v.Name, v.UUID, v.Name, need(v))
 		s.add("%s: %s", v.Name, how(p, v))
@@ -90,6 +93,18 @@ func how(p *Plan, v Volume) string {
 	return text
 }
 
+// clevisWords says by what a token of clevis opens.
+func clevisWords(c Clevis) string {
+	var by []string
+	if n := len(c.Tang); n > 0 {
+		by = append(by, fmt.Sprintf("one of %d tang key(s)", n))
+	}
+	if n := len(c.Sealed); n > 0 {
+		by = append(by, fmt.Sprintf("one of %d sealed secret(s)", n))
+	}
+	return "a token of clevis with " + strings.Join(by, " or ")
+}
+
 func sourceWords(p *Plan, source string) string {
 	switch source {
 	case SourceKMS:
@@ -97,7 +112,7 @@ func sourceWords(p *Plan, source string) string {
 	case SourcePrompt:
 		return "a passphrase typed at the console"
 	case SourceClevis:
-		return fmt.Sprintf("a token of clevis with one of %d tang key(s)", len(p.Clevis.Tang))
+		return clevisWords(p.Clevis)
 	}
 	f, _ := p.KeyFile(source)
 	return f.String()
@@ -213,7 +228,7 @@ func describeWaits(p *Plan) []string {
 			s.add("%s is looked for%s", f, soLong(p.KeyFileWait(f)))
 		}
 	}
-	if p.NeedsClevis() {
+	if p.NeedsTang() {
 		s.add("tang servers are asked%s", soLong(p.TangTime()))
 	}
 	if p.AsksAtConsole() {

@@ -59,6 +59,11 @@ func TestDescribe(t *testing.T) {
 			p.Clevis = plan.Clevis{Tang: []string{strings.Repeat("A", 43)}, Wait: time.Minute}
 			p.Volumes[0].Sources = []string{"clevis", "prompt"}
 		}, "ip=eth0:dhcp"},
+		{"clevis-sealed", func(p *plan.Plan) {
+			p.HeadStart, p.Trust.KMS, p.Find = plan.DefaultHeadStart, nil, plan.Find{}
+			p.Clevis = plan.Clevis{Sealed: []string{strings.Repeat("0a", 32)}}
+			p.Volumes[0].Sources = []string{"clevis"}
+		}, ""},
 		{"prompt-only", func(p *plan.Plan) { p.Volumes[0].Sources = []string{"prompt"} }, "ip=dhcp"},
 	} {
 		t.Run(row.name, func(t *testing.T) {

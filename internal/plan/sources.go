@@ -2,6 +2,7 @@ package plan
 
 import (
 	"encoding/base64"
+	"encoding/hex"
 	"fmt"
 	"slices"
 	"strings"
@@ -105,7 +106,8 @@ func (p *Plan) KeyFileWait(f KeyFile) time.Duration {
 	return p.Wait
 }
 
-// maxTangKeys bounds the keys of tang servers of a plan.
+// maxTangKeys bounds the keys of tang servers of a plan, and the sealed
+// secrets beside them.
 const maxTangKeys = 16
 
 // Clevis says which tokens of clevis may open volumes.
@@ -113,6 +115,9 @@ type Clevis struct {
 	// Tang are the thumbprints of tang's exchange keys ("kid" in a token):
 	// base64url of a SHA-1 or SHA-256, RFC 7638.
 	Tang []string `json:"tang,omitempty"`
+	// Sealed are SHA-256 of the public parts of secrets that clevis sealed to
+	// the TPM, in hex.
+	Sealed []string `json:"sealed,omitempty"`
 	// Wait is how long the servers are asked; 0 is for ever.
 	Wait time.Duration `json:"wait_ns,omitempty"`
 }
@@ -124,12 +129,19 @@ func (p *Plan) checkClevis() error {
 		return fmt.Errorf("clevis: wait is negative")
 	case len(c.Tang) > maxTangKeys:
 		return fmt.Errorf("clevis: tang has %d entries, the limit is %d", len(c.Tang), maxTangKeys)
-	case p.lists(SourceClevis) && len(c.Tang) == 0:
-		return fmt.Errorf("clevis: tang is empty: put the thumbprints of the servers' exchange keys there (docs/sources.md)")
+	case len(c.Sealed) > maxTangKeys:
+		return fmt.Errorf("clevis: sealed has %d entries, the limit is %d", len(c.Sealed), maxTangKeys)
+	case p.lists(SourceClevis) && len(c.Tang)+len(c.Sealed) == 0:
+		return fmt.Errorf("clevis: tang and sealed are empty: latchkey volume inspect DEVICE prints what belongs there (docs/sources.md)")
 	}
 	for _, t := range c.Tang {
 		if raw, err := base64.RawURLEncoding.DecodeString(t); err != nil || len(raw) != 20 && len(raw) != 32 {
 			return fmt.Errorf("clevis: tang: %.80q is not the thumbprint of a key: 43 or 27 letters of base64url", t)
+		}
+	}
+	for _, s := range c.Sealed {
+		if raw, err := hex.DecodeString(s); err != nil || len(raw) != 32 || strings.ToLower(s) != s {
+			return fmt.Errorf("clevis: sealed: %.80q is not 64 hex digits: latchkey volume inspect DEVICE prints them", s)
 		}
 	}
 	return nil
@@ -186,15 +198,15 @@ func (p *Plan) lists(source string) bool {
 func (p *Plan) NeedsKMS() bool { return p.lists(SourceKMS) }
 
 // NeedsNetwork tells whether some source is asked over the network.
-func (p *Plan) NeedsNetwork() bool { return p.NeedsKMS() || p.NeedsClevis() }
+func (p *Plan) NeedsNetwork() bool { return p.NeedsKMS() || p.NeedsTang() }
 
-// NeedsClevis tells whether some volume may be opened by a token of clevis.
-func (p *Plan) NeedsClevis() bool { return p.lists(SourceClevis) }
+// NeedsTang tells whether a tang server may be asked.
+func (p *Plan) NeedsTang() bool { return p.lists(SourceClevis) && len(p.Clevis.Tang) > 0 }
 
 // Servers says what is asked over the network, for people.
 func (p *Plan) Servers() string {
 	switch {
-	case !p.NeedsClevis():
+	case !p.NeedsTang():
 		return "trusted key server"
 	case !p.NeedsKMS():
 		return "tang server"
@@ -210,10 +222,15 @@ func (p *Plan) ReadsSticks() bool {
 	return slices.ContainsFunc(p.KeyFiles, func(f KeyFile) bool { return f.Device != "" && p.lists(f.Name) })
 }
 
+// sparesTPM tells whether a source may open a volume without the TPM.
+func (p *Plan) sparesTPM(source string) bool {
+	return !UsesTPM(source) && (source != SourceClevis || len(p.Clevis.Tang) > 0)
+}
+
 // SparesTPM tells whether each volume that the boot cannot do without may be
 // opened by something else than the TPM.
 func (p *Plan) SparesTPM() bool {
 	return !slices.ContainsFunc(p.Volumes, func(v Volume) bool {
-		return !v.NoFail && !slices.ContainsFunc(v.Sources, func(s string) bool { return !UsesTPM(s) })
+		return !v.NoFail && !slices.ContainsFunc(v.Sources, p.sparesTPM)
 	})
 }

@@ -59,7 +59,7 @@ func (p *Plan) NetTurn() time.Duration {
 	if p.NeedsKMS() && p.Find.Timeout > 0 {
 		turn = min(turn, p.Find.Timeout)
 	}
-	if p.NeedsClevis() && p.Clevis.Wait > 0 {
+	if p.NeedsTang() && p.Clevis.Wait > 0 {
 		turn = min(turn, p.Clevis.Wait)
 	}
 	return turn

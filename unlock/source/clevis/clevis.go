@@ -1,10 +1,11 @@
 // Package clevis is the source of keys that clevis(1) has bound to tang
-// servers, alone or by Shamir's sharing (pins tang and sss). It needs neither
-// clevis nor jose.
+// servers and to the TPM, alone or by Shamir's sharing (pins tang, tpm2 and
+// sss). It needs neither clevis nor jose nor tpm2-tools.
 package clevis
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
@@ -23,6 +24,11 @@ type Clevis struct {
 	// Allowed are the thumbprints of the exchange keys that may open a
 	// volume. A token is on the disk, where anybody may have written it.
 	Allowed []string
+	// Sealed are the sealed secrets that may open a volume, as Sealed tells
+	// them.
+	Sealed []string
+	// TPM waits for the TPM, and for the word that it may be used.
+	TPM func(ctx context.Context) (Unsealer, error)
 	// Wait is how long servers are asked; 0 is for ever.
 	Wait time.Duration
 	Asker
@@ -116,7 +122,7 @@ func (c *Clevis) volume(ctx context.Context, to source.Opener, v *unlock.Volume)
 	if opened {
 		return nil
 	}
-	return errors.Join(errs...)
+	return join(errs)
 }
 
 func try(ctx context.Context, to source.Opener, v *unlock.Volume, key secret.Bytes, slots []int) error {
@@ -127,30 +133,39 @@ func try(ctx context.Context, to source.Opener, v *unlock.Volume, key secret.Byt
 
 // token is the key in one token.
 func (c *Clevis) token(ctx context.Context, t luks2.Token) (secret.Bytes, error) {
-	j, err := parseToken(t.JSON)
-	if err != nil {
-		return secret.Bytes{}, codes.Fail(CodeToken, "%w", err)
-	}
-	left := maxJWEs
-	pin, err := c.pin(j, maxDepth, &left)
+	pin, err := c.judge(t.JSON)
 	if err != nil {
 		return secret.Bytes{}, err
 	}
 	return pin(ctx)
 }
 
+// judge says what is to be done for a token, before anybody is asked.
+func (c *Clevis) judge(token json.RawMessage) (pin, error) {
+	j, err := parseToken(token)
+	if err != nil {
+		return nil, codes.Fail(CodeToken, "%w", err)
+	}
+	return (&judging{c, maxJWEs}).pin(j, maxDepth)
+}
+
+// A judging is of one token.
+type judging struct {
+	*Clevis
+	left int // messages that there may be
+}
+
 // A pin gets the content of a message.
 type pin func(ctx context.Context) (secret.Bytes, error)
 
-// pin judges what is to be done for a message, shares and all, before
-// anybody is asked.
-func (c *Clevis) pin(j *jwe, depth int, left *int) (pin, error) {
-	if *left--; *left < 0 {
+// pin judges a message, shares and all.
+func (g *judging) pin(j *jwe, depth int) (pin, error) {
+	if g.left--; g.left < 0 {
 		return nil, codes.Fail(CodeToken, "it has more than %d messages", maxJWEs)
 	}
 	switch kind := j.header.Clevis.Pin; kind {
 	case "tang":
-		if !slices.Contains(c.Allowed, j.header.Kid) {
+		if !slices.Contains(g.Allowed, j.header.Kid) {
 			return nil, codes.Fail(CodeToken, "the plan does not allow the tang key %.64q", j.header.Kid)
 		}
 		at, path, err := parseURL(j.header.Clevis.Tang.URL)
@@ -161,14 +176,16 @@ func (c *Clevis) pin(j *jwe, depth int, left *int) (pin, error) {
 		if err != nil {
 			return nil, codes.Fail(CodeToken, "%w", err)
 		}
-		return func(ctx context.Context) (secret.Bytes, error) { return c.tang(ctx, at, path+"/rec/"+j.header.Kid, x) }, nil
+		return func(ctx context.Context) (secret.Bytes, error) { return g.tang(ctx, at, path+"/rec/"+j.header.Kid, x) }, nil
 	case "sss":
 		if depth == 0 {
 			return nil, codes.Fail(CodeToken, "its pins sss are nested more than %d times", maxDepth)
 		}
-		return c.sss(j, depth-1, left)
+		return g.sss(j, depth-1)
+	case "tpm2":
+		return g.tpm2(j)
 	default:
-		return nil, codes.Fail(CodeToken, "its pin is %.16q, want tang or sss", kind)
+		return nil, codes.Fail(CodeToken, "its pin is %.16q, want tang, tpm2 or sss", kind)
 	}
 }
 
@@ -182,7 +199,7 @@ func (c *Clevis) tang(ctx context.Context, at, path string, x *exchange) (key se
 	})
 	switch {
 	case errors.Is(err, ErrNoKey):
-		return secret.Bytes{}, codes.Fail(CodeNoKey, "tang server %s: key %s: %w", at, x.header.Kid, err)
+		return secret.Bytes{}, codes.Fail(CodeNoKey, "tang server %s: %w", at, err)
 	case err != nil:
 		return secret.Bytes{}, codes.Fail(CodeSilent, "tang server %s: %w", at, err)
 	}
@@ -190,7 +207,7 @@ func (c *Clevis) tang(ctx context.Context, at, path string, x *exchange) (key se
 }
 
 // sss is a message whose key is shared: any T of its shares give it back.
-func (c *Clevis) sss(j *jwe, depth int, left *int) (pin, error) {
+func (g *judging) sss(j *jwe, depth int) (pin, error) {
 	s := j.header.Clevis.SSS
 	f, err := newField(s.P)
 	switch {
@@ -210,7 +227,7 @@ func (c *Clevis) sss(j *jwe, depth int, left *int) (pin, error) {
 		if err != nil {
 			err = codes.Fail(CodeToken, "%w", err)
 		} else {
-			p, err = c.pin(share, depth, left)
+			p, err = g.pin(share, depth)
 		}
 		if err != nil {
 			errs = append(errs, fmt.Errorf("share %d: %w", i, err))
@@ -219,7 +236,7 @@ func (c *Clevis) sss(j *jwe, depth int, left *int) (pin, error) {
 		pins = append(pins, p)
 	}
 	if len(pins) < s.T { // one that cannot be used leaves the others
-		return nil, errors.Join(errs...)
+		return nil, join(errs)
 	}
 	return func(ctx context.Context) (secret.Bytes, error) { return gather(ctx, j, f, s.T, pins) }, nil
 }
@@ -264,7 +281,7 @@ func gather(ctx context.Context, j *jwe, f field, threshold int, pins []pin) (se
 		}
 	}()
 	if len(shares) < threshold {
-		return secret.Bytes{}, errors.Join(errs...)
+		return secret.Bytes{}, join(errs)
 	}
 	key, err := f.join(shares)
 	if err != nil {

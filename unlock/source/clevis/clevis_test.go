@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"math/big"
+	"regexp"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -125,7 +126,7 @@ func TestShares(t *testing.T) {
 		{"nested too deep", nest(1, nest(1, nest(1, nest(1, A)))), all, CodeToken},
 		{"one of two, one not allowed", nest(1, A, S), all, ""},
 		{"two of two, one not allowed", nest(2, A, S), all, CodeToken},
-		{"a dead one, and one that has another key by now", nest(1, A, B), lan{"http://b:80": c}, CodeSilent},
+		{"a dead one, and one that has another key by now", nest(1, A, B), lan{"http://b:80": c}, CodeNoKey},
 		{"one that has another key by now", B, lan{"http://b:80": c}, CodeNoKey},
 		{"one of two, one over TLS", nest(1, seal(a, "https://a"), B), all, ""},
 		{"sixteen messages", nest(1, A, A, A, A, A, A, A, A, A, A, A, A, A, A, A), all, ""},
@@ -155,6 +156,10 @@ func TestHostile(t *testing.T) {
 	header := func(text string) json.RawMessage {
 		return clevistest.Token(clevistest.Message(text, make([]byte, 32), []byte(content)), 1)
 	}
+	change := func(old, to string) json.RawMessage {
+		return json.RawMessage(strings.Replace(string(clevistest.Token(good, 1)), old, to, 1))
+	}
+	tagless := regexp.MustCompile(`"tag":"[^"]*"`)
 	kid := tang.Thumbprint()
 	epk := func(crv, x, y string) string {
 		return fmt.Sprintf(`{"alg":"ECDH-ES","clevis":{"pin":"tang","tang":{"url":"http://a"}},"enc":"A256GCM","epk":{"crv":%q,"kty":"EC","x":%q,"y":%q},"kid":%q}`, crv, x, y, kid)
@@ -179,9 +184,8 @@ func TestHostile(t *testing.T) {
 		{"another cipher", header(`{"alg":"dir","enc":"A128CBC-HS256"}`), "want A256GCM"},
 		{"compressed", header(`{"alg":"dir","enc":"none"}`), "want A256GCM"},
 		{"a wrapped key", header(strings.Replace(epk("P-521", zero66, zero66), "ECDH-ES", "ECDH-ES+A256KW", 1)), "want ECDH-ES"},
-		{"another pin", header(`{"alg":"dir","enc":"A256GCM","clevis":{"pin":"pkcs11"}}`), `"pkcs11", want tang or sss`},
-		{"the pin tpm2", header(`{"alg":"dir","enc":"A256GCM","clevis":{"pin":"tpm2"}}`), `"tpm2", want tang or sss`},
-		{"no pin", header(`{"alg":"dir","enc":"A256GCM"}`), "want tang or sss"},
+		{"another pin", header(`{"alg":"dir","enc":"A256GCM","clevis":{"pin":"pkcs11"}}`), `"pkcs11", want tang, tpm2 or sss`},
+		{"no pin", header(`{"alg":"dir","enc":"A256GCM"}`), "want tang, tpm2 or sss"},
 		{"a key that the plan does not list", clevistest.Token(clevistest.New(elliptic.P521()).Seal("http://a", []byte(content)), 1), "the plan does not allow the tang key"},
 		{"a server over TLS", header(strings.Replace(epk("P-256", zero32, zero32), "http://a", "https://a", 1)), "its server: \"https://a\": there is no TLS here"},
 		{"another curve", header(epk("X25519", zero32, "")), "want P-256, P-384 or P-521"},
@@ -195,6 +199,12 @@ func TestHostile(t *testing.T) {
 		{"more than there are", header(sss(prime, 2, good)), "2 of 1 shares"},
 		{"shares by another prime", header(sss(prime, 1, good)), "share has 47 bytes, want 64"},
 		{"a share that is none", header(sss(prime, 1, "a.b")), "2 parts"},
+		{"shares by a key that is agreed on", header(strings.Replace(sss(prime, 1, good), "dir", "ECDH-ES", 1)), "its alg is \"ECDH-ES\", want dir"},
+		{"sealed by a key that is agreed on", header(`{"alg":"ECDH-ES","enc":"A256GCM","clevis":{"pin":"tpm2","tpm2":{"hash":"sha256","key":"ecc","jwk_pub":"AAA","jwk_priv":"AAA"}}}`), "its alg is \"ECDH-ES\", want dir"},
+		{"a wrapped key beside it", change(`"encrypted_key":""`, `"encrypted_key":"AA"`), "its key is wrapped"},
+		{"a short iv", change(`"iv":`, `"iv":"AAAA","IV2":`), "its iv has 3 bytes"},
+		{"no tag", json.RawMessage(tagless.ReplaceAllString(string(clevistest.Token(good, 1)), `"tag":""`)), "its tag 0, want 12 and 16"},
+		{"no content", clevistest.Token(clevistest.Message(`{"alg":"dir","enc":"A256GCM"}`, make([]byte, 32), nil), 1), "holds nothing"},
 		{"seventeen messages", header(sss(prime, 16, strings.Split(strings.Repeat(good+" ", 16), " ")[:16]...)), "more than 16"},
 	} {
 		s := &Clevis{Allowed: []string{kid}, Asker: lan{"http://a:80": tang}}

@@ -3,6 +3,7 @@ package clevis_test
 import (
 	"bufio"
 	"context"
+	"crypto"
 	"encoding/base64"
 	"encoding/json"
 	"errors"
@@ -15,6 +16,7 @@ import (
 	"testing"
 	"time"
 
+	"latchkey/boot/codes"
 	"latchkey/internal/endpoint"
 	"latchkey/internal/testlan"
 	"latchkey/kms"
@@ -22,24 +24,32 @@ import (
 	"latchkey/unlock/luks2"
 	"latchkey/unlock/source"
 	"latchkey/unlock/source/clevis"
+	"latchkey/unlock/tpm"
+	"latchkey/unlock/tpm/tpmtest"
 )
 
-// script has clevis of the Debian in $1 bind the volume in the folder $2 to
-// a tangd on port $3, as people do it, and leaves tangd running.
+// script has clevis of the Debian in $1 bind volumes in the folder $2 to a
+// tangd on port $3 and to the TPM in the folder $4, as people do it, and
+// leaves tangd running. $5 are lines "bind NAME PIN CONFIG", in which $server
+// is the server.
 const script = `
 mount --bind "$2" "$1/tmp"; mount --rbind /dev "$1/dev"; mount -t proc proc "$1/proc"
-root=$1 port=$3
+mkdir "$2/keys" "$2/tpm"
+mount --bind "$4" "$1/tmp/tpm"
+root=$1 port=$3 bindings=$5
+export TPM2TOOLS_TCTI=swtpm:path=/tmp/tpm/tpm.sock
 deb() { chroot "$root" "$@"; }
-mkdir "$2/keys"
 deb /usr/libexec/tangd-keygen /tmp/keys >&2
 deb /usr/libexec/tangd -l -p "$port" /tmp/keys >&2 &
 server="\"url\":\"http://127.0.0.1:$port\""
 for i in 1 2 3 4 5 6 7 8 9; do deb curl -sf -o /dev/null "http://127.0.0.1:$port/adv" && break; sleep 1; done
-deb cryptsetup luksFormat -q --type luks2 --pbkdf pbkdf2 --pbkdf-force-iterations 1000 --key-file /tmp/old /tmp/tang.img >&2
-cp "$2/tang.img" "$2/sss.img"
-deb cryptsetup luksUUID -q --uuid 0a1b2c3d-4e5f-4061-8273-94a5b6c7d8e9 /tmp/sss.img >&2
-deb clevis luks bind -y -d /tmp/tang.img -k /tmp/old tang "{$server}" >&2
-deb clevis luks bind -y -d /tmp/sss.img -k /tmp/old sss "{\"t\":2,\"pins\":{\"tang\":[{$server},{$server}],\"sss\":{\"t\":1,\"pins\":{\"tang\":[{$server}]}}}}" >&2
+deb cryptsetup luksFormat -q --type luks2 --pbkdf pbkdf2 --pbkdf-force-iterations 1000 --key-file /tmp/old /tmp/new.img >&2
+bind() {
+	deb cp /tmp/new.img "/tmp/$1.img"
+	deb clevis luks bind -y -d "/tmp/$1.img" -k /tmp/old "$2" "$3" >&2
+	case $2 in tpm2 | sss) deb tpm2_flushcontext -l >&2 ;; esac # nobody else does without a resource manager
+}
+eval "$bindings"
 echo bound
 wait
 `
@@ -89,29 +99,14 @@ func (i *image) Try(ctx context.Context, o source.Offer) (errs []error) {
 
 // TestClevis opens what the real clevis bound, by a real tangd.
 func TestClevis(t *testing.T) {
-	root := testlan.DebianRoot(t)
-	dir := t.TempDir()
-	if err := errors.Join(os.WriteFile(filepath.Join(dir, "old"), []byte("old"), 0o600), os.WriteFile(filepath.Join(dir, "tang.img"), nil, 0o600)); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.Truncate(filepath.Join(dir, "tang.img"), 32<<20); err != nil {
-		t.Fatal(err)
-	}
-	bind(t, root, dir)
-
+	root, dir := testlan.DebianRoot(t), t.TempDir()
+	bind(t, root, dir, t.TempDir(), `
+bind tang tang "{$server}"
+bind sss sss "{\"t\":2,\"pins\":{\"tang\":[{$server},{$server}],\"sss\":{\"t\":1,\"pins\":{\"tang\":[{$server}]}}}}"`)
 	for _, name := range []string{"tang.img", "sss.img"} {
-		f, err := os.Open(filepath.Join(dir, name))
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer f.Close()
-		h, err := luks2.Read(f, 32<<20)
-		if err != nil {
-			t.Fatal(err)
-		}
-		i := &image{File: f, v: unlock.Volume{Name: name, Header: h}}
+		i := open(t, filepath.Join(dir, name))
 		s := &servers{}
-		err = (&clevis.Clevis{Allowed: []string{kid(t, h)}, Wait: time.Minute, Asker: s}).Run(t.Context(), i)
+		err := (&clevis.Clevis{Allowed: []string{kid(t, i.v.Header)}, Wait: time.Minute, Asker: s}).Run(t.Context(), i)
 		if err != nil || !i.open || s.asked == 0 {
 			t.Errorf("%s: open: %t, %d requests, %v", name, i.open, s.asked, err)
 		}
@@ -124,17 +119,77 @@ func TestClevis(t *testing.T) {
 	}
 }
 
+// TestClevisTPM2 opens what the real clevis sealed to a TPM, alone and as a
+// share beside a real tangd's.
+func TestClevisTPM2(t *testing.T) {
+	root, dir, sim := testlan.DebianRoot(t), t.TempDir(), tpmtest.Start(t)
+	bind(t, root, dir, filepath.Dir(sim.Socket), `
+bind ecc tpm2 "{}"
+bind rsa tpm2 "{\"key\":\"rsa\"}"
+bind sha256 tpm2 "{\"pcr_bank\":\"sha256\",\"pcr_ids\":\"0,7\"}"
+bind sha1 tpm2 "{\"key\":\"rsa\",\"pcr_ids\":\"7\"}"
+bind sss sss "{\"t\":2,\"pins\":{\"tang\":[{$server}],\"tpm2\":[{\"pcr_bank\":\"sha256\",\"pcr_ids\":\"7\"}]}}"`)
+	chip, err := tpm.Open(sim.Socket)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer chip.Close()
+	for _, extended := range []bool{false, true} {
+		for _, name := range []string{"ecc", "rsa", "sha256", "sha1", "sss"} {
+			i := open(t, filepath.Join(dir, name+".img"))
+			token := i.v.Header.Tokens()[0].JSON
+			c := &clevis.Clevis{Sealed: clevis.Sealed(token), Wait: time.Minute, Asker: &servers{}, TPM: func(context.Context) (clevis.Unsealer, error) { return chip, nil }}
+			for _, s := range clevis.Servers(token) {
+				c.Allowed = append(c.Allowed, s.Thumbprint)
+			}
+			err := c.Run(t.Context(), i)
+			if bound := name != "ecc" && name != "rsa"; extended && bound {
+				if i.open || codes.Of(err) != tpm.CodeSealPolicy || !strings.Contains(err.Error(), "7 (sha") {
+					t.Errorf("%s with another PCR 7: open: %t, %v, want %s with the PCR", name, i.open, err, tpm.CodeSealPolicy)
+				}
+			} else if err != nil || !i.open {
+				t.Errorf("%s: open: %t, %v", name, i.open, err)
+			}
+		}
+		if err := chip.Extend(t.Context(), 7, func(h crypto.Hash) []byte { return make([]byte, h.Size()) }); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// imageBytes is the size of the volumes.
+const imageBytes = 32 << 20
+
+// open reads a volume that clevis bound.
+func open(t *testing.T, path string) *image {
+	t.Helper()
+	f, err := os.Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { f.Close() })
+	h, err := luks2.Read(f, imageBytes)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &image{File: f, v: unlock.Volume{Name: filepath.Base(path), Header: h}}
+}
+
 // bind runs the script until it has bound the volumes; the server lives as
 // long as the test.
-func bind(t *testing.T, root, dir string) {
+func bind(t *testing.T, root, dir, chip, bindings string) {
 	t.Helper()
+	blank := filepath.Join(dir, "new.img")
+	if err := errors.Join(os.WriteFile(filepath.Join(dir, "old"), []byte("old"), 0o600), os.WriteFile(blank, nil, 0o600), os.Truncate(blank, imageBytes)); err != nil {
+		t.Fatal(err)
+	}
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
 	port := l.Addr().(*net.TCPAddr).Port
 	l.Close()
-	cmd := exec.Command("unshare", "--mount", "--pid", "--fork", "--kill-child", "sh", "-ec", script, "sh", root, dir, fmt.Sprint(port))
+	cmd := exec.Command("unshare", "--mount", "--pid", "--fork", "--kill-child", "sh", "-ec", script, "sh", root, dir, fmt.Sprint(port), chip, bindings)
 	var stderr strings.Builder
 	cmd.Stderr = &stderr
 	out, err := cmd.StdoutPipe()

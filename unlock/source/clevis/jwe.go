@@ -42,7 +42,8 @@ type header struct {
 		Tang struct {
 			URL string `json:"url"`
 		} `json:"tang"`
-		SSS struct {
+		TPM2 sealedKey `json:"tpm2"`
+		SSS  struct {
 			JWE []string `json:"jwe"`
 			P   string   `json:"p"`
 			T   int      `json:"t"`
@@ -60,7 +61,7 @@ type jwk struct {
 }
 
 var (
-	headerKeys = []string{"alg", "enc", "kid", "apu", "apv", "epk", "clevis", "pin", "tang", "url", "sss", "jwe", "p", "t", "crv", "kty", "x", "y"}
+	headerKeys = []string{"alg", "enc", "kid", "apu", "apv", "epk", "clevis", "pin", "tang", "url", "sss", "jwe", "p", "t", "crv", "kty", "x", "y", "tpm2", "hash", "key", "jwk_pub", "jwk_priv", "pcr_bank", "pcr_ids"}
 	jwkKeys    = []string{"alg", "crv", "kty", "x", "y"}
 )
 

@@ -61,7 +61,7 @@ func (s *Simulator) Boot() {
 	s.tb.Helper()
 	// --daemon returns once the sockets listen.
 	cmd := exec.Command("swtpm", "socket", "--tpm2", "--daemon", "--tpmstate", "dir="+s.dir,
-		"--server", "type=unixio,path="+s.Socket, "--ctrl", "type=unixio,path="+filepath.Join(s.dir, "ctrl.sock"),
+		"--server", "type=unixio,path="+s.Socket, "--ctrl", "type=unixio,path="+s.Socket+".ctrl",
 		"--pid", "file="+s.pidFile(), "--flags", "not-need-init,startup-clear"+s.flags)
 	if out, err := cmd.CombinedOutput(); err != nil {
 		s.tb.Fatalf("starting swtpm: %v\n%s", err, out)
