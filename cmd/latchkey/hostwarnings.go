@@ -62,7 +62,7 @@ func logicalWarnings(p *plan.Plan, r *hosttab.LogicalRoot) (list []string, err e
 }
 
 // hostWarnings is where a plan calls this machine's volumes otherwise than
-// its /etc/crypttab and /etc/fstab.
+// its /etc/crypttab and /etc/fstab, and what clevis will not open.
 func hostWarnings(p *plan.Plan) []string {
 	var volumes []hosttab.Volume
 	for _, v := range p.Volumes {
@@ -72,5 +72,5 @@ func hostWarnings(p *plan.Plan) []string {
 	if err != nil {
 		list = append(list, fmt.Sprintf("reading the host's tables: %v", err))
 	}
-	return list
+	return append(list, clevisWarnings(byUUID, p)...)
 }
