@@ -158,8 +158,8 @@ func TestStickDrivers(t *testing.T) {
 func TestClevisOfVolumes(t *testing.T) {
 	a, b, x, y := strings.Repeat("A", 43), strings.Repeat("B", 43), strings.Repeat("0a", 32), strings.Repeat("0b", 32)
 	c, err := initramfs.ReadConfig("latchkey.yaml", strings.NewReader(`volumes:
-  - {uuid: 5ca1ab1e-0000-4000-8000-00000000d150, name: root, sources: [clevis: {tang: [` + a + `], sealed: [` + x + `], wait: 1m}]}
-  - {uuid: 0a1b2c3d-4e5f-4061-8273-94a5b6c7d8e9, name: data, sources: [clevis: {tang: [` + b + `, ` + a + `], sealed: [` + y + `, ` + x + `], wait: 2m}]}
+  - {uuid: 5ca1ab1e-0000-4000-8000-00000000d150, name: root, sources: [clevis: {tang: [`+a+`], sealed: [`+x+`], wait: 1m}]}
+  - {uuid: 0a1b2c3d-4e5f-4061-8273-94a5b6c7d8e9, name: data, sources: [clevis: {tang: [`+b+`, `+a+`], sealed: [`+y+`, `+x+`], wait: 2m}]}
 `))
 	if err != nil {
 		t.Fatal(err)

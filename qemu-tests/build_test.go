@@ -124,8 +124,8 @@ func (w *world) exec(ts *testscript.TestScript, name string, args ...string) str
 	return string(out)
 }
 
-// image [-pin KEY] [-o FILE] [-sources LIST] [-with FIELDS] [NAME=UUID[@SERIAL][?]…]: FILE or initrd.img, whose plan trusts the KMS of
-// this script and opens these volumes (default root=$UUID), those with a question mark by nofail. YAML that a
+// image [-pin KEY|none] [-o FILE] [-sources LIST] [-with FIELDS] [NAME=UUID[@SERIAL][?]…]: FILE or initrd.img, whose plan trusts the KMS of
+// this script, or none with -pin none, and opens these volumes (default root=$UUID), those with a question mark by nofail. YAML that a
 // script has in extra.yaml is added.
 func cmdImage(ts *testscript.TestScript, neg bool, args []string) {
 	w := worldOf(ts)
@@ -155,7 +155,10 @@ func cmdImage(ts *testscript.TestScript, neg bool, args []string) {
 	}
 
 	var b strings.Builder
-	fmt.Fprintf(&b, "trust:\n  kms: [%q]\ndebug: true\nmodules: {exclude: [xfs, btrfs, mlx4_core, mlx5_core]}\non-fail: {action: poweroff, after: 0s}\nvolumes:\n", pin)
+	if pin != "none" {
+		fmt.Fprintf(&b, "trust:\n  kms: [%q]\n", pin)
+	}
+	fmt.Fprintf(&b, "debug: true\nmodules: {exclude: [xfs, btrfs, mlx4_core, mlx5_core]}\non-fail: {action: poweroff, after: 0s}\nvolumes:\n")
 	for _, a := range args {
 		name, uuid, ok := strings.Cut(a, "=")
 		if !ok {

@@ -4,6 +4,7 @@ import (
 	"net"
 	"os"
 	"runtime"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -45,6 +46,16 @@ func (l *lan) listen(address string) (ln net.Listener, err error) {
 		return err
 	})
 	return ln, err
+}
+
+// dialUntil connects as soon as somebody listens.
+func (l *lan) dialUntil(address string, limit time.Duration) (c net.Conn, err error) {
+	for end := time.Now().Add(limit); ; {
+		if c, err = l.dial(address); err == nil || time.Now().After(end) {
+			return c, err
+		}
+		time.Sleep(50 * time.Millisecond)
+	}
 }
 
 // dial connects from the LAN's host side.

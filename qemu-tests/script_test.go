@@ -34,6 +34,7 @@ func TestScripts(t *testing.T) {
 			"chip":        cmdChip,
 			"console":     cmdConsole,
 			"dhcp":        cmdDHCP,
+			"debian":      cmdDebian,
 			"disk":        cmdDisk,
 			"enroll":      cmdEnroll,
 			"image":       cmdImage,
@@ -53,14 +54,18 @@ func TestScripts(t *testing.T) {
 			"storm":       cmdStorm,
 			"plug":        cmdPlug,
 			"survive":     cmdSurvive,
+			"tang":        cmdTang,
 			"type":        cmdType,
 			"uki":         cmdUKI,
 		},
 		Condition: func(name string) (bool, error) {
-			if name != "long" {
-				return false, fmt.Errorf("there is no condition %s; only long", name)
+			switch name {
+			case "long":
+				return os.Getenv("LATCHKEY_LONG") == "1", nil
+			case "interop":
+				return os.Getenv(interopEnv) != "", nil
 			}
-			return os.Getenv("LATCHKEY_LONG") == "1", nil
+			return false, fmt.Errorf("there is no condition %s; only long and interop", name)
 		},
 		RequireUniqueNames:  true,
 		ContinueOnError:     false,

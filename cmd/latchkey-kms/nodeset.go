@@ -102,8 +102,10 @@ func (f *settingFlags) nodeSet(c *cobra.Command) (set lk1.NodeSet, err error) {
 		from *int
 		to   **int
 	}{
-		{"per-boot", &f.perBoot, &set.Settings.PerBoot}, {"per-hour", &f.perHour, &set.Settings.PerHour},
-		{"stores-per-hour", &f.stores, &set.Settings.StoresPerHour}, {"own-volumes", &f.own, &set.Settings.OwnVolumes},
+		{"per-boot", &f.perBoot, &set.Settings.PerBoot},
+		{"per-hour", &f.perHour, &set.Settings.PerHour},
+		{"stores-per-hour", &f.stores, &set.Settings.StoresPerHour},
+		{"own-volumes", &f.own, &set.Settings.OwnVolumes},
 	} {
 		if given(one.flag) {
 			*one.to = one.from
