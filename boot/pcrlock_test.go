@@ -35,13 +35,7 @@ type systemd struct {
 func newSystemd(t *testing.T) systemd {
 	t.Helper()
 	root := testlan.DebianRoot(t)
-
-	s := systemd{root, tpmtest.Start(t), t.TempDir()}
-	// tpm2-tss looks for the control socket at this name.
-	if err := os.Symlink("ctrl.sock", s.chip.Socket+".ctrl"); err != nil {
-		t.Fatal(err)
-	}
-	return s
+	return systemd{root, tpmtest.Start(t), t.TempDir()}
 }
 
 func (s systemd) run(t *testing.T, args ...string) string {

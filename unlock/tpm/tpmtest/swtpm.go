@@ -59,7 +59,8 @@ func prepare(tb testing.TB) *Simulator {
 // Boot powers the TPM on, with the state it had: PCRs are zero again.
 func (s *Simulator) Boot() {
 	s.tb.Helper()
-	// --daemon returns once the sockets listen.
+	// --daemon returns once the sockets listen. tpm2-tss looks for the control
+	// socket beside the other, with this suffix.
 	cmd := exec.Command("swtpm", "socket", "--tpm2", "--daemon", "--tpmstate", "dir="+s.dir,
 		"--server", "type=unixio,path="+s.Socket, "--ctrl", "type=unixio,path="+s.Socket+".ctrl",
 		"--pid", "file="+s.pidFile(), "--flags", "not-need-init,startup-clear"+s.flags)
