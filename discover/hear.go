@@ -84,7 +84,9 @@ func (s *speaker) answer(m *dns.Message, from netip.AddrPort, now time.Time) {
 	if from.Port() != mdnsPort {
 		r := s.live.reply(m, func(dns.Question) bool { return true })
 		r.unique = slices.DeleteFunc(r.unique, func(o owned) bool { return o.Data.Type() == dns.TypeNSEC })
-		s.replyTo(r, to, m, now)
+		if len(r.unique)+len(r.shared) > 0 && s.mayAlone(from.Addr(), now) {
+			s.replyTo(r, to, m, now)
+		}
 		return
 	}
 
@@ -94,6 +96,9 @@ func (s *speaker) answer(m *dns.Message, from netip.AddrPort, now time.Time) {
 	// link's would have to be dropped (section 11).
 	public := s.r.owns(from.Addr()) || !s.link.onLink(from.Addr())
 	direct := s.live.reply(m, func(q dns.Question) bool { return q.Unicast && !public })
+	if len(direct.unique)+len(direct.shared) > 0 && !s.mayAlone(from.Addr(), now) {
+		public, direct = true, reply{} // too many from one address
+	}
 	s.replyTo(direct, to, nil, now)
 	s.multicast(s.stale(direct.unique, now), time.Second, now)
 	for _, r := range s.stale(direct.shared, now) {
@@ -110,6 +115,15 @@ func (s *speaker) answer(m *dns.Message, from netip.AddrPort, now time.Time) {
 	for _, r := range all.shared {
 		s.due.add(r.key(), due{again: again}, now)
 	}
+}
+
+// mayAlone tells whether an address may be answered alone once more.
+func (s *speaker) mayAlone(a netip.Addr, now time.Time) bool {
+	ok := s.alone.take(a, now)
+	if !ok {
+		s.r.limited.Add(1)
+	}
+	return ok
 }
 
 // replyTo answers one machine. When too many answers wait, one more does

@@ -30,9 +30,9 @@ type Responder struct {
 	// version grows with each change of what is said or how.
 	version int
 
-	queries, answers, challenges atomic.Int64
-	complained                   time.Time // of a challenge, in the log
-	said                         said
+	queries, answers, challenges, limited atomic.Int64
+	complained                            time.Time // of a challenge, in the log
+	said                                  said
 }
 
 // Stats count what a Responder has done.
@@ -41,6 +41,7 @@ type Stats struct {
 	Answers    int64 // messages sent: answers, announcements, goodbyes
 	Conflicts  int64 // names changed, because another machine had them first
 	Challenges int64 // records of other machines that said something else of our names
+	Limited    int64 // questions of one address that were too many to answer it alone
 	Links      int   // answered on
 }
 
@@ -48,7 +49,7 @@ type Stats struct {
 func (r *Responder) Stats() Stats {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return Stats{r.queries.Load(), r.answers.Load(), int64(r.names.conflicts), r.challenges.Load(), len(r.links)}
+	return Stats{r.queries.Load(), r.answers.Load(), int64(r.names.conflicts), r.challenges.Load(), r.limited.Load(), len(r.links)}
 }
 
 // NewResponder checks the announcements. It opens nothing yet.

@@ -41,13 +41,14 @@ type speaker struct {
 	sent    map[cacheKey]time.Time // when a record was last multicast
 	due     dues
 	replies []later                     // to one machine each
+	alone   unicasts                    // who was answered so
 	pending map[netip.AddrPort]*partial // queries of which more packets come
 }
 
 func newSpeaker(r *Responder, l Interface, v6 bool, conn net.PacketConn) *speaker {
 	s := &speaker{
 		r: r, link: l, v6: v6, conn: conn, sure: map[dns.Name]bool{},
-		sent: map[cacheKey]time.Time{}, due: newDues(), pending: map[netip.AddrPort]*partial{},
+		sent: map[cacheKey]time.Time{}, due: newDues(), pending: map[netip.AddrPort]*partial{}, alone: unicasts{},
 	}
 	s.begin(time.Now())
 	return s

@@ -103,6 +103,7 @@ func (r report) metrics(w io.Writer) {
 		{"latchkey_responder_answers_total", "counter", "mDNS answers, announcements and goodbyes sent", r.Stats.Answers},
 		{"latchkey_responder_conflicts_total", "counter", "names changed because another machine had them", r.Stats.Conflicts},
 		{"latchkey_responder_challenges_total", "counter", "records of other machines that contradicted ours", r.Stats.Challenges},
+		{"latchkey_responder_limited_total", "counter", "mDNS queries of one address beyond what it is answered alone", r.Stats.Limited},
 		{"latchkey_responder_links", "gauge", "links answered on", int64(r.Stats.Links)},
 		{"latchkey_responder_announced", "gauge", "key servers announced now", int64(len(r.Announced))},
 	} {

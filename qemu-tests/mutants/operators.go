@@ -31,5 +31,8 @@ var operators = []mutant{
 	{`a refused cipher says what to do`, `unlock/luks2/remedy.go`, `return whyCipher + "; " + reencrypt + ", then`, `return "" + ", then`, `./unlock/luks2`, `TestRemedies`},
 	{`a refused KDF says what to do`, `unlock/luks2/remedy.go`, `if strings.HasPrefix(r.code, "kdf-") {`, `if strings.HasPrefix(r.code, "kdf ") {`, `./unlock/luks2`, `TestRemedies`},
 	{`the remedy mends the keyslots, too`, `unlock/luks2/remedy.go`, `+ reencrypt + ", then for each keyslot " + convertKey`, `+ reencrypt`, `./unlock/luks2`, `TestRemediesMend`},
+	{`D7 unicast answers are bounded`, `discover/unicasts.go`, `whole.Sub(now) > unicastBurst*unicastEvery {`, `false {`, `./discover`, `TestUnicastAnswers`},
+	{`D7 those of simple resolvers`, `discover/hear.go`, `if len(r.unique)+len(r.shared) > 0 && s.mayAlone(from.Addr(), now) {`, `if true {`, `./discover`, `TestUnicastAnswers`},
+	{`D7 so are those who ask`, `discover/unicasts.go`, `if !known && len(u) >= maxAskers && !u.forget(now) {`, `if false {`, `./discover`, `TestUnicastAskers`},
 	{`latchkey.yaml: one kind of source`, `initramfs/sources.go`, `if s.word() == "" || s.KeyFile != nil && s.Clevis != nil {`, `if s.word() == "" && false {`, `./initramfs`, `TestSources`},
 }
