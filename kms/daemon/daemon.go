@@ -67,6 +67,7 @@ func (d *Daemon) Run(ctx context.Context) error {
 		return err
 	}
 	defer listening.close()
+	listening.pairs.client(d.Home.Place, d.log)
 	err = whenRoom(ctx, d.log, func() error { return s.Begin(ctx) })
 	if err == nil { // the database may have room of its own while the mark's disk has none
 		err = whenRoom(ctx, d.log, s.MarkNow)
@@ -110,6 +111,7 @@ func (d *Daemon) answer(ctx context.Context, s *server.Server, listening *listen
 		func() { s.Watch(ctx) },
 		func() { s.WatchRolls(ctx) },
 		func() { watch(ctx, s, d.log) },
+		func() { listening.pairs.look(ctx) },
 		func() { followCluster(ctx, d.Config, d.Home.Place, s, d.log) },
 		func() { tellHooks(ctx, hooks, s, d.log) },
 		func() { d.reloads(ctx, hup, s, listening) },

@@ -13,6 +13,7 @@ import (
 // while it is used: a pair that does not fit leaves the one before in use.
 type Certificate struct {
 	cert, key string
+	refuses   string // what happens once it has ended
 	log       *slog.Logger
 
 	mu     sync.Mutex
@@ -34,7 +35,13 @@ const lookEvery = time.Second
 
 // LoadCertificate reads a pair of PEM files.
 func LoadCertificate(cert, key string, log *slog.Logger) (*Certificate, error) {
-	c := &Certificate{cert: cert, key: key, log: log}
+	c := &Certificate{cert: cert, key: key, refuses: "clients refuse it", log: log}
+	return c, c.load(c.stamp())
+}
+
+// LoadClientCertificate is LoadCertificate for one that is shown to the store.
+func LoadClientCertificate(cert, key string, log *slog.Logger) (*Certificate, error) {
+	c := &Certificate{cert: cert, key: key, refuses: "the store refuses new connections with it, and nothing is released then", log: log}
 	return c, c.load(c.stamp())
 }
 
@@ -108,9 +115,9 @@ func (c *Certificate) tell() {
 	c.told = now
 	switch left := leaf.NotAfter.Sub(now); {
 	case left <= 0:
-		c.log.Warn("certificate has ended: clients refuse it; renew it, it is read again by itself", "file", c.cert, "until", leaf.NotAfter)
+		c.log.Warn("certificate has ended: "+c.refuses+"; renew it, it is read again by itself", "file", c.cert, "until", leaf.NotAfter)
 	case now.Before(leaf.NotBefore):
-		c.log.Warn("certificate is not valid yet: clients refuse it; is this machine's clock right?", "file", c.cert, "from", leaf.NotBefore)
+		c.log.Warn("certificate is not valid yet: "+c.refuses+"; is this machine's clock right?", "file", c.cert, "from", leaf.NotBefore)
 	case left < min(endsSoon, leaf.NotAfter.Sub(leaf.NotBefore)/3):
 		c.log.Warn("certificate ends soon; renew it, it is read again by itself", "file", c.cert, "until", leaf.NotAfter)
 	}

@@ -112,7 +112,7 @@ func tellStory(t *testing.T, l *talosLab) {
 	}
 
 	if _, err := l.SetNode(ctx, node.NodeID().String(), lk1.NodeSet{Labels: map[string]string{"site": "lab"}, Settings: policy.Settings{
-		Silence: ptr(policy.Duration(time.Hour)), PerBoot: ptr(9), PerHour: ptr(9), Windows: []policy.Window{w}, Outside: policy.OutsideApprove,
+		Silence: ptr(policy.Duration(time.Hour)), PerBoot: ptr(9), PerHour: ptr(9), StoresPerHour: ptr(9), OwnVolumes: ptr(9), Windows: []policy.Window{w}, Outside: policy.OutsideApprove,
 		Networks: []netip.Prefix{netip.MustParsePrefix("0.0.0.0/0")}, Releases: []string{policy.NoRelease}, Accept: []string{"revocations"}, Role: policy.RoleAny, Unmeasured: policy.UnmeasuredAsk, Announce: policy.AnnounceRefuse, AnnounceFor: ptr(policy.Duration(time.Hour)),
 	}}); err != nil {
 		t.Fatal(err)

@@ -34,5 +34,7 @@ var operators = []mutant{
 	{`D7 unicast answers are bounded`, `discover/unicasts.go`, `whole.Sub(now) > unicastBurst*unicastEvery {`, `false {`, `./discover`, `TestUnicastAnswers`},
 	{`D7 those of simple resolvers`, `discover/hear.go`, `if len(r.unique)+len(r.shared) > 0 && s.mayAlone(from.Addr(), now) {`, `if true {`, `./discover`, `TestUnicastAnswers`},
 	{`D7 so are those who ask`, `discover/unicasts.go`, `if !known && len(u) >= maxAskers && !u.forget(now) {`, `if false {`, `./discover`, `TestUnicastAskers`},
+	{`the store's certificate is watched`, `kms/daemon/certificates.go`, `all["store\x00"+p.Cert] = c`, `_ = c`, `./kms/daemon`, `TestClientCertificate`},
+	{`certificates are looked at though nobody connects`, `kms/daemon/certificates.go`, "			c.Look()\n", "			_ = c\n", `./kms/daemon`, `TestClientCertificate`},
 	{`latchkey.yaml: one kind of source`, `initramfs/sources.go`, `if s.word() == "" || s.KeyFile != nil && s.Clevis != nil {`, `if s.word() == "" && false {`, `./initramfs`, `TestSources`},
 }

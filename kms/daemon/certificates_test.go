@@ -1,0 +1,101 @@
+package daemon
+
+import (
+	"bytes"
+	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
+	"encoding/pem"
+	"fmt"
+	"log/slog"
+	"math/big"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"latchkey/kms/config"
+)
+
+// pair writes a certificate of so many days, and its key.
+func pair(t *testing.T, dir string, days int) config.Place {
+	t.Helper()
+	k, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	now := time.Now()
+	template := &x509.Certificate{SerialNumber: big.NewInt(int64(days)), NotBefore: now.Add(-24 * time.Hour), NotAfter: now.Add(time.Duration(days) * 24 * time.Hour)}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, k.Public(), k)
+	if err != nil {
+		t.Fatal(err)
+	}
+	key, err := x509.MarshalPKCS8PrivateKey(k)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := config.Place{Cert: filepath.Join(dir, "client.pem"), Key: filepath.Join(dir, "client.key")}
+	for file, block := range map[string]*pem.Block{p.Cert: {Type: "CERTIFICATE", Bytes: der}, p.Key: {Type: "PRIVATE KEY", Bytes: key}} {
+		if err := os.WriteFile(file, pem.EncodeToMemory(block), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return p
+}
+
+// The certificate that is shown to the store is said to end two weeks before,
+// once a day, though nobody connects; metrics have its end; one that is
+// renewed is read without a restart.
+func TestClientCertificateEnds(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ctx, stop := context.WithCancel(t.Context())
+		defer stop()
+		var log bytes.Buffer
+		dir := t.TempDir()
+		f := &listeners{pairs: certificates{}}
+		f.pairs.client(pair(t, dir, 60), slog.New(slog.NewTextHandler(&log, nil)))
+		go f.pairs.look(ctx)
+
+		days := func(n int) string {
+			log.Reset()
+			time.Sleep(time.Duration(n) * 24 * time.Hour)
+			synctest.Wait()
+			return log.String()
+		}
+		if said := days(45); said != "" {
+			t.Errorf("15 days before its end the log says %q, want nothing", said)
+		}
+		if said := days(5); strings.Count(said, "certificate ends soon") < 3 || strings.Count(said, "certificate ends soon") > 6 {
+			t.Errorf("in the 5 days from then on the log says %q, want it once a day", said)
+		}
+		if said := days(12); !strings.Contains(said, "certificate has ended: the store refuses new connections with it, and nothing is released then") {
+			t.Errorf("after its end the log says %q", said)
+		}
+
+		renewed := pair(t, dir, 365)
+		if said := days(1); !strings.Contains(said, "certificate reloaded") || strings.Contains(said, "ended") {
+			t.Errorf("once it was renewed the log says %q", said)
+		}
+		var text bytes.Buffer
+		if _, err := f.expiries().WriteTo(&text); err != nil {
+			t.Fatal(err)
+		}
+		end := time.Now().Add(364 * 24 * time.Hour).Unix()
+		if want := fmt.Sprintf("latchkey_certificate_expiry_timestamp_seconds{file=%q} ", renewed.Cert); !strings.Contains(text.String(), want) {
+			t.Errorf("metrics lack %s (about %d):\n%s", want, end, text.String())
+		}
+	})
+}
+
+// A store without a certificate of ours has none to watch.
+func TestNoClientCertificate(t *testing.T) {
+	all := certificates{}
+	all.client(config.Place{}, slog.New(slog.DiscardHandler))
+	if len(all) != 0 {
+		t.Errorf("%d certificates are watched, want none", len(all))
+	}
+}
