@@ -103,7 +103,7 @@ var notHere = map[string]string{
 // before says what must have been done for an example to have its effect.
 var before = map[string][]string{
 	"node show": {"node approve W"}, "node quarantine": {"node approve W"}, "node readmit": {"node approve W", "node quarantine W"},
-	"node accept": {"node approve W"}, "node renew": {"node approve W"}, "node delete": {"node approve W"}, "node set": {"node approve W"},
+	"node accept": {"node approve W"}, "node renew": {"node approve W"}, "node delete": {"node approve W"}, "node undelete": {"node approve W", "node delete W"}, "node set": {"node approve W"},
 	"release show": {"release add 2026.12 --pcr 11:sha256=0b887835b207d821b553ca44b741291079afbda10f2bcf46430eae12f420c30a"}, "release retire": {"release add 2026.11 --pcr 11:sha256=0b887835b207d821b553ca44b741291079afbda10f2bcf46430eae12f420c30a"}, "release remove": {"release add 2026.11 --pcr 11:sha256=0b887835b207d821b553ca44b741291079afbda10f2bcf46430eae12f420c30a", "release retire 2026.11"},
 	"release roll 2026.12 --group site=berlin --canary": {"node approve W", "node set W --label site=berlin", "release add 2026.12 --pcr 11:sha256=0b887835b207d821b553ca44b741291079afbda10f2bcf46430eae12f420c30a"},
 	"release roll 2026.12 --group site=berlin --stop":   {"node approve W", "node set W --label site=berlin", "release add 2026.12 --pcr 11:sha256=0b887835b207d821b553ca44b741291079afbda10f2bcf46430eae12f420c30a", "release roll 2026.12 --group site=berlin"},
@@ -112,9 +112,9 @@ var before = map[string][]string{
 	"volume rotate": {"volume put U --generate", "node approve --volume U W"}, "volume accept-header": {"volume put U --generate", "node approve --volume U W"},
 	"admin token revoke": {"admin token create dashboard --output before.token"},
 	"kairos quarantine":  {"apply -f sealedvolume.yaml"}, "kairos readmit": {"apply -f sealedvolume.yaml", "kairos quarantine H"},
-	"kairos delete": {"apply -f sealedvolume.yaml"},
-	"trust use":     {"trust add"}, "trust retire": {"trust add", "trust use K"},
-	"talos quarantine": {"talos approve T"}, "talos readmit": {"talos approve T", "talos quarantine T"}, "talos delete": {"talos approve T"},
+	"kairos delete": {"apply -f sealedvolume.yaml"}, "kairos undelete": {"apply -f sealedvolume.yaml", "kairos delete H"},
+	"trust use": {"trust add"}, "trust retire": {"trust add", "trust use K"},
+	"talos quarantine": {"talos approve T"}, "talos readmit": {"talos approve T", "talos quarantine T"}, "talos delete": {"talos approve T"}, "talos undelete": {"talos approve T", "talos delete T"},
 	"talos key": {"talos key rotate", "talos key rotate"}, "k8s key": {"k8s key rotate", "k8s key rotate"},
 	"store restore": {"store backup backup.db"},
 }

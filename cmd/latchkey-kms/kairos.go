@@ -30,7 +30,8 @@ adds the volume that it asked for last.`),
 		kairosChange(ask, out, "accept", "Accept the boot state that a machine showed last", "For use after an update of firmware or kernel, or after its TPM was cleared. Look\nat \"kairos list\" first: to the KMS an intruder's kernel looks the same as your\nupdate."),
 		kairosChange(ask, out, "quarantine", "Refuse a machine until it is readmitted", "For a machine that was stolen, or that you no longer trust."),
 		kairosChange(ask, out, "readmit", "Lift a quarantine", "A quarantine that a SealedVolume orders is lifted by applying one that does not."),
-		kairosChange(ask, out, "delete", "Refuse a machine for good", "Its TPM stays refused, whatever is applied later."))
+		kairosChange(ask, out, "delete", "Refuse a machine until it is undeleted", "Its TPM stays refused, whatever is applied later."),
+		kairosChange(ask, out, "undelete", "Let a machine that was deleted ask for approval again", "It waits for approval. Then documents may be applied to it, too."))
 	return c
 }
 

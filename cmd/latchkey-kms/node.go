@@ -32,7 +32,9 @@ its next request on, and keeps asking. "node readmit" lifts the quarantine.`),
 machine is refused (pcr-mismatch). So it is after its TPM was cleared
 (tpm-cleared). This pins what the machine showed last. Look at "node show"
 first: to the KMS an intruder's kernel looks the same as your update.`),
-		nodeChange(ask, out, "delete", "Refuse a machine for good", "Its TPM stays refused. Its volumes stay until you delete them or move them to\nanother machine."),
+		nodeChange(ask, out, "delete", "Refuse a machine until it is undeleted", "Its TPM stays refused; \"node undelete\" takes that back. Its volumes stay until\nyou delete them or move them to another machine."),
+		nodeChange(ask, out, "undelete", "Let a machine that was deleted ask for approval again", `Within half a minute it waits for approval, as a machine that nobody knows.
+Approving it gives it the volumes that are still bound to it.`),
 		nodeSet(ask, out), nodeWatch(ask, out))
 	return c
 }

@@ -32,7 +32,7 @@ func nodeChange(ask *asker, out *output, verb, short, long string) *cobra.Comman
 				query.Set("unmeasured", "true")
 			}
 			if verb == "delete" && !yes && terminal(c) {
-				if err := confirm(c, fmt.Sprintf("The TPM of %q is refused for good; its volumes and their secrets stay until you move or delete them. Go on?", query.Get("who"))); err != nil {
+				if err := confirm(c, fmt.Sprintf("The TPM of %q is refused until you undelete it; its volumes and their secrets stay until you move or delete them. Go on?", query.Get("who"))); err != nil {
 					return err
 				}
 			}

@@ -29,7 +29,8 @@ registered in advance.`)
 	c.AddCommand(talosList(ask, out), approve,
 		talosChange(ask, out, nil, "quarantine", "Refuse a machine until it is readmitted", "For a machine that was stolen, or that you no longer trust."),
 		talosChange(ask, out, nil, "readmit", "Lift a quarantine", "The machine may seal and unseal again."),
-		talosChange(ask, out, nil, "delete", "Refuse a machine for good", "Its UUID stays refused."),
+		talosChange(ask, out, nil, "delete", "Refuse a machine until it is undeleted", "Its UUID stays refused."),
+		talosChange(ask, out, nil, "undelete", "Let a machine that was deleted ask for approval again", "It waits for approval; what it sealed opens again once it is approved."),
 		keyCommand(ask, out, "talos", func() string { return "talos" }, "List, rotate and retire the key that seals for machines of Talos"))
 
 	return c

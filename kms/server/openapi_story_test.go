@@ -230,7 +230,9 @@ func askAll(d *document31, h http.Handler, nodes []lk1.Node) {
 	ask("POST", "/v1/volume/accept-header"+uuid(root), "", 200)
 	ask("POST", "/v1/volume/delete"+uuid(third), "", 200)
 	ask("POST", "/v1/volume/delete"+uuid(third), "", 404)
+	ask("POST", "/v1/node/undelete"+who(known), "", 409)
 	ask("POST", "/v1/node/delete"+who(known), "", 200)
+	ask("POST", "/v1/node/undelete"+who(known), "", 200)
 	askOthers(d, h, ask)
 }
 
@@ -260,10 +262,11 @@ func askOthers(d *document31, h http.Handler, ask func(method, target, body stri
 		ask("POST", "/v1/kairos/"+command+hash("approved"), "", 200)
 	}
 
+	ask("POST", "/v1/kairos/undelete"+hash("deleted"), "", 200)
 	ask("POST", "/v1/kairos/approve"+hash("pending"), "", 200)
 	ask("POST", "/v1/kairos/documents?replace=true", "kind: Nonsense", 400)
 	ask("POST", "/v1/kairos/documents", "apiVersion: v1\nkind: Secret\nmetadata: {name: p2}\nstringData: {key: another passphrase}\n", 200)
-	for _, command := range []string{"approve", "quarantine", "readmit", "delete"} {
+	for _, command := range []string{"approve", "quarantine", "readmit", "delete", "undelete"} {
 		ask("POST", "/v1/talos/"+command+"?uuid="+box+"&source=127.0.0.0/8", "", 200)
 	}
 

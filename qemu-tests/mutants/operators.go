@@ -36,5 +36,8 @@ var operators = []mutant{
 	{`D7 so are those who ask`, `discover/unicasts.go`, `if !known && len(u) >= maxAskers && !u.forget(now) {`, `if false {`, `./discover`, `TestUnicastAskers`},
 	{`the store's certificate is watched`, `kms/daemon/certificates.go`, `all["store\x00"+p.Cert] = c`, `_ = c`, `./kms/daemon`, `TestClientCertificate`},
 	{`certificates are looked at though nobody connects`, `kms/daemon/certificates.go`, "			c.Look()\n", "			_ = c\n", `./kms/daemon`, `TestClientCertificate`},
+	{`undelete is for what was deleted`, `kms/server/fleet/fleet.go`, `case c.Deleted && !was:`, `case false:`, `./kms/server`, `TestUndelete`},
+	{`who is undeleted waits for approval`, `kms/server/lk1/nodestate.go`, `State: fleet.Pending, First: now`, `State: fleet.Approved, First: now`, `./kms/server`, `TestUndelete`},
+	{`who waits again keeps what is bound to it`, `kms/server/lk1/tables.go`, `if bound && owner == id {`, `if false {`, `./kms/server`, `TestUndelete`},
 	{`latchkey.yaml: one kind of source`, `initramfs/sources.go`, `if s.word() == "" || s.KeyFile != nil && s.Clevis != nil {`, `if s.word() == "" && false {`, `./initramfs`, `TestSources`},
 }

@@ -11,7 +11,7 @@ var server = []mutant{
 	{`E2 the mark follows`, `kms/ledger/txn.go`, `if err == nil && last.bumped {`, `if false {`, `./kms/server`, `TestOldBackup`},
 	{`E5 audit chain`, `kms/ledger/audit.go`, `chain(last, value[32:]) != [32]byte(value[:32])`, `false`, `./kms/server`, `TestEditedDatabase`},
 	{`E5 audit end`, `kms/ledger/audit.go`, `(seq != st.auditSeq || last != st.auditHash)`, `false`, `./kms/server`, `TestEditedDatabase`},
-	{`D11 a spent proof is refused by a read (H1)`, `kms/server/lk1/redeem.go`, `if err := s.read(func(v view) error { _, _, err := v.unspent(p); return err }); err != nil {`, `if err := error(nil); err != nil {`, `./kms/server`, `TestSpentProofCosts`},
+	{`D11 a spent proof is refused by a read (H1)`, `kms/server/lk1/redeem.go`, "\t\tif _, _, err := v.unspent(p); err != nil {\n\t\t\treturn err\n\t\t}\n", ``, `./kms/server`, `TestSpentProofCosts`},
 	{`D11 no transaction fails for what is spent (H1)`, `kms/server/lk1/redeem.go`, "\t\t\trefused = err\n\t\t\treturn nil", `			return err`, `./kms/server`, `TestSpentAtOnce`},
 	{`D12 rows put back in a shared store (H2)`, `kms/ledger/guard.go`, `if set != to.set {`, `if false {`, `./kms/server`, `TestStorePutBack/one_row`},
 	{`D12 the guard refuses for good (H2)`, `kms/store/mirror/guard.go`, "\t\t\td.refuse(verdict)\n", ``, `./kms/store/mirror`, `TestGuardRefusesForGood`},

@@ -19,7 +19,7 @@ type State string
 const (
 	Pending  State = "pending"
 	Approved State = "approved"
-	Deleted  State = "deleted" // a tombstone: it stays refused
+	Deleted  State = "deleted" // a tombstone: it stays refused, until an operator takes that back
 )
 
 // An Enrollment says what becomes of a machine that nobody approved.
@@ -197,6 +197,8 @@ type Change[R Row] struct {
 	Verb   string // for errors
 	Detail string
 	Find   func(*ledger.Txn) (R, error)
+	// Deleted: the command is for machines that were deleted, and for no others.
+	Deleted bool
 	// Do changes the row; its error is why not.
 	Do func(*ledger.Txn, *R) error
 }
@@ -207,8 +209,11 @@ func (f *Fleet[R]) Change(ctx context.Context, l *ledger.Ledger, c Change[R]) (r
 		if row, err = c.Find(t); err != nil {
 			return err
 		}
-		if row.Standing() == Deleted {
-			return fmt.Errorf("%s: %w: it was deleted, and stays refused", c.Verb, ledger.ErrRefused)
+		switch was := row.Standing() == Deleted; {
+		case was && !c.Deleted:
+			return fmt.Errorf("%s: %w: it was deleted, and stays refused until \"undelete\" lets it ask again", c.Verb, ledger.ErrRefused)
+		case c.Deleted && !was:
+			return fmt.Errorf("%s: %w: it was not deleted, it is %s", c.Verb, ledger.ErrRefused, row.Standing())
 		}
 		t.Bump()
 		if err := c.Do(t, &row); err != nil {

@@ -7,7 +7,7 @@ import "slices"
 var names = []string{
 	// Events of lk1 and of operators.
 	"get", "stage", "put", "enroll", "report", "lapse",
-	"approve", "accept", "quarantine", "readmit", "renew", "set", "delete", "first-boot", "announced", "announced-boot",
+	"approve", "accept", "quarantine", "readmit", "renew", "set", "delete", "undelete", "first-boot", "announced", "announced-boot",
 	"release add", "release retire", "release remove", "release roll", "release stop", "release resume",
 	"release wave", "release came", "release failed", "release stopped", "release done",
 	"volume put", "volume delete", "volume accept-header", "volume rotate", "volume rotate-abort",
@@ -15,8 +15,8 @@ var names = []string{
 	"token create", "token revoke", "admin", "start", "boot-log", "first-boot", "restore", "salvage", "lost", "strangers",
 	// Events of the other protocols.
 	"kairos get", "kairos put", "kairos apply", "kairos sync",
-	"kairos approve", "kairos accept", "kairos quarantine", "kairos readmit", "kairos delete",
-	"talos seal", "talos unseal", "talos approve", "talos quarantine", "talos readmit", "talos delete",
+	"kairos approve", "kairos accept", "kairos quarantine", "kairos readmit", "kairos delete", "kairos undelete",
+	"talos seal", "talos unseal", "talos approve", "talos quarantine", "talos readmit", "talos delete", "talos undelete",
 	"k8s encrypt", "k8s decrypt",
 	// Statuses: kms.Status, and those of Kairos' machines.
 	"ok", "pending", "quarantined", "refused", "pcr-mismatch", "pcr15-used", "tpm-cleared",

@@ -65,7 +65,7 @@ func (s *Service) ApproveNode(ctx context.Context, a Approval) (out Approved, er
 		}
 
 		if row.State == fleet.Deleted {
-			return fmt.Errorf("approving node %s: %w: it was deleted, and stays refused", row.ID.Words(), ledger.ErrRefused)
+			return fmt.Errorf("approving node %s: %w: it was deleted, and stays refused until node undelete lets it ask again", row.ID.Words(), ledger.ErrRefused)
 		}
 		if s.enroll == fleet.Cert && row.State == fleet.Pending && row.Certificate == nil {
 			return fmt.Errorf("approving node %s: %w: it has shown no EK certificate of a trusted vendor yet", row.ID.Words(), ledger.ErrRefused)

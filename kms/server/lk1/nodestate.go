@@ -45,7 +45,7 @@ func (s *Service) AcceptNode(ctx context.Context, who string, a Acceptance) (Nod
 	})
 }
 
-// DeleteNode leaves a tombstone: the EK stays refused for good. Its volumes
+// DeleteNode leaves a tombstone: the EK stays refused. Its volumes
 // keep their secrets until they are deleted or moved to another node.
 func (s *Service) DeleteNode(ctx context.Context, who string) (Node, error) {
 	return s.changeNode(ctx, who, "delete", "", func(t *txn, row *nodeRow) error {
@@ -59,6 +59,20 @@ func (s *Service) DeleteNode(ctx context.Context, who string) (Node, error) {
 	})
 }
 
+// UndeleteNode takes a tombstone away: the node waits for approval again, as
+// one that nobody knows. What is bound to it stays so, and it gets none of it
+// before it is approved. Its counters stay: an old boot is no new one.
+func (s *Service) UndeleteNode(ctx context.Context, who string) (Node, error) {
+	return s.changeNode(ctx, who, undelete, "", func(_ *txn, row *nodeRow) error {
+		now := s.ledger.Wall().UTC()
+		*row = nodeRow{ID: row.ID, State: fleet.Pending, First: now, Last: now, LastFrom: row.LastFrom, Clock: row.Clock, Booted: row.Booted, Labels: row.Labels, Settings: row.Settings}
+		return nil
+	})
+}
+
+// undelete is the one command for nodes that were deleted.
+const undelete = "undelete"
+
 // changeNode changes one node's row and notes the event; detail may be empty.
 func (s *Service) changeNode(ctx context.Context, who, event, detail string, change func(*txn, *nodeRow) error) (n Node, err error) {
 	id, err := s.resolve(who)
@@ -66,7 +80,7 @@ func (s *Service) changeNode(ctx context.Context, who, event, detail string, cha
 		return Node{}, err
 	}
 	_, err = s.rows.fleet.Change(ctx, s.ledger, fleet.Change[nodeRow]{
-		Event: event, Verb: event, Detail: detail,
+		Event: event, Verb: event, Detail: detail, Deleted: event == undelete,
 		Find: func(t *ledger.Txn) (nodeRow, error) { return s.in(t).known(id) },
 		Do: func(lt *ledger.Txn, row *nodeRow) error {
 			t := s.in(lt)

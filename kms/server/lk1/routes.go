@@ -82,8 +82,11 @@ func (s *Service) nodeRoutes() []admin.Route {
 			Method: "POST", Path: "/v1/nodes/renew", Scope: admin.ScopeAdmin, Doc: "Renews all approvals that lapsed by silence: after a clock was wrong.", Answer: []Node{},
 			Do: func(r *http.Request) (any, error) { return admin.List(s.RenewLapsed(r.Context())) },
 		},
-		change("delete", admin.ScopeAdmin, "Refuses a node for good.", func(r *http.Request, who string) (Node, error) {
+		change("delete", admin.ScopeAdmin, "Refuses a node until it is undeleted.", func(r *http.Request, who string) (Node, error) {
 			return s.DeleteNode(r.Context(), who)
+		}),
+		change(undelete, admin.ScopeAdmin, "Lets a node that was deleted ask for approval again.", func(r *http.Request, who string) (Node, error) {
+			return s.UndeleteNode(r.Context(), who)
 		}),
 	}
 }

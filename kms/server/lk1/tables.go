@@ -63,6 +63,13 @@ func (t *txn) saveSecret(key []byte, state, kind byte, s secret.Bytes) error {
 // forget removes a pending row with what it proposed.
 func (t *txn) forget(id kms.NodeID) error {
 	for _, uuid := range t.uuidsOf(id) {
+		owner, bound, err := t.owner(uuid)
+		if err != nil {
+			return err
+		}
+		if bound && owner == id {
+			continue // it was approved once, deleted, and waits again
+		}
 		if err := t.dropVolume(id, uuid); err != nil {
 			return err
 		}

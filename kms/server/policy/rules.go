@@ -18,7 +18,7 @@ func (f Facts) unlocking() bool { return f.Operation == kms.Get || f.Operation =
 func stateRule(f Facts) (kms.Status, string) {
 	switch f.State {
 	case Deleted:
-		return kms.Refused, "deleted: it stays refused for good"
+		return kms.Refused, "deleted: it stays refused until node undelete lets it ask again"
 	case Approved:
 		return 0, "approved"
 	case Pending:

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"time"
 
 	"latchkey/kms"
 	"latchkey/kms/admin"
@@ -49,7 +50,7 @@ func (k *Keeper) Nodes() (nodes []Node, err error) {
 }
 
 // Change does one of the operator's commands to the node of a TPMHash:
-// approve, accept, quarantine, readmit, delete.
+// approve, accept, quarantine, readmit, delete, undelete.
 func (k *Keeper) Change(ctx context.Context, command, hash string) (Node, error) {
 	change, ok := changes[command]
 	if !ok {
@@ -61,7 +62,7 @@ func (k *Keeper) Change(ctx context.Context, command, hash string) (Node, error)
 	}
 
 	row, err := k.fleet.Change(ctx, k.c.Ledger, fleet.Change[machine]{
-		Event: "kairos " + command, Verb: command,
+		Event: "kairos " + command, Verb: command, Deleted: command == "undelete",
 		Find: func(t *ledger.Txn) (machine, error) {
 			row, found, err := k.fleet.Get(t.View, id[:])
 			if err == nil && !found {
@@ -114,6 +115,11 @@ var changes = map[string]func(*machine) string{
 		}
 		return ""
 	},
+	"undelete": func(row *machine) string {
+		now := time.Now().UTC()
+		row.State, row.First, row.Last, row.LastStatus = fleet.Pending, now, now, ""
+		return ""
+	},
 	"delete": func(row *machine) string {
 		row.State, row.Shown = fleet.Deleted, nil
 		return ""
@@ -164,7 +170,7 @@ func (k *Keeper) Routes() []admin.Route {
 	}
 	for _, command := range slices.Sorted(maps.Keys(changes)) {
 		scope := admin.ScopeApprove
-		if command == "delete" {
+		if command == "delete" || command == "undelete" {
 			scope = admin.ScopeAdmin
 		}
 		routes = append(routes, admin.Route{

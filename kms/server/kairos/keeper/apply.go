@@ -105,7 +105,7 @@ func (t *txn) applyVolume(d kairos.SealedVolume) (string, error) {
 	}
 
 	if row.State == fleet.Deleted {
-		return "", fmt.Errorf("applying SealedVolume %s: %w: TPMHash %s was deleted, and stays refused", d.Name, ledger.ErrRefused, d.Hash)
+		return "", fmt.Errorf("applying SealedVolume %s: %w: TPMHash %s was deleted, and stays refused until kairos undelete lets it ask again", d.Name, ledger.ErrRefused, d.Hash)
 	}
 	t.Bump()
 	if !found {

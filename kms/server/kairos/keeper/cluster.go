@@ -126,7 +126,7 @@ func (v view) volumeDiffers(d *kairos.SealedVolume) (bool, error) {
 	}
 
 	if row.State == fleet.Deleted {
-		return false, fmt.Errorf("SealedVolume %s: %w: TPMHash %s was deleted, and stays refused", d.Name, ledger.ErrRefused, d.Hash)
+		return false, fmt.Errorf("SealedVolume %s: %w: TPMHash %s was deleted, and stays refused until kairos undelete lets it ask again", d.Name, ledger.ErrRefused, d.Hash)
 	}
 	before, err := row.canonical()
 	if err != nil {

@@ -34,7 +34,7 @@ func (k *Keeper) Nodes() (nodes []Node, err error) {
 
 // Change does one of the operator's commands to the machine of a UUID:
 // approve (also one that has not asked yet; sources, if any, are the only
-// networks that it may ask from), quarantine, readmit, delete.
+// networks that it may ask from), quarantine, readmit, delete, undelete.
 func (k *Keeper) Change(ctx context.Context, command string, uuid kms.UUID, sources []netip.Prefix) (Node, error) {
 	change, ok := changes[command]
 	if !ok {
@@ -42,7 +42,7 @@ func (k *Keeper) Change(ctx context.Context, command string, uuid kms.UUID, sour
 	}
 
 	row, err := k.rows.fleet.Change(ctx, k.c.Ledger, fleet.Change[machine]{
-		Event: "talos " + command, Verb: command,
+		Event: "talos " + command, Verb: command, Deleted: command == "undelete",
 		Find: func(t *ledger.Txn) (machine, error) {
 			row, found, err := k.rows.fleet.Get(t.View, uuid[:])
 			if err == nil && !found && command != "approve" {
@@ -84,6 +84,11 @@ var changes = map[string]func(*machine, []netip.Prefix) string{
 		row.Stopped = false
 		return ""
 	},
+	"undelete": func(row *machine, _ []netip.Prefix) string {
+		now := time.Now().UTC()
+		row.State, row.First, row.Last, row.LastStatus = fleet.Pending, now, now, ""
+		return ""
+	},
 	"delete": func(row *machine, _ []netip.Prefix) string {
 		row.State, row.Keys = fleet.Deleted, nil
 		return ""
@@ -98,7 +103,7 @@ func (k *Keeper) Routes() []admin.Route {
 	}}
 	for _, command := range slices.Sorted(maps.Keys(changes)) {
 		scope := admin.ScopeApprove
-		if command == "delete" {
+		if command == "delete" || command == "undelete" {
 			scope = admin.ScopeAdmin
 		}
 		routes = append(routes, admin.Route{
