@@ -21,7 +21,9 @@ func nodeCommand(ask *asker, out *output) *cobra.Command {
 	c := &cobra.Command{
 		Use: "node", Short: "List, approve and quarantine machines", Args: cli.Args(cobra.ArbitraryArgs), RunE: cli.Group,
 		Long: `A node is a machine, identified by its TPM's endorsement key. People refer to it
-by six words, which the machine's console and "node list" show.`,
+by six words, which the machine's console and "node list" show. Once you gave it
+a name (node set --name), commands take that instead; and the first words, if no
+other machine begins with them. "node approve" wants all six words.`,
 	}
 	c.AddCommand(nodeList(ask, out), nodeShow(ask, out), nodeApprove(ask, out),
 		nodeChange(ask, out, "quarantine", "Refuse a machine until it is readmitted", `For a machine that was stolen, or that you no longer trust. It is refused from
@@ -65,7 +67,7 @@ func printNodes(out io.Writer, nodes []lk1.Node) {
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(w, "WORDS\tSTATE\tVOLUMES\tLAST ANSWER\tLAST SEEN\tBOOT\tID")
 	for _, n := range nodes {
-		fmt.Fprintf(w, "%s\t%s\t%d\t%s\t%s\t%s\t%.16s\n", n.Words, n.Describe(), volumesOf(n), lastAnswer(n), n.Last.Local().Format("2006-01-02 15:04"), bootOf(n), n.ID)
+		fmt.Fprintf(w, "%s\t%s\t%d\t%s\t%s\t%s\t%.16s\n", calledOf(n), n.Describe(), volumesOf(n), lastAnswer(n), n.Last.Local().Format("2006-01-02 15:04"), bootOf(n), n.ID)
 	}
 	w.Flush()
 	for _, n := range nodes {
@@ -77,32 +79,6 @@ func printNodes(out io.Writer, nodes []lk1.Node) {
 			fmt.Fprintf(out, "  %s\n", describeAsked(v))
 		}
 	}
-}
-
-// bootOf is what the node's boot state covers, in a word or two.
-func bootOf(n lk1.Node) string {
-	if n.Cover == nil {
-		return "-"
-	}
-	return n.Cover.Kind
-}
-
-// volumesOf is how many volumes are the node's, or how many it asks for
-// while it waits for approval.
-func volumesOf(n lk1.Node) int {
-	if len(n.Bound) == 0 && n.Describe() == "pending" && n.Shown != nil {
-		return len(n.Shown.Volumes)
-	}
-	return len(n.Bound)
-}
-
-// lastAnswer is what the node was told, and the rule that the operator is
-// told beside it.
-func lastAnswer(n lk1.Node) string {
-	if n.LastReason == "" {
-		return n.LastStatus
-	}
-	return fmt.Sprintf("%s (%s)", n.LastStatus, n.LastReason)
 }
 
 func nodeApprove(ask *asker, out *output) *cobra.Command {
@@ -232,7 +208,7 @@ func unbound(a lk1.Approved) (out []kms.UUID) {
 
 func nodeShow(ask *asker, out *output) *cobra.Command {
 	return &cobra.Command{
-		Use: "show WORDS... | ID", Short: "Show one machine: its volumes, its boot state and what has changed",
+		Use: "show WORDS... | NAME | ID", Short: "Show one machine: its volumes, its boot state and what has changed",
 		Example: "  latchkey-kms node show copper lantern drift meadow quiet anvil",
 		Args:    cli.Args(cobra.MinimumNArgs(1)),
 		RunE: func(c *cobra.Command, args []string) error {

@@ -14,7 +14,7 @@ import (
 func nodeChange(ask *asker, out *output, verb, short, long string) *cobra.Command {
 	shown, unmeasured, yes := "", false, false
 	cmd := &cobra.Command{
-		Use: verb + " WORDS... | ID", Short: short, Long: long, Args: cli.Args(cobra.MinimumNArgs(1)),
+		Use: verb + " WORDS... | NAME | ID", Short: short, Long: long, Args: cli.Args(cobra.MinimumNArgs(1)),
 		Example: "  latchkey-kms node " + verb + " copper lantern drift meadow quiet anvil",
 		RunE: func(c *cobra.Command, args []string) error {
 			var n lk1.Node
@@ -63,7 +63,7 @@ func printChanged(w io.Writer, verb string, n lk1.Node) {
 func nodeRenew(ask *asker, out *output) *cobra.Command {
 	var lapsed bool
 	c := &cobra.Command{
-		Use: "renew WORDS... | ID | --lapsed", Short: "Renew an approval that lapsed by silence",
+		Use: "renew WORDS... | NAME | ID | --lapsed", Short: "Renew an approval that lapsed by silence",
 		Long: `Renews the approval of a machine that was silent for too long, and lets it
 through for an hour outside its windows. It binds no volume, and takes no other
 boot state. After the key server's clock was wrong, --lapsed renews all.`,

@@ -99,3 +99,37 @@ func describeAsked(v lk1.Asked) string {
 	}
 	return v.UUID.String()
 }
+
+// calledOf is the node's words, with its name if it has one.
+func calledOf(n lk1.Node) string {
+	if name := n.Labels["name"]; name != "" {
+		return n.Words + " (" + name + ")"
+	}
+	return n.Words
+}
+
+// bootOf is what the node's boot state covers, in a word or two.
+func bootOf(n lk1.Node) string {
+	if n.Cover == nil {
+		return "-"
+	}
+	return n.Cover.Kind
+}
+
+// volumesOf is how many volumes are the node's, or how many it asks for
+// while it waits for approval.
+func volumesOf(n lk1.Node) int {
+	if len(n.Bound) == 0 && n.Describe() == "pending" && n.Shown != nil {
+		return len(n.Shown.Volumes)
+	}
+	return len(n.Bound)
+}
+
+// lastAnswer is what the node was told, and the rule that the operator is
+// told beside it.
+func lastAnswer(n lk1.Node) string {
+	if n.LastReason == "" {
+		return n.LastStatus
+	}
+	return fmt.Sprintf("%s (%s)", n.LastStatus, n.LastReason)
+}

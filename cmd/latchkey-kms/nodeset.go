@@ -22,6 +22,7 @@ type settingFlags struct {
 	silence, outside, role, unmeasured  string
 	announce, announceFor               string
 	perBoot, perHour, stores, own       int
+	name                                string
 	windows, networks, releases, accept []string
 	labels, unlabels                    []string
 	clear                               []string
@@ -30,7 +31,7 @@ type settingFlags struct {
 func nodeSet(ask *asker, out *output) *cobra.Command {
 	var f settingFlags
 	c := &cobra.Command{
-		Use:   "set WORDS... | ID",
+		Use:   "set WORDS... | NAME | ID",
 		Short: "Set when, from where and how often a machine may get its keys",
 		Long: `Sets the machine's own settings, which override those of the configuration.
 A list (--window, --network, --release, --accept) replaces the one that the machine had.
@@ -40,6 +41,7 @@ A label puts the machine into the configuration's groups.`,
 		Example: `  latchkey-kms node set copper lantern drift meadow quiet anvil --window "mon-fri 06:00-20:00 Europe/Berlin"
   latchkey-kms node set 6f3c99a1 --network 192.0.2.0/24 --network 2001:db8:1::/64 --per-boot 3
   latchkey-kms node set 6f3c99a1 --label site=berlin --silence 90d
+  latchkey-kms node set 6f3c99a1 --name till-5
   latchkey-kms node set 6f3c99a1 --clear windows,networks`,
 		Args: cli.Args(cobra.MinimumNArgs(1)),
 		RunE: func(c *cobra.Command, args []string) error {
@@ -73,6 +75,7 @@ A label puts the machine into the configuration's groups.`,
 	flags.StringVar(&f.announce, "announce", "", "whether its system may announce that the next boot will be another one: allow or refuse")
 	flags.StringVar(&f.announceFor, "announce-for", "", "how long an announcement holds: 2h (default: 24h)")
 	flags.StringVar(&f.unmeasured, "unmeasured", "", "a boot whose initrd nothing measures: ask (approve wants --unmeasured), allow or refuse")
+	flags.StringVar(&f.name, "name", "", "name of the machine, which commands take instead of its words: the label name; '' removes it")
 	flags.Var(cli.List(&f.labels), "label", "label to set: site=berlin; repeatable")
 	flags.Var(cli.List(&f.unlabels), "unlabel", "label to remove: site; repeatable")
 	flags.Var(cli.List(&f.clear), "clear", "settings to remove: "+strings.Join(policy.SettingNames(), ", "))
@@ -139,6 +142,9 @@ func (f *settingFlags) nodeSet(c *cobra.Command) (set lk1.NodeSet, err error) {
 		set.Labels[key] = value
 	}
 
+	if err := f.setName(given("name"), set.Labels); err != nil {
+		return set, err
+	}
 	for _, key := range f.unlabels {
 		set.Labels[key] = ""
 	}
@@ -147,6 +153,18 @@ func (f *settingFlags) nodeSet(c *cobra.Command) (set lk1.NodeSet, err error) {
 	}
 
 	return set, nil
+}
+
+// setName puts the name among the labels, if it was given.
+func (f *settingFlags) setName(given bool, labels map[string]string) error {
+	if !given {
+		return nil
+	}
+	if _, _, err := policy.ParseLabel("name=" + f.name); err != nil {
+		return cli.Usagef("--name: %w", err)
+	}
+	labels["name"] = f.name
+	return nil
 }
 
 // printSet prints a node's own settings and labels.

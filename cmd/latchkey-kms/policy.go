@@ -29,7 +29,7 @@ of each machine ("node set"). A machine is told only its status, never the rule.
 func policyExplain(ask *asker, out *output) *cobra.Command {
 	var operation, at, from string
 	c := &cobra.Command{
-		Use:   "explain WORDS... | ID",
+		Use:   "explain WORDS... | NAME | ID",
 		Short: "Explain what a machine would be told now, and why",
 		Long: `Evaluates the policy for what the machine showed last, with the code that
 answers machines, and prints for every rule whether it passes, and why. It

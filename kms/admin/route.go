@@ -60,7 +60,7 @@ type Param struct {
 
 // Parameters that many routes have.
 var (
-	WhoParam  = Param{Name: "who", Doc: "six words, or an id of 64 digits, or eight or more of its first digits", Required: true}
+	WhoParam  = Param{Name: "who", Doc: "six words, an id of 64 digits, or the value of the label name; or, if only one node has them, the first words, or eight or more of the id's first digits", Required: true}
 	UUIDParam = Param{Name: "uuid", Doc: "LUKS UUID", Required: true, Kind: "uuid"}
 )
 

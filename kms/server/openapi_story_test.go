@@ -261,7 +261,6 @@ func askOthers(d *document31, h http.Handler, ask func(method, target, body stri
 	for _, command := range []string{"accept", "readmit", "quarantine", "delete"} {
 		ask("POST", "/v1/kairos/"+command+hash("approved"), "", 200)
 	}
-
 	ask("POST", "/v1/kairos/undelete"+hash("deleted"), "", 200)
 	ask("POST", "/v1/kairos/approve"+hash("pending"), "", 200)
 	ask("POST", "/v1/kairos/documents?replace=true", "kind: Nonsense", 400)

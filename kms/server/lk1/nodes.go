@@ -106,8 +106,7 @@ func (v view) present(row nodeRow) Node {
 	return n
 }
 
-// Node finds one node by its six words or its id; a part of the id will do
-// if it is eight digits or more.
+// Node finds one node, as find does.
 func (s *Service) Node(who string) (n Node, err error) {
 	err = s.read(func(v view) error {
 		row, err := v.find(who)
@@ -151,31 +150,4 @@ func (v view) known(id kms.NodeID) (nodeRow, error) {
 		err = fmt.Errorf("looking for node %s: %w", id, ledger.ErrNotFound)
 	}
 	return row, err
-}
-
-func (v view) find(who string) (nodeRow, error) {
-	if id, err := parseID(who); err == nil {
-		return v.known(id)
-	}
-
-	who = strings.ToLower(strings.Join(strings.FieldsFunc(who, func(r rune) bool { return r == ' ' || r == '-' || r == '\t' }), " "))
-	var matches []nodeRow
-	err := v.s.rows.fleet.All(v.View, func(row nodeRow) error {
-		if row.ID.Words() == who || len(who) >= 8 && strings.HasPrefix(row.ID.String(), who) {
-			matches = append(matches, row)
-		}
-		return nil
-	})
-	if err != nil {
-		return nodeRow{}, err
-	}
-
-	switch len(matches) {
-	case 0:
-		return nodeRow{}, fmt.Errorf("looking for node %q: %w", who, ledger.ErrNotFound)
-	case 1:
-		return matches[0], nil
-	}
-
-	return nodeRow{}, fmt.Errorf("looking for node %q: %w", who, ledger.ErrAmbiguous)
 }
