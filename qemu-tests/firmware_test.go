@@ -50,6 +50,9 @@ func (w *world) firmware(ts *testscript.TestScript, b bootSpec) []string {
 		"-drive", "if=pflash,format=raw,unit=0,readonly=on,file=" + ovmfCode,
 		"-drive", "if=pflash,format=raw,unit=1,file=" + vars,
 	}
+	if b.esp != "" {
+		options = append(options, "-drive", "if=none,id=esp,format=raw,file=fat:rw:"+ts.MkAbs(b.esp), "-device", "virtio-blk-pci,drive=esp,bootindex=0")
+	}
 	for i, program := range b.ukis {
 		esp := filepath.Join(w.dir, fmt.Sprint("esp", i))
 		ts.Check(os.RemoveAll(esp))

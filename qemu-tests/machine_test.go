@@ -40,6 +40,7 @@ type bootSpec struct {
 	trunk          uint64 // VLAN
 	image          string
 	ukis           []string // EFI programs for the firmware to start, on a disk each
+	esp            string   // a folder with boot loader, kernel and initrd, for the firmware to start
 	beside         string   // the folder of what lies beside them
 	secure         []string // certificates that Secure Boot trusts; none: it is off
 	reboot         bool
@@ -78,6 +79,8 @@ func parseBoot(ts *testscript.TestScript, args []string) bootSpec {
 			b.ukis = append(b.ukis, value())
 		case "-secure":
 			b.secure = append(b.secure, value())
+		case "-esp":
+			b.esp = value()
 		case "-beside":
 			b.beside = value()
 		case "-rtc":
@@ -95,7 +98,7 @@ func parseBoot(ts *testscript.TestScript, args []string) bootSpec {
 }
 
 // boot -disk FILE… [-tpm NAME] [-append OPTIONS] [-memory MiB] [-nics N]
-// [-trunk VLAN] [-image FILE | -uki FILE… [-beside FOLDER] [-secure CERT…]] [-rtc TIME] [-reboot]
+// [-trunk VLAN] [-image FILE | -esp FOLDER | -uki FILE… [-beside FOLDER] [-secure CERT…]] [-rtc TIME] [-reboot]
 // [-qemu OPTIONS]: power on.
 func cmdBoot(ts *testscript.TestScript, neg bool, args []string) {
 	w := worldOf(ts)
@@ -110,7 +113,7 @@ func cmdBoot(ts *testscript.TestScript, neg bool, args []string) {
 		"-nodefaults", "-no-user-config", "-display", "none", "-serial", "stdio", "-device", "virtio-rng-pci",
 		"-qmp", "unix:" + filepath.Join(w.dir, "qmp.sock") + ",server=on,wait=off",
 	}
-	if len(b.ukis) > 0 {
+	if len(b.ukis) > 0 || b.esp != "" {
 		flags = append(flags, w.firmware(ts, b)...)
 	} else {
 		flags = append(flags, "-kernel", filepath.Join(w.shared.kernel, "vmlinuz"), "-initrd", ts.MkAbs(b.image),

@@ -108,6 +108,7 @@ func setUp(env *testscript.Env, s *shared) error {
 	env.Values[worldKey{}] = w
 	env.Setenv("PATH", s.bin+":"+env.Getenv("PATH"))
 	env.Setenv("HOME", env.WorkDir)
+	env.Setenv("KERNEL", filepath.Join(s.kernel, "vmlinuz"))
 	env.Setenv("KMS_DATA", filepath.Join(w.dir, "kms"))
 	name := filepath.Base(env.WorkDir)
 	env.Defer(func() {
