@@ -20,6 +20,7 @@ import (
 	"latchkey/internal/secret"
 	"latchkey/kms"
 	"latchkey/kms/bench"
+	"latchkey/kms/server/eventlog/eventlogtest"
 	"latchkey/kms/softtpm"
 )
 
@@ -200,16 +201,33 @@ func machineCommand(ts *testscript.TestScript, neg bool, args []string) {
 	}
 }
 
-func machineOf(args []string) (*softtpm.TPM, []string, error) {
+// machineOf is a machine and what it is to do. BOOT is a recorded boot, whose
+// log it can show, CMDLINE another command line of that boot's UKI.
+func machineOf(args []string) (*softtpm.Booted, []string, error) {
 	if len(args) < 2 {
-		return nil, nil, errors.New("usage: machine NAME [PCRn=byte...] get|put|words|id ...")
+		return nil, nil, errors.New("usage: machine NAME [BOOT=name [CMDLINE=words]] [PCRn=byte...] get|put|words|id ...")
 	}
-	tpm, err := softtpm.Named(args[0])
+	named, err := softtpm.Named(args[0])
 	if err != nil {
 		return nil, nil, err
 	}
+	tpm := &softtpm.Booted{TPM: named, Fails: errors.New("this machine has no log")}
+	args = args[1:]
+	if name, ok := strings.CutPrefix(args[0], "BOOT="); ok {
+		l := eventlogtest.Recorded(name)
+		args = args[1:]
+		if line, ok := strings.CutPrefix(args[0], "CMDLINE="); ok {
+			l.SetSection(".cmdline", []byte(line))
+			l.CommandLine = line
+			args = args[1:]
+		}
+		for pcr, value := range l.PCRs("enter-initrd") {
+			tpm.PCRs[pcr] = value
+		}
+		tpm.Log, tpm.Fails = kms.BootLog{Log: l.Encode(), CommandLine: l.CommandLine, Kernel: l.Kernel}, nil
+	}
 
-	for args = args[1:]; strings.HasPrefix(args[0], "PCR"); args = args[1:] {
+	for ; strings.HasPrefix(args[0], "PCR"); args = args[1:] {
 		var pcr int
 		var value byte
 		if _, err := fmt.Sscanf(args[0], "PCR%d=%d", &pcr, &value); err != nil {
@@ -221,7 +239,7 @@ func machineOf(args []string) (*softtpm.TPM, []string, error) {
 	return tpm, args, nil
 }
 
-func askAs(ts *testscript.TestScript, tpm *softtpm.TPM, args []string) (string, error) {
+func askAs(ts *testscript.TestScript, tpm *softtpm.Booted, args []string) (string, error) {
 	switch args[0] {
 	case "words":
 		return tpm.NodeID().Words(), nil
