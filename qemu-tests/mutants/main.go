@@ -53,7 +53,7 @@ func all(ctx context.Context, words []string) (failed int, err error) {
 	}
 
 	counts := map[string]int{}
-	for _, list := range [][]mutant{protocol, server, content, node, ukis, operators} {
+	for _, list := range [][]mutant{protocol, server, content, node, ukis, operators, lvms} {
 		for _, m := range list {
 			if !m.named(words) {
 				continue

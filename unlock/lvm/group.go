@@ -153,9 +153,6 @@ func (g *Group) overlaps() error {
 						continue
 					}
 					begin := int(a.extent)
-					if first, twice := uses[begin]; twice {
-						return fmt.Errorf("%s and %s overlap in extent %d of %.64q", first.by, v.Name, begin, p.key)
-					}
 					begins, uses[begin] = append(begins, begin), use{begin + int(s.perArea()), v.Name}
 				}
 			}
