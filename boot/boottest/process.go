@@ -302,6 +302,9 @@ func (w workerProcess) MapLogical(l dm.Logical) error {
 	if err := w.alive(); err != nil {
 		return err
 	}
+	if _, ok := w.machine.mappings[l.Name]; ok {
+		return errors.New("device or resource busy")
+	}
 	m := boot.Mapping{UUID: l.UUID, Device: fmt.Sprint("253:", len(w.machine.mappings))}
 	for name, below := range w.machine.mappings {
 		if slices.ContainsFunc(l.Rows, func(r lvm.Row) bool { return slices.Contains(strings.Fields(r.Params), below.Device) }) {

@@ -159,6 +159,20 @@ func TestNewest(t *testing.T) {
 	}
 }
 
+// A group and a volume may have names that a mapping cannot have.
+func TestLongName(t *testing.T) {
+	for _, group := range []string{strings.Repeat("g", 59), ".vg"} {
+		text := strings.Replace(lvmtest.Root, "my-vg", group, 1)
+		v := set(t, pv(lvmtest.PV0, text), pv(lvmtest.PV1, text)).Find(group, "root")
+		if v == nil {
+			t.Fatalf("there is no %s/root", group)
+		}
+		if err := v.Usable(); !errors.Is(err, lvm.ErrUnsupported) || !strings.Contains(err.Error(), "a mapping cannot have the name "+group+"-root") {
+			t.Errorf("%s/root: Usable = %v", group, err)
+		}
+	}
+}
+
 // What a volume lacks is named, in one line.
 func TestUsable(t *testing.T) {
 	whole := []lvmtest.PV{pv(lvmtest.PV0, lvmtest.Root), pv(lvmtest.PV1, lvmtest.Root)}

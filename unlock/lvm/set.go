@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+
+	"latchkey/internal/mapping"
 )
 
 // A Set is what is on the physical volumes that are there.
@@ -130,6 +132,8 @@ func (v *Volume) Usable() error {
 		return fail(ErrUnsupported, "%s", v.group.unusable)
 	case v.other != "":
 		return fail(ErrUnsupported, "%s: that needs lvm2 itself and is not supported yet", v.other)
+	case mapping.CheckName(v.MappingName()) != nil:
+		return fail(ErrUnsupported, "a mapping cannot have the name %s here: want at most %d bytes", v.MappingName(), mapping.MaxName)
 	case v.Hidden:
 		return fail(ErrUnsupported, "it is a part of another one")
 	}
