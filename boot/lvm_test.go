@@ -51,6 +51,7 @@ func TestLVM(t *testing.T) {
 			log: append(good, "lvm-missing: the command line names my-vg/swap, which is not in the opened volumes: root (LVM), data (LVM), /dev/my-vg/root, /dev/my-vg/data"),
 		},
 		{name: "LVM is off, and the image says otherwise", change: onLVM("/dev/my-vg/root", lvmtest.Root, cmdline("rd.lvm=0")), end: "root", log: append(good, "the command line is wrong; using the image's root")},
+		{name: "LVM is off, and another one is named", change: onLVM("/dev/my-vg/root", lvmtest.Root, cmdline("rd.lvm=0 rd.lvm.lv=my-vg/data")), end: "root", log: good, never: []string{"map my--vg-data"}},
 		{
 			name: "a wrong one on the command line", change: onLVM("/dev/my-vg/root", lvmtest.Root, cmdline("root=/dev/my-vg/nothing")), end: "root",
 			log: append(good, "root-not-in-plan: root=/dev/my-vg/nothing is no logical volume in the opened volumes: root (LVM), data (LVM), /dev/my-vg/root, /dev/my-vg/data"),

@@ -239,8 +239,11 @@ func (in *inside) of(name string) content {
 }
 
 // mapOthers maps what rd.lvm.lv= and rd.lvm.vg= name. The boot does not need
-// them: what cannot be mapped is said.
+// them: what cannot be mapped is said. With rd.lvm=0 they stay as they are.
 func (in *inside) mapOthers(names []string) {
+	if in.worker.plan.Root.NoLogical {
+		return
+	}
 	for _, name := range names {
 		found := false
 		for _, v := range in.set.Visible() {

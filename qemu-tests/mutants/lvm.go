@@ -43,6 +43,7 @@ var lvms = []mutant{
 	{`no volume is mapped twice`, `boot/worker/logical.go`, `if in.mapped[v.MappingName()] {`, `if false {`, `./boot`, `TestLVM`},
 	{`read-only volumes stay so`, `boot/worker/logical.go`, `in.of(device).disk.Options.ReadOnly`, `in.of(device).disk.Options.ReadOnly && false`, `./boot`, `TestLVM`},
 	{`rd.lvm=0 is a hint`, `internal/plan/hintroot.go`, `p.Root.NoLogical = !on`, `p.Root.NoLogical, p.ImageRoot.NoLogical = !on, !on`, `./internal/plan`, `TestHints`},
+	{`rd.lvm=0 maps no others`, `boot/worker/logical.go`, `if in.worker.plan.Root.NoLogical {`, `if false {`, `./boot`, `TestLVM`},
 	{`rd.lvm=0 is honored`, `boot/worker/root.go`, `; ok && !named.NoLogical {`, `; ok {`, `./boot`, `TestLVM`},
 	{`a logical root on others is refused at build`, `internal/hosttab/logical.go`, `r.Stacked = r.Stacked || strings.HasPrefix(uuid, "LVM-")`, ``, `./internal/hosttab`, `TestLogicalRoot`},
 	{`a logical root that the plan does not name is said`, `cmd/latchkey/hostwarnings.go`, `case !logical && !byContent:`, `case !logical && !byContent && r == nil:`, `./cmd/latchkey`, `TestLogicalWarnings`},
