@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"latchkey/boot/boottest"
+	"latchkey/internal/plan"
 	"latchkey/unlock/source/clevis/clevistest"
 )
 
@@ -53,6 +54,13 @@ func TestClevisSource(t *testing.T) {
 		{"no token: the next source begins at once", []string{"clevis", "kms"}, func(m *boottest.Machine) {
 			m.Plan.Clevis.Tang = []string{tang.Thumbprint()}
 		}, "root", time.Second, []string{"unlock root keyslot=0"}, nil},
+		{"no token, while another volume's server is dead: the next source begins at once", []string{"clevis", "kms"}, func(m *boottest.Machine) {
+			bound(m)
+			m.Disks[0], m.Tangs = boottest.RootDisk(), nil
+			m.Disks = append(m.Disks, boottest.DataDisk())
+			m.Disks[1].AddToken(clevistest.Token(tang.Seal(url, []byte(boottest.Recovery)), 1))
+			m.Plan.Volumes = append(m.Plan.Volumes, plan.Volume{UUID: boottest.DataUUID, Name: "data", Sources: []string{"clevis"}, NoFail: true})
+		}, "root", 2 * time.Second, []string{"unlock root keyslot=0"}, nil},
 		{"the key server is silent: three seconds", []string{"kms", "clevis"}, func(m *boottest.Machine) {
 			bound(m)
 			m.KMS.State = "away"
