@@ -12,11 +12,17 @@ import (
 )
 
 // A SourceConfig is one entry of a volume's sources: a word, or a mapping
-// with the one key "key-file" or "clevis".
+// with one key, such as "key-file".
 type SourceConfig struct {
 	Word    string         `yaml:"-"`
 	KeyFile *KeyFileConfig `yaml:"key-file"`
 	Clevis  *ClevisConfig  `yaml:"clevis"`
+	Systemd *SystemdConfig `yaml:"systemd-tpm2"`
+}
+
+// A SystemdConfig says which tokens of systemd-cryptenroll may open a volume.
+type SystemdConfig struct {
+	Sealed []string `yaml:"sealed"`
 }
 
 // A ClevisConfig says which tokens of clevis may open a volume.
@@ -54,6 +60,8 @@ func (c SourceConfig) word() string {
 		return plan.SourceKeyFile
 	case c.Clevis != nil:
 		return plan.SourceClevis
+	case c.Systemd != nil:
+		return plan.SourceSystemd
 	}
 	return c.Word
 }
@@ -61,8 +69,9 @@ func (c SourceConfig) word() string {
 // checkSources wants each source of a volume to be one.
 func (c *Config) checkSources(volume int) error {
 	for i, s := range c.Volumes[volume].Sources {
-		if s.word() == "" || s.KeyFile != nil && s.Clevis != nil {
-			return fmt.Errorf("volumes[%d].sources[%d]: want %s, %s, or a mapping with the one key %s or %s", volume, i, plan.SourceKMS, plan.SourcePrompt, plan.SourceKeyFile, plan.SourceClevis)
+		several := s.KeyFile != nil && (s.Clevis != nil || s.Systemd != nil) || s.Clevis != nil && s.Systemd != nil
+		if s.word() == "" || several {
+			return fmt.Errorf("volumes[%d].sources[%d]: want %s, %s, or a mapping with the one key %s, %s or %s", volume, i, plan.SourceKMS, plan.SourcePrompt, plan.SourceKeyFile, plan.SourceClevis, plan.SourceSystemd)
 		}
 	}
 	return nil
@@ -71,6 +80,9 @@ func (c *Config) checkSources(volume int) error {
 // name is what the plan calls the source. Volumes that name the same file
 // share it, so that it is read once.
 func (c SourceConfig) name(p *plan.Plan) string {
+	if c.Systemd != nil {
+		p.Systemd.Sealed = union(p.Systemd.Sealed, c.Systemd.Sealed)
+	}
 	if c.Clevis != nil { // one for all volumes: what one may be opened by, all may
 		p.Clevis.Tang = union(p.Clevis.Tang, c.Clevis.Tang)
 		p.Clevis.Sealed = union(p.Clevis.Sealed, c.Clevis.Sealed)

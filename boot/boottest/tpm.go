@@ -27,6 +27,7 @@ type TPM struct {
 	Extends [24]int
 
 	machine *Machine
+	user    *process // the worker that has it open: /dev/tpm0 has one
 	mu      sync.Mutex
 	loaded  int // objects
 }
@@ -133,6 +134,13 @@ func (w workerProcess) OpenTPM() (worker.TPM, error) {
 	if w.machine.TPM.state() == "missing" {
 		return nil, codes.Fail(tpm.CodeAbsent, "no /dev/tpm0")
 	}
+	t := &w.machine.TPM
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.user == w.process {
+		return nil, codes.Fail(tpm.CodeAbsent, "/dev/tpm0: device or resource busy")
+	}
+	t.user = w.process
 	return chip{opened{&w.machine.TPM, w.process}}, nil
 }
 

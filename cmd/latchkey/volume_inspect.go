@@ -17,6 +17,7 @@ import (
 	"latchkey/unlock"
 	"latchkey/unlock/luks2"
 	"latchkey/unlock/source/clevis"
+	"latchkey/unlock/source/cryptenroll"
 )
 
 // volumeReport is what inspect prints as JSON.
@@ -59,12 +60,13 @@ type skippedReport struct {
 }
 
 type tokenReport struct {
-	ID       int             `json:"id"`
-	Type     string          `json:"type"`
-	Keyslots []int           `json:"keyslots"`
-	Tang     []clevis.Server `json:"tang,omitempty"`     // of a token of clevis
-	Sealed   []string        `json:"sealed,omitempty"`   // of the same, by the TPM
-	Unusable string          `json:"unusable,omitempty"` // why the source clevis does not use it
+	ID       int                  `json:"id"`
+	Type     string               `json:"type"`
+	Keyslots []int                `json:"keyslots"`
+	Tang     []clevis.Server      `json:"tang,omitempty"`     // of a token of clevis
+	Sealed   []string             `json:"sealed,omitempty"`   // of the same, by the TPM
+	TPM2     *cryptenroll.Binding `json:"tpm2,omitempty"`     // of a token of type systemd-tpm2
+	Unusable string               `json:"unusable,omitempty"` // why the source clevis does not use it
 }
 
 func volumeInspectCommand() *cobra.Command {
@@ -126,6 +128,10 @@ func report(path string, h *luks2.Header, memory *luks2.Memory) volumeReport {
 
 func reportToken(t luks2.Token) tokenReport {
 	r := tokenReport{ID: t.ID, Type: t.Type, Keyslots: t.Keyslots}
+	if t.Type == cryptenroll.TokenType {
+		b := cryptenroll.Describe(t.JSON)
+		r.TPM2 = &b
+	}
 	if t.Type != "clevis" {
 		return r
 	}
@@ -240,6 +246,12 @@ func (r volumeReport) print(w io.Writer) error {
 			fmt.Fprintf(t, "\tnot used by latchkey: %s\n", k.Unusable)
 		} else if k.Type == "clevis" {
 			fmt.Fprintf(t, "\tin latchkey.yaml, if these are your servers' keys: sources: [clevis: {%s}]\n", k.clevis())
+		}
+		if k.TPM2 != nil && k.TPM2.Sealed != "" {
+			fmt.Fprintf(t, "\tsealed %s\n", k.TPM2.Sealed)
+		}
+		if k.TPM2 != nil {
+			fmt.Fprintf(t, "\t%s\n", k.TPM2.What)
 		}
 	}
 

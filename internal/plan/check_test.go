@@ -61,6 +61,9 @@ func TestCheck(t *testing.T) {
 			p.Volumes[0].Sources, p.Clevis.Tang = []string{"clevis"}, []string{strings.Repeat("A", 27)}
 			p.Net.IPs = []plan.IP{{Methods: []plan.Method{plan.Off}}}
 		}, "every link is off"},
+		{"systemd-tpm2 without anything that tells the volume", func(p *plan.Plan) { p.Volumes[0].Sources = []string{"systemd-tpm2"} }, "volumes[0]: systemd-tpm2 needs to know the volume"},
+		{"systemd-tpm2 with a token's policy for a name", func(p *plan.Plan) { p.Systemd.Sealed = []string{strings.Repeat("A", 64)} }, "is not 64 hex digits"},
+		{"thirty-three sealed secrets", func(p *plan.Plan) { p.Systemd.Sealed = make([]string, 33) }, "sealed has 33 entries, the limit is 32"},
 		{"negative head start", func(p *plan.Plan) { p.HeadStart = -1 }, "head-start"},
 		{"unknown option", func(p *plan.Plan) { p.Volumes[0].Options = []string{"keyfile"} }, "keyfile"},
 		{"short digest", func(p *plan.Plan) { p.Volumes[0].Digest = "abcd" }, "64 hex"},

@@ -43,6 +43,9 @@ func describeVolumes(p *Plan) []string {
 	for _, t := range p.Clevis.Sealed {
 		s.add("a token of clevis may have the sealed secret %s", t)
 	}
+	for _, t := range p.Systemd.Sealed {
+		s.add("a token of systemd-cryptenroll may have the sealed secret %s", t)
+	}
 	for _, v := range p.Volumes {
 		s.add("%s: LUKS volume %s becomes /dev/mapper/%s; %s", v.Name, v.UUID, v.Name, need(v))
 		s.add("%s: %s", v.Name, how(p, v))
@@ -113,6 +116,9 @@ func sourceWords(p *Plan, source string) string {
 		return "a passphrase typed at the console"
 	case SourceClevis:
 		return clevisWords(p.Clevis)
+	}
+	if source == SourceSystemd {
+		return "the TPM by a token of systemd-cryptenroll"
 	}
 	f, _ := p.KeyFile(source)
 	return f.String()

@@ -64,6 +64,11 @@ func TestDescribe(t *testing.T) {
 			p.Clevis = plan.Clevis{Sealed: []string{strings.Repeat("0a", 32)}}
 			p.Volumes[0].Sources = []string{"clevis"}
 		}, ""},
+		{"systemd-tpm2", func(p *plan.Plan) {
+			p.HeadStart, p.Trust.KMS, p.Find = plan.DefaultHeadStart, nil, plan.Find{}
+			p.Systemd.Sealed = []string{strings.Repeat("ab", 32)}
+			p.Volumes[0].Sources = []string{"systemd-tpm2", "prompt"}
+		}, ""},
 		{"prompt-only", func(p *plan.Plan) { p.Volumes[0].Sources = []string{"prompt"} }, "ip=dhcp"},
 	} {
 		t.Run(row.name, func(t *testing.T) {

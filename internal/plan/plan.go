@@ -38,6 +38,8 @@ type Plan struct {
 	KeyFiles []KeyFile `json:"key_files,omitempty"`
 	// Clevis is what the source clevis may do.
 	Clevis Clevis `json:"clevis,omitzero"`
+	// Systemd is what the source systemd-tpm2 may do.
+	Systemd SystemdTPM2 `json:"systemd_tpm2,omitzero"`
 	// HeadStart is how much earlier a source begins than the next one of a
 	// volume, unless that is the question at the console.
 	HeadStart time.Duration `json:"head_start_ns,omitempty"`

@@ -16,6 +16,7 @@ const (
 	SourcePrompt  = "prompt"
 	SourceKeyFile = "key-file"
 	SourceClevis  = "clevis"
+	SourceSystemd = "systemd-tpm2"
 )
 
 // HeadStart is how much earlier a source begins than the question at the
@@ -147,8 +148,37 @@ func (p *Plan) checkClevis() error {
 	return nil
 }
 
+// maxSealed bounds the sealed secrets of a plan.
+const maxSealed = 32
+
+// SystemdTPM2 says which tokens of systemd-cryptenroll may open volumes.
+type SystemdTPM2 struct {
+	// Sealed are SHA-256 of the public parts of sealed secrets, in hex.
+	Sealed []string `json:"sealed,omitempty"`
+}
+
+func (p *Plan) checkSystemd() error {
+	if n := len(p.Systemd.Sealed); n > maxSealed {
+		return fmt.Errorf("%s: sealed has %d entries, the limit is %d", SourceSystemd, n, maxSealed)
+	}
+	for _, s := range p.Systemd.Sealed {
+		if raw, err := hex.DecodeString(s); err != nil || len(raw) != 32 || strings.ToLower(s) != s {
+			return fmt.Errorf("%s: sealed: %.80q is not 64 hex digits: latchkey volume inspect DEVICE prints them", SourceSystemd, s)
+		}
+	}
+	for i, v := range p.Volumes {
+		if slices.Contains(v.Sources, SourceSystemd) && v.Digest == "" && len(p.Systemd.Sealed) == 0 {
+			return fmt.Errorf("volumes[%d]: %s needs to know the volume: %s: {sealed: [HEX]}, or digest: HEX (latchkey volume inspect DEVICE prints both)", i, SourceSystemd, SourceSystemd)
+		}
+	}
+	return nil
+}
+
 func (p *Plan) checkSources() error {
 	if err := p.checkClevis(); err != nil {
+		return err
+	}
+	if err := p.checkSystemd(); err != nil {
 		return err
 	}
 	if p.HeadStart < 0 {
@@ -158,7 +188,7 @@ func (p *Plan) checkSources() error {
 		return fmt.Errorf("there are %d key files, the limit is %d", len(p.KeyFiles), maxKeyFiles)
 	}
 
-	known := []string{SourceKMS, SourcePrompt, SourceClevis}
+	known := []string{SourceKMS, SourcePrompt, SourceClevis, SourceSystemd}
 	for _, f := range p.KeyFiles {
 		if err := f.check(); err != nil {
 			return fmt.Errorf("%s: %w", f.Name, err)
@@ -188,7 +218,7 @@ func (p *Plan) HeadStartOf(source string) time.Duration {
 }
 
 // UsesTPM tells whether a source needs the TPM to open a volume.
-func UsesTPM(source string) bool { return source == SourceKMS }
+func UsesTPM(source string) bool { return source == SourceKMS || source == SourceSystemd }
 
 func (p *Plan) lists(source string) bool {
 	return slices.ContainsFunc(p.Volumes, func(v Volume) bool { return slices.Contains(v.Sources, source) })

@@ -19,7 +19,7 @@ type Sealed struct {
 	Parent  Parent
 	Private []byte   // the content of its TPM2B_PRIVATE
 	Public  []byte   // its TPMT_PUBLIC
-	Policy  []Policy // none: it opens with its authorization value alone
+	Policy  []Policy // none: it asks for nothing, or for its authorization value alone
 	// PIN is its authorization value, empty without one.
 	PIN secret.Bytes
 }
@@ -155,7 +155,7 @@ func (o Sealed) check() (public tpm2.TPMTPublic, err error) {
 		return public, foreign("it is no sealed secret with a name of SHA-256")
 	case !a.FixedTPM || !a.FixedParent || a.Decrypt || a.SignEncrypt || a.Restricted || a.SensitiveDataOrigin:
 		return public, foreign("its attributes are not those of a secret that stays in one TPM")
-	case len(o.Policy) > 0 && len(p.AuthPolicy.Buffer) != sha256.Size, len(o.Policy) == 0 && len(p.AuthPolicy.Buffer) != 0:
+	case len(p.AuthPolicy.Buffer) != sha256.Size && (len(o.Policy) > 0 || len(p.AuthPolicy.Buffer) > 0):
 		return public, foreign("its policy is not what is said beside it")
 	}
 	return *p, nil
@@ -165,11 +165,11 @@ func (o Sealed) check() (public tpm2.TPMTPublic, err error) {
 // before the secret is asked for.
 func (c call) satisfy(parent key, o Sealed, want []byte) (*session, error) {
 	kind := tpm2.TPMSEPolicy
-	if len(o.Policy) == 0 {
+	if len(want) == 0 {
 		kind = tpm2.TPMSEHMAC
 	}
 	s, err := c.startSession(kind, parent, o.PIN.Reveal())
-	if err != nil || len(o.Policy) == 0 {
+	if err != nil || len(want) == 0 {
 		return s, err
 	}
 	for _, p := range o.Policy {

@@ -15,7 +15,8 @@ import (
 
 // A Simulator is a software TPM: swtpm on a Unix socket.
 type Simulator struct {
-	// Socket is what tpm.Open takes.
+	// Socket is what tpm.Open takes. The control channel is where tpm2-tss
+	// looks for it, at the same path with .ctrl.
 	Socket string
 
 	tb    testing.TB
