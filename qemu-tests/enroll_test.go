@@ -1,6 +1,7 @@
 package qemutests
 
 import (
+	"encoding/json"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -49,4 +50,22 @@ func cmdEnroll(ts *testscript.TestScript, neg bool, args []string) {
 	}
 
 	ts.Fatalf("enroll: it is still not approved")
+}
+
+// sealed FILE VARIABLE: the name of the secret that systemd-cryptenroll
+// sealed last for the volume in FILE.
+func cmdSealed(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 2 {
+		ts.Fatalf("usage: sealed FILE VARIABLE")
+	}
+	w := worldOf(ts)
+	var report struct {
+		Tokens []struct{ TPM2 struct{ Sealed string } }
+	}
+	ts.Check(json.Unmarshal([]byte(w.exec(ts, filepath.Join(w.shared.bin, "latchkey"), "volume", "inspect", "--json", ts.MkAbs(args[0]))), &report))
+	for _, t := range report.Tokens {
+		if t.TPM2.Sealed != "" {
+			ts.Setenv(args[1], t.TPM2.Sealed)
+		}
+	}
 }

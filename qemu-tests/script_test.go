@@ -51,6 +51,7 @@ func TestScripts(t *testing.T) {
 			"rogue":       cmdRogue,
 			"fingerprint": cmdFingerprint,
 			"same":        cmdSame,
+			"sealed":      cmdSealed,
 			"storm":       cmdStorm,
 			"plug":        cmdPlug,
 			"survive":     cmdSurvive,
