@@ -39,7 +39,7 @@ others open.`,
 		RunE: cli.Group,
 	}
 	c.AddCommand(volumeInspectCommand(), volumeTestCommand(), volumeFormatCommand(), volumeEncryptCommand(),
-		volumeAddKeyCommand(), volumeRemoveKeyCommand(), volumeRepairCommand(), volumeRecoveryCommand(), volumeEnrollCommand())
+		volumeAddKeyCommand(), volumeRemoveKeyCommand(), volumeRepairCommand(), volumeRecoveryCommand(), volumeEnrollCommand(), volumeEnrollTPMCommand())
 	return c
 }
 

@@ -34,6 +34,8 @@ type Parent struct {
 	// key of their own.
 	Name     []byte
 	Template Template
+	// Public is its TPMT_PUBLIC, told by Bind.
+	Public []byte
 }
 
 // PersistentSRK is where installers keep the storage root key.

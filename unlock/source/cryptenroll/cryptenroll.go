@@ -4,7 +4,6 @@ package cryptenroll
 
 import (
 	"context"
-	"encoding/base64"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -144,9 +143,7 @@ func (t *TPM2) passphrase(ctx context.Context, w way) (secret.Bytes, error) {
 		return secret.Bytes{}, err
 	}
 	defer raw.Wipe()
-	key := make([]byte, base64.StdEncoding.EncodedLen(raw.Len()))
-	base64.StdEncoding.Encode(key, raw.Reveal())
-	return secret.Own(key), nil
+	return encoded(raw), nil
 }
 
 // unseal asks the TPM. Systemd has written the exponent of a key that signs

@@ -1,0 +1,116 @@
+package tpm
+
+import (
+	"context"
+	"crypto"
+	"crypto/sha256"
+	"encoding/binary"
+	"errors"
+
+	"github.com/google/go-tpm/tpm2"
+
+	"latchkey/internal/secret"
+)
+
+// Bind seals a secret so that Unseal gives it back as the policy says, with
+// PCRs as they are now. It is sealed under the storage root key in NV if one
+// is there, else under a plain primary key, and nothing is written to NV.
+// PCRs are those of the SHA-256 bank.
+func (t *TPM) Bind(ctx context.Context, s secret.Bytes, policy []Policy) (Sealed, error) {
+	const what = "sealing a secret"
+	if s.Len() == 0 || s.Len() > maxSealed || len(policy) > maxPolicy {
+		return Sealed{}, &Error{what, CodeUnsupported, errors.New("only 1 to 128 bytes can be sealed")}
+	}
+	c, end := t.begin(ctx)
+	defer end()
+	c.makeRoom()
+	digest, err := c.digestOf(policy)
+	if err != nil {
+		return Sealed{}, err
+	}
+	at, parent, err := c.chooseParent()
+	if err != nil {
+		return Sealed{}, err
+	}
+	defer c.release(parent)
+
+	template := sealTemplate(digest[:])
+	template.ObjectAttributes.AdminWithPolicy = false // as systemd's
+	data := s.Clone()
+	defer data.Wipe()
+	rsp, err := run(c, what, tpm2.Create{
+		ParentHandle: parent.auth(),
+		InSensitive: tpm2.TPM2BSensitiveCreate{Sensitive: &tpm2.TPMSSensitiveCreate{
+			Data: tpm2.NewTPMUSensitiveCreate(&tpm2.TPM2BSensitiveData{Buffer: data.Reveal()}),
+		}},
+		InPublic: tpm2.New2B(template),
+	}, tpm2.HMAC(tpm2.TPMAlgSHA256, nonceSize, tpm2.Salted(parent.handle, parent.public), tpm2.AESEncryption(128, tpm2.EncryptIn)))
+	if err != nil {
+		return Sealed{}, err
+	}
+	return Sealed{Parent: at, Private: rsp.OutPrivate.Buffer, Public: rsp.OutPublic.Bytes(), Policy: policy}, nil
+}
+
+// chooseParent finds the storage root key in NV, or makes a plain one of the
+// kind that the TPM has.
+func (c call) chooseParent() (Parent, key, error) {
+	at := Parent{Handle: PersistentSRK}
+	parent, err := c.loadParent(at)
+	if e, ok := errors.AsType[*Error](err); ok && e.code == CodeSealForeign {
+		kind, choice := c.chooseEK(EKAuto)
+		if choice != nil {
+			return at, key{}, choice
+		}
+		at = Parent{Template: PlainP256}
+		if kind == EKRSA2048 {
+			at.Template = PlainRSA2048
+		}
+		parent, err = c.loadParent(at)
+	}
+	if err != nil {
+		return at, key{}, err
+	}
+	at.Name, at.Public = parent.name.Buffer, tpm2.Marshal(parent.public)
+	return at, parent, nil
+}
+
+// digestOf is the digest of a policy, with PCRs as they are now: Part 3,
+// sections 23.7, 23.16 and 23.17.
+func (c call) digestOf(policy []Policy) (digest [32]byte, err error) {
+	for _, p := range policy {
+		switch p := p.(type) {
+		case PCRs:
+			if p.Bank != crypto.SHA256 {
+				return digest, &Error{"sealing a secret", CodeUnsupported, errors.New("PCRs can be sealed to in the bank sha256 only")}
+			}
+			values, err := c.readPCRs(p.PCRs)
+			if err != nil {
+				return digest, err
+			}
+			sum := sha256.New()
+			for _, v := range values {
+				sum.Write(v.Value[:])
+			}
+			digest = extendPolicy(digest, tpm2.TPMCCPolicyPCR, tpm2.Marshal(selection(p.PCRs...)), sum.Sum(nil))
+		case SignedPCRs:
+			public := p.public()
+			name, err := tpm2.ObjectName(&public)
+			if err != nil {
+				return digest, &Error{"naming the key that signs PCRs", CodeUnsupported, err}
+			}
+			digest = extendPolicy([32]byte{}, tpm2.TPMCCPolicyAuthorize, name.Buffer)
+			digest = sha256.Sum256(digest[:]) // an empty policyRef
+		case PIN:
+			digest = extendPolicy(digest, tpm2.TPMCCPolicyAuthValue)
+		}
+	}
+	return digest, nil
+}
+
+func extendPolicy(digest [32]byte, cc tpm2.TPMCC, parts ...[]byte) [32]byte {
+	b := binary.BigEndian.AppendUint32(digest[:], uint32(cc))
+	for _, p := range parts {
+		b = append(b, p...)
+	}
+	return sha256.Sum256(b)
+}
