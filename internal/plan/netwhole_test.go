@@ -43,6 +43,13 @@ func TestContradictions(t *testing.T) {
 		{"vlan=voice:eth0 bootdev=voice", all, "there will be no link voice"},
 		{"vlan=voice:eth0 ip=voice:dhcp ifname=voice:02:00:00:00:00:01", "voice dhcp, 02:00:00:00:00:01 is called voice", "ends in no VLAN number"},
 
+		// What people met with other tools (faults/field.md P2, P3, P5; faults/network.md H2).
+		{"vlan=eth0.100:eth0 ip=192.0.2.2::192.0.2.1:255.255.255.0::eth0.100:::::", "eth0.100 is VLAN 100 on eth0, eth0.100 192.0.2.2/24 gateway 192.0.2.1", ""},
+		{"ip=[2001:db8::a]:[2001:db8::b]:[fe80::1]::node1:eth1::[2001:db8::53]", "eth1 2001:db8::a/128 gateway fe80::1 DNS 2001:db8::53 host node1", ""},
+		{"ip=enp6s0f0:static", "enp6s0f0 dhcp", "static"},
+		{"ip=eth0:auto", "eth0 dhcp", ""},
+		{"ip=dhcp ip6=off", "every link dhcp+no IPv6", ""},
+
 		// Words in each other's place.
 		{"ip=dhcp:eth0", "eth0 dhcp", "read as ip=eth0:dhcp"},
 		{"ip=192.0.2.5::192.0.2.1:255.255.255.0::none:eth0", "eth0 192.0.2.5/24 gateway 192.0.2.1", "the link comes before the method"},

@@ -33,7 +33,7 @@ var operators = []mutant{
 	{`the remedy mends the keyslots, too`, `unlock/luks2/remedy.go`, `+ reencrypt + ", then for each keyslot " + convertKey`, `+ reencrypt`, `./unlock/luks2`, `TestRemediesMend`},
 	{`D7 unicast answers are bounded`, `discover/unicasts.go`, `whole.Sub(now) > unicastBurst*unicastEvery {`, `false {`, `./discover`, `TestUnicastAnswers`},
 	{`D7 those of simple resolvers`, `discover/hear.go`, `if len(r.unique)+len(r.shared) > 0 && s.mayAlone(from.Addr(), now) {`, `if true {`, `./discover`, `TestUnicastAnswers`},
-	{`D7 so are those who ask`, `discover/unicasts.go`, `if !known && len(u) >= maxAskers && !u.forget(now) {`, `if false {`, `./discover`, `TestUnicastAskers`},
+	{`D7 so are those who ask`, `discover/unicasts.go`, `if !known && len(u) >= maxAskers && !u.forget(now) {`, `if !known && false {`, `./discover`, `TestUnicastAskers`},
 	{`the store's certificate is watched`, `kms/daemon/certificates.go`, `all["store\x00"+p.Cert] = c`, `_ = c`, `./kms/daemon`, `TestClientCertificate`},
 	{`certificates are looked at though nobody connects`, `kms/daemon/certificates.go`, "			c.Look()\n", "			_ = c\n", `./kms/daemon`, `TestClientCertificate`},
 	{`undelete is for what was deleted`, `kms/server/fleet/fleet.go`, `case c.Deleted && !was:`, `case false:`, `./kms/server`, `TestUndelete`},
