@@ -131,8 +131,8 @@ func (t *TPM2) passphrase(ctx context.Context, w way) (secret.Bytes, error) {
 	if err != nil {
 		return secret.Bytes{}, codes.Fail(CodeToken, "%w", err)
 	}
-	if len(w.volume.Digest) == 0 && !slices.Contains(t.Allowed, token.digest()) {
-		return secret.Bytes{}, codes.Fail(CodeToken, "the plan does not allow its sealed secret %s", token.digest())
+	if err := token.allowed(t.Allowed, len(w.volume.Digest) > 0); err != nil {
+		return secret.Bytes{}, codes.Fail(CodeToken, "%w", err)
 	}
 	chip, err := t.TPM(ctx)
 	if err != nil {

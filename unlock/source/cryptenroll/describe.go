@@ -32,3 +32,14 @@ func Describe(text json.RawMessage) Binding {
 	}
 	return Binding{t.digest(), strings.Join(what, ", and ")}
 }
+
+// Check says why a plan that allows these secrets does not open a volume by
+// a token; nil if it does. The header of a volume that is pinned vouches for
+// any of its tokens.
+func Check(text json.RawMessage, allowed []string, pinned bool) error {
+	t, err := parseToken(text)
+	if err != nil {
+		return err
+	}
+	return t.allowed(allowed, pinned)
+}

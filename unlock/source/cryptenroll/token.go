@@ -176,6 +176,13 @@ func (t *token) digest() string {
 	return hex.EncodeToString(sum[:])
 }
 
+func (t *token) allowed(list []string, pinned bool) error {
+	if !pinned && !slices.Contains(list, t.digest()) {
+		return fmt.Errorf("the plan does not allow its sealed secret %s", t.digest())
+	}
+	return nil
+}
+
 func decode(field, text string) ([]byte, error) {
 	if len(text) > maxText {
 		return nil, fmt.Errorf("%s has %d bytes, the limit is %d", field, len(text), maxText)
