@@ -89,7 +89,7 @@ var node = []mutant{
 	{`boot/worker/tangtell.go: where the search stands`, `boot/worker/tangtell.go`, `s.network.standing("address")`, `"?"`, `./boot`, `ClevisSource`},
 	{`internal/plan/sources.go: sealed alone needs no network`, `internal/plan/sources.go`, `return p.lists(SourceClevis) && len(p.Clevis.Tang) > 0`, `return p.lists(SourceClevis)`, `./boot`, `ClevisSource`},
 	{`internal/plan/sources.go: sealed alone needs the TPM`, `internal/plan/sources.go`, `(source != SourceClevis || len(p.Clevis.Tang) > 0)`, `true`, `./internal/plan`, `Clevis`},
-	{`internal/plan/sources.go: sealed is checked`, `internal/plan/sources.go`, "len(raw) != 32 || strings.ToLower(s) != s {\n\t\t\treturn fmt.Errorf(\"clevis", "false {\n\t\t\treturn fmt.Errorf(\"clevis", `./internal/plan`, `TestCheck`},
+	{`internal/plan/sources.go: sealed is checked`, `internal/plan/sources.go`, "len(raw) != 32 || strings.ToLower(s) != s {\n\t\t\treturn fmt.Errorf(\"clevis", "len(raw) > 99 {\n\t\t\treturn fmt.Errorf(\"clevis", `./internal/plan`, `TestCheck`},
 	{`cmd/latchkey/cleviswarnings.go: warned`, `cmd/latchkey/cleviswarnings.go`, "\t\tcase usable:\n", "\t\tcase usable || true:\n", `./cmd/latchkey`, `ClevisOfThis`},
 	{`cmd/latchkey/cleviswarnings.go: one token is enough`, `cmd/latchkey/cleviswarnings.go`, "\t\tcase usable:\n", "\t\tcase false:\n", `./cmd/latchkey`, `ClevisOfThis`},
 	{`initramfs/sources.go: sealed of all volumes`, `initramfs/sources.go`, `p.Clevis.Sealed = union(p.Clevis.Sealed, c.Clevis.Sealed)`, `p.Clevis.Sealed = c.Clevis.Sealed`, `./initramfs`, `ClevisOfVolumes`},
