@@ -76,8 +76,9 @@ func volumeInspectCommand() *cobra.Command {
 		Short: "Check a LUKS header as the init does, and show it",
 		Long: `Inspect reads both header copies, chooses one as cryptsetup does, and checks
 it against the rules of the init. It exits with 3 and the line "rule: what"
-when the init would refuse the volume, with why, and the command that mends it. A
-keyslot that the init would skip is named with the same. Inspect needs no key and writes nothing.`,
+when the init would refuse the volume, with why, and the command that mends
+it. A keyslot that the init would skip is named with the same. Inspect needs no
+key and writes nothing.`,
 		Example: `  latchkey volume inspect /dev/vda2
   latchkey volume inspect --json root.luks2 | jq -r .subset_digest`,
 		Args: cli.Args(cobra.ExactArgs(1)),
