@@ -38,7 +38,7 @@ var operators = []mutant{
 	{`certificates are looked at though nobody connects`, `kms/daemon/certificates.go`, "			c.Look()\n", "			_ = c\n", `./kms/daemon`, `TestClientCertificate`},
 	{`undelete is for what was deleted`, `kms/server/fleet/fleet.go`, `case c.Deleted && !was:`, `case false:`, `./kms/server`, `TestUndelete`},
 	{`who is undeleted waits for approval`, `kms/server/lk1/nodestate.go`, `State: fleet.Pending, First: now`, `State: fleet.Approved, First: now`, `./kms/server`, `TestUndelete`},
-	{`who waits again keeps what is bound to it`, `kms/server/lk1/tables.go`, `if bound && owner == id {`, `if false {`, `./kms/server`, `TestUndelete`},
+	{`who waits again keeps what is bound to it`, `kms/server/lk1/tables.go`, `if bound && owner == id {`, `if bound && owner == id && false {`, `./kms/server`, `TestUndelete`},
 	{`whole words only are first words`, `kms/server/lk1/find.go`, `strings.HasPrefix(words, who+" ")`, `strings.HasPrefix(words, who)`, `./kms/server`, `TestFind`},
 	{`an exact name comes before first words`, `kms/server/lk1/find.go`, `if len(exact) > 0 {`, `if false {`, `./kms/server`, `TestFind`},
 	{`an ambiguous name lists who has it`, `kms/server/lk1/find.go`, `ledger.ErrAmbiguous, candidates(near))`, `ledger.ErrAmbiguous, "")`, `./kms/server`, `TestFind`},
