@@ -15,6 +15,7 @@ import (
 	"os/exec"
 	"os/signal"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 )
@@ -27,6 +28,8 @@ type mutant struct {
 	pkg      string
 	run      string // -run of go test
 }
+
+var mutants = slices.Concat(protocol, server, content, node, ukis, operators, lvms)
 
 func main() {
 	flag.Parse()
@@ -53,22 +56,20 @@ func all(ctx context.Context, words []string) (failed int, err error) {
 	}
 
 	counts := map[string]int{}
-	for _, list := range [][]mutant{protocol, server, content, node, ukis, operators, lvms} {
-		for _, m := range list {
-			if !m.named(words) {
-				continue
-			}
-			began := time.Now()
-			verdict := m.try(ctx, dir)
-			if ctx.Err() != nil {
-				return failed, ctx.Err()
-			}
-			counts[verdict]++
-			if verdict != "killed" {
-				failed++
-			}
-			fmt.Printf("%-9s %5.1fs  %-58s %s %s\n", verdict, time.Since(began).Seconds(), m.rule, m.pkg, m.run)
+	for _, m := range mutants {
+		if !m.named(words) {
+			continue
 		}
+		began := time.Now()
+		verdict := m.try(ctx, dir)
+		if ctx.Err() != nil {
+			return failed, ctx.Err()
+		}
+		counts[verdict]++
+		if verdict != "killed" {
+			failed++
+		}
+		fmt.Printf("%-9s %5.1fs  %-58s %s %s\n", verdict, time.Since(began).Seconds(), m.rule, m.pkg, m.run)
 	}
 	fmt.Println(counts)
 	return failed, nil

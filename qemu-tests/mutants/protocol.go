@@ -39,7 +39,7 @@ var protocol = []mutant{
 	{`a deleted node stays refused`, `kms/server/policy/rules.go`, `		return kms.Refused, "deleted`, `		return 0, "deleted`, `./kms/server/policy`, `TestJudge`},
 	{`networks`, `kms/server/policy/rules.go`, `return kms.Refused, fmt.Sprintf("%s is in none`, `return 0, fmt.Sprintf("%s is in none`, `./kms/server/policy`, `TestJudge`},
 	{`roles`, `kms/server/policy/rules.go`, `return kms.Refused, fmt.Sprintf("role %s`, `return 0, fmt.Sprintf("role %s`, `./kms/server/policy`, `TestJudge`},
-	{`releases of one boot`, `kms/server/policy/rules.go`, `case n >= *limit:`, `case false:`, `./kms/server/policy`, `TestJudge`},
+	{`releases of one boot`, `kms/server/policy/limits.go`, `case n >= *limit:`, `case false:`, `./kms/server/policy`, `TestJudge`},
 	{`a report of a deleted node commits nothing`, `kms/server/lk1/report.go`, `node.State != fleet.Approved`, `node.State != fleet.Approved && false`, `./kms/server`, `TestReportOfDeleted`},
 	{`a report of a quarantined node commits nothing`, `kms/server/lk1/report.go`, `|| node.Quarantined {`, `{`, `./kms/server`, `TestQuarantineHoldsForAll`},
 	{`a volume is its owner's`, `kms/server/lk1/serve.go`, `if !bound || owner != node {`, `if !bound || owner != node && false {`, `./kms/server`, `TestWhoGetsWhat|TestApprovalBinds|TestPutOfAnothers`},

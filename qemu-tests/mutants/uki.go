@@ -11,7 +11,7 @@ var ukis = []mutant{
 	{`pacman's hook announces where that is wanted`, `images/hooks/pacman/latchkey`, `if [ -e "${LATCHKEY_ROOT-}/etc/latchkey/announce" ]; then`, `if true; then`, `./cmd/latchkey`, `TestScripts/hooks`},
 	{`pacman's hook fails where no image was built`, `images/hooks/pacman/latchkey`, `--all`, `--all || true`, `./cmd/latchkey`, `TestScripts/hooks`},
 	{`fwupd's updates are announced`, `images/hooks/fwupd/latchkey-announce.path`, "PathChanged=/sys/firmware/efi/efivars/dbx-", "PathChanged=/sys/firmware/efi/efivars/x-", `./cmd/latchkey`, `TestFwupdUnits`},
-	{`PID 1 knows the image's command line`, `boot/boot.go`, `string(cmdline), string(image))`, `string(cmdline), string(image[:0]))`, `./boot`, `TestForeignWords`},
+	{`PID 1 knows the image's command line`, `boot/image.go`, `string(cmdline), string(image))`, `string(cmdline), string(image[:0]))`, `./boot`, `TestForeignWords`},
 	{`a credential's name leads nowhere else`, `internal/plan/foreign.go`, `"/:*"`, `"*"`, `./internal/plan`, `TestAllows`},
 	{`each bank has its own digest`, `internal/pcr/digests.go`, `return d.SHA512[:]`, `return append(d.SHA384[:], d.SHA1[:16]...)`, `./internal/pcr`, `TestMeasure`},
 	{`PID 1 hears of the banks`, `boot/latch/latch.go`, `Text: strings.Join(banks, " ")`, `Text: strings.Join(banks[:1], " ")`, `./boot/latch`, `TestBanks`},
