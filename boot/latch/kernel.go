@@ -13,9 +13,13 @@ import (
 	"latchkey/unlock/tpm"
 )
 
-// tpmWait is how long a TPM may take to appear: its driver may be a
-// module, and hubs and firmware TPMs are slow.
-const tpmWait = 30 * time.Second
+// A TPM may take so long to appear: its driver may be a module, and hubs and
+// firmware TPMs are slow. Where the firmware says that there is none, a
+// machine that needs none is not held up.
+const (
+	tpmWait  = 30 * time.Second
+	noneWait = 2 * time.Second
+)
 
 // Kernel is the real System.
 type Kernel struct{}
@@ -32,7 +36,11 @@ func (Kernel) Plan() (*plan.Plan, string, error) {
 
 // OpenTPM implements System.
 func (Kernel) OpenTPM(ctx context.Context) (TPM, error) {
-	ctx, cancel := context.WithTimeout(ctx, tpmWait)
+	wait, why := tpmWait, ""
+	if !device.MayHaveTPM("/sys") {
+		wait, why = noneWait, ", and the firmware names no TPM"
+	}
+	ctx, cancel := context.WithTimeout(ctx, wait)
 	defer cancel()
 	events, err := device.Events(ctx) // before the first look: nothing is missed
 	if err != nil {
@@ -50,7 +58,7 @@ func (Kernel) OpenTPM(ctx context.Context) (TPM, error) {
 		select {
 		case <-events:
 		case <-ctx.Done():
-			return nil, codes.Fail(codes.TPMMissing, "no %s after %s", tpm.DefaultPath, tpmWait)
+			return nil, codes.Fail(codes.TPMMissing, "no %s after %s%s", tpm.DefaultPath, wait, why)
 		}
 	}
 }

@@ -31,6 +31,8 @@ var node = []mutant{
 	{`boot/watchdog.go: dog pets`, `boot/watchdog.go`, `p.dog.Write([]byte{0})`, `_ = p.dog`, `./boot`, `.`},
 	{`boot/boot.go: dog disarm`, `boot/boot.go`, `b.watchdog.disarm()`, `b.watchdog.leave()`, `./boot`, `.`},
 	{`boot/rescue.go: cap`, `boot/rescue.go`, `b.latch.add(last)`, ``, `./boot`, `.`},
+	{`boot/device/tpm.go: a firmware that says nothing`, `boot/device/tpm.go`, `noACPI != nil && noTree != nil || `, ``, `./boot/device`, `MayHaveTPM`},
+	{`boot/device/tpm.go: a table`, `boot/device/tpm.go`, `strings.HasPrefix(t.Name(), "TPM2") || `, ``, `./boot/device`, `MayHaveTPM`},
 	{`boot/worker/drivers.go: ciphers come last`, `boot/worker/drivers.go`, `{w.drivers, driverWait}, `, ``, `./boot/worker`, `Ciphers`},
 	{`boot/worker/drivers.go: not later than a second`, `boot/worker/drivers.go`, `case <-time.After(first.wait):`, `case <-time.After(first.wait * 60):`, `./boot/worker`, `Ciphers`},
 	{`boot/worker/run.go: M6`, `boot/worker/run.go`, `if !v.open && v.disk.has(r.name) {`, `if !v.open {`, `./boot`, `.`},
