@@ -97,10 +97,14 @@ func TestMarkFollowsOtherServers(t *testing.T) {
 		t.Fatal(err)
 	}
 
-	f.approved()
-	want, err := f.mark().Read()
+	before, err := idle.mark().Read()
 	if err != nil {
 		t.Fatal(err)
+	}
+	f.approved()
+	want, err := f.mark().Read()
+	if err != nil || want.Epoch <= before.Epoch {
+		t.Fatalf("an approval raised the mark from %v to %v, %v", before, want, err)
 	}
 	for start := time.Now(); ; time.Sleep(10 * time.Millisecond) {
 		if got, err := idle.mark().Read(); err == nil && !got.Before(ledger.Position{Epoch: want.Epoch}) {

@@ -42,5 +42,5 @@ var operators = []mutant{
 	{`whole words only are first words`, `kms/server/lk1/find.go`, `strings.HasPrefix(words, who+" ")`, `strings.HasPrefix(words, who)`, `./kms/server`, `TestFind`},
 	{`an exact name comes before first words`, `kms/server/lk1/find.go`, `if len(exact) > 0 {`, `if false {`, `./kms/server`, `TestFind`},
 	{`an ambiguous name lists who has it`, `kms/server/lk1/find.go`, `ledger.ErrAmbiguous, candidates(near))`, `ledger.ErrAmbiguous, "")`, `./kms/server`, `TestFind`},
-	{`latchkey.yaml: one kind of source`, `initramfs/sources.go`, `if s.word() == "" || several {`, `if s.word() == "" && false {`, `./initramfs`, `TestSources`},
+	{`latchkey.yaml: one kind of source`, `initramfs/sources.go`, `if s.word() == "" || several {`, `if s.word() == "" || several && false {`, `./initramfs`, `TestSources`},
 }
