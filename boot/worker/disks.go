@@ -35,8 +35,8 @@ const settle = 30 * time.Millisecond
 const quietWait = 5 * time.Second
 
 // optionalWait is how long a volume with nofail is waited for when the
-// others are there and some device has not answered yet: a disk that spins
-// up takes a few seconds.
+// others are there and drivers still load, or some device has not answered
+// yet: a disk that spins up takes a few seconds.
 const optionalWait = 5 * time.Second
 
 // findAll finds the disks, as a step. Its deadline is the plan's wait for
@@ -83,7 +83,7 @@ func (w *worker) findDisks(ctx context.Context) ([]*disk, error) {
 		var settled <-chan time.Time
 		switch {
 		case missing != nil:
-		case found.optional() && w.search.busy():
+		case found.optional() && (w.search.busy() || !w.driversLoaded()):
 			if patience == nil {
 				patience = time.After(optionalWait)
 			}

@@ -1,6 +1,8 @@
 package worker_test
 
 import (
+	"slices"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -43,6 +45,40 @@ func TestCiphersComeLast(t *testing.T) {
 					}
 				}
 				t.Error("the ciphers were never wanted")
+			})
+		})
+	}
+}
+
+// TestNoFailBehindADriver: a disk that its driver finds after the others is
+// no disk that is missing.
+func TestNoFailBehindADriver(t *testing.T) {
+	for _, row := range []struct {
+		name          string
+		drivers, disk time.Duration
+		opened        bool
+	}{
+		{"while the drivers load", 4 * time.Second, 3 * time.Second, true},
+		{"the drivers are there", 0, 3 * time.Second, false},
+		{"a driver that waits for its firmware", time.Minute, 20 * time.Second, false},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				m := boottest.New("kms")
+				defer m.End()
+				m.Drivers = row.drivers
+				d := addData(m, true, "kms")
+				m.Disks = m.Disks[:1]
+				time.AfterFunc(row.disk, func() { m.Plug(d) })
+
+				said, ended := m.RunWorker("", time.Hour)
+				if !ended || boottest.Failure(said) != "" {
+					t.Fatalf("no boot:\n%s", strings.Join(m.Log(), "\n"))
+				}
+				opened := slices.ContainsFunc(said, func(r wire.Record) bool { return r.Kind == wire.KindOpened && r.Name == "data" })
+				if opened != row.opened {
+					t.Errorf("opened: %t, want %t:\n%s", opened, row.opened, strings.Join(m.Log(), "\n"))
+				}
 			})
 		})
 	}
