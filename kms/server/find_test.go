@@ -59,7 +59,10 @@ func TestFind(t *testing.T) {
 		}
 	}
 	name(b, words[0]) // b is called what a's words begin with
-	found(words[0], b.NodeID())
+	found(words[0], b.NodeID()) // a may be anybody's
+	f.approve(a)
+	missing(words[0], ledger.ErrAmbiguous)
+	found(first(2), a.NodeID())
 	if _, err := f.SetQuarantine(ctx, "till-5", true); err != nil {
 		t.Errorf("SetQuarantine by name = %v", err)
 	}

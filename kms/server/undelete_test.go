@@ -36,6 +36,10 @@ func TestUndelete(t *testing.T) {
 	if n, err := f.UndeleteNode(ctx, words); err != nil || n.Describe() != "pending" {
 		t.Fatalf("UndeleteNode = %s, %v, want pending", n.Describe(), err)
 	}
+	if _, err := f.ApproveNode(ctx, lk1.Approval{Who: words}); !errors.Is(err, ledger.ErrRefused) {
+		t.Errorf("ApproveNode of a machine that has not asked since = %v, want ErrRefused", err)
+	}
+	f.mustPend(node)
 	if out := f.approve(node, root); len(out.Left) != 0 { // pending before
 		t.Errorf("approving it left %v", out.Left)
 	}

@@ -40,7 +40,7 @@ var operators = []mutant{
 	{`who is undeleted waits for approval`, `kms/server/lk1/nodestate.go`, `State: fleet.Pending, First: now`, `State: fleet.Approved, First: now`, `./kms/server`, `TestUndelete`},
 	{`who waits again keeps what is bound to it`, `kms/server/lk1/tables.go`, `if bound && owner == id {`, `if bound && owner == id && false {`, `./kms/server`, `TestUndelete`},
 	{`whole words only are first words`, `kms/server/lk1/find.go`, `strings.HasPrefix(words, who+" ")`, `strings.HasPrefix(words, who)`, `./kms/server`, `TestFind`},
-	{`an exact name comes before first words`, `kms/server/lk1/find.go`, `if len(exact) > 0 {`, `if false {`, `./kms/server`, `TestFind`},
+	{`six words are one machine's`, `kms/server/lk1/find.go`, `if len(exact) > 0 {`, `if false {`, `./kms/server`, `TestFind`},
 	{`an ambiguous name lists who has it`, `kms/server/lk1/find.go`, `ledger.ErrAmbiguous, candidates(near))`, `ledger.ErrAmbiguous, "")`, `./kms/server`, `TestFind`},
 	{`latchkey.yaml: one kind of source`, `initramfs/sources.go`, `if s.word() == "" || several {`, `if s.word() == "" || several && false {`, `./initramfs`, `TestSources`},
 }

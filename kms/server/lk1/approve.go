@@ -123,11 +123,11 @@ func (s *Service) candidate(a Approval) (kms.NodeID, error) {
 
 // register makes the row of an id that is not known yet.
 func register(row nodeRow, found bool, id kms.NodeID, a Approval) (nodeRow, error) {
+	if !a.NoPCRs && row.Shown == nil && row.State != fleet.Approved && row.State != fleet.Deleted {
+		return row, fmt.Errorf("approving node %s: %w: it has shown no boot state yet; wait until it asks, or say --pcr none", id.Words(), ledger.ErrRefused)
+	}
 	if found {
 		return row, nil
-	}
-	if !a.NoPCRs {
-		return row, fmt.Errorf("registering node %s: %w: it has shown no boot state yet; say --pcr none", id, ledger.ErrRefused)
 	}
 	return nodeRow{ID: id, First: time.Now().UTC()}, nil
 }

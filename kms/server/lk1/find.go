@@ -5,14 +5,17 @@ import (
 	"strings"
 
 	"latchkey/kms/ledger"
+	"latchkey/kms/server/fleet"
 )
 
 // nameLabel is the label that is a node's name.
 const nameLabel = "name"
 
-// find finds the node that an operator means: by its six words, its whole id
-// or its name or, if none has those, by the first of its words or at least
-// eight of the id's first digits. Several are an error that lists them.
+// find finds the node that an operator means: by its six words or its whole
+// id or, if none has those, by its name, the first of its words or at least
+// eight of the id's first digits. Several are an error that lists them; a
+// node that waits for approval, which anybody's may, is none of several where
+// one has the name.
 func (v view) find(who string) (nodeRow, error) {
 	if id, err := parseID(who); err == nil {
 		return v.known(id)
@@ -20,18 +23,27 @@ func (v view) find(who string) (nodeRow, error) {
 
 	name := strings.TrimSpace(who)
 	who = strings.ToLower(strings.Join(strings.FieldsFunc(who, func(r rune) bool { return r == ' ' || r == '-' || r == '\t' }), " "))
-	var exact, near []nodeRow
+	var exact, named, near, waiting []nodeRow
 	err := v.s.rows.fleet.All(v.View, func(row nodeRow) error {
 		switch words := row.ID.Words(); {
-		case words == who, name != "" && strings.EqualFold(row.Labels[nameLabel], name):
+		case words == who:
 			exact = append(exact, row)
-		case strings.HasPrefix(words, who+" "), len(who) >= 8 && strings.HasPrefix(row.ID.String(), who):
+		case name != "" && strings.EqualFold(row.Labels[nameLabel], name):
+			named = append(named, row)
+		case !strings.HasPrefix(words, who+" ") && (len(who) < 8 || !strings.HasPrefix(row.ID.String(), who)):
+		case row.State == fleet.Pending:
+			waiting = append(waiting, row)
+		default:
 			near = append(near, row)
 		}
 		return nil
 	})
 	if err != nil {
 		return nodeRow{}, err
+	}
+	near = append(near, named...)
+	if len(named) == 0 {
+		near = append(near, waiting...)
 	}
 	if len(exact) > 0 {
 		near = exact
