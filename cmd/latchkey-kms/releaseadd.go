@@ -3,7 +3,6 @@ package main
 import (
 	"fmt"
 	"io"
-	"os"
 	"slices"
 	"strings"
 
@@ -11,6 +10,7 @@ import (
 
 	"latchkey/initramfs/uki"
 	"latchkey/internal/cli"
+	"latchkey/internal/datafile"
 	"latchkey/internal/pcr"
 	"latchkey/kms/server/lk1"
 	"latchkey/kms/server/policy"
@@ -85,6 +85,9 @@ func (f *addFlags) release(warn io.Writer, args []string) (n release.New, err er
 		if err := v.UnmarshalText([]byte(text)); err != nil {
 			return n, cli.Usagef("--pcr: %w", err)
 		}
+		if _, twice := n.PCRs[v.PCR]; twice {
+			return n, cli.Usagef("--pcr: PCR %d has two values", v.PCR)
+		}
 		n.PCRs[v.PCR] = v.Value
 	}
 
@@ -148,7 +151,7 @@ func signs(signatures, key []byte, value [32]byte, sections []uki.Section) error
 }
 
 func readImage(path string) (sections []uki.Section, value [32]byte, err error) {
-	image, err := read(path, maxImage)
+	image, err := datafile.Read(path, maxImage)
 	if err != nil {
 		return nil, value, err
 	}
@@ -161,23 +164,7 @@ func readImage(path string) (sections []uki.Section, value [32]byte, err error) 
 	return sections, value, nil
 }
 
-func readSmall(path string) ([]byte, error) { return read(path, 1<<20) }
-
-func read(path string, most int64) ([]byte, error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return nil, fmt.Errorf("reading the release: %w", err)
-	}
-	defer f.Close()
-	b, err := io.ReadAll(io.LimitReader(f, most+1))
-	if err == nil && int64(len(b)) > most {
-		err = fmt.Errorf("it has more than %d bytes", most)
-	}
-	if err != nil {
-		return nil, fmt.Errorf("reading %s: %w", path, err)
-	}
-	return b, nil
-}
+func readSmall(path string) ([]byte, error) { return datafile.Read(path, 1<<20) }
 
 func section(sections []uki.Section, name string) []byte {
 	i := slices.IndexFunc(sections, func(s uki.Section) bool { return s.Name == name })

@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"latchkey/internal/cli"
+	"latchkey/internal/datafile"
 	"latchkey/kms/operator/loader"
 	"latchkey/kms/server/release"
 )
@@ -69,7 +70,7 @@ func (f *bootFlags) chain(n *release.New) (err error) {
 }
 
 func bootFile(path string) (loader.File, error) {
-	data, err := read(path, maxImage)
+	data, err := datafile.Read(path, maxImage)
 	return loader.File{Name: path, Data: data}, err
 }
 

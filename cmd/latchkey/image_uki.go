@@ -17,6 +17,7 @@ import (
 	"latchkey/initramfs"
 	"latchkey/initramfs/uki"
 	"latchkey/internal/cli"
+	"latchkey/internal/datafile"
 	"latchkey/internal/meminfo"
 )
 
@@ -77,12 +78,15 @@ The same inputs give the same bytes, signatures for Secure Boot aside.`,
 	return c
 }
 
+// maxPart bounds what an image is made of, in bytes.
+const maxPart = 1 << 30
+
 func (o *imageUKI) run(stdout, stderr io.Writer) error {
 	if err := o.check(); err != nil {
 		return err
 	}
 
-	kernel, err := os.ReadFile(o.kernel)
+	kernel, err := datafile.Read(o.kernel, maxPart)
 	if err != nil {
 		return fmt.Errorf("reading the kernel: %w", err)
 	}
@@ -124,6 +128,26 @@ func (o *imageUKI) check() error {
 	case o.signer != "" && o.bootKey != "":
 		return cli.Usagef("--sign-with and --boot-key are mutually exclusive")
 	}
+	return o.checkOutput()
+}
+
+// checkOutput refuses to write over what the image is made of.
+func (o *imageUKI) checkOutput() error {
+	out, err := os.Stat(o.build.output)
+	if err != nil {
+		return nil // there is none, or writing it will say why not
+	}
+	for _, in := range []struct{ flag, path string }{
+		{"--kernel", o.kernel}, {"--initrd", o.initrd}, {"--stub", o.stub}, {"--config", o.build.config},
+		{"--ucode", o.ucode}, {"--dtb", o.dtb}, {"--pcr-key", o.pcrKey}, {"--pcr-signature", o.signature},
+	} {
+		if info, err := os.Stat(in.path); in.path != "" && err == nil && os.SameFile(info, out) {
+			return cli.Usagef("--output and %s are the same file, %s", in.flag, in.path)
+		}
+	}
+	if o.signature == o.build.output {
+		return cli.Usagef("--output and --pcr-signature are the same file, %s", o.signature)
+	}
 	return nil
 }
 
@@ -139,7 +163,7 @@ func (o *imageUKI) readStub(kernel []byte) (*uki.Stub, error) {
 	if path == "" {
 		path = "/usr/lib/systemd/boot/efi/linux" + arch + ".efi.stub"
 	}
-	data, err := os.ReadFile(path)
+	data, err := datafile.Read(path, maxPart)
 	if err != nil {
 		return nil, fmt.Errorf("reading the boot stub: %w (apt install systemd-boot-efi, or name one with --stub)", err)
 	}
@@ -158,7 +182,7 @@ func (o *imageUKI) readStub(kernel []byte) (*uki.Stub, error) {
 func (o *imageUKI) readInitrd(kernel []byte, stderr io.Writer) (initrd []byte, version string, err error) {
 	version = kernelVersion(kernel)
 	if o.initrd != "" {
-		initrd, err = os.ReadFile(o.initrd)
+		initrd, err = datafile.Read(o.initrd, maxPart)
 		if err != nil {
 			return nil, "", fmt.Errorf("reading the initramfs: %w", err)
 		}

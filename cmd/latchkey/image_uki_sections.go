@@ -7,6 +7,7 @@ import (
 
 	"latchkey/initramfs"
 	"latchkey/initramfs/uki"
+	"latchkey/internal/datafile"
 )
 
 func (o *imageUKI) sections(stub *uki.Stub, kernel, initrd []byte, version string) ([]uki.Section, error) {
@@ -18,7 +19,7 @@ func (o *imageUKI) sections(stub *uki.Stub, kernel, initrd []byte, version strin
 	if initrd, err = initramfs.WithCmdline(initrd, words); err != nil {
 		return nil, err
 	}
-	osrel, err := os.ReadFile(o.osrel)
+	osrel, err := datafile.Read(o.osrel, 1<<20)
 	if err != nil {
 		return nil, fmt.Errorf("reading --os-release: %w", err)
 	}
@@ -51,7 +52,7 @@ func (o *imageUKI) optional(stub *uki.Stub) ([]uki.Section, error) {
 		if f.path == "" {
 			continue
 		}
-		data, err := os.ReadFile(f.path)
+		data, err := datafile.Read(f.path, maxPart)
 		if err != nil {
 			return nil, fmt.Errorf("reading %s: %w", f.flag, err)
 		}

@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"latchkey/initramfs/uki"
+	"latchkey/internal/datafile"
 )
 
 // write signs the image if asked to and puts it in its place; by says who
@@ -41,7 +42,7 @@ func (o *imageUKI) write(image []byte) (by string, err error) {
 		return "", err
 	}
 
-	if err := os.Rename(signed, out); err != nil {
+	if err := datafile.Replace(signed, out); err != nil {
 		return "", fmt.Errorf("writing the image: %w", err)
 	}
 	return by, nil

@@ -91,8 +91,12 @@ func Write(path string, data []byte) (err error) {
 	return Replace(f.Name(), path)
 }
 
-// Replace puts a file that is on stable storage in another's place.
+// Replace puts a file that is on stable storage in another's place, which may
+// only be a file: a device of that name would be gone.
 func Replace(from, to string) error {
+	if info, err := os.Stat(to); err == nil && !info.Mode().IsRegular() {
+		return fmt.Errorf("%s is no regular file, and is not replaced", to)
+	}
 	if err := os.Rename(from, to); err != nil {
 		return err
 	}

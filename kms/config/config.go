@@ -15,13 +15,13 @@ package config
 import (
 	"cmp"
 	"fmt"
-	"os"
 	"path/filepath"
 	"reflect"
 	"strconv"
 	"strings"
 
 	"latchkey/internal/cli"
+	"latchkey/internal/datafile"
 	"latchkey/internal/strictyaml"
 )
 
@@ -61,7 +61,7 @@ func Read(path string) (*Config, error) {
 	if path == "" {
 		return c, nil
 	}
-	text, err := os.ReadFile(path)
+	text, err := datafile.Read(path, maxFile)
 	if err != nil {
 		return nil, &cli.Exit{Code: cli.Usage, Err: fmt.Errorf("reading the configuration: %w", err)}
 	}

@@ -3,11 +3,11 @@ package config
 import (
 	"bytes"
 	"fmt"
-	"os"
 	"slices"
 	"strconv"
 	"time"
 
+	"latchkey/internal/datafile"
 	"latchkey/internal/secret"
 	"latchkey/internal/spelling"
 	"latchkey/kms/server/hook"
@@ -86,7 +86,7 @@ func readSecret(path string) (secret.Bytes, error) {
 	if path == "" {
 		return secret.Bytes{}, fmt.Errorf("name the file of the secret that signs requests")
 	}
-	b, err := os.ReadFile(path)
+	b, err := datafile.Read(path, maxFile)
 	if err != nil {
 		return secret.Bytes{}, err
 	}

@@ -2,8 +2,8 @@ package config
 
 import (
 	"errors"
-	"os"
 
+	"latchkey/internal/datafile"
 	"latchkey/kms/server/policy"
 )
 
@@ -18,8 +18,12 @@ type Policy struct {
 	Rules *policy.Policy `yaml:"-"` // made of the rest by check
 }
 
+// maxFile bounds kms.yaml and each file that it names, in bytes.
+const maxFile = 16 << 20
+
 func (p *Policy) check() (err error) {
-	p.Rules, err = policy.Config{Defaults: p.Defaults, Groups: p.Groups, Releases: p.Releases, Programs: p.Programs}.Policy(os.ReadFile)
+	read := func(path string) ([]byte, error) { return datafile.Read(path, maxFile) }
+	p.Rules, err = policy.Config{Defaults: p.Defaults, Groups: p.Groups, Releases: p.Releases, Programs: p.Programs}.Policy(read)
 	if f, ok := errors.AsType[*policy.ConfigError](err); ok {
 		return &fault{f.Key, f.Err}
 	}

@@ -122,13 +122,16 @@ func (c ReleaseConfig) release(read func(string) ([]byte, error), programs map[D
 		if _, twice := r.PCRs[v.PCR]; twice {
 			return r, fmt.Errorf("PCR %d has two values", v.PCR)
 		}
+		if v.PCR == 11 && !Measured(v.Value) {
+			return r, errors.New("PCR 11: nothing measures an initrd in that value: any initrd would be this release")
+		}
 		r.PCRs[v.PCR] = v.Value
 	}
 
 	if c.Content != nil {
 		content, err := c.Content.content(read, programs)
 		if err != nil {
-			return r, fmt.Errorf("content.%w", err)
+			return r, fmt.Errorf("content: %w", err)
 		}
 		r.Content = content
 	}

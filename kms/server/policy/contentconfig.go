@@ -51,6 +51,9 @@ func (l *SBATLevel) UnmarshalText(b []byte) error {
 }
 
 func (c ContentConfig) content(read func(string) ([]byte, error), programs map[Digest]string) (_ *Content, err error) {
+	if err := c.says(); err != nil {
+		return nil, err
+	}
 	out := &Content{SBAT: c.SBAT, Firmware: c.Firmware}
 	if c.SecureBoot != nil {
 		if !*c.SecureBoot {
@@ -87,6 +90,28 @@ func (c ContentConfig) content(read func(string) ([]byte, error), programs map[D
 		}
 	}
 	return out, c.image(out)
+}
+
+// says refuses lists that could mean all or nothing, and a content of which
+// any boot is.
+func (c ContentConfig) says() error {
+	some := c.SecureBoot != nil || c.DBX != "" || c.Image != "" || len(c.SBAT) > 0
+	for _, list := range []struct {
+		key   string
+		words []string
+	}{
+		{"pk", c.PK}, {"kek", c.KEK}, {"db", c.DB}, {"signers", c.Signers}, {"programs", c.Programs},
+		{"command-line", c.CommandLine}, {"firmware", c.Firmware},
+	} {
+		if list.words != nil && len(list.words) == 0 {
+			return fmt.Errorf("%s: an empty list: say what is allowed, or leave it out", list.key)
+		}
+		some = some || len(list.words) > 0
+	}
+	if !some {
+		return errors.New("it asks for nothing, so that any boot would match")
+	}
+	return nil
 }
 
 // image: what PCR 11 holds may be anything, if it is known who signed it.
