@@ -138,8 +138,14 @@ func (o *imageUKI) checkOutput() error {
 		return nil // there is none, or writing it will say why not
 	}
 	for _, in := range []struct{ flag, path string }{
-		{"--kernel", o.kernel}, {"--initrd", o.initrd}, {"--stub", o.stub}, {"--config", o.build.config},
-		{"--ucode", o.ucode}, {"--dtb", o.dtb}, {"--pcr-key", o.pcrKey}, {"--pcr-signature", o.signature},
+		{"--kernel", o.kernel},
+		{"--initrd", o.initrd},
+		{"--stub", o.stub},
+		{"--config", o.build.config},
+		{"--ucode", o.ucode},
+		{"--dtb", o.dtb},
+		{"--pcr-key", o.pcrKey},
+		{"--pcr-signature", o.signature},
 	} {
 		if info, err := os.Stat(in.path); in.path != "" && err == nil && os.SameFile(info, out) {
 			return cli.Usagef("--output and %s are the same file, %s", in.flag, in.path)

@@ -58,7 +58,7 @@ func TestFind(t *testing.T) {
 			t.Errorf("the error %q does not name %s", text, want)
 		}
 	}
-	name(b, words[0]) // b is called what a's words begin with
+	name(b, words[0])           // b is called what a's words begin with
 	found(words[0], b.NodeID()) // a may be anybody's
 	f.approve(a)
 	missing(words[0], ledger.ErrAmbiguous)

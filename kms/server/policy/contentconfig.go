@@ -100,8 +100,13 @@ func (c ContentConfig) says() error {
 		key   string
 		words []string
 	}{
-		{"pk", c.PK}, {"kek", c.KEK}, {"db", c.DB}, {"signers", c.Signers}, {"programs", c.Programs},
-		{"command-line", c.CommandLine}, {"firmware", c.Firmware},
+		{"pk", c.PK},
+		{"kek", c.KEK},
+		{"db", c.DB},
+		{"signers", c.Signers},
+		{"programs", c.Programs},
+		{"command-line", c.CommandLine},
+		{"firmware", c.Firmware},
 	} {
 		if list.words != nil && len(list.words) == 0 {
 			return fmt.Errorf("%s: an empty list: say what is allowed, or leave it out", list.key)
