@@ -14,6 +14,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -47,6 +48,28 @@ func pair(t *testing.T, dir string, days int) config.Place {
 	return p
 }
 
+// A lockedLog is written to by who watches the certificates.
+type lockedLog struct {
+	mu   sync.Mutex
+	text []byte
+}
+
+func (l *lockedLog) Write(b []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.text = append(l.text, b...)
+	return len(b), nil
+}
+
+// take returns what was written since it was last called.
+func (l *lockedLog) take() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	text := string(l.text)
+	l.text = nil
+	return text
+}
+
 // The certificate that is shown to the store is said to end two weeks before,
 // once a day, though nobody connects; metrics have its end; one that is
 // renewed is read without a restart.
@@ -54,17 +77,17 @@ func TestClientCertificateEnds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ctx, stop := context.WithCancel(t.Context())
 		defer stop()
-		var log bytes.Buffer
+		var log lockedLog
 		dir := t.TempDir()
 		f := &listeners{pairs: certificates{}}
 		f.pairs.client(pair(t, dir, 60), slog.New(slog.NewTextHandler(&log, nil)))
 		go f.pairs.look(ctx)
 
 		days := func(n int) string {
-			log.Reset()
+			log.take()
 			time.Sleep(time.Duration(n) * 24 * time.Hour)
 			synctest.Wait()
-			return log.String()
+			return log.take()
 		}
 		if said := days(45); said != "" {
 			t.Errorf("15 days before its end the log says %q, want nothing", said)

@@ -3,6 +3,7 @@ package lk1
 import (
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 
@@ -90,6 +91,15 @@ func (s *Service) AddRelease(ctx context.Context, n release.New) (ReleaseView, e
 	err = s.update(ctx, func(t *txn) error {
 		if _, err := t.s.rows.releases.Get(t.view.View, r.Name); err == nil {
 			return fmt.Errorf("adding release %s: %w: there is one of that name", r.Name, ledger.ErrRefused)
+		}
+		others, err := t.stored()
+		if err != nil {
+			return err
+		}
+		for _, other := range others { // retiring one of two names would take nothing back
+			if other.Retired.IsZero() && len(r.PCRs) > 0 && maps.Equal(other.PCRs, r.PCRs) {
+				return fmt.Errorf("adding release %s: %w: it has the values of release %s", r.Name, ledger.ErrRefused, other.Name)
+			}
 		}
 		if err := t.saveRelease(r); err != nil {
 			return err
