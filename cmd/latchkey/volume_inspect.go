@@ -220,7 +220,7 @@ func (r volumeReport) print(w io.Writer) error {
 	}
 	fmt.Fprintf(t, "seqid\t%d\n", r.SeqID)
 	fmt.Fprintf(t, "payload\t%d bytes at %d, sectors of %d, %s\n", r.SizeBytes, r.OffsetBytes, r.SectorBytes, luks2.Cipher)
-	fmt.Fprintf(t, "subset\t%s\n", r.SubsetDigest)
+	fmt.Fprintf(t, "digest\t%s\n", r.SubsetDigest)
 	if len(r.Flags) > 0 {
 		fmt.Fprintf(t, "flags\t%q\n", r.Flags)
 	}
