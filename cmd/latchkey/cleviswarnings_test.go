@@ -49,12 +49,12 @@ func TestClevisOfThisMachine(t *testing.T) {
 			path := filepath.Join(dir, uuid)
 			volumeWithToken(t, path, uuid, row.token)
 			p := &plan.Plan{Clevis: row.allow, Volumes: []plan.Volume{{UUID: uuid, Name: "root", Sources: []string{"clevis"}}, {UUID: "not here", Sources: []string{"clevis"}}}}
-			got := strings.Join(clevisWarnings(dir, p), "\n")
+			got := strings.Join(tokenWarnings(dir, p), "\n")
 			if (got == "") != (row.warns == "") || !strings.Contains(got, row.warns) {
 				t.Errorf("warnings = %q, want %q", got, row.warns)
 			}
 			p.Volumes[0].Sources = []string{"kms"}
-			if got := clevisWarnings(dir, p); got != nil {
+			if got := tokenWarnings(dir, p); got != nil {
 				t.Errorf("warnings of a plan without clevis = %q", got)
 			}
 

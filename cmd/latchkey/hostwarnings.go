@@ -72,5 +72,5 @@ func hostWarnings(p *plan.Plan) []string {
 	if err != nil {
 		list = append(list, fmt.Sprintf("reading the host's tables: %v", err))
 	}
-	return slices.Concat(list, clevisWarnings(byUUID, p), systemdWarnings(byUUID, p))
+	return append(list, tokenWarnings(byUUID, p)...)
 }

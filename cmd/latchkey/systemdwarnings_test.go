@@ -56,12 +56,12 @@ func TestSystemdOfThisMachine(t *testing.T) {
 		}
 
 		p := &plan.Plan{Systemd: plan.SystemdTPM2{Sealed: row.allow}, Volumes: []plan.Volume{{UUID: uuid, Name: "root", Digest: row.digest, Sources: []string{"systemd-tpm2"}}, {UUID: "not here", Sources: []string{"systemd-tpm2"}}}}
-		got := strings.Join(systemdWarnings(dir, p), "\n")
+		got := strings.Join(tokenWarnings(dir, p), "\n")
 		if (got == "") != (row.warns == "") || !strings.Contains(got, row.warns) {
 			t.Errorf("%s: warnings = %q, want %q", row.name, got, row.warns)
 		}
 		p.Volumes[0].Sources = []string{"kms"}
-		if got := systemdWarnings(dir, p); got != nil {
+		if got := tokenWarnings(dir, p); got != nil {
 			t.Errorf("%s: warnings of a plan without the source = %q", row.name, got)
 		}
 	}
