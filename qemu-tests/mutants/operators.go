@@ -42,5 +42,12 @@ var operators = []mutant{
 	{`whole words only are first words`, `kms/server/lk1/find.go`, `strings.HasPrefix(words, who+" ")`, `strings.HasPrefix(words, who)`, `./kms/server`, `TestFind`},
 	{`six words are one machine's`, `kms/server/lk1/find.go`, `if len(exact) > 0 {`, `if false {`, `./kms/server`, `TestFind`},
 	{`an ambiguous name lists who has it`, `kms/server/lk1/find.go`, `ledger.ErrAmbiguous, candidates(near))`, `ledger.ErrAmbiguous, "")`, `./kms/server`, `TestFind`},
+	{`no two releases of the same values`, `kms/server/lk1/releaseadmin.go`, `len(r.PCRs) > 0 && maps.Equal(other.PCRs, r.PCRs)`, `false && maps.Equal(other.PCRs, r.PCRs)`, `./cmd/latchkey-kms`, `TestScripts/releases`},
+	{`no two values of a PCR`, `cmd/latchkey-kms/releaseadd.go`, `if _, twice := n.PCRs[v.PCR]; twice {`, `if false {`, `./cmd/latchkey-kms`, `TestScripts/releases`},
+	{`nothing shown, nothing approved`, `kms/server/lk1/approve.go`, `row.Shown == nil && row.State != fleet.Approved`, `!found && row.State != fleet.Approved`, `./kms/server`, `TestUndelete`},
+	{`kms.yaml: an empty content is none`, `kms/server/policy/contentconfig.go`, `if !some {`, `if false {`, `./kms/config`, `TestWrongConfig`},
+	{`no device is read`, `internal/datafile/read.go`, `mode&os.ModeDevice != 0 {`, `mode&os.ModeDevice != 0 && false {`, `./internal/datafile`, `TestRead`},
+	{`no device is replaced`, `internal/datafile/datafile.go`, `err == nil && !info.Mode().IsRegular()`, `err == nil && info.IsDir()`, `./internal/datafile`, `TestReplaceNoDevice`},
+	{`no input is written over`, `cmd/latchkey/image_uki.go`, `return o.checkOutput()`, `return nil`, `./cmd/latchkey`, `TestScripts/image_uki$`},
 	{`latchkey.yaml: one kind of source`, `initramfs/sources.go`, `if s.word() == "" || several {`, `if s.word() == "" || several && false {`, `./initramfs`, `TestSources`},
 }
