@@ -22,9 +22,16 @@ func (w workerProcess) Dial(string) func(ctx context.Context, network, address s
 		if t == nil {
 			return nil, syscall.ECONNREFUSED
 		}
+		if err := w.alive(); err != nil {
+			return nil, err
+		}
 		here, there := net.Pipe()
 		go t.Serve(there)
-		return here, w.alive()
+		go func() { // as the kernel does when a process ends
+			<-w.killed
+			here.Close()
+		}()
+		return here, nil
 	}
 }
 
