@@ -61,13 +61,17 @@ func List(image []byte) ([]Entry, error) {
 	return u.entries, nil
 }
 
+// The beginnings of what compressed archives are: RFC 8878, 3.1.1, and RFC
+// 1952, 2.3.1.
+const zstdMagic, gzipMagic = "\x28\xb5\x2f\xfd", "\x1f\x8b"
+
 // errNoImage: the kernel knows no such beginning.
 var errNoImage = errors.New("neither a newc archive nor one that zstd or gzip compressed; the kernel would stop here")
 
 // compressed reads one compressed part and returns its length.
 func (u *unpacker) compressed(b []byte) (int, error) {
 	switch {
-	case bytes.HasPrefix(b, []byte{0x28, 0xb5, 0x2f, 0xfd}):
+	case bytes.HasPrefix(b, []byte(zstdMagic)):
 		n, err := zstdFrame(b)
 		if err != nil {
 			return 0, err
@@ -79,7 +83,7 @@ func (u *unpacker) compressed(b []byte) (int, error) {
 		defer z.Close()
 		return n, u.archives(z)
 
-	case bytes.HasPrefix(b, []byte{0x1f, 0x8b}):
+	case bytes.HasPrefix(b, []byte(gzipMagic)):
 		r := bytes.NewReader(b)
 		z, err := gzip.NewReader(r)
 		if err != nil {
@@ -92,12 +96,31 @@ func (u *unpacker) compressed(b []byte) (int, error) {
 		return len(b) - r.Len(), nil
 	}
 
-	for magic, name := range map[string]string{"\xfd7zXZ\x00": "xz", "\x5d\x00": "lzma", "BZh": "bzip2", "\x02\x21\x4c\x18": "lz4", "\x89LZO": "lzo"} {
+	for magic, name := range foreign {
 		if bytes.HasPrefix(b, []byte(magic)) {
 			return 0, fmt.Errorf("it is compressed by %s, which latchkey does not read", name)
 		}
 	}
 	return 0, errNoImage
+}
+
+// foreign are the beginnings of what the kernel unpacks and List does not
+// (lib/decompress.c).
+var foreign = map[string]string{"\xfd7zXZ\x00": "xz", "\x5d\x00": "lzma", "BZh": "bzip2", "\x02\x21\x4c\x18": "lz4", "\x89LZO": "lzo"}
+
+// Recognize fails for what does not begin as an image that kernels unpack.
+func Recognize(image []byte) error {
+	for _, magic := range []string{"070701", "070702", zstdMagic, gzipMagic} {
+		if bytes.HasPrefix(image, []byte(magic)) {
+			return nil
+		}
+	}
+	for magic := range foreign {
+		if bytes.HasPrefix(image, []byte(magic)) {
+			return nil
+		}
+	}
+	return errNoImage
 }
 
 // zstdFrame is the length of the frame that b begins with: RFC 8878,

@@ -41,6 +41,20 @@ func gz(s string) string {
 
 func aligned(s string) string { return s + strings.Repeat("\x00", -len(s)&3) }
 
+// TestRecognize: what begins as no image is none; what kernels unpack and we
+// do not is one.
+func TestRecognize(t *testing.T) {
+	for image, ok := range map[string]bool{
+		"070701 and on": true, "070702 and on": true, "\x28\xb5\x2f\xfd": true, "\x1f\x8b\x08": true, "\xfd7zXZ\x00": true,
+		"": false, "07070": false, "070707 (odc)": false, "MZ an EFI program": false, "\x28\xb5": false,
+	} {
+		if err := initramfs.Recognize([]byte(image)); (err == nil) != ok {
+			t.Errorf("%q: %v, want an image: %t", image, err, ok)
+		}
+	}
+}
+
+
 // List takes what the kernel takes (init/initramfs.c), in all the forms in
 // which archives follow each other, and nothing else.
 func TestList(t *testing.T) {

@@ -68,6 +68,10 @@ func (c SourceConfig) word() string {
 
 // checkSources wants each source of a volume to be one.
 func (c *Config) checkSources(volume int) error {
+	list := fmt.Sprintf("volumes[%d].sources", volume)
+	if _, said := c.lines[list]; said && len(c.Volumes[volume].Sources) == 0 {
+		return fmt.Errorf("%s: an empty list opens nothing: name a source, or leave the key out for %s", list, plan.SourceKMS)
+	}
 	for i, s := range c.Volumes[volume].Sources {
 		several := s.KeyFile != nil && (s.Clevis != nil || s.Systemd != nil) || s.Clevis != nil && s.Systemd != nil
 		if s.word() == "" || several {

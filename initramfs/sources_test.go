@@ -29,7 +29,7 @@ func TestSources(t *testing.T) {
 		files   []plan.KeyFile
 		err     string // "" is none
 	}{
-		{"", []string{"kms"}, nil, ""},
+		{"", nil, nil, "latchkey.yaml:3: volumes[0].sources: an empty list opens nothing: name a source, or leave the key out for kms"},
 		{"kms, prompt", []string{"kms", "prompt"}, nil, ""},
 		{"kms, key-file: {device: LABEL=KEYS, path: shop.key}, prompt", []string{"kms", "key-file", "prompt"}, []plan.KeyFile{stick}, ""},
 		{

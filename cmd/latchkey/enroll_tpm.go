@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -51,6 +52,9 @@ latchkey.yaml: a boot takes no other secret.`,
 			if err != nil {
 				return err
 			}
+			for _, n := range added.blank {
+				fmt.Fprintf(c.ErrOrStderr(), "warning: nothing has been measured into PCR %d: any boot that leaves it so opens the volume, on this machine\n", n)
+			}
 			_, err = fmt.Fprintf(c.OutOrStdout(), "enrolled volume %s: keyslot %d, %s\nfor latchkey.yaml:\n    sources: [systemd-tpm2: {sealed: [%s]}, prompt]\n",
 				added.uuid, added.slot, added.What, added.Sealed)
 			return err
@@ -95,8 +99,9 @@ func (o enrollTPM) request(c *cobra.Command) (r cryptenroll.Request, err error) 
 // enrolledTPM is what a run has made.
 type enrolledTPM struct {
 	cryptenroll.Binding
-	uuid string
-	slot int
+	uuid  string
+	slot  int
+	blank []int // PCRs of --pcrs that nobody has extended
 }
 
 // run opens the volume with the key that it has, before the TPM is asked.
@@ -122,6 +127,10 @@ func (o enrollTPM) run(ctx context.Context, path string, r cryptenroll.Request) 
 		return made, err
 	}
 	defer chip.Close()
+	blank, err := blankPCRs(ctx, chip, r.PCRs)
+	if err != nil {
+		return made, err
+	}
 	passphrase, token, err := cryptenroll.Bind(ctx, chip, r)
 	if err != nil {
 		return made, err
@@ -137,5 +146,20 @@ func (o enrollTPM) run(ctx context.Context, path string, r cryptenroll.Request) 
 	}
 	again, _, err := after.Unlock(ctx, f, luks2.Attempt{Passphrase: passphrase, Slot: slot})
 	again.Wipe()
-	return enrolledTPM{cryptenroll.Describe(text), h.UUID(), slot}, err
+	return enrolledTPM{cryptenroll.Describe(text), h.UUID(), slot, blank}, err
+}
+
+// blankPCRs are those that have their value of a reset: TCG PC Client
+// Platform TPM Profile, 4.6, table "PCR attributes".
+func blankPCRs(ctx context.Context, chip *tpm.TPM, pcrs []int) (blank []int, err error) {
+	for _, n := range pcrs {
+		value, err := chip.ReadPCR(ctx, n)
+		if err != nil {
+			return nil, err
+		}
+		if value == [32]byte{} || value == [32]byte(bytes.Repeat([]byte{0xff}, 32)) {
+			blank = append(blank, n)
+		}
+	}
+	return blank, nil
 }

@@ -10,6 +10,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -125,6 +126,8 @@ func (o *imageUKI) check() error {
 		return cli.Usagef("--boot-key and --boot-cert go together")
 	case o.signature != "" && o.pcrKey == "":
 		return cli.Usagef("--pcr-signature needs --pcr-key")
+	case o.pcrKey != "" && !slices.Contains(o.phases, uki.InInitrd):
+		return cli.Usagef("--phase: without %s among them no signature is for the state in which the machine asks for its keys", uki.InInitrd)
 	case o.signer != "" && o.bootKey != "":
 		return cli.Usagef("--sign-with and --boot-key are mutually exclusive")
 	}
@@ -192,6 +195,9 @@ func (o *imageUKI) readInitrd(kernel []byte, stderr io.Writer) (initrd []byte, v
 		if err != nil {
 			return nil, "", fmt.Errorf("reading the initramfs: %w", err)
 		}
+		if err := initramfs.Recognize(initrd); err != nil {
+			return nil, "", fmt.Errorf("--initrd %s: %w", o.initrd, err)
+		}
 		return initrd, version, nil
 	}
 
@@ -209,6 +215,13 @@ func (o *imageUKI) readInitrd(kernel []byte, stderr io.Writer) (initrd []byte, v
 	if p, err := options.Config.Plan(); err == nil { // Build names what is wrong with it
 		if err := warnPlan(stderr, p); err != nil {
 			return nil, "", err
+		}
+		key, err := o.signingKey()
+		if err != nil {
+			return nil, "", err
+		}
+		for _, text := range signerWarnings(byUUID, p, key) {
+			fmt.Fprintln(stderr, "warning:", text)
 		}
 	}
 	var out bytes.Buffer

@@ -83,7 +83,19 @@ func textOrFile(value string) ([]byte, error) {
 
 // signPCR adds the public key, which is measured, and the signature of the
 // values that PCR 11 will have.
-func (o *imageUKI) signPCR(stub *uki.Stub, all []uki.Section) ([]uki.Section, error) {
+// signingKey is the public half of --pcr-key in PEM, nil without one.
+func (o *imageUKI) signingKey() ([]byte, error) {
+	if o.pcrKey == "" {
+		return nil, nil
+	}
+	signer, err := o.pcrSigner()
+	if err != nil {
+		return nil, err
+	}
+	return signer.PublicKey(), nil
+}
+
+func (o *imageUKI) pcrSigner() (*uki.Signer, error) {
 	text, err := os.ReadFile(o.pcrKey)
 	if err != nil {
 		return nil, fmt.Errorf("reading --pcr-key: %w", err)
@@ -91,6 +103,14 @@ func (o *imageUKI) signPCR(stub *uki.Stub, all []uki.Section) ([]uki.Section, er
 	signer, err := uki.ReadSigner(text)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", o.pcrKey, err)
+	}
+	return signer, nil
+}
+
+func (o *imageUKI) signPCR(stub *uki.Stub, all []uki.Section) ([]uki.Section, error) {
+	signer, err := o.pcrSigner()
+	if err != nil {
+		return nil, err
 	}
 
 	all = append(all, uki.Section{Name: ".pcrpkey", Data: signer.PublicKey()})

@@ -1,13 +1,16 @@
 package main
 
 import (
+	"encoding/hex"
 	"encoding/json"
 	"fmt"
+	"iter"
 	"path/filepath"
 	"slices"
 	"strings"
 
 	"latchkey/internal/plan"
+	"latchkey/unlock/luks2"
 	"latchkey/unlock/source/clevis"
 	"latchkey/unlock/source/cryptenroll"
 )
@@ -41,36 +44,74 @@ var tokenSources = []struct {
 // only root may read, is passed over.
 func tokenWarnings(dir string, p *plan.Plan) (list []string) {
 	for _, kind := range tokenSources {
-		for _, v := range p.Volumes {
-			if !slices.Contains(v.Sources, kind.source) {
-				continue
+		for path, v := range volumesHere(dir, p) {
+			if slices.Contains(v.Sources, kind.source) {
+				list = append(list, v.tokens(path, kind.source, kind.token, kind.missing, func(text json.RawMessage) error { return kind.check(p, v.Volume, text) })...)
 			}
+		}
+	}
+	for path, v := range volumesHere(dir, p) {
+		if sum := hex.EncodeToString(v.digest[:]); v.Digest != "" && !strings.EqualFold(v.Digest, sum) {
+			list = append(list, fmt.Sprintf("volume %s: every boot would refuse %s: the plan pins the digest %s, the header's is %s; is it the volume that you mean?", v.Name, path, v.Digest, sum))
+		}
+	}
+	return list
+}
+
+// signerWarnings names volumes of this machine that want an image whose
+// PCR 11 another key signed than the one, in PEM, that signs this image.
+func signerWarnings(dir string, p *plan.Plan, key []byte) (list []string) {
+	for path, v := range volumesHere(dir, p) {
+		if slices.Contains(v.Sources, plan.SourceSystemd) {
+			list = append(list, v.tokens(path, plan.SourceSystemd, cryptenroll.TokenType, "", func(text json.RawMessage) error { return cryptenroll.CheckSigner(text, key) })...)
+		}
+	}
+	return list
+}
+
+// A volumeHere is one of a plan that this machine has.
+type volumeHere struct {
+	plan.Volume
+	header *luks2.Header
+	digest [32]byte
+}
+
+// volumesHere are those that can be read, by their paths.
+func volumesHere(dir string, p *plan.Plan) iter.Seq2[string, volumeHere] {
+	return func(yield func(string, volumeHere) bool) {
+		for _, v := range p.Volumes {
 			path := filepath.Join(dir, v.UUID)
 			f, h, err := readVolume(path)
 			if err != nil {
 				continue
 			}
 			f.Close()
-
-			var why []string
-			usable := false
-			for _, t := range h.Tokens() {
-				if t.Type != kind.token || len(t.Keyslots) == 0 {
-					continue
-				}
-				err := kind.check(p, v, t.JSON)
-				if usable = usable || err == nil; err != nil {
-					why = append(why, fmt.Sprintf("token %d: %v", t.ID, err))
-				}
-			}
-			switch {
-			case usable:
-			case len(why) == 0:
-				list = append(list, fmt.Sprintf("volume %s: %s %s", v.Name, path, kind.missing))
-			default:
-				list = append(list, fmt.Sprintf("volume %s: the source %s will not open %s: %s; latchkey volume inspect %s prints what sources needs", v.Name, kind.source, path, strings.Join(why, "; "), path))
+			if !yield(path, volumeHere{v, h, h.SubsetDigest()}) {
+				return
 			}
 		}
 	}
-	return list
+}
+
+// tokens says why a source opens a volume by none of its tokens of a type;
+// nothing if it does. missing is what is said if there is no such token.
+func (v volumeHere) tokens(path, source, kind, missing string, check func(json.RawMessage) error) []string {
+	var why []string
+	for _, t := range v.header.Tokens() {
+		if t.Type != kind || len(t.Keyslots) == 0 {
+			continue
+		}
+		err := check(t.JSON)
+		if err == nil {
+			return nil
+		}
+		why = append(why, fmt.Sprintf("token %d: %v", t.ID, err))
+	}
+	switch {
+	case len(why) > 0:
+		return []string{fmt.Sprintf("volume %s: the source %s will not open %s: %s; latchkey volume inspect %s prints what sources needs", v.Name, source, path, strings.Join(why, "; "), path)}
+	case missing != "":
+		return []string{fmt.Sprintf("volume %s: %s %s", v.Name, path, missing)}
+	}
+	return nil
 }

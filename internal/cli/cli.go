@@ -59,6 +59,7 @@ func Main(root *cobra.Command, args []string, stdout, stderr io.Writer) int {
 
 	stdout, stderr = plainWriter{stdout}, plainWriter{stderr}
 	root.AddCommand(manCommand(root))
+	textsOnce(root)
 	root.SetArgs(args)
 	root.SetOut(stdout)
 	root.SetErr(stderr)

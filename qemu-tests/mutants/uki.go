@@ -19,4 +19,10 @@ var ukis = []mutant{
 	{`the stub's own .sbat is measured`, `initramfs/uki/measure.go`, `data := s.own(name)`, `data := s.own("")`, `./initramfs/uki`, `TestPCR11Newer`},
 	{`microcode must be where the kernel looks`, `initramfs/uki/uki.go`, `|| !bytes.Contains(sec.Data, []byte("kernel/x86/microcode/")) `, ``, `./initramfs/uki`, `TestBuildRejectsMicrocode`},
 	{`a PIN is in no message`, `cmd/latchkey/image_uki_sign.go`, "`(pin-value=)[^;?&\\s]*`", "`(pin-value=)$`", `./cmd/latchkey`, `TestScripts/image_uki_token`},
+	{`an image is warned of that another key signs`, `unlock/source/cryptenroll/describe.go`, `if s.fingerprint != t.signer.fingerprint {`, `if s.fingerprint == "" {`, `./unlock/source/cryptenroll`, `CheckSigner`},
+	{`a digest that is another header's is warned of`, `cmd/latchkey/tokenwarnings.go`, `v.Digest != "" && !strings.EqualFold(v.Digest, sum)`, `v.Digest != "" && sum == ""`, `./cmd/latchkey`, `SystemdOfThisMachine`},
+	{`PCRs that nobody extends are warned of`, `cmd/latchkey/enroll_tpm.go`, `if value == [32]byte{} ||`, `if`, `./cmd/latchkey`, `TestScripts/enroll_tpm`},
+	{`an initramfs begins as one`, `cmd/latchkey/image_uki.go`, `if err := initramfs.Recognize(initrd); err != nil {`, `if err := initramfs.Recognize(initrd); false && err != nil {`, `./cmd/latchkey`, `TestScripts/image_uki`},
+	{`a flag is not given twice`, `internal/cli/cli.go`, `	textsOnce(root)`, ``, `./internal/cli`, `TestOnce`},
+	{`an empty list of sources is no list`, `initramfs/sources.go`, `said && len(c.Volumes[volume].Sources) == 0`, `said && len(c.Volumes[volume].Sources) < 0`, `./initramfs`, `TestSources`},
 }

@@ -2,6 +2,7 @@ package cryptenroll
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"strings"
 )
@@ -42,4 +43,25 @@ func Check(text json.RawMessage, allowed []string, pinned bool) error {
 		return err
 	}
 	return t.allowed(allowed, pinned)
+}
+
+// CheckSigner says why an image cannot open a volume by a token that wants
+// signed PCRs: key is the public key, in PEM, that signs the image's PCR 11,
+// empty if nothing does. A token that wants none is right with any image.
+func CheckSigner(text json.RawMessage, key []byte) error {
+	t, err := parseToken(text)
+	switch {
+	case err != nil || len(t.Signed) == 0:
+		return err
+	case len(key) == 0:
+		return fmt.Errorf("it wants PCRs %d signed by the key %.16s…, and the image has no signature (--pcr-key)", t.Signed, t.signer.fingerprint)
+	}
+	s, err := parseKey(key)
+	if err != nil {
+		return errors.New("the key that signs the image: " + err.Error())
+	}
+	if s.fingerprint != t.signer.fingerprint {
+		return fmt.Errorf("it wants PCRs %d signed by the key %.16s…, and the image's are signed by %.16s…", t.Signed, t.signer.fingerprint, s.fingerprint)
+	}
+	return nil
 }

@@ -9,6 +9,7 @@ import (
 	"crypto/sha256"
 	"crypto/x509"
 	"encoding/hex"
+	"encoding/json"
 	"fmt"
 	"strings"
 	"testing"
@@ -75,4 +76,36 @@ func FuzzSignatures(f *testing.F) {
 			t.Errorf("%q: no signature and no error", file)
 		}
 	})
+}
+
+// TestCheckSigner: an image is right for a token if the token's key signed
+// it, or if the token wants no signature.
+func TestCheckSigner(t *testing.T) {
+	keys := make([][]byte, 2)
+	for i := range keys {
+		key, err := rsa.GenerateKey(rand.Reader, 2048)
+		if err != nil {
+			t.Fatal(err)
+		}
+		keys[i] = keyPEM(t, &key.PublicKey)
+	}
+	wants := with(t, map[string]any{"tpm2_pubkey": keys[0], "tpm2_pubkey_pcrs": []int{11}})
+	for _, row := range []struct {
+		name  string
+		token json.RawMessage
+		key   []byte
+		err   string // "": none
+	}{
+		{"its key", wants, keys[0], ""},
+		{"another's", wants, keys[1], "and the image's are signed by "},
+		{"none", wants, nil, "and the image has no signature (--pcr-key)"},
+		{"no key", wants, []byte("x"), "the key that signs the image: it is no PUBLIC KEY in PEM"},
+		{"no signature wanted", with(t, nil), nil, ""},
+		{"a token that is none", json.RawMessage("{}"), keys[0], "tpm2-blob"},
+	} {
+		err := CheckSigner(row.token, row.key)
+		if (err == nil) != (row.err == "") || err != nil && !strings.Contains(err.Error(), row.err) {
+			t.Errorf("%s: %v, want %q", row.name, err, row.err)
+		}
+	}
 }
