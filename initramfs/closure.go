@@ -30,10 +30,6 @@ func (k *kernel) choose(c ModulesConfig, p *plan.Plan) ([]string, error) {
 			return nil, err
 		}
 		names = found
-
-	case "none":
-	default:
-		return nil, fmt.Errorf("modules.set is %q, want universal, host or none", c.Set)
 	}
 
 	if p.AsksAtConsole() && c.Set != "none" {

@@ -6,9 +6,11 @@ package initramfs
 import (
 	"fmt"
 	"io"
+	"slices"
 	"time"
 
 	"latchkey/internal/plan"
+	"latchkey/internal/spelling"
 	"latchkey/internal/strictyaml"
 )
 
@@ -26,20 +28,20 @@ type Config struct {
 	// Net holds kernel command line words: one grammar for both places.
 	Net string `yaml:"net"`
 	TPM struct {
-		EK string `yaml:"ek"`
+		EK string `yaml:"ek" words:"p256 rsa2048"`
 	} `yaml:"tpm"`
 	Volumes []VolumeConfig `yaml:"volumes"`
 	// HeadStart is how much earlier a source begins than the next one.
 	HeadStart *time.Duration `yaml:"head-start"`
 	Root      struct {
 		Device string `yaml:"device"`
-		FSType string `yaml:"fstype"`
+		FSType string `yaml:"fstype" words:"ext4 ext3 ext2 xfs btrfs f2fs squashfs erofs"`
 		Flags  string `yaml:"flags"`
 		RW     bool   `yaml:"rw"`
 		Init   string `yaml:"init"`
 	} `yaml:"root"`
 	OnFail struct {
-		Action string         `yaml:"action"`
+		Action string         `yaml:"action" words:"reboot poweroff halt wait"`
 		After  *time.Duration `yaml:"after"`
 	} `yaml:"on-fail"`
 	Wait    *time.Duration `yaml:"wait"`
@@ -62,7 +64,7 @@ type VolumeConfig struct {
 	Serial  string         `yaml:"serial"`
 	Sources []SourceConfig `yaml:"sources"`
 	Digest  string         `yaml:"digest"`
-	Options []string       `yaml:"options"`
+	Options []string       `yaml:"options" words:"discard read-only no-read-workqueue no-write-workqueue same-cpu-crypt submit-from-crypt-cpus"`
 	NoFail  bool           `yaml:"nofail"`
 	LUKS1   bool           `yaml:"luks1"`
 }
@@ -71,7 +73,7 @@ type VolumeConfig struct {
 type ModulesConfig struct {
 	// Set is "universal" (any machine, the default), "host" (what this
 	// machine's devices ask for) or "none".
-	Set     string   `yaml:"set"`
+	Set     string   `yaml:"set" words:"universal host none"`
 	Add     []string `yaml:"add"`     // names, always loaded
 	Exclude []string `yaml:"exclude"` // names, never in the image
 	// Parameters are MODULE.PARAM=VALUE, for modules in the image.
@@ -98,10 +100,20 @@ func ReadConfig(name string, r io.Reader) (*Config, error) {
 			return nil, c.locate(err)
 		}
 	}
-	if err := c.Image.check(); err != nil {
-		return nil, c.locate(err)
+	for _, check := range []func() error{c.Modules.check, c.Image.check} {
+		if err := check(); err != nil {
+			return nil, c.locate(err)
+		}
 	}
 	return c, nil
+}
+
+// check wants a set that there is.
+func (c ModulesConfig) check() error {
+	if sets := []string{"universal", "host", "none"}; c.Set != "" && !slices.Contains(sets, c.Set) {
+		return fmt.Errorf("modules.set is %q%s", c.Set, spelling.Suggest(c.Set, sets))
+	}
+	return nil
 }
 
 // Plan compiles the configuration. The always-loaded modules are added

@@ -54,7 +54,6 @@ func TestRecognize(t *testing.T) {
 	}
 }
 
-
 // List takes what the kernel takes (init/initramfs.c), in all the forms in
 // which archives follow each other, and nothing else.
 func TestList(t *testing.T) {

@@ -53,6 +53,17 @@ func (c *SourceConfig) UnmarshalText(text []byte) error {
 	return nil
 }
 
+// Schema implements strictyaml.Schemer.
+func (c *SourceConfig) Schema(of func(v any) map[string]any) map[string]any {
+	type mapping SourceConfig // the keys, without what reads a word
+	keys := of(mapping{})
+	keys["minProperties"], keys["maxProperties"] = 1, 1
+	return map[string]any{"anyOf": []any{
+		map[string]any{"enum": []string{plan.SourceKMS, plan.SourcePrompt, plan.SourceSystemd}},
+		keys,
+	}}
+}
+
 // word is the source's kind.
 func (c SourceConfig) word() string {
 	switch {

@@ -55,6 +55,6 @@ Exit codes: 0 done, 1 failed, 4 refused by the KMS, 64 wrong usage or configurat
 		ask.add(c.PersistentFlags())
 		root.AddCommand(c)
 	}
-	root.AddCommand(serveCommand(flags))
+	root.AddCommand(serveCommand(flags), schemaCommand())
 	return root
 }

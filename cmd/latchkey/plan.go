@@ -25,7 +25,7 @@ func planCommand() *cobra.Command {
 		Args:  cli.Args(cobra.ArbitraryArgs),
 		RunE:  cli.Group,
 	}
-	c.AddCommand(planShowCommand())
+	c.AddCommand(planShowCommand(), planSchemaCommand())
 	return c
 }
 

@@ -25,7 +25,7 @@ type Admin struct {
 // An AdminClient is a client certificate, by its common name.
 type AdminClient struct {
 	Name  string `yaml:"name"`
-	Scope Scope  `yaml:"scope"`
+	Scope Scope  `yaml:"scope" words:"read approve admin"`
 }
 
 func (a *Admin) check() error {

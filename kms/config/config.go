@@ -31,7 +31,7 @@ type Config struct {
 	Mark      string        `yaml:"mark" restart:"yes"` // file of the high-water mark
 	Store     Store         `yaml:"store" restart:"yes"`
 	Wrapping  Wrapping      `yaml:"wrapping"`
-	Enroll    Enrollment    `yaml:"enroll" restart:"yes"`
+	Enroll    Enrollment    `yaml:"enroll" restart:"yes" words:"approve closed cert tofu"`
 	Listen    Listeners     `yaml:"listen" restart:"yes"`
 	Talos     Talos         `yaml:"talos"`
 	Kairos    KairosSection `yaml:"kairos" restart:"yes"`

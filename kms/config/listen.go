@@ -17,7 +17,7 @@ type Listeners []Listener
 // A Listener is one address for HTTP.
 type Listener struct {
 	Endpoint  `yaml:",inline"`
-	Protocols []Protocol `yaml:"protocols"`
+	Protocols []Protocol `yaml:"protocols" words:"lk1 kairos"`
 }
 
 // An Endpoint is one address, and who may connect to it how.

@@ -6,8 +6,8 @@ import (
 
 // A Log says what a server logs to standard error, and how.
 type Log struct {
-	Level  string `yaml:"level"`                // debug, info (default), warn, error
-	Format string `yaml:"format" restart:"yes"` // text (default) or json
+	Level  string `yaml:"level" words:"debug info warn error"`    // debug, info (default), warn, error
+	Format string `yaml:"format" restart:"yes" words:"text json"` // text (default) or json
 }
 
 // Formats of the log.

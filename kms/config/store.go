@@ -6,7 +6,7 @@ type Store struct {
 	CA          string    `yaml:"ca" restart:"yes"`          // PEM: who the store's certificate is from
 	Certificate string    `yaml:"certificate" restart:"yes"` // PEM: ours
 	Key         string    `yaml:"key" restart:"yes"`
-	WriteBack   WriteBack `yaml:"write-back" restart:"yes"`
+	WriteBack   WriteBack `yaml:"write-back" restart:"yes" words:"volumes secrets"`
 }
 
 // A WriteBack is what is written to the cluster of a store kube:NAMESPACE,

@@ -9,11 +9,11 @@ import (
 // A Talos serves machines of Talos Linux, if it has an address.
 type Talos struct {
 	Endpoint    `yaml:",inline"`
-	Enroll      Enrollment `yaml:"enroll"`       // approve, closed, or tofu: any UUID
-	Allow       []string   `yaml:"allow"`        // UUIDs; if any, no others are served
-	Sources     []Prefix   `yaml:"sources"`      // networks; if any, no others are served
-	BindAddress bool       `yaml:"bind-address"` // blobs open only from where they were sealed
-	Noise       bool       `yaml:"noise"`        // random bytes instead of a refusal
+	Enroll      Enrollment `yaml:"enroll" words:"approve closed tofu"` // approve, closed, or tofu: any UUID
+	Allow       []string   `yaml:"allow"`                              // UUIDs; if any, no others are served
+	Sources     []Prefix   `yaml:"sources"`                            // networks; if any, no others are served
+	BindAddress bool       `yaml:"bind-address"`                       // blobs open only from where they were sealed
+	Noise       bool       `yaml:"noise"`                              // random bytes instead of a refusal
 
 	UUIDs []kms.UUID `yaml:"-"` // of Allow, by check
 }

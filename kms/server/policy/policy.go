@@ -56,21 +56,21 @@ const ApprovalLife = time.Hour
 // Settings are what an operator may set for all nodes, for a group, or for
 // one node. What is not set is the next wider one's.
 type Settings struct {
-	Silence       *Duration      `json:"silence,omitempty" yaml:"silence"`                 // a node that was silent for longer needs approval again; 0: never
-	PerBoot       *int           `json:"per_boot,omitempty" yaml:"per-boot"`               // releases in one boot; 0: any number
-	PerHour       *int           `json:"per_hour,omitempty" yaml:"per-hour"`               // releases within an hour; 0: any number
-	StoresPerHour *int           `json:"stores_per_hour,omitempty" yaml:"stores-per-hour"` // puts and enrolls within an hour; 0: any number; nil: DefaultStores
-	OwnVolumes    *int           `json:"own_volumes,omitempty" yaml:"own-volumes"`         // volumes that it may have and still take more by itself; nil: DefaultVolumes
-	Networks      []netip.Prefix `json:"networks,omitempty" yaml:"networks"`               // where it may ask from; none: anywhere
-	Windows       []Window       `json:"windows,omitempty" yaml:"windows"`                 // when it may have secrets; none: always
-	Outside       Outside        `json:"outside,omitempty" yaml:"outside"`                 // what holds outside the windows
-	Releases      []string       `json:"releases,omitempty" yaml:"releases"`               // image releases, one of which it must have booted
-	Role          Role           `json:"role,omitempty" yaml:"role"`
+	Silence       *Duration      `json:"silence,omitempty" yaml:"silence"`                        // a node that was silent for longer needs approval again; 0: never
+	PerBoot       *int           `json:"per_boot,omitempty" yaml:"per-boot"`                      // releases in one boot; 0: any number
+	PerHour       *int           `json:"per_hour,omitempty" yaml:"per-hour"`                      // releases within an hour; 0: any number
+	StoresPerHour *int           `json:"stores_per_hour,omitempty" yaml:"stores-per-hour"`        // puts and enrolls within an hour; 0: any number; nil: DefaultStores
+	OwnVolumes    *int           `json:"own_volumes,omitempty" yaml:"own-volumes"`                // volumes that it may have and still take more by itself; nil: DefaultVolumes
+	Networks      []netip.Prefix `json:"networks,omitempty" yaml:"networks"`                      // where it may ask from; none: anywhere
+	Windows       []Window       `json:"windows,omitempty" yaml:"windows"`                        // when it may have secrets; none: always
+	Outside       Outside        `json:"outside,omitempty" yaml:"outside" words:"refuse approve"` // what holds outside the windows
+	Releases      []string       `json:"releases,omitempty" yaml:"releases"`                      // image releases, one of which it must have booted
+	Role          Role           `json:"role,omitempty" yaml:"role" words:"any boot install"`
 	Accept        []string       `json:"accept,omitempty" yaml:"accept"` // changes of the approved boot state that need no operator: eventlog.ShippedRules
 
-	Announce    Announce   `json:"announce,omitempty" yaml:"announce"`         // whether its system may announce another boot state
-	AnnounceFor *Duration  `json:"announce_for,omitempty" yaml:"announce-for"` // how long an announcement holds; a day if it is not said
-	Unmeasured  Unmeasured `json:"unmeasured,omitempty" yaml:"unmeasured"`     // what becomes of a machine whose initrd nothing measures
+	Announce    Announce   `json:"announce,omitempty" yaml:"announce" words:"refuse allow"`         // whether its system may announce another boot state
+	AnnounceFor *Duration  `json:"announce_for,omitempty" yaml:"announce-for"`                      // how long an announcement holds; a day if it is not said
+	Unmeasured  Unmeasured `json:"unmeasured,omitempty" yaml:"unmeasured" words:"ask allow refuse"` // what becomes of a machine whose initrd nothing measures
 }
 
 // NoRelease as the only release sets those of a wider setting aside.

@@ -1,0 +1,105 @@
+package initramfs_test
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+
+	"latchkey/docs"
+	"latchkey/initramfs"
+	"latchkey/internal/docexample"
+	"latchkey/internal/strictyaml"
+	"latchkey/internal/strictyaml/schematest"
+)
+
+func schema() map[string]any {
+	return strictyaml.Schema("latchkey.yaml", initramfs.Config{}, strictyaml.About(docs.Plan))
+}
+
+// taken tells whether the command takes a file.
+func taken(file string) bool {
+	c, err := initramfs.ReadConfig("latchkey.yaml", strings.NewReader(file))
+	if err != nil {
+		return false
+	}
+	_, err = c.Plan()
+	return err == nil
+}
+
+// TestSchema: editors accept what the command takes, and mark what is
+// misspelled or of the wrong kind, as it does.
+func TestSchema(t *testing.T) {
+	judge := schematest.Compile(t, schema())
+	for _, b := range append(docexample.Blocks(t, "yaml latchkey.yaml"), docexample.Blocks(t, "yaml latchkey.yaml part")...) {
+		if err := judge(b.Text); err != nil {
+			t.Errorf("%s: %v", b, err)
+		}
+	}
+
+	for _, more := range []string{
+		"wait: 0s", "head-start: 1.5s", "find: {report: false}", "modules: {add: nvme}", "root: {device: LABEL=root}", "debug: true", "tpm: {ek: p256}",
+	} {
+		if file := config + more + "\n"; judge(file) != nil || !taken(file) {
+			t.Errorf("%s: schema %v, command takes it: %t", more, judge(file), taken(file))
+		}
+	}
+	for _, more := range []string{
+		"wiat: 0s", "wait: 5", "wait: five", "find: {report: perhaps}", "find: [x]", "modules: universal", "tpm: {ek: rsa}", "debug: 1", "volumes: 5",
+		"root: {device: [a]}", "modules: {set: all}", "image: {efi: x}",
+	} {
+		if file := config + more + "\n"; judge(file) == nil || taken(file) {
+			t.Errorf("%s: schema %v, command takes it: %t; want neither", more, judge(file), taken(file))
+		}
+	}
+	for sources, good := range map[string]bool{
+		"kms": true, "kms, prompt": true, "key-file: {path: /k}": true, "tang": false, "{}": false, "clevis: {url: x}": false,
+		"{key-file: {path: x}, clevis: {tang: []}}": false,
+	} {
+		if file := withSources(sources); (judge(file) == nil) != good || taken(file) != good {
+			t.Errorf("sources [%s]: schema %v, command takes it: %t; want %t", sources, judge(file), taken(file), good)
+		}
+	}
+}
+
+// TestSchemaWords: the words that editors offer for a field are those that
+// the command takes.
+func TestSchemaWords(t *testing.T) {
+	files := map[string]string{
+		".tpm.ek":          config + "tpm: {ek: %s}\n",
+		".on-fail.action":  config + "on-fail: {action: %s}\n",
+		".root.fstype":     config + "root: {fstype: %s}\n",
+		".modules.set":     config + "modules: {set: %s}\n",
+		".volumes.options": strings.Replace(config, "555555555555}", "555555555555, options: [%s]}", 1),
+		".volumes.sources": strings.Replace(withSources("%s"), "sources:", "digest: "+strings.Repeat("ab", 32)+", sources:", 1),
+	}
+	words := schematest.Words(schema())
+	for field, list := range words {
+		file, ok := files[field]
+		if !ok {
+			t.Errorf("%s takes one of %q: give it a row", field, list)
+			continue
+		}
+		for _, word := range append(slices.Clone(list), "zzz") {
+			if got := taken(fmt.Sprintf(file, word)); got != (word != "zzz") {
+				t.Errorf("%s: %s: the command takes it: %t", field, word, got)
+			}
+		}
+	}
+	if len(words) != len(files) {
+		t.Errorf("%d fields take words, the rows are of %d", len(words), len(files))
+	}
+}
+
+// TestSchemaTexts: editors say of a key what the page says.
+func TestSchemaTexts(t *testing.T) {
+	about := strictyaml.About(docs.Plan)
+	for _, key := range []string{"trust.kms", "volumes", "volumes[].uuid", "root.device", "root.init", "on-fail.after", "modules.exclude", "debug"} {
+		if about[key] == "" {
+			t.Errorf("docs/plan.md says nothing of %s", key)
+		}
+	}
+	if got := about["on-fail.after"]; strings.ContainsAny(got, "`[]") || !strings.Contains(got, "what follows a final failure") {
+		t.Errorf("on-fail.after: %q", got)
+	}
+}
