@@ -74,7 +74,7 @@ func Build(w io.Writer, o Options) (*Result, error) {
 
 	doubtful, err := addKeys(a, p)
 	if err != nil {
-		return nil, err
+		return nil, o.Config.locate(err)
 	}
 	res.Warnings = append(res.Warnings, doubtful...)
 

@@ -139,7 +139,7 @@ func addKeys(a *archive, p *plan.Plan) (warnings []string, err error) {
 		}
 		key, mode, err := readKey(f)
 		if err != nil {
-			return nil, fmt.Errorf("reading %s: %w", f, err)
+			return nil, fmt.Errorf("%s: path: reading %s: %w", f.Name, f, err)
 		}
 		if mode&0o044 != 0 {
 			warnings = append(warnings, fmt.Sprintf("%s can be read by others (mode %04o): chmod 0400", f.Path, mode))
