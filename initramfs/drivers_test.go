@@ -83,6 +83,25 @@ func TestKeyboards(t *testing.T) {
 	}
 }
 
+// TestFileSystems: an image for any machine has every file system that a root
+// may have.
+func TestFileSystems(t *testing.T) {
+	tr := newTree(t)
+	all := []string{"btrfs", "erofs", "ext4", "f2fs", "squashfs", "xfs"}
+	for _, fs := range all {
+		if fs != "xfs" { // the tree has it
+			tr.add("kernel/fs/"+fs+"/"+fs+".ko", elf("", false), "")
+		}
+	}
+	tr.write("modules/6.1/modules.builtin", nil)
+	index := tr.index(config)
+	for _, fs := range all {
+		if index.Find(fs) < 0 {
+			t.Errorf("%s is not in the universal image", fs)
+		}
+	}
+}
+
 // TestOtherMachine is faults/field.md P13.
 func TestOtherMachine(t *testing.T) {
 	tr := newTree(t)

@@ -32,8 +32,8 @@ var universal = []string{
 	"drivers/nvme/host/", "drivers/pci/controller/", "drivers/pci/hotplug/", "drivers/scsi/", "drivers/ufs/", "drivers/usb/dwc2/", "drivers/usb/dwc3/",
 	"drivers/usb/host/", "drivers/usb/storage/", "drivers/virtio/", "drivers/xen/",
 	"drivers/watchdog/hpwdt.", "drivers/watchdog/i6300esb.", "drivers/watchdog/iTCO_wdt.", "drivers/watchdog/sp5100_tco.", "drivers/watchdog/wdat_wdt.",
-	"drivers/i2c/busses/i2c-i801.", "drivers/mfd/lpc_ich.", // which make iTCO's device "fs/btrfs/", "fs/erofs/", "fs/ext4/", "fs/f2fs/",
-	"fs/squashfs/", "fs/xfs/", "net/8021q/", "net/bridge/bridge.",
+	"drivers/i2c/busses/i2c-i801.", "drivers/mfd/lpc_ich.", // which make iTCO's device
+	"fs/btrfs/", "fs/erofs/", "fs/ext4/", "fs/f2fs/", "fs/squashfs/", "fs/xfs/", "net/8021q/", "net/bridge/bridge.",
 }
 
 // boards is what disks, links and TPMs of machines without ACPI wait for:
