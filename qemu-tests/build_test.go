@@ -36,14 +36,40 @@ func prepare(t *testing.T) *shared {
 	}
 
 	s.kernel = run(t, top, filepath.Join(top, "images/kernel"))
-	versions, err := filepath.Glob(filepath.Join(s.kernel, "lib/modules/*"))
-	if err != nil || len(versions) != 1 {
-		t.Fatalf("the kernel folder %s has %d versions, want 1", s.kernel, len(versions))
+	if s.modules, err = modulesOf(s.kernel); err != nil {
+		t.Fatal(err)
 	}
-
-	s.modules = versions[0]
 	s.root = s.makeRoot(t, top)
 	return s
+}
+
+// modulesOf is the folder of the modules that a kernel's folder has.
+func modulesOf(kernel string) (string, error) {
+	versions, err := filepath.Glob(filepath.Join(kernel, "lib/modules/*"))
+	if err == nil && len(versions) != 1 {
+		err = fmt.Errorf("the kernel folder %s has %d versions, want 1", kernel, len(versions))
+	}
+	if err != nil {
+		return "", err
+	}
+	return versions[0], nil
+}
+
+// kernel FLAVOR: images and machines have Debian's kernel of this flavor from
+// now on, such as amd64, whose drivers and file systems are modules.
+func cmdKernel(ts *testscript.TestScript, neg bool, args []string) {
+	if len(args) != 1 {
+		ts.Fatalf("usage: kernel FLAVOR")
+	}
+	w := worldOf(ts)
+	cmd := exec.Command("../images/kernel", args...)
+	cmd.Stderr = os.Stderr
+	out, err := cmd.Output()
+	ts.Check(err)
+	w.kernel = strings.TrimSpace(string(out))
+	w.modules, err = modulesOf(w.kernel)
+	ts.Check(err)
+	ts.Setenv("KERNEL", filepath.Join(w.kernel, "vmlinuz"))
 }
 
 func run(t *testing.T, dir, name string, args ...string) string {
@@ -176,7 +202,7 @@ func cmdImage(ts *testscript.TestScript, neg bool, args []string) {
 	b.Write(extra)
 	ts.Check(os.WriteFile(ts.MkAbs("latchkey.yaml"), []byte(b.String()), 0o644))
 	w.exec(ts, filepath.Join(w.shared.bin, "latchkey"), "image", "build", "--config", "latchkey.yaml",
-		"--modules", w.shared.modules, "--init", filepath.Join(w.shared.bin, "latchkey-init"), "--microcode", "", "--level", "1", "--output", output)
+		"--modules", w.modules, "--init", filepath.Join(w.shared.bin, "latchkey-init"), "--microcode", "", "--level", "1", "--output", output)
 }
 
 var pinRE = regexp.MustCompile(`lk1:[A-Za-z0-9+/=]+`)

@@ -116,7 +116,7 @@ func cmdBoot(ts *testscript.TestScript, neg bool, args []string) {
 	if len(b.ukis) > 0 || b.esp != "" {
 		flags = append(flags, w.firmware(ts, b)...)
 	} else {
-		flags = append(flags, "-kernel", filepath.Join(w.shared.kernel, "vmlinuz"), "-initrd", ts.MkAbs(b.image),
+		flags = append(flags, "-kernel", filepath.Join(w.kernel, "vmlinuz"), "-initrd", ts.MkAbs(b.image),
 			"-append", strings.Join(append([]string{"console=ttyS0 edd=off panic=-1 init_on_free=1 rd.neednet=1"}, b.appends...), " "))
 	}
 	if !b.reboot {

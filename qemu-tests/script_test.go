@@ -38,6 +38,7 @@ func TestScripts(t *testing.T) {
 			"disk":        cmdDisk,
 			"enroll":      cmdEnroll,
 			"image":       cmdImage,
+			"kernel":      cmdKernel,
 			"kms":         cmdKMS,
 			"lacks":       cmdLacks,
 			"mash":        cmdMash,
@@ -92,6 +93,8 @@ func missing() string {
 // one running machine.
 type world struct {
 	shared  *shared
+	kernel  string // folder: vmlinuz
+	modules string // folder of its modules
 	dir     string
 	lan     *lan
 	machine *machine
@@ -105,11 +108,11 @@ type world struct {
 type worldKey struct{}
 
 func setUp(env *testscript.Env, s *shared) error {
-	w := &world{shared: s, dir: env.WorkDir, began: time.Now(), running: map[string]*service{}}
+	w := &world{shared: s, kernel: s.kernel, modules: s.modules, dir: env.WorkDir, began: time.Now(), running: map[string]*service{}}
 	env.Values[worldKey{}] = w
 	env.Setenv("PATH", s.bin+":"+env.Getenv("PATH"))
 	env.Setenv("HOME", env.WorkDir)
-	env.Setenv("KERNEL", filepath.Join(s.kernel, "vmlinuz"))
+	env.Setenv("KERNEL", filepath.Join(w.kernel, "vmlinuz"))
 	env.Setenv("KMS_DATA", filepath.Join(w.dir, "kms"))
 	name := filepath.Base(env.WorkDir)
 	env.Defer(func() {

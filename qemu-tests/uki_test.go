@@ -16,7 +16,7 @@ func cmdUKI(ts *testscript.TestScript, neg bool, args []string) {
 	}
 
 	flags := append([]string{
-		"image", "uki", "--initrd", "initrd.img", "--kernel", filepath.Join(w.shared.kernel, "vmlinuz"),
+		"image", "uki", "--initrd", "initrd.img", "--kernel", filepath.Join(w.kernel, "vmlinuz"),
 		"--cmdline", "console=ttyS0 edd=off panic=-1 init_on_free=1 rd.neednet=1 " + args[1], "--output", ts.MkAbs(args[0]),
 	}, args[2:]...)
 	out := w.exec(ts, filepath.Join(w.shared.bin, "latchkey"), flags...)
