@@ -16,6 +16,7 @@ COMMANDS := latchkey latchkey-kms latchkey-responder
 build: ## all commands into bin/
 	@mkdir -p bin
 	go build $(GOFLAGS_BIN) $(INIT_FLAGS) -o bin/latchkey-init ./cmd/init
+	go build $(GOFLAGS_BIN) $(INIT_FLAGS) -tags tls -o bin/latchkey-init-tls ./cmd/init
 	@for c in $(COMMANDS) latchkey-kms-bench; do echo go build -o bin/$$c ./cmd/$$c; go build $(GOFLAGS_BIN) -o bin/$$c ./cmd/$$c || exit 1; done
 
 deps: ## the Debian packages that demo and test need
@@ -45,7 +46,7 @@ mutants: ## switch rules off, one at a time: the named test must fail (half an h
 lint: ## gofumpt, vet, staticcheck, spelling
 	@tools=$${LATCHKEY_LINT:-$$(images/lint-tools)} && \
 	unformatted=$$($$tools/gofumpt -l -lang go1.26 -modpath latchkey .) && { test -z "$$unformatted" || { echo "not gofumpt'ed:"; echo "$$unformatted"; exit 1; }; } && \
-	go vet ./... && \
+	go vet ./... && go vet -tags tls ./cmd/init && \
 	$$tools/staticcheck ./... && \
 	$$tools/misspell -error -locale US -i enrol,adress $$(find . -path ./.git -prune -o -type f ! -path './bin/*' ! -path './out/*' ! -path '*/testdata/*' ! -name go.sum -print)
 

@@ -75,8 +75,25 @@ var rules = []struct {
 	{"kms/wrapping", []string{"latchkey/unlock", "latchkey/kms/server"}, "the host's own TPM, not a node's"},
 	{"kms/store", []string{"latchkey/kms/server"}, "stores keep, servers decide"},
 	{"initramfs/uki", []string{"latchkey/boot", "latchkey/internal/plan", "latchkey/internal/disk", "latchkey/internal/secret", "latchkey/kms", "latchkey/unlock"}, "files in, a file out"},
+	{"internal/tlsclient", []string{"net/http", "latchkey/boot/", "latchkey/kms", "latchkey/unlock", "golang.org/", "github.com/"}, "an init links it"},
 	{"internal/pcr", []string{"latchkey/kms", "latchkey/internal/plan", "github.com/", "golang.org/"}, "a leaf that image build and key server share"},
 	{"initramfs", []string{"latchkey/netup", "latchkey/unlock/"}, "building an image touches no machine"},
+}
+
+// TestInitWithTLS: it has TLS by crypto/tls, and nothing else that the small
+// one may not have.
+func TestInitWithTLS(t *testing.T) {
+	deps := strings.Fields(output(t, "go", "list", "-deps", "-tags", "tls", "./cmd/init"))
+	if !slices.Contains(deps, "crypto/tls") {
+		t.Error("cmd/init with the tag tls reaches no crypto/tls")
+	}
+	for _, d := range deps {
+		for _, n := range rules[0].never {
+			if n != "crypto/tls" && (d == n || strings.HasSuffix(n, "/") && strings.HasPrefix(d, n)) {
+				t.Errorf("cmd/init with the tag tls reaches %s: %s", d, rules[0].why)
+			}
+		}
+	}
 }
 
 func TestImports(t *testing.T) {
@@ -134,11 +151,16 @@ func output(t *testing.T, name string, args ...string) string {
 	return string(out)
 }
 
-// The init's budget, in bytes: DESIGN.md, "Dependencies".
-const (
-	maxInit       = 9_000_000
-	maxCompressed = 3_000_000
-)
+// The inits' budgets, in bytes: DESIGN.md, "Dependencies".
+var budgets = []struct {
+	arch, tags        string
+	plain, compressed int
+}{
+	{"amd64", "", 9_000_000, 3_000_000},
+	{"arm64", "", 9_000_000, 3_000_000},
+	{"amd64", "tls", 10_500_000, 3_500_000},
+	{"arm64", "tls", 10_500_000, 3_500_000},
+}
 
 // initFlags are those that the Makefile builds the init with.
 func initFlags(t *testing.T) []string {
@@ -156,24 +178,23 @@ func initFlags(t *testing.T) []string {
 }
 
 func TestInitBudget(t *testing.T) {
-	for _, arch := range []string{"amd64", "arm64"} {
+	z, err := zstd.NewWriter(nil, zstd.WithEncoderLevel(zstd.EncoderLevelFromZstd(19)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, budget := range budgets {
 		init := filepath.Join(t.TempDir(), "init")
-		t.Setenv("GOARCH", arch)
-		output(t, "go", slices.Concat([]string{"build", "-trimpath", "-ldflags=-s -w"}, initFlags(t), []string{"-o", init, "./cmd/init"})...)
+		t.Setenv("GOARCH", budget.arch)
+		output(t, "go", slices.Concat([]string{"build", "-trimpath", "-ldflags=-s -w", "-tags", budget.tags}, initFlags(t), []string{"-o", init, "./cmd/init"})...)
 		data, err := os.ReadFile(init)
 		if err != nil {
 			t.Fatal(err)
 		}
 
-		z, err := zstd.NewWriter(nil, zstd.WithEncoderLevel(zstd.EncoderLevelFromZstd(19)))
-		if err != nil {
-			t.Fatal(err)
-		}
-
 		compressed := len(z.EncodeAll(data, nil))
-		t.Logf("%s: %d bytes, %d as in an image", arch, len(data), compressed)
-		if len(data) > maxInit || compressed > maxCompressed {
-			t.Errorf("%s: the init has %d bytes and %d compressed, want at most %d and %d", arch, len(data), compressed, maxInit, maxCompressed)
+		t.Logf("%s %s: %d bytes, %d as in an image", budget.arch, budget.tags, len(data), compressed)
+		if len(data) > budget.plain || compressed > budget.compressed {
+			t.Errorf("%s %s: the init has %d bytes and %d compressed, want at most %d and %d", budget.arch, budget.tags, len(data), compressed, budget.plain, budget.compressed)
 		}
 	}
 }
@@ -181,7 +202,7 @@ func TestInitBudget(t *testing.T) {
 // TestDeadMethods: one call of reflect's Method by name makes the linker
 // keep every exported method of every type.
 func TestDeadMethods(t *testing.T) {
-	cmd := exec.Command("go", "build", "-ldflags=-dumpdep", "-o", filepath.Join(t.TempDir(), "init"), "./cmd/init")
+	cmd := exec.Command("go", "build", "-tags", "tls", "-ldflags=-dumpdep", "-o", filepath.Join(t.TempDir(), "init"), "./cmd/init")
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
 	out, err := cmd.CombinedOutput()
 	if err != nil {

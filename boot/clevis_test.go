@@ -2,11 +2,14 @@ package boot_test
 
 import (
 	"crypto/elliptic"
+	"crypto/tls"
+	"crypto/x509"
 	"testing"
 	"time"
 
 	"latchkey/boot/boottest"
 	"latchkey/internal/plan"
+	"latchkey/internal/tlsclient/tlstest"
 	"latchkey/unlock/source/clevis/clevistest"
 )
 
@@ -36,7 +39,24 @@ func TestClevisSource(t *testing.T) {
 		m.Disks[0] = boottest.RootDisk()
 		m.Disks[0].AddToken(clevistest.Token(clevistest.Share(threshold, []byte(boottest.Recovery), toTPM, toTang), 1))
 	}
+	const secureAddress = "192.0.2.7:443"
+	root, stranger := tlstest.New(tlstest.Years(2020, 2030)), tlstest.New(tlstest.Years(2020, 2030)) // the clock says 2000
+	overTLS := func(change func(m *boottest.Machine)) func(m *boottest.Machine) {
+		return alone(func(m *boottest.Machine) {
+			at := clevistest.New(elliptic.P256())
+			at.TLS = &tls.Config{Certificates: []tls.Certificate{root.Server(tlstest.Years(2020, 2030), x509.ExtKeyUsageServerAuth, "192.0.2.7")}}
+			m.Disks[0] = boottest.RootDisk()
+			m.Disks[0].AddToken(clevistest.Token(at.Seal("https://192.0.2.7", []byte(boottest.Recovery)), 1))
+			m.Tangs = map[string]*clevistest.Tang{secureAddress: at}
+			m.Plan.Clevis.Tang, m.Plan.Clevis.TLS.CA = []string{at.Thumbprint()}, []string{root.PEM()}
+			change(m)
+		})
+	}
 	for _, r := range []row{
+		{"over TLS, before the certificate's time", []string{"clevis"}, overTLS(func(*boottest.Machine) {}), "root", time.Second, []string{"the certificate of 192.0.2.7 is outside its time, or this machine's clock is wrong", "unlock root keyslot=1"}, nil},
+		{"over TLS, by another CA", []string{"clevis"}, overTLS(func(m *boottest.Machine) { m.Plan.Clevis.TLS.CA = []string{stranger.PEM()} }), "reboot", 3 * time.Minute, []string{"clevis-silent: volume root, token 0: tang server https://192.0.2.7:443: 192.0.2.7:443: ", "unknown authority"}, nil},
+		{"over TLS, and the plan knows no server", []string{"clevis"}, overTLS(func(m *boottest.Machine) { m.Plan.Clevis.TLS = plan.TLS{} }), "reboot", 3 * time.Minute, []string{"clevis-token: volume root, token 0: its server: \"https://192.0.2.7\": the plan does not say how to know a server over TLS"}, nil},
+		{"over TLS, by an init without", []string{"clevis"}, overTLS(func(m *boottest.Machine) { m.Plain = true }), "reboot", 3 * time.Minute, []string{"this init has no TLS: build the image again, with latchkey-init-tls"}, nil},
 		{"alone", []string{"clevis"}, alone(func(*boottest.Machine) {}), "root", time.Second, []string{"unlock root keyslot=1"}, nil},
 		{"the server comes later", []string{"clevis"}, alone(func(m *boottest.Machine) {
 			m.Tangs = map[string]*clevistest.Tang{}

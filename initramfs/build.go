@@ -47,6 +47,9 @@ func Build(w io.Writer, o Options) (*Result, error) {
 		return nil, err
 	}
 
+	if err := checkTLS(o.Init, init, p); err != nil {
+		return nil, err
+	}
 	k, err := readKernel(o.Modules)
 	if err != nil {
 		return nil, err

@@ -29,7 +29,11 @@ type SystemdConfig struct {
 type ClevisConfig struct {
 	Tang   []string      `yaml:"tang"`
 	Sealed []string      `yaml:"sealed"`
+	CA     []string      `yaml:"ca"`  // files, or certificates as PEM
+	Pin    []string      `yaml:"pin"` // as plan.TLS has them
 	Wait   time.Duration `yaml:"wait"`
+
+	certificates []string // of CA, as PEM
 }
 
 // A KeyFileConfig is where a key is.
@@ -88,6 +92,13 @@ func (c *Config) checkSources(volume int) error {
 		if s.word() == "" || several {
 			return fmt.Errorf("volumes[%d].sources[%d]: want %s, %s, or a mapping with the one key %s, %s or %s", volume, i, plan.SourceKMS, plan.SourcePrompt, plan.SourceKeyFile, plan.SourceClevis, plan.SourceSystemd)
 		}
+		if s.Clevis == nil {
+			continue
+		}
+		var err error
+		if s.Clevis.certificates, err = readCAs(s.Clevis.CA); err != nil {
+			return fmt.Errorf("volumes[%d].sources[%d].%s.%w", volume, i, plan.SourceClevis, err)
+		}
 	}
 	return nil
 }
@@ -101,6 +112,8 @@ func (c SourceConfig) name(p *plan.Plan) string {
 	if c.Clevis != nil { // one for all volumes: what one may be opened by, all may
 		p.Clevis.Tang = union(p.Clevis.Tang, c.Clevis.Tang)
 		p.Clevis.Sealed = union(p.Clevis.Sealed, c.Clevis.Sealed)
+		p.Clevis.TLS.CA = union(p.Clevis.TLS.CA, c.Clevis.certificates)
+		p.Clevis.TLS.Pins = union(p.Clevis.TLS.Pins, c.Clevis.Pin)
 		p.Clevis.Wait = max(p.Clevis.Wait, c.Clevis.Wait)
 	}
 	if c.KeyFile == nil {

@@ -40,7 +40,7 @@ func TestSources(t *testing.T) {
 		},
 		{"clevis: {tang: [" + strings.Repeat("A", 43) + "], wait: 1m}, prompt", []string{"clevis", "prompt"}, nil, ""},
 		{"clevis", nil, nil, "latchkey.yaml:3: volumes[0].sources[0]: clevis needs to know whom to trust"},
-		{"clevis: {url: http://tang.local}", nil, nil, `latchkey.yaml:3: unknown key "url"; known here: tang, sealed, wait`},
+		{"clevis: {url: http://tang.local}", nil, nil, `latchkey.yaml:3: unknown key "url"; known here: tang, sealed, ca, pin, wait`},
 		{"key-file", nil, nil, "latchkey.yaml:3: volumes[0].sources[0]: key-file needs to know which file"},
 		{"tang", nil, nil, `latchkey.yaml:3: volumes[0]: sources: "tang" is not known, want some of kms, prompt`},
 		{"{kms: {}}", nil, nil, `latchkey.yaml:3: unknown key "kms"; known here: key-file, clevis, systemd-tpm2`},

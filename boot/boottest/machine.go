@@ -32,6 +32,7 @@ type Machine struct {
 	Dog     *Dog                        // nil: there is no watchdog
 	Keys    map[string]string           // key files in the image, by path
 	Tangs   map[string]*clevistest.Tang // tang servers by address
+	Plain   bool                        // the init has no TLS
 	Inside  map[string][]byte           // what volumes hold, by the name of the mapping; without an entry, ext4
 	// Stuck are calls of PID 1 that never come back: "mount", "unmount",
 	// "remove mapping", "reboot".

@@ -6,6 +6,8 @@ import (
 	"net"
 	"syscall"
 
+	"latchkey/boot/worker"
+	"latchkey/internal/tlsclient"
 	"latchkey/unlock/luks2"
 	"latchkey/unlock/source/clevis/clevistest"
 )
@@ -33,6 +35,14 @@ func (w workerProcess) Dial(string) func(ctx context.Context, network, address s
 		}()
 		return here, nil
 	}
+}
+
+// TLS implements worker.Links.
+func (w workerProcess) TLS() worker.TLS {
+	if w.machine.Plain {
+		return nil
+	}
+	return tlsclient.Client
 }
 
 // SetTang starts a tang server while the machine runs.

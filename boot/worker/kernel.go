@@ -31,7 +31,9 @@ import (
 )
 
 // Kernel is the real System.
-type Kernel struct{}
+type Kernel struct {
+	Secure TLS // nil: without TLS
+}
 
 // Plan implements System.
 func (Kernel) Plan() (*plan.Plan, string, error) { return wire.ReadPlan() }
@@ -146,6 +148,9 @@ func (Kernel) Dial(link string) func(ctx context.Context, network, address strin
 	}
 	return d.DialContext
 }
+
+// TLS implements Links.
+func (k Kernel) TLS() TLS { return k.Secure }
 
 // Server implements Links.
 func (k Kernel) Server(pins []kms.Pin, link string) Server {

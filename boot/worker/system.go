@@ -87,9 +87,15 @@ type Links interface {
 	Sockets() discover.Sockets
 	// Dial makes connections over a link; "" leaves it to the routes.
 	Dial(link string) func(ctx context.Context, network, address string) (net.Conn, error)
+	// TLS makes TLS of a connection; nil in an init that has none.
+	TLS() TLS
 	// Server asks a key server over a link, likewise.
 	Server(pins []kms.Pin, link string) Server
 }
+
+// A TLS makes TLS of a connection to a server: tlsclient.Client. It is no
+// package that is linked, for most inits have none.
+type TLS func(ctx context.Context, conn net.Conn, to plan.TLSServer, warn func(string)) (net.Conn, error)
 
 // A Server is the client's side of a key server: kms.Client.
 type Server interface {

@@ -4,10 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
+	"strings"
 	"sync"
 	"time"
 
 	"latchkey/discover"
+	"latchkey/internal/endpoint"
+	"latchkey/internal/plan"
 	"latchkey/kms"
 	"latchkey/unlock/source/clevis"
 )
@@ -15,7 +19,7 @@ import (
 // clevis is the source of clevis' tokens.
 func (w *worker) clevis(n *network) *clevis.Clevis {
 	return &clevis.Clevis{
-		Allowed: w.plan.Clevis.Tang, Sealed: w.plan.Clevis.Sealed, Wait: w.plan.TangTime(), Asker: &tangServers{worker: w, network: n},
+		Allowed: w.plan.Clevis.Tang, Sealed: w.plan.Clevis.Sealed, TLS: w.plan.Clevis.TLS.Any(), Wait: w.plan.TangTime(), Asker: &tangServers{worker: w, network: n},
 		TPM: func(ctx context.Context) (clevis.Unsealer, error) {
 			if err := w.mayUseTPM(ctx); err != nil {
 				return nil, err
@@ -46,7 +50,9 @@ const tangAgain = time.Second
 
 // Ask implements clevis.Asker.
 func (s *tangServers) Ask(ctx context.Context, url, path string, body []byte, take func([]byte) error) error {
-	finder, err := discover.NewFinder(discover.Query{URLs: []string{url}, What: "tang server"}, s.worker.sys.Sockets(), s.worker.log)
+	rest, secure := strings.CutPrefix(url, "https:")
+	plain := "http:" + strings.TrimPrefix(rest, "http:")
+	finder, err := discover.NewFinder(discover.Query{URLs: []string{plain}, What: "tang server"}, s.worker.sys.Sockets(), s.worker.log)
 	if err != nil {
 		return err
 	}
@@ -72,7 +78,7 @@ func (s *tangServers) Ask(ctx context.Context, url, path string, body []byte, ta
 		case c := <-candidates:
 			s.note(server, c, nil)
 			go func() {
-				reply, err := s.once(ctx, c, path, body)
+				reply, err := s.once(ctx, tangAt{c, plain, secure}, path, body)
 				select {
 				case answers <- answer{c, reply, err}:
 				case <-ctx.Done():
@@ -125,15 +131,32 @@ func offerAll(ctx context.Context, f *discover.Finder, to chan<- discover.Candid
 // tangPatience bounds one exchange.
 const tangPatience = 10 * time.Second
 
-func (s *tangServers) once(ctx context.Context, c discover.Candidate, path string, body []byte) ([]byte, error) {
+// A tangAt is one address of a server.
+type tangAt struct {
+	discover.Candidate
+	url    string // as of plain HTTP
+	secure bool   // over TLS
+}
+
+func (s *tangServers) once(ctx context.Context, at tangAt, path string, body []byte) ([]byte, error) {
 	ctx, cancel := context.WithTimeout(ctx, tangPatience)
 	defer cancel()
-	link, ok := s.network.reach(c)
+	link, ok := s.network.reach(at.Candidate)
 	if !ok {
 		return nil, errors.New("no link leads there yet")
 	}
-	to := kms.Endpoint{Host: c.Addr.Addr().String(), Port: c.Addr.Port()}
-	reply, err := kms.Post(ctx, s.worker.sys.Dial(link), to, path, "application/jwk+json", body)
+	to, err := endpoint.ParseURL(at.url)
+	if err != nil {
+		return nil, err
+	}
+	dial := func(ctx context.Context, network, _ string) (net.Conn, error) {
+		conn, err := s.worker.sys.Dial(link)(ctx, network, at.Addr.String())
+		if err != nil || !at.secure {
+			return conn, err
+		}
+		return s.worker.secure(ctx, conn, plan.TLSServer{Host: to.Host, Protocol: "http/1.1", Trust: s.worker.plan.Clevis.TLS})
+	}
+	reply, err := kms.Post(ctx, dial, to, path, "application/jwk+json", body)
 	if e, ok := errors.AsType[*kms.Error](err); ok {
 		err = e.Err // the line has the URL already
 	}
@@ -141,6 +164,19 @@ func (s *tangServers) once(ctx context.Context, c discover.Candidate, path strin
 		return nil, fmt.Errorf("%w (%w)", clevis.ErrNoKey, status) // tang/src/tangd.c, rec(): no such file
 	}
 	return reply, err
+}
+
+// secure makes TLS of a connection.
+func (w *worker) secure(ctx context.Context, conn net.Conn, to plan.TLSServer) (net.Conn, error) {
+	secure := w.sys.TLS()
+	if secure == nil { // image build puts no such init beside such a plan
+		return nil, errors.Join(errors.New("this init has no TLS: build the image again, with latchkey-init-tls"), conn.Close())
+	}
+	return secure(ctx, conn, to, func(text string) {
+		if _, again := w.warned.LoadOrStore(to.Host, true); !again { // it may be asked every second
+			w.log.Warn(text)
+		}
+	})
 }
 
 // lookUp has a finder look on the links as they come and go, until ctx ends.

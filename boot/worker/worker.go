@@ -31,6 +31,7 @@ type worker struct {
 	ciphers chan struct{}       // closed when PID 1 has loaded what every boot needs
 	blocks  chan struct{}       // a block device came, changed or went
 	found   chan struct{}       // closed when all disks are
+	warned  sync.Map            // hosts whose certificates were warned of
 	drivers chan struct{}       // closed when those of the devices that were there are loaded
 }
 

@@ -40,7 +40,8 @@ func TestClevisOfThisMachine(t *testing.T) {
 		{"allowed", toTang("http://tang.local")([]byte("key")), plan.Clevis{Tang: []string{tang.Thumbprint()}}, "sources: [clevis: {tang: [" + tang.Thumbprint() + "]}]", ""},
 		{"both, and one is not allowed", clevistest.Share(2, []byte("key"), toTang("http://tang.local"), toTPM), plan.Clevis{Tang: []string{tang.Thumbprint()}}, "sources: [" + both + "]", "token 0: share 1: the plan does not allow its sealed secret " + sealed.Digest() + "; latchkey volume inspect "},
 		{"either, and one is not allowed", clevistest.Share(1, []byte("key"), toTang("http://tang.local"), toTPM), plan.Clevis{Tang: []string{tang.Thumbprint()}}, "sources: [" + both + "]", ""},
-		{"TLS", toTang("https://tang.example")([]byte("key")), plan.Clevis{Tang: []string{tang.Thumbprint()}}, "not used by latchkey: its server: \"https://tang.example\"", "there is no TLS here"},
+		{"TLS", toTang("https://tang.example")([]byte("key")), plan.Clevis{Tang: []string{tang.Thumbprint()}}, "sources: [clevis: {tang: [" + tang.Thumbprint() + "], ca: FILE}]", "the plan does not say how to know a server over TLS"},
+		{"TLS, and its CA", toTang("https://tang.example")([]byte("key")), plan.Clevis{Tang: []string{tang.Thumbprint()}, TLS: plan.TLS{CA: []string{"a"}}}, "ca: FILE", ""},
 		{"a smart card", clevistest.Message(`{"alg":"dir","enc":"A256GCM","clevis":{"pin":"pkcs11"}}`, make([]byte, 32), []byte("key")), plan.Clevis{}, `not used by latchkey: its pin is "pkcs11", want tang, tpm2 or sss`, `its pin is "pkcs11"`},
 		{"none", "", plan.Clevis{}, "uuid", "has no token of clevis"},
 	} {

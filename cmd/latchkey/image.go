@@ -34,6 +34,7 @@ func imageCommand() *cobra.Command {
 
 type imageBuild struct {
 	config, kernel, modules, init, output string
+	system                                string // the root of the system that the image is for, whose init comes first; "" has none
 	firmware, microcode                   []string
 	level                                 int
 	json                                  bool
@@ -69,7 +70,7 @@ func (o *imageBuild) flags(f *pflag.FlagSet) {
 	f.StringVar(&o.output, "output", "", "the image to write (required)")
 	f.StringVar(&o.kernel, "kernel-version", "", "kernel version whose modules in /lib/modules to use (default: the running kernel's)")
 	f.StringVar(&o.modules, "modules", "", "folder that holds modules.dep, instead of --kernel-version")
-	f.StringVar(&o.init, "init", "", "the latchkey-init to put in (default: beside this command, or /usr/lib/latchkey)")
+	f.StringVar(&o.init, "init", "", "the init to put in (default: latchkey-init or, where a server is asked over TLS, latchkey-init-tls, beside this command or in /usr/lib/latchkey)")
 	o.firmware = []string{"/lib/firmware/updates", "/lib/firmware"}
 	f.Var(cli.List(&o.firmware), "firmware", "folders to take the modules' firmware from")
 	o.microcode = []string{"/lib/firmware"}
@@ -136,8 +137,12 @@ func (o *imageBuild) options() (*initramfs.Options, error) {
 		o.modules = filepath.Join("/lib/modules", o.kernel)
 	}
 
+	p, err := config.Plan()
+	if err != nil {
+		return nil, &cli.Exit{Code: cli.Usage, Err: err}
+	}
 	if o.init == "" {
-		o.init = findInit()
+		o.init = o.findInit(initramfs.InitName(p))
 	}
 	if o.level < 1 || o.level > 22 {
 		return nil, cli.Usagef("--level is %d, want 1 to 22", o.level)
@@ -166,14 +171,22 @@ func runningKernel() string {
 	return unix.ByteSliceToString(u.Release[:])
 }
 
-func findInit() string {
+// findInit looks for an init by its name.
+func (o *imageBuild) findInit(name string) string {
+	installed := filepath.Join("/usr/lib/latchkey", name)
+	var places []string
+	if o.system != "" {
+		places = append(places, filepath.Join(o.system, installed))
+	}
 	if self, err := os.Executable(); err == nil {
-		beside := filepath.Join(filepath.Dir(self), "latchkey-init")
-		if _, err := os.Stat(beside); err == nil {
-			return beside
+		places = append(places, filepath.Join(filepath.Dir(self), name))
+	}
+	for _, p := range places {
+		if _, err := os.Stat(p); err == nil {
+			return p
 		}
 	}
-	return "/usr/lib/latchkey/latchkey-init"
+	return installed
 }
 
 func (o *imageBuild) print(stdout io.Writer, r *initramfs.Result) error {

@@ -54,7 +54,7 @@ back.`,
 	f.StringVar(&o.config, "config", defaultConfig, "the configuration, YAML")
 	f.StringVar(&o.root, "root", "/", "the root of the system whose images to build; all paths are below it")
 	f.StringVar(&o.version, "kernel-version", "", "the kernel (default: the running one)")
-	f.StringVar(&o.init, "init", "", "the latchkey-init to put in (default: beside this command, or /usr/lib/latchkey)")
+	f.StringVar(&o.init, "init", "", "the init to put in (default: latchkey-init or, where a server is asked over TLS, latchkey-init-tls, in the system's /usr/lib/latchkey, beside this command, or in /usr/lib/latchkey)")
 	f.StringVar(&o.kernel, "kernel", "", "take this kernel for the unified kernel image")
 	f.StringVar(&o.writeInitrd, "write-initrd", "", "write an initramfs, to this file (for kernel-install)")
 	f.StringVar(&o.writeUKI, "write-uki", "", "write a unified kernel image, to this file (for kernel-install)")
@@ -119,7 +119,7 @@ func (o *imageUpdate) versions() ([]string, error) {
 func (o *imageUpdate) build(stdout io.Writer, c initramfs.ImageConfig, version string) error {
 	files := c.For(version)
 	build := imageBuild{
-		config: o.path(o.config), output: cmp.Or(o.writeInitrd, o.path(files.Initrd)), init: o.findInit(), level: 19,
+		config: o.path(o.config), output: cmp.Or(o.writeInitrd, o.path(files.Initrd)), init: o.init, system: o.root, level: 19,
 		modules:   o.path("/lib/modules/" + version),
 		firmware:  []string{o.path("/lib/firmware/updates"), o.path("/lib/firmware")},
 		microcode: []string{o.path("/lib/firmware")},
@@ -156,15 +156,6 @@ func (o *imageUpdate) build(stdout io.Writer, c initramfs.ImageConfig, version s
 		return err
 	}
 	return u.run(stdout, os.Stderr)
-}
-
-// findInit is the init of the system whose images are built, if it has one.
-func (o *imageUpdate) findInit() string {
-	there := o.path("/usr/lib/latchkey/latchkey-init")
-	if _, err := os.Stat(there); o.init == "" && err == nil {
-		return there
-	}
-	return o.init
 }
 
 func (o *imageUpdate) removeImage(stdout io.Writer, c initramfs.ImageConfig, version string) error {

@@ -56,6 +56,9 @@ to the kernel and the real root. It compares the names of the volumes with
 				return fmt.Errorf("%s: %w", args[0], err)
 			}
 			s.warnings = hostWarnings(s.plan)
+			if source.noTLS && s.plan.NeedsTLS() {
+				s.warnings = append(s.warnings, "the init of this image has no TLS, which servers of the plan are asked over: build the image again")
+			}
 			if asJSON {
 				return s.printJSON(c.OutOrStdout())
 			}
@@ -75,6 +78,7 @@ type planSource struct {
 	unpacked int64         // of an image, in bytes
 	cmdline  string        // of a unified kernel image
 	modules  *plan.Modules // nil for a configuration
+	noTLS    bool          // it is an image whose init has no TLS
 }
 
 // readPlan takes the plan out of an image, or compiles a configuration.
@@ -144,7 +148,7 @@ func planOf(image []byte) (found planSource, err error) {
 		return e.Data
 	}
 
-	file("/init")
+	found.noTLS = !initramfs.HasTLS(file("/init"))
 	found.plan, found.cmdline = file(planFile), string(file(initramfs.CmdlineFile))
 	found.unpacked, _ = strconv.ParseInt(strings.TrimSpace(string(file(initramfs.SizeFile))), 10, 64)
 	if modules := file(plan.ModulesFile); modules != nil && err == nil {

@@ -28,7 +28,7 @@ var tokenSources = []struct {
 	{
 		plan.SourceClevis, "clevis", "has no token of clevis: clevis luks bind makes one",
 		func(p *plan.Plan, _ plan.Volume, token json.RawMessage) error {
-			return clevis.Check(token, p.Clevis.Tang, p.Clevis.Sealed)
+			return clevis.Check(token, p.Clevis.Tang, p.Clevis.Sealed, p.Clevis.TLS.Any())
 		},
 	},
 	{

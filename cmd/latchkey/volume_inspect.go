@@ -137,7 +137,7 @@ func reportToken(t luks2.Token) tokenReport {
 		return r
 	}
 	r.Tang, r.Sealed = clevis.Servers(t.JSON), clevis.Sealed(t.JSON)
-	if err := clevis.Check(t.JSON, r.allow(), r.Sealed); err != nil {
+	if err := clevis.Check(t.JSON, r.allow(), r.Sealed, true); err != nil {
 		r.Unusable = err.Error()
 	}
 	return r
@@ -155,6 +155,9 @@ func (r tokenReport) clevis() string {
 	}
 	if len(r.Sealed) > 0 {
 		fields = append(fields, fmt.Sprintf("sealed: [%s]", strings.Join(r.Sealed, ", ")))
+	}
+	if slices.ContainsFunc(r.Tang, func(s clevis.Server) bool { return strings.HasPrefix(strings.ToLower(s.URL), "https:") }) {
+		fields = append(fields, "ca: FILE")
 	}
 	return strings.Join(fields, ", ")
 }

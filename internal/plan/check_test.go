@@ -57,6 +57,20 @@ func TestCheck(t *testing.T) {
 		{"clevis with a URL for a key", func(p *plan.Plan) { p.Clevis.Tang = []string{"http://tang.local"} }, "is not the thumbprint of a key"},
 		{"clevis with something else for a sealed secret", func(p *plan.Plan) { p.Clevis.Sealed = []string{strings.Repeat("A", 64)} }, "is not 64 hex digits"},
 		{"clevis with too many sealed secrets", func(p *plan.Plan) { p.Clevis.Sealed = make([]string, 17) }, "sealed has 17 entries"},
+		{"clevis with a CA that is no PEM", func(p *plan.Plan) {
+			p.Clevis.Tang, p.Clevis.TLS.CA = []string{strings.Repeat("A", 27)}, []string{"/etc/ca.pem"}
+		}, "clevis: ca: \"/etc/ca.pem\" is no certificate in PEM"},
+		{"clevis with a large CA", func(p *plan.Plan) {
+			p.Clevis.Tang, p.Clevis.TLS.CA = []string{strings.Repeat("A", 27)}, []string{"-----BEGIN CERTIFICATE-----\n" + strings.Repeat("A", 64<<10)}
+		}, "has more than 65536 bytes"},
+		{"clevis with a pin of another form", func(p *plan.Plan) {
+			p.Clevis.Tang, p.Clevis.TLS.Pins = []string{strings.Repeat("A", 27)}, []string{strings.Repeat("A", 43) + "="}
+		}, "is not sha256// and 44 letters"},
+		{"clevis with a short pin", func(p *plan.Plan) {
+			p.Clevis.Tang, p.Clevis.TLS.Pins = []string{strings.Repeat("A", 27)}, []string{"sha256//AAAA"}
+		}, "is not sha256// and 44 letters"},
+		{"clevis with nine CAs", func(p *plan.Plan) { p.Clevis.TLS.CA = make([]string, 9) }, "ca has 9 entries and pin 0, the limits are 8 and 16"},
+		{"clevis with a CA and no tang", func(p *plan.Plan) { p.Clevis.TLS.Pins = []string{"sha256//" + strings.Repeat("A", 43) + "="} }, "ca and pin are for tang servers, and tang is empty"},
 		{"clevis with every link off", func(p *plan.Plan) {
 			p.Volumes[0].Sources, p.Clevis.Tang = []string{"clevis"}, []string{strings.Repeat("A", 27)}
 			p.Net.IPs = []plan.IP{{Methods: []plan.Method{plan.Off}}}

@@ -40,6 +40,9 @@ func describeVolumes(p *Plan) []string {
 	for _, t := range p.Clevis.Tang {
 		s.add("a token of clevis may name the tang key %s", t)
 	}
+	if n := len(p.Clevis.TLS.CA) + len(p.Clevis.TLS.Pins); p.NeedsTang() && n > 0 {
+		s.add("tang servers at https:// are known by %d certificate(s) or key(s); the image has the init with TLS", n)
+	}
 	for _, t := range p.Clevis.Sealed {
 		s.add("a token of clevis may have the sealed secret %s", t)
 	}

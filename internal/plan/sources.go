@@ -119,13 +119,20 @@ type Clevis struct {
 	// Sealed are SHA-256 of the public parts of secrets that clevis sealed to
 	// the TPM, in hex.
 	Sealed []string `json:"sealed,omitempty"`
+	// TLS says how servers of URLs https:// are known.
+	TLS TLS `json:"tls,omitzero"`
 	// Wait is how long the servers are asked; 0 is for ever.
 	Wait time.Duration `json:"wait_ns,omitempty"`
 }
 
 func (p *Plan) checkClevis() error {
 	c := p.Clevis
+	if err := c.TLS.check(SourceClevis); err != nil {
+		return err
+	}
 	switch {
+	case c.TLS.Any() && len(c.Tang) == 0:
+		return fmt.Errorf("clevis: ca and pin are for tang servers, and tang is empty")
 	case c.Wait < 0:
 		return fmt.Errorf("clevis: wait is negative")
 	case len(c.Tang) > maxTangKeys:

@@ -29,7 +29,7 @@ type mutant struct {
 	run      string // -run of go test
 }
 
-var mutants = slices.Concat(protocol, server, content, node, ukis, operators, lvms)
+var mutants = slices.Concat(protocol, server, content, node, ukis, operators, lvms, secure)
 
 func main() {
 	flag.Parse()

@@ -62,7 +62,7 @@ var node = []mutant{
 	{`unlock/source/clevis/clevis.go: a shared key is the content key`, `unlock/source/clevis/clevis.go`, `case j.header.Alg != "dir":`, `case false:`, `./unlock/source/clevis`, `Hostile`},
 	{`unlock/source/clevis/clevis.go: a lost key has its code`, `unlock/source/clevis/clevis.go`, `case errors.Is(err, ErrNoKey):`, `case false:`, `./unlock/source/clevis`, `Shares`},
 	{`unlock/source/clevis/errors.go: silence comes last`, `unlock/source/clevis/errors.go`, `return 1`, `return 0`, `./unlock/source/clevis`, `Shares`},
-	{`unlock/source/clevis/url.go: TLS is named`, `unlock/source/clevis/url.go`, `case "https":`, `case "shttp":`, `./unlock/source/clevis`, `TestURL`},
+	{`unlock/source/clevis/url.go: TLS is named`, `unlock/source/clevis/url.go`, `case scheme == "https":`, `case scheme == "shttp":`, `./unlock/source/clevis`, `TestURL`},
 	{`unlock/source/clevis/url.go: no odd letters on the wire`, `unlock/source/clevis/url.go`, `strings.ContainsFunc(prefix,`, `false && strings.ContainsFunc(prefix,`, `./unlock/source/clevis`, `TestURL`},
 	{`unlock/source/clevis/jwe.go: one cipher`, `unlock/source/clevis/jwe.go`, `j.header.Enc != "A256GCM"`, `j.header.Enc == ""`, `./unlock/source/clevis`, `Hostile`},
 	{`unlock/source/clevis/jwe.go: no wrapped key`, `unlock/source/clevis/jwe.go`, `case encrypted != "":`, `case false:`, `./unlock/source/clevis`, `Hostile`},

@@ -27,6 +27,8 @@ type Clevis struct {
 	// Sealed are the sealed secrets that may open a volume, as Sealed tells
 	// them.
 	Sealed []string
+	// TLS allows servers at https://: the Asker knows them.
+	TLS bool
 	// TPM waits for the TPM, and for the word that it may be used.
 	TPM func(ctx context.Context) (Unsealer, error)
 	// Wait is how long servers are asked; 0 is for ever.
@@ -36,7 +38,7 @@ type Clevis struct {
 
 // An Asker asks tang servers.
 type Asker interface {
-	// Ask posts a body to the server at http://host:port, at each of the
+	// Ask posts a body to the server at http(s)://host:port, at each of the
 	// host's addresses, until take takes an answer or ctx ends. Its error
 	// wraps ErrNoKey if a server answered that it does not have the key.
 	Ask(ctx context.Context, url, path string, body []byte, take func(reply []byte) error) error
@@ -168,7 +170,7 @@ func (g *judging) pin(j *jwe, depth int) (pin, error) {
 		if !slices.Contains(g.Allowed, j.header.Kid) {
 			return nil, codes.Fail(CodeToken, "the plan does not allow the tang key %.64q", j.header.Kid)
 		}
-		at, path, err := parseURL(j.header.Clevis.Tang.URL)
+		at, path, err := parseURL(j.header.Clevis.Tang.URL, g.TLS)
 		if err != nil {
 			return nil, codes.Fail(CodeToken, "its server: %w", err)
 		}

@@ -187,7 +187,7 @@ func TestHostile(t *testing.T) {
 		{"another pin", header(`{"alg":"dir","enc":"A256GCM","clevis":{"pin":"pkcs11"}}`), `"pkcs11", want tang, tpm2 or sss`},
 		{"no pin", header(`{"alg":"dir","enc":"A256GCM"}`), "want tang, tpm2 or sss"},
 		{"a key that the plan does not list", clevistest.Token(clevistest.New(elliptic.P521()).Seal("http://a", []byte(content)), 1), "the plan does not allow the tang key"},
-		{"a server over TLS", header(strings.Replace(epk("P-256", zero32, zero32), "http://a", "https://a", 1)), "its server: \"https://a\": there is no TLS here"},
+		{"a server over TLS", header(strings.Replace(epk("P-256", zero32, zero32), "http://a", "https://a", 1)), "its server: \"https://a\": the plan does not say how to know a server over TLS"},
 		{"another curve", header(epk("X25519", zero32, "")), "want P-256, P-384 or P-521"},
 		{"a point off the curve", header(epk("P-256", zero32, zero32)), "epk"},
 		{"a point of another size", header(epk("P-521", zero32, zero32)), "no key on P-521"},

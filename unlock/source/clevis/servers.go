@@ -12,9 +12,10 @@ type Server struct {
 }
 
 // Check says why a token of type clevis opens nothing with these keys and
-// sealed secrets allowed, whoever answers; nil if it may.
-func Check(token json.RawMessage, tang, sealed []string) error {
-	_, err := (&Clevis{Allowed: tang, Sealed: sealed}).judge(token)
+// sealed secrets allowed, and with or without TLS, whoever answers; nil if it
+// may.
+func Check(token json.RawMessage, tang, sealed []string, tls bool) error {
+	_, err := (&Clevis{Allowed: tang, Sealed: sealed, TLS: tls}).judge(token)
 	return err
 }
 

@@ -10,6 +10,7 @@ import (
 	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/sha256"
+	"crypto/tls"
 	"encoding/base64"
 	"encoding/binary"
 	"encoding/json"
@@ -19,11 +20,14 @@ import (
 	"net"
 	"net/http"
 	"strings"
+
+	"latchkey/internal/tlsclient/tlstest"
 )
 
 // A Tang is a tang server with one exchange key.
 type Tang struct {
 	Curve elliptic.Curve // of crypto/elliptic, for its names and numbers alone
+	TLS   *tls.Config    // nil: plain HTTP
 	key   *ecdh.PrivateKey
 }
 
@@ -37,7 +41,7 @@ func New(c elliptic.Curve) *Tang {
 	if err != nil {
 		panic(err)
 	}
-	return &Tang{c, key}
+	return &Tang{Curve: c, key: key}
 }
 
 func b64(b []byte) string { return base64.RawURLEncoding.EncodeToString(b) }
@@ -171,6 +175,9 @@ func (t *Tang) Recover(request []byte) ([]byte, error) {
 
 // Serve answers one request on a connection.
 func (t *Tang) Serve(conn net.Conn) {
+	if t.TLS != nil {
+		conn = tls.Server(tlstest.Buffered(conn), t.TLS)
+	}
 	defer conn.Close()
 	r, err := http.ReadRequest(bufio.NewReader(conn))
 	if err != nil {

@@ -1,0 +1,7 @@
+//go:build !tls
+
+package main
+
+import "latchkey/boot/worker"
+
+var secure worker.TLS
