@@ -18,30 +18,47 @@ import (
 func (t *TPM) Hash(ctx context.Context) (string, error) {
 	c, end := t.begin(ctx)
 	defer end()
+	spki, err := c.kairosEK()
+	if err != nil {
+		return "", err
+	}
+	sum := sha256.Sum256(spki)
+	return hex.EncodeToString(sum[:]), nil
+}
+
+// kairosEK is the SubjectPublicKeyInfo of the EK that Kairos names a machine
+// by. What was made for it is unloaded again.
+func (c call) kairosEK() ([]byte, error) {
 	if der, err := c.readNV(nvRSACertificate); err == nil {
 		if key, ok := certifiedKey(der); ok {
-			return hashSPKI(key)
+			return encodeSPKI(key)
 		}
 	}
+	ek, err := c.makeKairosEK()
+	if err != nil {
+		return nil, err
+	}
+	defer c.flush(ek.handle)
+	return spkiOf(ek)
+}
 
+// makeKairosEK makes the RSA-2048 EK, with the nonce in NV if there is one.
+func (c call) makeKairosEK() (key, error) {
 	template := tpm2.RSAEKTemplate
 	if nonce, err := c.readNV(nvRSANonce); err == nil && len(nonce) <= 256 {
 		unique := make([]byte, 256)
 		copy(unique, nonce)
 		template.Unique = tpm2.NewTPMUPublicID(tpm2.TPMAlgRSA, &tpm2.TPM2BPublicKeyRSA{Buffer: unique})
 	}
+	return c.createPrimary("creating the RSA-2048 endorsement key", tpm2.TPMRHEndorsement, template)
+}
 
-	ek, err := c.createPrimary("creating the RSA-2048 endorsement key", tpm2.TPMRHEndorsement, template)
+func spkiOf(k key) ([]byte, error) {
+	modulus, err := k.public.Unique.RSA()
 	if err != nil {
-		return "", err
+		return nil, &Error{"reading a key", CodeFailed, err}
 	}
-	defer c.flush(ek.handle)
-	modulus, err := ek.public.Unique.RSA()
-	if err != nil {
-		return "", &Error{"reading the endorsement key", CodeFailed, err}
-	}
-
-	return hashSPKI(pkcs1(modulus.Buffer))
+	return encodeSPKI(pkcs1(modulus.Buffer))
 }
 
 // rsaExponent is the exponent that a TPM's zero stands for: Part 2, section
@@ -67,7 +84,7 @@ func pkcs1(modulus []byte) []byte {
 // 2.3.1. EK certificates may say rsaesOaep; Kairos writes this one.
 var rsaEncryption = []byte{0x30, 0x0d, 0x06, 0x09, 0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x01, 0x01, 0x05, 0x00}
 
-func hashSPKI(key []byte) (string, error) {
+func encodeSPKI(key []byte) ([]byte, error) {
 	var b cryptobyte.Builder
 	b.AddASN1(asn1.SEQUENCE, func(b *cryptobyte.Builder) {
 		b.AddBytes(rsaEncryption)
@@ -75,10 +92,9 @@ func hashSPKI(key []byte) (string, error) {
 	})
 	der, err := b.Bytes()
 	if err != nil {
-		return "", &Error{"encoding the endorsement key", CodeFailed, err}
+		return nil, &Error{"encoding the endorsement key", CodeFailed, err}
 	}
-	sum := sha256.Sum256(der)
-	return hex.EncodeToString(sum[:]), nil
+	return der, nil
 }
 
 // certifiedKey takes the RSAPublicKey out of a certificate (RFC 5280,

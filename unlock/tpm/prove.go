@@ -90,6 +90,10 @@ func (id *Identity) Quote(ctx context.Context, pcrs []int, extra []byte) (kms.Qu
 		return kms.Quote{}, err
 	}
 
+	return id.quote(c, pcrs, extra)
+}
+
+func (id *Identity) quote(c call, pcrs []int, extra []byte) (kms.Quote, error) {
 	rsp, err := run(c, "quoting PCRs", tpm2.Quote{
 		SignHandle:     id.ak.auth(),
 		QualifyingData: tpm2.TPM2BData{Buffer: extra},
