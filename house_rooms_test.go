@@ -39,6 +39,7 @@ var rooms = []struct{ folder, what string }{
 	{"unlock/source", "the seam between what yields keys and what opens volumes with them"},
 	{"unlock/source/clevis", "what clevis bound to tang servers and the TPM, alone or shared"},
 	{"unlock/source/cryptenroll", "what systemd-cryptenroll bound to the TPM"},
+	{"unlock/source/kairos", "the client of kcrypt-challenger's protocol, in both generations"},
 	{"unlock/source/keyfile", "keys in files: in the image, or on a stick that somebody plugs in"},
 	{"unlock/source/prompt", "what people type at the console"},
 	{"unlock/luks2", "read, judge and write LUKS2 headers; LUKS1 read-only"},

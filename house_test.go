@@ -49,6 +49,7 @@ var rules = []struct {
 	{"unlock/source", []string{"latchkey/boot", "latchkey/boot/worker", "latchkey/internal/plan"}, "sources know no plan and no boot"},
 	{"unlock/source/clevis", []string{"latchkey/boot", "latchkey/boot/worker", "latchkey/discover", "latchkey/internal/plan", "net/http", "crypto/tls"}, "sources know no plan and no boot, and do not search"},
 	{"unlock/source/cryptenroll", []string{"latchkey/boot", "latchkey/boot/worker", "latchkey/internal/plan", "crypto/x509"}, "sources know no plan and no boot"},
+	{"unlock/source/kairos", []string{"latchkey/boot", "latchkey/boot/worker", "latchkey/discover", "latchkey/internal/plan", "latchkey/kms/server/kairos", "net/http", "crypto/tls", "crypto/x509"}, "sources know no plan and no boot, and do not search"},
 	{"unlock/source/keyfile", []string{"latchkey/boot", "latchkey/boot/worker", "latchkey/boot/device", "latchkey/internal/plan"}, "sources know no plan and no boot"},
 	{"unlock/source/prompt", []string{"latchkey/boot", "latchkey/boot/worker", "latchkey/internal/plan"}, "sources know no plan and no boot"},
 	{"unlock/luks2", []string{"latchkey/unlock/dm", "os/exec"}, "headers are judged from bytes"},

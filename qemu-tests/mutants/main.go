@@ -30,6 +30,7 @@ type mutant struct {
 }
 
 var mutants = slices.Concat(protocol, server, content, node, ukis, operators, lvms, secure)
+var mutants = slices.Concat(protocol, server, content, node, kairosNode, ukis, operators, lvms)
 
 func main() {
 	flag.Parse()
