@@ -44,6 +44,8 @@ var rooms = []struct{ folder, what string }{
 	{"unlock/source/prompt", "what people type at the console"},
 	{"unlock/luks2", "read, judge and write LUKS2 headers; LUKS1 read-only"},
 	{"unlock/lvm", "reads LVM2: which logical volumes there are, and their device-mapper tables; changes nothing"},
+	{"unlock/md", "reads the superblocks of software RAID: which arrays there are, and whether they can run; changes nothing"},
+	{"unlock/md/control", "has the kernel run arrays, by sysfs"},
 	{"unlock/dm", "the crypt mapping, its key handed over by the kernel keyring"},
 	{"unlock/dm/control", "the ioctls of /dev/mapper/control"},
 	{"unlock/tpm", "everything said to a TPM: identify, prove, seal, unseal, extend"},
@@ -119,6 +121,8 @@ var rooms = []struct{ folder, what string }{
 var doubles = []string{
 	"boot/boottest", "internal/docexample", "internal/golden", "internal/testkube", "internal/testlan", "internal/tlsclient/tlstest", "kms/server/eventlog/eventlogtest", "kms/server/kairos/kairostest", "kms/softtpm", "kms/store/etcd/etcdtest",
 	"kms/store/kube/kubetest", "kms/store/storetest", "unlock/luks2/luks2test", "unlock/lvm/lvmtest", "unlock/source/clevis/clevistest", "unlock/tpm/tpmtest",
+	"boot/boottest", "internal/docexample", "internal/golden", "internal/testkube", "internal/testlan", "kms/server/eventlog/eventlogtest", "kms/server/kairos/kairostest", "kms/softtpm", "kms/store/etcd/etcdtest",
+	"kms/store/kube/kubetest", "kms/store/storetest", "unlock/luks2/luks2test", "unlock/lvm/lvmtest", "unlock/md/mdtest", "unlock/source/clevis/clevistest", "unlock/tpm/tpmtest",
 }
 
 // TestRooms: every folder with Go code is described or a test double, and

@@ -54,6 +54,8 @@ var rules = []struct {
 	{"unlock/source/prompt", []string{"latchkey/boot", "latchkey/boot/worker", "latchkey/internal/plan"}, "sources know no plan and no boot"},
 	{"unlock/luks2", []string{"latchkey/unlock/dm", "os/exec"}, "headers are judged from bytes"},
 	{"unlock/lvm", []string{"latchkey/unlock", "latchkey/unlock/dm", "latchkey/boot/", "os/exec", "golang.org/", "github.com/"}, "metadata is judged from bytes"},
+	{"unlock/md", []string{"latchkey/unlock", "latchkey/unlock/dm", "latchkey/boot/", "os/exec", "golang.org/", "github.com/"}, "superblocks are judged from bytes"},
+	{"unlock/md/control", []string{"latchkey/unlock", "latchkey/boot/", "os/exec", "github.com/"}, "sysfs and nothing else"},
 	{"unlock/tpm", []string{"github.com/google/go-attestation/"}, "the direct API only"},
 	{"kms", []string{"latchkey/kms/server", "latchkey/unlock", "net/http", "crypto/tls"}, "the init links it"},
 	{"kms/front", []string{"latchkey/kms", "latchkey/kms/ledger", "latchkey/kms/admin", "latchkey/kms/server", "latchkey/kms/server/", "latchkey/kms/store"}, "listeners know no protocol"},

@@ -1,0 +1,8 @@
+package control
+
+// RunWith is Run in a folder, whose files are written by write.
+func RunWith(root string, write func(path, text string) error, s Start) (string, error) {
+	return sysfs{root, write}.run(s)
+}
+
+var Write = write
