@@ -57,12 +57,7 @@ func (h *Header) change(s Storage, e edit) (*Header, error) {
 				return err
 			}
 		}
-		// First the copy not in use is written and synced, then the other
-		// one: at any moment one complete copy is on the disk.
-		if err := h.writeCopy(s, int64(len(h.raw))-h.used, text, h.SeqID()+1); err != nil {
-			return err
-		}
-		return h.writeCopy(s, h.used, text, h.SeqID()+1)
+		return h.writeBoth(s, text, h.SeqID()+1)
 	})
 }
 
@@ -108,6 +103,19 @@ func (h *Header) Mend(s Storage) (*Header, error) {
 // locked writes while nobody else does, if the header is still what was
 // read, and reads the header anew.
 func (h *Header) locked(s Storage, write func() error) (after *Header, err error) {
+	return withLock(s, func() (*Header, error) {
+		if err := h.unchanged(s); err != nil {
+			return nil, err
+		}
+		if err := write(); err != nil {
+			return nil, err
+		}
+		return Read(s, h.deviceSize)
+	})
+}
+
+// withLock holds the lock of a Storage that has one.
+func withLock(s Storage, do func() (*Header, error)) (after *Header, err error) {
 	if l, ok := s.(Locker); ok {
 		unlock, err := l.Lock()
 		if err != nil {
@@ -115,14 +123,7 @@ func (h *Header) locked(s Storage, write func() error) (after *Header, err error
 		}
 		defer func() { err = errors.Join(err, unlock()) }()
 	}
-
-	if err := h.unchanged(s); err != nil {
-		return nil, err
-	}
-	if err := write(); err != nil {
-		return nil, err
-	}
-	return Read(s, h.deviceSize)
+	return do()
 }
 
 // unchanged reads the copy in use again.
