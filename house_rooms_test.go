@@ -104,7 +104,6 @@ var rooms = []struct{ folder, what string }{
 	{"internal/strictyaml/schematest", "judges files by those schemas, as editors do"},
 	{"docs", "the pages, for commands that print parts of them"},
 	{"internal/tlsclient", "TLS to servers that the plan knows, by a machine whose clock may be wrong"},
-	{"internal/strictyaml", "configuration files of people, with errors that name the line and the nearest key"},
 	{"internal/strictjson", "JSON that two readers cannot understand differently"},
 	{"internal/kmsg", "slog to the kernel log"},
 	{"internal/kube", "a Kubernetes API server by plain REST: get, put, list, watch"},
@@ -119,10 +118,23 @@ var rooms = []struct{ folder, what string }{
 
 // doubles are the folders that only tests use: software TPMs, servers, LANs.
 var doubles = []string{
-	"boot/boottest", "internal/docexample", "internal/golden", "internal/testkube", "internal/testlan", "internal/tlsclient/tlstest", "kms/server/eventlog/eventlogtest", "kms/server/kairos/kairostest", "kms/softtpm", "kms/store/etcd/etcdtest",
-	"kms/store/kube/kubetest", "kms/store/storetest", "unlock/luks2/luks2test", "unlock/lvm/lvmtest", "unlock/source/clevis/clevistest", "unlock/tpm/tpmtest",
-	"boot/boottest", "internal/docexample", "internal/golden", "internal/testkube", "internal/testlan", "kms/server/eventlog/eventlogtest", "kms/server/kairos/kairostest", "kms/softtpm", "kms/store/etcd/etcdtest",
-	"kms/store/kube/kubetest", "kms/store/storetest", "unlock/luks2/luks2test", "unlock/lvm/lvmtest", "unlock/md/mdtest", "unlock/source/clevis/clevistest", "unlock/tpm/tpmtest",
+	"boot/boottest",
+	"internal/docexample",
+	"internal/golden",
+	"internal/testkube",
+	"internal/testlan",
+	"internal/tlsclient/tlstest",
+	"kms/server/eventlog/eventlogtest",
+	"kms/server/kairos/kairostest",
+	"kms/softtpm",
+	"kms/store/etcd/etcdtest",
+	"kms/store/kube/kubetest",
+	"kms/store/storetest",
+	"unlock/luks2/luks2test",
+	"unlock/lvm/lvmtest",
+	"unlock/md/mdtest",
+	"unlock/source/clevis/clevistest",
+	"unlock/tpm/tpmtest",
 }
 
 // TestRooms: every folder with Go code is described or a test double, and

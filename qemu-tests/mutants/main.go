@@ -29,8 +29,17 @@ type mutant struct {
 	run      string // -run of go test
 }
 
-var mutants = slices.Concat(protocol, server, content, node, ukis, operators, lvms, secure)
-var mutants = slices.Concat(protocol, server, content, node, kairosNode, ukis, operators, lvms)
+var mutants = slices.Concat(
+	protocol,
+	server,
+	content,
+	node,
+	kairosNode,
+	ukis,
+	operators,
+	lvms,
+	secure,
+)
 
 func main() {
 	flag.Parse()
