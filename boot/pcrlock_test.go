@@ -81,6 +81,8 @@ func bootLog(t *testing.T) (log string) {
 
 // TestPcrextend: our records of the phases are systemd-pcrextend's, byte for
 // byte, but for the boot and the time (faults/node.md M12).
+//
+// compatible: TPM | systemd-pcrextend (Debian 13) | measures the words that the init measures
 func TestPcrextend(t *testing.T) {
 	s := newSystemd(t)
 	for _, word := range []string{"enter-initrd", "leave-initrd"} {
@@ -107,6 +109,8 @@ func TestPcrextend(t *testing.T) {
 
 // TestPcrlock: systemd-pcrlock recognizes every record of our log, and its
 // replay gives what the TPM holds in each bank (faults/node.md M12).
+//
+// compatible: TPM | systemd-pcrlock (Debian 13) | finds the init's measurements in the event log
 func TestPcrlock(t *testing.T) {
 	s := newSystemd(t)
 	dev := s.open(t)

@@ -130,6 +130,8 @@ func as(t *testing.T, peer string) []string {
 
 // Servers of other libraries are found. hashicorp/mdns and grandcat answer
 // for no host name, so the service is asked for.
+//
+// compatible: Discovery | brutella/dnssd, grandcat/zeroconf, hashicorp/mdns | servers are found
 func TestFindOthers(t *testing.T) {
 	testlan.Need(t)
 	for _, peer := range []string{"hashicorp-server", "grandcat-server", "brutella-server"} {
@@ -153,6 +155,8 @@ func TestFindOthers(t *testing.T) {
 }
 
 // Clients of other libraries find our responder.
+//
+// compatible: Discovery | brutella/dnssd, grandcat/zeroconf, hashicorp/mdns | clients find our responder
 func TestFoundByOthers(t *testing.T) {
 	testlan.Need(t)
 	lan := cable(t)

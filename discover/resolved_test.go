@@ -29,6 +29,9 @@ func resolved(t testing.TB, service bool) *testlan.Peer {
 	return lan
 }
 
+// TestResolvedFindsUs runs the other program.
+//
+// compatible: Discovery | systemd-resolved (Debian 13) | finds our responder
 func TestResolvedFindsUs(t *testing.T) {
 	testlan.NeedDebian(t)
 	lan := resolved(t, false)
@@ -61,6 +64,9 @@ func TestResolvedFindsUs(t *testing.T) {
 	}
 }
 
+// TestFindResolved runs the other program.
+//
+// compatible: Discovery | systemd-resolved (Debian 13) | its name is found
 func TestFindResolved(t *testing.T) {
 	testlan.NeedDebian(t)
 	resolved(t, true)
@@ -91,6 +97,8 @@ func TestFindResolved(t *testing.T) {
 
 // Two on one LAN that want the same name end up with two: resolved gives
 // its name up when another machine probes for it.
+//
+// compatible: Discovery | systemd-resolved (Debian 13) | two that want one name end with two
 func TestConflictWithResolved(t *testing.T) {
 	testlan.NeedDebian(t)
 	lan := resolved(t, false)

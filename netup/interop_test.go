@@ -43,6 +43,8 @@ subnet 192.0.2.0 netmask 255.255.255.0 {
 `
 
 // What dnsmasq does one way, others do another: kea and ISC's dhcpd.
+//
+// compatible: Network | kea, ISC dhcpd (Debian 13) | give addresses, IPv4 and IPv6
 func TestOtherServers(t *testing.T) {
 	testlan.NeedDebian(t)
 	v4 := func(l netup.Link) bool {
@@ -93,6 +95,8 @@ func TestOtherServers(t *testing.T) {
 // The real root's network services go on with links that are kept, without
 // taking an address away for a moment: also with a link that udev has renamed.
 // For networkd, what the owner says of a link counts more than what we wrote.
+//
+// compatible: Network | systemd-networkd, NetworkManager (Debian 13) | go on with the links of the boot, without losing the address
 func TestKeptByServices(t *testing.T) {
 	testlan.NeedDebian(t, "dnsmasq")
 	const owners = "192.0.2.30/24"

@@ -76,6 +76,8 @@ func allParts(t *testing.T, s *uki.Stub) []uki.Section {
 
 // TestUkifyInspect: ukify reads each section out of our file, with the bytes
 // that we put in.
+//
+// compatible: Boot | ukify (Debian 13) | reads our unified kernel images
 func TestUkifyInspect(t *testing.T) {
 	n := interop(t)
 	s := n.stub(t)
@@ -120,6 +122,8 @@ func TestBuildRejectsMicrocode(t *testing.T) {
 
 // TestPCR11Newer: the stub of systemd 257 measures sections that 252 does
 // not know, .sbat of its own among them. Its systemd-measure says the same.
+//
+// compatible: Boot | systemd-stub, systemd-measure (Debian 13) | PCR 11 is what they say
 func TestPCR11Newer(t *testing.T) {
 	n := interop(t)
 	s := n.stub(t)

@@ -27,6 +27,8 @@ func loader(t *testing.T) []byte {
 
 // TestAuthenticode: the digest of a signed program is the one that its
 // signature is of, and sbverify finds that this is the program's.
+//
+// compatible: Boot | sbverify (Debian 12) | digests of signed programs are those that it finds
 func TestAuthenticode(t *testing.T) {
 	program := loader(t)
 	tool, err := exec.LookPath("sbverify")

@@ -121,6 +121,8 @@ func without(all []uki.Section, name string) []uki.Section {
 }
 
 // TestPCR11 compares with what systemd predicts for the same sections.
+//
+// compatible: Boot | systemd-measure (Debian 12) | PCR 11 is what it says
 func TestPCR11(t *testing.T) {
 	s, _ := readStub(t)
 	measure := tool(t, "systemd-measure", "/lib/systemd/systemd-measure", "/usr/lib/systemd/systemd-measure")
@@ -190,6 +192,8 @@ func pair(t *testing.T) (key, certificate []byte) {
 
 // TestSignBoot: sbverify accepts the image with our certificate, and
 // neither with another nor with one byte changed.
+//
+// compatible: Boot | sbverify (Debian 12) | takes our signatures for Secure Boot
 func TestSignBoot(t *testing.T) {
 	verify := tool(t, "sbverify")
 	s, _ := readStub(t)

@@ -123,6 +123,8 @@ func (l *talosLab) do(command, uuid string, sources ...netip.Prefix) {
 
 // A machine is unknown, approved, served, stopped, readmitted, deleted; the
 // log tells it.
+//
+// compatible: Kairos, Talos, Kubernetes | Sidero's kms-client | machines of Talos are served, stopped and readmitted
 func TestTalosLife(t *testing.T) {
 	l := newTalos(t, taloskeeper.Options{})
 	m := l.machine()

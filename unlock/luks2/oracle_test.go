@@ -88,6 +88,8 @@ func unlock(h *luks2.Header, r io.ReaderAt, pass string, slot int) (luks2.Volume
 }
 
 // What cryptsetup formats opens here, with the same volume key.
+//
+// compatible: Disks | cryptsetup (Debian 12) | LUKS2 volumes that it formats open here, with the same volume key
 func TestUnlockCryptsetup(t *testing.T) {
 	argon := []string{"--pbkdf-force-iterations", "4", "--pbkdf-memory", "64", "--pbkdf-parallel", "2"}
 	for _, tt := range []struct {

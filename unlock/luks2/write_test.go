@@ -60,6 +60,8 @@ func opensElsewhere(t *testing.T, path, pass, slot string, mac [32]byte) {
 
 // What we format and change, cryptsetup and luks.go open, with the same
 // volume key; what we removed, they refuse.
+//
+// compatible: Disks | cryptsetup (Debian 12), luks.go | LUKS2 volumes that latchkey formats open there
 func TestOthersOpenOurs(t *testing.T) {
 	for _, sector := range []int{512, 4096} {
 		d := make(disk, 18<<20)
@@ -99,6 +101,8 @@ func TestOthersOpenOurs(t *testing.T) {
 }
 
 // Keys and tokens that we add to cryptsetup's volumes, and it to ours.
+//
+// compatible: Disks | cryptsetup (Debian 12) | both change keyslots of one volume in turn
 func TestTakeTurns(t *testing.T) {
 	path := luksFormat(t, pbkdf2Slot("--sector-size", "512")...)
 	h, image := readImage(t, path)

@@ -45,6 +45,8 @@ func recordings(t testing.TB, file string) (out []recorded) {
 
 // Every recorded proof of their client holds here, but the one of
 // connection 9: somebody who forged a quote, which their server believed.
+//
+// compatible: Kairos, Talos, Kubernetes | Kairos kcrypt (recorded) | proofs of its clients hold
 func TestRecordedAttestations(t *testing.T) {
 	held, forged := 0, 0
 	for i, r := range recordings(t, "kairos-tpm-attestation.txt") {
@@ -88,6 +90,8 @@ func TestRecordedAttestations(t *testing.T) {
 }
 
 // What we send is what their servers sent, byte for byte.
+//
+// compatible: Kairos, Talos, Kubernetes | Kairos kcrypt-challenger (recorded) | our answers are its, byte for byte
 func TestRecordedAnswers(t *testing.T) {
 	n := 0
 	for _, file := range []string{"kairos-tpm-attestation.txt", "kairos-getpass-postpass.txt"} {

@@ -41,6 +41,9 @@ func open(t testing.TB, c etcd.Config) *mirror.DB {
 	return db
 }
 
+// TestStore runs the other program.
+//
+// compatible: Stores | etcd 3.4 | keeps the store
 func TestStore(t *testing.T) {
 	t.Parallel()
 	server := etcdtest.Start(t)
@@ -203,6 +206,8 @@ func TestKilledUnderLoad(t *testing.T) {
 
 // Each of three members is killed in turn, the leader among them: both
 // replicas go on at the others.
+//
+// compatible: Stores | etcd 3.4, three members | each is killed in turn under load
 func TestMembersKilledUnderLoad(t *testing.T) {
 	t.Parallel()
 	members := etcdtest.Cluster(t, 3)

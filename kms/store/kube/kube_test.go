@@ -42,6 +42,8 @@ func open(t testing.TB, c kube.Config) *mirror.DB {
 }
 
 // All tests share one API server: it takes seconds to start.
+//
+// compatible: Stores | kube-apiserver 1.36 | keeps the store, by the manifests and rights of docs/stores.md
 func TestKube(t *testing.T) {
 	server := kubetest.Start(t)
 	server.Namespace(t, "keys")

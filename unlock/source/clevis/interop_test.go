@@ -98,6 +98,8 @@ func (i *image) Try(ctx context.Context, o source.Offer) (errs []error) {
 }
 
 // TestClevis opens what the real clevis bound, by a real tangd.
+//
+// compatible: Disks | clevis, tang (Debian 13) | volumes that `clevis luks bind` bound to tang servers, alone and by sss, open here
 func TestClevis(t *testing.T) {
 	root, dir := testlan.DebianRoot(t), t.TempDir()
 	bind(t, root, dir, t.TempDir(), `
@@ -121,6 +123,8 @@ bind sss sss "{\"t\":2,\"pins\":{\"tang\":[{$server},{$server}],\"sss\":{\"t\":1
 
 // TestClevisTPM2 opens what the real clevis sealed to a TPM, alone and as a
 // share beside a real tangd's.
+//
+// compatible: TPM | clevis (Debian 13) | volumes that it bound to the TPM open here, with and without PCRs
 func TestClevisTPM2(t *testing.T) {
 	root, dir, sim := testlan.DebianRoot(t), t.TempDir(), tpmtest.Start(t)
 	bind(t, root, dir, filepath.Dir(sim.Socket), `

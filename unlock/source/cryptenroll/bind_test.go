@@ -26,6 +26,8 @@ const inRootWith = `mount -t tmpfs tmpfs "$1/run"; mkdir "$1/run/systemd"; mount
 
 // TestSystemdOpensOurs: the newer Debian's systemd opens what we bound, with
 // and without a storage key in NV, and opens it no more in another state.
+//
+// compatible: TPM | systemd-cryptsetup (Debian 13) | volumes that `latchkey volume enroll-tpm` bound open there
 func TestSystemdOpensOurs(t *testing.T) {
 	root := testlan.DebianRoot(t)
 	key, public := signingKey(t)

@@ -94,6 +94,8 @@ func signingKey(t *testing.T) (*rsa.PrivateKey, []byte) {
 // TestCryptenroll opens what the real systemd-cryptenroll bound, of the host
 // (252 on Debian 12) and of the newer Debian (257), and says why when a boot
 // differs.
+//
+// compatible: TPM | systemd-cryptenroll (Debian 12 and 13) | volumes that it bound to the TPM open here: PCRs, signed PCR 11, ECC and RSA
 func TestCryptenroll(t *testing.T) {
 	root := testlan.DebianRoot(t)
 	key, public := signingKey(t)
