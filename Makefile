@@ -9,15 +9,16 @@ GOFLAGS_BIN := -trimpath -ldflags='-s -w -X latchkey/internal/cli.version=$(VERS
 # The init is small before all else: what runs once a boot is not inlined. What
 # reads keyslots is.
 INIT_FLAGS := -gcflags=github.com/...=-l -gcflags=latchkey/...=-l -gcflags=latchkey/unlock/luks2=
+BIN ?= bin
 COMMANDS := latchkey latchkey-kms latchkey-responder
 
-.PHONY: build demo test test-long clean-room fuzz bench mutants lint clean distclean deps man
+.PHONY: build demo test test-long clean-room fuzz bench mutants lint clean distclean deps man packages
 
-build: ## all commands into bin/
-	@mkdir -p bin
-	go build $(GOFLAGS_BIN) $(INIT_FLAGS) -o bin/latchkey-init ./cmd/init
-	go build $(GOFLAGS_BIN) $(INIT_FLAGS) -tags tls -o bin/latchkey-init-tls ./cmd/init
-	@for c in $(COMMANDS) latchkey-kms-bench; do echo go build -o bin/$$c ./cmd/$$c; go build $(GOFLAGS_BIN) -o bin/$$c ./cmd/$$c || exit 1; done
+build: ## all commands into bin/ (BIN=…)
+	@mkdir -p $(BIN)
+	go build $(GOFLAGS_BIN) $(INIT_FLAGS) -o $(BIN)/latchkey-init ./cmd/init
+	go build $(GOFLAGS_BIN) $(INIT_FLAGS) -tags tls -o $(BIN)/latchkey-init-tls ./cmd/init
+	@for c in $(COMMANDS) latchkey-kms-bench; do echo go build -o $(BIN)/$$c ./cmd/$$c; go build $(GOFLAGS_BIN) -o $(BIN)/$$c ./cmd/$$c || exit 1; done
 
 deps: ## the Debian packages that demo and test need
 	@images/deps
@@ -49,6 +50,9 @@ lint: ## gofumpt, vet, staticcheck, spelling
 	go vet ./... && go vet -tags tls ./cmd/init && \
 	$$tools/staticcheck ./... && \
 	$$tools/misspell -error -locale US -i enrol,adress $$(find . -path ./.git -prune -o -type f ! -path './bin/*' ! -path './out/*' ! -path '*/testdata/*' ! -name go.sum -print)
+
+packages: ## deb, rpm, apk and Arch packages for amd64 and arm64 into out/packages
+	@images/packages/build
 
 man: build
 	@for c in $(COMMANDS); do bin/$$c man out/man || exit 1; done
