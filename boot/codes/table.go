@@ -84,7 +84,7 @@ func table() map[string]Meaning {
 		"volume-locked":     {Final, "this is not the volume that was enrolled: do not trust this disk"},
 		"volume-io":         {Retry, "the disk answers with errors: look at the cable and the disk"},
 		"header-rejected":   {Final, "the LUKS header breaks a rule: latchkey volume inspect DEVICE says why, and how to mend it"},
-		"headers-damaged":   {Final, "both LUKS headers are damaged: restore a header backup"},
+		"headers-damaged":   {Final, "both LUKS headers are damaged: restore a header backup: latchkey volume restore-header DEVICE FILE"},
 		"wrong-key":         {Operator, "no keyslot takes the granted key: enroll the volume again: latchkey volume enroll"},
 		"no-usable-keyslot": {Final, "none of the volume's keyslots can be used: latchkey volume inspect DEVICE says why, and how to mend it"},
 		"key-file-missing":  {Final, "the device with the key file is not there, or not the file: plug in the one that the plan names (latchkey plan show)"},

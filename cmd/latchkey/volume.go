@@ -39,7 +39,8 @@ others open.`,
 		RunE: cli.Group,
 	}
 	c.AddCommand(volumeInspectCommand(), volumeTestCommand(), volumeFormatCommand(), volumeEncryptCommand(),
-		volumeAddKeyCommand(), volumeRemoveKeyCommand(), volumeRepairCommand(), volumeRecoveryCommand(), volumeEnrollCommand(), volumeEnrollTPMCommand())
+		volumeAddKeyCommand(), volumeRemoveKeyCommand(), volumeRepairCommand(), volumeRecoveryCommand(), volumeEnrollCommand(), volumeEnrollTPMCommand(),
+		volumeBackupCommand(), volumeRestoreCommand(), volumeRotateCommand(), volumeWipeCommand())
 	return c
 }
 

@@ -179,6 +179,9 @@ func purpose(h *luks2.Header, slot int) string {
 			return fmt.Sprintf("latchkey, machine %q, %s", m.Node.Words(), m.State)
 		}
 	}
+	if old, ok := unlock.Renewals(h)[slot]; ok {
+		return fmt.Sprintf("the key that is to replace keyslot %d", old)
+	}
 	for _, t := range h.Tokens() {
 		if t.Type == recoveryType && slices.Contains(t.Keyslots, slot) {
 			return "recovery key"

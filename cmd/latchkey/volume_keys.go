@@ -155,12 +155,6 @@ func removeKey(ctx context.Context, f *disk.File, h *luks2.Header, key secret.By
 	}
 
 	marked = slices.ContainsFunc(unlock.Marks(h), func(m unlock.Mark) bool { return m.Slot == slot })
-	var orphans []int
-	for _, t := range h.Tokens() {
-		if len(t.Keyslots) == 1 && t.Keyslots[0] == slot {
-			orphans = append(orphans, t.ID)
-		}
-	}
-	_, err = h.RemoveKey(f, slot, orphans...)
+	_, err = h.RemoveKey(f, slot, tokensOnly(h, slot)...)
 	return marked, err
 }

@@ -19,8 +19,8 @@ over the other one when that is damaged or older, and changes nothing else.
 It is safe while the volume is in use, and a power cut leaves the good copy.
 
 Look at the volume first (latchkey volume inspect) and keep a backup of its
-header: cryptsetup luksHeaderBackup DEVICE --header-backup-file FILE. When
-both copies are damaged, only such a backup helps.`,
+header: latchkey volume backup-header DEVICE FILE. When both copies are
+damaged, only such a backup helps: latchkey volume restore-header.`,
 		Example: `  latchkey volume inspect /dev/vda2
   latchkey volume repair /dev/vda2`,
 		Args: cli.Args(cobra.ExactArgs(1)),

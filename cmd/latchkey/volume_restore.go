@@ -1,0 +1,143 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/sys/unix"
+
+	"latchkey/internal/cli"
+	"latchkey/internal/disk"
+	"latchkey/unlock/luks2"
+)
+
+// restoreHeader are the options of "volume restore-header".
+type restoreHeader struct {
+	uuid        string
+	inUse, json bool
+}
+
+func volumeRestoreCommand() *cobra.Command {
+	var o restoreHeader
+	c := &cobra.Command{
+		Use:   "restore-header IMAGE-OR-DEVICE FILE",
+		Short: "Write a backup of a volume's header back",
+		Long: `Restore-header writes what backup-header or cryptsetup luksHeaderBackup saved:
+the keyslots and both copies of the header, and reads them again. A power cut
+at any moment leaves a header that a key of the volume, or of the backup,
+opens; run it again then.
+
+It refuses a backup of another volume key than the device has, and a device on
+which no header can be read: --uuid with the UUID of the backup says that this
+is meant. All that is encrypted under another key there is lost then. A device
+that is mounted or mapped is refused, too; --in-use says that this is meant,
+and needs the same volume.
+
+A removed key that the backup still has opens the volume again: restore-header
+names those keyslots, and those that the volume loses.`,
+		Example: `  latchkey volume backup-header root.luks2 root.header
+  latchkey volume restore-header root.luks2 root.header`,
+		Args: cli.Args(cobra.ExactArgs(2)),
+		RunE: func(c *cobra.Command, args []string) error { return o.run(c, args[0], args[1]) },
+	}
+
+	f := c.Flags()
+	f.StringVar(&o.uuid, "uuid", "", "the backup's UUID: restore it over another volume, or over no header")
+	f.BoolVar(&o.inUse, "in-use", false, "restore it although the device is mounted or mapped")
+	f.BoolVar(&o.json, "json", false, "print the result as JSON")
+	return c
+}
+
+func (o restoreHeader) run(c *cobra.Command, path, file string) error {
+	f, err := o.open(path)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	b, err := readBackup(file, f.SizeBytes)
+	if err != nil {
+		return err
+	}
+	now, err := o.compare(f, b)
+	if err != nil {
+		return err
+	}
+
+	removed, added := []int{}, []int{}
+	if now != nil && b.SameVolume(now) {
+		removed, added = b.Differs(now)
+	}
+	after, err := b.Restore(f, now)
+	if err != nil {
+		return changeAdvice(path, err)
+	}
+	if after.OtherCopy() != luks2.CopySame || after.UUID() != b.UUID() {
+		return fmt.Errorf("reading the restored header of %s: it is not the backup's", path)
+	}
+
+	if o.json {
+		return printJSON(c.OutOrStdout(), map[string]any{"uuid": after.UUID(), "keyslots": slotIDs(after), "back": removed, "lost": added})
+	}
+	fmt.Fprintf(c.OutOrStdout(), "restored the header of volume %s: keyslots %d\n", after.UUID(), slotIDs(after))
+	if len(removed) > 0 {
+		fmt.Fprintf(c.OutOrStdout(), "the volume had these keyslots of the backup no more, and what opened them opens it again: %d; to remove one: latchkey volume remove-key --slot N --key-file FILE %s\n", removed, path)
+	}
+	if len(added) > 0 {
+		fmt.Fprintf(c.OutOrStdout(), "the volume has these keyslots no more, because the backup is older than they are: %d\n", added)
+	}
+	return nil
+}
+
+// open holds a block device, unless it may be in use.
+func (o restoreHeader) open(path string) (*disk.File, error) {
+	if o.inUse {
+		return disk.Open(path, os.O_RDWR)
+	}
+	f, err := disk.OpenExclusive(path)
+	if errors.Is(err, unix.EBUSY) {
+		return nil, fmt.Errorf("%w: it is mounted or mapped: close it first, or restore all the same with --in-use", err)
+	}
+	return f, err
+}
+
+// compare reads the header that is there, nil if there is none, and refuses
+// to replace what --uuid does not name.
+func (o restoreHeader) compare(f *disk.File, b *luks2.Backup) (*luks2.Header, error) {
+	meant := strings.EqualFold(o.uuid, b.UUID())
+	if o.uuid != "" && !meant {
+		return nil, cli.Usagef("--uuid %s: the backup is of volume %s", o.uuid, b.UUID())
+	}
+	refuse := func(format string, args ...any) error {
+		return &cli.Exit{Code: cli.Rejected, Err: fmt.Errorf(format, args...)}
+	}
+
+	now, err := luks2.Read(f, f.SizeBytes)
+	switch {
+	case err != nil && !isRejected(err):
+		return nil, err
+	case err != nil && o.inUse:
+		return nil, refuse("--in-use needs the same volume, and %s has no header that can be read: %w", f.Name(), err)
+	case err != nil && !meant:
+		return nil, refuse("%s has no header to compare the backup with: %w (if it is the backup's volume all the same: --uuid %s)", f.Name(), err, b.UUID())
+	case err != nil:
+		return nil, nil
+	case b.SameVolume(now):
+		return now, nil
+	case o.inUse:
+		return nil, refuse("--in-use needs the same volume, and %s", differs(now, b))
+	case !meant:
+		return nil, refuse("%s: what is encrypted under it would be lost (if that is meant: --uuid %s)", differs(now, b), b.UUID())
+	}
+	return now, nil
+}
+
+// differs says how the volume that is there differs from the backup's.
+func differs(now *luks2.Header, b *luks2.Backup) string {
+	if now.UUID() == b.UUID() {
+		return fmt.Sprintf("the device has a volume of the UUID %s, too, with another volume key than the backup's", now.UUID())
+	}
+	return fmt.Sprintf("the device has volume %s, and the backup is of volume %s", now.UUID(), b.UUID())
+}
