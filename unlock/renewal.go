@@ -28,7 +28,8 @@ type Renewal struct {
 	Memory    *luks2.Memory
 }
 
-const renewalType = "latchkey-renewal"
+// RenewalType is the type of the token that names what a keyslot replaces.
+const RenewalType = "latchkey-renewal"
 
 // renewed is the token of a keyslot that replaces another one.
 type renewed struct {
@@ -53,7 +54,7 @@ func Renewals(h *luks2.Header) map[int]int {
 func renewals(h *luks2.Header) (all []renewed) {
 	for _, t := range h.Tokens() {
 		var r renewed
-		if t.Type != renewalType || json.Unmarshal(t.JSON, &r) != nil || len(t.Keyslots) != 1 {
+		if t.Type != RenewalType || json.Unmarshal(t.JSON, &r) != nil || len(t.Keyslots) != 1 {
 			continue
 		}
 		old, err := strconv.Atoi(r.Replaces)
@@ -94,7 +95,7 @@ func (r *Renewal) Stage(ctx context.Context, old secret.Bytes, next luks2.NewKey
 			return one.slot, one.old, nil
 		}
 	}
-	token := renewed{Type: renewalType, Replaces: strconv.Itoa(replaces), Was: fingerprint(h, replaces)}
+	token := renewed{Type: RenewalType, Replaces: strconv.Itoa(replaces), Was: fingerprint(h, replaces)}
 	next.Token = func(slot int) json.RawMessage {
 		token.Keyslots = []string{strconv.Itoa(slot)}
 		text, err := json.Marshal(token)

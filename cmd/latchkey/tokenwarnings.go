@@ -19,12 +19,14 @@ import (
 // plan spells their UUIDs.
 const byUUID = "/dev/disk/by-uuid"
 
-// tokenSources are the sources that open volumes by tokens that others made.
-var tokenSources = []struct {
+// A tokenSource is a source that opens volumes by tokens that others made.
+type tokenSource struct {
 	source, token string
 	missing       string // what is said if a volume has no such token
 	check         func(p *plan.Plan, v plan.Volume, token json.RawMessage) error
-}{
+}
+
+var tokenSources = []tokenSource{
 	{
 		plan.SourceClevis, "clevis", "has no token of clevis: clevis luks bind makes one",
 		func(p *plan.Plan, _ plan.Volume, token json.RawMessage) error {
