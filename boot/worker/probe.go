@@ -202,11 +202,4 @@ func headerError(v plan.Volume, p probed) error {
 	return codes.Fail("volume-io", "reading %s, %d times: %w", p.block.Path, p.tries, p.err)
 }
 
-func dmOptions(v plan.Volume) dm.Options {
-	has := func(o string) bool { return slices.Contains(v.Options, o) }
-	return dm.Options{
-		ReadOnly: has("read-only"), AllowDiscards: has("discard"),
-		NoReadWorkqueue: has("no-read-workqueue"), NoWriteWorkqueue: has("no-write-workqueue"),
-		SameCPUCrypt: has("same-cpu-crypt"), SubmitFromCryptCPUs: has("submit-from-crypt-cpus"),
-	}
-}
+func dmOptions(v plan.Volume) dm.Options { return dm.OptionsOf(v.Options) }

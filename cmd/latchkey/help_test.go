@@ -125,8 +125,8 @@ func TestVolumeExamplesRun(t *testing.T) {
 	var script strings.Builder
 	for _, c := range commands(root()) {
 		path := strings.TrimPrefix(c.CommandPath(), "latchkey ")
-		if !strings.HasPrefix(path, "volume") || path == "volume enroll" {
-			continue
+		if !strings.HasPrefix(path, "volume") || path == "volume enroll" || path == "volume open" || path == "volume close" {
+			continue // these need a key server, or device-mapper
 		}
 		fmt.Fprintf(&script, "# %s\nexec sh -c 'rm -rf *'\nexec sh -c 'mkdir root; head -c 32 /dev/urandom >key; head -c 32 /dev/urandom >key2; truncate -s 1M root.ext4'\n", path)
 		for _, vol := range []string{"root.luks2", "vda2"} {

@@ -40,7 +40,7 @@ others open.`,
 	}
 	c.AddCommand(volumeInspectCommand(), volumeTestCommand(), volumeFormatCommand(), volumeEncryptCommand(),
 		volumeAddKeyCommand(), volumeRemoveKeyCommand(), volumeRepairCommand(), volumeRecoveryCommand(), volumeEnrollCommand(), volumeEnrollTPMCommand(),
-		volumeBackupCommand(), volumeRestoreCommand(), volumeRotateCommand(), volumeStatusCommand(), volumeWipeCommand())
+		volumeBackupCommand(), volumeRestoreCommand(), volumeRotateCommand(), volumeStatusCommand(), volumeWipeCommand(), volumeOpenCommand(), volumeCloseCommand())
 	return c
 }
 

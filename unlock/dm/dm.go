@@ -11,6 +11,7 @@ package dm
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -127,6 +128,16 @@ func Table(t Target, key KeyRef, device Number) (string, error) {
 		table += fmt.Sprintf(" %d %s", len(options), strings.Join(options, " "))
 	}
 	return table, nil
+}
+
+// OptionsOf reads words of crypttab(5); others are left out.
+func OptionsOf(words []string) Options {
+	has := func(o string) bool { return slices.Contains(words, o) }
+	return Options{
+		ReadOnly: has("read-only"), AllowDiscards: has("discard"),
+		NoReadWorkqueue: has("no-read-workqueue"), NoWriteWorkqueue: has("no-write-workqueue"),
+		SameCPUCrypt: has("same-cpu-crypt"), SubmitFromCryptCPUs: has("submit-from-crypt-cpus"),
+	}
 }
 
 func (o Options) words() (words []string) {

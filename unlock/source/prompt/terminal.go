@@ -8,10 +8,13 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Console opens the kernel's console for a question: without echo, and
-// without what was typed before.
-func Console() (io.ReadWriteCloser, error) {
-	f, err := os.OpenFile("/dev/console", os.O_RDWR|unix.O_NOCTTY, 0)
+// Console opens the kernel's console for a question.
+func Console() (io.ReadWriteCloser, error) { return Terminal("/dev/console") }
+
+// Terminal opens a terminal for a question: without echo, and without what
+// was typed before.
+func Terminal(path string) (io.ReadWriteCloser, error) {
+	f, err := os.OpenFile(path, os.O_RDWR|unix.O_NOCTTY, 0)
 	if err != nil {
 		return nil, fmt.Errorf("opening the console: %w", err)
 	}

@@ -1,0 +1,235 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"latchkey/boot/codes"
+	"latchkey/internal/cli"
+	"latchkey/internal/endpoint"
+	"latchkey/internal/plan"
+	"latchkey/kms"
+	"latchkey/unlock"
+	"latchkey/unlock/dm"
+	"latchkey/unlock/luks2"
+	"latchkey/unlock/source"
+	"latchkey/unlock/source/clevis"
+	"latchkey/unlock/source/cryptenroll"
+	"latchkey/unlock/source/prompt"
+	"latchkey/unlock/tpm"
+)
+
+// choose says what opens the volume.
+func (o openVolume) choose(c *cobra.Command, one *oneVolume) error {
+	switch {
+	case o.keyFile != "":
+		one.sources = []namedSource{{plan.SourceKeyFile, keySource{o.keyFile}}}
+		return nil
+	case o.plan == "":
+		return o.ask(c, one)
+	}
+
+	p, v, err := plannedVolume(o.plan, one.volume.Header.UUID())
+	if err != nil {
+		return err
+	}
+	if one.volume.Name == "" {
+		one.volume.Name = v.Name
+	}
+	if one.volume.Digest, err = v.PinnedDigest(); err != nil {
+		return err
+	}
+	if h := one.volume.Header; h.Type() == "LUKS1" && !v.LUKS1 {
+		return &cli.Exit{Code: cli.Rejected, Err: codes.Fail("header-rejected", "%s on %s: %w, and the plan does not say luks1: true", v.Name, one.volume.Device, luks2.ErrLUKS1)}
+	}
+	planned := dm.OptionsOf(v.Options)
+	planned.ReadOnly = planned.ReadOnly || o.readOnly
+	planned.AllowDiscards = planned.AllowDiscards || o.discard
+	one.volume.Options = planned
+
+	if o.source != "" && !slices.Contains(v.Sources, o.source) {
+		return cli.Usagef("--source %s: the plan lists %s for this volume", o.source, strings.Join(v.Sources, ", "))
+	}
+	for _, name := range v.Sources {
+		if o.source != "" && name != o.source {
+			continue
+		}
+		if err := o.planned(c, one, p, name); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// planned is one source of the plan.
+func (o openVolume) planned(c *cobra.Command, one *oneVolume, p *plan.Plan, name string) error {
+	log := slog.New(slog.DiscardHandler) // what is wrong is in the error
+	add := func(s source.Source) { one.sources = append(one.sources, namedSource{name, s}) }
+	switch name {
+	case plan.SourceKMS:
+		add(&kmsSource{open: o, plan: p})
+	case plan.SourceSystemd:
+		add(&cryptenroll.TPM2{
+			Allowed: p.Systemd.Sealed, Log: log,
+			TPM:        func(context.Context) (cryptenroll.Unsealer, error) { return tpm.Open(o.tpm) },
+			Signatures: func() ([]byte, error) { return os.ReadFile("/run/systemd/tpm2-pcr-signature.json") },
+		})
+	case plan.SourceClevis:
+		wait := p.TangTime()
+		if wait == 0 { // for ever, in a boot
+			wait = tangWait
+		}
+		add(&clevis.Clevis{
+			Allowed: p.Clevis.Tang, Sealed: p.Clevis.Sealed, Wait: wait, Asker: tangAsker{},
+			TPM: func(context.Context) (clevis.Unsealer, error) { return tpm.Open(o.tpm) },
+		})
+	case plan.SourcePrompt:
+		return o.ask(c, one)
+	default:
+		f, _ := p.KeyFile(name)
+		add(plannedKey{f})
+	}
+	return nil
+}
+
+// ask has a person type at the terminal, if there is one.
+func (o openVolume) ask(c *cobra.Command, one *oneVolume) error {
+	if o.console == nil {
+		in, ok := c.InOrStdin().(*os.File)
+		if !ok || !isTerminal(in) {
+			if o.plan != "" && o.source == "" {
+				return nil // the other sources are asked
+			}
+			return cli.Usagef("nobody can be asked for a passphrase here: --key-file - reads one from standard input")
+		}
+		o.console = func() (io.ReadWriteCloser, error) { return prompt.Terminal("/dev/tty") }
+	}
+	one.sources = append(one.sources, namedSource{plan.SourcePrompt, &prompt.Prompt{Console: o.console, Log: slog.New(slog.DiscardHandler)}})
+	return nil
+}
+
+// A keySource has the key of a file tried.
+type keySource struct{ path string }
+
+func (k keySource) Run(ctx context.Context, to source.Opener) error {
+	key, err := readKeyFile(k.path)
+	if err != nil {
+		return err
+	}
+	defer key.Wipe()
+	for _, v := range to.Closed() {
+		err = to.Try(ctx, source.Offer{Keys: []source.Key{{Volume: v, Passphrases: func(context.Context) ([]unlock.Candidate, error) {
+			return []unlock.Candidate{{Passphrase: key.Clone()}}, nil
+		}}}})[0]
+	}
+	return wrongKey(k.path, key, err)
+}
+
+// A plannedKey is a key file of the plan: one in the image is where the image
+// was built, one on a stick has to be mounted first.
+type plannedKey struct{ plan.KeyFile }
+
+func (k plannedKey) Run(ctx context.Context, to source.Opener) error {
+	if k.Device != "" {
+		return fmt.Errorf("%s: mount it, and name the file with --key-file", k.KeyFile)
+	}
+	return keySource{k.Path}.Run(ctx, to)
+}
+
+// A kmsSource asks the key server as a boot does.
+type kmsSource struct {
+	open openVolume
+	plan *plan.Plan
+}
+
+func (k *kmsSource) Run(ctx context.Context, to source.Opener) error {
+	urls := k.plan.Find.URLs
+	if k.open.kms != "" {
+		urls = []string{k.open.kms}
+	}
+	if len(urls) == 0 {
+		return errors.New("the plan names no key server: --kms http://HOST[:PORT] does (latchkey discover finds one)")
+	}
+	client := kms.Client{Dial: dialKMS}
+	for _, key := range k.plan.Trust.KMS {
+		pin, err := kms.ParsePin(string(key))
+		if err != nil {
+			return err
+		}
+		client.Pins = append(client.Pins, pin)
+	}
+	id, done, err := openIdentity(ctx, k.open.tpm)
+	if err != nil {
+		return err
+	}
+	defer done()
+
+	var all []error
+	for _, url := range urls {
+		for _, v := range to.Closed() {
+			all = append(all, askOne(ctx, &client, url, id, to, v))
+		}
+	}
+	return errors.Join(all...)
+}
+
+func askOne(ctx context.Context, client *kms.Client, url string, id *tpm.Identity, to source.Opener, v *unlock.Volume) error {
+	want, err := v.Wanted()
+	if err != nil {
+		return err
+	}
+	words := id.NodeID().Words()
+	g, err := client.Get(ctx, url, id, []kms.Want{want})
+	if err != nil {
+		return kmsExit(fmt.Errorf("this machine is %q: %w", words, err), words)
+	}
+	defer g.Wipe()
+	one := g.Volumes[0]
+	if one.Status != kms.OK {
+		code := one.Status.Code()
+		return &cli.Exit{Code: cli.Refused, Err: codes.Fail(code, "volume %s: the key server says %s (%s)", one.UUID, code, kmsAdvice(code, words))}
+	}
+	return to.Try(ctx, source.Offer{Keys: []source.Key{{
+		Volume: v, Want: unlock.Expect{Digest: one.Digest, MAC: one.MAC},
+		Passphrases: func(ctx context.Context) ([]unlock.Candidate, error) {
+			keys, err := unlock.Granted(ctx, one, id)
+			for i, k := range keys {
+				keys[i].Passphrase = k.Passphrase.Clone() // what is granted is wiped with the grant
+			}
+			return keys, err
+		},
+	}}})[0]
+}
+
+// tangWait is how long tang servers are asked where a boot never ends that.
+const tangWait = 30 * time.Second
+
+// tangAsker asks a tang server by the machine's own network.
+type tangAsker struct{}
+
+func (tangAsker) Ask(ctx context.Context, url, path string, body []byte, take func([]byte) error) error {
+	to, err := endpoint.ParseURL(url)
+	if err != nil {
+		return err
+	}
+	reply, err := kms.Post(ctx, dialKMS, to, path, "application/jwk+json", body)
+	if e, ok := errors.AsType[*kms.Error](err); ok {
+		err = e.Err // the line has the URL already
+	}
+	if status, ok := errors.AsType[kms.HTTPStatus](err); ok && status == 404 {
+		return fmt.Errorf("%w (%w)", clevis.ErrNoKey, status)
+	}
+	if err != nil {
+		return err
+	}
+	return take(reply)
+}
