@@ -121,7 +121,10 @@ func (m Mark) replaces(h *luks2.Header) bool {
 	return m.Was != "" && m.Was == fingerprint(h, m.Replaces)
 }
 
-// fingerprint is what a mark remembers of a keyslot, "" if there is none.
+// Fingerprint is what marks and tokens remember of a keyslot, "" if there is
+// none: its number may be another keyslot's later.
+func Fingerprint(h *luks2.Header, slot int) string { return fingerprint(h, slot) }
+
 func fingerprint(h *luks2.Header, slot int) string {
 	for _, k := range h.Keyslots() {
 		if k.ID == slot {

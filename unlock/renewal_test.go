@@ -48,6 +48,21 @@ func TestRenewal(t *testing.T) {
 	}
 }
 
+// The same next key gets one keyslot, however often it is staged.
+func TestRenewalTwice(t *testing.T) {
+	d := twoSlots(t)
+	r := &unlock.Renewal{Disk: d, SizeBytes: rotateSize}
+	for range 2 {
+		slot, replaces, err := r.Stage(ctx, key(1), luks2.NewKey{Passphrase: key(50), Slot: luks2.AnySlot, Random: true})
+		if err != nil || slot != 2 || replaces != 0 {
+			t.Fatalf("Stage = %d, %d, %v, want keyslot 2 in place of 0", slot, replaces, err)
+		}
+	}
+	if slots, _ := state(t, d); len(slots) != 3 {
+		t.Errorf("keyslots %v, want three", slots)
+	}
+}
+
 // The old key's keyslot stays until somebody runs it again, for as long as an
 // image has the old key, say; and only the new key ends it.
 func TestRenewalHalf(t *testing.T) {

@@ -140,6 +140,9 @@ func TestVolumeExamplesRun(t *testing.T) {
 			if path == "volume enroll-tpm" {
 				line = "openssl genrsa 2048 2>/dev/null | openssl rsa -pubout -out pcr.pub 2>/dev/null; " + line + " --tpm " + chip.Socket
 			}
+			if path == "volume reseal" && strings.Contains(line, "--key-file") {
+				line = strings.Replace(line, " --key-file", " --tpm "+chip.Socket+" --key-file", 1)
+			}
 			fmt.Fprintf(&script, "exec sh -e -c '%s'\n", line)
 		}
 	}

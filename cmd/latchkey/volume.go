@@ -40,7 +40,7 @@ others open.`,
 	}
 	c.AddCommand(volumeInspectCommand(), volumeTestCommand(), volumeFormatCommand(), volumeEncryptCommand(),
 		volumeAddKeyCommand(), volumeRemoveKeyCommand(), volumeRepairCommand(), volumeRecoveryCommand(), volumeEnrollCommand(), volumeEnrollTPMCommand(),
-		volumeBackupCommand(), volumeRestoreCommand(), volumeRotateCommand(), volumeStatusCommand(), volumeWipeCommand(), volumeOpenCommand(), volumeCloseCommand())
+		volumeBackupCommand(), volumeRestoreCommand(), volumeResealCommand(), volumeRotateCommand(), volumeStatusCommand(), volumeWipeCommand(), volumeOpenCommand(), volumeCloseCommand())
 	return c
 }
 

@@ -13,7 +13,7 @@ import (
 )
 
 // Bind seals a secret so that Unseal gives it back as the policy says, with
-// PCRs as they are now. It is sealed under the storage root key in NV if one
+// PCRs as they are now, or as the policy has their values. It is sealed under the storage root key in NV if one
 // is there, else under a plain primary key, and nothing is written to NV.
 // PCRs are those of the SHA-256 bank.
 func (t *TPM) Bind(ctx context.Context, s secret.Bytes, policy []Policy) (Sealed, error) {
@@ -74,7 +74,7 @@ func (c call) chooseParent() (Parent, key, error) {
 	return at, parent, nil
 }
 
-// digestOf is the digest of a policy, with PCRs as they are now: Part 3,
+// digestOf is the digest of a policy, with the PCRs of now or its own: Part 3,
 // sections 23.7, 23.16 and 23.17.
 func (c call) digestOf(policy []Policy) (digest [32]byte, err error) {
 	for _, p := range policy {
@@ -89,6 +89,9 @@ func (c call) digestOf(policy []Policy) (digest [32]byte, err error) {
 			}
 			sum := sha256.New()
 			for _, v := range values {
+				if to, ok := p.Values[v.Index]; ok {
+					v.Value = to
+				}
 				sum.Write(v.Value[:])
 			}
 			digest = extendPolicy(digest, tpm2.TPMCCPolicyPCR, tpm2.Marshal(selection(p.PCRs...)), sum.Sum(nil))

@@ -26,6 +26,9 @@ type Policy interface {
 type PCRs struct {
 	Bank crypto.Hash
 	PCRs []int // 0 to 23, at least one
+	// Values are those that a secret is sealed to where they are not those of
+	// now.
+	Values map[int][32]byte
 }
 
 // SignedPCRs asks for values that the holder of a key has signed:

@@ -17,6 +17,12 @@ import (
 // A Binder seals secrets: tpm.TPM.
 type Binder interface {
 	Bind(ctx context.Context, s secret.Bytes, policy []tpm.Policy) (tpm.Sealed, error)
+	Reader
+}
+
+// A Reader tells what PCRs of the SHA-256 bank are now: tpm.TPM.
+type Reader interface {
+	ReadPCR(ctx context.Context, pcr int) ([32]byte, error)
 }
 
 // A Request is what a new token is to ask for.
@@ -24,13 +30,26 @@ type Request struct {
 	PCRs   []int  // whose values must stay as they are now
 	Signed []int  // whose values must be signed by the key
 	Key    []byte // PEM, of an RSA key
+
+	// Values are those of PCRs that are to come, where they are not those of
+	// now: another boot opens the volume then.
+	Values map[int][32]byte
+	// Replaces is the keyslot whose place this one takes, if it is to go
+	// after such a boot.
+	Replaces *Replaced
+}
+
+// A Replaced is a keyslot that another one replaces.
+type Replaced struct {
+	Slot int    `json:"keyslot"`
+	Was  string `json:"salt"` // its fingerprint: the number may be another keyslot's by now
 }
 
 // Bind seals a new random secret. What it returns is the passphrase for the
 // keyslot, 256 random bits, and the token that goes with it; systemd opens
 // both as its own.
 func Bind(ctx context.Context, chip Binder, r Request) (passphrase secret.Bytes, tokenFor func(slot int) json.RawMessage, err error) {
-	t := token{PCRs: r.PCRs, Signed: r.Signed}
+	t := token{PCRs: r.PCRs, Signed: r.Signed, values: r.Values}
 	if len(r.Signed) > 0 {
 		if t.signer, err = parseKey(r.Key); err != nil {
 			return secret.Bytes{}, nil, fmt.Errorf("the key that signs PCRs: %w", err)
@@ -39,13 +58,23 @@ func Bind(ctx context.Context, chip Binder, r Request) (passphrase secret.Bytes,
 			t.signer.exponent = 0 // as systemd 257 has it
 		}
 	}
+	sealed := pcrValues{}
+	for _, n := range r.PCRs {
+		value, ok := r.Values[n]
+		if !ok {
+			if value, err = chip.ReadPCR(ctx, n); err != nil {
+				return secret.Bytes{}, nil, err
+			}
+		}
+		sealed[n] = hex.EncodeToString(value[:])
+	}
 	raw := secret.Random(32)
 	defer raw.Wipe()
 	o, err := chip.Bind(ctx, raw, t.policy(crypto.SHA256))
 	if err != nil {
 		return secret.Bytes{}, nil, err
 	}
-	return encoded(raw), func(slot int) json.RawMessage { return r.token(o, slot) }, nil
+	return encoded(raw), func(slot int) json.RawMessage { return r.token(o, sealed, slot) }, nil
 }
 
 // encoded is what the keyslot of a token has: base64 of the secret.
@@ -57,7 +86,7 @@ func encoded(raw secret.Bytes) secret.Bytes {
 
 // token writes a token as systemd 257 does, or as 252 if there is no storage
 // key in NV.
-func (r Request) token(o tpm.Sealed, slot int) json.RawMessage {
+func (r Request) token(o tpm.Sealed, sealed pcrValues, slot int) json.RawMessage {
 	var blob []byte
 	for _, part := range [][]byte{o.Private, o.Public} {
 		blob = append(binary.BigEndian.AppendUint16(blob, uint16(len(part))), part...)
@@ -69,6 +98,12 @@ func (r Request) token(o tpm.Sealed, slot int) json.RawMessage {
 	fields := map[string]any{
 		"type": TokenType, "keyslots": []string{fmt.Sprint(slot)}, "tpm2-blob": blob, "tpm2-pcrs": append([]int{}, r.PCRs...),
 		"tpm2-pcr-bank": "sha256", "tpm2-primary-alg": primary, "tpm2-policy-hash": hex.EncodeToString(policyIn(o.Public)), "tpm2-pin": false,
+	}
+	if len(sealed) > 0 {
+		fields["latchkey_pcrs"] = sealed
+	}
+	if r.Replaces != nil {
+		fields["latchkey_replaces"] = r.Replaces
 	}
 	if len(r.Signed) > 0 {
 		fields["tpm2_pubkey_pcrs"], fields["tpm2_pubkey"] = r.Signed, r.Key

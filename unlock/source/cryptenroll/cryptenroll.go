@@ -139,6 +139,11 @@ func (t *TPM2) passphrase(ctx context.Context, w way) (secret.Bytes, error) {
 		return secret.Bytes{}, err
 	}
 	raw, err := t.unseal(ctx, chip, token)
+	if codes.Of(err) == tpm.CodeSealPolicy {
+		if what := token.changed(ctx, chip); what != "" {
+			err = fmt.Errorf("%w: %s", err, what)
+		}
+	}
 	if err != nil {
 		return secret.Bytes{}, err
 	}

@@ -31,6 +31,9 @@ func Describe(text json.RawMessage) Binding {
 	if len(what) == 0 {
 		what = []string{"any boot of this TPM"}
 	}
+	if t.Replaces != nil {
+		what = append(what, fmt.Sprintf("in place of keyslot %d after a boot that used it", t.Replaces.Slot))
+	}
 	return Binding{t.digest(), strings.Join(what, ", and ")}
 }
 

@@ -39,11 +39,16 @@ type token struct {
 	PubKey  string          `json:"tpm2_pubkey"`      // base64 of PEM
 	SRK     string          `json:"tpm2_srk"`         // base64; from systemd 254 on
 
+	// Ours, which systemd passes over: to say what changed, and what is to go.
+	Was      pcrValues `json:"latchkey_pcrs"`
+	Replaces *Replaced `json:"latchkey_replaces"`
+
+	values map[int][32]byte // to seal to
 	sealed tpm.Sealed
 	signer signer
 }
 
-var tokenKeys = []string{"tpm2-blob", "tpm2-pcrs", "tpm2-pcr-bank", "tpm2-primary-alg", "tpm2-pin", "tpm2_pcrlock", "tpm2_pubkey_pcrs", "tpm2_pubkey", "tpm2_srk"}
+var tokenKeys = []string{"tpm2-blob", "tpm2-pcrs", "tpm2-pcr-bank", "tpm2-primary-alg", "tpm2-pin", "tpm2_pcrlock", "tpm2_pubkey_pcrs", "tpm2_pubkey", "tpm2_srk", "latchkey_pcrs", "latchkey_replaces"}
 
 // parseToken reads a token and says what there is to satisfy. What this init
 // cannot do is named. The token's own tpm2-policy-hash and tpm2_salt are not
@@ -164,7 +169,7 @@ func (t *token) policy(bank crypto.Hash) (steps []tpm.Policy) {
 		steps = append(steps, tpm.SignedPCRs{PCRs: tpm.PCRs{Bank: bank, PCRs: t.Signed}, Modulus: t.signer.modulus, Exponent: t.signer.exponent})
 	}
 	if len(t.PCRs) > 0 {
-		steps = append(steps, tpm.PCRs{Bank: bank, PCRs: t.PCRs})
+		steps = append(steps, tpm.PCRs{Bank: bank, PCRs: t.PCRs, Values: t.values})
 	}
 	return steps
 }
