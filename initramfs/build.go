@@ -11,19 +11,21 @@ import (
 	"slices"
 	"strings"
 
+	"latchkey/internal/hosttab"
 	"latchkey/internal/plan"
 )
 
 // Options says what Build makes an image of. All are required but
-// Firmware and Microcode.
+// Firmware, Microcode and Host.
 type Options struct {
 	Config    *Config
-	Modules   string   // folder of one kernel version, holds modules.dep
-	Init      string   // the latchkey-init binary
-	Firmware  []string // folders to look for firmware in, the first hit counts
-	Microcode []string // folders that hold intel-ucode/ and amd-ucode/
-	Modprobe  []string // modprobe.d folders, read for modules.set: host
-	Level     int      // zstd level, 1 to 22; 0 is 19
+	Modules   string       // folder of one kernel version, holds modules.dep
+	Init      string       // the latchkey-init binary
+	Firmware  []string     // folders to look for firmware in, the first hit counts
+	Microcode []string     // folders that hold intel-ucode/ and amd-ucode/
+	Modprobe  []string     // modprobe.d folders, read for modules.set: host
+	Level     int          // zstd level, 1 to 22; 0 is 19
+	Host      hosttab.Host // this machine; another root directory in tests
 }
 
 // A Result is what Build made, for the log and for tests.
@@ -58,7 +60,7 @@ func Build(w io.Writer, o Options) (*Result, error) {
 		return nil, err
 	}
 
-	chosen, err := k.choose(o.Config.Modules, p)
+	chosen, err := k.choose(o.Config.Modules, p, o.Host)
 	if err != nil {
 		return nil, o.Config.locate(err)
 	}
@@ -79,7 +81,7 @@ func Build(w io.Writer, o Options) (*Result, error) {
 	if err != nil {
 		return nil, o.Config.locate(err)
 	}
-	res.Warnings = append(res.Warnings, doubtful...)
+	res.Warnings = append(append(res.Warnings, doubtful...), k.arrayWarnings(p, index, o.Host)...)
 
 	planFile, err := p.Encode()
 	if err != nil {

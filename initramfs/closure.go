@@ -9,12 +9,13 @@ import (
 	"slices"
 	"strings"
 
+	"latchkey/internal/hosttab"
 	"latchkey/internal/plan"
 )
 
 // choose lists the names of the modules that the image needs, without
 // what those depend on.
-func (k *kernel) choose(c ModulesConfig, p *plan.Plan) ([]string, error) {
+func (k *kernel) choose(c ModulesConfig, p *plan.Plan, host hosttab.Host) ([]string, error) {
 	var names []string
 	var folders []string
 	switch c.Set {
@@ -29,7 +30,7 @@ func (k *kernel) choose(c ModulesConfig, p *plan.Plan) ([]string, error) {
 		if err != nil {
 			return nil, err
 		}
-		names = found
+		names = append(found, forArrays(host)...)
 	}
 
 	if p.AsksAtConsole() && c.Set != "none" {

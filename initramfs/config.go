@@ -33,7 +33,10 @@ type Config struct {
 	Volumes []VolumeConfig `yaml:"volumes"`
 	// HeadStart is how much earlier a source begins than the next one.
 	HeadStart *time.Duration `yaml:"head-start"`
-	Root      struct {
+	// Degraded is how long an array that lacks members is waited for, or
+	// "never".
+	Degraded string `yaml:"degraded"`
+	Root     struct {
 		Device string `yaml:"device"`
 		FSType string `yaml:"fstype" words:"ext4 ext3 ext2 xfs btrfs f2fs squashfs erofs"`
 		Flags  string `yaml:"flags"`
@@ -143,6 +146,9 @@ func (c *Config) Plan() (*plan.Plan, error) {
 	if c.HeadStart != nil {
 		p.HeadStart = *c.HeadStart
 	}
+	if p.Degraded, err = c.degraded(); err != nil {
+		return nil, c.locate(err)
+	}
 	if len(p.Find.URLs)+len(p.Find.Services) == 0 {
 		p.Find.Services = []string{"_latchkey._tcp"}
 	}
@@ -162,6 +168,21 @@ func (c *Config) Plan() (*plan.Plan, error) {
 	}
 
 	return p, c.locate(p.Check())
+}
+
+// degraded is how long an array that lacks members is waited for.
+func (c *Config) degraded() (time.Duration, error) {
+	switch c.Degraded {
+	case "":
+		return plan.DefaultDegraded, nil
+	case "never":
+		return plan.NeverDegraded, nil
+	}
+	d, err := time.ParseDuration(c.Degraded)
+	if err != nil || d < 0 {
+		return 0, fmt.Errorf("degraded: %q is no time, want never or one such as 3s", c.Degraded)
+	}
+	return d, nil
 }
 
 // volume compiles one volume, and adds to the plan the key files that it

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"strings"
 	"testing"
+	"time"
 
 	"latchkey/initramfs"
 	"latchkey/internal/plan"
@@ -39,6 +40,9 @@ func TestWrongConfig(t *testing.T) {
 		{"URL", good + "find:\n  services: []\n  urls: [ftp://x]\n", "till.yaml:6: find.urls[0] is "},
 		{"negative", good + "wait: -1s\n", "till.yaml:4: wait is negative"},
 		{"negative, after", good + "on-fail:\n  after: -1s\n", "till.yaml:5: on-fail.after is negative"},
+		{"degraded", good + "degraded: soon\n", `till.yaml:4: degraded: "soon" is no time, want never or one such as 3s`},
+		{"degraded, negative", good + "degraded: -1s\n", `till.yaml:4: degraded: "-1s" is no time`},
+		{"degraded, long", good + "degraded: 2h\n", "till.yaml:4: degraded: want never"},
 		{"net", good + "net: ip=dhpc\n", "till.yaml:4: net: "},
 		{"net, a line", good + "net: |\n  ip=dhcp\n  vlan=x\n", "till.yaml:4: net: "},
 		{"root", good + "root:\n  fstype: ntfs\n", `till.yaml:5: root.fstype is "ntfs"`},
@@ -69,5 +73,18 @@ func TestWrongPlan(t *testing.T) {
 	}
 	if _, err := c.Plan(); !errors.Is(err, plan.ErrInvalid) {
 		t.Errorf("Plan = %v, want ErrInvalid", err)
+	}
+}
+
+// TestDegraded: how long an array that lacks members is waited for.
+func TestDegraded(t *testing.T) {
+	for text, want := range map[string]time.Duration{"": plan.DefaultDegraded, "degraded: never\n": plan.NeverDegraded, "degraded: 0s\n": 0, "degraded: 90s\n": 90 * time.Second} {
+		c, err := initramfs.ReadConfig("latchkey.yaml", strings.NewReader(config+text))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if p, err := c.Plan(); err != nil || p.Degraded != want {
+			t.Errorf("%q: Degraded = %v, %v, want %v", text, p.Degraded, err, want)
+		}
 	}
 }

@@ -53,6 +53,11 @@ func (tr tree) index(config string) *plan.Modules {
 	if err != nil {
 		tr.t.Fatal(err)
 	}
+	return tr.indexOf(image)
+}
+
+func (tr tree) indexOf(image []byte) *plan.Modules {
+	tr.t.Helper()
 	entries, err := initramfs.List(image)
 	if err != nil {
 		tr.t.Fatal(err)

@@ -22,7 +22,7 @@ func cmdLVM(ts *testscript.TestScript, neg bool, args []string) {
 	}
 	images := filepath.Join(w.shared.bin, "../images")
 	debian := w.shared.debian(ts, images)
-	image := w.withLVM(ts, debian)
+	image := w.withPrograms(ts, debian, "/sbin/lvm", "/sbin/dmsetup")
 	script := "IMAGE=" + image + "\n" + ts.ReadFile(args[0])
 	w.exec(ts, filepath.Join(images, "lvm"), append([]string{debian, script}, args[1:]...)...)
 }
@@ -38,13 +38,12 @@ func (s *shared) debian(ts *testscript.TestScript, images string) string {
 
 var libraryRE = regexp.MustCompile(`(/\S+) \(0x`)
 
-// withLVM is the tiny root with lvm2, dmsetup and their libraries.
-func (w *world) withLVM(ts *testscript.TestScript, debian string) string {
-	tree, image := ts.MkAbs("tree"), ts.MkAbs("lvm.ext4")
+// withPrograms is the tiny root with programs of Debian's and their libraries.
+func (w *world) withPrograms(ts *testscript.TestScript, debian string, files ...string) string {
+	tree, image := ts.MkAbs("tree"), ts.MkAbs("programs.ext4")
 	w.exec(ts, "cp", "-a", filepath.Join(w.shared.dir, "tree"), tree)
 	ts.Check(os.RemoveAll(filepath.Join(tree, "boot"))) // 40 MiB have no room for a kernel
 	ts.Check(os.MkdirAll(filepath.Join(tree, "etc/lvm"), 0o755))
-	files := []string{"/sbin/lvm", "/sbin/dmsetup"}
 	for _, m := range libraryRE.FindAllStringSubmatch(w.exec(ts, "chroot", append([]string{debian, "ldd"}, files...)...), -1) {
 		files = append(files, m[1])
 	}
@@ -54,6 +53,6 @@ func (w *world) withLVM(ts *testscript.TestScript, debian string) string {
 		w.exec(ts, "cp", "-L", filepath.Join(debian, f), to)
 	}
 	w.exec(ts, "truncate", "-s", "40M", image)
-	w.exec(ts, "mke2fs", "-q", "-t", "ext4", "-L", "in-lvm", "-d", tree, image)
+	w.exec(ts, "mke2fs", "-q", "-t", "ext4", "-L", "programs", "-d", tree, image)
 	return image
 }

@@ -43,6 +43,8 @@ func TestScripts(t *testing.T) {
 			"lacks":       cmdLacks,
 			"mash":        cmdMash,
 			"memory":      cmdMemory,
+			"mirror":      cmdMirror,
+			"programs":    cmdPrograms,
 			"lan":         cmdLAN,
 			"lvm":         cmdLVM,
 			"net":         cmdNet,

@@ -2,6 +2,7 @@ package boottest
 
 import (
 	"bytes"
+	"cmp"
 	"crypto/sha256"
 	"encoding/binary"
 	"errors"
@@ -29,11 +30,19 @@ type Disk struct {
 	Reads  error         // what every read gives, nil for what is on the disk
 	Slow   time.Duration // of each read
 	Stuck  bool          // a read never comes back: the reader cannot be killed
-	// StuckBeyond is from which byte on reads never come back, 0 for none.
+	// StuckBeyond is from which byte on reads never come back, 0 for none. The
+	// last 128 KiB, where superblocks of arrays are, do.
 	StuckBeyond int64
 
 	mu    sync.Mutex
 	Syncs int
+
+	// Partition and From are of a partition, which is Part of another disk: its
+	// number, and where it begins, in bytes.
+	Partition int
+	Part      string
+	From      int64
+	array     string // that the kernel runs with it
 
 	KeyFile, Key string // of a stick: a file on it and what it holds
 }
@@ -160,7 +169,10 @@ func (d *Disk) Opens(passphrase string) int {
 }
 
 func (d *Disk) block(minor int) device.Block {
-	return device.Block{Name: d.Name, Path: "/dev/" + d.Name, Major: 254, Minor: uint32(minor), SizeBytes: int64(len(d.Bytes)), Disk: d.Name, Serial: d.Serial}
+	return device.Block{
+		Name: d.Name, Path: "/dev/" + d.Name, Major: 254, Minor: uint32(minor), SizeBytes: int64(len(d.Bytes)),
+		Disk: cmp.Or(d.Part, d.Name), Partition: d.Partition, FromBytes: d.From, Serial: d.Serial, Array: d.array,
+	}
 }
 
 // ext4 is what a mapping holds: the superblock of an ext4 file system.

@@ -28,12 +28,14 @@ type Machine struct {
 	Drivers time.Duration // how long each device's driver takes to load
 	// Reaches tells with which settings of the network the key server and
 	// tang servers can be reached; nil is with all.
-	Reaches func(plan.Net) bool
-	Dog     *Dog                        // nil: there is no watchdog
-	Keys    map[string]string           // key files in the image, by path
-	Tangs   map[string]*clevistest.Tang // tang servers by address
-	Plain   bool                        // the init has no TLS
-	Inside  map[string][]byte           // what volumes hold, by the name of the mapping; without an entry, ext4
+	Reaches  func(plan.Net) bool
+	Dog      *Dog                        // nil: there is no watchdog
+	Keys     map[string]string           // key files in the image, by path
+	Tangs    map[string]*clevistest.Tang // tang servers by address
+	Plain    bool                        // the init has no TLS
+	Inside   map[string][]byte           // what volumes hold, by the name of the mapping; without an entry, ext4
+	Arrays   map[string][]byte           // what arrays other than mirrors hold, by UUID
+	NoArrays error                       // why the kernel runs no array
 	// Stuck are calls of PID 1 that never come back: "mount", "unmount",
 	// "remove mapping", "reboot".
 	Stuck map[string]bool
@@ -81,7 +83,7 @@ func New(sources ...string) *Machine {
 			Version: plan.Version,
 			Trust:   plan.Trust{KMS: []plan.PublicKey{"lk1:IACMx2/hiNfc+4150nkCg2G5sY+MZdXNO3jt6GLQ+T0="}},
 			Find:    plan.Find{URLs: []string{"http://192.0.2.1:7741"}, Timeout: 10 * time.Minute},
-			Volumes: []plan.Volume{{UUID: RootUUID, Name: "root", Sources: sources}}, HeadStart: plan.DefaultHeadStart,
+			Volumes: []plan.Volume{{UUID: RootUUID, Name: "root", Sources: sources}}, HeadStart: plan.DefaultHeadStart, Degraded: plan.DefaultDegraded,
 			OnFail: plan.OnFail{Action: "reboot", After: time.Minute},
 		},
 		Disks: []*Disk{RootDisk()}, FreeMiB: 1024,

@@ -257,7 +257,7 @@ type file struct {
 }
 
 func (f file) ReadAt(b []byte, off int64) (int, error) {
-	if f.Stuck || f.StuckBeyond > 0 && off+int64(len(b)) > f.StuckBeyond {
+	if f.Stuck || f.StuckBeyond > 0 && off+int64(len(b)) > f.StuckBeyond && off < int64(len(f.Bytes))-128<<10 {
 		f.p.stick()
 	}
 	if f.Slow > 0 {
@@ -285,8 +285,13 @@ func (m *Machine) inside(name string) []byte {
 	return ext4
 }
 
-// Number implements worker.Disks, for mappings.
+// Number implements worker.Disks.
 func (w workerProcess) Number(path string) (n dm.Number, ok bool) {
+	for i, d := range w.machine.disks() {
+		if path == "/dev/"+d.Name {
+			return dm.Number{Major: 254, Minor: uint32(i)}, true
+		}
+	}
 	w.machine.mu.Lock()
 	defer w.machine.mu.Unlock()
 	m, ok := w.machine.mappings[strings.TrimPrefix(path, "/dev/mapper/")]
@@ -326,6 +331,7 @@ func (w workerProcess) Map(t dm.Target, key luks2.VolumeKey) error {
 	if !w.machine.ciphers {
 		return errors.New("dm-crypt is not loaded")
 	}
+	w.machine.log = append(w.machine.log, fmt.Sprintf("map %s on %s", t.Name, t.Device))
 	w.machine.mappings[t.Name] = boot.Mapping{UUID: "CRYPT-" + key.Type() + "-" + strings.ReplaceAll(key.UUID(), "-", "") + "-" + t.Name, Device: fmt.Sprint("253:", w.machine.place(t.Name))}
 	return nil
 }

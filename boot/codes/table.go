@@ -103,6 +103,14 @@ func table() map[string]Meaning {
 		"lvm-unsupported": {Final, "this logical volume needs lvm2 itself: boot with the distribution's initramfs, or move the root to a linear or striped one (lvconvert)"},
 		"lvm-damaged":     {Final, "LVM's metadata is damaged or contradicts itself: pvck and vgcfgrestore on another machine"},
 
+		"md-degraded":    {Retry, "the array works without the member: look at its cable and disk, then mdadm --detail and mdadm --add in the running system"},
+		"md-left-out":    {Retry, "the array works without the member: mdadm --detail in the running system, then mdadm --re-add or --add"},
+		"md-conflict":    {Retry, "the array is not run: unplug the disk that is to be given up, or choose on another machine with mdadm --examine"},
+		"md-damaged":     {Retry, "the device is left alone: mdadm --examine on another machine; if it is no member any more, wipefs removes the old superblock"},
+		"md-unsupported": {Retry, "the array is left alone: boot with the distribution's initramfs, which has mdadm; or let the reshape end, remove the journal"},
+		"md-failed":      {Retry, "the kernel does not run the array: is its module in the image (latchkey image build)? The kernel's log says more"},
+		"md-unwanted":    {Retry, "an array that holds a volume is left out by rd.md=0 or rd.md.uuid=: correct the kernel command line"},
+
 		// The boot itself.
 		"image-truncated":  {Final, "more memory, or a smaller image: modules.set: host in latchkey.yaml, then latchkey image build"},
 		PlanInvalid:        {Final, "build the image again: latchkey image build"},

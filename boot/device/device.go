@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"latchkey/unlock/md/control"
 )
 
 // A Block is one block device.
@@ -21,10 +23,12 @@ type Block struct {
 	Major     uint32
 	Minor     uint32
 	SizeBytes int64
+	FromBytes int64  // where a partition begins on its disk
 	Disk      string // the whole disk's name; its own for a whole disk
 	Partition int    // number of the partition, 0 for a whole disk
 	PartName  string // GPT name (PARTLABEL)
 	Serial    string // of the disk, "" if it has none
+	Array     string // the array of md that runs with it, "" if none does
 }
 
 // Blocks lists the block devices that have a size, disks before their
@@ -78,17 +82,38 @@ func read(dir string) (Block, error) {
 	}
 
 	b.SizeBytes = sectors * 512 // always 512: block/genhd.c
+	b.Array = array(dir)
 	real, err := filepath.EvalSymlinks(dir)
 	if err != nil {
 		return b, err
 	}
 
 	if b.Disk = b.Name; b.Partition > 0 {
+		b.FromBytes = startBytes(dir)
 		real = filepath.Dir(real)
 		b.Disk = filepath.Base(real)
 	}
 	b.Serial = serial(real)
 	return b, nil
+}
+
+// array is the array that a device is in use by: one that is only collected
+// does not count.
+func array(dir string) string {
+	holders, _ := os.ReadDir(filepath.Join(dir, "holders"))
+	for _, h := range holders {
+		if strings.HasPrefix(h.Name(), "md") && control.Runs(filepath.Join(dir, "../../.."), h.Name()) {
+			return h.Name()
+		}
+	}
+	return ""
+}
+
+// startBytes is where a partition begins, 0 if the kernel does not say.
+func startBytes(dir string) int64 {
+	text, _ := os.ReadFile(filepath.Join(dir, "start"))
+	sectors, _ := strconv.ParseInt(strings.TrimSpace(string(text)), 10, 52)
+	return sectors * 512
 }
 
 // serial looks where virtio, NVMe and SCSI disks keep theirs.

@@ -199,3 +199,42 @@ func TestBlocks(t *testing.T) {
 		t.Errorf("Blocks (-want +got), %v:\n%s", err, diff)
 	}
 }
+
+// TestArray: a member is in use by the array that runs with it, and not by
+// one that is only collected; and where a partition begins.
+func TestArray(t *testing.T) {
+	sys := t.TempDir()
+	write := func(name, text string) {
+		path := filepath.Join(sys, name)
+		os.MkdirAll(filepath.Dir(path), 0o755)
+		if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for name, holder := range map[string]string{"vda": "md1", "vdb": "md2", "vdc": "dm-0", "vdd": "md9"} {
+		dir := "class/block/" + name
+		write(dir+"/uevent", "MAJOR=254\nMINOR=0\nDEVNAME="+name+"\n")
+		write(dir+"/size", "2048\n")
+		write(dir+"/holders/"+holder, "")
+	}
+	write("class/block/vde1/uevent", "MAJOR=254\nMINOR=0\nDEVNAME=vde1\nPARTN=1\n")
+	write("class/block/vde1/size", "2048\n")
+	write("class/block/vde1/start", "34\n")
+	write("block/md1/md/array_state", "read-auto\n")
+	write("block/md2/md/array_state", "inactive\n")
+	write("block/dm-0/md/array_state", "clean\n")
+	blocks, err := device.Blocks(sys)
+	if err != nil {
+		t.Fatal(err)
+	}
+	arrays, from := map[string]string{}, map[string]int64{}
+	for _, b := range blocks {
+		arrays[b.Name], from[b.Name] = b.Array, b.FromBytes
+	}
+	if diff := cmp.Diff(map[string]string{"vda": "md1", "vdb": "", "vdc": "", "vdd": "", "vde1": ""}, arrays); diff != "" {
+		t.Errorf("arrays (-want +got):\n%s", diff)
+	}
+	if from["vde1"] != 34*512 || from["vda"] != 0 {
+		t.Errorf("FromBytes = %v", from)
+	}
+}

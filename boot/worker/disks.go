@@ -61,21 +61,22 @@ func (w *worker) findAll(ctx context.Context) ([]*disk, error) {
 // waited for as long as the others take, or for optionalWait longer.
 func (w *worker) findDisks(ctx context.Context) ([]*disk, error) {
 	whole := ctx // a look that began is not cut short by the end of the wait
-	if w.plan.Wait > 0 {
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, w.plan.Wait)
-		defer cancel()
-	}
-
+	ctx, cancel := w.limited(ctx)
+	defer cancel()
 	quiet := time.NewTimer(quietWait) // then people may know that we wait
 	defer quiet.Stop()
 	again := time.NewTicker(2 * time.Second) // a device that answers with an error sends no event when it recovers
 	defer again.Stop()
 	w.search = w.newSearch()
+	loading := w.drivers
 	var patience <-chan time.Time // with volumes that have nofail
 	for {
 		found := w.search.look(whole)
 		missing := found.required()
+		begun, next := w.search.arrays.run(whole, missing != nil || found.optional(), !w.search.busy() && w.driversLoaded())
+		if begun {
+			continue // an array is a disk like any other
+		}
 		if missing != nil && codes.Of(missing) != "volume-missing" {
 			return nil, missing
 		}
@@ -96,6 +97,9 @@ func (w *worker) findDisks(ctx context.Context) ([]*disk, error) {
 		case <-settled:
 			w.leaveOut(found)
 			return found.disks(), nil
+		case <-due(next):
+		case <-loading: // then no array waits for a driver
+			loading = nil
 		case <-w.blocks:
 			quiet.Reset(quietWait)
 		case <-again.C:
@@ -112,6 +116,22 @@ func (w *worker) findDisks(ctx context.Context) ([]*disk, error) {
 			return found.disks(), missing
 		}
 	}
+}
+
+// limited ends when the plan's wait for devices does.
+func (w *worker) limited(ctx context.Context) (context.Context, context.CancelFunc) {
+	if w.plan.Wait > 0 {
+		return context.WithTimeout(ctx, w.plan.Wait)
+	}
+	return context.WithCancel(ctx)
+}
+
+// due ends a wait; 0 is for ever.
+func due(next time.Duration) <-chan time.Time {
+	if next == 0 {
+		return nil
+	}
+	return time.After(next)
 }
 
 // leaveOut tells of every volume with nofail that is left closed, whatever

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net"
 	"os"
+	"strings"
 	"syscall"
 	"time"
 
@@ -18,6 +19,7 @@ import (
 	"latchkey/boot/wire"
 	"latchkey/discover"
 	"latchkey/internal/kmsg"
+	"latchkey/internal/mapping"
 	"latchkey/internal/meminfo"
 	"latchkey/internal/plan"
 	"latchkey/internal/secret"
@@ -25,6 +27,7 @@ import (
 	"latchkey/netup"
 	"latchkey/unlock/dm"
 	"latchkey/unlock/luks2"
+	"latchkey/unlock/md/control"
 	"latchkey/unlock/source/keyfile"
 	"latchkey/unlock/source/prompt"
 	"latchkey/unlock/tpm"
@@ -82,6 +85,23 @@ func (Kernel) Map(t dm.Target, key luks2.VolumeKey) error { return dm.Map(t, key
 
 // MapLogical implements Disks.
 func (Kernel) MapLogical(l dm.Logical) error { return dm.MapLogical(l) }
+
+// RunArray implements Disks. The link is the one that udev makes in the real
+// root (63-md-raid-arrays.rules); what stands there already stays.
+func (Kernel) RunArray(start control.Start, name string) error {
+	device, err := control.Run(start)
+	if err != nil {
+		return err
+	}
+	if _, after, ok := strings.Cut(name, ":"); ok {
+		name = after
+	}
+	if mapping.IsLVMName(name) { // the same characters: it leads nowhere else
+		os.Mkdir("/dev/md", 0o755)
+		os.Symlink("../"+device, "/dev/md/"+name)
+	}
+	return nil
+}
 
 // FreeBytes implements Disks.
 func (Kernel) FreeBytes() int64 { return meminfo.Available() }

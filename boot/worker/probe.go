@@ -13,6 +13,7 @@ import (
 	"latchkey/internal/plan"
 	"latchkey/unlock/dm"
 	"latchkey/unlock/luks2"
+	"latchkey/unlock/md"
 )
 
 // luksType is what device.Probe calls a LUKS header.
@@ -31,6 +32,8 @@ const readTries = 3
 type probed struct {
 	block  device.Block
 	super  device.Super
+	member *md.Member    // of an array, whatever else it seems to hold
+	damage error         // why the member's superblock counts for nothing
 	header *luks2.Header // of a volume of the plan
 	err    error         // why there is no header
 	tries  int           // how often reading it failed
@@ -40,6 +43,7 @@ type probed struct {
 type search struct {
 	sys     System
 	plan    *plan.Plan
+	arrays  *arrays
 	arrived func() // a slow device has answered
 
 	turn     sync.Mutex // of probe: two at once would take each other's devices for slow
@@ -50,7 +54,7 @@ type search struct {
 }
 
 func (w *worker) newSearch() *search {
-	return &search{sys: w.sys, plan: w.plan, arrived: w.look, underway: map[string]bool{}, late: map[string]probed{}, failures: map[string]int{}}
+	return &search{sys: w.sys, plan: w.plan, arrays: w.newArrays(), arrived: w.look, underway: map[string]bool{}, late: map[string]probed{}, failures: map[string]int{}}
 }
 
 // look looks at every block device once, and at the plan's volumes there.
@@ -65,7 +69,7 @@ func (s *search) look(ctx context.Context) sightings {
 	}
 
 	probes, slow := s.probe(ctx, blocks)
-	var seen []string
+	seen := s.arrays.see(probes)
 	for _, p := range probes {
 		seen = append(seen, strings.TrimRight(p.block.Name+" "+p.super.Type+" "+p.super.UUID, " "))
 	}
@@ -99,14 +103,7 @@ func (s *search) probe(ctx context.Context, blocks []device.Block) (in []probed,
 		break
 	}
 
-	for _, b := range blocks {
-		if p, ok := got[b.Path]; ok {
-			in = append(in, p)
-		} else if !isMapping(b) {
-			slow = append(slow, b.Name)
-		}
-	}
-	return in, slow
+	return s.sort(blocks, got)
 }
 
 func isMapping(b device.Block) bool { return strings.HasPrefix(b.Name, "dm-") }
@@ -166,6 +163,9 @@ func (s *search) probeOne(b device.Block) probed {
 		return p // no node yet, or no medium: its next event comes
 	}
 	defer f.Close()
+	if isMember(&p, f) {
+		return p
+	}
 	p.super, _ = device.Probe(f)
 	i := slices.IndexFunc(s.plan.Volumes, func(v plan.Volume) bool { return strings.EqualFold(v.UUID, p.super.UUID) })
 	if p.super.Type != luksType || i < 0 {

@@ -16,6 +16,7 @@ import (
 	"latchkey/unlock"
 	"latchkey/unlock/dm"
 	"latchkey/unlock/luks2"
+	"latchkey/unlock/md/control"
 	"latchkey/unlock/source/keyfile"
 	"latchkey/unlock/tpm"
 )
@@ -66,6 +67,9 @@ type Disks interface {
 	Number(path string) (n dm.Number, ok bool)
 	Map(dm.Target, luks2.VolumeKey) error
 	MapLogical(dm.Logical) error
+	// RunArray has the kernel run an array, and gives it the name that the real
+	// root knows it by: "host:root".
+	RunArray(start control.Start, name string) error
 	// ReadKey reads a file with a key: keyfile.Read.
 	ReadKey(keyfile.Device, keyfile.File) (secret.Bytes, error)
 	// FreeBytes is the memory that is free, 0 if that is not known.

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"latchkey/internal/plan"
 )
@@ -78,6 +79,8 @@ func TestCheck(t *testing.T) {
 		{"systemd-tpm2 without anything that tells the volume", func(p *plan.Plan) { p.Volumes[0].Sources = []string{"systemd-tpm2"} }, "volumes[0]: systemd-tpm2 needs to know the volume"},
 		{"systemd-tpm2 with a token's policy for a name", func(p *plan.Plan) { p.Systemd.Sealed = []string{strings.Repeat("A", 64)} }, "is not 64 hex digits"},
 		{"thirty-three sealed secrets", func(p *plan.Plan) { p.Systemd.Sealed = make([]string, 33) }, "sealed has 33 entries, the limit is 32"},
+		{"a time for degraded arrays below never", func(p *plan.Plan) { p.Degraded = -2 }, "degraded: want never"},
+		{"a long time for degraded arrays", func(p *plan.Plan) { p.Degraded = time.Hour + 1 }, "degraded: want never"},
 		{"negative head start", func(p *plan.Plan) { p.HeadStart = -1 }, "head-start"},
 		{"unknown option", func(p *plan.Plan) { p.Volumes[0].Options = []string{"keyfile"} }, "keyfile"},
 		{"short digest", func(p *plan.Plan) { p.Volumes[0].Digest = "abcd" }, "64 hex"},
@@ -128,7 +131,7 @@ func TestRootDevice(t *testing.T) {
 
 		"/dev/mapper/other": "no volume has this name, only root", "/dev/mapper/debian--vg": "no volume has this name", "/dev/mapper/vg-root-real": "no volume has",
 		"/dev/a/b/c": "no logical volume", "/dev/../sda": "no logical volume", "/dev/vg/": "no logical volume", "/dev/vg/..": "no logical volume", "/dev/block/8:1": "no logical volume",
-		"/dev/md0": "MD RAID", "/dev/md/root": "MD RAID", "/dev/md127p1": "MD RAID", "ZFS=rpool/ROOT/x": "ZFS", "zfs:rpool/ROOT/x": "ZFS", "zfs=x": "ZFS",
+		"/dev/md0": "", "/dev/md/root": "", "/dev/md127p1": "", "/dev/md/..": "no logical volume", "/dev/md/a/b": "no logical volume", "ZFS=rpool/ROOT/x": "ZFS", "zfs:rpool/ROOT/x": "ZFS", "zfs=x": "ZFS",
 		"gpt-auto": "gpt-auto", "gpt-auto-force": "gpt-auto", "/dev/nfs": "over the network", "nfs:192.0.2.1:/x": "over the network", "live:/dev/sr0": "over the network",
 		"dhcp": "over the network", "iscsi:192.0.2.1::::iqn.x": "over the network", "tmpfs": "over the network",
 		"/dev/disk/by-id/ata-x-part2": "no udev makes this link", "/dev/disk/by-path/pci-x": "no udev", "/dev/disk/by-uuid/": "no udev",

@@ -40,7 +40,6 @@ func (p *Plan) checkRoot() error {
 }
 
 var (
-	errMD  = errors.New("MD RAID is not there yet: the root must be a file system inside a LUKS volume, or in a logical volume there")
 	errZFS = errors.New("ZFS is not there yet: the root must be a file system of its own inside a LUKS volume")
 	errNet = errors.New("a root over the network or from a live image is not there: the root must be inside a LUKS volume")
 )
@@ -97,8 +96,8 @@ func (p *Plan) checkNode(node string) error {
 		}
 		return errors.New("no udev makes this link here: use /dev/mapper/NAME, UUID=, LABEL=, PARTUUID= or PARTLABEL=")
 
-	case strings.HasPrefix(dir, "md") && (isPath || strings.Trim(dir[2:], "0123456789_dp") == ""):
-		return errMD
+	case dir == "md" && isPath && mapping.IsLVMName(name): // an array, which holds a volume
+		return nil
 	case isPath && !(mapping.IsLVMName(dir) && mapping.IsLVMName(name)):
 		return errors.New("this is no logical volume: want /dev/GROUP/VOLUME")
 	case isPath:
@@ -138,5 +137,5 @@ func (p *Plan) LogicalRoot(r Root) (group, volume string, ok bool) {
 		return mapping.SplitLogical(name)
 	}
 	group, volume, isPath := strings.Cut(strings.TrimPrefix(r.Device, "/dev/"), "/")
-	return group, volume, isPath && strings.HasPrefix(r.Device, "/dev/") && group != "disk" && mapping.IsLVMName(group) && mapping.IsLVMName(volume)
+	return group, volume, isPath && strings.HasPrefix(r.Device, "/dev/") && group != "disk" && group != "md" && mapping.IsLVMName(group) && mapping.IsLVMName(volume)
 }

@@ -232,6 +232,17 @@ func describeModules(p *Plan) []string {
 func describeWaits(p *Plan) []string {
 	var s Section
 	s.add("devices that hold the volumes are waited for%s", waitTime(p.Wait))
+	switch p.Degraded {
+	case NeverDegraded:
+		s.add("an array that lacks members is not run")
+	case 0:
+		s.add("an array that lacks members runs without them at once, if a volume is missing")
+	default:
+		s.add("an array that lacks members runs without them after %s, if a volume is missing", p.Degraded)
+	}
+	if p.Arrays.Off || len(p.Arrays.UUIDs) > 0 {
+		s.add("arrays that the command line does not want are assembled last, if a volume is still missing")
+	}
 	for _, f := range p.KeyFiles {
 		if f.Device != "" {
 			s.add("%s is looked for%s", f, soLong(p.KeyFileWait(f)))

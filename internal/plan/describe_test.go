@@ -45,7 +45,7 @@ func TestDescribe(t *testing.T) {
 			p.OnFail.Action, p.Debug = "wait", true
 		}, "ip=eth0:off ip=eth1:dhcp:1400 ip6=eth1:off"},
 		{"key-files", func(p *plan.Plan) {
-			p.HeadStart = plan.DefaultHeadStart
+			p.HeadStart, p.Degraded = plan.DefaultHeadStart, plan.DefaultDegraded
 			p.KeyFiles = []plan.KeyFile{
 				{Name: "key-file", Device: "LABEL=KEYS", Path: "shop.key"}, {Name: "key-file-2", Path: "/etc/latchkey/data.key"}, {Name: "key-file-3", Device: "PARTUUID=1234-01", Size: 64, Wait: time.Minute},
 			}

@@ -45,6 +45,8 @@ func hintOf(name string) hint {
 		return emergencyHint
 	case "rd.lvm", "rd.lvm.vg", "rd.lvm.lv":
 		return logicalHint
+	case "rd.md", "rd.md.uuid":
+		return arrayHint
 	}
 
 	switch {

@@ -65,6 +65,13 @@ func TestHints(t *testing.T) {
 		{"root=/dev/rhel/root rd.lvm.lv=rhel/root rd.lvm.lv=rhel/swap rd.lvm.lv=rhel/swap rd.lvm.vg=data", "", func(p *plan.Plan) bool {
 			return p.Root.Device == "/dev/rhel/root" && p.ImageRoot.Device == "" && cmp.Equal(p.Logical, []string{"rhel/root", "rhel/swap", "data"})
 		}},
+		{"rd.md=0", "", func(p *plan.Plan) bool { return p.Arrays.Off && !p.Arrays.Wants(arrayUUID) }},
+		{"rd.md=0 rd.md", "", func(p *plan.Plan) bool { return p.Arrays.Wants(arrayUUID) }},
+		{"rd.md.uuid=0C4F3A52-9b0e4f8d-8e572a1f-6f1b9d10", "", func(p *plan.Plan) bool {
+			return p.Arrays.Wants(arrayUUID) && !p.Arrays.Wants("1"+arrayUUID[1:])
+		}},
+		{"rd.md.uuid=1c4f3a52:9b0e4f8d:8e572a1f:6f1b9d10 rd.md.uuid=" + arrayUUID, "", func(p *plan.Plan) bool { return len(p.Arrays.UUIDs) == 2 && p.Arrays.Wants(arrayUUID) }},
+		{"rd.md.uuid=" + arrayUUID + strings.Repeat(" rd.md.uuid="+arrayUUID, 64), "not used: there are too many of these", func(p *plan.Plan) bool { return len(p.Arrays.UUIDs) == 64 }},
 		{"rd.lvm=0", "", func(p *plan.Plan) bool { return p.Root.NoLogical && !p.ImageRoot.NoLogical }},
 		{"rd.lvm=0 rd.lvm=1", "", func(p *plan.Plan) bool { return !p.Root.NoLogical }},
 
@@ -141,7 +148,9 @@ func TestHintsUndone(t *testing.T) {
 		{"logical volume beyond it", "rd.lvm.lv=rhel/../root", "want rd.lvm.vg=GROUP"},
 		{"group without a name", "rd.lvm.vg=", "want rd.lvm.vg=GROUP"},
 		{"perhaps LVM", "rd.lvm=perhaps", "neither 1 nor 0"},
-		{"RAID", "root=/dev/md0", "MD RAID"},
+		{"array that is none", "rd.md.uuid=x", "want the array's UUID, 32 hexadecimal digits"},
+		{"perhaps md", "rd.md=perhaps", "neither 1 nor 0"},
+		{"md's other options", "rd.md.imsm=1", "of md's options, rd.md=0 and rd.md.uuid= are read here"},
 		{"ZFS", "root=ZFS=rpool/ROOT/x", "ZFS"},
 		{"gpt-auto", "root=gpt-auto", "gpt-auto is not there yet"},
 		{"by-id", "root=/dev/disk/by-id/x", "no udev"},
@@ -180,11 +189,13 @@ func TestHintsManyTargets(t *testing.T) {
 	}
 }
 
+const arrayUUID = "0c4f3a52:9b0e4f8d:8e572a1f:6f1b9d10"
+
 // TestHintsNamed is faults/network.md section 4 and node.md M5: an option
 // that people know and that nothing acts on is named, not passed over.
 func TestHintsNamed(t *testing.T) {
 	for _, o := range []string{
-		"rd.lvm.conf=0x", "rd.lvm.snapshot=x", "rd.md.uuid=x", "rd.md", "rd.dm.uuid=x", "rd.multipath=default", "rd.auto", "mount.usr=/dev/x",
+		"rd.lvm.conf=0x", "rd.lvm.snapshot=x", "rd.md.uuid=x", "rd.md.waitclean=1", "md=0,/dev/sda", "rd.dm.uuid=x", "rd.multipath=default", "rd.auto", "mount.usr=/dev/x",
 		"mount.usrflags=ro", "mount.usrfstype=xfs", "netroot=iscsi:x", "nfsroot=x", "rootfallback=LABEL=x", "rd.live.image", "rd.iscsi.initiator=x", "rd.nvmf.hostnqn=x",
 		"rd.ethtool=eth0:on", "rd.znet=qeth,0.0.0800", "rd.znet_ifname=x:y", "ib.pkey=ib0.8004", "net.ifname-policy=keep", "net.ifname_policy=mac", "net.naming-scheme=v247",
 		"rd.overlay", "roothash=x", "usrhash=x", "systemd.verity_root_data=x", "cryptdevice=UUID=x:root", "cryptkey=x", "cryptopts=target=x", "cryptroot=UUID=x", "cryptdm=root",

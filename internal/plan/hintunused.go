@@ -14,7 +14,7 @@ func unusedHint(name string) hint {
 		{"kcrypt.", "of Kairos' kcrypt options, challenger_server and mdns are read here"},
 		{"mount.usr", "a separate /usr is not mounted here: it must be in the root, or the real root's init must cope without"},
 		{"rd.lvm.", "of LVM's options, rd.lvm=0, rd.lvm.vg= and rd.lvm.lv= are read here"},
-		{"rd.md.", noMD},
+		{"rd.md.", "of md's options, rd.md=0 and rd.md.uuid= are read here; arrays of firmware (imsm, ddf) are left alone"},
 		{"rd.dm.", "firmware RAID is not there yet"},
 		{"rd.multipath.", "multipath is not there yet: the volumes are opened over the first path that appears"},
 		{"rd.live.", noNetRoot},
@@ -59,7 +59,7 @@ func say(reason string) hint {
 }
 
 const (
-	noMD      = "MD RAID is not there yet: the root is a file system directly inside a volume of the plan"
+	noMD      = "arrays are found by their superblocks; rd.md.uuid=UUID says which are wanted"
 	noNetRoot = "a root over the network or from a live image is not there: the root is inside a volume of the plan"
 	noShell   = "there is no shell in this image; nothing is opened by it"
 	noCrypt   = "volumes come from the image's plan; rd.luks.options= and rd.luks.name= refine them"
@@ -74,8 +74,8 @@ func unused() map[string]string {
 		"rd.timeout": "use rd.retry= (devices) and rd.latchkey.timeout= (key server)",
 		"resume":     "resuming from swap is not there yet: the machine starts afresh, and a hibernated image in swap is lost when swap is used again",
 
-		"rd.md": noMD, "rd.auto": "volumes come from the image's plan; nothing is assembled by itself",
-		"rd.dm": "firmware RAID is not there yet", "rd.multipath": "multipath is not there yet: the volumes are opened over the first path that appears",
+		"rd.auto": "volumes come from the image's plan; nothing is assembled by itself",
+		"rd.dm":   "firmware RAID is not there yet", "rd.multipath": "multipath is not there yet: the volumes are opened over the first path that appears",
 		"lvmwait": "rd.lvm.lv=GROUP/VOLUME is what maps a logical volume besides the root", "md": noMD, "raid": noMD, "zfs": "ZFS is not there yet", "bootfs": "ZFS is not there yet",
 
 		"cryptopts": noCrypt, "cryptdevice": noCrypt, "cryptkey": noCrypt, "cryptroot": noCrypt, "cryptdm": noCrypt,

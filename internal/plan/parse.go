@@ -116,6 +116,7 @@ func (p *Plan) clone() *Plan {
 	next.Find.URLs, next.Find.Services = slices.Clone(p.Find.URLs), slices.Clone(p.Find.Services)
 	next.Modules.Always, next.Modules.Blocked = slices.Clone(p.Modules.Always), slices.Clone(p.Modules.Blocked)
 	next.Logical = slices.Clone(p.Logical)
+	next.Arrays.UUIDs = slices.Clone(p.Arrays.UUIDs)
 	next.Volumes = slices.Clone(p.Volumes)
 	for i := range next.Volumes {
 		next.Volumes[i].Options = slices.Clone(p.Volumes[i].Options)

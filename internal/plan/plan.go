@@ -43,10 +43,13 @@ type Plan struct {
 	// HeadStart is how much earlier a source begins than the next one of a
 	// volume, unless that is the question at the console.
 	HeadStart time.Duration `json:"head_start_ns,omitempty"`
-	Root      Root          `json:"root"`
-	OnFail    OnFail        `json:"on_fail"`
-	Modules   Load          `json:"modules"`
-	Stub      Stub          `json:"stub,omitzero"`
+	// Degraded is how long an array that lacks members is waited for before it
+	// runs without them; NeverDegraded is for ever.
+	Degraded time.Duration `json:"degraded_ns,omitempty"`
+	Root     Root          `json:"root"`
+	OnFail   OnFail        `json:"on_fail"`
+	Modules  Load          `json:"modules"`
+	Stub     Stub          `json:"stub,omitzero"`
 	// Wait is how long devices are waited for (rd.retry); 0 is for ever.
 	Wait time.Duration `json:"wait_ns"`
 	// Debug marks an image built for tests: fault injection is in it.
@@ -54,6 +57,8 @@ type Plan struct {
 	// Logical are logical volumes, "VG/LV", and groups, "VG", that the command
 	// line wants mapped besides the root.
 	Logical []string `json:"-"`
+	// Arrays are the hints about arrays of md.
+	Arrays Arrays `json:"-"`
 	// ImageRoot is Root as the image alone has it. A hint about the root that
 	// leads nowhere in the boot falls back to it.
 	ImageRoot Root `json:"-"`

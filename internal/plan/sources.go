@@ -188,6 +188,9 @@ func (p *Plan) checkSources() error {
 	if err := p.checkSystemd(); err != nil {
 		return err
 	}
+	if err := p.checkDegraded(); err != nil {
+		return err
+	}
 	if p.HeadStart < 0 {
 		return fmt.Errorf("head-start is negative")
 	}

@@ -54,6 +54,7 @@ type Member struct {
 	InSync  bool   // it holds all that its place should
 	Events  uint64 // how often the superblock was written
 	Clean   bool   // no write was under way
+	At      int64  // byte of the device at which the superblock is
 	Bytes   int64  // of the device that the array uses, up to the end of its data
 
 	made   uint64 // when the array was, in seconds

@@ -134,6 +134,42 @@ func TestVersions(t *testing.T) {
 	}
 }
 
+// patchy is a device that fails to read some bytes.
+type patchy struct {
+	*bytes.Reader
+	from, to int64
+}
+
+func (p patchy) ReadAt(b []byte, off int64) (int, error) {
+	if off < p.to && off+int64(len(b)) > p.from {
+		return 0, errors.New("input/output error")
+	}
+	return p.Reader.ReadAt(b, off)
+}
+
+// TestBadSectors: a bad sector beside a superblock hides nothing, and one in
+// it makes the device no member, as it is none to mdadm.
+func TestBadSectors(t *testing.T) {
+	for _, tt := range []struct {
+		version string
+		from    int64 // from the superblock on
+		want    error
+	}{
+		{"0.90", 8192, nil},
+		{"1.0", -8192, nil},
+		{"1.1", 4096, nil},
+		{"1.2", -512, nil},
+		{"1.0", 0, md.ErrNone},
+	} {
+		b := mdtest.Member{Version: tt.version, Level: 1, Places: 2, Data: make([]byte, 1<<20)}.Device()
+		at := int64(mdtest.Offset(tt.version, len(b))) + tt.from
+		m, err := md.Read(patchy{bytes.NewReader(b), at, at + 512}, "vda", int64(len(b)))
+		if !errors.Is(err, tt.want) || tt.want == nil && (err != nil || m.Version != tt.version) {
+			t.Errorf("Read of %s with a bad sector %d bytes from it = %+v, %v, want %v", tt.version, tt.from, m, err, tt.want)
+		}
+	}
+}
+
 // TestLast: of two superblocks on one device the later array's counts.
 func TestLast(t *testing.T) {
 	for _, tt := range []struct {

@@ -58,7 +58,10 @@ func TestRefused(t *testing.T) {
 			tt.change(super)
 			mdtest.Seal1(super)
 		}
-		_, err := md.Read(bytes.NewReader(b), "vda", int64(len(b)))
+		m, err := md.Read(bytes.NewReader(b), "vda", int64(len(b)))
+		if m == nil || m.Version != tt.version || m.At != int64(mdtest.Offset(tt.version, len(b))) {
+			t.Fatalf("%s: Read = %+v, %v, want a member of %s", tt.name, m, err, tt.version)
+		}
 		if !errors.Is(err, md.ErrDamaged) || !strings.Contains(err.Error(), tt.want) || !strings.HasPrefix(err.Error(), "vda: ") {
 			t.Errorf("%s: Read = %v, want %v with %q", tt.name, err, md.ErrDamaged, tt.want)
 		}

@@ -1,0 +1,70 @@
+package boottest
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+
+	"latchkey/boot/device"
+	"latchkey/unlock/md"
+	"latchkey/unlock/md/control"
+	"latchkey/unlock/md/mdtest"
+)
+
+// Mirror is the disk as member n of a mirror of two, and a disk of its own: it
+// holds what the disk does, and a superblock.
+func (d *Disk) Mirror(name string, m mdtest.Member) *Disk {
+	m.Level, m.Data = 1, d.Bytes
+	m.Places = max(m.Places, 2)
+	return &Disk{Name: name, Serial: "serial-" + name, Bytes: m.Device()}
+}
+
+// RunArray implements worker.Disks. A mirror holds what its first member does,
+// and any other array what Arrays says.
+func (w workerProcess) RunArray(start control.Start, name string) error {
+	m := w.machine
+	if err := w.alive(); err != nil {
+		return err
+	}
+	if m.NoArrays != nil {
+		m.note("array of %d members refused", len(start.Members))
+		return m.NoArrays
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	array := &Disk{}
+	for number := 127; array.Name == ""; number-- {
+		array.Name = fmt.Sprintf("md%d", number)
+		for _, d := range m.Disks {
+			if d.Name == array.Name {
+				array.Name = ""
+			}
+		}
+	}
+	names := ""
+	for _, number := range start.Members {
+		d := m.Disks[number.Minor]
+		member, err := md.Read(bytes.NewReader(d.Bytes), d.Name, int64(len(d.Bytes)))
+		if err != nil || d.array != "" {
+			return errors.New("invalid argument")
+		}
+		if array.Bytes == nil {
+			array.Bytes = bytes.Clone(m.Arrays[member.UUID])
+		}
+		if array.Bytes == nil {
+			offset := int64(mdtest.DataOffset)
+			if start.Version == "0.90" || start.Version == "1.0" {
+				offset = 0
+			}
+			array.Bytes = bytes.Clone(d.Bytes[offset:member.Bytes])
+		}
+		d.array = array.Name
+		names += " " + d.Name
+	}
+	m.Disks = append(m.Disks, array)
+	m.log = append(m.log, fmt.Sprintf("run %s %q %s%s", array.Name, name, start.Version, names))
+	for _, e := range m.events {
+		e <- device.Event{Action: "change", Subsystem: "block"}
+	}
+	return nil
+}
