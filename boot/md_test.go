@@ -118,6 +118,11 @@ func TestArrays(t *testing.T) {
 			data := boottest.DataDisk()
 			m.Disks = append(m.Disks, data.Mirror("vdb", mdtest.Member{Version: "1.2"}))
 		}, end: "root", most: time.Minute, log: []string{"map root on /dev/vda"}, never: []string{"run md", "md-"}},
+		{name: "degraded at once, and nobody needs it", change: func(m *boottest.Machine) {
+			data := boottest.DataDisk()
+			m.Disks = append(m.Disks, data.Mirror("vdb", mdtest.Member{Version: "1.2"}))
+			m.Plan.Degraded = 0
+		}, end: "root", most: time.Minute, log: []string{"map root on /dev/vda"}, never: []string{"run md", "md-"}},
 		{name: "rd.md=0", change: mirrored("1.0", cmdline("rd.md=0")), end: "root", most: 2 * time.Minute, log: append(with, "md-unwanted: the command line does not want "+array+", and a volume is missing: it is run all the same"), never: noHalf},
 		{name: "another array is wanted", change: mirrored("1.0", cmdline("rd.md.uuid=ffffffff:9b0e4f8d:8e572a1f:6f1b9d10")), end: "root", most: 2 * time.Minute, log: append(with, "md-unwanted"), never: noHalf},
 		{name: "this array is wanted", change: mirrored("1.0", cmdline("rd.md.uuid="+mdtest.UUID)), end: "root", most: 2 * time.Second, log: with, never: append(noHalf, "md-unwanted")},
@@ -180,7 +185,7 @@ func TestPartitionsOfMembers(t *testing.T) {
 	disk := func(super mdtest.Member, size int) *boottest.Disk {
 		super.Level, super.Places, super.Bytes = 1, 2, size
 		d := &boottest.Disk{Name: "vda", Bytes: super.Device()}
-		copy(d.Bytes[1<<20:], root)
+		copy(d.Bytes[1<<20:], root[:len(root)-64<<10]) // and leaves the superblock
 		return d
 	}
 	part := func(d *boottest.Disk, size int) *boottest.Disk {
@@ -189,20 +194,23 @@ func TestPartitionsOfMembers(t *testing.T) {
 	for _, tt := range []struct {
 		name    string
 		version string
-		size    int // of the disk, whose partition the root is
+		size    int           // of the disk, whose partition the root is
+		slow    time.Duration // of each of the disk's reads
 		end     string
 		log     string
 	}{
-		{"a mirror with partitions in it", "1.0", len(root) + 2<<20, "reboot", "vda1 part_of_raid_member"},
-		{"an old mirror with partitions in it", "0.90", len(root) + 2<<20, "reboot", "vda1 part_of_raid_member"},
-		{"an old superblock in the partition", "0.90", len(root) + 1<<20, "root", "map root on /dev/vda1"},
-		{"an old superblock in front of the partition", "1.2", len(root) + 2<<20, "root", "map root on /dev/vda1"},
+		{"a mirror with partitions in it", "1.0", len(root) + 2<<20, 0, "reboot", "vda1 part_of_raid_member"},
+		{"a mirror with partitions in it, on a slow disk", "1.0", len(root) + 2<<20, 500 * time.Millisecond, "reboot", "volume-missing"},
+		{"an old mirror with partitions in it", "0.90", len(root) + 2<<20, 0, "reboot", "vda1 part_of_raid_member"},
+		{"an old superblock in the partition", "0.90", len(root) + 1<<20, 0, "root", "map root on /dev/vda1"},
+		{"an old superblock in front of the partition", "1.2", len(root) + 2<<20, 0, "root", "map root on /dev/vda1"},
 	} {
 		row{
 			name: tt.name, sources: onlyKMS, end: tt.end, log: []string{tt.log},
 			change: func(m *boottest.Machine) {
 				m.Plan.Degraded, m.Plan.Wait = plan.NeverDegraded, time.Minute
 				d := disk(mdtest.Member{Version: tt.version}, tt.size)
+				d.Slow = tt.slow
 				m.Disks = []*boottest.Disk{d, part(d, len(root))}
 			},
 		}.boot(t)

@@ -38,6 +38,7 @@ var mutants = slices.Concat(
 	ukis,
 	operators,
 	lvms,
+	mds,
 	secure,
 )
 

@@ -144,6 +144,7 @@ func TestConflict(t *testing.T) {
 		{"only one says so", []mdtest.Member{{Level: 1, Places: 2, Events: 9}, {Level: 1, Places: 2, Number: 1, Events: 9, Places1: []uint16{failed, 1}}}, "each was in use without the other"},
 		{"a copy", []mdtest.Member{one, one}, "vda (member 1) and vdb (member 1) are the same member: one is a copy; unplug it"},
 		{"a copy that is one event behind", []mdtest.Member{one, {Level: 1, Places: 2, Number: 1, Events: 8}}, "one is a copy"},
+		{"a copy of a member that is rebuilt", []mdtest.Member{{Level: 1, Places: 2, Events: 9}, {Level: 1, Places: 2, Number: 1, Events: 9, Features: 2}, {Level: 1, Places: 2, Number: 1, Events: 9, Features: 2}}, "vdb (member 1) and vdc (member 1) are the same member"},
 		{"two in one place", []mdtest.Member{{Level: 1, Places: 2, Events: 9, Places1: []uint16{0, 0}}, {Level: 1, Places: 2, Number: 1, Events: 9, Places1: []uint16{0, 0}}}, "are the same member"},
 		{"another level", []mdtest.Member{{Level: 5, Places: 2, Events: 9}, one}, "contradict each other"},
 		{"other places", []mdtest.Member{{Level: 1, Places: 3, Events: 9}, one}, "contradict each other"},

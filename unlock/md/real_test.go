@@ -46,6 +46,8 @@ var (
 
 // TestExamine: mdadm reads out of a superblock what is read here, of those
 // that it made itself, and of those that the tests make.
+//
+// compatible: Disks | mdadm (Debian 13) | superblocks of software RAID are read as it reads them
 func TestExamine(t *testing.T) {
 	files := recorded(t)
 	for _, version := range []string{"0.90", "1.0", "1.1", "1.2"} {
