@@ -41,6 +41,7 @@ var rooms = []struct{ folder, what string }{
 	{"unlock/source/cryptenroll", "what systemd-cryptenroll bound to the TPM"},
 	{"unlock/source/kairos", "the client of kcrypt-challenger's protocol, in both generations"},
 	{"unlock/source/keyfile", "keys in files: in the image, or on a stick that somebody plugs in"},
+	{"unlock/source/talos", "what Talos Linux gave its disks: keys of a KMS, of the TPM and of the machine's identity"},
 	{"unlock/source/prompt", "what people type at the console"},
 	{"unlock/luks2", "read, judge and write LUKS2 headers; LUKS1 read-only"},
 	{"unlock/lvm", "reads LVM2: which logical volumes there are, and their device-mapper tables; changes nothing"},
@@ -104,6 +105,8 @@ var rooms = []struct{ folder, what string }{
 	{"internal/strictyaml/schematest", "judges files by those schemas, as editors do"},
 	{"docs", "the pages, for commands that print parts of them"},
 	{"internal/tlsclient", "TLS to servers that the plan knows, by a machine whose clock may be wrong"},
+	{"internal/unary", "one unary call of gRPC on a connection"},
+	{"internal/strictyaml", "configuration files of people, with errors that name the line and the nearest key"},
 	{"internal/strictjson", "JSON that two readers cannot understand differently"},
 	{"internal/kmsg", "slog to the kernel log"},
 	{"internal/kube", "a Kubernetes API server by plain REST: get, put, list, watch"},
@@ -135,6 +138,8 @@ var doubles = []string{
 	"unlock/md/mdtest",
 	"unlock/source/clevis/clevistest",
 	"unlock/tpm/tpmtest",
+	"boot/boottest", "internal/docexample", "internal/golden", "internal/testkube", "internal/testlan", "internal/tlsclient/tlstest", "kms/server/eventlog/eventlogtest", "kms/server/kairos/kairostest", "kms/softtpm", "kms/store/etcd/etcdtest",
+	"kms/store/kube/kubetest", "kms/store/storetest", "unlock/luks2/luks2test", "unlock/lvm/lvmtest", "unlock/source/clevis/clevistest", "unlock/source/talos/talostest", "unlock/tpm/tpmtest",
 }
 
 // TestRooms: every folder with Go code is described or a test double, and

@@ -51,6 +51,8 @@ var rules = []struct {
 	{"unlock/source/cryptenroll", []string{"latchkey/boot", "latchkey/boot/worker", "latchkey/internal/plan", "crypto/x509"}, "sources know no plan and no boot"},
 	{"unlock/source/kairos", []string{"latchkey/boot", "latchkey/boot/worker", "latchkey/discover", "latchkey/internal/plan", "latchkey/kms/server/kairos", "net/http", "crypto/tls", "crypto/x509"}, "sources know no plan and no boot, and do not search"},
 	{"unlock/source/keyfile", []string{"latchkey/boot", "latchkey/boot/worker", "latchkey/boot/device", "latchkey/internal/plan"}, "sources know no plan and no boot"},
+	{"unlock/source/talos", []string{"latchkey/boot", "latchkey/boot/worker", "latchkey/discover", "latchkey/internal/plan", "net/http", "crypto/tls", "crypto/x509", "google.golang.org/"}, "sources know no plan and no boot, and do not search"},
+	{"internal/unary", []string{"net/http", "net/url", "golang.org/x/net/http2", "google.golang.org/"}, "the init links it: HTTP/2 by hand"},
 	{"unlock/source/prompt", []string{"latchkey/boot", "latchkey/boot/worker", "latchkey/internal/plan"}, "sources know no plan and no boot"},
 	{"unlock/luks2", []string{"latchkey/unlock/dm", "os/exec"}, "headers are judged from bytes"},
 	{"unlock/lvm", []string{"latchkey/unlock", "latchkey/unlock/dm", "latchkey/boot/", "os/exec", "golang.org/", "github.com/"}, "metadata is judged from bytes"},

@@ -52,6 +52,9 @@ func (k *kernel) choose(c ModulesConfig, p *plan.Plan, host hosttab.Host) ([]str
 	for _, word := range slices.Concat(always, p.Net.Modules()) {
 		names = append(names, k.resolve(word)...)
 	}
+	if p.NeedsState() {
+		names = append(names, k.resolve("xfs")...)
+	}
 	names = append(names, k.requested(names, p.Root.FSType)...)
 	for _, word := range c.Add {
 		found := k.resolve(word)

@@ -1,6 +1,7 @@
 package initramfs
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -18,6 +19,10 @@ type SourceConfig struct {
 	KeyFile *KeyFileConfig `yaml:"key-file"`
 	Clevis  *ClevisConfig  `yaml:"clevis"`
 	Systemd *SystemdConfig `yaml:"systemd-tpm2"`
+
+	TalosKMS  *TalosKMSConfig  `yaml:"talos-kms"`
+	TalosTPM  *SystemdConfig   `yaml:"talos-tpm2"`
+	TalosNode *TalosNodeConfig `yaml:"talos-node-id"`
 }
 
 // A SystemdConfig says which tokens of systemd-cryptenroll may open a volume.
@@ -53,6 +58,10 @@ func (c *SourceConfig) UnmarshalText(text []byte) error {
 		return fmt.Errorf("%s needs to know which file: - key-file: {device: LABEL=KEYS, path: root.key}", c.Word)
 	case plan.SourceClevis:
 		return fmt.Errorf("%s needs to know whom to trust: - clevis: {tang: [THUMBPRINT]}", c.Word)
+	case plan.SourceTalosKMS:
+		return fmt.Errorf("%s needs to know whom to ask: - talos-kms: {url: https://…, sealed: [HEX]}", c.Word)
+	case plan.SourceTalosNode:
+		return fmt.Errorf("%s needs to know what Talos calls the volume: - talos-node-id: {volume: EPHEMERAL}", c.Word)
 	}
 	return nil
 }
@@ -78,7 +87,17 @@ func (c SourceConfig) word() string {
 	case c.Systemd != nil:
 		return plan.SourceSystemd
 	}
-	return c.Word
+	return cmp.Or(c.talosWord(), c.Word)
+}
+
+// kinds counts the keys that are set.
+func (c SourceConfig) kinds() (n int) {
+	for _, set := range []bool{c.KeyFile != nil, c.Clevis != nil, c.Systemd != nil, c.TalosKMS != nil, c.TalosTPM != nil, c.TalosNode != nil} {
+		if set {
+			n++
+		}
+	}
+	return n
 }
 
 // checkSources wants each source of a volume to be one.
@@ -88,16 +107,19 @@ func (c *Config) checkSources(volume int) error {
 		return fmt.Errorf("%s: an empty list opens nothing: name a source, or leave the key out for %s", list, plan.SourceKMS)
 	}
 	for i, s := range c.Volumes[volume].Sources {
-		several := s.KeyFile != nil && (s.Clevis != nil || s.Systemd != nil) || s.Clevis != nil && s.Systemd != nil
-		if s.word() == "" || several {
-			return fmt.Errorf("volumes[%d].sources[%d]: want %s, %s, or a mapping with the one key %s, %s or %s", volume, i, plan.SourceKMS, plan.SourcePrompt, plan.SourceKeyFile, plan.SourceClevis, plan.SourceSystemd)
-		}
-		if s.Clevis == nil {
-			continue
+		if s.word() == "" || s.kinds() > 1 {
+			return fmt.Errorf("volumes[%d].sources[%d]: want %s, %s, or a mapping with the one key %s, %s, %s, %s, %s or %s", volume, i, plan.SourceKMS, plan.SourcePrompt,
+				plan.SourceKeyFile, plan.SourceClevis, plan.SourceSystemd, plan.SourceTalosKMS, plan.SourceTalosTPM, plan.SourceTalosNode)
 		}
 		var err error
-		if s.Clevis.certificates, err = readCAs(s.Clevis.CA); err != nil {
-			return fmt.Errorf("volumes[%d].sources[%d].%s.%w", volume, i, plan.SourceClevis, err)
+		if s.Clevis != nil {
+			s.Clevis.certificates, err = readCAs(s.Clevis.CA)
+		}
+		if s.TalosKMS != nil {
+			err = s.TalosKMS.read()
+		}
+		if err != nil {
+			return fmt.Errorf("volumes[%d].sources[%d].%s.%w", volume, i, s.word(), err)
 		}
 	}
 	return nil
@@ -106,6 +128,7 @@ func (c *Config) checkSources(volume int) error {
 // name is what the plan calls the source. Volumes that name the same file
 // share it, so that it is read once.
 func (c SourceConfig) name(p *plan.Plan) string {
+	c.talos(p)
 	if c.Systemd != nil {
 		p.Systemd.Sealed = union(p.Systemd.Sealed, c.Systemd.Sealed)
 	}

@@ -24,6 +24,13 @@ func (w workerProcess) ReadKey(d keyfile.Device, f keyfile.File) (secret.Bytes, 
 		}
 		return secret.Own([]byte(text)), w.alive()
 	}
+	if d.Opened {
+		text, ok := w.machine.Keys[d.Path+":"+f.Path]
+		if !ok {
+			return secret.Bytes{}, os.ErrNotExist
+		}
+		return secret.Own([]byte(text)), w.alive()
+	}
 	for _, disk := range w.machine.disks() {
 		if d.Path == "/dev/"+disk.Name && disk.KeyFile == f.Path {
 			return secret.Own([]byte(disk.Key)), w.alive()

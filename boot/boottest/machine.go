@@ -5,6 +5,7 @@ package boottest
 
 import (
 	"fmt"
+	"net"
 	"sync"
 	"time"
 
@@ -28,14 +29,17 @@ type Machine struct {
 	Drivers time.Duration // how long each device's driver takes to load
 	// Reaches tells with which settings of the network the key server and
 	// tang servers can be reached; nil is with all.
-	Reaches  func(plan.Net) bool
-	Dog      *Dog                        // nil: there is no watchdog
-	Keys     map[string]string           // key files in the image, by path
-	Tangs    map[string]*clevistest.Tang // tang servers by address
-	Plain    bool                        // the init has no TLS
-	Inside   map[string][]byte           // what volumes hold, by the name of the mapping; without an entry, ext4
-	Arrays   map[string][]byte           // what arrays other than mirrors hold, by UUID
-	NoArrays error                       // why the kernel runs no array
+	Reaches func(plan.Net) bool
+	Dog     *Dog                        // nil: there is no watchdog
+	Keys    map[string]string           // key files in the image, by path
+	Tangs   map[string]*clevistest.Tang // tang servers by address
+	// TalosKMS are KMS of Talos by address. Each serves a connection.
+	TalosKMS map[string]func(net.Conn)
+	UUID     string            // of SMBIOS, "" if there is none
+	Plain    bool              // the init has no TLS
+	Inside   map[string][]byte // what volumes hold, by the name of the mapping; without an entry, ext4
+	Arrays   map[string][]byte // what arrays other than mirrors hold, by UUID
+	NoArrays error             // why the kernel runs no array
 	// Stuck are calls of PID 1 that never come back: "mount", "unmount",
 	// "remove mapping", "reboot".
 	Stuck map[string]bool

@@ -2,33 +2,41 @@ package boottest
 
 import (
 	"context"
+	"encoding/hex"
 	"encoding/json"
 	"net"
+	"os"
 	"syscall"
 
 	"latchkey/boot/worker"
+	"latchkey/internal/secret"
 	"latchkey/internal/tlsclient"
 	"latchkey/unlock/luks2"
 	"latchkey/unlock/source/clevis/clevistest"
 )
 
-// Dial implements worker.Links. Only tang servers take connections.
+// Dial implements worker.Links. Only tang servers and KMS of Talos take
+// connections.
 func (w workerProcess) Dial(string) func(ctx context.Context, network, address string) (net.Conn, error) {
 	return func(_ context.Context, _, address string) (net.Conn, error) {
 		w.machine.mu.Lock()
-		t := w.machine.Tangs[address]
+		t, k := w.machine.Tangs[address], w.machine.TalosKMS[address]
 		w.machine.mu.Unlock()
 		if !w.machine.connected() {
 			return nil, syscall.EHOSTUNREACH
 		}
-		if t == nil {
+		if t == nil && k == nil {
 			return nil, syscall.ECONNREFUSED
 		}
 		if err := w.alive(); err != nil {
 			return nil, err
 		}
 		here, there := net.Pipe()
-		go t.Serve(there)
+		if k != nil {
+			go k(there)
+		} else {
+			go t.Serve(there)
+		}
 		go func() { // as the kernel does when a process ends
 			<-w.killed
 			here.Close()
@@ -45,6 +53,14 @@ func (w workerProcess) TLS() worker.TLS {
 	return tlsclient.Client
 }
 
+// ProductUUID implements worker.System.
+func (w workerProcess) ProductUUID() (string, error) {
+	if w.machine.UUID == "" {
+		return "", os.ErrNotExist
+	}
+	return w.machine.UUID + "\n", w.alive()
+}
+
 // SetTang starts a tang server while the machine runs.
 func (m *Machine) SetTang(address string, t *clevistest.Tang) {
 	m.mu.Lock()
@@ -59,6 +75,55 @@ func (d *Disk) AddToken(token json.RawMessage) {
 		panic(err)
 	}
 	if _, _, err := h.SetToken(d, luks2.AnyToken, token); err != nil {
+		panic(err)
+	}
+}
+
+// SetTalos starts a KMS of Talos while the machine runs.
+func (m *Machine) SetTalos(address string, serve func(net.Conn)) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.TalosKMS[address] = serve
+}
+
+// AddKeyslot puts a passphrase into a free keyslot, with a token of the same
+// number if there is one: so Talos does it.
+func (d *Disk) AddKeyslot(slot int, passphrase string, token json.RawMessage) {
+	h, err := luks2.Read(d, int64(len(d.Bytes)))
+	if err != nil {
+		panic(err)
+	}
+	volume, _, err := h.Unlock(background, d, luks2.Attempt{Passphrase: secret.Own([]byte(Key)), Slot: 0})
+	if err != nil {
+		panic(err)
+	}
+	defer volume.Wipe()
+	h, _, err = h.AddKey(d, volume, luks2.NewKey{Passphrase: secret.Own([]byte(passphrase)), Slot: slot, Random: true})
+	if err == nil && token != nil {
+		_, _, err = h.SetToken(d, slot, token)
+	}
+	if err != nil {
+		panic(err)
+	}
+}
+
+// Digest is the header's, as a plan pins it.
+func (d *Disk) Digest() string {
+	h, err := luks2.Read(d, int64(len(d.Bytes)))
+	if err != nil {
+		panic(err)
+	}
+	sum := h.SubsetDigest()
+	return hex.EncodeToString(sum[:])
+}
+
+// SetTokenAt puts a token of that number into the header.
+func (d *Disk) SetTokenAt(id int, token json.RawMessage) {
+	h, err := luks2.Read(d, int64(len(d.Bytes)))
+	if err == nil {
+		_, _, err = h.SetToken(d, id, token)
+	}
+	if err != nil {
 		panic(err)
 	}
 }

@@ -44,6 +44,12 @@ func (Kernel) Plan() (*plan.Plan, string, error) { return wire.ReadPlan() }
 // Now implements System.
 func (Kernel) Now() time.Duration { return wire.Now() }
 
+// ProductUUID implements System: drivers/firmware/dmi-id.c.
+func (Kernel) ProductUUID() (string, error) {
+	text, err := os.ReadFile("/sys/class/dmi/id/product_uuid")
+	return string(text), err
+}
+
 // Log implements System: the kernel log, or standard error without one.
 func (Kernel) Log() *slog.Logger {
 	f, err := os.OpenFile("/dev/kmsg", os.O_WRONLY, 0)

@@ -10,6 +10,7 @@ import (
 	"latchkey/internal/plan"
 	"latchkey/kms"
 	"latchkey/unlock/source/clevis"
+	"latchkey/unlock/source/talos"
 )
 
 // run has the links as the settings say until ctx ends: those of the plan,
@@ -111,6 +112,9 @@ func (n *network) takeTurn() {
 	code := kms.CodeUnreachable
 	if !p.NeedsKMS() {
 		code = clevis.CodeSilent
+	}
+	if !p.NeedsKMS() && !p.NeedsTang() {
+		code = talos.CodeSilent
 	}
 	n.worker.waiting(codes.Fail(code, "no %s has answered for %s; trying the network as %s has it: %s", p.Servers(), p.NetTurn(), whose, fmt.Sprint(next)))
 }

@@ -61,7 +61,7 @@ func (w *worker) startNetwork(ctx context.Context) *network {
 	if w.plan.NeedsKMS() {
 		n.finder, n.err = w.newFinder()
 	}
-	if !w.plan.NeedsNetwork() || n.err != nil && !w.plan.NeedsTang() {
+	if !w.plan.NeedsNetwork() || n.err != nil && !w.plan.NeedsOthers() {
 		close(n.done)
 		return n
 	}

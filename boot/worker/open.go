@@ -21,6 +21,7 @@ type opening struct {
 	keys   []unlock.Candidate // of a grant with a next secret: kept to rotate
 	err    error              // why the last try failed
 	lost   map[string]error   // by source: why it opens this volume no more
+	opens  chan struct{}      // closed when it is open
 }
 
 // openings are those of a boot. Only worker.open changes them, under mu.
@@ -34,7 +35,7 @@ type openings struct {
 func (w *worker) newOpenings(disks []*disk) *openings {
 	o := &openings{worker: w}
 	for _, d := range disks {
-		o.all = append(o.all, &opening{disk: d, lost: map[string]error{}})
+		o.all = append(o.all, &opening{disk: d, lost: map[string]error{}, opens: make(chan struct{})})
 	}
 	return o
 }
@@ -96,11 +97,14 @@ func (w *worker) openAll(ctx context.Context, o *openings, tries []try) {
 				err = t.Err
 			}
 			if err == nil {
-				opened, keys, err = w.openOne(ctx, t, limit)
+				opened, keys, err = w.openOne(ctx, o, t, limit)
 			}
 			o.mu.Lock()
 			defer o.mu.Unlock()
 			t.of.opened, t.of.keys, t.of.err, t.of.open = opened, keys, err, err == nil
+			if t.of.open {
+				close(t.of.opens)
+			}
 			if t.Err != nil {
 				t.of.lost[t.from] = t.Err
 			}
@@ -151,7 +155,7 @@ func openDeadline(tries []try) time.Duration {
 }
 
 // openOne opens one volume. The keys are returned if the try keeps them.
-func (w *worker) openOne(ctx context.Context, t try, limit time.Duration) (unlock.Opened, []unlock.Candidate, error) {
+func (w *worker) openOne(ctx context.Context, o *openings, t try, limit time.Duration) (unlock.Opened, []unlock.Candidate, error) {
 	d := t.of.disk
 	type result struct {
 		unlock.Opened
@@ -162,6 +166,9 @@ func (w *worker) openOne(ctx context.Context, t try, limit time.Duration) (unloc
 			return result{}, d.Name, err
 		}
 		keys, err := t.Passphrases(ctx)
+		if err == nil {
+			keys, err = w.salted(o, t.of, keys)
+		}
 		if err != nil {
 			return result{}, d.Name, err
 		}

@@ -63,6 +63,29 @@ func (r *run) Needed(v *unlock.Volume) bool {
 
 // Try implements source.Opener.
 func (r *run) Try(ctx context.Context, o source.Offer) []error {
+	now, later := r.o.locked(o)
+	if len(later.Keys) == 0 {
+		return r.offer(ctx, o)
+	}
+	found := map[*unlock.Volume]error{}
+	for i, err := range r.offer(ctx, now) {
+		found[now.Keys[i].Volume] = err
+	}
+	err := r.o.awaitStates(ctx, later)
+	for i, k := range later.Keys {
+		if found[k.Volume] = err; err == nil {
+			found[k.Volume] = r.offer(ctx, source.Offer{Keys: later.Keys[i : i+1]})[0]
+		}
+	}
+	errs := make([]error, len(o.Keys))
+	for i, k := range o.Keys {
+		errs[i] = found[k.Volume]
+	}
+	return errs
+}
+
+// offer has keys tried when their turn has come.
+func (r *run) offer(ctx context.Context, o source.Offer) []error {
 	outcome := make(chan []error, 1)
 	select {
 	case r.offers <- &offer{o, r, outcome}:

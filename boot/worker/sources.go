@@ -13,10 +13,11 @@ import (
 // sources are all that a plan may name. Nothing else here knows of a kind.
 func (w *worker) sources(n *network, id *identity) map[string]source.Source {
 	all := map[string]source.Source{
-		plan.SourceKMS:     &keyServer{worker: w, network: n, identity: id},
-		plan.SourceClevis:  w.clevis(n),
-		plan.SourceSystemd: w.cryptenroll(),
-		plan.SourcePrompt:  &prompt.Prompt{Console: w.sys.Console, Log: w.log},
+		plan.SourceKMS:      &keyServer{worker: w, network: n, identity: id},
+		plan.SourceClevis:   w.clevis(n),
+		plan.SourceSystemd:  w.cryptenroll(),
+		plan.SourceTalosKMS: w.talosKMS(n), plan.SourceTalosTPM: w.talosTPM(), plan.SourceTalosNode: w.talosNode(),
+		plan.SourcePrompt: &prompt.Prompt{Console: w.sys.Console, Log: w.log},
 	}
 	for _, f := range w.plan.KeyFiles {
 		all[f.Name] = w.keyFile(f)

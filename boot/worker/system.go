@@ -36,6 +36,8 @@ type System interface {
 	Console() (io.ReadWriteCloser, error)
 	// Plan reads the plan and the command line.
 	Plan() (*plan.Plan, string, error)
+	// ProductUUID is the machine's UUID, as its firmware has it (SMBIOS).
+	ProductUUID() (string, error)
 	Now() time.Duration // since the kernel started
 	Log() *slog.Logger
 }

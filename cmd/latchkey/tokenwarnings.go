@@ -13,6 +13,7 @@ import (
 	"latchkey/unlock/luks2"
 	"latchkey/unlock/source/clevis"
 	"latchkey/unlock/source/cryptenroll"
+	"latchkey/unlock/source/talos"
 )
 
 // byUUID is where this machine's volumes are found: udev's links, as the
@@ -39,6 +40,23 @@ var tokenSources = []tokenSource{
 			return cryptenroll.Check(token, p.Systemd.Sealed, v.Digest != "")
 		},
 	},
+	{plan.SourceTalosKMS, talos.TokenKMS, "has no token of type " + talos.TokenKMS + ": Talos made none", checkTalos(talos.TokenKMS)},
+	{plan.SourceTalosTPM, talos.TokenTPM, "has no token of type " + talos.TokenTPM + ": Talos made none", checkTalos(talos.TokenTPM)},
+}
+
+func checkTalos(kind string) func(p *plan.Plan, v plan.Volume, token json.RawMessage) error {
+	return func(p *plan.Plan, v plan.Volume, token json.RawMessage) error {
+		return talos.Check(kind, token, p.Talos.Sealed, v.Digest != "")
+	}
+}
+
+// ofKeyslot tells whether a token is for a keyslot. Those of Talos are for
+// that of their number, and name none.
+func ofKeyslot(h *luks2.Header, t luks2.Token) bool {
+	if t.Type != talos.TokenKMS && t.Type != talos.TokenTPM {
+		return len(t.Keyslots) > 0
+	}
+	return slices.ContainsFunc(h.Keyslots(), func(k luks2.Keyslot) bool { return k.ID == t.ID })
 }
 
 // tokenWarnings names volumes of this machine that a source of the plan
@@ -100,7 +118,7 @@ func volumesHere(dir string, p *plan.Plan) iter.Seq2[string, volumeHere] {
 func (v volumeHere) tokens(path, source, kind, missing string, check func(json.RawMessage) error) []string {
 	var why []string
 	for _, t := range v.header.Tokens() {
-		if t.Type != kind || len(t.Keyslots) == 0 {
+		if t.Type != kind || !ofKeyslot(v.header, t) {
 			continue
 		}
 		err := check(t.JSON)

@@ -18,6 +18,7 @@ import (
 	"latchkey/unlock/luks2"
 	"latchkey/unlock/source/clevis"
 	"latchkey/unlock/source/cryptenroll"
+	"latchkey/unlock/source/talos"
 )
 
 // volumeReport is what inspect prints as JSON.
@@ -66,6 +67,7 @@ type tokenReport struct {
 	Tang     []clevis.Server      `json:"tang,omitempty"`     // of a token of clevis
 	Sealed   []string             `json:"sealed,omitempty"`   // of the same, by the TPM
 	TPM2     *cryptenroll.Binding `json:"tpm2,omitempty"`     // of a token of type systemd-tpm2
+	Talos    *talos.Binding       `json:"talos,omitempty"`    // of a token of Talos
 	Unusable string               `json:"unusable,omitempty"` // why the source clevis does not use it
 }
 
@@ -133,6 +135,9 @@ func reportToken(t luks2.Token) tokenReport {
 		b := cryptenroll.Describe(t.JSON)
 		r.TPM2 = &b
 	}
+	if b, ok := talos.Describe(t.Type, t.JSON); ok {
+		r.Talos = &b
+	}
 	if t.Type != "clevis" {
 		return r
 	}
@@ -170,6 +175,14 @@ func (r tokenReport) allow() (keys []string) {
 		}
 	}
 	return keys
+}
+
+// talosSource is what the plan has to say for a token of Talos to be used.
+func talosSource(k tokenReport) string {
+	if k.Type == talos.TokenKMS {
+		return fmt.Sprintf("talos-kms: {url: ENDPOINT, sealed: [%s]}", k.Talos.Sealed)
+	}
+	return fmt.Sprintf("talos-tpm2: {sealed: [%s]}", k.Talos.Sealed)
 }
 
 // purpose is what a token says that a keyslot is for, "" if none does.
@@ -253,6 +266,12 @@ func (r volumeReport) print(w io.Writer) error {
 			fmt.Fprintf(t, "\tnot used by latchkey: %s\n", k.Unusable)
 		} else if k.Type == "clevis" {
 			fmt.Fprintf(t, "\tin latchkey.yaml, if these are your servers' keys: sources: [clevis: {%s}]\n", k.clevis())
+		}
+		if k.Talos != nil {
+			fmt.Fprintf(t, "\t%s\n", k.Talos.What)
+		}
+		if k.Talos != nil && k.Talos.Sealed != "" {
+			fmt.Fprintf(t, "\tin latchkey.yaml, if Talos made it: sources: [%s]\n", talosSource(k))
 		}
 		if k.TPM2 != nil && k.TPM2.Sealed != "" {
 			fmt.Fprintf(t, "\tsealed %s\n", k.TPM2.Sealed)

@@ -49,6 +49,7 @@ func describeVolumes(p *Plan) []string {
 	for _, t := range p.Systemd.Sealed {
 		s.add("a token of systemd-cryptenroll may have the sealed secret %s", t)
 	}
+	describeTalos(&s, p)
 	for _, v := range p.Volumes {
 		s.add("%s: LUKS volume %s becomes /dev/mapper/%s; %s", v.Name, v.UUID, v.Name, need(v))
 		s.add("%s: %s", v.Name, how(p, v))
@@ -60,6 +61,9 @@ func describeVolumes(p *Plan) []string {
 		}
 		if v.Digest != "" {
 			s.add("%s: only with the header digest %s", v.Name, v.Digest)
+		}
+		if v.LockedTo != "" {
+			s.add("%s: only after %s, whose file encryption-salt.yaml stands behind its passphrases", v.Name, v.LockedTo)
 		}
 		if v.LUKS1 {
 			s.add("%s: a header of LUKS version 1 is taken as well", v.Name)
@@ -120,8 +124,15 @@ func sourceWords(p *Plan, source string) string {
 	case SourceClevis:
 		return clevisWords(p.Clevis)
 	}
-	if source == SourceSystemd {
+	switch source {
+	case SourceSystemd:
 		return "the TPM by a token of systemd-cryptenroll"
+	case SourceTalosTPM:
+		return "the TPM by a token of Talos"
+	case SourceTalosKMS:
+		return "a KMS of Talos"
+	case SourceTalosNode:
+		return "what Talos makes of this machine's UUID"
 	}
 	f, _ := p.KeyFile(source)
 	return f.String()
@@ -250,6 +261,9 @@ func describeWaits(p *Plan) []string {
 	}
 	if p.NeedsTang() {
 		s.add("tang servers are asked%s", soLong(p.TangTime()))
+	}
+	if p.NeedsTalosKMS() {
+		s.add("a KMS of Talos is asked%s", soLong(p.TalosTime()))
 	}
 	if p.AsksAtConsole() {
 		s.add("a passphrase is waited for without limit")

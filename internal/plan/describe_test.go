@@ -69,6 +69,14 @@ func TestDescribe(t *testing.T) {
 			p.Systemd.Sealed = []string{strings.Repeat("ab", 32)}
 			p.Volumes[0].Sources = []string{"systemd-tpm2", "prompt"}
 		}, ""},
+		{"talos", func(p *plan.Plan) {
+			p.HeadStart, p.Trust.KMS, p.Find = plan.DefaultHeadStart, nil, plan.Find{}
+			p.Talos = plan.Talos{KMS: []string{"http://192.0.2.8:4050", "https://kms.example:443"}, Sealed: []string{strings.Repeat("ab", 32)}, Node: rootUUID, Wait: time.Minute, TLS: plan.TLS{Pins: []string{"sha256//" + strings.Repeat("A", 43) + "="}}}
+			data := volume(dataUUID, "data")
+			data.Sources, data.Talos, data.LockedTo, data.Digest = []string{"talos-node-id"}, "EPHEMERAL", "root", strings.Repeat("00", 32)
+			p.Volumes = []plan.Volume{p.Volumes[0], data}
+			p.Volumes[0].Sources = []string{"talos-tpm2", "talos-kms", "prompt"}
+		}, ""},
 		{"prompt-only", func(p *plan.Plan) { p.Volumes[0].Sources = []string{"prompt"} }, "ip=dhcp"},
 	} {
 		t.Run(row.name, func(t *testing.T) {

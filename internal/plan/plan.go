@@ -40,6 +40,8 @@ type Plan struct {
 	Clevis Clevis `json:"clevis,omitzero"`
 	// Systemd is what the source systemd-tpm2 may do.
 	Systemd SystemdTPM2 `json:"systemd_tpm2,omitzero"`
+	// Talos is what the sources for Talos' volumes may do.
+	Talos Talos `json:"talos,omitzero"`
 	// HeadStart is how much earlier a source begins than the next one of a
 	// volume, unless that is the question at the console.
 	HeadStart time.Duration `json:"head_start_ns,omitempty"`
@@ -116,6 +118,10 @@ type Volume struct {
 	Options []string `json:"options,omitempty"` // crypttab words: "discard", "read-only", …
 	NoFail  bool     `json:"nofail,omitempty"`  // the boot goes on without it
 	LUKS1   bool     `json:"luks1,omitempty"`   // a header of version 1 is taken, too
+	Talos   string   `json:"talos,omitempty"`   // what Talos calls it: STATE, EPHEMERAL, u-NAME
+	// LockedTo is the volume in which Talos keeps a salt that stands behind this
+	// one's passphrases (lockToState).
+	LockedTo string `json:"locked_to,omitempty"`
 }
 
 // Root says what becomes "/".

@@ -191,6 +191,9 @@ func (p *Plan) checkSources() error {
 	if err := p.checkDegraded(); err != nil {
 		return err
 	}
+	if err := p.checkTalos(); err != nil {
+		return err
+	}
 	if p.HeadStart < 0 {
 		return fmt.Errorf("head-start is negative")
 	}
@@ -198,7 +201,7 @@ func (p *Plan) checkSources() error {
 		return fmt.Errorf("there are %d key files, the limit is %d", len(p.KeyFiles), maxKeyFiles)
 	}
 
-	known := []string{SourceKMS, SourcePrompt, SourceClevis, SourceSystemd}
+	known := []string{SourceKMS, SourcePrompt, SourceClevis, SourceSystemd, SourceTalosKMS, SourceTalosTPM, SourceTalosNode}
 	for _, f := range p.KeyFiles {
 		if err := f.check(); err != nil {
 			return fmt.Errorf("%s: %w", f.Name, err)
@@ -228,7 +231,9 @@ func (p *Plan) HeadStartOf(source string) time.Duration {
 }
 
 // UsesTPM tells whether a source needs the TPM to open a volume.
-func UsesTPM(source string) bool { return source == SourceKMS || source == SourceSystemd }
+func UsesTPM(source string) bool {
+	return source == SourceKMS || source == SourceSystemd || source == SourceTalosTPM
+}
 
 func (p *Plan) lists(source string) bool {
 	return slices.ContainsFunc(p.Volumes, func(v Volume) bool { return slices.Contains(v.Sources, source) })
@@ -238,20 +243,26 @@ func (p *Plan) lists(source string) bool {
 func (p *Plan) NeedsKMS() bool { return p.lists(SourceKMS) }
 
 // NeedsNetwork tells whether some source is asked over the network.
-func (p *Plan) NeedsNetwork() bool { return p.NeedsKMS() || p.NeedsTang() }
+func (p *Plan) NeedsNetwork() bool { return p.NeedsKMS() || p.NeedsOthers() }
+
+// NeedsOthers tells whether servers that are no key server may be asked.
+func (p *Plan) NeedsOthers() bool { return p.NeedsTang() || p.NeedsTalosKMS() }
 
 // NeedsTang tells whether a tang server may be asked.
 func (p *Plan) NeedsTang() bool { return p.lists(SourceClevis) && len(p.Clevis.Tang) > 0 }
 
 // Servers says what is asked over the network, for people.
 func (p *Plan) Servers() string {
-	switch {
-	case !p.NeedsTang():
-		return "trusted key server"
-	case !p.NeedsKMS():
-		return "tang server"
+	var names []string
+	for _, one := range []struct {
+		needed bool
+		name   string
+	}{{p.NeedsKMS(), "trusted key server"}, {p.NeedsTang(), "tang server"}, {p.NeedsTalosKMS(), "Talos KMS"}} {
+		if one.needed {
+			names = append(names, one.name)
+		}
 	}
-	return "trusted key server or tang server"
+	return strings.Join(names, " or ")
 }
 
 // AsksAtConsole tells whether a person at the console may open some volume.

@@ -62,6 +62,9 @@ func (p *Plan) NetTurn() time.Duration {
 	if p.NeedsTang() && p.Clevis.Wait > 0 {
 		turn = min(turn, p.Clevis.Wait)
 	}
+	if p.NeedsTalosKMS() && p.Talos.Wait > 0 {
+		turn = min(turn, p.Talos.Wait)
+	}
 	return turn
 }
 

@@ -40,6 +40,7 @@ var mutants = slices.Concat(
 	lvms,
 	mds,
 	secure,
+	ofTalos,
 )
 
 func main() {

@@ -51,11 +51,11 @@ type Replaced struct {
 func Bind(ctx context.Context, chip Binder, r Request) (passphrase secret.Bytes, tokenFor func(slot int) json.RawMessage, err error) {
 	t := token{PCRs: r.PCRs, Signed: r.Signed, values: r.Values}
 	if len(r.Signed) > 0 {
-		if t.signer, err = parseKey(r.Key); err != nil {
+		if t.signer, err = ParseKey(r.Key); err != nil {
 			return secret.Bytes{}, nil, fmt.Errorf("the key that signs PCRs: %w", err)
 		}
-		if t.signer.exponent == rsaDefault {
-			t.signer.exponent = 0 // as systemd 257 has it
+		if t.signer.Exponent == rsaDefault {
+			t.signer.Exponent = 0 // as systemd 257 has it
 		}
 	}
 	sealed := pcrValues{}

@@ -161,8 +161,8 @@ func (t *TPM2) unseal(ctx context.Context, chip Unsealer, token *token) (secret.
 	if err != nil {
 		return secret.Bytes{}, codes.Fail(tpm.CodeSealPolicy, "it wants a signature of PCRs, which a unified kernel image has (image uki --pcr-key): %w", err)
 	}
-	exponents := []uint32{token.signer.exponent}
-	if token.signer.exponent == rsaDefault {
+	exponents := []uint32{token.signer.Exponent}
+	if token.signer.Exponent == rsaDefault {
 		exponents = []uint32{0, rsaDefault}
 	}
 	var errs []error
@@ -171,7 +171,7 @@ func (t *TPM2) unseal(ctx context.Context, chip Unsealer, token *token) (secret.
 		signed := token.sealed.Policy[0].(tpm.SignedPCRs)
 		signed.Exponent = e
 		signed.Signature = func(policy [32]byte) (sig []byte) {
-			sig, missing = token.signer.find(file, token.Bank, token.Signed, policy)
+			sig, missing = token.signer.Find(file, token.Bank, token.Signed, policy)
 			return sig
 		}
 		o := token.sealed

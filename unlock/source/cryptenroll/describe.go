@@ -59,7 +59,7 @@ func CheckSigner(text json.RawMessage, key []byte) error {
 	case len(key) == 0:
 		return fmt.Errorf("it wants PCRs %d signed by the key %.16s…, and the image has no signature (--pcr-key)", t.Signed, t.signer.fingerprint)
 	}
-	s, err := parseKey(key)
+	s, err := ParseKey(key)
 	if err != nil {
 		return errors.New("the key that signs the image: " + err.Error())
 	}

@@ -20,16 +20,16 @@ import (
 // 12.2.3.5.
 const rsaDefault = 65537
 
-// A signer is the RSA key that signs PCRs.
-type signer struct {
-	modulus     []byte
-	exponent    uint32
+// A Key is the RSA key that signs PCRs.
+type Key struct {
+	Modulus     []byte
+	Exponent    uint32
 	fingerprint string // hex SHA-256 of its RSAPublicKey, "pkfp" in signatures
 }
 
-// parseKey reads a SubjectPublicKeyInfo (RFC 5280, section 4.1) in PEM,
+// ParseKey reads a SubjectPublicKeyInfo (RFC 5280, section 4.1) in PEM,
 // without crypto/x509, which the init has no room for.
-func parseKey(text []byte) (s signer, err error) {
+func ParseKey(text []byte) (s Key, err error) {
 	block, _ := pem.Decode(text)
 	if block == nil || block.Type != "PUBLIC KEY" {
 		return s, errors.New("it is no PUBLIC KEY in PEM")
@@ -53,7 +53,7 @@ func parseKey(text []byte) (s signer, err error) {
 		return s, errors.New("it is no RSAPublicKey")
 	}
 	sum := sha256.Sum256(bits)
-	return signer{modulus, uint32(exponent), hex.EncodeToString(sum[:])}, nil
+	return Key{modulus, uint32(exponent), hex.EncodeToString(sum[:])}, nil
 }
 
 // maxSignatures bounds tpm2-pcr-signature.json, in bytes: one signature has
@@ -68,9 +68,9 @@ type signature struct {
 	Signature   string `json:"sig"` // base64
 }
 
-// find finds what the key signed for a policy. What is found is judged by
+// Find finds what the key signed for a policy. What is found is judged by
 // the TPM.
-func (s signer) find(file []byte, bank string, pcrs []int, policy [32]byte) ([]byte, error) {
+func (s Key) Find(file []byte, bank string, pcrs []int, policy [32]byte) ([]byte, error) {
 	if len(file) > maxSignatures {
 		return nil, fmt.Errorf("the file of signatures has %d bytes, the limit is %d", len(file), maxSignatures)
 	}

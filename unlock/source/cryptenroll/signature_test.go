@@ -21,16 +21,16 @@ func TestKeys(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	got, err := parseKey(keyPEM(t, &key.PublicKey))
+	got, err := ParseKey(keyPEM(t, &key.PublicKey))
 	sum := sha256.Sum256(x509.MarshalPKCS1PublicKey(&key.PublicKey))
-	if err != nil || !bytes.Equal(got.modulus, key.N.Bytes()) || got.exponent != rsaDefault || got.fingerprint != hex.EncodeToString(sum[:]) {
-		t.Errorf("parseKey = %+v, %v", got, err)
+	if err != nil || !bytes.Equal(got.Modulus, key.N.Bytes()) || got.Exponent != rsaDefault || got.fingerprint != hex.EncodeToString(sum[:]) {
+		t.Errorf("ParseKey = %+v, %v", got, err)
 	}
 	other, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := parseKey(keyPEM(t, &other.PublicKey)); err == nil || err.Error() != "it is no RSA key" {
+	if _, err := ParseKey(keyPEM(t, &other.PublicKey)); err == nil || err.Error() != "it is no RSA key" {
 		t.Errorf("a key on P-256: %v", err)
 	}
 }
@@ -61,7 +61,7 @@ func TestSignatures(t *testing.T) {
 		{"nothing", "", "the file of signatures"},
 		{"huge", `{"sha256":[` + good + `]}` + strings.Repeat(" ", maxSignatures), "the limit is"},
 	} {
-		got, err := signer{fingerprint: "abc"}.find([]byte(row.file), "sha256", []int{11}, policy)
+		got, err := Key{fingerprint: "abc"}.Find([]byte(row.file), "sha256", []int{11}, policy)
 		if (row.says == "") != (err == nil) || err == nil && string(got) != "good" || err != nil && !strings.Contains(err.Error(), row.says) {
 			t.Errorf("%s: %q, %v, want %q", row.name, got, err, row.says)
 		}
@@ -72,7 +72,7 @@ func TestSignatures(t *testing.T) {
 func FuzzSignatures(f *testing.F) {
 	f.Add([]byte(`{"sha256":[{"pcrs":[11],"pkfp":"","pol":"00","sig":"AAAA"}]}`))
 	f.Fuzz(func(t *testing.T, file []byte) {
-		if sig, err := (signer{}).find(file, "sha256", []int{11}, [32]byte{}); err == nil && len(sig) == 0 {
+		if sig, err := (Key{}).Find(file, "sha256", []int{11}, [32]byte{}); err == nil && len(sig) == 0 {
 			t.Errorf("%q: no signature and no error", file)
 		}
 	})

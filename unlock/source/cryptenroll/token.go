@@ -45,7 +45,7 @@ type token struct {
 
 	values map[int][32]byte // to seal to
 	sealed tpm.Sealed
-	signer signer
+	signer Key
 }
 
 var tokenKeys = []string{"tpm2-blob", "tpm2-pcrs", "tpm2-pcr-bank", "tpm2-primary-alg", "tpm2-pin", "tpm2_pcrlock", "tpm2_pubkey_pcrs", "tpm2_pubkey", "tpm2_srk", "latchkey_pcrs", "latchkey_replaces"}
@@ -156,7 +156,7 @@ func (t *token) readPolicy() error {
 		if err != nil {
 			return err
 		}
-		if t.signer, err = parseKey(text); err != nil {
+		if t.signer, err = ParseKey(text); err != nil {
 			return fmt.Errorf("tpm2_pubkey: %w", err)
 		}
 	}
@@ -166,7 +166,7 @@ func (t *token) readPolicy() error {
 
 func (t *token) policy(bank crypto.Hash) (steps []tpm.Policy) {
 	if len(t.Signed) > 0 {
-		steps = append(steps, tpm.SignedPCRs{PCRs: tpm.PCRs{Bank: bank, PCRs: t.Signed}, Modulus: t.signer.modulus, Exponent: t.signer.exponent})
+		steps = append(steps, tpm.SignedPCRs{PCRs: tpm.PCRs{Bank: bank, PCRs: t.Signed}, Modulus: t.signer.Modulus, Exponent: t.signer.Exponent})
 	}
 	if len(t.PCRs) > 0 {
 		steps = append(steps, tpm.PCRs{Bank: bank, PCRs: t.PCRs, Values: t.values})

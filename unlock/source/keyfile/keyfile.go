@@ -27,6 +27,7 @@ type Device struct {
 	Path   string // "/dev/sda1"
 	FSType string // the file system on it, "" if none is recognized
 	ID     string // another one's is another
+	Opened bool   // it is a volume of the plan that was opened: no stranger's
 }
 
 // A KeyFile looks for a file and has its content tried, byte for byte, as

@@ -25,7 +25,16 @@ func Drivers(fstype string) []string {
 	if drivers[fstype] == "vfat" { // and Debian's defaults for the names in it: FAT_DEFAULT_CODEPAGE, FAT_DEFAULT_IOCHARSET
 		return []string{"vfat", "nls_cp437", "nls_ascii", "nls_iso8859_1", "nls_utf8"}
 	}
-	return []string{drivers[fstype]}
+	return []string{driverOf(Device{FSType: fstype, Opened: true})}
+}
+
+// driverOf mounts a device; "" is nobody. What is in an opened volume may have
+// XFS besides, as Talos' have.
+func driverOf(d Device) string {
+	if d.Opened && d.FSType == "xfs" {
+		return "xfs"
+	}
+	return drivers[d.FSType]
 }
 
 // Read reads a key from a device.
@@ -59,7 +68,7 @@ func Read(d Device, f File) (secret.Bytes, error) {
 // mount makes a mount of a device that is in no tree and goes with its
 // descriptor: fsopen(2), fsmount(2). Nothing can be written through it.
 func mount(d Device) (fs int, err error) {
-	driver := drivers[d.FSType]
+	driver := driverOf(d)
 	if driver == "" {
 		return -1, fmt.Errorf("%s has the file system %q: want vfat, ext2, ext3 or ext4", d.Path, d.FSType)
 	}
@@ -70,8 +79,8 @@ func mount(d Device) (fs int, err error) {
 	defer unix.Close(c)
 
 	set := []error{unix.FsconfigSetString(c, "source", d.Path), unix.FsconfigSetFlag(c, "ro")}
-	if driver == "ext4" { // the journal is not replayed: that would write
-		set = append(set, unix.FsconfigSetFlag(c, "noload"))
+	if flag := map[string]string{"ext4": "noload", "xfs": "norecovery"}[driver]; flag != "" { // the journal is not replayed: that would write
+		set = append(set, unix.FsconfigSetFlag(c, flag))
 	}
 	if err := errors.Join(append(set, unix.FsconfigCreate(c))...); err != nil {
 		return -1, fmt.Errorf("mounting %s as %s: %w", d.Path, driver, err)

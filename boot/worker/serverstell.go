@@ -9,27 +9,26 @@ import (
 
 	"latchkey/boot/codes"
 	"latchkey/discover"
-	"latchkey/unlock/source/clevis"
 )
 
-func (s *tangServers) begin(url string) *tangServer {
+func (s *servers) begin(url string) *askedServer {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	server := &tangServer{url: url}
+	server := &askedServer{url: url}
 	s.asked = append(s.asked, server)
-	slices.SortStableFunc(s.asked, func(a, b *tangServer) int { return cmp.Compare(a.url, b.url) })
+	slices.SortStableFunc(s.asked, func(a, b *askedServer) int { return cmp.Compare(a.url, b.url) })
 	return server
 }
 
-func (s *tangServers) end(server *tangServer) {
+func (s *servers) end(server *askedServer) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.asked = slices.DeleteFunc(s.asked, func(one *tangServer) bool { return one == server })
+	s.asked = slices.DeleteFunc(s.asked, func(one *askedServer) bool { return one == server })
 }
 
 // note keeps what an address answered, or with nil that it is asked: then
 // what it answered before still holds.
-func (s *tangServers) note(server *tangServer, from discover.Candidate, err error) {
+func (s *servers) note(server *askedServer, from discover.Candidate, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	switch {
@@ -41,7 +40,7 @@ func (s *tangServers) note(server *tangServer, from discover.Candidate, err erro
 }
 
 // standing is where the search for a server stands.
-func (s *tangServers) standing(server *tangServer) error {
+func (s *servers) standing(server *askedServer) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return cmp.Or(server.last, errors.New(s.network.standing("address")))
@@ -49,18 +48,18 @@ func (s *tangServers) standing(server *tangServer) error {
 
 // tell tells people why it takes time: of all servers in one line, and each
 // line once while it stays the same.
-func (s *tangServers) tell() {
+func (s *servers) tell() {
 	s.mu.Lock()
 	servers := slices.Clone(s.asked)
 	s.mu.Unlock()
 	var lines []string
-	code := clevis.CodeSilent
+	var failed error
 	for _, one := range servers {
 		err := s.standing(one)
-		if errors.Is(err, clevis.ErrNoKey) {
-			code = clevis.CodeNoKey
+		if failed == nil || s.code(failed) == s.code(nil) { // silence tells least
+			failed = err
 		}
-		if line := fmt.Sprintf("tang server %s: %v", one.url, err); !slices.Contains(lines, line) {
+		if line := fmt.Sprintf("%s %s: %v", s.what, one.url, err); !slices.Contains(lines, line) {
 			lines = append(lines, line)
 		}
 	}
@@ -71,6 +70,6 @@ func (s *tangServers) tell() {
 	s.told = text
 	s.mu.Unlock()
 	if news {
-		s.worker.waiting(codes.Fail(code, "%s", text))
+		s.worker.waiting(codes.Fail(s.code(failed), "%s", text))
 	}
 }
