@@ -10,7 +10,7 @@ GOFLAGS_BIN := -trimpath -ldflags='-s -w -X latchkey/internal/cli.version=$(VERS
 # reads keyslots is.
 INIT_FLAGS := -gcflags=github.com/...=-l -gcflags=latchkey/...=-l -gcflags=latchkey/unlock/luks2=
 BIN ?= bin
-COMMANDS := latchkey latchkey-kms latchkey-responder
+COMMANDS := latchkey latchkey-kms latchkey-responder kcrypt-discovery-challenger
 
 .PHONY: build demo test test-long clean-room fuzz bench mutants lint clean distclean deps man packages
 

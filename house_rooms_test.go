@@ -17,6 +17,7 @@ var update = flag.Bool("update", false, "write the generated parts of DESIGN.md"
 // DESIGN.md is made of it and of the rules.
 var rooms = []struct{ folder, what string }{
 	{"cmd/init", "PID 1, worker and latch of the initramfs in one binary: wiring only"},
+	{"cmd/kcrypt-discovery-challenger", "takes the place of Kairos' executable of that name"},
 	{"cmd/latchkey", "the operator's command on machines: build an image, enroll, inspect, check"},
 	{"cmd/latchkey-kms", "the key server's command: serve, and its administration"},
 	{"cmd/latchkey-kms-bench", "load generator with software machines"},
@@ -93,6 +94,7 @@ var rooms = []struct{ folder, what string }{
 	{"internal/meminfo", "how much memory this machine has"},
 	{"internal/pcr", "what latchkey measures into PCR 11, and how a signature names it"},
 	{"internal/plan", "the plan: types, the strict parser of image and command line, one Check"},
+	{"internal/cloudconfig", "what cloud-configs of Kairos say of encrypted partitions"},
 	{"internal/datafile", "files that are written whole or not at all"},
 	{"internal/disk", "opens an image file or a block device, and keeps others from writing to it"},
 	{"internal/endpoint", "the grammar of a key server's URL"},
@@ -137,9 +139,8 @@ var doubles = []string{
 	"unlock/lvm/lvmtest",
 	"unlock/md/mdtest",
 	"unlock/source/clevis/clevistest",
+	"unlock/source/talos/talostest",
 	"unlock/tpm/tpmtest",
-	"boot/boottest", "internal/docexample", "internal/golden", "internal/testkube", "internal/testlan", "internal/tlsclient/tlstest", "kms/server/eventlog/eventlogtest", "kms/server/kairos/kairostest", "kms/softtpm", "kms/store/etcd/etcdtest",
-	"kms/store/kube/kubetest", "kms/store/storetest", "unlock/luks2/luks2test", "unlock/lvm/lvmtest", "unlock/source/clevis/clevistest", "unlock/source/talos/talostest", "unlock/tpm/tpmtest",
 }
 
 // TestRooms: every folder with Go code is described or a test double, and

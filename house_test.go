@@ -25,6 +25,7 @@ var rules = []struct {
 		"flag", "os/exec", "net/http", "crypto/tls", "text/template", "html/template", "google.golang.org/", "k8s.io/", "go.yaml.in/", "gopkg.in/", "latchkey/boot/boottest",
 		"github.com/google/go-eventlog/", "github.com/spf13/", "github.com/miekg/", "github.com/grandcat/", "go.etcd.io/", "github.com/anatol/",
 	}, "the init is small and runs nothing else"},
+	{"cmd/kcrypt-discovery-challenger", []string{"latchkey/kms/server", "latchkey/kms/store", "latchkey/boot", "latchkey/boot/worker", "net/http", "github.com/gorilla/"}, "a client, of few megabytes"},
 	{"cmd/latchkey", []string{"latchkey/kms/server", "latchkey/kms/store", "latchkey/boot", "latchkey/boot/worker", "latchkey/boot/latch", "latchkey/boot/wire"}, "the operator's command is no key server and no init"},
 	{"cmd/latchkey-kms", []string{"latchkey/boot", "latchkey/netup"}, "the key server boots nothing"},
 	{"cmd/latchkey-kms", []string{"latchkey/kms/bench", "latchkey/kms/softtpm", "latchkey/kms/server/kairos/kairostest", "latchkey/kms/server/eventlog/eventlogtest", "testing"}, "production links no test double"},

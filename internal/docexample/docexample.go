@@ -31,6 +31,7 @@ var Kinds = map[string]string{
 	"yaml latchkey.yaml":      "initramfs",
 	"yaml latchkey.yaml part": "initramfs, with the rest of a file",
 	"yaml kairos":             "kms/server/kairos",
+	"yaml cloud-config":       "internal/cloudconfig",
 	"yaml other":              "somebody else's format: well-formed",
 	"json":                    "well-formed",
 	"text":                    "a picture, or what a program prints",

@@ -32,7 +32,7 @@ func TestPages(t *testing.T) {
 			t.Errorf("%s: no JSON", b)
 		}
 	}
-	for _, b := range Blocks(t, "yaml other", "yaml kms.yaml", "yaml latchkey.yaml", "yaml latchkey.yaml part", "yaml kairos") {
+	for _, b := range Blocks(t, "yaml other", "yaml kms.yaml", "yaml latchkey.yaml", "yaml latchkey.yaml part", "yaml kairos", "yaml cloud-config") {
 		d := yaml.NewDecoder(bytes.NewReader([]byte(b.Text)))
 		var err error
 		for err == nil {

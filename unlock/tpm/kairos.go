@@ -16,14 +16,20 @@ import (
 // the TPM holds one, else the one made of template L-1, with the nonce in
 // NV if there is one.
 func (t *TPM) Hash(ctx context.Context) (string, error) {
+	_, hash, err := t.EndorsementKey(ctx)
+	return hash, err
+}
+
+// EndorsementKey is the key that Hash is of, as SubjectPublicKeyInfo in DER,
+// and the hash.
+func (t *TPM) EndorsementKey(ctx context.Context) (spki []byte, hash string, err error) {
 	c, end := t.begin(ctx)
 	defer end()
-	spki, err := c.kairosEK()
-	if err != nil {
-		return "", err
+	if spki, err = c.kairosEK(); err != nil {
+		return nil, "", err
 	}
 	sum := sha256.Sum256(spki)
-	return hex.EncodeToString(sum[:]), nil
+	return spki, hex.EncodeToString(sum[:]), nil
 }
 
 // kairosEK is the SubjectPublicKeyInfo of the EK that Kairos names a machine

@@ -18,7 +18,7 @@ func (t *TPM) ReadKairos(ctx context.Context, index tpm2.TPMHandle) ([]byte, err
 	c, end := t.begin(ctx)
 	defer end()
 	blob, err := c.readNV(index)
-	what := fmt.Sprintf("reading NV index %#08x", index)
+	what := fmt.Sprintf("reading NV index %#x", index)
 	switch {
 	case isRC(err, tpm2.TPMRCHandle), isRC(err, tpm2.TPMRCNVUninitialized):
 		return nil, &Error{what, CodeSealForeign, ErrNoNV}
@@ -42,7 +42,7 @@ func kairosNV(index tpm2.TPMHandle, size int) tpm2.TPMSNVPublic {
 func (t *TPM) WriteKairos(ctx context.Context, index tpm2.TPMHandle, blob []byte) error {
 	c, end := t.begin(ctx)
 	defer end()
-	what := fmt.Sprintf("writing NV index %#08x", index)
+	what := fmt.Sprintf("writing NV index %#x", index)
 	owner := tpm2.AuthHandle{Handle: tpm2.TPMRHOwner, Auth: tpm2.PasswordAuth(nil)}
 	public := kairosNV(index, len(blob))
 	_, err := run(c, what, tpm2.NVDefineSpace{AuthHandle: owner, PublicInfo: tpm2.New2B(public)})
