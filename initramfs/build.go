@@ -26,6 +26,9 @@ type Options struct {
 	Modprobe  []string     // modprobe.d folders, read for modules.set: host
 	Level     int          // zstd level, 1 to 22; 0 is 19
 	Host      hosttab.Host // this machine; another root directory in tests
+	// Ciphers tells which ciphers a volume has whose plan says accept:
+	// cryptsetup; nil, or an empty list, stands for all that are accepted.
+	Ciphers func(uuid string) []string
 }
 
 // A Result is what Build made, for the log and for tests.
@@ -60,7 +63,7 @@ func Build(w io.Writer, o Options) (*Result, error) {
 		return nil, err
 	}
 
-	chosen, err := k.choose(o.Config.Modules, p, o.Host)
+	chosen, err := k.choose(o.Config.Modules, p, o.Host, o.cipherWords(p))
 	if err != nil {
 		return nil, o.Config.locate(err)
 	}
@@ -69,7 +72,7 @@ func Build(w io.Writer, o Options) (*Result, error) {
 	if err != nil {
 		return nil, err
 	}
-	p.Modules.Always = alwaysLoaded(k, index, o.Config.Modules.Add)
+	p.Modules.Always = alwaysLoaded(k, index, slices.Concat(o.cipherWords(p), o.Config.Modules.Add))
 
 	a := newArchive()
 	res := &Result{Plan: p, Modules: len(index.List), Warnings: unapplied}

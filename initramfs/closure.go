@@ -15,7 +15,7 @@ import (
 
 // choose lists the names of the modules that the image needs, without
 // what those depend on.
-func (k *kernel) choose(c ModulesConfig, p *plan.Plan, host hosttab.Host) ([]string, error) {
+func (k *kernel) choose(c ModulesConfig, p *plan.Plan, host hosttab.Host, ciphers []string) ([]string, error) {
 	var names []string
 	var folders []string
 	switch c.Set {
@@ -49,7 +49,7 @@ func (k *kernel) choose(c ModulesConfig, p *plan.Plan, host hosttab.Host) ([]str
 		}
 	}
 
-	for _, word := range slices.Concat(always, p.Net.Modules()) {
+	for _, word := range slices.Concat(always, ciphers, p.Net.Modules()) {
 		names = append(names, k.resolve(word)...)
 	}
 	if p.NeedsState() {

@@ -70,6 +70,7 @@ type VolumeConfig struct {
 	Options []string       `yaml:"options" words:"discard read-only no-read-workqueue no-write-workqueue same-cpu-crypt submit-from-crypt-cpus"`
 	NoFail  bool           `yaml:"nofail"`
 	LUKS1   bool           `yaml:"luks1"`
+	Accept  string         `yaml:"accept" words:"strict cryptsetup"`
 	// State is the volume that Talos locked this one to.
 	State string `yaml:"lock-to-state"`
 }
@@ -203,11 +204,14 @@ func (c *Config) volume(i int, v VolumeConfig, p *plan.Plan) plan.Volume {
 	if len(sources) == 0 {
 		sources = []string{plan.SourceKMS}
 	}
-	out := plan.Volume{UUID: v.UUID, Name: name, Serial: v.Serial, Sources: sources, Digest: v.Digest, Options: v.Options, NoFail: v.NoFail, LUKS1: v.LUKS1, LockedTo: v.State}
+	out := plan.Volume{UUID: v.UUID, Name: name, Serial: v.Serial, Sources: sources, Digest: v.Digest, Options: v.Options, NoFail: v.NoFail, LUKS1: v.LUKS1, LockedTo: v.State, Accept: v.Accept}
 	for _, s := range v.Sources {
 		if s.TalosNode != nil {
 			out.Talos = s.TalosNode.Volume
 		}
+	}
+	if out.Accept == plan.AcceptStrict {
+		out.Accept = ""
 	}
 	return out
 }

@@ -35,6 +35,54 @@ func TestRequested(t *testing.T) {
 	}
 }
 
+// TestCipherModules: what a volume's plan accepts is in the image and is
+// loaded, and where the volume's header is known, nothing else.
+func TestCipherModules(t *testing.T) {
+	modules := map[string]string{"serpent_generic": "crypto-serpent", "twofish_generic": "crypto-twofish", "adiantum": "crypto-adiantum", "nhpoly1305": "crypto-nhpoly1305", "chacha_generic": "crypto-xchacha12", "essiv": "crypto-essiv"}
+	for _, tt := range []struct {
+		accept string
+		known  []string
+		want   []string
+	}{
+		{"", nil, nil},
+		{"strict", nil, nil},
+		{"cryptsetup", nil, []string{"adiantum", "chacha_generic", "essiv", "nhpoly1305", "serpent_generic", "twofish_generic"}},
+		{"cryptsetup", []string{"aes-xts-plain64"}, nil},
+		{"cryptsetup", []string{"aes-xts-plain64", "serpent-xts-plain64"}, []string{"serpent_generic"}},
+		{"cryptsetup", []string{"xchacha12,aes-adiantum-plain64"}, []string{"adiantum", "chacha_generic", "nhpoly1305"}},
+		{"cryptsetup", []string{"aes-cbc-essiv:sha256"}, []string{"essiv"}},
+	} {
+		tr := newTree(t)
+		for file, alias := range modules {
+			tr.add("kernel/crypto/"+file+".ko", elf("", false), "", alias)
+		}
+		text := config
+		if tt.accept != "" {
+			text = strings.Replace(config, "555555555555", "555555555555, accept: "+tt.accept, 1)
+		}
+		c, err := initramfs.ReadConfig("latchkey.yaml", strings.NewReader(text))
+		if err != nil {
+			t.Fatal(err)
+		}
+		var out bytes.Buffer
+		r, err := initramfs.Build(&out, initramfs.Options{
+			Config: c, Modules: filepath.Join(tr.dir, "modules/6.1"), Init: filepath.Join(tr.dir, "init"), Level: 3, Ciphers: func(string) []string { return tt.known },
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		var got []string
+		for name := range modules {
+			if slices.Contains(r.Plan.Modules.Always, name) {
+				got = append(got, name)
+			}
+		}
+		if slices.Sort(got); !slices.Equal(got, tt.want) {
+			t.Errorf("accept %q, known %q: loaded %q, want %q", tt.accept, tt.known, got, tt.want)
+		}
+	}
+}
+
 // TestWatchdogs: PID 1 pets a watchdog, so its driver must be there, and
 // what makes its device.
 func TestWatchdogs(t *testing.T) {

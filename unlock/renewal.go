@@ -112,7 +112,7 @@ func (r *Renewal) Stage(ctx context.Context, old secret.Bytes, next luks2.NewKey
 
 // prove reads the disk again and opens the new keyslot.
 func (r *Renewal) prove(ctx context.Context, volume luks2.VolumeKey, next secret.Bytes, slot int) error {
-	h, err := luks2.Read(r.Disk, r.SizeBytes)
+	h, err := luks2.ReadAny(r.Disk, r.SizeBytes)
 	if err != nil {
 		return err
 	}
@@ -184,7 +184,7 @@ func only(h *luks2.Header, slot int) (ids []int) {
 // read reads the header for a change, and mends what a cut has left: the
 // operator runs it again because of one, perhaps.
 func (r *Renewal) read() (*luks2.Header, error) {
-	h, err := luks2.Read(r.Disk, r.SizeBytes)
+	h, err := luks2.ReadAny(r.Disk, r.SizeBytes)
 	if err != nil {
 		return nil, err
 	}

@@ -36,6 +36,7 @@ type Rotation struct {
 	KMS       kms.Pin // the key that signed the grant
 	Mode      kms.Kind
 	Memory    *luks2.Memory
+	Accept    luks2.Accept // of the header
 }
 
 // randomLength is from how many bytes on a secret of the KMS is taken to
@@ -200,7 +201,7 @@ func (r *Rotation) finish(h *luks2.Header, m Mark) (_ *luks2.Header, err error) 
 // rotation, and a power cut in it must not stop it for good: a copy of the
 // header that the cut left damaged or stale is mended here.
 func (r *Rotation) read() (*luks2.Header, error) {
-	h, err := luks2.Read(r.Disk, r.SizeBytes)
+	h, err := r.Accept.Read(r.Disk, r.SizeBytes)
 	if err != nil {
 		return nil, err
 	}

@@ -112,12 +112,26 @@ func (d *Disk) AddOddKeyslot() {
 		panic(err)
 	}
 
+	d.rewrite(func(text []byte) []byte {
+		slot := bytes.Index(text, []byte(`"2":{`))
+		i := slot + bytes.Index(text[slot:], []byte("aes-xts-plain64"))
+		return slices.Concat(text[:i], []byte("aes-cbc-essiv:sha256"), text[i+len("aes-xts-plain64"):])
+	})
+}
+
+// SetCipher gives the payload another cipher with a key of the same size.
+func (d *Disk) SetCipher(name string) {
+	d.rewrite(func(text []byte) []byte {
+		return bytes.Replace(text, []byte(`"encryption":"aes-xts-plain64","sector_size"`), []byte(`"encryption":"`+name+`","sector_size"`), 1)
+	})
+}
+
+// rewrite changes the JSON text of both header copies.
+func (d *Disk) rewrite(change func(text []byte) []byte) {
 	for at := 0; at < 2*headerBytes; at += headerBytes {
 		raw := d.Bytes[at : at+headerBytes]
 		text, _, _ := bytes.Cut(raw[4096:], []byte{0})
-		slot := bytes.Index(text, []byte(`"2":{`))
-		i := slot + bytes.Index(text[slot:], []byte("aes-xts-plain64"))
-		changed := slices.Concat(text[:i], []byte("aes-cbc-essiv:sha256"), text[i+len("aes-xts-plain64"):])
+		changed := change(text)
 		clear(raw[4096:])
 		copy(raw[4096:], changed)
 		clear(raw[448:512])
@@ -156,7 +170,7 @@ func (d *Disk) Sync() error {
 
 // Opens tells which keyslot a passphrase opens, -1 for none.
 func (d *Disk) Opens(passphrase string) int {
-	h, err := luks2.Read(d, int64(len(d.Bytes)))
+	h, err := luks2.ReadAny(d, int64(len(d.Bytes)))
 	if err != nil {
 		panic(err)
 	}

@@ -172,9 +172,10 @@ func (s *search) probeOne(b device.Block) probed {
 		return p
 	}
 
-	p.header, p.err = luks2.Read(f, b.SizeBytes)
-	if s.plan.Volumes[i].LUKS1 && errors.Is(p.err, luks2.ErrLUKS1) {
-		p.header, p.err = luks2.ReadLUKS1(f, b.SizeBytes)
+	v := s.plan.Volumes[i]
+	p.header, p.err = accept(v).Read(f, b.SizeBytes)
+	if v.LUKS1 && errors.Is(p.err, luks2.ErrLUKS1) {
+		p.header, p.err = accept(v).ReadLUKS1(f, b.SizeBytes)
 	}
 	if _, ok := errors.AsType[*luks2.Rejected](p.err); p.err != nil && !ok {
 		s.mu.Lock()
@@ -203,3 +204,11 @@ func headerError(v plan.Volume, p probed) error {
 }
 
 func dmOptions(v plan.Volume) dm.Options { return dm.OptionsOf(v.Options) }
+
+// accept is what the plan takes of a volume's header.
+func accept(v plan.Volume) luks2.Accept {
+	if v.Accept == plan.AcceptCryptsetup {
+		return luks2.Cryptsetup
+	}
+	return luks2.Strict
+}

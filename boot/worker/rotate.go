@@ -214,7 +214,7 @@ func (r *rotation) reread(d *disk) error {
 		return err
 	}
 	defer f.Close()
-	h, err := luks2.Read(f, d.block.SizeBytes)
+	h, err := accept(d.planned).Read(f, d.block.SizeBytes)
 	if err == nil {
 		d.Header = h
 	}
@@ -269,6 +269,6 @@ func (r *rotation) change(v *opening) (one *unlock.Rotation, done func(), err er
 	from := r.grant
 	g, _ := from.of(v.disk)
 	return &unlock.Rotation{
-		Disk: f, SizeBytes: v.disk.block.SizeBytes, Node: from.id.NodeID(), KMS: from.Pin, Mode: g.Active.Kind, Memory: r.worker.memory,
+		Disk: f, SizeBytes: v.disk.block.SizeBytes, Node: from.id.NodeID(), KMS: from.Pin, Mode: g.Active.Kind, Memory: r.worker.memory, Accept: accept(v.disk.planned),
 	}, func() { f.Close() }, nil
 }

@@ -159,7 +159,7 @@ func (o *enrollOptions) run(ctx context.Context, c *cobra.Command, e *enrollment
 
 	wanted := !o.noRecovery
 	if wanted && out.already {
-		h, err := luks2.Read(f, f.SizeBytes)
+		h, err := luks2.ReadAny(f, f.SizeBytes)
 		if err != nil {
 			return err
 		}

@@ -10,7 +10,7 @@ import (
 // settle marks the keyslot of m as enrolled, and sweeps. The header is read
 // anew: another program may have changed it while the KMS was asked.
 func settle(s luks2.Storage, sizeBytes int64, m unlock.Mark, opened int, say func(format string, args ...any)) error {
-	h, err := luks2.Read(s, sizeBytes)
+	h, err := luks2.ReadAny(s, sizeBytes)
 	if err != nil {
 		return err
 	}
@@ -56,7 +56,7 @@ func sweep(s luks2.Storage, h *luks2.Header, m unlock.Mark, opened int) (err err
 
 // withdraw removes the keyslot that was just added, and its mark.
 func withdraw(s luks2.Storage, sizeBytes int64, slot int) error {
-	h, err := luks2.Read(s, sizeBytes)
+	h, err := luks2.ReadAny(s, sizeBytes)
 	if err == nil {
 		m := unlock.Mark{Slot: slot, Token: -1}
 		for _, there := range unlock.Marks(h) {

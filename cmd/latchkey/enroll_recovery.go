@@ -76,7 +76,7 @@ func addRecovery(s luks2.Storage, sizeBytes int64, volume luks2.VolumeKey) (r re
 		}
 	}()
 
-	h, err := luks2.Read(s, sizeBytes)
+	h, err := luks2.ReadAny(s, sizeBytes)
 	if err != nil {
 		return r, err
 	}

@@ -32,7 +32,7 @@ func (e *enrollment) commit(ctx context.Context, s luks2.Storage, sizeBytes int6
 		return 0, err
 	}
 	defer offer.Secret.Wipe()
-	h, err := luks2.Read(s, sizeBytes)
+	h, err := luks2.ReadAny(s, sizeBytes)
 	if err != nil {
 		return 0, err
 	}
@@ -104,7 +104,7 @@ func (e *enrollment) prove(ctx context.Context, s luks2.Storage, sizeBytes int64
 		}
 	}
 
-	h, err := luks2.Read(s, sizeBytes)
+	h, err := luks2.ReadAny(s, sizeBytes)
 	if err != nil {
 		return err
 	}

@@ -72,5 +72,6 @@ func hostWarnings(p *plan.Plan) []string {
 	if err != nil {
 		list = append(list, fmt.Sprintf("reading the host's tables: %v", err))
 	}
+	list = append(list, cipherWarnings(byUUID, p)...)
 	return append(list, tokenWarnings(byUUID, p)...)
 }

@@ -148,7 +148,7 @@ func (o *imageBuild) options() (*initramfs.Options, error) {
 		return nil, cli.Usagef("--level is %d, want 1 to 22", o.level)
 	}
 
-	return &initramfs.Options{Config: config, Modules: o.modules, Init: o.init, Firmware: o.firmware, Microcode: o.microcode, Modprobe: initramfs.ModprobeDirs(), Level: o.level}, nil
+	return &initramfs.Options{Config: config, Modules: o.modules, Init: o.init, Firmware: o.firmware, Microcode: o.microcode, Modprobe: initramfs.ModprobeDirs(), Level: o.level, Ciphers: func(uuid string) []string { return hostCiphers(byUUID, uuid) }}, nil
 }
 
 // readConfig reads a latchkey.yaml: what is wrong in it is a usage error.

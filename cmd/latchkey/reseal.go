@@ -158,7 +158,7 @@ func (r resealing) finish(opened int) (removed, waiting []int, err error) {
 
 // read reads the header for a change, and mends what a cut has left.
 func (r resealing) read() (*luks2.Header, error) {
-	h, err := luks2.Read(r.disk, r.sizeBytes)
+	h, err := luks2.ReadAny(r.disk, r.sizeBytes)
 	if err != nil {
 		return nil, err
 	}

@@ -28,8 +28,9 @@ of the file is part of the key.
 
 What latchkey opens: LUKS2, and LUKS1 where the plan says "luks1: true", with
 the cipher aes-xts-plain64, a key of 512 or 256 bits, sectors of 512 to 4096
-bytes and a digest of SHA-256 or SHA-512. Keyslots may use pbkdf2, argon2i or
-argon2id with up to 4 GiB. A keyslot that uses anything else is skipped; the
+bytes and a digest of SHA-256 or SHA-512; other ciphers and SHA-1 where the
+plan says "accept: cryptsetup" (docs/plan.md). Keyslots may use pbkdf2, argon2i
+or argon2id with up to 4 GiB. A keyslot that uses anything else is skipped; the
 others open.`,
 		Example: `  head -c 32 /dev/urandom > key
   latchkey volume encrypt --key-file key root.ext4 root.luks2
@@ -51,9 +52,9 @@ func readVolume(path string) (*disk.File, *luks2.Header, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	h, err := luks2.Read(f, f.SizeBytes)
+	h, err := luks2.ReadAny(f, f.SizeBytes)
 	if errors.Is(err, luks2.ErrLUKS1) {
-		h, err = luks2.ReadLUKS1(f, f.SizeBytes)
+		h, err = luks2.ReadAnyLUKS1(f, f.SizeBytes)
 	}
 	if err != nil {
 		f.Close()
@@ -68,7 +69,7 @@ func changeVolume(path string) (*disk.File, *luks2.Header, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	h, err := luks2.Read(f, f.SizeBytes)
+	h, err := luks2.ReadAny(f, f.SizeBytes)
 	if err != nil {
 		f.Close()
 		return nil, nil, volumeExit(path, err)

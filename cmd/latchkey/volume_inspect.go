@@ -34,6 +34,7 @@ type volumeReport struct {
 	OffsetBytes  int64           `json:"offset_bytes,omitempty"`
 	SizeBytes    int64           `json:"size_bytes,omitempty"`
 	SectorBytes  int             `json:"sector_bytes,omitempty"`
+	Cipher       string          `json:"cipher,omitempty"`
 	SubsetDigest string          `json:"subset_digest,omitempty"`
 	OtherCopy    string          `json:"other_copy,omitempty"` // same, stale or damaged
 	Flags        []string        `json:"flags,omitempty"`
@@ -110,7 +111,7 @@ func report(path string, h *luks2.Header, memory *luks2.Memory) volumeReport {
 	r := volumeReport{
 		Accepted: true, Type: h.Type(), UUID: h.UUID(), Label: h.Label(), SeqID: h.SeqID(),
 		OffsetBytes: s.OffsetBytes, SizeBytes: s.SizeBytes, SectorBytes: s.SectorBytes,
-		SubsetDigest: hex.EncodeToString(sum[:]), OtherCopy: h.OtherCopy().String(), Flags: h.Flags(), Warnings: warnings(h, memory),
+		Cipher: s.Cipher, SubsetDigest: hex.EncodeToString(sum[:]), OtherCopy: h.OtherCopy().String(), Flags: h.Flags(), Warnings: warnings(h, memory),
 	}
 	for _, k := range h.Keyslots() {
 		cost := fmt.Sprintf("%d iterations, %s", k.KDF.Iterations, k.KDF.Hash)
@@ -209,6 +210,9 @@ func warnings(h *luks2.Header, memory *luks2.Memory) (list []string) {
 	if h.Type() == "LUKS1" {
 		list = append(list, `the init opens LUKS1 only where the plan says "luks1: true", and such a volume cannot be enrolled`)
 	}
+	if h.Accept() == luks2.Cryptsetup {
+		list = append(list, fmt.Sprintf(`the init opens a volume with %s and such hashes only where the plan says "accept: cryptsetup" of it`, strings.Join(h.Ciphers(), ", ")))
+	}
 	switch h.OtherCopy() {
 	case luks2.CopyDamaged:
 		list = append(list, "one of the two header copies is damaged: latchkey volume repair writes it anew")
@@ -238,7 +242,7 @@ func (r volumeReport) print(w io.Writer) error {
 		fmt.Fprintf(t, "label\t%s\n", r.Label)
 	}
 	fmt.Fprintf(t, "seqid\t%d\n", r.SeqID)
-	fmt.Fprintf(t, "payload\t%d bytes at %d, sectors of %d, %s\n", r.SizeBytes, r.OffsetBytes, r.SectorBytes, luks2.Cipher)
+	fmt.Fprintf(t, "payload\t%d bytes at %d, sectors of %d, %s\n", r.SizeBytes, r.OffsetBytes, r.SectorBytes, r.Cipher)
 	fmt.Fprintf(t, "digest\t%s\n", r.SubsetDigest)
 	if len(r.Flags) > 0 {
 		fmt.Fprintf(t, "flags\t%q\n", r.Flags)

@@ -114,7 +114,7 @@ func (o restoreHeader) compare(f *disk.File, b *luks2.Backup) (*luks2.Header, er
 		return &cli.Exit{Code: cli.Rejected, Err: fmt.Errorf(format, args...)}
 	}
 
-	now, err := luks2.Read(f, f.SizeBytes)
+	now, err := luks2.ReadAny(f, f.SizeBytes)
 	switch {
 	case err != nil && !isRejected(err):
 		return nil, err

@@ -121,7 +121,7 @@ func (o rotateKey) renewFile(ctx context.Context, w io.Writer, f *disk.File) (er
 
 // opens tells whether a key opens the volume, before anything is made.
 func (o rotateKey) opens(ctx context.Context, f *disk.File, key secret.Bytes) error {
-	h, err := luks2.Read(f, f.SizeBytes)
+	h, err := luks2.ReadAny(f, f.SizeBytes)
 	if err != nil {
 		return err
 	}
@@ -162,7 +162,7 @@ func (o rotateKey) renewRecovery(ctx context.Context, w io.Writer, f *disk.File)
 		return err
 	}
 	defer key.Wipe()
-	h, err := luks2.Read(f, f.SizeBytes)
+	h, err := luks2.ReadAny(f, f.SizeBytes)
 	if err != nil {
 		return err
 	}
@@ -187,7 +187,7 @@ func (o rotateKey) renewRecovery(ctx context.Context, w io.Writer, f *disk.File)
 		return o.print(w, f, nil, &kept{made.slot, old})
 	}
 	for _, slot := range old {
-		if h, err = luks2.Read(f, f.SizeBytes); err == nil {
+		if h, err = luks2.ReadAny(f, f.SizeBytes); err == nil {
 			_, err = h.RemoveKey(f, slot, tokensOnly(h, slot)...)
 		}
 		if err != nil {
@@ -214,7 +214,7 @@ type kept struct {
 }
 
 func (o rotateKey) print(w io.Writer, f *disk.File, removed []int, made *kept) error {
-	h, err := luks2.Read(f, f.SizeBytes)
+	h, err := luks2.ReadAny(f, f.SizeBytes)
 	if err != nil {
 		return err
 	}

@@ -24,7 +24,7 @@ func accepted(t testing.TB, p *plan.Plan) {
 	}
 
 	for _, v := range p.Volumes {
-		segment := luks2.Segment{OffsetBytes: 16 << 20, SizeBytes: 1 << 20, SectorBytes: 512}
+		segment := luks2.Segment{Cipher: luks2.Cipher, OffsetBytes: 16 << 20, SizeBytes: 1 << 20, SectorBytes: 512}
 		key := dm.KeyRef{Type: "LUKS2", UUID: v.UUID, SizeBytes: 64}
 		if _, err := dm.Table(dm.Target{Name: v.Name, Device: "/dev/x", Segment: segment}, key, dm.Number{Major: 8, Minor: 1}); err != nil {
 			t.Errorf("device-mapper refuses volume %q (%s) of an accepted plan: %v", v.Name, v.UUID, err)

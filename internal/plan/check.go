@@ -14,6 +14,13 @@ import (
 // volumeOptions are the crypttab(5) words that a volume may carry.
 var volumeOptions = []string{"discard", "read-only", "no-read-workqueue", "no-write-workqueue", "same-cpu-crypt", "submit-from-crypt-cpus"}
 
+// What latchkey.yaml says of a volume's ciphers and hashes. In the plan,
+// strict is "".
+const (
+	AcceptStrict     = "strict"
+	AcceptCryptsetup = "cryptsetup"
+)
+
 // fileSystems are those that Root may name and the init can recognize.
 var fileSystems = []string{"ext4", "ext3", "ext2", "xfs", "btrfs", "f2fs", "squashfs", "erofs"}
 
@@ -115,6 +122,9 @@ func (v Volume) check() error {
 		return err
 	}
 
+	if v.Accept != "" && v.Accept != AcceptCryptsetup {
+		return fmt.Errorf("accept is %.40q, want %s or %s", v.Accept, AcceptStrict, AcceptCryptsetup)
+	}
 	if raw, err := hex.DecodeString(v.Digest); err != nil || len(raw) != 0 && len(raw) != 32 {
 		return fmt.Errorf("digest is %q, want 64 hex digits (latchkey volume inspect DEVICE)", v.Digest)
 	}

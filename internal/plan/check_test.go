@@ -83,6 +83,8 @@ func TestCheck(t *testing.T) {
 		{"a long time for degraded arrays", func(p *plan.Plan) { p.Degraded = time.Hour + 1 }, "degraded: want never"},
 		{"negative head start", func(p *plan.Plan) { p.HeadStart = -1 }, "head-start"},
 		{"unknown option", func(p *plan.Plan) { p.Volumes[0].Options = []string{"keyfile"} }, "keyfile"},
+		{"accept", func(p *plan.Plan) { p.Volumes[0].Accept = "all" }, "want strict or cryptsetup"},
+		{"accept in another spelling", func(p *plan.Plan) { p.Volumes[0].Accept = "strict" }, "want strict or cryptsetup"},
 		{"short digest", func(p *plan.Plan) { p.Volumes[0].Digest = "abcd" }, "64 hex"},
 		{"serial with a line end", func(p *plan.Plan) { p.Volumes[0].Serial = "a\nb" }, "printable"},
 

@@ -62,6 +62,9 @@ func describeVolumes(p *Plan) []string {
 		if v.Digest != "" {
 			s.add("%s: only with the header digest %s", v.Name, v.Digest)
 		}
+		if v.Accept == AcceptCryptsetup {
+			s.add("%s: its header may name any cipher and hash that cryptsetup makes and latchkey knows (accept)", v.Name)
+		}
 		if v.LockedTo != "" {
 			s.add("%s: only after %s, whose file encryption-salt.yaml stands behind its passphrases", v.Name, v.LockedTo)
 		}

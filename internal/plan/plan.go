@@ -122,6 +122,9 @@ type Volume struct {
 	// LockedTo is the volume in which Talos keeps a salt that stands behind this
 	// one's passphrases (lockToState).
 	LockedTo string `json:"locked_to,omitempty"`
+	// Accept is AcceptCryptsetup where the header may have the ciphers and
+	// hashes that cryptsetup makes besides its default; "" is that alone.
+	Accept string `json:"accept,omitempty"`
 }
 
 // Root says what becomes "/".

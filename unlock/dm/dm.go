@@ -111,13 +111,16 @@ func Table(t Target, key KeyRef, device Number) (string, error) {
 	}
 
 	s := t.Segment
+	if err := luks2.CheckCipher(s.Cipher, key.SizeBytes); err != nil {
+		return "", err
+	}
 	sector := int64(s.SectorBytes)
 	if sector < 512 || sector > 4096 || sector&(sector-1) != 0 || s.OffsetBytes < 0 || s.SizeBytes <= 0 || s.OffsetBytes%sector != 0 || s.SizeBytes%sector != 0 {
 		return "", fmt.Errorf("segment %+v cannot be mapped", s)
 	}
 
 	const ivOffset = 0
-	table := fmt.Sprintf("%s :%d:logon:%s %d %d:%d %d", luks2.Cipher, key.SizeBytes, key.name(), ivOffset, device.Major, device.Minor,
+	table := fmt.Sprintf("%s :%d:logon:%s %d %d:%d %d", s.Cipher, key.SizeBytes, key.name(), ivOffset, device.Major, device.Minor,
 		s.OffsetBytes/sectorBytes)
 	options := t.Options.words()
 	if sector != sectorBytes {

@@ -19,7 +19,7 @@ import (
 const volume = "5a0f5bd1-0f3f-4a77-9d3a-9c3b3a3e1c11"
 
 func target(change func(*dm.Target)) dm.Target {
-	t := dm.Target{Name: "luks-" + volume, Segment: luks2.Segment{OffsetBytes: 16 << 20, SizeBytes: 4 << 20, SectorBytes: 512}}
+	t := dm.Target{Name: "luks-" + volume, Segment: luks2.Segment{Cipher: luks2.Cipher, OffsetBytes: 16 << 20, SizeBytes: 4 << 20, SectorBytes: 512}}
 	change(&t)
 	return t
 }
@@ -44,6 +44,11 @@ func TestTable(t *testing.T) {
 		{"sector-8192", func(t *dm.Target) { t.Segment.SectorBytes = 8192 }, ""},
 		{"sector-zero", func(t *dm.Target) { t.Segment.SectorBytes = 0 }, ""},
 		{"negative-offset", func(t *dm.Target) { t.Segment.OffsetBytes = -4096 }, ""},
+		{"serpent", func(t *dm.Target) { t.Segment.Cipher = "serpent-xts-plain64" }, "serpent-xts-plain64 " + key + " 0 8:1 32768"},
+		{"another-key-size", func(t *dm.Target) { t.Segment.Cipher = "aes-cbc-essiv:sha256" }, ""},
+		{"null-cipher", func(t *dm.Target) { t.Segment.Cipher = "cipher_null-ecb" }, ""},
+		{"no-cipher", func(t *dm.Target) { t.Segment.Cipher = "" }, ""},
+		{"cipher-with-words", func(t *dm.Target) { t.Segment.Cipher += " 0 0" }, ""},
 		{"odd-offset", func(t *dm.Target) { t.Segment.OffsetBytes++ }, ""},
 		{"empty", func(t *dm.Target) { t.Segment.SizeBytes = 0 }, ""},
 		{"odd-size", func(t *dm.Target) { t.Segment.SectorBytes, t.Segment.SizeBytes = 4096, 512 }, ""},
@@ -85,15 +90,15 @@ func TestTableRefusesKey(t *testing.T) {
 	}
 }
 
-var tableShape = regexp.MustCompile(`^aes-xts-plain64 :64:logon:cryptsetup:[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}-d[0-9]{1,2} 0 [0-9]+:[0-9]+ [0-9]+( [1-6]( [a-z_]+)*( sector_size:(1024|2048|4096))?)?$`)
+var tableShape = regexp.MustCompile(`^(aes|serpent|twofish)-xts-plain64 :64:logon:cryptsetup:[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}-d[0-9]{1,2} 0 [0-9]+:[0-9]+ [0-9]+( [1-6]( [a-z_]+)*( sector_size:(1024|2048|4096))?)?$`)
 
 // Whatever is asked for, the table has one shape (A4).
 func FuzzTable(f *testing.F) {
-	f.Add("root", volume, 0, int64(16<<20), int64(4096), 512, uint8(0))
-	f.Add("root 0 1 zero", volume+" x", 1, int64(-1), int64(-1), 4096, uint8(63))
-	f.Fuzz(func(t *testing.T, name, uuid string, digest int, offset, size int64, sector int, o uint8) {
+	f.Add("root", volume, 0, int64(16<<20), int64(4096), 512, uint8(0), luks2.Cipher)
+	f.Add("root 0 1 zero", volume+" x", 1, int64(-1), int64(-1), 4096, uint8(63), "serpent-xts-plain64")
+	f.Fuzz(func(t *testing.T, name, uuid string, digest int, offset, size int64, sector int, o uint8, cipher string) {
 		tgt := dm.Target{
-			Name: name, Segment: luks2.Segment{OffsetBytes: offset, SizeBytes: size, SectorBytes: sector},
+			Name: name, Segment: luks2.Segment{Cipher: cipher, OffsetBytes: offset, SizeBytes: size, SectorBytes: sector},
 			Options: dm.Options{o&1 > 0, o&2 > 0, o&4 > 0, o&8 > 0, o&16 > 0, o&32 > 0},
 		}
 		table, err := dm.Table(tgt, dm.KeyRef{Type: "LUKS2", UUID: uuid, DigestID: digest, SizeBytes: 64}, dm.Number{uint32(o), uint32(o)})

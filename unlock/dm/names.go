@@ -15,7 +15,7 @@ type KeyRef struct {
 }
 
 func (k KeyRef) check() error {
-	if k.Type != "LUKS2" && k.Type != "LUKS1" || !mapping.IsUUID(k.UUID) || k.DigestID < 0 || k.DigestID > 31 || k.SizeBytes != 64 && k.SizeBytes != 32 {
+	if k.Type != "LUKS2" && k.Type != "LUKS1" || !mapping.IsUUID(k.UUID) || k.DigestID < 0 || k.DigestID > 31 {
 		return fmt.Errorf("%.200q cannot name a key", fmt.Sprint(k))
 	}
 	return nil

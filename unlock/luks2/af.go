@@ -2,8 +2,6 @@ package luks2
 
 import (
 	"crypto/rand"
-	"crypto/sha256"
-	"crypto/sha512"
 	"crypto/subtle"
 	"encoding/binary"
 )
@@ -39,24 +37,17 @@ func afSplit(split, key []byte, hash string) {
 // diffuse hashes each part of b, of the hash's size, with its number in
 // front.
 func diffuse(b []byte, hash string) {
-	var in [4 + sha512.Size]byte
-	size := sha256.Size
-	if hash == "sha512" {
-		size = sha512.Size
+	h := newHash(hash)()
+	sum := make([]byte, 0, h.Size())
+	var number [4]byte
+	for i := 0; i*h.Size() < len(b); i++ {
+		part := b[i*h.Size() : min((i+1)*h.Size(), len(b))]
+		binary.BigEndian.PutUint32(number[:], uint32(i))
+		h.Reset()
+		h.Write(number[:])
+		h.Write(part)
+		sum = h.Sum(sum[:0])
+		copy(part, sum)
 	}
-
-	for i := 0; i*size < len(b); i++ {
-		part := b[i*size : min((i+1)*size, len(b))]
-		binary.BigEndian.PutUint32(in[:], uint32(i))
-		n := 4 + copy(in[4:], part)
-		if size == sha512.Size {
-			sum := sha512.Sum512(in[:n])
-			copy(part, sum[:])
-		} else {
-			sum := sha256.Sum256(in[:n])
-			copy(part, sum[:])
-		}
-	}
-
-	clear(in[:])
+	clear(sum[:cap(sum)])
 }

@@ -61,7 +61,7 @@ func (h *Header) backup(s Storage) (*Backup, error) {
 // ReadBackup judges a backup as the header of a device of so many bytes. The
 // error is a *Rejected.
 func ReadBackup(image []byte, deviceSize int64) (*Backup, error) {
-	h, err := Read(memory(image), deviceSize)
+	h, err := ReadAny(memory(image), deviceSize)
 	if _, short := errors.AsType[*IOError](err); short {
 		return nil, reject("backup-size", "a backup of %d bytes is cut short", len(image))
 	}

@@ -29,8 +29,10 @@ type digest struct {
 // long as in LUKS1, for a volume that was one (cryptsetup convert;
 // LUKS_DIGESTSIZE in lib/luks1/luks.h).
 var digestSizes = map[string][]int{
-	"sha256": {32, digestSize1},
-	"sha512": {64, digestSize1},
+	"sha256":    {32, digestSize1},
+	"sha512":    {64, digestSize1},
+	"sha1":      {digestSize1},
+	"ripemd160": {digestSize1},
 }
 
 // digests judges the one digest of the segment, and what all digests share.
@@ -80,7 +82,7 @@ func (j *judgment) digestLinks(m *metadata, name string, raw json.RawMessage) (d
 func (j *judgment) digest(d *digest) {
 	f := j.object(d.text, "digest", []string{"type", "keyslots", "segments", "hash", "iterations", "salt", "digest"})
 	j.oneOf(f["type"], "digest-type", "digest type", "pbkdf2")
-	d.hash = j.oneOf(f["hash"], "digest-hash", "digest hash", "sha256", "sha512")
+	d.hash = j.hash(j.text(f["hash"], "digest hash"), "digest-hash", "digest hash")
 	d.iterations = j.number(f["iterations"], "digest-iterations", "digest iterations", minIterations, maxIterations)
 	d.salt = j.base64(f["salt"], "digest-salt", "digest salt", saltSize)
 	d.value = j.base64(f["digest"], "digest-length", "digest", digestSizes[d.hash]...)

@@ -101,7 +101,7 @@ func (m metadata) encode(hdrSize int64) ([]byte, error) {
 	if !s.Dynamic {
 		size = strconv.FormatInt(s.SizeBytes, 10)
 	}
-	h.Segments = map[string]jsonSegment{"0": {"crypt", s.OffsetBytes, size, "0", Cipher, s.SectorBytes}}
+	h.Segments = map[string]jsonSegment{"0": {"crypt", s.OffsetBytes, size, "0", s.Cipher, s.SectorBytes}}
 
 	var b bytes.Buffer
 	e := json.NewEncoder(&b)
@@ -118,7 +118,7 @@ func (k Keyslot) encode() (json.RawMessage, error) {
 	return json.Marshal(jsonKeyslot{
 		Type: "luks2", KeySize: k.KeyBytes,
 		AF:   jsonAF{"luks1", stripes, k.AFHash},
-		Area: jsonArea{"raw", k.areaOffset, k.areaSize, Cipher, k.areaKeyBytes},
+		Area: jsonArea{"raw", k.areaOffset, k.areaSize, k.areaCipher, k.areaKeyBytes},
 		KDF:  jsonKDF{k.KDF.Type, k.KDF.Hash, k.KDF.Iterations, k.KDF.Time, k.KDF.MemoryKiB, k.KDF.CPUs, k.KDF.salt},
 	})
 }

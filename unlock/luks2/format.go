@@ -59,7 +59,7 @@ func (v NewVolume) format(s Storage, key NewKey) (*Header, VolumeKey, error) {
 		return nil, volume, err
 	}
 
-	if _, err := judge(text, newHeaderSize, v.SizeBytes); err != nil {
+	if _, err := judge(text, newHeaderSize, v.SizeBytes, Strict); err != nil {
 		return nil, volume, err
 	}
 	if err := v.clearArea(s, m.segment.OffsetBytes); err != nil {
@@ -100,7 +100,7 @@ func (v NewVolume) layout() (bin []byte, m metadata, err error) {
 		return nil, m, err
 	}
 
-	m.segment = Segment{OffsetBytes: v.OffsetBytes, Dynamic: true, SectorBytes: v.SectorBytes}
+	m.segment = Segment{Cipher: Cipher, OffsetBytes: v.OffsetBytes, Dynamic: true, SectorBytes: v.SectorBytes}
 	if v.SectorBytes == 0 {
 		m.segment.SectorBytes = 512
 	}

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"regexp"
 	"slices"
+	"strings"
 	"testing"
 
 	"latchkey/unlock/luks2"
@@ -18,6 +19,8 @@ func FuzzRead(f *testing.F) {
 	_, _, d := format(f)
 	f.Add([]byte(d[:6<<10]), true)
 	f.Add([]byte(d[:2*hdrSize]), false)
+	rewriteJSON(f, d, func(text string) string { return strings.ReplaceAll(text, luks2.Cipher, "serpent-xts-plain64") })
+	f.Add([]byte(d[:2*hdrSize]), false)
 	f.Fuzz(func(t *testing.T, header []byte, fix bool) {
 		if len(header) > 3*hdrSize {
 			return
@@ -28,6 +31,11 @@ func FuzzRead(f *testing.F) {
 			rewrite(d, 0, func([]byte) {})
 		}
 
+		if wide, err := luks2.Cryptsetup.Read(d, int64(len(d))); err == nil {
+			checkInvariants(t, wide, int64(len(d)))
+		} else if code(err) == "" {
+			t.Errorf("Cryptsetup.Read = %v, which has no code", err)
+		}
 		h, err := read(d)
 		if err != nil {
 			if code(err) == "" {
@@ -55,6 +63,11 @@ func FuzzRead(f *testing.F) {
 }
 
 func checkInvariants(t *testing.T, h *luks2.Header, deviceBytes int64) {
+	for _, name := range h.Ciphers() {
+		if !slices.Contains(h.Accept().Ciphers(), name) {
+			t.Errorf("accepted: cipher %q", name)
+		}
+	}
 	t.Helper()
 	s := h.Segment()
 	if !uuidShape.MatchString(h.UUID()) || len(h.Label()) > 47 {
@@ -77,7 +90,7 @@ func checkInvariants(t *testing.T, h *luks2.Header, deviceBytes int64) {
 		pbkdf2 := k.KDF.Type == "pbkdf2" && k.KDF.Iterations >= 1000 && k.KDF.Iterations <= 1<<31-1
 		argon2 := (k.KDF.Type == "argon2i" || k.KDF.Type == "argon2id") && k.KDF.Time >= 1 && k.KDF.Time*k.KDF.MemoryKiB <= 128<<20 &&
 			k.KDF.MemoryKiB >= 8*k.KDF.CPUs && k.KDF.MemoryKiB <= 4<<20 && k.KDF.CPUs >= 1 && k.KDF.CPUs <= 4
-		if k.ID < 0 || k.ID > 31 || !pbkdf2 && !argon2 || k.KeyBytes != 64 && k.KeyBytes != 32 {
+		if k.ID < 0 || k.ID > 31 || !pbkdf2 && !argon2 || luks2.CheckCipher(s.Cipher, k.KeyBytes) != nil {
 			t.Errorf("keyslot %+v", k)
 		}
 	}

@@ -26,6 +26,7 @@ type Header struct {
 	used       int64  // its offset
 	other      CopyState
 	deviceSize int64
+	accept     Accept
 
 	uuid  string
 	label string
@@ -40,9 +41,9 @@ const (
 	luks2 format = "LUKS2"
 )
 
-// Segment is where the payload lies. The cipher is always aes-xts-plain64
-// with a key of 64 or 32 bytes and an IV that starts at 0.
+// Segment is where the payload lies, and its cipher, whose IV starts at 0.
 type Segment struct {
+	Cipher      string // one of Accept.Ciphers, never the header's own text
 	OffsetBytes int64
 	SizeBytes   int64 // what the device leaves when Dynamic
 	Dynamic     bool  // the segment reaches to the end of the device
@@ -54,10 +55,11 @@ type Keyslot struct {
 	ID       int
 	Priority int // 2 is tried first; 0 only when asked for by number
 	KDF      KDF
-	AFHash   string // of the anti-forensic merge: sha256 or sha512
-	KeyBytes int    // of the volume key: 64 or 32
+	AFHash   string // of the anti-forensic merge
+	KeyBytes int    // of the volume key
 
-	areaKeyBytes         int // of the key that encrypts the area: 64 or 32
+	areaCipher           string // encrypts the area: one of Accept.Ciphers
+	areaKeyBytes         int    // of its key
 	areaOffset, areaSize int64
 }
 
@@ -71,7 +73,7 @@ type SkippedKeyslot struct {
 // KDF turns a passphrase into the key of a keyslot area.
 type KDF struct {
 	Type       string // pbkdf2, argon2i or argon2id
-	Hash       string // pbkdf2: sha256 or sha512
+	Hash       string // pbkdf2
 	Iterations int    // pbkdf2
 	Time       int    // argon2: passes
 	MemoryKiB  int    // argon2
@@ -92,13 +94,16 @@ type Token struct {
 // the one in use. It writes nothing, also when one copy is damaged. The
 // error is a *Rejected (also ErrNotLUKS, ErrLUKS1, ErrDamaged) or an
 // *IOError.
-func Read(r io.ReaderAt, sizeBytes int64) (*Header, error) {
+func Read(r io.ReaderAt, sizeBytes int64) (*Header, error) { return Strict.Read(r, sizeBytes) }
+
+// Read is the function Read with other ciphers and hashes.
+func (a Accept) Read(r io.ReaderAt, sizeBytes int64) (*Header, error) {
 	used, other, err := chooseCopy(r, sizeBytes)
 	if err != nil {
 		return nil, err
 	}
 
-	h := &Header{format: luks2, raw: used.raw, used: used.offset, other: used.compare(other), deviceSize: sizeBytes}
+	h := &Header{format: luks2, raw: used.raw, used: used.offset, other: used.compare(other), deviceSize: sizeBytes, accept: a}
 	if h.uuid, err = canonicalUUID(cString(field(h.raw, offUUID, uuidSize))); err != nil {
 		return nil, err
 	}
@@ -111,7 +116,7 @@ func Read(r io.ReaderAt, sizeBytes int64) (*Header, error) {
 		return nil, err
 	}
 
-	h.meta, err = judge(text, int64(len(h.raw)), sizeBytes)
+	h.meta, err = judge(text, int64(len(h.raw)), sizeBytes, a)
 	if err != nil {
 		return nil, err
 	}

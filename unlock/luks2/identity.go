@@ -17,7 +17,7 @@ type VolumeKey struct {
 	format format
 }
 
-// Bytes are the key's 64 or 32 bytes, not a copy.
+// Bytes are the key's bytes, not a copy.
 func (v VolumeKey) Bytes() secret.Bytes { return v.key }
 
 // UUID is the volume's UUID, lower-case with dashes.
@@ -63,10 +63,12 @@ func (v VolumeKey) MAC() [32]byte {
 //	                            hash, space, key size in 4 bytes
 //	LUKS2 with another digest   "latchkey header subset 2", UUID, space,
 //	than 32 bytes of SHA-256    hash, space
+//	another cipher than         "latchkey header subset 3", UUID, space, LUKS1
+//	aes-xts-plain64             or LUKS2, space, cipher, space, hash, space,
+//	                            key size in 4 bytes (0 in LUKS2)
 //
 // and the digest value is as long as the header has it. All else about the
-// segment and the digest is fixed by the header rules (aes-xts-plain64, IV
-// offset 0, pbkdf2).
+// segment and the digest is fixed by the header rules (IV offset 0, pbkdf2).
 func (h *Header) SubsetDigest() [32]byte {
 	s, d := h.meta.segment, h.meta.digest
 	size := s.SizeBytes
@@ -76,6 +78,9 @@ func (h *Header) SubsetDigest() [32]byte {
 
 	var b []byte
 	switch {
+	case s.Cipher != Cipher:
+		b = []byte("latchkey header subset 3" + h.uuid + " " + string(h.format) + " " + s.Cipher + " " + d.hash + " ")
+		b = binary.BigEndian.AppendUint32(b, uint32(h.meta.keyBytes))
 	case h.format == luks1:
 		b = []byte("latchkey LUKS1 subset 1 " + h.uuid + " " + d.hash + " ")
 		b = binary.BigEndian.AppendUint32(b, uint32(h.meta.keyBytes))

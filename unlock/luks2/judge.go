@@ -4,14 +4,11 @@ import (
 	"encoding/json"
 	"math"
 	"slices"
+	"strings"
 )
 
-// Cipher is the only cipher accepted, for the payload and the keyslots.
-const Cipher = "aes-xts-plain64"
-
 const (
-	keySize     = 64        // bytes: two AES-256 keys
-	keySize128  = 32        // bytes: two AES-128 keys
+	keySize     = 64        // bytes, of what is made here: two AES-256 keys
 	saltSize    = 32        // LUKS_SALTSIZE in cryptsetup's lib/luks1/luks.h
 	maxKeyslots = 128 << 20 // LUKS2_MAX_KEYSLOTS_SIZE in cryptsetup's lib/luks2/luks2.h
 
@@ -32,9 +29,9 @@ type metadata struct {
 	keyslotsSize int64
 }
 
-func judge(text []byte, hdrSize, deviceSize int64) (metadata, error) {
+func judge(text []byte, hdrSize, deviceSize int64, accept Accept) (metadata, error) {
 	var m metadata
-	j := &judgment{}
+	j := &judgment{accept: accept}
 	top := j.object(text, "the header", []string{"keyslots", "tokens", "segments", "digests", "config"})
 	j.config(&m, top["config"], hdrSize)
 	j.segment(&m, top["segments"], hdrSize, deviceSize)
@@ -60,12 +57,29 @@ func (j *judgment) config(m *metadata, raw json.RawMessage, hdrSize int64) {
 		req := j.object(f["requirements"], "requirements", []string{}, "mandatory")
 		if req["mandatory"] != nil {
 			names := j.names(req["mandatory"], "requirements")
-			j.rule(len(names) == 0, "requirements", "the header requires %q: a reencryption that has not ended must end first (cryptsetup reencrypt --resume-only)", names)
+			j.required(names)
 		}
 	}
 
 	if f["flags"] != nil {
 		m.flags = j.names(f["flags"], "flags")
+	}
+}
+
+// required refuses all requirements: LUKS2_check_requirements in cryptsetup's
+// lib/luks2/luks2_json_metadata.c, and what each means.
+func (j *judgment) required(names []string) {
+	for _, name := range names {
+		switch {
+		case strings.HasPrefix(name, "online-reencrypt") || strings.HasPrefix(name, "offline-reencrypt"):
+			j.rule(false, "requirements", "the header requires %q: a reencryption that has not ended must end first (cryptsetup reencrypt --resume-only)", name)
+		case name == "opal":
+			j.rule(false, "segment-opal", "the drive encrypts by itself (OPAL), which is not opened here")
+		case name == "inline-hw-tags":
+			j.rule(false, "segment-integrity", "the drive keeps integrity tags (inline-hw-tags), which is not opened here")
+		default:
+			j.rule(false, "requirement-unknown", "the header requires %.80q, which is not known here", name)
+		}
 	}
 }
 
@@ -85,20 +99,23 @@ func (j *judgment) segment(m *metadata, raw json.RawMessage, hdrSize, deviceSize
 	all := j.object(raw, "segments", nil)
 	j.rule(len(all) == 1 && all["0"] != nil, "segment-count", "%d segments, accepted is one with the number 0", len(all))
 	var kind struct {
-		Type  string   `json:"type"`
-		Flags []string `json:"flags"`
+		Type      string          `json:"type"`
+		Flags     []string        `json:"flags"`
+		Integrity json.RawMessage `json:"integrity"`
 	}
 	if j.err == nil { // the kind first: another kind has other fields
 		err := json.Unmarshal(all["0"], &kind)
+		j.rule(!strings.HasPrefix(kind.Type, "hw-opal"), "segment-opal", "the drive encrypts by itself (OPAL, segment type %.20q), which is not opened here", kind.Type)
+		j.rule(kind.Integrity == nil, "segment-integrity", "the payload has integrity tags (%.80s), which is not opened here", kind.Integrity)
 		j.rule(err == nil && kind.Type == "crypt", "segment-type", "segment 0 is not of type crypt")
 		j.rule(len(kind.Flags) == 0, "segment-flags", "segment 0 has the flags %q", kind.Flags)
 	}
 
 	f := j.object(all["0"], "segment 0", []string{"type", "offset", "size", "iv_tweak", "encryption", "sector_size"}, "flags")
 	j.oneOf(f["type"], "segment-type", "segment type", "crypt")
-	j.oneOf(f["encryption"], "segment-cipher", "segment cipher", Cipher)
+	cipher := j.cipher(j.text(f["encryption"], "segment cipher"), "segment-cipher", "segment cipher")
 	j.oneOf(f["iv_tweak"], "segment-iv", "iv_tweak", "0")
-	s := Segment{SectorBytes: j.number(f["sector_size"], "segment-sector", "sector_size", 512, 4096)}
+	s := Segment{Cipher: cipher, SectorBytes: j.number(f["sector_size"], "segment-sector", "sector_size", 512, 4096)}
 	j.rule(powerOfTwo(s.SectorBytes), "segment-sector", "sector_size is %d", s.SectorBytes)
 	s.OffsetBytes = j.decimal(f["offset"], "segment-range", "segment offset")
 	size := j.text(f["size"], "segment size")

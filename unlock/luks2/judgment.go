@@ -9,7 +9,10 @@ import (
 
 // judgment collects the first broken rule; after it all getters answer
 // zero values.
-type judgment struct{ err *Rejected }
+type judgment struct {
+	accept Accept
+	err    *Rejected
+}
 
 // rule records that a rule is broken unless ok.
 func (j *judgment) rule(ok bool, code, format string, args ...any) {

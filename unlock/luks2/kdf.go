@@ -2,6 +2,7 @@ package luks2
 
 import (
 	"crypto/hmac"
+	"crypto/sha1"
 	"crypto/sha256"
 	"crypto/sha512"
 	"crypto/subtle"
@@ -11,6 +12,8 @@ import (
 	"time"
 
 	"golang.org/x/crypto/argon2"
+	//lint:ignore SA1019 what people chose years ago must open
+	"golang.org/x/crypto/ripemd160"
 
 	"latchkey/internal/secret"
 )
@@ -32,8 +35,13 @@ func (k KDF) derive(passphrase secret.Bytes, size int) secret.Bytes {
 }
 
 func newHash(name string) func() hash.Hash {
-	if name == "sha512" {
+	switch name {
+	case "sha512":
 		return sha512.New
+	case "sha1":
+		return sha1.New
+	case "ripemd160":
+		return ripemd160.New
 	}
 	return sha256.New
 }

@@ -39,8 +39,8 @@ func (m *metadata) slot(id int) int {
 func (j *judgment) keyslots(m *metadata, raw json.RawMessage, hdrSize int64) {
 	all := j.object(raw, "keyslots", nil)
 	for _, name := range sortedKeys(all) {
-		own := &judgment{}
-		s := slot{Keyslot: own.keyslot(all[name], "keyslot "+name), text: all[name]}
+		own := &judgment{accept: j.accept}
+		s := slot{Keyslot: own.keyslot(all[name], "keyslot "+name, m.segment.Cipher), text: all[name]}
 		s.skip = own.err
 		s.ID = j.id(name, "keyslot-count", "keyslot")
 		s.areaOffset, s.areaSize = j.area(all[name], "keyslot "+name)
@@ -71,7 +71,7 @@ func (j *judgment) overlaps(byArea []slot) {
 }
 
 // keyslot judges one keyslot by itself.
-func (j *judgment) keyslot(raw json.RawMessage, what string) (k Keyslot) {
+func (j *judgment) keyslot(raw json.RawMessage, what, cipher string) (k Keyslot) {
 	var kind struct {
 		Type string `json:"type"`
 	}
@@ -82,7 +82,7 @@ func (j *judgment) keyslot(raw json.RawMessage, what string) (k Keyslot) {
 
 	f := j.object(raw, what, []string{"type", "key_size", "af", "area", "kdf"}, "priority")
 	j.oneOf(f["type"], "keyslot-type", what+" type", "luks2")
-	k.KeyBytes = j.keySize(f["key_size"], "keyslot-key-size", what+" key_size")
+	k.KeyBytes = j.keySize(cipher, j.number(f["key_size"], "keyslot-key-size", what+" key_size", 1, keySize), "keyslot-key-size", what+" key_size")
 	k.Priority = 1
 	if f["priority"] != nil {
 		k.Priority = j.number(f["priority"], "keyslot-priority", what+" priority", 0, 2)
@@ -91,33 +91,31 @@ func (j *judgment) keyslot(raw json.RawMessage, what string) (k Keyslot) {
 	af := j.object(f["af"], what+" af", []string{"type", "stripes", "hash"})
 	j.oneOf(af["type"], "keyslot-af", what+" af type", "luks1")
 	j.number(af["stripes"], "keyslot-af", what+" stripes", stripes, stripes)
-	k.AFHash = j.oneOf(af["hash"], "keyslot-af", what+" af hash", "sha256", "sha512")
+	k.AFHash = j.hash(j.text(af["hash"], what+" af hash"), "keyslot-af", what+" af hash")
 	area := j.object(f["area"], what+" area", []string{"type", "offset", "size", "encryption", "key_size"})
 	j.oneOf(area["type"], "keyslot-area", what+" area type", "raw")
-	j.oneOf(area["encryption"], "keyslot-cipher", what+" cipher", Cipher)
-	k.areaKeyBytes = j.keySize(area["key_size"], "keyslot-cipher", what+" cipher key size")
+	k.areaCipher = j.cipher(j.text(area["encryption"], what+" cipher"), "keyslot-cipher", what+" cipher")
+	k.areaKeyBytes = j.keySize(k.areaCipher, j.number(area["key_size"], "keyslot-cipher", what+" cipher key size", 1, keySize), "keyslot-cipher", what+" cipher key size")
 	size := j.decimal(area["size"], "keyslot-area", what+" area size")
-	j.rule(size >= k.stripeBytes(), "keyslot-area", "%s: an area of %d bytes is too small for its stripes", what, size)
+	j.rule(size >= k.cryptBytes(), "keyslot-area", "%s: an area of %d bytes is too small for its stripes", what, size)
 	k.KDF = j.kdf(f["kdf"], what+" kdf")
 	return k
 }
 
-// keySize is the size of an XTS key in bytes.
-func (j *judgment) keySize(raw json.RawMessage, code, what string) int {
-	n := j.number(raw, code, what, keySize128, keySize)
-	j.rule(n == keySize || n == keySize128, code, "%s is %d, accepted is %d and %d", what, n, keySize, keySize128)
-	return n
-}
-
 // stripeBytes is how much of its area a keyslot fills.
 func (k Keyslot) stripeBytes() int64 { return int64(k.KeyBytes) * stripes }
+
+// cryptBytes is the same in whole sectors, as they are encrypted
+// (AF_split_sectors in cryptsetup's lib/luks1/af.c): a key of 192 bits does
+// not fill its last one.
+func (k Keyslot) cryptBytes() int64 { return (k.stripeBytes() + ivSector - 1) / ivSector * ivSector }
 
 func (j *judgment) kdf(raw json.RawMessage, what string) (k KDF) {
 	k.Type = j.text(j.object(raw, what, nil)["type"], what+" type")
 	switch k.Type {
 	case "pbkdf2":
 		f := j.object(raw, what, []string{"type", "hash", "iterations", "salt"})
-		k.Hash = j.oneOf(f["hash"], "kdf-hash", what+" hash", "sha256", "sha512")
+		k.Hash = j.hash(j.text(f["hash"], what+" hash"), "kdf-hash", what+" hash")
 		k.Iterations = j.number(f["iterations"], "kdf-iterations", what+" iterations", minIterations, maxIterations)
 		k.salt = j.base64(f["salt"], "kdf-salt", what+" salt", saltSize)
 	case "argon2i", "argon2id":

@@ -41,6 +41,11 @@ const (
 // put cipher names from the disk there as well, and read the device again
 // after we judged it.
 func ReadLUKS1(r io.ReaderAt, sizeBytes int64) (*Header, error) {
+	return Strict.ReadLUKS1(r, sizeBytes)
+}
+
+// ReadLUKS1 is the function ReadLUKS1 with other ciphers and hashes.
+func (a Accept) ReadLUKS1(r io.ReaderAt, sizeBytes int64) (*Header, error) {
 	if sizeBytes < phdrSize {
 		return nil, ErrNotLUKS
 	}
@@ -52,13 +57,13 @@ func ReadLUKS1(r io.ReaderAt, sizeBytes int64) (*Header, error) {
 	if string(raw[:offVersion]) != magicPrimary || binary.BigEndian.Uint16(raw[offVersion:]) != 1 {
 		return nil, ErrNotLUKS
 	}
-	h := &Header{format: luks1, raw: raw, other: CopySame, deviceSize: sizeBytes}
+	h := &Header{format: luks1, raw: raw, other: CopySame, deviceSize: sizeBytes, accept: a}
 	var err error
 	if h.uuid, err = canonicalUUID(cString(field(raw, off1UUID, uuidSize))); err != nil {
 		return nil, err
 	}
 
-	j := &judgment{}
+	j := &judgment{accept: a}
 	j.phdr(&h.meta, raw, sizeBytes)
 	if j.err != nil {
 		return nil, j.err
@@ -70,15 +75,12 @@ func ReadLUKS1(r io.ReaderAt, sizeBytes int64) (*Header, error) {
 // phdr holds a LUKS1 header to the rules of a LUKS2 one.
 func (j *judgment) phdr(m *metadata, raw []byte, deviceSize int64) {
 	u32 := func(at int) int { return small(raw[at:]) }
-	cipher := cString(field(raw, off1Cipher, nameSize1)) + "-" + cString(field(raw, off1Mode, nameSize1))
-	j.rule(cipher == Cipher, "segment-cipher", "the cipher is %q, accepted is %q", cipher, Cipher)
-	hash := cString(field(raw, off1Hash, nameSize1))
-	j.rule(hash == "sha256" || hash == "sha512", "digest-hash", "the hash is %q, accepted is sha256 and sha512", hash)
-	m.keyBytes = u32(off1KeyBytes)
-	j.rule(m.keyBytes == keySize || m.keyBytes == keySize128, "keyslot-key-size", "the key has %d bytes, accepted is %d and %d", m.keyBytes, keySize, keySize128)
+	cipher := j.cipher(cString(field(raw, off1Cipher, nameSize1))+"-"+cString(field(raw, off1Mode, nameSize1)), "segment-cipher", "the cipher")
+	hash := j.hash(cString(field(raw, off1Hash, nameSize1)), "digest-hash", "the hash")
+	m.keyBytes = j.keySize(cipher, u32(off1KeyBytes), "keyslot-key-size", "the size of the key in bytes")
 	m.digest = digest{hash: hash, iterations: u32(off1Iterations), salt: field(raw, off1Salt, saltSize), value: field(raw, off1Digest, digestSize1)}
 	j.rule(m.digest.iterations >= minIterations && m.digest.iterations <= maxIterations, "digest-iterations", "the digest has %d iterations", m.digest.iterations)
-	m.segment = Segment{OffsetBytes: int64(binary.BigEndian.Uint32(raw[off1Payload:])) * ivSector, Dynamic: true, SectorBytes: ivSector}
+	m.segment = Segment{Cipher: cipher, OffsetBytes: int64(binary.BigEndian.Uint32(raw[off1Payload:])) * ivSector, Dynamic: true, SectorBytes: ivSector}
 	m.segment.SizeBytes = deviceSize - m.segment.OffsetBytes
 
 	for id := range slots1 {
@@ -110,8 +112,8 @@ func small(b []byte) int {
 // itself.
 func (j *judgment) slot1(m *metadata, id int, raw []byte) slot {
 	u32 := func(at int) int { return small(raw[at:]) }
-	k := Keyslot{ID: id, Priority: 1, AFHash: m.digest.hash, KeyBytes: m.keyBytes, areaKeyBytes: m.keyBytes, areaOffset: int64(binary.BigEndian.Uint32(raw[slot1Offset:])) * ivSector}
-	k.areaSize = k.stripeBytes()
+	k := Keyslot{ID: id, Priority: 1, AFHash: m.digest.hash, KeyBytes: m.keyBytes, areaCipher: m.segment.Cipher, areaKeyBytes: m.keyBytes, areaOffset: int64(binary.BigEndian.Uint32(raw[slot1Offset:])) * ivSector}
+	k.areaSize = k.cryptBytes()
 	k.KDF = KDF{Type: "pbkdf2", Hash: m.digest.hash, Iterations: u32(slot1Iterations), salt: field(raw, slot1Salt, saltSize)}
 	j.rule(k.areaOffset >= phdrSize && k.areaOffset+k.areaSize <= m.segment.OffsetBytes, "keyslot-area", "keyslot %d: %d bytes at %d are not between header and payload", id, k.areaSize, k.areaOffset)
 

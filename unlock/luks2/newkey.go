@@ -56,7 +56,7 @@ func (m *metadata) newKeyslot(hdrSize int64, keyBytes int, key NewKey) (Keyslot,
 
 // place chooses a free number and area.
 func (m *metadata) place(hdrSize int64, keyBytes, id int) (Keyslot, error) {
-	k := Keyslot{ID: id, Priority: 1, AFHash: "sha256", KeyBytes: keyBytes, areaKeyBytes: keySize, areaSize: areaBytes(keyBytes)}
+	k := Keyslot{ID: id, Priority: 1, AFHash: "sha256", KeyBytes: keyBytes, areaCipher: Cipher, areaKeyBytes: keySize, areaSize: areaBytes(keyBytes)}
 	if k.ID == AnySlot {
 		for k.ID = 0; m.slot(k.ID) >= 0; k.ID++ {
 		}
@@ -141,12 +141,12 @@ func (m *metadata) add(k Keyslot, key NewKey) error {
 // seal is the keyslot's area. It runs the KDF, which may take seconds.
 func (k Keyslot) seal(volume, passphrase secret.Bytes) []byte {
 	area := make([]byte, k.areaSize)
-	used := area[:k.stripeBytes()]
-	afSplit(used, volume.Reveal(), k.AFHash)
-	rand.Read(area[len(used):])
+	used := area[:k.cryptBytes()]
+	afSplit(area[:k.stripeBytes()], volume.Reveal(), k.AFHash)
+	rand.Read(area[k.stripeBytes():])
 	areaKey := k.KDF.derive(passphrase, k.areaKeyBytes)
 	defer areaKey.Wipe()
-	newXTS(areaKey.Reveal()).encrypt(used, ivSector, 0)
+	newSectorCipher(k.areaCipher, areaKey.Reveal()).encrypt(used, ivSector, 0)
 	return area
 }
 

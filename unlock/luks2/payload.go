@@ -22,7 +22,7 @@ func (h *Header) Encrypt(ctx context.Context, dst io.WriterAt, volume VolumeKey,
 	}
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	e := encrypter{dst: dst, plain: plain, segment: h.meta.segment, xts: newXTS(volume.key.Reveal())}
+	e := encrypter{dst: dst, plain: plain, segment: h.meta.segment, cipher: newSectorCipher(h.meta.segment.Cipher, volume.key.Reveal())}
 	var group sync.WaitGroup
 
 	for range runtime.GOMAXPROCS(0) {
@@ -44,7 +44,7 @@ func (h *Header) Encrypt(ctx context.Context, dst io.WriterAt, volume VolumeKey,
 type encrypter struct {
 	dst     io.WriterAt
 	segment Segment
-	xts     xts
+	cipher  sectorCipher
 
 	mu    sync.Mutex // guards what follows
 	plain io.Reader
@@ -63,7 +63,7 @@ func (e *encrypter) work(ctx context.Context) error {
 		sector := e.segment.SectorBytes
 		whole := (n + sector - 1) / sector * sector
 		clear(buf[n:whole])
-		e.xts.encrypt(buf[:whole], sector, uint64(at/ivSector))
+		e.cipher.encrypt(buf[:whole], sector, uint64(at/ivSector))
 		if _, err := e.dst.WriteAt(buf[:whole], e.segment.OffsetBytes+at); err != nil {
 			return fmt.Errorf("writing the payload at %d: %w", at, err)
 		}

@@ -4,7 +4,7 @@ import "strings"
 
 // Why a header's own words are not followed, for Rejected.Remedy.
 const (
-	whyCipher = "latchkey opens AES in XTS mode only: a forged header must not choose a weak or a null cipher"
+	whyCipher = "latchkey opens AES in XTS mode, and what else cryptsetup makes only where the plan says accept: cryptsetup: a forged header must not choose a weak or a null cipher"
 	whyKDF    = "latchkey takes what cryptsetup makes of passphrases today (argon2id, argon2i, or pbkdf2 with SHA-256 or SHA-512), within limits that a machine can bear: a forged header must not exhaust it"
 )
 
@@ -33,6 +33,8 @@ func (r *Rejected) Remedy() string {
 		return whyKDF + "; cryptsetup luksConvertKey --key-slot N --pbkdf argon2id --pbkdf-memory 65536 --pbkdf-parallel 4 DEVICE"
 	case "segment-type", "segment-flags", "segment-count", "requirements":
 		return "a volume that is being encrypted anew has two ciphers or keys; end it: " + resume
+	case "segment-integrity", "segment-opal":
+		return "only dm-crypt on a plain disk is mapped in the initramfs; leave such a volume to the real root, or move its data to one made by latchkey volume format"
 	case "keyslot-type":
 		return "the keyslot belongs to a reencryption that has not ended, and opens nothing; end it: " + resume
 	case "keyslot-unbound":

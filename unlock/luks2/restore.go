@@ -39,7 +39,7 @@ func (b *Backup) Restore(s Storage, now *Header) (*Header, error) {
 		if err := r.run(); err != nil {
 			return nil, err
 		}
-		return Read(s, b.deviceSize)
+		return ReadAny(s, b.deviceSize)
 	})
 	if err != nil {
 		return nil, fmt.Errorf("restoring the header of volume %s: %w", b.uuid, err)

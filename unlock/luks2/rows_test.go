@@ -43,7 +43,7 @@ func segmentRows() []row {
 		{"sector-text", "segment-sector", `"sector_size":512`, `"sector_size":"512"`},
 		{"sector-fraction", "segment-sector", `"sector_size":512`, `"sector_size":512.0`},
 		{"iv-tweak", "segment-iv", `"iv_tweak":"0"`, `"iv_tweak":"8"`},
-		{"integrity", "json-field", `"iv_tweak"`, `"integrity":{"type":"hmac(sha256)"},"iv_tweak"`},
+		{"integrity", "segment-integrity", `"iv_tweak"`, `"integrity":{"type":"hmac(sha256)"},"iv_tweak"`},
 		{"segment-linear", "segment-type", `"type":"crypt"`, `"type":"linear"`},
 		{"real-linear-segment", "segment-type", `"segments":\{"0":\{[^}]*\}\}`, `"segments":{"0":{"type":"linear","offset":"1048576","size":"dynamic"}}`},
 		{"missing-sector-size", "json-field", `,"sector_size":512`, ``},

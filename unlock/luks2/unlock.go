@@ -134,7 +134,7 @@ func (h *Header) tryKeyslot(ctx context.Context, r io.ReaderAt, k Keyslot, a Att
 		return secret.Bytes{}, err
 	}
 	defer release()
-	area := secret.Make(int(k.stripeBytes()))
+	area := secret.Make(int(k.cryptBytes()))
 	defer area.Wipe()
 	if err := readFull(r, area.Reveal(), k.areaOffset); err != nil {
 		return secret.Bytes{}, fmt.Errorf("reading keyslot %d: %w", k.ID, err)
@@ -142,9 +142,9 @@ func (h *Header) tryKeyslot(ctx context.Context, r io.ReaderAt, k Keyslot, a Att
 
 	areaKey := k.KDF.derive(a.Passphrase, k.areaKeyBytes)
 	defer areaKey.Wipe()
-	newXTS(areaKey.Reveal()).decrypt(area.Reveal(), ivSector, 0)
+	newSectorCipher(k.areaCipher, areaKey.Reveal()).decrypt(area.Reveal(), ivSector, 0)
 	key := secret.Make(k.KeyBytes)
-	afMerge(key.Reveal(), area.Reveal(), k.AFHash)
+	afMerge(key.Reveal(), area.Reveal()[:k.stripeBytes()], k.AFHash)
 	if !h.meta.digest.verifies(key) {
 		key.Wipe()
 		return secret.Bytes{}, ErrWrongKey
