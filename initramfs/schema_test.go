@@ -71,6 +71,7 @@ func TestSchemaWords(t *testing.T) {
 		".root.fstype":     config + "root: {fstype: %s}\n",
 		".modules.set":     config + "modules: {set: %s}\n",
 		".volumes.options": strings.Replace(config, "555555555555}", "555555555555, options: [%s]}", 1),
+		".volumes.accept":  strings.Replace(config, "555555555555}", "555555555555, accept: %s}", 1),
 		".volumes.sources": strings.Replace(withSources("%s"), "sources:", "digest: "+strings.Repeat("ab", 32)+", sources:", 1),
 	}
 	words := schematest.Words(schema())

@@ -34,6 +34,8 @@ func TestBackupOfLUKS1(t *testing.T) {
 }
 
 // Backups are cryptsetup's: byte for byte, and both restore the other's.
+//
+// compatible: Disks | cryptsetup (Debian 12) | header backups are the same bytes, and each restores the other's
 func TestBackupIsCryptsetups(t *testing.T) {
 	path := luksFormat(t, pbkdf2Slot()...)
 	theirs := filepath.Join(t.TempDir(), "backup")
