@@ -81,6 +81,7 @@ func ReadBackup(image []byte, deviceSize int64) (*Backup, error) {
 type memory []byte
 
 func (m memory) ReadAt(p []byte, off int64) (int, error) { return bytes.NewReader(m).ReadAt(p, off) }
+
 func (m memory) WriteAt(p []byte, off int64) (int, error) {
 	return copy(m[min(off, int64(len(m))):], p), nil
 }
