@@ -27,8 +27,8 @@ func systemdToken(public string) (token json.RawMessage, sealed string) {
 		blob = append(binary.BigEndian.AppendUint16(blob, uint16(len(part))), part...)
 	}
 	sum := sha256.Sum256([]byte(public))
-	return fmt.Appendf(nil, `{"type":"systemd-tpm2","keyslots":["0"],"tpm2-blob":%q,"tpm2-pcrs":[7],"tpm2-pcr-bank":"sha256","tpm2-primary-alg":"ecc","tpm2-pin":false}`,
-		base64.StdEncoding.EncodeToString(blob)), hex.EncodeToString(sum[:])
+	return fmt.Appendf(nil, `{"type":"systemd-tpm2","keyslots":["0"],"tpm2-blob":%q,"tpm2-pcrs":[7],"tpm2-pcr-bank":"sha256","tpm2-primary-alg":"ecc","tpm2-pin":false,"latchkey_pcrs":{"7":"%064d"}}`,
+		base64.StdEncoding.EncodeToString(blob), 0), hex.EncodeToString(sum[:])
 }
 
 // TestSystemdSource: a token of systemd-cryptenroll among other sources, in
@@ -56,7 +56,7 @@ func TestSystemdSource(t *testing.T) {
 	for _, r := range []row{
 		{"alone, without a network", []string{"systemd-tpm2"}, alone(func(m *boottest.Machine) { m.KMS.State = "away" }), "root", time.Second, []string{"unlock root keyslot=0"}, []string{"log: network"}},
 		{"another boot", []string{"systemd-tpm2"}, alone(differs), "reboot", 3 * time.Minute, []string{"tpm-seal-policy", "volume root, token 0: PCR 7 (sha256) has other values", "what to do: "}, nil},
-		{"another boot: the next source begins at once", []string{"systemd-tpm2", "kms"}, with(differs), "root", time.Second, []string{"PCR 7 (sha256) has other values", "unlock root keyslot=0"}, nil},
+		{"another boot: the next source begins at once", []string{"systemd-tpm2", "kms"}, with(differs), "root", time.Second, []string{"PCR 7 (sha256) has other values", `PCR 7 was "0000000000000000" and is "0100000000000000"`, "unlock root keyslot=0"}, nil},
 		{"the TPM comes first: the network is not waited for", []string{"systemd-tpm2", "kms"}, with(func(m *boottest.Machine) { m.KMS.State = "away" }), "root", time.Second, []string{"unlock root keyslot=0"}, nil},
 		{"the key server is silent: three seconds", []string{"kms", "systemd-tpm2"}, with(func(m *boottest.Machine) { m.KMS.State = "away" }), "root", 3500 * time.Millisecond, []string{"unlock root keyslot=0"}, nil},
 		{"beside the key server, which has the TPM open", []string{"kms"}, with(func(m *boottest.Machine) {

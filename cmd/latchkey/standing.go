@@ -1,14 +1,10 @@
 package main
 
 import (
-	"encoding/json"
-	"errors"
 	"fmt"
-	"os"
 	"slices"
 	"strings"
 
-	bootreport "latchkey/boot/report"
 	"latchkey/internal/plan"
 	"latchkey/kms"
 	"latchkey/unlock"
@@ -165,16 +161,9 @@ func (s *standingSource) byToken(p *plan.Plan, v plan.Volume, h *luks2.Header) {
 // openedBy is the keyslot that opened a volume in this boot, -1 if latchkey
 // did not boot this machine, or left the volume closed.
 func openedBy(file, uuid string) (int, error) {
-	text, err := os.ReadFile(file)
-	if errors.Is(err, os.ErrNotExist) {
-		return -1, nil
-	}
-	var r bootreport.Report
-	if err == nil {
-		err = json.Unmarshal(text, &r)
-	}
+	r, err := readReport(file)
 	if err != nil {
-		return -1, fmt.Errorf("reading %s: %w", file, err)
+		return -1, err
 	}
 	for _, v := range r.Volumes {
 		if v.UUID == uuid && v.Code == "" {

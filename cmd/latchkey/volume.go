@@ -41,7 +41,7 @@ others open.`,
 	}
 	c.AddCommand(volumeInspectCommand(), volumeTestCommand(), volumeFormatCommand(), volumeEncryptCommand(),
 		volumeAddKeyCommand(), volumeRemoveKeyCommand(), volumeRepairCommand(), volumeRecoveryCommand(), volumeEnrollCommand(), volumeEnrollTPMCommand(),
-		volumeBackupCommand(), volumeRestoreCommand(), volumeResealCommand(), volumeRotateCommand(), volumeStatusCommand(), volumeWipeCommand(), volumeOpenCommand(), volumeCloseCommand())
+		volumeBackupCommand(), volumeRestoreCommand(), volumeResealCommand(), volumeRotateCommand(), volumeStatusCommand(), volumeSyncCommand(), volumeWipeCommand(), volumeOpenCommand(), volumeCloseCommand())
 	return c
 }
 
