@@ -73,5 +73,6 @@ func hostWarnings(p *plan.Plan) []string {
 		list = append(list, fmt.Sprintf("reading the host's tables: %v", err))
 	}
 	list = append(list, cipherWarnings(byUUID, p)...)
+	list = append(list, coldStartWarnings("/", p)...)
 	return append(list, tokenWarnings(byUUID, p)...)
 }

@@ -4,6 +4,8 @@ import (
 	"encoding/hex"
 	"fmt"
 	"io"
+	"os"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -17,6 +19,7 @@ type volumeNew struct {
 	keyFile, kdf string
 	volume       luks2.NewVolume
 	json         bool
+	ifEmpty      bool // of format
 }
 
 func (o *volumeNew) flags(c *cobra.Command) {
@@ -55,15 +58,25 @@ func volumeFormatCommand() *cobra.Command {
 		Use:   "format --key-file FILE IMAGE-OR-DEVICE",
 		Short: "Make an empty LUKS2 volume",
 		Long: `Format writes a LUKS2 header with one keyslot. It never destroys data unless
---overwrite is given: all bytes up to 1 MiB into the payload and the last
-1 MiB of the device must be zero. A device that is mounted or mapped is
-refused in any case.`,
+--overwrite is given: all bytes up to 1 MiB into the payload, the last 1 MiB
+of the device, and samples between them must be zero. What is not is named: a
+file system, a partition table, LVM, md, ZFS, bcache, swap, LUKS. A device
+that is mounted or mapped is refused in any case.
+
+With --if-empty and --uuid it ends well, and changes nothing, if the device
+has that volume already: a unit may run it in each boot.`,
 		Example: `  head -c 32 /dev/urandom > key && truncate -s 1G data.luks2
   latchkey volume format --key-file key --label data data.luks2`,
 		Args: cli.Args(cobra.ExactArgs(1)),
 		RunE: func(c *cobra.Command, args []string) error {
 			if err := requireFlags(c, "key-file"); err != nil {
 				return err
+			}
+			switch there, err := o.there(args[0]); {
+			case err != nil:
+				return err
+			case there:
+				return o.printThere(c.OutOrStdout())
 			}
 			key, err := newKey(c.ErrOrStderr(), o.keyFile, o.kdf, 0)
 			if err != nil {
@@ -85,5 +98,38 @@ refused in any case.`,
 	}
 
 	o.flags(c)
+	c.Flags().BoolVar(&o.ifEmpty, "if-empty", false, "end well if the device has the volume of --uuid already")
 	return c
+}
+
+// there tells for --if-empty whether the device has the volume already. What
+// else it has is left to the proof that it is empty.
+func (o *volumeNew) there(path string) (bool, error) {
+	switch {
+	case !o.ifEmpty:
+		return false, nil
+	case o.volume.UUID == "" || o.volume.Overwrite:
+		return false, cli.Usagef("--if-empty needs --uuid, which tells the volume, and goes without --overwrite")
+	}
+	f, err := disk.Open(path, os.O_RDONLY)
+	if err != nil {
+		return false, err
+	}
+	defer f.Close()
+	h, err := luks2.Read(f, f.SizeBytes)
+	if err != nil {
+		if !isRejected(err) {
+			return false, err
+		}
+		return false, nil
+	}
+	return strings.EqualFold(h.UUID(), o.volume.UUID), nil
+}
+
+func (o *volumeNew) printThere(w io.Writer) error {
+	if o.json {
+		return printJSON(w, map[string]any{"uuid": o.volume.UUID, "there": true})
+	}
+	_, err := fmt.Fprintf(w, "volume %s is there already: nothing was changed\n", o.volume.UUID)
+	return err
 }

@@ -1,0 +1,49 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"latchkey/internal/plan"
+)
+
+// keyServerSigns are files that a machine has on which a key server is
+// installed: its database's folder and its unit.
+var keyServerSigns = []string{"var/lib/latchkey-kms", "etc/systemd/system/latchkey-kms.service", "usr/lib/systemd/system/latchkey-kms.service", "lib/systemd/system/latchkey-kms.service"}
+
+// coldStartWarnings names the volumes of a machine with a key server that
+// nothing on the machine itself opens. After a power cut of the site such a
+// machine waits for another key server, which may wait for this one.
+func coldStartWarnings(root string, p *plan.Plan) (list []string) {
+	sign := ""
+	for _, s := range keyServerSigns {
+		if _, err := os.Stat(filepath.Join(root, s)); err == nil {
+			sign = "/" + s
+			break
+		}
+	}
+	if sign == "" {
+		return nil
+	}
+	for _, v := range p.Volumes {
+		if alone(p, v) {
+			continue
+		}
+		list = append(list, fmt.Sprintf("this machine has a key server (%s), and volume %s opens by %s only: when all machines of the site start at once, it waits for another one, which may wait for this one; list a source that needs no network and no person before them: systemd-tpm2, key-file (docs/volumes.md, \"The cold start of a site\")",
+			sign, v.Name, strings.Join(v.Sources, ", ")))
+	}
+	return list
+}
+
+// alone tells whether a volume opens without a network and without a person.
+func alone(p *plan.Plan, v plan.Volume) bool {
+	for _, s := range v.Sources {
+		_, file := p.KeyFile(s)
+		if s == plan.SourceSystemd || file || s == plan.SourceClevis && len(p.Clevis.Sealed) > 0 {
+			return true
+		}
+	}
+	return false
+}
