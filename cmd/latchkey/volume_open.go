@@ -45,10 +45,10 @@ func volumeOpenCommand() *cobra.Command {
 
 A source opens here what it opens in a boot, by the same rules, and what it
 refuses has the same codes. A running machine has measured more than one that
-boots: the source kms gives it keys of mode static only, unless the machine
-was not booted by latchkey, and systemd-tpm2 opens what is bound to PCRs that
-have not changed since. A key file of the plan that lies on a stick must be
-mounted and named with --key-file.`,
+boots: the key server gives nothing to a boot that has opened its volumes
+(pcr15-used), and systemd-tpm2 opens what is bound to PCRs that have not
+changed since. A key file of the plan that lies on a stick must be mounted and
+named with --key-file.`,
 		Example: `  latchkey volume open --key-file key /dev/vdb1 data
   latchkey volume open --plan /etc/latchkey.yaml /dev/vdb1
   latchkey volume open --plan /etc/latchkey.yaml --source clevis /dev/vdb1`,
