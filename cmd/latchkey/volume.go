@@ -20,11 +20,11 @@ import (
 func volumeCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "volume",
-		Short: "Inspect, test, make, change and enroll LUKS2 volumes",
+		Short: "Inspect, test, make, change, enroll, open and end LUKS2 volumes",
 		Long: `Volume works on LUKS2 images and block devices, mapped or not, and needs
-no device-mapper. Keys come from files only ("-" is standard input) and are
-used byte for byte, as cryptsetup does with --key-file: a newline at the end
-of the file is part of the key.
+no device-mapper but to open and close. Keys come from files ("-" is standard
+input) and are used byte for byte, as cryptsetup does with --key-file: a
+newline at the end of the file is part of the key.
 
 What latchkey opens: LUKS2, and LUKS1 where the plan says "luks1: true", with
 the cipher aes-xts-plain64, a key of 512 or 256 bits, sectors of 512 to 4096
