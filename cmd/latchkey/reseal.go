@@ -26,6 +26,7 @@ import (
 type resealing struct {
 	disk      luks2.Storage
 	sizeBytes int64
+	boot      string // names this boot, by its report; "" if that is none of latchkey
 }
 
 // A resealed is a keyslot that was added.
@@ -76,7 +77,7 @@ func (r resealing) stage(ctx context.Context, chip cryptenroll.Binder, volume lu
 			continue
 		}
 		request := b.Request
-		request.Values, request.Replaces = mine, &cryptenroll.Replaced{Slot: b.slot, Was: unlock.Fingerprint(h, b.slot)}
+		request.Values, request.Replaces = mine, &cryptenroll.Replaced{Slot: b.slot, Was: unlock.Fingerprint(h, b.slot), Boot: r.boot}
 		passphrase, token, err := cryptenroll.Bind(ctx, chip, request)
 		if err != nil {
 			return made, err
@@ -126,7 +127,8 @@ func (r resealing) withdraw(h *luks2.Header, now resealed) (*luks2.Header, error
 }
 
 // finish removes the keyslots whose successor opened the volume in this boot,
-// and returns them. waiting are keyslots that no boot has used yet.
+// and returns them. waiting are keyslots that no boot has used yet: the boot
+// that announced one opened the volume by another, whatever number that had.
 func (r resealing) finish(opened int) (removed, waiting []int, err error) {
 	h, err := r.read()
 	if err != nil {
@@ -136,7 +138,7 @@ func (r resealing) finish(opened int) (removed, waiting []int, err error) {
 		switch {
 		case b.Replaces == nil:
 			continue
-		case b.waits(h) && b.slot != opened:
+		case b.waits(h) && (b.slot != opened || b.Replaces.Boot == r.boot):
 			waiting = append(waiting, b.slot)
 			continue
 		case b.waits(h):

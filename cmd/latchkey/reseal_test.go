@@ -96,7 +96,7 @@ func (b *sealedBench) reseal(word string) []resealed {
 	f, _, err := changeVolume(b.path)
 	b.check(err)
 	defer f.Close()
-	made, err := resealing{f, f.SizeBytes}.stage(b.t.Context(), b.chip, b.key, b.next(word))
+	made, err := resealing{f, f.SizeBytes, "the boot of now"}.stage(b.t.Context(), b.chip, b.key, b.next(word))
 	b.check(err)
 	return made
 }
@@ -121,12 +121,12 @@ func (b *sealedBench) opensBy() (slot int, err error) {
 	return slot, nil
 }
 
-func (b *sealedBench) finish(opened int) (removed, waiting []int) {
+func (b *sealedBench) finish(boot string, opened int) (removed, waiting []int) {
 	b.t.Helper()
 	f, _, err := changeVolume(b.path)
 	b.check(err)
 	defer f.Close()
-	removed, waiting, err = resealing{f, f.SizeBytes}.finish(opened)
+	removed, waiting, err = resealing{f, f.SizeBytes, boot}.finish(opened)
 	b.check(err)
 	return removed, waiting
 }
@@ -145,9 +145,13 @@ func TestReseal(t *testing.T) {
 		t.Fatalf("before the change keyslot %d opens, %v, want 1", slot, err)
 	}
 	for _, opened := range []int{-1, 0, 1} {
-		if removed, waiting := b.finish(opened); len(removed) > 0 || !slices.Equal(waiting, []int{3}) {
+		if removed, waiting := b.finish("another", opened); len(removed) > 0 || !slices.Equal(waiting, []int{3}) {
 			t.Fatalf("finish after a boot by keyslot %d: removed %v, waiting %v", opened, removed, waiting)
 		}
+	}
+
+	if removed, waiting := b.finish("the boot of now", 3); len(removed) > 0 || !slices.Equal(waiting, []int{3}) {
+		t.Fatalf("finish in the boot that announced it, opened by another keyslot 3: removed %v, waiting %v", removed, waiting)
 	}
 
 	b.extend("update")
@@ -155,13 +159,13 @@ func TestReseal(t *testing.T) {
 	if slot != 3 {
 		t.Fatalf("after the change keyslot %d opens, %v, want 3", slot, err)
 	}
-	if removed, waiting := b.finish(3); !slices.Equal(removed, []int{1}) || len(waiting) > 0 {
+	if removed, waiting := b.finish("another", 3); !slices.Equal(removed, []int{1}) || len(waiting) > 0 {
 		t.Fatalf("finish = %v, %v, want keyslot 1 removed", removed, waiting)
 	}
 	if slots, tokens := slotsOf(t, b.path); slots != 2 || tokens != 1 {
 		t.Errorf("%d keyslots, %d tokens are left, want 2 and 1", slots, tokens)
 	}
-	if removed, waiting := b.finish(3); len(removed)+len(waiting) > 0 {
+	if removed, waiting := b.finish("another", 3); len(removed)+len(waiting) > 0 {
 		t.Errorf("finish again: removed %v, waiting %v", removed, waiting)
 	}
 
@@ -195,10 +199,10 @@ func TestResealPowerCut(t *testing.T) {
 	b.check(err)
 	rec := &luks2test.Recorder{Disk: slices.Clone(luks2test.Disk(base))}
 	size := int64(len(base))
-	made, err := resealing{rec, size}.stage(t.Context(), b.chip, b.key, b.next("update"))
+	made, err := resealing{rec, size, "x"}.stage(t.Context(), b.chip, b.key, b.next("update"))
 	b.check(err)
 	staged := len(rec.Ops)
-	_, _, err = resealing{rec, size}.finish(made[0].Keyslot)
+	_, _, err = resealing{rec, size, "y"}.finish(made[0].Keyslot)
 	b.check(err)
 
 	// keys are those that the TPM would give before and after the change.
@@ -220,7 +224,7 @@ func TestResealPowerCut(t *testing.T) {
 		if !slices.Contains(slotsLeft(d), made[0].Keyslot) || !slices.Equal(d[areaOf1+areaSize:areaOf1+2*areaSize], whole[areaOf1+areaSize:areaOf1+2*areaSize]) {
 			t.Fatalf("cut at %s: the keyslot that opened the volume is gone", cut)
 		}
-		removed, waiting, err := resealing{d, size}.finish(made[0].Keyslot)
+		removed, waiting, err := resealing{d, size, "y"}.finish(made[0].Keyslot)
 		h, readErr := luks2.Read(d, size)
 		if err != nil || readErr != nil || len(waiting) > 0 || !slices.Equal(slotIDs(h), []int{0, 2}) || len(h.Tokens()) != 1 || strings.Contains(string(h.Tokens()[0].JSON), "latchkey_replaces") {
 			t.Fatalf("cut at %s: again: removed %v, waiting %v, %v", cut, removed, waiting, err)

@@ -25,6 +25,7 @@ type syncing struct {
 	plan      *plan.Plan
 	volume    plan.Volume
 	boot      bootreport.Report
+	try       bool // change nothing
 }
 
 // A synced is what was done to a volume, and what is left to people.
@@ -43,7 +44,7 @@ var ownerSources = map[owner]string{ownerKMS: plan.SourceKMS, ownerSystemd: plan
 // one at a time: not those of people, nor what nobody here knows, nor what an
 // unfinished rotation or announcement needs. It does so only in a boot that
 // opened the volume by this plan, whose keyslot stays.
-func (s *syncing) drop(out *synced, try bool) error {
+func (s *syncing) drop(out *synced) error {
 	h, err := s.read()
 	if err != nil {
 		return err
@@ -63,7 +64,7 @@ func (s *syncing) drop(out *synced, try bool) error {
 	if len(left) == 0 {
 		return nil
 	}
-	if why != "" || try {
+	if why != "" || s.try {
 		out.Left = append(out.Left, strings.TrimSuffix(fmt.Sprintf("%s: no source of the plan opens by it: %s", slotWords(left), why), ": "))
 		return nil
 	}
@@ -102,20 +103,20 @@ func (s *syncing) opened() (slot int, why string) {
 
 // add gives keyslots to key files of the image that have none. key opens the
 // volume.
-func (s *syncing) add(ctx context.Context, out *synced, key luks2.NewKey, try bool) error {
+func (s *syncing) add(ctx context.Context, out *synced, key luks2.NewKey) error {
 	for _, name := range s.volume.Sources {
 		f, ok := s.plan.KeyFile(name)
 		if !ok || f.Device != "" {
 			continue
 		}
-		if err := s.addFile(ctx, out, f, key, try); err != nil {
+		if err := s.addFile(ctx, out, f, key); err != nil {
 			return fmt.Errorf("%s: %w", f, err)
 		}
 	}
 	return nil
 }
 
-func (s *syncing) addFile(ctx context.Context, out *synced, f plan.KeyFile, key luks2.NewKey, try bool) error {
+func (s *syncing) addFile(ctx context.Context, out *synced, f plan.KeyFile, key luks2.NewKey) error {
 	text, err := keyfile.Read(keyfile.Device{}, keyfile.File{Path: f.Path, Offset: f.Offset, Size: f.Size})
 	if errors.Is(err, fs.ErrNotExist) {
 		out.Left = append(out.Left, fmt.Sprintf("%s is not on this machine", f))
@@ -134,7 +135,7 @@ func (s *syncing) addFile(ctx context.Context, out *synced, f plan.KeyFile, key 
 	if err == nil || !errors.Is(err, luks2.ErrWrongKey) {
 		return err
 	}
-	if key.Passphrase.Len() == 0 || try {
+	if key.Passphrase.Len() == 0 || s.try {
 		out.Left = append(out.Left, fmt.Sprintf("%s has no keyslot: --key-file with a key of the volume adds it", f))
 		return nil
 	}
@@ -169,9 +170,9 @@ func (s *syncing) missing(out *synced) error {
 
 // read reads the header for a change, and mends what a cut has left.
 func (s *syncing) read() (*luks2.Header, error) {
-	h, err := luks2.Read(s.disk, s.sizeBytes)
-	if err != nil {
-		return nil, err
+	h, err := luks2.ReadAny(s.disk, s.sizeBytes)
+	if err != nil || s.try {
+		return h, err
 	}
 	return h.Mend(s.disk)
 }

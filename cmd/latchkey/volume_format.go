@@ -116,7 +116,7 @@ func (o *volumeNew) there(path string) (bool, error) {
 		return false, err
 	}
 	defer f.Close()
-	h, err := luks2.Read(f, f.SizeBytes)
+	h, err := luks2.ReadAny(f, f.SizeBytes)
 	if err != nil {
 		if !isRejected(err) {
 			return false, err

@@ -81,7 +81,10 @@ func (o *resealVolume) run(c *cobra.Command, path string) error {
 		return err
 	}
 	defer f.Close()
-	r := resealing{f, f.SizeBytes}
+	r := resealing{f, f.SizeBytes, ""}
+	if r.boot, err = bootName(o.report); err != nil {
+		return err
+	}
 	if o.finish {
 		return o.end(c.OutOrStdout(), r, h)
 	}

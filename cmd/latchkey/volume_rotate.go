@@ -171,7 +171,7 @@ func (o rotateKey) renewRecovery(ctx context.Context, w io.Writer, f *disk.File)
 		return volumeExit(f.Name(), wrongKey(o.keyFile, key, err))
 	}
 	defer volume.Wipe()
-	old := recoverySlots(h)
+	old, was := recoverySlots(h), h
 	made, err := addRecovery(f, f.SizeBytes, volume)
 	if err != nil {
 		return err
@@ -187,7 +187,11 @@ func (o rotateKey) renewRecovery(ctx context.Context, w io.Writer, f *disk.File)
 		return o.print(w, f, nil, &kept{made.slot, old})
 	}
 	for _, slot := range old {
-		if h, err = luks2.ReadAny(f, f.SizeBytes); err == nil {
+		h, err = luks2.ReadAny(f, f.SizeBytes)
+		if err == nil && unlock.Fingerprint(h, slot) != unlock.Fingerprint(was, slot) {
+			err = luks2.ErrChanged // another keyslot has the number
+		}
+		if err == nil {
 			_, err = h.RemoveKey(f, slot, tokensOnly(h, slot)...)
 		}
 		if err != nil {

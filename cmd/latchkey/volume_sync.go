@@ -2,6 +2,8 @@ package main
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -101,7 +103,7 @@ func (o syncVolumes) run(ctx context.Context, w io.Writer, devices []string) err
 		if len(devices) > 0 && given[v.UUID] == "" || v.NoFail && absent(path) {
 			continue
 		}
-		one, err := o.volume(ctx, path, &syncing{plan: p, volume: v, boot: boot}, key)
+		one, err := o.volume(ctx, path, &syncing{plan: p, volume: v, boot: boot, try: o.try}, key)
 		if err != nil {
 			failed = errors.Join(failed, fmt.Errorf("volume %s: %w", v.Name, changeAdvice(path, err)))
 			continue
@@ -130,12 +132,16 @@ func (o syncVolumes) volume(ctx context.Context, path string, s *syncing, key lu
 	}
 	s.disk, s.sizeBytes = f, f.SizeBytes
 	if slot, why := s.opened(); why == "" && !o.try {
-		removed, _, err := resealing{f, f.SizeBytes}.finish(slot)
+		name, err := bootName(o.report)
+		if err != nil {
+			return out, err
+		}
+		removed, _, err := resealing{f, f.SizeBytes, name}.finish(slot)
 		if out.Removed = append(out.Removed, removed...); err != nil {
 			return out, err
 		}
 	}
-	return out, errors.Join(s.add(ctx, &out, key, o.try), s.drop(&out, o.try), s.missing(&out))
+	return out, errors.Join(s.add(ctx, &out, key), s.drop(&out), s.missing(&out))
 }
 
 func (s synced) print(w io.Writer) {
@@ -151,6 +157,16 @@ func (s synced) print(w io.Writer) {
 	for _, text := range s.Left {
 		fmt.Fprintf(w, "volume %s: %s\n", s.Name, text)
 	}
+}
+
+// bootName tells a boot from others by its report, "" if there is none.
+func bootName(file string) (string, error) {
+	text, err := os.ReadFile(file)
+	if errors.Is(err, os.ErrNotExist) {
+		return "", nil
+	}
+	sum := sha256.Sum256(text)
+	return hex.EncodeToString(sum[:16]), err
 }
 
 // readReport reads what this boot has left; nothing if latchkey did not boot

@@ -43,6 +43,7 @@ type Request struct {
 type Replaced struct {
 	Slot int    `json:"keyslot"`
 	Was  string `json:"salt"` // its fingerprint: the number may be another keyslot's by now
+	Boot string `json:"boot"` // names the boot in which this was announced
 }
 
 // Bind seals a new random secret. What it returns is the passphrase for the
