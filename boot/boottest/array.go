@@ -19,6 +19,12 @@ func (d *Disk) Mirror(name string, m mdtest.Member) *Disk {
 	return &Disk{Name: name, Serial: "serial-" + name, Bytes: m.Device()}
 }
 
+// Join implements worker.Disks.
+func (w workerProcess) Join(path string) error {
+	w.machine.note("join %s", path)
+	return w.alive()
+}
+
 // RunArray implements worker.Disks. A mirror holds what its first member does,
 // and any other array what Arrays says.
 func (w workerProcess) RunArray(start control.Start, name string) error {

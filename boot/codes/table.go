@@ -116,6 +116,8 @@ func table() map[string]Meaning {
 		"md-failed":      {Retry, "the kernel does not run the array: is its module in the image (latchkey image build)? The kernel's log says more"},
 		"md-unwanted":    {Retry, "an array that holds a volume is left out by rd.md=0 or rd.md.uuid=: correct the kernel command line"},
 
+		"btrfs-devices": {Final, "a device of the root's btrfs is in no opened volume: name all its volumes in latchkey.yaml, latchkey image build; look at cable and disk. root.flags: degraded mounts without it"},
+
 		// The boot itself.
 		"image-truncated":  {Final, "more memory, or a smaller image: modules.set: host in latchkey.yaml, then latchkey image build"},
 		PlanInvalid:        {Final, "build the image again: latchkey image build"},

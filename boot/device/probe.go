@@ -17,6 +17,9 @@ type Super struct {
 	// Modules are what the kernel asks for by request_module when it mounts
 	// this: quota formats, tables of Unicode.
 	Modules []string
+	// Devices is how many devices a btrfs is on, and DeviceID which of them
+	// this is. 0 is any other file system.
+	Devices, DeviceID uint64
 }
 
 // secondaries are the offsets at which a second LUKS2 header may stand,
@@ -92,7 +95,7 @@ func ext(b []byte) (Super, bool) {
 		kind = "ext3"
 	}
 	ro := binary.LittleEndian.Uint32(sb[100:])
-	return Super{kind, uuid(sb[104:120]), text(sb[120:136]), helpers(ro&0x0100 != 0, incompat&0x20000 != 0)}, true // quota, casefold
+	return Super{Type: kind, UUID: uuid(sb[104:120]), Label: text(sb[120:136]), Modules: helpers(ro&0x0100 != 0, incompat&0x20000 != 0)}, true // quota, casefold
 }
 
 func xfs(b []byte) (Super, bool) {
@@ -102,12 +105,17 @@ func xfs(b []byte) (Super, bool) {
 	return Super{Type: "xfs", UUID: uuid(b[32:48]), Label: text(b[108:120])}, true
 }
 
+// btrfs reads struct btrfs_super_block of include/uapi/linux/btrfs_tree.h.
 func btrfs(b []byte) (Super, bool) {
 	const at = 64 * 1024
 	if len(b) < at+0x12b+256 || string(b[at+64:at+72]) != "_BHRfS_M" {
 		return Super{}, false
 	}
-	return Super{Type: "btrfs", UUID: uuid(b[at+32 : at+48]), Label: text(b[at+0x12b : at+0x12b+256])}, true
+	le := binary.LittleEndian
+	return Super{
+		Type: "btrfs", UUID: uuid(b[at+32 : at+48]), Label: text(b[at+0x12b : at+0x12b+256]),
+		Devices: le.Uint64(b[at+0x88:]), DeviceID: le.Uint64(b[at+0xc9:]),
+	}, true
 }
 
 func f2fs(b []byte) (Super, bool) {

@@ -109,6 +109,9 @@ func (Kernel) RunArray(start control.Start, name string) error {
 	return nil
 }
 
+// Join implements Disks.
+func (Kernel) Join(path string) error { return device.Join(path) }
+
 // FreeBytes implements Disks.
 func (Kernel) FreeBytes() int64 { return meminfo.Available() }
 

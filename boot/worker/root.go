@@ -32,6 +32,9 @@ func (w *worker) chooseRoot(ctx context.Context, o *openings) error {
 		if err != nil {
 			return struct{}{}, "", err
 		}
+		if err := in.join(r); err != nil {
+			return struct{}{}, "", err
+		}
 		in.mapOthers(w.plan.Logical)
 		for _, fstype := range []string{w.plan.Root.FSType, w.plan.ImageRoot.FSType, r.super.Type} {
 			if fstype != "" {

@@ -72,6 +72,8 @@ type Disks interface {
 	// RunArray has the kernel run an array, and gives it the name that the real
 	// root knows it by: "host:root".
 	RunArray(start control.Start, name string) error
+	// Join tells btrfs of a device: device.Join.
+	Join(path string) error
 	// ReadKey reads a file with a key: keyfile.Read.
 	ReadKey(keyfile.Device, keyfile.File) (secret.Bytes, error)
 	// FreeBytes is the memory that is free, 0 if that is not known.

@@ -1,6 +1,7 @@
 package main
 
-// mds are the rules by which arrays of software RAID are read and run.
+// mds are the rules by which arrays of software RAID are read and run, and
+// roots on several devices are put together.
 var mds = []mutant{
 	{`a superblock is whole`, `unlock/md/version1.go`, `if sumWithout(whole, 216) != le.Uint32(b[216:]) {`, `if false {`, `./unlock/md`, `TestRefused`},
 	{`a superblock of 0.90 is whole`, `unlock/md/version0.go`, `if fold(sumWithout(b, 4*38)) != fold(word(38)) {`, `if false {`, `./unlock/md`, `TestRefused`},
@@ -52,4 +53,10 @@ var mds = []mutant{
 	{`arrays that nobody wants run last`, `boot/worker/arrays.go`, `wait = max(wait, quietWait)`, `return 0, false`, `./boot`, `TestArrays`},
 	{`the image has the host's arrays`, `initramfs/closure.go`, `append(found, forArrays(host)...)`, `found`, `./initramfs`, `TestArrayModules`},
 	{`a missing module is said`, `initramfs/arrays.go`, `case index.Find(name) < 0 && !k.builtin[name]:`, `case false:`, `./initramfs`, `TestArrayModules`},
+	{`a root on several devices is joined`, `boot/worker/root.go`, `if err := in.join(r); err != nil {`, `if err := error(nil); err != nil {`, `./boot`, `TestSpread`},
+	{`all devices of a root are there`, `boot/worker/spread.go`, `if r.super.Devices != uint64(len(parts)) {`, `if false {`, `./boot`, `TestSpread`},
+	{`only parts of the root are joined`, `boot/worker/spread.go`, ` && c.super.UUID == r.super.UUID`, ``, `./boot`, `TestSpread`},
+	{`a copy of a device is refused`, `boot/worker/spread.go`, `if p.id == parts[i].id {`, `if false {`, `./boot`, `TestSpread`},
+	{`degraded is a word`, `boot/worker/spread.go`, `!slices.Contains(strings.Split(w.plan.Root.Flags, ","), "degraded")`, `!strings.Contains(w.plan.Root.Flags, "degraded")`, `./boot`, `TestSpread`},
+	{`a part in a logical volume is mapped`, `boot/worker/spread.go`, `if err := in.activate(v); err != nil {`, `if err := error(nil); err != nil {`, `./boot`, `TestSpread`},
 }

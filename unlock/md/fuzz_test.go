@@ -19,7 +19,7 @@ func FuzzRead(f *testing.F) {
 		f.Add(b[at:at+4096], version)
 	}
 	f.Fuzz(func(t *testing.T, super []byte, version string) {
-		b := make([]byte, 2<<20)
+		b := make([]byte, 192<<10)
 		at := mdtest.Offset(version, len(b))
 		copy(b[at:at+4096], super)
 		if version == "0.90" { // else no fuzzer gets past the checksums
