@@ -80,7 +80,7 @@ func Build(w io.Writer, o Options) (*Result, error) {
 		return nil, err
 	}
 
-	doubtful, err := addKeys(a, p)
+	doubtful, err := addKeys(a, o.Config, p)
 	if err != nil {
 		return nil, o.Config.locate(err)
 	}

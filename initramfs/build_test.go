@@ -122,6 +122,10 @@ func (tr tree) buildAs(name, text string) (*initramfs.Result, []byte, error) {
 	if err != nil {
 		return nil, nil, err
 	}
+	return tr.buildConfig(c)
+}
+
+func (tr tree) buildConfig(c *initramfs.Config) (*initramfs.Result, []byte, error) {
 	var out bytes.Buffer
 	r, err := initramfs.Build(&out, initramfs.Options{
 		Config: c, Modules: filepath.Join(tr.dir, "modules/6.1"), Init: filepath.Join(tr.dir, "init"),

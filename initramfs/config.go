@@ -56,8 +56,9 @@ type Config struct {
 	Image ImageConfig `yaml:"image"`
 	Debug bool        `yaml:"debug"`
 
-	file  string           // what errors call it
-	lines strictyaml.Lines // where each key stands
+	file  string            // what errors call it
+	texts map[string]string // keys that are in no file, by what stands for their path
+	lines strictyaml.Lines  // where each key stands
 }
 
 // A VolumeConfig is one entry of "volumes".

@@ -168,9 +168,13 @@ func union(list, more []string) []string {
 
 // addKeys puts the keys that the image holds into it, and says what is
 // doubtful about their files.
-func addKeys(a *archive, p *plan.Plan) (warnings []string, err error) {
+func addKeys(a *archive, c *Config, p *plan.Plan) (warnings []string, err error) {
 	for _, f := range p.KeyFiles {
 		if f.Device != "" {
+			continue
+		}
+		if text, ok := c.texts[f.Path]; ok {
+			a.file(f.InImage()[1:], []byte(text), 0o400)
 			continue
 		}
 		key, mode, err := readKey(f)

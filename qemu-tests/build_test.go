@@ -202,7 +202,7 @@ func cmdImage(ts *testscript.TestScript, neg bool, args []string) {
 	b.Write(extra)
 	ts.Check(os.WriteFile(ts.MkAbs("latchkey.yaml"), []byte(b.String()), 0o644))
 	w.exec(ts, filepath.Join(w.shared.bin, "latchkey"), "image", "build", "--config", "latchkey.yaml",
-		"--modules", w.modules, "--init", filepath.Join(w.shared.bin, "latchkey-init"), "--microcode", "", "--level", "1", "--output", output)
+		"--modules", w.modules, "--microcode", "", "--level", "1", "--output", output)
 }
 
 var pinRE = regexp.MustCompile(`lk1:[A-Za-z0-9+/=]+`)

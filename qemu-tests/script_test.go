@@ -41,6 +41,7 @@ func TestScripts(t *testing.T) {
 			"kernel":      cmdKernel,
 			"kms":         cmdKMS,
 			"lacks":       cmdLacks,
+			"talos":       cmdTalos,
 			"mash":        cmdMash,
 			"memory":      cmdMemory,
 			"mirror":      cmdMirror,

@@ -34,6 +34,7 @@ func imageCommand() *cobra.Command {
 
 type imageBuild struct {
 	config, kernel, modules, init, output string
+	talos                                 string // a configuration of Talos whose volumes are taken; "" is none
 	system                                string // the root of the system that the image is for, whose init comes first; "" has none
 	firmware, microcode                   []string
 	level                                 int
@@ -54,6 +55,9 @@ same bytes. docs/plan.md describes every field of the configuration.`,
 		Example: `  # for the kernel that runs now
   latchkey image build --config /etc/latchkey.yaml --output /boot/initrd-latchkey.img
 
+  # the volumes that Talos Linux encrypted on this machine
+  latchkey image build --config /etc/latchkey.yaml --talos worker.yaml --output /boot/initrd-latchkey.img
+
   # for a kernel that is unpacked elsewhere
   latchkey image build --config shop.yaml --modules ./root/lib/modules/6.1.0-56-amd64 --output shop.img`,
 		Args: cli.Args(cobra.NoArgs),
@@ -67,6 +71,7 @@ same bytes. docs/plan.md describes every field of the configuration.`,
 // flags are those that say what the initramfs is built of.
 func (o *imageBuild) flags(f *pflag.FlagSet) {
 	f.StringVar(&o.config, "config", "", "the configuration, YAML (required)")
+	f.StringVar(&o.talos, "talos", "", "a configuration of Talos Linux: its encrypted volumes are taken, as they are on this machine")
 	f.StringVar(&o.output, "output", "", "the image to write (required)")
 	f.StringVar(&o.kernel, "kernel-version", "", "kernel version whose modules in /lib/modules to use (default: the running kernel's)")
 	f.StringVar(&o.modules, "modules", "", "folder that holds modules.dep, instead of --kernel-version")
@@ -130,6 +135,12 @@ func (o *imageBuild) options() (*initramfs.Options, error) {
 		return nil, err
 	}
 
+	if o.talos != "" {
+		if err := addTalos(config, o.talos, byPartLabel); err != nil {
+			return nil, &cli.Exit{Code: cli.Usage, Err: err}
+		}
+	}
+
 	if o.modules == "" {
 		if o.kernel == "" {
 			o.kernel = runningKernel()
@@ -169,24 +180,6 @@ func runningKernel() string {
 	var u unix.Utsname
 	unix.Uname(&u) // cannot fail with a valid pointer: uname(2)
 	return unix.ByteSliceToString(u.Release[:])
-}
-
-// findInit looks for an init by its name.
-func (o *imageBuild) findInit(name string) string {
-	installed := filepath.Join("/usr/lib/latchkey", name)
-	var places []string
-	if o.system != "" {
-		places = append(places, filepath.Join(o.system, installed))
-	}
-	if self, err := os.Executable(); err == nil {
-		places = append(places, filepath.Join(filepath.Dir(self), name))
-	}
-	for _, p := range places {
-		if _, err := os.Stat(p); err == nil {
-			return p
-		}
-	}
-	return installed
 }
 
 func (o *imageBuild) print(stdout io.Writer, r *initramfs.Result) error {

@@ -43,6 +43,11 @@ var ofTalos = []mutant{
 	{`a reply without a status is none`, `internal/unary/stream.go`, `case s.status == nil:`, `case false:`, `./internal/unary`, `TestAnswers`},
 	{`settings are acknowledged`, `internal/unary/stream.go`, `_, err = s.conn.Write(frame(nil, frameSettings, flagAck, 0, nil))`, ``, `./internal/unary`, `TestAnswers`},
 	{`a web page is no answer`, `internal/unary/stream.go`, `case !strings.HasPrefix(fields["content-type"], "application/grpc"):`, `case false:`, `./internal/unary`, `TestAnswers`},
+	{`STATE is opened first`, `initramfs/talosfile.go`, `return rank[a.ID == talosState] - rank[b.ID == talosState]`, `return 0`, `./initramfs`, `TestTalosFile`},
+	{`keys in the order of their slots`, `initramfs/talosfile.go`, `return a.Slot - b.Slot`, `return 0`, `./initramfs`, `TestTalosFile`},
+	{`a volume's own partition`, `initramfs/talosfile.go`, `case to.UUID != "" && to.UUID != h.UUID:`, `case false:`, `./initramfs`, `TestTalosFile`},
+	{`each volume of Talos is pinned`, `initramfs/talosfile.go`, `to.UUID, to.Digest = h.UUID, h.Digest`, `to.UUID = h.UUID`, `./initramfs`, `TestTalosFile`},
+	{`both spellings of the lock`, `initramfs/talosfile.go`, `return k.LockToState || k.LockToSTATE`, `return k.LockToState`, `./initramfs`, `TestTalosFile`},
 	{`a token of Talos names no keyslot`, `cmd/latchkey/tokenwarnings.go`, `if t.Type != talos.TokenKMS && t.Type != talos.TokenTPM {`, `if true {`, `./cmd/latchkey`, `TalosOfThis`},
 	{`what reads STATE is in the image`, `initramfs/closure.go`, `if p.NeedsState() {`, `if false {`, `./initramfs`, `StateDrivers`},
 }
