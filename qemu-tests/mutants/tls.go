@@ -20,5 +20,5 @@ var secure = []mutant{
 	{`the plan names its init`, `initramfs/tls.go`, `return "latchkey-init-tls"`, `return "latchkey-init"`, `./cmd/latchkey`, `WhichInit`},
 	{`no private key in the image`, `initramfs/tls.go`, `if text = rest; b.Type != "CERTIFICATE" {`, `if text = rest; false {`, `./initramfs`, `Certificates`},
 	{`a CA is a certificate`, `initramfs/tls.go`, `if _, err := x509.ParseCertificate(b.Bytes); err != nil {`, `if false {`, `./initramfs`, `Certificates`},
-	{`the system's init comes first`, `cmd/latchkey/image.go`, `	if o.system != "" {`, `	if false {`, `./cmd/latchkey`, `WhichInit`},
+	{`the system's init comes first`, `cmd/latchkey/image_init.go`, `	if o.system != "" {`, `	if false {`, `./cmd/latchkey`, `WhichInit`},
 }

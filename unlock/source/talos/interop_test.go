@@ -166,6 +166,8 @@ type kmsToken struct {
 
 // TestKMSOfSidero: a disk that Talos' library made with a key of Sidero's
 // reference server opens, and others do not.
+//
+// compatible: Kairos, Talos, Kubernetes | Talos' go-blockdevice, Sidero's kms-client | volumes with keys of a KMS and of the machine's identity open here
 func TestKMSOfSidero(t *testing.T) {
 	addr := reference(t)
 	conn, err := grpc.NewClient(addr, grpc.WithTransportCredentials(insecure.NewCredentials()))
