@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net/netip"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -22,6 +23,7 @@ type Finder struct {
 	sockets  Sockets
 	log      *slog.Logger
 	what     string // is looked for
+	host     string // whose services count
 	pool     *pool
 	told     atomic.Int64 // finds so far
 
@@ -39,7 +41,7 @@ func NewFinder(q Query, s Sockets, log *slog.Logger) (*Finder, error) {
 		return nil, errors.Join(bad...)
 	}
 	f := &Finder{
-		targets: targets, services: services, sockets: s, log: log, what: cmp.Or(q.What, "key server"),
+		targets: targets, services: services, sockets: s, log: log, what: cmp.Or(q.What, "key server"), host: strings.TrimSuffix(q.Host, "."),
 		pool: newPool(), wake: make(chan struct{}, 1),
 	}
 	for _, t := range targets {
@@ -67,6 +69,10 @@ const loudly = 16
 // found puts a candidate into the pool. From is who told of it, if that
 // was by multicast.
 func (f *Finder) found(c Candidate, ttl time.Duration, from netip.Addr) {
+	if c.Service != "" && f.host != "" && !strings.EqualFold(strings.TrimSuffix(c.Host, "."), f.host) {
+		f.log.Debug("another host's", "candidate", c.String(), "want", f.host)
+		return
+	}
 	if !f.pool.add(c, ttl, from) {
 		return
 	}

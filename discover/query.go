@@ -25,6 +25,9 @@ type Query struct {
 	URLs     []string // http://HOST[:PORT]; HOST is an address, a DNS name or x.local
 	Services []string // DNS-SD types, "_latchkey._tcp"
 	What     string   // is looked for, in the log; "" is a key server
+	// Host is the one host whose services count, "" all: what others announce
+	// is not offered.
+	Host string
 }
 
 // A Candidate is where a KMS may be. It is never trusted.
