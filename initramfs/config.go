@@ -9,6 +9,7 @@ import (
 	"slices"
 	"time"
 
+	"latchkey/internal/mapping"
 	"latchkey/internal/plan"
 	"latchkey/internal/spelling"
 	"latchkey/internal/strictyaml"
@@ -66,6 +67,7 @@ type VolumeConfig struct {
 	UUID    string         `yaml:"uuid"`
 	Name    string         `yaml:"name"`
 	Serial  string         `yaml:"serial"`
+	Label   string         `yaml:"label"` // of the partition; Kairos makes the UUID of it
 	Sources []SourceConfig `yaml:"sources"`
 	Digest  string         `yaml:"digest"`
 	Options []string       `yaml:"options" words:"discard read-only no-read-workqueue no-write-workqueue same-cpu-crypt submit-from-crypt-cpus"`
@@ -205,7 +207,11 @@ func (c *Config) volume(i int, v VolumeConfig, p *plan.Plan) plan.Volume {
 	if len(sources) == 0 {
 		sources = []string{plan.SourceKMS}
 	}
-	out := plan.Volume{UUID: v.UUID, Name: name, Serial: v.Serial, Sources: sources, Digest: v.Digest, Options: v.Options, NoFail: v.NoFail, LUKS1: v.LUKS1, LockedTo: v.State, Accept: v.Accept}
+	uuid := v.UUID
+	if uuid == "" && v.Label != "" {
+		uuid = mapping.KairosUUID(v.Label)
+	}
+	out := plan.Volume{UUID: uuid, Name: name, Serial: v.Serial, Label: v.Label, Sources: sources, Digest: v.Digest, Options: v.Options, NoFail: v.NoFail, LUKS1: v.LUKS1, LockedTo: v.State, Accept: v.Accept}
 	for _, s := range v.Sources {
 		if s.TalosNode != nil {
 			out.Talos = s.TalosNode.Volume

@@ -19,6 +19,7 @@ type SourceConfig struct {
 	KeyFile *KeyFileConfig `yaml:"key-file"`
 	Clevis  *ClevisConfig  `yaml:"clevis"`
 	Systemd *SystemdConfig `yaml:"systemd-tpm2"`
+	Kairos  *KairosConfig  `yaml:"kairos"`
 
 	TalosKMS  *TalosKMSConfig  `yaml:"talos-kms"`
 	TalosTPM  *SystemdConfig   `yaml:"talos-tpm2"`
@@ -58,6 +59,8 @@ func (c *SourceConfig) UnmarshalText(text []byte) error {
 		return fmt.Errorf("%s needs to know which file: - key-file: {device: LABEL=KEYS, path: root.key}", c.Word)
 	case plan.SourceClevis:
 		return fmt.Errorf("%s needs to know whom to trust: - clevis: {tang: [THUMBPRINT]}", c.Word)
+	case plan.SourceKairos:
+		return fmt.Errorf("%s needs to know whom to ask: - kairos: {server: https://kms.local, mdns: true, ca: [kms.pem]}", c.Word)
 	case plan.SourceTalosKMS:
 		return fmt.Errorf("%s needs to know whom to ask: - talos-kms: {url: https://…, sealed: [HEX]}", c.Word)
 	case plan.SourceTalosNode:
@@ -86,13 +89,15 @@ func (c SourceConfig) word() string {
 		return plan.SourceClevis
 	case c.Systemd != nil:
 		return plan.SourceSystemd
+	case c.Kairos != nil:
+		return plan.SourceKairos
 	}
 	return cmp.Or(c.talosWord(), c.Word)
 }
 
 // kinds counts the keys that are set.
 func (c SourceConfig) kinds() (n int) {
-	for _, set := range []bool{c.KeyFile != nil, c.Clevis != nil, c.Systemd != nil, c.TalosKMS != nil, c.TalosTPM != nil, c.TalosNode != nil} {
+	for _, set := range []bool{c.KeyFile != nil, c.Clevis != nil, c.Systemd != nil, c.Kairos != nil, c.TalosKMS != nil, c.TalosTPM != nil, c.TalosNode != nil} {
 		if set {
 			n++
 		}
@@ -108,8 +113,11 @@ func (c *Config) checkSources(volume int) error {
 	}
 	for i, s := range c.Volumes[volume].Sources {
 		if s.word() == "" || s.kinds() > 1 {
-			return fmt.Errorf("volumes[%d].sources[%d]: want %s, %s, or a mapping with the one key %s, %s, %s, %s, %s or %s", volume, i, plan.SourceKMS, plan.SourcePrompt,
-				plan.SourceKeyFile, plan.SourceClevis, plan.SourceSystemd, plan.SourceTalosKMS, plan.SourceTalosTPM, plan.SourceTalosNode)
+			return fmt.Errorf("volumes[%d].sources[%d]: want %s, %s, or a mapping with the one key %s, %s, %s, %s, %s, %s or %s", volume, i, plan.SourceKMS, plan.SourcePrompt,
+				plan.SourceKeyFile, plan.SourceClevis, plan.SourceSystemd, plan.SourceKairos, plan.SourceTalosKMS, plan.SourceTalosTPM, plan.SourceTalosNode)
+		}
+		if err := c.checkKairos(s.Kairos); err != nil {
+			return fmt.Errorf("volumes[%d].sources[%d].%s: %w", volume, i, plan.SourceKairos, err)
 		}
 		var err error
 		if s.Clevis != nil {
@@ -131,6 +139,9 @@ func (c SourceConfig) name(p *plan.Plan) string {
 	c.talos(p)
 	if c.Systemd != nil {
 		p.Systemd.Sealed = union(p.Systemd.Sealed, c.Systemd.Sealed)
+	}
+	if c.Kairos != nil {
+		p.Kairos = c.Kairos.plan()
 	}
 	if c.Clevis != nil { // one for all volumes: what one may be opened by, all may
 		p.Clevis.Tang = union(p.Clevis.Tang, c.Clevis.Tang)

@@ -11,6 +11,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"latchkey/initramfs"
+	"latchkey/internal/mapping"
 	"latchkey/internal/plan"
 )
 
@@ -43,7 +44,7 @@ func TestSources(t *testing.T) {
 		{"clevis: {url: http://tang.local}", nil, nil, `latchkey.yaml:3: unknown key "url"; known here: tang, sealed, ca, pin, wait`},
 		{"key-file", nil, nil, "latchkey.yaml:3: volumes[0].sources[0]: key-file needs to know which file"},
 		{"tang", nil, nil, `latchkey.yaml:3: volumes[0]: sources: "tang" is not known, want some of kms, prompt`},
-		{"{kms: {}}", nil, nil, `latchkey.yaml:3: unknown key "kms"; known here: key-file, clevis, systemd-tpm2, talos-kms, talos-tpm2, talos-node-id`},
+		{"{kms: {}}", nil, nil, `latchkey.yaml:3: unknown key "kms"; known here: key-file, clevis, systemd-tpm2, kairos, talos-kms, talos-tpm2, talos-node-id`},
 		{"talos-kms", nil, nil, "talos-kms needs to know whom to ask"},
 		{"talos-node-id", nil, nil, "talos-node-id needs to know what Talos calls the volume"},
 		{"talos-kms: {url: 'grpc://kms.local'}", nil, nil, "latchkey.yaml:3: volumes[0].sources[0].talos-kms.url[0] is \"grpc://kms.local\", want a port"},
@@ -52,13 +53,20 @@ func TestSources(t *testing.T) {
 		{"talos-kms: {url: 'https://kms.local', sealed: " + strings.Repeat("ab", 32) + ", ca: none.pem}", nil, nil, "volumes[0].sources[0].talos-kms.ca[0]: open none.pem"},
 		{"talos-tpm2: {sealed: x}", nil, nil, "latchkey.yaml:3: talos-tpm2: sealed:"},
 		{"key-file: {device: LABEL=KEYS, file: x}", nil, nil, `latchkey.yaml:3: unknown key "file"; did you mean`},
-		{"{}", nil, nil, "latchkey.yaml:3: volumes[0].sources[0]: want kms, prompt, or a mapping with the one key key-file, clevis, systemd-tpm2, talos-kms, talos-tpm2 or talos-node-id"},
+		{"{}", nil, nil, "latchkey.yaml:3: volumes[0].sources[0]: want kms, prompt, or a mapping with the one key key-file, clevis, systemd-tpm2, kairos, talos-kms, talos-tpm2 or talos-node-id"},
 		{"{key-file: {path: x}, clevis: {tang: []}}", nil, nil, "latchkey.yaml:3: volumes[0].sources[0]: want kms, prompt, or a mapping"},
 		{"[kms]", nil, nil, "latchkey.yaml:3: volumes[0].sources[0]: expected keys with values (key: value), found a list"},
 		{"key-file: {}", nil, nil, "latchkey.yaml:3: key-file: path is missing"},
 		{"kms, systemd-tpm2: {sealed: [" + strings.Repeat("ab", 32) + "]}", []string{"kms", "systemd-tpm2"}, nil, ""},
 		{"systemd-tpm2", nil, nil, "needs to know the volume"},
 		{"systemd-tpm2: {pcrs: [7]}", nil, nil, `unknown key "pcrs"`},
+		{"kairos: {server: http://192.0.2.5:7741, any-server: true, wait: 1m}, prompt", []string{"kairos", "prompt"}, nil, ""},
+		{"kairos: {nv-index: 0x1500000}", []string{"kairos"}, nil, ""},
+		{"kairos", nil, nil, "latchkey.yaml:3: volumes[0].sources[0]: kairos needs to know whom to ask"},
+		{"kairos: {server: http://192.0.2.5:7741}", nil, nil, "latchkey.yaml:3: volumes[0]: kairos over http:// takes a passphrase from whoever answers"},
+		{"kairos: {server: https://kms.local, ca: [none.pem]}", nil, nil, "latchkey.yaml:3: volumes[0].sources[0].kairos: ca[0]: "},
+		{"kairos: {challenger_server: http://kms.local}", nil, nil, `unknown key "challenger_server"`},
+		{"{kairos: {}, clevis: {tang: []}}", nil, nil, "latchkey.yaml:3: volumes[0].sources[0]: want kms, prompt, or a mapping"},
 		{"key-file: {device: /dev/sda1, path: x}", nil, nil, `key-file: device is "/dev/sda1", want LABEL=`},
 		{"key-file: {device: SERIAL=x, path: x}", nil, nil, "SERIAL= is not known"},
 		{"key-file: {device: LABEL=KEYS}", nil, nil, "size is missing"},
@@ -98,6 +106,26 @@ func TestSharedKeyFile(t *testing.T) {
 	}
 	if p, err := c.Plan(); err != nil || len(p.KeyFiles) != 1 || p.Volumes[0].Sources[0] != p.Volumes[1].Sources[0] {
 		t.Errorf("Plan = %v, %v, want one key file for both", p, err)
+	}
+}
+
+// TestKairosVolumes: the UUID of a volume that Kairos made is that of its
+// label, and all volumes have one server.
+func TestKairosVolumes(t *testing.T) {
+	const both = `volumes:
+  - {label: COS_PERSISTENT, sources: [kairos: {server: http://192.0.2.5:7741, any-server: true}]}
+  - {label: COS_OEM, name: oem, uuid: 22222222-2222-3333-4444-555555555555, sources: [kairos: {server: http://192.0.2.5:7741, any-server: ANY}]}`
+	text := strings.Replace(config, "volumes: [{uuid: 11111111-2222-3333-4444-555555555555}]", both, 1)
+	c, err := initramfs.ReadConfig("latchkey.yaml", strings.NewReader(strings.Replace(text, "ANY", "true", 1)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, err := c.Plan()
+	if err != nil || p.Volumes[0].UUID != mapping.KairosUUID("COS_PERSISTENT") || p.Volumes[0].Label != "COS_PERSISTENT" || p.Volumes[1].UUID != "22222222-2222-3333-4444-555555555555" || p.Volumes[1].Label != "COS_OEM" {
+		t.Errorf("Plan = %v, %v, want the UUID of COS_PERSISTENT and the other as it stands", p, err)
+	}
+	if _, err := initramfs.ReadConfig("latchkey.yaml", strings.NewReader(strings.Replace(text, "ANY", "false", 1))); err == nil || !strings.Contains(err.Error(), "two volumes say two things of it") {
+		t.Errorf("ReadConfig of two servers = %v, want an error", err)
 	}
 }
 

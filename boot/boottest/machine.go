@@ -33,6 +33,8 @@ type Machine struct {
 	Dog     *Dog                        // nil: there is no watchdog
 	Keys    map[string]string           // key files in the image, by path
 	Tangs   map[string]*clevistest.Tang // tang servers by address
+	// Challengers are servers of Kairos' protocol by address.
+	Challengers map[string]*Challenger
 	// TalosKMS are KMS of Talos by address. Each serves a connection.
 	TalosKMS map[string]func(net.Conn)
 	UUID     string            // of SMBIOS, "" if there is none

@@ -15,34 +15,41 @@ import (
 	"latchkey/unlock/source/clevis/clevistest"
 )
 
-// Dial implements worker.Links. Only tang servers and KMS of Talos take
-// connections.
+// Dial implements worker.Links. Tang servers, KMS of Talos and servers of
+// Kairos' protocol take connections.
 func (w workerProcess) Dial(string) func(ctx context.Context, network, address string) (net.Conn, error) {
 	return func(_ context.Context, _, address string) (net.Conn, error) {
 		w.machine.mu.Lock()
-		t, k := w.machine.Tangs[address], w.machine.TalosKMS[address]
+		serve := w.machine.server(address)
 		w.machine.mu.Unlock()
 		if !w.machine.connected() {
 			return nil, syscall.EHOSTUNREACH
 		}
-		if t == nil && k == nil {
+		if serve == nil {
 			return nil, syscall.ECONNREFUSED
 		}
 		if err := w.alive(); err != nil {
 			return nil, err
 		}
 		here, there := net.Pipe()
-		if k != nil {
-			go k(there)
-		} else {
-			go t.Serve(there)
-		}
+		go serve(there)
 		go func() { // as the kernel does when a process ends
 			<-w.killed
 			here.Close()
 		}()
 		return here, nil
 	}
+}
+
+// server is what takes connections at an address.
+func (m *Machine) server(address string) func(net.Conn) {
+	if t := m.Tangs[address]; t != nil {
+		return t.Serve
+	}
+	if c := m.Challengers[address]; c != nil {
+		return c.Serve
+	}
+	return m.TalosKMS[address]
 }
 
 // TLS implements worker.Links.

@@ -25,6 +25,7 @@ type TPM struct {
 	Refuses uint8         // a PCR that cannot be extended, 0 for none
 	PCRs    [24][32]byte
 	Extends [24]int
+	NV      map[uint32]string // what Kairos keeps there
 
 	machine *Machine
 	user    *process // the worker that has it open: /dev/tpm0 has one

@@ -12,6 +12,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/google/go-tpm/tpm2"
 	"golang.org/x/sys/unix"
 
 	"latchkey/boot/device"
@@ -28,6 +29,7 @@ import (
 	"latchkey/unlock/dm"
 	"latchkey/unlock/luks2"
 	"latchkey/unlock/md/control"
+	"latchkey/unlock/source/kairos"
 	"latchkey/unlock/source/keyfile"
 	"latchkey/unlock/source/prompt"
 	"latchkey/unlock/tpm"
@@ -227,3 +229,9 @@ func (k tpmKeys) BootLog(ctx context.Context) (kms.BootLog, error) {
 
 // Console implements System.
 func (Kernel) Console() (io.ReadWriteCloser, error) { return prompt.Console() }
+
+// Kairos implements TPM.
+func (c chip) Kairos(ctx context.Context, key tpm2.TPMHandle) (kairos.TPM, error) {
+	k, err := c.TPM.Kairos(ctx, key)
+	return k, err
+}

@@ -10,6 +10,7 @@ import (
 	"latchkey/internal/plan"
 	"latchkey/kms"
 	"latchkey/unlock/source/clevis"
+	"latchkey/unlock/source/kairos"
 	"latchkey/unlock/source/talos"
 )
 
@@ -110,11 +111,14 @@ func (n *network) takeTurn() {
 	n.turn = make(chan struct{})
 	n.mu.Unlock()
 	code := kms.CodeUnreachable
-	if !p.NeedsKMS() {
+	switch {
+	case p.NeedsKMS():
+	case p.NeedsTang():
 		code = clevis.CodeSilent
-	}
-	if !p.NeedsKMS() && !p.NeedsTang() {
+	case p.NeedsTalosKMS():
 		code = talos.CodeSilent
+	default:
+		code = kairos.CodeSilent
 	}
 	n.worker.waiting(codes.Fail(code, "no %s has answered for %s; trying the network as %s has it: %s", p.Servers(), p.NetTurn(), whose, fmt.Sprint(next)))
 }

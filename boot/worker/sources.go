@@ -16,6 +16,7 @@ func (w *worker) sources(n *network, id *identity) map[string]source.Source {
 		plan.SourceKMS:      &keyServer{worker: w, network: n, identity: id},
 		plan.SourceClevis:   w.clevis(n),
 		plan.SourceSystemd:  w.cryptenroll(),
+		plan.SourceKairos:   w.kairos(n),
 		plan.SourceTalosKMS: w.talosKMS(n), plan.SourceTalosTPM: w.talosTPM(), plan.SourceTalosNode: w.talosNode(),
 		plan.SourcePrompt: &prompt.Prompt{Console: w.sys.Console, Log: w.log},
 	}

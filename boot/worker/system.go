@@ -7,6 +7,8 @@ import (
 	"net"
 	"time"
 
+	"github.com/google/go-tpm/tpm2"
+
 	"latchkey/boot/device"
 	"latchkey/discover"
 	"latchkey/internal/plan"
@@ -17,6 +19,7 @@ import (
 	"latchkey/unlock/dm"
 	"latchkey/unlock/luks2"
 	"latchkey/unlock/md/control"
+	"latchkey/unlock/source/kairos"
 	"latchkey/unlock/source/keyfile"
 	"latchkey/unlock/tpm"
 )
@@ -117,6 +120,10 @@ type TPM interface {
 	// Unseal gives back what others sealed: tpm.TPM says how.
 	Unseal(ctx context.Context, o tpm.Sealed) (secret.Bytes, error)
 	Identify(ctx context.Context, o tpm.Options) (id Identity, detail string, err error)
+	// Kairos makes what proves the machine to a server of Kairos' protocol.
+	Kairos(ctx context.Context, key tpm2.TPMHandle) (kairos.TPM, error)
+	// KeptByKairos is the passphrase that the TPM keeps.
+	KeptByKairos(ctx context.Context, index, key tpm2.TPMHandle) (secret.Bytes, error)
 }
 
 // An Identity is the TPM's keys, which prove and unseal: tpm.Identity.

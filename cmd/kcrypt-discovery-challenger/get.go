@@ -67,23 +67,6 @@ refusal that is final ends it at once.`,
 	return c
 }
 
-// machine is the TPM of this machine, with its key that encrypts passphrases.
-type machine struct {
-	*tpm.Kairos
-	tpm *tpm.TPM
-	key tpm2.TPMHandle
-}
-
-// Decrypt implements kairos.TPM.
-func (m machine) Decrypt(ctx context.Context, sealed []byte) (secret.Bytes, error) {
-	return m.tpm.DecryptKairos(ctx, m.key, sealed)
-}
-
-// Encrypt implements kairos.TPM.
-func (m machine) Encrypt(ctx context.Context, s secret.Bytes) ([]byte, error) {
-	return m.tpm.EncryptKairos(ctx, m.key, s)
-}
-
 // passphrase asks the server that is configured, or the TPM alone.
 func (o *options) passphrase(ctx context.Context, r kairos.Request) (secret.Bytes, error) {
 	t, c, err := o.openTPM()
@@ -100,13 +83,13 @@ func (o *options) passphrase(ctx context.Context, r kairos.Request) (secret.Byte
 	if err != nil {
 		return secret.Bytes{}, err
 	}
-	k, err := t.Kairos(ctx)
+	k, err := t.Kairos(ctx, tpm2.TPMHandle(c.CIndex))
 	if err != nil {
 		return secret.Bytes{}, err
 	}
 	client := &kairos.Client{
-		Server: server, TPM: machine{k, t, tpm2.TPMHandle(c.CIndex)},
-		Live: o.live(), Legacy: c.Legacy == nil || *c.Legacy, Generate: true,
+		Server: server, TPM: k,
+		Live: o.live(), Legacy: c.Legacy == nil || *c.Legacy, Generate: kairos.Generator(k.Encrypt),
 	}
 	return o.ask(ctx, client, r)
 }

@@ -35,7 +35,7 @@ func serverOf(ctx context.Context, c cloudconfig.Config) (kairos.Server, error) 
 	case c.MDNS && !u.Local():
 		return kairos.Server{}, fmt.Errorf("challenger_server %q: with mdns: true its host must end in .local", c.Server)
 	case c.MDNS:
-		dial, err = browse(ctx, u, discover.Query{Services: []string{service}})
+		dial, err = browse(ctx, u, discover.Query{Services: []string{service}, Host: u.Name})
 	case u.Local(): // the resolver of a static program does not know them
 		dial, err = browse(ctx, u, discover.Query{URLs: []string{"http://" + u.Address()}})
 	}
@@ -95,7 +95,7 @@ func tlsConfig(u kairos.URL, certificate string) (*tls.Config, error) {
 }
 
 // browse looks for the server on all links, and goes on looking while it is
-// asked again. Of services the one counts whose host is the URL's.
+// asked again.
 func browse(ctx context.Context, u kairos.URL, q discover.Query) (func(ctx context.Context, network, address string) (net.Conn, error), error) {
 	q.What = "server of Kairos' protocol"
 	f, err := discover.NewFinder(q, discover.System{Shared: true}, slog.New(slog.DiscardHandler))
@@ -112,15 +112,13 @@ func browse(ctx context.Context, u kairos.URL, q discover.Query) (func(ctx conte
 				return nil, failed
 			}
 			f.SetAside(c, pause) // and then it is offered again
-			if strings.TrimSuffix(strings.ToLower(c.Host), ".") != u.Name {
-				failed = fmt.Errorf("nobody on these links announces %s for %s, but somebody for %.80q", service, u.Name, c.Host)
-				continue
-			}
 			conn, err := new(net.Dialer).DialContext(ctx, network, c.Addr.String())
 			if err == nil {
 				return conn, nil
 			}
-			failed = err
+			if ctx.Err() == nil { // else it was cut short, which tells nothing
+				failed = err
+			}
 		}
 	}, nil
 }

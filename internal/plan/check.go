@@ -118,6 +118,9 @@ func (v Volume) check() error {
 		return fmt.Errorf("serial is %q, want at most 64 printable characters (lsblk -o SERIAL)", v.Serial)
 	}
 
+	if len(v.Label) > maxLabel || !printable(v.Label) {
+		return fmt.Errorf("label is %.80q, want at most %d printable ASCII characters", v.Label, maxLabel)
+	}
 	if err := eachOnce("options", v.Options, volumeOptions); err != nil {
 		return err
 	}

@@ -50,6 +50,7 @@ func describeVolumes(p *Plan) []string {
 		s.add("a token of systemd-cryptenroll may have the sealed secret %s", t)
 	}
 	describeTalos(&s, p)
+	describeKairos(p, &s)
 	for _, v := range p.Volumes {
 		s.add("%s: LUKS volume %s becomes /dev/mapper/%s; %s", v.Name, v.UUID, v.Name, need(v))
 		s.add("%s: %s", v.Name, how(p, v))
@@ -67,6 +68,9 @@ func describeVolumes(p *Plan) []string {
 		}
 		if v.LockedTo != "" {
 			s.add("%s: only after %s, whose file encryption-salt.yaml stands behind its passphrases", v.Name, v.LockedTo)
+		}
+		if v.Label != "" {
+			s.add("%s: asked for as %q where the source is kairos", v.Name, v.Label)
 		}
 		if v.LUKS1 {
 			s.add("%s: a header of LUKS version 1 is taken as well", v.Name)
@@ -126,6 +130,8 @@ func sourceWords(p *Plan, source string) string {
 		return "a passphrase typed at the console"
 	case SourceClevis:
 		return clevisWords(p.Clevis)
+	case SourceKairos:
+		return kairosWords(p.Kairos)
 	}
 	switch source {
 	case SourceSystemd:

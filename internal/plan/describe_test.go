@@ -77,6 +77,21 @@ func TestDescribe(t *testing.T) {
 			p.Volumes = []plan.Volume{p.Volumes[0], data}
 			p.Volumes[0].Sources = []string{"talos-tpm2", "talos-kms", "prompt"}
 		}, ""},
+		{"kairos", func(p *plan.Plan) {
+			p.HeadStart, p.Trust.KMS, p.Find = plan.DefaultHeadStart, nil, plan.Find{}
+			p.Kairos = plan.Kairos{Server: "https://kms.local", MDNS: true, TLS: plan.TLS{Pins: []string{"sha256//" + strings.Repeat("A", 43) + "="}}}
+			p.Volumes[0].Sources, p.Volumes[0].Label = []string{"kairos", "prompt"}, "COS_PERSISTENT"
+		}, ""},
+		{"kairos-any", func(p *plan.Plan) {
+			p.HeadStart, p.Trust.KMS, p.Find = plan.DefaultHeadStart, nil, plan.Find{}
+			p.Kairos = plan.Kairos{Server: "http://192.0.2.5:7741", Legacy: true, AnyServer: true}
+			p.Volumes[0].Sources = []string{"kairos"}
+		}, ""},
+		{"kairos-tpm", func(p *plan.Plan) {
+			p.HeadStart, p.Trust.KMS, p.Find = plan.DefaultHeadStart, nil, plan.Find{}
+			p.Kairos = plan.Kairos{NVIndex: 0x1500000}
+			p.Volumes[0].Sources = []string{"kairos"}
+		}, ""},
 		{"prompt-only", func(p *plan.Plan) { p.Volumes[0].Sources = []string{"prompt"} }, "ip=dhcp"},
 	} {
 		t.Run(row.name, func(t *testing.T) {

@@ -42,6 +42,8 @@ type Plan struct {
 	Systemd SystemdTPM2 `json:"systemd_tpm2,omitzero"`
 	// Talos is what the sources for Talos' volumes may do.
 	Talos Talos `json:"talos,omitzero"`
+	// Kairos is what the source kairos asks.
+	Kairos Kairos `json:"kairos,omitzero"`
 	// HeadStart is how much earlier a source begins than the next one of a
 	// volume, unless that is the question at the console.
 	HeadStart time.Duration `json:"head_start_ns,omitempty"`
@@ -114,7 +116,10 @@ type Volume struct {
 	Serial  string   `json:"serial,omitempty"` // of the disk; tells clones apart
 	Sources []string `json:"sources"`          // in the order to try: "kms", "key-file", "prompt"
 	// Digest is the header subset digest in hex, if the image pins it.
-	Digest  string   `json:"digest,omitempty"`
+	Digest string `json:"digest,omitempty"`
+	// Label is what a server of Kairos' protocol knows the volume by; "" is
+	// the label in its header.
+	Label   string   `json:"label,omitempty"`
 	Options []string `json:"options,omitempty"` // crypttab words: "discard", "read-only", …
 	NoFail  bool     `json:"nofail,omitempty"`  // the boot goes on without it
 	LUKS1   bool     `json:"luks1,omitempty"`   // a header of version 1 is taken, too

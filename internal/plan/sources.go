@@ -17,6 +17,7 @@ const (
 	SourceKeyFile = "key-file"
 	SourceClevis  = "clevis"
 	SourceSystemd = "systemd-tpm2"
+	SourceKairos  = "kairos"
 )
 
 // HeadStart is how much earlier a source begins than the question at the
@@ -191,6 +192,9 @@ func (p *Plan) checkSources() error {
 	if err := p.checkDegraded(); err != nil {
 		return err
 	}
+	if err := p.checkKairos(); err != nil {
+		return err
+	}
 	if err := p.checkTalos(); err != nil {
 		return err
 	}
@@ -201,7 +205,7 @@ func (p *Plan) checkSources() error {
 		return fmt.Errorf("there are %d key files, the limit is %d", len(p.KeyFiles), maxKeyFiles)
 	}
 
-	known := []string{SourceKMS, SourcePrompt, SourceClevis, SourceSystemd, SourceTalosKMS, SourceTalosTPM, SourceTalosNode}
+	known := []string{SourceKMS, SourcePrompt, SourceClevis, SourceSystemd, SourceKairos, SourceTalosKMS, SourceTalosTPM, SourceTalosNode}
 	for _, f := range p.KeyFiles {
 		if err := f.check(); err != nil {
 			return fmt.Errorf("%s: %w", f.Name, err)
@@ -232,7 +236,7 @@ func (p *Plan) HeadStartOf(source string) time.Duration {
 
 // UsesTPM tells whether a source needs the TPM to open a volume.
 func UsesTPM(source string) bool {
-	return source == SourceKMS || source == SourceSystemd || source == SourceTalosTPM
+	return source == SourceKMS || source == SourceSystemd || source == SourceKairos || source == SourceTalosTPM
 }
 
 func (p *Plan) lists(source string) bool {
@@ -246,7 +250,7 @@ func (p *Plan) NeedsKMS() bool { return p.lists(SourceKMS) }
 func (p *Plan) NeedsNetwork() bool { return p.NeedsKMS() || p.NeedsOthers() }
 
 // NeedsOthers tells whether servers that are no key server may be asked.
-func (p *Plan) NeedsOthers() bool { return p.NeedsTang() || p.NeedsTalosKMS() }
+func (p *Plan) NeedsOthers() bool { return p.NeedsTang() || p.NeedsKairos() || p.NeedsTalosKMS() }
 
 // NeedsTang tells whether a tang server may be asked.
 func (p *Plan) NeedsTang() bool { return p.lists(SourceClevis) && len(p.Clevis.Tang) > 0 }
@@ -257,7 +261,7 @@ func (p *Plan) Servers() string {
 	for _, one := range []struct {
 		needed bool
 		name   string
-	}{{p.NeedsKMS(), "trusted key server"}, {p.NeedsTang(), "tang server"}, {p.NeedsTalosKMS(), "Talos KMS"}} {
+	}{{p.NeedsKMS(), "trusted key server"}, {p.NeedsTang(), "tang server"}, {p.NeedsKairos(), "server of Kairos' protocol"}, {p.NeedsTalosKMS(), "Talos KMS"}} {
 		if one.needed {
 			names = append(names, one.name)
 		}

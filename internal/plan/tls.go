@@ -57,5 +57,5 @@ func (t TLS) check(field string) error {
 // NeedsTLS tells whether a server may be asked over TLS, which the small init
 // does not have.
 func (p *Plan) NeedsTLS() bool {
-	return p.NeedsTang() && p.Clevis.TLS.Any() || p.NeedsTalosKMS() && p.Talos.TLS.Any()
+	return p.NeedsTang() && p.Clevis.TLS.Any() || p.NeedsTalosKMS() && p.Talos.TLS.Any() || p.NeedsKairos() && p.Kairos.TLS.Any()
 }

@@ -65,6 +65,9 @@ func (p *Plan) NetTurn() time.Duration {
 	if p.NeedsTalosKMS() && p.Talos.Wait > 0 {
 		turn = min(turn, p.Talos.Wait)
 	}
+	if p.NeedsKairos() && p.Kairos.Wait > 0 {
+		turn = min(turn, p.Kairos.Wait)
+	}
 	return turn
 }
 

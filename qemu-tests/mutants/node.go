@@ -151,6 +151,7 @@ var node = []mutant{
 	{`unlock/source/cryptenroll/signature.go: which policy`, `unlock/source/cryptenroll/signature.go`, `sig.Policy == hex.EncodeToString(policy[:]) && `, ``, `./unlock/source/cryptenroll`, `Signatures`},
 	{`unlock/source/cryptenroll/signature.go: signatures' limit`, `unlock/source/cryptenroll/signature.go`, `if len(file) > maxSignatures {`, `if false {`, `./unlock/source/cryptenroll`, `Signatures`},
 	{`internal/plan/sources.go: which sources use the TPM`, `internal/plan/sources.go`, ` || source == SourceSystemd`, ``, `./boot`, `SystemdSource`},
+	{`internal/plan/sources.go: which sources use the TPM`, `internal/plan/sources.go`, ` || source == SourceSystemd || source`, ` || source`, `./boot`, `SystemdSource`},
 	{`internal/plan/sources.go: the volume is told`, `internal/plan/sources.go`, `v.Digest == "" && len(p.Systemd.Sealed) == 0`, `false`, `./internal/plan`, `Check`},
 	{`boot/worker/worker.go: the TPM is opened once`, `boot/worker/worker.go`, `tpm: sync.OnceValues(sys.OpenTPM)`, `tpm: func() (TPM, error) { return sync.OnceValues(sys.OpenTPM)() }`, `./boot`, `SystemdSource`},
 	{`unlock/tpm/bind.go: the key in NV`, `unlock/tpm/bind.go`, `at := Parent{Handle: PersistentSRK}`, `at := Parent{Handle: PersistentSRK + 1}`, `./unlock/tpm`, `TestBind`},

@@ -50,4 +50,5 @@ var operators = []mutant{
 	{`no device is replaced`, `internal/datafile/datafile.go`, `err == nil && !info.Mode().IsRegular()`, `err == nil && info.IsDir()`, `./internal/datafile`, `TestReplaceNoDevice`},
 	{`no input is written over`, `cmd/latchkey/image_uki.go`, `return o.checkOutput()`, `return nil`, `./cmd/latchkey`, `TestScripts/image_uki$`},
 	{`latchkey.yaml: one kind of source`, `initramfs/sources.go`, `if s.word() == "" || s.kinds() > 1 {`, `if s.word() == "" || false {`, `./initramfs`, `TestSources`},
+	{`latchkey.yaml: one kind of source`, `initramfs/sources.go`, `if s.word() == "" || s.kinds() > 1 {`, `if s.word() == "" || s.kinds() > 9 {`, `./initramfs`, `TestSources`},
 }

@@ -7,6 +7,8 @@ import (
 	"fmt"
 
 	"github.com/google/go-tpm/tpm2"
+
+	"latchkey/internal/secret"
 )
 
 // ErrNoNV is wrapped by the error of an index that was never written.
@@ -64,4 +66,14 @@ func (t *TPM) WriteKairos(ctx context.Context, index tpm2.TPMHandle, blob []byte
 		AuthHandle: owner, NVIndex: tpm2.NamedHandle{Handle: index, Name: rsp.NVName}, Data: tpm2.TPM2BMaxNVBuffer{Buffer: blob},
 	})
 	return err
+}
+
+// KeptByKairos is the passphrase that the TPM keeps: what is in the index,
+// decrypted by the key.
+func (t *TPM) KeptByKairos(ctx context.Context, index, key tpm2.TPMHandle) (secret.Bytes, error) {
+	sealed, err := t.ReadKairos(ctx, index)
+	if err != nil {
+		return secret.Bytes{}, err
+	}
+	return t.DecryptKairos(ctx, key, sealed)
 }

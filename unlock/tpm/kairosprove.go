@@ -21,6 +21,7 @@ type Kairos struct {
 	private tpm2.TPM2BPrivate
 	public  tpm2.TPMTPublic
 	ak      AttestationKey
+	key     tpm2.TPMHandle
 }
 
 // An AttestationKey is a key with what its TPM says of its making:
@@ -32,8 +33,9 @@ type AttestationKey struct{ Public, CreateData, CreateAttestation, CreateSignatu
 var kairosPCRs = []int{0, 7, 11}
 
 // Kairos makes an attestation key, and finds the EK. On a chip this takes
-// seconds: both are RSA keys.
-func (t *TPM) Kairos(ctx context.Context) (*Kairos, error) {
+// seconds: both are RSA keys. Encrypt and Decrypt are by the key at a handle,
+// such as KairosKey.
+func (t *TPM) Kairos(ctx context.Context, key tpm2.TPMHandle) (*Kairos, error) {
 	c, end := t.begin(ctx)
 	defer end()
 	c.makeRoom()
@@ -41,7 +43,7 @@ func (t *TPM) Kairos(ctx context.Context) (*Kairos, error) {
 	if err != nil {
 		return nil, err
 	}
-	k := &Kairos{tpm: t, spki: spki}
+	k := &Kairos{tpm: t, spki: spki, key: key}
 	return k, k.makeAK(c)
 }
 
@@ -50,6 +52,16 @@ func (k *Kairos) SPKI() []byte { return slices.Clone(k.spki) }
 
 // AK is the attestation key.
 func (k *Kairos) AK() AttestationKey { return k.ak }
+
+// Decrypt gives back what was encrypted to the machine's key.
+func (k *Kairos) Decrypt(ctx context.Context, sealed []byte) (secret.Bytes, error) {
+	return k.tpm.DecryptKairos(ctx, k.key, sealed)
+}
+
+// Encrypt encrypts a passphrase to the machine's key.
+func (k *Kairos) Encrypt(ctx context.Context, s secret.Bytes) ([]byte, error) {
+	return k.tpm.EncryptKairos(ctx, k.key, s)
+}
 
 // Renew makes another attestation key.
 func (k *Kairos) Renew(ctx context.Context) error {

@@ -19,7 +19,7 @@ import (
 
 func kairosOf(t *testing.T, dev *tpm.TPM) *tpm.Kairos {
 	t.Helper()
-	k, err := dev.Kairos(t.Context())
+	k, err := dev.Kairos(t.Context(), tpm.KairosKey)
 	if err != nil {
 		t.Fatal(err)
 	}

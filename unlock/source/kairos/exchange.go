@@ -89,10 +89,10 @@ func closedEarly(err error) error {
 // passphrase to the machine, postPass.
 func (c *Client) askLegacy(ctx context.Context, r Request) (secret.Bytes, error) {
 	p, err := c.getPass(ctx, r)
-	if !c.Generate || !errors.Is(err, errNoSecret) {
+	if c.Generate == nil || !errors.Is(err, errNoSecret) {
 		return p, c.failure(err)
 	}
-	if err := c.generate(ctx, r); err != nil {
+	if err := c.Generate(ctx, c, r); err != nil {
 		return secret.Bytes{}, c.failure(err)
 	}
 	// What the server has is what will open the disk: it is asked for it.
@@ -116,39 +116,6 @@ func (c *Client) getPass(ctx context.Context, r Request) (secret.Bytes, error) {
 		return plain, err
 	}
 	return c.TPM.Decrypt(ctx, sealed)
-}
-
-// generate makes a passphrase and gives the server what the TPM encrypted.
-func (c *Client) generate(ctx context.Context, r Request) error {
-	made := secret.Passphrase()
-	defer made.Wipe()
-	sealed, err := c.TPM.Encrypt(ctx, made)
-	if err != nil {
-		return err
-	}
-	w, err := c.activate(ctx, postPath, r)
-	if err != nil {
-		return err
-	}
-	defer w.Close()
-	message, err := encode(struct {
-		Passphrase  string `json:"passphrase"`
-		Error       string `json:"error"`
-		GeneratedBy string `json:"generated_by"`
-	}{base64.RawURLEncoding.EncodeToString(sealed), "", byTPM})
-	if err == nil {
-		err = w.write(textFrame, message)
-	}
-	if err != nil {
-		return err
-	}
-	// Nothing comes back; the end says that the server is done.
-	reply, err := w.read()
-	reply.Wipe()
-	if err == nil || errors.Is(err, io.EOF) {
-		return nil
-	}
-	return err
 }
 
 // activate connects for a legacy exchange, and opens the challenge on it.

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"latchkey/boot/codes"
+	"latchkey/internal/endpoint"
 	"latchkey/internal/secret"
 	"latchkey/kms"
 	"latchkey/unlock/tpm"
@@ -23,8 +24,9 @@ import (
 // Codes of this package.
 const (
 	CodeSilent  = "kairos-silent"  // no server answered in the protocol: final when the time is over
-	CodeWaiting = "kairos-waiting" // the server has nothing for this machine yet: an operator may
+	CodeWaiting = "kairos-waiting" // the server has nothing for this machine yet: final when the time is over
 	CodeRefused = "kairos-refused" // the server refused: final
+	CodeWrong   = "kairos-wrong"   // no keyslot takes what it gave: final
 )
 
 // A Request names a volume. At least one name is not empty.
@@ -33,6 +35,12 @@ type Request struct {
 	Name  string // of the kernel's: vda5
 	UUID  string
 }
+
+// A URL is challenger_server taken apart.
+type URL = endpoint.Challenger
+
+// ParseURL reads http://host[:port][/path], or https.
+func ParseURL(s string) (URL, error) { return endpoint.ParseChallenger(s) }
 
 // A Server is one that is asked.
 type Server struct {
@@ -49,7 +57,6 @@ type TPM interface {
 	Renew(ctx context.Context) error
 	Prove(ctx context.Context, credential, seed []byte) (secret.Bytes, kms.Quote, error)
 	Decrypt(ctx context.Context, sealed []byte) (secret.Bytes, error)
-	Encrypt(ctx context.Context, s secret.Bytes) ([]byte, error)
 }
 
 // A Client asks a server. Its attempts share an attestation key as those of
@@ -64,8 +71,9 @@ type Client struct {
 	// that only it has the passphrase. It shows no boot state.
 	Legacy bool
 	// Generate makes a passphrase where the older exchange leaves that to the
-	// machine. It is for whoever is about to encrypt a disk.
-	Generate bool
+	// machine: Generator. It is for whoever is about to encrypt a disk, and not
+	// linked into the init.
+	Generate func(ctx context.Context, c *Client, r Request) error
 
 	shown time.Time // when the attestation key was first shown; zero: not yet
 	spent bool      // a legacy exchange has shown it

@@ -47,18 +47,10 @@ func (k *keeper) Deposit(_ context.Context, p *server.Proof, sealed []byte) erro
 	return nil
 }
 
-// machine is a TPM with the key that encrypts passphrases.
+// machine is a TPM.
 type machine struct {
 	*tpm.Kairos
 	dev *tpm.TPM
-}
-
-func (m machine) Decrypt(ctx context.Context, sealed []byte) (secret.Bytes, error) {
-	return m.dev.DecryptKairos(ctx, tpm.KairosKey, sealed)
-}
-
-func (m machine) Encrypt(ctx context.Context, s secret.Bytes) ([]byte, error) {
-	return m.dev.EncryptKairos(ctx, tpm.KairosKey, s)
 }
 
 func newMachine(t *testing.T) machine {
@@ -68,7 +60,7 @@ func newMachine(t *testing.T) machine {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { dev.Close() })
-	k, err := dev.Kairos(t.Context())
+	k, err := dev.Kairos(t.Context(), tpm.KairosKey)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -166,12 +158,12 @@ func TestGenerations(t *testing.T) {
 	if _, err := c.Ask(t.Context(), want); codes.Of(err) != kairos.CodeWaiting || k.deposit != nil {
 		t.Errorf("Ask = %v, with a deposit of %d bytes, want code %s and none", err, len(k.deposit), kairos.CodeWaiting)
 	}
-	c.Generate = true
+	c.Generate = kairos.Generator(m.Encrypt)
 	made, err := c.Ask(t.Context(), want)
 	if err != nil || made.Len() != 43 || k.deposit == nil {
 		t.Fatalf("Ask = %d bytes, %v, want a passphrase of 43 letters and a deposit", made.Len(), err)
 	}
-	c.Generate = false
+	c.Generate = nil
 	if again, err := c.Ask(t.Context(), want); err != nil || !again.Equal(made) {
 		t.Errorf("Ask = %v, %v, want the passphrase again", again, err)
 	}

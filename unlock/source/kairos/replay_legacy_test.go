@@ -29,7 +29,7 @@ func TestRecordedLegacy(t *testing.T) {
 		var p secret.Bytes
 		var err error
 		if strings.Contains(r.request, postPath) {
-			err = c.generate(t.Context(), want)
+			err = c.deposit(t.Context(), want, chip.sealed)
 			posted++
 		} else {
 			p, err = c.getPass(t.Context(), want)

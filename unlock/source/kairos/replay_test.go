@@ -78,8 +78,6 @@ func (r *replayed) Decrypt(_ context.Context, sealed []byte) (secret.Bytes, erro
 	return secret.Own([]byte("decrypted")), nil
 }
 
-func (r *replayed) Encrypt(context.Context, secret.Bytes) ([]byte, error) { return r.sealed, nil }
-
 // replay plays the server of recordings, one connection after the other, and
 // tells what the client sent: heads, and frames with their opcodes.
 func replay(t *testing.T, all ...recording) (Server, <-chan recording) {

@@ -30,7 +30,6 @@ func (mute) Prove(context.Context, []byte, []byte) (secret.Bytes, kms.Quote, err
 	return secret.Own([]byte("opened")), kms.Quote{}, nil
 }
 func (mute) Decrypt(context.Context, []byte) (secret.Bytes, error) { return secret.Bytes{}, nil }
-func (mute) Encrypt(context.Context, secret.Bytes) ([]byte, error) { return nil, nil }
 
 // said connects to a server that says what it is told to, with ACCEPT made
 // right, whatever it hears.

@@ -1,4 +1,4 @@
-package kairos
+package endpoint
 
 import (
 	"errors"
@@ -6,12 +6,11 @@ import (
 	"net"
 	"strconv"
 	"strings"
-
-	"latchkey/internal/endpoint"
 )
 
-// A URL is challenger_server taken apart.
-type URL struct {
+// A Challenger is where a server of Kairos' protocol is asked: the URL in
+// challenger_server, taken apart.
+type Challenger struct {
 	TLS  bool
 	Name string // of the host: what a certificate is verified against
 	Port uint16 // 80 or 443 if the URL has none
@@ -21,15 +20,15 @@ type URL struct {
 }
 
 // Host is what the header Host says, wherever the server is.
-func (u URL) Host() string { return u.host }
+func (u Challenger) Host() string { return u.host }
 
 // Address is where the server is unless mDNS tells.
-func (u URL) Address() string { return net.JoinHostPort(u.Name, strconv.Itoa(int(u.Port))) }
+func (u Challenger) Address() string { return net.JoinHostPort(u.Name, strconv.Itoa(int(u.Port))) }
 
 // Local tells whether multicast DNS may tell where the server is.
-func (u URL) Local() bool { return strings.HasSuffix(u.Name, ".local") }
+func (u Challenger) Local() bool { return strings.HasSuffix(u.Name, ".local") }
 
-func (u URL) String() string {
+func (u Challenger) String() string {
 	scheme := "http://"
 	if u.TLS {
 		scheme = "https://"
@@ -37,20 +36,20 @@ func (u URL) String() string {
 	return scheme + u.host + u.Path
 }
 
-// ParseURL reads http://host[:port][/path], or https. Kairos puts ws in the
+// ParseChallenger reads http://host[:port][/path], or https. Kairos puts ws in the
 // place of http, so ws and wss are the same.
-func ParseURL(s string) (URL, error) {
+func ParseChallenger(s string) (Challenger, error) {
 	scheme, rest, ok := strings.Cut(s, "://")
-	if !ok || len(s) > endpoint.MaxURL {
-		return URL{}, errors.New("it must begin with http:// or https://, and have at most 512 bytes")
+	if !ok || len(s) > MaxURL {
+		return Challenger{}, errors.New("it must begin with http:// or https://, and have at most 512 bytes")
 	}
-	u := URL{Port: 80}
+	u := Challenger{Port: 80}
 	switch strings.ToLower(scheme) { // RFC 3986, section 3.1
 	case "http", "ws":
 	case "https", "wss":
 		u.TLS, u.Port = true, 443
 	default:
-		return URL{}, errors.New("it must begin with http:// or https://")
+		return Challenger{}, errors.New("it must begin with http:// or https://")
 	}
 
 	host, path, slash := strings.Cut(rest, "/")
@@ -58,15 +57,15 @@ func ParseURL(s string) (URL, error) {
 		u.Path = "/" + path
 	}
 	if strings.ContainsFunc(u.Path, func(r rune) bool { return r <= ' ' || r > '~' }) || strings.ContainsAny(u.Path, "?#") {
-		return URL{}, errors.New("its path has odd letters")
+		return Challenger{}, errors.New("its path has odd letters")
 	}
 	u.host = host
 	if !strings.Contains(host[strings.LastIndexByte(host, ']')+1:], ":") {
 		host += ":" + strconv.Itoa(int(u.Port))
 	}
-	e, err := endpoint.ParseURL("http://" + host)
+	e, err := ParseURL("http://" + host)
 	if err != nil {
-		return URL{}, fmt.Errorf("its host: %w", err)
+		return Challenger{}, fmt.Errorf("its host: %w", err)
 	}
 	u.Name, u.Port = strings.ToLower(strings.TrimSuffix(e.Host, ".")), e.Port
 	return u, nil
