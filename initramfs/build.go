@@ -85,6 +85,9 @@ func Build(w io.Writer, o Options) (*Result, error) {
 		return nil, o.Config.locate(err)
 	}
 	res.Warnings = append(append(res.Warnings, doubtful...), k.arrayWarnings(p, index, o.Host)...)
+	if err := addHeaders(a, p); err != nil {
+		return nil, o.Config.locate(err)
+	}
 
 	planFile, err := p.Encode()
 	if err != nil {

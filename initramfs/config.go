@@ -75,7 +75,9 @@ type VolumeConfig struct {
 	LUKS1   bool           `yaml:"luks1"`
 	Accept  string         `yaml:"accept" words:"strict cryptsetup"`
 	// State is the volume that Talos locked this one to.
-	State string `yaml:"lock-to-state"`
+	State  string        `yaml:"lock-to-state"`
+	Header *HeaderConfig `yaml:"header"`
+	Data   string        `yaml:"data"`
 }
 
 // ModulesConfig says which kernel modules go into the image.
@@ -211,11 +213,14 @@ func (c *Config) volume(i int, v VolumeConfig, p *plan.Plan) plan.Volume {
 	if uuid == "" && v.Label != "" {
 		uuid = mapping.KairosUUID(v.Label)
 	}
-	out := plan.Volume{UUID: uuid, Name: name, Serial: v.Serial, Label: v.Label, Sources: sources, Digest: v.Digest, Options: v.Options, NoFail: v.NoFail, LUKS1: v.LUKS1, LockedTo: v.State, Accept: v.Accept}
+	out := plan.Volume{UUID: uuid, Name: name, Serial: v.Serial, Label: v.Label, Sources: sources, Digest: v.Digest, Options: v.Options, NoFail: v.NoFail, LUKS1: v.LUKS1, LockedTo: v.State, Accept: v.Accept, Data: v.Data}
 	for _, s := range v.Sources {
 		if s.TalosNode != nil {
 			out.Talos = s.TalosNode.Volume
 		}
+	}
+	if v.Header != nil {
+		out.Header = &plan.HeaderFile{Device: v.Header.Device, Path: v.Header.Path}
 	}
 	if out.Accept == plan.AcceptStrict {
 		out.Accept = ""

@@ -126,6 +126,17 @@ func (d *Disk) SetCipher(name string) {
 	})
 }
 
+// Detach makes the disk a payload alone and returns its header, in which the
+// payload begins at the first byte.
+func (d *Disk) Detach() (header string) {
+	d.rewrite(func(text []byte) []byte {
+		return bytes.Replace(text, []byte(`"offset":"2097152","size":"dynamic"`), []byte(`"offset":"0","size":"dynamic"`), 1)
+	})
+	header = string(bytes.TrimRight(d.Bytes[:2<<20], "\x00"))
+	d.Bytes = bytes.Repeat([]byte("noise..."), volumeBytes/8)
+	return header
+}
+
 // rewrite changes the JSON text of both header copies.
 func (d *Disk) rewrite(change func(text []byte) []byte) {
 	for at := 0; at < 2*headerBytes; at += headerBytes {

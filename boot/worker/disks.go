@@ -19,6 +19,7 @@ type disk struct {
 	unlock.Volume
 	planned plan.Volume
 	block   device.Block
+	header  []byte // if it is not on the device
 }
 
 // has tells whether the plan lists a source for the volume.
@@ -227,5 +228,5 @@ func newDisk(v plan.Volume, p probed) (*disk, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &disk{unlock.Volume{Name: v.Name, Device: p.block.Path, Header: p.header, Digest: digest, Options: dmOptions(v)}, v, p.block}, nil
+	return &disk{unlock.Volume{Name: v.Name, Device: p.block.Path, Header: p.header, Digest: digest, Options: dmOptions(v)}, v, p.block, nil}, nil
 }

@@ -38,15 +38,19 @@ func (w *worker) readKey(d keyfile.Device, f keyfile.File) (secret.Bytes, error)
 // carrying lists the devices that carry a tag now: LABEL=, UUID=, PARTUUID=
 // or PARTLABEL=.
 func (w *worker) carrying(ctx context.Context, tag string) (fit []keyfile.Device) {
-	key, value, _ := strings.Cut(tag, "=")
-	value = strings.Trim(value, `"`)
 	blocks, err := w.sys.Blocks()
 	if err != nil {
 		return nil
 	}
 	probes, _ := w.search.probe(ctx, blocks)
+	return w.search.carrying(tag, probes)
+}
+
+func (s *search) carrying(tag string, probes []probed) (fit []keyfile.Device) {
+	key, value, _ := strings.Cut(tag, "=")
+	value = strings.Trim(value, `"`)
 	for _, p := range probes {
-		if w.carries(p, key, value) {
+		if s.carries(p, key, value) {
 			fit = append(fit, keyfile.Device{Path: p.block.Path, FSType: p.super.Type, ID: fmt.Sprint(p.block, p.super)})
 		}
 	}

@@ -172,7 +172,7 @@ func (w *worker) openOne(ctx context.Context, o *openings, t try, limit time.Dur
 		if err != nil {
 			return result{}, d.Name, err
 		}
-		f, err := w.sys.Open(d.Device, false)
+		f, err := d.areas(w.sys.Open)
 		if err != nil {
 			wipeAll(keys)
 			return result{}, d.Name, codes.Fail("volume-io", "opening %s: %w", d.Device, err)

@@ -11,9 +11,11 @@ import (
 	"latchkey/boot/codes"
 	"latchkey/boot/device"
 	"latchkey/internal/plan"
+	"latchkey/internal/secret"
 	"latchkey/unlock/dm"
 	"latchkey/unlock/luks2"
 	"latchkey/unlock/md"
+	"latchkey/unlock/source/keyfile"
 )
 
 // luksType is what device.Probe calls a LUKS header.
@@ -51,10 +53,19 @@ type search struct {
 	underway map[string]bool   // by path: a probe that has not come back
 	late     map[string]probed // by path: what came after its look
 	failures map[string]int    // by path
+
+	// Of headers that are elsewhere than their payloads.
+	headers headers
+	carries func(p probed, key, value string) bool
+	readKey func(keyfile.Device, keyfile.File) (secret.Bytes, error)
+	release func() // the drivers of sticks
 }
 
 func (w *worker) newSearch() *search {
-	return &search{sys: w.sys, plan: w.plan, arrays: w.newArrays(), arrived: w.look, underway: map[string]bool{}, late: map[string]probed{}, failures: map[string]int{}}
+	return &search{
+		sys: w.sys, plan: w.plan, arrays: w.newArrays(), arrived: w.look, underway: map[string]bool{}, late: map[string]probed{}, failures: map[string]int{},
+		headers: headers{read: map[string][]byte{}, asked: map[keyfile.Device]error{}}, carries: w.carries, readKey: w.readKey, release: func() { w.loader.Release() },
+	}
 }
 
 // look looks at every block device once, and at the plan's volumes there.
@@ -77,6 +88,10 @@ func (s *search) look(ctx context.Context) sightings {
 		seen = append(seen, name+" (no answer yet)")
 	}
 	for i, v := range s.plan.Volumes {
+		if v.Header != nil {
+			all[i] = s.detached(v, probes)
+			continue
+		}
 		all[i] = sight(v, probes, seen)
 	}
 	return all

@@ -45,11 +45,11 @@ type rotation struct {
 }
 
 // volumes are those that a grant opened and that have anything to rotate or
-// to end.
+// to end. A header that is in the image or on a stick is not written to.
 func (r *rotation) volumes() (all []*opening) {
 	for _, v := range r.openings.all {
 		g, ok := r.grant.of(v.disk)
-		if ok && g.Status == kms.OK && v.open && !v.disk.Options.ReadOnly && (g.Staged.Kind != 0 || unlock.Unfinished(v.disk.Header)) {
+		if ok && g.Status == kms.OK && v.open && !v.disk.Options.ReadOnly && v.disk.header == nil && (g.Staged.Kind != 0 || unlock.Unfinished(v.disk.Header)) {
 			all = append(all, v)
 		}
 	}

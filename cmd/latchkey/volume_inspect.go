@@ -35,6 +35,7 @@ type volumeReport struct {
 	SizeBytes    int64           `json:"size_bytes,omitempty"`
 	SectorBytes  int             `json:"sector_bytes,omitempty"`
 	Cipher       string          `json:"cipher,omitempty"`
+	Detached     bool            `json:"detached,omitempty"` // the payload is on another device
 	SubsetDigest string          `json:"subset_digest,omitempty"`
 	OtherCopy    string          `json:"other_copy,omitempty"` // same, stale or damaged
 	Flags        []string        `json:"flags,omitempty"`
@@ -112,6 +113,9 @@ func report(path string, h *luks2.Header, memory *luks2.Memory) volumeReport {
 		Accepted: true, Type: h.Type(), UUID: h.UUID(), Label: h.Label(), SeqID: h.SeqID(),
 		OffsetBytes: s.OffsetBytes, SizeBytes: s.SizeBytes, SectorBytes: s.SectorBytes,
 		Cipher: s.Cipher, SubsetDigest: hex.EncodeToString(sum[:]), OtherCopy: h.OtherCopy().String(), Flags: h.Flags(), Warnings: warnings(h, memory),
+	}
+	if r.Detached = h.Detached(); r.Detached {
+		r.SizeBytes = 0 // nobody knows here
 	}
 	for _, k := range h.Keyslots() {
 		cost := fmt.Sprintf("%d iterations, %s", k.KDF.Iterations, k.KDF.Hash)
@@ -210,6 +214,9 @@ func warnings(h *luks2.Header, memory *luks2.Memory) (list []string) {
 	if h.Type() == "LUKS1" {
 		list = append(list, `the init opens LUKS1 only where the plan says "luks1: true", and such a volume cannot be enrolled`)
 	}
+	if h.Detached() {
+		list = append(list, "the payload is on another device: the init opens it where the plan says header: {path: FILE} and data: PARTUUID=…; build the image again when this header is changed")
+	}
 	if h.Accept() == luks2.Cryptsetup {
 		list = append(list, fmt.Sprintf(`the init opens a volume with %s and such hashes only where the plan says "accept: cryptsetup" of it`, strings.Join(h.Ciphers(), ", ")))
 	}
@@ -242,7 +249,11 @@ func (r volumeReport) print(w io.Writer) error {
 		fmt.Fprintf(t, "label\t%s\n", r.Label)
 	}
 	fmt.Fprintf(t, "seqid\t%d\n", r.SeqID)
-	fmt.Fprintf(t, "payload\t%d bytes at %d, sectors of %d, %s\n", r.SizeBytes, r.OffsetBytes, r.SectorBytes, r.Cipher)
+	if r.Detached {
+		fmt.Fprintf(t, "payload\tas large as its device less %d bytes, sectors of %d, %s\n", r.OffsetBytes, r.SectorBytes, r.Cipher)
+	} else {
+		fmt.Fprintf(t, "payload\t%d bytes at %d, sectors of %d, %s\n", r.SizeBytes, r.OffsetBytes, r.SectorBytes, r.Cipher)
+	}
 	fmt.Fprintf(t, "digest\t%s\n", r.SubsetDigest)
 	if len(r.Flags) > 0 {
 		fmt.Fprintf(t, "flags\t%q\n", r.Flags)

@@ -125,6 +125,9 @@ func (v Volume) check() error {
 		return err
 	}
 
+	if err := v.checkHeader(); err != nil {
+		return err
+	}
 	if v.Accept != "" && v.Accept != AcceptCryptsetup {
 		return fmt.Errorf("accept is %.40q, want %s or %s", v.Accept, AcceptStrict, AcceptCryptsetup)
 	}

@@ -63,6 +63,9 @@ func describeVolumes(p *Plan) []string {
 		if v.Digest != "" {
 			s.add("%s: only with the header digest %s", v.Name, v.Digest)
 		}
+		if v.Header != nil {
+			s.add("%s: %s is its header; the payload is on %s", v.Name, v.Header, cmp.Or(v.Data, "the whole disk"))
+		}
 		if v.Accept == AcceptCryptsetup {
 			s.add("%s: its header may name any cipher and hash that cryptsetup makes and latchkey knows (accept)", v.Name)
 		}

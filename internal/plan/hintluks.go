@@ -29,8 +29,12 @@ func luksHint(p *Plan, a Arg) string {
 		return "has no effect: a passphrase is waited for without limit (rd.retry= is the limit for devices)"
 	case "luks.crypttab":
 		// There is none in the image; both values are what we do.
-	case "luks.key", "luks.data", "luks.header", "luks.key.tout":
-		return "key files and detached headers are not there yet; the volume's sources in the image are used"
+	case "luks.key", "luks.key.tout":
+		return "not used: where keys are is the image's to say (sources in latchkey.yaml)"
+	case "luks.data":
+		return p.dataHint(a.Value)
+	case "luks.header":
+		return notHeader
 
 	case "luks.try_empty_password":
 		if !switchedOff(a) {
@@ -97,6 +101,12 @@ func (p *Plan) luksOptions(name string, a Arg) string {
 			// A root whose journal must be replayed, or that is mounted rw,
 			// does not mount then: only the image may want that.
 			kept = readOnly(volumes)
+			continue
+		}
+		if file, ok := strings.CutPrefix(o, "header="); ok {
+			if !hasHeader(volumes, file) {
+				return notHeader
+			}
 			continue
 		}
 		switch {

@@ -130,6 +130,11 @@ type Volume struct {
 	// Accept is AcceptCryptsetup where the header may have the ciphers and
 	// hashes that cryptsetup makes besides its default; "" is that alone.
 	Accept string `json:"accept,omitempty"`
+	// Header is where the header is, if it is not on the device with the
+	// payload. That one is then the partition Data, PARTUUID= or PARTLABEL=,
+	// or the whole disk with the serial.
+	Header *HeaderFile `json:"header,omitempty"`
+	Data   string      `json:"data,omitempty"`
 }
 
 // Root says what becomes "/".

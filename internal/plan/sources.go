@@ -272,9 +272,11 @@ func (p *Plan) Servers() string {
 // AsksAtConsole tells whether a person at the console may open some volume.
 func (p *Plan) AsksAtConsole() bool { return p.lists(SourcePrompt) }
 
-// ReadsSticks tells whether a key may be on a device that is plugged in.
+// ReadsSticks tells whether a key or a header may be on a device that is
+// plugged in.
 func (p *Plan) ReadsSticks() bool {
-	return slices.ContainsFunc(p.KeyFiles, func(f KeyFile) bool { return f.Device != "" && p.lists(f.Name) })
+	onStick := func(v Volume) bool { return v.Header != nil && v.Header.Device != "" }
+	return slices.ContainsFunc(p.Volumes, onStick) || slices.ContainsFunc(p.KeyFiles, func(f KeyFile) bool { return f.Device != "" && p.lists(f.Name) })
 }
 
 // sparesTPM tells whether a source may open a volume without the TPM.

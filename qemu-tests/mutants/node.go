@@ -215,4 +215,13 @@ var node = []mutant{
 	{`boot/worker/rotate.go: a rotation accepts as the plan does`, `boot/worker/rotate.go`, `, Accept: accept(v.disk.planned)`, ``, `./boot/worker`, `TestAcceptedCipher`},
 	{`initramfs/ciphers.go: modules of the ciphers`, `initramfs/ciphers.go`, `v.Accept != plan.AcceptCryptsetup`, `true`, `./initramfs`, `TestCipherModules`},
 	{`cmd/latchkey/hostciphers.go: a volume that the plan would have refused`, `cmd/latchkey/hostciphers.go`, `h.Accept() == luks2.Cryptsetup && v.Accept == ""`, `false`, `./cmd/latchkey`, `TestCiphersOfThisMachine`},
+	{`unlock/luks2/judge.go: a payload at 0 is somewhere else`, `unlock/luks2/judge.go`, `j.rule(s.OffsetBytes > 0 || j.detached,`, `j.rule(true,`, `./unlock/luks2`, `TestDetached|TestCorpus/a_header`},
+	{`unlock/luks2/change.go: a detached header is read as one`, `unlock/luks2/change.go`, `h.accept.read(s, h.headerSize, h.deviceSize, h.detached)`, `h.accept.Read(s, h.deviceSize)`, `./unlock/luks2`, `TestDetached`},
+	{`boot/worker/detached.go: whose header it is`, `boot/worker/detached.go`, `case !strings.EqualFold(super.UUID, v.UUID):`, `case false:`, `./boot/worker`, `TestDetachedHeader`},
+	{`boot/worker/detached.go: on the disk with the serial`, `boot/worker/detached.go`, `if named && (v.Serial == "" || p.block.Serial == v.Serial) {`, `if named {`, `./boot/worker`, `TestDetachedHeader`},
+	{`boot/worker/detached.go: keyslots are where the header is`, `boot/worker/detached.go`, `if d.header != nil {`, `if false {`, `./boot/worker`, `TestDetachedHeader`},
+	{`boot/worker/rotate.go: a header elsewhere is not changed`, `boot/worker/rotate.go`, `v.disk.header == nil && `, ``, `./boot/worker`, `TestDetachedHeaderIsNotChanged`},
+	{`internal/plan/hintheader.go: the image says where a header is`, `internal/plan/hintheader.go`, `v.Header.Device != device`, `false`, `./internal/plan`, `TestHeaderHints`},
+	{`internal/plan/hintheader.go: the image says where a payload is`, `internal/plan/hintheader.go`, `if v.Header == nil || device != v.Data {`, `if v.Header == nil {`, `./internal/plan`, `TestHeaderHints`},
+	{`initramfs/headers.go: the header is the volume's`, `initramfs/headers.go`, `!strings.EqualFold(string(uuid), v.UUID)`, `false`, `./initramfs`, `TestHeaderInImage`},
 }

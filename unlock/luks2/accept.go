@@ -21,15 +21,28 @@ const (
 )
 
 // ReadAny reads a header of LUKS2 as Strict, or as Cryptsetup where Strict
-// would refuse it or has no keyslot to try: for commands, whose user knows
-// the volume. The plan of a boot says which it is; Header.Accept tells what
-// it has to say.
+// would refuse it or has no keyslot to try, and also one that is kept apart
+// from its payload: for commands, whose user knows the volume. The plan of a
+// boot says which it is; Header.Accept and Detached tell what it has to say.
 func ReadAny(r io.ReaderAt, sizeBytes int64) (*Header, error) {
-	h, err := Strict.Read(r, sizeBytes)
+	h, err := readAny(r, sizeBytes, sizeBytes, false)
+	if err == nil {
+		return h, nil
+	}
+	_, wide := Cryptsetup.Read(r, sizeBytes)
+	if refused, ok := errors.AsType[*Rejected](wide); ok && refused.code == "segment-detached" {
+		const unknown = 1 << 62 // bytes: whatever the payload is on
+		return readAny(r, sizeBytes, unknown, true)
+	}
+	return h, err
+}
+
+func readAny(r io.ReaderAt, headerBytes, dataBytes int64, detached bool) (*Header, error) {
+	h, err := Strict.read(r, headerBytes, dataBytes, detached)
 	if errors.Is(err, ErrLUKS1) || err == nil && len(h.Skipped()) == 0 {
 		return h, err
 	}
-	if wide, wideErr := Cryptsetup.Read(r, sizeBytes); wideErr == nil && (err != nil || len(h.Keyslots()) == 0 && len(wide.Keyslots()) > 0) {
+	if wide, wideErr := Cryptsetup.read(r, headerBytes, dataBytes, detached); wideErr == nil && (err != nil || len(h.Keyslots()) == 0 && len(wide.Keyslots()) > 0) {
 		return wide, nil
 	}
 	return h, err
@@ -43,6 +56,9 @@ func ReadAnyLUKS1(r io.ReaderAt, sizeBytes int64) (*Header, error) {
 	}
 	return h, err
 }
+
+// Detached tells that the payload is on another device.
+func (h *Header) Detached() bool { return h.detached }
 
 // Accept is as what the header was read.
 func (h *Header) Accept() Accept { return h.accept }

@@ -78,7 +78,7 @@ func (h *Header) edited(e edit) ([]byte, error) {
 	if int64(len(text)) >= hdrSize-binSize {
 		return nil, reject("json-size", "the header has no room for %d bytes of JSON", len(text))
 	}
-	if _, err := judge(text, hdrSize, h.deviceSize, h.accept); err != nil {
+	if _, err := judge(text, hdrSize, h.deviceSize, h.rules); err != nil {
 		return nil, fmt.Errorf("judging the new header: %w", err)
 	}
 
@@ -110,7 +110,7 @@ func (h *Header) locked(s Storage, write func() error) (after *Header, err error
 		if err := write(); err != nil {
 			return nil, err
 		}
-		return h.accept.Read(s, h.deviceSize)
+		return h.accept.read(s, h.headerSize, h.deviceSize, h.detached)
 	})
 }
 

@@ -71,7 +71,7 @@ func formatRows() []made {
 		{"first keyslot 31", with(fast, "--key-slot", "31"), nil, "opens", nil},
 		{"keyslots by aes-128", with(fast, "--keyslot-cipher", "aes-xts-plain64", "--keyslot-key-size", "256"), nil, "opens", nil},
 		{"keyslots by cbc-essiv", with(fast, "--keyslot-cipher", "aes-cbc-essiv:sha256", "--keyslot-key-size", "256"), nil, "shut", map[int]string{0: "keyslot-cipher"}},
-		{"a header of its own", with(fast, "--offset", "0", "--header", "DISK"), nil, "refused segment-overlap", nil},
+		{"a header of its own", with(fast, "--offset", "0", "--header", "DISK"), nil, "refused segment-detached", nil},
 	}
 }
 

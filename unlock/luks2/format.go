@@ -59,7 +59,7 @@ func (v NewVolume) format(s Storage, key NewKey) (*Header, VolumeKey, error) {
 		return nil, volume, err
 	}
 
-	if _, err := judge(text, newHeaderSize, v.SizeBytes, Strict); err != nil {
+	if _, err := judge(text, newHeaderSize, v.SizeBytes, rules{accept: Strict}); err != nil {
 		return nil, volume, err
 	}
 	if err := v.clearArea(s, m.segment.OffsetBytes); err != nil {

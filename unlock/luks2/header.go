@@ -25,8 +25,9 @@ type Header struct {
 	raw        []byte // the copy in use, as read
 	used       int64  // its offset
 	other      CopyState
-	deviceSize int64
-	accept     Accept
+	headerSize int64 // of the device or file that the header is on
+	deviceSize int64 // of the one that the payload is on
+	rules
 
 	uuid  string
 	label string
@@ -98,12 +99,23 @@ func Read(r io.ReaderAt, sizeBytes int64) (*Header, error) { return Strict.Read(
 
 // Read is the function Read with other ciphers and hashes.
 func (a Accept) Read(r io.ReaderAt, sizeBytes int64) (*Header, error) {
-	used, other, err := chooseCopy(r, sizeBytes)
+	return a.read(r, sizeBytes, sizeBytes, false)
+}
+
+// ReadDetached reads a header of LUKS2 that is kept in a file, or on a device
+// of its own, for a payload on a device of dataBytes bytes: cryptsetup
+// --header. Keyslots are read from where the header is.
+func (a Accept) ReadDetached(header io.ReaderAt, headerBytes, dataBytes int64) (*Header, error) {
+	return a.read(header, headerBytes, dataBytes, true)
+}
+
+func (a Accept) read(r io.ReaderAt, headerBytes, dataBytes int64, detached bool) (*Header, error) {
+	used, other, err := chooseCopy(r, headerBytes)
 	if err != nil {
 		return nil, err
 	}
 
-	h := &Header{format: luks2, raw: used.raw, used: used.offset, other: used.compare(other), deviceSize: sizeBytes, accept: a}
+	h := &Header{format: luks2, raw: used.raw, used: used.offset, other: used.compare(other), headerSize: headerBytes, deviceSize: dataBytes, rules: rules{a, detached}}
 	if h.uuid, err = canonicalUUID(cString(field(h.raw, offUUID, uuidSize))); err != nil {
 		return nil, err
 	}
@@ -116,7 +128,7 @@ func (a Accept) Read(r io.ReaderAt, sizeBytes int64) (*Header, error) {
 		return nil, err
 	}
 
-	h.meta, err = judge(text, int64(len(h.raw)), sizeBytes, a)
+	h.meta, err = judge(text, int64(len(h.raw)), dataBytes, h.rules)
 	if err != nil {
 		return nil, err
 	}

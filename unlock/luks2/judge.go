@@ -29,9 +29,9 @@ type metadata struct {
 	keyslotsSize int64
 }
 
-func judge(text []byte, hdrSize, deviceSize int64, accept Accept) (metadata, error) {
+func judge(text []byte, hdrSize, deviceSize int64, r rules) (metadata, error) {
 	var m metadata
-	j := &judgment{accept: accept}
+	j := &judgment{rules: r}
 	top := j.object(text, "the header", []string{"keyslots", "tokens", "segments", "digests", "config"})
 	j.config(&m, top["config"], hdrSize)
 	j.segment(&m, top["segments"], hdrSize, deviceSize)
@@ -133,8 +133,8 @@ func (j *judgment) segment(m *metadata, raw json.RawMessage, hdrSize, deviceSize
 
 func (j *judgment) segmentRange(s Segment, areasEnd, deviceSize int64) {
 	sector := int64(s.SectorBytes)
-	j.rule(s.OffsetBytes > 0, "segment-overlap", "the segment begins at 0: this header is kept apart from its payload (cryptsetup --header), and such a volume is not opened")
-	j.rule(s.OffsetBytes >= areasEnd, "segment-overlap", "the segment begins at %d, the keyslots end at %d", s.OffsetBytes, areasEnd)
+	j.rule(s.OffsetBytes > 0 || j.detached, "segment-detached", "the segment begins at 0: this header is kept apart from its payload (cryptsetup --header)")
+	j.rule(s.OffsetBytes >= areasEnd || j.detached, "segment-overlap", "the segment begins at %d, the keyslots end at %d", s.OffsetBytes, areasEnd)
 	j.rule(s.OffsetBytes < deviceSize && s.SizeBytes > 0 && s.SizeBytes <= deviceSize-s.OffsetBytes,
 		"segment-range", "the segment of %d bytes at %d is not inside the device of %d bytes", s.SizeBytes, s.OffsetBytes, deviceSize)
 	j.rule(s.OffsetBytes%sector == 0 && s.SizeBytes%sector == 0, "segment-align", "the segment of %d bytes at %d is not in whole sectors of %d", s.SizeBytes, s.OffsetBytes, sector)

@@ -10,8 +10,14 @@ import (
 // judgment collects the first broken rule; after it all getters answer
 // zero values.
 type judgment struct {
-	accept Accept
-	err    *Rejected
+	rules
+	err *Rejected
+}
+
+// rules are what differs between the headers that are accepted.
+type rules struct {
+	accept   Accept
+	detached bool // the payload is on another device than the header
 }
 
 // rule records that a rule is broken unless ok.

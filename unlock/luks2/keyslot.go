@@ -39,7 +39,7 @@ func (m *metadata) slot(id int) int {
 func (j *judgment) keyslots(m *metadata, raw json.RawMessage, hdrSize int64) {
 	all := j.object(raw, "keyslots", nil)
 	for _, name := range sortedKeys(all) {
-		own := &judgment{accept: j.accept}
+		own := &judgment{rules: j.rules}
 		s := slot{Keyslot: own.keyslot(all[name], "keyslot "+name, m.segment.Cipher), text: all[name]}
 		s.skip = own.err
 		s.ID = j.id(name, "keyslot-count", "keyslot")

@@ -57,13 +57,13 @@ func (a Accept) ReadLUKS1(r io.ReaderAt, sizeBytes int64) (*Header, error) {
 	if string(raw[:offVersion]) != magicPrimary || binary.BigEndian.Uint16(raw[offVersion:]) != 1 {
 		return nil, ErrNotLUKS
 	}
-	h := &Header{format: luks1, raw: raw, other: CopySame, deviceSize: sizeBytes, accept: a}
+	h := &Header{format: luks1, raw: raw, other: CopySame, deviceSize: sizeBytes, rules: rules{accept: a}}
 	var err error
 	if h.uuid, err = canonicalUUID(cString(field(raw, off1UUID, uuidSize))); err != nil {
 		return nil, err
 	}
 
-	j := &judgment{accept: a}
+	j := &judgment{rules: h.rules}
 	j.phdr(&h.meta, raw, sizeBytes)
 	if j.err != nil {
 		return nil, j.err

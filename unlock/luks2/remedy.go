@@ -35,6 +35,8 @@ func (r *Rejected) Remedy() string {
 		return "a volume that is being encrypted anew has two ciphers or keys; end it: " + resume
 	case "segment-integrity", "segment-opal":
 		return "only dm-crypt on a plain disk is mapped in the initramfs; leave such a volume to the real root, or move its data to one made by latchkey volume format"
+	case "segment-detached":
+		return "the plan says where the payload of such a header is: header: {path: FILE} and data: PARTUUID=… for the volume in latchkey.yaml"
 	case "keyslot-type":
 		return "the keyslot belongs to a reencryption that has not ended, and opens nothing; end it: " + resume
 	case "keyslot-unbound":

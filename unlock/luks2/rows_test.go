@@ -65,7 +65,7 @@ func segmentRows() []row {
 		{"offset-odd", "segment-align", payload, `"offset":"1048577","size":"dynamic"`},
 		{"size-odd", "segment-align", payload, `"offset":"1048576","size":"513"`},
 		{"segment-over-keyslots", "segment-overlap", payload, `"offset":"1048064","size":"dynamic"`},
-		{"segment-over-header", "segment-overlap", payload, `"offset":"0","size":"dynamic"`},
+		{"segment-over-header", "segment-detached", payload, `"offset":"0","size":"dynamic"`},
 	}
 }
 

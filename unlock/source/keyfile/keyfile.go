@@ -20,6 +20,9 @@ type File struct {
 	Path   string // on the device's file system; "" is the device itself
 	Offset int64  // of the key, in bytes
 	Size   int64  // of the key, in bytes; 0 is up to the end of the file
+	// Max is the most that may be there, in bytes; 0 is MaxBytes. What is more
+	// is not read, and a device counts as a file.
+	Max int64
 }
 
 // A Device is one that may hold the file.

@@ -115,6 +115,13 @@ func open(folder int, path string) (*os.File, error) {
 // part reads the key in a file, into memory that is never moved.
 func part(file *os.File, f File) (secret.Bytes, error) {
 	size := f.Size
+	if f.Max > 0 {
+		end, err := file.Seek(0, io.SeekEnd) // also of a device
+		if err != nil {
+			return secret.Bytes{}, err
+		}
+		size = min(end-f.Offset, f.Max)
+	}
 	if size == 0 {
 		info, err := file.Stat()
 		if err != nil {
@@ -122,8 +129,8 @@ func part(file *os.File, f File) (secret.Bytes, error) {
 		}
 		size = info.Size() - f.Offset
 	}
-	if size <= 0 || size > MaxBytes {
-		return secret.Bytes{}, fmt.Errorf("it has %d bytes from byte %d on, want 1 to %d", max(size, 0), f.Offset, MaxBytes)
+	if limit := max(f.Max, MaxBytes); size <= 0 || size > limit {
+		return secret.Bytes{}, fmt.Errorf("it has %d bytes from byte %d on, want 1 to %d", max(size, 0), f.Offset, limit)
 	}
 
 	key := secret.Make(int(size))

@@ -38,6 +38,8 @@ func TestRead(t *testing.T) {
 		{"more than there is", Device{}, File{Path: file, Size: 12}, "", "has 11 bytes from byte 0 on, and the key has 12"},
 		{"beyond its end", Device{}, File{Path: file, Offset: 11}, "", "0 bytes from byte 11"},
 		{"larger than cryptsetup takes", Device{}, File{Path: large}, "", "want 1 to 8388608"},
+		{"a header", Device{Path: file}, File{Max: 64}, "0123456789\n", ""},
+		{"the beginning of a large header", Device{}, File{Path: file, Max: 4}, "0123", ""},
 		{"missing", Device{}, File{Path: filepath.Join(dir, "none")}, "", "no such file"},
 		{"a file system that is not mounted", Device{Path: "/dev/sda1", FSType: "xfs"}, File{Path: "key"}, "", `file system "xfs"`},
 	} {
