@@ -7,12 +7,12 @@ export CGO_ENABLED ?= 0
 VERSION := $(shell git describe --always --dirty 2>/dev/null || echo unknown)
 GOFLAGS_BIN := -trimpath -ldflags='-s -w -X latchkey/internal/cli.version=$(VERSION)'
 # The init is small before all else: what runs once a boot is not inlined. What
-# reads keyslots is.
-INIT_FLAGS := -gcflags=github.com/...=-l -gcflags=latchkey/...=-l -gcflags=latchkey/unlock/luks2=
+# reads keyslots is, and all hashes and ciphers are.
+INIT_FLAGS := $(foreach p,github.com/... golang.org/x/net/... golang.org/x/sys/... net/... encoding/... log/... fmt os/... time math/big reflect strings bytes latchkey/...,-gcflags=$(p)=-l) -gcflags=latchkey/unlock/luks2=
 BIN ?= bin
 COMMANDS := latchkey latchkey-kms latchkey-responder kcrypt-discovery-challenger
 
-.PHONY: build demo test test-long clean-room fuzz bench mutants lint clean distclean deps man packages
+.PHONY: build demo test test-long clean-room fuzz bench mutants lint clean distclean deps man packages init-flags
 
 build: ## all commands into bin/ (BIN=…)
 	@mkdir -p $(BIN)
@@ -53,6 +53,9 @@ lint: ## gofumpt, vet, staticcheck, spelling
 
 packages: ## deb, rpm, apk and Arch packages for amd64 and arm64 into out/packages
 	@images/packages/build
+
+init-flags: ## prints how the inits are built
+	@echo $(INIT_FLAGS)
 
 man: build
 	@for c in $(COMMANDS); do bin/$$c man out/man || exit 1; done

@@ -171,15 +171,7 @@ var budgets = []struct {
 // initFlags are those that the Makefile builds the init with.
 func initFlags(t *testing.T) []string {
 	t.Helper()
-	text, err := os.ReadFile("Makefile")
-	if err != nil {
-		t.Fatal(err)
-	}
-	_, flags, ok := strings.Cut(string(text), "\nINIT_FLAGS := ")
-	if !ok {
-		t.Fatal("the Makefile has no INIT_FLAGS")
-	}
-	flags, _, _ = strings.Cut(flags, "\n")
+	flags := output(t, "make", "--no-print-directory", "-s", "init-flags")
 	return strings.Fields(flags)
 }
 

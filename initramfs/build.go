@@ -47,19 +47,8 @@ func Build(w io.Writer, o Options) (*Result, error) {
 		return nil, err
 	}
 
-	init, err := readInit(o.Init)
+	init, k, err := o.programs(p)
 	if err != nil {
-		return nil, err
-	}
-
-	if err := checkTLS(o.Init, init, p); err != nil {
-		return nil, err
-	}
-	k, err := readKernel(o.Modules)
-	if err != nil {
-		return nil, err
-	}
-	if err := sameMachine(o, init, k.machine); err != nil {
 		return nil, err
 	}
 
@@ -103,6 +92,21 @@ func Build(w io.Writer, o Options) (*Result, error) {
 	}
 
 	return res, a.write(w, o.Level)
+}
+
+// programs are the init, which must be one for the plan, and the kernel,
+// which must be one for the same machines.
+func (o Options) programs(p *plan.Plan) (init []byte, k *kernel, err error) {
+	if init, err = readInit(o.Init); err != nil {
+		return nil, nil, err
+	}
+	if err := checkTLS(o.Init, init, p); err != nil {
+		return nil, nil, err
+	}
+	if k, err = readKernel(o.Modules); err != nil {
+		return nil, nil, err
+	}
+	return init, k, sameMachine(o, init, k.machine)
 }
 
 // index is that of the chosen modules, with their parameters.

@@ -6,7 +6,6 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
-	"time"
 
 	"latchkey/internal/endpoint"
 )
@@ -250,58 +249,4 @@ func describeModules(p *Plan) []string {
 		s.add("never loaded: %s", strings.Join(p.Modules.Blocked, ", "))
 	}
 	return s.Lines
-}
-
-func describeWaits(p *Plan) []string {
-	var s Section
-	s.add("devices that hold the volumes are waited for%s", waitTime(p.Wait))
-	switch p.Degraded {
-	case NeverDegraded:
-		s.add("an array that lacks members is not run")
-	case 0:
-		s.add("an array that lacks members runs without them at once, if a volume is missing")
-	default:
-		s.add("an array that lacks members runs without them after %s, if a volume is missing", p.Degraded)
-	}
-	if p.Arrays.Off || len(p.Arrays.UUIDs) > 0 {
-		s.add("arrays that the command line does not want are assembled last, if a volume is still missing")
-	}
-	for _, f := range p.KeyFiles {
-		if f.Device != "" {
-			s.add("%s is looked for%s", f, soLong(p.KeyFileWait(f)))
-		}
-	}
-	if p.NeedsTang() {
-		s.add("tang servers are asked%s", soLong(p.TangTime()))
-	}
-	if p.NeedsTalosKMS() {
-		s.add("a KMS of Talos is asked%s", soLong(p.TalosTime()))
-	}
-	if p.AsksAtConsole() {
-		s.add("a passphrase is waited for without limit")
-	}
-	switch action := p.OnFail.Action; action {
-	case "wait":
-		s.add("after a failure the machine waits, with its volumes closed, until somebody switches it off")
-	default:
-		s.add("%s after a failure: %s", p.OnFail.After, action)
-	}
-	if p.Debug {
-		s.add("debug: faults can be injected by the command line; do not ship this image")
-	}
-	return s.Lines
-}
-
-func waitTime(d time.Duration) string {
-	if d == 0 {
-		return " without limit"
-	}
-	return soLong(d) + "; then the boot fails with volume-missing"
-}
-
-func soLong(d time.Duration) string {
-	if d == 0 {
-		return " without limit"
-	}
-	return ", at most " + d.String()
 }
