@@ -180,14 +180,6 @@ func (r tokenReport) allow() (keys []string) {
 	return keys
 }
 
-// talosSource is what the plan has to say for a token of Talos to be used.
-func talosSource(k tokenReport) string {
-	if k.Type == talos.TokenKMS {
-		return fmt.Sprintf("talos-kms: {url: ENDPOINT, sealed: [%s]}", k.Talos.Sealed)
-	}
-	return fmt.Sprintf("talos-tpm2: {sealed: [%s]}", k.Talos.Sealed)
-}
-
 // purpose is what a token says that a keyslot is for, "" if none does.
 func purpose(h *luks2.Header, slot int) string {
 	for _, m := range unlock.Marks(h) {
