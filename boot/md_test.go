@@ -107,6 +107,18 @@ func TestArrays(t *testing.T) {
 		{name: "stripes without a member", change: striped(1), end: "reboot", log: []string{"lacks member 1 and needs 2 of 2", "volume-missing"}, never: append(noHalf, "run md")},
 		{name: "stripes", change: striped(2), end: "root", most: 2 * time.Minute, log: with, never: noHalf},
 		{name: "an array of arrays", change: nested, end: "root", most: 2 * time.Minute, log: []string{"run md127", "run md126", "map root on /dev/md12"}, never: noHalf},
+		{name: "two arrays", change: mirrored("1.0", func(m *boottest.Machine) {
+			addData(m, false, "kms")
+			data := m.Disks[2]
+			const other = "ffffffff:9b0e4f8d:8e572a1f:6f1b9d10"
+			m.Disks = append(m.Disks[:2], data.Mirror("vdc", mdtest.Member{Version: "1.0", UUID: other}), data.Mirror("vdd", mdtest.Member{Version: "1.0", UUID: other, Number: 1}))
+		}), end: "root", most: 2 * time.Minute, log: []string{"run md127", "run md126", "map root on /dev/md127", "map data on /dev/md126"}, never: noHalf},
+		{name: "one that runs already", change: mirrored("1.0", func(m *boottest.Machine) {
+			array := boottest.RootDisk()
+			array.Name, m.Disks[0].Array, m.Disks[1].Array = "md5", "md5", "md5"
+			clear(m.Disks[1].Bytes[mdtest.Offset("1.0", len(m.Disks[1].Bytes)):]) // what the kernel uses is a member, whatever is on it
+			m.Disks = append(m.Disks, array)
+		}), end: "root", most: 2 * time.Minute, log: []string{"map root on /dev/md5"}, never: append(noHalf, "run md", "md-")},
 		{name: "a clone beside the mirror", change: mirrored("1.2", func(m *boottest.Machine) {
 			clone := boottest.RootDisk()
 			clone.Name = "vdc"

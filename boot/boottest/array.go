@@ -51,7 +51,7 @@ func (w workerProcess) RunArray(start control.Start, name string) error {
 	for _, number := range start.Members {
 		d := m.Disks[number.Minor]
 		member, err := md.Read(bytes.NewReader(d.Bytes), d.Name, int64(len(d.Bytes)))
-		if err != nil || d.array != "" {
+		if err != nil || d.Array != "" {
 			return errors.New("invalid argument")
 		}
 		if array.Bytes == nil {
@@ -64,7 +64,7 @@ func (w workerProcess) RunArray(start control.Start, name string) error {
 			}
 			array.Bytes = bytes.Clone(d.Bytes[offset:member.Bytes])
 		}
-		d.array = array.Name
+		d.Array = array.Name
 		names += " " + d.Name
 	}
 	m.Disks = append(m.Disks, array)

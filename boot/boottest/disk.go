@@ -42,7 +42,7 @@ type Disk struct {
 	Partition int
 	Part      string
 	From      int64
-	array     string // that the kernel runs with it
+	Array     string // that the kernel runs with it
 
 	KeyFile, Key string // of a stick: a file on it and what it holds
 }
@@ -196,7 +196,7 @@ func (d *Disk) Opens(passphrase string) int {
 func (d *Disk) block(minor int) device.Block {
 	return device.Block{
 		Name: d.Name, Path: "/dev/" + d.Name, Major: 254, Minor: uint32(minor), SizeBytes: int64(len(d.Bytes)),
-		Disk: cmp.Or(d.Part, d.Name), Partition: d.Partition, FromBytes: d.From, Serial: d.Serial, Array: d.array,
+		Disk: cmp.Or(d.Part, d.Name), Partition: d.Partition, FromBytes: d.From, Serial: d.Serial, Array: d.Array,
 	}
 }
 

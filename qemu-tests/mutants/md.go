@@ -39,6 +39,7 @@ var mds = []mutant{
 	{`an array that runs is left alone`, `unlock/md/control/control.go`, ` && !Runs(sys.root, h.Name())`, ``, `./unlock/md/control`, `TestRun`},
 	{`no half of a mirror is opened`, `boot/worker/probe.go`, `if isMember(&p, f) {`, `if false {`, `./boot`, `TestMirror`},
 	{`a damaged member is a member`, `boot/worker/members.go`, `if errors.Is(err, md.ErrNone) && p.block.Array == "" {`, `if err != nil || errors.Is(err, md.ErrNone) {`, `./boot`, `TestArrays`},
+	{`what the kernel uses is a member`, `boot/worker/members.go`, `if errors.Is(err, md.ErrNone) && p.block.Array == "" {`, `if errors.Is(err, md.ErrNone) {`, `./boot`, `TestArrays`},
 	{`partitions of a member are the array's`, `boot/worker/members.go`, `case b.Partition > 0 && ofArray:`, `case false:`, `./boot`, `TestPartitionsOfMembers`},
 	{`a partition waits for its disk`, `boot/worker/members.go`, `disk, answered = got[whole.Path]`, `disk = got[whole.Path]`, `./boot`, `TestPartitionsOfMembers`},
 	{`a superblock in a partition is not the disk's`, `boot/worker/members.go`, ` && (!atEnd || inside)`, ` && (!atEnd || inside && false)`, `./boot`, `TestPartitionsOfMembers`},
