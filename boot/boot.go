@@ -39,6 +39,7 @@ type pid1 struct {
 	steps   []wire.Record // of kind wire.KindStep, in the order they ended
 	opened  []wire.Record // of kind wire.KindOpened, in the order of the plan
 	root    wire.Record   // of kind wire.KindRoot
+	swap    wire.Record   // of the mapping in which a hibernated system may be
 	mounted bool          // the root is, on sysroot
 	console string        // the last line that people were shown
 	partly  *StepError    // the image was not unpacked whole
@@ -68,6 +69,13 @@ func (b *pid1) boot() error {
 	}
 
 	closing := b.closeLatch() // goes on beside the mount, which runs nothing
+	if b.swap.Name != "" {
+		if err := closing(); err != nil {
+			return err
+		}
+		b.resume()
+		closing = func() error { return nil }
+	}
 	if err := b.mountRoot(); err != nil {
 		return err
 	}

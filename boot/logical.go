@@ -10,8 +10,10 @@ import (
 // judgeRoot takes the mapping that the worker calls the root only if it is a
 // volume of the plan that this boot opened, or a logical volume that lies on
 // such volumes and nothing else. The kernel says so, not the worker.
-func (b *pid1) judgeRoot(mappings map[string]Mapping) error {
-	name := b.root.Name
+func (b *pid1) judgeRoot(mappings map[string]Mapping) error { return b.judge(b.root.Name, mappings) }
+
+// judge is judgeRoot for any mapping.
+func (b *pid1) judge(name string, mappings map[string]Mapping) error {
 	if b.volume(name) != nil {
 		return b.judgeVolume(name, mappings)
 	}

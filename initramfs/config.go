@@ -44,6 +44,7 @@ type Config struct {
 		RW     bool   `yaml:"rw"`
 		Init   string `yaml:"init"`
 	} `yaml:"root"`
+	Resume string `yaml:"resume"`
 	OnFail struct {
 		Action string         `yaml:"action" words:"reboot poweroff halt wait"`
 		After  *time.Duration `yaml:"after"`
@@ -147,6 +148,7 @@ func (c *Config) Plan() (*plan.Plan, error) {
 			NoReport: c.Find.Report != nil && !*c.Find.Report,
 		},
 		TPM:    plan.TPM{EK: c.TPM.EK},
+		Resume: c.Resume,
 		Root:   plan.Root{Device: c.Root.Device, FSType: c.Root.FSType, Flags: c.Root.Flags, ReadWrite: c.Root.RW, Init: c.Root.Init},
 		OnFail: plan.OnFail{Action: "reboot", After: time.Minute}, Wait: 180 * time.Second,
 		Stub: plan.Stub{Credentials: c.Stub.Credentials, Addons: c.Stub.Addons}, Debug: c.Debug, HeadStart: plan.DefaultHeadStart,

@@ -109,6 +109,9 @@ func table() map[string]Meaning {
 		"lvm-unsupported": {Final, "this logical volume needs lvm2 itself: boot with the distribution's initramfs, or move the root to a linear or striped one (lvconvert)"},
 		"lvm-damaged":     {Final, "LVM's metadata is damaged or contradicts itself: pvck and vgcfgrestore on another machine"},
 
+		"resume-missing": {Retry, "nothing is taken up from there and the boot goes on: name the swap's volume in latchkey.yaml, and in resume: or resume="},
+		"resume-failed":  {Retry, "the boot goes on: what the hibernated system had not saved is lost"},
+
 		"md-degraded":    {Retry, "the array works without the member: look at its cable and disk, then mdadm --detail and mdadm --add in the running system"},
 		"md-left-out":    {Retry, "the array works without the member: mdadm --detail in the running system, then mdadm --re-add or --add"},
 		"md-conflict":    {Retry, "the array is not run: unplug the disk that is to be given up, or choose on another machine with mdadm --examine"},

@@ -34,6 +34,8 @@ func TestProbe(t *testing.T) {
 		{"FAT32", []string{"mkfs.fat", "-F", "32", "-s", "1", "-i", "1234abcd", "-n", "KEYS", "FILE"}, device.Super{Type: "vfat", UUID: "1234-ABCD", Label: "KEYS"}},
 		{"FAT16", []string{"mkfs.fat", "-F", "16", "-i", "1234abcd", "-n", "KEYS", "FILE"}, device.Super{Type: "vfat", UUID: "1234-ABCD", Label: "KEYS"}},
 		{"FAT12", []string{"mkfs.fat", "-F", "12", "-i", "1234abcd", "FILE"}, device.Super{Type: "vfat", UUID: "1234-ABCD"}},
+		{"swap", []string{"mkswap", "-q", "-U", uuid, "-L", "lab", "FILE"}, device.Super{Type: "swap", UUID: uuid, Label: "lab"}},
+		{"swap of 16 KiB pages", []string{"mkswap", "-q", "--pagesize", "16384", "-U", uuid, "FILE"}, device.Super{Type: "swap", UUID: uuid}},
 		{"zeros", []string{"true"}, device.Super{}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

@@ -11,7 +11,7 @@ import (
 
 // A Super is what the beginning of a device says it holds.
 type Super struct {
-	Type  string // "ext4", "xfs", "btrfs", "f2fs", "squashfs", "erofs", "vfat", "crypto_LUKS", "LVM2_member"
+	Type  string // "ext4", "xfs", "btrfs", "f2fs", "squashfs", "erofs", "vfat", "crypto_LUKS", "LVM2_member", "swap", "swsuspend"
 	UUID  string
 	Label string
 	// Modules are what the kernel asks for by request_module when it mounts
@@ -36,7 +36,7 @@ func Probe(r io.ReaderAt) (s Super, ok bool) {
 	}
 
 	head = head[:n]
-	for _, probe := range []func([]byte) (Super, bool){luks, physicalVolume, ext, xfs, btrfs, f2fs, squashfs, erofs} {
+	for _, probe := range []func([]byte) (Super, bool){luks, physicalVolume, ext, xfs, btrfs, f2fs, squashfs, erofs, swap} {
 		if s, ok := probe(head); ok {
 			return s, true
 		}
@@ -146,6 +146,19 @@ func erofs(b []byte) (Super, bool) {
 		return Super{}, false
 	}
 	return Super{Type: "erofs", UUID: uuid(b[1024+48 : 1024+64]), Label: text(b[1024+64 : 1024+80])}, true
+}
+
+// swap reads union swap_header of linux/swap.h: a signature at the end of the
+// first page, of 4 to 64 KiB, which says swsuspend while a hibernated system
+// is in it (HIBERNATE_SIG in kernel/power/swap.c).
+func swap(b []byte) (Super, bool) {
+	for page := 4096; page <= 64<<10 && len(b) >= page; page *= 2 {
+		kind := map[string]string{"SWAPSPACE2": "swap", "S1SUSPEND\x00": "swsuspend"}[string(b[page-10:page])]
+		if kind != "" {
+			return Super{Type: kind, UUID: uuid(b[1024+12 : 1024+28]), Label: text(b[1024+28 : 1024+44])}, true
+		}
+	}
+	return Super{}, false
 }
 
 func uuid(b []byte) string {

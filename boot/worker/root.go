@@ -36,6 +36,9 @@ func (w *worker) chooseRoot(ctx context.Context, o *openings) error {
 			return struct{}{}, "", err
 		}
 		in.mapOthers(w.plan.Logical)
+		if err := w.chooseResume(in); err != nil {
+			return struct{}{}, "", err
+		}
 		for _, fstype := range []string{w.plan.Root.FSType, w.plan.ImageRoot.FSType, r.super.Type} {
 			if fstype != "" {
 				w.loader.Device("fs-" + fstype)

@@ -18,7 +18,7 @@ import (
 // kinds are the names of what the worker says.
 var kinds = map[wire.Kind]string{
 	wire.KindStep: "step", wire.KindWaiting: "waiting", wire.KindOpened: "opened", wire.KindClosed: "closed", wire.KindRoot: "root",
-	wire.KindDone: "done", wire.KindFailed: "failed", wire.KindWantCiphers: "wants ciphers",
+	wire.KindSwap: "swap", wire.KindDone: "done", wire.KindFailed: "failed", wire.KindWantCiphers: "wants ciphers",
 }
 
 // story is what a worker said, a line each, less the times and the

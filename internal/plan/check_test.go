@@ -85,6 +85,7 @@ func TestCheck(t *testing.T) {
 		{"unknown option", func(p *plan.Plan) { p.Volumes[0].Options = []string{"keyfile"} }, "keyfile"},
 		{"accept", func(p *plan.Plan) { p.Volumes[0].Accept = "all" }, "want strict or cryptsetup"},
 		{"accept in another spelling", func(p *plan.Plan) { p.Volumes[0].Accept = "strict" }, "want strict or cryptsetup"},
+		{"resume of no volume", func(p *plan.Plan) { p.Resume = "/dev/mapper/other" }, "resume is"},
 		{"short digest", func(p *plan.Plan) { p.Volumes[0].Digest = "abcd" }, "64 hex"},
 		{"serial with a line end", func(p *plan.Plan) { p.Volumes[0].Serial = "a\nb" }, "printable"},
 

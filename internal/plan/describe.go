@@ -180,6 +180,9 @@ func describeRoot(p *Plan) []string {
 	if len(p.Logical) > 0 {
 		s.add("besides the root's, logical volumes that become mappings: %s", strings.Join(p.Logical, ", "))
 	}
+	for i, d := range p.Resumes() {
+		s.add("%sa hibernated system in %s is taken up again, before the root is mounted", map[bool]string{true: "if the command line's is none of the volumes, "}[i > 0], d)
+	}
 	if p.Root.NoLogical {
 		s.add("the root is looked for in no logical volume (rd.lvm=0)")
 	}

@@ -39,6 +39,8 @@ func hintOf(name string) hint {
 		return modeHint
 	case "init":
 		return initHint
+	case "resume", "noresume", "hibernate":
+		return resumeHint
 	case "rd.retry":
 		return retryHint
 	case "rd.emergency":

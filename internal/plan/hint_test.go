@@ -88,7 +88,13 @@ func TestHints(t *testing.T) {
 		{"rd.luks.timeout=5", "no effect", func(p *plan.Plan) bool { return p.Wait == 180*time.Second }},
 		{"rd.shell", "no shell", nil},
 		{"rd.break=mount", "debug images", nil},
-		{"resume=/dev/vda3", "not there yet", nil},
+		{"resume=/dev/vda3", "", func(p *plan.Plan) bool { return cmp.Equal(p.Resumes(), []string{"/dev/vda3"}) }},
+		{"resume=UUID=x noresume", "", func(p *plan.Plan) bool { return p.Resumes() == nil }},
+		{"resume=UUID=x hibernate=no", "", func(p *plan.Plan) bool { return p.Resumes() == nil }},
+		{"resume=UUID=x hibernate=nocompress", "", func(p *plan.Plan) bool { return cmp.Equal(p.Resumes(), []string{"UUID=x"}) }},
+		{"resume=/dev/mapper/other", "no volume has this name", func(p *plan.Plan) bool { return p.Resumes() == nil }},
+		{"resume=8:3", "want /dev/mapper/NAME", func(p *plan.Plan) bool { return p.Resumes() == nil }},
+		{"resume=", "names no device", nil},
 	} {
 		p, text := hinted(t, two(), tt.cmdline)
 		if (tt.problem == "") != (text == "") || !strings.Contains(text, tt.problem) {

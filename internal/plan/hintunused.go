@@ -72,7 +72,6 @@ func unused() map[string]string {
 
 		"rd.shell": noShell, "rd.break": "break points exist in debug images only; the boot goes on", "break": noShell,
 		"rd.timeout": "use rd.retry= (devices) and rd.latchkey.timeout= (key server)",
-		"resume":     "resuming from swap is not there yet: the machine starts afresh, and a hibernated image in swap is lost when swap is used again",
 
 		"rd.auto": "volumes come from the image's plan; nothing is assembled by itself",
 		"rd.dm":   "firmware RAID is not there yet", "rd.multipath": "multipath is not there yet: the volumes are opened over the first path that appears",

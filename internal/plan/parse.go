@@ -38,7 +38,7 @@ func ParseAgain(file []byte, cmdline, image string) (*Plan, error) {
 // which Check refuses is undone and named, so nothing on the command line
 // can make the boot fail that the image alone would have made.
 func (p *Plan) refine(cmdline string) []Problem {
-	p.ImageRoot = p.Root
+	p.ImageRoot, p.ImageResume = p.Root, p.Resume
 	args, err := SplitCmdline(cmdline)
 	if err != nil {
 		return []Problem{{Reason: err.Error() + "; none of it is used"}}

@@ -54,6 +54,9 @@ type Plan struct {
 	OnFail   OnFail        `json:"on_fail"`
 	Modules  Load          `json:"modules"`
 	Stub     Stub          `json:"stub,omitzero"`
+	// Resume is where a hibernated system may be: a volume with swap, or a
+	// logical volume in one, named as Root.Device is. "" is nowhere.
+	Resume string `json:"resume,omitempty"`
 	// Wait is how long devices are waited for (rd.retry); 0 is for ever.
 	Wait time.Duration `json:"wait_ns"`
 	// Debug marks an image built for tests: fault injection is in it.
@@ -66,6 +69,9 @@ type Plan struct {
 	// ImageRoot is Root as the image alone has it. A hint about the root that
 	// leads nowhere in the boot falls back to it.
 	ImageRoot Root `json:"-"`
+	// ImageResume is Resume as the image alone has it; NoResume is noresume.
+	ImageResume string `json:"-"`
+	NoResume    bool   `json:"-"`
 	// ImageNet is Net as the image alone has it, nil if the command line does
 	// not change how a key server is reached. The two take turns while none
 	// answers.
@@ -207,7 +213,7 @@ func decode(file []byte) (*Plan, error) {
 	if p.Version < 1 || p.Version > Version {
 		return nil, fmt.Errorf("%w: plan file has version %d, this init reads 1 to %d (build the image again)", ErrInvalid, p.Version, Version)
 	}
-	p.ImageRoot = p.Root
+	p.ImageRoot, p.ImageResume = p.Root, p.Resume
 	return &p, p.Check()
 }
 

@@ -224,4 +224,8 @@ var node = []mutant{
 	{`internal/plan/hintheader.go: the image says where a header is`, `internal/plan/hintheader.go`, `v.Header.Device != device`, `false`, `./internal/plan`, `TestHeaderHints`},
 	{`internal/plan/hintheader.go: the image says where a payload is`, `internal/plan/hintheader.go`, `if v.Header == nil || device != v.Data {`, `if v.Header == nil {`, `./internal/plan`, `TestHeaderHints`},
 	{`initramfs/headers.go: the header is the volume's`, `initramfs/headers.go`, `!strings.EqualFold(string(uuid), v.UUID)`, `false`, `./initramfs`, `TestHeaderInImage`},
+	{`boot/resume.go: only from what this boot opened`, `boot/resume.go`, `err = b.judge(name, mappings)`, `err = nil`, `./boot`, `TestResume`},
+	{`boot/boot.go: the latch is closed before a system is taken up`, `boot/boot.go`, "if b.swap.Name != \"\" {\n\t\tif err := closing(); err != nil {\n\t\t\treturn err\n\t\t}\n", "if b.swap.Name != \"\" {\n", `./boot`, `TestResume`},
+	{`boot/worker/resume.go: what is none of the volumes is said`, `boot/worker/resume.go`, `w.waiting(codes.Fail("resume-missing", "resume=%s is none`, `_ = (codes.Fail("resume-missing", "resume=%s is none`, `./boot/worker`, `TestResume`},
+	{`internal/plan/resume.go: noresume`, `internal/plan/resume.go`, `if p.NoResume {`, `if false {`, `./internal/plan`, `TestHints`},
 }
