@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -133,10 +134,14 @@ func serveWith(o home.Home, flags ...string) (*exec.Cmd, string, error) {
 		return nil, "", err
 	}
 
-	c := exec.Command(self, append([]string{
+	args := append([]string{
 		"serve", "--data", o.Data, "--wrapping-key", o.Wrapping.Key, "--listen", "127.0.0.1:0",
-		"--store", o.Place.String(), "--store-ca", o.Place.CA, "--store-cert", o.Place.Cert, "--store-key", o.Place.Key,
-	}, flags...)...)
+		"--store-ca", o.Place.CA, "--store-cert", o.Place.Cert, "--store-key", o.Place.Key,
+	}, flags...)
+	if !slices.Contains(flags, "--store") { // the place as text does not say how to get there
+		args = append(args, "--store", o.Place.String())
+	}
+	c := exec.Command(self, args...)
 	c.Args[0] = "latchkey-kms"
 	c.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	var log strings.Builder
