@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"slices"
@@ -20,6 +21,9 @@ func warnPlan(w io.Writer, p *plan.Plan) error {
 	}
 	for _, text := range hostWarnings(p) {
 		fmt.Fprintln(w, "warning:", text)
+	}
+	if err := judgeCrypttab(w, hosttab.Host{Root: "/"}, p); err != nil {
+		return err
 	}
 	r, err := hosttab.Host{Root: "/"}.LogicalRoot()
 	if err != nil {
@@ -64,10 +68,7 @@ func logicalWarnings(p *plan.Plan, r *hosttab.LogicalRoot) (list []string, err e
 // hostWarnings is where a plan calls this machine's volumes otherwise than
 // its /etc/crypttab and /etc/fstab, and what clevis will not open.
 func hostWarnings(p *plan.Plan) []string {
-	var volumes []hosttab.Volume
-	for _, v := range p.Volumes {
-		volumes = append(volumes, hosttab.Volume{UUID: v.UUID, Name: v.Name})
-	}
+	volumes := hostVolumes(p)
 	list, err := hosttab.Host{Root: "/"}.Warnings(volumes)
 	if err != nil {
 		list = append(list, fmt.Sprintf("reading the host's tables: %v", err))
@@ -75,4 +76,28 @@ func hostWarnings(p *plan.Plan) []string {
 	list = append(list, cipherWarnings(byUUID, p)...)
 	list = append(list, coldStartWarnings("/", p)...)
 	return append(list, tokenWarnings(byUUID, p)...)
+}
+
+// hostVolumes are the plan's volumes as the host's tables are asked for them.
+func hostVolumes(p *plan.Plan) (volumes []hosttab.Volume) {
+	for _, v := range p.Volumes {
+		volumes = append(volumes, hosttab.Volume{UUID: v.UUID, Name: v.Name, Options: v.Options, Sources: v.Sources, Header: v.Header != nil, NoFail: v.NoFail})
+	}
+	return volumes
+}
+
+// judgeCrypttab says what the host's crypttab has for the plan's volumes. It
+// fails where the boot would not protect what that protects.
+func judgeCrypttab(w io.Writer, h hosttab.Host, p *plan.Plan) error {
+	v, err := h.Judge(hostVolumes(p))
+	if err != nil {
+		fmt.Fprintln(w, "warning: reading /etc/crypttab:", err)
+	}
+	for _, text := range v.Notes {
+		fmt.Fprintln(w, "warning:", text)
+	}
+	if len(v.Wrong) > 0 {
+		return errors.New(strings.Join(v.Wrong, "; "))
+	}
+	return nil
 }

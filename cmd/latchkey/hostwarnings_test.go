@@ -1,6 +1,9 @@
 package main
 
 import (
+	"bytes"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -40,6 +43,37 @@ func TestLogicalWarnings(t *testing.T) {
 		}
 		if !strings.Contains(text, tt.want) || (text == "") != (tt.want == "") {
 			t.Errorf("%s: logicalWarnings = %q, want %q", tt.name, text, tt.want)
+		}
+	}
+}
+
+// An image whose boot would write to what crypttab has read-only is not built;
+// the rest is a warning.
+func TestCrypttabOfThisMachine(t *testing.T) {
+	const uuid = "5ca1ab1e-0000-4000-8000-00000000d150"
+	root := t.TempDir()
+	if err := os.MkdirAll(filepath.Join(root, "etc"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	for _, tt := range []struct {
+		options, err, warning string
+		planned               []string
+	}{
+		{"luks", "", "", nil},
+		{"read-only", "options: [read-only]", "", nil},
+		{"read-only", "", "", []string{"read-only"}},
+		{"discard", "", "options: [discard]", nil},
+	} {
+		if err := os.WriteFile(filepath.Join(root, "etc/crypttab"), []byte("root UUID="+uuid+" none "+tt.options+"\n"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		var out bytes.Buffer
+		err := judgeCrypttab(&out, hosttab.Host{Root: root}, &plan.Plan{Volumes: []plan.Volume{{UUID: uuid, Name: "root", Options: tt.planned}}})
+		if (err == nil) != (tt.err == "") || err != nil && !strings.Contains(err.Error(), tt.err) {
+			t.Errorf("%s: judgeCrypttab = %v, want %q", tt.options, err, tt.err)
+		}
+		if got := out.String(); !strings.Contains(got, tt.warning) || (got == "") != (tt.warning == "") {
+			t.Errorf("%s: says %q, want %q", tt.options, got, tt.warning)
 		}
 	}
 }

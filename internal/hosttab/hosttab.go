@@ -19,7 +19,13 @@ import (
 type Host struct{ Root string }
 
 // A Volume is one of a plan.
-type Volume struct{ UUID, Name string }
+type Volume struct {
+	UUID, Name string
+	Options    []string // words of crypttab(5)
+	Sources    []string
+	Header     bool // its header is elsewhere
+	NoFail     bool
+}
 
 // An entry is a line of crypttab(5): a name, and what it opens.
 type entry struct{ name, source string }

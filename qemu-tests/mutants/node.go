@@ -228,4 +228,8 @@ var node = []mutant{
 	{`boot/boot.go: the latch is closed before a system is taken up`, `boot/boot.go`, "if b.swap.Name != \"\" {\n\t\tif err := closing(); err != nil {\n\t\t\treturn err\n\t\t}\n", "if b.swap.Name != \"\" {\n", `./boot`, `TestResume`},
 	{`boot/worker/resume.go: what is none of the volumes is said`, `boot/worker/resume.go`, `w.waiting(codes.Fail("resume-missing", "resume=%s is none`, `_ = (codes.Fail("resume-missing", "resume=%s is none`, `./boot/worker`, `TestResume`},
 	{`internal/plan/resume.go: noresume`, `internal/plan/resume.go`, `if p.NoResume {`, `if false {`, `./internal/plan`, `TestHints`},
+	{`internal/hosttab/crypttab.go: read-only protects`, `internal/hosttab/crypttab.go`, `&& o == "read-only" {`, `&& o == "" {`, `./internal/hosttab`, `TestJudge`},
+	{`internal/hosttab/crypttab.go: a header elsewhere`, `internal/hosttab/crypttab.go`, `if !p.Header {`, `if false {`, `./internal/hosttab`, `TestJudge`},
+	{`internal/hosttab/crypttab.go: another machine's table`, `internal/hosttab/crypttab.go`, "\t\tif here {\n", "\t\tif true {\n", `./internal/hosttab`, `TestJudge`},
+	{`cmd/latchkey/hostwarnings.go: no image that writes to it`, `cmd/latchkey/hostwarnings.go`, `if len(v.Wrong) > 0 {`, `if false {`, `./cmd/latchkey`, `TestCrypttabOfThisMachine`},
 }
