@@ -48,8 +48,8 @@ func (o openVolume) choose(c *cobra.Command, one *oneVolume) error {
 	if one.volume.Digest, err = v.PinnedDigest(); err != nil {
 		return err
 	}
-	if h := one.volume.Header; h.Type() == "LUKS1" && !v.LUKS1 {
-		return &cli.Exit{Code: cli.Rejected, Err: codes.Fail("header-rejected", "%s on %s: %w, and the plan does not say luks1: true", v.Name, one.volume.Device, luks2.ErrLUKS1)}
+	if err := accepted(one.volume.Header, v); err != nil {
+		return &cli.Exit{Code: cli.Rejected, Err: codes.Fail("header-rejected", "%s on %s: %w", v.Name, one.volume.Device, err)}
 	}
 	planned := dm.OptionsOf(v.Options)
 	planned.ReadOnly = planned.ReadOnly || o.readOnly
@@ -66,6 +66,17 @@ func (o openVolume) choose(c *cobra.Command, one *oneVolume) error {
 		if err := o.planned(c, one, p, name); err != nil {
 			return err
 		}
+	}
+	return nil
+}
+
+// accepted refuses what a boot by the plan refuses of a header.
+func accepted(h *luks2.Header, v plan.Volume) error {
+	switch {
+	case h.Type() == "LUKS1" && !v.LUKS1:
+		return fmt.Errorf("%w, and the plan does not say luks1: true", luks2.ErrLUKS1)
+	case h.Accept() == luks2.Cryptsetup && v.Accept != plan.AcceptCryptsetup:
+		return fmt.Errorf("it has ciphers or hashes (%s) that the plan does not accept: accept: %s (latchkey volume inspect says which)", strings.Join(h.Ciphers(), ", "), plan.AcceptCryptsetup)
 	}
 	return nil
 }
@@ -95,7 +106,11 @@ func (o openVolume) planned(c *cobra.Command, one *oneVolume, p *plan.Plan, name
 	case plan.SourcePrompt:
 		return o.ask(c, one)
 	default:
-		f, _ := p.KeyFile(name)
+		f, ok := p.KeyFile(name)
+		if !ok {
+			add(bootOnly{})
+			return nil
+		}
 		add(plannedKey{f})
 	}
 	return nil
@@ -143,6 +158,13 @@ func (k plannedKey) Run(ctx context.Context, to source.Opener) error {
 		return fmt.Errorf("%s: mount it, and name the file with --key-file", k.KeyFile)
 	}
 	return keySource{k.Path}.Run(ctx, to)
+}
+
+// A bootOnly stands for a source that a boot alone asks.
+type bootOnly struct{}
+
+func (bootOnly) Run(context.Context, source.Opener) error {
+	return errors.New("a boot alone asks this source")
 }
 
 // A kmsSource asks the key server as a boot does.

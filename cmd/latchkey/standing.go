@@ -98,11 +98,8 @@ func sourcesOf(p *plan.Plan, v plan.Volume, h *luks2.Header) (all []standingSour
 			s.ofOwners(slots, ownerNone, ownerRecovery)
 		case plan.SourceClevis, plan.SourceSystemd:
 			s.byToken(p, v, h)
-		default: // a key file, which is not here
-			s.ofOwners(slots, ownerNone)
-			if len(s.Keyslots) > 0 {
-				s.What = "if the file has its key: latchkey volume test tells"
-			}
+		default:
+			s.byKeyFile(p, slots)
 		}
 		if len(s.Keyslots) == 0 && s.What == "" {
 			s.What = "no keyslot is for it"
@@ -111,6 +108,22 @@ func sourcesOf(p *plan.Plan, v plan.Volume, h *luks2.Header) (all []standingSour
 	}
 	return all
 }
+
+// byKeyFile: the file is not here. What other sources open, the header does
+// not tell.
+func (s *standingSource) byKeyFile(p *plan.Plan, slots []standingSlot) {
+	if _, ok := p.KeyFile(s.Name); !ok {
+		s.What = unseen
+		return
+	}
+	s.ofOwners(slots, ownerNone)
+	if len(s.Keyslots) > 0 {
+		s.What = "if the file has its key: latchkey volume test tells"
+	}
+}
+
+// unseen is said of sources whose keyslots the header does not tell.
+const unseen = "what it opens is not seen in the header"
 
 func (s *standingSource) ofOwners(slots []standingSlot, owners ...owner) {
 	for _, k := range slots {

@@ -161,7 +161,7 @@ func (s *syncing) missing(out *synced) error {
 		return err
 	}
 	for _, from := range sourcesOf(s.plan, s.volume, h) {
-		if len(from.Keyslots) == 0 && !strings.HasPrefix(from.Name, plan.SourceKeyFile) {
+		if len(from.Keyslots) == 0 && from.What != unseen && !strings.HasPrefix(from.Name, plan.SourceKeyFile) {
 			out.Left = append(out.Left, fmt.Sprintf("nothing opens it by %s: %s", from.Name, from.What))
 		}
 	}

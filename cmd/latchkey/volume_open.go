@@ -93,6 +93,9 @@ func (o openVolume) run(ctx context.Context, c *cobra.Command, path, name string
 	}
 	defer f.Close()
 
+	if h.Detached() {
+		return fmt.Errorf("%s has the header alone, and the payload of volume %s is elsewhere: cryptsetup open --header %s opens it", path, h.UUID(), path)
+	}
 	one := &oneVolume{file: f, mapper: mapper, volume: unlock.Volume{
 		Name: name, Device: path, Header: h, Options: dm.Options{ReadOnly: o.readOnly, AllowDiscards: o.discard},
 	}}

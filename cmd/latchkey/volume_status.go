@@ -81,6 +81,9 @@ func standing(h *luks2.Header, planFile string) (s volumeStatus, err error) {
 		return s, err
 	}
 	s.Name, s.Sources = v.Name, sourcesOf(p, v, h)
+	if slices.ContainsFunc(s.Sources, func(from standingSource) bool { return from.What == unseen }) {
+		return s, nil // any may be its
+	}
 	for _, k := range s.Keyslots {
 		if !slices.ContainsFunc(s.Sources, func(from standingSource) bool { return slices.Contains(from.Keyslots, k.ID) }) {
 			s.Unused = append(s.Unused, k.ID)
@@ -124,6 +127,8 @@ func (s volumeStatus) print(w io.Writer, planFile string) error {
 	}
 	for _, from := range s.Sources {
 		switch {
+		case from.What == unseen:
+			fmt.Fprintf(t, "by %s\t%s\n", from.Name, from.What)
 		case len(from.Keyslots) == 0:
 			fmt.Fprintf(t, "by %s\tnothing: %s\n", from.Name, from.What)
 		case from.What != "":
