@@ -94,7 +94,7 @@ func TestKairosSource(t *testing.T) {
 		{"over TLS, with the name of another", only, overTLS(func(_ *boottest.Machine, c *boottest.Challenger) {
 			c.TLS.Certificates = []tls.Certificate{root.Server(tlstest.Years(2020, 2030), x509.ExtKeyUsageServerAuth, "192.0.2.8")}
 		}), "reboot", 3 * time.Minute, []string{"kairos-silent: volume root: ", "192.0.2.8, not 192.0.2.7"}, nil},
-		{"over TLS, by an init without", only, overTLS(func(m *boottest.Machine, _ *boottest.Challenger) { m.Plain = true }), "reboot", 3 * time.Minute, []string{"this init has no TLS: build the image again, with latchkey-init-tls"}, nil},
+		{"over TLS, by an init without", only, overTLS(func(m *boottest.Machine, _ *boottest.Challenger) { m.Plain = true }), "reboot", 3 * time.Minute, []string{"plan-invalid: this init has no source kairos: build the image again, with latchkey-init-tls"}, nil},
 
 		{"the TPM keeps it", only, byTPM(map[uint32]string{0x1500001: boottest.Recovery}), "root", 5 * time.Second, []string{"unlock root keyslot=1"}, []string{"net eth0"}},
 		{"the TPM keeps nothing", only, byTPM(map[uint32]string{0x1500000: boottest.Recovery}), "reboot", 90 * time.Second, []string{"tpm-seal-foreign: volume root: reading NV index 0x1500001: the TPM has nothing there"}, nil},

@@ -39,7 +39,7 @@ func HasTLS(init []byte) bool {
 // checkTLS refuses an init that cannot ask the servers of the plan.
 func checkTLS(path string, init []byte, p *plan.Plan) error {
 	if p.NeedsTLS() && !HasTLS(init) {
-		return fmt.Errorf("the plan has servers that are asked over TLS, and the init %s has no TLS: leave --init out, or give it the %s of make build", path, InitName(p))
+		return fmt.Errorf("the plan has servers that are asked over TLS, or the source kairos, and the init %s has no TLS: leave --init out, or give it the %s of make build", path, InitName(p))
 	}
 	return nil
 }

@@ -68,6 +68,14 @@ func (w workerProcess) ProductUUID() (string, error) {
 	return w.machine.UUID + "\n", w.alive()
 }
 
+// Kairos implements worker.Links.
+func (w workerProcess) Kairos() worker.KairosSource {
+	if w.machine.Plain {
+		return nil
+	}
+	return worker.Kairos
+}
+
 // SetTang starts a tang server while the machine runs.
 func (m *Machine) SetTang(address string, t *clevistest.Tang) {
 	m.mu.Lock()

@@ -14,13 +14,14 @@ import (
 	"latchkey/internal/plan"
 	"latchkey/internal/secret"
 	"latchkey/unlock"
+	"latchkey/unlock/source"
 	"latchkey/unlock/source/kairos"
 	"latchkey/unlock/tpm"
 )
 
-// kairos is the source of what a server of Kairos' protocol has, or the TPM
+// Kairos is the source of what a server of Kairos' protocol has, or the TPM
 // by itself.
-func (w *worker) kairos(n *network) *kairos.Source {
+func Kairos(w *worker, n *network) source.Source {
 	k := w.plan.Kairos
 	s := &kairos.Source{
 		Legacy: k.Legacy, Wait: w.plan.KairosTime(), Label: w.kairosLabel, Tell: w.waiting,

@@ -37,7 +37,8 @@ import (
 
 // Kernel is the real System.
 type Kernel struct {
-	Secure TLS // nil: without TLS
+	Secure TLS          // nil: without TLS
+	Source KairosSource // nil: without the source kairos
 }
 
 // Plan implements System.
@@ -182,6 +183,9 @@ func (Kernel) Dial(link string) func(ctx context.Context, network, address strin
 
 // TLS implements Links.
 func (k Kernel) TLS() TLS { return k.Secure }
+
+// Kairos implements Links.
+func (k Kernel) Kairos() KairosSource { return k.Source }
 
 // Server implements Links.
 func (k Kernel) Server(pins []kms.Pin, link string) Server {

@@ -16,14 +16,26 @@ func (w *worker) sources(n *network, id *identity) map[string]source.Source {
 		plan.SourceKMS:      &keyServer{worker: w, network: n, identity: id},
 		plan.SourceClevis:   w.clevis(n),
 		plan.SourceSystemd:  w.cryptenroll(),
-		plan.SourceKairos:   w.kairos(n),
 		plan.SourceTalosKMS: w.talosKMS(n), plan.SourceTalosTPM: w.talosTPM(), plan.SourceTalosNode: w.talosNode(),
 		plan.SourcePrompt: &prompt.Prompt{Console: w.sys.Console, Log: w.log},
+	}
+	all[plan.SourceKairos] = lacking{}
+	if kairos := w.sys.Kairos(); kairos != nil {
+		all[plan.SourceKairos] = kairos(w, n)
 	}
 	for _, f := range w.plan.KeyFiles {
 		all[f.Name] = w.keyFile(f)
 	}
 	return all
+}
+
+// A lacking source is one that this init does not have. Image build puts no
+// such init beside a plan that lists it.
+type lacking struct{}
+
+// Run implements source.Source.
+func (lacking) Run(context.Context, source.Opener) error {
+	return codes.Fail(codes.PlanInvalid, "this init has no source %s: build the image again, with latchkey-init-tls", plan.SourceKairos)
 }
 
 // A renewer is a source that has something to do for the volumes that it

@@ -19,6 +19,7 @@ import (
 	"latchkey/unlock/dm"
 	"latchkey/unlock/luks2"
 	"latchkey/unlock/md/control"
+	"latchkey/unlock/source"
 	"latchkey/unlock/source/kairos"
 	"latchkey/unlock/source/keyfile"
 	"latchkey/unlock/tpm"
@@ -100,6 +101,8 @@ type Links interface {
 	Dial(link string) func(ctx context.Context, network, address string) (net.Conn, error)
 	// TLS makes TLS of a connection; nil in an init that has none.
 	TLS() TLS
+	// Kairos makes the source kairos; nil in an init that has none.
+	Kairos() KairosSource
 	// Server asks a key server over a link, likewise.
 	Server(pins []kms.Pin, link string) Server
 }
@@ -107,6 +110,10 @@ type Links interface {
 // A TLS makes TLS of a connection to a server: tlsclient.Client. It is no
 // package that is linked, for most inits have none.
 type TLS func(ctx context.Context, conn net.Conn, to plan.TLSServer, warn func(string)) (net.Conn, error)
+
+// A KairosSource makes the source kairos of a worker: Kairos. It is linked
+// only where TLS is.
+type KairosSource func(w *worker, n *network) source.Source
 
 // A Server is the client's side of a key server: kms.Client.
 type Server interface {

@@ -44,7 +44,7 @@ func run(args []string) error {
 
 	switch args[1] {
 	case "worker":
-		return worker.Run(worker.Kernel{Secure: secure}, conn, incarnation)
+		return worker.Run(worker.Kernel{Secure: secure, Source: kairos}, conn, incarnation)
 	case "latch":
 		return latch.Run(latch.Kernel{}, conn, incarnation)
 	}

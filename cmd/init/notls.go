@@ -4,4 +4,7 @@ package main
 
 import "latchkey/boot/worker"
 
-var secure worker.TLS
+var (
+	secure worker.TLS
+	kairos worker.KairosSource
+)

@@ -2,8 +2,13 @@
 
 package main
 
-import "latchkey/internal/tlsclient"
+import (
+	"latchkey/boot/worker"
+	"latchkey/internal/tlsclient"
+)
 
-// secure is the one thing that latchkey-init-tls has and latchkey-init has
-// not.
-var secure = tlsclient.Client
+// What latchkey-init-tls has and latchkey-init has not.
+var (
+	secure = tlsclient.Client
+	kairos = worker.Kairos
+)

@@ -57,7 +57,7 @@ to the kernel and the real root. It compares the names of the volumes with
 			}
 			s.warnings = hostWarnings(s.plan)
 			if source.noTLS && s.plan.NeedsTLS() {
-				s.warnings = append(s.warnings, "the init of this image has no TLS, which servers of the plan are asked over: build the image again")
+				s.warnings = append(s.warnings, "the init of this image has no TLS, and the plan needs the one that has (servers over TLS, or the source kairos): build the image again")
 			}
 			if asJSON {
 				return s.printJSON(c.OutOrStdout())

@@ -101,7 +101,11 @@ func (p *Plan) checkChallenger() error {
 // describeKairos says what the source asks.
 func describeKairos(p *Plan, s *Section) {
 	k := p.Kairos
-	if !p.lists(SourceKairos) || k.Server == "" {
+	if !p.lists(SourceKairos) {
+		return
+	}
+	s.add("the image has the init with TLS, which alone has the source kairos")
+	if k.Server == "" {
 		return
 	}
 	where, how := "by DNS", "the new generation only"
@@ -114,7 +118,7 @@ func describeKairos(p *Plan, s *Section) {
 	s.add("the server of Kairos' protocol is %s, found %s; it is asked in %s", k.Server, where, how)
 	switch {
 	case k.TLS.Any():
-		s.add("it is known by %d certificate(s) or key(s); the image has the init with TLS", len(k.TLS.CA)+len(k.TLS.Pins))
+		s.add("it is known by %d certificate(s) or key(s)", len(k.TLS.CA)+len(k.TLS.Pins))
 	case k.AnyServer:
 		s.add("whoever answers on the network may give the passphrase (any-server)")
 	}

@@ -54,8 +54,8 @@ func (t TLS) check(field string) error {
 	return nil
 }
 
-// NeedsTLS tells whether a server may be asked over TLS, which the small init
-// does not have.
+// NeedsTLS tells whether the init with TLS is needed: a server may be asked
+// over TLS, or the source kairos is listed, which only that one has.
 func (p *Plan) NeedsTLS() bool {
-	return p.NeedsTang() && p.Clevis.TLS.Any() || p.NeedsTalosKMS() && p.Talos.TLS.Any() || p.NeedsKairos() && p.Kairos.TLS.Any()
+	return p.NeedsTang() && p.Clevis.TLS.Any() || p.NeedsTalosKMS() && p.Talos.TLS.Any() || p.lists(SourceKairos)
 }
