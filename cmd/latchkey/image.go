@@ -35,6 +35,7 @@ func imageCommand() *cobra.Command {
 type imageBuild struct {
 	config, kernel, modules, init, output string
 	talos                                 string // a configuration of Talos whose volumes are taken; "" is none
+	kairos                                string // a folder of cloud-configs of Kairos, whose partitions are taken; "" is none
 	system                                string // the root of the system that the image is for, whose init comes first; "" has none
 	firmware, microcode                   []string
 	level                                 int
@@ -72,6 +73,7 @@ same bytes. docs/plan.md describes every field of the configuration.`,
 func (o *imageBuild) flags(f *pflag.FlagSet) {
 	f.StringVar(&o.config, "config", "", "the configuration, YAML (required)")
 	f.StringVar(&o.talos, "talos", "", "a configuration of Talos Linux: its encrypted volumes are taken, as they are on this machine")
+	f.StringVar(&o.kairos, "kairos", "", "folder with cloud-configs of Kairos, such as /oem: its encrypted partitions are taken")
 	f.StringVar(&o.output, "output", "", "the image to write (required)")
 	f.StringVar(&o.kernel, "kernel-version", "", "kernel version whose modules in /lib/modules to use (default: the running kernel's)")
 	f.StringVar(&o.modules, "modules", "", "folder that holds modules.dep, instead of --kernel-version")
@@ -137,6 +139,12 @@ func (o *imageBuild) options() (*initramfs.Options, error) {
 
 	if o.talos != "" {
 		if err := addTalos(config, o.talos, byPartLabel); err != nil {
+			return nil, &cli.Exit{Code: cli.Usage, Err: err}
+		}
+	}
+
+	if o.kairos != "" {
+		if err := addKairos(config, o.kairos, byLabel); err != nil {
 			return nil, &cli.Exit{Code: cli.Usage, Err: err}
 		}
 	}
