@@ -124,6 +124,9 @@ func ParseUUID(s string) (u UUID, err error) {
 	if u = UUID(b); u.String() != strings.ToLower(s) {
 		return u, fmt.Errorf("reading UUID %q: not of the form 8-4-4-4-12 hex digits", s)
 	}
+	if u == (UUID{}) { // RFC 9562, 5.9; firmware that was never given one
+		return u, fmt.Errorf("reading UUID %q: zeros name nothing", s)
+	}
 	return u, nil
 }
 

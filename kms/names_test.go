@@ -70,7 +70,7 @@ func TestUUIDs(t *testing.T) {
 			t.Errorf("ParseUUID(%q) = %v, %v", in, u, err)
 		}
 	}
-	for _, in := range []string{"", "8b7f", strings.ReplaceAll(good, "-", ""), good + "0", "8b7f0000-0000-4000-80000-0000000000a", strings.Replace(good, "a", "g", 1), "{" + good + "}"} {
+	for _, in := range []string{"00000000-0000-0000-0000-000000000000", "", "8b7f", strings.ReplaceAll(good, "-", ""), good + "0", "8b7f0000-0000-4000-80000-0000000000a", strings.Replace(good, "a", "g", 1), "{" + good + "}"} {
 		if _, err := kms.ParseUUID(in); err == nil {
 			t.Errorf("ParseUUID(%q) succeeded", in)
 		}

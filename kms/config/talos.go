@@ -25,11 +25,16 @@ func (s *Talos) check() error {
 		return faultf("enroll", "%q must be approve, closed or tofu", s.Enroll)
 	}
 
+	for key, empty := range map[string]bool{"allow": s.Allow != nil && len(s.Allow) == 0, "sources": s.Sources != nil && len(s.Sources) == 0} {
+		if empty {
+			return faultf(key, "an empty list could mean nobody or everybody: leave the key out for everybody")
+		}
+	}
 	s.UUIDs = nil
 	for i, text := range s.Allow {
 		u, err := kms.ParseUUID(text)
 		if err != nil {
-			return faultf("allow["+strconv.Itoa(i)+"]", "%q is no UUID", text)
+			return faultf("allow["+strconv.Itoa(i)+"]", "%q is no UUID of a machine", text)
 		}
 		s.UUIDs = append(s.UUIDs, u)
 	}

@@ -43,4 +43,6 @@ var server = []mutant{
 	{`Kairos: boot state`, `kms/server/kairos/keeper/row.go`, `if want := row.PCRs[index]; want != "" && want != shown[index] {`, `if false {`, `./kms/server`, `TestKairosBootState`},
 	{`Kairos: quarantine`, `kms/server/kairos/keeper/keeper.go`, `	if row.quarantined() {`, `	if false {`, `./kms/server`, `TestKairosQuarantine`},
 	{`Talos: a blob is its machine's`, `kms/server/talos/keeper/blob.go`, `slices.Concat([]byte("lk1/talos"), h.encode(), a.UUID[:])`, `slices.Concat([]byte("lk1/talos"), h.encode())`, `./kms/server`, `TestTalos`},
+	{`zeros are no UUID`, `kms/names.go`, `if u == (UUID{}) {`, `if false {`, `./kms`, `UUID`},
+	{`an empty list is not everybody`, `kms/config/talos.go`, `		if empty {`, `		if false && empty {`, `./kms/config`, `TestWrongConfig`},
 }
