@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 
 	"github.com/rogpeppe/go-internal/testscript"
 )
@@ -23,9 +24,12 @@ func cmdEnroll(ts *testscript.TestScript, neg bool, args []string) {
 
 	image := ts.MkAbs(args[0])
 	flags := append([]string{
-		"volume", "enroll", image, "--kms", "http://192.0.2.1:7741", "--pin", w.pin(ts), "--tpm", ts.Getenv("TPM"),
+		"volume", "enroll", image, "--pin", w.pin(ts), "--tpm", ts.Getenv("TPM"),
 		"--key-file", image[:len(image)-len(filepath.Ext(image))] + ".key", "--no-wait",
 	}, args[1:]...)
+	if !slices.Contains(args, "--kms") {
+		flags = append(flags, "--kms", "http://192.0.2.1:7741")
+	}
 	for range 2 {
 		out, err := w.lan.command(filepath.Join(w.shared.bin, "latchkey"), flags...).CombinedOutput()
 		ts.Stdout().Write(out)
