@@ -42,7 +42,7 @@ var kairosNode = []mutant{
 	{`internal/cloudconfig: all of a file or nothing`, `internal/cloudconfig/cloudconfig.go`, "	if err != nil {\n		return err\n	}\n	if !ch.Legacy", `	if !ch.Legacy`, `./internal/cloudconfig`, `TestRead|TestBad`},
 	{`internal/cloudconfig: only cloud-configs`, `internal/cloudconfig/cloudconfig.go`, `if !known {`, `if false {`, `./internal/cloudconfig`, `TestRead`},
 	{`internal/cloudconfig: bounded`, `internal/cloudconfig/cloudconfig.go`, `case info.Size() > maxFile:`, `case false:`, `./internal/cloudconfig`, `TestBad`},
-	{`initramfs/kairosfile.go: a header that is broken`, `initramfs/kairosfile.go`, `err != nil && !errors.Is(err, fs.ErrNotExist)`, `false`, `./initramfs`, `TestAddKairos`},
+	{`initramfs/kairosfile.go: a header that is broken`, `initramfs/kairosfile.go`, `err != nil && !errors.Is(err, fs.ErrNotExist)`, `false && err != nil && !errors.Is(err, fs.ErrNotExist)`, `./initramfs`, `TestAddKairos`},
 	{`initramfs/kairosfile.go: the file's own`, `initramfs/kairosfile.go`, `return v.Label == label`, `return false`, `./initramfs`, `TestAddKairosTwice`},
 	{`cmd/latchkey/image_kairos.go: a broken cloud-config`, `cmd/latchkey/image_kairos.go`, `if len(bad) > 0 {`, `if len(bad) > 9 {`, `./cmd/latchkey`, `TestAddKairos`},
 }
