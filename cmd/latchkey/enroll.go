@@ -11,7 +11,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"latchkey/internal/cli"
-	"latchkey/internal/disk"
 	"latchkey/internal/hosttab"
 	"latchkey/internal/meminfo"
 	"latchkey/kms"
@@ -143,7 +142,7 @@ func (o *enrollOptions) run(ctx context.Context, c *cobra.Command, e *enrollment
 	}
 
 	ctx = context.WithoutCancel(ctx) // from here on it is quick, and whole
-	f, err := disk.Open(path, os.O_RDWR)
+	f, err := openToChange(path)
 	if err != nil {
 		return err
 	}
@@ -202,6 +201,9 @@ func (e *enrollment) unlock(ctx context.Context, path, keyFile string) error {
 		return err
 	}
 	defer f.Close()
+	if err := notMember(f); err != nil {
+		return err
+	}
 	switch {
 	case h.Type() == "LUKS1":
 		return volumeExit(path, luks2.ErrLUKS1)

@@ -63,9 +63,22 @@ func readVolume(path string) (*disk.File, *luks2.Header, error) {
 	return f, h, nil
 }
 
+// openToChange opens path to write to it, if it is nobody's member.
+func openToChange(path string) (*disk.File, error) {
+	f, err := disk.Open(path, os.O_RDWR)
+	if err != nil {
+		return nil, err
+	}
+	if err := notMember(f); err != nil {
+		f.Close()
+		return nil, err
+	}
+	return f, nil
+}
+
 // changeVolume opens path to change its header, which must be LUKS2.
 func changeVolume(path string) (*disk.File, *luks2.Header, error) {
-	f, err := disk.Open(path, os.O_RDWR)
+	f, err := openToChange(path)
 	if err != nil {
 		return nil, nil, err
 	}

@@ -36,6 +36,7 @@ keys change: latchkey volume restore-header says what differs.`,
 				return err
 			}
 			defer f.Close()
+			warnMember(c.ErrOrStderr(), f)
 			b, err := h.Backup(f)
 			if err != nil {
 				return volumeExit(args[0], changeAdvice(args[0], err))

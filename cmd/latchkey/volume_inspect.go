@@ -94,6 +94,7 @@ key and writes nothing.`,
 			}
 			defer f.Close()
 			r := report(args[0], h, luks2.NewMemory(meminfo.Total()))
+			r.Warnings = append(memberWarnings(f), r.Warnings...)
 			if asJSON {
 				return printJSON(c.OutOrStdout(), r)
 			}

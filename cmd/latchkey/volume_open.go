@@ -92,6 +92,9 @@ func (o openVolume) run(ctx context.Context, c *cobra.Command, path, name string
 		return err
 	}
 	defer f.Close()
+	if err := notMember(f); err != nil {
+		return err
+	}
 
 	if h.Detached() {
 		return fmt.Errorf("%s has the header alone, and the payload of volume %s is elsewhere: cryptsetup open --header %s opens it", path, h.UUID(), path)

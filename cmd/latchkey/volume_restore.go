@@ -3,7 +3,6 @@ package main
 import (
 	"errors"
 	"fmt"
-	"os"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -94,13 +93,20 @@ func (o restoreHeader) run(c *cobra.Command, path, file string) error {
 // open holds a block device, unless it may be in use.
 func (o restoreHeader) open(path string) (*disk.File, error) {
 	if o.inUse {
-		return disk.Open(path, os.O_RDWR)
+		return openToChange(path)
 	}
 	f, err := disk.OpenExclusive(path)
 	if errors.Is(err, unix.EBUSY) {
 		return nil, fmt.Errorf("%w: it is mounted or mapped: close it first, or restore all the same with --in-use", err)
 	}
-	return f, err
+	if err != nil {
+		return nil, err
+	}
+	if err := notMember(f); err != nil {
+		f.Close()
+		return nil, err
+	}
+	return f, nil
 }
 
 // compare reads the header that is there, nil if there is none, and refuses

@@ -51,6 +51,7 @@ and writes nothing.`,
 			if err != nil {
 				return err
 			}
+			s.Warnings = append(memberWarnings(f), s.Warnings...)
 			if asJSON {
 				return printJSON(c.OutOrStdout(), s)
 			}

@@ -33,6 +33,7 @@ rule or the keyslot needs more memory than there is. The volume MAC that
 				return err
 			}
 			defer f.Close()
+			warnMember(c.ErrOrStderr(), f)
 			key, err := readKeyFile(keyFile)
 			if err != nil {
 				return err

@@ -60,4 +60,8 @@ var mds = []mutant{
 	{`a copy of a device is refused`, `boot/worker/spread.go`, `if p.id == parts[i].id {`, `if false {`, `./boot`, `TestSpread`},
 	{`degraded is a word`, `boot/worker/spread.go`, `!slices.Contains(strings.Split(w.plan.Root.Flags, ","), "degraded")`, `!strings.Contains(w.plan.Root.Flags, "degraded")`, `./boot`, `TestSpread`},
 	{`a part in a logical volume is mapped`, `boot/worker/spread.go`, `if err := in.activate(v); err != nil {`, `if err := error(nil); err != nil {`, `./boot`, `TestSpread`},
+	{`no half of a mirror is changed`, `cmd/latchkey/volume.go`, `if err := notMember(f); err != nil {`, `if err := error(nil); err != nil {`, `./cmd/latchkey`, `TestMember`},
+	{`no header is restored to a half of a mirror`, `cmd/latchkey/volume_restore.go`, `if err := notMember(f); err != nil {`, `if err := error(nil); err != nil {`, `./cmd/latchkey`, `TestMember`},
+	{`no half of a mirror is enrolled`, `cmd/latchkey/enroll.go`, `if err := notMember(f); err != nil {`, `if err := error(nil); err != nil {`, `./cmd/latchkey`, `TestMemberOpened`},
+	{`no half of a mirror is mapped`, `cmd/latchkey/volume_open.go`, `if err := notMember(f); err != nil {`, `if err := error(nil); err != nil {`, `./cmd/latchkey`, `TestMemberOpened`},
 }
