@@ -135,6 +135,9 @@ func (c *Config) Plan() (*plan.Plan, error) {
 	if err != nil {
 		return nil, c.locate(fmt.Errorf("net: %w", err))
 	}
+	if err := plan.OnlyNet(args); err != nil {
+		return nil, c.locate(fmt.Errorf("net: %w", err))
+	}
 
 	net, problems := plan.ParseNet(args)
 	if len(problems) > 0 {

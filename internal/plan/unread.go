@@ -1,6 +1,12 @@
 package plan
 
-import "strings"
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"latchkey/internal/spelling"
+)
 
 // Unread are the words of a command line that nothing here acts on, as they
 // stand: they are the kernel's, a module's, or the real root's. Those that
@@ -32,10 +38,22 @@ func isKnown(a Arg) bool {
 
 // isNetOption tells whether ParseNet reads an option.
 func isNetOption(a Arg) bool {
-	switch canonical(a.Key) {
-	case "ip", "nfsaddrs", "ip6", "ifname", "BOOTIF", "bootdev", "nameserver", "rd.route", "vlan", "bond", "bridge", "team",
-		"rd.neednet", "rd.peerdns", "rd.bootif", "rd.latchkey.keepnet":
-		return true
+	return slices.Contains(netOptions, canonical(a.Key)) || a.HasPrefix("rd.net.")
+}
+
+// netOptions are all that ParseNet reads, but for rd.net.*.
+var netOptions = []string{
+	"ip", "nfsaddrs", "ip6", "ifname", "BOOTIF", "bootdev", "nameserver", "rd.route", "vlan", "bond", "bridge", "team",
+	"rd.neednet", "rd.peerdns", "rd.bootif", "rd.latchkey.keepnet",
+}
+
+// OnlyNet tells which word is no option of the network, where nothing else
+// may stand: on a kernel command line the others are somebody else's.
+func OnlyNet(args []Arg) error {
+	for _, a := range args {
+		if !isNetOption(a) {
+			return fmt.Errorf("%.64q at byte %d is no option of the network%s", a.Key, a.Pos, spelling.Suggest(a.Key, netOptions))
+		}
 	}
-	return a.HasPrefix("rd.net.")
+	return nil
 }

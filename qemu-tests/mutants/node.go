@@ -234,4 +234,5 @@ var node = []mutant{
 	{`internal/hosttab/crypttab.go: a header elsewhere`, `internal/hosttab/crypttab.go`, `if !p.Header {`, `if false {`, `./internal/hosttab`, `TestJudge`},
 	{`internal/hosttab/crypttab.go: another machine's table`, `internal/hosttab/crypttab.go`, "\t\tif here {\n", "\t\tif true {\n", `./internal/hosttab`, `TestJudge`},
 	{`cmd/latchkey/hostwarnings.go: no image that writes to it`, `cmd/latchkey/hostwarnings.go`, `if len(v.Wrong) > 0 {`, `if false {`, `./cmd/latchkey`, `TestCrypttabOfThisMachine`},
+	{`net: has options of the network only`, `initramfs/config.go`, `if err := plan.OnlyNet(args); err != nil {`, `if err := error(nil); err != nil {`, `./initramfs`, `TestWrongConfig`},
 }
