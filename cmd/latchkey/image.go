@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -15,7 +14,6 @@ import (
 	"golang.org/x/sys/unix"
 
 	"latchkey/initramfs"
-	"latchkey/initramfs/uki"
 	"latchkey/internal/cli"
 	"latchkey/internal/datafile"
 	"latchkey/internal/meminfo"
@@ -211,91 +209,4 @@ func (o *imageBuild) print(stdout io.Writer, r *initramfs.Result) error {
 // memoryWords says what an image costs at boot.
 func memoryWords(unpacked int64) string {
 	return fmt.Sprintf("unpacked: %d MB; a machine needs about %d MB of memory to boot it", (unpacked+1<<20-1)>>20, meminfo.ForImage(unpacked)>>20)
-}
-
-func imageListCommand() *cobra.Command {
-	var asJSON bool
-	c := &cobra.Command{
-		Use:   "ls IMAGE",
-		Short: "List what is in an initramfs or a unified kernel image",
-		Long: `Ls lists the files of an image with mode and size, as the kernel unpacks
-them: those of the early part (microcode) first. It takes the images of other
-builders as well.`,
-		Example: "  latchkey image ls /boot/initrd.img-$(uname -r)",
-		Args:    cli.Args(cobra.ExactArgs(1)),
-		RunE: func(c *cobra.Command, args []string) error {
-			data, err := readImage(args[0])
-			if err != nil {
-				return err
-			}
-
-			sections, initrd, err := unwrap(data)
-			if err != nil {
-				return fmt.Errorf("%s: %w", args[0], err)
-			}
-			entries, err := initramfs.List(initrd)
-			if err != nil {
-				return fmt.Errorf("%s: %w", args[0], err)
-			}
-
-			if asJSON {
-				return json.NewEncoder(c.OutOrStdout()).Encode(entries)
-			}
-			for _, s := range sections {
-				fmt.Fprintf(c.OutOrStdout(), "section    %9d %s\n", len(s.Data), cli.OneLine(s.Name))
-			}
-			for _, e := range entries {
-				fmt.Fprintf(c.OutOrStdout(), "%s %9d %s\n", e.Mode, e.Size, cli.OneLine(e.Name))
-			}
-			for _, name := range initramfs.Unpacked(entries).Doubled() {
-				fmt.Fprintf(c.ErrOrStderr(), "latchkey: warning: %s is in the image more than once; the kernel keeps the last one\n", name)
-			}
-
-			return nil
-		},
-	}
-
-	c.Flags().BoolVar(&asJSON, "json", false, "print JSON")
-	return c
-}
-
-// maxImageFile is how large an image may be, in bytes: 32-bit sizes are all
-// that firmware and archives have.
-const maxImageFile = 4 << 30
-
-// readImage reads a regular file, whole: anything else may never end.
-func readImage(path string) ([]byte, error) {
-	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NONBLOCK, 0) // a pipe would wait for a writer
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	info, err := f.Stat()
-	switch {
-	case err != nil:
-		return nil, err
-	case !info.Mode().IsRegular():
-		return nil, fmt.Errorf("%s is no regular file", path)
-	case info.Size() > maxImageFile:
-		return nil, fmt.Errorf("%s has %d bytes: an image has at most %d", path, info.Size(), int64(maxImageFile))
-	}
-	return io.ReadAll(f)
-}
-
-// unwrap returns the initramfs of an image: of a unified kernel image its
-// section .initrd, with the list of all sections, else all of it.
-func unwrap(data []byte) (sections []uki.Section, initrd []byte, err error) {
-	if !bytes.HasPrefix(data, []byte("MZ")) {
-		return nil, data, nil
-	}
-	if sections, err = uki.Read(data); err != nil {
-		return nil, nil, err
-	}
-
-	for _, s := range sections {
-		if s.Name == ".initrd" {
-			return sections, s.Data, nil
-		}
-	}
-	return nil, nil, errors.New("this unified kernel image has no initramfs")
 }
