@@ -164,6 +164,9 @@ func (o *imageBuild) options() (*initramfs.Options, error) {
 	if o.level < 1 || o.level > 22 {
 		return nil, cli.Usagef("--level is %d, want 1 to 22", o.level)
 	}
+	if err := checkOutput(o.output, o.inputs(config, p)); err != nil {
+		return nil, err
+	}
 
 	return &initramfs.Options{Config: config, Modules: o.modules, Init: o.init, Firmware: o.firmware, Microcode: o.microcode, Modprobe: initramfs.ModprobeDirs(), Level: o.level, Ciphers: func(uuid string) []string { return hostCiphers(byUUID, uuid) }}, nil
 }

@@ -130,34 +130,10 @@ func (o *imageUKI) check() error {
 		return cli.Usagef("--phase: without %s among them no signature is for the state in which the machine asks for its keys", uki.InInitrd)
 	case o.signer != "" && o.bootKey != "":
 		return cli.Usagef("--sign-with and --boot-key are mutually exclusive")
-	}
-	return o.checkOutput()
-}
-
-// checkOutput refuses to write over what the image is made of.
-func (o *imageUKI) checkOutput() error {
-	out, err := os.Stat(o.build.output)
-	if err != nil {
-		return nil // there is none, or writing it will say why not
-	}
-	for _, in := range []struct{ flag, path string }{
-		{"--kernel", o.kernel},
-		{"--initrd", o.initrd},
-		{"--stub", o.stub},
-		{"--config", o.build.config},
-		{"--ucode", o.ucode},
-		{"--dtb", o.dtb},
-		{"--pcr-key", o.pcrKey},
-		{"--pcr-signature", o.signature},
-	} {
-		if info, err := os.Stat(in.path); in.path != "" && err == nil && os.SameFile(info, out) {
-			return cli.Usagef("--output and %s are the same file, %s", in.flag, in.path)
-		}
-	}
-	if o.signature == o.build.output {
+	case o.signature != "" && o.signature == o.build.output:
 		return cli.Usagef("--output and --pcr-signature are the same file, %s", o.signature)
 	}
-	return nil
+	return checkOutput(o.build.output, o.inputs())
 }
 
 // readStub reads the stub that was named, or systemd's for the processor

@@ -25,4 +25,6 @@ var ukis = []mutant{
 	{`an initramfs begins as one`, `cmd/latchkey/image_uki.go`, `if err := initramfs.Recognize(initrd); err != nil {`, `if err := initramfs.Recognize(initrd); false && err != nil {`, `./cmd/latchkey`, `TestScripts/image_uki`},
 	{`a flag is not given twice`, `internal/cli/cli.go`, `	textsOnce(root)`, ``, `./internal/cli`, `TestOnce`},
 	{`an empty list of sources is no list`, `initramfs/sources.go`, `said && len(c.Volumes[volume].Sources) == 0`, `said && len(c.Volumes[volume].Sources) < 0`, `./initramfs`, `TestSources`},
+	{`no image is written over what it is made of`, `cmd/latchkey/image.go`, `if err := checkOutput(o.output, o.inputs(config, p)); err != nil {`, `if err := error(nil); err != nil {`, `./cmd/latchkey`, `TestOutputIsNoInput`},
+	{`nor over a module or firmware`, `cmd/latchkey/image_output.go`, `if in.of != nil && `, `if false && `, `./cmd/latchkey`, `TestOutputIsNoInput`},
 }

@@ -1,0 +1,47 @@
+package initramfs
+
+import (
+	"strings"
+
+	"latchkey/internal/plan"
+)
+
+// Files are those that a configuration names and an image holds: keys,
+// headers and certificates. Some may not be there.
+func (c *Config) Files(p *plan.Plan) (names []string) {
+	for _, f := range p.KeyFiles {
+		if f.Device == "" {
+			names = append(names, f.Path)
+		}
+	}
+	for _, v := range p.Volumes {
+		if v.Header != nil && v.Header.Device == "" {
+			names = append(names, v.Header.Path)
+		}
+	}
+	for _, v := range c.Volumes {
+		for _, s := range v.Sources {
+			names = append(names, s.certificateFiles()...)
+		}
+	}
+	return names
+}
+
+func (c SourceConfig) certificateFiles() (names []string) {
+	var all []string
+	if c.Clevis != nil {
+		all = append(all, c.Clevis.CA...)
+	}
+	if c.Kairos != nil {
+		all = append(all, c.Kairos.CA...)
+	}
+	if c.TalosKMS != nil {
+		all = append(all, c.TalosKMS.CA...)
+	}
+	for _, name := range all {
+		if !strings.HasPrefix(name, "-----BEGIN") {
+			names = append(names, name)
+		}
+	}
+	return names
+}
