@@ -47,7 +47,8 @@ var inner = regexp.MustCompile(`strconv\.Parse[A-Za-z]+: parsing "[^"]*": `)
 
 // Main runs root with args and returns the exit code. An error is
 // printed to stderr as one line, prefixed with the command's name. Control
-// characters in what is printed become "?".
+// characters in what is printed become "?". Output that could not be written
+// is an error, also where a command did not look.
 func Main(root *cobra.Command, args []string, stdout, stderr io.Writer) int {
 	root.SilenceErrors, root.SilenceUsage = true, true
 	root.Version = version
@@ -57,13 +58,17 @@ func Main(root *cobra.Command, args []string, stdout, stderr io.Writer) int {
 		return Usagef("%s (see %s --help)", text, c.CommandPath())
 	})
 
-	stdout, stderr = plainWriter{stdout}, plainWriter{stderr}
+	out := &keptWriter{to: plainWriter{stdout}}
+	stderr = plainWriter{stderr}
 	root.AddCommand(manCommand(root))
 	textsOnce(root)
 	root.SetArgs(args)
-	root.SetOut(stdout)
+	root.SetOut(out)
 	root.SetErr(stderr)
 	err := root.Execute()
+	if lost := out.failed(); err == nil && lost != nil {
+		err = fmt.Errorf("writing the output: %w", lost)
+	}
 	if err == nil {
 		return 0
 	}

@@ -48,7 +48,9 @@ var operators = []mutant{
 	{`kms.yaml: an empty content is none`, `kms/server/policy/contentconfig.go`, `if !some {`, `if false {`, `./kms/config`, `TestWrongConfig`},
 	{`no device is read`, `internal/datafile/read.go`, `mode&os.ModeDevice != 0 {`, `mode&os.ModeDevice != 0 && false {`, `./internal/datafile`, `TestRead`},
 	{`no device is replaced`, `internal/datafile/datafile.go`, `err == nil && !info.Mode().IsRegular()`, `err == nil && info.IsDir()`, `./internal/datafile`, `TestReplaceNoDevice`},
-	{`no input is written over`, `cmd/latchkey/image_uki.go`, `return o.checkOutput()`, `return nil`, `./cmd/latchkey`, `TestScripts/image_uki$`},
+	{`no input is written over`, `cmd/latchkey/image_uki.go`, `return checkOutput(o.build.output, o.inputs())`, `return nil`, `./cmd/latchkey`, `TestScripts/image_uki$`},
 	{`latchkey.yaml: one kind of source`, `initramfs/sources.go`, `if s.word() == "" || s.kinds() > 1 {`, `if s.word() == "" || false {`, `./initramfs`, `TestSources`},
 	{`latchkey.yaml: one kind of source`, `initramfs/sources.go`, `if s.word() == "" || s.kinds() > 1 {`, `if s.word() == "" || s.kinds() > 9 {`, `./initramfs`, `TestSources`},
+	{`output that is lost is an error`, `internal/cli/cli.go`, `err == nil && lost != nil`, `false && lost != nil`, `./internal/cli`, `TestLostOutput`},
+	{`output that is lost stays lost`, `internal/cli/kept.go`, `k.err = cmp.Or(k.err, err)`, `k.err = cmp.Or(err)`, `./internal/cli`, `TestLostOnce`},
 }
