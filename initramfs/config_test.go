@@ -25,7 +25,7 @@ func TestWrongConfig(t *testing.T) {
 		{"no YAML", good + "wait: [\n", "till.yaml:4: did not find expected node content"},
 		{"a second document", good + "---\n", "till.yaml: there is a second document"},
 		{"empty", "# nothing\n", "till.yaml: the file is empty"},
-		{"not text", "\xff", "till.yaml: invalid leading UTF-8 octet"},
+		{"not text", "\xff", "till.yaml:1: the byte 0xff is not of UTF-8: save it as UTF-8"},
 		{"text", "shop\n", `till.yaml:1: the file: expected keys with values (key: value), found "shop"`},
 		{"a kind", good + "    nofail: maybe\n", `till.yaml:4: volumes[0].nofail: "maybe" is not true or false`},
 		{"a duration", good + "wait: 3\n", `till.yaml:4: wait: "3" is not a duration like 90s or 12h`},

@@ -92,10 +92,13 @@ func readPlan(path string) (planSource, error) {
 	if err != nil {
 		return planSource{}, fmt.Errorf("%s: %w", path, err)
 	}
-	if isYAML(data) {
+	if !isImage(data) {
 		config, err := initramfs.ReadConfig(path, bytes.NewReader(data))
+		if err != nil && isUnclear(data) {
+			err = fmt.Errorf("%w (and it is no image)", err)
+		}
 		if err != nil {
-			return planSource{}, &cli.Exit{Code: cli.Usage, Err: fmt.Errorf("%w (and it is no image)", err)}
+			return planSource{}, &cli.Exit{Code: cli.Usage, Err: err}
 		}
 		p, err := config.Plan()
 		if err != nil {
@@ -115,18 +118,21 @@ func readPlan(path string) (planSource, error) {
 	return found, nil
 }
 
-// isYAML tells a configuration from an image: archives and compressed data
-// have zeros or bytes that are no UTF-8 in their first few.
-func isYAML(data []byte) bool {
+// isImage tells an image from a configuration, by how it begins: zeros are
+// what the kernel skips between archives.
+func isImage(data []byte) bool {
+	return bytes.HasPrefix(data, []byte("MZ")) || bytes.HasPrefix(data, make([]byte, 4)) || initramfs.Recognize(data) == nil
+}
+
+// isUnclear tells whether a file may be meant as either: it begins as no image
+// does, and not as text.
+func isUnclear(data []byte) bool {
 	head := data[:min(len(data), 256)]
-	for len(head) > 0 {
-		r, n := utf8.DecodeRune(head)
-		if r == 0 || r == utf8.RuneError && n == 1 && len(head) >= utf8.UTFMax {
-			return false
-		}
-		head = head[n:]
+	utf16 := bytes.HasPrefix(head, []byte("\xff\xfe")) || bytes.HasPrefix(head, []byte("\xfe\xff"))
+	for i := 0; i < utf8.UTFMax && len(head) < len(data) && !utf8.Valid(head); i++ {
+		head = head[:len(head)-1] // a rune that is cut in two
 	}
-	return true
+	return !utf16 && !utf8.Valid(head)
 }
 
 // planOf reads an image as the kernel would unpack it, so that what is shown

@@ -44,6 +44,9 @@ func Decode(file string, text []byte, to any, lines Lines) error {
 	if len(text) > MaxBytes {
 		return fmt.Errorf("%s: more than %d bytes", file, MaxBytes)
 	}
+	if err := IsText(file, text); err != nil {
+		return err
+	}
 	d := yaml.NewDecoder(bytes.NewReader(text))
 	var document yaml.Node
 	if err := d.Decode(&document); errors.Is(err, io.EOF) {

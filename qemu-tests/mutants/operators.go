@@ -53,4 +53,6 @@ var operators = []mutant{
 	{`latchkey.yaml: one kind of source`, `initramfs/sources.go`, `if s.word() == "" || s.kinds() > 1 {`, `if s.word() == "" || s.kinds() > 9 {`, `./initramfs`, `TestSources`},
 	{`output that is lost is an error`, `internal/cli/cli.go`, `err == nil && lost != nil`, `false && lost != nil`, `./internal/cli`, `TestLostOutput`},
 	{`output that is lost stays lost`, `internal/cli/kept.go`, `k.err = cmp.Or(k.err, err)`, `k.err = cmp.Or(err)`, `./internal/cli`, `TestLostOnce`},
+	{`configurations are UTF-8`, `internal/strictyaml/strictyaml.go`, `if err := IsText(file, text); err != nil {`, `if err := error(nil); err != nil {`, `./internal/strictyaml`, `TestOtherEncodings`},
+	{`an image is told by its beginning`, `cmd/latchkey/plan.go`, `	if !isImage(data) {`, `	if len(data) > 1<<40 {`, `./cmd/latchkey`, `TestPlanOfWhat`},
 }
