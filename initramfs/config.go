@@ -180,7 +180,10 @@ func (c *Config) Plan() (*plan.Plan, error) {
 		p.Volumes = append(p.Volumes, c.volume(i, v, p))
 	}
 
-	return p, c.locate(p.Check())
+	if err := p.Check(); err != nil {
+		return p, c.locate(err)
+	}
+	return p, c.locate(checkWaits(p))
 }
 
 // degraded is how long an array that lacks members is waited for.

@@ -66,6 +66,9 @@ func (c *SourceConfig) UnmarshalText(text []byte) error {
 	case plan.SourceTalosNode:
 		return fmt.Errorf("%s needs to know what Talos calls the volume: - talos-node-id: {volume: EPHEMERAL}", c.Word)
 	}
+	if !slices.Contains(sourceWords, c.Word) {
+		return unknownSource(c.Word)
+	}
 	return nil
 }
 
@@ -138,14 +141,14 @@ func (c *Config) checkSources(volume int) error {
 func (c SourceConfig) name(p *plan.Plan) string {
 	c.talos(p)
 	if c.Systemd != nil {
-		p.Systemd.Sealed = union(p.Systemd.Sealed, c.Systemd.Sealed)
+		p.Systemd.Sealed = union(p.Systemd.Sealed, lowered(c.Systemd.Sealed))
 	}
 	if c.Kairos != nil {
 		p.Kairos = c.Kairos.plan()
 	}
 	if c.Clevis != nil { // one for all volumes: what one may be opened by, all may
 		p.Clevis.Tang = union(p.Clevis.Tang, c.Clevis.Tang)
-		p.Clevis.Sealed = union(p.Clevis.Sealed, c.Clevis.Sealed)
+		p.Clevis.Sealed = union(p.Clevis.Sealed, lowered(c.Clevis.Sealed))
 		p.Clevis.TLS.CA = union(p.Clevis.TLS.CA, c.Clevis.certificates)
 		p.Clevis.TLS.Pins = union(p.Clevis.TLS.Pins, c.Clevis.Pin)
 		p.Clevis.Wait = max(p.Clevis.Wait, c.Clevis.Wait)

@@ -69,7 +69,7 @@ func (c SourceConfig) talosWord() string {
 func (c SourceConfig) talos(p *plan.Plan) {
 	t := &p.Talos
 	if k := c.TalosKMS; k != nil {
-		t.KMS, t.Sealed = union(t.KMS, k.urls), union(t.Sealed, k.Sealed)
+		t.KMS, t.Sealed = union(t.KMS, k.urls), union(t.Sealed, lowered(k.Sealed))
 		t.TLS.CA, t.TLS.Pins = union(t.TLS.CA, k.certificates), union(t.TLS.Pins, k.Pin)
 		t.Wait = max(t.Wait, k.Wait)
 		if k.Node != "" {
@@ -77,7 +77,7 @@ func (c SourceConfig) talos(p *plan.Plan) {
 		}
 	}
 	if c.TalosTPM != nil {
-		t.Sealed = union(t.Sealed, c.TalosTPM.Sealed)
+		t.Sealed = union(t.Sealed, lowered(c.TalosTPM.Sealed))
 	}
 	if c.TalosNode != nil && c.TalosNode.Node != "" {
 		t.Node = c.TalosNode.Node

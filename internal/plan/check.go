@@ -9,6 +9,7 @@ import (
 
 	"latchkey/internal/endpoint"
 	"latchkey/internal/mapping"
+	"latchkey/internal/spelling"
 )
 
 // volumeOptions are the crypttab(5) words that a volume may carry.
@@ -111,6 +112,9 @@ func (v Volume) check() error {
 	if !mapping.IsUUID(v.UUID) {
 		return fmt.Errorf("uuid is %q, want 8-4-4-4-12 lower-case hex digits (cryptsetup luksUUID DEVICE)", v.UUID)
 	}
+	if v.Name == "" {
+		return fmt.Errorf("name is missing: what it is under /dev/mapper")
+	}
 	if err := mapping.CheckName(v.Name); err != nil {
 		return fmt.Errorf("name: %w", err)
 	}
@@ -141,7 +145,7 @@ func (v Volume) check() error {
 func eachOnce(field string, words, known []string) error {
 	for i, w := range words {
 		if !slices.Contains(known, w) {
-			return fmt.Errorf("%s: %q is not known, want some of %s", field, w, strings.Join(known, ", "))
+			return fmt.Errorf("%s: %q is not known%s", field, w, spelling.Suggest(w, known))
 		}
 		if slices.Contains(words[:i], w) {
 			return fmt.Errorf("%s has %q twice", field, w)

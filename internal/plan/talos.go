@@ -87,7 +87,7 @@ func (p *Plan) checkTalosVolume(v Volume) error {
 	}
 	if slices.Contains(v.Sources, SourceTalosNode) {
 		switch {
-		case v.Talos == "" || len(v.Talos) > 64 || !printable(v.Talos):
+		case !isTalosVolume(v.Talos):
 			return fmt.Errorf("%s: volume is %.80q, want what Talos calls it: STATE, EPHEMERAL or u-NAME", SourceTalosNode, v.Talos)
 		case v.Digest == "":
 			return fmt.Errorf("%s opens by what is no secret, and needs to know the volume: digest: HEX (latchkey volume inspect DEVICE prints it)", SourceTalosNode)
@@ -106,6 +106,21 @@ func (p *Plan) checkTalosVolume(v Volume) error {
 		return fmt.Errorf("lock-to-state: volume %s has nofail, and this one has not", v.LockedTo)
 	}
 	return nil
+}
+
+// talosVolumes are those of Talos itself that may be encrypted; talosPrefixes
+// are of volumes that users make: for data, swap, raw ones, and those that
+// were there (pkg/machinery/constants of Talos).
+var (
+	talosVolumes  = []string{"STATE", "EPHEMERAL", "IMAGECACHE"}
+	talosPrefixes = []string{"u-", "s-", "r-", "e-"}
+)
+
+func isTalosVolume(name string) bool {
+	if len(name) > 64 || !printable(name) {
+		return false
+	}
+	return slices.Contains(talosVolumes, name) || slices.ContainsFunc(talosPrefixes, func(p string) bool { return len(name) > len(p) && strings.HasPrefix(name, p) })
 }
 
 func (t Talos) secure() bool {

@@ -53,6 +53,12 @@ func TestCheckTalos(t *testing.T) {
 			p.Volumes[0].Sources, p.Volumes[0].Talos, p.Volumes[0].Digest = []string{"talos-node-id"}, "u-data", sealed
 		}, ""},
 		{"an identity of any volume", func(p *plan.Plan) { p.Volumes[0].Sources, p.Volumes[0].Talos = []string{"talos-node-id"}, "STATE" }, "opens by what is no secret"},
+		{"an identity of a volume that Talos has not", func(p *plan.Plan) {
+			p.Volumes[0].Sources, p.Volumes[0].Talos, p.Volumes[0].Digest = []string{"talos-node-id"}, "STAET", sealed
+		}, `volume is "STAET", want what Talos calls it: STATE, EPHEMERAL or u-NAME`},
+		{"an identity of a prefix", func(p *plan.Plan) {
+			p.Volumes[0].Sources, p.Volumes[0].Talos, p.Volumes[0].Digest = []string{"talos-node-id"}, "u-", sealed
+		}, "want what Talos calls it"},
 		{"an identity without a name", func(p *plan.Plan) { p.Volumes[0].Sources, p.Volumes[0].Digest = []string{"talos-node-id"}, sealed }, "want what Talos calls it"},
 		{"every link off", with(func(p *plan.Plan) { p.Net, _ = plan.ParseNet([]plan.Arg{{Key: "ip", Value: "off", HasValue: true}}) }), "a volume needs a server"},
 		{"locked", two(func(_, _ *plan.Volume) {}), ""},

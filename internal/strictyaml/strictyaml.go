@@ -73,6 +73,12 @@ func syntax(file string, err error) error {
 	return fmt.Errorf("%s: %s", file, text)
 }
 
+// A KeyTeller is a struct that says itself what is wrong with a key that it
+// has not.
+type KeyTeller interface {
+	UnknownKey(key string) error
+}
+
 type reader struct {
 	file  string
 	lines Lines
@@ -118,6 +124,9 @@ func (r *reader) mapping(n *yaml.Node, to reflect.Value, path string) error {
 	for i := 0; i < len(n.Content); i += 2 {
 		key := n.Content[i]
 		field, known := fields[key.Value]
+		if teller, ok := to.Addr().Interface().(KeyTeller); ok && !known {
+			return fmt.Errorf("%s: %s: %w", r.at(key), top(path), teller.UnknownKey(key.Value))
+		}
 		if !known {
 			return fmt.Errorf("%s: unknown key %.64q%s", r.at(key), key.Value, spelling.Suggest(key.Value, names))
 		}
