@@ -2,8 +2,10 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 
 	"github.com/google/go-tpm/tpm2"
@@ -38,10 +40,15 @@ flags:
       legacy: false        # never the older exchange, which shows no boot state
     tpm_device: /dev/tpmrm0
 
+A cloud-config that cannot be read, or whose kcrypt has a mistake or a key that
+is not known, is an error, and there is no passphrase: only files that are fine
+and name no server mean that there is none. (A broken file without a word of
+kcrypt, and keys of other programs in kcrypt, are named on standard error.)
+
 A certificate is verified against the name in challenger_server, wherever mDNS
 says that the server is. Without challenger_server no server is asked: the
 passphrase is made once, encrypted by the TPM's key at c_index (0x81000008) and
-kept in its NV index nv_index (0x1500000).
+kept in its NV index nv_index (0x1500000); standard error says so each time.
 
 Nothing but the answer is printed on standard output. Exits 1 if there is none,
 64 for wrong flags; discovery.password exits 0 and has the error in its answer.`
@@ -86,11 +93,16 @@ func (o *options) warn(err error) { fmt.Fprintf(o.stderr, "kcrypt-discovery-chal
 
 // config is what files, command line, environment and flags say.
 func (o *options) config() (cloudconfig.Config, error) {
-	c := cloudconfig.Read(o.dirs, o.warn)
-	if text, err := os.ReadFile(o.commandLine); err == nil {
-		if err := c.AddCommandLine(string(text)); err != nil {
-			return c, err
-		}
+	c, err := cloudconfig.Read(o.dirs, o.warn)
+	if err != nil {
+		return c, err
+	}
+	text, err := os.ReadFile(o.commandLine)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return c, fmt.Errorf("reading the kernel command line: %w", err)
+	}
+	if err := c.AddCommandLine(string(text)); err != nil {
+		return c, err
 	}
 	if server := o.getenv("WSS_SERVER"); server != "" {
 		c.Server = server
@@ -105,6 +117,9 @@ func (o *options) config() (cloudconfig.Config, error) {
 		c.TPMDevice = o.device
 	}
 	c.MDNS = c.MDNS || o.mdns
+	if err := c.Alone(); err != nil {
+		return c, err
+	}
 	for _, d := range []struct {
 		to        *uint32
 		otherwise tpm2.TPMHandle

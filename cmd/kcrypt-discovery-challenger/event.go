@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strings"
 	"unicode/utf8"
 
 	"github.com/spf13/cobra"
@@ -66,7 +67,7 @@ func (o *options) event(ctx context.Context) error {
 	}
 	text := ""
 	if err != nil {
-		text = err.Error()
+		text = strings.ReplaceAll(err.Error(), "\n", "; ")
 		p.Wipe()
 		p = secret.Bytes{}
 	}

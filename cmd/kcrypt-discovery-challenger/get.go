@@ -39,10 +39,12 @@ refusal that is final ends it at once.`,
   kcrypt-discovery-challenger get --partition-label COS_OEM --attempts 1 \
       --challenger-server https://kms.local --mdns --certificate /oem/kms.pem`,
 		Args: cli.Args(cobra.NoArgs),
-		RunE: func(*cobra.Command, []string) error {
+		RunE: func(c *cobra.Command, _ []string) error {
 			switch {
 			case r == kairos.Request{}:
 				return cli.Usagef("--partition-label is missing: the label, --partition-name or --partition-uuid of the partition")
+			case c.Flags().Changed("challenger-server") && o.server == "":
+				return cli.Usagef("--challenger-server is empty: want a URL, or leave it out for the configuration's")
 			case o.attempts < 1:
 				return cli.Usagef("--attempts %d: want 1 or more", o.attempts)
 			}
@@ -122,9 +124,10 @@ func (o *options) ask(ctx context.Context, client *kairos.Client, r kairos.Reque
 // The first time it is made.
 func (o *options) local(ctx context.Context, t *tpm.TPM, c cloudconfig.Config) (secret.Bytes, error) {
 	key, index := tpm2.TPMHandle(c.CIndex), tpm2.TPMHandle(c.NVIndex)
+	o.warn(fmt.Errorf("no challenger_server is configured: no server is asked, and the passphrase is the one that this TPM keeps, in NV index %#x", c.NVIndex))
 	sealed, err := t.ReadKairos(ctx, index)
 	if errors.Is(err, tpm.ErrNoNV) {
-		o.warn(fmt.Errorf("no challenger_server is configured: making a passphrase that this TPM keeps, in NV index %#x", c.NVIndex))
+		o.warn(fmt.Errorf("there is none in NV index %#x: making it", c.NVIndex))
 		made := secret.Passphrase()
 		defer made.Wipe()
 		if sealed, err = t.EncryptKairos(ctx, key, made); err == nil {

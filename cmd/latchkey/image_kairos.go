@@ -18,9 +18,13 @@ const byLabel = "/dev/disk/by-label"
 // error here: an image is built once.
 func addKairos(c *initramfs.Config, dir, devices string) error {
 	var bad []error
-	k := cloudconfig.Read([]string{dir}, func(err error) { bad = append(bad, err) })
-	if len(bad) > 0 {
-		return errors.Join(bad...)
+	k, err := cloudconfig.Read([]string{dir}, func(err error) {
+		if errors.Is(err, cloudconfig.ErrUnread) {
+			bad = append(bad, err)
+		}
+	})
+	if err := errors.Join(append(bad, err)...); err != nil {
+		return err
 	}
 	return c.AddKairos(dir, k, func(label string) (initramfs.TalosHeader, error) {
 		f, h, err := readVolume(filepath.Join(devices, label))

@@ -37,7 +37,15 @@ func TestAddKairos(t *testing.T) {
 		t.Errorf("Plan = %v, %v, want COS_PERSISTENT by the TPM", p, err)
 	}
 	write("30.yaml", "#cloud-config\nkcrypt: {nv_index: perhaps}\n")
-	if err := addKairos(config(), dir, t.TempDir()); err == nil || !strings.Contains(err.Error(), "30.yaml is left out: line 2: kcrypt.nv_index") {
+	if err := addKairos(config(), dir, t.TempDir()); err == nil || !strings.Contains(err.Error(), "30.yaml:2: kcrypt.nv_index") {
+		t.Errorf("addKairos of a wrong file = %v, want it named", err)
+	}
+	write("30.yaml", "#cloud-config\ninstall: [\n")
+	if err := addKairos(config(), dir, t.TempDir()); err == nil || !strings.Contains(err.Error(), "30.yaml:") {
 		t.Errorf("addKairos of a broken file = %v, want it named", err)
+	}
+	write("30.yaml", "#cloud-config\nkcrypt: {remote_unlock: {public_key: x}}\n")
+	if err := addKairos(config(), dir, t.TempDir()); err != nil {
+		t.Errorf("addKairos with another program's keys = %v, want none of it", err)
 	}
 }

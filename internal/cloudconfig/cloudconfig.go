@@ -9,10 +9,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"strconv"
 	"strings"
-
-	"go.yaml.in/yaml/v3"
 )
 
 // Dirs are where a machine of Kairos has its cloud-configs.
@@ -20,6 +17,9 @@ var Dirs = []string{"/oem", "/sysroot/oem", "/tmp/oem", "/run/cos/oem"}
 
 // maxFile bounds a cloud-config, in bytes.
 const maxFile = 1 << 20
+
+// ErrUnread is a cloud-config that cannot be read, and has no word of kcrypt.
+var ErrUnread = errors.New("nothing of this file is used")
 
 // A Config is what all files together say. What a later one says wins.
 type Config struct {
@@ -34,83 +34,59 @@ type Config struct {
 	Encrypted []string
 }
 
-// challenger is kcrypt.challenger. What concerns the TPM stood there once, and
-// now stands in kcrypt.
-type challenger struct {
-	Server      *string   `yaml:"challenger_server"`
-	MDNS        yaml.Node `yaml:"mdns"`
-	Certificate *string   `yaml:"certificate"`
-	Legacy      yaml.Node `yaml:"legacy"`
-	Device      `yaml:",inline"`
-}
-
-// A Device is what either place says of the TPM.
-type Device struct {
-	NVIndex   yaml.Node `yaml:"nv_index"`
-	CIndex    yaml.Node `yaml:"c_index"`
-	TPMDevice *string   `yaml:"tpm_device"`
-}
-
-type document struct {
-	Install struct {
-		Encrypted []string `yaml:"encrypted_partitions"`
-	} `yaml:"install"`
-	Kcrypt struct {
-		Challenger challenger `yaml:"challenger"`
-		Device     `yaml:",inline"`
-	} `yaml:"kcrypt"`
-}
-
 // Read reads the files below each of dirs, in their order; those of one are
 // in the order of their paths. A directory that is not there says nothing. A
-// file that cannot be read says nothing either, and warn is told why.
-func Read(dirs []string, warn func(error)) Config {
+// file that cannot be read, or whose kcrypt is wrong, is an error that names
+// the line: what a machine is to do is not known then. Note is told of what is
+// passed over: keys of other programs, and what wraps ErrUnread.
+func Read(dirs []string, note func(error)) (Config, error) {
 	var c Config
+	var bad []error
 	for _, dir := range dirs {
-		err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+		root := dir + "/" // it may be a link
+		err := filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
 			switch ext := filepath.Ext(path); {
-			case err != nil && path == dir && errors.Is(err, fs.ErrNotExist):
+			case err != nil && path == root && errors.Is(err, fs.ErrNotExist):
 				return fs.SkipAll
 			case err != nil:
-				warn(err)
+				bad = append(bad, err)
 				return nil
 			case d.IsDir() || ext != ".yaml" && ext != ".yml":
 				return nil
 			}
-			if err := c.file(path); err != nil {
-				warn(fmt.Errorf("%s is left out: %w", path, err))
+			if err := c.file(path, note); err != nil {
+				bad = append(bad, err)
 			}
 			return nil
 		})
-		if err != nil {
-			warn(err)
-		}
+		bad = append(bad, err)
 	}
-	return c
+	return c, errors.Join(bad...)
 }
 
-func (c *Config) file(path string) error {
+func (c *Config) file(path string, note func(error)) error {
 	info, err := os.Stat(path)
 	switch {
 	case err != nil:
 		return err
 	case !info.Mode().IsRegular():
-		return errors.New("it is no file")
+		return fmt.Errorf("%s: it is no file", path)
 	case info.Size() > maxFile:
-		return fmt.Errorf("it has %d bytes, the limit is %d", info.Size(), maxFile)
+		return fmt.Errorf("%s: it has %d bytes, the limit is %d", path, info.Size(), maxFile)
 	}
 	text, err := os.ReadFile(path)
 	if err != nil {
 		return err
 	}
-	return c.Add(text)
+	return c.Add(path, text, note)
 }
 
 // headers are the first lines of what is a cloud-config.
 var headers = []string{"#cloud-config", "#kairos-config", "#node-config"}
 
-// Add takes what one file says. One that is no cloud-config says nothing.
-func (c *Config) Add(text []byte) error {
+// Add takes all that one file says or, if something in it is wrong, nothing.
+// One that is no cloud-config says nothing.
+func (c *Config) Add(name string, text []byte, note func(error)) error {
 	first, _, _ := bytes.Cut(text, []byte("\n"))
 	known := false
 	for _, h := range headers {
@@ -119,85 +95,23 @@ func (c *Config) Add(text []byte) error {
 	if !known {
 		return nil
 	}
-	var d document
-	if err := yaml.Unmarshal(text, &d); err != nil {
+	r := &reader{name: name, text: text, note: note, next: *c}
+	if err := r.file(); err != nil {
 		return err
 	}
-	return c.take(&d)
+	*c = r.next
+	return nil
 }
 
-// take takes all of a document or, if something in it is wrong, nothing.
-func (c *Config) take(d *document) error {
-	next, ch := *c, d.Kcrypt.Challenger
+// Alone says what is set that needs a server, where there is none: a machine
+// that is to ask one does not keep its passphrase by itself.
+func (c *Config) Alone() error {
 	for _, s := range []struct {
-		from *string
-		to   *string
-	}{{ch.Server, &next.Server}, {ch.Certificate, &next.Certificate}, {ch.TPMDevice, &next.TPMDevice}, {d.Kcrypt.TPMDevice, &next.TPMDevice}} {
-		if s.from != nil {
-			*s.to = *s.from
-		}
-	}
-	var legacy bool
-	err := errors.Join(
-		truth("kcrypt.challenger.mdns", ch.MDNS, &next.MDNS),
-		truth("kcrypt.challenger.legacy", ch.Legacy, &legacy),
-		handle("kcrypt.challenger.nv_index", ch.NVIndex, &next.NVIndex),
-		handle("kcrypt.challenger.c_index", ch.CIndex, &next.CIndex),
-		handle("kcrypt.nv_index", d.Kcrypt.NVIndex, &next.NVIndex),
-		handle("kcrypt.c_index", d.Kcrypt.CIndex, &next.CIndex),
-	)
-	if err != nil {
-		return err
-	}
-	if !ch.Legacy.IsZero() {
-		next.Legacy = &legacy
-	}
-	if d.Install.Encrypted != nil {
-		next.Encrypted = d.Install.Encrypted
-	}
-	*c = next
-	return nil
-}
-
-// truth reads true or false, quoted or not.
-func truth(name string, n yaml.Node, to *bool) (err error) {
-	if n.IsZero() {
-		return nil
-	}
-	if *to, err = strconv.ParseBool(n.Value); err != nil {
-		return fmt.Errorf("line %d: %s is %.40q, want true or false", n.Line, name, n.Value)
-	}
-	return nil
-}
-
-// handle reads a number such as 0x1500000, quoted or not.
-func handle(name string, n yaml.Node, to *uint32) error {
-	if n.IsZero() || n.Value == "" {
-		return nil
-	}
-	v, err := strconv.ParseUint(n.Value, 0, 32)
-	if err != nil || v == 0 {
-		return fmt.Errorf("line %d: %s is %.40q, want a number such as 0x1500000", n.Line, name, n.Value)
-	}
-	*to = uint32(v)
-	return nil
-}
-
-// AddCommandLine takes what the kernel's command line says.
-func (c *Config) AddCommandLine(text string) error {
-	for _, word := range strings.Fields(text) {
-		name, value, _ := strings.Cut(word, "=")
-		switch name {
-		case "kcrypt.challenger.challenger_server":
-			c.Server = value
-		case "kcrypt.challenger.certificate":
-			c.Certificate = value
-		case "kcrypt.challenger.mdns":
-			on, err := strconv.ParseBool(value)
-			if err != nil {
-				return fmt.Errorf("kernel command line: %s is %.40q, want true or false", name, value)
-			}
-			c.MDNS = on
+		name string
+		set  bool
+	}{{"mdns", c.MDNS}, {"certificate", c.Certificate != ""}, {"legacy", c.Legacy != nil}} {
+		if c.Server == "" && s.set {
+			return fmt.Errorf("kcrypt.challenger.%s is set, and kcrypt.challenger.challenger_server is not: set it, or neither", s.name)
 		}
 	}
 	return nil
