@@ -33,8 +33,10 @@ func getCommand(ctx context.Context, o *options) *cobra.Command {
 partition is named by one or more of its label, its kernel name and its UUID, as
 the key server's documents have it.
 
-Asks again every second while the server has nothing yet or does not answer; a
-refusal that is final ends it at once.`,
+Asks again after a second while the server has nothing yet or does not answer; a
+refusal that is final ends it at once. Finding and reaching the server may take
+10 s in an attempt, and so may each of its answers; what is waited for is named
+on standard error after the first attempt that failed.`,
 		Example: `  kcrypt-discovery-challenger get --partition-label COS_PERSISTENT
   kcrypt-discovery-challenger get --partition-label COS_OEM --attempts 1 \
       --challenger-server https://kms.local --mdns --certificate /oem/kms.pem`,
@@ -61,7 +63,7 @@ refusal that is final ends it at once.`,
 	f.StringVar(&r.Label, "partition-label", "", "label of the partition, such as COS_PERSISTENT")
 	f.StringVar(&r.Name, "partition-name", "", "the kernel's name of the partition, such as vda5")
 	f.StringVar(&r.UUID, "partition-uuid", "", "UUID of the partition")
-	f.IntVar(&o.attempts, "attempts", defaultAttempts, "how often to ask, a second apart")
+	f.IntVar(&o.attempts, "attempts", defaultAttempts, "how often to ask, with a second between")
 	f.StringVar(&o.server, "challenger-server", "", "URL of the key server (default from the configuration)")
 	f.BoolVar(&o.mdns, "mdns", false, "look for the key server by mDNS: _kcrypt._tcp with the URL's host")
 	f.StringVar(&o.certificate, "certificate", "", "certificate to trust, PEM or the path of a file")

@@ -22,6 +22,17 @@ var kairosNode = []mutant{
 	{`unlock/source/kairos/socket.go: no masked frame`, `unlock/source/kairos/socket.go`, ` || head[1]&maskBit != 0`, ``, `./unlock/source/kairos`, `TestSockets`},
 	{`unlock/source/kairos/socket.go: fragments in turn`, `unlock/source/kairos/socket.go`, `case (f.op == continuation) != begun:`, `case false:`, `./unlock/source/kairos`, `TestSockets`},
 	{`unlock/source/kairos/socket.go: ends with the context`, `unlock/source/kairos/socket.go`, `context.AfterFunc(ctx, func() { conn.SetDeadline(time.Unix(1, 0)) })`, `func() bool { return true }`, `./unlock/source/kairos`, `TestSilence`},
+	{`unlock/source/kairos/socket.go: silence ends`, `unlock/source/kairos/socket.go`, `	if err := w.step(); err != nil {
+		return err
+	}
+	if _, err := w.conn`, `	w.conn.SetDeadline(w.end)
+	if _, err := w.conn`, `./unlock/source/kairos`, `TestSilentServers`},
+	{`unlock/source/kairos/socket.go: a head that drips ends`, `unlock/source/kairos/socket.go`, `	if err := w.step(); err != nil {
+		return err
+	}
+	if _, err := io.W`, `	w.conn.SetDeadline(w.end)
+	if _, err := io.W`, `./unlock/source/kairos`, `TestSilentServers`},
+	{`unlock/source/kairos/socket.go: an ended context stays the end`, `unlock/source/kairos/socket.go`, `return w.ctx.Err() // that`, `return nil // that`, `./unlock/source/kairos`, `TestEndedContext`},
 	{`internal/endpoint/challenger.go: no odd letters on the wire`, `internal/endpoint/challenger.go`, `return r <= ' ' || r > '~' })`, `return r == 7 })`, `./unlock/source/kairos`, `TestURL`},
 	{`internal/plan/kairos.go: a server, or a volume that is known`, `internal/plan/kairos.go`, `slices.Contains(v.Sources, SourceKairos) && v.Digest == ""`, `false`, `./internal/plan`, `TestKairos`},
 	{`internal/plan/kairos.go: mDNS is of .local`, `internal/plan/kairos.go`, `case k.MDNS && !u.Local():`, `case false:`, `./internal/plan`, `TestKairos`},

@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"os"
 	"strconv"
 	"strings"
 	"time"
@@ -18,12 +19,16 @@ import (
 )
 
 // Limits of an exchange. A server gives a machine 40 s for a message and 100
-// s for all of them.
+// s for all of them; ours and theirs answer within a second, and hold nobody
+// who waits for approval.
 const (
 	maxHead     = 8 << 10  // bytes of the answer's head
 	maxMessage  = 16 << 10 // bytes; theirs have less than 2,000
 	maxControl  = 16       // control frames, which no server sends
 	exchangeFor = 100 * time.Second
+	// SilentFor is how long a message, or the request, may take with the whole
+	// of what the server says to it, however many bytes come meanwhile.
+	SilentFor = 10 * time.Second
 )
 
 // ErrNotThere is an answer 404: the server speaks another generation.
@@ -50,6 +55,8 @@ const (
 // it needs, so that no buffer keeps a passphrase.
 type socket struct {
 	conn net.Conn
+	ctx  context.Context
+	end  time.Time // of the exchange
 	stop func() bool
 }
 
@@ -64,16 +71,35 @@ func dial(ctx context.Context, s Server, path string, lines []string) (*socket, 
 	if end, ok := ctx.Deadline(); ok && end.Before(deadline) {
 		deadline = end
 	}
-	if err := conn.SetDeadline(deadline); err != nil {
-		conn.Close()
-		return nil, err
-	}
-	w := &socket{conn, context.AfterFunc(ctx, func() { conn.SetDeadline(time.Unix(1, 0)) })}
+	w := &socket{conn, ctx, deadline, context.AfterFunc(ctx, func() { conn.SetDeadline(time.Unix(1, 0)) })}
 	if err := w.handshake(s.URL, path, lines); err != nil {
 		w.Close()
 		return nil, err
 	}
 	return w, nil
+}
+
+// step gives the next message, and the answer to it, their time.
+func (w *socket) step() error {
+	until := time.Now().Add(SilentFor)
+	if w.end.Before(until) {
+		until = w.end
+	}
+	if err := w.conn.SetDeadline(until); err != nil {
+		return err
+	}
+	return w.ctx.Err() // that it had ended was the deadline before
+}
+
+// late says in words that a step's time was over.
+func (w *socket) late(err error) error {
+	switch {
+	case !errors.Is(err, os.ErrDeadlineExceeded):
+		return err
+	case w.ctx.Err() != nil:
+		return w.ctx.Err()
+	}
+	return fmt.Errorf("the server took the connection and then sent nothing whole for %s", SilentFor)
 }
 
 // Close ends the connection without a CLOSE frame, as their client does.
@@ -88,12 +114,15 @@ func (w *socket) handshake(u URL, path string, lines []string) error {
 	key := base64.StdEncoding.EncodeToString(nonce)
 	head := append([]string{"GET " + u.Path + path + " HTTP/1.1", "Host: " + u.Host()}, lines...)
 	head = append(head, "Connection: Upgrade", "Upgrade: websocket", "Sec-WebSocket-Key: "+key, "Sec-WebSocket-Version: 13", "", "")
+	if err := w.step(); err != nil {
+		return err
+	}
 	if _, err := io.WriteString(w.conn, strings.Join(head, "\r\n")); err != nil {
-		return fmt.Errorf("asking for a websocket: %w", err)
+		return fmt.Errorf("asking for a websocket: %w", w.late(err))
 	}
 	answer, err := w.head()
 	if err != nil {
-		return fmt.Errorf("reading the answer's head: %w", err)
+		return fmt.Errorf("reading the answer's head: %w", w.late(err))
 	}
 	return checkHandshake(answer, key)
 }
@@ -166,8 +195,11 @@ func (w *socket) write(op opcode, message secret.Bytes) error {
 	for i, c := range message.Reveal() {
 		b = append(b, c^mask[i%4])
 	}
+	if err := w.step(); err != nil {
+		return err
+	}
 	if _, err := w.conn.Write(b); err != nil {
-		return fmt.Errorf("sending a message: %w", err)
+		return fmt.Errorf("sending a message: %w", w.late(err))
 	}
 	return nil
 }
@@ -182,7 +214,7 @@ func (w *socket) read() (secret.Bytes, error) {
 		switch {
 		case err != nil:
 			whole.Wipe()
-			return secret.Bytes{}, err
+			return secret.Bytes{}, w.late(err)
 		case f.op == pingFrame || f.op == pongFrame:
 			if controls++; controls > maxControl {
 				whole.Wipe()
