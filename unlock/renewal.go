@@ -72,6 +72,31 @@ func (r renewed) there(h *luks2.Header) bool {
 	return r.Was != "" && r.old != r.slot && r.Was == fingerprint(h, r.old)
 }
 
+// Check tells, before anything is made, whether Stage can put another key in
+// the place of this one, and how many more keyslots there is room for.
+func (r *Renewal) Check(ctx context.Context, key secret.Bytes) (room int, err error) {
+	h, err := luks2.ReadAny(r.Disk, r.SizeBytes)
+	if err != nil {
+		return 0, err
+	}
+	volume, slot, err := r.unlock(ctx, h, key, luks2.AnySlot)
+	if err != nil {
+		return 0, err
+	}
+	defer volume.Wipe()
+	return h.Room(volume), half(h, slot)
+}
+
+// half refuses to replace a keyslot whose own renewal has not ended.
+func half(h *luks2.Header, slot int) error {
+	for _, one := range renewals(h) {
+		if one.slot == slot && one.there(h) {
+			return fmt.Errorf("keyslot %d is to replace keyslot %d, which is there still: end that first", one.slot, one.old)
+		}
+	}
+	return nil
+}
+
 // Stage makes sure that the next key has a keyslot that opens, in place of
 // the one that the old key opens, and returns both.
 func (r *Renewal) Stage(ctx context.Context, old secret.Bytes, next luks2.NewKey) (slot, replaces int, err error) {
@@ -84,11 +109,11 @@ func (r *Renewal) Stage(ctx context.Context, old secret.Bytes, next luks2.NewKey
 		return 0, 0, err
 	}
 	defer volume.Wipe()
+	if err := half(h, replaces); err != nil {
+		return 0, 0, err
+	}
 
 	for _, one := range renewals(h) {
-		if one.slot == replaces && one.there(h) {
-			return 0, 0, fmt.Errorf("keyslot %d is to replace keyslot %d, which is there still: end that first", one.slot, one.old)
-		}
 		again, _, err := r.unlock(ctx, h, next.Passphrase, one.slot)
 		again.Wipe()
 		if err == nil && one.there(h) {

@@ -2,157 +2,98 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
-	"io/fs"
-	"path/filepath"
 	"slices"
 
 	"github.com/spf13/cobra"
 
 	"latchkey/internal/cli"
-	"latchkey/internal/datafile"
 	"latchkey/internal/disk"
-	"latchkey/internal/meminfo"
-	"latchkey/internal/secret"
 	"latchkey/unlock"
 	"latchkey/unlock/luks2"
 )
 
 // rotateKey are the options of "volume rotate".
 type rotateKey struct {
-	keyFile              string
+	keyFile, oldKeyFile  string
 	recovery, keep, json bool
 }
 
 func volumeRotateCommand() *cobra.Command {
 	var o rotateKey
 	c := &cobra.Command{
-		Use:   "rotate --key-file FILE IMAGE-OR-DEVICE",
+		Use:   "rotate --key-file FILE IMAGE-OR-DEVICE...",
 		Short: "Replace the key in a key file, or the recovery key",
 		Long: `Rotate makes a new random key of 32 bytes in FILE.new, gives it a keyslot,
 proves that it opens the volume, moves it to FILE and removes the keyslot of
-the old key. With --recovery it makes a new recovery key instead, prints it,
-and removes the old recovery keys; FILE is any key of the volume then.
+the old key, which stays in FILE.old: another volume may have it. Name all
+volumes that have the key in one run. For one that was forgotten,
+--old-key-file FILE.old gives it the key that is in FILE now. Remove FILE.old
+when no volume has that key.
 
-After a power cut at any moment what is in FILE, or in FILE.new, opens the
+With --recovery it makes a new recovery key instead, prints it, and removes
+the old recovery keys; FILE is any key of the volume then.
+
+After a power cut at any moment what is in FILE, or in FILE.new, opens each
 volume: run it again, and it goes on. With --keep it ends before it removes
 the old keyslot, as long as an image or a stick has the old key; run it again
 when they have the new one.
 
 Secrets that a key server holds are replaced there: latchkey-kms volume
 rotate.`,
-		Example: `  latchkey volume rotate --key-file key root.luks2
+		Example: `  latchkey volume rotate --key-file key root.luks2 data.luks2
+  latchkey volume rotate --key-file key --old-key-file key.old more.luks2
   latchkey volume rotate --key-file key --recovery root.luks2`,
-		Args: cli.Args(cobra.ExactArgs(1)),
+		Args: cli.Args(cobra.MinimumNArgs(1)),
 		RunE: func(c *cobra.Command, args []string) error {
 			if err := requireFlags(c, "key-file"); err != nil {
 				return err
 			}
-			switch {
-			case o.keyFile == "-" && !o.recovery:
-				return cli.Usagef("--key-file must be a file: the new key is written into it")
-			case o.json && o.recovery:
-				return cli.Usagef("--json is not for recovery keys, which are printed to be read")
-			}
-			f, _, err := changeVolume(args[0])
-			if err != nil {
+			if err := o.check(len(args)); err != nil {
 				return err
 			}
-			defer f.Close()
-			if o.recovery {
-				return changeAdvice(args[0], o.renewRecovery(c.Context(), c.OutOrStdout(), f))
+			var volumes []*disk.File
+			for _, path := range args {
+				if slices.ContainsFunc(volumes, func(f *disk.File) bool { return f.Same(path) }) {
+					return cli.Usagef("%s is named twice", path)
+				}
+				f, _, err := changeVolume(path)
+				if err != nil {
+					return err
+				}
+				defer f.Close()
+				volumes = append(volumes, f)
 			}
-			return changeAdvice(args[0], o.renewFile(c.Context(), c.OutOrStdout(), f))
+			if o.recovery {
+				return changeAdvice(args[0], o.renewRecovery(c.Context(), c.OutOrStdout(), volumes[0]))
+			}
+			return o.renewFile(c.Context(), c.OutOrStdout(), volumes)
 		},
 	}
 
 	f := c.Flags()
 	f.StringVar(&o.keyFile, "key-file", "", "the key to replace, or with --recovery one that opens the volume (required)")
+	f.StringVar(&o.oldKeyFile, "old-key-file", "", "make no new key: replace this one by the key in --key-file")
 	f.BoolVar(&o.recovery, "recovery", false, "replace the recovery keys")
 	f.BoolVar(&o.keep, "keep", false, "keep the old keyslots until the next run")
-	f.BoolVar(&o.json, "json", false, "print the result as JSON")
+	f.BoolVar(&o.json, "json", false, "print the result as JSON, one object for each volume")
 	return c
 }
 
-// renewFile replaces the key in the key file.
-func (o rotateKey) renewFile(ctx context.Context, w io.Writer, f *disk.File) (err error) {
-	if o.keyFile, err = filepath.EvalSymlinks(o.keyFile); err != nil { // the file is replaced, not a link to it
-		return err
-	}
-	r := &unlock.Renewal{Disk: f, SizeBytes: f.SizeBytes, Memory: luks2.NewMemory(meminfo.Available())}
-	key, err := readKeyFile(o.keyFile)
-	if err != nil {
-		return err
-	}
-	defer key.Wipe()
-	if err := o.opens(ctx, f, key); err != nil {
-		return err
-	}
-	if !o.keep { // perhaps an earlier run ends now
-		removed, err := r.Finish(ctx, key)
-		if err != nil || len(removed) > 0 {
-			return errors.Join(err, o.print(w, f, removed, nil))
-		}
-	}
-
-	next, err := o.next()
-	if err == nil && next.Len() == 0 {
-		next, err = o.mint()
-	}
-	if err != nil {
-		return err
-	}
-	defer next.Wipe()
-	slot, replaces, err := r.Stage(ctx, key, luks2.NewKey{Passphrase: next, Slot: luks2.AnySlot, Random: true})
-	if err != nil {
-		return err
-	}
-	if err := datafile.Replace(o.keyFile+".new", o.keyFile); err != nil {
-		return err
-	}
-	if o.keep {
-		return o.print(w, f, nil, &kept{slot, []int{replaces}})
-	}
-	removed, err := r.Finish(ctx, next)
-	return errors.Join(err, o.print(w, f, removed, &kept{Slot: slot}))
-}
-
-// opens tells whether a key opens the volume, before anything is made.
-func (o rotateKey) opens(ctx context.Context, f *disk.File, key secret.Bytes) error {
-	h, err := luks2.ReadAny(f, f.SizeBytes)
-	if err != nil {
-		return err
-	}
-	volume, _, err := h.Unlock(ctx, f, attempt(key, luks2.AnySlot))
-	volume.Wipe()
-	if err != nil {
-		return volumeExit(f.Name(), wrongKey(o.keyFile, key, err))
+// check refuses options that exclude each other.
+func (o rotateKey) check(volumes int) error {
+	switch {
+	case o.keyFile == "-" && !o.recovery:
+		return cli.Usagef("--key-file must be a file: the new key is written into it")
+	case o.json && o.recovery:
+		return cli.Usagef("--json is not for recovery keys, which are printed to be read")
+	case o.recovery && o.oldKeyFile != "":
+		return cli.Usagef("--old-key-file is not for recovery keys")
+	case o.recovery && volumes > 1:
+		return cli.Usagef("--recovery takes one volume: each has a recovery key of its own")
 	}
 	return nil
-}
-
-// rotatedBytes is how long a new key is.
-const rotatedBytes = 32
-
-// next is the new key that an earlier run has left, or none.
-func (o rotateKey) next() (secret.Bytes, error) {
-	b, err := datafile.Read(o.keyFile+".new", maxKeyFile)
-	if errors.Is(err, fs.ErrNotExist) {
-		return secret.Bytes{}, nil
-	}
-	if err == nil && (len(b) != rotatedBytes || isText(b)) {
-		err = fmt.Errorf("%s.new is in the way: it is no key that an earlier run has left", o.keyFile)
-	}
-	return secret.Own(b), err
-}
-
-// mint writes a new key beside the old one. It is on stable storage before
-// it gets a keyslot.
-func (o rotateKey) mint() (secret.Bytes, error) {
-	key := secret.Random(rotatedBytes)
-	return key, datafile.Write(o.keyFile+".new", key.Reveal())
 }
 
 // renewRecovery adds a recovery key and then removes those that were there.
@@ -184,7 +125,7 @@ func (o rotateKey) renewRecovery(ctx context.Context, w io.Writer, f *disk.File)
 		return err
 	}
 	if o.keep {
-		return o.print(w, f, nil, &kept{made.slot, old})
+		return o.print(w, f, nil, &kept{made.slot, old}, "")
 	}
 	for _, slot := range old {
 		h, err = luks2.ReadAny(f, f.SizeBytes)
@@ -198,7 +139,7 @@ func (o rotateKey) renewRecovery(ctx context.Context, w io.Writer, f *disk.File)
 			return err
 		}
 	}
-	return o.print(w, f, old, &kept{Slot: made.slot})
+	return o.print(w, f, old, &kept{Slot: made.slot}, "")
 }
 
 // recoverySlots are the keyslots of recovery keys.
@@ -217,7 +158,8 @@ type kept struct {
 	old  []int
 }
 
-func (o rotateKey) print(w io.Writer, f *disk.File, removed []int, made *kept) error {
+// print says what was done with one volume; old is the file of the old key.
+func (o rotateKey) print(w io.Writer, f *disk.File, removed []int, made *kept, old string) error {
 	h, err := luks2.ReadAny(f, f.SizeBytes)
 	if err != nil {
 		return err
@@ -227,9 +169,14 @@ func (o rotateKey) print(w io.Writer, f *disk.File, removed []int, made *kept) e
 		if made != nil {
 			out["keyslot"] = made.Slot
 		}
+		if old != "" {
+			out["old_key_file"] = old
+		}
 		return printJSON(w, out)
 	}
 	switch {
+	case made == nil && len(removed) == 0:
+		_, err = fmt.Fprintf(w, "volume %s has the key already: nothing was changed\n", h.UUID())
 	case made == nil:
 		_, err = fmt.Fprintf(w, "ended the earlier rotation of volume %s: removed keyslots %d\n", h.UUID(), removed)
 	case len(made.old) > 0:
