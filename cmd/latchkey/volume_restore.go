@@ -121,11 +121,16 @@ func (o restoreHeader) compare(f *disk.File, b *luks2.Backup) (*luks2.Header, er
 	}
 
 	now, err := luks2.ReadAny(f, f.SizeBytes)
+	if isRejected(err) {
+		if err := overStranger(f, b, meant, err); err != nil {
+			return nil, refuse("%w", err)
+		}
+	}
 	switch {
 	case err != nil && !isRejected(err):
 		return nil, err
 	case err != nil && o.inUse:
-		return nil, refuse("--in-use needs the same volume, and %s has no header that can be read: %w", f.Name(), err)
+		return nil, refuse("--in-use needs the same volume, and %s has none that is accepted: %w", f.Name(), err)
 	case err != nil && !meant:
 		return nil, refuse("%s has no header to compare the backup with: %w (if it is the backup's volume all the same: --uuid %s)", f.Name(), err, b.UUID())
 	case err != nil:
@@ -138,6 +143,26 @@ func (o restoreHeader) compare(f *disk.File, b *luks2.Backup) (*luks2.Header, er
 		return nil, refuse("%s: what is encrypted under it would be lost (if that is meant: --uuid %s)", differs(now, b), b.UUID())
 	}
 	return now, nil
+}
+
+// overStranger refuses to write over a header that is not accepted, and is
+// there all the same. While a volume is encrypted anew its new key is in that
+// header alone, and nobody means to lose it.
+func overStranger(f *disk.File, b *luks2.Backup, meant bool, why error) error {
+	there, err := luks2.Recognize(f, f.SizeBytes)
+	switch {
+	case err != nil:
+		return err
+	case there == nil:
+		return nil
+	case there.Reencrypting:
+		return fmt.Errorf("volume %s on the device is being encrypted anew, and its new key is in this header alone; end that first: cryptsetup reencrypt --resume-only %s", there.UUID, f.Name())
+	case meant:
+		return nil
+	case there.UUID != b.UUID():
+		return fmt.Errorf("the device has volume %s (%s), which would be lost: %w (if that is meant: --uuid %s)", there.UUID, there.Type, why, b.UUID())
+	}
+	return fmt.Errorf("the device has a header of volume %s (%s) that is not accepted, and that would be lost: %w (if that is meant: --uuid %[1]s)", there.UUID, there.Type, why)
 }
 
 // differs says how the volume that is there differs from the backup's.
