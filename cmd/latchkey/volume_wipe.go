@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"latchkey/internal/cli"
+	"latchkey/internal/disk"
 	"latchkey/unlock"
 	"latchkey/unlock/luks2"
 )
@@ -28,17 +29,24 @@ header with a key of that time. It asks for the volume's UUID; --uuid answers
 beforehand. A volume that is open stays readable until it is closed. After a
 power cut run it again. On flash old keyslots may survive out of reach.
 
+A volume that latchkey does not open, LUKS1 or one with another cipher or an
+unfinished reencryption, ends in the same way; a LUKS2 header then still lists
+its keyslots, which are noise.
+
 What the KMS holds for the volume is of no use then, and stays there: on the
 key server, latchkey-kms volume delete UUID destroys it.`,
 		Example: `  latchkey volume wipe --uuid "$(cryptsetup luksUUID root.luks2)" root.luks2`,
 		Args:    cli.Args(cobra.ExactArgs(1)),
 		RunE: func(c *cobra.Command, args []string) error {
 			f, h, err := changeVolume(args[0])
+			if isRejected(err) {
+				return wipeStranger(c, args[0], uuid, asJSON, err)
+			}
 			if err != nil {
 				return err
 			}
 			defer f.Close()
-			if err := confirmUUID(c, h, args[0], uuid); err != nil {
+			if err := confirmUUID(c, args[0], h.UUID(), fmt.Sprintf("%q; all of its keyslots %d", h.Label(), slotIDs(h)), uuid); err != nil {
 				return err
 			}
 			marked := len(unlock.Marks(h)) > 0
@@ -71,23 +79,52 @@ var errNotConfirmed = errors.New("not confirmed: nothing was changed")
 
 // confirmUUID has the operator name the volume, by the flag or at the
 // terminal.
-func confirmUUID(c *cobra.Command, h *luks2.Header, path, uuid string) error {
+func confirmUUID(c *cobra.Command, path, is, what, uuid string) error {
 	if uuid == "" {
 		in, ok := c.InOrStdin().(*os.File)
 		if !ok || !isTerminal(in) {
 			return cli.Usagef("--uuid is required where nobody can be asked: the UUID that latchkey volume inspect %s prints", path)
 		}
-		fmt.Fprintf(c.ErrOrStderr(), "%s is volume %s %q; all of its keyslots %d will be destroyed, and its data with them.\ntype its UUID to go on: ", path, h.UUID(), h.Label(), slotIDs(h))
+		fmt.Fprintf(c.ErrOrStderr(), "%s is volume %s %s will be destroyed, and its data with them.\ntype its UUID to go on: ", path, is, what)
 		line, err := bufio.NewReader(in).ReadString('\n')
 		if err != nil && !errors.Is(err, io.EOF) {
 			return fmt.Errorf("reading the answer: %w", err)
 		}
 		uuid = strings.TrimSpace(line)
 	}
-	if !strings.EqualFold(uuid, h.UUID()) {
-		return fmt.Errorf("%s is volume %s, not %q: %w", path, h.UUID(), uuid, errNotConfirmed)
+	if !strings.EqualFold(uuid, is) {
+		return fmt.Errorf("%s is volume %s, not %q: %w", path, is, uuid, errNotConfirmed)
 	}
 	return nil
+}
+
+// wipeStranger ends a volume that latchkey does not open, for the reason that
+// is given.
+func wipeStranger(c *cobra.Command, path, uuid string, asJSON bool, why error) error {
+	f, err := disk.Open(path, os.O_RDWR)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	s, err := luks2.Recognize(f, f.SizeBytes)
+	switch {
+	case err != nil:
+		return err
+	case s == nil:
+		return why
+	}
+	if err := confirmUUID(c, path, s.UUID, fmt.Sprintf("(%s); all of its keyslots", s.Type), uuid); err != nil {
+		return err
+	}
+	if err := s.Erase(f); err != nil {
+		return changeAdvice(path, err)
+	}
+
+	if asJSON {
+		return printJSON(c.OutOrStdout(), map[string]any{"uuid": s.UUID, "type": s.Type})
+	}
+	_, err = fmt.Fprintf(c.OutOrStdout(), "destroyed all keyslots of volume %s (%s): nothing but a backup of its header opens it\n", s.UUID, s.Type)
+	return err
 }
 
 // isTerminal tells whether somebody can be asked.
