@@ -15,8 +15,8 @@ import (
 
 // restoreHeader are the options of "volume restore-header".
 type restoreHeader struct {
-	uuid        string
-	inUse, json bool
+	uuid, keyFile string
+	inUse, json   bool
 }
 
 func volumeRestoreCommand() *cobra.Command {
@@ -29,6 +29,11 @@ the keyslots and both copies of the header, and reads them again. A power cut
 at any moment leaves a header that a key of the volume, or of the backup,
 opens; run it again then.
 
+Give it a key that the backup has, with --key-file: that proves the backup,
+whose keyslots have no checksum, before anything is written. Without a key it
+refuses a backup whose keyslots are zeros, or are not what the device has of
+the same keyslots, for then one of the two is damaged.
+
 It refuses a backup of another volume key than the device has, and a device on
 which no header can be read: --uuid with the UUID of the backup says that this
 is meant. All that is encrypted under another key there is lost then. A device
@@ -38,12 +43,13 @@ and needs the same volume.
 A removed key that the backup still has opens the volume again: restore-header
 names those keyslots, and those that the volume loses.`,
 		Example: `  latchkey volume backup-header root.luks2 root.header
-  latchkey volume restore-header root.luks2 root.header`,
+  latchkey volume restore-header --key-file key root.luks2 root.header`,
 		Args: cli.Args(cobra.ExactArgs(2)),
 		RunE: func(c *cobra.Command, args []string) error { return o.run(c, args[0], args[1]) },
 	}
 
 	f := c.Flags()
+	f.StringVar(&o.keyFile, "key-file", "", `a key that proves the backup, "-" for standard input (recommended)`)
 	f.StringVar(&o.uuid, "uuid", "", "the backup's UUID: restore it over another volume, or over no header")
 	f.BoolVar(&o.inUse, "in-use", false, "restore it although the device is mounted or mapped")
 	f.BoolVar(&o.json, "json", false, "print the result as JSON")
@@ -65,6 +71,11 @@ func (o restoreHeader) run(c *cobra.Command, path, file string) error {
 		return err
 	}
 
+	proven, err := o.prove(c, f, b, now)
+	if err != nil {
+		return err
+	}
+
 	removed, added := []int{}, []int{}
 	if now != nil && b.SameVolume(now) {
 		removed, added = b.Differs(now)
@@ -78,7 +89,7 @@ func (o restoreHeader) run(c *cobra.Command, path, file string) error {
 	}
 
 	if o.json {
-		return printJSON(c.OutOrStdout(), map[string]any{"uuid": after.UUID(), "keyslots": slotIDs(after), "back": removed, "lost": added})
+		return printJSON(c.OutOrStdout(), map[string]any{"uuid": after.UUID(), "keyslots": slotIDs(after), "back": removed, "lost": added, "proven": proven})
 	}
 	fmt.Fprintf(c.OutOrStdout(), "restored the header of volume %s: keyslots %d\n", after.UUID(), slotIDs(after))
 	if len(removed) > 0 {
@@ -88,6 +99,35 @@ func (o restoreHeader) run(c *cobra.Command, path, file string) error {
 		fmt.Fprintf(c.OutOrStdout(), "the volume has these keyslots no more, because the backup is older than they are: %d\n", added)
 	}
 	return nil
+}
+
+// prove tells whether a key opens the backup; without one it refuses a backup
+// that is damaged for all to see.
+func (o restoreHeader) prove(c *cobra.Command, f *disk.File, b *luks2.Backup, now *luks2.Header) (proven bool, err error) {
+	if o.keyFile == "" {
+		same := now
+		if now != nil && !b.SameVolume(now) {
+			same = nil
+		}
+		if err := b.Rotten(f, same); err != nil {
+			if isRejected(err) {
+				err = &cli.Exit{Code: cli.Rejected, Err: fmt.Errorf("%w (if a key opens the backup: --key-file FILE)", err)}
+			}
+			return false, err
+		}
+		return false, nil
+	}
+	key, err := readKeyFile(o.keyFile)
+	if err != nil {
+		return false, err
+	}
+	defer key.Wipe()
+	volume, _, err := b.Unlock(c.Context(), attempt(key, luks2.AnySlot))
+	volume.Wipe()
+	if err != nil {
+		return false, volumeExit(f.Name(), fmt.Errorf("the backup, which is not restored: %w", wrongKey(o.keyFile, key, err)))
+	}
+	return true, nil
 }
 
 // open holds a block device, unless it may be in use.

@@ -2,9 +2,11 @@ package luks2
 
 import (
 	"bytes"
+	"context"
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"io"
 	"slices"
 )
 
@@ -115,6 +117,41 @@ func (s slot) same(other slot) bool {
 		return bytes.Equal(s.KDF.salt, other.KDF.salt)
 	}
 	return bytes.Equal(s.text, other.text)
+}
+
+// Rotten refuses a backup whose keyslots show that it is damaged: an area of
+// zeros, or other bytes than a volume has in the keyslot of the same salt.
+// There is no checksum over areas, so that only a key proves them.
+func (b *Backup) Rotten(r io.ReaderAt, now *Header) error {
+	for _, s := range b.meta.slots {
+		area := b.area(s)
+		if s.skip == nil {
+			area = area[:s.stripeBytes()]
+		}
+		if len(bytes.Trim(area, "\x00")) == 0 {
+			return reject("backup-keyslot", "keyslot %d of the backup is all zeros", s.ID)
+		}
+		i := -1
+		if now != nil {
+			i = slices.IndexFunc(now.meta.slots, s.same)
+		}
+		if i < 0 {
+			continue
+		}
+		there := make([]byte, len(area))
+		if err := readFull(r, there, now.meta.slots[i].areaOffset); err != nil {
+			return &IOError{err}
+		}
+		if !bytes.Equal(there, area) {
+			return reject("backup-keyslot", "keyslot %d of the backup and the device's have one salt and other bytes: one of the two is damaged", s.ID)
+		}
+	}
+	return nil
+}
+
+// Unlock is Header.Unlock on the backup's own keyslots.
+func (b *Backup) Unlock(ctx context.Context, a Attempt) (VolumeKey, int, error) {
+	return b.Header.Unlock(ctx, memory(b.image), a)
 }
 
 // Erase destroys all keyslots, usable or not, and then the header's word of
