@@ -11,6 +11,7 @@ import (
 
 	"latchkey/internal/cli"
 	"latchkey/internal/datafile"
+	"latchkey/internal/disk"
 	"latchkey/unlock/luks2"
 )
 
@@ -100,6 +101,25 @@ func readBackup(path string, deviceSize int64) (*luks2.Backup, error) {
 		return nil, &cli.Exit{Code: cli.Rejected, Err: fmt.Errorf("the backup %s: %w", path, err)}
 	}
 	return b, nil
+}
+
+// readVolumeOrBackup is readVolume, also of a file that has the header alone:
+// for commands that only read.
+func readVolumeOrBackup(path string) (*disk.File, *luks2.Header, error) {
+	f, h, err := readVolume(path)
+	if rejected, ok := errors.AsType[*luks2.Rejected](err); !ok || rejected.Code() != "segment-range" {
+		return f, h, err
+	}
+	backup, openErr := disk.Open(path, os.O_RDONLY)
+	if openErr != nil {
+		return nil, nil, openErr
+	}
+	saved, savedErr := luks2.ReadSaved(backup, backup.SizeBytes)
+	if savedErr != nil { // then what was found first is true
+		backup.Close()
+		return nil, nil, err
+	}
+	return backup, saved, nil
 }
 
 // slotIDs are the numbers of all keyslots, usable or not.

@@ -33,6 +33,7 @@ type volumeReport struct {
 	SizeBytes    int64           `json:"size_bytes,omitempty"`
 	SectorBytes  int             `json:"sector_bytes,omitempty"`
 	Cipher       string          `json:"cipher,omitempty"`
+	Backup       bool            `json:"backup,omitempty"`   // a header backup, without any payload
 	Detached     bool            `json:"detached,omitempty"` // the payload is on another device
 	SubsetDigest string          `json:"subset_digest,omitempty"`
 	OtherCopy    string          `json:"other_copy,omitempty"` // same, stale or damaged
@@ -85,7 +86,7 @@ key and writes nothing.`,
   latchkey volume inspect --json root.luks2 | jq -r .subset_digest`,
 		Args: cli.Args(cobra.ExactArgs(1)),
 		RunE: func(c *cobra.Command, args []string) error {
-			f, h, err := readVolume(args[0])
+			f, h, err := readVolumeOrBackup(args[0])
 			if err != nil {
 				if rejected, ok := errors.AsType[*luks2.Rejected](err); ok && asJSON {
 					return errors.Join(printJSON(c.OutOrStdout(), volumeReport{Code: rejected.Code(), What: rejected.What(), Remedy: remedyFor(args[0], rejected)}), err)
@@ -113,7 +114,7 @@ func report(path string, h *luks2.Header, memory *luks2.Memory) volumeReport {
 		OffsetBytes: s.OffsetBytes, SizeBytes: s.SizeBytes, SectorBytes: s.SectorBytes,
 		Cipher: s.Cipher, SubsetDigest: hex.EncodeToString(sum[:]), OtherCopy: h.OtherCopy().String(), Flags: h.Flags(), Warnings: warnings(h, memory),
 	}
-	if r.Detached = h.Detached(); r.Detached {
+	if r.Detached, r.Backup = h.Detached(), h.Saved(); r.Detached || r.Backup {
 		r.SizeBytes = 0 // nobody knows here
 	}
 	for _, k := range h.Keyslots() {
@@ -204,6 +205,9 @@ func purpose(h *luks2.Header, slot int) string {
 func warnings(h *luks2.Header, memory *luks2.Memory) (list []string) {
 	if h.Type() == "LUKS1" {
 		list = append(list, `the init opens LUKS1 only where the plan says "luks1: true", and such a volume cannot be enrolled`)
+	}
+	if h.Saved() {
+		list = append(list, "this is a header backup: a copy of a volume's header and keyslots, without any payload")
 	}
 	if h.Detached() {
 		list = append(list, "the payload is on another device: the init opens it where the plan says header: {path: FILE} and data: PARTUUID=…; build the image again when this header is changed")

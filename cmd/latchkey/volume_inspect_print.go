@@ -14,7 +14,7 @@ func (r volumeReport) print(w io.Writer) error {
 		fmt.Fprintf(t, "label\t%s\n", r.Label)
 	}
 	fmt.Fprintf(t, "seqid\t%d\n", r.SeqID)
-	if r.Detached {
+	if r.Detached || r.Backup {
 		fmt.Fprintf(t, "payload\tas large as its device less %d bytes, sectors of %d, %s\n", r.OffsetBytes, r.SectorBytes, r.Cipher)
 	} else {
 		fmt.Fprintf(t, "payload\t%d bytes at %d, sectors of %d, %s\n", r.SizeBytes, r.OffsetBytes, r.SectorBytes, r.Cipher)

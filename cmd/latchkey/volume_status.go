@@ -42,7 +42,7 @@ and writes nothing.`,
   latchkey volume status --json /dev/vda2 | grep opened || true`,
 		Args: cli.Args(cobra.ExactArgs(1)),
 		RunE: func(c *cobra.Command, args []string) error {
-			f, h, err := readVolume(args[0])
+			f, h, err := readVolumeOrBackup(args[0])
 			if err != nil {
 				return err
 			}

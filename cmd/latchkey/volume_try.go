@@ -20,7 +20,8 @@ func volumeTestCommand() *cobra.Command {
 		Long: `Test derives the volume key and verifies it, as the init does. It exits
 with 0 when a keyslot opens, 2 when none does, and 3 when the header breaks a
 rule or the keyslot needs more memory than there is. The volume MAC that
---json prints identifies the volume key without revealing it.`,
+--json prints identifies the volume key without revealing it. A header backup
+is tested as well, by its own keyslots.`,
 		Example: `  latchkey volume test --key-file key root.luks2
   latchkey volume test --key-file - --slot 0 /dev/vda2 < key`,
 		Args: cli.Args(cobra.ExactArgs(1)),
@@ -28,7 +29,7 @@ rule or the keyslot needs more memory than there is. The volume MAC that
 			if err := requireFlags(c, "key-file"); err != nil {
 				return err
 			}
-			f, h, err := readVolume(args[0])
+			f, h, err := readVolumeOrBackup(args[0])
 			if err != nil {
 				return err
 			}
@@ -46,10 +47,14 @@ rule or the keyslot needs more memory than there is. The volume MAC that
 			defer volume.Wipe()
 			if asJSON {
 				mac := volume.MAC()
-				return printJSON(c.OutOrStdout(), map[string]any{"uuid": h.UUID(), "keyslot": opened, "volume_mac": hex.EncodeToString(mac[:])})
+				return printJSON(c.OutOrStdout(), map[string]any{"uuid": h.UUID(), "keyslot": opened, "volume_mac": hex.EncodeToString(mac[:]), "backup": h.Saved()})
 			}
 
-			fmt.Fprintf(c.OutOrStdout(), "keyslot %d of volume %s opens\n", opened, h.UUID())
+			of := ""
+			if h.Saved() {
+				of = "the header backup of "
+			}
+			fmt.Fprintf(c.OutOrStdout(), "keyslot %d of %svolume %s opens\n", opened, of, h.UUID())
 			return nil
 		},
 	}

@@ -39,6 +39,9 @@ var node = []mutant{
 	{`unlock/luks2/backup.go: a rotten keyslot`, `unlock/luks2/backup.go`, `if !bytes.Equal(there, area) {`, `if false {`, `./cmd/latchkey`, `TestScripts/volume_backup`},
 	{`unlock/luks2/backup.go: a keyslot of zeros`, `unlock/luks2/backup.go`, `if len(bytes.Trim(area, "\x00")) == 0 {`, `if false {`, `./cmd/latchkey`, `TestScripts/volume_backup`},
 	{`cmd/latchkey: a key proves a backup`, `cmd/latchkey/volume_restore.go`, `volume, _, err := b.Unlock(`, `volume, _, _ := b.Unlock(`, `./cmd/latchkey`, `TestScripts/volume_backup`},
+	{`unlock/luks2/accept.go: a file that is cut off is no backup`, `unlock/luks2/accept.go`, `sizeBytes < end || `, `sizeBytes < 0*end || `, `./cmd/latchkey`, `TestScripts/volume_backup`},
+	{`unlock/luks2/accept.go: a backup is said to be one`, `unlock/luks2/accept.go`, `	h.saved = true
+`, ``, `./cmd/latchkey`, `TestScripts/volume_backup`},
 	{`cmd/latchkey: another volume's header`, `cmd/latchkey/volume_restore.go`, `	case !meant:`, `	case false:`, `./cmd/latchkey`, `TestScripts/volume_backup`},
 	{`cmd/latchkey: no header to compare`, `cmd/latchkey/volume_restore.go`, `case err != nil && !meant:`, `case false:`, `./cmd/latchkey`, `TestScripts/volume_backup`},
 	{`cmd/latchkey: whose key server`, `cmd/latchkey/standing.go`, `case pinned:`, `case pinned || true:`, `./cmd/latchkey`, `TestScripts/enroll$`},

@@ -48,6 +48,39 @@ func readAny(r io.ReaderAt, headerBytes, dataBytes int64, detached bool) (*Heade
 	return h, err
 }
 
+// ReadSaved reads a header backup, of LUKS2 or LUKS1: a file that ends where
+// the payload would begin. A device that is cut off there looks the same. For
+// commands that only read.
+func ReadSaved(r io.ReaderAt, sizeBytes int64) (*Header, error) {
+	const unknown = 1 << 62 // bytes: whatever the payload is on
+	h, err := readAny(r, sizeBytes, unknown, false)
+	if errors.Is(err, ErrLUKS1) {
+		h, err = ReadAnyLUKS1(r, unknown)
+	}
+	if err != nil {
+		return nil, err
+	}
+	if end := h.keyslotsEnd(); sizeBytes < end || sizeBytes > h.meta.segment.OffsetBytes {
+		return nil, reject("segment-range", "the file of %d bytes ends neither between keyslots and payload nor behind it", sizeBytes)
+	}
+	h.saved = true
+	return h, nil
+}
+
+// keyslotsEnd is where keyslots end, or may end.
+func (h *Header) keyslotsEnd() (end int64) {
+	if h.format == luks2 {
+		return h.areasEnd()
+	}
+	for _, s := range h.meta.slots {
+		end = max(end, s.areaOffset+s.areaSize)
+	}
+	return end
+}
+
+// Saved tells that it was read from a backup.
+func (h *Header) Saved() bool { return h.saved }
+
 // ReadAnyLUKS1 is ReadAny for LUKS1.
 func ReadAnyLUKS1(r io.ReaderAt, sizeBytes int64) (*Header, error) {
 	h, err := Strict.ReadLUKS1(r, sizeBytes)

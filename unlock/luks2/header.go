@@ -28,6 +28,7 @@ type Header struct {
 	headerSize int64 // of the device or file that the header is on
 	deviceSize int64 // of the one that the payload is on
 	rules
+	saved bool // a backup alone, by ReadSaved
 
 	uuid  string
 	label string
