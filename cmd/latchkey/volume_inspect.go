@@ -129,18 +129,24 @@ func report(path string, h *luks2.Header, memory *luks2.Memory) volumeReport {
 		r.Skipped = append(r.Skipped, skippedReport{k.ID, k.Reason.Code(), k.Reason.What(), strings.ReplaceAll(remedyFor(path, k.Reason), "--key-slot N", fmt.Sprint("--key-slot ", k.ID))})
 	}
 	for _, t := range h.Tokens() {
-		r.Tokens = append(r.Tokens, reportToken(t))
+		r.Tokens = append(r.Tokens, reportToken(h, t))
 	}
 	return r
 }
 
-func reportToken(t luks2.Token) tokenReport {
+func reportToken(h *luks2.Header, t luks2.Token) tokenReport {
 	r := tokenReport{ID: t.ID, Type: t.Type, Keyslots: t.Keyslots}
 	if t.Type == cryptenroll.TokenType {
 		b := cryptenroll.Describe(t.JSON)
+		if len(t.Keyslots) == 0 {
+			b = cryptenroll.Binding{What: "cannot be used: it is for no keyslot"}
+		}
 		r.TPM2 = &b
 	}
 	if b, ok := talos.Describe(t.Type, t.JSON); ok {
+		if !slices.Contains(slotIDs(h), t.ID) {
+			b = talos.Binding{What: fmt.Sprintf("cannot be used: it is for the keyslot of its own number, %d, which is not there", t.ID)}
+		}
 		r.Talos = &b
 	}
 	if t.Type != "clevis" {

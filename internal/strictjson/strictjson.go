@@ -36,7 +36,7 @@ func Decode(r io.Reader, to any) error {
 		return fmt.Errorf("reading JSON: %w", err)
 	}
 	if err := json.Unmarshal(body, to); err != nil {
-		return fmt.Errorf("reading JSON: %w", err)
+		return fmt.Errorf("reading JSON: %w", inWords(err))
 	}
 	return nil
 }
@@ -49,7 +49,7 @@ func DecodeKnown(message []byte, to any, known ...string) error {
 		return err
 	}
 	if err := json.Unmarshal(message, to); err != nil {
-		return fmt.Errorf("reading JSON: %w: %w", errJSON, err)
+		return fmt.Errorf("reading JSON: %w: %w", errJSON, inWords(err))
 	}
 	return nil
 }
@@ -74,7 +74,7 @@ func check(message []byte, known []string) error {
 func checkKeys(body []byte, t reflect.Type) error {
 	var keys map[string]json.RawMessage
 	if err := json.Unmarshal(body, &keys); err != nil {
-		return err
+		return inWords(err)
 	}
 
 	for key, value := range keys {
@@ -82,7 +82,7 @@ func checkKeys(body []byte, t reflect.Type) error {
 		if !ok {
 			return fmt.Errorf("%w: no key %q", errJSON, key)
 		}
-		if field.Kind() != reflect.Struct || string(value) == "null" || field.Implements(unmarshaler) || reflect.PointerTo(field).Implements(unmarshaler) {
+		if field.Kind() != reflect.Struct || !bytes.HasPrefix(value, []byte("{")) || field.Implements(unmarshaler) || reflect.PointerTo(field).Implements(unmarshaler) {
 			continue
 		}
 		if err := checkKeys(value, field); err != nil {
@@ -109,7 +109,7 @@ func fieldOf(t reflect.Type, key string) (reflect.Type, bool) {
 func checkValue(d *json.Decoder, depth int, known []string) error {
 	token, err := d.Token()
 	if err != nil {
-		return fmt.Errorf("%w: %w", errJSON, err)
+		return fmt.Errorf("%w: %w", errJSON, inWords(err))
 	}
 
 	delim, ok := token.(json.Delim)
@@ -132,14 +132,16 @@ func checkValue(d *json.Decoder, depth int, known []string) error {
 		}
 	}
 
-	_, err = d.Token() // the closing one
-	return err
+	if _, err = d.Token(); err != nil { // the closing one
+		return fmt.Errorf("%w: %w", errJSON, inWords(err))
+	}
+	return nil
 }
 
 func checkKey(d *json.Decoder, seen map[string]bool, known []string) error {
 	token, err := d.Token()
 	if err != nil {
-		return fmt.Errorf("%w: %w", errJSON, err)
+		return fmt.Errorf("%w: %w", errJSON, inWords(err))
 	}
 	key, _ := token.(string)
 	folded := strings.ToLower(key)

@@ -50,4 +50,5 @@ var ofTalos = []mutant{
 	{`both spellings of the lock`, `initramfs/talosfile.go`, `return k.LockToState || k.LockToSTATE`, `return k.LockToState`, `./initramfs`, `TestTalosFile`},
 	{`a token of Talos names no keyslot`, `cmd/latchkey/tokenwarnings.go`, `if t.Type != talos.TokenKMS && t.Type != talos.TokenTPM {`, `if true {`, `./cmd/latchkey`, `TalosOfThis`},
 	{`what reads STATE is in the image`, `initramfs/closure.go`, `if p.NeedsState() {`, `if false {`, `./initramfs`, `StateDrivers`},
+	{`a token of no keyslot is not offered`, `cmd/latchkey/volume_inspect.go`, `if !slices.Contains(slotIDs(h), t.ID) {`, `if false {`, `./cmd/latchkey`, `TestTokensOfNoKeyslot`},
 }
