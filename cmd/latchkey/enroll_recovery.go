@@ -8,6 +8,7 @@ import (
 	"io"
 	"slices"
 
+	"latchkey/internal/disk"
 	"latchkey/internal/meminfo"
 	"latchkey/internal/secret"
 	"latchkey/kms"
@@ -93,6 +94,23 @@ func addRecovery(s luks2.Storage, sizeBytes int64, volume luks2.VolumeKey) (r re
 	return r, err
 }
 
+// unseen is the error of printing the key: nobody has it.
+func (r recoveryKey) unseen(err error) error {
+	return fmt.Errorf("printing the recovery key: %w; nobody has the key of keyslot %d: latchkey volume remove-key --slot %[2]d --key-file FILE DEVICE removes it", err, r.slot)
+}
+
+// takeBack removes a key that could not be printed.
+func (r recoveryKey) takeBack(f *disk.File, err error) error {
+	h, readErr := luks2.ReadAny(f, f.SizeBytes)
+	if readErr == nil {
+		_, readErr = h.RemoveKey(f, r.slot, tokensOnly(h, r.slot)...)
+	}
+	if readErr != nil {
+		return errors.Join(r.unseen(err), readErr)
+	}
+	return fmt.Errorf("printing the recovery key: %w; its keyslot %d was removed again", err, r.slot)
+}
+
 // enrolled is what an enrollment made.
 type enrolled struct {
 	UUID    kms.UUID
@@ -120,7 +138,7 @@ func (e enrolled) print(w io.Writer, asJSON bool) error {
 	}
 	fmt.Fprintf(w, "recovery key (keyslot %d), shown only now; write it down, dashes and all:\n\n    ", e.recovery.slot)
 	if err := e.recovery.write(w, "", "\n\n"); err != nil {
-		return err
+		return e.recovery.unseen(err)
 	}
 	_, err = fmt.Fprintln(w, "To type it at the console of a boot, list the source prompt in latchkey.yaml: sources: [kms, prompt]")
 	return err
@@ -134,7 +152,10 @@ func (e enrolled) printJSON(w io.Writer) error {
 		err = errors.Join(err, e.recovery.write(w, `"`, `"`))
 	}
 	_, end := io.WriteString(w, "}\n")
-	return errors.Join(err, end)
+	if err = errors.Join(err, end); err != nil && e.recovery != nil {
+		return e.recovery.unseen(err)
+	}
+	return err
 }
 
 // write lets the key pass through no string.

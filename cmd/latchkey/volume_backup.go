@@ -32,6 +32,9 @@ keys change: latchkey volume restore-header says what differs.`,
   latchkey volume backup-header --json root.luks2 root.header`,
 		Args: cli.Args(cobra.ExactArgs(2)),
 		RunE: func(c *cobra.Command, args []string) error {
+			if err := backupFile(args[1]); err != nil {
+				return err
+			}
 			f, h, err := readVolume(args[0])
 			if err != nil {
 				return err
@@ -56,6 +59,18 @@ keys change: latchkey volume restore-header says what differs.`,
 
 	c.Flags().BoolVar(&asJSON, "json", false, "print the volume, its keyslots and the file's size as JSON")
 	return c
+}
+
+// backupFile refuses what is no file: a pipe would be waited for, and what
+// was written to it is not read again.
+func backupFile(path string) error {
+	if path == "-" {
+		return cli.Usagef("a backup is a file, not %q", path)
+	}
+	if info, err := os.Stat(path); err == nil && !info.Mode().IsRegular() {
+		return cli.Usagef("%s is no regular file: a backup is one", path)
+	}
+	return nil
 }
 
 // writeBackup makes a new file, which survives a power cut, and judges what
@@ -92,6 +107,9 @@ func syncDir(path string) error {
 }
 
 func readBackup(path string, deviceSize int64) (*luks2.Backup, error) {
+	if err := backupFile(path); err != nil {
+		return nil, err
+	}
 	image, err := datafile.Read(path, luks2.MaxBackup)
 	if err != nil {
 		return nil, err

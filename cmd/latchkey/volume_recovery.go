@@ -47,7 +47,10 @@ latchkey.yaml must list the source prompt.`,
 			}
 			defer made.text.Wipe()
 			_, err = fmt.Fprintf(c.OutOrStdout(), "recovery key of volume %s (keyslot %d), shown only now; write it down, dashes and all:\n\n    ", h.UUID(), made.slot)
-			return errors.Join(err, made.write(c.OutOrStdout(), "", "\n\n"))
+			if err = errors.Join(err, made.write(c.OutOrStdout(), "", "\n\n")); err != nil {
+				return made.takeBack(f, err)
+			}
+			return nil
 		},
 	}
 

@@ -122,7 +122,7 @@ func (o rotateKey) renewRecovery(ctx context.Context, w io.Writer, f *disk.File)
 	// Before the old ones go: a pipe that nobody reads must not lose them.
 	fmt.Fprintf(w, "recovery key of volume %s (keyslot %d), shown only now; write it down, dashes and all:\n\n    ", h.UUID(), made.slot)
 	if err := made.write(w, "", "\n\n"); err != nil {
-		return err
+		return made.takeBack(f, err)
 	}
 	if o.keep {
 		return o.print(w, f, nil, &kept{made.slot, old}, "")

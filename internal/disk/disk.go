@@ -8,6 +8,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -23,7 +24,7 @@ type File struct {
 
 // Open opens path with the flags of os.OpenFile. One that is opened for
 // writing is not opened by another one of us, nor probed by udev, until it
-// is closed.
+// is closed; Open waits so long, but not longer than OpenTime.
 func Open(path string, flags int) (*File, error) {
 	f, err := os.OpenFile(path, flags|unix.O_NONBLOCK, 0o600) // a pipe would wait for a writer
 	if err != nil {
@@ -74,12 +75,26 @@ func examine(f *os.File, flags int) (*File, error) {
 		return d, nil
 	}
 
-	// flock is what cryptsetup takes on a file (lib/utils_device_locking.c)
-	// and what systemd-udevd respects on a block device.
-	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
-		return nil, fmt.Errorf("another program is changing it: %w", err)
+	return d, alone(f)
+}
+
+// OpenTime is how long Open waits for another program: udev probes a device
+// whenever somebody has written to it.
+const OpenTime = 10 * time.Second
+
+// alone takes flock, which is what cryptsetup takes on a file
+// (lib/utils_device_locking.c) and what systemd-udevd respects on a block
+// device.
+func alone(f *os.File) error {
+	for end := time.Now().Add(OpenTime); ; time.Sleep(lockPause) {
+		err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+		switch {
+		case err == nil:
+			return nil
+		case err != unix.EWOULDBLOCK || time.Now().After(end):
+			return fmt.Errorf("another program is changing it: %w", err)
+		}
 	}
-	return d, nil
 }
 
 // Same tells whether path is this file.

@@ -42,6 +42,9 @@ var node = []mutant{
 	{`unlock/luks2/accept.go: a file that is cut off is no backup`, `unlock/luks2/accept.go`, `sizeBytes < end || `, `sizeBytes < 0*end || `, `./cmd/latchkey`, `TestScripts/volume_backup`},
 	{`unlock/luks2/accept.go: a backup is said to be one`, `unlock/luks2/accept.go`, `	h.saved = true
 `, ``, `./cmd/latchkey`, `TestScripts/volume_backup`},
+	{`internal/disk: wait for another program`, `internal/disk/disk.go`, `err != unix.EWOULDBLOCK || time.Now().After(end)`, `true`, `./internal/disk`, `TestOpenWaits`},
+	{`cmd/latchkey: a backup is a file`, `cmd/latchkey/volume_backup.go`, `if info, err := os.Stat(path); err == nil && !info`, `if info, err := os.Stat(path); err == nil && false && !info`, `./cmd/latchkey`, `TestScripts/volume_backup`},
+	{`cmd/latchkey: a recovery key that nobody saw goes`, `cmd/latchkey/enroll_recovery.go`, `_, readErr = h.RemoveKey(f, r.slot, tokensOnly(h, r.slot)...)`, `_ = h`, `./cmd/latchkey`, `TestScripts/volume_rotate`},
 	{`cmd/latchkey: another volume's header`, `cmd/latchkey/volume_restore.go`, `	case !meant:`, `	case false:`, `./cmd/latchkey`, `TestScripts/volume_backup`},
 	{`cmd/latchkey: no header to compare`, `cmd/latchkey/volume_restore.go`, `case err != nil && !meant:`, `case false:`, `./cmd/latchkey`, `TestScripts/volume_backup`},
 	{`cmd/latchkey: whose key server`, `cmd/latchkey/standing.go`, `case pinned:`, `case pinned || true:`, `./cmd/latchkey`, `TestScripts/enroll$`},
