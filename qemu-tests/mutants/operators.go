@@ -4,7 +4,7 @@ package main
 // limits and warnings.
 var operators = []mutant{
 	{`latchkey.yaml: the nearest key`, `internal/strictyaml/strictyaml.go`, `spelling.Suggest(key.Value, names))`, `fmt.Sprint(spelling.Suggest("", nil)[:0], names[:0]))`, `./initramfs`, `TestWrongConfig`},
-	{`latchkey.yaml: what the plan refuses has its line`, `initramfs/config.go`, `return p, c.locate(p.Check())`, `return p, p.Check()`, `./initramfs`, `TestWrongConfig`},
+	{`latchkey.yaml: what the plan refuses has its line`, `initramfs/config.go`, "if err := p.Check(); err != nil {\n\t\treturn p, c.locate(err)", "if err := p.Check(); err != nil {\n\t\treturn p, err", `./initramfs`, `TestWrongConfig`},
 	{`latchkey.yaml: the line of the key itself`, `initramfs/where.go`, `key += "." + word`, `break`, `./initramfs`, `TestWrongConfig`},
 	{`latchkey.yaml: each key file has its line`, `initramfs/config.go`, `c.alias(name, `, `c.alias("", `, `./initramfs`, `TestWrongConfig`},
 	{`D16 a source's strangers fill no log`, `kms/ledger/strangers.go`, `|| one+1 > strangersPerSource {`, `|| one > strangersInAll {`, `./kms/ledger`, `TestStrangers`},
