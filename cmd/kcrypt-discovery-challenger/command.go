@@ -72,6 +72,7 @@ type options struct {
 	getenv         func(string) string
 	stdin          io.Reader
 	stdout, stderr io.Writer
+	limits         limits
 
 	server, certificate, device string
 	mdns                        bool
@@ -134,22 +135,24 @@ func (o *options) config() (cloudconfig.Config, error) {
 	return c, nil
 }
 
-func (o *options) openTPM() (*tpm.TPM, cloudconfig.Config, error) {
-	c, err := o.config()
-	if err != nil {
-		return nil, c, err
-	}
-	t, err := tpm.Open(c.TPMDevice)
-	return t, c, err
+// withTPM runs f with a TPM, which may take its time, but not for ever.
+func withTPM[T any](ctx context.Context, l limits, device string, f func(ctx context.Context, t *tpm.TPM) (T, error)) (T, error) {
+	return within(ctx, l.tpm, l.ending, "the TPM "+device, func(ctx context.Context) (out T, err error) {
+		t, err := tpm.Open(device)
+		if err != nil {
+			return out, err
+		}
+		defer t.Close()
+		return f(ctx, t)
+	})
 }
 
 func (o *options) hash(ctx context.Context) error {
-	t, _, err := o.openTPM()
+	c, err := o.config()
 	if err != nil {
 		return err
 	}
-	defer t.Close()
-	hash, err := t.Hash(ctx)
+	hash, err := withTPM(ctx, o.limits, c.TPMDevice, func(ctx context.Context, t *tpm.TPM) (string, error) { return t.Hash(ctx) })
 	if err != nil {
 		return err
 	}

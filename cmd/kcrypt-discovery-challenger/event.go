@@ -46,12 +46,16 @@ type payload struct {
 // maxEvent bounds what is read, in bytes.
 const maxEvent = 1 << 20
 
+// eventName is the only event that is answered.
+const eventName = "discovery.password"
+
 func eventCommand(ctx context.Context, o *options) *cobra.Command {
 	return &cobra.Command{
-		Use: "discovery.password", Short: "Answer Kairos' event of this name",
+		Use: eventName, Short: "Answer Kairos' event of this name",
 		Long: `Reads Kairos' event on standard input and answers it with one line of JSON on
 standard output. It exits 0 also when there is no passphrase: then the answer
-has an error.`,
+has an error. The event is to be there within 10 s; standard input may stay
+open. Another event is refused.`,
 		Example: `  echo '{"name":"discovery.password","data":"{\"label\":\"COS_OEM\"}"}' |
       kcrypt-discovery-challenger discovery.password`,
 		Args: cli.Args(cobra.NoArgs),
@@ -67,7 +71,9 @@ func (o *options) event(ctx context.Context) error {
 	}
 	text := ""
 	if err != nil {
-		text = strings.ReplaceAll(err.Error(), "\n", "; ")
+		if text = strings.ReplaceAll(err.Error(), "\n", "; "); errors.Is(err, context.Canceled) {
+			text = "interrupted" // nothing but a signal cancels
+		}
 		p.Wipe()
 		p = secret.Bytes{}
 	}
@@ -88,7 +94,9 @@ func (o *options) event(ctx context.Context) error {
 
 // answer is the passphrase that an event asks for.
 func (o *options) answer(ctx context.Context) (secret.Bytes, error) {
-	r, err := o.readEvent()
+	r, err := within(ctx, o.limits.event, o.limits.ending, "no whole event came on standard input", func(context.Context) (kairos.Request, error) {
+		return o.readEvent()
+	})
 	if err != nil {
 		return secret.Bytes{}, fmt.Errorf("reading the event: %w", err)
 	}
@@ -99,22 +107,24 @@ func (o *options) answer(ctx context.Context) (secret.Bytes, error) {
 // readEvent reads which partition is meant, and takes the settings that come
 // with it.
 func (o *options) readEvent() (kairos.Request, error) {
-	text, err := readBounded(o.stdin)
-	if err != nil {
-		return kairos.Request{}, err
-	}
 	var e event
-	if err := json.Unmarshal(text, &e); err != nil {
+	if err := decode(o.stdin, &e); err != nil {
 		return kairos.Request{}, err
 	}
-	data := []byte(e.Data)
+	if e.Name != eventName {
+		return kairos.Request{}, fmt.Errorf("its name is %.64q, want %q", e.Name, eventName)
+	}
+	var data io.Reader = strings.NewReader(e.Data)
 	if e.File != "" {
-		if data, err = readFile(e.File); err != nil {
+		f, err := os.Open(e.File)
+		if err != nil {
 			return kairos.Request{}, err
 		}
+		defer f.Close()
+		data = f
 	}
 	var p payload
-	if err := json.Unmarshal(data, &p); err != nil {
+	if err := decode(data, &p); err != nil {
 		return kairos.Request{}, fmt.Errorf("its data: %w", err)
 	}
 
@@ -130,21 +140,4 @@ func (o *options) readEvent() (kairos.Request, error) {
 		return r, errors.New("its data names no partition")
 	}
 	return r, nil
-}
-
-func readFile(path string) ([]byte, error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	return readBounded(f)
-}
-
-func readBounded(r io.Reader) ([]byte, error) {
-	text, err := io.ReadAll(io.LimitReader(r, maxEvent+1))
-	if err == nil && len(text) > maxEvent {
-		err = fmt.Errorf("it has more than %d bytes", maxEvent)
-	}
-	return text, err
 }

@@ -73,21 +73,27 @@ on standard error after the first attempt that failed.`,
 
 // passphrase asks the server that is configured, or the TPM alone.
 func (o *options) passphrase(ctx context.Context, r kairos.Request) (secret.Bytes, error) {
-	t, c, err := o.openTPM()
+	c, err := o.config()
+	if err != nil {
+		return secret.Bytes{}, err
+	}
+	if c.Server == "" {
+		return withTPM(ctx, o.limits, c.TPMDevice, func(ctx context.Context, t *tpm.TPM) (secret.Bytes, error) { return o.local(ctx, t, c) })
+	}
+	t, err := tpm.Open(c.TPMDevice)
 	if err != nil {
 		return secret.Bytes{}, err
 	}
 	defer t.Close()
-	if c.Server == "" {
-		return o.local(ctx, t, c)
-	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	server, err := serverOf(ctx, c)
 	if err != nil {
 		return secret.Bytes{}, err
 	}
-	k, err := t.Kairos(ctx, tpm2.TPMHandle(c.CIndex))
+	k, err := within(ctx, o.limits.tpm, o.limits.ending, "the TPM "+c.TPMDevice, func(ctx context.Context) (*tpm.Kairos, error) {
+		return t.Kairos(ctx, tpm2.TPMHandle(c.CIndex))
+	})
 	if err != nil {
 		return secret.Bytes{}, err
 	}
@@ -102,13 +108,15 @@ func (o *options) passphrase(ctx context.Context, r kairos.Request) (secret.Byte
 func (o *options) ask(ctx context.Context, client *kairos.Client, r kairos.Request) (secret.Bytes, error) {
 	told := ""
 	for attempt := 1; ; attempt++ {
-		p, err := client.Ask(ctx, r)
+		p, err := within(ctx, o.limits.attempt, o.limits.ending, "an attempt", func(ctx context.Context) (secret.Bytes, error) {
+			return client.Ask(ctx, r)
+		})
 		switch {
 		case err == nil:
 			return p, nil
 		case ctx.Err() != nil:
 			return secret.Bytes{}, ctx.Err()
-		case attempt >= o.attempts || codes.Of(err) != kairos.CodeSilent && codes.Of(err) != kairos.CodeWaiting:
+		case attempt >= o.attempts || errors.Is(err, errStuck) || codes.Of(err) != kairos.CodeSilent && codes.Of(err) != kairos.CodeWaiting:
 			return secret.Bytes{}, err
 		}
 		if text := err.Error(); text != told {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"encoding/pem"
 	"fmt"
@@ -8,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"latchkey/internal/cli"
+	"latchkey/unlock/tpm"
 )
 
 func infoCommand(ctx context.Context, o *options) *cobra.Command {
@@ -28,22 +30,37 @@ spec.attestation.ekPublicKey of a SealedVolume have them.`,
 }
 
 func (o *options) info(ctx context.Context, pcrs []int) error {
-	t, _, err := o.openTPM()
+	for _, pcr := range pcrs {
+		if pcr < 0 || pcr > 23 {
+			return cli.Usagef("--pcrs %d: a TPM has the PCRs 0 to 23", pcr)
+		}
+	}
+	c, err := o.config()
 	if err != nil {
 		return err
 	}
-	defer t.Close()
+	text, err := withTPM(ctx, o.limits, c.TPMDevice, func(ctx context.Context, t *tpm.TPM) ([]byte, error) { return about(ctx, t, pcrs) })
+	if err != nil {
+		return err
+	}
+	_, err = o.stdout.Write(text)
+	return err
+}
+
+func about(ctx context.Context, t *tpm.TPM, pcrs []int) ([]byte, error) {
 	spki, hash, err := t.EndorsementKey(ctx)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	fmt.Fprintf(o.stdout, "TPMHash: %s\n", hash)
+	var out bytes.Buffer
+	fmt.Fprintf(&out, "TPMHash: %s\n", hash)
 	for _, pcr := range pcrs {
 		value, err := t.ReadPCR(ctx, pcr)
 		if err != nil {
-			return err
+			return nil, err
 		}
-		fmt.Fprintf(o.stdout, "PCR %d: %x\n", pcr, value)
+		fmt.Fprintf(&out, "PCR %d: %x\n", pcr, value)
 	}
-	return pem.Encode(o.stdout, &pem.Block{Type: "PUBLIC KEY", Bytes: spki})
+	err = pem.Encode(&out, &pem.Block{Type: "PUBLIC KEY", Bytes: spki})
+	return out.Bytes(), err
 }

@@ -4,9 +4,11 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"os"
 	"os/signal"
 	"syscall"
+	"time"
 
 	"latchkey/internal/cli"
 	"latchkey/internal/cloudconfig"
@@ -20,6 +22,14 @@ func main() {
 func run(o *options) int {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
 	defer stop()
+	// Whatever holds it up: a signal ends it.
+	context.AfterFunc(ctx, func() {
+		time.AfterFunc(3*usual.ending, func() {
+			fmt.Fprintln(os.Stderr, "kcrypt-discovery-challenger: interrupted")
+			os.Exit(cli.Failed)
+		})
+	})
+	o.limits = usual
 	o.getenv, o.stdin, o.stdout, o.stderr = os.Getenv, os.Stdin, os.Stdout, os.Stderr
 	return cli.Main(command(ctx, o), os.Args[1:], os.Stdout, os.Stderr)
 }

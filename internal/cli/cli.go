@@ -43,7 +43,7 @@ func Usagef(format string, args ...any) error {
 var version = "unknown"
 
 // inner is what errors of flags say of strconv's functions.
-var inner = regexp.MustCompile(`strconv\.Parse[A-Za-z]+: parsing "[^"]*": `)
+var inner = regexp.MustCompile(`strconv\.(?:Parse[A-Za-z]+|Atoi): parsing "[^"]*": `)
 
 // Main runs root with args and returns the exit code. An error is
 // printed to stderr as one line, prefixed with the command's name. Control
