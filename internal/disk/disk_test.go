@@ -10,7 +10,6 @@ import (
 	"strings"
 	"syscall"
 	"testing"
-	"testing/synctest"
 	"time"
 	"unsafe"
 
@@ -236,28 +235,6 @@ func TestOpen(t *testing.T) {
 	if err != nil || unlock() != nil {
 		t.Errorf("Lock of a file = %v", err)
 	}
-}
-
-// Who opens it for writing waits for another program, but not for ever.
-func TestOpenWaits(t *testing.T) {
-	path := image(t)
-	synctest.Test(t, func(t *testing.T) {
-		f := open(t, path)
-		began := time.Now()
-		if _, err := disk.Open(path, os.O_RDWR); !errors.Is(err, unix.EWOULDBLOCK) {
-			t.Errorf("opening it for writing again = %v, want %v", err, unix.EWOULDBLOCK)
-		}
-		if waited := time.Since(began); waited < disk.OpenTime || waited > 2*disk.OpenTime {
-			t.Errorf("Open has waited %v, want %v", waited, disk.OpenTime)
-		}
-
-		time.AfterFunc(disk.OpenTime/2, func() { f.Close() })
-		if again, err := disk.Open(path, os.O_RDWR); err != nil {
-			t.Errorf("Open, when the other one ends = %v", err)
-		} else {
-			again.Close()
-		}
-	})
 }
 
 // A device that is in use is not formatted.
