@@ -129,7 +129,11 @@ func TestVolumeExamplesRun(t *testing.T) {
 			continue // these need a key server, or device-mapper
 		}
 		fmt.Fprintf(&script, "# %s\nexec sh -c 'rm -rf *'\nexec sh -c 'mkdir root; head -c 32 /dev/urandom >key; head -c 32 /dev/urandom >key2; truncate -s 1M root.ext4'\n", path)
-		for _, vol := range []string{"root.luks2", "vda2"} {
+		vols := []string{"root.luks2", "vda2"}
+		if path == "volume rotate" {
+			vols = append(vols, "data.luks2", "more.luks2")
+		}
+		for _, vol := range vols {
 			fmt.Fprintf(&script, "exec truncate -s 18M %s\nexec latchkey volume format --key-file key %s\nexec latchkey volume add-key --key-file key --new-key-file key2 %s\n", vol, vol, vol)
 		}
 		if strings.Contains(c.Example, "root.ext4 root.luks2") || strings.Contains(c.Example, "truncate -s 1G") {
