@@ -7,8 +7,6 @@ import (
 	"testing"
 
 	"latchkey/initramfs"
-	"latchkey/internal/secret"
-	"latchkey/unlock/luks2"
 )
 
 // TestTalosOnThisMachine: the volumes of a configuration of Talos are those
@@ -16,19 +14,7 @@ import (
 func TestTalosOnThisMachine(t *testing.T) {
 	const uuid = "5ca1ab1e-0000-4000-8000-00000000d150"
 	dir := t.TempDir()
-	f, err := os.Create(filepath.Join(dir, "STATE"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
-	if err := f.Truncate(20 << 20); err != nil {
-		t.Fatal(err)
-	}
-	h, volume, err := luks2.Format(f, luks2.NewVolume{UUID: uuid, SizeBytes: 20 << 20}, luks2.NewKey{Passphrase: secret.Random(32), Random: true})
-	if err != nil {
-		t.Fatal(err)
-	}
-	volume.Wipe()
+	_, h := emptyVolume(t, filepath.Join(dir, "STATE"), uuid)
 	if err := os.WriteFile(filepath.Join(dir, "EPHEMERAL"), make([]byte, 1<<20), 0o600); err != nil {
 		t.Fatal(err)
 	}

@@ -8,13 +8,11 @@ import (
 	"encoding/hex"
 	"encoding/pem"
 	"fmt"
-	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 
 	"latchkey/internal/plan"
-	"latchkey/internal/secret"
 	"latchkey/unlock/luks2"
 	"latchkey/unlock/source/cryptenroll"
 )
@@ -60,20 +58,9 @@ func TestSystemdOfThisMachine(t *testing.T) {
 		{"signed PCRs, or not", []string{signed, good}, []string{sealed}, "", "", ""},
 	} {
 		dir := t.TempDir()
-		f, err := os.Create(filepath.Join(dir, uuid))
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer f.Close()
-		if err := f.Truncate(20 << 20); err != nil {
-			t.Fatal(err)
-		}
-		h, volume, err := luks2.Format(f, luks2.NewVolume{UUID: uuid, SizeBytes: 20 << 20}, luks2.NewKey{Passphrase: secret.Random(32), Random: true})
-		if err != nil {
-			t.Fatal(err)
-		}
-		volume.Wipe()
+		f, h := emptyVolume(t, filepath.Join(dir, uuid), uuid)
 		for _, token := range row.tokens {
+			var err error
 			if h, _, err = h.SetToken(f, luks2.AnyToken, []byte(token)); err != nil {
 				t.Fatal(err)
 			}

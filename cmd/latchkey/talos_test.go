@@ -2,13 +2,11 @@ package main
 
 import (
 	"encoding/hex"
-	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 
 	"latchkey/internal/plan"
-	"latchkey/internal/secret"
 	"latchkey/unlock/luks2"
 	"latchkey/unlock/source/talos/talostest"
 )
@@ -36,19 +34,8 @@ func TestTalosOfThisMachine(t *testing.T) {
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			dir := t.TempDir()
-			f, err := os.Create(filepath.Join(dir, uuid))
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer f.Close()
-			if err := f.Truncate(20 << 20); err != nil {
-				t.Fatal(err)
-			}
-			h, volume, err := luks2.Format(f, luks2.NewVolume{UUID: uuid, SizeBytes: 20 << 20}, luks2.NewKey{Passphrase: secret.Random(32), Random: true})
-			if err != nil {
-				t.Fatal(err)
-			}
-			volume.Wipe()
+			f, h := emptyVolume(t, filepath.Join(dir, uuid), uuid)
+			var err error
 			if h, _, err = h.SetToken(f, row.at, []byte(row.token)); err != nil {
 				t.Fatal(err)
 			}
