@@ -3,8 +3,6 @@ package kairos_test
 import (
 	"bufio"
 	"context"
-	"crypto/sha1"
-	"encoding/base64"
 	"io"
 	"net"
 	"strings"
@@ -56,21 +54,12 @@ func TestSilentServers(t *testing.T) {
 // stopAfter answers a handshake with said, lets the rest drip, and reads on.
 func stopAfter(conn net.Conn, said, drip string) {
 	defer conn.Close()
-	in, key := bufio.NewReader(conn), ""
-	for {
-		line, err := in.ReadString('\n')
-		if err != nil || line == "\r\n" {
-			break
-		}
-		if value, ok := strings.CutPrefix(strings.TrimSpace(line), "Sec-WebSocket-Key: "); ok {
-			key = value
-		}
-	}
-	sum := sha1.Sum([]byte(key + "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"))
+	in := bufio.NewReader(conn)
+	accept := acceptKey(in)
 	var says sync.WaitGroup
 	defer says.Wait()
 	says.Go(func() {
-		io.WriteString(conn, strings.ReplaceAll(said, "ACCEPT", base64.StdEncoding.EncodeToString(sum[:])))
+		io.WriteString(conn, strings.ReplaceAll(said, "ACCEPT", accept))
 		for i := range len(drip) {
 			time.Sleep(time.Second)
 			if _, err := io.WriteString(conn, drip[i:i+1]); err != nil {

@@ -43,23 +43,30 @@ func said(t *testing.T, text string) kairos.Client {
 		ours, theirs := pair(t)
 		go func() {
 			defer theirs.Close()
-			in, key := bufio.NewReader(theirs), ""
-			for {
-				line, err := in.ReadString('\n')
-				if err != nil || line == "\r\n" {
-					break
-				}
-				if value, ok := strings.CutPrefix(strings.TrimSpace(line), "Sec-WebSocket-Key: "); ok {
-					key = value
-				}
-			}
-			sum := sha1.Sum([]byte(key + "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"))
-			io.WriteString(theirs, strings.ReplaceAll(text, "ACCEPT", base64.StdEncoding.EncodeToString(sum[:])))
+			in := bufio.NewReader(theirs)
+			io.WriteString(theirs, strings.ReplaceAll(text, "ACCEPT", acceptKey(in)))
 			theirs.CloseWrite()
 			io.Copy(io.Discard, in) // until the client has had enough
 		}()
 		return ours, nil
 	}}}
+}
+
+// acceptKey reads the head of a handshake and is the Sec-WebSocket-Accept
+// that answers it: RFC 6455, section 4.2.2.
+func acceptKey(in *bufio.Reader) string {
+	key := ""
+	for {
+		line, err := in.ReadString('\n')
+		if err != nil || line == "\r\n" {
+			break
+		}
+		if value, ok := strings.CutPrefix(strings.TrimSpace(line), "Sec-WebSocket-Key: "); ok {
+			key = value
+		}
+	}
+	sum := sha1.Sum([]byte(key + "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"))
+	return base64.StdEncoding.EncodeToString(sum[:])
 }
 
 // pair is both ends of a TCP connection.
