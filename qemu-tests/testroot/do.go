@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"path"
+	"path/filepath"
 	"strings"
 
 	"github.com/vishvananda/netlink"
@@ -41,8 +42,19 @@ func latchkey(console *os.File, args ...string) error {
 	return run(console, append([]string{"/sbin/latchkey"}, args...))
 }
 
-// run runs a program; what it says goes to the console.
+// run runs a program; what it says goes to the console. An argument @NAME
+// is the disk of that serial number: which one is /dev/vda is not said.
 func run(console *os.File, args []string) error {
+	for i, arg := range args {
+		if serial, ok := strings.CutPrefix(arg, "@"); ok {
+			path, err := disk(serial)
+			if err != nil {
+				return err
+			}
+			args[i] = path
+		}
+	}
+
 	p, err := os.StartProcess(args[0], append([]string{path.Base(args[0])}, args[1:]...), &os.ProcAttr{Files: []*os.File{nil, console, console}, Env: os.Environ()})
 	if err != nil {
 		return err
@@ -53,6 +65,20 @@ func run(console *os.File, args []string) error {
 	}
 	fmt.Fprintf(console, "testroot: %s: exit %d\n", strings.Join(append([]string{path.Base(args[0])}, args[1:min(2, len(args))]...), " "), state.ExitCode())
 	return nil
+}
+
+// disk is the device of a disk, by its serial number.
+func disk(serial string) (string, error) {
+	found, err := filepath.Glob("/sys/block/*/serial")
+	if err != nil {
+		return "", err
+	}
+	for _, at := range found {
+		if strings.TrimSpace(read(at)) == serial {
+			return "/dev/" + path.Base(path.Dir(at)), nil
+		}
+	}
+	return "", fmt.Errorf("no disk has the serial number %q", serial)
 }
 
 // network gives the first Ethernet link a fixed address.
@@ -83,7 +109,11 @@ func kexec() error {
 	if err != nil {
 		return err
 	}
-	image, err := regular("/dev/vdb")
+	second, err := disk("disk1")
+	if err != nil {
+		return err
+	}
+	image, err := regular(second)
 	if err != nil {
 		return err
 	}
