@@ -15,7 +15,6 @@ package config
 import (
 	"cmp"
 	"fmt"
-	"path/filepath"
 	"reflect"
 	"strconv"
 	"strings"
@@ -65,7 +64,7 @@ func Read(path string) (*Config, error) {
 	if err != nil {
 		return nil, &cli.Exit{Code: cli.Usage, Err: fmt.Errorf("reading the configuration: %w", err)}
 	}
-	if err := strictyaml.Decode(filepath.Base(path), text, c, c.where); err != nil {
+	if err := strictyaml.Decode(path, text, c, c.where); err != nil {
 		return nil, &cli.Exit{Code: cli.Usage, Err: err}
 	}
 	return c, nil

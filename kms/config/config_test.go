@@ -2,7 +2,6 @@ package config
 
 import (
 	"os"
-	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
@@ -15,13 +14,13 @@ import (
 // configured judges a file and flags as serve does.
 func configured(t *testing.T, text string, flags ...string) (*Config, error) {
 	t.Helper()
-	path := filepath.Join(t.TempDir(), "kms.yaml")
-	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+	t.Chdir(t.TempDir())
+	if err := os.WriteFile("kms.yaml", []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	f := pflag.NewFlagSet("serve", pflag.ContinueOnError)
 	over := LocationFlags(f).Serve(f)
-	if err := f.Parse(append([]string{"--config", path}, flags...)); err != nil {
+	if err := f.Parse(append([]string{"--config", "kms.yaml"}, flags...)); err != nil {
 		t.Fatal(err)
 	}
 	return over.Config()

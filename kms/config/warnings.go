@@ -2,6 +2,8 @@ package config
 
 import (
 	"fmt"
+	"net"
+	"net/netip"
 	"strconv"
 )
 
@@ -22,7 +24,18 @@ func (c *Config) Warnings() (lines []string) {
 			}
 		}
 	}
+	if t := &c.Talos; t.Address != "" && t.TLS == nil && len(t.Proxies) == 0 && !onlyHere(t.Address) {
+		err := faultf("talos.address", "%s is in the clear: whoever hears it reads the keys that Talos asks to seal and unseal; set talos.tls, and https:// in the machines' configuration", t.Address)
+		lines = append(lines, c.locate(err).Error())
+	}
 	return lines
+}
+
+// onlyHere tells whether host:port is an address of this machine alone.
+func onlyHere(address string) bool {
+	host, _, _ := net.SplitHostPort(address)
+	ip, err := netip.ParseAddr(host)
+	return host == "localhost" || err == nil && ip.IsLoopback()
 }
 
 // Warnings are those of Config.Warnings, of the configuration as it stands.

@@ -7,7 +7,8 @@ import (
 )
 
 // A network of all addresses is no list of proxies: it is said where it
-// stands, at a listener and at Talos', and nothing else is said.
+// stands, at a listener and at Talos'. So are keys that pass in the clear.
+// Nothing else is said.
 func TestWarnings(t *testing.T) {
 	const says = ": anybody is believed about the address that he asks from, and networks, limits and the audit log go by it; name the addresses of your proxies"
 	for _, row := range []struct {
@@ -25,6 +26,10 @@ func TestWarnings(t *testing.T) {
 		{"everybody, at Talos", "talos:\n  address: :1\n  proxy-protocol: true\n  trusted-proxies: ::/0\n", []string{
 			"kms.yaml:4: talos.trusted-proxies[0]: ::/0" + says,
 		}},
+		{"Talos in the clear", "talos:\n  address: :1\n", []string{
+			"kms.yaml:2: talos.address: :1 is in the clear: whoever hears it reads the keys that Talos asks to seal and unseal; set talos.tls, and https:// in the machines' configuration",
+		}},
+		{"Talos here alone", "talos: {address: \"[::1]:1\"}\n", nil},
 	} {
 		c, err := configured(t, row.text)
 		if err != nil {

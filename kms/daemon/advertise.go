@@ -41,7 +41,7 @@ func advertise(ctx context.Context, names []string, all []listener, log *slog.Lo
 	var both sync.WaitGroup
 	both.Go(func() { r.Run(ctx) })
 	both.Go(func() {
-		if err := discover.WatchInterfaces(ctx, nil, r.Update); err != nil {
+		if err := discover.WatchInterfaces(ctx, nil, r.Update); err != nil && ctx.Err() == nil {
 			log.Error("announcing by multicast DNS", "err", err)
 		}
 	})

@@ -51,4 +51,6 @@ var ofTalos = []mutant{
 	{`a token of Talos names no keyslot`, `cmd/latchkey/tokenwarnings.go`, `if t.Type != talos.TokenKMS && t.Type != talos.TokenTPM {`, `if true {`, `./cmd/latchkey`, `TalosOfThis`},
 	{`what reads STATE is in the image`, `initramfs/closure.go`, `if p.NeedsState() {`, `if false {`, `./initramfs`, `StateDrivers`},
 	{`a token of no keyslot is not offered`, `cmd/latchkey/volume_inspect.go`, `if !slices.Contains(slotIDs(h), t.ID) {`, `if false {`, `./cmd/latchkey`, `TestTokensOfNoKeyslot`},
+	{`kms/config: Talos in the clear`, `kms/config/warnings.go`, `&& !onlyHere(t.Address)`, ``, `./kms/config`, `TestWarnings`},
+	{`kms/config: a fault has the path`, `kms/config/config.go`, `strictyaml.Decode(path, text`, `strictyaml.Decode("kms.yaml", text`, `./kms/config`, `TestLocation`},
 }
