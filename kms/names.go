@@ -130,6 +130,11 @@ func ParseUUID(s string) (u UUID, err error) {
 	return u, nil
 }
 
+// Named tells whether a UUID was made of a name (RFC 9562, sections 5.3 and
+// 5.5): whoever has the name has the UUID. Kairos makes one of a partition's
+// label, the same on every machine.
+func (u UUID) Named() bool { return u[6]>>4 == 3 || u[6]>>4 == 5 }
+
 func (u UUID) String() string {
 	s := hex.EncodeToString(u[:])
 	return strings.Join([]string{s[:8], s[8:12], s[12:16], s[16:20], s[20:]}, "-")

@@ -56,6 +56,19 @@ func cmdEnroll(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Fatalf("enroll: it is still not approved")
 }
 
+// kcrypt ARGS…: Kairos' client of ours, in the LAN, with the chip that "chip
+// start" powered on.
+func cmdKcrypt(ts *testscript.TestScript, neg bool, args []string) {
+	w := worldOf(ts)
+	cmd := w.lan.command(filepath.Join(w.shared.bin, "kcrypt-discovery-challenger"), args...)
+	cmd.Stderr = ts.Stderr()
+	out, err := cmd.Output()
+	ts.Stdout().Write(out)
+	if neg != (err != nil) {
+		ts.Fatalf("kcrypt-discovery-challenger: %v", err)
+	}
+}
+
 // sealed FILE VARIABLE: the name of the secret that systemd-cryptenroll
 // sealed last for the volume in FILE.
 func cmdSealed(ts *testscript.TestScript, neg bool, args []string) {

@@ -38,6 +38,7 @@ func TestScripts(t *testing.T) {
 			"disk":        cmdDisk,
 			"enroll":      cmdEnroll,
 			"image":       cmdImage,
+			"kcrypt":      cmdKcrypt,
 			"kernel":      cmdKernel,
 			"kms":         cmdKMS,
 			"lacks":       cmdLacks,

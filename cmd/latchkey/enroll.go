@@ -216,6 +216,10 @@ func (e *enrollment) unlock(ctx context.Context, path, keyFile string) error {
 		return err
 	}
 
+	if uuid.Named() {
+		return cli.Usagef("%s has a UUID that is made of a name, %s, as Kairos makes one of the partition's label: other machines' volumes have it, too, and a key server keeps one volume by it; give this one its own first: cryptsetup luksUUID --uuid $(uuidgen --random) %[1]s", path, uuid)
+	}
+
 	e.want = kms.Want{UUID: uuid, Digest: h.SubsetDigest(), SeqID: h.SeqID()}
 	key, err := readKeyFile(keyFile)
 	if err != nil {

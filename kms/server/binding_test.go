@@ -88,6 +88,11 @@ func TestVolumesThatMachinesTake(t *testing.T) {
 	if got := f.deposit(node, kms.Enroll, kms.UUID{5}, kms.Offer{}); got != kms.OK {
 		t.Fatal(got.Code())
 	}
+	for _, version := range []byte{3, 5} {
+		if got := f.deposit(node, kms.Enroll, kms.UUID{6, 6: version << 4}, kms.Offer{}); got != kms.NotBound {
+			t.Errorf("enroll of a volume with a UUID of version %d, made of a name = %s, want not-bound", version, got.Code())
+		}
+	}
 	who := node.NodeID().Words()
 	if err := f.PutVolume(ctx, kms.UUID{5}, secret.Own([]byte("for another machine"))); err == nil || !strings.Contains(err.Error(), who) {
 		t.Errorf("PutVolume into a volume that a machine took = %v, want a refusal that names it", err)

@@ -75,4 +75,7 @@ var kairosNode = []mutant{
 	{`initramfs/kairosfile.go: a header that is broken`, `initramfs/kairosfile.go`, `err != nil && !errors.Is(err, fs.ErrNotExist)`, `false && err != nil && !errors.Is(err, fs.ErrNotExist)`, `./initramfs`, `TestAddKairos`},
 	{`initramfs/kairosfile.go: the file's own`, `initramfs/kairosfile.go`, `return v.Label == label`, `return false`, `./initramfs`, `TestAddKairosTwice`},
 	{`cmd/latchkey/image_kairos.go: a broken cloud-config`, `cmd/latchkey/image_kairos.go`, `if errors.Is(err, cloudconfig.ErrUnread) {`, `if false {`, `./cmd/latchkey`, `TestAddKairos`},
+	{`kms/server/lk1: a UUID made of a name is nobody's`, `kms/server/lk1/deposit.go`, `if uuid.Named() {`, `if false {`, `./kms/server`, `TestVolumesThatMachinesTake`},
+	{`cmd/latchkey: a UUID made of a name is others', too`, `cmd/latchkey/enroll.go`, `if uuid.Named() {`, `if false {`, `./cmd/latchkey`, `TestScripts/enroll_refused`},
+	{`kms: version 3 is made of a name, too`, `kms/names.go`, `u[6]>>4 == 3 || `, ``, `./kms/server`, `TestVolumesThatMachinesTake`},
 }

@@ -51,8 +51,8 @@ func (t *txn) put(p *proof, want kms.Want, o kms.Offer, g *kms.Granted) error {
 }
 
 // claim finds the row of a volume that is the node's, or makes one if the
-// volume is nobody's at all: no other node that waits asks for it, and the
-// node has not taken too many.
+// volume is nobody's at all: no other node that waits asks for it or may have
+// one of that UUID, and the node has not taken too many.
 func (t *txn) claim(p *proof, uuid kms.UUID) (volumeRow, kms.Status, error) {
 	node := p.node
 	row, status, err := t.owned(node, uuid)
@@ -65,6 +65,10 @@ func (t *txn) claim(p *proof, uuid kms.UUID) (volumeRow, kms.Status, error) {
 	}
 	if _, found, err := t.volume(nobody, uuid); err != nil || found {
 		return row, kms.NotBound, err // the operator's: node approve --volume binds it
+	}
+	if uuid.Named() {
+		t.s.log.Warn("a machine may not take by itself a volume whose UUID is made of a name: other machines may have one, too; node approve --volume says whose it is", "node", node, "words", node.Words(), "volume", uuid)
+		return row, kms.NotBound, nil
 	}
 	if others := p.rivals.others(node, uuid); len(others) > 0 {
 		t.s.log.Warn("a machine may not take a volume that another one waits for; node approve --volume says whose it is", "node", node, "words", node.Words(), "volume", uuid, "waits", others)

@@ -1,13 +1,13 @@
 package keeper
 
 import (
-	"crypto/sha1"
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
 	"slices"
 	"time"
 
+	"latchkey/internal/mapping"
 	"latchkey/kms"
 	"latchkey/kms/server/fleet"
 	"latchkey/kms/server/kairos"
@@ -213,36 +213,21 @@ func (row *machine) adopt(r kairos.Request) *partition {
 	return &row.Partitions[len(row.Partitions)-1]
 }
 
-// namespaceURL is that of RFC 9562, section 6.6: Kairos makes LUKS UUIDs
-// from labels in it.
-var namespaceURL = kms.UUID{0x6b, 0xa7, 0xb8, 0x11, 0x9d, 0xad, 0x11, 0xd1, 0x80, 0xb4, 0x00, 0xc0, 0x4f, 0xd4, 0x30, 0xc8}
-
-// labelUUID is the UUID that Kairos gives to the volume of a label: version
-// 5, RFC 9562, section 5.5.
-func labelUUID(label string) kms.UUID {
-	sum := sha1.Sum(append(namespaceURL[:], label...))
-	u := kms.UUID(sum[:16])
-	u[6], u[8] = u[6]&0x0f|0x50, u[8]&0x3f|0x80
-	return u
-}
-
 // taken tells whether lk1 has the volume under any of its names: what
 // it protects from replay must not be had without a nonce.
 func (v view) taken(r kairos.Request, p *partition) (bool, error) {
-	for _, name := range []string{r.UUID, p.UUID} {
+	names := []string{r.UUID, p.UUID}
+	for _, label := range []string{r.Label, p.Label} {
+		if label != "" {
+			names = append(names, mapping.KairosUUID(label))
+		}
+	}
+	for _, name := range names {
 		uuid, err := kms.ParseUUID(name)
 		if err != nil {
 			continue // no UUID: lk1 has no such volume
 		}
 		if taken, err := v.k.c.Taken(v.View, uuid); err != nil || taken {
-			return taken, err
-		}
-	}
-	for _, label := range []string{r.Label, p.Label} {
-		if label == "" {
-			continue
-		}
-		if taken, err := v.k.c.Taken(v.View, labelUUID(label)); err != nil || taken {
 			return taken, err
 		}
 	}
