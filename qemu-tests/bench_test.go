@@ -13,6 +13,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"latchkey/unlock/tpm/tpmtest"
 )
 
 // TestBenchBoot measures whole boots, ours and the floor's in turn, and
@@ -60,6 +62,7 @@ type bench struct {
 	lan   *lan
 	tap   string
 	steps string
+	chip  *tpmtest.Chip // nil: swtpm itself
 }
 
 const benchUUID = "be7c0000-0000-4000-8000-000000000001"
@@ -213,6 +216,12 @@ func (b *bench) power(image string) *service {
 	b.t.Cleanup(func() { chip.Process.Kill(); chip.Wait() })
 	for _, err := os.Stat(sock); err != nil; _, err = os.Stat(sock) {
 		time.Sleep(5 * time.Millisecond)
+	}
+	if b.chip != nil {
+		if err := slowChip(sock+".slow", sock, b.chip); err != nil {
+			b.t.Fatal(err)
+		}
+		sock += ".slow"
 	}
 	flags = append(flags, "-chardev", "socket,id=t,path="+sock, "-tpmdev", "emulator,id=tpm0,chardev=t", "-device", "tpm-crb,tpmdev=tpm0")
 	s, err := startService(b.dir, "console", b.urgent("qemu-system-x86_64", flags...), os.Environ())

@@ -14,6 +14,8 @@ import (
 	"github.com/google/go-tpm/tpm2"
 	"github.com/google/go-tpm/tpm2/transport/linuxudstpm"
 	"github.com/rogpeppe/go-internal/testscript"
+
+	"latchkey/unlock/tpm/tpmtest"
 )
 
 // chipFolder is where a chip keeps its state, made with the chip.
@@ -31,10 +33,20 @@ func (w *world) makeChip(ts *testscript.TestScript, state, banks string) {
 }
 
 // startChip starts the software TPM of this name; its state is kept in
-// the script's folder, as a real chip keeps its own.
+// the script's folder, as a real chip keeps its own. NAME:MODEL is as slow as
+// a chip of tpmtest.Models.
 func (w *world) startChip(ts *testscript.TestScript, m *machine, name string) []string {
+	name, like, slow := strings.Cut(name, ":")
 	state, sock := w.chipFolder(ts, name), filepath.Join(w.dir, name+".sock")
 	m.chip = w.power(ts, name, sock, "--tpmstate", "dir="+state, "--ctrl", "type=unixio,path="+sock, "--flags", "startup-clear", "--terminate")
+	if slow {
+		model, ok := tpmtest.Models[like]
+		if !ok {
+			ts.Fatalf("there is no chip %q", like)
+		}
+		ts.Check(slowChip(sock+".slow", sock, &tpmtest.Chip{Model: model}))
+		sock += ".slow"
+	}
 	return []string{"-chardev", "socket,id=t,path=" + sock, "-tpmdev", "emulator,id=tpm0,chardev=t", "-device", "tpm-crb,tpmdev=tpm0"}
 }
 

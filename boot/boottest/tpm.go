@@ -101,12 +101,21 @@ func (l latchProcess) OpenTPM(ctx context.Context) (latch.TPM, error) {
 }
 
 func (o opened) ReadPCR(ctx context.Context, pcr int) ([32]byte, error) {
+	values, err := o.ReadPCRs(ctx, pcr)
+	return values[pcr], err
+}
+
+func (o opened) ReadPCRs(ctx context.Context, pcrs ...int) (map[int][32]byte, error) {
 	if err := o.use(ctx, o.p); err != nil {
-		return [32]byte{}, err
+		return nil, err
 	}
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	return o.PCRs[pcr], nil
+	values := map[int][32]byte{}
+	for _, pcr := range pcrs {
+		values[pcr] = o.PCRs[pcr]
+	}
+	return values, nil
 }
 
 func (o opened) Extend(ctx context.Context, pcr int, digest func(crypto.Hash) []byte) error {
@@ -155,7 +164,7 @@ func (c chip) Identify(ctx context.Context, _ tpm.Options) (worker.Identity, str
 		return nil, "", err
 	}
 	c.load(2)
-	return &identity{c.opened}, "commands=3", nil
+	return &identity{c.opened}, "commands=2", nil
 }
 
 // Unseal gives what is sealed, in clear, while PCR 7 is zero if the policy
@@ -188,14 +197,14 @@ func (t *TPM) Loaded() int {
 // identity is the keys of a TPM.
 type identity struct{ opened }
 
-func (*identity) EKPublic() []byte                    { return []byte("EK") }
-func (*identity) EKCert() []byte                      { return nil }
-func (*identity) AKPublic() []byte                    { return []byte("AK") }
-func (*identity) NodeID() kms.NodeID                  { return kms.NodeIDOf([]byte("EK")) }
-func (*identity) Certify(context.Context)             {}
-func (*identity) Prepare(context.Context) error       { return nil }
-func (*identity) PrepareUnseal(context.Context) error { return nil }
-func (i *identity) Rest()                             { i.load(1) }
+func (*identity) EKPublic() []byte                     { return []byte("EK") }
+func (*identity) EKCert() []byte                       { return nil }
+func (*identity) AKPublic() []byte                     { return []byte("AK") }
+func (*identity) NodeID() kms.NodeID                   { return kms.NodeIDOf([]byte("EK")) }
+func (*identity) Certify(context.Context)              {}
+func (*identity) Prepare(context.Context, []int) error { return nil }
+func (*identity) PrepareUnseal(context.Context) error  { return nil }
+func (i *identity) Rest()                              { i.load(1) }
 
 func (i *identity) Close() {
 	i.use(background, i.p)

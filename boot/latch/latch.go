@@ -27,7 +27,7 @@ type System interface {
 
 // A TPM is what the latch needs of one: tpm.TPM says what each does.
 type TPM interface {
-	ReadPCR(ctx context.Context, pcr int) ([32]byte, error)
+	ReadPCRs(ctx context.Context, pcrs ...int) (map[int][32]byte, error)
 	Extend(ctx context.Context, pcr int, digest func(crypto.Hash) []byte) error
 	Banks(ctx context.Context) ([]string, error)
 	Close() error
@@ -70,16 +70,21 @@ type latch struct {
 	values map[uint8][32]byte
 }
 
-// read returns a PCR, from the TPM only if this process has not seen it.
+// read returns a PCR, from the TPM only if this process has not seen it. The
+// first reading is of both that a boot extends.
 func (l *latch) read(ctx context.Context, pcr uint8) ([32]byte, error) {
 	if v, ok := l.values[pcr]; ok {
 		return v, nil
 	}
-	v, err := l.tpm.ReadPCR(ctx, int(pcr))
-	if err == nil {
-		l.values[pcr] = v
+	pcrs := []int{int(pcr)}
+	if len(l.values) == 0 && (pcr == 11 || pcr == 15) {
+		pcrs = []int{11, 15}
 	}
-	return v, err
+	values, err := l.tpm.ReadPCRs(ctx, pcrs...)
+	for index, v := range values {
+		l.values[uint8(index)] = v
+	}
+	return l.values[pcr], err
 }
 
 func (l *latch) serve(ctx context.Context) error {

@@ -19,6 +19,10 @@ type identity struct {
 	err    error
 }
 
+// likelyPCRs are what key servers ask for: firmware policy, what was booted and
+// the latch, and what releases name besides. A TPM reads eight at a time.
+var likelyPCRs = []int{4, 7, 8, 9, 11, 12, 15}
+
 // identify begins to load the TPM's keys.
 func (w *worker) identify(ctx context.Context) *identity {
 	ctx, cancel := context.WithCancel(ctx)
@@ -97,7 +101,7 @@ func (w *worker) loadIdentity(ctx context.Context) (Identity, error) {
 	}
 
 	go func() {
-		if err := id.Prepare(ctx); err != nil {
+		if err := id.Prepare(ctx, likelyPCRs); err != nil {
 			w.log.Warn("the TPM is not ready for an answer yet", "err", err)
 		}
 	}()

@@ -140,7 +140,7 @@ type Identity interface {
 	Seal(ctx context.Context, s secret.Bytes) ([]byte, error)
 	NodeID() kms.NodeID
 	Certify(ctx context.Context)
-	Prepare(ctx context.Context) error
+	Prepare(ctx context.Context, pcrs []int) error
 	PrepareUnseal(ctx context.Context) error
 	Rest()
 	Close()

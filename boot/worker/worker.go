@@ -91,12 +91,12 @@ func (w *worker) run(ctx context.Context) error {
 		return err
 	}
 
-	closed() // the real root finds the TPM empty
 	if err := w.conn.Send(wire.Record{Kind: wire.KindDone}); err != nil {
 		return err
 	}
 
-	reported() // PID 1 goes on with the latch and the root meanwhile
+	closed() // PID 1 goes on with the latch and the root meanwhile; the real one finds the TPM empty
+	reported()
 	network.leave()
 	return nil
 }

@@ -227,7 +227,7 @@ var node = []mutant{
 	{`boot/worker/open.go: ciphers awaited`, `boot/worker/open.go`, "\tw.awaitCiphers(ctx)\n", ``, `./boot`, `.`},
 	{`boot/worker/open.go: clones late`, `boot/worker/open.go`, `clones, limit := w.clones(), openDeadline(tries)`, `clones, limit := map[string]error{}, openDeadline(tries)`, `./boot`, `.`},
 	{`boot/child_linux.go: empty env`, `boot/child_linux.go`, `Env: []string{}, `, ``, `./boot`, `.`},
-	{`boot/child_linux.go: the last word`, `boot/child_linux.go`, `if errors.Is(err, unix.ECONNRESET) {`, `if false {`, `./boot`, `TestTheLastWord`},
+	{`boot/child_linux.go: the last word`, `boot/child_linux.go`, `if errors.Is(err, unix.ECONNRESET) {`, `if errors.Is(err, unix.EINVAL) {`, `./boot`, `TestTheLastWord`},
 	{`boot/keeper_worker.go: finish grace`, `boot/keeper_worker.go`, `late := time.AfterFunc(grace, w.child.Kill)`, `late := time.AfterFunc(time.Hour, w.child.Kill)`, `./boot`, `.`},
 	{`unlock/luks2/accept.go: strict takes one cipher`, `unlock/luks2/accept.go`, `a == Cryptsetup || s.name == Cipher`, `true`, `./unlock/luks2`, `TestAccept|TestRules`},
 	{`unlock/luks2/accept.go: strict takes two hashes`, `unlock/luks2/accept.go`, "\tif a == Cryptsetup {\n\t\treturn []string", "\tif true {\n\t\treturn []string", `./unlock/luks2`, `TestCorpus/sha1`},
@@ -258,4 +258,12 @@ var node = []mutant{
 	{`internal/hosttab/crypttab.go: another machine's table`, `internal/hosttab/crypttab.go`, "\t\tif here {\n", "\t\tif true {\n", `./internal/hosttab`, `TestJudge`},
 	{`cmd/latchkey/hostwarnings.go: no image that writes to it`, `cmd/latchkey/hostwarnings.go`, `if len(v.Wrong) > 0 {`, `if false {`, `./cmd/latchkey`, `TestCrypttabOfThisMachine`},
 	{`net: has options of the network only`, `initramfs/config.go`, `if err := plan.OnlyNet(args); err != nil {`, `if err := error(nil); err != nil {`, `./initramfs`, `TestWrongConfig`},
+	{`unlock/tpm: PCRs that are not true any more`, `unlock/tpm/prove.go`, `err == nil && bytes.Equal(digest, hash.Sum(nil))`, `err == nil && (true || bytes.Equal(digest, hash.Sum(nil)))`, `./unlock/tpm`, `TestPreparedPCRs`},
+	{`unlock/tpm: a node stays who it is`, `unlock/tpm/identify.go`, `	case has:
+`, `	case has && false:
+`, `./unlock/tpm`, `TestChosenEK`},
+	{`unlock/tpm: the list may fail`, `unlock/tpm/identify.go`, `	case listed != nil:
+`, `	case false:
+`, `./unlock/tpm`, `TestChosenEK`},
+	{`boot/latch: both PCRs by one command`, `boot/latch/latch.go`, `pcrs = []int{11, 15}`, `pcrs = []int{int(pcr)}`, `./boot/latch`, `TestWholeBoot`},
 }

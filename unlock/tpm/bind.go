@@ -57,12 +57,12 @@ func (c call) chooseParent() (Parent, key, error) {
 	at := Parent{Handle: PersistentSRK}
 	parent, err := c.loadParent(at)
 	if e, ok := errors.AsType[*Error](err); ok && e.code == CodeSealForeign {
-		kind, choice := c.chooseEK(EKAuto)
-		if choice != nil {
-			return at, key{}, choice
+		p256, listed := c.hasP256()
+		if listed != nil {
+			return at, key{}, listed
 		}
 		at = Parent{Template: PlainP256}
-		if kind == EKRSA2048 {
+		if !p256 {
 			at.Template = PlainRSA2048
 		}
 		parent, err = c.loadParent(at)

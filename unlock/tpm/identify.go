@@ -31,6 +31,7 @@ type Identity struct {
 	ekCert     atomic.Pointer[[]byte]
 	persistent bool         // the EK lives in NV, nothing to flush
 	ready      tpm2.Session // made by Prepare, nil without
+	pcrs       []kms.PCR    // read by Prepare
 }
 
 // key is a loaded object.
@@ -45,13 +46,9 @@ type key struct {
 func (t *TPM) Identify(ctx context.Context, o Options) (*Identity, error) {
 	c, end := t.begin(ctx)
 	defer end()
-	kind, err := c.chooseEK(o.EK)
-	if err != nil {
-		return nil, err
-	}
-
 	id := &Identity{tpm: t}
-	if id.ek, id.persistent, err = c.loadEK(kind); err != nil {
+	var err error
+	if id.ek, id.persistent, err = c.loadChosen(o.EK); err != nil {
 		return nil, err
 	}
 
@@ -201,30 +198,41 @@ func (c call) unload(k *key) {
 	}
 }
 
-// chooseEK depends only on what the TPM lists.
-func (c call) chooseEK(want EK) (EK, error) {
+// loadChosen loads the EK that is wanted. With EKAuto that depends only on what
+// the TPM lists, which a TPM that makes the P-256 one is not asked for: each
+// command counts in a boot.
+func (c call) loadChosen(want EK) (key, bool, error) {
 	if want != EKAuto {
-		return want, nil
+		return c.loadEK(want)
 	}
-	rsp, err := run(c, "listing elliptic curves", tpm2.GetCapability{
-		Capability: tpm2.TPMCapECCCurves, PropertyCount: 64,
-	})
+	ek, persistent, err := c.loadEK(EKP256)
+	if e, ok := errors.AsType[*Error](err); !ok || e.code != CodeUnsupported && e.code != CodeFailed {
+		return ek, persistent, err
+	}
+	has, listed := c.hasP256()
+	switch {
+	case listed != nil:
+		return key{}, false, listed
+	case has:
+		return key{}, false, err
+	}
+	return c.loadEK(EKRSA2048)
+}
+
+func (c call) hasP256() (bool, error) {
+	const what = "listing elliptic curves"
+	rsp, err := run(c, what, tpm2.GetCapability{Capability: tpm2.TPMCapECCCurves, PropertyCount: 64})
 	if isRC(err, tpm2.TPMRCValue) {
-		return EKRSA2048, nil // a TPM without any curve has no such list
+		return false, nil // a TPM without any curve has no such list
 	}
 	if err != nil {
-		return 0, err
+		return false, err
 	}
-
 	curves, err := rsp.CapabilityData.Data.ECCCurves()
 	if err != nil {
-		return 0, &Error{"listing elliptic curves", CodeFailed, err}
+		return false, &Error{what, CodeFailed, err}
 	}
-
-	if slices.Contains(curves.ECCCurves, tpm2.TPMECCNistP256) {
-		return EKP256, nil
-	}
-	return EKRSA2048, nil
+	return slices.Contains(curves.ECCCurves, tpm2.TPMECCNistP256), nil
 }
 
 // loadEK makes the EK, or uses the persistent RSA one: an RSA-2048 primary

@@ -95,7 +95,7 @@ func TestRest(t *testing.T) {
 	ctx := context.Background()
 	raw := rawBus(t, tpmtest.Start(t))
 	id := identify(t, tpm.New(raw), tpm.Options{})
-	if err := id.Prepare(ctx); err != nil {
+	if err := id.Prepare(ctx, nil); err != nil {
 		t.Fatal(err)
 	}
 	if err := id.PrepareUnseal(ctx); err != nil {

@@ -20,14 +20,15 @@ func (id *Identity) PrepareUnseal(ctx context.Context) (err error) {
 	return id.makeSRK(c)
 }
 
-// Prepare starts the session that the next Activate needs, and satisfies
-// the EK's policy in it, so that a server's answer finds the TPM ready: on
-// a slow chip these commands take as long as the activation. It depends on
-// no server. An Activate that finds nothing prepared does it by itself.
+// Prepare starts the session that the next Activate needs, satisfies the EK's
+// policy in it, and reads the PCRs that will be quoted, so that a server's
+// answer finds the TPM ready: on a slow chip these commands take as long as the
+// activation. It depends on no server. An Activate that finds nothing prepared
+// does it by itself, and so does a Quote of other PCRs, or other values.
 //
 // Behind the kernel's resource manager a waiting session is saved and
 // loaded around every other command, so there it does nothing.
-func (id *Identity) Prepare(ctx context.Context) (err error) {
+func (id *Identity) Prepare(ctx context.Context, pcrs []int) (err error) {
 	c, end := id.tpm.begin(ctx)
 	defer end()
 	if id.tpm.managed || id.ready != nil || id.ek.handle == 0 { // the last: closed
@@ -44,6 +45,11 @@ func (id *Identity) Prepare(ctx context.Context) (err error) {
 		}
 	}()
 
+	if len(pcrs) > 0 {
+		if id.pcrs, err = c.readPCRs(pcrs); err != nil {
+			return err
+		}
+	}
 	s := id.ekSession()
 	if err := s.Init(c); err != nil {
 		return failure(what, err)

@@ -3,6 +3,8 @@ package tpm_test
 import (
 	"bytes"
 	"context"
+	"crypto"
+	"encoding/binary"
 	"slices"
 	"testing"
 
@@ -20,7 +22,7 @@ func prepared(t *testing.T) (*tpm.Identity, *bus) {
 	wire := &bus{TPM: rawBus(t, tpmtest.Start(t))}
 	id := identify(t, tpm.New(wire), tpm.Options{})
 	for range 2 { // a second one has nothing to do
-		if err := id.Prepare(context.Background()); err != nil {
+		if err := id.Prepare(context.Background(), nil); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -143,7 +145,7 @@ func TestCloseFlushesPrepared(t *testing.T) {
 	if n := handles(t, wire.TPM); n != 0 {
 		t.Errorf("%d handles are left", n)
 	}
-	if err := id.Prepare(context.Background()); err != nil {
+	if err := id.Prepare(context.Background(), nil); err != nil {
 		t.Error(err)
 	}
 	if n := handles(t, wire.TPM); n != 0 {
@@ -162,7 +164,7 @@ func TestPrepareFails(t *testing.T) {
 			}
 			return nil
 		}
-		if err := id.Prepare(context.Background()); code(err) != tpm.CodeFailed {
+		if err := id.Prepare(context.Background(), nil); code(err) != tpm.CodeFailed {
 			t.Errorf("Prepare = %v, want code %s", err, tpm.CodeFailed)
 		}
 		if n := handles(t, wire.TPM); n != 2 {
@@ -175,4 +177,103 @@ func TestPrepareFails(t *testing.T) {
 	if _, err := id.Activate(context.Background(), blob, seed); err != nil {
 		t.Error(err)
 	}
+}
+
+// PCRs that Prepare read are those of a quote only as long as they are true,
+// and only if they are all that the quote is of.
+func TestPreparedPCRs(t *testing.T) {
+	ctx := context.Background()
+	wire := &bus{TPM: rawBus(t, tpmtest.Start(t))}
+	dev := tpm.New(wire)
+	id := identify(t, dev, tpm.Options{})
+	if err := id.Prepare(ctx, []int{7, 11, 15}); err != nil {
+		t.Fatal(err)
+	}
+	quote := func(pcrs []int, want ...string) {
+		t.Helper()
+		wire.sent = nil
+		q, err := id.Quote(ctx, pcrs, []byte("nonce"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := wire.commands(); !slices.Equal(got, want) {
+			t.Errorf("a quote of %v sends %q, want %q", pcrs, got, want)
+		}
+		for _, p := range q.PCRs {
+			if value, err := dev.ReadPCR(ctx, p.Index); err != nil || value != p.Value {
+				t.Errorf("PCR %d of the quote is %x, want %x, %v", p.Index, p.Value, value, err)
+			}
+		}
+		if len(q.PCRs) != len(pcrs) {
+			t.Errorf("a quote of %v has %d values", pcrs, len(q.PCRs))
+		}
+	}
+
+	quote([]int{7, 15}, "Quote")
+	quote([]int{7, 12, 15}, "Quote", "PCR_Read")
+	if err := dev.Extend(ctx, 11, func(h crypto.Hash) []byte { return make([]byte, h.Size()) }); err != nil {
+		t.Fatal(err)
+	}
+	quote([]int{7, 11}, "Quote", "PCR_Read")
+	quote([]int{7, 15}, "Quote")
+}
+
+// What EKAuto takes depends on the curves that the TPM lists alone: one that
+// has P-256 and fails is asked again, and its node is never another one.
+func TestChosenEK(t *testing.T) {
+	list := func(curves ...tpm2.TPMECCCurve) []byte {
+		capability := tpm2.TPMSCapabilityData{
+			Capability: tpm2.TPMCapECCCurves, Data: tpm2.NewTPMUCapabilities(tpm2.TPMCapECCCurves, &tpm2.TPMLECCCurve{ECCCurves: curves}),
+		}
+		return answer(tpm2.TPMRCSuccess, append([]byte{0}, tpm2.Marshal(capability)...))
+	}
+	for _, row := range []struct {
+		name   string
+		fails  tpm2.TPMRC // of the P-256 EK
+		listed []byte
+		want   []string
+		code   string
+	}{
+		{"RSA only", tpm2.TPMRCCurve + 0x240, list(), []string{"CreatePrimary", "GetCapability", "ReadPublic", "CreatePrimary", "CreatePrimary"}, ""},
+		{"another curve only", tpm2.TPMRCCurve + 0x240, list(tpm2.TPMECCNistP384), []string{"CreatePrimary", "GetCapability", "ReadPublic", "CreatePrimary"}, tpm.CodeLockout},
+		{"no list", tpm2.TPMRCValue + 0x240, answer(tpm2.TPMRCValue+0x140, nil), []string{"CreatePrimary", "GetCapability", "ReadPublic", "CreatePrimary"}, tpm.CodeLockout},
+		{"P-256, which fails now", tpm2.TPMRCFailure, list(tpm2.TPMECCNistP256), []string{"CreatePrimary", "GetCapability"}, tpm.CodeFailed},
+		{"the list fails, too", tpm2.TPMRCFailure, answer(tpm2.TPMRCFailure, nil), []string{"CreatePrimary", "GetCapability"}, tpm.CodeFailed},
+		{"a password", tpm2.TPMRCBadAuth + 0x900, list(), []string{"CreatePrimary"}, tpm.CodeAuth},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			wire, made := &bus{TPM: rawBus(t, tpmtest.Start(t))}, 0
+			wire.inject = func(command []byte) []byte {
+				switch commandCode(command) {
+				case tpm2.TPMCCGetCapability:
+					return row.listed
+				case tpm2.TPMCCCreatePrimary:
+					if made++; made == 1 {
+						return answer(row.fails, nil)
+					}
+					if row.code == tpm.CodeLockout { // an RSA key takes seconds: one row waits for it
+						return answer(tpm2.TPMRCLockout, nil)
+					}
+				}
+				return nil
+			}
+			id, err := tpm.New(wire).Identify(context.Background(), tpm.Options{})
+			if (row.code == "") != (err == nil) || err != nil && code(err) != row.code {
+				t.Errorf("Identify = %v, want code %q", err, row.code)
+			}
+			if got := wire.commands(); !slices.Equal(got, row.want) {
+				t.Errorf("sent %q, want %q", got, row.want)
+			}
+			if err == nil && len(id.EKPublic()) < 256 {
+				t.Error("the EK is not RSA-2048")
+			}
+		})
+	}
+}
+
+// answer is a reply.
+func answer(rc tpm2.TPMRC, body []byte) []byte {
+	reply := binary.BigEndian.AppendUint16(nil, uint16(tpm2.TPMSTNoSessions))
+	reply = binary.BigEndian.AppendUint32(reply, uint32(10+len(body)))
+	return append(binary.BigEndian.AppendUint32(reply, uint32(rc)), body...)
 }

@@ -1,8 +1,11 @@
 package tpm
 
 import (
+	"bytes"
 	"context"
+	"crypto/sha256"
 	"errors"
+	"slices"
 
 	"github.com/google/go-tpm/tpm2"
 	"github.com/google/go-tpm/tpm2/transport"
@@ -103,7 +106,7 @@ func (id *Identity) quote(c call, pcrs []int, extra []byte) (kms.Quote, error) {
 		return kms.Quote{}, err
 	}
 
-	values, err := c.readPCRs(pcrs)
+	values, err := id.quoted(c, pcrs, rsp.Quoted)
 	if err != nil {
 		return kms.Quote{}, err
 	}
@@ -112,4 +115,35 @@ func (id *Identity) quote(c call, pcrs []int, extra []byte) (kms.Quote, error) {
 		Signature: tpm2.Marshal(rsp.Signature),
 		PCRs:      values,
 	}, nil
+}
+
+// quoted are the values of the PCRs that were quoted. Those that Prepare read
+// are they if the quote's digest is of them.
+func (id *Identity) quoted(c call, pcrs []int, attest tpm2.TPM2BAttest) ([]kms.PCR, error) {
+	var values []kms.PCR
+	hash := sha256.New()
+	for _, v := range id.pcrs {
+		if slices.Contains(pcrs, v.Index) {
+			values = append(values, v)
+			hash.Write(v.Value[:])
+		}
+	}
+	if digest, err := quotedDigest(attest); err == nil && bytes.Equal(digest, hash.Sum(nil)) {
+		return values, nil
+	}
+	return c.readPCRs(pcrs)
+}
+
+// quotedDigest is the digest over the PCRs in a quote: Part 2, section
+// 10.12.12.
+func quotedDigest(attest tpm2.TPM2BAttest) ([]byte, error) {
+	said, err := attest.Contents()
+	if err != nil {
+		return nil, err
+	}
+	quote, err := said.Attested.Quote()
+	if err != nil {
+		return nil, err
+	}
+	return quote.PCRDigest.Buffer, nil
 }

@@ -54,7 +54,7 @@ func TestUnseal(t *testing.T) {
 			o := row.sealing.seal(t, raw)
 			id := identify(t, dev, tpm.Options{})
 			id.PrepareUnseal(t.Context())
-			id.Prepare(t.Context())
+			id.Prepare(t.Context(), nil)
 			if got, err := dev.Unseal(t.Context(), o); err != nil || string(got.Reveal()) != sealedText {
 				t.Fatalf("Unseal = %q, %v", got.Reveal(), err)
 			}
