@@ -87,8 +87,10 @@ func Build(w io.Writer, o Options) (*Result, error) {
 	a.file("plan.json", planFile, 0o644)
 	a.file(strings.TrimPrefix(plan.ModulesFile, "/"), index.Encode(), 0o644)
 	res.Unpacked = a.mark()
-	if err := microcode(w, o.Microcode); err != nil {
-		return nil, err
+	if !hasBoards(k.machine) { // microcode is x86's
+		if err := microcode(w, o.Microcode); err != nil {
+			return nil, err
+		}
 	}
 
 	return res, a.write(w, o.Level)

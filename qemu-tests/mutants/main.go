@@ -41,6 +41,7 @@ var mutants = slices.Concat(
 	mds,
 	secure,
 	ofTalos,
+	released,
 )
 
 func main() {
