@@ -55,23 +55,6 @@ func modulesOf(kernel string) (string, error) {
 	return versions[0], nil
 }
 
-// kernel FLAVOR: images and machines have Debian's kernel of this flavor from
-// now on, such as amd64, whose drivers and file systems are modules.
-func cmdKernel(ts *testscript.TestScript, neg bool, args []string) {
-	if len(args) != 1 {
-		ts.Fatalf("usage: kernel FLAVOR")
-	}
-	w := worldOf(ts)
-	cmd := exec.Command("../images/kernel", args...)
-	cmd.Stderr = os.Stderr
-	out, err := cmd.Output()
-	ts.Check(err)
-	w.kernel = strings.TrimSpace(string(out))
-	w.modules, err = modulesOf(w.kernel)
-	ts.Check(err)
-	ts.Setenv("KERNEL", filepath.Join(w.kernel, "vmlinuz"))
-}
-
 func run(t *testing.T, dir, name string, args ...string) string {
 	t.Helper()
 	cmd := exec.Command(name, args...)
@@ -117,7 +100,7 @@ func cmdDisk(ts *testscript.TestScript, neg bool, args []string) {
 	image, key := ts.MkAbs(args[0]+".img"), ts.MkAbs(args[0]+".key")
 	switch {
 	case args[1] == "plain":
-		w.exec(ts, "cp", "--sparse=always", w.shared.root, image)
+		w.exec(ts, "cp", "--sparse=always", w.hardware.root, image)
 	case args[1] == "empty":
 		w.exec(ts, "truncate", "-s", "64M", image)
 
@@ -127,7 +110,7 @@ func cmdDisk(ts *testscript.TestScript, neg bool, args []string) {
 			rand.Read(secret)
 			ts.Check(os.WriteFile(key, []byte(hex.EncodeToString(secret)), 0o600))
 		}
-		holds := w.shared.root
+		holds := w.hardware.root
 		if len(args) > 3 && args[2] == "-holds" {
 			holds = ts.MkAbs(args[3])
 			args = append(args[:2:2], args[4:]...)
@@ -202,7 +185,7 @@ func cmdImage(ts *testscript.TestScript, neg bool, args []string) {
 	b.Write(extra)
 	ts.Check(os.WriteFile(ts.MkAbs("latchkey.yaml"), []byte(b.String()), 0o644))
 	w.exec(ts, filepath.Join(w.shared.bin, "latchkey"), "image", "build", "--config", "latchkey.yaml",
-		"--modules", w.modules, "--microcode", "", "--level", "1", "--output", output)
+		"--modules", w.modules, "--init", filepath.Join(w.hardware.bin, "latchkey-init"), "--microcode", "", "--level", "1", "--output", output)
 }
 
 var pinRE = regexp.MustCompile(`lk1:[A-Za-z0-9+/=]+`)

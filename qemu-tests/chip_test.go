@@ -47,7 +47,7 @@ func (w *world) startChip(ts *testscript.TestScript, m *machine, name string) []
 		ts.Check(slowChip(sock+".slow", sock, &tpmtest.Chip{Model: model}))
 		sock += ".slow"
 	}
-	return []string{"-chardev", "socket,id=t,path=" + sock, "-tpmdev", "emulator,id=tpm0,chardev=t", "-device", "tpm-crb,tpmdev=tpm0"}
+	return []string{"-chardev", "socket,id=t,path=" + sock, "-tpmdev", "emulator,id=tpm0,chardev=t", "-device", w.hardware.tpm + ",tpmdev=tpm0"}
 }
 
 // power starts swtpm and waits until its socket is there.

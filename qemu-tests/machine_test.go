@@ -108,16 +108,16 @@ func cmdBoot(ts *testscript.TestScript, neg bool, args []string) {
 	}
 	b := parseBoot(ts, args)
 	m := &machine{start: time.Now()}
-	flags := []string{
-		"-machine", "q35,smm=on", "-accel", "tcg,thread=multi", "-cpu", "max", "-m", strconv.Itoa(b.memory), "-smp", "2",
+	flags := append(w.hardware.machine[:len(w.hardware.machine):len(w.hardware.machine)],
+		"-accel", "tcg,thread=multi", "-m", strconv.Itoa(b.memory), "-smp", "2",
 		"-nodefaults", "-no-user-config", "-display", "none", "-serial", "stdio", "-device", "virtio-rng-pci",
-		"-qmp", "unix:" + filepath.Join(w.dir, "qmp.sock") + ",server=on,wait=off",
-	}
+		"-qmp", "unix:"+filepath.Join(w.dir, "qmp.sock")+",server=on,wait=off",
+	)
 	if len(b.ukis) > 0 || b.esp != "" {
 		flags = append(flags, w.firmware(ts, b)...)
 	} else {
 		flags = append(flags, "-kernel", filepath.Join(w.kernel, "vmlinuz"), "-initrd", ts.MkAbs(b.image),
-			"-append", strings.Join(append([]string{"console=ttyS0 edd=off panic=-1 init_on_free=1 rd.neednet=1"}, b.appends...), " "))
+			"-append", strings.Join(append([]string{"console=" + w.hardware.console + " edd=off panic=-1 init_on_free=1 rd.neednet=1"}, b.appends...), " "))
 	}
 	if !b.reboot {
 		flags = append(flags, "-no-reboot")
@@ -149,7 +149,7 @@ func cmdBoot(ts *testscript.TestScript, neg bool, args []string) {
 		flags = append(flags, w.startChip(ts, m, b.tpm)...)
 	}
 	flags = append(flags, b.extra...)
-	cmd := w.lan.command("qemu-system-x86_64", flags...)
+	cmd := w.lan.command(w.hardware.qemu, flags...)
 	keys, err := cmd.StdinPipe()
 	ts.Check(err)
 	m.keys = keys

@@ -15,7 +15,7 @@ import (
 )
 
 // needed are the programs that the scripts run.
-var needed = []string{"qemu-system-x86_64", "swtpm", "ip", "dnsmasq", "mke2fs", "cryptsetup", "zstd", "qemu-img"}
+var needed = []string{"qemu-system-x86_64", "qemu-system-aarch64", "swtpm", "ip", "dnsmasq", "mke2fs", "cryptsetup", "zstd", "qemu-img"}
 
 func TestScripts(t *testing.T) {
 	if reason := missing(); reason != "" {
@@ -96,23 +96,24 @@ func missing() string {
 // A world is what one script has: a folder, a LAN, services and at most
 // one running machine.
 type world struct {
-	shared  *shared
-	kernel  string // folder: vmlinuz
-	modules string // folder of its modules
-	dir     string
-	lan     *lan
-	machine *machine
-	began   time.Time
-	running map[string]*service
-	storm   *storm
-	relay   *relay
-	capture *capture
+	shared   *shared
+	kernel   string // folder: vmlinuz
+	modules  string // folder of its modules
+	dir      string
+	lan      *lan
+	hardware hardware
+	machine  *machine
+	began    time.Time
+	running  map[string]*service
+	storm    *storm
+	relay    *relay
+	capture  *capture
 }
 
 type worldKey struct{}
 
 func setUp(env *testscript.Env, s *shared) error {
-	w := &world{shared: s, kernel: s.kernel, modules: s.modules, dir: env.WorkDir, began: time.Now(), running: map[string]*service{}}
+	w := &world{shared: s, kernel: s.kernel, modules: s.modules, hardware: s.pc(), dir: env.WorkDir, began: time.Now(), running: map[string]*service{}}
 	env.Values[worldKey{}] = w
 	env.Setenv("PATH", s.bin+":"+env.Getenv("PATH"))
 	env.Setenv("HOME", env.WorkDir)
