@@ -4,15 +4,19 @@
 SHELL := /bin/bash
 .DELETE_ON_ERROR:
 export CGO_ENABLED ?= 0
-VERSION := $(shell git describe --always --dirty 2>/dev/null || echo unknown)
-GOFLAGS_BIN := -trimpath -ldflags='-s -w -X latchkey/internal/cli.version=$(VERSION)'
+VERSION ?= $(shell git describe --always --dirty 2>/dev/null || echo unknown)
+COMMIT ?= $(shell git rev-parse HEAD 2>/dev/null || echo unknown)
+# What the programs hold of the history is what these two say: a tree without
+# one gives the same bytes.
+LDFLAGS := -s -w -X latchkey/internal/version.number=$(VERSION) -X latchkey/internal/version.commit=$(COMMIT)
+GOFLAGS_BIN := -trimpath -buildvcs=false -ldflags='$(LDFLAGS)'
 # The init is small before all else: what runs once a boot is not inlined. What
 # reads keyslots is, and all hashes and ciphers are.
 INIT_FLAGS := $(foreach p,github.com/... golang.org/x/net/... golang.org/x/sys/... net/... encoding/... log/... fmt os/... time math/big reflect strings bytes latchkey/...,-gcflags=$(p)=-l) -gcflags=latchkey/unlock/luks2=
 BIN ?= bin
 COMMANDS := latchkey latchkey-kms latchkey-responder kcrypt-discovery-challenger
 
-.PHONY: build demo test test-long clean-room fuzz bench mutants lint clean distclean deps man packages init-flags
+.PHONY: build demo test test-long clean-room fuzz bench mutants lint clean distclean deps man packages init-flags ld-flags
 
 build: ## all commands into bin/ (BIN=…)
 	@mkdir -p $(BIN)
@@ -56,6 +60,9 @@ packages: ## deb, rpm, apk and Arch packages for amd64 and arm64 into out/packag
 
 init-flags: ## prints how the inits are built
 	@echo $(INIT_FLAGS)
+
+ld-flags: ## prints what the linker is told
+	@echo '$(LDFLAGS)'
 
 man: build
 	@for c in $(COMMANDS); do bin/$$c man out/man || exit 1; done

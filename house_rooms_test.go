@@ -107,6 +107,7 @@ var rooms = []struct{ folder, what string }{
 	{"internal/strictyaml/schematest", "judges files by those schemas, as editors do"},
 	{"docs", "the pages, for commands that print parts of them"},
 	{"internal/tlsclient", "TLS to servers that the plan knows, by a machine whose clock may be wrong"},
+	{"internal/version", "which latchkey a program is, for --version"},
 	{"internal/unary", "one unary call of gRPC on a connection"},
 	{"internal/strictyaml", "configuration files of people, with errors that name the line and the nearest key"},
 	{"internal/strictjson", "JSON that two readers cannot understand differently"},

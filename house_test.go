@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -175,15 +176,18 @@ func initFlags(t *testing.T) []string {
 	return strings.Fields(flags)
 }
 
+// TestInitBudget also looks at what the Makefile's flags make --version say.
 func TestInitBudget(t *testing.T) {
+	const commit = "0123456789abcdef0123456789abcdef01234567"
 	z, err := zstd.NewWriter(nil, zstd.WithEncoderLevel(zstd.EncoderLevelFromZstd(19)))
 	if err != nil {
 		t.Fatal(err)
 	}
 	for _, budget := range budgets {
 		init := filepath.Join(t.TempDir(), "init")
+		ldflags := output(t, "make", "--no-print-directory", "-s", "ld-flags", "VERSION=1.2.3", "COMMIT="+commit)
 		t.Setenv("GOARCH", budget.arch)
-		output(t, "go", slices.Concat([]string{"build", "-trimpath", "-ldflags=-s -w", "-tags", budget.tags}, initFlags(t), []string{"-o", init, "./cmd/init"})...)
+		output(t, "go", slices.Concat([]string{"build", "-trimpath", "-ldflags=" + ldflags, "-tags", budget.tags}, initFlags(t), []string{"-o", init, "./cmd/init"})...)
 		data, err := os.ReadFile(init)
 		if err != nil {
 			t.Fatal(err)
@@ -193,6 +197,12 @@ func TestInitBudget(t *testing.T) {
 		t.Logf("%s %s: %d bytes, %d as in an image", budget.arch, budget.tags, len(data), compressed)
 		if len(data) > budget.plain || compressed > budget.compressed {
 			t.Errorf("%s %s: the init has %d bytes and %d compressed, want at most %d and %d", budget.arch, budget.tags, len(data), compressed, budget.plain, budget.compressed)
+		}
+		if budget.arch != runtime.GOARCH {
+			continue
+		}
+		if got, want := output(t, init, "--version"), "latchkey-init version 1.2.3 (commit "+commit+", "+runtime.Version()+")\n"; got != want {
+			t.Errorf("--version of the init says %q, want %q", got, want)
 		}
 	}
 }

@@ -12,6 +12,7 @@ import (
 	"latchkey/boot/latch"
 	"latchkey/boot/wire"
 	"latchkey/boot/worker"
+	"latchkey/internal/version"
 )
 
 func main() {
@@ -29,6 +30,10 @@ func run(args []string) error {
 		return boot.Run(&boot.Kernel{})
 	}
 
+	if len(args) == 2 && args[1] == "--version" {
+		fmt.Println("latchkey-init version", version.String())
+		return nil
+	}
 	if len(args) != 3 {
 		return fmt.Errorf("this is the init of an initramfs, to be run by the kernel: put it into an image with 'latchkey image build'")
 	}

@@ -14,6 +14,8 @@ import (
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/cobra/doc"
+
+	"latchkey/internal/version"
 )
 
 // Exit codes of every latchkey command.
@@ -39,9 +41,6 @@ func Usagef(format string, args ...any) error {
 	return &Exit{Usage, fmt.Errorf(format, args...)}
 }
 
-// version is set by the Makefile: -X latchkey/internal/cli.version=….
-var version = "unknown"
-
 // inner is what errors of flags say of strconv's functions.
 var inner = regexp.MustCompile(`strconv\.(?:Parse[A-Za-z]+|Atoi): parsing "[^"]*": `)
 
@@ -51,7 +50,7 @@ var inner = regexp.MustCompile(`strconv\.(?:Parse[A-Za-z]+|Atoi): parsing "[^"]*
 // is an error, also where a command did not look.
 func Main(root *cobra.Command, args []string, stdout, stderr io.Writer) int {
 	root.SilenceErrors, root.SilenceUsage = true, true
-	root.Version = version
+	root.Version = version.String()
 	root.CompletionOptions.HiddenDefaultCmd = true
 	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
 		text := inner.ReplaceAllString(err.Error(), "")
