@@ -22,7 +22,7 @@ var (
 )
 
 // areas are the parts of the page, in its order.
-var areas = []string{"Disks", "TPM", "Boot", "Network", "Discovery", "Kairos, Talos, Kubernetes", "Stores"}
+var areas = []string{"Disks", "TPM", "Boot", "Network", "Discovery", "Kairos, Talos, Kubernetes", "Stores", "Release"}
 
 // proofs reads the lines of all tests. A line in Go is of the next test.
 func proofs(t *testing.T) (all []proof) {

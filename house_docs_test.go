@@ -114,3 +114,29 @@ func anchors(text string) map[string]bool {
 	}
 	return all
 }
+
+// TestChangelog: CHANGELOG.md has the form of Keep a Changelog 1.1.0, by
+// which make release finds a version's section.
+func TestChangelog(t *testing.T) {
+	heading := regexp.MustCompile(`^## \[(Unreleased|\d+\.\d+\.\d+(-[0-9A-Za-z.-]+)?\] - \d{4}-\d\d-\d\d$)`)
+	kinds := regexp.MustCompile(`^### (Added|Changed|Deprecated|Removed|Fixed|Security)$`)
+	text := pages(t)["CHANGELOG.md"]
+	section, kind := "", ""
+	for i, line := range strings.Split(text, "\n") {
+		switch {
+		case strings.HasPrefix(line, "### "):
+			if kind = line; !kinds.MatchString(line) {
+				t.Errorf("CHANGELOG.md:%d: %q is no kind of change", i+1, line)
+			}
+		case strings.HasPrefix(line, "## "):
+			if section, kind = line, ""; !heading.MatchString(line) {
+				t.Errorf("CHANGELOG.md:%d: %q is neither [Unreleased] nor a version with its date", i+1, line)
+			}
+		case strings.HasPrefix(line, "- ") && (section == "" || kind == ""):
+			t.Errorf("CHANGELOG.md:%d: a change stands under no version, or no kind of change", i+1)
+		}
+	}
+	if !strings.HasPrefix(text, "# Changelog\n") || !strings.Contains(text, "\n## [Unreleased]\n") {
+		t.Error("CHANGELOG.md lacks its title, or the section [Unreleased]")
+	}
+}

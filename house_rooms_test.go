@@ -116,6 +116,8 @@ var rooms = []struct{ folder, what string }{
 	{"internal/secret", "key bytes that never print and are wiped"},
 	{"internal/testreport", "reads go test -json; a skipped test fails CI"},
 
+	{"images/release", "builds twice and compares; materials, provenance and signatures of a release"},
+
 	{"qemu-tests", "whole boots as readable scripts, run against the built binaries"},
 	{"qemu-tests/eventlogs", "records the event logs of real boots"},
 	{"qemu-tests/mutants", "switches rules off, one at a time, and looks for the test that fails"},
