@@ -26,6 +26,7 @@ type discovery struct {
 	urls, services, interfaces, pins []string
 	wait                             time.Duration
 	json                             bool
+	first                            bool // listen no longer than until one holds a key of ours
 }
 
 func discoverCommand() *cobra.Command {
@@ -174,6 +175,9 @@ func (o *discovery) listen(ctx context.Context, finder *discover.Finder, client 
 			mu.Lock()
 			defer mu.Unlock()
 			all = append(all, f)
+			if o.first && f.Pin == ours {
+				cancel()
+			}
 		})
 	}
 

@@ -74,11 +74,13 @@ to the kernel and the real root. It compares the names of the volumes with
 
 // A planSource is what an image, or a configuration, says of a boot.
 type planSource struct {
-	plan     []byte        // the plan file
-	unpacked int64         // of an image, in bytes
-	cmdline  string        // of a unified kernel image
-	modules  *plan.Modules // nil for a configuration
-	noTLS    bool          // it is an image whose init has no TLS
+	plan     []byte          // the plan file
+	unpacked int64           // of an image, in bytes
+	cmdline  string          // of a unified kernel image
+	modules  *plan.Modules   // nil for a configuration
+	noTLS    bool            // it is an image whose init has no TLS
+	tree     *initramfs.Tree // of an image, nil for a configuration
+	kernel   []byte          // of a unified kernel image
 }
 
 // readPlan takes the plan out of an image, or compiles a configuration.
@@ -88,7 +90,7 @@ func readPlan(path string) (planSource, error) {
 		return planSource{}, err
 	}
 
-	_, image, err := unwrap(data)
+	sections, image, err := unwrap(data)
 	if err != nil {
 		return planSource{}, fmt.Errorf("%s: %w", path, err)
 	}
@@ -111,6 +113,11 @@ func readPlan(path string) (planSource, error) {
 	found, err := planOf(image)
 	if err != nil {
 		return planSource{}, fmt.Errorf("%s: %w", path, err)
+	}
+	for _, s := range sections {
+		if s.Name == ".linux" {
+			found.kernel = s.Data
+		}
 	}
 	if found.plan == nil {
 		return planSource{}, errors.New(path + " holds no plan: it was not made by latchkey image build")
@@ -143,6 +150,7 @@ func planOf(image []byte) (found planSource, err error) {
 		return found, err
 	}
 	tree := initramfs.Unpacked(entries)
+	found.tree = tree
 	file := func(name string) []byte {
 		e, fileErr := tree.File(name)
 		if err == nil {

@@ -1,7 +1,6 @@
 package hosttab
 
 import (
-	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -25,7 +24,7 @@ func (r *LogicalRoot) String() string { return r.Group + "/" + r.Name }
 // LogicalRoot is nil if "/" is in no logical volume. It believes the kernel:
 // the mounts, and what sysfs says of device-mapper.
 func (h Host) LogicalRoot() (*LogicalRoot, error) {
-	source, err := h.rootSource()
+	source, _, err := h.rootSource()
 	if err != nil || source == "" {
 		return nil, err
 	}
@@ -44,16 +43,16 @@ func (h Host) LogicalRoot() (*LogicalRoot, error) {
 	return r, nil
 }
 
-// rootSource is what is mounted on "/": the field behind the file system's
-// type, the last line counts (proc_pid_mountinfo(5)).
-func (h Host) rootSource() (source string, err error) {
+// rootSource is what is mounted on "/", and its type: the last line counts
+// (proc_pid_mountinfo(5)).
+func (h Host) rootSource() (source, kind string, err error) {
 	lines, err := h.fields("/proc/self/mountinfo", 10)
 	for _, f := range lines {
 		if dash := slices.Index(f, "-"); f[4] == "/" && dash > 0 && len(f) > dash+2 {
-			source = f[dash+2]
+			kind, source = f[dash+1], f[dash+2]
 		}
 	}
-	return source, err
+	return source, kind, err
 }
 
 // descend notes what a mapping stands on. No real stack is eight deep.
@@ -64,9 +63,7 @@ func (h Host) descend(r *LogicalRoot, device string, depth int) {
 	}
 	for _, s := range slaves {
 		uuid := h.dm(s.Name(), "uuid")
-		if rest, ok := strings.CutPrefix(uuid, "CRYPT-LUKS"); ok && len(rest) >= 2+32 {
-			x := rest[2 : 2+32] // behind the version and a dash
-			volume := fmt.Sprintf("%s-%s-%s-%s-%s", x[:8], x[8:12], x[12:16], x[16:20], x[20:])
+		if volume := cryptUUID(uuid); volume != "" {
 			if !slices.Contains(r.Volumes, volume) {
 				r.Volumes = append(r.Volumes, volume)
 			}
@@ -79,6 +76,5 @@ func (h Host) descend(r *LogicalRoot, device string, depth int) {
 
 // dm is what sysfs says of a mapping, "" of anything else.
 func (h Host) dm(device, file string) string {
-	text, _ := os.ReadFile(filepath.Join(h.Root, "/sys/class/block", device, "dm", file))
-	return strings.TrimSpace(string(text))
+	return line(filepath.Join(h.Root, "/sys/class/block", device, "dm", file))
 }

@@ -172,3 +172,30 @@ func (n Net) isOff() bool {
 	}
 	return everywhere
 }
+
+// Links are the names of the machine's own links that the settings name: those
+// of layers are left out, and what they stand on is named.
+func (n Net) Links() (names []string) {
+	add := func(name string) {
+		if name != "" && !n.makes(name) && !slices.Contains(names, name) {
+			names = append(names, name)
+		}
+	}
+	for _, ip := range n.IPs {
+		add(ip.Link)
+	}
+	for _, v := range n.VLANs {
+		add(v.On)
+	}
+	for _, b := range n.Bonds {
+		for _, port := range b.Ports {
+			add(port)
+		}
+	}
+	for _, b := range n.Bridges {
+		for _, port := range b.Ports {
+			add(port)
+		}
+	}
+	return names
+}

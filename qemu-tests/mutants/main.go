@@ -42,6 +42,7 @@ var mutants = slices.Concat(
 	secure,
 	ofTalos,
 	released,
+	installs,
 )
 
 func main() {

@@ -1,0 +1,160 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"slices"
+	"strings"
+	"time"
+
+	"latchkey/boot/codes"
+	"latchkey/discover"
+	"latchkey/internal/plan"
+	"latchkey/kms"
+	"latchkey/unlock"
+	"latchkey/unlock/luks2"
+	"latchkey/unlock/tpm"
+)
+
+// A kmsCheck asks the key server for a plan, once, when the first volume
+// wants it.
+type kmsCheck struct {
+	*checker
+	plan *plan.Plan
+
+	asked   bool
+	server  finding // what became of looking for it
+	url     string  // where one holds a pinned key
+	client  *kms.Client
+	id      *tpm.Identity
+	noTPM   error
+	latched bool // this boot has opened its volumes: it gets nothing more
+	done    func()
+}
+
+func (k *kmsCheck) close() {
+	if k.done != nil {
+		k.done()
+	}
+}
+
+// source says what speaks for the key server's opening a volume: the mark of
+// a keyslot, the TPM, the server's challenge, and its decision.
+func (k *kmsCheck) source(ctx context.Context, v plan.Volume, h *luks2.Header, standing standingSource) finding {
+	k.look(ctx)
+	switch {
+	case k.noTPM != nil:
+		return finding{Result: bad, Text: "without its TPM this machine proves nothing: " + k.noTPM.Error()}
+	case len(standing.Keyslots) == 0 && strings.Contains(standing.What, "does not pin"):
+		return finding{Result: bad, Text: standing.What, Remedy: "latchkey volume enroll"}
+	case len(standing.Keyslots) > 0 && !slices.ContainsFunc(unlock.Marks(h), func(m unlock.Mark) bool { return m.Node == k.id.NodeID() && m.Slot >= 0 }):
+		return finding{Result: bad, Text: slotWords(standing.Keyslots) + " was enrolled by another machine or TPM", Remedy: "latchkey volume enroll"}
+	case k.server.Result != good:
+		return k.server
+	}
+	slots := "no keyslot is marked as enrolled, unless the key server holds a passphrase"
+	if len(standing.Keyslots) > 0 {
+		slots = slotWords(standing.Keyslots) + " was enrolled by this machine"
+	}
+	if !k.latched {
+		found := finding{Result: good, Text: fmt.Sprintf("%s; %s holds the pinned key; whether it gives this machine its keys, a boot tells", slots, k.url)}
+		if len(standing.Keyslots) == 0 {
+			found.Result = doubtful
+		}
+		return found
+	}
+	return k.decide(ctx, v, h, slots)
+}
+
+// decide asks for the decision. PCR 15 is not zero, and stays so until the
+// TPM is reset: whatever a key server gives is for a boot that has not opened
+// its volumes.
+func (k *kmsCheck) decide(ctx context.Context, v plan.Volume, h *luks2.Header, slots string) finding {
+	volume := unlock.Volume{Name: v.Name, Header: h}
+	want, err := volume.Wanted()
+	if err != nil {
+		return finding{Result: bad, Text: err.Error()}
+	}
+	ctx, cancel := context.WithTimeout(ctx, trySource)
+	defer cancel()
+	g, err := k.client.Get(ctx, k.url, k.id, []kms.Want{want})
+	words := k.id.NodeID().Words()
+	if err == nil {
+		defer g.Wipe()
+		return finding{Result: doubtful, Text: fmt.Sprintf("%s gave keys to a boot that has opened its volumes: is it a key server that you know?", k.url)}
+	}
+	switch code := codes.Of(err); {
+	case code == codes.PCR15Used:
+		return finding{Result: good, Text: fmt.Sprintf("%s; %s knows this machine (%q) and lets it ask; it judges what was booted when it boots", slots, k.url, words)}
+	case refusedBy(err):
+		return finding{Result: bad, Text: fmt.Sprintf("%s: %s says %s", words, k.url, code), Remedy: kmsAdvice(code, words)}
+	}
+	return finding{Result: bad, Text: advise(err).Error()}
+}
+
+// look opens the TPM and finds a key server that holds a pinned key.
+func (k *kmsCheck) look(ctx context.Context) {
+	if k.asked {
+		return
+	}
+	k.asked = true
+	if k.id, k.done, k.noTPM = openIdentity(ctx, k.tpm); k.noTPM != nil {
+		return
+	}
+	if k.latched, k.noTPM = latchedNow(ctx, k.tpm); k.noTPM != nil {
+		return
+	}
+	if k.offline {
+		k.server = finding{Result: doubtful, Text: "the key server was not asked (--offline)"}
+		return
+	}
+	k.server = k.find(ctx)
+}
+
+// latchedNow tells whether this boot has opened its volumes.
+func latchedNow(ctx context.Context, path string) (bool, error) {
+	t, err := tpm.Open(path)
+	if err != nil {
+		return false, advise(err)
+	}
+	defer t.Close()
+	value, err := t.ReadPCR(ctx, 15)
+	return value != [32]byte{}, err
+}
+
+// find looks as a boot does, for a few seconds.
+func (k *kmsCheck) find(ctx context.Context) finding {
+	d := &discovery{urls: k.plan.Find.URLs, services: k.plan.Find.Services, wait: 3 * time.Second, first: true}
+	if k.kms != "" {
+		d.urls, d.services = []string{k.kms}, nil
+	}
+	k.client = &kms.Client{Dial: dialKMS}
+	for _, key := range k.plan.Trust.KMS {
+		pin, err := kms.ParsePin(string(key))
+		if err != nil {
+			return finding{Result: bad, Text: err.Error()}
+		}
+		k.client.Pins = append(k.client.Pins, pin)
+	}
+	finder, err := discover.NewFinder(discover.Query{URLs: d.urls, Services: d.services}, discover.System{Shared: true}, slog.New(slog.DiscardHandler))
+	if err != nil {
+		return finding{Result: bad, Text: err.Error()}
+	}
+	all, err := d.listen(ctx, finder, k.client)
+	if err != nil {
+		return finding{Result: bad, Text: err.Error()}
+	}
+	var others []string
+	for _, f := range all {
+		if f.Pin == ours {
+			k.url = "http://" + f.Address
+			return finding{Result: good}
+		}
+		others = append(others, fmt.Sprintf("%s (%s)", f.Address, f.Pin))
+	}
+	if len(others) > 0 {
+		return finding{Result: bad, Text: "no key server here holds a pinned key: " + strings.Join(others, ", "), Remedy: "compare trust.kms with: latchkey-kms trust"}
+	}
+	return finding{Result: bad, Text: d.nobody().Error()}
+}
