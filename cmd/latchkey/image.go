@@ -26,7 +26,7 @@ func imageCommand() *cobra.Command {
 		Args:  cli.Args(cobra.ArbitraryArgs),
 		RunE:  cli.Group,
 	}
-	c.AddCommand(imageBuildCommand(), imageUKICommand(), imageUpdateCommand(), imageListCommand())
+	c.AddCommand(imageBuildCommand(), imageUKICommand(), imageUpdateCommand(), imageListCommand(), imageStatusCommand())
 	return c
 }
 
@@ -38,7 +38,7 @@ type imageBuild struct {
 	firmware, microcode                   []string
 	level                                 int
 	json                                  bool
-	keepOther                             bool  // what is in the image's place and not ours
+	installs                              bool  // it goes where the boot loader looks: what is there is kept
 	unpacked                              int64 // of the image that was built, in bytes
 }
 
@@ -100,33 +100,59 @@ func (o *imageBuild) run(stdout, stderr io.Writer) error {
 		return err
 	}
 
-	// The old image stays until the new one is whole and on the disk.
+	result, err := o.write(stderr, options)
+	if errors.Is(err, unix.ENOSPC) && o.installs {
+		if made, roomErr := newPlace(o.output).makeRoom(); made {
+			result, err = o.write(stderr, options)
+		} else if roomErr != nil {
+			err = errors.Join(err, roomErr)
+		}
+	}
+	if err != nil {
+		return roomAdvice(err, o.output)
+	}
+	return o.print(stdout, result)
+}
+
+// write builds the image beside its place. The old one stays there until the
+// new one is whole, on the disk, and was read back.
+func (o *imageBuild) write(stderr io.Writer, options *initramfs.Options) (*initramfs.Result, error) {
+	at := newPlace(o.output)
+	at.sweep()
 	tmp, err := os.CreateTemp(filepath.Dir(o.output), "."+filepath.Base(o.output)+"-*")
 	if err != nil {
-		return fmt.Errorf("writing the image: %w", err)
+		return nil, fmt.Errorf("writing the image: %w", err)
 	}
+	defer tmp.Close() // its lock ends with it
 	defer os.Remove(tmp.Name())
-	result, err := initramfs.Build(tmp, *options)
+	hold(tmp)
+	to := newSummed(tmp)
+	result, err := initramfs.Build(to, *options)
 	if err != nil {
-		return errors.Join(err, tmp.Close())
+		return nil, err
 	}
 
 	for _, text := range result.Warnings {
 		fmt.Fprintln(stderr, "warning:", text)
 	}
-	if err := errors.Join(tmp.Chmod(0o600), tmp.Sync(), tmp.Close()); err != nil {
-		return fmt.Errorf("writing the image: %w", err)
+	if err := errors.Join(tmp.Chmod(0o600), tmp.Sync()); err != nil {
+		return nil, fmt.Errorf("writing the image: %w", err)
 	}
-	if o.keepOther {
-		if err := keepOther(o.output); err != nil {
-			fmt.Fprintf(stderr, "warning: the distribution's %s could not be kept as the way back: %v\n", o.output, err)
+	if err := readBack(tmp.Name(), to.sum.Sum(nil)); err != nil {
+		return nil, err
+	}
+	if !o.installs {
+		err = datafile.Replace(tmp.Name(), o.output)
+	} else {
+		if other := keepOther(o.output); other != nil {
+			fmt.Fprintf(stderr, "warning: the distribution's %s could not be kept as the way back: %v\n", o.output, other)
 		}
+		err = errors.Join(at.put(tmp.Name()), at.keepOurs())
 	}
-	if err := datafile.Replace(tmp.Name(), o.output); err != nil {
-		return fmt.Errorf("writing the image: %w", err)
+	if err != nil {
+		return nil, fmt.Errorf("writing the image: %w", err)
 	}
-
-	return o.print(stdout, result)
+	return result, nil
 }
 
 func (o *imageBuild) options() (*initramfs.Options, error) {

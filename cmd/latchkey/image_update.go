@@ -24,7 +24,7 @@ const defaultConfig = "/etc/latchkey/latchkey.yaml"
 type imageUpdate struct {
 	config, root, version, init   string
 	kernel, writeInitrd, writeUKI string // instead of what the configuration names
-	all, remove                   bool
+	all, remove, ifOutdated       bool
 }
 
 func imageUpdateCommand() *cobra.Command {
@@ -35,11 +35,15 @@ func imageUpdateCommand() *cobra.Command {
 		Long: `Update builds what the section image of latchkey.yaml names, for one kernel or
 for all that are installed: the initramfs that the boot loader loads, or a
 unified kernel image, signed. It is what the hooks of kernel packages call,
-so that an upgrade does not put another initramfs in its place. An image is
-replaced when the new one is whole; if it cannot be built the old one stays
-and the command fails. An initramfs of the distribution's that it finds in the
-place of its own is kept beside it, with .distribution behind its name: the way
-back.`,
+so that an upgrade does not put another initramfs in its place.
+
+An image is replaced when the new one is whole and was read back. The last one
+that has booted is kept beside it, as NAME.old or NAME~old.efi, which boot
+menus list behind the new one; where the file system is full it gives way. If
+no image can be built the one of before stays, or is put back where the
+distribution's tool has written over it, and the command fails with one line.
+An initramfs of the distribution's in the place of ours is kept as
+NAME.distribution: the way back.`,
 		Example: `  # after latchkey.yaml changed
   latchkey image update --all
 
@@ -59,7 +63,8 @@ back.`,
 	f.StringVar(&o.writeInitrd, "write-initrd", "", "write an initramfs, to this file (for kernel-install)")
 	f.StringVar(&o.writeUKI, "write-uki", "", "write a unified kernel image, to this file (for kernel-install)")
 	f.BoolVar(&o.all, "all", false, "every kernel in /lib/modules")
-	f.BoolVar(&o.remove, "remove", false, "delete the kernel's unified kernel image, or what was kept of the distribution's initramfs; the initramfs is left to the kernel's package")
+	f.BoolVar(&o.ifOutdated, "if-outdated", false, "leave images that are what they would be now")
+	f.BoolVar(&o.remove, "remove", false, "delete the kernel's unified kernel image, and what was kept beside its image; the initramfs is left to the kernel's package")
 	return c
 }
 
@@ -70,27 +75,69 @@ func (o *imageUpdate) run(stdout io.Writer) error {
 	if o.writeInitrd != "" && o.writeUKI != "" {
 		return cli.Usagef("--write-initrd and --write-uki are mutually exclusive")
 	}
-	config, err := readConfig(o.path(o.config))
-	if err != nil {
-		return err
-	}
-
 	versions, err := o.versions()
 	if err != nil {
 		return err
 	}
-	for _, v := range versions {
-		if o.remove {
-			err = o.removeImage(stdout, config.Image, v)
-		} else {
-			err = o.build(stdout, config.Image, v)
-		}
-		if err != nil {
-			return fmt.Errorf("kernel %s: %w", v, err)
-		}
+	config, err := readConfig(o.path(o.config))
+	if errors.Is(err, fs.ErrNotExist) {
+		return err
 	}
+	var all []error
+	for _, v := range versions {
+		if err == nil {
+			all = append(all, o.one(stdout, config, v))
+			continue
+		}
+		all = append(all, about(v, errors.New(o.standing(initramfs.ImageConfig{}, v)))) // nobody knows what to build
+	}
+	return errors.Join(append([]error{err}, all...)...)
+}
 
-	return nil
+// one brings the images of one kernel in line with the configuration.
+func (o *imageUpdate) one(stdout io.Writer, config *initramfs.Config, version string) error {
+	if o.remove {
+		return about(version, o.removeImages(stdout, config.Image, version))
+	}
+	if o.ifOutdated && !o.outdated(config, version) {
+		return nil
+	}
+	err := o.build(stdout, config.Image, version)
+	if err != nil && o.writeInitrd+o.writeUKI == "" {
+		err = fmt.Errorf("%w; %s", err, o.standing(config.Image, version))
+	}
+	return about(version, err)
+}
+
+// outdated tells whether the image is not what it would be now.
+func (o *imageUpdate) outdated(config *initramfs.Config, version string) bool {
+	wanted, err := config.Plan()
+	if err != nil {
+		return true // building says what is wrong
+	}
+	c := &checker{update: *o}
+	files := config.Image.For(version)
+	path := files.Initrd
+	if files.UKI != "" {
+		path = files.UKI
+	}
+	p, _, err := c.read(o.path(path))
+	p.version = version
+	return err != nil || !samePlan(p.file, wanted) || c.outdated(p, config, wanted, files) != ""
+}
+
+// standing says what the machine boots with after no image could be made.
+func (o *imageUpdate) standing(c initramfs.ImageConfig, version string) string {
+	files := c.For(version)
+	what := newPlace(o.path(cmp.Or(files.UKI, files.Initrd))).rescue()
+	return cmp.Or(what, "kernel "+version+" has no image of latchkey's: with the distribution's, this machine will not open its disks by itself")
+}
+
+func about(version string, err error) error {
+	if err == nil {
+		return nil
+	}
+	return fmt.Errorf("kernel %s: %w", version, err)
 }
 
 func (o *imageUpdate) path(name string) string { return filepath.Join(o.root, name) }
@@ -128,11 +175,11 @@ func (o *imageUpdate) build(stdout io.Writer, c initramfs.ImageConfig, version s
 	case o.writeInitrd != "":
 		return build.run(stdout, os.Stderr)
 	case files.UKI == "" && o.writeUKI == "":
-		build.keepOther = true
+		build.installs = true
 		return build.run(stdout, os.Stderr)
 	}
 
-	build.output = cmp.Or(o.writeUKI, o.path(files.UKI))
+	build.output, build.installs = cmp.Or(o.writeUKI, o.path(files.UKI)), o.writeUKI == ""
 	u := imageUKI{build: build, kernel: cmp.Or(o.kernel, o.path(files.Kernel)), osrel: o.path("/etc/os-release"), phases: files.PCRPhases, cmdline: files.Cmdline, sbat: files.SBAT}
 	if name, ok := strings.CutPrefix(u.sbat, "@"); ok {
 		u.sbat = "@" + o.path(name)
@@ -158,19 +205,23 @@ func (o *imageUpdate) build(stdout io.Writer, c initramfs.ImageConfig, version s
 	return u.run(stdout, os.Stderr)
 }
 
-func (o *imageUpdate) removeImage(stdout io.Writer, c initramfs.ImageConfig, version string) error {
+// removeImages deletes what is kept for a kernel that is gone. Its initramfs
+// is left to the kernel's package.
+func (o *imageUpdate) removeImages(stdout io.Writer, c initramfs.ImageConfig, version string) error {
 	files := c.For(version)
-	gone := o.path(files.UKI)
-	if files.UKI == "" {
-		gone = o.path(files.Initrd) + otherSuffix
+	gone := []string{o.path(files.Initrd) + otherSuffix, o.path(files.Initrd) + oursSuffix, newPlace(o.path(files.Initrd)).old()}
+	if files.UKI != "" {
+		gone = []string{o.path(files.UKI), newPlace(o.path(files.UKI)).old()}
 	}
-	err := os.Remove(gone)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
+	for _, name := range gone {
+		err := os.Remove(name)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		fmt.Fprintf(stdout, "deleted %s\n", name)
 	}
-	if err != nil {
-		return err
-	}
-	fmt.Fprintf(stdout, "deleted %s\n", gone)
 	return nil
 }

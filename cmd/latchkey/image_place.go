@@ -1,0 +1,221 @@
+package main
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"hash"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"latchkey/internal/datafile"
+)
+
+// oursSuffix is behind a second name of our initramfs, so that it outlasts
+// the tool that writes the distribution's over it.
+const oursSuffix = ".latchkey"
+
+// A place is where the boot loader looks for an image. The one that was there
+// before is kept, as the last one that is known to boot, and whatever fails
+// leaves an image there.
+type place struct {
+	path   string
+	booted time.Time // what is older has been there when this machine started
+	link   func(file, name string) error
+	swap   func(file, other string) error
+}
+
+func newPlace(path string) place {
+	return place{path, time.Now().Add(-uptime()), os.Link, exchange}
+}
+
+// exchange gives each of two files the other's name.
+func exchange(file, other string) error {
+	return unix.Renameat2(unix.AT_FDCWD, file, unix.AT_FDCWD, other, unix.RENAME_EXCHANGE)
+}
+
+// uptime is that of the kernel, 0 if it does not say.
+func uptime() time.Duration {
+	var info unix.Sysinfo_t
+	if err := unix.Sysinfo(&info); err != nil {
+		return 0
+	}
+	return time.Duration(info.Uptime) * time.Second
+}
+
+// old is the name of the image before. systemd-boot lists every *.efi, and
+// sorts what has a tilde behind what has none (UAPI.10 Version Format).
+func (p place) old() string {
+	if name, ok := strings.CutSuffix(p.path, ".efi"); ok {
+		return name + "~old.efi"
+	}
+	return p.path + ".old"
+}
+
+// isOurs tells whether a file is a whole image of ours.
+func isOurs(path string) bool {
+	_, err := readPlan(path)
+	return err == nil
+}
+
+// put gives the place to an image that is whole on the disk. What was there
+// becomes the old one if it is ours, unless it was made after this machine
+// started: then it has never booted, and the old one has.
+func (p place) put(tmp string) error { return p.keeping(tmp, isOurs(p.path)) }
+
+func (p place) keeping(tmp string, ours bool) error {
+	if p.unproven() && exists(p.old()) || !ours {
+		return datafile.Replace(tmp, p.path)
+	}
+	next := filepath.Join(filepath.Dir(p.path), "."+filepath.Base(p.old()))
+	if err := os.Remove(next); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	if p.link(p.path, next) == nil {
+		if err := os.Rename(next, p.old()); err != nil {
+			return err
+		}
+		return datafile.Replace(tmp, p.path)
+	}
+
+	// FAT has no second names. Linux exchanges two files there since 6.0;
+	// before that there is a moment with the old image alone.
+	if err := p.swap(tmp, p.path); err == nil {
+		return datafile.Replace(tmp, p.old())
+	}
+	if err := os.Rename(p.path, p.old()); err != nil {
+		return err
+	}
+	return datafile.Replace(tmp, p.path)
+}
+
+// unproven tells whether the image there was made after this machine started.
+func (p place) unproven() bool {
+	info, err := os.Stat(p.path)
+	return err == nil && info.ModTime().After(p.booted)
+}
+
+func exists(path string) bool {
+	_, err := os.Stat(path)
+	return err == nil
+}
+
+// makeRoom gives one of two images up, so that the next one fits beside the
+// other: the one that has not booted, if that is known.
+func (p place) makeRoom() (bool, error) {
+	if !exists(p.old()) {
+		return false, nil
+	}
+	if !p.unproven() {
+		return true, os.Remove(p.old())
+	}
+	if err := os.Rename(p.old(), p.path); err != nil {
+		return false, err
+	}
+	return true, p.keepOurs()
+}
+
+// keepOurs gives our initramfs its second name, where the file system has
+// such names.
+func (p place) keepOurs() error {
+	if strings.HasSuffix(p.path, ".efi") {
+		return nil
+	}
+	next := filepath.Join(filepath.Dir(p.path), "."+filepath.Base(p.path)+oursSuffix)
+	if err := os.Remove(next); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	if p.link(p.path, next) != nil {
+		return nil // FAT
+	}
+	return os.Rename(next, p.path+oursSuffix)
+}
+
+// rescue sees that an image of ours is in the place after a new one could not
+// be made, and says which.
+func (p place) rescue() string {
+	if isOurs(p.path) {
+		return "the image of before stays, and boots as before"
+	}
+	for _, kept := range []string{p.path + oursSuffix, p.old()} {
+		if !isOurs(kept) {
+			continue
+		}
+		if err := errors.Join(keepOther(p.path), os.Rename(kept, p.path), p.keepOurs()); err == nil {
+			return "the image of before is back in its place, and boots as before"
+		}
+	}
+	return ""
+}
+
+// sweep removes what runs that were cut short have left beside the place:
+// nobody holds it.
+func (p place) sweep() {
+	left, _ := filepath.Glob(filepath.Join(filepath.Dir(p.path), "."+filepath.Base(p.path)+"-*"))
+	for _, name := range left {
+		f, err := os.Open(name)
+		if err != nil {
+			continue
+		}
+		if unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB) == nil {
+			os.RemoveAll(name)
+		}
+		f.Close()
+	}
+}
+
+// hold locks what is being written, so that nobody sweeps it away.
+func hold(f *os.File) { _ = unix.Flock(int(f.Fd()), unix.LOCK_SH) } // some file systems have no locks
+
+// A summed writer knows the sum of what it has written.
+type summed struct {
+	io.Writer
+	sum hash.Hash
+}
+
+func newSummed(w io.Writer) *summed {
+	s := &summed{sum: sha256.New()}
+	s.Writer = io.MultiWriter(w, s.sum)
+	return s
+}
+
+// readBack compares a file with what was written to it. It comes from the
+// disk: a page that is clean is dropped from memory (posix_fadvise(2)).
+func readBack(path string, sum []byte) error {
+	f, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	if err := unix.Fadvise(int(f.Fd()), 0, 0, unix.FADV_DONTNEED); err != nil {
+		return err
+	}
+	have := sha256.New()
+	if _, err := io.Copy(have, f); err != nil {
+		return fmt.Errorf("reading the new image back: %w", err)
+	}
+	if !bytes.Equal(have.Sum(nil), sum) {
+		return fmt.Errorf("reading the new image back: %s has not what was written to it", filepath.Dir(path))
+	}
+	return nil
+}
+
+// roomAdvice adds to an error of a full file system how full it is.
+func roomAdvice(err error, path string) error {
+	if !errors.Is(err, unix.ENOSPC) {
+		return err
+	}
+	dir := filepath.Dir(path)
+	var at unix.Statfs_t
+	if unix.Statfs(dir, &at) != nil {
+		return err
+	}
+	return fmt.Errorf("%s is full, %d MB are left: %w (remove kernels that are not needed; modules.set: host makes small images)", dir, int64(at.Bavail)*at.Bsize>>20, err)
+}

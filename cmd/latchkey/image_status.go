@@ -1,0 +1,149 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"path/filepath"
+	"slices"
+	"strings"
+	"text/tabwriter"
+
+	"github.com/spf13/cobra"
+
+	"latchkey/initramfs"
+	"latchkey/internal/cli"
+)
+
+// A standingImage is what one kernel of this machine boots with.
+type standingImage struct {
+	Kernel string   `json:"kernel"`
+	Path   string   `json:"path"`
+	Holds  string   `json:"holds"`            // "latchkey", "another" or "nothing"
+	Old    string   `json:"old,omitempty"`    // the last one that booted before it
+	Others []string `json:"others,omitempty"` // initramfs that are not latchkey's
+}
+
+func imageStatusCommand() *cobra.Command {
+	var o imageUpdate
+	var asJSON, removal bool
+	c := &cobra.Command{
+		Use:   "status",
+		Short: "Show what each kernel of this machine boots with, and what else it could",
+		Long: `Status lists, for each kernel in /lib/modules, the image where the boot loader
+looks for it, the image that was kept from before, and the initramfs of the
+distribution's that are there: the other ways to boot.
+
+With --removal it says what is lost when latchkey is removed: kernels that boot
+by its images alone, and volumes that no person has a key of. It prints nothing
+where nothing is; the packages ask so before they are removed.`,
+		Example: `  latchkey image status
+  latchkey image status --removal`,
+		Args: cli.Args(cobra.NoArgs),
+		RunE: func(c *cobra.Command, _ []string) error {
+			o.all = true
+			config, err := readConfig(o.path(o.config))
+			if err != nil {
+				return err
+			}
+			all, err := o.status(config.Image)
+			if err != nil {
+				return err
+			}
+			switch {
+			case removal:
+				return o.printRemoval(c.OutOrStdout(), config, all)
+			case asJSON:
+				return printJSON(c.OutOrStdout(), all)
+			}
+			return printImages(c.OutOrStdout(), all)
+		},
+	}
+
+	f := c.Flags()
+	f.StringVar(&o.config, "config", defaultConfig, "the configuration, YAML")
+	f.StringVar(&o.root, "root", "/", "the root of the system; all paths are below it")
+	f.BoolVar(&removal, "removal", false, "say what is lost without latchkey")
+	f.BoolVar(&asJSON, "json", false, "print JSON")
+	return c
+}
+
+// distributions are where the tools of distributions write their initramfs.
+var distributions = []string{"/boot/initrd.img-{version}", "/boot/initramfs-{version}.img", "/boot/initrd-{version}", "/boot/initramfs-linux.img"}
+
+func (o *imageUpdate) status(c initramfs.ImageConfig) (all []standingImage, err error) {
+	versions, err := o.versions()
+	if err != nil {
+		return nil, err
+	}
+	for _, v := range versions {
+		files := c.For(v)
+		s := standingImage{Kernel: v, Path: o.path(files.Initrd)}
+		if files.UKI != "" {
+			s.Path = o.path(files.UKI)
+		}
+		if old := newPlace(s.Path).old(); isOurs(old) {
+			s.Old = old
+		}
+		others := []string{o.path(files.Initrd) + otherSuffix}
+		for _, name := range distributions {
+			others = append(others, o.path(strings.ReplaceAll(name, "{version}", v)))
+		}
+		for _, name := range others {
+			if holds(name) == "another" && name != s.Path && !slices.Contains(s.Others, name) {
+				s.Others = append(s.Others, name)
+			}
+		}
+		s.Holds = holds(s.Path)
+		all = append(all, s)
+	}
+	return all, nil
+}
+
+func holds(path string) string {
+	switch _, err := readPlan(path); {
+	case err == nil:
+		return "latchkey"
+	case errors.Is(err, fs.ErrNotExist):
+		return "nothing"
+	}
+	return "another"
+}
+
+func printImages(w io.Writer, all []standingImage) error {
+	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(t, "KERNEL\tIMAGE\tIT HOLDS\tBEFORE IT\tOTHER WAYS")
+	or := func(s string) string {
+		if s == "" {
+			return "-"
+		}
+		return s
+	}
+	for _, s := range all {
+		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\n", s.Kernel, s.Path, s.Holds, or(s.Old), or(strings.Join(s.Others, " ")))
+	}
+	return t.Flush()
+}
+
+// printRemoval names what has no way but latchkey.
+func (o *imageUpdate) printRemoval(w io.Writer, config *initramfs.Config, all []standingImage) error {
+	for _, s := range all {
+		if s.Holds == "latchkey" && len(s.Others) == 0 {
+			fmt.Fprintf(w, "kernel %s boots by latchkey's %s alone: before a reboot make the distribution's (update-initramfs -c -k %s, dracut --force, mkinitcpio -P)\n", s.Kernel, s.Path, s.Kernel)
+		}
+	}
+	p, err := config.Plan()
+	if err != nil {
+		return err
+	}
+	for _, v := range volumesHere(filepath.Join(o.root, byUUID), p) {
+		typed := func(k standingSlot) bool {
+			return !k.skipped() && (k.owner == ownerNone || k.owner == ownerRecovery)
+		}
+		if !slices.ContainsFunc(slotsOfHeader(v.header), typed) {
+			fmt.Fprintf(w, "volume %s (%s) has no keyslot for a passphrase: without latchkey nobody opens it (latchkey volume recovery-key, latchkey volume add-key)\n", v.Name, v.UUID)
+		}
+	}
+	return nil
+}
