@@ -1,7 +1,6 @@
 package boot
 
 import (
-	"cmp"
 	"errors"
 	"fmt"
 	"slices"
@@ -40,7 +39,9 @@ type pid1 struct {
 	opened  []wire.Record // of kind wire.KindOpened, in the order of the plan
 	root    wire.Record   // of kind wire.KindRoot
 	swap    wire.Record   // of the mapping in which a hibernated system may be
-	mounted bool          // the root is, on sysroot
+	usr     wire.Record   // of kind wire.KindUsr
+	overlay wire.Record   // of kind wire.KindOverlay
+	mounts  []string      // where what is of the root is mounted, in order
 	console string        // the last line that people were shown
 	partly  *StepError    // the image was not unpacked whole
 	closed  []wire.Record // of kind KindClosed
@@ -158,38 +159,6 @@ func (b *pid1) closeUnused() {
 	}
 }
 
-func (b *pid1) mountRoot() error {
-	start := b.sys.Now()
-	name := b.root.Name
-	mappings, err := b.sys.Mappings()
-	if err != nil {
-		return &StepError{"root", "root-unusable", err}
-	}
-
-	if err := b.judgeRoot(mappings); err != nil {
-		return err
-	}
-
-	var failed error
-	roots := b.plan.Roots()
-	for i, root := range roots {
-		flags, data := mountFlags(root)
-		fstype := cmp.Or(root.FSType, b.root.Text)
-		m := Mount{"/dev/mapper/" + name, sysroot, fstype, flags, data}
-		err := within(mountWait, func() error { return b.sys.Mount(m) })
-		if err == nil {
-			b.mounted = true
-			b.step("root", start, fmt.Sprintf("%s type=%s %s", name, fstype, flags[0]))
-			return nil
-		}
-		failed = cmp.Or(failed, fmt.Errorf("mounting %s as %s: %w", name, fstype, err))
-		if i < len(roots)-1 {
-			b.sys.Log(Human, "root-unusable: "+failed.Error()+": the command line is wrong; mounting it as the image says")
-		}
-	}
-	return &StepError{"root", "root-unusable", failed}
-}
-
 // pivot hands over to the real root's init. Every check comes before the
 // first thing that cannot be undone.
 func (b *pid1) pivot() error {
@@ -243,26 +212,4 @@ func (b *pid1) volume(name string) *plan.Volume {
 		}
 	}
 	return nil
-}
-
-// mountFlags parts the root's options into those that are flags of
-// mount(2) and those that the file system reads; "defaults" means none.
-func mountFlags(r plan.Root) (flags []string, data string) {
-	flags = []string{"ro"}
-	if r.ReadWrite {
-		flags[0] = "rw"
-	}
-	var rest []string
-
-	for o := range strings.SplitSeq(r.Flags, ",") {
-		switch {
-		case o == "" || o == "defaults" || o == "ro" || o == "rw":
-		case mountFlag(o) != 0:
-			flags = append(flags, o)
-		default:
-			rest = append(rest, o)
-		}
-	}
-
-	return flags, strings.Join(rest, ",")
 }

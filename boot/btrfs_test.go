@@ -42,11 +42,11 @@ func TestSpread(t *testing.T) {
 	for _, r := range []row{
 		{name: "on two volumes", change: spread(2, 1, 2), end: "root", log: joined, never: []string{"btrfs-devices"}},
 		{name: "on one volume", change: spread(1, 1, 1), end: "root", log: joined[2:], never: []string{"join"}},
-		{name: "another file system beside", change: spread(2, 1, 2, func(m *boottest.Machine) { superBtrfs(m.Inside["data"], 2, 2, 2) }), end: "reboot", log: []string{"btrfs-devices: the root's file system " + uuid + " is on 2 devices, and 1 of them in opened volumes: root (btrfs UUID="}, never: []string{"join"}},
-		{name: "a volume is closed", change: spread(2, 1, 2, optional), end: "reboot", log: []string{"btrfs-devices: the root's file system " + uuid + " is on 2 devices, and 1 of them in opened volumes: root (btrfs UUID=" + uuid + " LABEL=)"}, never: []string{"join"}},
-		{name: "a volume is closed, and may be", change: spread(2, 1, 2, optional, flags("noatime,degraded")), end: "root", log: []string{"root.flags says degraded", "join /dev/mapper/root\n"}, never: []string{"join /dev/mapper/data"}},
+		{name: "another file system beside", change: spread(2, 1, 2, func(m *boottest.Machine) { superBtrfs(m.Inside["data"], 2, 2, 2) }), end: "reboot", log: []string{"btrfs-devices: the file system " + uuid + " is on 2 devices, and 1 of them in opened volumes: root (btrfs UUID="}, never: []string{"join"}},
+		{name: "a volume is closed", change: spread(2, 1, 2, optional), end: "reboot", log: []string{"btrfs-devices: the file system " + uuid + " is on 2 devices, and 1 of them in opened volumes: root (btrfs UUID=" + uuid + " LABEL=)"}, never: []string{"join"}},
+		{name: "a volume is closed, and may be", change: spread(2, 1, 2, optional, flags("noatime,degraded")), end: "root", log: []string{"its flags say degraded", "join /dev/mapper/root\n"}, never: []string{"join /dev/mapper/data"}},
 		{name: "no flag of this name", change: spread(2, 1, 2, optional, flags("nodegraded")), end: "reboot", log: []string{"btrfs-devices: "}},
-		{name: "a copy", change: spread(2, 1, 1), end: "reboot", log: []string{"btrfs-devices: the root's file system " + uuid + ": root and data are both its device 1: one is a copy"}, never: []string{"join"}},
+		{name: "a copy", change: spread(2, 1, 1), end: "reboot", log: []string{"btrfs-devices: the file system " + uuid + ": root and data are both its device 1: one is a copy"}, never: []string{"join"}},
 		{name: "more than it says", change: spread(3, 1, 2), end: "reboot", log: []string{"is on 3 devices, and 2 of them in opened volumes"}, never: []string{"join"}},
 		{name: "more devices than a number holds", change: spread(1<<64-1, 1, 1<<63), end: "reboot", log: []string{"is on 18446744073709551615 devices"}, never: []string{"join"}},
 		{name: "in a logical volume and beside it", change: spread(2, 1, 2, func(m *boottest.Machine) {

@@ -24,9 +24,7 @@ func (b *pid1) rescue(cause error) error {
 	if b.worker != nil {
 		b.tell("", b.worker.stop())
 	}
-	if b.mounted {
-		b.tell("unmounting the root: ", within(callWait, func() error { return b.sys.Unmount(sysroot) }))
-	}
+	b.unmount()
 
 	b.removeMappings()
 	if b.latch != nil && !b.latch.noTPM() {

@@ -25,52 +25,6 @@ type Kernel struct {
 	log  *slog.Logger
 }
 
-// Mount implements System. The target is made if it is not there.
-func (k *Kernel) Mount(m Mount) error {
-	if err := os.MkdirAll(m.Target, 0o755); err != nil {
-		return err
-	}
-	var flags uintptr
-	for _, f := range m.Flags {
-		flags |= mountFlag(f)
-	}
-	return unix.Mount(m.Source, m.Target, m.Type, flags, m.Data)
-}
-
-// Unmount implements System.
-func (k *Kernel) Unmount(target string) error { return unix.Unmount(target, 0) }
-
-func mountFlag(name string) uintptr {
-	switch name {
-	case "ro":
-		return unix.MS_RDONLY
-	case "nosuid":
-		return unix.MS_NOSUID
-	case "nodev":
-		return unix.MS_NODEV
-
-	case "noexec":
-		return unix.MS_NOEXEC
-	case "noatime":
-		return unix.MS_NOATIME
-	case "nodiratime":
-		return unix.MS_NODIRATIME
-
-	case "relatime":
-		return unix.MS_RELATIME
-	case "strictatime":
-		return unix.MS_STRICTATIME
-	case "lazytime":
-		return unix.MS_LAZYTIME
-
-	case "sync":
-		return unix.MS_SYNCHRONOUS
-	case "dirsync":
-		return unix.MS_DIRSYNC
-	}
-	return 0
-}
-
 // Mkdir implements System; a folder that is there already is fine.
 func (k *Kernel) Mkdir(path string) error { return os.MkdirAll(path, 0o755) }
 

@@ -129,6 +129,10 @@ func (b *pid1) fromWorker(r wire.Record, ok bool) (done bool, err error) {
 		b.root = r
 	case wire.KindSwap:
 		b.swap = r
+	case wire.KindUsr:
+		b.usr = r
+	case wire.KindOverlay:
+		b.overlay = r
 	case wire.KindDone:
 		if missing := b.allOpen(); missing != "" {
 			if err := b.worker.stop(); err != nil {
@@ -179,7 +183,7 @@ func (b *pid1) allOpen() (missing string) {
 // after a pause that grows.
 func (b *pid1) restartWorker(why string) error {
 	b.worker.gone()
-	b.opened, b.closed, b.root, b.swap = nil, nil, wire.Record{}, wire.Record{}
+	b.opened, b.closed, b.root, b.swap, b.usr, b.overlay = nil, nil, wire.Record{}, wire.Record{}, wire.Record{}, wire.Record{}
 	b.removeMappings()
 	if !b.worker.restart(maxRestarts) {
 		return &StepError{"unlock", "worker-dies", fmt.Errorf("%s %d times", why, maxRestarts+1)}

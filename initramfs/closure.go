@@ -41,7 +41,7 @@ func (k *kernel) choose(c ModulesConfig, p *plan.Plan, host hosttab.Host, cipher
 	}
 	for file := range k.deps {
 		name := plan.ModuleName(file)
-		if otherFileSystem(inTree(file), p.Root.FSType) && !(p.ReadsSticks() && inFolders(file, sticks)) || slices.Contains(unusual, name) {
+		if otherFileSystem(inTree(file), fileSystems(p)) && !(p.ReadsSticks() && inFolders(file, sticks)) || slices.Contains(unusual, name) {
 			continue
 		}
 		if inFolders(file, folders) || c.Set != "host" && c.Set != "none" && isOutOfTree(file) && k.servesBoot(file) {
@@ -55,14 +55,12 @@ func (k *kernel) choose(c ModulesConfig, p *plan.Plan, host hosttab.Host, cipher
 	if p.NeedsState() {
 		names = append(names, k.resolve("xfs")...)
 	}
-	names = append(names, k.requested(names, p.Root.FSType)...)
-	for _, word := range c.Add {
-		found := k.resolve(word)
-		if len(found) == 0 && !k.builtin[plan.ModuleName(word)] {
-			return nil, fmt.Errorf("modules.add: the kernel in %s has no module or alias %q", k.dir, word)
-		}
-		names = append(names, found...)
+	names = append(names, k.requested(names, fileSystems(p))...)
+	asked, err := k.asked(c, p)
+	if err != nil {
+		return nil, err
 	}
+	names = append(names, asked...)
 
 	// PHY drivers come first, so that the drivers of links can wait for them.
 	slices.SortFunc(names, func(a, b string) int {
@@ -71,11 +69,30 @@ func (k *kernel) choose(c ModulesConfig, p *plan.Plan, host hosttab.Host, cipher
 	return slices.Compact(names), nil
 }
 
+// asked are the modules that latchkey.yaml asks for: the kernel must have
+// them.
+func (k *kernel) asked(c ModulesConfig, p *plan.Plan) (names []string, err error) {
+	words := map[string][]string{"modules.add": c.Add}
+	if p.Root.Overlay != "" {
+		words["root.overlay"] = []string{"overlay"}
+	}
+	for key, list := range words {
+		for _, word := range list {
+			found := k.resolve(word)
+			if len(found) == 0 && !k.builtin[plan.ModuleName(word)] {
+				return nil, fmt.Errorf("%s: the kernel in %s has no module or alias %q", key, k.dir, word)
+			}
+			names = append(names, found...)
+		}
+	}
+	return names, nil
+}
+
 // requested lists what the file systems that the root may have ask for when
 // they are mounted.
-func (k *kernel) requested(names []string, fstype string) (list []string) {
+func (k *kernel) requested(names, fstypes []string) (list []string) {
 	for fs, words := range requested {
-		if !slices.Contains(names, fs) && (!k.builtin[fs] || fstype != "" && fstype != fs) {
+		if !slices.Contains(names, fs) && (!k.builtin[fs] || len(fstypes) > 0 && !slices.Contains(fstypes, fs)) {
 			continue
 		}
 		for _, word := range words {
@@ -92,10 +109,24 @@ func (k *kernel) rank(name string) int {
 	return 1
 }
 
-// otherFileSystem tells whether a module is a file system's that the root
-// is said not to have.
-func otherFileSystem(path, fstype string) bool {
-	return fstype != "" && strings.HasPrefix(path, "fs/") && !strings.HasPrefix(path, "fs/"+fstype+"/")
+// fileSystems are those that the boot mounts, none if that shows only then.
+func fileSystems(p *plan.Plan) (fstypes []string) {
+	fstypes = []string{p.Root.FSType}
+	for _, u := range p.Usrs() {
+		if u.Device != p.RootDevice(p.Root) {
+			fstypes = append(fstypes, u.FSType)
+		}
+	}
+	if slices.Contains(fstypes, "") || p.Root.OverlayDevice() != "" {
+		return nil
+	}
+	return fstypes
+}
+
+// otherFileSystem tells whether a module is a file system's that the boot
+// mounts none of.
+func otherFileSystem(path string, fstypes []string) bool {
+	return len(fstypes) > 0 && strings.HasPrefix(path, "fs/") && !slices.ContainsFunc(fstypes, func(f string) bool { return strings.HasPrefix(path, "fs/"+f+"/") })
 }
 
 // ofHost lists the modules that the devices of this machine ask for, and

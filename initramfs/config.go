@@ -43,8 +43,11 @@ type Config struct {
 		Flags  string `yaml:"flags"`
 		RW     bool   `yaml:"rw"`
 		Init   string `yaml:"init"`
+		// Overlay is "tmpfs", or the device that takes what is written.
+		Overlay string `yaml:"overlay"`
 	} `yaml:"root"`
-	Resume string `yaml:"resume"`
+	Usr    UsrConfig `yaml:"usr"`
+	Resume string    `yaml:"resume"`
 	OnFail struct {
 		Action string         `yaml:"action" words:"reboot poweroff halt wait"`
 		After  *time.Duration `yaml:"after"`
@@ -61,6 +64,13 @@ type Config struct {
 	file  string            // what errors call it
 	texts map[string]string // keys that are in no file, by what stands for their path
 	lines strictyaml.Lines  // where each key stands
+}
+
+// A UsrConfig is a /usr that is not in the root.
+type UsrConfig struct {
+	Device string `yaml:"device"`
+	FSType string `yaml:"fstype" words:"ext4 ext3 ext2 xfs btrfs f2fs squashfs erofs"`
+	Flags  string `yaml:"flags"`
 }
 
 // A VolumeConfig is one entry of "volumes".
@@ -152,7 +162,8 @@ func (c *Config) Plan() (*plan.Plan, error) {
 		},
 		TPM:    plan.TPM{EK: c.TPM.EK},
 		Resume: c.Resume,
-		Root:   plan.Root{Device: c.Root.Device, FSType: c.Root.FSType, Flags: c.Root.Flags, ReadWrite: c.Root.RW, Init: c.Root.Init},
+		Root:   plan.Root{Device: c.Root.Device, FSType: c.Root.FSType, Flags: c.Root.Flags, ReadWrite: c.Root.RW, Init: c.Root.Init, Overlay: c.Root.Overlay},
+		Usr:    plan.Usr{Device: c.Usr.Device, FSType: c.Usr.FSType, Flags: c.Usr.Flags},
 		OnFail: plan.OnFail{Action: "reboot", After: time.Minute}, Wait: 180 * time.Second,
 		Stub: plan.Stub{Credentials: c.Stub.Credentials, Addons: c.Stub.Addons}, Debug: c.Debug, HeadStart: plan.DefaultHeadStart,
 	}

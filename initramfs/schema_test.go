@@ -69,6 +69,7 @@ func TestSchemaWords(t *testing.T) {
 		".tpm.ek":          config + "tpm: {ek: %s}\n",
 		".on-fail.action":  config + "on-fail: {action: %s}\n",
 		".root.fstype":     config + "root: {fstype: %s}\n",
+		".usr.fstype":      config + "usr: {fstype: %s}\n",
 		".modules.set":     config + "modules: {set: %s}\n",
 		".volumes.options": strings.Replace(config, "555555555555}", "555555555555, options: [%s]}", 1),
 		".volumes.accept":  strings.Replace(config, "555555555555}", "555555555555, accept: %s}", 1),

@@ -36,12 +36,14 @@ type Machine struct {
 	// Challengers are servers of Kairos' protocol by address.
 	Challengers map[string]*Challenger
 	// TalosKMS are KMS of Talos by address. Each serves a connection.
-	TalosKMS map[string]func(net.Conn)
-	UUID     string            // of SMBIOS, "" if there is none
-	Plain    bool              // the init has no TLS
-	Inside   map[string][]byte // what volumes hold, by the name of the mapping; without an entry, ext4
-	Arrays   map[string][]byte // what arrays other than mirrors hold, by UUID
-	NoArrays error             // why the kernel runs no array
+	TalosKMS  map[string]func(net.Conn)
+	UUID      string            // of SMBIOS, "" if there is none
+	Plain     bool              // the init has no TLS
+	Inside    map[string][]byte // what volumes hold, by the name of the mapping; without an entry, ext4
+	Arrays    map[string][]byte // what arrays other than mirrors hold, by UUID
+	NoArrays  error             // why the kernel runs no array
+	NoMount   map[string]error  // why nothing mounts there, by target
+	NoOverlay bool              // the kernel has none
 	// Stuck are calls of PID 1 that never come back: "mount", "unmount",
 	// "remove mapping", "reboot".
 	Stuck map[string]bool

@@ -11,6 +11,8 @@ import (
 	"strings"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"latchkey/boot"
 	"latchkey/boot/wire"
 )
@@ -23,7 +25,10 @@ func (m pid1) Mount(mount boot.Mount) error {
 	if mount.Target == "/sysroot" {
 		m.maybeHang("mount")
 	}
-	return nil
+	if m.NoOverlay && mount.Type == "overlay" {
+		return unix.ENODEV
+	}
+	return m.NoMount[mount.Target]
 }
 
 func (m pid1) Unmount(target string) error {

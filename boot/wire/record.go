@@ -31,6 +31,8 @@ const (
 	KindOpened                      // volume Name is mapped by source Text; Digests are its measurement for PCR 15, Slot its keyslot
 	KindRoot                        // the root is mapping Name with file system Text
 	KindSwap                        // a hibernated system may be in mapping Name, which holds Text
+	KindUsr                         // /usr is mapping Name with file system Text
+	KindOverlay                     // what is written to the root goes to mapping Name with file system Text
 	KindClosed                      // volume Name stays closed, Code and Text say why: the boot goes on without it
 	KindDone                        // all volumes are open that the boot needs
 	KindFailed                      // Code and Text: the child ends

@@ -2,7 +2,6 @@ package worker
 
 import (
 	"latchkey/boot/codes"
-	"latchkey/boot/device"
 	"latchkey/boot/wire"
 	"latchkey/internal/plan"
 )
@@ -13,25 +12,27 @@ import (
 func (w *worker) chooseResume(in *inside) error {
 	wanted := w.plan.Resumes()
 	for _, want := range wanted {
-		name, super, err := w.findResume(want, in)
+		r, err := in.find(want)
 		if err != nil {
-			w.waiting(err)
+			w.waiting(codes.Fail("resume-missing", "resume=%s: %w", want, err))
 			continue
 		}
-		if name != "" {
-			return w.conn.Send(wire.Record{Kind: wire.KindSwap, Name: name, Text: super.Type})
+		if r.name != "" {
+			return w.conn.Send(wire.Record{Kind: wire.KindSwap, Name: r.name, Text: r.super.Type})
 		}
 		w.waiting(codes.Fail("resume-missing", "resume=%s is none of the opened volumes: %s", want, in.seen()))
 	}
 	return nil
 }
 
-// findResume is the name of the mapping that resume= means, "" if it is none.
-func (w *worker) findResume(want string, in *inside) (name string, super device.Super, err error) {
+// find is the mapping that a device of the plan means, as root= would; one
+// without a name if it is none. A logical volume is mapped.
+func (in *inside) find(want string) (r root, err error) {
+	w := in.worker
 	group, volume, logical := w.plan.LogicalRoot(plan.Root{Device: want})
 	for _, v := range in.open {
 		if !logical && v.err == nil && v.super.Type != memberType && w.isRoot(want, v.disk, v.super) {
-			return v.disk.Name, v.super, nil
+			return root{v.disk.Name, v.super}, nil
 		}
 	}
 	for _, v := range in.set.Visible() {
@@ -40,9 +41,9 @@ func (w *worker) findResume(want string, in *inside) (name string, super device.
 			continue
 		}
 		if err != nil {
-			return "", super, codes.Fail("resume-missing", "resume=%s: %w", want, err)
+			return root{}, err
 		}
-		return v.MappingName(), super, in.activate(v)
+		return root{v.MappingName(), super}, in.activate(v)
 	}
-	return "", device.Super{}, nil
+	return root{}, nil
 }

@@ -32,25 +32,33 @@ func (w *worker) chooseRoot(ctx context.Context, o *openings) error {
 		if err != nil {
 			return struct{}{}, "", err
 		}
-		if err := in.join(r); err != nil {
+		if err := in.join(r, w.plan.Root.Flags); err != nil {
 			return struct{}{}, "", err
 		}
 		in.mapOthers(w.plan.Logical)
-		if err := w.chooseResume(in); err != nil {
-			return struct{}{}, "", err
-		}
-		for _, fstype := range []string{w.plan.Root.FSType, w.plan.ImageRoot.FSType, r.super.Type} {
-			if fstype != "" {
-				w.loader.Device("fs-" + fstype)
-				w.loader.Named(fstype)
+		for _, choose := range []func(*inside) error{w.chooseResume, w.chooseUsr, w.chooseOverlay} {
+			if err := choose(in); err != nil {
+				return struct{}{}, "", err
 			}
 		}
-		w.loader.Named(r.super.Modules...)
+		w.loadFor(r, w.plan.Root.FSType, w.plan.ImageRoot.FSType)
 
 		err = w.conn.Send(wire.Record{Kind: wire.KindRoot, Name: r.name, Text: r.super.Type})
 		return struct{}{}, r.name + " type=" + cmp.Or(w.plan.Root.FSType, r.super.Type), err
 	})
 	return err
+}
+
+// loadFor loads the modules of file systems: those that are named, and what
+// was found.
+func (w *worker) loadFor(found root, named ...string) {
+	for _, fstype := range append(named, found.super.Type) {
+		if fstype != "" {
+			w.loader.Device("fs-" + fstype)
+			w.loader.Named(fstype)
+		}
+	}
+	w.loader.Named(found.super.Modules...)
 }
 
 // rootDisk finds the root as the command line names it, else as the image

@@ -14,10 +14,10 @@ type part struct {
 	id   uint64
 }
 
-// join has the kernel find all devices of a root that is spread over several,
+// join has the kernel find all devices of a file system that is spread over several,
 // as btrfs can be: opened volumes, or logical volumes in them. Nothing else is
-// shown to it.
-func (in *inside) join(r root) error {
+// shown to it. flags are those of its mount.
+func (in *inside) join(r root, flags string) error {
 	if r.super.Devices < 2 {
 		return nil
 	}
@@ -28,17 +28,17 @@ func (in *inside) join(r root) error {
 	slices.SortStableFunc(parts, func(a, b part) int { return int(min(a.id, 1<<20)) - int(min(b.id, 1<<20)) })
 	for i, p := range parts[1:] {
 		if p.id == parts[i].id {
-			return codes.Fail("btrfs-devices", "the root's file system %s: %s and %s are both its device %d: one is a copy", r.super.UUID, parts[i].name, p.name, p.id)
+			return codes.Fail("btrfs-devices", "the file system %s: %s and %s are both its device %d: one is a copy", r.super.UUID, parts[i].name, p.name, p.id)
 		}
 	}
 
 	w := in.worker
 	if r.super.Devices != uint64(len(parts)) {
-		err := fmt.Errorf("the root's file system %s is on %d devices, and %d of them in opened volumes: %s", r.super.UUID, r.super.Devices, len(parts), in.seen())
-		if !slices.Contains(strings.Split(w.plan.Root.Flags, ","), "degraded") {
+		err := fmt.Errorf("the file system %s is on %d devices, and %d of them in opened volumes: %s", r.super.UUID, r.super.Devices, len(parts), in.seen())
+		if !slices.Contains(strings.Split(flags, ","), "degraded") {
 			return codes.Fail("btrfs-devices", "%w", err)
 		}
-		w.waiting(codes.Fail("btrfs-devices", "%w; root.flags says degraded", err))
+		w.waiting(codes.Fail("btrfs-devices", "%w; its flags say degraded", err))
 	}
 	w.loader.Named("btrfs")
 	for _, p := range parts {

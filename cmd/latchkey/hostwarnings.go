@@ -69,7 +69,7 @@ func logicalWarnings(p *plan.Plan, r *hosttab.LogicalRoot) (list []string, err e
 // its /etc/crypttab and /etc/fstab, and what clevis will not open.
 func hostWarnings(p *plan.Plan) []string {
 	volumes := hostVolumes(p)
-	list, err := hosttab.Host{Root: "/"}.Warnings(volumes)
+	list, err := hosttab.Host{Root: "/"}.Warnings(volumes, len(p.Usrs()) > 0)
 	if err != nil {
 		list = append(list, fmt.Sprintf("reading the host's tables: %v", err))
 	}

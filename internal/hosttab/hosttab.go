@@ -47,7 +47,8 @@ func (h Host) CrypttabName(uuid string) (string, error) {
 
 // Warnings are what will surprise somebody after the boot of a plan. Volumes
 // of other machines are left alone: they are in no table here.
-func (h Host) Warnings(volumes []Volume) (list []string, err error) {
+// usr tells whether the plan mounts /usr.
+func (h Host) Warnings(volumes []Volume, usr bool) (list []string, err error) {
 	names, renamed, here := map[string]bool{}, map[string]string{}, false
 	for _, v := range volumes {
 		names[v.Name] = true
@@ -75,6 +76,9 @@ func (h Host) Warnings(volumes []Volume) (list []string, err error) {
 		return nil, err
 	}
 	for _, m := range mounts {
+		if m[1] == "/usr" && !usr {
+			list = append(list, fmt.Sprintf("/etc/fstab mounts /usr from %s, and a real root's init is often in it: write usr: {device: …} in latchkey.yaml", m[0]))
+		}
 		name, mapped := strings.CutPrefix(m[0], "/dev/mapper/")
 		if logical != nil && name == mapping.LogicalName(logical.Group, logical.Name) {
 			continue // the callers of LogicalRoot know more

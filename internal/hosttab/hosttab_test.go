@@ -61,10 +61,11 @@ func TestWarnings(t *testing.T) {
 		{"root from another mapping", "", "/dev/mapper/luks-x / ext4 defaults 0 1\n", hosttab.Volume{UUID: uuid, Name: "root"}, []string{"/dev/mapper/luks-x"}},
 		{"root by UUID", "", "UUID=1234 / ext4 defaults 0 1\n", hosttab.Volume{UUID: uuid, Name: "root"}, nil},
 		{"data from another mapping", "", "/dev/mapper/x /srv ext4 defaults 0 1\n", hosttab.Volume{UUID: uuid, Name: "root"}, nil},
+		{"a /usr that the plan has not", "", "UUID=1234 /usr ext4 ro 0 2\n", hosttab.Volume{UUID: uuid, Name: "root"}, []string{"mounts /usr from UUID=1234"}},
 		{"a volume of another machine", "", "/dev/mapper/luks-x / ext4 defaults 0 1\n", hosttab.Volume{UUID: other, Name: "root"}, nil},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			got, err := host(t, tt.crypttab, tt.fstab).Warnings([]hosttab.Volume{tt.plan})
+			got, err := host(t, tt.crypttab, tt.fstab).Warnings([]hosttab.Volume{tt.plan}, false)
 			if err != nil || len(got) != len(tt.want) {
 				t.Fatalf("Warnings = %q, %v, want %d", got, err, len(tt.want))
 			}
@@ -74,6 +75,14 @@ func TestWarnings(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// A plan that mounts /usr is not told to.
+func TestUsrIsPlanned(t *testing.T) {
+	got, err := host(t, "", "UUID=1234 /usr ext4 ro 0 2\n").Warnings([]hosttab.Volume{{UUID: uuid, Name: "root"}}, true)
+	if err != nil || len(got) != 0 {
+		t.Errorf("Warnings = %q, %v, want none", got, err)
 	}
 }
 
@@ -96,7 +105,7 @@ func TestUnreadable(t *testing.T) {
 	if err := os.MkdirAll(filepath.Join(root, "etc/crypttab"), 0o700); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := (hosttab.Host{Root: root}).Warnings([]hosttab.Volume{{UUID: uuid, Name: "root"}}); err == nil {
+	if _, err := (hosttab.Host{Root: root}).Warnings([]hosttab.Volume{{UUID: uuid, Name: "root"}}, false); err == nil {
 		t.Error("Warnings with a directory for a table succeeds")
 	}
 }

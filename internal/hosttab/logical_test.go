@@ -85,7 +85,7 @@ func TestWarningsOfLogicalRoot(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if got, err := h.Warnings([]hosttab.Volume{{UUID: uuid, Name: "a"}}); err != nil || len(got) != 0 {
+	if got, err := h.Warnings([]hosttab.Volume{{UUID: uuid, Name: "a"}}, false); err != nil || len(got) != 0 {
 		t.Errorf("Warnings = %q, %v, want none", got, err)
 	}
 }

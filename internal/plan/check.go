@@ -39,7 +39,7 @@ const (
 // servers, device-mapper, the records between PID 1 and its children, and
 // the network take as it stands.
 func (p *Plan) Check() error {
-	for _, check := range []func() error{p.checkTrust, p.checkFind, p.checkVolumes, p.checkSources, p.checkRoot, p.checkResume, p.checkNet, p.checkRest, p.checkStub} {
+	for _, check := range []func() error{p.checkTrust, p.checkFind, p.checkVolumes, p.checkSources, p.checkRoot, p.checkUsr, p.checkResume, p.checkNet, p.checkRest, p.checkStub} {
 		if err := check(); err != nil {
 			return fmt.Errorf("%w: %w", ErrInvalid, err)
 		}

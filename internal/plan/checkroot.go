@@ -16,11 +16,11 @@ func (p *Plan) checkRoot() error {
 	if err := p.checkDevice(r.Device); err != nil {
 		return fmt.Errorf("root.device is %q: %w", r.Device, err)
 	}
-	if r.FSType != "" && !slices.Contains(fileSystems, r.FSType) {
-		return fmt.Errorf("root.fstype is %q, want one of %s", r.FSType, strings.Join(fileSystems, ", "))
+	if err := checkMount("root", r.FSType, r.Flags); err != nil {
+		return err
 	}
-	if len(r.Flags) > maxFlags || !printable(r.Flags) {
-		return fmt.Errorf("root.flags is %.80q, want mount options of at most %d printable characters", r.Flags, maxFlags)
+	if err := p.checkOverlay(); err != nil {
+		return err
 	}
 	if r.Init != "" && !isProgram(r.Init) {
 		return fmt.Errorf("root.init is %.80q, want an absolute path such as /sbin/init", r.Init)

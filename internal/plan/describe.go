@@ -175,7 +175,13 @@ func describeRoot(p *Plan) []string {
 		if group, volume, ok := p.LogicalRoot(r); ok {
 			s.add("%sit is the logical volume %s of the group %s, whose physical volumes are in the volumes above", before, volume, group)
 		}
+		if r.Overlay != "" {
+			s.add("%swhat is written to it goes to an overlay: %s", before, cmp.Or(r.OverlayDevice(), "in memory, and gone with the next boot"))
+		}
 		s.add("%sits init is %s", before, strings.Join(r.Inits(), ", else "))
+	}
+	for i, u := range p.Usrs() {
+		s.add("%s/usr is %s, mounted as %s, options %s", map[bool]string{true: "if the command line's /usr does not work, the image's: "}[i > 0], u.Device, cmp.Or(u.FSType, "what is recognized in it"), cmp.Or(u.Flags, "none"))
 	}
 	if len(p.Logical) > 0 {
 		s.add("besides the root's, logical volumes that become mappings: %s", strings.Join(p.Logical, ", "))

@@ -41,7 +41,11 @@ func hintOf(name string) hint {
 		return initHint
 	case "resume", "noresume", "hibernate":
 		return resumeHint
-	case "rd.retry":
+	case "mount.usr", "mount.usrfstype", "mount.usrflags":
+		return usrHint
+	case "rd.latchkey.overlay":
+		return overlayHint
+	case "rd.retry", "rd.timeout", "rootwait", "rootdelay":
 		return retryHint
 	case "rd.emergency":
 		return emergencyHint
@@ -100,7 +104,20 @@ func limit(d time.Duration) string {
 	return d.String()
 }
 
-func retryHint(p *Plan, a Arg) string { return lengthen(&p.Wait, a, "wait") }
+// retryHint is how long devices are waited for: rd.retry= and rd.timeout= of
+// dracut.cmdline(7), rootwait and rootdelay= of the kernel's
+// Documentation/admin-guide/kernel-parameters.rst. A delay that is shorter is
+// in the wait already.
+func retryHint(p *Plan, a Arg) string {
+	if a.Is("rootwait") && !a.HasValue {
+		p.Wait = 0
+		return ""
+	}
+	if d, err := seconds(a); a.Is("rootdelay") && err == nil && (d <= p.Wait || p.Wait == 0) {
+		return ""
+	}
+	return lengthen(&p.Wait, a, "wait")
+}
 
 func emergencyHint(p *Plan, a Arg) string {
 	if !slices.Contains([]string{"reboot", "poweroff", "halt"}, a.Value) {

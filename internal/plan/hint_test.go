@@ -203,8 +203,8 @@ const arrayUUID = "0c4f3a52:9b0e4f8d:8e572a1f:6f1b9d10"
 // that people know and that nothing acts on is named, not passed over.
 func TestHintsNamed(t *testing.T) {
 	for _, o := range []string{
-		"rd.lvm.conf=0x", "rd.lvm.snapshot=x", "rd.md.uuid=x", "rd.md.waitclean=1", "md=0,/dev/sda", "rd.dm.uuid=x", "rd.multipath=default", "rd.auto", "mount.usr=/dev/x",
-		"mount.usrflags=ro", "mount.usrfstype=xfs", "netroot=iscsi:x", "nfsroot=x", "rootfallback=LABEL=x", "rd.live.image", "rd.iscsi.initiator=x", "rd.nvmf.hostnqn=x",
+		"rd.lvm.conf=0x", "rd.lvm.snapshot=x", "rd.md.uuid=x", "rd.md.waitclean=1", "md=0,/dev/sda", "rd.dm.uuid=x", "rd.multipath=default", "rd.auto", "rd.live.overlay=x",
+		"systemd.volatile=overlay", "rd.luks.key.tout=5", "netroot=iscsi:x", "nfsroot=x", "rootfallback=LABEL=x", "rd.live.image", "rd.iscsi.initiator=x", "rd.nvmf.hostnqn=x",
 		"rd.ethtool=eth0:on", "rd.znet=qeth,0.0.0800", "rd.znet_ifname=x:y", "ib.pkey=ib0.8004", "net.ifname-policy=keep", "net.ifname_policy=mac", "net.naming-scheme=v247",
 		"rd.overlay", "roothash=x", "usrhash=x", "systemd.verity_root_data=x", "cryptdevice=UUID=x:root", "cryptkey=x", "cryptopts=target=x", "cryptroot=UUID=x", "cryptdm=root",
 		"rd.timeout=5", "zfs=x", "lvmwait=x", "break=mount", "rd.luks.serial=x", "rd.luks.try-empty-password", "rd.zfcp=x", "rd.dasd=x", "rd.nonsense.luks=1 rd.luks.nonsense=1",

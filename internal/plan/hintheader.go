@@ -37,3 +37,27 @@ func (p *Plan) dataHint(value string) string {
 	}
 	return ""
 }
+
+const notKey = "not used: where keys are is the image's to say (sources: [key-file: {device: LABEL=…, path: FILE}] in latchkey.yaml)"
+
+// keyHint is rd.luks.key= in the forms of systemd-cryptsetup-generator(8),
+// [UUID=]FILE[:DEVICE], and of dracut.cmdline(7), FILE[:DEVICE[:LUKSDEVICE]].
+// What opens a volume is trust, so it may repeat what the image says.
+func (p *Plan) keyHint(value string) string {
+	uuid, file := "", value
+	if before, after, ok := strings.Cut(value, "="); ok && !strings.Contains(before, "/") {
+		uuid, file = before, after
+	}
+	file, device, _ := strings.Cut(file, ":")
+	device, _, _ = strings.Cut(device, ":")
+	named := func(f KeyFile) bool { return f.Path == file && f.Device == device }
+	for _, v := range p.volumes(uuid) {
+		if !slices.ContainsFunc(v.Sources, func(s string) bool { f, ok := p.KeyFile(s); return ok && named(f) }) {
+			return notKey
+		}
+	}
+	if uuid == "" && slices.ContainsFunc(p.KeyFiles, named) || uuid != "" && len(p.volumes(uuid)) > 0 {
+		return ""
+	}
+	return notKey
+}

@@ -29,8 +29,10 @@ func luksHint(p *Plan, a Arg) string {
 		return "has no effect: a passphrase is waited for without limit (rd.retry= is the limit for devices)"
 	case "luks.crypttab":
 		// There is none in the image; both values are what we do.
-	case "luks.key", "luks.key.tout":
-		return "not used: where keys are is the image's to say (sources in latchkey.yaml)"
+	case "luks.key":
+		return p.keyHint(a.Value)
+	case "luks.key.tout":
+		return notKey
 	case "luks.data":
 		return p.dataHint(a.Value)
 	case "luks.header":
@@ -48,8 +50,8 @@ func luksHint(p *Plan, a Arg) string {
 	return ""
 }
 
-// rename gives a mapping another name, and has a root= that meant the old
-// one mean the new one.
+// rename gives a mapping another name, and has what meant the old one mean
+// the new one.
 func (p *Plan) rename(value string) string {
 	uuid, name, ok := strings.Cut(value, "=")
 	if !ok {
@@ -63,9 +65,9 @@ func (p *Plan) rename(value string) string {
 		return err.Error()
 	}
 
-	for _, root := range []*Root{&p.Root, &p.ImageRoot} {
-		if root.Device == "/dev/mapper/"+v.Name {
-			root.Device = "/dev/mapper/" + name
+	for _, device := range []*string{&p.Root.Device, &p.Root.Overlay, &p.ImageRoot.Device, &p.ImageRoot.Overlay, &p.Usr.Device, &p.ImageUsr.Device, &p.Resume, &p.ImageResume} {
+		if *device == "/dev/mapper/"+v.Name {
+			*device = "/dev/mapper/" + name
 		}
 	}
 	v.Name = name

@@ -12,7 +12,6 @@ func unusedHint(name string) hint {
 	for _, family := range []struct{ prefix, reason string }{
 		{"rd.latchkey.", "not an option that the command line may set: trust and volumes come from the image's plan only"},
 		{"kcrypt.", "of Kairos' kcrypt options, challenger_server and mdns are read here"},
-		{"mount.usr", "a separate /usr is not mounted here: it must be in the root, or the real root's init must cope without"},
 		{"rd.lvm.", "of LVM's options, rd.lvm=0, rd.lvm.vg= and rd.lvm.lv= are read here"},
 		{"rd.md.", "of md's options, rd.md=0 and rd.md.uuid= are read here; arrays of firmware (imsm, ddf) are left alone"},
 		{"rd.dm.", "firmware RAID is not there yet"},
@@ -61,6 +60,7 @@ func say(reason string) hint {
 const (
 	noMD      = "arrays are found by their superblocks; rd.md.uuid=UUID says which are wanted"
 	noNetRoot = "a root over the network or from a live image is not there: the root is inside a volume of the plan"
+	noOverlay = "an overlay over the root is root.overlay in latchkey.yaml, or rd.latchkey.overlay=tmpfs"
 	noShell   = "there is no shell in this image; nothing is opened by it"
 	noCrypt   = "volumes come from the image's plan; rd.luks.options= and rd.luks.name= refine them"
 )
@@ -71,7 +71,6 @@ func unused() map[string]string {
 		"rd.latchkey.keepnet": "", "rd.latchkey.fault": "",
 
 		"rd.shell": noShell, "rd.break": "break points exist in debug images only; the boot goes on", "break": noShell,
-		"rd.timeout": "use rd.retry= (devices) and rd.latchkey.timeout= (key server)",
 
 		"rd.auto": "volumes come from the image's plan; nothing is assembled by itself",
 		"rd.dm":   "firmware RAID is not there yet", "rd.multipath": "multipath is not there yet: the volumes are opened over the first path that appears",
@@ -81,7 +80,7 @@ func unused() map[string]string {
 		"netroot": noNetRoot, "nfsroot": noNetRoot, "nfsopts": noNetRoot, "rd.live": noNetRoot, "boot": "",
 		"rootfallback": "there is no second root: a root= that leads nowhere falls back to the image's",
 		"roothash":     "dm-verity is not there yet: the root is what is inside the volume", "usrhash": "dm-verity is not there yet",
-		"rd.overlay": "an overlay over the root is not there yet", "rd.fips": "", "rd.cms": "channel devices of s390 are not set up here",
+		"rd.overlay": noOverlay, "rd.live.overlay": noOverlay, "systemd.volatile": noOverlay, "rd.fips": "", "rd.cms": "channel devices of s390 are not set up here",
 		"rd.ethtool": "links are not tuned here; they negotiate by themselves", "ib.pkey": "InfiniBand partitions are not there yet",
 		"net.ifname_policy": "links keep the kernel's names here; options may use udev's names as well", "net.naming_scheme": "links keep the kernel's names here; options may use udev's names as well",
 		"vconsole.keymap": "", "rd.vconsole.keymap": "",

@@ -19,7 +19,7 @@ func nearest(name string) string {
 
 	last := strings.Join(words[at+1:], "_")
 	best, least := "", len(last)/2+1
-	for _, known := range []string{"kms", "service", "timeout", "report", "keepnet"} {
+	for _, known := range []string{"kms", "service", "timeout", "report", "keepnet", "overlay"} {
 		if d := spelling.Distance(last, known); d < least {
 			best, least = "rd.latchkey."+known, d
 		}

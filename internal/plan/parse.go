@@ -38,7 +38,7 @@ func ParseAgain(file []byte, cmdline, image string) (*Plan, error) {
 // which Check refuses is undone and named, so nothing on the command line
 // can make the boot fail that the image alone would have made.
 func (p *Plan) refine(cmdline string) []Problem {
-	p.ImageRoot, p.ImageResume = p.Root, p.Resume
+	p.ofImage()
 	args, err := SplitCmdline(cmdline)
 	if err != nil {
 		return []Problem{{Reason: err.Error() + "; none of it is used"}}
@@ -66,6 +66,9 @@ func (p *Plan) refine(cmdline string) []Problem {
 	slices.SortStableFunc(problems, func(a, b Problem) int { return cmp.Compare(a.Arg.Pos, b.Arg.Pos) })
 	return problems
 }
+
+// ofImage notes what the image alone says, where the boot falls back to it.
+func (p *Plan) ofImage() { p.ImageRoot, p.ImageUsr, p.ImageResume = p.Root, p.Usr, p.Resume }
 
 // refineNet applies the network's options together: each is judged by
 // ParseNet, and the links that they describe are one text.

@@ -51,6 +51,7 @@ type Plan struct {
 	// runs without them; NeverDegraded is for ever.
 	Degraded time.Duration `json:"degraded_ns,omitempty"`
 	Root     Root          `json:"root"`
+	Usr      Usr           `json:"usr,omitzero"`
 	OnFail   OnFail        `json:"on_fail"`
 	Modules  Load          `json:"modules"`
 	Stub     Stub          `json:"stub,omitzero"`
@@ -66,9 +67,10 @@ type Plan struct {
 	Logical []string `json:"-"`
 	// Arrays are the hints about arrays of md.
 	Arrays Arrays `json:"-"`
-	// ImageRoot is Root as the image alone has it. A hint about the root that
-	// leads nowhere in the boot falls back to it.
+	// ImageRoot and ImageUsr are Root and Usr as the image alone has them. A
+	// hint about one that leads nowhere in the boot falls back to it.
 	ImageRoot Root `json:"-"`
+	ImageUsr  Usr  `json:"-"`
 	// ImageResume is Resume as the image alone has it; NoResume is noresume.
 	ImageResume string `json:"-"`
 	NoResume    bool   `json:"-"`
@@ -153,6 +155,10 @@ type Root struct {
 	Flags     string `json:"flags,omitempty"`
 	ReadWrite bool   `json:"rw,omitempty"`
 	Init      string `json:"init,omitempty"` // "" tries the usual paths
+	// Overlay is where what is written to the root goes instead: OverlayTmpfs,
+	// or what selects a file system inside the plan's volumes, as Device does.
+	// "" is the root itself.
+	Overlay string `json:"overlay,omitempty"`
 	// NoLogical is rd.lvm=0: the root is in no logical volume.
 	NoLogical bool `json:"-"`
 }
@@ -213,7 +219,7 @@ func decode(file []byte) (*Plan, error) {
 	if p.Version < 1 || p.Version > Version {
 		return nil, fmt.Errorf("%w: plan file has version %d, this init reads 1 to %d (build the image again)", ErrInvalid, p.Version, Version)
 	}
-	p.ImageRoot, p.ImageResume = p.Root, p.Resume
+	p.ofImage()
 	return &p, p.Check()
 }
 

@@ -38,6 +38,7 @@ var mutants = slices.Concat(
 	ukis,
 	operators,
 	lvms,
+	rootForms,
 	mds,
 	secure,
 	ofTalos,
