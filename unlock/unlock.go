@@ -28,10 +28,11 @@ type Volume struct {
 
 // An Opened says how a volume was opened. It holds no secret.
 type Opened struct {
-	Slot    int
-	Staged  bool        // the staged secret opened it
-	MAC     [32]byte    // volume-key MAC
-	Measure pcr.Digests // for PCR 15
+	Slot      int
+	Candidate int         // which of those that were tried
+	Staged    bool        // the staged secret opened it
+	MAC       [32]byte    // volume-key MAC
+	Measure   pcr.Digests // for PCR 15
 }
 
 // A Mapper has the kernel decrypt a volume: dm.Map, or a fake in tests.
@@ -90,7 +91,7 @@ func (v *Volume) Open(ctx context.Context, r io.ReaderAt, candidates []Candidate
 	if err := v.Judge(known); err != nil {
 		return Opened{}, err
 	}
-	key, slot, staged, err := v.find(ctx, r, candidates, memory)
+	key, slot, which, err := v.find(ctx, r, candidates, memory)
 	if err != nil {
 		return Opened{}, err
 	}
@@ -103,12 +104,12 @@ func (v *Volume) Open(ctx context.Context, r io.ReaderAt, candidates []Candidate
 	if err := mapper(dm.Target{Name: v.Name, Device: v.Device, Segment: v.Header.Segment(), Options: v.Options}, key); err != nil {
 		return Opened{}, &Error{v.Name, CodeMap, err}
 	}
-	return Opened{Slot: slot, Staged: staged, MAC: mac, Measure: v.measure(key)}, nil
+	return Opened{Slot: slot, Candidate: which, Staged: candidates[which].Staged, MAC: mac, Measure: v.measure(key)}, nil
 }
 
-func (v *Volume) find(ctx context.Context, r io.ReaderAt, candidates []Candidate, memory *luks2.Memory) (key luks2.VolumeKey, slot int, staged bool, err error) {
+func (v *Volume) find(ctx context.Context, r io.ReaderAt, candidates []Candidate, memory *luks2.Memory) (key luks2.VolumeKey, slot, which int, err error) {
 	err = &Error{v.Name, CodeWrongKey, luks2.ErrWrongKey}
-	for _, c := range candidates {
+	for which, c := range candidates {
 		slots := c.Slots
 		if len(slots) == 0 {
 			slots = []int{luks2.AnySlot}
@@ -117,7 +118,7 @@ func (v *Volume) find(ctx context.Context, r io.ReaderAt, candidates []Candidate
 			key, slot, err = v.Header.Unlock(ctx, r, luks2.Attempt{Passphrase: c.Passphrase, Slot: s, Memory: memory})
 			switch {
 			case err == nil:
-				return key, slot, c.Staged, nil
+				return key, slot, which, nil
 			case errors.Is(err, luks2.ErrWrongKey):
 				err = &Error{v.Name, CodeWrongKey, err}
 			default:
@@ -125,11 +126,11 @@ func (v *Volume) find(ctx context.Context, r io.ReaderAt, candidates []Candidate
 				if !ok {
 					code = CodeRead
 				}
-				return key, 0, false, &Error{v.Name, code, err}
+				return key, 0, 0, &Error{v.Name, code, err}
 			}
 		}
 	}
-	return key, 0, false, err
+	return key, 0, 0, err
 }
 
 // measure is what systemd-cryptsetup(8) extends PCR 15 with (option

@@ -151,7 +151,20 @@ func (l *latch) unused(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if v != [32]byte{} {
+	return unused(v)
+}
+
+// Unused refuses such a boot, for those who measure by themselves.
+func Unused(ctx context.Context, t TPM) error {
+	v, err := t.ReadPCR(ctx, 15)
+	if err != nil {
+		return err
+	}
+	return unused(v)
+}
+
+func unused(pcr15 [32]byte) error {
+	if pcr15 != [32]byte{} {
 		return codes.Fail("pcr15-used", "PCR 15 is not zero: this boot's volumes were opened before")
 	}
 	return nil

@@ -39,6 +39,7 @@ import (
 type Kernel struct {
 	Secure TLS          // nil: without TLS
 	Source KairosSource // nil: without the source kairos
+	Shared bool         // others use the TPM, too
 }
 
 // Plan implements System.
@@ -197,9 +198,11 @@ func (k Kernel) Server(pins []kms.Pin, link string) Server {
 // command; on a slow chip that costs more than the commands. Nobody else
 // holds objects now: the latch has none. If somebody is there, the
 // resource manager shares.
-func (Kernel) OpenTPM() (TPM, error) {
-	if t, err := tpm.Open("/dev/tpm0"); err == nil {
-		return chip{t}, nil
+func (k Kernel) OpenTPM() (TPM, error) {
+	if !k.Shared {
+		if t, err := tpm.Open("/dev/tpm0"); err == nil {
+			return chip{t}, nil
+		}
 	}
 	t, err := tpm.Open(tpm.DefaultPath)
 	if err != nil {

@@ -180,6 +180,9 @@ func (w *worker) openOne(ctx context.Context, o *openings, t try, limit time.Dur
 		defer f.Close()
 
 		opened, err := d.Open(ctx, f, keys, t.Want, w.memory, w.sys.Map)
+		if err == nil {
+			w.hold(d, keys[opened.Candidate].Passphrase)
+		}
 		if err != nil || !t.Keep {
 			wipeAll(keys)
 			keys = nil

@@ -256,6 +256,9 @@ func (r *rotation) opens(ctx context.Context, v *opening, one *unlock.Rotation) 
 	}
 	volume, slot, err := v.disk.Header.Unlock(ctx, one.Disk, luks2.Attempt{Passphrase: keys[0].Passphrase, Slot: luks2.AnySlot, Memory: one.Memory})
 	volume.Wipe()
+	if err == nil {
+		r.worker.hold(v.disk, keys[0].Passphrase) // the old keyslot is about to go
+	}
 	return slot, err
 }
 

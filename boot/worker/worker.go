@@ -87,8 +87,10 @@ func (w *worker) run(ctx context.Context) error {
 	opened.renew(ctx)
 	closed := begin(identity.close)
 	reported := begin(func() { opened.report(ctx) })
-	if err := w.chooseRoot(ctx, opened); err != nil {
-		return err
+	if _, others := w.sys.(Keyholder); !others {
+		if err := w.chooseRoot(ctx, opened); err != nil {
+			return err
+		}
 	}
 
 	if err := w.conn.Send(wire.Record{Kind: wire.KindDone}); err != nil {

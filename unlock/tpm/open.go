@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 )
@@ -46,21 +47,30 @@ func openDevice(path string) (*TPM, error) {
 	if err != nil {
 		return nil, &Error{"opening " + path, CodeAbsent, err}
 	}
-	t := New(device(fd))
+	t := New(&device{fd: fd})
 	if real, err := filepath.EvalSymlinks(path); err == nil {
 		t.managed = strings.HasPrefix(filepath.Base(real), "tpmrm")
 	}
 	return t, nil
 }
 
-// device is the descriptor of a TPM character device.
-type device int
+// device is a TPM character device. After Close it is no other file, also for
+// somebody who still uses it.
+type device struct {
+	mu sync.Mutex
+	fd int // -1: closed
+}
 
 // Send writes a command in one write and reads its reply in one read, as
 // drivers/char/tpm/tpm-dev-common.c wants it.
-func (d device) Send(command []byte) ([]byte, error) {
+func (d *device) Send(command []byte) ([]byte, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.fd < 0 {
+		return nil, fmt.Errorf("writing to the TPM: %w", os.ErrClosed)
+	}
 	if err := retryEINTR(func() error {
-		n, err := syscall.Write(int(d), command)
+		n, err := syscall.Write(d.fd, command)
 		if err == nil && n != len(command) {
 			return io.ErrShortWrite
 		}
@@ -71,7 +81,7 @@ func (d device) Send(command []byte) ([]byte, error) {
 
 	reply := make([]byte, maxReply)
 	err := retryEINTR(func() error {
-		n, err := syscall.Read(int(d), reply)
+		n, err := syscall.Read(d.fd, reply)
 		if err == nil {
 			reply = reply[:n]
 		}
@@ -84,7 +94,16 @@ func (d device) Send(command []byte) ([]byte, error) {
 	return reply, nil
 }
 
-func (d device) Close() error { return syscall.Close(int(d)) }
+// Close implements io.Closer.
+func (d *device) Close() error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	fd := d.fd
+	if d.fd = -1; fd < 0 {
+		return os.ErrClosed
+	}
+	return syscall.Close(fd)
+}
 
 func retryEINTR(f func() error) error {
 	for {
