@@ -14,7 +14,7 @@ GOFLAGS_BIN := -trimpath -buildvcs=false -ldflags='$(LDFLAGS)'
 # reads keyslots is, and all hashes and ciphers are.
 INIT_FLAGS := $(foreach p,github.com/... golang.org/x/net/... golang.org/x/sys/... net/... encoding/... log/... fmt os/... time math/big reflect strings bytes latchkey/...,-gcflags=$(p)=-l) -gcflags=latchkey/unlock/luks2=
 BIN ?= bin
-COMMANDS := latchkey latchkey-kms latchkey-responder kcrypt-discovery-challenger
+COMMANDS := latchkey latchkey-kms latchkey-responder latchkey-agent kcrypt-discovery-challenger
 
 .PHONY: build demo test test-long clean-room fuzz bench mutants lint clean distclean deps man packages release init-flags ld-flags
 

@@ -19,6 +19,7 @@ var rooms = []struct{ folder, what string }{
 	{"cmd/init", "PID 1, worker and latch of the initramfs in one binary: wiring only"},
 	{"cmd/kcrypt-discovery-challenger", "takes the place of Kairos' executable of that name"},
 	{"cmd/latchkey", "the operator's command on machines: build an image, enroll, inspect, check"},
+	{"cmd/latchkey-agent", "gives keys to the early boot of initramfs-tools, dracut and mkinitcpio: wiring only"},
 	{"cmd/latchkey-kms", "the key server's command: serve, and its administration"},
 	{"cmd/latchkey-kms-bench", "load generator with software machines"},
 	{"cmd/latchkey-responder", "answers mDNS on a LAN for a key server that is elsewhere"},
@@ -29,6 +30,7 @@ var rooms = []struct{ folder, what string }{
 	{"boot/wire", "the records that worker and latch send to PID 1"},
 	{"boot/latch", "the role that extends PCRs before and after the volumes are opened"},
 	{"boot/worker", "the role that reads all that outsiders write: modules, disks, network, key server, TPM"},
+	{"boot/agent", "gives keys to an early boot that is not ours, and latches: askpass, systemd's agents and sockets"},
 	{"boot/module", "kernel modules by dependency and alias"},
 	{"boot/device", "block devices, uevents, superblocks"},
 

@@ -26,7 +26,7 @@ func imageCommand() *cobra.Command {
 		Args:  cli.Args(cobra.ArbitraryArgs),
 		RunE:  cli.Group,
 	}
-	c.AddCommand(imageBuildCommand(), imageUKICommand(), imageUpdateCommand(), imageListCommand(), imageStatusCommand())
+	c.AddCommand(imageBuildCommand(), imageUKICommand(), imageUpdateCommand(), imageListCommand(), imageStatusCommand(), imageAgentCommand())
 	return c
 }
 

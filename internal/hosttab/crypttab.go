@@ -146,3 +146,22 @@ var optionKinds = map[string]kind{
 	"plain": notLUKS, "swap": notLUKS, "tmp": notLUKS, "tcrypt": notLUKS, "tcrypt-hidden": notLUKS, "tcrypt-keyfile": notLUKS, "tcrypt-system": notLUKS,
 	"tcrypt-veracrypt": notLUKS, "veracrypt": notLUKS, "veracrypt-pim": notLUKS, "bitlk": notLUKS,
 }
+
+// Measured are the names in /etc/crypttab that systemd-cryptsetup measures into
+// a PCR when it opens them: tpm2-measure-pcr=.
+func (h Host) Measured() (names []string, err error) {
+	lines, err := h.fields("/etc/crypttab", 4)
+	for _, f := range lines {
+		if slices.ContainsFunc(options(f), MeasuresPCR) {
+			names = append(names, f[0])
+		}
+	}
+	return names, err
+}
+
+// MeasuresPCR tells whether an option of crypttab(5) is tpm2-measure-pcr= and
+// not off (parse_boolean in systemd's src/basic/parse-util.c).
+func MeasuresPCR(option string) bool {
+	value, ok := strings.CutPrefix(option, "tpm2-measure-pcr=")
+	return ok && !slices.Contains([]string{"0", "no", "n", "false", "f", "off"}, strings.ToLower(value))
+}
