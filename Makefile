@@ -16,7 +16,7 @@ INIT_FLAGS := $(foreach p,github.com/... golang.org/x/net/... golang.org/x/sys/.
 BIN ?= bin
 COMMANDS := latchkey latchkey-kms latchkey-responder latchkey-agent kcrypt-discovery-challenger
 
-.PHONY: build demo test test-long clean-room fuzz bench mutants lint clean distclean deps man packages release init-flags ld-flags
+.PHONY: build demo test test-long clean-room fuzz bench mutants lint clean distclean deps man packages images release init-flags ld-flags
 
 build: ## all commands into bin/ (BIN=…)
 	@mkdir -p $(BIN)
@@ -57,6 +57,9 @@ lint: ## gofumpt, vet, staticcheck, spelling
 
 packages: ## deb, rpm, apk and Arch packages for amd64 and arm64 into out/packages
 	@images/packages/build
+
+images: ## container images of the two servers into out/images, without a container engine
+	@images/oci/build
 
 release: ## all files of a release into out/release, built twice and compared; RELEASE_KEY signs them
 	@VERSION='$(VERSION)' images/release/build

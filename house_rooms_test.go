@@ -118,6 +118,7 @@ var rooms = []struct{ folder, what string }{
 	{"internal/secret", "key bytes that never print and are wiped"},
 	{"internal/testreport", "reads go test -json; a skipped test fails CI"},
 
+	{"images/oci", "container images without a container engine"},
 	{"images/release", "builds twice and compares; materials, provenance and signatures of a release"},
 
 	{"qemu-tests", "whole boots as readable scripts, run against the built binaries"},

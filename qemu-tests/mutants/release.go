@@ -18,4 +18,11 @@ var released = []mutant{
 	{`images/release: only P-256, as cosign`, `images/release/sign.go`, `!ok || private.Curve != elliptic.P256()`, `!ok || private.Curve == elliptic.P224()`, `./images/release`, `TestSignRefuses`},
 	{`images/release: the trusted comment names the file`, `images/release/sign.go`, `"file:"+name`, `""`, `./images/release`, `TestSign`},
 	{`Makefile: programs know their commit`, `Makefile`, ` -X latchkey/internal/version.commit=$(COMMIT)`, ``, `.`, `TestInitBudget`},
+	{`images/oci: not as root`, `images/oci/image.go`, `c.Config.User = userText`, `c.Config.User = "0:0"`, `./images/oci`, `TestImage`},
+	{`images/oci: one time`, `images/oci/image.go`, `h.ModTime, h.Size, h.Format = t.time, `, `h.ModTime, h.Size, h.Format = time.Now(), `, `./images/oci`, `TestImage`},
+	{`images/oci: the data is the user's`, `images/oci/image.go`, `Typeflag: tar.TypeDir, Uid: user, Gid: user}`, `Typeflag: tar.TypeDir}`, `./images/oci`, `TestImage`},
+	{`images/oci: the program is not the user's`, `images/oci/image.go`, `im.program, Mode: 0o755}, program)`, `im.program, Mode: 0o755, Uid: user}, program)`, `./images/oci`, `TestImage`},
+	{`images/oci: a layer is known by what it unpacks to`, `images/oci/main.go`, `digest(layer)`, `digest(packed)`, `./images/oci`, `TestImage`},
+	{`images/oci: each architecture is named`, `images/oci/main.go`, `d.Platform = platformOf(arch)`, `d.Platform = platformOf("amd64")`, `./images/oci`, `TestImage`},
+	{`images/oci: materials are in the image`, `images/oci/image.go`, `0o644}, materials)`, `0o644}, nil)`, `./images/oci`, `TestImage`},
 }
