@@ -28,7 +28,7 @@ Exit codes: 0 ok, 1 failed, 2 wrong key, 3 header refused, 4 refused by the
 KMS, 64 usage.`,
 	}
 	c.AddCommand(
-		checkCommand(), imageCommand(), kmsCommand(), planCommand(), releaseCommand(), statusCommand(), discoverCommand(), tpmCommand(), volumeCommand(),
+		checkCommand(), imageCommand(), kmsCommand(), planCommand(), releaseCommand(), setupCommand(), statusCommand(), discoverCommand(), tpmCommand(), volumeCommand(),
 	)
 	return c
 }

@@ -115,3 +115,12 @@ func line(path string) string {
 	text, _ := os.ReadFile(path)
 	return strings.TrimSpace(string(text))
 }
+
+// mappings are the devices of device-mapper, as the kernel names them.
+func (h Host) mappings() (names []string) {
+	dirs, _ := filepath.Glob(filepath.Join(h.Root, "/sys/class/block/dm-*"))
+	for _, d := range dirs {
+		names = append(names, filepath.Base(d))
+	}
+	return names
+}

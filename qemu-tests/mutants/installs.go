@@ -24,4 +24,12 @@ var installs = []mutant{
 	{`image: what is as it would be is left`, `cmd/latchkey/image_update.go`, `if o.ifOutdated && !o.outdated(config, version) {`, `if false {`, `./cmd/latchkey`, `TestScripts/image_place$`},
 	{`image: kernels with no other way are named`, `cmd/latchkey/image_status.go`, `s.Holds == "latchkey" && len(s.Others) == 0`, `false`, `./cmd/latchkey`, `TestScripts/image_place$`},
 	{`image: volumes that no person opens are named`, `cmd/latchkey/image_status.go`, `if !slices.ContainsFunc(slotsOfHeader(v.header), typed) {`, `if slices.ContainsFunc(slotsOfHeader(v.header), typed) {`, `./cmd/latchkey`, `TestScripts/image_place$`},
+	{`setup: a passphrase stays`, `cmd/latchkey/setup_undo.go`, `if !slices.ContainsFunc(slotsOfHeader(h), persons) {`, `if h != h {`, `./cmd/latchkey`, `TestScripts/setup$`},
+	{`setup: a configuration that was edited is kept`, `cmd/latchkey/setup_undo.go`, `if hex.EncodeToString(sum[:]) == s.Config {`, `if hex.EncodeToString(sum[:]) != "" {`, `./cmd/latchkey`, `TestScripts/setup$`},
+	{`setup: nothing without a yes`, `cmd/latchkey/setup_ask.go`, `return line == "yes" || line == "y", nil`, `return true, nil`, `./cmd/latchkey`, `TestScripts/setup$`},
+	{`setup: names are those of crypttab`, `cmd/latchkey/setup_machine.go`, `cmp.Or(v.Tabled.Name, o.host.MappingOf(v.uuid), "luks-"+v.uuid)`, `"luks-"+v.uuid`, `./cmd/latchkey`, `TestScripts/setup$`},
+	{`setup: options of crypttab`, `internal/hosttab/volume.go`, `optionKinds[o] == same &&`, `optionKinds[o] == done &&`, `./cmd/latchkey`, `TestScripts/setup$`},
+	{`setup: the passphrase is not echoed`, `cmd/latchkey/setup_ask.go`, `	if o.terminal {
+		tty`, `	if o.terminal && text == "" {
+		tty`, `./cmd/latchkey`, `TestSetupAtATerminal`},
 }
