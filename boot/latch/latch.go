@@ -156,11 +156,11 @@ func (l *latch) unused(ctx context.Context) error {
 
 // Unused refuses such a boot, for those who measure by themselves.
 func Unused(ctx context.Context, t TPM) error {
-	v, err := t.ReadPCR(ctx, 15)
+	v, err := t.ReadPCRs(ctx, 15)
 	if err != nil {
 		return err
 	}
-	return unused(v)
+	return unused(v[15])
 }
 
 func unused(pcr15 [32]byte) error {
