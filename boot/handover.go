@@ -46,6 +46,11 @@ func (b *pid1) handOver() error {
 	return b.writeUdev()
 }
 
+// notForOthers is what lvm2 tells udev of a logical volume that is a part of
+// another: no links, and nobody looks into it (_get_udev_flags in
+// lib/activate/dev_manager.c).
+const notForOthers = "E:DM_UDEV_DISABLE_SUBSYSTEM_RULES_FLAG=1\nE:DM_UDEV_DISABLE_DISK_RULES_FLAG=1\nE:DM_UDEV_DISABLE_OTHER_RULES_FLAG=1\n"
+
 // writeUdev tells udev of the real root that the mappings are complete.
 // Without it 10-dm.rules takes them for half made, because no udev saw
 // their first event, and systemd waits for their device units for ever.
@@ -71,7 +76,11 @@ func (b *pid1) writeUdev() error {
 		if !ok {
 			return fmt.Errorf("writing the udev database: mapping %s is gone", name)
 		}
-		if err := b.sys.WriteFile("/run/udev/data/b"+m.Device, []byte("E:DM_UDEV_PRIMARY_SOURCE_FLAG=1\n"), 0o644); err != nil {
+		text := "E:DM_UDEV_PRIMARY_SOURCE_FLAG=1\n"
+		if isPart(name, mappings) {
+			text += notForOthers
+		}
+		if err := b.sys.WriteFile("/run/udev/data/b"+m.Device, []byte(text), 0o644); err != nil {
 			return fmt.Errorf("writing the udev database: %w", err)
 		}
 	}

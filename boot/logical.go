@@ -12,21 +12,37 @@ import (
 // such volumes and nothing else. The kernel says so, not the worker.
 func (b *pid1) judgeRoot(mappings map[string]Mapping) error { return b.judge(b.root.Name, mappings) }
 
+// maxDepth is how many mappings may lie on each other: the parts of a mirror
+// lie between it and the volumes.
+const maxDepth = 3
+
 // judge is judgeRoot for any mapping.
 func (b *pid1) judge(name string, mappings map[string]Mapping) error {
 	if b.volume(name) != nil {
 		return b.judgeVolume(name, mappings)
 	}
-
-	m := mappings[name]
-	if !mapping.IsLogical(m.UUID) || len(m.On) == 0 {
+	if m := mappings[name]; !mapping.IsLogical(m.UUID) || len(m.On) == 0 {
 		return &StepError{"root", "root-not-in-plan", fmt.Errorf("mapping %q is not in the plan", name)}
 	}
-	for _, below := range m.On {
-		if b.volume(below) == nil {
-			return &StepError{"root", "root-not-in-plan", fmt.Errorf("logical volume %s lies on %s, which is not in the plan", name, below)}
+	return b.judgeLogical(name, mappings, maxDepth)
+}
+
+// judgeLogical wants all that a logical volume lies on to be volumes of the
+// plan, or logical volumes of which that is true.
+func (b *pid1) judgeLogical(name string, mappings map[string]Mapping, depth int) error {
+	for _, below := range mappings[name].On {
+		m := mappings[below]
+		part := depth > 1 && mapping.IsLogical(m.UUID) && len(m.On) > 0
+		var err error
+		switch {
+		case b.volume(below) != nil:
+			err = b.judgeVolume(below, mappings)
+		case part:
+			err = b.judgeLogical(below, mappings, depth-1)
+		default:
+			err = &StepError{"root", "root-not-in-plan", fmt.Errorf("logical volume %s lies on %s, which is not in the plan", name, below)}
 		}
-		if err := b.judgeVolume(below, mappings); err != nil {
+		if err != nil {
 			return err
 		}
 	}
@@ -44,16 +60,35 @@ func (b *pid1) judgeVolume(name string, mappings map[string]Mapping) error {
 	return nil
 }
 
-// above lists, sorted, the mappings that stand on volumes of the plan:
-// logical volumes.
+// above lists the mappings that stand on volumes of the plan, or on such
+// mappings: logical volumes. Those that others stand on come last.
 func (b *pid1) above(mappings map[string]Mapping) (names []string) {
-	for name, m := range mappings {
-		if slices.ContainsFunc(m.On, func(below string) bool { return b.volume(below) != nil }) {
-			names = append(names, name)
+	on := func(name string) bool { return b.volume(name) != nil }
+	for range mappings { // none is deeper than there are mappings
+		var level []string
+		for name, m := range mappings {
+			if slices.ContainsFunc(m.On, on) {
+				level = append(level, name)
+			}
+		}
+		slices.Sort(level)
+		names = append(level, slices.DeleteFunc(names, func(n string) bool { return slices.Contains(level, n) })...)
+		on = func(name string) bool { return slices.Contains(level, name) }
+	}
+	return names
+}
+
+// isPart tells whether another logical volume stands on one.
+func isPart(name string, mappings map[string]Mapping) bool {
+	if !mapping.IsLogical(mappings[name].UUID) {
+		return false
+	}
+	for _, m := range mappings {
+		if mapping.IsLogical(m.UUID) && slices.Contains(m.On, name) {
+			return true
 		}
 	}
-	slices.Sort(names)
-	return names
+	return false
 }
 
 // removeMappings closes every volume, after what stands on it. A mapping of

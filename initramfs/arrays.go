@@ -30,6 +30,15 @@ func forArrays(host hosttab.Host) (names []string) {
 	return names
 }
 
+// forMirror are the modules that map the root of this machine, if it is a
+// RAID of LVM.
+func forMirror(host hosttab.Host) []string {
+	if r, err := host.LogicalRoot(); err == nil && r != nil && r.RAID {
+		return []string{"dm_raid", "raid1"}
+	}
+	return nil
+}
+
 // arrayWarnings names volumes of the plan that lie on an array of this
 // machine which the image cannot run.
 func (k *kernel) arrayWarnings(p *plan.Plan, index *plan.Modules, host hosttab.Host) (list []string) {

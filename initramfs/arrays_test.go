@@ -80,3 +80,40 @@ func TestArrayModules(t *testing.T) {
 		}
 	}
 }
+
+// TestMirrorModules: an image for any machine maps mirrors of LVM; one for this
+// machine does if its root is one.
+func TestMirrorModules(t *testing.T) {
+	mirror := t.TempDir()
+	for name, text := range map[string]string{
+		"proc/self/mountinfo": "22 1 253:2 / / rw shared:1 - ext4 /dev/dm-2 rw\n", "dev/dm-2": "",
+		"sys/class/block/dm-2/dm/name": "vg-root\n", "sys/class/block/dm-2/dm/uuid": "LVM-x\n", "sys/class/block/dm-2/slaves/dm-1": "",
+		"sys/class/block/dm-1/dm/name": "vg-root_rimage_0\n", "sys/class/block/dm-1/dm/uuid": "LVM-y\n",
+	} {
+		path := filepath.Join(mirror, name)
+		os.MkdirAll(filepath.Dir(path), 0o755)
+		if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, tt := range []struct {
+		modules, host string
+		want          bool
+	}{{"", t.TempDir(), true}, {"modules: {set: host}\n", mirror, true}, {"modules: {set: host}\n", t.TempDir(), false}} {
+		tr := newTree(t)
+		tr.add("kernel/drivers/md/raid1.ko", elf("", false), "")
+		tr.add("kernel/drivers/md/dm-raid.ko", elf("", false), "kernel/drivers/md/raid1.ko")
+		c, err := initramfs.ReadConfig("latchkey.yaml", strings.NewReader(config+tt.modules))
+		if err != nil {
+			t.Fatal(err)
+		}
+		var out bytes.Buffer
+		r, err := initramfs.Build(&out, initramfs.Options{Config: c, Modules: filepath.Join(tr.dir, "modules/6.1"), Init: filepath.Join(tr.dir, "init"), Level: 3, Host: hosttab.Host{Root: tt.host}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := tr.indexOf(out.Bytes()).Find("dm-raid") >= 0; got != tt.want || slices.Contains(r.Plan.Modules.Always, "dm_raid") {
+			t.Errorf("%q: dm-raid in the image: %t, want %t; %v are always loaded", tt.modules, got, tt.want, r.Plan.Modules.Always)
+		}
+	}
+}

@@ -106,7 +106,9 @@ func table() map[string]Meaning {
 		"mapping":           {Retry, "the kernel does not map the volume: is dm-crypt in the image, and not in module_blacklist=? latchkey image build"},
 
 		"lvm-missing":     {Final, "a part of the LVM group is in no opened volume: name all volumes of the group in latchkey.yaml, latchkey image build; look at cable and disk"},
-		"lvm-unsupported": {Final, "this logical volume needs lvm2 itself: boot with the distribution's initramfs, or move the root to a linear or striped one (lvconvert)"},
+		"lvm-degraded":    {Retry, "the mirror works without the leg: look at its disk, then lvconvert --repair or lvchange --refresh in the running system"},
+		"lvm-late":        {Retry, "a volume came late: all are opened again"},
+		"lvm-unsupported": {Final, "this logical volume needs lvm2 itself: boot with the distribution's initramfs, or move the root to a linear, striped or raid1 one (lvconvert)"},
 		"lvm-damaged":     {Final, "LVM's metadata is damaged or contradicts itself: pvck and vgcfgrestore on another machine"},
 
 		"resume-missing": {Retry, "nothing is taken up from there and the boot goes on: name the swap's volume in latchkey.yaml, and in resume: or resume="},

@@ -21,6 +21,8 @@ type inside struct {
 	worker *worker
 	open   []content
 	closed []string // names of volumes
+	absent []string // names of volumes whose device was not there
+	waited bool     // for them
 	set    *lvm.Set
 	files  []File
 	mapped map[string]bool // logical volumes, by the name of the mapping
@@ -56,6 +58,11 @@ func (w *worker) lookInside(o *openings) *inside {
 			c.err = fmt.Errorf("opening the mapping %s: %w", c.disk.Name, err)
 		}
 		in.open = append(in.open, c)
+	}
+	for _, v := range w.plan.Volumes {
+		if !slices.ContainsFunc(o.all, func(of *opening) bool { return of.disk.Name == v.Name }) {
+			in.absent = append(in.absent, v.Name)
+		}
 	}
 	in.set = lvm.Assemble(pvs)
 	for _, p := range in.set.Problems {
@@ -207,30 +214,6 @@ func (in *inside) take(v *lvm.Volume, super device.Super) (root, error) {
 		return root{}, codes.Fail(codes.RootUnusable, "no file system is recognized in %s: name it in root.fstype", v)
 	}
 	return root{v.MappingName(), super}, in.activate(v)
-}
-
-// activate maps a logical volume as lvm2 would, read-only if it is so or a
-// volume under it is.
-func (in *inside) activate(v *lvm.Volume) error {
-	if in.mapped[v.MappingName()] {
-		return nil
-	}
-	rows, err := v.Table(func(device string) string {
-		c := in.of(device)
-		return fmt.Sprintf("%d:%d", c.number.Major, c.number.Minor)
-	})
-	if err != nil {
-		return in.unusable(err)
-	}
-	l := dm.Logical{Name: v.MappingName(), UUID: v.MappingUUID(), Link: v.String(), ReadOnly: v.ReadOnly, Rows: rows}
-	for _, device := range v.Devices() {
-		l.ReadOnly = l.ReadOnly || in.of(device).disk.Options.ReadOnly
-	}
-	if err := in.worker.sys.MapLogical(l); err != nil {
-		return codes.Fail("mapping", "%w", err)
-	}
-	in.mapped[l.Name] = true
-	return nil
 }
 
 // of is the content of a volume, by its name.

@@ -25,7 +25,7 @@ type root struct {
 // in it, and has the file system's module loaded. Logical volumes that the
 // root or the command line names are mapped on the way.
 func (w *worker) chooseRoot(ctx context.Context, o *openings) error {
-	_, err := step(ctx, w, "probe", time.Minute, func(context.Context) (struct{}, string, error) {
+	_, err := step(ctx, w, "probe", time.Minute+max(0, w.plan.Degraded), func(context.Context) (struct{}, string, error) {
 		in := w.lookInside(o)
 		defer in.close()
 		r, err := w.rootDisk(in)

@@ -53,9 +53,12 @@ func logicalWarnings(p *plan.Plan, r *hosttab.LogicalRoot) (list []string, err e
 	case logical && (group != r.Group || name != r.Name):
 		return []string{fmt.Sprintf("the plan's root is the logical volume %s/%s, this machine's is %s", group, name, r)}, nil
 	case r.Stacked:
-		return nil, fmt.Errorf("this machine's root %s lies on other logical volumes (thin, RAID, cache, a snapshot or the like): only linear and striped ones are supported yet", r)
+		return nil, fmt.Errorf("this machine's root %s lies on other logical volumes (thin, cache, a snapshot or the like): only linear, striped and raid1 ones are supported yet", r)
 	case !logical && !byContent:
 		list = append(list, fmt.Sprintf("this machine's root is the logical volume %s: write root: {device: /dev/mapper/%s} in latchkey.yaml", r, mapping.LogicalName(r.Group, r.Name)))
+	}
+	if r.RAID {
+		list = append(list, fmt.Sprintf("this machine's root %s is a RAID of LVM: the boot maps raid1 and no other level (lvs -o segtype %s)", r, r))
 	}
 	for _, uuid := range r.Volumes {
 		if !planned(uuid) {

@@ -32,6 +32,7 @@ func TestLogicalWarnings(t *testing.T) {
 		{"the volume is named", "/dev/mapper/root", host(false, one), "write root: {device: /dev/mapper/debian--vg-root}"},
 		{"another one is named", "/dev/debian-vg/other", host(true, one), "the plan's root is the logical volume debian-vg/other, this machine's is debian-vg/root"},
 		{"on another volume, too", "/dev/debian-vg/root", host(false, one, two), "lies on LUKS volume " + two + ", too, which the plan does not open"},
+		{"a RAID", "UUID=x", &hosttab.LogicalRoot{Group: "debian-vg", Name: "root", Volumes: []string{one}, RAID: true}, "debian-vg/root is a RAID of LVM: the boot maps raid1 and no other level"},
 		{"of another kind", "/dev/debian-vg/root", host(true, one), "error: this machine's root debian-vg/root lies on other logical volumes (thin,"},
 		{"of another kind, by UUID", "UUID=x", host(true, one), "error: this machine's root"},
 	} {

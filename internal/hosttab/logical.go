@@ -14,9 +14,12 @@ type LogicalRoot struct {
 	Group, Name string
 	// Volumes are the UUIDs of the LUKS volumes that it lies on.
 	Volumes []string
-	// Stacked: it lies on other logical volumes, as thin, RAID, cache and
-	// snapshots do, and not on devices alone.
+	// Stacked: it lies on other logical volumes, as thin, cache and snapshots
+	// do, and not on devices alone.
 	Stacked bool
+	// RAID: those that it lies on are the legs of a RAID of LVM, of whatever
+	// level.
+	RAID bool
 }
 
 func (r *LogicalRoot) String() string { return r.Group + "/" + r.Name }
@@ -40,6 +43,7 @@ func (h Host) LogicalRoot() (*LogicalRoot, error) {
 	}
 	r := &LogicalRoot{Group: group, Name: name}
 	h.descend(r, device, 0)
+	r.RAID = r.RAID && !r.Stacked
 	return r, nil
 }
 
@@ -69,9 +73,21 @@ func (h Host) descend(r *LogicalRoot, device string, depth int) {
 			}
 			continue
 		}
-		r.Stacked = r.Stacked || strings.HasPrefix(uuid, "LVM-")
+		if strings.HasPrefix(uuid, "LVM-") {
+			isLeg := depth == 0 && r.isLeg(h.dm(s.Name(), "name"))
+			r.RAID, r.Stacked = r.RAID || isLeg, r.Stacked || !isLeg
+		}
 		h.descend(r, s.Name(), depth+1)
 	}
+}
+
+// isLeg tells whether a mapping has the name of one of the parts of a RAID:
+// NAME_rmeta_N and NAME_rimage_N.
+func (r *LogicalRoot) isLeg(name string) bool {
+	group, volume, _ := mapping.SplitLogical(name)
+	rest, ok := strings.CutPrefix(volume, r.Name+"_r")
+	kind, n, both := strings.Cut(rest, "_")
+	return ok && both && group == r.Group && (kind == "meta" || kind == "image") && n != "" && strings.Trim(n, "0123456789") == ""
 }
 
 // dm is what sysfs says of a mapping, "" of anything else.

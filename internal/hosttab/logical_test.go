@@ -62,6 +62,18 @@ func TestLogicalRoot(t *testing.T) {
 			"thin", running(t, "/dev/mapper/vg-root", "dm-4 vg-root "+lvm+" dm-3", "dm-3 vg-pool-tpool "+lvm+"-tpool dm-1 dm-2", "dm-2 vg-pool_tdata "+lvm+"-tdata dm-0", "dm-1 vg-pool_tmeta "+lvm+"-tmeta dm-0", "dm-0 a "+crypt+" sda2"),
 			&hosttab.LogicalRoot{Group: "vg", Name: "root", Volumes: []string{uuid}, Stacked: true},
 		},
+		{
+			"a mirror", running(t, "/dev/mapper/vg-root", "dm-4 vg-root "+lvm+" dm-2 dm-3", "dm-3 vg-root_rimage_0 "+lvm+" dm-0", "dm-2 vg-root_rmeta_0 "+lvm+" dm-0", "dm-0 a "+crypt+" sda2"),
+			&hosttab.LogicalRoot{Group: "vg", Name: "root", Volumes: []string{uuid}, RAID: true},
+		},
+		{
+			"the snapshot of a mirror's part", running(t, "/dev/mapper/vg-root", "dm-4 vg-root "+lvm+" dm-2 dm-3", "dm-3 vg-root_rimage_0-cow "+lvm+" dm-0", "dm-2 vg-root_rmeta_0 "+lvm+" dm-0", "dm-0 a "+crypt+" sda2"),
+			&hosttab.LogicalRoot{Group: "vg", Name: "root", Volumes: []string{uuid}, Stacked: true},
+		},
+		{
+			"a mirror on a cache", running(t, "/dev/mapper/vg-root", "dm-4 vg-root "+lvm+" dm-3", "dm-3 vg-root_rimage_0 "+lvm+" dm-1", "dm-1 vg-root_rimage_0_corig "+lvm+" dm-0", "dm-0 a "+crypt+" sda2"),
+			&hosttab.LogicalRoot{Group: "vg", Name: "root", Volumes: []string{uuid}, Stacked: true},
+		},
 		{"not encrypted", running(t, "/dev/mapper/vg-root", "dm-0 vg-root "+lvm+" sda2"), &hosttab.LogicalRoot{Group: "vg", Name: "root"}},
 		{"LUKS without LVM", running(t, "/dev/mapper/my-root", "dm-0 my-root "+crypt+" sda2"), nil},
 		{"a partition", running(t, "/dev/sda2"), nil},

@@ -17,7 +17,7 @@ import (
 type Logical struct {
 	Name     string // of the mapping: /dev/mapper/Name
 	UUID     string // of the mapping, as lvm2 gives it
-	Link     string // "VG/LV": what lvm2 calls it under /dev
+	Link     string // "VG/LV": what lvm2 calls it under /dev; "" for a part of another
 	ReadOnly bool
 	Rows     []lvm.Row
 }
@@ -27,7 +27,7 @@ type Logical struct {
 func MapLogical(l Logical) (err error) {
 	defer func() {
 		if err != nil {
-			err = fmt.Errorf("mapping logical volume %s: %w", l.Link, err)
+			err = fmt.Errorf("mapping logical volume %s: %w", l.Name, err)
 		}
 	}()
 
@@ -48,7 +48,9 @@ func MapLogical(l Logical) (err error) {
 	if err != nil {
 		return err
 	}
-	l.link()
+	if l.Link != "" {
+		l.link()
+	}
 	return nil
 }
 
@@ -62,7 +64,7 @@ func (l Logical) check() error {
 	}
 	at := uint64(0)
 	for _, r := range l.Rows {
-		if r.Start != at || r.Sectors == 0 || r.Type != "linear" && r.Type != "striped" || strings.Trim(r.Params, "0123456789: ") != "" {
+		if r.Start != at || r.Sectors == 0 || r.Type != "linear" && r.Type != "striped" && r.Type != "raid" || !areParams(r) {
 			return fmt.Errorf("row %+v cannot be mapped", r)
 		}
 		at += r.Sectors
@@ -71,6 +73,15 @@ func (l Logical) check() error {
 		return errors.New("there is nothing to map")
 	}
 	return nil
+}
+
+// areParams accepts numbers, and the words of a mirror.
+func areParams(r lvm.Row) bool {
+	signs := "0123456789: "
+	if r.Type == "raid" {
+		signs += "-_abcdefghijklmnopqrstuvwxyz"
+	}
+	return strings.Trim(r.Params, signs) == "" && (r.Type != "raid" || strings.HasPrefix(r.Params, "raid1 "))
 }
 
 // link makes /dev/VG/LV, for a real root without udev: udev makes the same

@@ -32,6 +32,9 @@ func TestMapLogicalRefuses(t *testing.T) {
 		{"an empty row", dm.Logical{Name: "a", UUID: uuid, Rows: []lvm.Row{row(0, 0, "linear", "253:0 0")}}, "cannot be mapped"},
 		{"another target", dm.Logical{Name: "a", UUID: uuid, Rows: []lvm.Row{row(0, 8, "crypt", "253:0 0")}}, "cannot be mapped"},
 		{"a path", dm.Logical{Name: "a", UUID: uuid, Rows: []lvm.Row{row(0, 8, "linear", "/dev/sda 0")}}, "cannot be mapped"},
+		{"a path for a leg", dm.Logical{Name: "a", UUID: uuid, Rows: []lvm.Row{row(0, 8, "raid", "raid1 3 0 region_size 8 1 /dev/sda /dev/sdb")}}, "cannot be mapped"},
+		{"another level", dm.Logical{Name: "a", UUID: uuid, Rows: []lvm.Row{row(0, 8, "raid", "raid5 3 0 region_size 8 1 253:0 253:1")}}, "cannot be mapped"},
+		{"words for numbers", dm.Logical{Name: "a", UUID: uuid, Rows: []lvm.Row{row(0, 8, "linear", "253:0 x")}}, "cannot be mapped"},
 		{"no rows", dm.Logical{Name: "a", UUID: uuid}, "nothing to map"},
 	} {
 		if err := dm.MapLogical(tt.l); err == nil || !strings.Contains(err.Error(), tt.want) {

@@ -36,6 +36,8 @@ func FuzzRead(f *testing.F) {
 func FuzzMetadata(f *testing.F) {
 	f.Add(lvmtest.Root)
 	f.Add(strings.ReplaceAll(lvmtest.Root, "striped", "raid1"))
+	f.Add(lvmtest.Mirror)
+	f.Add(strings.ReplaceAll(lvmtest.Mirror, `"root_rimage_1"`, `"root"`))
 	f.Fuzz(func(t *testing.T, text string) {
 		if text == "" || len(text) > 60<<10 {
 			return
@@ -58,6 +60,14 @@ func check(t *testing.T, s *lvm.Set) {
 		rows, err := v.Table(number)
 		if err != nil {
 			continue
+		}
+		if strings.Contains(v.Lacks(), "\n") || v.Usable() == nil && len(v.Devices()) == 0 {
+			t.Errorf("%s lies on %v and lacks %q", v, v.Devices(), v.Lacks())
+		}
+		for _, p := range v.Parts() {
+			if _, err := p.Table(number); err != nil || p.Parts() != nil {
+				t.Errorf("%s is a part of %s and cannot be mapped: %v", p, v, err)
+			}
 		}
 		at := uint64(0)
 		for _, r := range rows {

@@ -96,6 +96,9 @@ func (g *Group) read(s *section) (err error) {
 	if err := g.overlaps(); err != nil {
 		return err
 	}
+	if err := g.joinMirrors(s.sections["logical_volumes"]); err != nil {
+		return err
+	}
 	return g.references(s.sections["logical_volumes"])
 }
 
@@ -178,7 +181,7 @@ func (g *Group) references(list *section) error {
 	for _, user := range g.Volumes {
 		for _, s := range list.sections[user.Name].sections {
 			for key, values := range s.values {
-				if key == "type" || key == "tags" {
+				if key == "type" || key == "tags" || key == "raids" && user.mirror != nil {
 					continue
 				}
 				for _, v := range values {

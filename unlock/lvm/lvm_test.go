@@ -203,7 +203,7 @@ func TestUsable(t *testing.T) {
 			flags = ["MISSING"]`), lvm.ErrMissing, "in two was missing when the group was changed last"},
 		{"too small", with("pe_count = 16", "pe_count = 1600"), lvm.ErrDamaged, "in one needs 7602176 bytes, and there are 2097152"},
 		{"thin", with(`type = "striped"`, `type = "thin"`), lvm.ErrUnsupported, `it is of type "thin": that needs lvm2 itself`},
-		{"raid", with(`type = "striped"`, `type = "raid1"`), lvm.ErrUnsupported, `it is of type "raid1"`},
+		{"raid", with(`type = "striped"`, `type = "raid5"`), lvm.ErrUnsupported, `it is of type "raid5"`},
 		{"with flags", with(`type = "striped"`, `type = "striped+FUTURE"`), lvm.ErrUnsupported, `it is of type "striped+FUTURE"`},
 		{"being moved", with(`"pv1", 2`, `"pvmove0", 2`), lvm.ErrUnsupported, `it lies on the logical volume "pvmove0"`},
 		{"on itself", with(`"pv1", 2`, `"root", 0`), lvm.ErrUnsupported, `it lies on the logical volume "root"`},

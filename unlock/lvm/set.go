@@ -111,10 +111,12 @@ func (v *Volume) On(device string) bool {
 
 // Devices are the physical volumes that the volume lies on, each once.
 func (v *Volume) Devices() (all []string) {
-	for _, s := range v.segments {
-		for _, a := range s.areas {
-			if a.pv.found != nil && !slices.Contains(all, a.pv.found.Device) {
-				all = append(all, a.pv.found.Device)
+	for _, p := range append(v.Parts(), v) {
+		for _, s := range p.segments {
+			for _, a := range s.areas {
+				if a.pv.found != nil && !slices.Contains(all, a.pv.found.Device) {
+					all = append(all, a.pv.found.Device)
+				}
 			}
 		}
 	}
@@ -124,27 +126,50 @@ func (v *Volume) Devices() (all []string) {
 // Usable tells why the volume cannot be mapped here; nil if it can. The
 // error wraps ErrUnsupported, ErrMissing or ErrDamaged.
 func (v *Volume) Usable() error {
-	fail := func(kind error, format string, args ...any) error {
-		return &failure{kind, fmt.Sprintf("logical volume %s: ", v) + fmt.Sprintf(format, args...)}
+	if err := v.usable(); err != nil || v.owner == nil {
+		return err
+	}
+	return v.fail(ErrUnsupported, "it is a part of another one")
+}
+
+// usable is Usable for the parts of mirrors, too.
+func (v *Volume) usable() error {
+	lacks := v.lacks
+	if v.mirror != nil {
+		lacks = v.mirror.lacks
 	}
 	switch {
 	case v.group.unusable != "":
-		return fail(ErrUnsupported, "%s", v.group.unusable)
+		return v.fail(ErrUnsupported, "%s", v.group.unusable)
 	case v.other != "":
-		return fail(ErrUnsupported, "%s: that needs lvm2 itself and is not supported yet", v.other)
+		return v.fail(ErrUnsupported, "%s: that needs lvm2 itself and is not supported yet", v.other)
 	case mapping.CheckName(v.MappingName()) != nil:
-		return fail(ErrUnsupported, "a mapping cannot have the name %s here: want at most %d bytes", v.MappingName(), mapping.MaxName)
-	case v.Hidden:
-		return fail(ErrUnsupported, "it is a part of another one")
+		return v.fail(ErrUnsupported, "a mapping cannot have the name %s here: want at most %d bytes", v.MappingName(), mapping.MaxName)
+	case v.Hidden && v.owner == nil:
+		return v.fail(ErrUnsupported, "it is a part of another one")
 	}
+	switch err := lacks(); {
+	case errors.Is(err, ErrDamaged):
+		return v.fail(ErrDamaged, "%v", err)
+	case errors.Is(err, ErrUnsupported):
+		return v.fail(ErrUnsupported, "%v", err)
+	case err != nil:
+		return v.fail(ErrMissing, "%v", err)
+	}
+	return nil
+}
+
+func (v *Volume) fail(kind error, format string, args ...any) error {
+	return &failure{kind, fmt.Sprintf("logical volume %s: ", v) + fmt.Sprintf(format, args...)}
+}
+
+// lacks tells what is wrong with the physical volumes that a volume's own
+// segments are on.
+func (v *Volume) lacks() error {
 	for _, s := range v.segments {
 		for _, a := range s.areas {
 			if err := a.pv.usable(v.group.extent); err != nil {
-				kind := ErrMissing
-				if errors.Is(err, ErrDamaged) {
-					kind = ErrDamaged
-				}
-				return fail(kind, "%v", err)
+				return err
 			}
 		}
 	}
@@ -155,11 +180,11 @@ func (v *Volume) Usable() error {
 func (p *physical) usable(extent int64) error {
 	switch {
 	case p.found == nil:
-		return fmt.Errorf("its physical volume %s is in none of the opened volumes (it was on %.64q)", p.id, p.hint)
+		return &failure{ErrMissing, fmt.Sprintf("its physical volume %s is in none of the opened volumes (it was on %.64q)", p.id, p.hint)}
 	case len(p.clones) > 1:
 		return &failure{ErrDamaged, fmt.Sprintf("%d opened volumes carry its physical volume %s: %s", len(p.clones), p.id, strings.Join(p.clones, ", "))}
 	case p.gone:
-		return fmt.Errorf("its physical volume %s in %s was missing when the group was changed last: if its data is good, vgextend --restoremissing", p.id, p.found.Device)
+		return &failure{ErrMissing, fmt.Sprintf("its physical volume %s in %s was missing when the group was changed last: if its data is good, vgextend --restoremissing", p.id, p.found.Device)}
 	case (p.start+p.count*extent)*sectorBytes > p.found.SizeBytes:
 		return &failure{ErrDamaged, fmt.Sprintf("its physical volume %s in %s needs %d bytes, and there are %d", p.id, p.found.Device, (p.start+p.count*extent)*sectorBytes, p.found.SizeBytes)}
 	}

@@ -14,10 +14,14 @@ type Row struct {
 
 // Table is the volume's table as lvm2 has it: _add_linear_target_line and
 // the like in libdm/libdm-deptree.c. number gives the number of a device,
-// such as 253:0. What cannot be mapped has the error of Usable.
+// such as 253:0, by its name or by that of the mapping of one of Parts. What
+// cannot be mapped has the error of Usable, but parts of mirrors can.
 func (v *Volume) Table(number func(device string) string) ([]Row, error) {
-	if err := v.Usable(); err != nil {
+	if err := v.usable(); err != nil {
 		return nil, err
+	}
+	if v.mirror != nil {
+		return []Row{v.mirrorRow(number)}, nil
 	}
 	var rows []Row
 	for _, s := range v.segments {
@@ -41,9 +45,17 @@ func (a area) sector(g *Group) int64 { return a.pv.start + a.extent*g.extent }
 // ReadAt reads the volume without a mapping: what is in it can be told
 // before anything is activated.
 func (v *Volume) ReadAt(b []byte, off int64) (n int, err error) {
-	if err := v.Usable(); err != nil {
+	if err := v.usable(); err != nil {
 		return 0, err
 	}
+	if v.mirror != nil {
+		return v.mirror.newest().read(b, off)
+	}
+	return v.read(b, off)
+}
+
+// read is ReadAt of a volume with segments of its own that can be used.
+func (v *Volume) read(b []byte, off int64) (n int, err error) {
 	for len(b) > 0 {
 		pv, at, left, ok := v.locate(off)
 		if !ok {

@@ -17,7 +17,9 @@ type Volume struct {
 	group    *Group
 	extents  int64
 	segments []segment
-	other    string // why lvm2 itself is needed
+	mirror   *mirror // instead of segments
+	owner    *Volume // the mirror that it is a part of
+	other    string  // why lvm2 itself is needed
 }
 
 // A segment is a run of extents of a volume, on one area or in stripes over
@@ -115,6 +117,9 @@ func (v *Volume) readSegment(s *section) error {
 	v.extents += count
 
 	kind := s.string("type")
+	if kind == "raid1" && v.mirror == nil {
+		return v.readMirror(s)
+	}
 	if kind != "striped" {
 		if v.other == "" {
 			v.other = fmt.Sprintf("it is of type %.32q", kind)
