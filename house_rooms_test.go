@@ -45,6 +45,7 @@ var rooms = []struct{ folder, what string }{
 	{"unlock/source/kairos", "the client of kcrypt-challenger's protocol, in both generations"},
 	{"unlock/source/keyfile", "keys in files: in the image, or on a stick that somebody plugs in"},
 	{"unlock/source/talos", "what Talos Linux gave its disks: keys of a KMS, of the TPM and of the machine's identity"},
+	{"unlock/source/together", "makes the passphrase of a keyslot from what several sources yield"},
 	{"unlock/source/prompt", "what people type at the console"},
 	{"unlock/luks2", "read, judge and write LUKS2 headers; LUKS1 read-only"},
 	{"unlock/lvm", "reads LVM2: which logical volumes there are, and their device-mapper tables; changes nothing"},

@@ -57,6 +57,7 @@ var rules = []struct {
 	{"unlock/source/keyfile", []string{"latchkey/boot", "latchkey/boot/worker", "latchkey/boot/device", "latchkey/internal/plan"}, "sources know no plan and no boot"},
 	{"unlock/source/talos", []string{"latchkey/boot", "latchkey/boot/worker", "latchkey/discover", "latchkey/internal/plan", "net/http", "crypto/tls", "crypto/x509", "google.golang.org/"}, "sources know no plan and no boot, and do not search"},
 	{"internal/unary", []string{"net/http", "net/url", "golang.org/x/net/http2", "google.golang.org/"}, "the init links it: HTTP/2 by hand"},
+	{"unlock/source/together", []string{"latchkey/boot", "latchkey/boot/worker", "latchkey/internal/plan", "latchkey/unlock/tpm", "latchkey/unlock/source/cryptenroll", "latchkey/unlock/source/keyfile"}, "none knows of another"},
 	{"unlock/source/prompt", []string{"latchkey/boot", "latchkey/boot/worker", "latchkey/internal/plan"}, "sources know no plan and no boot"},
 	{"unlock/luks2", []string{"latchkey/unlock/dm", "os/exec"}, "headers are judged from bytes"},
 	{"unlock/lvm", []string{"latchkey/unlock", "latchkey/unlock/dm", "latchkey/boot/", "os/exec", "golang.org/", "github.com/"}, "metadata is judged from bytes"},

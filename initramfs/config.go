@@ -222,7 +222,11 @@ func (c *Config) volume(i int, v VolumeConfig, p *plan.Plan) plan.Volume {
 	var sources []string
 	for j, s := range v.Sources {
 		name := s.name(p)
-		c.alias(name, fmt.Sprintf("volumes[%d].sources[%d].%s", i, j, s.word()))
+		if at := fmt.Sprintf("volumes[%d].sources[%d]", i, j); s.together() {
+			c.aliasParts(name, at, s, p)
+		} else {
+			c.alias(name, at+"."+s.word())
+		}
 		sources = append(sources, name)
 	}
 	if len(sources) == 0 {

@@ -54,7 +54,11 @@ func TestSchema(t *testing.T) {
 	}
 	for sources, good := range map[string]bool{
 		"kms": true, "kms, prompt": true, "key-file: {path: /k}": true, "tang": false, "{}": false, "clevis: {url: x}": false,
-		"{key-file: {path: x}, clevis: {tang: []}}": false,
+		"{key-file: {path: x}, clevis: {tang: []}}":  false,
+		"{need: 2, of: [kms, systemd-tpm2]}, prompt": true, "need: 2": false, "of: [kms, systemd-tpm2]": false, "{need: 2, of: [kms, prompt]}": false,
+		"{need: 2, of: [kms, {need: 1, of: [systemd-tpm2, key-file: {path: /k}]}]}": true, "{need: 2, of: [kms, {need: 1, of: [key-file: {path: /l}, key-file: {path: /k}]}]}": true,
+		"{need: 2, of: [kms, {need: 1, of: [kms, {need: 1, of: [kms, kms]}]}]}": false, "{need: 2, of: [kms, {need: 1, key-file: {path: /k}}]}": false,
+		"{need: 2, of: [kms, systemd-tpm2], key-file: {path: /k}}": false,
 	} {
 		if file := withSources(sources); (judge(file) == nil) != good || taken(file) != good {
 			t.Errorf("sources [%s]: schema %v, command takes it: %t; want %t", sources, judge(file), taken(file), good)
@@ -74,6 +78,9 @@ func TestSchemaWords(t *testing.T) {
 		".volumes.options": strings.Replace(config, "555555555555}", "555555555555, options: [%s]}", 1),
 		".volumes.accept":  strings.Replace(config, "555555555555}", "555555555555, accept: %s}", 1),
 		".volumes.sources": strings.Replace(withSources("%s"), "sources:", "digest: "+strings.Repeat("ab", 32)+", sources:", 1),
+	}
+	for _, of := range []string{".of", ".of.of"} {
+		files[".volumes.sources"+of] = strings.Replace(withSources("{need: 2, of: [key-file: {path: /k}, {need: 2, of: [%s, key-file: {path: /k}]}]}"), "sources:", "digest: "+strings.Repeat("ab", 32)+", sources:", 1)
 	}
 	words := schematest.Words(schema())
 	for field, list := range words {

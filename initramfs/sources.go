@@ -24,6 +24,10 @@ type SourceConfig struct {
 	TalosKMS  *TalosKMSConfig  `yaml:"talos-kms"`
 	TalosTPM  *SystemdConfig   `yaml:"talos-tpm2"`
 	TalosNode *TalosNodeConfig `yaml:"talos-node-id"`
+
+	// Need of the sources Of open the volume together.
+	Need int            `yaml:"need"`
+	Of   []MemberConfig `yaml:"of"`
 }
 
 // A SystemdConfig says which tokens of systemd-cryptenroll may open a volume.
@@ -76,10 +80,9 @@ func (c *SourceConfig) UnmarshalText(text []byte) error {
 func (c *SourceConfig) Schema(of func(v any) map[string]any) map[string]any {
 	type mapping SourceConfig // the keys, without what reads a word
 	keys := of(mapping{})
-	keys["minProperties"], keys["maxProperties"] = 1, 1
 	return map[string]any{"anyOf": []any{
 		map[string]any{"enum": []string{plan.SourceKMS, plan.SourcePrompt, plan.SourceSystemd}},
-		keys,
+		oneKey(keys),
 	}}
 }
 
@@ -95,12 +98,15 @@ func (c SourceConfig) word() string {
 	case c.Kairos != nil:
 		return plan.SourceKairos
 	}
+	if c.together() {
+		return plan.SourceTogether
+	}
 	return cmp.Or(c.talosWord(), c.Word)
 }
 
 // kinds counts the keys that are set.
 func (c SourceConfig) kinds() (n int) {
-	for _, set := range []bool{c.KeyFile != nil, c.Clevis != nil, c.Systemd != nil, c.Kairos != nil, c.TalosKMS != nil, c.TalosTPM != nil, c.TalosNode != nil} {
+	for _, set := range []bool{c.KeyFile != nil, c.Clevis != nil, c.Systemd != nil, c.Kairos != nil, c.TalosKMS != nil, c.TalosTPM != nil, c.TalosNode != nil, c.together()} {
 		if set {
 			n++
 		}
@@ -116,7 +122,7 @@ func (c *Config) checkSources(volume int) error {
 	}
 	for i, s := range c.Volumes[volume].Sources {
 		if s.word() == "" || s.kinds() > 1 {
-			return fmt.Errorf("volumes[%d].sources[%d]: want %s, %s, or a mapping with the one key %s, %s, %s, %s, %s, %s or %s", volume, i, plan.SourceKMS, plan.SourcePrompt,
+			return fmt.Errorf("volumes[%d].sources[%d]: want %s, %s, or a mapping with the one key %s, %s, %s, %s, %s, %s or %s, or with need: 2 and of: […]", volume, i, plan.SourceKMS, plan.SourcePrompt,
 				plan.SourceKeyFile, plan.SourceClevis, plan.SourceSystemd, plan.SourceKairos, plan.SourceTalosKMS, plan.SourceTalosTPM, plan.SourceTalosNode)
 		}
 		if err := c.checkKairos(s.Kairos); err != nil {
@@ -129,6 +135,11 @@ func (c *Config) checkSources(volume int) error {
 		if s.TalosKMS != nil {
 			err = s.TalosKMS.read()
 		}
+		if s.together() {
+			if err := checkCombination(s.Need, s.Of); err != nil {
+				return fmt.Errorf("volumes[%d].sources[%d].%w", volume, i, err)
+			}
+		}
 		if err != nil {
 			return fmt.Errorf("volumes[%d].sources[%d].%s.%w", volume, i, s.word(), err)
 		}
@@ -139,6 +150,9 @@ func (c *Config) checkSources(volume int) error {
 // name is what the plan calls the source. Volumes that name the same file
 // share it, so that it is read once.
 func (c SourceConfig) name(p *plan.Plan) string {
+	if c.together() {
+		return c.recipe(p)
+	}
 	c.talos(p)
 	if c.Systemd != nil {
 		p.Systemd.Sealed = union(p.Systemd.Sealed, lowered(c.Systemd.Sealed))
@@ -156,7 +170,12 @@ func (c SourceConfig) name(p *plan.Plan) string {
 	if c.KeyFile == nil {
 		return c.word()
 	}
-	f := plan.KeyFile{Device: c.KeyFile.Device, Path: c.KeyFile.Path, Offset: c.KeyFile.Offset, Size: c.KeyFile.Size, Wait: c.KeyFile.Wait}
+	return c.KeyFile.name(p)
+}
+
+// name is what the plan calls the file.
+func (c *KeyFileConfig) name(p *plan.Plan) string {
+	f := plan.KeyFile{Device: c.Device, Path: c.Path, Offset: c.Offset, Size: c.Size, Wait: c.Wait}
 	for _, have := range p.KeyFiles {
 		if f.Name = have.Name; f == have {
 			return f.Name

@@ -52,6 +52,18 @@ type Expect struct {
 	MAC    []byte // volume-key MAC
 }
 
+// And is what is known by two of the volume's sources, the second one's word
+// before the first one's.
+func (e Expect) And(more Expect) Expect {
+	if len(more.Digest) > 0 {
+		e.Digest = more.Digest
+	}
+	if len(more.MAC) > 0 {
+		e.MAC = more.MAC
+	}
+	return e
+}
+
 // An Error is a volume that stays closed, with a stable code.
 type Error struct {
 	Volume string

@@ -17,6 +17,7 @@ type KMS struct {
 	State   string                // "" is good; "away", "refuses", "wrong pin", "pending"
 	Keys    map[string]string     // by UUID: the active secret
 	Staged  map[string]string     // by UUID: the next one
+	MACs    map[string][]byte     // by UUID: of the volume key
 	Refused map[string]kms.Status // by UUID: what it says instead of a key
 	Reports []kms.Result          // what it was told
 	Deaf    bool                  // reports are lost
@@ -100,7 +101,7 @@ func (c *client) grant(wants []kms.Want) *kms.Grant {
 	defer c.mu.Unlock()
 	g := &kms.Grant{Pin: c.pins[0]}
 	for _, w := range wants {
-		v := kms.Granted{UUID: w.UUID, Status: kms.OK, Active: material(c.Keys[w.UUID.String()]), Staged: material(c.Staged[w.UUID.String()])}
+		v := kms.Granted{UUID: w.UUID, Status: kms.OK, Active: material(c.Keys[w.UUID.String()]), Staged: material(c.Staged[w.UUID.String()]), MAC: c.MACs[w.UUID.String()]}
 		if s, ok := c.Refused[w.UUID.String()]; ok {
 			v = kms.Granted{UUID: w.UUID, Status: s}
 		} else if v.Active.Kind == 0 {

@@ -101,6 +101,8 @@ func table() map[string]Meaning {
 		"talos-salt":        {Final, "the salt that Talos locked the volume by is not in the volume that lock-to-state names: look at that one's file system"},
 		"talos-token":       {Final, "no token of Talos of the volume can be used: compare latchkey volume inspect DEVICE with latchkey plan show, which names what the plan allows"},
 		"kairos-wrong":      {Final, "no keyslot takes the passphrase that the server, or the TPM, has: it is another machine's or was replaced; the volume's own is needed"},
+		"together-token":    {Final, "no token says how the parts that are there open the volume together: compare latchkey volume inspect DEVICE with latchkey plan show; latchkey volume enroll-together makes one"},
+		"together-wrong":    {Operator, "the parts are there and do not open the volume: one was replaced (another stick, another secret in the key server); the recovery key opens it, and latchkey volume enroll-together gives it a new keyslot"},
 		"left-closed":       {Retry, "nofail: the boot goes on without it; open it in the running system"},
 		"kdf-memory":        {Final, "the keyslot needs more memory than the machine has: latchkey volume add-key --kdf pbkdf2"},
 		"mapping":           {Retry, "the kernel does not map the volume: is dm-crypt in the image, and not in module_blacklist=? latchkey image build"},

@@ -12,9 +12,9 @@ import (
 const stubSignatures = "/.extra/tpm2-pcr-signature.json"
 
 // cryptenroll is the source of systemd's tokens.
-func (w *worker) cryptenroll() *cryptenroll.TPM2 {
+func (w *worker) cryptenroll(o *openings) *cryptenroll.TPM2 {
 	return &cryptenroll.TPM2{
-		Allowed: w.plan.Systemd.Sealed,
+		Allowed: w.plan.Systemd.Sealed, Parts: o.sealedParts,
 		TPM: func(ctx context.Context) (cryptenroll.Unsealer, error) {
 			if err := w.mayUseTPM(ctx); err != nil {
 				return nil, err

@@ -22,9 +22,6 @@ type disk struct {
 	header  []byte // if it is not on the device
 }
 
-// has tells whether the plan lists a source for the volume.
-func (d *disk) has(source string) bool { return slices.Contains(d.planned.Sources, source) }
-
 // settle is how long no further block device may appear before what was
 // found counts: the clone of a volume is often on the same controller. The
 // network takes longer in any case.

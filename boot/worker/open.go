@@ -9,8 +9,10 @@ import (
 
 	"latchkey/boot/codes"
 	"latchkey/boot/wire"
+	"latchkey/internal/plan"
 	"latchkey/unlock"
 	"latchkey/unlock/source"
+	"latchkey/unlock/source/together"
 )
 
 // An opening is how one volume came to be open, or why it is not.
@@ -21,6 +23,8 @@ type opening struct {
 	keys   []unlock.Candidate // of a grant with a next secret: kept to rotate
 	err    error              // why the last try failed
 	lost   map[string]error   // by source: why it opens this volume no more
+	want   unlock.Expect      // what the sources of parts know of it
+	mixer  *together.Mixer    // of the parts of its key; nil if each source opens it alone
 	opens  chan struct{}      // closed when it is open
 }
 
@@ -35,7 +39,7 @@ type openings struct {
 func (w *worker) newOpenings(disks []*disk) *openings {
 	o := &openings{worker: w}
 	for _, d := range disks {
-		o.all = append(o.all, &opening{disk: d, lost: map[string]error{}, opens: make(chan struct{})})
+		o.all = append(o.all, &opening{disk: d, lost: map[string]error{}, mixer: together.New(d.Header, w.plan.WaysOf(d.planned), plan.KindOf), opens: make(chan struct{})})
 	}
 	return o
 }
@@ -65,6 +69,7 @@ func (o *openings) wipe() {
 	for _, v := range o.all {
 		wipeAll(v.keys)
 		v.keys = nil
+		v.mixer.Wipe()
 	}
 	for r := range o.renewers() {
 		r.wipe()
@@ -81,7 +86,8 @@ func wipeAll(keys []unlock.Candidate) {
 type try struct {
 	source.Key
 	of   *opening
-	from string // the source
+	by   string // the source
+	from string // what the plan lists: the source, or a recipe that it is in
 }
 
 // openAll makes tries side by side and tells PID 1 of each volume that is
@@ -96,8 +102,12 @@ func (w *worker) openAll(ctx context.Context, o *openings, tries []try) {
 			if err == nil {
 				err = t.Err
 			}
+			if err == nil && t.of.mixer.Has(t.by) {
+				err = w.mix(ctx, o, &t, limit)
+			}
 			if err == nil {
 				opened, keys, err = w.openOne(ctx, o, t, limit)
+				err = mixed(t, err)
 			}
 			o.mu.Lock()
 			defer o.mu.Unlock()
@@ -106,7 +116,7 @@ func (w *worker) openAll(ctx context.Context, o *openings, tries []try) {
 				close(t.of.opens)
 			}
 			if t.Err != nil {
-				t.of.lost[t.from] = t.Err
+				t.of.lost[t.by] = t.Err
 			}
 		})
 	}

@@ -21,6 +21,7 @@ const rotateDeadline = 30 * time.Second
 // proves and unseals. It replaces the grant by the one that it ends with.
 func (k *keyServer) renew(ctx context.Context, o *openings) {
 	r := &rotation{worker: k.worker, grant: k.grant, openings: o}
+	k.leaveParts(o)
 	if k.grant == nil || len(r.volumes()) == 0 {
 		return
 	}
@@ -49,7 +50,7 @@ type rotation struct {
 func (r *rotation) volumes() (all []*opening) {
 	for _, v := range r.openings.all {
 		g, ok := r.grant.of(v.disk)
-		if ok && g.Status == kms.OK && v.open && !v.disk.Options.ReadOnly && v.disk.header == nil && (g.Staged.Kind != 0 || unlock.Unfinished(v.disk.Header)) {
+		if ok && g.Status == kms.OK && v.open && !v.disk.Options.ReadOnly && v.disk.header == nil && v.mixer == nil && (g.Staged.Kind != 0 || unlock.Unfinished(v.disk.Header)) {
 			all = append(all, v)
 		}
 	}

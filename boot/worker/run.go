@@ -3,6 +3,7 @@ package worker
 import (
 	"context"
 	"errors"
+	"slices"
 	"time"
 
 	"latchkey/unlock"
@@ -23,8 +24,10 @@ type run struct {
 func (o *openings) run(sources map[string]source.Source) {
 	for _, v := range o.all {
 		for _, name := range v.disk.planned.Sources {
-			if o.find(name) == nil {
-				o.runs = append(o.runs, &run{name: name, source: sources[name], o: o})
+			for _, member := range o.worker.plan.Members(name) {
+				if o.find(member) == nil {
+					o.runs = append(o.runs, &run{name: member, source: sources[member], o: o})
+				}
 			}
 		}
 	}
@@ -44,7 +47,7 @@ func (r *run) Closed() (all []*unlock.Volume) {
 	r.o.mu.Lock()
 	defer r.o.mu.Unlock()
 	for _, v := range r.o.all {
-		if !v.open && v.disk.has(r.name) {
+		if !v.open && r.o.lists(v, r.name) {
 			all = append(all, &v.disk.Volume)
 		}
 	}
@@ -138,7 +141,7 @@ func (o *openings) due(r *run) (at time.Time, ok bool) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	for _, v := range o.all {
-		if v.open || !v.disk.has(r.name) {
+		if v.open || !o.lists(v, r.name) {
 			continue
 		}
 		if t, begun := o.after(v, r); begun && (!ok || t.Before(at)) {
@@ -148,21 +151,24 @@ func (o *openings) due(r *run) (at time.Time, ok bool) {
 	return at, ok
 }
 
-// after is due for one volume.
+// after is due for one volume. The sources of a recipe begin together.
 func (o *openings) after(v *opening, r *run) (at time.Time, ok bool) {
 	for _, name := range v.disk.planned.Sources {
-		if name == r.name {
-			return at, true
-		}
-		if v.lost[name] != nil {
+		members := o.worker.plan.Members(name)
+		if o.lostAll(v, name) {
 			continue
 		}
-		before := o.find(name)
-		if before.begun.IsZero() {
-			return at, false
+		if slices.Contains(members, r.name) {
+			return at, true
 		}
-		if t := before.begun.Add(o.worker.plan.HeadStartOf(r.name)); t.After(at) {
-			at = t
+		for _, m := range members {
+			before := o.find(m)
+			if before.begun.IsZero() {
+				return at, false
+			}
+			if t := before.begun.Add(o.worker.plan.HeadStartOf(r.name)); t.After(at) {
+				at = t
+			}
 		}
 	}
 	return at, false
@@ -175,7 +181,7 @@ func (o *openings) lose(r *run) {
 	}
 	o.mu.Lock()
 	for _, v := range o.all {
-		if v.disk.has(r.name) && v.lost[r.name] == nil {
+		if o.lists(v, r.name) && v.lost[r.name] == nil {
 			v.lost[r.name] = r.err
 		}
 	}
@@ -192,14 +198,8 @@ func (o *openings) hopeless() error {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	for _, v := range needed {
-		var errs []error
-		for _, s := range v.disk.planned.Sources {
-			if v.lost[s] != nil {
-				errs = append(errs, v.lost[s])
-			}
-		}
-		if len(errs) == len(v.disk.planned.Sources) {
-			return errors.Join(errs...)
+		if err := o.lostWhy(v); err != nil {
+			return err
 		}
 	}
 	return nil

@@ -11,11 +11,11 @@ import (
 )
 
 // sources are all that a plan may name. Nothing else here knows of a kind.
-func (w *worker) sources(n *network, id *identity) map[string]source.Source {
+func (w *worker) sources(n *network, id *identity, o *openings) map[string]source.Source {
 	all := map[string]source.Source{
 		plan.SourceKMS:      &keyServer{worker: w, network: n, identity: id},
 		plan.SourceClevis:   w.clevis(n),
-		plan.SourceSystemd:  w.cryptenroll(),
+		plan.SourceSystemd:  w.cryptenroll(o),
 		plan.SourceTalosKMS: w.talosKMS(n), plan.SourceTalosTPM: w.talosTPM(), plan.SourceTalosNode: w.talosNode(),
 		plan.SourcePrompt: &prompt.Prompt{Console: w.sys.Console, Log: w.log},
 	}
@@ -76,7 +76,7 @@ func (w *worker) open(ctx context.Context, n *network, identity *identity, disks
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	o := w.newOpenings(disks)
-	o.run(w.sources(n, identity))
+	o.run(w.sources(n, identity, o))
 	offers, ended := make(chan *offer), make(chan *run)
 	var tried chan struct{} // closed when the offer under way has been; nil if none is
 	for {
@@ -132,13 +132,13 @@ func (w *worker) take(ctx context.Context, o *openings, of *offer) {
 	var tries []try
 	for _, k := range of.Keys {
 		if v := o.of(k.Volume); !v.open {
-			tries = append(tries, try{k, v, of.run.name})
+			tries = append(tries, try{k, v, of.run.name, of.run.name})
 		}
 	}
 	w.openAll(ctx, o, tries)
 	errs := make([]error, len(of.Keys))
 	for i, k := range of.Keys {
-		if v := o.of(k.Volume); !v.open {
+		if v := o.of(k.Volume); !v.open && v.err != errKept {
 			errs[i] = v.err
 		}
 	}

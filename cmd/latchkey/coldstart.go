@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"latchkey/internal/plan"
@@ -32,7 +33,7 @@ func coldStartWarnings(root string, p *plan.Plan) (list []string) {
 			continue
 		}
 		list = append(list, fmt.Sprintf("this machine has a key server (%s), and volume %s opens by %s only: when all machines of the site start at once, it waits for another one, which may wait for this one; list a source that needs no network and no person before them: systemd-tpm2, key-file (docs/volumes.md, \"The cold start of a site\")",
-			sign, v.Name, strings.Join(v.Sources, ", ")))
+			sign, v.Name, strings.ReplaceAll(p.By(v), " then ", ", ")))
 	}
 	return list
 }
@@ -40,6 +41,10 @@ func coldStartWarnings(root string, p *plan.Plan) (list []string) {
 // alone tells whether a volume opens without a network and without a person.
 func alone(p *plan.Plan, v plan.Volume) bool {
 	for _, s := range v.Sources {
+		r, _ := p.Recipe(s)
+		if slices.ContainsFunc(r.Ways, func(way []string) bool { return !slices.Contains(way, plan.SourceKMS) }) {
+			return true
+		}
 		_, file := p.KeyFile(s)
 		if s == plan.SourceSystemd || file || s == plan.SourceClevis && len(p.Clevis.Sealed) > 0 {
 			return true

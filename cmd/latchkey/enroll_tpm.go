@@ -5,9 +5,11 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"io"
 	"os"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"latchkey/internal/cli"
 	"latchkey/unlock/luks2"
@@ -52,9 +54,7 @@ latchkey.yaml: a boot takes no other secret.`,
 			if err != nil {
 				return err
 			}
-			for _, n := range added.blank {
-				fmt.Fprintf(c.ErrOrStderr(), "warning: nothing has been measured into PCR %d: any boot that leaves it so opens the volume, on this machine\n", n)
-			}
+			warnBlank(c.ErrOrStderr(), added.blank)
 			_, err = fmt.Fprintf(c.OutOrStdout(), "enrolled volume %s: keyslot %d, %s\nfor latchkey.yaml:\n    sources: [systemd-tpm2: {sealed: [%s]}, prompt]\n",
 				added.uuid, added.slot, added.What, added.Sealed)
 			return err
@@ -63,11 +63,16 @@ latchkey.yaml: a boot takes no other secret.`,
 	f := c.Flags()
 	f.StringVar(&o.keyFile, "key-file", "", `a key that the volume has, "-" for standard input (required)`)
 	f.StringVar(&o.tpm, "tpm", tpm.DefaultPath, tpmUsage)
+	o.policyFlags(f)
+	f.IntVar(&o.slot, "slot", luks2.AnySlot, "the keyslot to use (-1: the lowest free one)")
+	return c
+}
+
+// policyFlags are those of what a secret is sealed to.
+func (o *enrollTPM) policyFlags(f *pflag.FlagSet) {
 	f.IntSliceVar(&o.pcrs, "pcrs", nil, "PCRs that must stay as they are, such as 7 or 0,7")
 	f.StringVar(&o.publicKey, "public-key", "", "the RSA key, in PEM, that signs PCRs")
 	f.IntSliceVar(&o.signed, "public-key-pcrs", []int{11}, "the PCRs that it signs")
-	f.IntVar(&o.slot, "slot", luks2.AnySlot, "the keyslot to use (-1: the lowest free one)")
-	return c
 }
 
 // request checks the options before anything is touched.
@@ -147,6 +152,13 @@ func (o enrollTPM) run(ctx context.Context, path string, r cryptenroll.Request) 
 	again, _, err := after.Unlock(ctx, f, luks2.Attempt{Passphrase: passphrase, Slot: slot})
 	again.Wipe()
 	return enrolledTPM{cryptenroll.Describe(text), h.UUID(), slot, blank}, err
+}
+
+// warnBlank names PCRs that tell no boot from another.
+func warnBlank(w io.Writer, blank []int) {
+	for _, n := range blank {
+		fmt.Fprintf(w, "warning: nothing has been measured into PCR %d: any boot that leaves it so opens the volume, on this machine\n", n)
+	}
 }
 
 // blankPCRs are those that have their value of a reset: TCG PC Client

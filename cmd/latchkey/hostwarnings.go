@@ -84,7 +84,11 @@ func hostWarnings(p *plan.Plan) []string {
 // hostVolumes are the plan's volumes as the host's tables are asked for them.
 func hostVolumes(p *plan.Plan) (volumes []hosttab.Volume) {
 	for _, v := range p.Volumes {
-		volumes = append(volumes, hosttab.Volume{UUID: v.UUID, Name: v.Name, Options: v.Options, Sources: v.Sources, Header: v.Header != nil, NoFail: v.NoFail})
+		var sources []string
+		for _, name := range v.Sources {
+			sources = append(sources, p.Members(name)...)
+		}
+		volumes = append(volumes, hosttab.Volume{UUID: v.UUID, Name: v.Name, Options: v.Options, Sources: sources, Header: v.Header != nil, NoFail: v.NoFail})
 	}
 	return volumes
 }

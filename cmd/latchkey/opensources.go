@@ -25,6 +25,7 @@ import (
 	"latchkey/unlock/source/clevis"
 	"latchkey/unlock/source/cryptenroll"
 	"latchkey/unlock/source/prompt"
+	"latchkey/unlock/source/together"
 	"latchkey/unlock/tpm"
 )
 
@@ -59,15 +60,35 @@ func (o openVolume) choose(c *cobra.Command, one *oneVolume) error {
 	if o.source != "" && !slices.Contains(v.Sources, o.source) {
 		return cli.Usagef("--source %s: the plan lists %s for this volume", o.source, strings.Join(v.Sources, ", "))
 	}
+	one.mixer = together.New(one.volume.Header, p.WaysOf(v), plan.KindOf)
 	for _, name := range v.Sources {
 		if o.source != "" && name != o.source {
 			continue
 		}
-		if err := o.planned(c, one, p, name); err != nil {
-			return err
+		if r, ok := p.Recipe(name); ok && one.mixer.Check(r.Ways) != nil {
+			one.sources = append(one.sources, namedSource{name, hopeless{one.mixer.Check(r.Ways)}})
+			continue
+		}
+		for _, member := range p.Members(name) {
+			if err := o.planned(c, one, p, member); err != nil {
+				return err
+			}
 		}
 	}
 	return nil
+}
+
+// A hopeless source is a recipe that no token goes with.
+type hopeless struct{ why error }
+
+func (h hopeless) Run(context.Context, source.Opener) error { return h.why }
+
+// sealedParts are the secrets of the TPM that are parts.
+func (o *oneVolume) sealedParts(*unlock.Volume) (all []cryptenroll.Part, ok bool) {
+	for _, t := range o.mixer.Sealed() {
+		all = append(all, cryptenroll.Part{Token: t.Secret(), Known: t.Known()})
+	}
+	return all, o.mixer.Has(plan.SourceSystemd)
 }
 
 // accepted refuses what a boot by the plan refuses of a header.
@@ -90,8 +111,8 @@ func (o openVolume) planned(c *cobra.Command, one *oneVolume, p *plan.Plan, name
 		add(&kmsSource{open: o, plan: p})
 	case plan.SourceSystemd:
 		add(&cryptenroll.TPM2{
-			Allowed: p.Systemd.Sealed, Log: log,
-			TPM:        func(context.Context) (cryptenroll.Unsealer, error) { return tpm.Open(o.tpm) },
+			Allowed: p.Systemd.Sealed, Log: log, Parts: one.sealedParts,
+			TPM:        func(context.Context) (cryptenroll.Unsealer, error) { return one.chip(o.tpm) },
 			Signatures: func() ([]byte, error) { return os.ReadFile("/run/systemd/tpm2-pcr-signature.json") },
 		})
 	case plan.SourceClevis:
@@ -101,7 +122,7 @@ func (o openVolume) planned(c *cobra.Command, one *oneVolume, p *plan.Plan, name
 		}
 		add(&clevis.Clevis{
 			Allowed: p.Clevis.Tang, Sealed: p.Clevis.Sealed, Wait: wait, Asker: tangAsker{},
-			TPM: func(context.Context) (clevis.Unsealer, error) { return tpm.Open(o.tpm) },
+			TPM: func(context.Context) (clevis.Unsealer, error) { return one.chip(o.tpm) },
 		})
 	case plan.SourcePrompt:
 		return o.ask(c, one)

@@ -10,6 +10,7 @@ import (
 	"latchkey/unlock"
 	"latchkey/unlock/luks2"
 	"latchkey/unlock/source/cryptenroll"
+	"latchkey/unlock/source/together"
 )
 
 // An owner is what a keyslot is for, as far as the header tells.
@@ -21,7 +22,8 @@ const (
 	ownerRecovery                  // systemd's token of a recovery key
 	ownerSystemd                   // bound to the TPM by systemd's token
 	ownerClevis
-	ownerOther // a token that nobody here knows
+	ownerTogether // several sources open it together
+	ownerOther    // a token that nobody here knows
 )
 
 // A standingSlot is a keyslot with what it is for.
@@ -70,6 +72,8 @@ func (s *standingSlot) belong(h *luks2.Header) {
 			s.owner, what = ownerSystemd, fmt.Sprintf("token %d, %s: %s", t.ID, t.Type, cryptenroll.Describe(t.JSON).What)
 		case "clevis":
 			s.owner, what = ownerClevis, fmt.Sprintf("token %d, clevis", t.ID)
+		case together.TokenType:
+			s.owner, what = ownerTogether, fmt.Sprintf("token %d, %s", t.ID, togetherWords(t))
 		case unlock.RenewalType: // a key of a file
 		default:
 			s.owner, what = ownerOther, fmt.Sprintf("token %d of type %.40q", t.ID, t.Type)
@@ -91,6 +95,11 @@ func sourcesOf(p *plan.Plan, v plan.Volume, h *luks2.Header) (all []standingSour
 	slots := slotsOfHeader(h)
 	for _, name := range v.Sources {
 		s := standingSource{Name: name, Keyslots: []int{}}
+		if r, ok := p.Recipe(name); ok {
+			s.byRecipe(r, h)
+			all = append(all, s)
+			continue
+		}
 		switch name {
 		case plan.SourceKMS:
 			s.byKMS(p, slots)
@@ -149,6 +158,15 @@ func (s *standingSource) byKMS(p *plan.Plan, slots []standingSlot) {
 	}
 	if len(s.Keyslots) == 0 && s.What == "" {
 		s.What = "no keyslot was enrolled (latchkey volume enroll), unless the key server holds a passphrase (latchkey-kms volume put)"
+	}
+}
+
+// byRecipe goes by our tokens.
+func (s *standingSource) byRecipe(r plan.Recipe, h *luks2.Header) {
+	m := together.New(h, r.Ways, plan.KindOf)
+	s.Keyslots = append(s.Keyslots, m.Keyslots()...)
+	if err := m.Check(r.Ways); err != nil {
+		s.What = err.Error()
 	}
 }
 

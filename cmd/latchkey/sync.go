@@ -52,7 +52,7 @@ func (s *syncing) drop(out *synced) error {
 	var left []int
 	for _, k := range slotsOfHeader(h) {
 		from := ownerSources[k.owner]
-		if from != "" && !slices.Contains(s.volume.Sources, from) {
+		if from != "" && !s.plan.Uses(s.volume, from) {
 			left = append(left, k.ID)
 		}
 	}
@@ -88,7 +88,7 @@ func unfinished(h *luks2.Header) bool {
 // opened is the keyslot that opened the volume in this boot, or why nothing
 // may be concluded from it.
 func (s *syncing) opened() (slot int, why string) {
-	booted := fmt.Sprintf("open %s as %s by %s", s.volume.UUID, s.volume.Name, strings.Join(s.volume.Sources, " then "))
+	booted := fmt.Sprintf("open %s as %s by %s", s.volume.UUID, s.volume.Name, s.plan.By(s.volume))
 	words := strings.FieldsFunc(s.boot.Plan, func(r rune) bool { return r == ',' || r == ';' })
 	if !slices.ContainsFunc(words, func(w string) bool { return strings.TrimSpace(w) == booted }) {
 		return -1, "this boot had another plan for the volume: boot an image with this one first"

@@ -14,6 +14,7 @@ import (
 	"latchkey/unlock/source/clevis"
 	"latchkey/unlock/source/cryptenroll"
 	"latchkey/unlock/source/talos"
+	"latchkey/unlock/source/together"
 )
 
 // byUUID is where this machine's volumes are found: udev's links, as the
@@ -71,6 +72,9 @@ func tokenWarnings(dir string, p *plan.Plan) (list []string) {
 		}
 	}
 	for path, v := range volumesHere(dir, p) {
+		list = append(list, v.recipes(path, p)...)
+	}
+	for path, v := range volumesHere(dir, p) {
 		if sum := hex.EncodeToString(v.digest[:]); v.Digest != "" && !strings.EqualFold(v.Digest, sum) {
 			list = append(list, fmt.Sprintf("volume %s: every boot would refuse %s: the plan pins the digest %s, the header's is %s; is it the volume that you mean?", v.Name, path, v.Digest, sum))
 		}
@@ -111,6 +115,26 @@ func volumesHere(dir string, p *plan.Plan) iter.Seq2[string, volumeHere] {
 			}
 		}
 	}
+}
+
+// recipes says why combinations of sources do not open a volume.
+func (v volumeHere) recipes(path string, p *plan.Plan) (list []string) {
+	for _, name := range v.Sources {
+		r, ok := p.Recipe(name)
+		if !ok {
+			continue
+		}
+		m := together.New(v.header, r.Ways, plan.KindOf)
+		if err := m.Check(r.Ways); err != nil {
+			list = append(list, fmt.Sprintf("volume %s: %s will not open together: %v", v.Name, path, err))
+		}
+		for _, t := range m.Sealed() {
+			if err := cryptenroll.Check(t.Sealed, p.Systemd.Sealed, v.Digest != "" || t.Known()); err != nil {
+				list = append(list, fmt.Sprintf("volume %s: keyslot %d of %s will not open: token %d: %v", v.Name, t.Slot, path, t.ID, err))
+			}
+		}
+	}
+	return list
 }
 
 // tokens says why a source opens a volume by none of its tokens of a type;

@@ -40,7 +40,7 @@ others open.`,
 		RunE: cli.Group,
 	}
 	c.AddCommand(volumeInspectCommand(), volumeTestCommand(), volumeFormatCommand(), volumeEncryptCommand(),
-		volumeAddKeyCommand(), volumeRemoveKeyCommand(), volumeRepairCommand(), volumeRecoveryCommand(), volumeEnrollCommand(), volumeEnrollTPMCommand(),
+		volumeAddKeyCommand(), volumeRemoveKeyCommand(), volumeRepairCommand(), volumeRecoveryCommand(), volumeEnrollCommand(), volumeEnrollTPMCommand(), volumeEnrollTogetherCommand(),
 		volumeBackupCommand(), volumeRestoreCommand(), volumeResealCommand(), volumeRotateCommand(), volumeStatusCommand(), volumeSyncCommand(), volumeWipeCommand(), volumeOpenCommand(), volumeCloseCommand())
 	return c
 }

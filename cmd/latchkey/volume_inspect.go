@@ -17,6 +17,7 @@ import (
 	"latchkey/unlock/source/clevis"
 	"latchkey/unlock/source/cryptenroll"
 	"latchkey/unlock/source/talos"
+	"latchkey/unlock/source/together"
 )
 
 // volumeReport is what inspect prints as JSON.
@@ -69,6 +70,7 @@ type tokenReport struct {
 	Sealed   []string             `json:"sealed,omitempty"`   // of the same, by the TPM
 	TPM2     *cryptenroll.Binding `json:"tpm2,omitempty"`     // of a token of type systemd-tpm2
 	Talos    *talos.Binding       `json:"talos,omitempty"`    // of a token of Talos
+	Together string               `json:"together,omitempty"` // of a token of type latchkey-together
 	Unusable string               `json:"unusable,omitempty"` // why the source clevis does not use it
 }
 
@@ -149,6 +151,13 @@ func reportToken(h *luks2.Header, t luks2.Token) tokenReport {
 		}
 		r.Talos = &b
 	}
+	if t.Type == together.TokenType {
+		r.Together = togetherWords(t)
+		if one, err := together.Parse(t); err == nil && len(one.Sealed) > 0 {
+			b := cryptenroll.Describe(one.Sealed)
+			r.TPM2 = &b
+		}
+	}
 	if t.Type != "clevis" {
 		return r
 	}
@@ -157,6 +166,19 @@ func reportToken(h *luks2.Header, t luks2.Token) tokenReport {
 		r.Unusable = err.Error()
 	}
 	return r
+}
+
+// togetherWords says what opens a keyslot together.
+func togetherWords(in luks2.Token) string {
+	t, err := together.Parse(in)
+	if err != nil {
+		return "cannot be used: " + err.Error()
+	}
+	text := strings.Join(t.Members, " and ") + " together"
+	if t.State == together.Enrolling {
+		text += ", if the KMS has taken its part"
+	}
+	return text
 }
 
 // thumbprint is the name of a key: RFC 7638 with SHA-256 or SHA-1. What a

@@ -38,31 +38,38 @@ func (r volumeReport) print(w io.Writer) error {
 		}
 	}
 	for _, k := range r.Tokens {
-		fmt.Fprintf(t, "token %d\t%q, keyslots %d\n", k.ID, k.Type, k.Keyslots)
-		for _, s := range k.Tang {
-			fmt.Fprintf(t, "\ttang %q, key %q\n", s.URL, s.Thumbprint)
-		}
-		if k.Unusable != "" {
-			fmt.Fprintf(t, "\tnot used by latchkey: %s\n", k.Unusable)
-		} else if k.Type == "clevis" {
-			fmt.Fprintf(t, "\tin latchkey.yaml, if these are your servers' keys: sources: [clevis: {%s}]\n", k.clevis())
-		}
-		if k.Talos != nil {
-			fmt.Fprintf(t, "\t%s\n", k.Talos.What)
-		}
-		if k.Talos != nil && k.Talos.Sealed != "" {
-			fmt.Fprintf(t, "\tin latchkey.yaml, if Talos made it: sources: [%s]\n", talosSource(k))
-		}
-		if k.TPM2 != nil && k.TPM2.Sealed != "" {
-			fmt.Fprintf(t, "\tsealed %s\n", k.TPM2.Sealed)
-		}
-		if k.TPM2 != nil {
-			fmt.Fprintf(t, "\t%s\n", k.TPM2.What)
-		}
+		k.print(t)
 	}
 
 	for _, text := range r.Warnings {
 		fmt.Fprintf(t, "warning\t%s\n", text)
 	}
 	return t.Flush()
+}
+
+func (k tokenReport) print(t io.Writer) {
+	fmt.Fprintf(t, "token %d\t%q, keyslots %d\n", k.ID, k.Type, k.Keyslots)
+	for _, s := range k.Tang {
+		fmt.Fprintf(t, "\ttang %q, key %q\n", s.URL, s.Thumbprint)
+	}
+	if k.Unusable != "" {
+		fmt.Fprintf(t, "\tnot used by latchkey: %s\n", k.Unusable)
+	} else if k.Type == "clevis" {
+		fmt.Fprintf(t, "\tin latchkey.yaml, if these are your servers' keys: sources: [clevis: {%s}]\n", k.clevis())
+	}
+	if k.Talos != nil {
+		fmt.Fprintf(t, "\t%s\n", k.Talos.What)
+	}
+	if k.Talos != nil && k.Talos.Sealed != "" {
+		fmt.Fprintf(t, "\tin latchkey.yaml, if Talos made it: sources: [%s]\n", talosSource(k))
+	}
+	if k.Together != "" {
+		fmt.Fprintf(t, "\t%s\n", k.Together)
+	}
+	if k.TPM2 != nil && k.TPM2.Sealed != "" {
+		fmt.Fprintf(t, "\tsealed %s\n", k.TPM2.Sealed)
+	}
+	if k.TPM2 != nil {
+		fmt.Fprintf(t, "\t%s\n", k.TPM2.What)
+	}
 }

@@ -48,15 +48,16 @@ func TestMember(t *testing.T) {
 		}
 	}
 	writers := map[string][]string{
-		"add-key":        {"--key-file", key, "--new-key-file", other},
-		"remove-key":     {"--key-file", key, "--slot", "0"},
-		"recovery-key":   {"--key-file", key},
-		"repair":         {},
-		"wipe":           {"--uuid", "x"},
-		"rotate":         {"--key-file", key},
-		"reseal":         {"--pcr", "7=" + strings.Repeat("00", 32)},
-		"restore-header": {},
-		"enroll-tpm":     {"--key-file", key},
+		"add-key":         {"--key-file", key, "--new-key-file", other},
+		"remove-key":      {"--key-file", key, "--slot", "0"},
+		"recovery-key":    {"--key-file", key},
+		"repair":          {},
+		"wipe":            {"--uuid", "x"},
+		"rotate":          {"--key-file", key},
+		"reseal":          {"--pcr", "7=" + strings.Repeat("00", 32)},
+		"restore-header":  {},
+		"enroll-tpm":      {"--key-file", key},
+		"enroll-together": {"--key-file", key, "--of", "systemd-tpm2,key-file", "--part-file", key},
 	}
 	readers := map[string][]string{
 		"inspect":       {},

@@ -69,6 +69,16 @@ func TestDescribe(t *testing.T) {
 			p.Systemd.Sealed = []string{strings.Repeat("ab", 32)}
 			p.Volumes[0].Sources = []string{"systemd-tpm2", "prompt"}
 		}, ""},
+		{"together", func(p *plan.Plan) {
+			p.HeadStart = plan.DefaultHeadStart
+			p.KeyFiles = []plan.KeyFile{{Name: "key-file", Device: "LABEL=KEYS", Path: "shop.key"}}
+			p.Systemd.Sealed = []string{strings.Repeat("ab", 32)}
+			p.Recipes = []plan.Recipe{{Name: "together", Ways: [][]string{{"kms", "systemd-tpm2"}}}, {Name: "together-2", Ways: [][]string{{"kms", "systemd-tpm2"}, {"kms", "key-file"}, {"systemd-tpm2", "key-file"}}}}
+			p.Volumes[0].Sources = []string{"together", "prompt"}
+			data := volume(dataUUID, "data")
+			data.Sources = []string{"together-2"}
+			p.Volumes = append(p.Volumes, data)
+		}, ""},
 		{"talos", func(p *plan.Plan) {
 			p.HeadStart, p.Trust.KMS, p.Find = plan.DefaultHeadStart, nil, plan.Find{}
 			p.Talos = plan.Talos{KMS: []string{"http://192.0.2.8:4050", "https://kms.example:443"}, Sealed: []string{strings.Repeat("ab", 32)}, Node: rootUUID, Wait: time.Minute, TLS: plan.TLS{Pins: []string{"sha256//" + strings.Repeat("A", 43) + "="}}}

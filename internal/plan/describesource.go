@@ -17,7 +17,27 @@ func clevisWords(c Clevis) string {
 	return "a token of clevis with " + strings.Join(by, " or ")
 }
 
+// recipeWords says what opens a volume together: none of it does alone.
+func recipeWords(p *Plan, r Recipe) string {
+	var ways []string
+	for _, way := range r.Ways {
+		var parts []string
+		for _, s := range way {
+			words := sourceWords(p, s)
+			if s == SourceSystemd {
+				words = "a secret that the TPM keeps"
+			}
+			parts = append(parts, words)
+		}
+		ways = append(ways, strings.Join(parts, " together with "))
+	}
+	return strings.Join(ways, ", or ")
+}
+
 func sourceWords(p *Plan, source string) string {
+	if r, ok := p.Recipe(source); ok {
+		return recipeWords(p, r)
+	}
 	switch source {
 	case SourceKMS:
 		return "the key server"

@@ -36,6 +36,8 @@ type Plan struct {
 	Volumes []Volume `json:"volumes"`
 	// KeyFiles are those that volumes list among their sources.
 	KeyFiles []KeyFile `json:"key_files,omitempty"`
+	// Recipes are those that volumes list among their sources.
+	Recipes []Recipe `json:"recipes,omitempty"`
 	// Clevis is what the source clevis may do.
 	Clevis Clevis `json:"clevis,omitzero"`
 	// Systemd is what the source systemd-tpm2 may do.

@@ -156,33 +156,10 @@ func (p *Plan) checkClevis() error {
 	return nil
 }
 
-// maxSealed bounds the sealed secrets of a plan.
-const maxSealed = 32
-
-// SystemdTPM2 says which tokens of systemd-cryptenroll may open volumes.
-type SystemdTPM2 struct {
-	// Sealed are SHA-256 of the public parts of sealed secrets, in hex.
-	Sealed []string `json:"sealed,omitempty"`
-}
-
-func (p *Plan) checkSystemd() error {
-	if n := len(p.Systemd.Sealed); n > maxSealed {
-		return fmt.Errorf("%s: sealed has %d entries, the limit is %d", SourceSystemd, n, maxSealed)
-	}
-	for _, s := range p.Systemd.Sealed {
-		if raw, err := hex.DecodeString(s); err != nil || len(raw) != 32 || strings.ToLower(s) != s {
-			return fmt.Errorf("%s: sealed: %.80q is not 64 hex digits: latchkey volume inspect DEVICE prints them", SourceSystemd, s)
-		}
-	}
-	for i, v := range p.Volumes {
-		if slices.Contains(v.Sources, SourceSystemd) && v.Digest == "" && len(p.Systemd.Sealed) == 0 {
-			return fmt.Errorf("volumes[%d]: %s needs to know the volume: %s: {sealed: [HEX]}, or digest: HEX (latchkey volume inspect DEVICE prints both)", i, SourceSystemd, SourceSystemd)
-		}
-	}
-	return nil
-}
-
 func (p *Plan) checkSources() error {
+	if err := p.checkWays(); err != nil {
+		return err
+	}
 	if err := p.checkClevis(); err != nil {
 		return err
 	}
@@ -215,6 +192,12 @@ func (p *Plan) checkSources() error {
 		}
 		known = append(known, f.Name)
 	}
+	if err := p.checkRecipes(known); err != nil {
+		return err
+	}
+	for _, r := range p.Recipes {
+		known = append(known, r.Name)
+	}
 	for i, v := range p.Volumes {
 		if len(v.Sources) == 0 {
 			return fmt.Errorf("volumes[%d]: sources is empty, want some of %s, %s, %s", i, SourceKMS, SourcePrompt, SourceKeyFile)
@@ -234,13 +217,14 @@ func (p *Plan) HeadStartOf(source string) time.Duration {
 	return p.HeadStart
 }
 
-// UsesTPM tells whether a source needs the TPM to open a volume.
+// UsesTPM tells whether a source needs the TPM to open a volume. Each way of
+// a recipe has the key server or a secret of the TPM in it.
 func UsesTPM(source string) bool {
-	return source == SourceKMS || source == SourceSystemd || source == SourceKairos || source == SourceTalosTPM
+	return strings.HasPrefix(source, SourceTogether) || source == SourceKMS || source == SourceSystemd || source == SourceKairos || source == SourceTalosTPM
 }
 
 func (p *Plan) lists(source string) bool {
-	return slices.ContainsFunc(p.Volumes, func(v Volume) bool { return slices.Contains(v.Sources, source) })
+	return slices.ContainsFunc(p.Volumes, func(v Volume) bool { return p.Uses(v, source) })
 }
 
 // NeedsKMS tells whether some volume names the KMS as a source.

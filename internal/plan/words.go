@@ -15,7 +15,7 @@ func (p *Plan) String() string {
 		if i > 0 {
 			b.WriteString(", ")
 		}
-		fmt.Fprintf(&b, "open %s as %s by %s", v.UUID, v.Name, strings.Join(v.Sources, " then "))
+		fmt.Fprintf(&b, "open %s as %s by %s", v.UUID, v.Name, p.By(v))
 	}
 
 	mode := "ro"
@@ -26,6 +26,23 @@ func (p *Plan) String() string {
 	fmt.Fprintf(&b, "; trust %d KMS key(s)", len(p.Trust.KMS))
 	fmt.Fprintf(&b, "; root %s %s; network %s; on failure %s after %s", p.RootDevice(p.Root), mode, p.Net, p.OnFail.Action, p.OnFail.After)
 	return b.String()
+}
+
+// By says in short what opens a volume: sources in their order, those that
+// open it together with a plus.
+func (p *Plan) By(v Volume) string {
+	var all []string
+	for _, name := range v.Sources {
+		if r, ok := p.Recipe(name); ok {
+			var ways []string
+			for _, way := range r.Ways {
+				ways = append(ways, strings.Join(way, "+"))
+			}
+			name = strings.Join(ways, " or ")
+		}
+		all = append(all, name)
+	}
+	return strings.Join(all, " then ")
 }
 
 // RootDevice is the device of a root, or the mapping of the first volume.

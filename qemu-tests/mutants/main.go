@@ -44,6 +44,7 @@ var mutants = slices.Concat(
 	ofTalos,
 	released,
 	installs,
+	together,
 )
 
 func main() {

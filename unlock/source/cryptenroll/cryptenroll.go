@@ -29,6 +29,10 @@ type TPM2 struct {
 	// of their own: only the secret itself tells the volume. A volume whose
 	// header is pinned needs none, because its key is.
 	Allowed []string
+	// Parts are tokens that are in a header in another shape, and whose secret
+	// is a part of a passphrase. ok is false for a volume that the TPM opens
+	// alone. Parts is nil if no volume has any.
+	Parts func(v *unlock.Volume) (all []Part, ok bool)
 	// TPM waits for the TPM, and for the word that it may be used.
 	TPM func(ctx context.Context) (Unsealer, error)
 	// Signatures reads the tpm2-pcr-signature.json of the boot stub.
@@ -44,10 +48,41 @@ type Unsealer interface {
 // CodeToken: no token of the volume can be used: final.
 const CodeToken = "systemd-token"
 
+// A Part is a token whose secret opens nothing alone.
+type Part struct {
+	luks2.Token
+	// Known says that another part tells the true volume, so that the secret
+	// need not be among those that are allowed.
+	Known bool
+}
+
 // A way is one token's to one volume.
 type way struct {
 	volume *unlock.Volume
 	token  luks2.Token
+	known  bool
+}
+
+// ways are those of one volume, and what is said of tokens that are none.
+func (t *TPM2) ways(v *unlock.Volume) (all []way, strange string) {
+	pinned := len(v.Digest) > 0
+	if t.Parts != nil {
+		if parts, ok := t.Parts(v); ok {
+			for _, p := range parts {
+				all = append(all, way{v, p.Token, p.Known || pinned})
+			}
+			return all, ""
+		}
+	}
+	for _, token := range v.Header.Tokens() {
+		switch {
+		case token.Type == TokenType && len(token.Keyslots) > 0:
+			all = append(all, way{v, token, pinned})
+		case strings.HasPrefix(token.Type, "systemd-") && token.Type != "systemd-recovery":
+			strange += fmt.Sprintf("; token %d is of type %s, which needs a device that this init does not speak to", token.ID, token.Type)
+		}
+	}
+	return all, strange
 }
 
 // Run implements source.Source. The first tokens of all volumes are tried
@@ -58,22 +93,15 @@ func (t *TPM2) Run(ctx context.Context, to source.Opener) error {
 	var none source.Offer
 	volumes := to.Closed()
 	for _, v := range volumes {
-		n := 0
-		var strange []string
-		for _, token := range v.Header.Tokens() {
-			switch {
-			case token.Type == TokenType && len(token.Keyslots) > 0:
-				if n == len(queue) {
-					queue = append(queue, nil)
-				}
-				queue[n] = append(queue[n], way{v, token})
-				n++
-			case strings.HasPrefix(token.Type, "systemd-") && token.Type != "systemd-recovery":
-				strange = append(strange, fmt.Sprintf("; token %d is of type %s, which needs a device that this init does not speak to", token.ID, token.Type))
+		ways, strange := t.ways(v)
+		for i, w := range ways {
+			if i == len(queue) {
+				queue = append(queue, nil)
 			}
+			queue[i] = append(queue[i], w)
 		}
-		if n == 0 {
-			none.Keys = append(none.Keys, source.Key{Volume: v, Err: fmt.Errorf("volume %s has no token of type %s%s: %w", v.Name, TokenType, strings.Join(strange, ""), source.ErrNotMine)})
+		if len(ways) == 0 {
+			none.Keys = append(none.Keys, source.Key{Volume: v, Err: fmt.Errorf("volume %s has no token of type %s%s: %w", v.Name, TokenType, strange, source.ErrNotMine)})
 		}
 	}
 
@@ -131,7 +159,7 @@ func (t *TPM2) passphrase(ctx context.Context, w way) (secret.Bytes, error) {
 	if err != nil {
 		return secret.Bytes{}, codes.Fail(CodeToken, "%w", err)
 	}
-	if err := token.allowed(t.Allowed, len(w.volume.Digest) > 0); err != nil {
+	if err := token.allowed(t.Allowed, w.known); err != nil {
 		return secret.Bytes{}, codes.Fail(CodeToken, "%w", err)
 	}
 	chip, err := t.TPM(ctx)
