@@ -57,6 +57,9 @@ func (c *checker) opens(ctx context.Context, p checkedPlan, v plan.Volume, f *di
 // source tries one source, or says what speaks for it.
 func (c *checker) source(ctx context.Context, p checkedPlan, v plan.Volume, f *disk.File, h *luks2.Header, k *kmsCheck, name string) finding {
 	standing := sourcesOf(p.Plan, v, h)[slices.Index(v.Sources, name)]
+	if _, ok := p.Recipe(name); ok {
+		return togetherFinding(f.Name(), standing)
+	}
 	switch name {
 	case plan.SourceKMS:
 		return k.source(ctx, v, h, standing)
@@ -70,6 +73,15 @@ func (c *checker) source(ctx context.Context, p checkedPlan, v plan.Volume, f *d
 		return finding{Result: doubtful, Text: "not tried: a boot alone asks this source"}
 	}
 	return c.try(ctx, p, v, f, h, name)
+}
+
+// togetherFinding goes by the tokens: the key server gives its part to a boot
+// alone.
+func togetherFinding(device string, standing standingSource) finding {
+	if len(standing.Keyslots) == 0 {
+		return finding{Result: bad, Text: standing.What, Remedy: "latchkey volume enroll-together " + device}
+	}
+	return finding{Result: doubtful, Text: slotWords(standing.Keyslots) + ": not tried: a boot alone asks for all parts"}
 }
 
 // try opens the volume by a source as volume open does, and maps nothing.

@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"latchkey/boot/codes"
+	"latchkey/internal/plan"
 	"latchkey/internal/secret"
 	"latchkey/kms"
 	"latchkey/unlock/source/cryptenroll"
@@ -180,5 +181,49 @@ func TestTogetherOfAnotherVolume(t *testing.T) {
 	b.opensWithKey(other)
 	if got, _, err := b.opensTogether(other, sources); got != nil || codes.Of(err) != together.CodeWrong {
 		t.Errorf("another volume: mapped %v, %v with code %s", got, err, codes.Of(err))
+	}
+}
+
+// TestTogetherWarnings: what no boot would open is told before one.
+func TestTogetherWarnings(t *testing.T) {
+	b := newBench(t)
+	path, e := b.together("vol", []string{together.KeyFile, together.TPM})
+	e.client, e.request.Signed = nil, []int{11}
+	e.request.Key = publicKey(t)
+	b.check(b.cut(path, e, 1000))
+	f, h, err := readVolume(path)
+	b.check(err)
+	defer f.Close()
+	here := filepath.Join(b.dir, "here")
+	b.check(errors.Join(os.Mkdir(here, 0o700), os.Symlink(path, filepath.Join(here, h.UUID()))))
+	p := func(sealed []string, way ...string) *plan.Plan {
+		return &plan.Plan{
+			KeyFiles: []plan.KeyFile{{Name: "key-file", Path: "x"}}, Recipes: []plan.Recipe{{Name: "together", Ways: [][]string{way}}}, Systemd: plan.SystemdTPM2{Sealed: sealed},
+			Volumes: []plan.Volume{{UUID: h.UUID(), Name: "root", Sources: []string{"together"}}},
+		}
+	}
+	good, strange, nameless := p(e.sealedNames(), "systemd-tpm2", "key-file"), p(nil, "kms", "systemd-tpm2"), p(nil, "systemd-tpm2", "key-file")
+	for _, tt := range []struct {
+		name string
+		got  []string
+		want string // "" is none
+	}{
+		{"right", tokenWarnings(here, good), ""},
+		{"another combination", tokenWarnings(here, strange), "will not open together: no token of type latchkey-together goes with what the plan allows: token 0: the plan does not allow key-file and systemd-tpm2 together"},
+		{"another secret", tokenWarnings(here, nameless), "keyslot 1 of " + here},
+		{"no signature in the image", signerWarnings(here, good, nil), "token 0: it wants PCRs [11] signed by the key"},
+	} {
+		if got := strings.Join(tt.got, "\n"); (got == "") != (tt.want == "") || !strings.Contains(got, tt.want) {
+			t.Errorf("%s: %q, want %q", tt.name, got, tt.want)
+		}
+	}
+	for _, tt := range []struct {
+		plan *plan.Plan
+		want verdict
+		says string
+	}{{good, doubtful, "keyslot 1: not tried"}, {strange, bad, "no token of type latchkey-together"}} {
+		if got := (&checker{}).source(t.Context(), checkedPlan{Plan: tt.plan}, tt.plan.Volumes[0], f, h, nil, "together"); got.Result != tt.want || !strings.Contains(got.Text, tt.says) {
+			t.Errorf("check: %+v, want %v that says %q", got, tt.want, tt.says)
+		}
 	}
 }

@@ -89,6 +89,11 @@ func signerWarnings(dir string, p *plan.Plan, key []byte) (list []string) {
 		if slices.Contains(v.Sources, plan.SourceSystemd) {
 			list = append(list, v.tokens(path, plan.SourceSystemd, cryptenroll.TokenType, "", func(text json.RawMessage) error { return cryptenroll.CheckSigner(text, key) })...)
 		}
+		for _, t := range together.New(v.header, p.WaysOf(v.Volume), plan.KindOf).Sealed() {
+			if err := cryptenroll.CheckSigner(t.Sealed, key); err != nil {
+				list = append(list, fmt.Sprintf("volume %s: keyslot %d of %s will not open: token %d: %v", v.Name, t.Slot, path, t.ID, err))
+			}
+		}
 	}
 	return list
 }
