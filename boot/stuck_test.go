@@ -192,14 +192,14 @@ func TestOutcomes(t *testing.T) {
 		{"needed, and a clone that is plugged in while the machine waits", onlyKMS, func(m *boottest.Machine) {
 			m.KMS.State = "pending"
 			clone := boottest.RootDisk()
-			clone.Name = "vdc"
+			clone.Name, clone.Serial = "vdc", "disk-c"
 			time.AfterFunc(10*time.Second, func() { m.Plug(clone) })
 			time.AfterFunc(time.Minute, func() { m.KMS.Set("") })
 		}, "reboot", 0, []string{"volume-clones"}, []string{"unlock root keyslot"}},
 		{"nofail, a clone", onlyKMS, func(m *boottest.Machine) {
 			addData(m, true, "kms")
 			clone := boottest.DataDisk()
-			clone.Name = "vdc"
+			clone.Name, clone.Serial = "vdc", "disk-c"
 			m.Disks = append(m.Disks, clone)
 		}, "root", time.Minute, []string{"volume data stays closed: volume-clones"}, nil},
 		{"nofail, unreadable", onlyKMS, func(m *boottest.Machine) { addData(m, true, "kms").Reads = errors.New("EIO") }, "root", time.Minute, []string{"volume data stays closed: volume-missing"}, nil},

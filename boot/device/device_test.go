@@ -62,6 +62,21 @@ func TestProbe(t *testing.T) {
 
 // A label of LVM's counts, in whichever of the first four sectors, even with
 // what a file system left around it; blkid(8) sees it so, too.
+// A device of bcache is that, whatever its first sectors held before: struct
+// cache_sb_disk of drivers/md/bcache/bcache_ondisk.h.
+func TestProbeBcache(t *testing.T) {
+	b := make([]byte, 1<<20)
+	copy(b, "LUKS\xba\xbe\x00\x02")
+	copy(b[4096+24:], "\xc6\x85\x73\xf6\x4e\x1a\x45\xca\x82\x65\xf5\x7f\x48\xba\x6d\x81"+"\x01\x23\x45\x67\x89\xab\xcd\xef\x01\x23\x45\x67\x89\xab\xcd\xef")
+	copy(b[4096+72:], "lab")
+	if got, ok := device.Probe(bytes.NewReader(b)); !ok || !cmp.Equal(got, device.Super{Type: "bcache", UUID: uuid, Label: "lab"}) {
+		t.Errorf("Probe = %v, %t", got, ok)
+	}
+	if got, _ := device.Probe(bytes.NewReader(b[:4096+100])); got.Type == "bcache" {
+		t.Errorf("Probe of half a superblock = %v", got)
+	}
+}
+
 func TestProbeLVM(t *testing.T) {
 	for sector := range 5 {
 		f := image(t, []string{"mke2fs", "-q", "-t", "ext4", "-U", uuid, "FILE"}, 4<<20)

@@ -11,7 +11,7 @@ import (
 
 // A Super is what the beginning of a device says it holds.
 type Super struct {
-	Type  string // "ext4", "xfs", "btrfs", "f2fs", "squashfs", "erofs", "vfat", "crypto_LUKS", "LVM2_member", "swap", "swsuspend"
+	Type  string // "ext4", "xfs", "btrfs", "f2fs", "squashfs", "erofs", "vfat", "crypto_LUKS", "LVM2_member", "bcache", "swap", "swsuspend"
 	UUID  string
 	Label string
 	// Modules are what the kernel asks for by request_module when it mounts
@@ -36,7 +36,7 @@ func Probe(r io.ReaderAt) (s Super, ok bool) {
 	}
 
 	head = head[:n]
-	for _, probe := range []func([]byte) (Super, bool){luks, physicalVolume, ext, xfs, btrfs, f2fs, squashfs, erofs, swap} {
+	for _, probe := range []func([]byte) (Super, bool){bcache, luks, physicalVolume, ext, xfs, btrfs, f2fs, squashfs, erofs, swap} {
 		if s, ok := probe(head); ok {
 			return s, true
 		}
@@ -65,6 +65,17 @@ func luks(b []byte) (Super, bool) {
 		label = text(b[24:72])
 	}
 	return Super{Type: "crypto_LUKS", UUID: text(b[168:208]), Label: label}, true
+}
+
+// bcache reads struct cache_sb_disk of drivers/md/bcache/bcache_ondisk.h, of a
+// backing or a caching device. What the first sectors held before counts for
+// nothing: the volume begins behind it, and is in the cache, too.
+func bcache(b []byte) (Super, bool) {
+	const at = 4096
+	if len(b) < at+104 || string(b[at+24:at+40]) != "\xc6\x85\x73\xf6\x4e\x1a\x45\xca\x82\x65\xf5\x7f\x48\xba\x6d\x81" {
+		return Super{}, false
+	}
+	return Super{Type: "bcache", UUID: uuid(b[at+40 : at+56]), Label: text(b[at+72 : at+104])}, true
 }
 
 // physicalVolume finds lvm2's label, which is in one of the first four

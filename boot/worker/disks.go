@@ -210,11 +210,29 @@ func sight(v plan.Volume, probes []probed, seen []string) sighting {
 		return sighting{v, d, err}
 	}
 
+	if isMultipath(fit) {
+		var paths []string
+		for _, p := range fit {
+			paths = append(paths, p.block.Path)
+		}
+		return sighting{v, nil, codes.Fail("volume-multipath", "%s have one serial number, %q: they are paths to one disk, or copies that say so; multipath is not there yet, and %s is opened over none", strings.Join(paths, ", "), fit[0].block.Serial, v.Name)}
+	}
+
 	var names []string
 	for _, p := range fit {
 		names = append(names, fmt.Sprintf("%s serial %q", p.block.Path, p.block.Serial))
 	}
 	return sighting{v, nil, codes.Fail("volume-clones", "%d devices carry the UUID %s: %s", len(fit), v.UUID, strings.Join(names, ", "))}
+}
+
+// isMultipath tells whether devices are one disk that is reached in several
+// ways, or the same partition of it: copies have serial numbers of their own.
+func isMultipath(fit []probed) bool {
+	first := fit[0].block
+	return first.Serial != "" && !slices.ContainsFunc(fit[1:], func(p probed) bool {
+		b := p.block
+		return b.Serial != first.Serial || b.SizeBytes != first.SizeBytes || b.Partition != first.Partition || b.Disk == first.Disk
+	})
 }
 
 func newDisk(v plan.Volume, p probed) (*disk, error) {

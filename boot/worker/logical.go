@@ -8,7 +8,6 @@ import (
 
 	"latchkey/boot/codes"
 	"latchkey/boot/device"
-	"latchkey/unlock/dm"
 	"latchkey/unlock/lvm"
 )
 
@@ -30,10 +29,9 @@ type inside struct {
 
 // content is what is in one opened volume.
 type content struct {
-	disk   *disk
-	super  device.Super
-	number dm.Number
-	err    error // why it cannot be read
+	disk  *disk
+	super device.Super
+	err   error // why it cannot be read
 }
 
 // lookInside probes every opened volume, and reads the metadata of those
@@ -42,13 +40,17 @@ type content struct {
 func (w *worker) lookInside(o *openings) *inside {
 	in := &inside{worker: w, mapped: map[string]bool{}}
 	var pvs []*lvm.PV
+	blocks, err := w.sys.Blocks()
+	if err != nil {
+		w.log.Warn("listing block devices: " + err.Error()) // each volume says that it is not listed
+	}
 	for _, v := range o.all {
 		if !v.open {
 			in.closed = append(in.closed, v.disk.Name)
 			continue
 		}
 		c := content{disk: v.disk}
-		pv, err := in.probe(&c)
+		pv, err := in.probe(&c, blocks)
 		switch {
 		case pv != nil:
 			pvs = append(pvs, pv)
@@ -69,35 +71,6 @@ func (w *worker) lookInside(o *openings) *inside {
 		w.waiting(codes.Fail("lvm-damaged", "%w", p))
 	}
 	return in
-}
-
-// probe reads the beginning of a volume, and all of a physical volume's
-// metadata. Its file stays open for what is in the logical volumes.
-func (in *inside) probe(c *content) (*lvm.PV, error) {
-	path := "/dev/mapper/" + c.disk.Name
-	f, err := in.worker.sys.Open(path, false)
-	if err != nil {
-		return nil, err
-	}
-	in.files = append(in.files, f)
-	if c.super, _ = device.Probe(f); c.super.Type != memberType {
-		return nil, nil
-	}
-
-	number, ok := in.worker.sys.Number(path)
-	if !ok {
-		return nil, errors.New("it is no block device")
-	}
-	c.number = number
-	blocks, err := in.worker.sys.Blocks()
-	if err != nil {
-		return nil, err
-	}
-	i := slices.IndexFunc(blocks, func(b device.Block) bool { return number == dm.Number{Major: b.Major, Minor: b.Minor} })
-	if i < 0 {
-		return nil, errors.New("the kernel does not list it")
-	}
-	return lvm.Read(f, c.disk.Name, blocks[i].SizeBytes)
 }
 
 func (in *inside) close() {
@@ -191,8 +164,7 @@ func (in *inside) content(v *lvm.Volume) (device.Super, error) {
 	if err := v.Usable(); err != nil {
 		return device.Super{}, in.unusable(err)
 	}
-	super, _ := device.Probe(v)
-	return super, nil
+	return contentOf(v, v.String(), v.SizeBytes()), nil
 }
 
 // unusable gives what lvm says a code of the boot's.
@@ -210,6 +182,9 @@ func (in *inside) unusable(err error) error {
 
 // take maps the logical volume that is the root.
 func (in *inside) take(v *lvm.Volume, super device.Super) (root, error) {
+	if super.Type == arrayType {
+		return root{}, codes.Fail(codes.RootUnusable, "%s holds a member of an array, and RAID inside of volumes is not there yet", v)
+	}
 	if super.Type == "" && in.worker.plan.Root.FSType == "" {
 		return root{}, codes.Fail(codes.RootUnusable, "no file system is recognized in %s: name it in root.fstype", v)
 	}

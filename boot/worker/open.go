@@ -145,7 +145,7 @@ func (w *worker) clones() map[string]error {
 	}
 	found := map[string]error{}
 	for _, s := range w.search.look(context.Background()) {
-		if codes.Of(s.err) == "volume-clones" {
+		if code := codes.Of(s.err); code == "volume-clones" || code == "volume-multipath" {
 			found[s.volume.Name] = s.err
 		}
 	}

@@ -94,7 +94,22 @@ func (s *search) look(ctx context.Context) sightings {
 		}
 		all[i] = sight(v, probes, seen)
 	}
+	s.nameCaches(all, probes)
 	return all
+}
+
+// nameCaches tells of devices of bcache where the boot misses a volume, which
+// may be on one: nothing on them is opened, for the newest of it may be in the
+// cache.
+func (s *search) nameCaches(all sightings, probes []probed) {
+	if err := all.required(); codes.Of(err) != "volume-missing" {
+		return
+	}
+	for _, p := range probes {
+		if p.super.Type == "bcache" {
+			s.arrays.tell(codes.Fail("bcache-unsupported", "%s is a device of bcache, which is not there yet: no volume on it is opened", p.block.Path))
+		}
+	}
 }
 
 // probe reads the beginning of every device, side by side, and returns what

@@ -143,6 +143,12 @@ func TestSight(t *testing.T) {
 	one := func(name, serial string) probed {
 		return probed{block: device.Block{Name: name, Path: "/dev/" + name, Serial: serial}, super: device.Super{Type: luksType, UUID: strings.ToUpper(testUUID)}, header: h}
 	}
+	on := func(name, disk string, partition int, size int64) probed {
+		p := one(name, "a")
+		p.block.Disk, p.block.Partition, p.block.SizeBytes = disk, partition, size
+		return p
+	}
+	foreignLUKS := device.Super{Type: luksType, UUID: testUUID}
 	foreign := probed{block: device.Block{Name: "vdx"}, super: device.Super{Type: "ext4", UUID: testUUID}}
 	for _, row := range []struct {
 		name   string
@@ -156,6 +162,12 @@ func TestSight(t *testing.T) {
 		{"two", "", []probed{one("vda", "a"), one("vdb", "b")}, "volume-clones"},
 		{"two, and the serial is named", "b", []probed{one("vda", "a"), one("vdb", "b")}, "/dev/vdb"},
 		{"two of one serial", "a", []probed{one("vda", "a"), one("vdb", "a")}, "volume-clones"},
+		{"two paths", "", []probed{on("sda", "sda", 0, 1<<30), on("sdb", "sdb", 0, 1<<30)}, "volume-multipath"},
+		{"two paths to a partition", "a", []probed{on("sda2", "sda", 2, 1<<30), on("sdb2", "sdb", 2, 1<<30)}, "volume-multipath"},
+		{"two partitions of two sizes", "", []probed{on("sda2", "sda", 2, 1<<30), on("sdb2", "sdb", 2, 1<<29)}, "volume-clones"},
+		{"two partitions of one disk", "", []probed{on("sda2", "sda", 2, 1<<30), on("sda3", "sda", 3, 1<<30)}, "volume-clones"},
+		{"two disks without serial numbers", "", []probed{{block: device.Block{Path: "/dev/sda", Disk: "sda"}, super: foreignLUKS}, {block: device.Block{Path: "/dev/sdb", Disk: "sdb"}, super: foreignLUKS}}, "volume-clones"},
+		{"two paths and a copy", "", []probed{on("sda", "sda", 0, 1<<30), on("sdb", "sdb", 0, 1<<30), one("sdc", "c")}, "volume-clones"},
 		{"another serial", "c", []probed{one("vda", "a")}, "volume-missing"},
 	} {
 		s := sight(plan.Volume{UUID: testUUID, Name: "root", Serial: row.serial}, row.probes, []string{"vda"})

@@ -31,7 +31,7 @@ func (in *inside) find(want string) (r root, err error) {
 	w := in.worker
 	group, volume, logical := w.plan.LogicalRoot(plan.Root{Device: want})
 	for _, v := range in.open {
-		if !logical && v.err == nil && v.super.Type != memberType && w.isRoot(want, v.disk, v.super) {
+		if !logical && v.err == nil && v.super.Type != memberType && v.super.Type != arrayType && w.isRoot(want, v.disk, v.super) {
 			return root{v.disk.Name, v.super}, nil
 		}
 	}

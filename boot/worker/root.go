@@ -87,6 +87,8 @@ func (w *worker) findRoot(named plan.Root, in *inside) (root, error) {
 		}
 		switch {
 		case !w.isRoot(want, v.disk, v.super):
+		case v.super.Type == arrayType:
+			return root{}, codes.Fail(codes.RootUnusable, "root=%s holds a member of an array, and RAID inside of volumes is not there yet: make the volume on the array (mdadm, then cryptsetup)", want)
 		case v.super.Type == memberType:
 			return root{}, codes.Fail(codes.RootUnusable, "root=%s holds no file system but LVM: name a logical volume in root.device or root=; %s", want, in.seen())
 		case v.super.Type == "" && w.plan.Root.FSType == "":

@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"encoding/binary"
 	"errors"
+	"maps"
+	"slices"
 	"testing"
 
 	"latchkey/boot/device"
@@ -12,6 +14,7 @@ import (
 	"latchkey/unlock/dm"
 	"latchkey/unlock/luks2"
 	"latchkey/unlock/luks2/luks2test"
+	"latchkey/unlock/md/mdtest"
 
 	"latchkey/internal/secret"
 )
@@ -32,7 +35,22 @@ func (b bare) Open(path string, _ bool) (File, error) {
 	return nil, errors.New("no such file")
 }
 
-func (b bare) Number(path string) (dm.Number, bool) { n, ok := b.numbers[path]; return n, ok }
+func (b bare) Number(path string) (dm.Number, bool) {
+	if i := slices.Index(b.paths(), path); i >= 0 {
+		return dm.Number{Major: 253, Minor: uint32(i)}, true
+	}
+	n, ok := b.numbers[path]
+	return n, ok
+}
+
+func (b bare) Blocks() (all []device.Block, err error) {
+	for i, path := range b.paths() {
+		all = append(all, device.Block{Major: 253, Minor: uint32(i), SizeBytes: int64(len(b.files[path]))})
+	}
+	return all, nil
+}
+
+func (b bare) paths() []string { return slices.Sorted(maps.Keys(b.files)) }
 
 // memory is a File that is only read.
 type memory struct{ *bytes.Reader }
@@ -152,6 +170,7 @@ func TestRootDisk(t *testing.T) {
 		{"the second one", plan.Root{Device: "/dev/mapper/data"}, map[string][]byte{"/dev/mapper/root": ext4, "/dev/mapper/data": ext4}, []*opening{opened("root", true), opened("data", true)}, "data", ""},
 		{"closed", plan.Root{}, nil, []*opening{opened("root", false)}, "", "root (closed)"},
 		{"none of them", plan.Root{Device: "/dev/mapper/x"}, map[string][]byte{"/dev/mapper/root": ext4}, []*opening{opened("root", true)}, "", "none of the opened volumes: root (ext4"},
+		{"a half of a mirror", plan.Root{FSType: "ext4"}, map[string][]byte{"/dev/mapper/root": mdtest.Member{Version: "1.0", Level: 1, Places: 2, Data: ext4}.Device()}, []*opening{opened("root", true)}, "", "root=/dev/mapper/root holds a member of an array, and RAID inside of volumes is not there yet"},
 		{"nothing recognized", plan.Root{}, map[string][]byte{"/dev/mapper/root": make([]byte, 4096)}, []*opening{opened("root", true)}, "", "name it in root.fstype"},
 		{"nothing recognized, but named", plan.Root{FSType: "f2fs"}, map[string][]byte{"/dev/mapper/root": make([]byte, 4096)}, []*opening{opened("root", true)}, "root", ""},
 		{"no node", plan.Root{}, nil, []*opening{opened("root", true)}, "", "opening the mapping root"},

@@ -135,8 +135,12 @@ func TestFailures(t *testing.T) {
 		{"another serial", func(m *boottest.Machine) { m.Plan.Volumes[0].Serial, m.Plan.Wait = "disk-x", time.Minute }, "volume-missing"},
 		{"clones", func(m *boottest.Machine) {
 			m.Disks = append(m.Disks, boottest.RootDisk())
-			m.Disks[1].Name = "vdb"
+			m.Disks[1].Name, m.Disks[1].Serial = "vdb", "disk-b"
 		}, "volume-clones"},
+		{"two paths", func(m *boottest.Machine) {
+			m.Disks = append(m.Disks, boottest.RootDisk())
+			m.Disks[1].Name = "vdb"
+		}, "volume-multipath"},
 		{"both headers damaged", func(m *boottest.Machine) { m.Disks[0].DamageHeaders() }, "headers-damaged"},
 		{"LUKS1 that nobody asked for", func(m *boottest.Machine) { m.Disks[0].MakeLUKS1() }, "header-rejected"},
 		{"a header that the plan does not pin", func(m *boottest.Machine) { m.Plan.Volumes[0].Digest = strings.Repeat("00", 32) }, "volume-locked"},

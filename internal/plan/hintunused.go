@@ -15,7 +15,7 @@ func unusedHint(name string) hint {
 		{"rd.lvm.", "of LVM's options, rd.lvm=0, rd.lvm.vg= and rd.lvm.lv= are read here"},
 		{"rd.md.", "of md's options, rd.md=0 and rd.md.uuid= are read here; arrays of firmware (imsm, ddf) are left alone"},
 		{"rd.dm.", "firmware RAID is not there yet"},
-		{"rd.multipath.", "multipath is not there yet: the volumes are opened over the first path that appears"},
+		{"rd.multipath.", noMultipath},
 		{"rd.live.", noNetRoot},
 		{"rd.iscsi.", noNetRoot},
 		{"rd.nvmf.", noNetRoot},
@@ -58,11 +58,12 @@ func say(reason string) hint {
 }
 
 const (
-	noMD      = "arrays are found by their superblocks; rd.md.uuid=UUID says which are wanted"
-	noNetRoot = "a root over the network or from a live image is not there: the root is inside a volume of the plan"
-	noOverlay = "an overlay over the root is root.overlay in latchkey.yaml, or rd.latchkey.overlay=tmpfs"
-	noShell   = "there is no shell in this image; nothing is opened by it"
-	noCrypt   = "volumes come from the image's plan; rd.luks.options= and rd.luks.name= refine them"
+	noMD        = "arrays are found by their superblocks; rd.md.uuid=UUID says which are wanted"
+	noNetRoot   = "a root over the network or from a live image is not there: the root is inside a volume of the plan"
+	noMultipath = "multipath is not there yet: a volume is opened if one path to its disk is there, and none if there are several"
+	noOverlay   = "an overlay over the root is root.overlay in latchkey.yaml, or rd.latchkey.overlay=tmpfs"
+	noShell     = "there is no shell in this image; nothing is opened by it"
+	noCrypt     = "volumes come from the image's plan; rd.luks.options= and rd.luks.name= refine them"
 )
 
 func unused() map[string]string {
@@ -73,7 +74,7 @@ func unused() map[string]string {
 		"rd.shell": noShell, "rd.break": "break points exist in debug images only; the boot goes on", "break": noShell,
 
 		"rd.auto": "volumes come from the image's plan; nothing is assembled by itself",
-		"rd.dm":   "firmware RAID is not there yet", "rd.multipath": "multipath is not there yet: the volumes are opened over the first path that appears",
+		"rd.dm":   "firmware RAID is not there yet", "rd.multipath": noMultipath,
 		"lvmwait": "rd.lvm.lv=GROUP/VOLUME is what maps a logical volume besides the root", "md": noMD, "raid": noMD, "zfs": "ZFS is not there yet", "bootfs": "ZFS is not there yet",
 
 		"cryptopts": noCrypt, "cryptdevice": noCrypt, "cryptkey": noCrypt, "cryptroot": noCrypt, "cryptdm": noCrypt,

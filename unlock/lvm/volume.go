@@ -49,6 +49,9 @@ func (v *Volume) MappingName() string { return mapping.LogicalName(v.group.Name,
 // lib/activate/dev_manager.c. By it the real root's lvm2 knows the volume.
 func (v *Volume) MappingUUID() string { return "LVM-" + string(v.group.ID) + string(v.ID) }
 
+// SizeBytes is the volume's size.
+func (v *Volume) SizeBytes() int64 { return v.extents * v.group.extent * sectorBytes }
+
 // GroupName is the name of the volume's group.
 func (v *Volume) GroupName() string { return v.group.Name }
 

@@ -1,0 +1,50 @@
+package boot_test
+
+import (
+	"bytes"
+	"testing"
+	"time"
+
+	"latchkey/boot/boottest"
+	"latchkey/unlock/md/mdtest"
+)
+
+// onBcache makes a disk one of bcache's.
+func onBcache(b []byte) {
+	copy(b[4096+24:], "\xc6\x85\x73\xf6\x4e\x1a\x45\xca\x82\x65\xf5\x7f\x48\xba\x6d\x81")
+}
+
+// TestRecognized: what a boot knows and does not assemble is named, and no
+// volume on it is opened, nor mounted as what it seems to be.
+func TestRecognized(t *testing.T) {
+	half := func(level int) func(*boottest.Machine) {
+		return func(m *boottest.Machine) {
+			m.Inside = map[string][]byte{"root": mdtest.Member{Version: "1.0", Level: level, Places: 2, Data: labeled("system")}.Device()}
+		}
+	}
+	for _, r := range []row{
+		{name: "bcache", change: func(m *boottest.Machine) { onBcache(m.Disks[0].Bytes); m.Plan.Wait = time.Minute }, end: "reboot", log: []string{"bcache-unsupported: /dev/vda is a device of bcache, which is not there yet: no volume on it is opened", "volume-missing: no LUKS2 volume", "vda bcache"}, never: []string{"map root"}},
+		{name: "bcache of somebody else", change: func(m *boottest.Machine) {
+			m.Disks = append(m.Disks, &boottest.Disk{Name: "vdb", Bytes: make([]byte, 1<<20)})
+			onBcache(m.Disks[1].Bytes)
+		}, end: "root", never: []string{"bcache"}},
+		{name: "two paths to the root's disk", change: func(m *boottest.Machine) {
+			m.Disks = append(m.Disks, &boottest.Disk{Name: "vdb", Serial: m.Disks[0].Serial, Bytes: bytes.Clone(m.Disks[0].Bytes)})
+		}, end: "reboot", log: []string{`volume-multipath: /dev/vda, /dev/vdb have one serial number, "disk-a": they are paths to one disk, or copies that say so; multipath is not there yet, and root is opened over none`}, never: []string{"map root"}},
+		{name: "a second path that comes while the machine waits", change: func(m *boottest.Machine) {
+			m.KMS.State = "pending"
+			second := boottest.RootDisk()
+			second.Name = "vdc"
+			time.AfterFunc(10*time.Second, func() { m.Plug(second) })
+			time.AfterFunc(time.Minute, func() { m.KMS.Set("") })
+		}, end: "reboot", log: []string{"volume-multipath: /dev/vda, /dev/vdc have"}, never: []string{"unlock root keyslot"}},
+		{name: "a half of a mirror in a volume", change: half(1), end: "reboot", log: []string{"root-unusable: root=/dev/mapper/root holds a member of an array, and RAID inside of volumes is not there yet"}, never: []string{"on /sysroot"}},
+		{name: "a half of a mirror in a volume, by what it seems to hold", change: func(m *boottest.Machine) { half(1)(m); m.Plan.Root.Device = "LABEL=system" }, end: "reboot", log: []string{"root-not-in-plan: root=LABEL=system is none of the opened volumes: root (linux_raid_member"}, never: []string{"on /sysroot"}},
+		{name: "a half of a mirror, as /usr", change: withData("", says("mount.usr=/dev/mapper/data"), func(m *boottest.Machine) {
+			m.Inside["data"] = mdtest.Member{Version: "1.0", Level: 1, Places: 2, Data: labeled("usr")}.Device()
+		}), end: "root", log: []string{"usr-missing: /dev/mapper/data, which is to be /usr, is none of the opened volumes"}, never: []string{"on /sysroot/usr"}},
+	} {
+		r.sources = onlyKMS
+		r.boot(t)
+	}
+}
