@@ -9,6 +9,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"slices"
 	"time"
 
@@ -41,6 +42,7 @@ const grace = 2 * time.Second
 // An Agent fetches once, latches, and answers.
 type Agent struct {
 	sys    System
+	log    *slog.Logger
 	plan   *plan.Plan
 	keys   *keys
 	end    context.CancelFunc // the early boot is over
@@ -68,7 +70,7 @@ func New(sys System) (*Agent, error) {
 	if err := others(p); err != nil {
 		return nil, err
 	}
-	return &Agent{sys: sys, plan: p, keys: newKeys(p, sys), done: make(chan struct{}), opened: map[string]opened{}}, nil
+	return &Agent{sys: sys, log: sys.Log(), plan: p, keys: newKeys(p, sys), done: make(chan struct{}), opened: map[string]opened{}}, nil
 }
 
 // others makes a plan one for others' early boot. Their prompt is the source
@@ -150,4 +152,4 @@ func (a *Agent) say(err error) {
 	}
 }
 
-func (a *Agent) human(line string) { a.sys.Log().Log(context.Background(), kmsg.Human, line) }
+func (a *Agent) human(line string) { a.log.Log(context.Background(), kmsg.Human, line) }

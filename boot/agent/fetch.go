@@ -104,7 +104,7 @@ func (a *Agent) hear(r wire.Record) {
 	case wire.KindClosed:
 		a.say(codes.Fail(r.Code, "volume %s is left closed: %s", r.Name, r.Text))
 	case wire.KindStep:
-		a.sys.Log().Info(r.Name, "detail", r.Text, "code", r.Code, "ms", r.Duration.Milliseconds())
+		a.log.Info(r.Name, "detail", r.Text, "code", r.Code, "ms", r.Duration.Milliseconds())
 	}
 }
 
