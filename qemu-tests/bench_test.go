@@ -63,13 +63,14 @@ type bench struct {
 	tap   string
 	steps string
 	chip  *tpmtest.Chip // nil: swtpm itself
+	disks []string      // of the machine
 }
 
 const benchUUID = "be7c0000-0000-4000-8000-000000000001"
 
 func newBench(t *testing.T) *bench {
 	s := prepare(t)
-	b := &bench{t: t, s: s, dir: t.TempDir()}
+	b := &bench{t: t, s: s, dir: t.TempDir(), disks: []string{"root.img"}}
 	top, _ := filepath.Abs("..")
 	for _, name := range []string{"floor", "marker"} {
 		run(t, top, "gcc", "-O2", "-static", "-o", filepath.Join(b.dir, name), "qemu-tests/floor/"+name+".c")
@@ -203,8 +204,10 @@ func (b *bench) power(image string) *service {
 	flags := []string{
 		"-machine", "q35", "-accel", "tcg,thread=multi", "-cpu", "max", "-m", "512", "-smp", "2", "-nodefaults", "-no-user-config",
 		"-display", "none", "-no-reboot", "-serial", "stdio", "-device", "virtio-rng-pci", "-kernel", b.s.kernel + "/vmlinuz", "-initrd", image,
-		"-append", "console=ttyS0 edd=off panic=-1 rd.neednet=1", "-drive", "if=none,id=d0,format=raw,file=root.img,snapshot=on",
-		"-device", "virtio-blk-pci,drive=d0", "-netdev", "tap,id=n0,ifname=" + b.tap + ",script=no,downscript=no", "-device", "virtio-net-pci,netdev=n0,romfile=",
+		"-append", "console=ttyS0 edd=off panic=-1 rd.neednet=1", "-netdev", "tap,id=n0,ifname=" + b.tap + ",script=no,downscript=no", "-device", "virtio-net-pci,netdev=n0,romfile=",
+	}
+	for i, d := range b.disks {
+		flags = append(flags, "-drive", fmt.Sprintf("if=none,id=d%d,format=raw,file=%s,snapshot=on", i, d), "-device", fmt.Sprintf("virtio-blk-pci,drive=d%d", i))
 	}
 	sock := filepath.Join(b.dir, "tpm.sock")
 	os.Remove(sock)

@@ -29,6 +29,8 @@ func do(what string, console *os.File) error {
 		return run(console, strings.Split(arg, ","))
 	case "kexec":
 		return kexec()
+	case "hibernate":
+		return hibernate(console, arg)
 	case "wait":
 		for { // select{} would be a deadlock: nothing else runs
 			unix.Pause()
