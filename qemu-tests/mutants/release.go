@@ -25,4 +25,11 @@ var released = []mutant{
 	{`images/oci: a layer is known by what it unpacks to`, `images/oci/main.go`, `digest(layer)`, `digest(packed)`, `./images/oci`, `TestImage`},
 	{`images/oci: each architecture is named`, `images/oci/main.go`, `d.Platform = platformOf(arch)`, `d.Platform = platformOf("amd64")`, `./images/oci`, `TestImage`},
 	{`images/oci: materials are in the image`, `images/oci/image.go`, `0o644}, materials)`, `0o644}, nil)`, `./images/oci`, `TestImage`},
+	{`charts: an upgrade makes no keys`, `charts/latchkey/templates/init.yaml`, `and .Values.init .Release.IsInstall`, `.Values.init`, `./charts`, `TestAbsent`},
+	{`charts: rights grow only when asked`, `charts/latchkey/templates/rbac.yaml`, `{{ if .Values.writeBack }}, create{{ end }}`, `, create`, `./charts`, `TestValues`},
+	{`charts: the server deletes nothing`, `charts/latchkey/templates/rbac.yaml`, `verbs: [get, list, watch, create, update]`, `verbs: [get, list, watch, create, update, delete]`, `./charts`, `TestCluster`},
+	{`charts: misspelled values are errors`, `charts/latchkey/values.schema.json`, "\"type\": \"object\",\n  \"additionalProperties\": false,\n  \"definitions\"", "\"type\": \"object\",\n  \"definitions\"", `./charts`, `TestWrongValues`},
+	{`charts: pods keep to the standard`, `charts/latchkey/templates/_helpers.tpl`, `{allowPrivilegeEscalation: false, `, `{`, `./charts`, `TestCluster`},
+	{`charts: selectors stay`, `charts/latchkey/templates/_helpers.tpl`, "app.kubernetes.io/name: latchkey-kms\napp.kubernetes.io/instance: {{ .Release.Name }}\n", "app.kubernetes.io/name: latchkey-kms\napp.kubernetes.io/version: {{ .Values.image.tag }}\n", `./charts`, `TestCluster`},
+	{`charts: the CRD is kept`, `charts/latchkey-crds/templates/crd.yaml`, `{helm.sh/resource-policy: keep}`, `{}`, `./charts`, `TestCRDs`},
 }
