@@ -2,6 +2,8 @@ package agent_test
 
 import (
 	"context"
+	"io"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -59,6 +61,47 @@ func TestAskPassword(t *testing.T) {
 		if err != nil || out != boottest.Key {
 			t.Errorf("systemd-ask-password says %q, %v, want %q", out, err, boottest.Key)
 		}
+	})
+}
+
+// A socket in the place of a key file gives its own volume's key to a
+// connection that names it, or none, and nothing to one that names another.
+func TestSocketOfAnother(t *testing.T) {
+	var sockets []*net.UnixListener
+	serve := func(ctx context.Context, l *live) {
+		var err error
+		if sockets, err = l.agent.KeySockets(l.dir, filepath.Join(l.dir, "key.sock")); err != nil {
+			l.Fatal(err)
+		}
+		for _, s := range sockets {
+			l.all.Go(func() { l.agent.ServeKeys(ctx, s, long) })
+		}
+	}
+	inLive(t, nil, serve, func(l *live) {
+		for _, row := range []struct {
+			socket int // 0 is the one of all volumes
+			from   string
+			want   string
+		}{
+			{1, "@latchkey-test-1/cryptsetup/swap", ""},
+			{0, "@latchkey-test-2/cryptsetup/swap", ""},
+			{0, "", ""},
+			{1, "@latchkey-test-3/cryptsetup/root", boottest.Key},
+		} {
+			local := &net.UnixAddr{Name: row.from, Net: "unix"}
+			if row.from == "" {
+				local = nil
+			}
+			c, err := net.DialUnix("unix", local, sockets[row.socket].Addr().(*net.UnixAddr))
+			if err != nil {
+				t.Fatal(err)
+			}
+			got, err := io.ReadAll(c)
+			if c.Close(); err != nil || string(got) != row.want {
+				t.Errorf("socket %d, from %q: %q, %v, want %q", row.socket, row.from, got, err, row.want)
+			}
+		}
+		l.done(true)
 	})
 }
 
