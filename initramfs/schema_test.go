@@ -54,6 +54,7 @@ func TestSchema(t *testing.T) {
 	}
 	for sources, good := range map[string]bool{
 		"kms": true, "kms, prompt": true, "key-file: {path: /k}": true, "tang": false, "{}": false, "clevis: {url: x}": false,
+		"systemd-tpm2: {sealed: " + strings.Repeat("ab", 32) + ", pin: true}": true, "systemd-tpm2: {sealed: " + strings.Repeat("ab", 32) + ", pin: 1234}": false,
 		"{key-file: {path: x}, clevis: {tang: []}}":  false,
 		"{need: 2, of: [kms, systemd-tpm2]}, prompt": true, "need: 2": false, "of: [kms, systemd-tpm2]": false, "{need: 2, of: [kms, prompt]}": false,
 		"{need: 2, of: [kms, {need: 1, of: [systemd-tpm2, key-file: {path: /k}]}]}": true, "{need: 2, of: [kms, {need: 1, of: [key-file: {path: /l}, key-file: {path: /k}]}]}": true,

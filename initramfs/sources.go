@@ -22,7 +22,7 @@ type SourceConfig struct {
 	Kairos  *KairosConfig  `yaml:"kairos"`
 
 	TalosKMS  *TalosKMSConfig  `yaml:"talos-kms"`
-	TalosTPM  *SystemdConfig   `yaml:"talos-tpm2"`
+	TalosTPM  *SealedConfig    `yaml:"talos-tpm2"`
 	TalosNode *TalosNodeConfig `yaml:"talos-node-id"`
 
 	// Need of the sources Of open the volume together.
@@ -32,6 +32,12 @@ type SourceConfig struct {
 
 // A SystemdConfig says which tokens of systemd-cryptenroll may open a volume.
 type SystemdConfig struct {
+	SealedConfig
+	PIN bool `yaml:"pin"` // may be asked for
+}
+
+// A SealedConfig names secrets that the TPM keeps.
+type SealedConfig struct {
 	Sealed []string `yaml:"sealed"`
 }
 
@@ -156,6 +162,7 @@ func (c SourceConfig) name(p *plan.Plan) string {
 	c.talos(p)
 	if c.Systemd != nil {
 		p.Systemd.Sealed = union(p.Systemd.Sealed, lowered(c.Systemd.Sealed))
+		p.Systemd.PIN = p.Systemd.PIN || c.Systemd.PIN
 	}
 	if c.Kairos != nil {
 		p.Kairos = c.Kairos.plan()

@@ -190,7 +190,7 @@ func (c *Config) talosSources(file string, v TalosVolume, own []SourceConfig) (a
 			kms.URL = append(kms.URL, k.KMS.Endpoint)
 			s.TalosKMS = kms
 		case k.TPM != nil:
-			s.TalosTPM = &SystemdConfig{}
+			s.TalosTPM = &SealedConfig{}
 		case k.NodeID != nil:
 			s.TalosNode = &TalosNodeConfig{Volume: v.ID}
 		default:

@@ -79,6 +79,7 @@ func others(p *plan.Plan) error {
 	for i := range p.Volumes {
 		p.Volumes[i].Sources = slices.DeleteFunc(slices.Clone(p.Volumes[i].Sources), func(s string) bool { return s == plan.SourcePrompt })
 	}
+	p.Systemd.PIN = false // the console is theirs
 	p.Volumes = slices.DeleteFunc(p.Volumes, func(v plan.Volume) bool { return len(v.Sources) == 0 })
 	switch {
 	case len(p.Volumes) == 0:

@@ -6,6 +6,7 @@ import (
 	"crypto"
 	"crypto/sha256"
 	"errors"
+	"slices"
 	"sync"
 	"time"
 
@@ -26,6 +27,8 @@ type TPM struct {
 	PCRs    [24][32]byte
 	Extends [24]int
 	NV      map[uint32]string // what Kairos keeps there
+	PIN     string            // of sealed secrets that want one
+	Wrongs  int               // PINs that were; more than eight are a lockout
 
 	machine *Machine
 	user    *process // the worker that has it open: /dev/tpm0 has one
@@ -175,10 +178,28 @@ func (c chip) Unseal(ctx context.Context, o tpm.Sealed) (secret.Bytes, error) {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if slices.Contains(o.Policy, tpm.Policy(tpm.PIN{})) {
+		if err := c.pin(o.PIN); err != nil {
+			return secret.Bytes{}, err
+		}
+	}
 	if len(o.Policy) > 0 && c.PCRs[7] != [32]byte{} {
 		return secret.Bytes{}, codes.Fail(tpm.CodeSealPolicy, "PCR 7 (sha256) has other values than when it was sealed")
 	}
 	return secret.Own(bytes.Clone(o.Private)), nil
+}
+
+// pin judges what was made of a PIN without salt.
+func (t *TPM) pin(auth secret.Bytes) error {
+	want := sha256.Sum256([]byte(t.PIN))
+	switch {
+	case t.Wrongs > 8:
+		return codes.Fail(tpm.CodeLockout, "TPM_RC_LOCKOUT: too many wrong PINs were tried, and the TPM takes none for now")
+	case !bytes.Equal(auth.Reveal(), want[:]):
+		t.Wrongs++
+		return codes.Fail(tpm.CodePIN, "the TPM does not take the PIN")
+	}
+	return nil
 }
 
 func (t *TPM) load(objects int) {

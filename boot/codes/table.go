@@ -74,6 +74,7 @@ func table() map[string]Meaning {
 		"tpm-unsupported":  {Final, "the TPM lacks a P-256 key or the SHA-256 bank: switch the bank on in the firmware, or use another TPM"},
 		"tpm-auth":         {Final, "a hierarchy of the TPM has a password: remove it (tpm2_changeauth), or clear the TPM in the firmware"},
 		"tpm-pin":          {Operator, "the TPM does not take the PIN: type it again. The TPM counts wrong ones, and takes none for a while after too many"},
+		"pin-wrong":        {Final, "the PIN of the TPM was typed wrongly three times: the next boot asks again; the recovery key opens the volume, if the plan lists the source prompt"},
 		"tpm-seal-policy":  {Final, "this TPM does not open the sealed key: type the recovery key, if the plan lists the source prompt, then latchkey volume enroll"},
 		"tpm-seal-foreign": {Final, "this TPM does not open the sealed key: type the recovery key, if the plan lists the source prompt, then latchkey volume enroll"},
 		Latch:              {Final, "the TPM did not take the closing measurement: nothing of the disk is run"},

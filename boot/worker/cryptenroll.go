@@ -3,8 +3,10 @@ package worker
 import (
 	"context"
 
+	"latchkey/internal/secret"
 	"latchkey/unlock/source/cryptenroll"
 	"latchkey/unlock/source/keyfile"
+	"latchkey/unlock/source/prompt"
 )
 
 // stubSignatures is what systemd-stub takes out of a unified kernel image
@@ -12,8 +14,8 @@ import (
 const stubSignatures = "/.extra/tpm2-pcr-signature.json"
 
 // cryptenroll is the source of systemd's tokens.
-func (w *worker) cryptenroll(o *openings) *cryptenroll.TPM2 {
-	return &cryptenroll.TPM2{
+func (w *worker) cryptenroll(o *openings, people *prompt.Prompt) *cryptenroll.TPM2 {
+	t := &cryptenroll.TPM2{
 		Allowed: w.plan.Systemd.Sealed, Parts: o.sealedParts,
 		TPM: func(ctx context.Context) (cryptenroll.Unsealer, error) {
 			if err := w.mayUseTPM(ctx); err != nil {
@@ -27,4 +29,10 @@ func (w *worker) cryptenroll(o *openings) *cryptenroll.TPM2 {
 		},
 		Log: w.log,
 	}
+	if w.plan.AsksForPIN() {
+		t.Ask = func(ctx context.Context, q cryptenroll.Question) (secret.Bytes, error) {
+			return people.Ask(ctx, q.String())
+		}
+	}
+	return t
 }

@@ -12,12 +12,13 @@ import (
 
 // sources are all that a plan may name. Nothing else here knows of a kind.
 func (w *worker) sources(n *network, id *identity, o *openings) map[string]source.Source {
+	people := &prompt.Prompt{Console: w.sys.Console, Turn: prompt.NewTurn(), Log: w.log}
 	all := map[string]source.Source{
 		plan.SourceKMS:      &keyServer{worker: w, network: n, identity: id},
 		plan.SourceClevis:   w.clevis(n),
-		plan.SourceSystemd:  w.cryptenroll(o),
+		plan.SourceSystemd:  w.cryptenroll(o, people),
 		plan.SourceTalosKMS: w.talosKMS(n), plan.SourceTalosTPM: w.talosTPM(), plan.SourceTalosNode: w.talosNode(),
-		plan.SourcePrompt: &prompt.Prompt{Console: w.sys.Console, Log: w.log},
+		plan.SourcePrompt: people,
 	}
 	all[plan.SourceKairos] = lacking{}
 	if kairos := w.sys.Kairos(); kairos != nil {

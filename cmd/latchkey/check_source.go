@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -15,6 +16,7 @@ import (
 	"latchkey/unlock/dm"
 	"latchkey/unlock/luks2"
 	"latchkey/unlock/source"
+	"latchkey/unlock/source/cryptenroll"
 	"latchkey/unlock/tpm"
 )
 
@@ -111,6 +113,8 @@ func (c *checker) try(ctx context.Context, p checkedPlan, v plan.Volume, f *disk
 		return finding{Result: bad, Text: fmt.Sprintf("no answer in %s", trySource)}
 	case codes.Of(err) == unlock.CodeWrongKey && isFile:
 		return finding{Result: bad, Text: "its key opens no keyslot", Remedy: fmt.Sprintf("latchkey volume add-key --new-key-file %s %s", file.Path, f.Name())}
+	case p.AsksForPIN() && errors.Is(err, cryptenroll.ErrAsks):
+		return finding{Result: doubtful, Text: "not tried: a person types the PIN of the TPM"}
 	case codes.Of(err) == tpm.CodeSealPolicy:
 		return finding{Result: doubtful, Text: "it is bound to PCRs that are others on the running machine than in a boot, or changed: the next boot tells"}
 	}

@@ -17,6 +17,7 @@ import (
 	"latchkey/internal/cli"
 	"latchkey/internal/endpoint"
 	"latchkey/internal/plan"
+	"latchkey/internal/secret"
 	"latchkey/kms"
 	"latchkey/unlock"
 	"latchkey/unlock/dm"
@@ -110,11 +111,18 @@ func (o openVolume) planned(c *cobra.Command, one *oneVolume, p *plan.Plan, name
 	case plan.SourceKMS:
 		add(&kmsSource{open: o, plan: p})
 	case plan.SourceSystemd:
-		add(&cryptenroll.TPM2{
+		t := &cryptenroll.TPM2{
 			Allowed: p.Systemd.Sealed, Log: log, Parts: one.sealedParts,
 			TPM:        func(context.Context) (cryptenroll.Unsealer, error) { return one.chip(o.tpm) },
 			Signatures: func() ([]byte, error) { return os.ReadFile("/run/systemd/tpm2-pcr-signature.json") },
-		})
+		}
+		if console := o.terminal(c); p.AsksForPIN() && console != nil {
+			people := &prompt.Prompt{Console: console, Log: log}
+			t.Ask = func(ctx context.Context, q cryptenroll.Question) (secret.Bytes, error) {
+				return people.Ask(ctx, q.String())
+			}
+		}
+		add(t)
 	case plan.SourceClevis:
 		wait := p.TangTime()
 		if wait == 0 { // for ever, in a boot
@@ -139,18 +147,27 @@ func (o openVolume) planned(c *cobra.Command, one *oneVolume, p *plan.Plan, name
 
 // ask has a person type at the terminal, if there is one.
 func (o openVolume) ask(c *cobra.Command, one *oneVolume) error {
-	if o.console == nil {
-		in, ok := c.InOrStdin().(*os.File)
-		if !ok || !isTerminal(in) {
-			if o.plan != "" && o.source == "" {
-				return nil // the other sources are asked
-			}
-			return cli.Usagef("nobody can be asked for a passphrase here: --key-file - reads one from standard input")
+	console := o.terminal(c)
+	if console == nil {
+		if o.plan != "" && o.source == "" {
+			return nil // the other sources are asked
 		}
-		o.console = func() (io.ReadWriteCloser, error) { return prompt.Terminal("/dev/tty") }
+		return cli.Usagef("nobody can be asked for a passphrase here: --key-file - reads one from standard input")
 	}
-	one.sources = append(one.sources, namedSource{plan.SourcePrompt, &prompt.Prompt{Console: o.console, Log: slog.New(slog.DiscardHandler)}})
+	one.sources = append(one.sources, namedSource{plan.SourcePrompt, &prompt.Prompt{Console: console, Log: slog.New(slog.DiscardHandler)}})
 	return nil
+}
+
+// terminal opens the terminal at which a person is asked; nil if nobody is
+// there. Without a command nobody is.
+func (o openVolume) terminal(c *cobra.Command) func() (io.ReadWriteCloser, error) {
+	if o.console != nil || c == nil {
+		return o.console
+	}
+	if in, ok := c.InOrStdin().(*os.File); !ok || !isTerminal(in) {
+		return nil
+	}
+	return func() (io.ReadWriteCloser, error) { return prompt.Terminal("/dev/tty") }
 }
 
 // A keySource has the key of a file tried.

@@ -38,7 +38,7 @@ var tokenSources = []tokenSource{
 	{
 		plan.SourceSystemd, cryptenroll.TokenType, "has no token of type " + cryptenroll.TokenType + ": latchkey volume enroll-tpm makes one",
 		func(p *plan.Plan, v plan.Volume, token json.RawMessage) error {
-			return cryptenroll.Check(token, p.Systemd.Sealed, v.Digest != "")
+			return cryptenroll.Check(token, p.Systemd.Sealed, v.Digest != "", p.Systemd.PIN)
 		},
 	},
 	{plan.SourceTalosKMS, talos.TokenKMS, "has no token of type " + talos.TokenKMS + ": Talos made none", checkTalos(talos.TokenKMS)},
@@ -134,7 +134,7 @@ func (v volumeHere) recipes(path string, p *plan.Plan) (list []string) {
 			list = append(list, fmt.Sprintf("volume %s: %s will not open together: %v", v.Name, path, err))
 		}
 		for _, t := range m.Sealed() {
-			if err := cryptenroll.Check(t.Sealed, p.Systemd.Sealed, v.Digest != "" || t.Known()); err != nil {
+			if err := cryptenroll.Check(t.Sealed, p.Systemd.Sealed, v.Digest != "" || t.Known(), p.Systemd.PIN); err != nil {
 				list = append(list, fmt.Sprintf("volume %s: keyslot %d of %s will not open: token %d: %v", v.Name, t.Slot, path, t.ID, err))
 			}
 		}

@@ -69,6 +69,11 @@ func TestDescribe(t *testing.T) {
 			p.Systemd.Sealed = []string{strings.Repeat("ab", 32)}
 			p.Volumes[0].Sources = []string{"systemd-tpm2", "prompt"}
 		}, ""},
+		{"pin", func(p *plan.Plan) {
+			p.HeadStart, p.Trust.KMS, p.Find = plan.DefaultHeadStart, nil, plan.Find{}
+			p.Systemd = plan.SystemdTPM2{Sealed: []string{strings.Repeat("ab", 32)}, PIN: true}
+			p.Volumes[0].Sources = []string{"systemd-tpm2", "prompt"}
+		}, ""},
 		{"together", func(p *plan.Plan) {
 			p.HeadStart = plan.DefaultHeadStart
 			p.KeyFiles = []plan.KeyFile{{Name: "key-file", Device: "LABEL=KEYS", Path: "shop.key"}}

@@ -50,6 +50,9 @@ func sourceWords(p *Plan, source string) string {
 	}
 	switch source {
 	case SourceSystemd:
+		if p.Systemd.PIN {
+			return "the TPM by a token of systemd-cryptenroll, with a PIN typed at the console if the token wants one,"
+		}
 		return "the TPM by a token of systemd-cryptenroll"
 	case SourceTalosTPM:
 		return "the TPM by a token of Talos"

@@ -29,7 +29,10 @@ func describeWaits(p *Plan) []string {
 	if p.NeedsTalosKMS() {
 		s.add("a KMS of Talos is asked%s", soLong(p.TalosTime()))
 	}
-	if p.AsksAtConsole() {
+	if p.AsksForPIN() {
+		s.add("a PIN is asked for three times, and waited for without limit")
+	}
+	if p.lists(SourcePrompt) {
 		s.add("a passphrase is waited for without limit")
 	}
 	switch action := p.OnFail.Action; action {

@@ -90,3 +90,33 @@ func TestRecipeNeeds(t *testing.T) {
 		t.Errorf("By = %q", got)
 	}
 }
+
+// TestPIN: a PIN is asked for before the passphrase that is asked for without
+// end, and only if the plan says so.
+func TestPIN(t *testing.T) {
+	for _, row := range []struct {
+		sources string
+		pin     bool
+		want    string // "" is no error
+		asks    bool
+	}{
+		{"systemd-tpm2", true, "", true},
+		{"systemd-tpm2", false, "", false},
+		{"systemd-tpm2 kms prompt", true, "", true},
+		{"prompt systemd-tpm2", true, "volumes[0]: sources: prompt asks at the console without end", true},
+		{"prompt systemd-tpm2", false, "", false},
+		{"kms prompt", true, "with pin: true list systemd-tpm2 before it", false},
+		{"kms", true, "", false},
+	} {
+		p := good()
+		p.Volumes[0].Sources = strings.Fields(row.sources)
+		p.Systemd = plan.SystemdTPM2{Sealed: []string{strings.Repeat("ab", 32)}, PIN: row.pin}
+		err := p.Check()
+		if (row.want == "") != (err == nil) || err != nil && !strings.Contains(err.Error(), row.want) || p.AsksForPIN() != row.asks {
+			t.Errorf("%s, pin %t: Check = %v, want %q; AsksForPIN = %t", row.sources, row.pin, err, row.want, p.AsksForPIN())
+		}
+		if console := row.asks || strings.Contains(row.sources, "prompt"); p.AsksAtConsole() != console {
+			t.Errorf("%s, pin %t: AsksAtConsole = %t", row.sources, row.pin, !console)
+		}
+	}
+}

@@ -254,7 +254,10 @@ func (p *Plan) Servers() string {
 }
 
 // AsksAtConsole tells whether a person at the console may open some volume.
-func (p *Plan) AsksAtConsole() bool { return p.lists(SourcePrompt) }
+func (p *Plan) AsksAtConsole() bool { return p.lists(SourcePrompt) || p.AsksForPIN() }
+
+// AsksForPIN tells whether a person may be asked for a PIN of the TPM.
+func (p *Plan) AsksForPIN() bool { return p.Systemd.PIN && p.lists(SourceSystemd) }
 
 // ReadsSticks tells whether a key or a header may be on a device that is
 // plugged in.

@@ -3,6 +3,7 @@ package plan
 import (
 	"encoding/hex"
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -13,6 +14,8 @@ const maxSealed = 32
 type SystemdTPM2 struct {
 	// Sealed are SHA-256 of the public parts of sealed secrets, in hex.
 	Sealed []string `json:"sealed,omitempty"`
+	// PIN allows that people are asked for the PIN of a token.
+	PIN bool `json:"pin,omitempty"`
 }
 
 func (p *Plan) checkSystemd() error {
@@ -25,6 +28,10 @@ func (p *Plan) checkSystemd() error {
 		}
 	}
 	for i, v := range p.Volumes {
+		prompt, tpm := slices.Index(v.Sources, SourcePrompt), slices.IndexFunc(v.Sources, func(s string) bool { return slices.Contains(p.Members(s), SourceSystemd) })
+		if p.Systemd.PIN && prompt >= 0 && (tpm < 0 || tpm > prompt) {
+			return fmt.Errorf("volumes[%d]: sources: prompt asks at the console without end, and a PIN is to be asked for there: with pin: true list %s before it", i, SourceSystemd)
+		}
 		if p.needsSealed(v) && len(p.Systemd.Sealed) == 0 {
 			return fmt.Errorf("volumes[%d]: %s needs to know the volume: %s: {sealed: [HEX]}, or digest: HEX (latchkey volume inspect DEVICE prints both)", i, SourceSystemd, SourceSystemd)
 		}

@@ -45,6 +45,7 @@ var mutants = slices.Concat(
 	released,
 	installs,
 	together,
+	pins,
 )
 
 func main() {

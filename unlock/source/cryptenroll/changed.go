@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -47,6 +48,9 @@ func Read(text json.RawMessage) (Sealing, error) {
 	t, err := parseToken(text)
 	if err != nil {
 		return Sealing{}, err
+	}
+	if t.PIN {
+		return Sealing{}, errors.New("it wants a PIN: systemd-cryptenroll seals it anew")
 	}
 	s := Sealing{Request: Request{PCRs: t.PCRs, Signed: t.Signed, Replaces: t.Replaces}, Was: t.Was}
 	if len(t.Signed) > 0 {

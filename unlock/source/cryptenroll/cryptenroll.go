@@ -33,6 +33,9 @@ type TPM2 struct {
 	// is a part of a passphrase. ok is false for a volume that the TPM opens
 	// alone. Parts is nil if no volume has any.
 	Parts func(v *unlock.Volume) (all []Part, ok bool)
+	// Ask asks a person for the PIN of a token; an empty one leaves the volume to
+	// its other sources. nil: nobody is asked for a PIN.
+	Ask func(ctx context.Context, q Question) (secret.Bytes, error)
 	// TPM waits for the TPM, and for the word that it may be used.
 	TPM func(ctx context.Context) (Unsealer, error)
 	// Signatures reads the tpm2-pcr-signature.json of the boot stub.
@@ -63,6 +66,12 @@ type way struct {
 	known  bool
 }
 
+// wantsPIN tells whether a person is to be asked.
+func (w way) wantsPIN() bool {
+	token, err := parseToken(w.token.JSON)
+	return err == nil && token.PIN
+}
+
 // ways are those of one volume, and what is said of tokens that are none.
 func (t *TPM2) ways(v *unlock.Volume) (all []way, strange string) {
 	pinned := len(v.Digest) > 0
@@ -90,11 +99,14 @@ func (t *TPM2) ways(v *unlock.Volume) (all []way, strange string) {
 // the others nothing.
 func (t *TPM2) Run(ctx context.Context, to source.Opener) error {
 	var queue [][]way
+	var pins []way
 	var none source.Offer
 	volumes := to.Closed()
 	for _, v := range volumes {
 		ways, strange := t.ways(v)
-		for i, w := range ways {
+		with := slices.DeleteFunc(slices.Clone(ways), func(w way) bool { return !w.wantsPIN() })
+		pins = append(pins, with...)
+		for i, w := range slices.DeleteFunc(slices.Clone(ways), way.wantsPIN) {
 			if i == len(queue) {
 				queue = append(queue, nil)
 			}
@@ -115,6 +127,7 @@ func (t *TPM2) Run(ctx context.Context, to source.Opener) error {
 	for _, ways := range queue {
 		t.try(ctx, to, ways, errs)
 	}
+	t.asked(ctx, to, pins, errs)
 	var all []error
 	for _, v := range volumes {
 		if to.Needed(v) {
@@ -122,6 +135,26 @@ func (t *TPM2) Run(ctx context.Context, to source.Opener) error {
 		}
 	}
 	return errors.Join(all...)
+}
+
+// asked tries the tokens with a PIN, one after the other, when those without
+// one have been: a person is asked for nothing that opens without.
+func (t *TPM2) asked(ctx context.Context, to source.Opener, pins []way, errs map[*unlock.Volume][]error) {
+	for _, w := range pins {
+		if !slices.Contains(to.Closed(), w.volume) {
+			continue
+		}
+		err := codes.Fail(CodeToken, "volume %s, token %d: %w", w.volume.Name, w.token.ID, ErrAsks)
+		if t.Ask != nil {
+			err = t.pin(ctx, to, w)
+		}
+		if err == nil {
+			delete(errs, w.volume)
+			continue
+		}
+		t.Log.Warn("a token does not open its volume", "err", err)
+		errs[w.volume] = append(errs[w.volume], err)
+	}
 }
 
 // try tries one token of each volume that is still closed, and notes why it
@@ -132,11 +165,7 @@ func (t *TPM2) try(ctx context.Context, to source.Opener, ways []way, errs map[*
 	var offer source.Offer
 	for _, w := range ways {
 		offer.Keys = append(offer.Keys, source.Key{Volume: w.volume, Passphrases: func(ctx context.Context) ([]unlock.Candidate, error) {
-			key, err := t.passphrase(ctx, w)
-			if err != nil {
-				return nil, fmt.Errorf("volume %s, token %d: %w", w.volume.Name, w.token.ID, err)
-			}
-			return []unlock.Candidate{{Passphrase: key, Slots: w.token.Keyslots}}, nil
+			return t.candidates(ctx, w, secret.Bytes{})
 		}})
 	}
 	if len(offer.Keys) == 0 {
@@ -152,15 +181,39 @@ func (t *TPM2) try(ctx context.Context, to source.Opener, ways []way, errs map[*
 	}
 }
 
+// candidates are what a token gives for its keyslots.
+func (t *TPM2) candidates(ctx context.Context, w way, pin secret.Bytes) ([]unlock.Candidate, error) {
+	key, err := t.passphrase(ctx, w, pin)
+	if err != nil {
+		return nil, fmt.Errorf("volume %s, token %d: %w", w.volume.Name, w.token.ID, err)
+	}
+	return []unlock.Candidate{{Passphrase: key, Slots: w.token.Keyslots}}, nil
+}
+
+// token reads a token that the plan allows.
+func (t *TPM2) token(w way) (*token, error) {
+	token, err := parseToken(w.token.JSON)
+	if err == nil {
+		err = token.allowed(t.Allowed, w.known)
+	}
+	if err != nil {
+		return nil, codes.Fail(CodeToken, "%w", err)
+	}
+	return token, nil
+}
+
 // passphrase unseals a token's secret. What the keyslot has is its base64
 // (systemd's src/cryptsetup/cryptsetup.c, attach_luks_or_plain_or_bitlk_by_tpm2).
-func (t *TPM2) passphrase(ctx context.Context, w way) (secret.Bytes, error) {
-	token, err := parseToken(w.token.JSON)
+func (t *TPM2) passphrase(ctx context.Context, w way, pin secret.Bytes) (secret.Bytes, error) {
+	token, err := t.token(w)
 	if err != nil {
-		return secret.Bytes{}, codes.Fail(CodeToken, "%w", err)
+		return secret.Bytes{}, err
 	}
-	if err := token.allowed(t.Allowed, w.known); err != nil {
-		return secret.Bytes{}, codes.Fail(CodeToken, "%w", err)
+	if token.PIN {
+		if token.sealed.PIN, err = token.authValue(pin); err != nil {
+			return secret.Bytes{}, err
+		}
+		defer token.sealed.PIN.Wipe()
 	}
 	chip, err := t.TPM(ctx)
 	if err != nil {

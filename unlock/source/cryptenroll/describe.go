@@ -28,6 +28,9 @@ func Describe(text json.RawMessage) Binding {
 	if len(t.PCRs) > 0 {
 		what = append(what, fmt.Sprintf("PCRs %d (%s) as they were", t.PCRs, t.Bank))
 	}
+	if t.PIN {
+		what = append(what, "a PIN (pin: true)")
+	}
 	if len(what) == 0 {
 		what = []string{"any boot of this TPM"}
 	}
@@ -39,11 +42,14 @@ func Describe(text json.RawMessage) Binding {
 
 // Check says why a plan that allows these secrets does not open a volume by
 // a token; nil if it does. The header of a volume that is pinned vouches for
-// any of its tokens.
-func Check(text json.RawMessage, allowed []string, pinned bool) error {
+// any of its tokens; pin says that a PIN may be asked for.
+func Check(text json.RawMessage, allowed []string, pinned, pin bool) error {
 	t, err := parseToken(text)
 	if err != nil {
 		return err
+	}
+	if t.PIN && !pin {
+		return ErrAsks
 	}
 	return t.allowed(allowed, pinned)
 }

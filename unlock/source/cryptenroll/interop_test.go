@@ -22,6 +22,7 @@ import (
 
 	"latchkey/boot/codes"
 	"latchkey/internal/pcr"
+	"latchkey/internal/secret"
 	"latchkey/internal/testlan"
 	"latchkey/unlock"
 	"latchkey/unlock/luks2"
@@ -95,7 +96,7 @@ func signingKey(t *testing.T) (*rsa.PrivateKey, []byte) {
 // (252 on Debian 12) and of the newer Debian (257), and says why when a boot
 // differs.
 //
-// compatible: TPM | systemd-cryptenroll (Debian 12 and 13) | volumes that it bound to the TPM open here: PCRs, signed PCR 11, ECC and RSA
+// compatible: TPM | systemd-cryptenroll (Debian 12 and 13) | volumes that it bound to the TPM open here: PCRs, signed PCR 11, PIN, ECC and RSA
 func TestCryptenroll(t *testing.T) {
 	root := testlan.DebianRoot(t)
 	key, public := signingKey(t)
@@ -113,7 +114,7 @@ func TestCryptenroll(t *testing.T) {
 		{"no PCR", []string{"--tpm2-pcrs="}, 0, "", "", false},
 		{"PCR 11 signed", []string{"--tpm2-pcrs=", "--tpm2-public-key=/tmp/key.pem", "--tpm2-public-key-pcrs=11"}, 11, tpm.CodeSealPolicy, "none of 2 signatures of the bank sha256", false},
 		{"PCR 11 signed, and 7", []string{"--tpm2-pcrs=7", "--tpm2-public-key=/tmp/key.pem", "--tpm2-public-key-pcrs=11"}, 7, tpm.CodeSealPolicy, "PCR 7 (sha256) has other values", false},
-		{"a PIN", []string{"--tpm2-pcrs=7", "--tpm2-with-pin=yes"}, 0, cryptenroll.CodeToken, "it wants a PIN", true},
+		{"a PIN", []string{"--tpm2-pcrs=7", "--tpm2-with-pin=yes"}, 0, cryptenroll.CodeToken, "it wants a PIN, and nobody may be asked for it", true},
 	} {
 		for _, newer := range []bool{false, true} {
 			t.Run(fmt.Sprintf("%s, newer %t", row.name, newer), func(t *testing.T) {
@@ -144,6 +145,7 @@ func TestCryptenroll(t *testing.T) {
 					if i.open || codes.Of(err) != row.code || !strings.Contains(err.Error(), row.says) {
 						t.Errorf("Run = %v, want %s that says %q", err, row.code, row.says)
 					}
+					withPIN(t, s, i)
 					return
 				}
 				if err != nil || !i.open {
@@ -164,6 +166,26 @@ func TestCryptenroll(t *testing.T) {
 				}
 			})
 		}
+	}
+}
+
+// withPIN opens a volume by its PIN, which is typed wrongly once, and then not
+// by wrong ones: this TPM takes three in all, and says so.
+func withPIN(t *testing.T, s *cryptenroll.TPM2, i *image) {
+	t.Helper()
+	var asked []cryptenroll.Question
+	lines := []string{"4321", "1234"}
+	s.Ask = func(_ context.Context, q cryptenroll.Question) (secret.Bytes, error) {
+		asked = append(asked, q)
+		return secret.Own([]byte(lines[(len(asked)-1)%len(lines)])), nil
+	}
+	err := s.Run(t.Context(), i)
+	if want := fmt.Sprint([]cryptenroll.Question{{Volume: "root", Left: 3}, {Volume: "root", Left: 2, Wrong: true}}); err != nil || !i.open || fmt.Sprint(asked) != want {
+		t.Errorf("open: %t, %v, asked %v, want %s", i.open, err, asked, want)
+	}
+	i.open, asked, lines = false, nil, []string{"4321"}
+	if err := s.Run(t.Context(), i); i.open || codes.Of(err) != tpm.CodeLockout || len(asked) != 3 {
+		t.Errorf("wrong PINs: open: %t, %v, asked %d times", i.open, err, len(asked))
 	}
 }
 

@@ -38,6 +38,7 @@ type token struct {
 	Signed  []int           `json:"tpm2_pubkey_pcrs"` // whose values are signed
 	PubKey  string          `json:"tpm2_pubkey"`      // base64 of PEM
 	SRK     string          `json:"tpm2_srk"`         // base64; from systemd 254 on
+	Salt    string          `json:"tpm2_salt"`        // base64, of the PIN; from systemd 253 on
 
 	// Ours, which systemd passes over: to say what changed, and what is to go.
 	Was      pcrValues `json:"latchkey_pcrs"`
@@ -46,13 +47,14 @@ type token struct {
 	values map[int][32]byte // to seal to
 	sealed tpm.Sealed
 	signer Key
+	salt   []byte
 }
 
-var tokenKeys = []string{"tpm2-blob", "tpm2-pcrs", "tpm2-pcr-bank", "tpm2-primary-alg", "tpm2-pin", "tpm2_pcrlock", "tpm2_pubkey_pcrs", "tpm2_pubkey", "tpm2_srk", "latchkey_pcrs", "latchkey_replaces"}
+var tokenKeys = []string{"tpm2-blob", "tpm2-pcrs", "tpm2-pcr-bank", "tpm2-primary-alg", "tpm2-pin", "tpm2_pcrlock", "tpm2_pubkey_pcrs", "tpm2_pubkey", "tpm2_srk", "tpm2_salt", "latchkey_pcrs", "latchkey_replaces"}
 
 // parseToken reads a token and says what there is to satisfy. What this init
-// cannot do is named. The token's own tpm2-policy-hash and tpm2_salt are not
-// read: the first stands in the sealed object, the second is for PINs.
+// cannot do is named. The token's own tpm2-policy-hash is not read: it stands
+// in the sealed object.
 func parseToken(text json.RawMessage) (*token, error) {
 	if len(text) > maxToken {
 		return nil, fmt.Errorf("it has %d bytes, the limit is %d", len(text), maxToken)
@@ -61,13 +63,10 @@ func parseToken(text json.RawMessage) (*token, error) {
 	if err := strictjson.DecodeKnown(text, &t, tokenKeys...); err != nil {
 		return nil, err
 	}
-	switch {
-	case t.PCRLock:
+	if t.PCRLock {
 		return nil, errors.New("it wants a policy of systemd-pcrlock, which this init does not read: enroll again with --tpm2-pcrs= or --tpm2-public-key=")
-	case t.PIN:
-		return nil, errors.New("it wants a PIN, which this init does not ask for: enroll again without --tpm2-with-pin, or add a recovery key and the source prompt")
 	}
-	for _, step := range []func() error{t.readBlob, t.readParent, t.readPolicy} {
+	for _, step := range []func() error{t.readBlob, t.readParent, t.readSalt, t.readPolicy} {
 		if err := step(); err != nil {
 			return nil, err
 		}
@@ -102,6 +101,14 @@ func (t *token) readBlob() error {
 	}
 	t.sealed.Private, t.sealed.Public = private, public
 	return nil
+}
+
+// readSalt reads the salt of the PIN, if there is one.
+func (t *token) readSalt() (err error) {
+	if t.PIN && t.Salt != "" {
+		t.salt, err = decode("tpm2_salt", t.Salt)
+	}
+	return err
 }
 
 // readParent finds the storage key. Tokens of systemd 252 and 253 do not
@@ -170,6 +177,9 @@ func (t *token) policy(bank crypto.Hash) (steps []tpm.Policy) {
 	}
 	if len(t.PCRs) > 0 {
 		steps = append(steps, tpm.PCRs{Bank: bank, PCRs: t.PCRs, Values: t.values})
+	}
+	if t.PIN {
+		steps = append(steps, tpm.PIN{})
 	}
 	return steps
 }

@@ -116,7 +116,11 @@ func TestHostileTokens(t *testing.T) {
 		{"a private part too long", map[string]any{"tpm2-blob": b64([]byte{0xff, 0xff, 1})}, "cut short"},
 		{"no public part", map[string]any{"tpm2-blob": b64([]byte{0, 1, 1})}, "cut short"},
 		{"sealed elsewhere", map[string]any{"tpm2-blob": blob(0, 1, 7)}, "--tpm2-device-key="},
-		{"a PIN", map[string]any{"tpm2-pin": true}, "it wants a PIN"},
+		{"a PIN", map[string]any{"tpm2-pin": true}, ""},
+		{"a PIN with salt", map[string]any{"tpm2-pin": true, "tpm2_salt": b64([]byte("salt"))}, ""},
+		{"a salt that is none", map[string]any{"tpm2-pin": true, "tpm2_salt": "!"}, "tpm2_salt is no base64"},
+		{"a huge salt", map[string]any{"tpm2-pin": true, "tpm2_salt": strings.Repeat("A", maxText+1)}, "tpm2_salt has 8193 bytes"},
+		{"a number for a salt", map[string]any{"tpm2_salt": 7}, "tpm2_salt"},
 		{"pcrlock", map[string]any{"tpm2_pcrlock": true}, "systemd-pcrlock"},
 		{"text for a PIN", map[string]any{"tpm2-pin": "no"}, "tpm2-pin"},
 		{"text for PCRs", map[string]any{"tpm2-pcrs": "7"}, "tpm2-pcrs"},
@@ -155,7 +159,7 @@ func FuzzToken(f *testing.F) {
 		if err != nil {
 			return
 		}
-		if len(token.sealed.Policy) > 2 || len(token.sealed.Public) > maxText || len(token.sealed.Parent.Name) > maxHandle {
+		if len(token.sealed.Policy) > 3 || len(token.sealed.Public) > maxText || len(token.sealed.Parent.Name) > maxHandle {
 			t.Errorf("%s: %+v", text, token.sealed)
 		}
 	})

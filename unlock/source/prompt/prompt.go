@@ -33,7 +33,9 @@ type Prompt struct {
 	// Console opens the console for a question: without echo, and without
 	// what was typed before. Close ends a Read that waits.
 	Console func() (io.ReadWriteCloser, error)
-	Log     *slog.Logger
+	// Turn is held while it asks, if others ask there, too.
+	Turn Turn
+	Log  *slog.Logger
 }
 
 // Run implements source.Source.
@@ -52,6 +54,11 @@ func (p *Prompt) Run(ctx context.Context, to source.Opener) (err error) {
 
 // once asks until the console fails.
 func (p *Prompt) once(ctx context.Context, to source.Opener) error {
+	done, err := p.Turn.take(ctx)
+	if err != nil {
+		return err
+	}
+	defer done()
 	console, err := p.Console()
 	if err != nil {
 		return err
