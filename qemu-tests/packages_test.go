@@ -23,7 +23,7 @@ cat >$t/root/tmp/story <<'EOF'
 
 // installed is one story of dpkg, each step with what it must say.
 var installed = []struct{ do, want string }{
-	{"dpkg -i $include /packages/1/latchkey_*.deb /packages/1/latchkey-kms_*.deb /packages/1/latchkey-responder_*.deb", "latchkey-kms: make its keys, once, and start it:"},
+	{"dpkg -i $include /packages/1/latchkey_*.deb /packages/1/latchkey-kms_*.deb /packages/1/latchkey-responder_*.deb", "latchkey-kms: start it, once its configuration is as you want it"},
 	{"dpkg --verify latchkey latchkey-kms latchkey-responder && echo whole", "whole"},
 	{"runuser -u latchkey-kms -- latchkey-kms init --config /etc/latchkey/kms.yaml", "created a KMS in /var/lib/latchkey-kms"},
 	{"stat -c '%U %a' /var/lib/latchkey-kms", "latchkey-kms 700"},

@@ -34,7 +34,7 @@ func TestUnits(t *testing.T) {
 		}
 
 		unit := filepath.Join(t.TempDir(), name+".service")
-		here := strings.Replace(string(text), "ExecStart=/usr/bin/"+name, "ExecStart="+self, 1)
+		here := strings.ReplaceAll(string(text), "=/usr/bin/"+name, "="+self)
 		if err := os.WriteFile(unit, []byte(here), 0o600); err != nil {
 			t.Fatal(err)
 		}

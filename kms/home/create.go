@@ -15,6 +15,16 @@ import (
 	"latchkey/kms/store"
 )
 
+// Begun tells whether there is a KMS, or what may be one: nothing is made
+// there unless somebody says so. A shared store always may be.
+func (h Home) Begun() bool {
+	if h.Place.Shared() {
+		return true
+	}
+	_, err := os.Lstat(h.Place.Path)
+	return !errors.Is(err, fs.ErrNotExist)
+}
+
 // Create makes a new KMS and returns its public key. What is there already
 // stays as it is. A TPM holds the wrapping key to the values of these PCRs.
 func (h Home) Create(ctx context.Context, pcrs []int) (kms.Pin, error) {

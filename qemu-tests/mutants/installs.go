@@ -32,4 +32,8 @@ var installs = []mutant{
 	{`setup: the passphrase is not echoed`, `cmd/latchkey/setup_ask.go`, `	if o.terminal {
 		tty`, `	if o.terminal && text == "" {
 		tty`, `./cmd/latchkey`, `TestSetupAtATerminal`},
+	{`a first start makes no keys where there may be some`, `kms/home/create.go`, `return !errors.Is(err, fs.ErrNotExist)`, `return err != nil && !errors.Is(err, fs.ErrNotExist)`, `./cmd/latchkey-kms`, `TestScripts/first_start$`},
+	{`a first start asks no shared store`, `kms/home/create.go`, "	if h.Place.Shared() {\n		return true\n	}\n	_, err := os.Lstat", "	_, err := os.Lstat", `./cmd/latchkey-kms`, `TestScripts/first_start$`},
+	{`ACME: a pair belongs together`, `images/packages/acme`, `|| die "$key is not the key of $certificate"`, `|| true`, `./cmd/latchkey-kms`, `TestACMEHook`},
+	{`ACME: nobody else reads the key`, `images/packages/acme`, `umask 077`, `umask 022`, `./cmd/latchkey-kms`, `TestACMEHook`},
 }
