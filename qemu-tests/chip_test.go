@@ -93,6 +93,13 @@ func cmdChip(ts *testscript.TestScript, neg bool, args []string) {
 			"--ctrl", "type=unixio,path="+sock+".ctrl", "--flags", "not-need-init,startup-clear")
 		ts.Setenv("TPM", sock)
 		c, err := net.Dial("unix", sock)
+		for range 500 { // the socket is there a moment before it listens
+			if err == nil {
+				break
+			}
+			time.Sleep(10 * time.Millisecond)
+			c, err = net.Dial("unix", sock)
+		}
 		ts.Check(err)
 		ts.Check(c.Close())
 
