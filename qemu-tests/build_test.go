@@ -71,7 +71,7 @@ func run(t *testing.T, dir, name string, args ...string) string {
 // operator's command, and what a kexec needs.
 func (s *shared) makeRoot(t *testing.T, top string) string {
 	tree := filepath.Join(s.dir, "tree")
-	for _, d := range []string{"sbin", "dev", "proc", "sys", "run", "boot"} {
+	for _, d := range []string{"sbin", "dev", "proc", "sys", "run", "boot", "usr"} {
 		if err := os.MkdirAll(filepath.Join(tree, d), 0o755); err != nil {
 			t.Fatal(err)
 		}

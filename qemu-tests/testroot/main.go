@@ -38,7 +38,7 @@ func main() {
 func tell(say func(string, ...any)) {
 	for line := range strings.Lines(read("/proc/self/mounts")) {
 		f := strings.Fields(line)
-		if len(f) > 3 && (f[1] == "/" && f[2] != "rootfs" || f[1] == "/dev" || f[1] == "/run" || f[1] == "/proc" || f[1] == "/sys") {
+		if len(f) > 3 && (f[1] == "/" && f[2] != "rootfs" || f[1] == "/usr" || f[1] == "/dev" || f[1] == "/run" || f[1] == "/proc" || f[1] == "/sys") {
 			say("mount %s %s %s %s", f[1], f[0], f[2], strings.Split(f[3], ",")[0])
 		}
 	}
