@@ -17,6 +17,7 @@ type layer struct {
 	disks        []string
 	aim          float64 // ms more than without it
 	took         []float64
+	steps        string // of the last boot
 }
 
 // TestBenchLayers measures what layers above and below a volume cost, beside
@@ -50,14 +51,16 @@ func TestBenchLayers(t *testing.T) {
 		for i, l := range layers {
 			b.disks = l.disks
 			s, _ := b.boot(fmt.Sprintf("layer%d.img", i))
-			l.took = append(l.took, s)
+			l.took, l.steps = append(l.took, s), b.steps
 		}
 	}
 	plain := median(layers[0].took)
 	fmt.Printf("init's start to the real root's start by a key file, median of %d: plain LUKS root %.3f s (load %s)\n", rounds, plain, load())
+	fmt.Printf("its last, step by step: %s\n", layers[0].steps)
 	for _, l := range layers[1:] {
 		m := median(l.took)
 		fmt.Printf("%s: %.3f s, %+.0f ms (aim %.0f), ratio %.2f\n", l.name, m, (m-plain)*1000, l.aim, m/plain)
+		fmt.Printf("its last, step by step: %s\n", l.steps)
 	}
 }
 
