@@ -33,6 +33,13 @@ var installed = []struct{ do, want string }{
 	{"ls /usr/share/man/man8/latchkey-volume-enroll.8.gz /usr/share/latchkey/latchkey.schema.json /etc/kernel/postinst.d/zz-latchkey", "zz-latchkey"},
 	{"/etc/kernel/postinst.d/zz-latchkey 6.1.0 && echo nothing to do", "nothing to do"},
 
+	// The agent, which is for the distribution's own initramfs.
+	{"dpkg -i $include /packages/1/latchkey-agent_*.deb", "latchkey-agent: write /etc/latchkey/latchkey.yaml"},
+	{"dpkg --verify latchkey-agent && systemd-analyze verify --man=no latchkey-agent.service && echo unit", "unit"},
+	{"cd /usr && ls share/initramfs-tools/hooks/latchkey-agent share/initramfs-tools/scripts/panic/latchkey-agent lib/cryptsetup/scripts/latchkey " +
+		"lib/dracut/modules.d/92latchkey-agent/module-setup.sh share/man/man8/latchkey-agent-run.8.gz && echo in place", "in place"},
+	{"dpkg --purge latchkey-agent && ! ls /usr/bin/latchkey-agent /etc/latchkey/agent.conf 2>/dev/null && echo purged", "purged"},
+
 	// What a person changed stays; a machine with images gets new ones, and
 	// is told if it does not.
 	{"echo 'enroll: closed' >>/etc/latchkey/kms.yaml; echo 'volumes: []' >/etc/latchkey/latchkey.yaml; sha256sum /var/lib/latchkey-kms/* >/tmp/before", ""},

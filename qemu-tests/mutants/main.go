@@ -46,6 +46,7 @@ var mutants = slices.Concat(
 	installs,
 	together,
 	pins,
+	ofAgent,
 )
 
 func main() {
