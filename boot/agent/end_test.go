@@ -44,9 +44,24 @@ func TestNothingAfterTheEnd(t *testing.T) {
 func TestEndAtAnyTime(t *testing.T) {
 	for after := time.Duration(0); after < 5*time.Minute; after += 10 * time.Second {
 		inBoot(t, []string{"kms"}, func(m *boottest.Machine, _ *boottest.Agent) { m.TPM.State = "slow" }, func(b *boot) {
+			type answer struct {
+				err error
+				at  time.Time
+			}
+			waits := make(chan answer, 1) // somebody asks from the beginning
+			go func() {
+				_, err := b.key("root")
+				waits <- answer{err, time.Now()}
+			}()
 			time.Sleep(after) // virtual
+			over := time.Now()
 			b.end()
 			<-b.ended
+			if w := <-waits; w.err == nil && w.at.After(over) {
+				b.Errorf("the end was at %s, and a key was given %s later", after, w.at.Sub(over))
+			} else if w.err == nil {
+				return // it was in time
+			}
 			b.refuse("root", "the early boot is over")
 			time.Sleep(time.Hour)
 			b.refuse("root", "the early boot is over")
