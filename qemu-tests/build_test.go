@@ -71,10 +71,13 @@ func run(t *testing.T, dir, name string, args ...string) string {
 // operator's command, and what a kexec needs.
 func (s *shared) makeRoot(t *testing.T, top string) string {
 	tree := filepath.Join(s.dir, "tree")
-	for _, d := range []string{"sbin", "dev", "proc", "sys", "run", "boot", "usr"} {
+	for _, d := range []string{"sbin", "dev", "proc", "sys", "run", "boot", "etc", "usr"} {
 		if err := os.MkdirAll(filepath.Join(tree, d), 0o755); err != nil {
 			t.Fatal(err)
 		}
+	}
+	if err := os.WriteFile(filepath.Join(tree, "etc/os-release"), []byte("ID=testroot\n"), 0o644); err != nil { // systemd wants one
+		t.Fatal(err)
 	}
 	run(t, top, "go", "build", "-trimpath", "-ldflags=-s -w", "-o", filepath.Join(tree, "sbin/init"), "./qemu-tests/testroot")
 	run(t, top, "cp", filepath.Join(s.bin, "latchkey"), filepath.Join(tree, "sbin/latchkey"))

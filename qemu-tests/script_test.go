@@ -36,6 +36,7 @@ func TestScripts(t *testing.T) {
 			"dhcp":        cmdDHCP,
 			"debian":      cmdDebian,
 			"disk":        cmdDisk,
+			"early":       cmdEarly,
 			"enroll":      cmdEnroll,
 			"image":       cmdImage,
 			"kcrypt":      cmdKcrypt,
