@@ -91,7 +91,7 @@ func readTargets(path, services string) ([]target, error) {
 		return nil, fmt.Errorf("reading %s: %w", path, err)
 	}
 	if len(out) == 0 {
-		return nil, fmt.Errorf("%s names no target", path)
+		return nil, fmt.Errorf("%s names no target: write a line HOST ADDRESS:PORT, such as kms.local 192.0.2.5:7741, and start the responder again", path)
 	}
 
 	return out, nil

@@ -112,7 +112,7 @@ func (c *checker) try(ctx context.Context, p checkedPlan, v plan.Volume, f *disk
 	case limited.Err() != nil && ctx.Err() == nil:
 		return finding{Result: bad, Text: fmt.Sprintf("no answer in %s", trySource)}
 	case codes.Of(err) == unlock.CodeWrongKey && isFile:
-		return finding{Result: bad, Text: "its key opens no keyslot", Remedy: fmt.Sprintf("latchkey volume add-key --new-key-file %s %s", file.Path, f.Name())}
+		return finding{Result: bad, Text: "its key opens no keyslot", Remedy: fmt.Sprintf("latchkey volume add-key --key-file FILE --new-key-file %s %s", file.Path, f.Name())}
 	case p.AsksForPIN() && errors.Is(err, cryptenroll.ErrAsks):
 		return finding{Result: doubtful, Text: "not tried: a person types the PIN of the TPM"}
 	case codes.Of(err) == tpm.CodeSealPolicy:

@@ -36,4 +36,6 @@ var installs = []mutant{
 	{`a first start asks no shared store`, `kms/home/create.go`, "	if h.Place.Shared() {\n		return true\n	}\n	_, err := os.Lstat", "	_, err := os.Lstat", `./cmd/latchkey-kms`, `TestScripts/first_start$`},
 	{`ACME: a pair belongs together`, `images/packages/acme`, `|| die "$key is not the key of $certificate"`, `|| true`, `./cmd/latchkey-kms`, `TestACMEHook`},
 	{`ACME: nobody else reads the key`, `images/packages/acme`, `umask 077`, `umask 022`, `./cmd/latchkey-kms`, `TestACMEHook`},
+	{`units: what is configured wrongly is not tried again`, `images/systemd/latchkey-responder.service`, `RestartPreventExitStatus=64`, ``, `./cmd/latchkey-kms`, `TestUnits$`},
+	{`units: the first start makes the keys`, `images/systemd/latchkey-kms.service`, `ExecStartPre=-/usr/bin/latchkey-kms init --first-start --config /etc/latchkey/kms.yaml`, ``, `./cmd/latchkey-kms`, `TestUnits$`},
 }
