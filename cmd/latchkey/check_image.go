@@ -10,8 +10,6 @@ import (
 	"path/filepath"
 	"strings"
 
-	"golang.org/x/sys/unix"
-
 	"latchkey/initramfs"
 	"latchkey/internal/plan"
 )
@@ -221,13 +219,13 @@ func (c *checker) room(path, version string) {
 	if err != nil {
 		return // told already
 	}
-	var at unix.Statfs_t
 	dir := filepath.Dir(path)
-	if err := unix.Statfs(dir, &at); err != nil {
+	free, err := freeBytes(dir)
+	if err != nil {
 		c.warn("image", version, "", "looking for room in %s: %v", dir, err)
 		return
 	}
-	if free := int64(at.Bavail) * at.Bsize; free < info.Size() {
+	if free < info.Size() {
 		c.warn("image", version, "remove kernels that are not needed", "the next image will not fit: %s has %d MB left, and this one has %d MB", dir, free>>20, info.Size()>>20)
 	}
 }

@@ -213,9 +213,16 @@ func roomAdvice(err error, path string) error {
 		return err
 	}
 	dir := filepath.Dir(path)
-	var at unix.Statfs_t
-	if unix.Statfs(dir, &at) != nil {
+	free, unknown := freeBytes(dir)
+	if unknown != nil {
 		return err
 	}
-	return fmt.Errorf("%s is full, %d MB are left: %w (remove kernels that are not needed; modules.set: host makes small images)", dir, int64(at.Bavail)*at.Bsize>>20, err)
+	return fmt.Errorf("%s is full, %d MB are left: %w (remove kernels that are not needed; modules.set: host makes small images)", dir, free>>20, err)
+}
+
+// freeBytes is what a file system has left for those who are not root.
+func freeBytes(dir string) (int64, error) {
+	var at unix.Statfs_t
+	err := unix.Statfs(dir, &at)
+	return int64(at.Bavail) * int64(at.Bsize), err // Bsize has 32 bits on some machines
 }
