@@ -16,6 +16,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"latchkey/internal/cli"
+	"latchkey/internal/datafile"
 	"latchkey/internal/hosttab"
 	"latchkey/internal/plan"
 	"latchkey/internal/strictyaml"
@@ -148,7 +149,7 @@ func (o *setup) run(ctx context.Context) error {
 // readAnswers takes those of the file that no flag gives.
 func (o *setup) readAnswers() error {
 	if o.answers != "" {
-		text, err := os.ReadFile(o.answers)
+		text, err := datafile.Read(o.answers, strictyaml.MaxBytes)
 		if err != nil {
 			return err
 		}
