@@ -50,21 +50,27 @@ func (k *kmsCheck) source(ctx context.Context, v plan.Volume, h *luks2.Header, s
 		return finding{Result: bad, Text: standing.What, Remedy: "latchkey volume enroll"}
 	case len(standing.Keyslots) > 0 && !slices.ContainsFunc(unlock.Marks(h), func(m unlock.Mark) bool { return m.Node == k.id.NodeID() && m.Slot >= 0 }):
 		return finding{Result: bad, Text: slotWords(standing.Keyslots) + " was enrolled by another machine or TPM", Remedy: "latchkey volume enroll"}
+	case len(standing.Keyslots) == 0:
+		return k.unmarked(h)
 	case k.server.Result != good:
 		return k.server
 	}
-	slots := "no keyslot is marked as enrolled, unless the key server holds a passphrase"
-	if len(standing.Keyslots) > 0 {
-		slots = slotWords(standing.Keyslots) + " was enrolled by this machine"
-	}
+	slots := slotWords(standing.Keyslots) + " was enrolled by this machine"
 	if !k.latched {
-		found := finding{Result: good, Text: fmt.Sprintf("%s; %s holds the pinned key; whether it gives this machine its keys, a boot tells", slots, k.url)}
-		if len(standing.Keyslots) == 0 {
-			found.Result = doubtful
-		}
-		return found
+		return finding{Result: good, Text: fmt.Sprintf("%s; %s holds the pinned key; whether it gives this machine its keys, a boot tells", slots, k.url)}
 	}
 	return k.decide(ctx, v, h, slots)
+}
+
+// unmarked is said where no keyslot is enrolled. A mark that outlived its
+// keyslot tells the mode: what a key server has sealed opened that keyslot
+// alone. Otherwise it may hold a person's passphrase (volume put).
+func (k *kmsCheck) unmarked(h *luks2.Header) finding {
+	f := finding{Result: doubtful, Remedy: "latchkey volume enroll", Text: "no keyslot is marked as enrolled: it opens nothing, unless the key server holds a passphrase (latchkey-kms volume put)"}
+	if slices.ContainsFunc(unlock.Marks(h), func(m unlock.Mark) bool { return m.Slot < 0 && m.Mode == kms.Bound }) {
+		f.Result, f.Text = bad, "the keyslot that was enrolled is gone: what the key server holds (mode automated) opens nothing"
+	}
+	return f
 }
 
 // decide asks for the decision. PCR 15 is not zero, and stays so until the
