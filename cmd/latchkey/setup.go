@@ -116,10 +116,8 @@ const statePath = "/etc/latchkey/setup.json"
 
 func (o *setup) run(ctx context.Context) error {
 	o.update.config, o.update.all = defaultConfig, true
-	for _, path := range []string{defaultConfig, statePath} {
-		if exists(o.update.path(path)) {
-			return fmt.Errorf("%s is there: this machine was set up before; latchkey check says how it stands, latchkey setup --undo takes it back", o.update.path(path))
-		}
+	if path := o.update.path(defaultConfig); exists(path) {
+		return fmt.Errorf("%s is there: this machine was set up before; latchkey check says how it stands, latchkey setup --undo takes it back", path)
 	}
 	if err := o.readAnswers(); err != nil {
 		return err

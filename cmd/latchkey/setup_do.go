@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -15,31 +14,8 @@ import (
 	"latchkey/initramfs"
 	"latchkey/internal/datafile"
 	"latchkey/internal/plan"
-	"latchkey/unlock"
 	"latchkey/unlock/source/cryptenroll"
 )
-
-// A setupState is what setup has done, step by step, for --undo.
-type setupState struct {
-	Volumes []setupVolume `json:"volumes"`
-	// Config is the SHA-256 of latchkey.yaml as it was written.
-	Config string `json:"config,omitempty"`
-}
-
-// A setupVolume has the keyslots that were added to a volume, each with its
-// fingerprint: a number may be another keyslot's later.
-type setupVolume struct {
-	UUID     string         `json:"uuid"`
-	Keyslots map[int]string `json:"keyslots"`
-}
-
-func (o *setup) save(s setupState) error {
-	text, err := json.MarshalIndent(s, "", "  ")
-	if err != nil {
-		return err
-	}
-	return datafile.Write(o.update.path(statePath), append(text, '\n'))
-}
 
 // do is what was agreed to. The configuration is written when all volumes
 // are enrolled: from then on the hooks build images of it.
@@ -52,24 +28,15 @@ func (o *setup) do(ctx context.Context, m *machine) error {
 	if err := os.MkdirAll(filepath.Dir(o.update.path(statePath)), 0o755); err != nil {
 		return err
 	}
-	var state setupState
+	state, err := o.begin(m)
+	if err != nil {
+		return err
+	}
 	sealed := map[string]string{}
 	for _, v := range m.chosen {
-		before, err := keyslotsOf(v.path)
-		if err != nil {
-			return err
-		}
 		sealed[v.uuid], err = o.enroll(ctx, v, key)
-		after, readErr := keyslotsOf(v.path)
-		added := setupVolume{v.uuid, map[int]string{}}
-		for slot, print := range after {
-			if before[slot] != print {
-				added.Keyslots[slot] = print
-			}
-		}
-		state.Volumes = append(state.Volumes, added)
-		if err = errors.Join(err, readErr, o.save(state)); err != nil {
-			return fmt.Errorf("%w; latchkey setup --undo takes back what was done, then run it again", err)
+		if err = errors.Join(err, state.of(v.uuid).note(v.path), o.save(*state)); err != nil {
+			return o.stopped(*state, err)
 		}
 	}
 
@@ -79,7 +46,7 @@ func (o *setup) do(ctx context.Context, m *machine) error {
 	}
 	sum := sha256.Sum256([]byte(text))
 	state.Config = hex.EncodeToString(sum[:])
-	if err := errors.Join(o.save(state), datafile.Write(o.update.path(defaultConfig), []byte(text))); err != nil {
+	if err := errors.Join(o.save(*state), datafile.Write(o.update.path(defaultConfig), []byte(text))); err != nil {
 		return err
 	}
 	fmt.Fprintf(o.out, "wrote %s\n", o.update.path(defaultConfig))
@@ -108,20 +75,6 @@ func (o *setup) after(ctx context.Context, m *machine) error {
 	}
 	fmt.Fprintln(o.out, "next: reboot. Keep the passphrase and, where one was shown, the recovery key; latchkey setup --undo takes all of this back.")
 	return nil
-}
-
-// keyslotsOf are a volume's keyslots with their fingerprints.
-func keyslotsOf(path string) (map[int]string, error) {
-	f, h, err := readVolume(path)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	all := map[int]string{}
-	for _, k := range h.Keyslots() {
-		all[k.ID] = unlock.Fingerprint(h, k.ID)
-	}
-	return all, nil
 }
 
 // enroll adds the keyslots that the sources need, as the commands do.

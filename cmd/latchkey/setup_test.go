@@ -123,7 +123,7 @@ func TestSetupAtATerminal(t *testing.T) {
 	c.say("yes")
 	c.await("A passphrase that opens the volumes now: ")
 	c.say("another phrase")
-	c.await("then run it again")
+	c.await("nothing was changed: run it again")
 
 	err = cmd.Wait() // the phrase opens nothing
 	if _, failed := errors.AsType[*exec.ExitError](err); !failed {

@@ -3,7 +3,6 @@ package main
 import (
 	"crypto/sha256"
 	"encoding/hex"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -14,6 +13,7 @@ import (
 
 	"latchkey/initramfs"
 	"latchkey/unlock"
+	"latchkey/unlock/luks2"
 )
 
 // takeBack undoes what setup did, the images first: the machine boots as the
@@ -21,16 +21,12 @@ import (
 // and is named; a second run goes on.
 func (o *setup) takeBack() error {
 	o.update.config, o.update.all = defaultConfig, true
-	text, err := os.ReadFile(o.update.path(statePath))
+	state, err := o.state()
 	if errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("%s is not there: latchkey setup has done nothing to this machine that it could take back", o.update.path(statePath))
 	}
 	if err != nil {
 		return err
-	}
-	var state setupState
-	if err := json.Unmarshal(text, &state); err != nil {
-		return fmt.Errorf("reading %s: %w", o.update.path(statePath), err)
 	}
 	if !o.yes {
 		if agreed, err := o.agree("Take back what latchkey setup did to this machine?"); err != nil || !agreed {
@@ -45,8 +41,8 @@ func (o *setup) takeBack() error {
 		return err
 	}
 	var all []error
-	for _, v := range state.Volumes {
-		all = append(all, o.dropKeyslots(v))
+	for i := range state.Volumes {
+		all = append(all, o.dropKeyslots(&state.Volumes[i]))
 	}
 	if err := errors.Join(all...); err != nil {
 		return err
@@ -55,7 +51,9 @@ func (o *setup) takeBack() error {
 		return err
 	}
 	for _, v := range state.Volumes {
-		fmt.Fprintf(o.out, "the key server may hold a key of volume %s yet; there: latchkey-kms volume delete %[1]s\n", v.UUID)
+		if v.Stored {
+			fmt.Fprintf(o.out, "the key server may hold a key of volume %s yet; there: latchkey-kms volume delete %[1]s\n", v.UUID)
+		}
 	}
 	return nil
 }
@@ -120,28 +118,45 @@ func (o *setup) dropConfig(s setupState) error {
 
 // dropKeyslots removes those that setup added and that are still the same,
 // if one stays that a person has the key of.
-func (o *setup) dropKeyslots(v setupVolume) error {
+func (o *setup) dropKeyslots(v *setupVolume) error {
 	path := filepath.Join(o.update.root, byUUID, v.UUID)
 	f, h, err := changeVolume(path)
 	if err != nil {
 		return fmt.Errorf("volume %s: %w", v.UUID, err)
 	}
 	defer f.Close()
+	o.adopt(v, h, path)
 	mine := func(slot int) bool { return v.Keyslots[slot] != "" && v.Keyslots[slot] == unlock.Fingerprint(h, slot) }
 	persons := func(k standingSlot) bool {
 		return !mine(k.ID) && !k.skipped() && (k.owner == ownerNone || k.owner == ownerRecovery)
 	}
-	if !slices.ContainsFunc(slotsOfHeader(h), persons) {
+	slots := slices.DeleteFunc(slices.Sorted(maps.Keys(v.Keyslots)), func(slot int) bool { return !mine(slot) })
+	if len(slots) > 0 && !slices.ContainsFunc(slotsOfHeader(h), persons) {
 		return fmt.Errorf("volume %s: no passphrase would stay: its keyslots are left; latchkey volume add-key adds one, then run this again", v.UUID)
 	}
-	for _, slot := range slices.Sorted(maps.Keys(v.Keyslots)) {
-		if !mine(slot) {
-			continue
-		}
+	for _, slot := range slots {
 		if h, err = h.RemoveKey(f, slot, tokensOnly(h, slot)...); err != nil {
 			return changeAdvice(path, err)
 		}
 		fmt.Fprintf(o.out, "removed keyslot %d of volume %s\n", slot, v.UUID)
 	}
 	return nil
+}
+
+// adopt takes over what a run left that was killed. The mark of a keyslot of
+// the key server's says whose it is; others may be somebody's by now, and are
+// named.
+func (o *setup) adopt(v *setupVolume, h *luks2.Header, path string) {
+	if v.Before == nil {
+		return
+	}
+	for _, k := range slotsOfHeader(h) {
+		switch print := unlock.Fingerprint(h, k.ID); {
+		case print == v.Before[k.ID] || print == v.Keyslots[k.ID] || k.owner == ownerNone:
+		case k.owner == ownerKMS:
+			v.Keyslots[k.ID], v.Stored = print, true
+		default:
+			fmt.Fprintf(o.out, "keyslot %d of volume %s (%s) came while setup ran, or later; if nobody needs it: latchkey volume remove-key --slot %[1]d --key-file FILE %[4]s\n", k.ID, v.UUID, k.What, path)
+		}
+	}
 }
