@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"latchkey/boot/codes"
+	bootreport "latchkey/boot/report"
 	"latchkey/discover"
 	"latchkey/internal/plan"
 	"latchkey/kms"
@@ -55,11 +56,17 @@ func (k *kmsCheck) source(ctx context.Context, v plan.Volume, h *luks2.Header, s
 	case k.server.Result != good:
 		return k.server
 	}
-	slots := slotWords(standing.Keyslots) + " was enrolled by this machine"
 	if !k.latched {
-		return finding{Result: good, Text: fmt.Sprintf("%s; %s holds the pinned key; whether it gives this machine its keys, a boot tells", slots, k.url)}
+		return k.untold(fmt.Sprintf("%s was enrolled by this machine; %s holds the pinned key; whether it gives this machine its keys, a boot tells", slotWords(standing.Keyslots), k.url))
 	}
-	return k.decide(ctx, v, h, slots)
+	return k.decide(ctx, v, h, standing.Keyslots)
+}
+
+// untold is a warning of what only a boot can tell: the key server judges
+// PCRs, and those of the next boot are not there yet.
+func (k *kmsCheck) untold(text string) finding {
+	words := k.id.NodeID().Words()
+	return finding{Result: doubtful, Text: text, Remedy: fmt.Sprintf("reboot with somebody at the console; if it waits, on the key server: latchkey-kms node show %q, and node accept takes what it booted", words)}
 }
 
 // unmarked is said where no keyslot is enrolled. A mark that outlived its
@@ -75,8 +82,10 @@ func (k *kmsCheck) unmarked(h *luks2.Header) finding {
 
 // decide asks for the decision. PCR 15 is not zero, and stays so until the
 // TPM is reset: whatever a key server gives is for a boot that has not opened
-// its volumes.
-func (k *kmsCheck) decide(ctx context.Context, v plan.Volume, h *luks2.Header, slots string) finding {
+// its volumes. The key server refuses who is not approved, or is quarantined,
+// before it looks at that PCR, and judges the others after it: that it took
+// them is known if this boot's keys are its.
+func (k *kmsCheck) decide(ctx context.Context, v plan.Volume, h *luks2.Header, keyslots []int) finding {
 	volume := unlock.Volume{Name: v.Name, Header: h}
 	want, err := volume.Wanted()
 	if err != nil {
@@ -92,7 +101,12 @@ func (k *kmsCheck) decide(ctx context.Context, v plan.Volume, h *luks2.Header, s
 	}
 	switch code := codes.Of(err); {
 	case code == codes.PCR15Used:
-		return finding{Result: good, Text: fmt.Sprintf("%s; %s knows this machine (%q) and lets it ask; it judges what was booted when it boots", slots, k.url, words)}
+		text := fmt.Sprintf("%s was enrolled by this machine; %s knows it (%q) and lets it ask", slotWords(keyslots), k.url, words)
+		opened, err := openedBy(k.update.path(bootreport.File), v.UUID)
+		if err != nil || !slices.Contains(keyslots, opened) {
+			return k.untold(text + "; this boot was not opened by it: whether it takes what is booted, a boot tells")
+		}
+		return finding{Result: good, Text: fmt.Sprintf("%s, as it did in this boot (keyslot %d)", text, opened)}
 	case refusedBy(err):
 		return finding{Result: bad, Text: fmt.Sprintf("%s: %s says %s", words, k.url, code), Remedy: kmsAdvice(code, words)}
 	}

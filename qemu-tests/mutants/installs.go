@@ -5,6 +5,7 @@ package main
 var installs = []mutant{
 	{`check: the decision is asked for only where it gives nothing`, `cmd/latchkey/check_kms.go`, `if !k.latched {`, `if false {`, `./cmd/latchkey`, `TestScripts/check$`},
 	{`check: a keyslot that was killed opens nothing`, `cmd/latchkey/check_kms.go`, "	case len(standing.Keyslots) == 0:\n		return k.unmarked(h)\n", ``, `./cmd/latchkey`, `TestScripts/check$`},
+	{`check: PCRs that the key server took are those of a boot that it opened`, `cmd/latchkey/check_kms.go`, `|| !slices.Contains(keyslots, opened) {`, `{`, `./cmd/latchkey`, `TestScripts/check$`},
 	{`check: an image is of this configuration`, `cmd/latchkey/check_image.go`, `if !samePlan(p.file, wanted) {`, `if false {`, `./cmd/latchkey`, `TestScripts/check$`},
 	{`check: the init by its content`, `cmd/latchkey/check_image.go`, `!bytes.Equal(is, have)`, `bytes.Equal(is, nil)`, `./cmd/latchkey`, `TestScripts/check$`},
 	{`check: the drivers of disks and links`, `cmd/latchkey/check_machine.go`, `p.modules.Find(name) < 0 &&`, `false &&`, `./cmd/latchkey`, `TestScripts/check$`},
