@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
@@ -27,6 +28,9 @@ func (o *setup) takeBack() error {
 	}
 	if err != nil {
 		return err
+	}
+	if o.dryRun {
+		return o.showUndo(state)
 	}
 	if !o.yes {
 		if agreed, err := o.agree("Take back what latchkey setup did to this machine?"); err != nil || !agreed {
@@ -126,11 +130,10 @@ func (o *setup) dropKeyslots(v *setupVolume) error {
 	}
 	defer f.Close()
 	o.adopt(v, h, path)
-	mine := func(slot int) bool { return v.Keyslots[slot] != "" && v.Keyslots[slot] == unlock.Fingerprint(h, slot) }
+	slots := v.standing(h)
 	persons := func(k standingSlot) bool {
-		return !mine(k.ID) && !k.skipped() && (k.owner == ownerNone || k.owner == ownerRecovery)
+		return !slices.Contains(slots, k.ID) && !k.skipped() && (k.owner == ownerNone || k.owner == ownerRecovery)
 	}
-	slots := slices.DeleteFunc(slices.Sorted(maps.Keys(v.Keyslots)), func(slot int) bool { return !mine(slot) })
 	if len(slots) > 0 && !slices.ContainsFunc(slotsOfHeader(h), persons) {
 		return fmt.Errorf("volume %s: no passphrase would stay: its keyslots are left; latchkey volume add-key adds one, then run this again", v.UUID)
 	}
@@ -140,6 +143,46 @@ func (o *setup) dropKeyslots(v *setupVolume) error {
 		}
 		fmt.Fprintf(o.out, "removed keyslot %d of volume %s\n", slot, v.UUID)
 	}
+	return nil
+}
+
+// standing are the keyslots that setup added and that are still the same.
+func (v *setupVolume) standing(h *luks2.Header) (slots []int) {
+	for _, slot := range slices.Sorted(maps.Keys(v.Keyslots)) {
+		if print := v.Keyslots[slot]; print != "" && print == unlock.Fingerprint(h, slot) {
+			slots = append(slots, slot)
+		}
+	}
+	return slots
+}
+
+// showUndo says what would be taken back, and does nothing.
+func (o *setup) showUndo(s setupState) error {
+	fmt.Fprintln(o.out, "What would be taken back:")
+	for _, v := range s.Volumes {
+		path := filepath.Join(o.update.root, byUUID, v.UUID)
+		f, h, err := readVolume(path)
+		if err != nil {
+			return fmt.Errorf("volume %s: %w", v.UUID, err)
+		}
+		o.adopt(&v, h, path)
+		for _, slot := range v.standing(h) {
+			fmt.Fprintf(o.out, "  keyslot %d of volume %s is removed\n", slot, v.UUID)
+		}
+		f.Close()
+	}
+	if config, err := readConfig(o.update.path(defaultConfig)); err == nil {
+		versions, err := o.update.versions()
+		if err != nil {
+			return err
+		}
+		for _, v := range versions {
+			files := config.Image.For(v)
+			fmt.Fprintf(o.out, "  %s is what it was before, or goes\n", cmp.Or(files.UKI, files.Initrd))
+		}
+		fmt.Fprintf(o.out, "  %s goes\n", defaultConfig)
+	}
+	fmt.Fprintf(o.out, "  %s goes\n", statePath)
 	return nil
 }
 
