@@ -24,7 +24,7 @@ func (c *checker) volumes(ctx context.Context, p checkedPlan) {
 		c.opens(ctx, p, v, f, h, k)
 		f.Close()
 	}
-	warnings, err := c.host.Warnings(hostVolumes(p.Plan), len(p.Usrs()) > 0)
+	warnings, err := c.host.Warnings(hostVolumes(p.Plan), hostMounts(p.Plan))
 	if err != nil {
 		c.warn("volume", "", "", "reading the host's tables: %v", err)
 	}

@@ -72,7 +72,7 @@ func logicalWarnings(p *plan.Plan, r *hosttab.LogicalRoot) (list []string, err e
 // its /etc/crypttab and /etc/fstab, and what clevis will not open.
 func hostWarnings(p *plan.Plan) []string {
 	volumes := hostVolumes(p)
-	list, err := hosttab.Host{Root: "/"}.Warnings(volumes, len(p.Usrs()) > 0)
+	list, err := hosttab.Host{Root: "/"}.Warnings(volumes, hostMounts(p))
 	if err != nil {
 		list = append(list, fmt.Sprintf("reading the host's tables: %v", err))
 	}
@@ -91,6 +91,15 @@ func hostVolumes(p *plan.Plan) (volumes []hosttab.Volume) {
 		volumes = append(volumes, hosttab.Volume{UUID: v.UUID, Name: v.Name, Options: v.Options, Sources: sources, Header: v.Header != nil, NoFail: v.NoFail})
 	}
 	return volumes
+}
+
+// hostMounts is what the plan mounts, a logical volume by its mapping.
+func hostMounts(p *plan.Plan) hosttab.Mounts {
+	m := hosttab.Mounts{Root: p.Root.Device, Usr: len(p.Usrs()) > 0}
+	if group, name, ok := p.LogicalRoot(p.Root); ok {
+		m.Root = "/dev/mapper/" + mapping.LogicalName(group, name)
+	}
+	return m
 }
 
 // judgeCrypttab says what the host's crypttab has for the plan's volumes. It

@@ -78,3 +78,13 @@ func TestCrypttabOfThisMachine(t *testing.T) {
 		}
 	}
 }
+
+// TestHostMounts: both names of a logical volume are its mapping's.
+func TestHostMounts(t *testing.T) {
+	for _, device := range []string{"/dev/mapper/debian--vg-root", "/dev/debian-vg/root"} {
+		p := &plan.Plan{Volumes: []plan.Volume{{Name: "sda3_crypt"}}, Root: plan.Root{Device: device}}
+		if got := hostMounts(p).Root; got != "/dev/mapper/debian--vg-root" {
+			t.Errorf("hostMounts of %s: root %q", device, got)
+		}
+	}
+}

@@ -210,7 +210,7 @@ func (o *setup) show(m *machine, p *plan.Plan) error {
 }
 
 func hostWarningsOf(h hosttab.Host, p *plan.Plan) []string {
-	list, err := h.Warnings(hostVolumes(p), len(p.Usrs()) > 0)
+	list, err := h.Warnings(hostVolumes(p), hostMounts(p))
 	if err != nil {
 		list = append(list, err.Error())
 	}

@@ -27,6 +27,12 @@ type Volume struct {
 	NoFail     bool
 }
 
+// Mounts is what a plan mounts.
+type Mounts struct {
+	Root string // device of "/" as fstab(5) names it, "" for the first volume
+	Usr  bool   // it mounts /usr
+}
+
 // An entry is a line of crypttab(5): a name, and what it opens.
 type entry struct{ name, source string }
 
@@ -47,8 +53,7 @@ func (h Host) CrypttabName(uuid string) (string, error) {
 
 // Warnings are what will surprise somebody after the boot of a plan. Volumes
 // of other machines are left alone: they are in no table here.
-// usr tells whether the plan mounts /usr.
-func (h Host) Warnings(volumes []Volume, usr bool) (list []string, err error) {
+func (h Host) Warnings(volumes []Volume, planned Mounts) (list []string, err error) {
 	names, renamed, here := map[string]bool{}, map[string]string{}, false
 	for _, v := range volumes {
 		names[v.Name] = true
@@ -76,14 +81,14 @@ func (h Host) Warnings(volumes []Volume, usr bool) (list []string, err error) {
 		return nil, err
 	}
 	for _, m := range mounts {
-		if m[1] == "/usr" && !usr {
+		if m[1] == "/usr" && !planned.Usr {
 			list = append(list, fmt.Sprintf("/etc/fstab mounts /usr from %s, and a real root's init is often in it: write usr: {device: …} in latchkey.yaml", m[0]))
 		}
 		name, mapped := strings.CutPrefix(m[0], "/dev/mapper/")
 		if logical != nil && name == mapping.LogicalName(logical.Group, logical.Name) {
 			continue // the callers of LogicalRoot know more
 		}
-		if mapped && m[1] == "/" && !names[name] && renamed[name] == "" {
+		if mapped && m[1] == "/" && m[0] != planned.Root && !names[name] && renamed[name] == "" {
 			list = append(list, fmt.Sprintf("/etc/fstab mounts / from /dev/mapper/%s, and no volume of the plan has this name", name))
 		}
 	}

@@ -65,7 +65,7 @@ func TestWarnings(t *testing.T) {
 		{"a volume of another machine", "", "/dev/mapper/luks-x / ext4 defaults 0 1\n", hosttab.Volume{UUID: other, Name: "root"}, nil},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			got, err := host(t, tt.crypttab, tt.fstab).Warnings([]hosttab.Volume{tt.plan}, false)
+			got, err := host(t, tt.crypttab, tt.fstab).Warnings([]hosttab.Volume{tt.plan}, hosttab.Mounts{})
 			if err != nil || len(got) != len(tt.want) {
 				t.Fatalf("Warnings = %q, %v, want %d", got, err, len(tt.want))
 			}
@@ -80,7 +80,7 @@ func TestWarnings(t *testing.T) {
 
 // A plan that mounts /usr is not told to.
 func TestUsrIsPlanned(t *testing.T) {
-	got, err := host(t, "", "UUID=1234 /usr ext4 ro 0 2\n").Warnings([]hosttab.Volume{{UUID: uuid, Name: "root"}}, true)
+	got, err := host(t, "", "UUID=1234 /usr ext4 ro 0 2\n").Warnings([]hosttab.Volume{{UUID: uuid, Name: "root"}}, hosttab.Mounts{Usr: true})
 	if err != nil || len(got) != 0 {
 		t.Errorf("Warnings = %q, %v, want none", got, err)
 	}
@@ -105,7 +105,7 @@ func TestUnreadable(t *testing.T) {
 	if err := os.MkdirAll(filepath.Join(root, "etc/crypttab"), 0o700); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := (hosttab.Host{Root: root}).Warnings([]hosttab.Volume{{UUID: uuid, Name: "root"}}, false); err == nil {
+	if _, err := (hosttab.Host{Root: root}).Warnings([]hosttab.Volume{{UUID: uuid, Name: "root"}}, hosttab.Mounts{}); err == nil {
 		t.Error("Warnings with a directory for a table succeeds")
 	}
 }

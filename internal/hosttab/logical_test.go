@@ -97,7 +97,19 @@ func TestWarningsOfLogicalRoot(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if got, err := h.Warnings([]hosttab.Volume{{UUID: uuid, Name: "a"}}, false); err != nil || len(got) != 0 {
+	if got, err := h.Warnings([]hosttab.Volume{{UUID: uuid, Name: "a"}}, hosttab.Mounts{}); err != nil || len(got) != 0 {
 		t.Errorf("Warnings = %q, %v, want none", got, err)
+	}
+}
+
+// From another system, such as an installer, "/" is not the logical volume
+// that the table mounts; the plan's root is.
+func TestWarningsOfPlannedLogicalRoot(t *testing.T) {
+	h := host(t, "a UUID="+uuid+" none\n", "/dev/mapper/debian--vg-root / ext4 defaults 0 1\n")
+	for root, want := range map[string]int{"/dev/mapper/debian--vg-root": 0, "/dev/mapper/debian--vg-other": 1, "": 1} {
+		got, err := h.Warnings([]hosttab.Volume{{UUID: uuid, Name: "a"}}, hosttab.Mounts{Root: root})
+		if err != nil || len(got) != want {
+			t.Errorf("the plan's root is %q: Warnings = %q, %v, want %d", root, got, err, want)
+		}
 	}
 }

@@ -30,6 +30,7 @@ var installs = []mutant{
 	{`setup: the mark says whose keyslot was left`, `cmd/latchkey/setup_undo.go`, `o.adopt(v, h, path)`, ``, `./cmd/latchkey`, `TestSetupIsKilled`},
 	{`setup: a run that changed nothing leaves nothing`, `cmd/latchkey/setup_state.go`, `, os.Remove(o.update.path(statePath)))`, `)`, `./cmd/latchkey`, `TestScripts/setup$`},
 	{`setup: a dry run takes nothing back`, `cmd/latchkey/setup_undo.go`, `if o.dryRun {`, `if false {`, `./cmd/latchkey`, `TestScripts/setup$`},
+	{`fstab mounts the plan's logical volume`, `internal/hosttab/hosttab.go`, `m[0] != planned.Root &&`, ``, `./internal/hosttab`, `TestWarningsOfPlannedLogicalRoot`},
 	{`setup: a passphrase stays`, `cmd/latchkey/setup_undo.go`, `if len(slots) > 0 && !slices.ContainsFunc(slotsOfHeader(h), persons) {`, `if h != h {`, `./cmd/latchkey`, `TestScripts/setup$`},
 	{`setup: a configuration that was edited is kept`, `cmd/latchkey/setup_undo.go`, `if hex.EncodeToString(sum[:]) == s.Config {`, `if hex.EncodeToString(sum[:]) != "" {`, `./cmd/latchkey`, `TestScripts/setup$`},
 	{`setup: nothing without a yes`, `cmd/latchkey/setup_ask.go`, `return line == "yes" || line == "y", nil`, `return true, nil`, `./cmd/latchkey`, `TestScripts/setup$`},
