@@ -187,8 +187,11 @@ func cmdImage(ts *testscript.TestScript, neg bool, args []string) {
 	}
 	b.Write(extra)
 	ts.Check(os.WriteFile(ts.MkAbs("latchkey.yaml"), []byte(b.String()), 0o644))
-	w.exec(ts, filepath.Join(w.shared.bin, "latchkey"), "image", "build", "--config", "latchkey.yaml",
-		"--modules", w.modules, "--init", filepath.Join(w.hardware.bin, "latchkey-init"), "--microcode", "", "--level", "1", "--output", output)
+	flags := []string{"image", "build", "--config", "latchkey.yaml", "--modules", w.modules, "--microcode", "", "--level", "1", "--output", output}
+	if w.hardware.bin != w.shared.bin { // else it takes the one that the plan needs
+		flags = append(flags, "--init", filepath.Join(w.hardware.bin, "latchkey-init"))
+	}
+	w.exec(ts, filepath.Join(w.shared.bin, "latchkey"), flags...)
 }
 
 var pinRE = regexp.MustCompile(`lk1:[A-Za-z0-9+/=]+`)
