@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"os"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -120,6 +121,9 @@ hooks call it, so that it shows when the image is built.`,
 		Example: `  latchkey-agent check "$initdir"`,
 		Args:    cli.Args(cobra.ExactArgs(1)),
 		RunE: func(_ *cobra.Command, args []string) error {
+			if info, err := os.Stat(args[0]); err != nil || !info.IsDir() {
+				return cli.Usagef("%s is no folder of an image", args[0])
+			}
 			return agent.CheckCrypttab(hosttab.Host{Root: args[0]}, "")
 		},
 	}

@@ -44,6 +44,9 @@ where nothing is; the packages ask so before they are removed.`,
 		RunE: func(c *cobra.Command, _ []string) error {
 			o.all = true
 			config, err := readConfig(o.path(o.config))
+			if removal && errors.Is(err, fs.ErrNotExist) {
+				return nil // nothing of this machine's boots by latchkey
+			}
 			if err != nil {
 				return err
 			}
