@@ -215,16 +215,16 @@ func TestOutcomes(t *testing.T) {
 		{"needed, a key that opens nothing, and a person", both, func(m *boottest.Machine) {
 			m.KMS.Keys[boottest.RootUUID] = "another key of thirty-two bytes!"
 			types(m, boottest.Recovery)
-		}, "root", 5 * time.Minute, []string{"wrong-key", "1 of 1 volumes open"}, nil},
+		}, "root", 5 * time.Minute, []string{"wrong-key", "unlock root keyslot=1"}, nil},
 		{"needed, refused, and a person: the rest is the KMS's", both, func(m *boottest.Machine) {
 			addData(m, false, "kms", "prompt")
 			delete(m.KMS.Keys, boottest.RootUUID)
 			types(m, "guess", boottest.Recovery)
-		}, "root", 5 * time.Minute, []string{"no-secret", "0 of 2 volumes open", "2 of 2 volumes open"}, nil},
+		}, "root", 5 * time.Minute, []string{"no-secret", "0 of 2 volumes open", "unlock root keyslot=1", "unlock data keyslot="}, nil},
 		{"root's recovery key ends the prompt beside a nofail disk of other keys", onlyPrompt, func(m *boottest.Machine) {
 			addData(m, true, "prompt").SetRecovery("another recovery key altogether, of somebody")
 			types(m, boottest.Recovery)
-		}, "root", 5 * time.Minute, []string{"1 of 2 volumes open", "volume data stays closed: wrong-key"}, nil},
+		}, "root", 5 * time.Minute, []string{"unlock root keyslot=1", "volume data stays closed: wrong-key"}, nil},
 		{"a typed line opens only what lists prompt", onlyKMS, func(m *boottest.Machine) {
 			addData(m, false, "prompt")
 			m.KMS.State = "away"
@@ -233,7 +233,7 @@ func TestOutcomes(t *testing.T) {
 		{"each volume by its own source", onlyKMS, func(m *boottest.Machine) {
 			addData(m, false, "prompt")
 			types(m, boottest.Recovery)
-		}, "root", 5 * time.Minute, []string{"1 of 1 volumes open"}, nil},
+		}, "root", 5 * time.Minute, []string{"unlock data keyslot=1"}, nil},
 		{"the KMS is asked only for what lists it", onlyKMS, func(m *boottest.Machine) {
 			addData(m, true, "prompt")
 			m.KMS.Refused = nil
