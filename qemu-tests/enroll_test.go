@@ -12,7 +12,8 @@ import (
 
 var wordsRE = regexp.MustCompile(`this machine is "([a-z ]+)"`)
 
-// enroll FILE.img [flags of latchkey volume enroll]: enrolls the disk with
+// enroll FILE.img [flags of latchkey volume enroll, or enroll-together if --of
+// is among them]: enrolls the disk with
 // the chip that "chip start" powered on, opened with FILE.key. The machine
 // is approved on the way, as an operator does in another window; its boot
 // state is not pinned, because it has not booted yet.
@@ -22,9 +23,12 @@ func cmdEnroll(ts *testscript.TestScript, neg bool, args []string) {
 		ts.Fatalf("usage: enroll FILE.img [flags]")
 	}
 
-	image := ts.MkAbs(args[0])
+	image, command := ts.MkAbs(args[0]), "enroll"
+	if slices.Contains(args, "--of") {
+		command = "enroll-together"
+	}
 	flags := append([]string{
-		"volume", "enroll", image, "--pin", w.pin(ts), "--tpm", ts.Getenv("TPM"),
+		"volume", command, image, "--pin", w.pin(ts), "--tpm", ts.Getenv("TPM"),
 		"--key-file", image[:len(image)-len(filepath.Ext(image))] + ".key", "--no-wait",
 	}, args[1:]...)
 	if !slices.Contains(args, "--kms") {
