@@ -21,18 +21,7 @@ import (
 // prints the ratio. It runs with BENCH=1 (make bench) and asserts nothing
 // about time.
 func TestBenchBoot(t *testing.T) {
-	if os.Getenv("BENCH") == "" {
-		t.Skip("measures for minutes: run make bench")
-	}
-	if reason := missing(); reason != "" {
-		t.Fatal(reason)
-	}
-
-	b := newBench(t)
-	rounds := 5
-	if n, err := strconv.Atoi(os.Getenv("ROUNDS")); err == nil {
-		rounds = n
-	}
+	b, rounds := newBench(t, 5)
 	var floor, ours, floorCPU, ourCPU []float64
 	for i := range rounds {
 		f, fc := b.boot("floor.img")
@@ -68,7 +57,19 @@ type bench struct {
 
 const benchUUID = "be7c0000-0000-4000-8000-000000000001"
 
-func newBench(t *testing.T) *bench {
+// newBench skips the test unless BENCH=1. ROUNDS is how often it measures, if
+// not rounds.
+func newBench(t *testing.T, rounds int) (*bench, int) {
+	if os.Getenv("BENCH") == "" {
+		t.Skip("measures for minutes: run make bench")
+	}
+	if reason := missing(); reason != "" {
+		t.Fatal(reason)
+	}
+	if n, err := strconv.Atoi(os.Getenv("ROUNDS")); err == nil {
+		rounds = n
+	}
+
 	s := prepare(t)
 	b := &bench{t: t, s: s, dir: t.TempDir(), disks: []string{"root.img"}}
 	top, _ := filepath.Abs("..")
@@ -78,7 +79,7 @@ func newBench(t *testing.T) *bench {
 	b.makeDisk()
 	b.makeFloor()
 	b.startLAN()
-	return b
+	return b, rounds
 }
 
 func (b *bench) sh(script string) string { return run(b.t, b.dir, "sh", "-ec", script) }

@@ -3,9 +3,7 @@ package qemutests
 import (
 	"fmt"
 	"maps"
-	"os"
 	"slices"
-	"strconv"
 	"sync"
 	"testing"
 	"time"
@@ -19,18 +17,7 @@ import (
 // chips, and prints what the last boot with each asked of it, in order. It
 // runs with BENCH=1 (make bench) and asserts nothing about time.
 func TestBenchChips(t *testing.T) {
-	if os.Getenv("BENCH") == "" {
-		t.Skip("measures for minutes: run make bench")
-	}
-	if reason := missing(); reason != "" {
-		t.Fatal(reason)
-	}
-
-	b := newBench(t)
-	rounds := 3
-	if n, err := strconv.Atoi(os.Getenv("ROUNDS")); err == nil {
-		rounds = n
-	}
+	b, rounds := newBench(t, 3)
 	names := append([]string{"swtpm"}, slices.Sorted(maps.Keys(tpmtest.Models))...)
 	times, said := map[string][]float64{}, map[string]string{}
 	for range rounds {
@@ -40,7 +27,7 @@ func TestBenchChips(t *testing.T) {
 			model := tpmtest.Models[name] // of swtpm: no time at all
 			b.chip = &tpmtest.Chip{Model: model, Done: func(c tpm2.TPMCC, took time.Duration) {
 				mu.Lock()
-				asked += fmt.Sprintf(" %s=%d", commandName(c), took.Milliseconds())
+				asked += fmt.Sprintf(" %s=%d", tpmtest.Name(c), took.Milliseconds())
 				mu.Unlock()
 			}}
 			seconds, _ := b.boot("initrd.img")

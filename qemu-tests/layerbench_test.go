@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"strconv"
 	"testing"
 
 	"latchkey/unlock/lvm/lvmtest"
@@ -25,13 +24,7 @@ type layer struct {
 // is waited for. It runs with BENCH=1 (make bench) and asserts nothing about
 // time.
 func TestBenchLayers(t *testing.T) {
-	if os.Getenv("BENCH") == "" {
-		t.Skip("measures for minutes: run make bench")
-	}
-	if reason := missing(); reason != "" {
-		t.Fatal(reason)
-	}
-	b := newBench(t)
+	b, rounds := newBench(t, 5)
 	b.makeLayers()
 	layers := []*layer{
 		{name: "plain", device: "/dev/mapper/root", disks: []string{"root.img"}},
@@ -43,10 +36,6 @@ func TestBenchLayers(t *testing.T) {
 %s/latchkey image build --config layer.yaml --modules %s --microcode "" --output layer%d.img >/dev/null`, l.device, benchUUID, filepath.Join(b.dir, "key"), b.s.bin, b.s.modules, i))
 	}
 
-	rounds := 5
-	if n, err := strconv.Atoi(os.Getenv("ROUNDS")); err == nil {
-		rounds = n
-	}
 	for range rounds {
 		for i, l := range layers {
 			b.disks = l.disks

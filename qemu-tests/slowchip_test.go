@@ -6,7 +6,6 @@ import (
 	"net"
 	"os"
 
-	"github.com/google/go-tpm/tpm2"
 	"golang.org/x/sys/unix"
 
 	"latchkey/unlock/tpm/tpmtest"
@@ -118,16 +117,4 @@ func readMessage(r io.Reader) ([]byte, error) {
 	b = append(b, make([]byte, size-10)...)
 	_, err := io.ReadFull(r, b[10:])
 	return b, err
-}
-
-// commandName is for people.
-func commandName(c tpm2.TPMCC) string {
-	names := map[tpm2.TPMCC]string{
-		tpm2.TPMCCCreatePrimary: "CreatePrimary", tpm2.TPMCCStartAuthSession: "StartAuthSession", tpm2.TPMCCPolicySecret: "PolicySecret",
-		tpm2.TPMCCActivateCredential: "ActivateCredential", tpm2.TPMCCQuote: "Quote", tpm2.TPMCCPCRRead: "PCR_Read", tpm2.TPMCCPCRExtend: "PCR_Extend",
-		tpm2.TPMCCFlushContext: "FlushContext", tpm2.TPMCCGetCapability: "GetCapability", tpm2.TPMCCLoad: "Load", tpm2.TPMCCUnseal: "Unseal",
-		tpm2.TPMCCPolicyPCR: "PolicyPCR", tpm2.TPMCCReadPublic: "ReadPublic", tpm2.TPMCCGetRandom: "GetRandom", tpm2.TPMCCStartup: "Startup",
-		tpm2.TPMCCSelfTest: "SelfTest", tpm2.TPMCCNVRead: "NV_Read",
-	}
-	return names[c]
 }

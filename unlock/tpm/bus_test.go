@@ -47,21 +47,13 @@ func (b *bus) Send(command []byte) ([]byte, error) {
 // commands names what was sent.
 func (b *bus) commands() (names []string) {
 	for _, c := range b.sent {
-		names = append(names, names_[commandCode(c)])
+		names = append(names, tpmtest.Name(commandCode(c)))
 	}
 	return names
 }
 
 func commandCode(command []byte) tpm2.TPMCC {
 	return tpm2.TPMCC(binary.BigEndian.Uint32(command[6:]))
-}
-
-var names_ = map[tpm2.TPMCC]string{
-	tpm2.TPMCCGetCapability: "GetCapability", tpm2.TPMCCCreatePrimary: "CreatePrimary", tpm2.TPMCCFlushContext: "FlushContext",
-	tpm2.TPMCCStartAuthSession: "StartAuthSession", tpm2.TPMCCPolicySecret: "PolicySecret", tpm2.TPMCCPolicyPCR: "PolicyPCR",
-	tpm2.TPMCCActivateCredential: "ActivateCredential", tpm2.TPMCCQuote: "Quote", tpm2.TPMCCPCRRead: "PCR_Read",
-	tpm2.TPMCCPCRExtend: "PCR_Extend", tpm2.TPMCCLoad: "Load", tpm2.TPMCCUnseal: "Unseal", tpm2.TPMCCReadPublic: "ReadPublic",
-	tpm2.TPMCCCreate: "Create", tpm2.TPMCCNVRead: "NV_Read", tpm2.TPMCCNVReadPublic: "NV_ReadPublic",
 }
 
 // rawBus connects to a simulator past our own transport.

@@ -122,6 +122,18 @@ func (c *Chip) takes(command, reply []byte) time.Duration {
 	return m.Small
 }
 
+// Name is a command's in Part 3, for those that are of interest in tests.
+func Name(c tpm2.TPMCC) string { return names[c] }
+
+var names = map[tpm2.TPMCC]string{
+	tpm2.TPMCCGetCapability: "GetCapability", tpm2.TPMCCCreatePrimary: "CreatePrimary", tpm2.TPMCCFlushContext: "FlushContext",
+	tpm2.TPMCCStartAuthSession: "StartAuthSession", tpm2.TPMCCPolicySecret: "PolicySecret", tpm2.TPMCCPolicyPCR: "PolicyPCR",
+	tpm2.TPMCCActivateCredential: "ActivateCredential", tpm2.TPMCCQuote: "Quote", tpm2.TPMCCPCRRead: "PCR_Read",
+	tpm2.TPMCCPCRExtend: "PCR_Extend", tpm2.TPMCCLoad: "Load", tpm2.TPMCCUnseal: "Unseal", tpm2.TPMCCReadPublic: "ReadPublic",
+	tpm2.TPMCCCreate: "Create", tpm2.TPMCCNVRead: "NV_Read", tpm2.TPMCCNVReadPublic: "NV_ReadPublic",
+	tpm2.TPMCCStartup: "Startup", tpm2.TPMCCSelfTest: "SelfTest", tpm2.TPMCCGetRandom: "GetRandom",
+}
+
 // made is the type of the object that Create or CreatePrimary makes: behind
 // the parent's handle, the authorizations and inSensitive (Part 3, sections
 // 12.1 and 24.1).
