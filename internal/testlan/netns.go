@@ -19,9 +19,20 @@ const insideEnv = "LATCHKEY_TEST_NETNS"
 // it runs them all in a network namespace of their own, which is gone
 // when they end.
 func Main(m *testing.M) {
-	if os.Getenv(insideEnv) != "" {
+	Inside(m, insideEnv, syscall.CLONE_NEWNET, func() error {
 		if out, err := exec.Command("ip", "link", "set", "lo", "up").CombinedOutput(); err != nil {
-			fmt.Fprintf(os.Stderr, "preparing a network namespace: %v %s\n", err, out)
+			return fmt.Errorf("%w %s", err, out)
+		}
+		return nil
+	})
+}
+
+// Inside runs all tests, as root in new namespaces, which env tells them of
+// and prepare has made ready, and ends the process.
+func Inside(m *testing.M, env string, namespaces uintptr, prepare func() error) {
+	if os.Getenv(env) != "" {
+		if err := prepare(); err != nil {
+			fmt.Fprintln(os.Stderr, "preparing namespaces of the tests' own:", err)
 			os.Exit(1)
 		}
 		os.Exit(m.Run())
@@ -32,12 +43,12 @@ func Main(m *testing.M) {
 	}
 	cmd := exec.Command("/proc/self/exe", os.Args[1:]...)
 	cmd.Args[0] = os.Args[0] // the fuzzing engine starts its workers by it
-	cmd.Env = append(os.Environ(), insideEnv+"=1")
+	cmd.Env = append(os.Environ(), env+"=1")
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
-	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET, Pdeathsig: syscall.SIGKILL}
+	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: namespaces, Pdeathsig: syscall.SIGKILL}
 	if err := cmd.Run(); err != nil {
 		if cmd.ProcessState == nil {
-			fmt.Fprintln(os.Stderr, "running tests in a network namespace:", err)
+			fmt.Fprintln(os.Stderr, "running tests in namespaces:", err)
 		}
 		os.Exit(1)
 	}
