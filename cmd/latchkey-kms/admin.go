@@ -26,7 +26,7 @@ listed there.`,
 
 	token := &cobra.Command{Use: "token", Short: "Create, list and revoke tokens", Args: cli.Args(cobra.ArbitraryArgs), RunE: cli.Group}
 	token.AddCommand(tokenCreate(ask, out), tokenList(ask, out), tokenRevoke(ask, out))
-	c.AddCommand(token, &cobra.Command{
+	c.AddCommand(token, signOutAll(ask, out), &cobra.Command{
 		Use: "openapi", Short: "Print the OpenAPI document of the administration", Args: cli.Args(cobra.NoArgs),
 		Example: "  latchkey-kms admin openapi",
 		RunE: func(c *cobra.Command, _ []string) error {
@@ -115,6 +115,24 @@ func tokenRevoke(ask *asker, out *output) *cobra.Command {
 				return err
 			}
 			return out.show(c, done, func() { fmt.Fprintf(c.OutOrStdout(), "revoked token %s\n", args[0]) })
+		},
+	}
+}
+
+// signOutAll ends everybody's sessions in a browser.
+func signOutAll(ask *asker, out *output) *cobra.Command {
+	return &cobra.Command{
+		Use: "sign-out-all", Short: "Sign everybody out of the pages", Args: cli.Args(cobra.NoArgs),
+		Long: `Ends the sessions of all people in a browser, on all key servers of the store.
+They can sign in again: revoke their tokens, or change the provider's groups, if
+they must not.`,
+		Example: "  latchkey-kms admin sign-out-all",
+		RunE: func(c *cobra.Command, _ []string) error {
+			var done struct{}
+			if err := ask.call(c.Context(), "POST", "/v1/sessions/end", nil, nil, &done); err != nil {
+				return err
+			}
+			return out.show(c, done, func() { fmt.Fprintln(c.OutOrStdout(), "everybody is signed out") })
 		},
 	}
 }

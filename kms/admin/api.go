@@ -16,7 +16,7 @@ import (
 var tableTokens = ledger.NewTable("tokens", ledger.Sealed)
 
 // Tables are those of the administration.
-func Tables() []*ledger.Table { return []*ledger.Table{tableTokens} }
+func Tables() []*ledger.Table { return []*ledger.Table{tableTokens, tableSignouts} }
 
 // An API answers the operator.
 type API struct {
@@ -30,6 +30,6 @@ type API struct {
 // New makes one of the ledger's own routes and others.
 func New(l *ledger.Ledger, log *slog.Logger, others ...[]Route) *API {
 	a := &API{ledger: l, log: log}
-	a.routes = slices.Concat(slices.Concat(others...), a.trustRoutes(), a.tokenRoutes(), a.documentRoutes(), a.storeRoutes(), a.keyRoutes())
+	a.routes = slices.Concat(slices.Concat(others...), a.trustRoutes(), a.tokenRoutes(), a.sessionRoutes(), a.documentRoutes(), a.storeRoutes(), a.keyRoutes())
 	return a
 }

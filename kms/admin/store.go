@@ -15,6 +15,7 @@ func (a *API) storeRoutes() []Route {
 			Method: "GET", Path: "/v1/audit", Scope: ScopeRead, Doc: "Shows the audit log, a page of 1,000 events at most.",
 			Query: []Param{{Name: "from", Doc: "first sequence number", Required: true, Kind: "integer"}}, Answer: []ledger.Event{}, Do: a.audit,
 		},
+		a.searchRoute(),
 		{
 			Method: "GET", Path: "/v1/check", Scope: ScopeAdmin, Doc: "Verifies every record and the audit log. One check runs at a time.", Answer: ledger.Checked{},
 			Do: func(*http.Request) (any, error) { return a.check() },

@@ -137,9 +137,8 @@ func (a *API) RevokeToken(ctx context.Context, name string) error {
 	})
 }
 
-// holder is the token that somebody shows, if it is one and still counts.
-func (a *API) holder(shown secret.Bytes) (t Token, err error) {
-	key := sha256.Sum256(shown.Reveal())
+// holder is the token of a hash, if it is one and still counts.
+func (a *API) holder(key [32]byte) (t Token, err error) {
 	err = a.ledger.Read(func(v ledger.View) error {
 		found, err := v.Load(tableTokens, key[:], &t)
 		if err == nil && (!found || !time.Now().Before(t.Expires)) {

@@ -7,7 +7,6 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -65,38 +64,8 @@ func overSocket(path string) *Client {
 
 func inProcess(s *server.Server) *Client {
 	handler := s.AdminHandler()
-	return &Client{base: "http://kms", close: s.Close, do: func(r *http.Request) (reply *http.Response, err error) {
-		defer func() {
-			if p := recover(); p != nil { // http.ErrAbortHandler: the answer is not whole
-				err = fmt.Errorf("reading the database: %v", p)
-			}
-		}()
-		w := &recorder{status: http.StatusOK}
-		handler.ServeHTTP(w, r)
-		return &http.Response{StatusCode: w.status, Body: io.NopCloser(&w.body)}, nil
-	}}
+	return &Client{base: "http://kms", close: s.Close, do: func(r *http.Request) (*http.Response, error) { return admin.Ask(handler, r) }}
 }
-
-// recorder keeps the answer of a handler called in this process.
-type recorder struct {
-	header http.Header
-	status int
-	body   bytes.Buffer
-}
-
-// Header implements http.ResponseWriter.
-func (w *recorder) Header() http.Header {
-	if w.header == nil {
-		w.header = http.Header{}
-	}
-	return w.header
-}
-
-// WriteHeader implements http.ResponseWriter.
-func (w *recorder) WriteHeader(status int) { w.status = status }
-
-// Write implements http.ResponseWriter.
-func (w *recorder) Write(b []byte) (int, error) { return w.body.Write(b) }
 
 // Close closes what was opened to ask.
 func (c *Client) Close() error { return c.close() }
@@ -151,22 +120,8 @@ func encodeBody(body any) (io.Reader, error) {
 }
 
 func decodeReply(reply *http.Response, to any) error {
-	if reply.StatusCode == http.StatusOK {
-		if w, ok := to.(io.Writer); ok {
-			_, err := io.Copy(w, reply.Body)
-			return err
-		}
-		return json.NewDecoder(reply.Body).Decode(to)
-	}
-
-	var p admin.Problem
-	if err := json.NewDecoder(reply.Body).Decode(&p); err != nil || p.Error == "" {
-		return fmt.Errorf("asking the running server: HTTP status %d", reply.StatusCode)
-	}
-
-	err := errors.New(p.Error)
-	switch reply.StatusCode {
-	case http.StatusConflict, http.StatusUnauthorized, http.StatusForbidden:
+	err := admin.Decode(reply, to)
+	if admin.Refused(err) {
 		return &cli.Exit{Code: cli.Refused, Err: err}
 	}
 	return err

@@ -192,13 +192,13 @@ func askAll(d *document31, h http.Handler, nodes []lk1.Node) {
 	}
 	for _, path := range []string{
 		"/v1/nodes", "/v1/volumes", "/v1/trust", "/v1/check", "/v1/backup", "/v1/openapi.json", "/v1/kairos/nodes", "/v1/talos/nodes",
-		"/v1/node" + who(known), "/v1/policy/explain" + who(known) + "&operation=get&from=192.0.2.1&at=2026-11-22T22:30:00Z", "/v1/volume" + uuid(root), "/v1/audit?from=1",
+		"/v1/node" + who(known), "/v1/policy/explain" + who(known) + "&operation=get&from=192.0.2.1&at=2026-11-22T22:30:00Z", "/v1/volume" + uuid(root), "/v1/audit?from=1", "/v1/audit/search?limit=3",
 	} {
 		ask("GET", path, "", 200)
 	}
 
 	for _, path := range []string{
-		"/v1/volume?uuid=x", "/v1/audit?from=x", "/v1/keys?key=UPPER", "/v1/policy/explain" + who(known) + "&at=x",
+		"/v1/volume?uuid=x", "/v1/audit?from=x", "/v1/audit/search?before=x", "/v1/keys?key=UPPER", "/v1/policy/explain" + who(known) + "&at=x",
 		"/v1/policy/explain" + who(known) + "&operation=x", "/v1/policy/explain" + who(known) + "&from=x",
 	} {
 		ask("GET", path, "", 400)
@@ -251,6 +251,7 @@ func askOthers(d *document31, h http.Handler, ask func(method, target, body stri
 	ask("POST", "/v1/token/create", fmt.Sprintf(`{"name":"t","scope":"read","expires":%q}`, until), 200)
 	ask("POST", "/v1/token/create", fmt.Sprintf(`{"name":"t","scope":"read","expires":%q}`, until), 409)
 	ask("GET", "/v1/tokens", "", 200)
+	ask("POST", "/v1/sessions/end", "", 200)
 	ask("POST", "/v1/token/revoke?name=t", "", 200)
 	ask("POST", "/v1/token/revoke?name=t", "", 404)
 	ask("POST", "/v1/keys/rotate?key=k8s/default", "", 200)

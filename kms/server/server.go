@@ -110,7 +110,7 @@ func Open(c Config) (*Server, error) {
 	var err error
 	s.Ledger, err = ledger.Open(ledger.Config{
 		Store: c.Store, Shared: c.Shared, Wrapping: c.Wrapping, Mark: c.Mark, Log: s.log, Wrote: writes,
-		Tables: kept.tables(), Keyrings: []*ledger.Keyring{kept.talos.Keyring(), k8s.Keyring},
+		Tables: kept.tables(), Keyrings: []*ledger.Keyring{kept.talos.Keyring(), k8s.Keyring, admin.Keyring},
 	})
 	if err != nil {
 		return nil, err
@@ -137,7 +137,7 @@ func Salvage(ctx context.Context, st store.Store, wrapping secret.Bytes, mark le
 	kept := newRows()
 	return ledger.Salvage(ctx, ledger.Config{
 		Store: st, Wrapping: wrapping, Mark: mark,
-		Tables: kept.tables(), Keyrings: []*ledger.Keyring{kept.talos.Keyring(), k8s.Keyring},
+		Tables: kept.tables(), Keyrings: []*ledger.Keyring{kept.talos.Keyring(), k8s.Keyring, admin.Keyring},
 	})
 }
 
