@@ -58,6 +58,7 @@ var rooms = []struct{ folder, what string }{
 	{"kms", "lk1: messages, key exchange, and the client that the init links"},
 	{"kms/config", "kms.yaml and flags, as one typed value"},
 	{"kms/home", "the data directory: open, restore, migrate, wrapping key"},
+	{"kms/page", "the administration in a browser: pages, sign-in, sessions' cookies; asks the API"},
 	{"kms/operator", "what the commands ask a server that runs, or the database"},
 	{"kms/operator/loader", "what boot loaders measure of kernel, initrd and command line, from the files"},
 	{"kms/daemon", "serve, reload, watchdog, metrics listener, advertise"},
@@ -124,6 +125,7 @@ var rooms = []struct{ folder, what string }{
 	{"images/release", "builds twice and compares; materials, provenance and signatures of a release"},
 
 	{"qemu-tests", "whole boots as readable scripts, run against the built binaries"},
+	{"qemu-tests/browser", "a person at a real Chromium, who does what a file of steps says"},
 	{"qemu-tests/eventlogs", "records the event logs of real boots"},
 	{"qemu-tests/mutants", "switches rules off, one at a time, and looks for the test that fails"},
 	{"qemu-tests/testroot", "the tiny root that those boot into"},

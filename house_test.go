@@ -68,6 +68,7 @@ var rules = []struct {
 	{"kms/front", []string{"latchkey/kms", "latchkey/kms/ledger", "latchkey/kms/admin", "latchkey/kms/server", "latchkey/kms/server/", "latchkey/kms/store"}, "listeners know no protocol"},
 	{"kms/ledger", []string{"latchkey/kms/admin", "latchkey/kms/front", "latchkey/kms/server", "latchkey/kms/server/", "latchkey/kms/store/", "latchkey/unlock"}, "the ledger knows no protocol"},
 	{"kms/admin", []string{"latchkey/kms/server", "latchkey/kms/server/", "latchkey/kms/store/", "latchkey/unlock"}, "administers what it is given"},
+	{"kms/page", []string{"latchkey/kms/server", "latchkey/kms/store/", "latchkey/kms/home", "latchkey/kms/config"}, "does what the API does, for who is signed in"},
 	{"kms/server", []string{"latchkey/unlock"}, "the server trusts nothing of the node's code"},
 	{"kms/server/attest", []string{"latchkey/kms/ledger", "latchkey/kms/store", "net/http"}, "judges what a TPM says, and keeps nothing"},
 	{"kms/server/eventlog", []string{"latchkey/kms/ledger", "latchkey/kms/store", "latchkey/kms/server/policy", "net/http"}, "reads what a machine says, and keeps nothing"},

@@ -16,6 +16,7 @@ type Admin struct {
 	ClientCA  string        `yaml:"client-ca"`  // PEM: who signs client certificates
 	ClientCRL string        `yaml:"client-crl"` // PEM or DER: which of them are revoked
 	Clients   []AdminClient `yaml:"clients"`
+	Page      AdminPage     `yaml:"page"`
 
 	// What check read from the files.
 	CAs     []*x509.Certificate `yaml:"-"`
@@ -30,7 +31,7 @@ type AdminClient struct {
 
 func (a *Admin) check() error {
 	if a.Address == "" {
-		if a.TLS != nil || a.ClientCA != "" || len(a.Clients) > 0 {
+		if a.TLS != nil || a.ClientCA != "" || len(a.Clients) > 0 || a.Page.OIDC.Issuer != "" {
 			return faultf("address", "name one: without it there is no administration over HTTPS, and the rest of this section means nothing")
 		}
 		return nil
@@ -48,6 +49,9 @@ func (a *Admin) check() error {
 
 	if err := a.read(); err != nil {
 		return err
+	}
+	if err := a.Page.check(); err != nil {
+		return under("page", err)
 	}
 
 	names := map[string]bool{}

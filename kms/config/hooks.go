@@ -2,6 +2,7 @@ package config
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"slices"
 	"strconv"
@@ -84,7 +85,7 @@ func (h *Hook) target() (hook.Target, error) {
 // readSecret reads a secret of one line.
 func readSecret(path string) (secret.Bytes, error) {
 	if path == "" {
-		return secret.Bytes{}, fmt.Errorf("name the file of the secret that signs requests")
+		return secret.Bytes{}, errors.New("name the file that holds the secret")
 	}
 	b, err := datafile.Read(path, maxFile)
 	if err != nil {

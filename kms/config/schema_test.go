@@ -68,17 +68,18 @@ func TestSchemaWords(t *testing.T) {
 		t.Fatal(err)
 	}
 	files := map[string]string{
-		".enroll":                     "enroll: %s\nek: {roots: " + roots + "}",
-		".talos.enroll":               "talos: {address: \":1\", enroll: %s}",
-		".admin.clients.scope":        "admin: {address: \":1\", tls: {certificate: " + certificate + ", key: " + key + "}, client-ca: " + certificate + ", clients: {name: x, scope: %s}}",
-		".log.level":                  "log: {level: %s}",
-		".log.format":                 "log: {format: %s}",
-		".store.write-back":           "store: {at: \"kube:ns\", write-back: %s}",
-		".listen.protocols":           "listen: {address: \":1\", protocols: [%s]}",
-		".policy.defaults.outside":    settings("outside"),
-		".policy.defaults.role":       settings("role"),
-		".policy.defaults.announce":   settings("announce"),
-		".policy.defaults.unmeasured": settings("unmeasured"),
+		".enroll":                       "enroll: %s\nek: {roots: " + roots + "}",
+		".talos.enroll":                 "talos: {address: \":1\", enroll: %s}",
+		".admin.clients.scope":          "admin: {address: \":1\", tls: {certificate: " + certificate + ", key: " + key + "}, client-ca: " + certificate + ", clients: {name: x, scope: %s}}",
+		".admin.page.oidc.groups.scope": "admin: {address: \":1\", tls: {certificate: " + certificate + ", key: " + key + "}, page: {oidc: {issuer: \"https://x\", url: \"https://y\", client-id: z, client-secret-file: " + key + ", groups: {name: x, scope: %s}}}}",
+		".log.level":                    "log: {level: %s}",
+		".log.format":                   "log: {format: %s}",
+		".store.write-back":             "store: {at: \"kube:ns\", write-back: %s}",
+		".listen.protocols":             "listen: {address: \":1\", protocols: [%s]}",
+		".policy.defaults.outside":      settings("outside"),
+		".policy.defaults.role":         settings("role"),
+		".policy.defaults.announce":     settings("announce"),
+		".policy.defaults.unmeasured":   settings("unmeasured"),
 	}
 	for field, list := range schematest.Words(strictyaml.Schema("kms.yaml", Config{}, nil)) {
 		file, ok := files[strings.Replace(field, ".groups.settings.", ".defaults.", 1)]

@@ -9,10 +9,12 @@ import (
 	"reflect"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"latchkey/internal/certfile"
 	"latchkey/kms/admin"
 	"latchkey/kms/config"
+	"latchkey/kms/page"
 	"latchkey/kms/server"
 )
 
@@ -42,6 +44,7 @@ func newRemote(c *config.Admin, pair *tls.Config, s *server.Server, log *slog.Lo
 		if len(c.CAs) > 0 {
 			o.CAs = certfile.Pool(c.CAs)
 		}
+		o.Page = webPage(c, s, clients, log)
 		web := s.Remote(o, pair, log)
 		web.TLSConfig.VerifyConnection = refuseRevoked(c.Revoked)
 		return web
@@ -54,6 +57,30 @@ func newRemote(c *config.Admin, pair *tls.Config, s *server.Server, log *slog.Lo
 	r.outer.ConnState = r.track
 	r.apply(c)
 	return r
+}
+
+// webPage is the administration in a browser; nil if it is off.
+func webPage(c *config.Admin, s *server.Server, clients map[string]admin.Scope, log *slog.Logger) http.Handler {
+	if c.Page.Off {
+		return nil
+	}
+	o := page.Options{API: s.API, Clients: clients, Session: c.Page.Session, Ready: s.Ready, Log: log}
+	if one := &c.Page.OIDC; one.Issuer != "" {
+		o.OIDC = &page.OIDC{Issuer: one.Issuer, Client: one.ClientID, Secret: one.Secret, URL: one.URL, Claim: one.Claim, HTTP: asksProvider(one)}
+		for _, g := range one.Groups {
+			o.OIDC.Groups = append(o.OIDC.Groups, page.Group{Name: g.Name, Scope: admin.Scope(g.Scope)})
+		}
+	}
+	return page.New(o)
+}
+
+// asksProvider is the client for a sign-in provider.
+func asksProvider(o *config.OIDC) *http.Client {
+	transport := http.DefaultTransport.(*http.Transport).Clone()
+	if len(o.CAs) > 0 {
+		transport.TLSClientConfig = &tls.Config{RootCAs: certfile.Pool(o.CAs), MinVersion: tls.VersionTLS12}
+	}
+	return &http.Client{Transport: transport, Timeout: 10 * time.Second}
 }
 
 // refuseRevoked ends handshakes of revoked clients, resumed ones, too.
@@ -95,5 +122,8 @@ func (r *remote) apply(c *config.Admin) {
 }
 
 func same(a, b *config.Admin) bool {
+	if !reflect.DeepEqual(a.Page, b.Page) {
+		return false
+	}
 	return reflect.DeepEqual(a.Clients, b.Clients) && reflect.DeepEqual(a.Revoked, b.Revoked) && certfile.Pool(a.CAs).Equal(certfile.Pool(b.CAs))
 }

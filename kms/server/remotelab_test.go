@@ -83,8 +83,16 @@ type remoteLab struct {
 
 func newRemote(t testing.TB, options ...option) *remoteLab {
 	t.Helper()
+	return newRemoteWith(t, func(*remoteLab, *admin.RemoteOptions) {}, options...)
+}
+
+// newRemoteWith changes what the administration is served with.
+func newRemoteWith(t testing.TB, change func(*remoteLab, *admin.RemoteOptions), options ...option) *remoteLab {
+	t.Helper()
 	lab := &remoteLab{fixture: newKMS(t, options...), ca: newAuthority(t)}
-	web := lab.Server.Remote(admin.RemoteOptions{CAs: lab.ca.pool(), Clients: map[string]admin.Scope{"alice": admin.ScopeApprove}},
+	o := admin.RemoteOptions{CAs: lab.ca.pool(), Clients: map[string]admin.Scope{"alice": admin.ScopeApprove}}
+	change(lab, &o)
+	web := lab.Server.Remote(o,
 		&tls.Config{Certificates: []tls.Certificate{lab.ca.client("kms")}}, discard)
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

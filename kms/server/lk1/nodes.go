@@ -151,3 +151,8 @@ func (v view) known(id kms.NodeID) (nodeRow, error) {
 	}
 	return row, err
 }
+
+// Waits tells whether the operator has to decide about the node: nobody
+// approved it, its approval must be renewed, or it booted what was not
+// approved.
+func (n Node) Waits() bool { return n.waits() }
