@@ -15,7 +15,7 @@ import (
 )
 
 // needed are the programs that the scripts run.
-var needed = []string{"qemu-system-x86_64", "qemu-system-aarch64", "swtpm", "ip", "dnsmasq", "mke2fs", "cryptsetup", "zstd", "qemu-img"}
+var needed = []string{"qemu-system-x86_64", "qemu-system-aarch64", "swtpm", "ip", "dnsmasq", "mke2fs", "cryptsetup", "zstd", "qemu-img", "chromium", "npm"}
 
 func TestScripts(t *testing.T) {
 	if reason := missing(); reason != "" {
@@ -30,6 +30,7 @@ func TestScripts(t *testing.T) {
 		Setup: func(env *testscript.Env) error { return setUp(env, shared) },
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"boot":        cmdBoot,
+			"browser":     cmdBrowser,
 			"capture":     cmdCapture,
 			"chip":        cmdChip,
 			"console":     cmdConsole,
