@@ -7,12 +7,13 @@ import (
 	"time"
 
 	"latchkey/boot/report"
+	"latchkey/internal/mapping"
 )
 
 func (b *pid1) report() report.Report {
 	r := report.Report{
 		Version: 1, InitMS: b.began.Milliseconds(), TotalMS: (b.sys.Now() - b.began).Milliseconds(),
-		Root: "/dev/mapper/" + b.root.Name, TPM: b.latch.off == "", Plan: b.plan.String(),
+		Root: mapping.Path(b.root.Name), TPM: b.latch.off == "", Plan: b.plan.String(),
 	}
 	for _, s := range b.steps {
 		r.Steps = append(r.Steps, report.Step{Name: s.Name, StartMS: ms(s.Start - b.began), TookMS: ms(s.Duration), Detail: s.Text, Code: s.Code})
@@ -72,6 +73,9 @@ func (b *pid1) writeUdev() error {
 		names = append(names, o.Name)
 	}
 	for _, name := range append(names, b.above(mappings)...) {
+		if mapping.IsArray(name) {
+			continue // what its rules want to know they read of the array itself
+		}
 		m, ok := mappings[name]
 		if !ok {
 			return fmt.Errorf("writing the udev database: mapping %s is gone", name)

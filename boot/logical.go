@@ -8,12 +8,13 @@ import (
 )
 
 // judgeRoot takes the mapping that the worker calls the root only if it is a
-// volume of the plan that this boot opened, or a logical volume that lies on
-// such volumes and nothing else. The kernel says so, not the worker.
+// volume of the plan that this boot opened, or a logical volume or an array
+// that lies on such volumes and nothing else. The kernel says so, not the
+// worker.
 func (b *pid1) judgeRoot(mappings map[string]Mapping) error { return b.judge(b.root.Name, mappings) }
 
-// maxDepth is how many mappings may lie on each other: the parts of a mirror
-// lie between it and the volumes.
+// maxDepth is how many layers may lie on the volumes: a mirror of LVM on its
+// parts, and those on an array.
 const maxDepth = 3
 
 // judge is judgeRoot for any mapping.
@@ -21,26 +22,36 @@ func (b *pid1) judge(name string, mappings map[string]Mapping) error {
 	if b.volume(name) != nil {
 		return b.judgeVolume(name, mappings)
 	}
-	if m := mappings[name]; !mapping.IsLogical(m.UUID) || len(m.On) == 0 {
+	if !isLayer(name, mappings) {
 		return &StepError{"root", "root-not-in-plan", fmt.Errorf("mapping %q is not in the plan", name)}
 	}
-	return b.judgeLogical(name, mappings, maxDepth)
+	return b.judgeLayer(name, mappings, maxDepth)
 }
 
-// judgeLogical wants all that a logical volume lies on to be volumes of the
-// plan, or logical volumes of which that is true.
-func (b *pid1) judgeLogical(name string, mappings map[string]Mapping, depth int) error {
+// isLayer tells whether a name is that of a logical volume or an array, which
+// lies on something.
+func isLayer(name string, mappings map[string]Mapping) bool {
+	m := mappings[name]
+	return (mapping.IsLogical(m.UUID) || mapping.IsArray(name)) && len(m.On) > 0
+}
+
+// judgeLayer wants all that a logical volume or an array lies on to be volumes
+// of the plan, or such layers of which that is true.
+func (b *pid1) judgeLayer(name string, mappings map[string]Mapping, depth int) error {
+	what := "logical volume"
+	if mapping.IsArray(name) {
+		what = "array"
+	}
 	for _, below := range mappings[name].On {
-		m := mappings[below]
-		part := depth > 1 && mapping.IsLogical(m.UUID) && len(m.On) > 0
+		part := depth > 1 && isLayer(below, mappings)
 		var err error
 		switch {
 		case b.volume(below) != nil:
 			err = b.judgeVolume(below, mappings)
 		case part:
-			err = b.judgeLogical(below, mappings, depth-1)
+			err = b.judgeLayer(below, mappings, depth-1)
 		default:
-			err = &StepError{"root", "root-not-in-plan", fmt.Errorf("logical volume %s lies on %s, which is not in the plan", name, below)}
+			err = &StepError{"root", "root-not-in-plan", fmt.Errorf("%s %s lies on %s, which is not in the plan", what, name, below)}
 		}
 		if err != nil {
 			return err
@@ -61,7 +72,7 @@ func (b *pid1) judgeVolume(name string, mappings map[string]Mapping) error {
 }
 
 // above lists the mappings that stand on volumes of the plan, or on such
-// mappings: logical volumes. Those that others stand on come last.
+// mappings: logical volumes and arrays. Those that others stand on come last.
 func (b *pid1) above(mappings map[string]Mapping) (names []string) {
 	on := func(name string) bool { return b.volume(name) != nil }
 	for range mappings { // none is deeper than there are mappings

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"latchkey/boot/wire"
+	"latchkey/internal/mapping"
 	"latchkey/internal/plan"
 )
 
@@ -120,7 +121,7 @@ func (b *pid1) mountUsr(root plan.Root, mappings map[string]Mapping) error {
 func (b *pid1) mountFrom(found wire.Record, target string, as plan.Root) error {
 	flags, data := mountFlags(as)
 	fstype := cmp.Or(as.FSType, found.Text)
-	if err := b.mount(Mount{"/dev/mapper/" + found.Name, target, fstype, flags, data}); err != nil {
+	if err := b.mount(Mount{mapping.Path(found.Name), target, fstype, flags, data}); err != nil {
 		return fmt.Errorf("mounting %s as %s: %w", found.Name, fstype, err)
 	}
 	return nil

@@ -29,7 +29,8 @@ type System interface {
 	// Start runs this binary again in a role. The channel yields what it
 	// says and is closed when it has ended.
 	Start(role string, incarnation int) (Child, error)
-	// Mappings lists the device-mapper devices: name → UUID, major:minor.
+	// Mappings lists the device-mapper devices, and the arrays of md that run,
+	// which have the path of their node as a name: "/dev/md127".
 	Mappings() (map[string]Mapping, error)
 	RemoveMapping(name string) error
 	// InitIn tells which file a root's init really is, with every link
@@ -67,9 +68,9 @@ type Child interface {
 
 // A Mapping is what the kernel says of a device-mapper device.
 type Mapping struct {
-	UUID   string   // "CRYPT-LUKS2-<uuid without dashes>-<name>", "LVM-<64 characters>"
+	UUID   string   // "CRYPT-LUKS2-<uuid without dashes>-<name>", "LVM-<64 characters>"; "" of an array
 	Device string   // "253:0"
-	On     []string // what it stands on: mappings by name, other devices as the kernel calls them
+	On     []string // what it stands on: mappings and arrays by name, other devices as the kernel calls them
 }
 
 // A Mount is one call of mount(2).

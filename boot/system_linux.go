@@ -7,7 +7,6 @@ import (
 	"io"
 	"log/slog"
 	"os"
-	"path/filepath"
 	"strings"
 	"time"
 
@@ -16,7 +15,6 @@ import (
 	"latchkey/boot/module"
 	"latchkey/boot/wire"
 	"latchkey/internal/kmsg"
-	"latchkey/unlock/dm/control"
 )
 
 // Kernel is the real System.
@@ -67,50 +65,6 @@ func (k *Kernel) Log(level Level, text string) {
 	k.log.Log(context.Background(), l, text)
 }
 
-// Mappings implements System by what sysfs says of device-mapper.
-func (k *Kernel) Mappings() (map[string]Mapping, error) {
-	found := map[string]Mapping{}
-	dirs, err := filepath.Glob("/sys/class/block/dm-*")
-	if err != nil {
-		return nil, err
-	}
-
-	for _, dir := range dirs {
-		name, err := os.ReadFile(dir + "/dm/name")
-		if err != nil {
-			continue // removed while we look
-		}
-
-		uuid, err := os.ReadFile(dir + "/dm/uuid")
-		if err != nil {
-			continue
-		}
-
-		dev, err := os.ReadFile(dir + "/dev")
-		if err != nil {
-			continue
-		}
-
-		found[strings.TrimSpace(string(name))] = Mapping{strings.TrimSpace(string(uuid)), strings.TrimSpace(string(dev)), below(dir)}
-	}
-
-	return found, nil
-}
-
-// below is what a mapping stands on: its links to slaves in sysfs
-// (bd_link_disk_holder in block/holder.c).
-func below(dir string) (names []string) {
-	slaves, _ := os.ReadDir(dir + "/slaves") // removed while we look: nothing
-	for _, s := range slaves {
-		name := s.Name()
-		if mapped, err := os.ReadFile("/sys/class/block/" + name + "/dm/name"); err == nil {
-			name = strings.TrimSpace(string(mapped))
-		}
-		names = append(names, name)
-	}
-	return names
-}
-
 // Load implements System.
 func (k *Kernel) Load(names, blocked []string) error {
 	index, err := module.ReadIndex(os.ReadFile)
@@ -120,9 +74,6 @@ func (k *Kernel) Load(names, blocked []string) error {
 	module.New(index, blocked, module.Insert, k.log).Named(names...)
 	return nil
 }
-
-// RemoveMapping implements System.
-func (k *Kernel) RemoveMapping(name string) error { return control.Remove(name) }
 
 // Reboot implements System: reboot(2), after what is written is synced.
 func (*Kernel) Reboot(action string) error {

@@ -93,6 +93,16 @@ func (sys sysfs) release(members []Device) {
 	}
 }
 
+// Stop stops an array that nobody uses: "md127".
+func Stop(name string) error { return sysfs{"/sys", write}.stop(name) }
+
+func (sys sysfs) stop(name string) error {
+	if err := sys.write(filepath.Join(sys.root, "block", name, "md/array_state"), "clear"); err != nil {
+		return fmt.Errorf("stopping array %s: %w", name, err)
+	}
+	return nil
+}
+
 // Runs tells whether an array has been started: "md127". sys is "/sys" but
 // for tests.
 func Runs(sys, name string) bool {

@@ -6,3 +6,8 @@ func RunWith(root string, write func(path, text string) error, s Start) (string,
 }
 
 var Write = write
+
+// StopWith is Stop likewise.
+func StopWith(root string, write func(path, text string) error, name string) error {
+	return sysfs{root, write}.stop(name)
+}
