@@ -7,6 +7,7 @@ import (
 
 	"latchkey/boot/boottest"
 	"latchkey/unlock/lvm/lvmtest"
+	"latchkey/unlock/md/mdtest"
 )
 
 // onLVM makes the two volumes of a machine physical volumes of one group,
@@ -73,6 +74,10 @@ func TestLVM(t *testing.T) {
 		{name: "another kind", change: onLVM("/dev/my-vg/root", thin), end: "reboot", log: []string{`lvm-unsupported: logical volume my-vg/root: it is of type "thin": that needs lvm2 itself and is not supported yet`}},
 		{name: "damaged", change: onLVM("/dev/my-vg/root", strings.Replace(lvmtest.Root, "seqno", "x", 1)), end: "reboot", log: []string{"lvm-damaged: root=/dev/my-vg/root is not there, and LVM metadata in root: volume group my-vg: seqno is no number"}},
 		{name: "a broken label", change: onLVM("/dev/my-vg/root", lvmtest.Root, func(m *boottest.Machine) { m.Inside["data"][600]++ }), end: "reboot", log: []string{"lvm-damaged: data: damaged LVM metadata", "lvm-missing: "}},
+		{name: "a member of an array", change: onLVM("/dev/my-vg/root", lvmtest.Root, func(m *boottest.Machine) {
+			half := mdtest.Member{Version: "1.0", Level: 1, Places: 2, Bytes: 64 * 512, Data: labeled("half")}.Device()
+			copy(m.Inside["data"][2064*512:], half[copy(m.Inside["root"][2048*512:][:40*512], half):])
+		}), end: "reboot", log: []string{"root-unusable: my-vg/root holds a member of an array, and no array on logical volumes is run"}},
 		{name: "no file system", change: onLVM("/dev/my-vg/data", lvmtest.Root), end: "reboot", log: []string{"root-unusable: no file system is recognized in my-vg/data"}},
 		{
 			name: "outside of the volumes", change: func(m *boottest.Machine) {

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"latchkey/boot/boottest"
+	"latchkey/internal/plan"
 	"latchkey/unlock/md/mdtest"
 )
 
@@ -19,6 +20,7 @@ func onBcache(b []byte) {
 func TestRecognized(t *testing.T) {
 	half := func(level int) func(*boottest.Machine) {
 		return func(m *boottest.Machine) {
+			m.Plan.Degraded = plan.NeverDegraded
 			m.Inside = map[string][]byte{"root": mdtest.Member{Version: "1.0", Level: level, Places: 2, Data: labeled("system")}.Device()}
 		}
 	}
@@ -38,9 +40,10 @@ func TestRecognized(t *testing.T) {
 			time.AfterFunc(10*time.Second, func() { m.Plug(second) })
 			time.AfterFunc(time.Minute, func() { m.KMS.Set("") })
 		}, end: "reboot", log: []string{"volume-multipath: /dev/vda, /dev/vdc have"}, never: []string{"unlock root keyslot"}},
-		{name: "a half of a mirror in a volume", change: half(1), end: "reboot", log: []string{"root-unusable: root=/dev/mapper/root holds a member of an array, and RAID inside of volumes is not there yet"}, never: []string{"on /sysroot"}},
+		{name: "a half of a mirror in a volume", change: half(1), end: "reboot", log: []string{"root-unusable: root=/dev/mapper/root holds a member of an array: name the array in root.device or root="}, never: []string{"on /sysroot"}},
 		{name: "a half of a mirror in a volume, by what it seems to hold", change: func(m *boottest.Machine) { half(1)(m); m.Plan.Root.Device = "LABEL=system" }, end: "reboot", log: []string{"root-not-in-plan: root=LABEL=system is none of the opened volumes: root (linux_raid_member"}, never: []string{"on /sysroot"}},
 		{name: "a half of a mirror, as /usr", change: withData("", says("mount.usr=/dev/mapper/data"), func(m *boottest.Machine) {
+			m.Plan.Degraded = plan.NeverDegraded
 			m.Inside["data"] = mdtest.Member{Version: "1.0", Level: 1, Places: 2, Data: labeled("usr")}.Device()
 		}), end: "root", log: []string{"usr-missing: /dev/mapper/data, which is to be /usr, is none of the opened volumes"}, never: []string{"on /sysroot/usr"}},
 	} {

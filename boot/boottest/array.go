@@ -4,7 +4,10 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 
+	"latchkey/boot"
 	"latchkey/boot/device"
 	"latchkey/unlock/md"
 	"latchkey/unlock/md/control"
@@ -47,11 +50,11 @@ func (w workerProcess) RunArray(start control.Start, name string) error {
 			}
 		}
 	}
-	names := ""
+	names, on := "", []string{}
 	for _, number := range start.Members {
-		d := m.Disks[number.Minor]
-		member, err := md.Read(bytes.NewReader(d.Bytes), d.Name, int64(len(d.Bytes)))
-		if err != nil || d.Array != "" {
+		name, device, inside := m.device(number)
+		member, err := md.Read(bytes.NewReader(device), name, int64(len(device)))
+		if err != nil || m.members[name] != "" {
 			return errors.New("invalid argument")
 		}
 		if array.Bytes == nil {
@@ -62,10 +65,16 @@ func (w workerProcess) RunArray(start control.Start, name string) error {
 			if start.Version == "0.90" || start.Version == "1.0" {
 				offset = 0
 			}
-			array.Bytes = bytes.Clone(d.Bytes[offset:member.Bytes])
+			array.Bytes = bytes.Clone(device[offset:member.Bytes])
 		}
-		d.Array = array.Name
-		names += " " + d.Name
+		m.members[name] = array.Name
+		names += " " + name
+		if inside {
+			on = append(on, name)
+		}
+	}
+	if len(on) > 0 { // what is inside volumes, PID 1 judges
+		m.mappings["/dev/"+array.Name] = boot.Mapping{Device: fmt.Sprint("254:", len(m.Disks)), On: on}
 	}
 	m.Disks = append(m.Disks, array)
 	m.log = append(m.log, fmt.Sprintf("run %s %q %s%s", array.Name, name, start.Version, names))
@@ -73,4 +82,24 @@ func (w workerProcess) RunArray(start control.Start, name string) error {
 		e <- device.Event{Action: "change", Subsystem: "block"}
 	}
 	return nil
+}
+
+// device is a disk or what is in a mapping, and its name.
+func (m *Machine) device(number control.Device) (name string, holds []byte, inside bool) {
+	if number.Major == 254 {
+		d := m.Disks[number.Minor]
+		return d.Name, d.Bytes, m.mappings["/dev/"+d.Name].On != nil
+	}
+	for name, mapping := range m.mappings {
+		if mapping.Device == fmt.Sprint("253:", number.Minor) {
+			return name, m.inside(name), true
+		}
+	}
+	return "", nil, false
+}
+
+// stop ends an array inside of volumes.
+func (m *Machine) stop(array string) {
+	m.Disks = slices.DeleteFunc(m.Disks, func(d *Disk) bool { return "/dev/"+d.Name == array })
+	maps.DeleteFunc(m.members, func(_, of string) bool { return "/dev/"+of == array })
 }

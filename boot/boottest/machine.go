@@ -52,6 +52,7 @@ type Machine struct {
 	log      []string
 	began    time.Time
 	mappings map[string]boot.Mapping
+	members  map[string]string // of arrays that run: disks and mappings by name
 	running  []*process
 	events   []chan device.Event
 	net      plan.Net
@@ -95,7 +96,7 @@ func New(sources ...string) *Machine {
 			OnFail: plan.OnFail{Action: "reboot", After: time.Minute},
 		},
 		Disks: []*Disk{RootDisk()}, FreeMiB: 1024,
-		mappings: map[string]boot.Mapping{}, files: map[string][]byte{}, over: make(chan struct{}), ended: make(chan Outcome, 1), gone: make(chan struct{}),
+		mappings: map[string]boot.Mapping{}, members: map[string]string{}, files: map[string][]byte{}, over: make(chan struct{}), ended: make(chan Outcome, 1), gone: make(chan struct{}),
 	}
 	m.TPM.machine, m.KMS.machine = m, m
 	m.KMS.Keys = map[string]string{RootUUID: Key}

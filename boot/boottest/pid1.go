@@ -111,6 +111,7 @@ func (m pid1) RemoveMapping(name string) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	delete(m.mappings, name)
+	m.stop(name)
 	return nil
 }
 

@@ -2,6 +2,7 @@ package boottest
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -217,13 +218,19 @@ func (modules) Release()        {}
 
 // Blocks implements worker.Disks.
 func (w workerProcess) Blocks() (all []device.Block, err error) {
-	for i, d := range w.machine.disks() {
-		all = append(all, d.block(i))
-	}
+	disks := w.machine.disks()
 	w.machine.mu.Lock()
 	defer w.machine.mu.Unlock()
+	for i, d := range disks {
+		b := d.block(i)
+		b.Array = cmp.Or(w.machine.members[d.Name], b.Array)
+		all = append(all, b)
+	}
 	for name, m := range w.machine.mappings {
-		b := device.Block{Major: 253, SizeBytes: int64(len(w.machine.inside(name)))}
+		if m.UUID == "" {
+			continue // an array, which is among the disks
+		}
+		b := device.Block{Major: 253, SizeBytes: int64(len(w.machine.inside(name))), Array: w.machine.members[name]}
 		fmt.Sscanf(m.Device, "253:%d", &b.Minor)
 		b.Name = fmt.Sprint("dm-", b.Minor)
 		b.Path, b.Disk = "/dev/"+b.Name, b.Name

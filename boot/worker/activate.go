@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"latchkey/boot/codes"
+	"latchkey/internal/mapping"
 	"latchkey/unlock/dm"
 	"latchkey/unlock/lvm"
 )
@@ -36,7 +37,7 @@ func (in *inside) activate(v *lvm.Volume) error {
 // is.
 func (in *inside) mapOne(v *lvm.Volume, link string) error {
 	rows, err := v.Table(func(name string) string {
-		n, _ := in.worker.sys.Number("/dev/mapper/" + name) // one that is gone is 0:0, which the kernel refuses
+		n, _ := in.worker.sys.Number(mapping.Path(name)) // one that is gone is 0:0, which the kernel refuses
 		return fmt.Sprintf("%d:%d", n.Major, n.Minor)
 	})
 	if err != nil {
@@ -44,7 +45,7 @@ func (in *inside) mapOne(v *lvm.Volume, link string) error {
 	}
 	l := dm.Logical{Name: v.MappingName(), UUID: v.MappingUUID(), Link: link, ReadOnly: v.ReadOnly, Rows: rows}
 	for _, device := range v.Devices() {
-		l.ReadOnly = l.ReadOnly || in.of(device).disk.Options.ReadOnly
+		l.ReadOnly = l.ReadOnly || in.of(device).readOnly
 	}
 	if err := in.worker.sys.MapLogical(l); err != nil {
 		return codes.Fail("mapping", "%w", err)
@@ -63,19 +64,21 @@ func (in *inside) awaitLegs(v *lvm.Volume) error {
 		return nil
 	case w.plan.Degraded < 0:
 		return codes.Fail("lvm-missing", "%s; degraded is never in the plan", lacks)
-	case !in.waited && len(in.absent) > 0:
-		in.waited = true
-		if late := in.late(); late != "" {
-			return codes.Fail("lvm-late", "volume %s has come, which may hold a part of %s: beginning again, with it", late, v)
-		}
+	}
+	if late := in.late(); late != "" {
+		return codes.Fail("lvm-late", "volume %s has come, which may hold a part of %s: beginning again, with it", late, v)
 	}
 	w.waiting(codes.Fail("lvm-degraded", "%s", lacks))
 	return nil
 }
 
-// late waits for one of the volumes whose device was not there, and names it;
-// "" if none has come.
+// late waits, once, for one of the volumes whose device was not there, and
+// names it; "" if none has come.
 func (in *inside) late() string {
+	if in.waited || len(in.absent) == 0 {
+		return ""
+	}
+	in.waited = true
 	w, wait := in.worker, in.worker.plan.Degraded
 	if w.search.busy() || !w.driversLoaded() {
 		wait += degradedPatience

@@ -1,6 +1,7 @@
 package worker
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"slices"
@@ -9,16 +10,20 @@ import (
 	"latchkey/boot/codes"
 	"latchkey/boot/device"
 	"latchkey/unlock/lvm"
+	"latchkey/unlock/md"
 )
 
 // memberType is what device.Probe calls a physical volume of LVM.
 const memberType = "LVM2_member"
 
-// inside is what was found in the opened volumes. Nothing outside of them
-// counts: a physical volume on a disk that is not encrypted is not read.
+// inside is what was found in the opened volumes, and in the arrays and
+// logical volumes that lie on them. Nothing outside of them counts: a physical
+// volume on a disk that is not encrypted is not read.
 type inside struct {
 	worker *worker
 	open   []content
+	arrays *arrays
+	why    []string // arrays do not run
 	closed []string // names of volumes
 	absent []string // names of volumes whose device was not there
 	waited bool     // for them
@@ -27,50 +32,66 @@ type inside struct {
 	mapped map[string]bool // logical volumes, by the name of the mapping
 }
 
-// content is what is in one opened volume.
-type content struct {
-	disk  *disk
-	super device.Super
-	err   error // why it cannot be read
-}
-
-// lookInside probes every opened volume, and reads the metadata of those
-// that are physical volumes. They are all open by now: a group on several
-// volumes is there or it will not be.
-func (w *worker) lookInside(o *openings) *inside {
-	in := &inside{worker: w, mapped: map[string]bool{}}
-	var pvs []*lvm.PV
-	blocks, err := w.sys.Blocks()
-	if err != nil {
-		w.log.Warn("listing block devices: " + err.Error()) // each volume says that it is not listed
-	}
+// lookInside probes every opened volume, has the kernel run the arrays that
+// are whole, and reads the metadata of those volumes and arrays that are
+// physical volumes. The volumes are all open by now: a group on several is
+// there or it will not be.
+func (w *worker) lookInside(ctx context.Context, o *openings) *inside {
+	in := &inside{worker: w, arrays: w.newArrays(), mapped: map[string]bool{}}
+	blocks := in.blocks()
 	for _, v := range o.all {
 		if !v.open {
 			in.closed = append(in.closed, v.disk.Name)
 			continue
 		}
-		c := content{disk: v.disk}
-		pv, err := in.probe(&c, blocks)
-		switch {
-		case pv != nil:
-			pvs = append(pvs, pv)
-		case errors.Is(err, lvm.ErrDamaged):
-			w.waiting(codes.Fail("lvm-damaged", "%w", err))
-		case err != nil:
-			c.err = fmt.Errorf("opening the mapping %s: %w", c.disk.Name, err)
-		}
-		in.open = append(in.open, c)
+		in.add(content{name: v.disk.Name, disk: v.disk, readOnly: v.disk.Options.ReadOnly}, blocks)
 	}
 	for _, v := range w.plan.Volumes {
 		if !slices.ContainsFunc(o.all, func(of *opening) bool { return of.disk.Name == v.Name }) {
 			in.absent = append(in.absent, v.Name)
 		}
 	}
+	in.runArrays(ctx, func(a *md.Array) bool { return a.Whole() && w.plan.Arrays.Wants(a.UUID) })
+	in.assemble()
+	return in
+}
+
+// blocks lists the block devices.
+func (in *inside) blocks() []device.Block {
+	blocks, err := in.worker.sys.Blocks()
+	if err != nil {
+		in.worker.log.Warn("listing block devices: " + err.Error()) // each volume says that it is not listed
+	}
+	return blocks
+}
+
+// add probes a volume or an array.
+func (in *inside) add(c content, blocks []device.Block) {
+	err := in.probe(&c, blocks)
+	switch {
+	case errors.Is(err, lvm.ErrDamaged):
+		in.worker.waiting(codes.Fail("lvm-damaged", "%w", err))
+	case err != nil:
+		c.err = fmt.Errorf("opening the mapping %s: %w", c.name, err)
+	}
+	if c.probed.damage != nil {
+		in.arrays.tell(codes.Fail("md-damaged", "%w", c.probed.damage))
+	}
+	in.open = append(in.open, c)
+}
+
+// assemble puts together what the physical volumes say.
+func (in *inside) assemble() {
+	var pvs []*lvm.PV
+	for _, c := range in.open {
+		if c.pv != nil {
+			pvs = append(pvs, c.pv)
+		}
+	}
 	in.set = lvm.Assemble(pvs)
 	for _, p := range in.set.Problems {
-		w.waiting(codes.Fail("lvm-damaged", "%w", p))
+		in.arrays.tell(codes.Fail("lvm-damaged", "%w", p))
 	}
-	return in
 }
 
 func (in *inside) close() {
@@ -84,14 +105,15 @@ func (in *inside) seen() string {
 	var seen []string
 	for _, c := range in.open {
 		if c.super.Type == memberType {
-			seen = append(seen, c.disk.Name+" (LVM)")
+			seen = append(seen, c.name+" (LVM)")
 			continue
 		}
-		seen = append(seen, fmt.Sprintf("%s (%s UUID=%s LABEL=%s)", c.disk.Name, c.super.Type, c.super.UUID, c.super.Label))
+		seen = append(seen, fmt.Sprintf("%s (%s UUID=%s LABEL=%s)", c.name, c.super.Type, c.super.UUID, c.super.Label))
 	}
 	for _, v := range in.set.Visible() {
 		seen = append(seen, "/dev/"+v.String())
 	}
+	seen = append(seen, in.why...)
 	for _, name := range in.closed {
 		seen = append(seen, name+" (closed)")
 	}
@@ -183,7 +205,7 @@ func (in *inside) unusable(err error) error {
 // take maps the logical volume that is the root.
 func (in *inside) take(v *lvm.Volume, super device.Super) (root, error) {
 	if super.Type == arrayType {
-		return root{}, codes.Fail(codes.RootUnusable, "%s holds a member of an array, and RAID inside of volumes is not there yet", v)
+		return root{}, codes.Fail(codes.RootUnusable, "%s holds a member of an array, and no array on logical volumes is run", v)
 	}
 	if super.Type == "" && in.worker.plan.Root.FSType == "" {
 		return root{}, codes.Fail(codes.RootUnusable, "no file system is recognized in %s: name it in root.fstype", v)
@@ -191,9 +213,9 @@ func (in *inside) take(v *lvm.Volume, super device.Super) (root, error) {
 	return root{v.MappingName(), super}, in.activate(v)
 }
 
-// of is the content of a volume, by its name.
+// of is the content of a volume or an array, by its name.
 func (in *inside) of(name string) content {
-	return in.open[slices.IndexFunc(in.open, func(c content) bool { return c.disk.Name == name })]
+	return in.open[slices.IndexFunc(in.open, func(c content) bool { return c.name == name })]
 }
 
 // mapOthers maps what rd.lvm.lv= and rd.lvm.vg= name. The boot does not need

@@ -31,8 +31,8 @@ func (in *inside) find(want string) (r root, err error) {
 	w := in.worker
 	group, volume, logical := w.plan.LogicalRoot(plan.Root{Device: want})
 	for _, v := range in.open {
-		if !logical && v.err == nil && v.super.Type != memberType && v.super.Type != arrayType && w.isRoot(want, v.disk, v.super) {
-			return root{v.disk.Name, v.super}, nil
+		if !logical && v.err == nil && v.super.Type != memberType && v.super.Type != arrayType && in.means(want, v) {
+			return root{v.name, v.super}, nil
 		}
 	}
 	for _, v := range in.set.Visible() {

@@ -17,7 +17,7 @@ import (
 
 // A root is where the real root was found.
 type root struct {
-	name  string // of the mapping
+	name  string // of the mapping; of an array, the path of its node
 	super device.Super
 }
 
@@ -25,9 +25,12 @@ type root struct {
 // in it, and has the file system's module loaded. Logical volumes that the
 // root or the command line names are mapped on the way.
 func (w *worker) chooseRoot(ctx context.Context, o *openings) error {
-	_, err := step(ctx, w, "probe", time.Minute+max(0, w.plan.Degraded), func(context.Context) (struct{}, string, error) {
-		in := w.lookInside(o)
+	_, err := step(ctx, w, "probe", 2*time.Minute+max(0, w.plan.Degraded), func(ctx context.Context) (struct{}, string, error) {
+		in := w.lookInside(ctx, o)
 		defer in.close()
+		if err := in.runOthers(ctx); err != nil {
+			return struct{}{}, "", err
+		}
 		r, err := w.rootDisk(in)
 		if err != nil {
 			return struct{}{}, "", err
@@ -86,15 +89,15 @@ func (w *worker) findRoot(named plan.Root, in *inside) (root, error) {
 			return root{}, codes.Fail(codes.RootUnusable, "%w", v.err)
 		}
 		switch {
-		case !w.isRoot(want, v.disk, v.super):
+		case !in.means(want, v):
 		case v.super.Type == arrayType:
-			return root{}, codes.Fail(codes.RootUnusable, "root=%s holds a member of an array, and RAID inside of volumes is not there yet: make the volume on the array (mdadm, then cryptsetup)", want)
+			return root{}, codes.Fail(codes.RootUnusable, "root=%s holds a member of an array: name the array in root.device or root=, or the file system in it; %s", want, in.seen())
 		case v.super.Type == memberType:
 			return root{}, codes.Fail(codes.RootUnusable, "root=%s holds no file system but LVM: name a logical volume in root.device or root=; %s", want, in.seen())
 		case v.super.Type == "" && w.plan.Root.FSType == "":
-			return root{}, codes.Fail(codes.RootUnusable, "no file system is recognized in %s: name it in root.fstype", v.disk.Name)
+			return root{}, codes.Fail(codes.RootUnusable, "no file system is recognized in %s: name it in root.fstype", v.name)
 		default:
-			return root{v.disk.Name, v.super}, nil
+			return root{v.name, v.super}, nil
 		}
 	}
 	if !named.NoLogical {

@@ -170,13 +170,13 @@ func TestRootDisk(t *testing.T) {
 		{"the second one", plan.Root{Device: "/dev/mapper/data"}, map[string][]byte{"/dev/mapper/root": ext4, "/dev/mapper/data": ext4}, []*opening{opened("root", true), opened("data", true)}, "data", ""},
 		{"closed", plan.Root{}, nil, []*opening{opened("root", false)}, "", "root (closed)"},
 		{"none of them", plan.Root{Device: "/dev/mapper/x"}, map[string][]byte{"/dev/mapper/root": ext4}, []*opening{opened("root", true)}, "", "none of the opened volumes: root (ext4"},
-		{"a half of a mirror", plan.Root{FSType: "ext4"}, map[string][]byte{"/dev/mapper/root": mdtest.Member{Version: "1.0", Level: 1, Places: 2, Data: ext4}.Device()}, []*opening{opened("root", true)}, "", "root=/dev/mapper/root holds a member of an array, and RAID inside of volumes is not there yet"},
+		{"a half of a mirror", plan.Root{FSType: "ext4"}, map[string][]byte{"/dev/mapper/root": mdtest.Member{Version: "1.0", Level: 1, Places: 2, Data: ext4}.Device()}, []*opening{opened("root", true)}, "", "root=/dev/mapper/root holds a member of an array: name the array in root.device or root=, or the file system in it; root (linux_raid_member"},
 		{"nothing recognized", plan.Root{}, map[string][]byte{"/dev/mapper/root": make([]byte, 4096)}, []*opening{opened("root", true)}, "", "name it in root.fstype"},
 		{"nothing recognized, but named", plan.Root{FSType: "f2fs"}, map[string][]byte{"/dev/mapper/root": make([]byte, 4096)}, []*opening{opened("root", true)}, "root", ""},
 		{"no node", plan.Root{}, nil, []*opening{opened("root", true)}, "", "opening the mapping root"},
 	} {
 		w := &worker{sys: bare{files: row.files}, plan: &plan.Plan{Root: row.root, ImageRoot: row.root, Volumes: []plan.Volume{{Name: "root"}}}}
-		r, err := w.rootDisk(w.lookInside(&openings{all: row.all}))
+		r, err := w.rootDisk(w.lookInside(t.Context(), &openings{all: row.all}))
 		switch {
 		case row.fails != "" && (err == nil || !bytes.Contains([]byte(err.Error()), []byte(row.fails))):
 			t.Errorf("%s: rootDisk = %v, want an error with %q", row.name, err, row.fails)

@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"latchkey/boot/codes"
+	"latchkey/internal/mapping"
 )
 
 // A part is one device of a file system that is spread over several.
@@ -15,7 +16,7 @@ type part struct {
 }
 
 // join has the kernel find all devices of a file system that is spread over several,
-// as btrfs can be: opened volumes, or logical volumes in them. Nothing else is
+// as btrfs can be: opened volumes, or arrays and logical volumes on them. Nothing else is
 // shown to it. flags are those of its mount.
 func (in *inside) join(r root, flags string) error {
 	if r.super.Devices < 2 {
@@ -42,7 +43,7 @@ func (in *inside) join(r root, flags string) error {
 	}
 	w.loader.Named("btrfs")
 	for _, p := range parts {
-		if err := w.sys.Join("/dev/mapper/" + p.name); err != nil {
+		if err := w.sys.Join(mapping.Path(p.name)); err != nil {
 			return codes.Fail("btrfs-devices", "%w", err)
 		}
 	}
@@ -53,7 +54,7 @@ func (in *inside) join(r root, flags string) error {
 func (in *inside) parts(r root) (all []part, err error) {
 	for _, c := range in.open {
 		if c.err == nil && c.super.Type == r.super.Type && c.super.UUID == r.super.UUID {
-			all = append(all, part{c.disk.Name, c.super.DeviceID})
+			all = append(all, part{c.name, c.super.DeviceID})
 		}
 	}
 	for _, v := range in.set.Visible() {

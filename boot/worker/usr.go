@@ -37,7 +37,7 @@ func (in *inside) usr(u plan.Usr) (r root, err error) {
 	case r.name == "":
 		return r, codes.Fail("usr-missing", "%s, which is to be /usr, is none of the opened volumes: %s", u.Device, in.seen())
 	case r.super.Type == arrayType:
-		return r, codes.Fail("usr-unusable", "%s, which is to be /usr, holds a member of an array, and RAID inside of volumes is not there yet", r.name)
+		return r, codes.Fail("usr-unusable", "%s, which is to be /usr, holds a member of an array, and no array on logical volumes is run", r.name)
 	case r.super.Type == "" && u.FSType == "":
 		return r, codes.Fail("usr-unusable", "no file system is recognized in %s, which is to be /usr: name it in usr.fstype", r.name)
 	}

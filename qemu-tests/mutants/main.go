@@ -40,6 +40,7 @@ var mutants = slices.Concat(
 	lvms,
 	rootForms,
 	mds,
+	inners,
 	secure,
 	ofTalos,
 	released,

@@ -18,7 +18,7 @@ var rootForms = []mutant{
 	{`the image's overlay stays`, `internal/plan/overlay.go`, `case p.ImageRoot.Overlay != "":`, `case false:`, `./internal/plan`, `TestOverlay`},
 	{`a key file is the image's to say`, `internal/plan/hintheader.go`, `f.Path == file && f.Device == device`, `f.Path == file`, `./internal/plan`, `TestKeyHint`},
 	{`a key file is the volume's`, `internal/plan/hintheader.go`, `ok && named(f) }) {`, `ok && named(f) }) && false {`, `./internal/plan`, `TestKeyHint`},
-	{`a member inside a volume is nothing else`, `boot/worker/content.go`, `!errors.Is(err, md.ErrNone)`, `err != nil && !errors.Is(err, md.ErrNone)`, `./boot`, `TestRecognized`},
+	{`a member in a logical volume is nothing else`, `boot/worker/content.go`, `!errors.Is(err, md.ErrNone)`, `err != nil && !errors.Is(err, md.ErrNone)`, `./boot`, `TestLVM`},
 	{`bcache comes before what it covers`, `boot/device/probe.go`, `{bcache, luks,`, `{luks, bcache,`, `./boot/device`, `TestProbeBcache`},
 	{`a device of bcache is named`, `boot/worker/probe.go`, `if p.super.Type == "bcache" {`, `if false {`, `./boot`, `TestRecognized`},
 	{`bcache is named where a volume is missing`, `boot/worker/probe.go`, `codes.Of(err) != "volume-missing" {`, `codes.Of(err) == "nothing" {`, `./boot`, `TestRecognized`},
