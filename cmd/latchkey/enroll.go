@@ -18,8 +18,9 @@ import (
 	"latchkey/unlock/tpm"
 )
 
-func volumeEnrollCommand() *cobra.Command {
-	var o enrollOptions
+func volumeEnrollCommand() *cobra.Command { return enrollCommand(&enrollOptions{}) }
+
+func enrollCommand(o *enrollOptions) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "enroll DEVICE --kms URL --pin KEY --key-file FILE",
 		Short: "Give a volume a keyslot that this machine opens by itself at boot",
@@ -67,6 +68,7 @@ type enrollOptions struct {
 	slot          int
 	noRecovery    bool
 	noWait        bool
+	named         bool // the plan will call the volume as /etc/crypttab does
 }
 
 func (o *enrollOptions) flags(c *cobra.Command) {
@@ -89,7 +91,7 @@ func (o *enrollOptions) prepare(c *cobra.Command) (*enrollment, error) {
 	if err := requireFlags(c, "key-file"); err != nil {
 		return nil, err
 	}
-	e := &enrollment{client: client, url: o.url, slot: o.slot, wait: !o.noWait, say: func(format string, args ...any) {
+	e := &enrollment{client: client, url: o.url, slot: o.slot, wait: !o.noWait, named: o.named, say: func(format string, args ...any) {
 		fmt.Fprintf(c.ErrOrStderr(), format+"\n", args...)
 	}}
 	if e.needs = 2; o.noRecovery {
@@ -115,6 +117,7 @@ type enrollment struct {
 	mode   kms.Kind
 	slot   int
 	wait   bool
+	named  bool
 	say    func(format string, args ...any)
 
 	volume luks2.VolumeKey
@@ -183,6 +186,9 @@ func (e *enrollment) warn(h *luks2.Header) {
 	}
 	for _, text := range warnings(h, luks2.NewMemory(meminfo.Total())) {
 		e.say("warning: %s", text)
+	}
+	if e.named {
+		return
 	}
 	name, err := hosttab.Host{Root: "/"}.CrypttabName(h.UUID())
 	if err != nil {

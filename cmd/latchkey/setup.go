@@ -3,7 +3,6 @@ package main
 import (
 	"bufio"
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -16,7 +15,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"latchkey/internal/cli"
-	"latchkey/internal/datafile"
 	"latchkey/internal/hosttab"
 	"latchkey/internal/plan"
 	"latchkey/internal/strictyaml"
@@ -50,9 +48,10 @@ type setup struct {
 	answers, keyFile, tpm      string
 	yes, undo, dryRun, noCheck bool
 
-	in       *bufio.Reader
-	terminal bool // a person types the passphrase
-	out, err io.Writer
+	in        *bufio.Reader
+	terminal  bool            // a person answers
+	interrupt <-chan struct{} // ends a wait for an answer
+	out, err  io.Writer
 }
 
 func setupCommand() *cobra.Command {
@@ -85,6 +84,7 @@ if a passphrase stays, and the configuration goes.`,
 			o.host = hosttab.Host{Root: o.update.root}
 			in, isFile := c.InOrStdin().(*os.File)
 			o.terminal = isFile && isTerminal(in)
+			o.interrupt = ctx.Done()
 			o.in, o.out, o.err = bufio.NewReader(c.InOrStdin()), c.OutOrStdout(), c.ErrOrStderr()
 			if o.undo {
 				return o.takeBack()
@@ -99,7 +99,7 @@ if a passphrase stays, and the configuration goes.`,
 	f.Var(cli.List(&o.Pins), "pin", `the key of the KMS, as "latchkey-kms trust" prints it`)
 	f.Var(cli.List(&o.Sources), "source", "what opens the volumes, in this order: kms, systemd-tpm2, prompt (default kms, prompt)")
 	f.StringVar(&o.Boot, "boot", "", "initramfs, in the distribution's place, or uki, a unified kernel image (default: what fits the boot loader)")
-	f.StringVar(&o.answers, "answers", "", "a YAML file with the answers: volumes, kms, pins, sources, boot")
+	f.StringVar(&o.answers, "answers", "", "a YAML file with the answers: volumes, kms, pins, sources, boot; - is standard input")
 	f.StringVar(&o.keyFile, "key-file", "", "a file with a key that the volumes have, instead of a passphrase that is asked for")
 	f.StringVar(&o.tpm, "tpm", tpm.DefaultPath, tpmUsage)
 	f.BoolVar(&o.yes, "yes", false, "ask nothing")
@@ -136,10 +136,8 @@ func (o *setup) run(ctx context.Context) error {
 	if err := o.show(m, p); err != nil || o.dryRun {
 		return err
 	}
-	if !o.yes {
-		if agreed, err := o.agree("Do this?"); err != nil || !agreed {
-			return errors.Join(err, errors.New("nothing was done"))
-		}
+	if err := o.agreed("Do this?"); err != nil {
+		return err
 	}
 	return o.do(ctx, m)
 }
@@ -147,7 +145,7 @@ func (o *setup) run(ctx context.Context) error {
 // readAnswers takes those of the file that no flag gives.
 func (o *setup) readAnswers() error {
 	if o.answers != "" {
-		text, err := datafile.Read(o.answers, strictyaml.MaxBytes)
+		text, err := answerFile(o.answers, o.in)
 		if err != nil {
 			return err
 		}
@@ -166,6 +164,11 @@ func (o *setup) readAnswers() error {
 			}
 		}
 	}
+	return o.judgeWords()
+}
+
+// judgeWords takes only the words that there are.
+func (o *setup) judgeWords() error {
 	for _, s := range o.Sources {
 		if !slices.Contains(setupSources, s) {
 			return cli.Usagef("source %q: setup enrolls %s; for others write latchkey.yaml (docs/sources.md)", s, strings.Join(setupSources, ", "))

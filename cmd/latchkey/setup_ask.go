@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -52,55 +53,60 @@ func (o *setup) askVolumes(m *machine) error {
 				needed = append(needed, strconv.Itoa(i+1))
 			}
 		}
-		text, err := o.question("1. Which volumes are opened at boot?", "volume", strings.Join(needed, " "))
-		if err != nil {
-			return err
-		}
-		for _, word := range listed(text) {
-			if n, err := strconv.Atoi(word); err == nil && n > 0 && n <= len(m.volumes) {
-				word = m.volumes[n-1].uuid
+		return o.asked("1. Which volumes are opened at boot?", "volume", strings.Join(needed, " "), func(text string) error {
+			o.Volumes = nil
+			for _, word := range listed(text) {
+				if n, err := strconv.Atoi(word); err == nil && n > 0 && n <= len(m.volumes) {
+					word = m.volumes[n-1].uuid
+				}
+				o.Volumes = append(o.Volumes, word)
 			}
-			o.Volumes = append(o.Volumes, word)
-		}
+			return o.choose(m)
+		})
 	}
 	return o.choose(m)
 }
 
 func (o *setup) askSources() error {
-	if len(o.Sources) == 0 {
-		text, err := o.question("2. What opens them, in this order? (kms, systemd-tpm2, prompt)", "source", "kms prompt")
-		if err != nil {
-			return err
-		}
-		o.Sources = listed(text)
+	if len(o.Sources) > 0 {
+		return nil // judged already
 	}
-	return o.readAnswersAgain()
-}
-
-// readAnswersAgain judges what was typed by the rules for flags.
-func (o *setup) readAnswersAgain() error {
-	o.answers = ""
-	return o.readAnswers()
+	return o.asked("2. What opens them, in this order? (kms, systemd-tpm2, prompt)", "source", "kms prompt", func(text string) error {
+		o.Sources = listed(text)
+		return o.judgeWords()
+	})
 }
 
 // askKMS looks who answers on the LAN; whether it is the right one, its key
 // says, and that a person brings.
-func (o *setup) askKMS(ctx context.Context) (err error) {
+func (o *setup) askKMS(ctx context.Context) error {
+	err := o.judgeKMS()
 	if o.KMS == "" {
-		if o.KMS, err = o.question("3. Where is the key server (KMS)?", "kms", o.found(ctx)); err != nil {
-			return err
-		}
+		err = o.asked("3. Where is the key server (KMS)?", "kms", o.found(ctx), func(text string) error {
+			o.KMS = text
+			return o.judgeKMS()
+		})
 	}
+	switch {
+	case err != nil:
+		return err
+	case len(o.Pins) > 0:
+		return o.judgePins()
+	}
+	return o.asked("4. What is its key? (on the key server: latchkey-kms trust)", "pin", "", func(text string) error {
+		o.Pins = listed(text)
+		return o.judgePins()
+	})
+}
+
+func (o *setup) judgeKMS() error {
 	if _, err := kms.ParseURL(o.KMS); err != nil {
 		return cli.Usagef("the key server: %w", err)
 	}
-	if len(o.Pins) == 0 {
-		text, err := o.question("4. What is its key? (on the key server: latchkey-kms trust)", "pin", "")
-		if err != nil {
-			return err
-		}
-		o.Pins = listed(text)
-	}
+	return nil
+}
+
+func (o *setup) judgePins() error {
 	for _, p := range o.Pins {
 		if _, err := kms.ParsePin(p); err != nil {
 			return cli.Usagef("the key server's key: %w", err)
@@ -125,19 +131,21 @@ func (o *setup) found(ctx context.Context) string {
 	return ""
 }
 
-func (o *setup) askBoot(m *machine) (err error) {
-	if o.Boot == "" {
-		proposal := wayInitramfs
-		if m.loader {
-			proposal = wayUKI
-		}
-		if o.Boot, err = o.question("5. How does it boot? (initramfs: in the distribution's place; uki: one measured image on the EFI partition)", "boot", proposal); err != nil {
-			return err
-		}
+func (o *setup) askBoot(m *machine) error {
+	if o.Boot != "" {
+		return o.judgeBoot(m)
 	}
-	if err := o.readAnswersAgain(); err != nil {
-		return err
+	proposal := wayInitramfs
+	if m.loader {
+		proposal = wayUKI
 	}
+	return o.asked("5. How does it boot? (initramfs: in the distribution's place; uki: one measured image on the EFI partition)", "boot", proposal, func(text string) error {
+		o.Boot = text
+		return errors.Join(o.judgeWords(), o.judgeBoot(m))
+	})
+}
+
+func (o *setup) judgeBoot(m *machine) error {
 	if o.Boot == wayUKI && m.esp == "" {
 		return errors.New("boot way uki: no EFI partition is mounted on /efi, /boot/efi or /boot")
 	}
@@ -165,52 +173,49 @@ func (o *setup) question(text, flag, proposal string) (string, error) {
 	if line == "" {
 		line = proposal
 	}
-	if line == "" || err != nil {
+	switch {
+	case errors.Is(err, errInterrupted):
+		return "", &over{err}
+	case err != nil:
+		return "", &over{missing}
+	}
+	if line == "" {
 		return "", missing
 	}
 	return line, nil
 }
 
-// line reads one; what ends without any is an error.
-func (o *setup) line() (string, error) {
-	line, err := o.in.ReadString('\n')
-	if !o.terminal {
-		fmt.Fprintln(o.out)
-	}
-	if errors.Is(err, io.EOF) && line != "" {
-		err = nil
-	}
-	return strings.TrimSpace(line), err
-}
-
-func (o *setup) agree(text string) (bool, error) {
-	fmt.Fprint(o.out, "\n"+text+" [yes/no] ")
-	line, err := o.line()
-	if err != nil {
-		return false, cli.Usagef("%s There is no answer: give --yes", text)
-	}
-	return line == "yes" || line == "y", nil
-}
-
 // key is what opens the volumes now, as a file for the commands that enroll:
-// one that was named, or what is typed, in memory alone.
-func (o *setup) key() (path string, done func(), err error) {
-	if o.keyFile != "" {
-		return o.keyFile, func() {}, nil
-	}
-	if o.yes {
+// of a file that was named, or as it is typed, held in memory alone. It is
+// tried on all volumes before one is touched.
+func (o *setup) key(ctx context.Context, m *machine) (path string, done func(), err error) {
+	var key secret.Bytes
+	switch {
+	case o.keyFile != "":
+		if key, err = readKeyFile(o.keyFile); err == nil {
+			err = wrongKey(o.keyFile, key, m.open(ctx, key))
+		}
+	case o.yes:
 		return "", nil, cli.Usagef("--yes asks for no passphrase: give --key-file")
+	default:
+		err = o.again(func() (err error) {
+			key.Wipe()
+			if key, err = o.passphrase("A passphrase that opens the volumes now: "); err != nil {
+				return fmt.Errorf("reading the passphrase: %w", err)
+			}
+			return m.open(ctx, key)
+		})
 	}
-	typed, err := o.passphrase("A passphrase that opens the volumes now: ")
+	defer key.Wipe()
 	if err != nil {
-		return "", nil, fmt.Errorf("reading the passphrase: %w", err)
+		return "", nil, fmt.Errorf("%w; nothing was changed: run it again", err)
 	}
-	defer typed.Wipe()
+
 	fd, err := unix.MemfdCreate("passphrase", unix.MFD_CLOEXEC)
 	if err != nil {
 		return "", nil, fmt.Errorf("keeping the passphrase: %w", err)
 	}
-	if _, err := unix.Write(fd, typed.Reveal()); err != nil {
+	if _, err := unix.Write(fd, key.Reveal()); err != nil {
 		return "", nil, errors.Join(err, unix.Close(fd))
 	}
 	return "/proc/self/fd/" + strconv.Itoa(fd), func() { _ = unix.Close(fd) }, nil
@@ -222,15 +227,18 @@ func (o *setup) passphrase(text string) (secret.Bytes, error) {
 	if o.terminal {
 		tty, err := prompt.Terminal("/dev/tty")
 		if err != nil {
-			return secret.Bytes{}, err
+			return secret.Bytes{}, &over{err}
 		}
 		defer tty.Close()
 	}
 	fmt.Fprint(o.out, text)
 	defer fmt.Fprintln(o.out)
-	line, err := o.in.ReadBytes('\n')
-	if err != nil && !errors.Is(err, io.EOF) || len(line) == 0 {
-		return secret.Bytes{}, errors.Join(err, errors.New("there is none"))
+	line, err := o.readLine()
+	if errors.Is(err, io.EOF) && len(line) > 0 {
+		err = nil
 	}
-	return secret.Own([]byte(strings.TrimRight(string(line), "\r\n"))), nil
+	if err != nil {
+		return secret.Bytes{}, &over{errors.Join(err, errors.New("there is none"))}
+	}
+	return secret.Own(bytes.TrimRight(line, "\r\n")), nil
 }

@@ -20,7 +20,7 @@ import (
 // do is what was agreed to. The configuration is written when all volumes
 // are enrolled: from then on the hooks build images of it.
 func (o *setup) do(ctx context.Context, m *machine) error {
-	key, done, err := o.key()
+	key, done, err := o.key(ctx, m)
 	if err != nil {
 		return err
 	}
@@ -94,7 +94,7 @@ func (o *setup) enroll(ctx context.Context, v machineVolume, key string) (sealed
 	for _, p := range o.Pins {
 		args = append(args, "--pin", p)
 	}
-	c := volumeEnrollCommand()
+	c := enrollCommand(&enrollOptions{named: true})
 	c.SilenceErrors, c.SilenceUsage = true, true
 	c.SetArgs(args)
 	c.SetOut(o.out)

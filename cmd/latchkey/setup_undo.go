@@ -32,10 +32,8 @@ func (o *setup) takeBack() error {
 	if o.dryRun {
 		return o.showUndo(state)
 	}
-	if !o.yes {
-		if agreed, err := o.agree("Take back what latchkey setup did to this machine?"); err != nil || !agreed {
-			return errors.Join(err, errors.New("nothing was done"))
-		}
+	if err := o.agreed("Take back what latchkey setup did to this machine?"); err != nil {
+		return err
 	}
 
 	if err := o.restoreImages(); err != nil {
