@@ -22,7 +22,7 @@ func WriteAgent(dir string, c *Config) (p *plan.Plan, warnings []string, err err
 	if warnings, err = addKeys(a, c, p); err != nil {
 		return nil, nil, c.locate(err)
 	}
-	if err := addHeaders(a, p); err != nil {
+	if err := addHeaders(a, c, p); err != nil {
 		return nil, nil, c.locate(err)
 	}
 	file, err := p.Encode()

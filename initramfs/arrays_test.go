@@ -18,7 +18,7 @@ var raids = []string{"md-mod", "raid0", "raid1", "raid10", "raid456"}
 func onArray(t *testing.T, level string) hosttab.Host {
 	t.Helper()
 	root := t.TempDir()
-	for name, text := range map[string]string{"sys/block/md0/md/level": level + "\n", "sys/class/block/md0/x": "", "dev/md0": "", "dev/disk/by-uuid/x": ""} {
+	for name, text := range map[string]string{"sys/block/md0/md/level": level + "\n", "sys/class/block/md0/x": "", "dev/md0": "", "dev/disk/by-uuid/x": "", "sys/devices/x": "", "proc/self/mounts": ""} {
 		path := filepath.Join(root, name)
 		os.MkdirAll(filepath.Dir(path), 0o755)
 		if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
@@ -88,7 +88,7 @@ func TestMirrorModules(t *testing.T) {
 	for name, text := range map[string]string{
 		"proc/self/mountinfo": "22 1 253:2 / / rw shared:1 - ext4 /dev/dm-2 rw\n", "dev/dm-2": "",
 		"sys/class/block/dm-2/dm/name": "vg-root\n", "sys/class/block/dm-2/dm/uuid": "LVM-x\n", "sys/class/block/dm-2/slaves/dm-1": "",
-		"sys/class/block/dm-1/dm/name": "vg-root_rimage_0\n", "sys/class/block/dm-1/dm/uuid": "LVM-y\n",
+		"sys/class/block/dm-1/dm/name": "vg-root_rimage_0\n", "sys/class/block/dm-1/dm/uuid": "LVM-y\n", "sys/devices/x": "", "proc/self/mounts": "",
 	} {
 		path := filepath.Join(mirror, name)
 		os.MkdirAll(filepath.Dir(path), 0o755)
@@ -99,7 +99,7 @@ func TestMirrorModules(t *testing.T) {
 	for _, tt := range []struct {
 		modules, host string
 		want          bool
-	}{{"", t.TempDir(), true}, {"modules: {set: host}\n", mirror, true}, {"modules: {set: host}\n", t.TempDir(), false}} {
+	}{{"", t.TempDir(), true}, {"modules: {set: host}\n", mirror, true}, {"modules: {set: host}\n", onArray(t, "raid5").Root, false}} {
 		tr := newTree(t)
 		tr.add("kernel/drivers/md/raid1.ko", elf("", false), "")
 		tr.add("kernel/drivers/md/dm-raid.ko", elf("", false), "kernel/drivers/md/raid1.ko")

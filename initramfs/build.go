@@ -74,7 +74,7 @@ func Build(w io.Writer, o Options) (*Result, error) {
 		return nil, o.Config.locate(err)
 	}
 	res.Warnings = append(append(res.Warnings, doubtful...), k.arrayWarnings(p, index, o.Host)...)
-	if err := addHeaders(a, p); err != nil {
+	if err := addHeaders(a, o.Config, p); err != nil {
 		return nil, o.Config.locate(err)
 	}
 

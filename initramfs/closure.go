@@ -26,7 +26,7 @@ func (k *kernel) choose(c ModulesConfig, p *plan.Plan, host hosttab.Host, cipher
 		}
 
 	case "host":
-		found, err := k.ofHost("/sys/devices")
+		found, err := k.ofHost(host)
 		if err != nil {
 			return nil, err
 		}
@@ -131,7 +131,7 @@ func otherFileSystem(path string, fstypes []string) bool {
 
 // ofHost lists the modules that the devices of this machine ask for, and
 // the file systems that are mounted.
-func (k *kernel) ofHost(sys string) ([]string, error) {
+func (k *kernel) ofHost(host hosttab.Host) ([]string, error) {
 	index := &plan.Modules{}
 	for _, a := range k.alias {
 		index.Aliases = append(index.Aliases, plan.Alias{Pattern: a.pattern, Module: len(index.List)})
@@ -139,6 +139,10 @@ func (k *kernel) ofHost(sys string) ([]string, error) {
 	}
 	var names []string
 
+	sys := filepath.Join(cmp.Or(host.Root, "/"), "sys/devices")
+	if _, err := os.Stat(sys); err != nil {
+		return nil, fmt.Errorf("looking for this machine's devices, for modules.set: host: %w", err)
+	}
 	err := filepath.WalkDir(sys, func(path string, d fs.DirEntry, err error) error {
 		if err != nil || d.Name() != "modalias" {
 			return nil //nolint:nilerr // a device may vanish while we look
@@ -156,7 +160,7 @@ func (k *kernel) ofHost(sys string) ([]string, error) {
 		return nil, fmt.Errorf("looking for this machine's devices: %w", err)
 	}
 
-	mounts, err := os.ReadFile("/proc/self/mounts")
+	mounts, err := os.ReadFile(filepath.Join(cmp.Or(host.Root, "/"), "proc/self/mounts"))
 	if err != nil {
 		return nil, fmt.Errorf("looking for this machine's file systems: %w", err)
 	}

@@ -62,6 +62,7 @@ type Config struct {
 	Debug bool        `yaml:"debug"`
 
 	file  string            // what errors call it
+	root  string            // of the system whose files it names, "" for this one's
 	texts map[string]string // keys that are in no file, by what stands for their path
 	lines strictyaml.Lines  // where each key stands
 }
@@ -104,13 +105,17 @@ type ModulesConfig struct {
 
 // ReadConfig reads latchkey.yaml; name is what its errors call it. Unknown
 // keys, second documents and rule breaks are errors that name the line.
-func ReadConfig(name string, r io.Reader) (*Config, error) {
+func ReadConfig(name string, r io.Reader) (*Config, error) { return ReadConfigBelow("", name, r) }
+
+// ReadConfigBelow is ReadConfig for the system below a root directory: so are
+// the files that the configuration names.
+func ReadConfigBelow(root, name string, r io.Reader) (*Config, error) {
 	text, err := io.ReadAll(io.LimitReader(r, strictyaml.MaxBytes+1))
 	if err != nil {
 		return nil, fmt.Errorf("reading %s: %w", name, err)
 	}
 
-	c := &Config{file: name, lines: strictyaml.Lines{}}
+	c := &Config{file: name, root: root, lines: strictyaml.Lines{}}
 	if err := strictyaml.Decode(name, text, c, c.lines); err != nil {
 		return nil, err
 	}

@@ -19,12 +19,12 @@ type HeaderConfig struct {
 }
 
 // addHeaders puts the headers that the image holds into it.
-func addHeaders(a *archive, p *plan.Plan) error {
+func addHeaders(a *archive, c *Config, p *plan.Plan) error {
 	for _, v := range p.Volumes {
 		if v.Header == nil || v.Header.Device != "" {
 			continue
 		}
-		header, err := readHeader(v)
+		header, err := readHeader(v, c.at(v.Header.Path))
 		if err != nil {
 			return fmt.Errorf("reading %s of volume %s: %w", v.Header, v.Name, err)
 		}
@@ -35,8 +35,8 @@ func addHeaders(a *archive, p *plan.Plan) error {
 
 // readHeader reads the header of LUKS2, which cryptsetup makes as a file of
 // 16 MiB, without the zeros at its end.
-func readHeader(v plan.Volume) ([]byte, error) {
-	f, err := os.Open(v.Header.Path)
+func readHeader(v plan.Volume, path string) ([]byte, error) {
+	f, err := os.Open(path)
 	if err != nil {
 		return nil, err
 	}

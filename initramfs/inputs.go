@@ -1,6 +1,7 @@
 package initramfs
 
 import (
+	"path/filepath"
 	"strings"
 
 	"latchkey/internal/plan"
@@ -11,20 +12,30 @@ import (
 func (c *Config) Files(p *plan.Plan) (names []string) {
 	for _, f := range p.KeyFiles {
 		if f.Device == "" {
-			names = append(names, f.Path)
+			names = append(names, c.at(f.Path))
 		}
 	}
 	for _, v := range p.Volumes {
 		if v.Header != nil && v.Header.Device == "" {
-			names = append(names, v.Header.Path)
+			names = append(names, c.at(v.Header.Path))
 		}
 	}
 	for _, v := range c.Volumes {
 		for _, s := range v.Sources {
-			names = append(names, s.certificateFiles()...)
+			for _, name := range s.certificateFiles() {
+				names = append(names, c.at(name))
+			}
 		}
 	}
 	return names
+}
+
+// at is where a file is that the configuration names.
+func (c *Config) at(name string) string {
+	if c.root == "" {
+		return name
+	}
+	return filepath.Join(c.root, name)
 }
 
 func (c SourceConfig) certificateFiles() (names []string) {

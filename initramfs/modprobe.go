@@ -2,6 +2,7 @@ package initramfs
 
 import (
 	"bufio"
+	"cmp"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -13,10 +14,13 @@ import (
 	"latchkey/internal/plan"
 )
 
-// ModprobeDirs are where modprobe.d(5) has its files; a file hides those of
-// the same name in the folders after it.
-func ModprobeDirs() []string {
-	return []string{"/etc/modprobe.d", "/run/modprobe.d", "/usr/local/lib/modprobe.d", "/usr/lib/modprobe.d", "/lib/modprobe.d"}
+// ModprobeDirs are where modprobe.d(5) has its files, below a root directory;
+// a file hides those of the same name in the folders after it.
+func ModprobeDirs(root string) (dirs []string) {
+	for _, dir := range []string{"etc/modprobe.d", "run/modprobe.d", "usr/local/lib/modprobe.d", "usr/lib/modprobe.d", "lib/modprobe.d"} {
+		dirs = append(dirs, filepath.Join(cmp.Or(root, "/"), dir))
+	}
+	return dirs
 }
 
 // A modprobe is what the host's administrator says of modules.

@@ -30,7 +30,7 @@ func (c *Config) checkKairos(k *KairosConfig) (err error) {
 	if k == nil {
 		return nil
 	}
-	if k.certificates, err = readCAs(k.CA); err != nil {
+	if k.certificates, err = c.readCAs(k.CA); err != nil {
 		return err
 	}
 	for _, v := range c.Volumes {

@@ -136,10 +136,10 @@ func (c *Config) checkSources(volume int) error {
 		}
 		var err error
 		if s.Clevis != nil {
-			s.Clevis.certificates, err = readCAs(s.Clevis.CA)
+			s.Clevis.certificates, err = c.readCAs(s.Clevis.CA)
 		}
 		if s.TalosKMS != nil {
-			err = s.TalosKMS.read()
+			err = s.TalosKMS.read(c)
 		}
 		if s.together() {
 			if err := checkCombination(s.Need, s.Of); err != nil {
@@ -217,7 +217,7 @@ func addKeys(a *archive, c *Config, p *plan.Plan) (warnings []string, err error)
 			a.file(f.InImage()[1:], []byte(text), 0o400)
 			continue
 		}
-		key, mode, err := readKey(f)
+		key, mode, err := readKey(f, c.at(f.Path))
 		if err != nil {
 			return nil, fmt.Errorf("%s: path: reading %s: %w", f.Name, f, err)
 		}
@@ -229,8 +229,8 @@ func addKeys(a *archive, c *Config, p *plan.Plan) (warnings []string, err error)
 	return warnings, nil
 }
 
-func readKey(f plan.KeyFile) (key []byte, mode os.FileMode, err error) {
-	file, err := os.Open(f.Path)
+func readKey(f plan.KeyFile, path string) (key []byte, mode os.FileMode, err error) {
+	file, err := os.Open(path)
 	if err != nil {
 		return nil, 0, err
 	}

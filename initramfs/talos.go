@@ -28,7 +28,7 @@ type TalosNodeConfig struct {
 
 // read reads the files, and the URLs as Talos does: one without a scheme is in
 // the clear (internal/pkg/endpoint of Talos).
-func (c *TalosKMSConfig) read() (err error) {
+func (c *TalosKMSConfig) read(of *Config) (err error) {
 	for i, u := range c.URL {
 		scheme, rest, ok := strings.Cut(u, "://")
 		if !ok {
@@ -49,7 +49,7 @@ func (c *TalosKMSConfig) read() (err error) {
 		}
 		c.urls = append(c.urls, scheme+"://"+rest)
 	}
-	c.certificates, err = readCAs(c.CA)
+	c.certificates, err = of.readCAs(c.CA)
 	return err
 }
 

@@ -202,7 +202,7 @@ func (c *Config) talosSources(file string, v TalosVolume, own []SourceConfig) (a
 		}
 	}
 	kms.certificates, kms.urls = nil, nil
-	if err := kms.read(); err != nil {
+	if err := kms.read(c); err != nil {
 		return nil, fmt.Errorf("%s.%w", plan.SourceTalosKMS, err)
 	}
 	for _, s := range own {

@@ -49,11 +49,11 @@ const maxCA = 1 << 20
 
 // readCAs reads certificates, each a file or PEM itself, and writes them as
 // the plan has them: without the text that openssl puts around.
-func readCAs(list []string) (certificates []string, err error) {
+func (c *Config) readCAs(list []string) (certificates []string, err error) {
 	for i, from := range list {
 		text := []byte(from)
 		if !strings.HasPrefix(from, "-----BEGIN") {
-			if text, err = datafile.Read(from, maxCA); err != nil {
+			if text, err = datafile.Read(c.at(from), maxCA); err != nil {
 				return nil, fmt.Errorf("ca[%d]: %w", i, err)
 			}
 		}

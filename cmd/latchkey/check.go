@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"slices"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -45,6 +46,9 @@ type checker struct {
 	tpm     string
 	kms     string
 	offline bool
+	// elsewhere: the system is not the one that runs, so that this machine's
+	// TPM and network say nothing of it.
+	elsewhere bool
 
 	all []finding
 }
@@ -93,7 +97,10 @@ ok, warn or fail, and what to do. Nothing is written, no key is given out.
 
 Without an argument the images of /etc/latchkey/latchkey.yaml are checked, of
 all kernels; a latchkey.yaml is checked as if its image were there. Exit codes:
-0 all is well, 1 there are warnings, 2 it would not come up by itself.`,
+0 all is well, 1 there are warnings, 2 it would not come up by itself.
+
+With --root all is read below that folder. What only the machine itself shows,
+as its TPM, and what is not mounted there, is not judged, and named.`,
 		Example: `  latchkey check
   latchkey check --json | jq '.findings[] | select(.result != "ok")'
   latchkey check /boot/efi/EFI/Linux/latchkey.efi`,
@@ -102,6 +109,7 @@ all kernels; a latchkey.yaml is checked as if its image were there. Exit codes:
 			ctx, stop := signal.NotifyContext(c.Context(), os.Interrupt, syscall.SIGTERM)
 			defer stop()
 			o.host = hosttab.Host{Root: o.update.root}
+			o.elsewhere = below(o.update.root) != "" && o.kms == "" && !c.Flags().Changed("tpm")
 			if err := o.run(ctx, args); err != nil {
 				return err
 			}
@@ -140,6 +148,7 @@ func (c *checker) run(ctx context.Context, args []string) error {
 		plans = c.installed()
 	}
 
+	c.unknownCmdline(plans)
 	done := map[string]bool{}
 	for _, p := range plans {
 		if key := p.key(); !done[key] { // images of one configuration differ in their modules alone
@@ -151,6 +160,23 @@ func (c *checker) run(ctx context.Context, args []string) error {
 		c.modules(p)
 	}
 	return ctx.Err()
+}
+
+// cannotSee tells that a part of another system is not mounted below its root,
+// and says so.
+func (c *checker) cannotSee(check, subject, path string) bool {
+	if below(c.update.root) == "" || exists(c.update.path(path)) {
+		return false
+	}
+	c.warn(check, subject, "run it on that machine, or mount that there", "not judged: there is no %s", c.update.path(path))
+	return true
+}
+
+// unknownCmdline says that a boot's command line is not known.
+func (c *checker) unknownCmdline(plans []checkedPlan) {
+	if slices.ContainsFunc(plans, func(p checkedPlan) bool { return p.cmdline == "" }) && below(c.update.root) != "" {
+		c.warn("image", "", "name it: --cmdline", "not judged: what the kernel command line of that system changes")
+	}
 }
 
 func (c *checker) print(w io.Writer, asJSON bool) error {

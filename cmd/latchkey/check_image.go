@@ -61,7 +61,7 @@ func (p checkedPlan) content(name string) []byte {
 func (c *checker) named(path string) []checkedPlan {
 	p, _, err := c.read(path)
 	if err != nil {
-		c.fail("image", "", "", "%v", err)
+		c.fail("image", "", "name an image of latchkey's, or a latchkey.yaml", "%v", err)
 		return nil
 	}
 	c.ok("image", "", "%s: %s", path, p)
@@ -70,7 +70,7 @@ func (c *checker) named(path string) []checkedPlan {
 
 // installed are the plans of this machine's images.
 func (c *checker) installed() (plans []checkedPlan) {
-	config, err := readConfig(c.update.path(c.update.config))
+	config, err := readConfigBelow(c.update.root, c.update.path(c.update.config))
 	if err != nil {
 		c.fail("image", "", "write the configuration (docs/plan.md), then: latchkey image update --all", "%v", err)
 		return nil
@@ -128,7 +128,7 @@ func (c *checker) image(path, version string) (p checkedPlan, ok bool) {
 
 // read takes the plan out of an image, with what the boot will find beside it.
 func (c *checker) read(path string) (p checkedPlan, sizeBytes int64, err error) {
-	source, err := readPlan(path)
+	source, err := readPlanBelow(below(c.update.root), path)
 	if err != nil {
 		return p, 0, err
 	}
@@ -222,7 +222,7 @@ func (c *checker) room(path, version string) {
 	dir := filepath.Dir(path)
 	free, err := freeBytes(dir)
 	if err != nil {
-		c.warn("image", version, "", "looking for room in %s: %v", dir, err)
+		c.warn("image", version, "findmnt -T "+dir, "looking for room in %s: %v", dir, err)
 		return
 	}
 	if free < info.Size() {

@@ -43,10 +43,13 @@ func (k *kmsCheck) close() {
 // source says what speaks for the key server's opening a volume: the mark of
 // a keyslot, the TPM, the server's challenge, and its decision.
 func (k *kmsCheck) source(ctx context.Context, v plan.Volume, h *luks2.Header, standing standingSource) finding {
+	if k.elsewhere {
+		return unjudged
+	}
 	k.look(ctx)
 	switch {
 	case k.noTPM != nil:
-		return finding{Result: bad, Text: "without its TPM this machine proves nothing: " + k.noTPM.Error()}
+		return finding{Result: bad, Text: "without its TPM this machine proves nothing: " + k.noTPM.Error(), Remedy: "latchkey tpm info"}
 	case len(standing.Keyslots) == 0 && strings.Contains(standing.What, "does not pin"):
 		return finding{Result: bad, Text: standing.What, Remedy: "latchkey volume enroll"}
 	case len(standing.Keyslots) > 0 && !slices.ContainsFunc(unlock.Marks(h), func(m unlock.Mark) bool { return m.Node == k.id.NodeID() && m.Slot >= 0 }):
@@ -89,7 +92,7 @@ func (k *kmsCheck) decide(ctx context.Context, v plan.Volume, h *luks2.Header, k
 	volume := unlock.Volume{Name: v.Name, Header: h}
 	want, err := volume.Wanted()
 	if err != nil {
-		return finding{Result: bad, Text: err.Error()}
+		return finding{Result: bad, Text: err.Error(), Remedy: headerRemedy("DEVICE")}
 	}
 	ctx, cancel := context.WithTimeout(ctx, trySource)
 	defer cancel()
@@ -97,7 +100,7 @@ func (k *kmsCheck) decide(ctx context.Context, v plan.Volume, h *luks2.Header, k
 	words := k.id.NodeID().Words()
 	if err == nil {
 		defer g.Wipe()
-		return finding{Result: doubtful, Text: fmt.Sprintf("%s gave keys to a boot that has opened its volumes: is it a key server that you know?", k.url)}
+		return finding{Result: doubtful, Text: fmt.Sprintf("%s gave keys to a boot that has opened its volumes: is it a key server that you know?", k.url), Remedy: "compare trust.kms with: latchkey-kms trust"}
 	}
 	switch code := codes.Of(err); {
 	case code == codes.PCR15Used:
@@ -110,7 +113,7 @@ func (k *kmsCheck) decide(ctx context.Context, v plan.Volume, h *luks2.Header, k
 	case refusedBy(err):
 		return finding{Result: bad, Text: fmt.Sprintf("%s: %s says %s", words, k.url, code), Remedy: kmsAdvice(code, words)}
 	}
-	return finding{Result: bad, Text: advise(err).Error()}
+	return finding{Result: bad, Text: advise(err).Error(), Remedy: unreachableRemedy}
 }
 
 // look opens the TPM and finds a key server that holds a pinned key.
@@ -126,7 +129,7 @@ func (k *kmsCheck) look(ctx context.Context) {
 		return
 	}
 	if k.offline {
-		k.server = finding{Result: doubtful, Text: "the key server was not asked (--offline)"}
+		k.server = finding{Result: doubtful, Text: "the key server was not asked (--offline)", Remedy: "latchkey check, without --offline"}
 		return
 	}
 	k.server = k.find(ctx)
@@ -153,28 +156,46 @@ func (k *kmsCheck) find(ctx context.Context) finding {
 	for _, key := range k.plan.Trust.KMS {
 		pin, err := kms.ParsePin(string(key))
 		if err != nil {
-			return finding{Result: bad, Text: err.Error()}
+			return finding{Result: bad, Text: err.Error(), Remedy: "correct trust.kms in latchkey.yaml"}
 		}
 		k.client.Pins = append(k.client.Pins, pin)
 	}
 	finder, err := discover.NewFinder(discover.Query{URLs: d.urls, Services: d.services}, discover.System{Shared: true}, slog.New(slog.DiscardHandler))
 	if err != nil {
-		return finding{Result: bad, Text: err.Error()}
+		return finding{Result: bad, Text: err.Error(), Remedy: "correct find in latchkey.yaml"}
 	}
 	all, err := d.listen(ctx, finder, k.client)
 	if err != nil {
-		return finding{Result: bad, Text: err.Error()}
+		return finding{Result: bad, Text: err.Error(), Remedy: "ip link"}
 	}
-	var others []string
 	for _, f := range all {
 		if f.Pin == ours {
 			k.url = "http://" + f.Address
 			return finding{Result: good}
 		}
-		others = append(others, fmt.Sprintf("%s (%s)", f.Address, f.Pin))
 	}
-	if len(others) > 0 {
-		return finding{Result: bad, Text: "no key server here holds a pinned key: " + strings.Join(others, ", "), Remedy: "compare trust.kms with: latchkey-kms trust"}
+	return nobodyOurs(d, all)
+}
+
+// unreachableRemedy is what to do about a key server that does not answer.
+const unreachableRemedy = "see whether latchkey-kms runs there and its port is open to this machine: latchkey discover"
+
+// nobodyOurs is what is wrong where no key server holds a pinned key: one that
+// answers has another key, and what does not answer has none that is known.
+func nobodyOurs(d *discovery, all []found) finding {
+	var strangers, silent []string
+	for _, f := range all {
+		if f.Pin == another {
+			strangers = append(strangers, f.Address)
+			continue
+		}
+		silent = append(silent, fmt.Sprintf("%s (%s)", f.Address, f.Pin))
 	}
-	return finding{Result: bad, Text: d.nobody().Error()}
+	switch {
+	case len(strangers) > 0:
+		return finding{Result: bad, Text: "no key server here holds a pinned key: another one has " + strings.Join(append(strangers, silent...), ", "), Remedy: "compare trust.kms with: latchkey-kms trust"}
+	case len(silent) > 0:
+		return finding{Result: bad, Text: "no key server answers: " + strings.Join(silent, ", "), Remedy: unreachableRemedy}
+	}
+	return finding{Result: bad, Text: d.nobody().Error(), Remedy: unreachableRemedy}
 }

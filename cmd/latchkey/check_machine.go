@@ -20,6 +20,9 @@ func (c *checker) modules(p checkedPlan) {
 	for _, v := range p.Volumes {
 		wanted["volume "+v.Name] = c.host.DriversOf(v.UUID)
 	}
+	if c.cannotSee("modules", p.version, "/sys/class/block") {
+		return
+	}
 	links := c.host.Links()
 	if p.NeedsNetwork() {
 		for _, l := range links {
@@ -78,21 +81,26 @@ func (c *checker) builtin(version string) map[string]bool {
 	return all
 }
 
+const rootRemedy = "compare root.device in latchkey.yaml with: findmnt /"
+
 // root compares what the boot mounts on "/" with what is there now.
 func (c *checker) root(p checkedPlan) {
 	device := p.RootDevice(p.Root)
+	if c.cannotSee("root", "", "/proc/self/mountinfo") {
+		return
+	}
 	logical, err := c.host.LogicalRoot()
 	if err != nil {
-		c.warn("root", "", "", "looking for this machine's root: %v", err)
+		c.warn("root", "", rootRemedy, "looking for this machine's root: %v", err)
 		return
 	}
 	if logical != nil {
 		warnings, err := logicalWarnings(p.Plan, logical)
 		for _, text := range warnings {
-			c.warn("root", "", "", "%s", text)
+			c.warn("root", "", rootRemedy, "%s", text)
 		}
 		if err != nil {
-			c.fail("root", "", "", "%v", err)
+			c.fail("root", "", "keep the distribution's initramfs for this root (docs/install.md, \"LVM\")", "%v", err)
 		}
 		if err == nil && len(warnings) == 0 {
 			c.ok("root", "", "%s, the logical volume that this machine runs from", device)
@@ -102,7 +110,7 @@ func (c *checker) root(p checkedPlan) {
 
 	now, err := c.host.RunningRoot()
 	if err != nil {
-		c.warn("root", "", "", "looking for this machine's root: %v", err)
+		c.warn("root", "", rootRemedy, "looking for this machine's root: %v", err)
 		return
 	}
 	mapped, isMapping := strings.CutPrefix(device, "/dev/mapper/")
@@ -116,11 +124,11 @@ func (c *checker) root(p checkedPlan) {
 	case err == nil && now.Source != "" && c.sameDevice(there, now.Source):
 		c.ok("root", "", "%s is what this machine runs from", device)
 	case err == nil:
-		c.warn("root", "", "compare root.device in latchkey.yaml with: findmnt /", "%s is there, and this machine runs from %s", device, now.Source)
+		c.warn("root", "", rootRemedy, "%s is there, and this machine runs from %s", device, now.Source)
 	case isMapping && slices.ContainsFunc(p.Volumes, func(v plan.Volume) bool { return v.Name == mapped && c.host.HasVolume(v.UUID) }):
-		c.warn("root", "", "compare root.device in latchkey.yaml with: findmnt /", "%s is closed now: this machine runs from %s", device, now.Source)
+		c.warn("root", "", rootRemedy, "%s is closed now: this machine runs from %s", device, now.Source)
 	default:
-		c.fail("root", "", "compare root.device in latchkey.yaml with: findmnt /", "%s is not on this machine", device)
+		c.fail("root", "", rootRemedy, "%s is not on this machine", device)
 	}
 }
 
@@ -139,7 +147,7 @@ func (c *checker) sameDevice(device, source string) bool {
 
 // network looks for the links that the plan names.
 func (c *checker) network(p checkedPlan) {
-	if !p.NeedsNetwork() {
+	if !p.NeedsNetwork() || c.cannotSee("network", "", "/sys/class/net") {
 		return
 	}
 	links := c.host.Links()

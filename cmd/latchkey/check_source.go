@@ -24,6 +24,15 @@ import (
 // seconds or not at all.
 const trySource = 20 * time.Second
 
+// bootTells is what to do about what only a boot can tell.
+const bootTells = "reboot with somebody at the console"
+
+// sourceRemedy is what to do about a source that opens nothing.
+const sourceRemedy = "latchkey volume status DEVICE --plan latchkey.yaml says what each source needs (docs/sources.md)"
+
+// unjudged is said of what a machine proves by its TPM and its network.
+var unjudged = finding{Result: doubtful, Text: "not judged: the TPM and the network here are not that system's", Remedy: "run it on that machine, or name its TPM with --tpm"}
+
 // An answer is what a source came to for one volume.
 type answer struct {
 	source string
@@ -52,7 +61,7 @@ func (c *checker) opens(ctx context.Context, p checkedPlan, v plan.Volume, f *di
 	case len(answers) == 1 && answers[0].source == plan.SourcePrompt:
 		c.warn("opens", v.Name, "list a source besides prompt", "a person types a key at each boot")
 	default:
-		c.fail("opens", v.Name, "", "nothing but a person opens it")
+		c.fail("opens", v.Name, "see to one of its sources, above", "nothing but a person opens it")
 	}
 }
 
@@ -71,8 +80,11 @@ func (c *checker) source(ctx context.Context, p checkedPlan, v plan.Volume, f *d
 		}
 		return finding{Result: good, Text: slotWords(standing.Keyslots) + ", if all else fails"}
 	}
+	if _, isFile := p.KeyFile(name); c.elsewhere && !isFile {
+		return unjudged
+	}
 	if standing.What == unseen || c.offline && name == plan.SourceClevis && len(p.Clevis.Tang) > 0 {
-		return finding{Result: doubtful, Text: "not tried: a boot alone asks this source"}
+		return finding{Result: doubtful, Text: "not tried: a boot alone asks this source", Remedy: bootTells}
 	}
 	return c.try(ctx, p, v, f, h, name)
 }
@@ -83,7 +95,7 @@ func togetherFinding(device string, standing standingSource) finding {
 	if len(standing.Keyslots) == 0 {
 		return finding{Result: bad, Text: standing.What, Remedy: "latchkey volume enroll-together " + device}
 	}
-	return finding{Result: doubtful, Text: slotWords(standing.Keyslots) + ": not tried: a boot alone asks for all parts"}
+	return finding{Result: doubtful, Text: slotWords(standing.Keyslots) + ": not tried: a boot alone asks for all parts", Remedy: bootTells}
 }
 
 // try opens the volume by a source as volume open does, and maps nothing.
@@ -92,14 +104,16 @@ func (c *checker) try(ctx context.Context, p checkedPlan, v plan.Volume, f *disk
 	file, isFile := p.KeyFile(name)
 	switch key := p.content(file.InImage()); {
 	case isFile && file.Device != "":
-		return finding{Result: doubtful, Text: fmt.Sprintf("%s: not tried; is the device plugged in?", file)}
+		return finding{Result: doubtful, Text: fmt.Sprintf("%s: not tried; is the device plugged in?", file), Remedy: bootTells}
 	case isFile && p.tree != nil && key == nil:
 		return finding{Result: bad, Text: "the image lacks " + file.String(), Remedy: "latchkey image update --all"}
-	case isFile && p.tree != nil:
+	case isFile && p.tree == nil:
+		one.sources = []namedSource{{name, keySource{c.update.path(file.Path)}}}
+	case isFile:
 		one.sources = []namedSource{{name, heldKey{secret.Own(slices.Clone(key))}}}
 	default:
 		if err := (openVolume{tpm: c.tpm}).planned(nil, one, p.Plan, name); err != nil {
-			return finding{Result: bad, Text: err.Error()}
+			return finding{Result: bad, Text: err.Error(), Remedy: sourceRemedy}
 		}
 	}
 
@@ -110,15 +124,15 @@ func (c *checker) try(ctx context.Context, p checkedPlan, v plan.Volume, f *disk
 	case err == nil && one.opened != nil:
 		return finding{Result: good, Text: fmt.Sprintf("it opens keyslot %d", one.opened.Slot)}
 	case limited.Err() != nil && ctx.Err() == nil:
-		return finding{Result: bad, Text: fmt.Sprintf("no answer in %s", trySource)}
+		return finding{Result: bad, Text: fmt.Sprintf("no answer in %s", trySource), Remedy: "see whether the server or the TPM that it asks is up"}
 	case codes.Of(err) == unlock.CodeWrongKey && isFile:
-		return finding{Result: bad, Text: "its key opens no keyslot", Remedy: fmt.Sprintf("latchkey volume add-key --key-file FILE --new-key-file %s %s", file.Path, f.Name())}
+		return finding{Result: bad, Text: "its key opens no keyslot", Remedy: fmt.Sprintf("latchkey volume add-key --key-file FILE --new-key-file %s %s", c.update.path(file.Path), f.Name())}
 	case p.AsksForPIN() && errors.Is(err, cryptenroll.ErrAsks):
-		return finding{Result: doubtful, Text: "not tried: a person types the PIN of the TPM"}
+		return finding{Result: doubtful, Text: "not tried: a person types the PIN of the TPM", Remedy: bootTells}
 	case codes.Of(err) == tpm.CodeSealPolicy:
-		return finding{Result: doubtful, Text: "it is bound to PCRs that are others on the running machine than in a boot, or changed: the next boot tells"}
+		return finding{Result: doubtful, Text: "it is bound to PCRs that are others on the running machine than in a boot, or changed: the next boot tells", Remedy: bootTells}
 	}
-	return finding{Result: bad, Text: strings.TrimPrefix(err.Error(), name+": ")}
+	return finding{Result: bad, Text: strings.TrimPrefix(err.Error(), name+": "), Remedy: sourceRemedy}
 }
 
 // mapNothing is a device-mapper for what is only tried.

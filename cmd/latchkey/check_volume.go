@@ -26,10 +26,10 @@ func (c *checker) volumes(ctx context.Context, p checkedPlan) {
 	}
 	warnings, err := c.host.Warnings(hostVolumes(p.Plan), hostMounts(p.Plan))
 	if err != nil {
-		c.warn("volume", "", "", "reading the host's tables: %v", err)
+		c.warn("volume", "", "correct the file", "reading the host's tables: %v", err)
 	}
 	for _, text := range warnings {
-		c.warn("volume", "", "", "%s", text)
+		c.warn("volume", "", "correct latchkey.yaml, then: latchkey image update --all", "%s", text)
 	}
 }
 
@@ -43,10 +43,12 @@ func (c *checker) volume(v plan.Volume) (*disk.File, *luks2.Header) {
 	}
 	switch {
 	case v.Header != nil && v.Header.Device != "":
-		c.warn("volume", v.Name, "", "its header is on %s, which is not looked at", v.Header.Device)
+		c.warn("volume", v.Name, "plug it in for the reboot", "its header is on %s, which is not looked at", v.Header.Device)
 		return nil, nil
 	case v.Header != nil:
 		path = filepath.Join(c.update.root, v.Header.Path)
+	case c.cannotSee("volume", v.Name, byUUID):
+		return nil, nil
 	case !c.host.HasVolume(v.UUID):
 		missing("volume", v.Name, "compare volumes in latchkey.yaml with: lsblk -o NAME,UUID", "no device of this machine has the UUID %s", v.UUID)
 		return nil, nil
@@ -59,9 +61,11 @@ func (c *checker) volume(v plan.Volume) (*disk.File, *luks2.Header) {
 		}
 		f.Close()
 	}
-	missing("volume", v.Name, "", "%s: %v", path, err)
+	missing("volume", v.Name, headerRemedy(path), "%s: %v", path, err)
 	return nil, nil
 }
+
+func headerRemedy(path string) string { return "latchkey volume inspect " + path }
 
 // header judges a header by the rules of a boot.
 func (c *checker) header(v plan.Volume, f *disk.File, h *luks2.Header) error {

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"path/filepath"
 	"slices"
 	"strings"
 
@@ -14,18 +15,19 @@ import (
 
 // warnPlan says what a plan that is built into an image will not do. It
 // fails for a plan that cannot boot this machine.
-func warnPlan(w io.Writer, p *plan.Plan) error {
+func warnPlan(w io.Writer, root string, p *plan.Plan) error {
+	host := hosttab.Host{Root: root}
 	prompts := func(v plan.Volume) bool { return slices.Contains(v.Sources, plan.SourcePrompt) }
 	if !slices.ContainsFunc(p.Volumes, prompts) {
 		fmt.Fprintln(w, "warning: no volume lists the source prompt: with this image no recovery key can be typed at the console (sources: [kms, prompt])")
 	}
-	for _, text := range hostWarnings(p) {
+	for _, text := range hostWarnings(root, p) {
 		fmt.Fprintln(w, "warning:", text)
 	}
-	if err := judgeCrypttab(w, hosttab.Host{Root: "/"}, p); err != nil {
+	if err := judgeCrypttab(w, host, p); err != nil {
 		return err
 	}
-	r, err := hosttab.Host{Root: "/"}.LogicalRoot()
+	r, err := host.LogicalRoot()
 	if err != nil {
 		fmt.Fprintln(w, "warning: looking for this machine's root:", err)
 	}
@@ -68,17 +70,18 @@ func logicalWarnings(p *plan.Plan, r *hosttab.LogicalRoot) (list []string, err e
 	return list, nil
 }
 
-// hostWarnings is where a plan calls this machine's volumes otherwise than
-// its /etc/crypttab and /etc/fstab, and what clevis will not open.
-func hostWarnings(p *plan.Plan) []string {
+// hostWarnings is where a plan calls the volumes of the system below a root
+// directory otherwise than its /etc/crypttab and /etc/fstab, and what clevis
+// will not open.
+func hostWarnings(root string, p *plan.Plan) []string {
 	volumes := hostVolumes(p)
-	list, err := hosttab.Host{Root: "/"}.Warnings(volumes, hostMounts(p))
+	list, err := hosttab.Host{Root: root}.Warnings(volumes, hostMounts(p))
 	if err != nil {
 		list = append(list, fmt.Sprintf("reading the host's tables: %v", err))
 	}
-	list = append(list, cipherWarnings(byUUID, p)...)
-	list = append(list, coldStartWarnings("/", p)...)
-	return append(list, tokenWarnings(byUUID, p)...)
+	list = append(list, cipherWarnings(filepath.Join(root, byUUID), p)...)
+	list = append(list, coldStartWarnings(root, p)...)
+	return append(list, tokenWarnings(filepath.Join(root, byUUID), p)...)
 }
 
 // hostVolumes are the plan's volumes as the host's tables are asked for them.

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -16,6 +17,7 @@ import (
 	"latchkey/initramfs"
 	"latchkey/internal/cli"
 	"latchkey/internal/datafile"
+	"latchkey/internal/hosttab"
 	"latchkey/internal/meminfo"
 )
 
@@ -96,7 +98,7 @@ func (o *imageBuild) run(stdout, stderr io.Writer) error {
 	if err != nil {
 		return &cli.Exit{Code: cli.Usage, Err: err}
 	}
-	if err := warnPlan(stderr, p); err != nil {
+	if err := warnPlan(stderr, o.root(), p); err != nil {
 		return err
 	}
 
@@ -156,7 +158,7 @@ func (o *imageBuild) write(stderr io.Writer, options *initramfs.Options) (*initr
 }
 
 func (o *imageBuild) options() (*initramfs.Options, error) {
-	config, err := readConfig(o.config)
+	config, err := readConfigBelow(o.root(), o.config)
 	if err != nil {
 		return nil, err
 	}
@@ -194,22 +196,38 @@ func (o *imageBuild) options() (*initramfs.Options, error) {
 		return nil, err
 	}
 
-	return &initramfs.Options{Config: config, Modules: o.modules, Init: o.init, Firmware: o.firmware, Microcode: o.microcode, Modprobe: initramfs.ModprobeDirs(), Level: o.level, Ciphers: func(uuid string) []string { return hostCiphers(byUUID, uuid) }}, nil
+	return &initramfs.Options{Config: config, Modules: o.modules, Init: o.init, Firmware: o.firmware, Microcode: o.microcode, Host: hosttab.Host{Root: o.root()}, Modprobe: initramfs.ModprobeDirs(o.root()), Level: o.level, Ciphers: func(uuid string) []string { return hostCiphers(filepath.Join(o.root(), byUUID), uuid) }}, nil
 }
 
 // readConfig reads a latchkey.yaml: what is wrong in it is a usage error.
-func readConfig(path string) (*initramfs.Config, error) {
+func readConfig(path string) (*initramfs.Config, error) { return readConfigBelow("/", path) }
+
+// readConfigBelow reads that of the system below a root directory, which has
+// the files that it names.
+func readConfigBelow(root, path string) (*initramfs.Config, error) {
 	f, err := os.Open(path)
 	if err != nil {
 		return nil, fmt.Errorf("reading the configuration: %w", err)
 	}
 	defer f.Close()
-	config, err := initramfs.ReadConfig(path, f)
+	config, err := initramfs.ReadConfigBelow(below(root), path, f)
 	if err != nil {
 		return nil, &cli.Exit{Code: cli.Usage, Err: err}
 	}
 	return config, nil
 }
+
+// below is a root directory under which a system's files are, "" for those of
+// this one: then a relative name is the shell's.
+func below(root string) string {
+	if filepath.Clean(root) == "/" {
+		return ""
+	}
+	return root
+}
+
+// root is that of the system that the image is for.
+func (o *imageBuild) root() string { return cmp.Or(o.system, "/") }
 
 func runningKernel() string {
 	var u unix.Utsname

@@ -44,7 +44,7 @@ func (o *imageAgent) run(stdout, stderr io.Writer) error {
 	if err != nil {
 		return &cli.Exit{Code: cli.Usage, Err: err}
 	}
-	for _, text := range append(warnings, hostWarnings(p)...) {
+	for _, text := range append(warnings, hostWarnings("/", p)...) {
 		fmt.Fprintln(stderr, "warning:", text)
 	}
 	for _, name := range p.Net.Modules() {

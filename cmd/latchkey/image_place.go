@@ -155,6 +155,18 @@ func (p place) rescue() string {
 	return ""
 }
 
+// tidy removes what a run that was killed has left, where none will follow.
+func (p place) tidy() error {
+	p.sweep()
+	for _, name := range []string{p.path + otherSuffix, p.path + oursSuffix, p.old()} {
+		next := filepath.Join(filepath.Dir(name), "."+filepath.Base(name))
+		if err := os.Remove(next); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+	}
+	return nil
+}
+
 // sweep removes what runs that were cut short have left beside the place:
 // nobody holds it.
 func (p place) sweep() {

@@ -14,6 +14,7 @@ import (
 
 	"latchkey/initramfs"
 	"latchkey/internal/cli"
+	"latchkey/internal/plan"
 )
 
 // A standingImage is what one kernel of this machine boots with.
@@ -43,9 +44,9 @@ where nothing is; the packages ask so before they are removed.`,
 		Args: cli.Args(cobra.NoArgs),
 		RunE: func(c *cobra.Command, _ []string) error {
 			o.all = true
-			config, err := readConfig(o.path(o.config))
+			config, err := readConfigBelow(o.root, o.path(o.config))
 			if removal && errors.Is(err, fs.ErrNotExist) {
-				return nil // nothing of this machine's boots by latchkey
+				return o.printUnconfigured(c.OutOrStdout())
 			}
 			if err != nil {
 				return err
@@ -129,17 +130,52 @@ func printImages(w io.Writer, all []standingImage) error {
 	return t.Flush()
 }
 
+// printAlone names a kernel that boots by latchkey's image alone.
+func (o *imageUpdate) printAlone(w io.Writer, s standingImage) {
+	if s.Holds == "latchkey" && len(s.Others) == 0 {
+		fmt.Fprintf(w, "kernel %s boots by latchkey's %s alone: before a reboot make the distribution's (update-initramfs -c -k %s, dracut --force, mkinitcpio -P)\n", s.Kernel, s.Path, s.Kernel)
+	}
+}
+
 // printRemoval names what has no way but latchkey.
 func (o *imageUpdate) printRemoval(w io.Writer, config *initramfs.Config, all []standingImage) error {
 	for _, s := range all {
-		if s.Holds == "latchkey" && len(s.Others) == 0 {
-			fmt.Fprintf(w, "kernel %s boots by latchkey's %s alone: before a reboot make the distribution's (update-initramfs -c -k %s, dracut --force, mkinitcpio -P)\n", s.Kernel, s.Path, s.Kernel)
-		}
+		o.printAlone(w, s)
 	}
 	p, err := config.Plan()
 	if err != nil {
 		return err
 	}
+	o.printLocked(w, p)
+	return nil
+}
+
+// printUnconfigured is printRemoval where the configuration is gone: images of
+// ours may be where distributions have theirs.
+func (o *imageUpdate) printUnconfigured(w io.Writer) error {
+	all, err := o.status(initramfs.ImageConfig{})
+	if err != nil {
+		return nil //nolint:nilerr // no kernel: nothing of this machine's boots by latchkey
+	}
+	for _, s := range all {
+		for _, name := range distributions {
+			s.Path = o.path(strings.ReplaceAll(name, "{version}", s.Kernel))
+			image, err := readPlan(s.Path)
+			if err != nil {
+				continue
+			}
+			s.Holds = "latchkey"
+			o.printAlone(w, s)
+			if p, err := plan.Decode(image.plan); err == nil {
+				o.printLocked(w, p)
+			}
+		}
+	}
+	return nil
+}
+
+// printLocked names volumes that no person has a key of.
+func (o *imageUpdate) printLocked(w io.Writer, p *plan.Plan) {
 	for _, v := range volumesHere(filepath.Join(o.root, byUUID), p) {
 		typed := func(k standingSlot) bool {
 			return !k.skipped() && (k.owner == ownerNone || k.owner == ownerRecovery)
@@ -148,5 +184,4 @@ func (o *imageUpdate) printRemoval(w io.Writer, config *initramfs.Config, all []
 			fmt.Fprintf(w, "volume %s (%s) has no keyslot for a passphrase: without latchkey nobody opens it (latchkey volume recovery-key, latchkey volume add-key)\n", v.Name, v.UUID)
 		}
 	}
-	return nil
 }

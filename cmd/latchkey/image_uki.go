@@ -147,6 +147,9 @@ func (o *imageUKI) readStub(kernel []byte) (*uki.Stub, error) {
 	path := o.stub
 	if path == "" {
 		path = "/usr/lib/systemd/boot/efi/linux" + arch + ".efi.stub"
+		if own := filepath.Join(o.build.root(), path); exists(own) {
+			path = own
+		}
 	}
 	data, err := datafile.Read(path, maxPart)
 	if err != nil {
@@ -189,14 +192,14 @@ func (o *imageUKI) readInitrd(kernel []byte, stderr io.Writer) (initrd []byte, v
 	}
 
 	if p, err := options.Config.Plan(); err == nil { // Build names what is wrong with it
-		if err := warnPlan(stderr, p); err != nil {
+		if err := warnPlan(stderr, o.build.root(), p); err != nil {
 			return nil, "", err
 		}
 		key, err := o.signingKey()
 		if err != nil {
 			return nil, "", err
 		}
-		for _, text := range signerWarnings(byUUID, p, key) {
+		for _, text := range signerWarnings(filepath.Join(o.build.root(), byUUID), p, key) {
 			fmt.Fprintln(stderr, "warning:", text)
 		}
 	}

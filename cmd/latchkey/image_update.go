@@ -79,7 +79,7 @@ func (o *imageUpdate) run(stdout io.Writer) error {
 	if err != nil {
 		return err
 	}
-	config, err := readConfig(o.path(o.config))
+	config, err := readConfigBelow(o.root, o.path(o.config))
 	if errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
@@ -147,6 +147,8 @@ func (o *imageUpdate) versions() ([]string, error) {
 	switch {
 	case !o.all && o.version != "":
 		return []string{o.version}, nil
+	case !o.all && below(o.root) != "":
+		return nil, cli.Usagef("--root %s: which kernel runs there, nobody knows: give --kernel-version or --all", o.root)
 	case !o.all:
 		return []string{runningKernel()}, nil
 	}
@@ -209,6 +211,9 @@ func (o *imageUpdate) build(stdout io.Writer, c initramfs.ImageConfig, version s
 // is left to the kernel's package.
 func (o *imageUpdate) removeImages(stdout io.Writer, c initramfs.ImageConfig, version string) error {
 	files := c.For(version)
+	if err := newPlace(o.path(cmp.Or(files.UKI, files.Initrd))).tidy(); err != nil {
+		return err
+	}
 	gone := []string{o.path(files.Initrd) + otherSuffix, o.path(files.Initrd) + oursSuffix, newPlace(o.path(files.Initrd)).old()}
 	if files.UKI != "" {
 		gone = []string{o.path(files.UKI), newPlace(o.path(files.UKI)).old()}

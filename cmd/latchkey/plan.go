@@ -55,7 +55,7 @@ to the kernel and the real root. It compares the names of the volumes with
 			if s.plan, s.problems, err = plan.Parse(source.plan, cmdline, source.cmdline); err != nil {
 				return fmt.Errorf("%s: %w", args[0], err)
 			}
-			s.warnings = hostWarnings(s.plan)
+			s.warnings = hostWarnings("/", s.plan)
 			if source.noTLS && s.plan.NeedsTLS() {
 				s.warnings = append(s.warnings, "the init of this image has no TLS, and the plan needs the one that has (servers over TLS, or the source kairos): build the image again")
 			}
@@ -84,7 +84,10 @@ type planSource struct {
 }
 
 // readPlan takes the plan out of an image, or compiles a configuration.
-func readPlan(path string) (planSource, error) {
+func readPlan(path string) (planSource, error) { return readPlanBelow("", path) }
+
+// readPlanBelow is readPlan of the system below a root directory.
+func readPlanBelow(root, path string) (planSource, error) {
 	data, err := readImage(path)
 	if err != nil {
 		return planSource{}, err
@@ -95,7 +98,7 @@ func readPlan(path string) (planSource, error) {
 		return planSource{}, fmt.Errorf("%s: %w", path, err)
 	}
 	if !isImage(data) {
-		config, err := initramfs.ReadConfig(path, bytes.NewReader(data))
+		config, err := initramfs.ReadConfigBelow(root, path, bytes.NewReader(data))
 		if err != nil && isUnclear(data) {
 			err = fmt.Errorf("%w (and it is no image)", err)
 		}

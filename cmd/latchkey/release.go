@@ -56,7 +56,7 @@ Key server, keys and volumes are those of /etc/latchkey/latchkey.yaml.`,
 }
 
 func (o *announcement) run(c *cobra.Command) error {
-	config, err := readConfig(filepath.Join(o.root, o.config))
+	config, err := readConfigBelow(o.root, filepath.Join(o.root, o.config))
 	if err != nil {
 		return err
 	}

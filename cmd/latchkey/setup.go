@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"fmt"
 	"io"
@@ -206,8 +207,12 @@ func (o *setup) show(m *machine, p *plan.Plan) error {
 		fmt.Fprintf(o.out, "  %s is built; what is in its place is kept beside it\n", f)
 	}
 	fmt.Fprintln(o.out, "\nWhat each boot does then:")
+	shown, err := o.booted(m, p)
+	if err != nil {
+		return err
+	}
 	var what strings.Builder
-	shownPlan{plan: p, warnings: hostWarningsOf(o.host, p)}.print(&what)
+	shown.print(&what)
 	_, err = io.WriteString(o.out, strings.ReplaceAll(what.String(), unsealed, "that is made now"))
 	return err
 }
@@ -218,6 +223,31 @@ func hostWarningsOf(h hosttab.Host, p *plan.Plan) []string {
 		list = append(list, err.Error())
 	}
 	return list
+}
+
+// booted is the plan as the next boot has it: with what the command line
+// changes, which names the root on most machines.
+func (o *setup) booted(m *machine, p *plan.Plan) (s shownPlan, err error) {
+	file, err := p.Encode()
+	if err != nil {
+		return s, err
+	}
+	line, image := textOf(o.update.path("/proc/cmdline")), ""
+	if o.Boot == wayUKI {
+		image = cmp.Or(m.cmdline, textOf(o.update.path("/etc/kernel/cmdline")))
+		line = image
+	}
+	if s.plan, s.problems, err = plan.Parse(file, line, image); err != nil {
+		return s, err
+	}
+	s.warnings = hostWarningsOf(o.host, s.plan)
+	return s, nil
+}
+
+// textOf is the one line of a file, "" if it is not there.
+func textOf(path string) string {
+	text, _ := os.ReadFile(path)
+	return strings.TrimSpace(string(text))
 }
 
 // imagePaths are the images that will be built.

@@ -149,8 +149,7 @@ func (o *setup) bootFiles(m *machine) error {
 
 // ownWords are those of a command line that no boot loader has added.
 func ownWords(path string) string {
-	text, _ := os.ReadFile(path)
-	return strings.Join(slices.DeleteFunc(strings.Fields(string(text)), func(w string) bool {
+	return strings.Join(slices.DeleteFunc(strings.Fields(textOf(path)), func(w string) bool {
 		return strings.HasPrefix(w, "BOOT_IMAGE=") || strings.HasPrefix(w, "initrd=")
 	}), " ")
 }

@@ -63,7 +63,7 @@ func (o *setup) takeBack() error {
 // restoreImages puts the distribution's initramfs back. Unified kernel images
 // go: the distribution's entries are beside them.
 func (o *setup) restoreImages() error {
-	config, err := readConfig(o.update.path(defaultConfig))
+	config, err := readConfigBelow(o.update.root, o.update.path(defaultConfig))
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil // it did not come so far
 	}
@@ -169,7 +169,7 @@ func (o *setup) showUndo(s setupState) error {
 		}
 		f.Close()
 	}
-	if config, err := readConfig(o.update.path(defaultConfig)); err == nil {
+	if config, err := readConfigBelow(o.update.root, o.update.path(defaultConfig)); err == nil {
 		versions, err := o.update.versions()
 		if err != nil {
 			return err
