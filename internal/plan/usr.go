@@ -70,19 +70,26 @@ func checkMount(field, fstype, flags string) error {
 }
 
 // usrHint is mount.usr=, mount.usrfstype= and mount.usrflags= of
-// systemd-fstab-generator(8).
+// systemd-fstab-generator(8). They give a /usr to a root whose image names
+// none; what the image names, no hint replaces: real roots have their init
+// there.
 func usrHint(p *Plan, a Arg) string {
+	u := p.Usr
 	switch {
 	case a.Is("mount.usrfstype"):
-		if p.Usr.FSType = a.Value; a.Value == "auto" {
-			p.Usr.FSType = ""
+		if u.FSType = a.Value; a.Value == "auto" {
+			u.FSType = ""
 		}
 	case a.Is("mount.usrflags"):
-		p.Usr.Flags = a.Value
+		u.Flags = a.Value
 	case a.Value == "":
 		return "names no device; /usr is as the image has it"
 	default:
-		p.Usr.Device = a.Value
+		u.Device = a.Value
 	}
+	if p.ImageUsr != (Usr{}) && u != p.ImageUsr {
+		return "not used: what is /usr is the image's to say (usr in latchkey.yaml)"
+	}
+	p.Usr = u
 	return ""
 }

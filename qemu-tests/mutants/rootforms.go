@@ -7,6 +7,7 @@ var rootForms = []mutant{
 	{`PID 1: an overlay lies on opened volumes`, `boot/mount.go`, `if err := b.judge(b.overlay.Name, mappings); err != nil {`, `if err := error(nil); err != nil {`, `./boot`, `TestRootFormsOnStrangers`},
 	{`PID 1: below an overlay the root is read-only`, `boot/mount.go`, `below.ReadWrite = false`, ``, `./boot`, `TestOverlay`},
 	{`PID 1: what is mounted is unmounted backwards`, `boot/mount.go`, `b.mounts = append(b.mounts, m.Target)`, ``, `./boot`, `TestOverlay|TestUsr`},
+	{`no hint replaces the image's /usr`, `internal/plan/usr.go`, `if p.ImageUsr != (Usr{}) && u != p.ImageUsr {`, `if false {`, `./boot`, `TestUsr`},
 	{`PID 1: a /usr of the command line alone ends no boot`, `boot/mount.go`, `if b.plan.ImageUsr == (plan.Usr{}) {`, `if false {`, `./boot`, `TestUsr`},
 	{`PID 1: the image's /usr does not go without a word`, `boot/mount.go`, `if b.plan.ImageUsr == (plan.Usr{}) {`, `if true {`, `./boot`, `TestUsr`},
 	{`a /usr of the command line alone ends no search`, `boot/worker/usr.go`, `case w.plan.ImageUsr == (plan.Usr{}):`, `case false:`, `./boot`, `TestUsr`},
