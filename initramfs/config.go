@@ -31,12 +31,12 @@ type Config struct {
 	TPM struct {
 		EK string `yaml:"ek" words:"p256 rsa2048"`
 	} `yaml:"tpm"`
-	Volumes []VolumeConfig `yaml:"volumes"`
+	Volumes []VolumeConfig `yaml:"volumes" least:"1"`
 	// HeadStart is how much earlier a source begins than the next one.
 	HeadStart *time.Duration `yaml:"head-start"`
 	// Degraded is how long an array that lacks members is waited for, or
 	// "never".
-	Degraded string `yaml:"degraded"`
+	Degraded string `yaml:"degraded" pattern:"^(never|[+]?(0|([0-9]+[.]?[0-9]*|[.][0-9]+)(ns|us|µs|ms|s|m|h))+)$"`
 	Root     struct {
 		Device string `yaml:"device"`
 		FSType string `yaml:"fstype" words:"ext4 ext3 ext2 xfs btrfs f2fs squashfs erofs"`
@@ -80,8 +80,8 @@ type VolumeConfig struct {
 	Name    string         `yaml:"name"`
 	Serial  string         `yaml:"serial"`
 	Label   string         `yaml:"label"` // of the partition; Kairos makes the UUID of it
-	Sources []SourceConfig `yaml:"sources"`
-	Digest  string         `yaml:"digest"`
+	Sources []SourceConfig `yaml:"sources" least:"1"`
+	Digest  string         `yaml:"digest" pattern:"^([0-9a-fA-F]{64})?$"`
 	Options []string       `yaml:"options" words:"discard read-only no-read-workqueue no-write-workqueue same-cpu-crypt submit-from-crypt-cpus"`
 	NoFail  bool           `yaml:"nofail"`
 	LUKS1   bool           `yaml:"luks1"`

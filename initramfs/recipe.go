@@ -11,8 +11,8 @@ import (
 // many of others.
 type MemberConfig struct {
 	PartConfig
-	Need int          `yaml:"need"`
-	Of   []PartConfig `yaml:"of"`
+	Need int          `yaml:"need" least:"1"`
+	Of   []PartConfig `yaml:"of" least:"2" most:"8"`
 }
 
 // A PartConfig is a source whose key is a part of a passphrase.
@@ -84,8 +84,8 @@ func (c *MemberConfig) Schema(of func(v any) map[string]any) map[string]any {
 	type part PartConfig
 	return partSchema(oneKey(of(struct {
 		part
-		Need int          `yaml:"need"`
-		Of   []PartConfig `yaml:"of"`
+		Need int          `yaml:"need" least:"1"`
+		Of   []PartConfig `yaml:"of" least:"2" most:"8"`
 	}{})))
 }
 

@@ -39,6 +39,7 @@ func TestSchema(t *testing.T) {
 
 	for _, more := range []string{
 		"wait: 0s", "head-start: 1.5s", "find: {report: false}", "modules: {add: nvme}", "root: {device: LABEL=root}", "debug: true", "tpm: {ek: p256}",
+		"degraded: never", "degraded: 3s", "degraded: +1m30s",
 	} {
 		if file := config + more + "\n"; judge(file) != nil || !taken(file) {
 			t.Errorf("%s: schema %v, command takes it: %t", more, judge(file), taken(file))
@@ -47,6 +48,7 @@ func TestSchema(t *testing.T) {
 	for _, more := range []string{
 		"wiat: 0s", "wait: 5", "wait: five", "find: {report: perhaps}", "find: [x]", "modules: universal", "tpm: {ek: rsa}", "debug: 1", "volumes: 5",
 		"root: {device: [a]}", "modules: {set: all}", "image: {efi: x}",
+		"degraded: ever", "degraded: -3s", "degraded: 3",
 	} {
 		if file := config + more + "\n"; judge(file) == nil || taken(file) {
 			t.Errorf("%s: schema %v, command takes it: %t; want neither", more, judge(file), taken(file))
@@ -59,10 +61,27 @@ func TestSchema(t *testing.T) {
 		"{need: 2, of: [kms, systemd-tpm2]}, prompt": true, "need: 2": false, "of: [kms, systemd-tpm2]": false, "{need: 2, of: [kms, prompt]}": false,
 		"{need: 2, of: [kms, {need: 1, of: [systemd-tpm2, key-file: {path: /k}]}]}": true, "{need: 2, of: [kms, {need: 1, of: [key-file: {path: /l}, key-file: {path: /k}]}]}": true,
 		"{need: 2, of: [kms, {need: 1, of: [kms, {need: 1, of: [kms, kms]}]}]}": false, "{need: 2, of: [kms, {need: 1, key-file: {path: /k}}]}": false,
-		"{need: 2, of: [kms, systemd-tpm2], key-file: {path: /k}}": false,
+		"{need: 2, of: [kms, systemd-tpm2], key-file: {path: /k}}": false, "": false, "{need: 0, of: [kms, systemd-tpm2]}": false, "{need: 1, of: [kms]}": false, "{need: 1, of: kms}": false,
+		"{need: 1, of: [kms, {need: 0, of: [kms, systemd-tpm2]}]}": false, "{need: 1, of: [" + strings.Repeat("kms, ", 9) + "]}": false,
 	} {
 		if file := withSources(sources); (judge(file) == nil) != good || taken(file) != good {
 			t.Errorf("sources [%s]: schema %v, command takes it: %t; want %t", sources, judge(file), taken(file), good)
+		}
+	}
+}
+
+// TestSchemaForms: what has a form of its own has it in the schema, too.
+func TestSchemaForms(t *testing.T) {
+	judge := schematest.Compile(t, schema())
+	digest := func(hex string) string {
+		return strings.Replace(config, "555555555555}", "555555555555, digest: \""+hex+"\"}", 1)
+	}
+	for file, good := range map[string]bool{
+		digest(strings.Repeat("ab", 32)): true, digest(strings.Repeat("AB", 32)): true, digest("ab"): false, digest(strings.Repeat("xy", 32)): false, digest(strings.Repeat("ab", 33)): false,
+		"volumes: []\n": false,
+	} {
+		if (judge(file) == nil) != good || taken(file) != good {
+			t.Errorf("%s: schema %v, command takes it: %t; want %t", file, judge(file), taken(file), good)
 		}
 	}
 }

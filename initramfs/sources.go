@@ -26,8 +26,8 @@ type SourceConfig struct {
 	TalosNode *TalosNodeConfig `yaml:"talos-node-id"`
 
 	// Need of the sources Of open the volume together.
-	Need int            `yaml:"need"`
-	Of   []MemberConfig `yaml:"of"`
+	Need int            `yaml:"need" least:"1"`
+	Of   []MemberConfig `yaml:"of" least:"2" most:"8"`
 }
 
 // A SystemdConfig says which tokens of systemd-cryptenroll may open a volume.

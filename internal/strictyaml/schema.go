@@ -3,6 +3,7 @@ package strictyaml
 import (
 	"encoding"
 	"reflect"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -16,8 +17,10 @@ type Schemer interface {
 
 // Schema describes the files that Decode takes for a struct, as a JSON Schema
 // (draft 2020-12): keys and kinds of values, not what only a program can
-// judge. The words that a field may have stand in its tag "words". about has
-// a text for keys, by their paths, as in volumes[].uuid; texts may be missing.
+// judge. The words that a field may have stand in its tag "words", what text
+// must match in "pattern", and the least and most of a number, or of the
+// items of a list, in "least" and "most". about has a text for keys, by their
+// paths, as in volumes[].uuid; texts may be missing.
 // A key without a value, which Decode takes for one that is not there, is
 // not in it.
 func Schema(title string, config any, about map[string]string) map[string]any {
@@ -90,9 +93,32 @@ func (s schema) fields(t reflect.Type, path string, properties map[string]any) {
 		}
 		at := strings.TrimPrefix(path+"."+key, ".")
 		p := s.of(f.Type, at, f.Tag.Get("words"))
+		limit(p, f.Tag)
 		if about := s.about[at]; about != "" {
 			p["description"] = about
 		}
 		properties[key] = p
+	}
+}
+
+// limit adds to a schema what a field's tag says beside its words.
+func limit(p map[string]any, tag reflect.StructTag) {
+	if pattern := tag.Get("pattern"); pattern != "" {
+		p["type"], p["pattern"] = "string", pattern
+	}
+	for _, bound := range []struct{ tag, number, items string }{{"least", "minimum", "minItems"}, {"most", "maximum", "maxItems"}} {
+		n, err := strconv.Atoi(tag.Get(bound.tag))
+		if err != nil {
+			continue
+		}
+		either, list := p["anyOf"].([]any)
+		if !list {
+			p[bound.number] = n
+			continue
+		}
+		either[0].(map[string]any)[bound.items] = n
+		if bound.tag == "least" && n > 1 {
+			p["anyOf"] = either[:1] // one alone, without a list, is too few
+		}
 	}
 }

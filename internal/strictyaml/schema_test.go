@@ -22,6 +22,10 @@ type machine struct {
 	Debug  bool     `yaml:"debug"`
 	More   []disk   `yaml:"more"`
 	Made   []string `yaml:"-"`
+	Pair   []string `yaml:"pair" least:"2" most:"3"`
+	Some   []string `yaml:"some" least:"1"`
+	Form   string   `yaml:"form" pattern:"^x"`
+	Count  int      `yaml:"count" least:"1" most:"9"`
 	hidden string
 }
 
@@ -40,6 +44,9 @@ func TestSchemaOf(t *testing.T) {
 			"wait": {` + duration + `, "description": "of the disk, see there (default: 5s)"},
 			"slot": {"type": "integer"},
 			"action": {"enum": ["halt", "reboot"]},
+			"pair": {"anyOf": [{"type": "array", "items": ` + text + `, "minItems": 2, "maxItems": 3}]},
+			"some": {"anyOf": [{"type": "array", "items": ` + text + `, "minItems": 1}, ` + text + `]},
+			"form": {"type": "string", "pattern": "^x"}, "count": {"type": "integer", "minimum": 1, "maximum": 9},
 			"debug": {"enum": [true, false, "on", "off", "yes", "no"]},
 			"more": {"anyOf": [{"type": "array", "items": ` + other + `}, ` + other + `], "description": "others"}}}`
 
