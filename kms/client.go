@@ -129,17 +129,17 @@ func (c *Client) ask(ctx context.Context, s *session, p Prover, op Operation, wa
 		return nil, false, err
 	}
 
-	challenge, core, pin, err := c.verify(s.to, HelloHash(m1), m2)
+	heard, err := c.verify(s.to, HelloHash(m1), m2)
 	if err != nil {
 		return nil, false, err
 	}
 
-	keys, err := agree(ctx, p, ephemeral, core, CoreHash(HelloHash(m1), challenge.Core))
+	keys, err := agree(ctx, p, ephemeral, heard)
 	if err != nil {
 		return nil, false, err
 	}
 	defer keys.Wipe()
-	m3, err := prove(ctx, p, keys, challenge, core, offers)
+	m3, err := prove(ctx, p, keys, heard, offers)
 	if err != nil {
 		return nil, false, err
 	}
@@ -160,7 +160,7 @@ func (c *Client) ask(ctx context.Context, s *session, p Prover, op Operation, wa
 	if err != nil {
 		return nil, told, err
 	}
-	g.Pin, g.Untold = pin, untold
+	g.Pin, g.Untold = heard.pin, untold
 	return g, told, nil
 }
 
@@ -190,51 +190,38 @@ func (c *Client) hello(p Prover, op Operation, wants []Want) (*ecdh.PrivateKey, 
 	return ephemeral, m.Encode(), nil
 }
 
+// A heard challenge is one that a pinned key signed.
+type heard struct {
+	core   *Core
+	cookie []byte
+	th2    [32]byte
+	pin    Pin
+}
+
 // verify checks that a pinned key signed the challenge, and returns it.
 // Until one has, not one byte of the challenge reaches the TPM.
-func (c *Client) verify(to Endpoint, th1 [32]byte, m2 []byte) (*Challenge, *Core, Pin, error) {
+func (c *Client) verify(to Endpoint, th1 [32]byte, m2 []byte) (*heard, error) {
 	what := "checking the challenge of " + to.String()
 	m, err := ParseChallenge(m2)
 	if err != nil {
-		return nil, nil, Pin{}, &Error{What: what, code: CodeBadAnswer, Err: err}
+		return nil, &Error{What: what, code: CodeBadAnswer, Err: err}
 	}
-	signed := m.Signed(th1)
+	th2 := CoreHash(th1, m.Core)
+	signed := m.Signed(th2)
 	i := slices.IndexFunc(c.Pins, func(p Pin) bool { return ed25519.Verify(p[:], signed, m.Signature) })
 	if i < 0 {
-		return nil, nil, Pin{}, &Error{What: what, code: CodeWrongPin, Err: errors.New("it is not signed with a KMS key of this image's plan")}
+		return nil, &Error{What: what, code: CodeWrongPin, Err: errors.New("it is not signed with a KMS key of this image's plan")}
 	}
 	core, err := parseCore(m.Core)
 	if err != nil {
-		return nil, nil, Pin{}, &Error{What: what, code: CodeBadAnswer, Err: err}
+		return nil, &Error{What: what, code: CodeBadAnswer, Err: err}
 	}
-	return m, core, c.Pins[i], nil
-}
-
-// agree opens the challenge with the TPM and derives the keys.
-func agree(ctx context.Context, p Prover, ephemeral *ecdh.PrivateKey, core *Core, th2 [32]byte) (*Keys, error) {
-	theirs, err := ecdh.X25519().NewPublicKey(core.Ephemeral[:])
-	if err != nil {
-		return nil, &Error{What: "agreeing on keys", code: CodeBadAnswer, Err: err}
-	}
-
-	z, err := ephemeral.ECDH(theirs)
-	if err != nil {
-		return nil, &Error{What: "agreeing on keys", code: CodeBadAnswer, Err: err}
-	}
-
-	shared := secret.Own(z)
-	defer shared.Wipe()
-	s, err := p.Activate(ctx, core.Blob, core.Seed)
-	if err != nil {
-		return nil, err
-	}
-	defer s.Wipe()
-	return NewKeys(s, shared, th2)
+	return &heard{core, m.Cookie, th2, c.Pins[i]}, nil
 }
 
 // prove builds M3.
-func prove(ctx context.Context, p Prover, k *Keys, challenge *Challenge, core *Core, offers []Offer) ([]byte, error) {
-	m := Redeem{Cookie: challenge.Cookie}
+func prove(ctx context.Context, p Prover, k *Keys, m2 *heard, offers []Offer) ([]byte, error) {
+	m := Redeem{Ciphertext: k.Ciphertext(), Cookie: m2.cookie}
 	if len(offers) > 0 {
 		plain := EncodeOffers(offers)
 		defer plain.Wipe()
@@ -246,7 +233,7 @@ func prove(ctx context.Context, p Prover, k *Keys, challenge *Challenge, core *C
 	}
 
 	extra := QuoteData(k.th2)
-	quote, err := p.Quote(ctx, core.Selection, extra[:])
+	quote, err := p.Quote(ctx, m2.core.Selection, extra[:])
 	if err != nil {
 		return nil, err
 	}

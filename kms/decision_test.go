@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/ecdh"
 	"crypto/ed25519"
+	"crypto/mlkem"
 	"crypto/rand"
 	"io"
 	"net/http"
@@ -18,6 +19,8 @@ import (
 type scripted struct {
 	key       ed25519.PrivateKey
 	ephemeral *ecdh.PrivateKey
+	kem       *mlkem.DecapsulationKey768
+	altered   func([]byte) []byte // what becomes of the core, before it is signed
 	th1, th2  [32]byte
 	peer      [32]byte
 	decide    func() *kms.Decision
@@ -41,16 +44,29 @@ func (s *scripted) challenge(m1 []byte) []byte {
 	c := core
 	c.Ephemeral = [32]byte(s.ephemeral.PublicKey().Bytes())
 	m2 := kms.Challenge{Core: c.Encode(), Cookie: []byte("cookie")}
+	if s.altered != nil {
+		m2.Core = s.altered(m2.Core)
+	}
 	s.th1, s.peer = kms.HelloHash(m1), hello.Ephemeral
 	s.th2 = kms.CoreHash(s.th1, m2.Core)
-	m2.Signature = ed25519.Sign(s.key, m2.Signed(s.th1))
+	m2.Signature = ed25519.Sign(s.key, m2.Signed(s.th2))
 	return m2.Encode()
 }
 
 func (s *scripted) redeem(m3 []byte) []byte {
-	peer, _ := ecdh.X25519().NewPublicKey(s.peer[:])
-	z, _ := s.ephemeral.ECDH(peer)
-	keys, err := kms.NewKeys(secret.Own(fill(13, 32)), secret.Own(z), s.th2)
+	m, err := kms.ParseRedeem(m3)
+	if err != nil {
+		return nil
+	}
+	z, err := s.kem.Decapsulate(m.Ciphertext[:])
+	if err != nil {
+		return nil
+	}
+	a := kms.Agreed{S: secret.Own(fill(13, 32)), MLKEM: secret.Own(z), Ciphertext: m.Ciphertext}
+	if err := a.Exchange(s.ephemeral, s.peer); err != nil {
+		return nil
+	}
+	keys, err := kms.NewKeys(&a, s.th2)
 	if err != nil {
 		return nil
 	}
@@ -78,7 +94,7 @@ func TestDecisions(t *testing.T) {
 		t.Fatal(err)
 	}
 
-	s := &scripted{key: private}
+	s := &scripted{key: private, kem: kemOf(26)}
 	web := httptest.NewServer(s)
 	defer web.Close()
 	c := &kms.Client{Pins: []kms.Pin{{1}, kms.Pin(public)}}

@@ -117,21 +117,23 @@ func checkWants(wants []Want) error {
 // Core is the part of M2 that both sides' keys depend on.
 type Core struct {
 	Nonce     [32]byte
-	Ephemeral [32]byte // X25519
-	Blob      []byte   // credential: the contents of a TPM2B_ID_OBJECT
-	Seed      []byte   // the contents of a TPM2B_ENCRYPTED_SECRET
-	Selection []int    // PCRs of the SHA-256 bank, ascending
+	Ephemeral [32]byte           // X25519
+	MLKEM     [MLKEMKeySize]byte // encapsulation key
+	Blob      []byte             // credential: the contents of a TPM2B_ID_OBJECT
+	Seed      []byte             // the contents of a TPM2B_ENCRYPTED_SECRET
+	Selection []int              // PCRs of the SHA-256 bank, ascending
 }
 
 // Encode is the core's bytes.
 func (m *Core) Encode() []byte {
-	var w Writer
+	w := NewWriter(MLKEMKeySize + len(m.Blob) + len(m.Seed) + 128)
 	selection := make([]byte, len(m.Selection))
 	for i, pcr := range m.Selection {
 		selection[i] = byte(pcr)
 	}
 	w.Field(m.Nonce[:])
 	w.Field(m.Ephemeral[:])
+	w.Field(m.MLKEM[:])
 	w.Field(m.Blob)
 	w.Field(m.Seed)
 	w.Field(selection)
@@ -142,6 +144,7 @@ func parseCore(b []byte) (*Core, error) {
 	r, m := NewReader(b), &Core{}
 	m.Nonce = [32]byte(r.Exact("nonce", 32))
 	m.Ephemeral = [32]byte(r.Exact("ephemeral key", 32))
+	m.MLKEM = [MLKEMKeySize]byte(r.Exact("ML-KEM key", MLKEMKeySize))
 	m.Blob = bytes.Clone(r.Field("credential", maxBlob))
 	m.Seed = bytes.Clone(r.Field("seed", maxBlob))
 	for _, pcr := range r.Field("PCR selection", 24) {
@@ -176,7 +179,7 @@ const MaxCookie = 8192
 
 // Encode is the message's bytes.
 func (m *Challenge) Encode() []byte {
-	var w Writer
+	w := NewWriter(len(m.Core) + len(m.Cookie) + len(m.Signature) + 6)
 	w.Field(m.Core)
 	w.Field(m.Cookie)
 	w.Field(m.Signature)
@@ -192,11 +195,13 @@ func ParseChallenge(b []byte) (*Challenge, error) {
 	return m, r.End()
 }
 
-// Signed is what the KMS' signature covers. Core and cookie keep their
-// lengths, so that no byte can move from one to the other.
-func (m *Challenge) Signed(th1 [32]byte) []byte {
-	w := Writer{b: append([]byte("lk1/challenge"), th1[:]...)}
-	w.Field(m.Core)
+// Signed is what the KMS' signature covers: M1 and the core by th2, and the
+// cookie.
+func (m *Challenge) Signed(th2 [32]byte) []byte {
+	w := NewWriter(len(signed) + len(th2) + 2 + len(m.Cookie))
+	w.b = append(append(w.b, signed...), th2[:]...)
 	w.Field(m.Cookie)
 	return w.Bytes()
 }
+
+const signed = "lk1/challenge"

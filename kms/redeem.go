@@ -13,15 +13,17 @@ const maxDeposits = 16 << 10
 
 // Redeem is M3, node to KMS.
 type Redeem struct {
-	Quote  Quote
-	MAC    [32]byte // by k_mac, over the rest
-	Cookie []byte
-	Offers []byte // sealed by k_m3; empty for get
+	Ciphertext [MLKEMCipherSize]byte // for the core's ML-KEM key
+	Quote      Quote
+	MAC        [32]byte // by k_mac, over the rest
+	Cookie     []byte
+	Offers     []byte // sealed by k_m3; empty for get
 }
 
 // Encode is the message's bytes.
 func (m *Redeem) Encode() []byte {
 	var w Writer
+	w.Field(m.Ciphertext[:])
 	w.Field(m.Quote.Attest)
 	w.Field(m.Quote.Signature)
 	w.Field(encodePCRs(m.Quote.PCRs))
@@ -34,6 +36,7 @@ func (m *Redeem) Encode() []byte {
 // ParseRedeem decodes M3.
 func ParseRedeem(b []byte) (*Redeem, error) {
 	r, m := NewReader(b), &Redeem{}
+	m.Ciphertext = [MLKEMCipherSize]byte(r.Exact("ciphertext", MLKEMCipherSize))
 	m.Quote = readQuote(r)
 	m.MAC = [32]byte(r.Exact("MAC", 32))
 	m.Cookie = bytes.Clone(r.Field("cookie", MaxCookie))

@@ -40,21 +40,20 @@ func hash(parts ...[]byte) (sum [32]byte) {
 // that none needs a nonce.
 type Keys struct {
 	th2             [32]byte
+	ciphertext      [MLKEMCipherSize]byte // which M3 carries
 	mac, m3, m4, m5 secret.Bytes
 }
 
-// NewKeys derives the keys from what the TPM's challenge gave, the X25519
-// secret and th2 (HKDF, RFC 5869).
-func NewKeys(s, shared secret.Bytes, th2 [32]byte) (*Keys, error) {
-	ikm := secret.Make(s.Len() + shared.Len())
+// NewKeys derives the keys from what was agreed on and th2 (HKDF, RFC 5869).
+func NewKeys(a *Agreed, th2 [32]byte) (*Keys, error) {
+	ikm, salt := a.join(), a.keyHash(th2)
 	defer ikm.Wipe()
-	copy(ikm.Reveal()[copy(ikm.Reveal(), s.Reveal()):], shared.Reveal())
-	prk, err := hkdf.Extract(sha256.New, ikm.Reveal(), th2[:])
+	prk, err := hkdf.Extract(sha256.New, ikm.Reveal(), salt[:])
 	if err != nil {
 		return nil, fmt.Errorf("deriving keys: %w", err)
 	}
 	defer clear(prk)
-	k := &Keys{th2: th2}
+	k := &Keys{th2: th2, ciphertext: a.Ciphertext}
 	for _, out := range []struct {
 		key  *secret.Bytes
 		info string

@@ -38,9 +38,11 @@ var (
 		Pins: []kms.KeyID{kms.KeyID(fill(8, 8))},
 	}
 	core = kms.Core{
-		Nonce: [32]byte(fill(9, 32)), Ephemeral: [32]byte(fill(10, 32)), Blob: fill(11, 68), Seed: fill(12, 68), Selection: []int{7, 11, 12, 15},
+		Nonce: [32]byte(fill(9, 32)), Ephemeral: [32]byte(fill(10, 32)), MLKEM: [kms.MLKEMKeySize]byte(kemOf(26).EncapsulationKey().Bytes()), Blob: fill(11, 68), Seed: fill(12, 68), Selection: []int{7, 11, 12, 15},
 	}
 	opened, shared = fill(13, 32), fill(14, 32)
+	encapsulated   = fill(24, 32)
+	ciphertext     = [kms.MLKEMCipherSize]byte(fill(25, kms.MLKEMCipherSize))
 	quote          = kms.Quote{Attest: fill(15, 145), Signature: fill(16, 72), PCRs: []kms.PCR{{Index: 7, Value: [32]byte(fill(17, 32))}, {Index: 15}}}
 	offers         = []kms.Offer{{UUID: kms.UUID(fill(5, 16)), Kind: kms.Bound, Secret: secret.Own(fill(18, 40)), MAC: fill(19, 32)}}
 	decision       = kms.Decision{
@@ -60,7 +62,9 @@ func vectors(t *testing.T) (v map[string][]byte, keys *kms.Keys, th3 [32]byte) {
 	m1 := hello.Encode()
 	th1 := kms.HelloHash(m1)
 	th2 := kms.CoreHash(th1, core.Encode())
-	keys, err := kms.NewKeys(secret.Own(bytes.Clone(opened)), secret.Own(bytes.Clone(shared)), th2)
+	keys, err := kms.NewKeys(&kms.Agreed{
+		S: secret.Own(opened), MLKEM: secret.Own(encapsulated), X25519: secret.Own(shared), Ciphertext: ciphertext,
+	}, th2)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -71,13 +75,13 @@ func vectors(t *testing.T) (v map[string][]byte, keys *kms.Keys, th3 [32]byte) {
 	}
 
 	m2 := kms.Challenge{Core: core.Encode(), Cookie: fill(21, 60), Signature: fill(22, 64)}
-	m3 := kms.Redeem{Quote: quote, Cookie: m2.Cookie, Offers: sealed}
+	m3 := kms.Redeem{Ciphertext: ciphertext, Quote: quote, Cookie: m2.Cookie, Offers: sealed}
 	m3.Seal(keys)
 	th3 = kms.RedeemHash(th2, m3.Encode())
 	extra, second := kms.QuoteData(th2), kms.EvidenceData(th3)
 	return map[string][]byte{
-		"m1": m1, "th1": th1[:], "core": core.Encode(), "th2": th2[:], "m2": m2.Encode(), "signed": m2.Signed(th1),
-		"s": opened, "x25519": shared, "quote": extra[:], "m3": m3.Encode(), "th3": th3[:], "evidence": second[:], "k_m5": keys.ReportKey().Reveal(),
+		"m1": m1, "th1": th1[:], "core": core.Encode(), "th2": th2[:], "m2": m2.Encode(), "signed": m2.Signed(th2),
+		"s": opened, "mlkem": encapsulated, "x25519": shared, "quote": extra[:], "m3": m3.Encode(), "th3": th3[:], "evidence": second[:], "k_m5": keys.ReportKey().Reveal(),
 	}, keys, th3
 }
 
@@ -123,7 +127,7 @@ func TestVectors(t *testing.T) {
 	checkAsk(t, want, keys, th3)
 }
 
-var vectorNames = []string{"m1", "th1", "core", "th2", "m2", "signed", "s", "x25519", "quote", "m3", "th3", "evidence", "k_m5", "m4", "m5", "m4ask", "m6"}
+var vectorNames = []string{"m1", "th1", "core", "th2", "m2", "signed", "s", "mlkem", "x25519", "quote", "m3", "th3", "evidence", "k_m5", "m4", "m5", "m4ask", "m6"}
 
 func writeVectors(t *testing.T, v map[string][]byte, keys *kms.Keys, th3 [32]byte) {
 	t.Helper()

@@ -27,11 +27,11 @@ func newLK1Fleet(b *Load) (fleet, error) {
 }
 
 // What the KMS must compute for a challenge, and for a whole exchange:
-// MakeCredential, its own ephemeral key, its signature; then the agreement
+// MakeCredential, its own ephemeral key, its signature; then both agreements
 // and the quote's signature.
 var (
 	bareChallenge = []string{"P-256 generate", "P-256 ECDH", "X25519 generate", "Ed25519 sign"}
-	bareExchange  = append(slices.Clone(bareChallenge), "X25519", "P-256 ECDSA verify")
+	bareExchange  = append(slices.Clone(bareChallenge), "X25519", "ML-KEM-768 decapsulate", "P-256 ECDSA verify")
 )
 
 func (f *lk1Fleet) runs() []workload {

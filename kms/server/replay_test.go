@@ -90,6 +90,8 @@ func TestAlteredRedeemIsRefused(t *testing.T) {
 	}{
 		{"other cookie", func(m *kms.Redeem) { m.Cookie[len(m.Cookie)-1] ^= 1 }},
 		{"no cookie", func(m *kms.Redeem) { m.Cookie = nil }},
+		{"other ciphertext", func(m *kms.Redeem) { m.Ciphertext[kms.MLKEMCipherSize-1] ^= 1 }},
+		{"ciphertext of zeros", func(m *kms.Redeem) { m.Ciphertext = [kms.MLKEMCipherSize]byte{} }},
 		{"other MAC", func(m *kms.Redeem) { m.MAC[0] ^= 1 }},
 		{"other quote", func(m *kms.Redeem) { m.Quote.Attest[30] ^= 1 }},
 		{"offers with a get", func(m *kms.Redeem) { m.Offers = []byte{1} }},

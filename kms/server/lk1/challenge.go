@@ -48,17 +48,20 @@ func (s *Service) challengeFor(hello *kms.Hello, th1 [32]byte) ([]byte, error) {
 		return nil, err
 	}
 	t := &ticket{
-		th1: th1, s: secret.Random(32), ephemeral: secret.Own(ephemeral.Bytes()), peer: hello.Ephemeral,
+		th1: th1, s: secret.Random(32), x25519: secret.Own(ephemeral.Bytes()), peer: hello.Ephemeral,
 		node: kms.NodeIDOf(hello.EKPublic), akPublic: hello.AKPublic,
 		operation: hello.Operation, volumes: hello.Volumes, expiry: s.ledger.Now() + challengeLife,
-		selection: s.selection(),
+		selection: s.selection(), key: s.cookies.newest(),
 	}
 	defer t.wipe()
 	if s.enroll == fleet.Cert && len(hello.EKCert) > 0 {
 		t.ekPublic, t.ekCert = hello.EKPublic, hello.EKCert
 	}
 
-	core := kms.Core{Ephemeral: [32]byte(ephemeral.PublicKey().Bytes()), Selection: t.selection}
+	core := kms.Core{
+		Ephemeral: [32]byte(ephemeral.PublicKey().Bytes()), MLKEM: t.key.kem().public,
+		Selection: t.selection,
+	}
 	rand.Read(core.Nonce[:])
 	if core.Blob, core.Seed, err = attest.MakeCredential(ek, attest.NameOf(hello.AKPublic), t.s); err != nil {
 		return nil, err
@@ -66,8 +69,8 @@ func (s *Service) challengeFor(hello *kms.Hello, th1 [32]byte) ([]byte, error) {
 
 	m2 := kms.Challenge{Core: core.Encode()}
 	t.th2 = kms.CoreHash(t.th1, m2.Core)
-	m2.Cookie = s.cookies.sealTicket(t)
-	m2.Signature = ed25519.Sign(s.signer(hello.Pins), m2.Signed(t.th1))
+	m2.Cookie = t.seal()
+	m2.Signature = ed25519.Sign(s.signer(hello.Pins), m2.Signed(t.th2))
 	return m2.Encode(), nil
 }
 

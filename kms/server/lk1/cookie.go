@@ -47,6 +47,7 @@ type cookieKey struct {
 	id   uint64        // rises from key to key
 	born time.Duration // on the ledger's clock
 	aead cipher.AEAD
+	kem  func() kemKey // made when it is wanted
 }
 
 // ringSize is how many keys are accepted.
@@ -59,7 +60,7 @@ func (c *cookies) keys() []cookieKey {
 	defer c.mu.Unlock()
 	if now := c.clock.Now(); !c.shared && (len(c.ring) == 0 || now-c.ring[0].born >= keyLife) {
 		fresh := secret.Random(32)
-		c.ring = append([]cookieKey{{born: now, aead: ledger.AEAD(fresh.Reveal())}}, c.ring...)
+		c.ring = append([]cookieKey{newCookieKey(cookieKey{born: now}, fresh)}, c.ring...)
 		c.ring = c.ring[:min(len(c.ring), ringSize)]
 		fresh.Wipe()
 	}
@@ -69,30 +70,33 @@ func (c *cookies) keys() []cookieKey {
 	return c.ring
 }
 
-func (c *cookies) seal(purpose string, plain []byte) []byte {
-	key := c.keys()[0].aead
+// newest closes cookies.
+func (c *cookies) newest() cookieKey { return c.keys()[0] }
+
+func (k cookieKey) seal(purpose string, plain []byte) []byte {
+	key := k.aead
 	nonce := make([]byte, key.NonceSize(), key.NonceSize()+len(plain)+key.Overhead())
 	rand.Read(nonce)
 	return key.Seal(nonce, nonce, plain, []byte(purpose))
 }
 
 // open also tells which key a cookie was closed with.
-func (c *cookies) open(purpose string, cookie []byte) (plain []byte, key uint64, err error) {
+func (c *cookies) open(purpose string, cookie []byte) (plain []byte, key cookieKey, err error) {
 	for _, k := range c.keys() {
 		if n := k.aead.NonceSize(); len(cookie) >= n {
 			if plain, err := k.aead.Open(nil, cookie[:n], cookie[n:], []byte(purpose)); err == nil {
-				return plain, k.id, nil
+				return plain, k, nil
 			}
 		}
 	}
-	return nil, 0, errCookie
+	return nil, cookieKey{}, errCookie
 }
 
 // ticket is what the KMS must remember between M2 and M3.
 type ticket struct {
 	th1, th2  [32]byte
 	s         secret.Bytes // what the TPM must open
-	ephemeral secret.Bytes // X25519 private key
+	x25519    secret.Bytes // our private key
 	peer      [32]byte     // the node's X25519 public key, from M1
 	node      kms.NodeID
 	akPublic  []byte
@@ -102,12 +106,12 @@ type ticket struct {
 	volumes   []kms.Want
 	expiry    time.Duration // on the ledger's clock
 	selection []int         // PCRs that were asked for
-	key       uint64        // the cookie's, not part of it
+	key       cookieKey     // the cookie's, not part of it
 }
 
 func (t *ticket) wipe() {
 	t.s.Wipe()
-	t.ephemeral.Wipe()
+	t.x25519.Wipe()
 }
 
 func (t *ticket) encode() []byte {
@@ -115,7 +119,7 @@ func (t *ticket) encode() []byte {
 	w.Field(t.th1[:])
 	w.Field(t.th2[:])
 	w.Field(t.s.Reveal())
-	w.Field(t.ephemeral.Reveal())
+	w.Field(t.x25519.Reveal())
 	w.Field(t.peer[:])
 	w.Field(t.node[:])
 	w.Field(t.akPublic)
@@ -137,10 +141,11 @@ func bytesOfPCRs(pcrs []int) (b []byte) {
 	return b
 }
 
-func (c *cookies) sealTicket(t *ticket) []byte {
+// seal closes it with its key.
+func (t *ticket) seal() []byte {
 	plain := t.encode()
 	defer clear(plain)
-	return c.seal(forRedeem, plain)
+	return t.key.seal(forRedeem, plain)
 }
 
 func (c *cookies) openTicket(cookie []byte) (*ticket, error) {
@@ -153,7 +158,7 @@ func (c *cookies) openTicket(cookie []byte) (*ticket, error) {
 	t.th1 = [32]byte(r.Exact("th1", 32))
 	t.th2 = [32]byte(r.Exact("th2", 32))
 	t.s = secret.Own(bytes.Clone(r.Exact("S", 32)))
-	t.ephemeral = secret.Own(bytes.Clone(r.Exact("ephemeral key", 32)))
+	t.x25519 = secret.Own(bytes.Clone(r.Exact("X25519 key", 32)))
 	t.peer = [32]byte(r.Exact("peer key", 32))
 	t.node = kms.NodeID(r.Exact("node", 32))
 	t.akPublic = bytes.Clone(r.Field("AK public area", 1024))
@@ -196,7 +201,7 @@ func (c *cookies) sealReceipt(t *receipt) []byte {
 	kms.WriteWants(w, t.volumes)
 	w.Uint64(uint64(t.expiry))
 	defer clear(w.Bytes())
-	return c.seal(forReport, w.Bytes())
+	return c.newest().seal(forReport, w.Bytes())
 }
 
 func (c *cookies) openReceipt(cookie []byte) (*receipt, error) {

@@ -47,7 +47,7 @@ func (c *cookies) sealAsk(p *pledge) []byte {
 		w.Field(value[:])
 	}
 	defer clear(w.Bytes())
-	return c.seal(forLog, w.Bytes())
+	return c.newest().seal(forLog, w.Bytes())
 }
 
 func (c *cookies) openAsk(cookie []byte) (*pledge, error) {

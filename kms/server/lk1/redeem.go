@@ -2,7 +2,6 @@ package lk1
 
 import (
 	"context"
-	"crypto/ecdh"
 	"crypto/rand"
 	"encoding/hex"
 	"errors"
@@ -60,7 +59,7 @@ func (s *Service) redeem(ctx context.Context, m3 []byte, from string) ([]byte, e
 	var p *proof
 
 	err = s.work.Do(ctx, func() (err error) {
-		if keys, err = t.keys(); err == nil {
+		if keys, err = t.keys(m.Ciphertext); err == nil {
 			p, err = check(m, t, keys)
 		}
 		if err == nil && len(t.ekCert) > 0 {
@@ -96,28 +95,6 @@ func (s *Service) redeem(ctx context.Context, m3 []byte, from string) ([]byte, e
 	return s.answer(d, t, keys, p.th3)
 }
 
-// keys derives the exchange's keys from what the cookie held.
-func (t *ticket) keys() (*kms.Keys, error) {
-	private, err := ecdh.X25519().NewPrivateKey(t.ephemeral.Reveal())
-	if err != nil {
-		return nil, errCookie
-	}
-
-	public, err := ecdh.X25519().NewPublicKey(t.peer[:])
-	if err != nil {
-		return nil, errCookie
-	}
-
-	z, err := private.ECDH(public)
-	if err != nil {
-		return nil, fmt.Errorf("agreeing on keys: %w", err)
-	}
-
-	shared := secret.Own(z)
-	defer shared.Wipe()
-	return kms.NewKeys(t.s, shared, t.th2)
-}
-
 // check proves that the TPM opened S and that the quote is fresh and its
 // own, before any record is looked at.
 func check(m *kms.Redeem, t *ticket, keys *kms.Keys) (*proof, error) {
@@ -131,7 +108,7 @@ func check(m *kms.Redeem, t *ticket, keys *kms.Keys) (*proof, error) {
 	}
 
 	p := &proof{
-		node: t.node, operation: t.operation, volumes: t.volumes, clock: c, th2: t.th2, expiry: t.expiry, key: t.key,
+		node: t.node, operation: t.operation, volumes: t.volumes, clock: c, th2: t.th2, expiry: t.expiry, key: t.key.id,
 		pcrs: map[int]digest{}, akPublic: t.akPublic, reportKey: keys.ReportKey(),
 	}
 	for _, v := range m.Quote.PCRs {

@@ -48,9 +48,8 @@ func parseRing(raw []byte) (ring []cookieKey, err error) {
 		return nil, fmt.Errorf("reading the cookie keys: %w", ledger.ErrUnverified)
 	}
 	for b := raw; len(b) > 0; b = b[cookieKeyLen:] {
-		ring = append(ring, cookieKey{
-			id: binary.BigEndian.Uint64(b), born: time.Duration(binary.BigEndian.Uint64(b[8:])), aead: ledger.AEAD(b[16:cookieKeyLen]),
-		})
+		k := cookieKey{id: binary.BigEndian.Uint64(b), born: time.Duration(binary.BigEndian.Uint64(b[8:]))}
+		ring = append(ring, newCookieKey(k, secret.Own(b[16:cookieKeyLen])))
 	}
 	return ring, nil
 }
@@ -81,7 +80,7 @@ func (s *Service) rotate(ctx context.Context) error {
 		}
 		fresh := secret.Random(32)
 		defer fresh.Wipe()
-		ring = append([]cookieKey{{id, now, ledger.AEAD(fresh.Reveal())}}, ring...)
+		ring = append([]cookieKey{newCookieKey(cookieKey{id: id, born: now}, fresh)}, ring...)
 		ring = ring[:min(len(ring), ringSize)]
 
 		next = make([]byte, 0, (ringSize+1)*cookieKeyLen) // one allocation, which is wiped
