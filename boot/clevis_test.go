@@ -80,7 +80,7 @@ func TestClevisSource(t *testing.T) {
 			m.Disks = append(m.Disks, boottest.DataDisk())
 			m.Disks[1].AddToken(clevistest.Token(tang.Seal(url, []byte(boottest.Recovery)), 1))
 			m.Plan.Volumes = append(m.Plan.Volumes, plan.Volume{UUID: boottest.DataUUID, Name: "data", Sources: []string{"clevis"}, NoFail: true})
-		}, "root", 2 * time.Second, []string{"unlock root keyslot=0"}, nil},
+		}, "root", 12 * time.Second, []string{"unlock root keyslot=0"}, nil},
 		{"the key server is silent: three seconds", []string{"kms", "clevis"}, func(m *boottest.Machine) {
 			bound(m)
 			m.KMS.State = "away"

@@ -82,7 +82,7 @@ func TestKairosSource(t *testing.T) {
 		{"a volume that the boot does without", only, asks(func(m *boottest.Machine, _ *boottest.Challenger) {
 			m.Disks = append(m.Disks, boottest.DataDisk())
 			m.Plan.Volumes = append(m.Plan.Volumes, plan.Volume{UUID: boottest.DataUUID, Name: "data", Label: "COS_DATA", Sources: only, NoFail: true})
-		}), "root", 5 * time.Second, []string{"unlock root keyslot=1"}, []string{"unlock data"}},
+		}), "root", 12 * time.Second, []string{"unlock root keyslot=1"}, []string{"unlock data"}},
 
 		{"of the older generation", only, asks(older(true)), "root", 5 * time.Second, []string{"unlock root keyslot=1"}, nil},
 		{"of the older generation, which the plan does not allow", only, asks(older(false)), "reboot", 3 * time.Minute, []string{"kairos-silent: volume root: http://192.0.2.7:8082: it does not speak the protocol of Kairos, or only its older generation"}, nil},

@@ -63,3 +63,29 @@ func TestKeyFile(t *testing.T) {
 		r.boot(t)
 	}
 }
+
+// TestNoFailSources: a volume with nofail is opened by a source that takes
+// longer than that of the root, and holds up the boot for seconds at most.
+func TestNoFailSources(t *testing.T) {
+	inImage := func(sources ...string) func(*boottest.Machine) {
+		return func(m *boottest.Machine) {
+			m.Plan.KeyFiles = []plan.KeyFile{{Name: "key-file", Path: "/etc/root.key"}}
+			m.Keys = map[string]string{"/keys/key-file": boottest.Recovery}
+			addData(m, true, sources...)
+		}
+	}
+	slow := func(state string) func(*boottest.Machine) {
+		return func(m *boottest.Machine) {
+			inImage("kms")(m)
+			m.KMS.State = state
+		}
+	}
+	for _, r := range []row{
+		{"by the key server", []string{"key-file"}, inImage("kms"), "root", 2 * time.Second, []string{"unlock root keyslot=1", "unlock data keyslot=0"}, []string{"stays closed"}},
+		{"by a key server that is away", []string{"key-file"}, slow("away"), "root", 11 * time.Second, []string{"unlock root keyslot=1", "volume data stays closed: left-closed"}, nil},
+		{"by a key server where nobody has approved the machine", []string{"key-file"}, slow("pending"), "root", 11 * time.Second, []string{"unlock root keyslot=1", "volume data stays closed"}, nil},
+		{"by people, who are not waited for", []string{"key-file"}, inImage("prompt"), "root", time.Second, []string{"unlock root keyslot=1", "volume data stays closed"}, nil},
+	} {
+		r.boot(t)
+	}
+}

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"time"
 
+	"latchkey/internal/plan"
 	"latchkey/unlock"
 	"latchkey/unlock/source"
 )
@@ -203,4 +204,16 @@ func (o *openings) hopeless() error {
 		}
 	}
 	return nil
+}
+
+// hopeful tells whether a source may still open a volume that is closed.
+// People are not waited for.
+func (o *openings) hopeful() bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return slices.ContainsFunc(o.all, func(v *opening) bool {
+		return !v.open && slices.ContainsFunc(v.disk.planned.Sources, func(name string) bool {
+			return name != plan.SourcePrompt && !o.lostAll(v, name)
+		})
+	})
 }

@@ -3,6 +3,7 @@ package worker
 import (
 	"context"
 	"iter"
+	"time"
 
 	"latchkey/boot/codes"
 	"latchkey/internal/plan"
@@ -69,9 +70,14 @@ func (o *openings) report(ctx context.Context) {
 	}
 }
 
+// optionalTries is how long volumes with nofail are waited for, with all
+// others open, while a source is still at work for them: the network and a
+// key server take a few seconds, the TPM and a key file none.
+const optionalTries = 10 * time.Second
+
 // open opens the volumes with what their sources yield, until every volume
-// that the boot cannot do without is open. It fails when one of them has no
-// source left. Offers are tried one at a time; meanwhile sources begin and
+// that the boot cannot do without is open, and the others had their time. It
+// fails when one that is needed has no source left. Offers are tried one at a time; meanwhile sources begin and
 // end as they would.
 func (w *worker) open(ctx context.Context, n *network, identity *identity, disks []*disk) (*openings, error) {
 	ctx, cancel := context.WithCancel(ctx)
@@ -80,10 +86,17 @@ func (w *worker) open(ctx context.Context, n *network, identity *identity, disks
 	o.run(w.sources(n, identity, o))
 	offers, ended := make(chan *offer), make(chan *run)
 	var tried chan struct{} // closed when the offer under way has been; nil if none is
+	var patience <-chan time.Time
+	late := false
 	for {
 		if tried == nil && o.enough() {
-			w.leaveClosed(o)
-			return o, nil
+			if late || !o.hopeful() {
+				w.leaveClosed(o)
+				return o, nil
+			}
+			if patience == nil {
+				patience = time.After(optionalTries)
+			}
 		}
 		if err := o.hopeless(); err != nil && tried == nil {
 			o.wipe()
@@ -107,6 +120,8 @@ func (w *worker) open(ctx context.Context, n *network, identity *identity, disks
 		case r := <-ended:
 			o.lose(r)
 		case <-next:
+		case <-patience:
+			late = true
 		case <-ctx.Done():
 			if tried != nil {
 				<-tried
