@@ -146,9 +146,6 @@ func (o *imageBuild) write(stderr io.Writer, options *initramfs.Options) (*initr
 	if !o.installs {
 		err = datafile.Replace(tmp.Name(), o.output)
 	} else {
-		if other := keepOther(o.output); other != nil {
-			fmt.Fprintf(stderr, "warning: the distribution's %s could not be kept as the way back: %v\n", o.output, other)
-		}
 		err = errors.Join(at.put(tmp.Name()), at.keepOurs())
 	}
 	if err != nil {

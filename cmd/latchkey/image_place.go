@@ -66,31 +66,42 @@ func isOurs(path string) bool {
 }
 
 // put gives the place to an image that is whole on the disk. What was there
-// becomes the old one if it is ours, unless it was made after this machine
-// started: then it has never booted, and the old one has.
-func (p place) put(tmp string) error { return p.keeping(tmp, isOurs(p.path)) }
+// is kept, as the old one or as the distribution's; an image that cannot be
+// kept stays where it is, and put fails.
+func (p place) put(tmp string) error {
+	name, err := p.keptAs()
+	if err != nil {
+		return err
+	}
+	return p.keeping(tmp, name)
+}
 
-func (p place) keeping(tmp string, ours bool) error {
-	if p.unproven() && exists(p.old()) || !ours {
+// keeping puts an image in the place and what was there under another name,
+// unless that is empty. None of the ways needs room on the disk.
+func (p place) keeping(tmp, name string) error {
+	if name == "" {
 		return datafile.Replace(tmp, p.path)
 	}
-	next := filepath.Join(filepath.Dir(p.path), "."+filepath.Base(p.old()))
+	if info, err := os.Lstat(name); err == nil && info.IsDir() {
+		return fmt.Errorf("%s is a folder, and the name under which %s is to be kept: move it away", name, p.path)
+	}
+	next := filepath.Join(filepath.Dir(p.path), "."+filepath.Base(name))
 	if err := os.Remove(next); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
 	if p.link(p.path, next) == nil {
-		if err := os.Rename(next, p.old()); err != nil {
+		if err := os.Rename(next, name); err != nil {
 			return err
 		}
 		return datafile.Replace(tmp, p.path)
 	}
 
 	// FAT has no second names. Linux exchanges two files there since 6.0;
-	// before that there is a moment with the old image alone.
+	// before that there is a moment with the kept image alone.
 	if err := p.swap(tmp, p.path); err == nil {
-		return datafile.Replace(tmp, p.old())
+		return datafile.Replace(tmp, name)
 	}
-	if err := os.Rename(p.path, p.old()); err != nil {
+	if err := os.Rename(p.path, name); err != nil {
 		return err
 	}
 	return datafile.Replace(tmp, p.path)
@@ -148,7 +159,7 @@ func (p place) rescue() string {
 		if !isOurs(kept) {
 			continue
 		}
-		if err := errors.Join(keepOther(p.path), os.Rename(kept, p.path), p.keepOurs()); err == nil {
+		if err := errors.Join(p.put(kept), p.keepOurs()); err == nil {
 			return "the image of before is back in its place, and boots as before"
 		}
 	}

@@ -64,7 +64,11 @@ func TestPlace(t *testing.T) {
 			if tt.old != "" {
 				write(t, p.old(), tt.old, before)
 			}
-			if err := p.keeping(newest, tt.current != ""); err != nil {
+			name := ""
+			if tt.current != "" && !(p.unproven() && exists(p.old())) {
+				name = p.old()
+			}
+			if err := p.keeping(newest, name); err != nil {
 				t.Fatal(err)
 			}
 			is, _ := os.ReadFile(p.path)
@@ -77,6 +81,43 @@ func TestPlace(t *testing.T) {
 				t.Errorf("what is left: %q, %v", names, err)
 			}
 		})
+	}
+}
+
+// TestPlaceKeepsOthers: the distribution's initramfs is kept on each file
+// system, without any room; what cannot be kept is not replaced.
+func TestPlaceKeepsOthers(t *testing.T) {
+	for _, tt := range []struct {
+		name       string
+		link, swap bool
+	}{{"links", true, true}, {"FAT", false, true}, {"FAT before Linux 6.0", false, false}} {
+		p, newest := newEFI(t, tt.link, tt.swap)
+		write(t, p.path, "the distribution's", time.Now())
+		if err := p.put(newest); err != nil {
+			t.Fatalf("%s: %v", tt.name, err)
+		}
+		is, _ := os.ReadFile(p.path)
+		kept, _ := os.ReadFile(p.path + otherSuffix)
+		if string(is) != "third" || string(kept) != "the distribution's" {
+			t.Errorf("%s: there is %q, and %q is kept", tt.name, is, kept)
+		}
+	}
+	for name, spoil := range map[string]func(p place) error{
+		"a folder has the name": func(p place) error { return os.Mkdir(p.path+otherSuffix, 0o700) },
+		"a FIFO is there":       func(p place) error { return errors.Join(os.Remove(p.path), unix.Mkfifo(p.path, 0o600)) },
+	} {
+		p, newest := newEFI(t, true, true)
+		write(t, p.path, "the distribution's", time.Now())
+		if err := spoil(p); err != nil {
+			t.Fatal(err)
+		}
+		before, _ := os.Lstat(p.path)
+		if err := p.put(newest); err == nil || !strings.Contains(err.Error(), "move it away") {
+			t.Errorf("%s: put = %v", name, err)
+		}
+		if after, err := os.Lstat(p.path); err != nil || !os.SameFile(before, after) || !exists(newest) {
+			t.Errorf("%s: the image was replaced", name)
+		}
 	}
 }
 

@@ -93,7 +93,7 @@ func (o *setup) restoreImage(c initramfs.ImageConfig, version string) error {
 		}
 		fmt.Fprintf(o.out, "put the distribution's %s back\n", path)
 	default:
-		fmt.Fprintf(o.out, "%s stays: there is none of the distribution's to put back; make one: update-initramfs -c -k %s, dracut --force, or mkinitcpio -P\n", path, version)
+		return fmt.Errorf("%s stays, and the keyslot that it needs: there is none of the distribution's to put back; make one (update-initramfs -c -k %s, dracut --force, or mkinitcpio -P), then run this again", path, version)
 	}
 	return o.update.removeImages(o.out, c, version)
 }
