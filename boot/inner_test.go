@@ -75,7 +75,7 @@ func TestInnerArrays(t *testing.T) {
 		{name: "nothing is recognized in it", change: onHalves("1.0", make([]byte, 4096), whole, on("/dev/md127")), end: "reboot", log: []string{"root-unusable: no file system is recognized in /dev/md127"}},
 
 		{name: "a member is away", change: onHalves("1.2", ext4, whole, dataAway(0)), end: "root", most: 10 * time.Second, log: degraded},
-		{name: "a member comes while it is waited for", change: onHalves("1.2", ext4, whole, dataAway(2*time.Second)), end: "root", log: []string{"md-late: volume data has come, which may hold a member of " + array + ": beginning again, with it", "start worker 1", "1.2 root data\n", mounted}, never: []string{"md-degraded"}},
+		{name: "a member comes while it is waited for", change: onHalves("1.2", ext4, whole, dataAway(2*time.Second)), end: "root", log: []string{"volume-late: volume data has come, which may hold a member of " + array + ": beginning again, with it", "start worker 1", "1.2 root data\n", mounted}, never: []string{"md-degraded"}},
 		{name: "a member is away, and that is never", change: onHalves("1.0", ext4, whole, dataAway(0), never), end: "reboot", log: []string{"md-degraded: " + array + " is not run: degraded is never in the plan, and it lacks members", "root-not-in-plan"}, never: []string{"run md"}},
 		{name: "a volume is not opened", change: onHalves("1.2", ext4, whole, func(m *boottest.Machine) { delete(m.KMS.Keys, boottest.DataUUID) }), end: "root", most: 2 * time.Second, log: degraded},
 		{name: "a member is out of date", change: onHalves("1.0", ext4, old), end: "root", log: []string{"1.0 root\n", "md-left-out: " + array + ": /dev/mapper/data is out of date and left out", mounted}},

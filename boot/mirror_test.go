@@ -53,7 +53,16 @@ func TestLegs(t *testing.T) {
 		"map my--vg-root read-only=false [{0 40 raid raid1 3 0 region_size 8 2 253:1 253:2 - -}]\n",
 		"lvm-degraded: logical volume my-vg/root runs without 1 of its 2 legs; root_rimage_1: its physical volume " + lvmtest.PV1 + " is in none of the opened volumes", "mount /dev/mapper/my--vg-root on",
 	}
+	all := func(m *boottest.Machine) { m.Plan.Volumes[0].NoFail, m.Plan.Wait = true, 3*time.Minute }
+	first := func(m *boottest.Machine) { m.Disks = m.Disks[1:] }
 	for _, r := range []row{
+		{name: "any leg may be away: the second", change: onMirror(lvmtest.Mirror, all, away), end: "root", most: 15 * time.Second, log: degraded},
+		{name: "any leg may be away: the first", change: onMirror(lvmtest.Mirror, all, first), end: "root", most: 15 * time.Second, log: []string{"volume root stays closed: volume-missing", "lvm-degraded: ", "mount /dev/mapper/my--vg-root on"}},
+		{name: "any leg may be away: it comes soon", change: onMirror(lvmtest.Mirror, all, late(4*time.Second)), end: "root", log: whole, never: []string{"lvm-", "-late"}},
+		{name: "any leg may be away: both", change: onMirror(lvmtest.Mirror, all, away, func(m *boottest.Machine) { m.Disks = nil }), end: "reboot", log: []string{"180.0s log: disks found=0 code=volume-missing"}},
+		{name: "any leg may be away, and that is never", change: onMirror(lvmtest.Mirror, all, away, never), end: "reboot", log: []string{"180.0s log: disks found=1 code=volume-missing"}},
+		{name: "any leg may be away, and none has the root", change: onMirror(lvmtest.Mirror, all, late(time.Minute), func(m *boottest.Machine) { m.Inside["root"], m.Inside["data"] = labeled("x"), labeled("system") }), end: "root", log: []string{"volume-missing: volume data is not there, and what the plan names is in none of the others: root (ext4", "60.0s human: volume-late: volume data has come, which the boot may need", "mount /dev/mapper/data on"}},
+		{name: "any leg may be away, and none has the root for long", change: onMirror(lvmtest.Mirror, all, away, func(m *boottest.Machine) { m.Inside["root"] = labeled("x") }), end: "reboot", most: 5 * time.Minute, log: []string{"volume-missing: volume data is not there", "root-not-in-plan: root=LABEL=system"}},
 		{name: "whole", change: onMirror(lvmtest.Mirror), end: "root", most: 2 * time.Second, never: []string{"lvm-"}, log: append(
 			whole, "write /run/udev/data/b253:6 E:DM_UDEV_PRIMARY_SOURCE_FLAG=1\n",
 			"write /run/udev/data/b253:5 E:DM_UDEV_PRIMARY_SOURCE_FLAG=1 E:DM_UDEV_DISABLE_SUBSYSTEM_RULES_FLAG=1 E:DM_UDEV_DISABLE_DISK_RULES_FLAG=1 E:DM_UDEV_DISABLE_OTHER_RULES_FLAG=1\n",

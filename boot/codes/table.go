@@ -82,6 +82,7 @@ func table() map[string]Meaning {
 		// The disks.
 		"volume-missing":     {Final, "look at the cable and the disk: latchkey volume inspect DEVICE"},
 		"volume-clones":      {Final, "two disks carry one UUID: remove one, or name its serial in the plan"},
+		"volume-late":        {Retry, "a volume came late: all are opened again"},
 		"volume-multipath":   {Final, "unplug or switch off all paths but one, or boot with the distribution's initramfs, which has multipathd"},
 		"bcache-unsupported": {Retry, "boot with the distribution's initramfs, or take the volume off bcache: copy it to a device of its own"},
 		"volume-locked":      {Final, "this is not the volume that was enrolled: do not trust this disk"},
@@ -125,7 +126,6 @@ func table() map[string]Meaning {
 		"md-damaged":     {Retry, "the device is left alone: mdadm --examine on another machine; if it is no member any more, wipefs removes the old superblock"},
 		"md-unsupported": {Retry, "the array is left alone: boot with the distribution's initramfs, which has mdadm; or let the reshape end, remove the journal"},
 		"md-failed":      {Retry, "the kernel does not run the array: is its module in the image (latchkey image build)? The kernel's log says more"},
-		"md-late":        {Retry, "a volume came late: all are opened again"},
 		"md-unwanted":    {Retry, "an array that holds a volume is left out by rd.md=0 or rd.md.uuid=: correct the kernel command line"},
 
 		"btrfs-devices": {Final, "a device of the root's btrfs is in no opened volume: name all its volumes in latchkey.yaml, latchkey image build; look at cable and disk. root.flags: degraded mounts without it"},

@@ -72,8 +72,8 @@ func (in *inside) awaitLegs(v *lvm.Volume) error {
 	return nil
 }
 
-// late waits, once, for one of the volumes whose device was not there, and
-// names it; "" if none has come.
+// late waits, once and as long as an array of md would, for one of the volumes
+// whose device was not there, and names it; "" if none has come.
 func (in *inside) late() string {
 	if in.waited || len(in.absent) == 0 {
 		return ""
@@ -83,7 +83,11 @@ func (in *inside) late() string {
 	if w.search.busy() || !w.driversLoaded() {
 		wait += degradedPatience
 	}
-	over := time.After(wait)
+	return in.lateUntil(time.After(wait))
+}
+
+func (in *inside) lateUntil(over <-chan time.Time) string {
+	w := in.worker
 	for {
 		for _, s := range w.search.look(context.Background()) {
 			if s.disk != nil && slices.Contains(in.absent, s.volume.Name) {

@@ -56,7 +56,8 @@ func (w *worker) findAll(ctx context.Context) ([]*disk, error) {
 
 // findDisks waits until every volume of the plan has been found, looking
 // again whenever a block device comes or changes. A volume with nofail is
-// waited for as long as the others take, or for optionalWait longer.
+// waited for as long as the others take, or for optionalWait longer; if all
+// have it, as long as the plan waits for a member of an array, too.
 func (w *worker) findDisks(ctx context.Context) ([]*disk, error) {
 	whole := ctx // a look that began is not cut short by the end of the wait
 	ctx, cancel := w.limited(ctx)
@@ -70,7 +71,7 @@ func (w *worker) findDisks(ctx context.Context) ([]*disk, error) {
 	var patience <-chan time.Time // with volumes that have nofail
 	for {
 		found := w.search.look(whole)
-		missing := found.required()
+		missing := found.required(w.plan.Degraded >= 0)
 		begun, next := w.search.arrays.run(whole, missing != nil || found.optional(), !w.search.busy() && w.driversLoaded())
 		if begun {
 			continue // an array is a disk like any other
@@ -82,9 +83,9 @@ func (w *worker) findDisks(ctx context.Context) ([]*disk, error) {
 		var settled <-chan time.Time
 		switch {
 		case missing != nil:
-		case found.optional() && (w.search.busy() || !w.driversLoaded()):
+		case found.optional() && (w.plan.Spread() || w.search.busy() || !w.driversLoaded()):
 			if patience == nil {
-				patience = time.After(optionalWait)
+				patience = time.After(max(optionalWait, w.plan.Degraded))
 			}
 			settled = patience
 		default:
@@ -168,9 +169,11 @@ func (all sightings) disks() (found []*disk) {
 
 // required is why the boot cannot go on with what was seen, nil if it can:
 // a broken rule before a disk that is not there yet. If every volume has
-// nofail, then one of them is the root, and all are waited for.
-func (all sightings) required() (err error) {
-	optional := slices.ContainsFunc(all, func(s sighting) bool { return !s.volume.NoFail })
+// nofail, the root is on one of them or spread over several, of which some may
+// do if it may run degraded.
+func (all sightings) required(degraded bool) (err error) {
+	isFound := func(s sighting) bool { return s.disk != nil }
+	optional := degraded && slices.ContainsFunc(all, isFound) || slices.ContainsFunc(all, func(s sighting) bool { return !s.volume.NoFail })
 	for _, s := range all {
 		if s.err == nil || s.volume.NoFail && optional {
 			continue

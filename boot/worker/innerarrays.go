@@ -66,11 +66,11 @@ func (in *inside) runOthers(ctx context.Context) error {
 	w, degraded := in.worker, func(a *md.Array) bool { return !a.Whole() }
 	others := in.runnable()
 	if len(others) == 0 || !in.misses() {
-		return nil
+		return in.awaitRoot()
 	}
 	if i := slices.IndexFunc(others, degraded); i >= 0 && w.plan.Degraded >= 0 {
 		if late := in.late(); late != "" {
-			return codes.Fail("md-late", "volume %s has come, which may hold a member of %s: beginning again, with it", late, others[i])
+			return codes.Fail("volume-late", "volume %s has come, which may hold a member of %s: beginning again, with it", late, others[i])
 		}
 	}
 	in.runArrays(ctx, func(a *md.Array) bool {
@@ -81,6 +81,20 @@ func (in *inside) runOthers(ctx context.Context) error {
 		return true
 	})
 	in.assemble()
+	return in.awaitRoot()
+}
+
+// awaitRoot waits, if what the plan names may be in a volume that is not there
+// because all have nofail, as long as the plan waits for devices.
+func (in *inside) awaitRoot() error {
+	w := in.worker
+	if !w.plan.Spread() || len(in.absent) == 0 || !in.misses() {
+		return nil
+	}
+	w.waiting(codes.Fail("volume-missing", "volume %s is not there, and what the plan names is in none of the others: %s", in.absent[0], in.seen()))
+	if late := in.lateUntil(due(w.plan.Wait)); late != "" {
+		return codes.Fail("volume-late", "volume %s has come, which the boot may need: beginning again, with it", late)
+	}
 	return nil
 }
 
@@ -106,7 +120,8 @@ func (in *inside) misses() bool {
 // has tells whether a device of the plan means something that was found.
 func (in *inside) has(want string) bool {
 	if group, name, ok := in.worker.plan.LogicalRoot(plan.Root{Device: want}); ok {
-		return in.set.Find(group, name) != nil
+		v := in.set.Find(group, name)
+		return v != nil && v.Usable() == nil
 	}
 	for _, c := range in.open {
 		if c.err == nil && c.super.Type != arrayType && in.means(want, c) {

@@ -102,7 +102,7 @@ func (s *search) look(ctx context.Context) sightings {
 // may be on one: nothing on them is opened, for the newest of it may be in the
 // cache.
 func (s *search) nameCaches(all sightings, probes []probed) {
-	if err := all.required(); codes.Of(err) != "volume-missing" {
+	if err := all.required(s.plan.Degraded >= 0); codes.Of(err) != "volume-missing" {
 		return
 	}
 	for _, p := range probes {

@@ -74,14 +74,14 @@ func TestLook(t *testing.T) {
 		s := w.newSearch()
 
 		began := time.Now()
-		err := s.look(context.Background()).required()
+		err := s.look(context.Background()).required(false)
 		if took := time.Since(began); took > probeWait || codes.Of(err) != "volume-missing" || !strings.Contains(err.Error(), "vda (no answer yet)") {
 			t.Errorf("the first look took %s and gave %v, want volume-missing within %s", took, err, probeWait)
 		}
 
 		<-w.blocks // vda has answered
 		found := s.look(context.Background())
-		if err := found.required(); err != nil || len(found.disks()) != 1 || found.disks()[0].Device != "/dev/vda" {
+		if err := found.required(false); err != nil || len(found.disks()) != 1 || found.disks()[0].Device != "/dev/vda" {
 			t.Errorf("the next look gave %v, %v, want vda", found.disks(), err)
 		}
 		sys.mu.Lock()
@@ -99,7 +99,7 @@ func TestLookFails(t *testing.T) {
 	sys := newSlowDisks(t)
 	sys.fails = errors.New("no sysfs")
 	w := &worker{sys: sys, plan: &plan.Plan{Volumes: []plan.Volume{{UUID: testUUID}}}}
-	err := w.newSearch().look(context.Background()).required()
+	err := w.newSearch().look(context.Background()).required(false)
 	if codes.Means(codes.Of(err)).Class != codes.Retry {
 		t.Errorf("look = %v, want an error that is tried again", err)
 	}
@@ -198,7 +198,7 @@ func TestRequired(t *testing.T) {
 		{"one is missing", sightings{v(false, nil), v(false, missing)}, missing},
 		{"one is broken behind one that is missing", sightings{v(false, missing), v(false, broken)}, broken},
 	} {
-		if got := row.all.required(); got != row.want {
+		if got := row.all.required(false); got != row.want {
 			t.Errorf("%s: required = %v, want %v", row.name, got, row.want)
 		}
 	}

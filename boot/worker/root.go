@@ -25,7 +25,11 @@ type root struct {
 // in it, and has the file system's module loaded. Logical volumes that the
 // root or the command line names are mapped on the way.
 func (w *worker) chooseRoot(ctx context.Context, o *openings) error {
-	_, err := step(ctx, w, "probe", 2*time.Minute+max(0, w.plan.Degraded), func(ctx context.Context) (struct{}, string, error) {
+	limit := 2*time.Minute + max(0, w.plan.Degraded) + w.plan.Wait
+	if w.plan.Spread() && w.plan.Wait == 0 {
+		limit = 0
+	}
+	_, err := step(ctx, w, "probe", limit, func(ctx context.Context) (struct{}, string, error) {
 		in := w.lookInside(ctx, o)
 		defer in.close()
 		if err := in.runOthers(ctx); err != nil {

@@ -59,6 +59,12 @@ func (p *Plan) Roots() []Root {
 	return []Root{p.Root, p.ImageRoot}
 }
 
+// Spread tells whether every volume has nofail: the root is on one of them, or
+// spread over several.
+func (p *Plan) Spread() bool {
+	return !slices.ContainsFunc(p.Volumes, func(v Volume) bool { return !v.NoFail })
+}
+
 // netTurn is the longest turn of one of two network settings: the longest
 // that an address takes on a good LAN is about a minute (spanning tree,
 // then DHCP).

@@ -19,4 +19,9 @@ var inners = []mutant{
 	{`what lies on a read-only member is read-only`, `boot/worker/innerarrays.go`, `in.open[of].readOnly || c.readOnly`, `in.open[of].readOnly`, `./boot`, `TestInnerArrays`},
 	{`LVM on a late array counts`, `boot/worker/innerarrays.go`, `	in.assemble()
 `, ``, `./boot`, `TestInnerArrays`},
+	{`of volumes that all have nofail one must be there`, `boot/worker/disks.go`, `degraded && slices.ContainsFunc(all, isFound) || `, `degraded && (slices.ContainsFunc(all, isFound) || true) || `, `./boot`, `TestLegs`},
+	{`never degraded wants volumes with nofail, too`, `boot/worker/disks.go`, `degraded && slices.ContainsFunc(all, isFound) || `, `slices.ContainsFunc(all, isFound) || `, `./boot`, `TestLegs`},
+	{`volumes that all have nofail are waited for`, `boot/worker/disks.go`, `w.plan.Spread() || w.search`, `w.search`, `./boot`, `TestLegs`},
+	{`a root in a volume that is late is waited for`, `boot/worker/innerarrays.go`, `!w.plan.Spread() || len(in.absent) == 0 || !in.misses()`, `true`, `./boot`, `TestLegs`},
+	{`that wait has an end`, `boot/worker/innerarrays.go`, `in.lateUntil(due(w.plan.Wait))`, `in.lateUntil(due(0 * w.plan.Wait))`, `./boot`, `TestLegs`},
 }
