@@ -61,6 +61,7 @@ var rules = []struct {
 	{"unlock/source/prompt", []string{"latchkey/boot", "latchkey/boot/worker", "latchkey/internal/plan"}, "sources know no plan and no boot"},
 	{"unlock/luks2", []string{"latchkey/unlock/dm", "os/exec"}, "headers are judged from bytes"},
 	{"unlock/lvm", []string{"latchkey/unlock", "latchkey/unlock/dm", "latchkey/boot/", "os/exec", "golang.org/", "github.com/"}, "metadata is judged from bytes"},
+	{"unlock/bcache", []string{"latchkey/unlock", "latchkey/boot/", "os/exec", "golang.org/", "github.com/"}, "superblocks are judged from bytes"},
 	{"unlock/md", []string{"latchkey/unlock", "latchkey/unlock/dm", "latchkey/boot/", "os/exec", "golang.org/", "github.com/"}, "superblocks are judged from bytes"},
 	{"unlock/md/control", []string{"latchkey/unlock", "latchkey/boot/", "os/exec", "github.com/"}, "sysfs and nothing else"},
 	{"unlock/tpm", []string{"github.com/google/go-attestation/"}, "the direct API only"},

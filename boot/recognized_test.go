@@ -10,11 +10,6 @@ import (
 	"latchkey/unlock/md/mdtest"
 )
 
-// onBcache makes a disk one of bcache's.
-func onBcache(b []byte) {
-	copy(b[4096+24:], "\xc6\x85\x73\xf6\x4e\x1a\x45\xca\x82\x65\xf5\x7f\x48\xba\x6d\x81")
-}
-
 // TestRecognized: what a boot knows and does not assemble is named, and no
 // volume on it is opened, nor mounted as what it seems to be.
 func TestRecognized(t *testing.T) {
@@ -25,11 +20,6 @@ func TestRecognized(t *testing.T) {
 		}
 	}
 	for _, r := range []row{
-		{name: "bcache", change: func(m *boottest.Machine) { onBcache(m.Disks[0].Bytes); m.Plan.Wait = time.Minute }, end: "reboot", log: []string{"bcache-unsupported: /dev/vda is a device of bcache, which is not there yet: no volume on it is opened", "volume-missing: no LUKS2 volume", "vda bcache"}, never: []string{"map root"}},
-		{name: "bcache of somebody else", change: func(m *boottest.Machine) {
-			m.Disks = append(m.Disks, &boottest.Disk{Name: "vdb", Bytes: make([]byte, 1<<20)})
-			onBcache(m.Disks[1].Bytes)
-		}, end: "root", never: []string{"bcache"}},
 		{name: "two paths to the root's disk", change: func(m *boottest.Machine) {
 			m.Disks = append(m.Disks, &boottest.Disk{Name: "vdb", Serial: m.Disks[0].Serial, Bytes: bytes.Clone(m.Disks[0].Bytes)})
 		}, end: "reboot", log: []string{`volume-multipath: /dev/vda, /dev/vdb have one serial number, "disk-a": they are paths to one disk, or copies that say so; multipath is not there yet, and root is opened over none`}, never: []string{"map root"}},

@@ -39,6 +39,14 @@ func forMirror(host hosttab.Host) []string {
 	return nil
 }
 
+// forCaches are the modules of bcache, if this machine has a cache.
+func forCaches(host hosttab.Host) []string {
+	if host.HasCaches() {
+		return []string{"bcache"}
+	}
+	return nil
+}
+
 // arrayWarnings names volumes of the plan that lie on an array of this
 // machine which the image cannot run.
 func (k *kernel) arrayWarnings(p *plan.Plan, index *plan.Modules, host hosttab.Host) (list []string) {

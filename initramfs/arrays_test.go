@@ -81,10 +81,13 @@ func TestArrayModules(t *testing.T) {
 	}
 }
 
-// TestMirrorModules: an image for any machine maps mirrors of LVM; one for this
-// machine does if its root is one.
+// TestMirrorModules: an image for any machine maps mirrors of LVM and runs
+// caches; one for this machine does if its root is one, or if it has one.
 func TestMirrorModules(t *testing.T) {
-	mirror := t.TempDir()
+	mirror, cached := t.TempDir(), t.TempDir()
+	if err := os.MkdirAll(filepath.Join(cached, "sys/block/bcache0"), 0o755); err != nil {
+		t.Fatal(err)
+	}
 	for name, text := range map[string]string{
 		"proc/self/mountinfo": "22 1 253:2 / / rw shared:1 - ext4 /dev/dm-2 rw\n", "dev/dm-2": "",
 		"sys/class/block/dm-2/dm/name": "vg-root\n", "sys/class/block/dm-2/dm/uuid": "LVM-x\n", "sys/class/block/dm-2/slaves/dm-1": "",
@@ -98,11 +101,12 @@ func TestMirrorModules(t *testing.T) {
 	}
 	for _, tt := range []struct {
 		modules, host string
-		want          bool
-	}{{"", t.TempDir(), true}, {"modules: {set: host}\n", mirror, true}, {"modules: {set: host}\n", onArray(t, "raid5").Root, false}} {
+		want          []string
+	}{{"", t.TempDir(), []string{"dm-raid", "bcache"}}, {"modules: {set: host}\n", mirror, []string{"dm-raid"}}, {"modules: {set: host}\n", cached, []string{"bcache"}}, {"modules: {set: host}\n", onArray(t, "raid5").Root, nil}} {
 		tr := newTree(t)
 		tr.add("kernel/drivers/md/raid1.ko", elf("", false), "")
 		tr.add("kernel/drivers/md/dm-raid.ko", elf("", false), "kernel/drivers/md/raid1.ko")
+		tr.add("kernel/drivers/md/bcache/bcache.ko", elf("", false), "")
 		c, err := initramfs.ReadConfig("latchkey.yaml", strings.NewReader(config+tt.modules))
 		if err != nil {
 			t.Fatal(err)
@@ -112,8 +116,11 @@ func TestMirrorModules(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if got := tr.indexOf(out.Bytes()).Find("dm-raid") >= 0; got != tt.want || slices.Contains(r.Plan.Modules.Always, "dm_raid") {
-			t.Errorf("%q: dm-raid in the image: %t, want %t; %v are always loaded", tt.modules, got, tt.want, r.Plan.Modules.Always)
+		index := tr.indexOf(out.Bytes())
+		for _, name := range []string{"dm-raid", "bcache"} {
+			if got, want := index.Find(name) >= 0, slices.Contains(tt.want, name); got != want || slices.Contains(r.Plan.Modules.Always, strings.ReplaceAll(name, "-", "_")) {
+				t.Errorf("%q: %s in the image: %t, want %t; %v are always loaded", tt.modules, name, got, want, r.Plan.Modules.Always)
+			}
 		}
 	}
 }

@@ -48,6 +48,7 @@ func TestScripts(t *testing.T) {
 			"mash":        cmdMash,
 			"memory":      cmdMemory,
 			"mirror":      cmdMirror,
+			"behind":      cmdBehind,
 			"programs":    cmdPrograms,
 			"lan":         cmdLAN,
 			"lvm":         cmdLVM,

@@ -125,6 +125,9 @@ func (h *holder) Plan() (*plan.Plan, string, error) {
 // Map implements worker.Disks: it maps nothing.
 func (*holder) Map(dm.Target, luks2.VolumeKey) error { return nil }
 
+// RunCached implements worker.Disks.
+func (*holder) RunCached(string) error { return errors.ErrUnsupported }
+
 // RunArray implements worker.Disks.
 func (*holder) RunArray(control.Start, string) error {
 	return errors.New("it is left to mdadm, which this early boot must have")

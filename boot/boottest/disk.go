@@ -43,6 +43,8 @@ type Disk struct {
 	Part      string
 	From      int64
 	Array     string // that the kernel runs with it
+	Cached    bool   // bcache has it
+	runs      bool   // and what is behind the cache is there
 
 	KeyFile, Key string // of a stick: a file on it and what it holds
 }
@@ -196,7 +198,7 @@ func (d *Disk) Opens(passphrase string) int {
 func (d *Disk) block(minor int) device.Block {
 	return device.Block{
 		Name: d.Name, Path: "/dev/" + d.Name, Major: 254, Minor: uint32(minor), SizeBytes: int64(len(d.Bytes)),
-		Disk: cmp.Or(d.Part, d.Name), Partition: d.Partition, FromBytes: d.From, Serial: d.Serial, Array: d.Array,
+		Disk: cmp.Or(d.Part, d.Name), Partition: d.Partition, FromBytes: d.From, Serial: d.Serial, Array: d.Array, Cached: d.Cached,
 	}
 }
 

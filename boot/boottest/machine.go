@@ -42,6 +42,7 @@ type Machine struct {
 	Inside    map[string][]byte // what volumes hold, by the name of the mapping; without an entry, ext4
 	Arrays    map[string][]byte // what arrays other than mirrors hold, by UUID
 	NoArrays  error             // why the kernel runs no array
+	NoCaches  error             // why bcache takes no device
 	NoMount   map[string]error  // why nothing mounts there, by target
 	NoOverlay bool              // the kernel has none
 	// Stuck are calls of PID 1 that never come back: "mount", "unmount",

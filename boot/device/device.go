@@ -29,6 +29,7 @@ type Block struct {
 	PartName  string // GPT name (PARTLABEL)
 	Serial    string // of the disk, "" if it has none
 	Array     string // the array of md that runs with it, "" if none does
+	Cached    bool   // bcache has it, as a cache or what is behind one
 }
 
 // Blocks lists the block devices that have a size, disks before their
@@ -83,6 +84,8 @@ func read(dir string) (Block, error) {
 
 	b.SizeBytes = sectors * 512 // always 512: block/genhd.c
 	b.Array = array(dir)
+	_, err = os.Stat(filepath.Join(dir, "bcache"))
+	b.Cached = err == nil
 	real, err := filepath.EvalSymlinks(dir)
 	if err != nil {
 		return b, err

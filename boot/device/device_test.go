@@ -198,6 +198,7 @@ func TestBlocks(t *testing.T) {
 	write(disk+"uevent", "MAJOR=254\nMINOR=0\nDEVNAME=vda\nDEVTYPE=disk\n")
 	write(disk+"size", "2048\n")
 	write(disk+"serial", "shop-7")
+	write(disk+"vda2/bcache/state", "dirty\n")
 	write(disk+"vda2/uevent", "MAJOR=254\nMINOR=2\nDEVNAME=vda2\nDEVTYPE=partition\nPARTN=2\nPARTNAME=data\n")
 	write(disk+"vda2/size", "1024\n")
 	write("devices/virtual/block/loop0/uevent", "MAJOR=7\nMINOR=0\nDEVNAME=loop0\n")
@@ -210,7 +211,7 @@ func TestBlocks(t *testing.T) {
 	got, err := device.Blocks(sys)
 	want := []device.Block{
 		{Name: "vda", Path: "/dev/vda", Major: 254, SizeBytes: 1 << 20, Disk: "vda", Serial: "shop-7"},
-		{Name: "vda2", Path: "/dev/vda2", Major: 254, Minor: 2, SizeBytes: 1 << 19, Disk: "vda", Partition: 2, PartName: "data", Serial: "shop-7"},
+		{Name: "vda2", Path: "/dev/vda2", Major: 254, Minor: 2, SizeBytes: 1 << 19, Disk: "vda", Partition: 2, PartName: "data", Serial: "shop-7", Cached: true},
 	}
 	if diff := cmp.Diff(want, got); err != nil || diff != "" {
 		t.Errorf("Blocks (-want +got), %v:\n%s", err, diff)

@@ -72,7 +72,7 @@ func (w *worker) findDisks(ctx context.Context) ([]*disk, error) {
 	for {
 		found := w.search.look(whole)
 		missing := found.required(w.plan.Degraded >= 0)
-		begun, next := w.search.arrays.run(whole, missing != nil || found.optional(), !w.search.busy() && w.driversLoaded())
+		begun, next := w.search.run(whole, missing != nil || found.optional())
 		if begun {
 			continue // an array is a disk like any other
 		}

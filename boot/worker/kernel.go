@@ -113,6 +113,16 @@ func (Kernel) RunArray(start control.Start, name string) error {
 	return nil
 }
 
+// RunCached implements Disks: Documentation/admin-guide/bcache.rst.
+func (Kernel) RunCached(path string) error {
+	f, err := os.OpenFile("/sys/fs/bcache/register", os.O_WRONLY, 0)
+	if err != nil {
+		return err
+	}
+	_, err = f.WriteString(path)
+	return errors.Join(err, f.Close())
+}
+
 // Join implements Disks.
 func (Kernel) Join(path string) error { return device.Join(path) }
 

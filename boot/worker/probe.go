@@ -12,6 +12,7 @@ import (
 	"latchkey/boot/device"
 	"latchkey/internal/plan"
 	"latchkey/internal/secret"
+	"latchkey/unlock/bcache"
 	"latchkey/unlock/dm"
 	"latchkey/unlock/luks2"
 	"latchkey/unlock/md"
@@ -34,11 +35,13 @@ const readTries = 3
 type probed struct {
 	block  device.Block
 	super  device.Super
-	member *md.Member    // of an array, whatever else it seems to hold
-	damage error         // why the member's superblock counts for nothing
-	header *luks2.Header // of a volume of the plan
-	err    error         // why there is no header
-	tries  int           // how often reading it failed
+	member *md.Member     // of an array, whatever else it seems to hold
+	damage error          // why the member's superblock counts for nothing
+	cache  *bcache.Device // of bcache, nil if it is damaged
+	behind bool           // a volume of the plan is behind the cache
+	header *luks2.Header  // of a volume of the plan
+	err    error          // why there is no header
+	tries  int            // how often reading it failed
 }
 
 // A search looks at all devices, again and again.
@@ -46,6 +49,7 @@ type search struct {
 	sys     System
 	plan    *plan.Plan
 	arrays  *arrays
+	caches  *caches
 	arrived func() // a slow device has answered
 
 	turn     sync.Mutex // of probe: two at once would take each other's devices for slow
@@ -63,7 +67,7 @@ type search struct {
 
 func (w *worker) newSearch() *search {
 	return &search{
-		sys: w.sys, plan: w.plan, arrays: w.newArrays(), arrived: w.look, underway: map[string]bool{}, late: map[string]probed{}, failures: map[string]int{},
+		sys: w.sys, plan: w.plan, arrays: w.newArrays(), caches: w.newCaches(), arrived: w.look, underway: map[string]bool{}, late: map[string]probed{}, failures: map[string]int{},
 		headers: headers{read: map[string][]byte{}, asked: map[keyfile.Device]error{}}, carries: w.carries, readKey: w.readKey, release: func() { w.loader.Release() },
 	}
 }
@@ -80,7 +84,7 @@ func (s *search) look(ctx context.Context) sightings {
 	}
 
 	probes, slow := s.probe(ctx, blocks)
-	seen := s.arrays.see(probes)
+	seen := append(s.arrays.see(probes), s.caches.see(probes)...)
 	for _, p := range probes {
 		seen = append(seen, strings.TrimRight(p.block.Name+" "+p.super.Type+" "+p.super.UUID, " "))
 	}
@@ -94,22 +98,7 @@ func (s *search) look(ctx context.Context) sightings {
 		}
 		all[i] = sight(v, probes, seen)
 	}
-	s.nameCaches(all, probes)
 	return all
-}
-
-// nameCaches tells of devices of bcache where the boot misses a volume, which
-// may be on one: nothing on them is opened, for the newest of it may be in the
-// cache.
-func (s *search) nameCaches(all sightings, probes []probed) {
-	if err := all.required(s.plan.Degraded >= 0); codes.Of(err) != "volume-missing" {
-		return
-	}
-	for _, p := range probes {
-		if p.super.Type == "bcache" {
-			s.arrays.tell(codes.Fail("bcache-unsupported", "%s is a device of bcache, which is not there yet: no volume on it is opened", p.block.Path))
-		}
-	}
 }
 
 // probe reads the beginning of every device, side by side, and returns what
@@ -197,8 +186,12 @@ func (s *search) probeOne(b device.Block) probed {
 		return p
 	}
 	p.super, _ = device.Probe(f)
-	i := slices.IndexFunc(s.plan.Volumes, func(v plan.Volume) bool { return strings.EqualFold(v.UUID, p.super.UUID) })
-	if p.super.Type != luksType || i < 0 {
+	if p.super.Type == cacheType {
+		s.probeCache(&p, f)
+		return p
+	}
+	i := s.planned(p.super)
+	if i < 0 {
 		return p
 	}
 
@@ -214,6 +207,14 @@ func (s *search) probeOne(b device.Block) probed {
 		s.mu.Unlock()
 	}
 	return p
+}
+
+// planned is which of the plan's volumes is there, -1 for none.
+func (s *search) planned(super device.Super) int {
+	if super.Type != luksType {
+		return -1
+	}
+	return slices.IndexFunc(s.plan.Volumes, func(v plan.Volume) bool { return strings.EqualFold(v.UUID, super.UUID) })
 }
 
 // headerError gives what luks2 says a code of the boot's: broken rules are

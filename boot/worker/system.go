@@ -76,6 +76,8 @@ type Disks interface {
 	// RunArray has the kernel run an array, and gives it the name that the real
 	// root knows it by: "host:root".
 	RunArray(start control.Start, name string) error
+	// RunCached gives the kernel a device of bcache.
+	RunCached(path string) error
 	// Join tells btrfs of a device: device.Join.
 	Join(path string) error
 	// ReadKey reads a file with a key: keyfile.Read.

@@ -41,6 +41,7 @@ var mutants = slices.Concat(
 	rootForms,
 	mds,
 	inners,
+	bcaches,
 	secure,
 	ofTalos,
 	released,

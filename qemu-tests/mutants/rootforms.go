@@ -21,8 +21,6 @@ var rootForms = []mutant{
 	{`a key file is the volume's`, `internal/plan/hintheader.go`, `ok && named(f) }) {`, `ok && named(f) }) && false {`, `./internal/plan`, `TestKeyHint`},
 	{`a member in a logical volume is nothing else`, `boot/worker/content.go`, `!errors.Is(err, md.ErrNone)`, `err != nil && !errors.Is(err, md.ErrNone)`, `./boot`, `TestLVM`},
 	{`bcache comes before what it covers`, `boot/device/probe.go`, `{bcache, luks,`, `{luks, bcache,`, `./boot/device`, `TestProbeBcache`},
-	{`a device of bcache is named`, `boot/worker/probe.go`, `if p.super.Type == "bcache" {`, `if false {`, `./boot`, `TestRecognized`},
-	{`bcache is named where a volume is missing`, `boot/worker/probe.go`, `codes.Of(err) != "volume-missing" {`, `codes.Of(err) == "nothing" {`, `./boot`, `TestRecognized`},
 	{`paths are of one size`, `boot/worker/disks.go`, `b.SizeBytes != first.SizeBytes || `, ``, `./boot/worker`, `TestSight`},
 	{`paths are of two disks`, `boot/worker/disks.go`, ` || b.Disk == first.Disk`, ``, `./boot/worker`, `TestSight`},
 	{`paths have a serial number`, `boot/worker/disks.go`, `first.Serial != "" && `, ``, `./boot/worker`, `TestSight`},
