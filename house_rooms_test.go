@@ -93,6 +93,7 @@ var rooms = []struct{ folder, what string }{
 	{"kms/store/mirror", "what the shared stores have in common: rows in memory, one head"},
 
 	{"initramfs", "what is in an image: plan, module closure, archive"},
+	{"initramfs/bootentry", "what the boot loaders of a machine offer, and which entry they start by themselves; changes nothing"},
 	{"initramfs/uki", "unified kernel images: sections, PCR 11, signatures"},
 
 	{"internal/hosttab", "what this machine's crypttab and fstab call its volumes"},

@@ -94,6 +94,8 @@ ok, warn or fail, and what to do. Nothing is written, no key is given out.
            for its decision, which then gives nothing
   root     what will be "/" is what is "/" now
   network  the links that the plan names are there, and one has a carrier
+  entry    what systemd-boot or GRUB starts by itself boots an image of ours,
+           with the kernel that it is for, and there is another one beside it
 
 Without an argument the images of /etc/latchkey/latchkey.yaml are checked, of
 all kernels; a latchkey.yaml is checked as if its image were there. Exit codes:

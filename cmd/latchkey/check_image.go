@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"crypto/sha256"
 	"errors"
 	"fmt"
@@ -24,6 +25,7 @@ type checkedPlan struct {
 	kernel  []byte          // of a unified kernel image
 	file    []byte          // the plan as it is written
 	cmdline string          // of the boot
+	place   place           // where it is put
 }
 
 // key tells plans apart that differ in more than the modules that they load.
@@ -91,12 +93,15 @@ func (c *checker) installed() (plans []checkedPlan) {
 		if files.UKI != "" {
 			path = files.UKI
 		}
-		if p, ok := c.image(c.update.path(path), v); ok {
+		path = imageAt(c.update.path(path))
+		if p, ok := c.image(path, v); ok {
+			p.place = newPlace(c.update.path(cmp.Or(files.UKI, files.Initrd)))
 			c.fresh(p, config, wanted, files)
 			plans = append(plans, p)
 		}
-		c.room(c.update.path(path), v)
+		c.room(path, v)
 	}
+	c.entries(plans)
 	return plans
 }
 

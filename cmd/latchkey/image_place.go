@@ -28,12 +28,13 @@ const oursSuffix = ".latchkey"
 type place struct {
 	path   string
 	booted time.Time // what is older has been there when this machine started
+	tries  int       // how often systemd-boot tries a new one, 0 for no counting
 	link   func(file, name string) error
 	swap   func(file, other string) error
 }
 
 func newPlace(path string) place {
-	return place{path, time.Now().Add(-uptime()), os.Link, exchange}
+	return place{path: path, booted: time.Now().Add(-uptime()), link: os.Link, swap: exchange}
 }
 
 // exchange gives each of two files the other's name.
@@ -69,6 +70,9 @@ func isOurs(path string) bool {
 // is kept, as the old one or as the distribution's; an image that cannot be
 // kept stays where it is, and put fails.
 func (p place) put(tmp string) error {
+	if p.tries > 0 || p.at() != p.path {
+		return p.counting(tmp, isOurs(p.at()))
+	}
 	name, err := p.keptAs()
 	if err != nil {
 		return err
@@ -107,10 +111,13 @@ func (p place) keeping(tmp, name string) error {
 	return datafile.Replace(tmp, p.path)
 }
 
-// unproven tells whether the image there was made after this machine started.
+// unproven tells whether the image there was made after this machine started,
+// or has counters in its name yet: systemd-bless-boot takes them away from one
+// that has booted.
 func (p place) unproven() bool {
-	info, err := os.Stat(p.path)
-	return err == nil && info.ModTime().After(p.booted)
+	at := p.at()
+	info, err := os.Stat(at)
+	return err == nil && (at != p.path || info.ModTime().After(p.booted))
 }
 
 func exists(path string) bool {
@@ -127,8 +134,12 @@ func (p place) makeRoom() (bool, error) {
 	if !p.unproven() {
 		return true, os.Remove(p.old())
 	}
+	at := p.at()
 	if err := os.Rename(p.old(), p.path); err != nil {
 		return false, err
+	}
+	if at != p.path {
+		return true, os.Remove(at)
 	}
 	return true, p.keepOurs()
 }
@@ -152,7 +163,7 @@ func (p place) keepOurs() error {
 // rescue sees that an image of ours is in the place after a new one could not
 // be made, and says which.
 func (p place) rescue() string {
-	if isOurs(p.path) {
+	if isOurs(p.at()) {
 		return "the image of before stays, and boots as before"
 	}
 	for _, kept := range []string{p.path + oursSuffix, p.old()} {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -85,9 +86,9 @@ func (o *imageUpdate) status(c initramfs.ImageConfig) (all []standingImage, err 
 		files := c.For(v)
 		s := standingImage{Kernel: v, Path: o.path(files.Initrd)}
 		if files.UKI != "" {
-			s.Path = o.path(files.UKI)
+			s.Path = imageAt(o.path(files.UKI))
 		}
-		if old := newPlace(s.Path).old(); isOurs(old) {
+		if old := newPlace(o.path(cmp.Or(files.UKI, files.Initrd))).old(); isOurs(old) {
 			s.Old = old
 		}
 		others := []string{o.path(files.Initrd) + otherSuffix}

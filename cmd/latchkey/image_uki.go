@@ -231,7 +231,11 @@ func kernelVersion(kernel []byte) string {
 }
 
 func (o *imageUKI) print(stdout io.Writer, stub *uki.Stub, sections []uki.Section, version, by string) error {
-	info, err := os.Stat(o.build.output)
+	path := o.build.output
+	if o.build.installs {
+		path = imageAt(path)
+	}
+	info, err := os.Stat(path)
 	if err != nil {
 		return err
 	}
@@ -239,13 +243,13 @@ func (o *imageUKI) print(stdout io.Writer, stub *uki.Stub, sections []uki.Sectio
 	pcr := "11:sha256=" + hex.EncodeToString(value[:])
 	if o.build.json {
 		return json.NewEncoder(stdout).Encode(map[string]any{
-			"image": o.build.output, "size_bytes": info.Size(), "kernel": version, "stub": stub.Version(), "pcr": pcr,
+			"image": path, "size_bytes": info.Size(), "kernel": version, "stub": stub.Version(), "pcr": pcr,
 			"unpacked_bytes": o.build.unpacked, "needs_memory_bytes": meminfo.ForImage(o.build.unpacked),
 			"pcr_signed": o.pcrKey != "", "boot_signed_by": by,
 		})
 	}
 
-	fmt.Fprintf(stdout, "%s: %d bytes, kernel %s, %s\n", o.build.output, info.Size(), cmp.Or(version, "of unknown version"), stub.Version())
+	fmt.Fprintf(stdout, "%s: %d bytes, kernel %s, %s\n", path, info.Size(), cmp.Or(version, "of unknown version"), stub.Version())
 	fmt.Fprintln(stdout, memoryWords(o.build.unpacked))
 	fmt.Fprintf(stdout, "PCR 11 when the machine asks for its keys: %s\n", pcr)
 	if by == "" {

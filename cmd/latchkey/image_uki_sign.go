@@ -12,6 +12,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"latchkey/initramfs/bootentry"
 	"latchkey/initramfs/uki"
 	"latchkey/internal/datafile"
 )
@@ -21,6 +22,9 @@ import (
 // and was read back.
 func (o *imageUKI) write(image []byte) (by string, err error) {
 	at := newPlace(o.build.output)
+	if o.build.installs {
+		at.tries = bootentry.Tries(o.build.root())
+	}
 	by, err = o.writeAt(at, image)
 	if errors.Is(err, unix.ENOSPC) && o.build.installs {
 		if made, roomErr := at.makeRoom(); made {

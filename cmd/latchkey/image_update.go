@@ -121,7 +121,7 @@ func (o *imageUpdate) outdated(config *initramfs.Config, version string) bool {
 	if files.UKI != "" {
 		path = files.UKI
 	}
-	p, _, err := c.read(o.path(path))
+	p, _, err := c.read(imageAt(o.path(path)))
 	p.version = version
 	return err != nil || !samePlan(p.file, wanted) || c.outdated(p, config, wanted, files) != ""
 }
@@ -216,7 +216,8 @@ func (o *imageUpdate) removeImages(stdout io.Writer, c initramfs.ImageConfig, ve
 	}
 	gone := []string{o.path(files.Initrd) + otherSuffix, o.path(files.Initrd) + oursSuffix, newPlace(o.path(files.Initrd)).old()}
 	if files.UKI != "" {
-		gone = []string{o.path(files.UKI), newPlace(o.path(files.UKI)).old()}
+		at := newPlace(o.path(files.UKI))
+		gone = append(at.all(), at.old())
 	}
 	for _, name := range gone {
 		err := os.Remove(name)
