@@ -39,6 +39,7 @@ type Answers struct {
 	Pins    []string `yaml:"pins"`    // as latchkey-kms trust prints them
 	Sources []string `yaml:"sources"` // in the order of the plan
 	Boot    string   `yaml:"boot" words:"initramfs uki"`
+	Sign    string   `yaml:"sign" words:"yes no"` // with the keys for Secure Boot that are here
 }
 
 // A setup is one run of the command.
@@ -60,9 +61,10 @@ func setupCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "setup",
 		Short: "Make this machine open its disks by itself at boot, or take that back",
-		Long: `Setup asks five questions about the machine that it runs on: which volumes,
-which key server (KMS), its key, which sources open the volumes, and how the
-machine boots. It shows in words what a boot will do, and when you agree it
+		Long: `Setup asks five questions, or six, about the machine that it runs on: which volumes,
+which key server (KMS), its key, which sources open the volumes, how the
+machine boots, and whether the keys for Secure Boot that it has sign the image.
+It shows in words what a boot will do, and when you agree it
 
   enrolls   each volume, with a passphrase that it has: that one stays
   writes    /etc/latchkey/latchkey.yaml; names are those of crypttab
@@ -100,7 +102,8 @@ if a passphrase stays, and the configuration goes.`,
 	f.Var(cli.List(&o.Pins), "pin", `the key of the KMS, as "latchkey-kms trust" prints it`)
 	f.Var(cli.List(&o.Sources), "source", "what opens the volumes, in this order: kms, systemd-tpm2, prompt (default kms, prompt)")
 	f.StringVar(&o.Boot, "boot", "", "initramfs, in the distribution's place, or uki, a unified kernel image (default: what fits the boot loader)")
-	f.StringVar(&o.answers, "answers", "", "a YAML file with the answers: volumes, kms, pins, sources, boot; - is standard input")
+	f.StringVar(&o.Sign, "sign", "", "yes or no: sign a unified kernel image with the Secure Boot keys of sbctl, shim or DKMS that are here (default yes)")
+	f.StringVar(&o.answers, "answers", "", "a YAML file with the answers: volumes, kms, pins, sources, boot, sign; - is standard input")
 	f.StringVar(&o.keyFile, "key-file", "", "a file with a key that the volumes have, instead of a passphrase that is asked for")
 	f.StringVar(&o.tpm, "tpm", tpm.DefaultPath, tpmUsage)
 	f.BoolVar(&o.yes, "yes", false, "ask nothing")
@@ -159,7 +162,7 @@ func (o *setup) readAnswers() error {
 				*to = from
 			}
 		}
-		for to, from := range map[*string]string{&o.KMS: file.KMS, &o.Boot: file.Boot} {
+		for to, from := range map[*string]string{&o.KMS: file.KMS, &o.Boot: file.Boot, &o.Sign: file.Sign} {
 			if *to == "" {
 				*to = from
 			}
@@ -177,6 +180,9 @@ func (o *setup) judgeWords() error {
 	}
 	if o.Boot != "" && o.Boot != wayInitramfs && o.Boot != wayUKI {
 		return cli.Usagef("boot way %q: want %s or %s", o.Boot, wayInitramfs, wayUKI)
+	}
+	if o.Sign != "" && o.Sign != "yes" && o.Sign != "no" {
+		return cli.Usagef("sign %q: want yes or no", o.Sign)
 	}
 	return nil
 }
@@ -205,6 +211,9 @@ func (o *setup) show(m *machine, p *plan.Plan) error {
 	fmt.Fprintf(o.out, "  %s is written\n", defaultConfig)
 	for _, f := range files {
 		fmt.Fprintf(o.out, "  %s is built; what is in its place is kept beside it\n", f)
+	}
+	if c := o.image(m); c.BootKey != "" {
+		fmt.Fprintf(o.out, "  it is signed for Secure Boot with the key of %s, %s\n", m.keys.of, c.BootKey)
 	}
 	fmt.Fprintln(o.out, "\nWhat each boot does then:")
 	shown, err := o.booted(m, p)

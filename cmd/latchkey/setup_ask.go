@@ -36,7 +36,10 @@ func (o *setup) ask(ctx context.Context, m *machine) error {
 			return err
 		}
 	}
-	return o.askBoot(m)
+	if err := o.askBoot(m); err != nil {
+		return err
+	}
+	return o.askSign(m)
 }
 
 func (o *setup) askVolumes(m *machine) error {

@@ -18,13 +18,13 @@ import (
 // A machine is what setup finds.
 type machine struct {
 	volumes []machineVolume
-	root    string // what the plan's root.device must be, "" for the first volume
-	esp     string // where the EFI system partition is mounted, "" for nowhere
-	loader  bool   // systemd-boot is on it
-	initrd  string // where the distribution's initramfs are
-	kernel  string // where the kernels are
-	cmdline string // of this boot, where /etc/kernel/cmdline is missing
-	keys    [2]string
+	root    string     // what the plan's root.device must be, "" for the first volume
+	esp     string     // where the EFI system partition is mounted, "" for nowhere
+	loader  bool       // systemd-boot is on it
+	initrd  string     // where the distribution's initramfs are
+	kernel  string     // where the kernels are
+	cmdline string     // of this boot, where /etc/kernel/cmdline is missing
+	keys    signingKey // for Secure Boot
 
 	chosen []machineVolume
 }
@@ -135,12 +135,8 @@ func (o *setup) bootFiles(m *machine) error {
 	if !exists(o.update.path("/etc/kernel/cmdline")) {
 		m.cmdline = ownWords(o.update.path("/proc/cmdline"))
 	}
-	for _, k := range [][2]string{
-		{"/var/lib/sbctl/keys/db/db.key", "/var/lib/sbctl/keys/db/db.pem"},
-		{"/usr/share/secureboot/keys/db/db.key", "/usr/share/secureboot/keys/db/db.pem"},
-		{"/var/lib/shim-signed/mok/MOK.priv", "/var/lib/shim-signed/mok/MOK.pem"},
-	} {
-		if m.keys[0] == "" && exists(o.update.path(k[0])) && exists(o.update.path(k[1])) {
+	for _, k := range signingKeys {
+		if m.keys.key == "" && exists(o.update.path(k.certificate)) && k.usable(o.update.path(k.key)) {
 			m.keys = k
 		}
 	}
@@ -193,6 +189,8 @@ func (o *setup) image(m *machine) (c initramfs.ImageConfig) {
 		return c
 	}
 	c.UKI, c.Kernel, c.Cmdline = cmp.Or(m.esp, "/boot/efi")+"/EFI/Linux/latchkey-{version}.efi", m.kernel, m.cmdline
-	c.BootKey, c.BootCert = m.keys[0], m.keys[1]
+	if o.Sign != "no" {
+		c.BootKey, c.BootCert = m.keys.key, m.keys.certificate
+	}
 	return c
 }

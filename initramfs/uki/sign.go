@@ -5,6 +5,7 @@ import (
 	"crypto"
 	"crypto/tls"
 	"crypto/x509"
+	"encoding/pem"
 	"errors"
 	"fmt"
 
@@ -13,8 +14,11 @@ import (
 
 // SignBoot signs an image for Secure Boot (Microsoft Authenticode): the
 // firmware runs it if the certificate is in its db. Key and certificate are
-// PEM; one file may hold both.
+// PEM; one file may hold both. A certificate may be DER, as shim's are.
 func SignBoot(image, key, certificate []byte) ([]byte, error) {
+	if _, err := x509.ParseCertificate(certificate); err == nil {
+		certificate = pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: certificate})
+	}
 	pair, err := tls.X509KeyPair(certificate, key)
 	if err != nil {
 		return nil, fmt.Errorf("reading the Secure Boot key and certificate: %w", err)

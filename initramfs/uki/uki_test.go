@@ -211,6 +211,12 @@ func TestSignBoot(t *testing.T) {
 		t.Errorf("Read(signed image) = %d sections, %v", len(got), err)
 	}
 	run(t, verify, "--cert", write(t, "db.pem", certificate), write(t, "uki.efi", signed))
+	der, _ := pem.Decode(certificate)
+	again, err := uki.SignBoot(image, key, der.Bytes) // as shim's MOK is
+	if err != nil {
+		t.Fatal(err)
+	}
+	run(t, verify, "--cert", write(t, "db.pem", certificate), write(t, "uki.efi", again))
 
 	_, other := pair(t)
 	changed := bytes.Clone(signed)
