@@ -22,7 +22,6 @@ var oversize = map[string]string{
 	"boot/boottest/process.go":                             "one double: PID 1's children and what they do to each other",
 	"boot/boot_test.go":                                    "the boot's story with the faults of each step, on one fake",
 	"cmd/latchkey-kms/killed_test.go":                      "one story: a server that is killed at any write",
-	"kms/server/hook/hook_test.go":                         "one receiver, and what it is told of each event",
 	"kms/store/mirror/guard_test.go TestGuardSeesEachStep": "one story, step by step",
 	"kms/server/damage_test.go":                            "one story: what somebody can do to a database",
 	"kms/store/etcd/etcd_test.go":                          "one cluster, started once, and every way it fails",

@@ -3,9 +3,11 @@ package config
 import (
 	"bytes"
 	"errors"
+	"crypto/x509"
 	"fmt"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"latchkey/internal/datafile"
@@ -17,13 +19,19 @@ import (
 // A Hooks says who is told what happens.
 type Hooks []Hook
 
-// A Hook is a web service or a program.
+// A Hook is a web service, a service in its own words, or a program.
 type Hook struct {
 	URL        string        `yaml:"url"`
-	SecretFile string        `yaml:"secret-file"` // what signs the requests
-	Program    []string      `yaml:"program"`     // whole path and arguments
-	Timeout    time.Duration `yaml:"timeout"`     // of the program
-	On         []string      `yaml:"on"`          // events or statuses; pending if empty
+	Preset     string        `yaml:"preset"`      // a service that is told in its own words
+	SecretFile string        `yaml:"secret-file"` // what signs the requests; of a preset its token, password or URL
+	Room       string        `yaml:"room"`        // of Matrix
+	From       string        `yaml:"from"`        // of e-mail
+	To         []string      `yaml:"to"`
+	User       string        `yaml:"user"`    // of the mail server
+	CA         string        `yaml:"ca"`      // who signs the mail server's certificate; empty: the system's
+	Program    []string      `yaml:"program"` // whole path and arguments
+	Timeout    time.Duration `yaml:"timeout"` // of the program
+	On         []string      `yaml:"on"`      // events or statuses; pending if empty
 }
 
 // defaultHookTimeout is for a program that tells people.
@@ -39,8 +47,8 @@ func (h *Hooks) check() error {
 }
 
 func (h *Hook) check() error {
-	if (h.URL == "") == (len(h.Program) == 0) {
-		return faultf("", "a hook has either url or program")
+	if err := h.checkKind(); err != nil {
+		return err
 	}
 	if len(h.On) == 0 {
 		h.On = []string{"pending"}
@@ -60,9 +68,41 @@ func (h *Hook) check() error {
 	return err
 }
 
+// secretURL: the URL of these is the secret, and stands in its file.
+func (h *Hook) secretURL() bool { return h.Preset == hook.Slack || h.Preset == hook.Teams }
+
+// checkKind tells what a hook of its kind cannot have.
+func (h *Hook) checkKind() error {
+	if known := hook.Presets(); h.Preset != "" && !slices.Contains(known, h.Preset) {
+		return faultf("preset", "%.64q is no service that is known: %s%s", h.Preset, strings.Join(known, ", "), spelling.Suggest(h.Preset, known))
+	}
+	switch {
+	case h.secretURL() && (h.URL != "" || len(h.Program) > 0):
+		return faultf("", "the URL of %s is a secret: write it into the file that secret-file names", h.Preset)
+	case h.secretURL():
+	case h.Preset != "" && len(h.Program) > 0, (h.URL == "") == (len(h.Program) == 0):
+		return faultf("", "a hook has either url or program")
+	}
+	for _, only := range []struct {
+		key, preset string
+		set         bool
+	}{
+		{"room", hook.Matrix, h.Room != ""},
+		{"from", hook.Email, h.From != ""},
+		{"to", hook.Email, len(h.To) > 0},
+		{"user", hook.Email, h.User != ""},
+		{"ca", hook.Email, h.CA != ""},
+	} {
+		if only.set && h.Preset != only.preset {
+			return faultf(only.key, "only a hook with preset: %s has one", only.preset)
+		}
+	}
+	return nil
+}
+
 // target reads what the hook needs.
 func (h *Hook) target() (hook.Target, error) {
-	if h.URL == "" {
+	if len(h.Program) > 0 {
 		p, err := hook.NewProgram(h.Program, h.Timeout)
 		if err != nil {
 			return nil, faultf("program", "%w", err)
@@ -70,19 +110,64 @@ func (h *Hook) target() (hook.Target, error) {
 		return p, nil
 	}
 
-	key, err := readSecret(h.SecretFile)
-	if err != nil {
-		return nil, faultf("secret-file", "%w", err)
+	var key secret.Bytes
+	if optional := h.Preset == hook.Ntfy || h.Preset == hook.Email && h.User == ""; h.SecretFile != "" || !optional {
+		var err error
+		if key, err = readSecret(h.SecretFile); err != nil {
+			return nil, faultf("secret-file", "%w", err)
+		}
 	}
+	switch h.Preset {
+	case "":
+		return h.signed(key)
+	case hook.Email:
+		return h.mail(key)
+	}
+	c := hook.Chat{URL: h.URL, Room: h.Room, Secret: key}
+	at := "url"
+	if h.secretURL() {
+		c.URL, at = string(key.Reveal()), "secret-file"
+	}
+	w, err := hook.NewChat(h.Preset, c)
+	if err != nil {
+		return nil, faultf(at, "%w", err)
+	}
+	return w, nil
+}
 
-	w, err := hook.NewWeb(h.URL, key)
+// signed is a web service of Standard Webhooks.
+func (h *Hook) signed(keys secret.Bytes) (hook.Target, error) {
+	signer, err := hook.ReadSigner(keys.Reveal())
+	if err != nil {
+		return nil, faultf("secret-file", "%s: %w", h.SecretFile, err)
+	}
+	w, err := hook.NewWeb(h.URL, signer)
 	if err != nil {
 		return nil, faultf("url", "%w", err)
 	}
 	return w, nil
 }
 
-// readSecret reads a secret of one line.
+func (h *Hook) mail(password secret.Bytes) (hook.Target, error) {
+	m := hook.Mail{URL: h.URL, From: h.From, To: h.To, User: h.User, Password: password}
+	if h.CA != "" {
+		pem, err := datafile.Read(h.CA, maxFile)
+		if err != nil {
+			return nil, faultf("ca", "%w", err)
+		}
+		m.Roots = x509.NewCertPool()
+		if !m.Roots.AppendCertsFromPEM(pem) {
+			return nil, faultf("ca", "%s has no certificate in PEM", h.CA)
+		}
+	}
+	t, err := hook.NewMail(m)
+	if err != nil {
+		return nil, faultf("", "%w", err)
+	}
+	return t, nil
+}
+
+// readSecret reads a secret without the space around it.
 func readSecret(path string) (secret.Bytes, error) {
 	if path == "" {
 		return secret.Bytes{}, errors.New("name the file that holds the secret")

@@ -7,7 +7,6 @@ import (
 	"path/filepath"
 	"slices"
 	"strconv"
-	"strings"
 	"testing"
 	"time"
 
@@ -126,40 +125,6 @@ func TestMode(t *testing.T) {
 		p := K8sPlugin{Socket: "/run/x", Mode: mode}
 		if err := p.check(); err == nil {
 			t.Errorf("mode %q was accepted: anyone who opens the socket decrypts the cluster's Secrets", mode)
-		}
-	}
-}
-
-// Hooks: one target each, and what it needs is there.
-func TestHooks(t *testing.T) {
-	dir := t.TempDir()
-	key := filepath.Join(dir, "secret")
-	if err := os.WriteFile(key, []byte("0123456789abcdef0123456789abcdef\n"), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	good := Hooks{{URL: "https://hooks.example.org/x", SecretFile: key, On: []string{"approve"}}, {Program: []string{"/bin/true", "a"}}}
-	if err := good.check(); err != nil {
-		t.Fatal(err)
-	}
-	targets, err := good.Targets()
-	if err != nil || len(targets) != 2 || !slices.Equal(targets[0].On, []string{"approve"}) || !slices.Equal(targets[1].On, []string{"pending"}) {
-		t.Errorf("Targets = %v, %v", targets, err)
-	}
-
-	for name, row := range map[string]struct {
-		hook Hook
-		want string
-	}{
-		"nothing":               {Hook{}, "[0]: a hook has either url or program"},
-		"both":                  {Hook{URL: "https://x", Program: []string{"/bin/true"}}, "[0]: a hook has either url or program"},
-		"no secret":             {Hook{URL: "https://hooks.example.org/x"}, "[0].secret-file: name the file"},
-		"a secret nowhere":      {Hook{URL: "https://hooks.example.org/x", SecretFile: "/nowhere"}, "[0].secret-file: open /nowhere"},
-		"a URL that is none":    {Hook{URL: "hooks.example.org", SecretFile: key}, "[0].url: "},
-		"a program by its name": {Hook{Program: []string{"true"}}, "[0].program: "},
-	} {
-		err := (&Hooks{row.hook}).check()
-		if err == nil || !strings.HasPrefix(err.Error(), row.want) {
-			t.Errorf("%s: check = %v, want %s", name, err, row.want)
 		}
 	}
 }

@@ -3,6 +3,11 @@ package main
 // operators are rules for those who run latchkey: what is said of a mistake,
 // limits and warnings.
 var operators = []mutant{
+	{`a hook's signature covers the message's id`, `kms/server/hook/sign.go`, `[]byte(id+"."+strconv`, `[]byte("."+strconv`, `./kms/server/hook`, `TestSignKnownValue`},
+	{`mail is encrypted before a name is said`, `kms/server/hook/mail.go`, `if err == nil && !t.implicit {`, `if false {`, `./kms/server/hook`, `TestMailIsEncrypted`},
+	{`no word of a machine is Slack's markup`, `kms/server/hook/chat.go`, `escape.Replace(m.title() + "\n" + m.text())`, `escape.Replace("") + m.title() + m.text()`, `./kms/server/hook`, `TestSlack`},
+	{`a message's fact is one line`, `kms/server/hook/message.go`, `if unicode.IsGraphic(c) && c != unicode.ReplacementChar {`, `if c != unicode.ReplacementChar {`, `./kms/server/hook`, `TestNtfy|TestMail`},
+	{`the URL of a webhook is in no log`, `kms/server/hook/web.go`, `u.RawQuery = ""; w.bare {`, `u.RawQuery = ""; false {`, `./kms/server/hook`, `TestChatKeepsItsKey`},
 	{`latchkey.yaml: the nearest key`, `internal/strictyaml/strictyaml.go`, `spelling.Suggest(key.Value, names))`, `fmt.Sprint(spelling.Suggest("", nil)[:0], names[:0]))`, `./initramfs`, `TestWrongConfig`},
 	{`latchkey.yaml: what the plan refuses has its line`, `initramfs/config.go`, "if err := p.Check(); err != nil {\n\t\treturn p, c.locate(err)", "if err := p.Check(); err != nil {\n\t\treturn p, err", `./initramfs`, `TestWrongConfig`},
 	{`latchkey.yaml: the line of the key itself`, `initramfs/where.go`, `key += "." + word`, `break`, `./initramfs`, `TestWrongConfig`},

@@ -32,7 +32,7 @@ const queueSize = 256
 // A Target is where notices go.
 type Target interface {
 	// deliver tells once. An error that wraps errFinal is not retried.
-	deliver(ctx context.Context, n Notice, body []byte) error
+	deliver(ctx context.Context, m message) error
 	String() string
 }
 
@@ -140,7 +140,7 @@ func (s *Set) deliver(ctx context.Context, t Target, n Notice) {
 
 	pause := firstPause
 	for attempt := 1; ; attempt++ {
-		err := t.deliver(ctx, n, body)
+		err := t.deliver(ctx, message{n, body})
 		if err == nil || ctx.Err() != nil {
 			return
 		}

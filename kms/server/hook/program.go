@@ -44,17 +44,17 @@ func (p *Program) String() string { return p.argv[0] }
 // maxOutput is what is kept of what a program prints, for the log.
 const maxOutput = 1 << 10
 
-func (p *Program) deliver(ctx context.Context, n Notice, body []byte) error {
+func (p *Program) deliver(ctx context.Context, m message) error {
 	ctx, cancel := context.WithTimeout(ctx, p.timeout)
 	defer cancel()
 	said := &bounded{}
 	c := exec.CommandContext(ctx, p.argv[0], p.argv[1:]...)
-	c.Stdin, c.Stdout, c.Stderr = bytes.NewReader(body), said, said
+	c.Stdin, c.Stdout, c.Stderr = bytes.NewReader(m.body), said, said
 	c.Dir = "/"
 	c.Env = []string{
 		"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
-		"LATCHKEY_EVENT=" + n.Event, "LATCHKEY_STATUS=" + n.Status, "LATCHKEY_REASON=" + n.Reason,
-		"LATCHKEY_NODE=" + n.Node, "LATCHKEY_WORDS=" + n.Words, "LATCHKEY_FROM=" + n.From,
+		"LATCHKEY_EVENT=" + m.Event, "LATCHKEY_STATUS=" + m.Status, "LATCHKEY_REASON=" + m.Reason,
+		"LATCHKEY_NODE=" + m.Node, "LATCHKEY_WORDS=" + m.Words, "LATCHKEY_FROM=" + m.From,
 	}
 
 	// The whole group goes, with what the program started.

@@ -20,7 +20,7 @@ func TestStopNamesWhatIsLost(t *testing.T) {
 		<-r.Context().Done() // hangs until the delivery is called off
 	}))
 	defer web.Close()
-	target, err := hook.NewWeb(web.URL, key())
+	target, err := hook.NewWeb(web.URL, signer(t, firstKey))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -3,9 +3,6 @@ package hook
 import (
 	"bytes"
 	"context"
-	"crypto/hmac"
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -13,14 +10,6 @@ import (
 	"net/url"
 	"strconv"
 	"time"
-
-	"latchkey/internal/secret"
-)
-
-// Headers of a signed request.
-const (
-	TimestampHeader = "Latchkey-Timestamp" // Unix seconds
-	SignatureHeader = "Latchkey-Signature" // "v1=" and hex of HMAC-SHA256(secret, timestamp ‖ "." ‖ body)
 )
 
 // webTimeout bounds one request.
@@ -31,23 +20,46 @@ var errFinal = errors.New("it is not tried again")
 
 func isFinal(err error) bool { return errors.Is(err, errFinal) }
 
-// A Web is a web service that is told by signed POST requests.
+// A Web is a web service that is told by requests.
 type Web struct {
-	url    string
-	secret secret.Bytes
-	client *http.Client
+	url     string
+	bare    bool // its path is a secret, too
+	client  *http.Client
+	request func(message, time.Time) (*http.Request, error)
 }
 
-// NewWeb checks the URL. The secret is at least 16 bytes, and kept.
-func NewWeb(to string, key secret.Bytes) (*Web, error) {
+// NewWeb is a service that is told by signed POST requests, in the format of
+// Standard Webhooks 1.0.0.
+func NewWeb(to string, keys *Signer) (*Web, error) {
+	w, err := newWeb(to)
+	if err != nil {
+		return nil, err
+	}
+	w.request = func(m message, now time.Time) (*http.Request, error) {
+		body, err := m.payload()
+		if err != nil {
+			return nil, err
+		}
+		r, err := http.NewRequest(http.MethodPost, to, bytes.NewReader(body))
+		if err != nil {
+			return nil, err
+		}
+		r.Header.Set("Content-Type", "application/json")
+		r.Header.Set(IDHeader, m.id())
+		r.Header.Set(TimestampHeader, strconv.FormatInt(now.Unix(), 10))
+		r.Header.Set(SignatureHeader, keys.Sign(m.id(), now, body))
+		return r, nil
+	}
+	return w, nil
+}
+
+// newWeb checks the URL.
+func newWeb(to string) (*Web, error) {
 	u, err := url.Parse(to)
 	if err != nil || u.Scheme != "https" && u.Scheme != "http" || u.Host == "" || u.User != nil {
-		return nil, fmt.Errorf("%.200q is no URL of a web service, as https://host/path", to)
+		return nil, errors.New("it is no URL of a web service, as https://host/path")
 	}
-	if key.Len() < 16 {
-		return nil, fmt.Errorf("the secret has %d bytes, fewer than 16", key.Len())
-	}
-	return &Web{to, key, &http.Client{
+	return &Web{url: to, client: &http.Client{
 		Timeout: webTimeout,
 		// A redirect would send a signed notice to who was not chosen.
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
@@ -55,24 +67,22 @@ func NewWeb(to string, key secret.Bytes) (*Web, error) {
 	}}, nil
 }
 
-// String leaves the query out: people put keys there.
+// String leaves the query out, and the path where that is a secret: people
+// and services put keys there.
 func (w *Web) String() string {
-	u, _ := url.Parse(w.url) // NewWeb has
-	u.RawQuery = ""
+	u, _ := url.Parse(w.url) // newWeb has
+	if u.RawQuery = ""; w.bare {
+		u.Path, u.RawPath = "", ""
+	}
 	return u.String()
 }
 
-func (w *Web) deliver(ctx context.Context, _ Notice, body []byte) error {
-	r, err := http.NewRequestWithContext(ctx, http.MethodPost, w.url, bytes.NewReader(body))
+func (w *Web) deliver(ctx context.Context, m message) error {
+	r, err := w.request(m, time.Now())
 	if err != nil {
 		return fmt.Errorf("%w: %w", errFinal, err)
 	}
-
-	now := strconv.FormatInt(time.Now().Unix(), 10)
-	r.Header.Set("Content-Type", "application/json")
-	r.Header.Set(TimestampHeader, now)
-	r.Header.Set(SignatureHeader, "v1="+Sign(w.secret, now, body))
-	reply, err := w.client.Do(r)
+	reply, err := w.client.Do(r.WithContext(ctx))
 	if err != nil {
 		if failed, ok := errors.AsType[*url.Error](err); ok {
 			err = failed.Err // without the query
@@ -89,12 +99,4 @@ func (w *Web) deliver(ctx context.Context, _ Notice, body []byte) error {
 	}
 
 	return fmt.Errorf("%w: HTTP status %d", errFinal, reply.StatusCode)
-}
-
-// Sign is the signature's hex digits.
-func Sign(key secret.Bytes, timestamp string, body []byte) string {
-	h := hmac.New(sha256.New, key.Reveal())
-	io.WriteString(h, timestamp+".")
-	h.Write(body)
-	return hex.EncodeToString(h.Sum(nil))
 }
