@@ -2,8 +2,8 @@ package config
 
 import (
 	"bytes"
-	"errors"
 	"crypto/x509"
+	"errors"
 	"fmt"
 	"slices"
 	"strconv"
