@@ -69,7 +69,7 @@ func table() map[string]Meaning {
 		"tpm-busy":         {Retry, "the TPM is busy with itself: it is asked again"},
 		"tpm-failed":       {Retry, "the TPM answers with an error: switch the machine off and on; if it stays, clear or replace the TPM"},
 		"tpm-credential":   {Retry, "the key server's challenge is not for this TPM: it is asked again"},
-		"tpm-lockout":      {Operator, "the TPM is in lockout after wrong passwords: wait, or its owner resets it (tpm2_dictionarylockout)"},
+		"tpm-lockout":      {Operator, "the TPM is in lockout after wrong passwords or power cuts: wait, or its owner resets it (tpm2_dictionarylockout)"},
 		"systemd-token":    {Final, "no token of systemd-cryptenroll can be used: latchkey volume inspect DEVICE says what each asks for, and latchkey plan show which the plan allows"},
 		"tpm-unsupported":  {Final, "the TPM lacks a P-256 key or the SHA-256 bank: switch the bank on in the firmware, or use another TPM"},
 		"tpm-auth":         {Final, "a hierarchy of the TPM has a password: remove it (tpm2_changeauth), or clear the TPM in the firmware"},

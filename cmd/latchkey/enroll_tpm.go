@@ -129,7 +129,7 @@ func (o enrollTPM) run(ctx context.Context, path string, r cryptenroll.Request) 
 
 	chip, err := tpm.Open(o.tpm)
 	if err != nil {
-		return made, err
+		return made, advise(err)
 	}
 	defer chip.Close()
 	blank, err := blankPCRs(ctx, chip, r.PCRs)
@@ -138,7 +138,7 @@ func (o enrollTPM) run(ctx context.Context, path string, r cryptenroll.Request) 
 	}
 	passphrase, token, err := cryptenroll.Bind(ctx, chip, r)
 	if err != nil {
-		return made, err
+		return made, advise(err)
 	}
 	defer passphrase.Wipe()
 	var text json.RawMessage

@@ -1,9 +1,11 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"crypto"
 	"errors"
+	"fmt"
 	"os"
 	"strconv"
 	"syscall"
@@ -29,6 +31,27 @@ func setPassword(socket, hierarchy string) error {
 	}
 	defer bus.Close()
 	_, err = tpm2.HierarchyChangeAuth{AuthHandle: tpm2.AuthHandle{Handle: handle, Auth: tpm2.PasswordAuth(nil)}, NewAuth: tpm2.TPM2BAuth{Buffer: []byte("x")}}.Execute(bus)
+	return err
+}
+
+// lockOut puts the software TPM into lockout: it takes no wrong password at
+// all (TPM2_DictionaryAttackParameters with newMaxTries 0: Part 3, section
+// 25.3).
+func lockOut(socket string) error {
+	bus, err := linuxudstpm.Open(socket)
+	if err != nil {
+		return err
+	}
+	defer bus.Close()
+	command := []byte{
+		0x80, 0x02, 0, 0, 0, 39, 0, 0, 0x01, 0x3a, 0x40, 0, 0, 0x0a, // TPM_RH_LOCKOUT
+		0, 0, 0, 9, 0x40, 0, 0, 0x09, 0, 0, 0, 0, 0, // TPM_RS_PW
+		0, 0, 0, 0, 0, 0, 0x03, 0xe8, 0, 0, 0x03, 0xe8, // no try; 1000 s twice
+	}
+	reply, err := bus.Send(command)
+	if err == nil && (len(reply) < 10 || !bytes.Equal(reply[6:10], make([]byte, 4))) {
+		err = fmt.Errorf("TPM2_DictionaryAttackParameters: % x", reply)
+	}
 	return err
 }
 
@@ -65,7 +88,7 @@ func measureBoot(dev *tpm.TPM, image string) error {
 }
 
 // cmdChip: chip start NAME sets $TPM, chip stop NAME, chip boot [IMAGE], chip
-// latch, chip measure PCR, chip password HIERARCHY.
+// latch, chip measure PCR, chip password HIERARCHY, chip lockout.
 func cmdChip(ts *testscript.TestScript, neg bool, args []string) {
 	switch {
 	case len(args) == 2 && args[0] == "start":
@@ -86,6 +109,8 @@ func cmdChip(ts *testscript.TestScript, neg bool, args []string) {
 		ts.Check(measureBoot(dev, image))
 	case len(args) == 2 && args[0] == "password":
 		ts.Check(setPassword(ts.Getenv("TPM"), args[1]))
+	case len(args) == 1 && args[0] == "lockout":
+		ts.Check(lockOut(ts.Getenv("TPM")))
 	case len(args) == 1 && args[0] == "latch", len(args) == 2 && args[0] == "measure":
 		n := 15
 		if len(args) == 2 {
@@ -99,6 +124,6 @@ func cmdChip(ts *testscript.TestScript, neg bool, args []string) {
 		ts.Check(dev.Extend(context.Background(), n, func(h crypto.Hash) []byte { return make([]byte, h.Size()) }))
 
 	default:
-		ts.Fatalf("usage: chip start NAME | stop NAME | boot [IMAGE] | latch | measure PCR | password HIERARCHY")
+		ts.Fatalf("usage: chip start NAME | stop NAME | boot [IMAGE] | latch | measure PCR | password HIERARCHY | lockout")
 	}
 }

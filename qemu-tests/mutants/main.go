@@ -49,6 +49,7 @@ var mutants = slices.Concat(
 	together,
 	pins,
 	ofAgent,
+	mended,
 )
 
 func main() {

@@ -13,32 +13,56 @@ import (
 )
 
 // Bind seals a secret so that Unseal gives it back as the policy says, with
-// PCRs as they are now, or as the policy has their values. It is sealed under the storage root key in NV if one
-// is there, else under a plain primary key, and nothing is written to NV.
-// PCRs are those of the SHA-256 bank.
-func (t *TPM) Bind(ctx context.Context, s secret.Bytes, policy []Policy) (Sealed, error) {
-	const what = "sealing a secret"
+// PCRs as they are now, or as the policy has their values. Nothing is written
+// to NV. PCRs are those of the SHA-256 bank.
+//
+// The first is where systemd looks for it: under the storage root key in NV if
+// one is there, else under a plain primary key. If that one is subject to the
+// dictionary-attack protection, so that power cuts lock it (see orderly), the
+// second is the same secret under the TCG's storage root key, made anew
+// whenever it is asked for.
+func (t *TPM) Bind(ctx context.Context, s secret.Bytes, policy []Policy) ([]Sealed, error) {
 	if s.Len() == 0 || s.Len() > maxSealed || len(policy) > maxPolicy {
-		return Sealed{}, &Error{what, CodeUnsupported, errors.New("only 1 to 128 bytes can be sealed")}
+		return nil, &Error{"sealing a secret", CodeUnsupported, errors.New("only 1 to 128 bytes can be sealed")}
 	}
 	c, end := t.begin(ctx)
 	defer end()
 	c.makeRoom()
 	digest, err := c.digestOf(policy)
 	if err != nil {
-		return Sealed{}, err
+		return nil, err
 	}
 	at, parent, err := c.chooseParent()
 	if err != nil {
-		return Sealed{}, err
+		return nil, err
 	}
-	defer c.release(parent)
+	first, err := c.bindUnder(at, parent, s, digest)
+	first.Policy = policy
+	if err != nil || parent.public.ObjectAttributes.NoDA {
+		return []Sealed{first}, err
+	}
 
-	template := sealTemplate(digest[:])
+	at = Parent{Template: SRKP256}
+	if parent.public.Type == tpm2.TPMAlgRSA {
+		at.Template = SRKRSA2048
+	}
+	if parent, err = c.loadParent(at); err != nil {
+		return nil, err
+	}
+	second, err := c.bindUnder(at, parent, s, digest)
+	second.Policy = policy
+	return []Sealed{first, second}, err
+}
+
+// bindUnder seals a secret under a storage key, and unloads that.
+func (c call) bindUnder(at Parent, parent key, s secret.Bytes, policy [32]byte) (Sealed, error) {
+	defer c.release(parent)
+	defer c.orderly(parent.public.ObjectAttributes)
+	template := sealTemplate(policy[:])
 	template.ObjectAttributes.AdminWithPolicy = false // as systemd's
 	data := s.Clone()
 	defer data.Wipe()
-	rsp, err := run(c, what, tpm2.Create{
+	rsp, err := run(c, "sealing a secret", tpm2.Create{
 		ParentHandle: parent.auth(),
 		InSensitive: tpm2.TPM2BSensitiveCreate{Sensitive: &tpm2.TPMSSensitiveCreate{
 			Data: tpm2.NewTPMUSensitiveCreate(&tpm2.TPM2BSensitiveData{Buffer: data.Reveal()}),
@@ -48,7 +72,8 @@ func (t *TPM) Bind(ctx context.Context, s secret.Bytes, policy []Policy) (Sealed
 	if err != nil {
 		return Sealed{}, err
 	}
-	return Sealed{Parent: at, Private: rsp.OutPrivate.Buffer, Public: rsp.OutPublic.Bytes(), Policy: policy}, nil
+	at.Name, at.Public = parent.name.Buffer, tpm2.Marshal(parent.public)
+	return Sealed{Parent: at, Private: rsp.OutPrivate.Buffer, Public: rsp.OutPublic.Bytes()}, nil
 }
 
 // chooseParent finds the storage root key in NV, or makes a plain one of the
@@ -67,11 +92,7 @@ func (c call) chooseParent() (Parent, key, error) {
 		}
 		parent, err = c.loadParent(at)
 	}
-	if err != nil {
-		return at, key{}, err
-	}
-	at.Name, at.Public = parent.name.Buffer, tpm2.Marshal(parent.public)
-	return at, parent, nil
+	return at, parent, err
 }
 
 // digestOf is the digest of a policy, with the PCRs of now or its own: Part 3,

@@ -139,34 +139,6 @@ func TestFailedPoliciesLeaveNoSession(t *testing.T) {
 	}
 }
 
-// C10: power cuts count as failed authorizations for keys that are subject
-// to the dictionary-attack protection; ours are not.
-func TestPowerCutsDoNotLockOut(t *testing.T) {
-	ctx := context.Background()
-	sim := tpmtest.Start(t)
-	first, err := open(t, sim).Identify(ctx, tpm.Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
-
-	want := secret.Random(32)
-	blob, err := first.Seal(ctx, want)
-	if err != nil {
-		t.Fatal(err)
-	}
-
-	for i := range 40 {
-		sim.Reboot()
-		id, err := open(t, sim).Identify(ctx, tpm.Options{})
-		if err != nil {
-			t.Fatalf("boot %d: %v", i, err)
-		}
-		if got, err := id.Unseal(ctx, blob); err != nil || !got.Equal(want) {
-			t.Fatalf("boot %d: Unseal = %v", i, err)
-		}
-	}
-}
-
 func TestAbsentTPM(t *testing.T) {
 	dir := t.TempDir()
 	for _, path := range []string{dir + "/none", dir, "/dev/null/tpm"} {

@@ -106,6 +106,7 @@ func (t *TPM) Unseal(ctx context.Context, o Sealed) (secret.Bytes, error) {
 		return secret.Bytes{}, err
 	}
 	defer c.release(parent)
+	defer c.orderly(parent.public.ObjectAttributes, o.attributes(public))
 
 	s, err := c.satisfy(parent, o, public.AuthPolicy.Buffer)
 	if err != nil {

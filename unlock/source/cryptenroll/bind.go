@@ -16,7 +16,7 @@ import (
 
 // A Binder seals secrets: tpm.TPM.
 type Binder interface {
-	Bind(ctx context.Context, s secret.Bytes, policy []tpm.Policy) (tpm.Sealed, error)
+	Bind(ctx context.Context, s secret.Bytes, policy []tpm.Policy) ([]tpm.Sealed, error)
 	Reader
 }
 
@@ -87,21 +87,21 @@ func encoded(raw secret.Bytes) secret.Bytes {
 
 // token writes a token as systemd 257 does, or as 252 if there is no storage
 // key in NV.
-func (r Request) token(o tpm.Sealed, sealed pcrValues, slot int) json.RawMessage {
-	var blob []byte
-	for _, part := range [][]byte{o.Private, o.Public} {
-		blob = append(binary.BigEndian.AppendUint16(blob, uint16(len(part))), part...)
-	}
+func (r Request) token(bound []tpm.Sealed, sealed pcrValues, slot int) json.RawMessage {
+	o := bound[0]
 	primary := "ecc"
 	if binary.BigEndian.Uint16(o.Parent.Public) == 0x0001 { // TPM_ALG_RSA
 		primary = "rsa"
 	}
 	fields := map[string]any{
-		"type": TokenType, "keyslots": []string{fmt.Sprint(slot)}, "tpm2-blob": blob, "tpm2-pcrs": append([]int{}, r.PCRs...),
+		"type": TokenType, "keyslots": []string{fmt.Sprint(slot)}, "tpm2-blob": blobOf(o), "tpm2-pcrs": append([]int{}, r.PCRs...),
 		"tpm2-pcr-bank": "sha256", "tpm2-primary-alg": primary, "tpm2-policy-hash": hex.EncodeToString(policyIn(o.Public)), "tpm2-pin": false,
 	}
 	if len(sealed) > 0 {
 		fields["latchkey_pcrs"] = sealed
+	}
+	if len(bound) > 1 {
+		fields["latchkey_sealed"] = map[string][]byte{"blob": blobOf(bound[1]), "parent": bound[1].Parent.Name}
 	}
 	if r.Replaces != nil {
 		fields["latchkey_replaces"] = r.Replaces
@@ -117,6 +117,14 @@ func (r Request) token(o tpm.Sealed, sealed pcrValues, slot int) json.RawMessage
 		panic(err) // numbers, text and bytes
 	}
 	return text
+}
+
+// blobOf is TPM2B_PRIVATE and TPM2B_PUBLIC of a sealed object.
+func blobOf(o tpm.Sealed) (blob []byte) {
+	for _, part := range [][]byte{o.Private, o.Public} {
+		blob = append(binary.BigEndian.AppendUint16(blob, uint16(len(part))), part...)
+	}
+	return blob
 }
 
 // policyIn is the policy of a sealed object with a policy of SHA-256: behind

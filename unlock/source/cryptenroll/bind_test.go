@@ -1,9 +1,13 @@
 package cryptenroll_test
 
 import (
+	"context"
+	"encoding/base64"
+	"log/slog"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -12,7 +16,9 @@ import (
 
 	"latchkey/boot/boottest"
 	"latchkey/internal/pcr"
+	"latchkey/internal/secret"
 	"latchkey/internal/testlan"
+	"latchkey/unlock"
 	"latchkey/unlock/luks2"
 	"latchkey/unlock/source/cryptenroll"
 	"latchkey/unlock/tpm"
@@ -84,6 +90,49 @@ func TestSystemdOpensOurs(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestPowerCutsOfEnrolled: what we enroll does not need the key that power
+// cuts lock, in a TPM without a storage key in NV.
+func TestPowerCutsOfEnrolled(t *testing.T) {
+	sim := tpmtest.Start(t)
+	dev, err := tpm.Open(sim.Socket)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer dev.Close()
+	passphrase, token, err := cryptenroll.Bind(t.Context(), dev, cryptenroll.Request{PCRs: []int{7}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	d := boottest.RootDisk()
+	d.AddToken(token(0))
+	h, err := luks2.Read(d, int64(len(d.Bytes)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	v := &unlock.Volume{Name: d.Name, Header: h, Digest: make([]byte, 32)}
+	asked := &asked{Unsealer: dev}
+	to := &opener{volumes: []*unlock.Volume{v}, opens: "x"}
+	source := &cryptenroll.TPM2{TPM: func(context.Context) (cryptenroll.Unsealer, error) { return asked, nil }, Log: slog.New(slog.DiscardHandler)}
+	_ = source.Run(t.Context(), to) // the passphrase is not the one of the test's disk
+	encoded := base64.StdEncoding.EncodeToString(asked.got)
+	if encoded != string(passphrase.Reveal()) || asked.parent.Template != tpm.SRKP256 || len(asked.parent.Name) != 34 {
+		t.Errorf("under %+v it gives %d bytes, want the passphrase under the TCG's storage root key", asked.parent, len(asked.got))
+	}
+}
+
+// asked notes under which key a secret was looked for, and what it was.
+type asked struct {
+	cryptenroll.Unsealer
+	parent tpm.Parent
+	got    []byte
+}
+
+func (a *asked) Unseal(ctx context.Context, o tpm.Sealed) (secret.Bytes, error) {
+	s, err := a.Unsealer.Unseal(ctx, o)
+	a.parent, a.got = o.Parent, slices.Clone(s.Reveal())
+	return s, err
 }
 
 // bound makes a volume with one keyslot that the TPM opens.

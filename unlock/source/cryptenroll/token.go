@@ -40,9 +40,11 @@ type token struct {
 	SRK     string          `json:"tpm2_srk"`         // base64; from systemd 254 on
 	Salt    string          `json:"tpm2_salt"`        // base64, of the PIN; from systemd 253 on
 
-	// Ours, which systemd passes over: to say what changed, and what is to go.
+	// Ours, which systemd passes over: to say what changed, and what is to go,
+	// and the same secret once more, where a power cut does not lock it.
 	Was      pcrValues `json:"latchkey_pcrs"`
 	Replaces *Replaced `json:"latchkey_replaces"`
+	Ours     *ours     `json:"latchkey_sealed"`
 
 	values map[int][32]byte // to seal to
 	sealed tpm.Sealed
@@ -50,7 +52,7 @@ type token struct {
 	salt   []byte
 }
 
-var tokenKeys = []string{"tpm2-blob", "tpm2-pcrs", "tpm2-pcr-bank", "tpm2-primary-alg", "tpm2-pin", "tpm2_pcrlock", "tpm2_pubkey_pcrs", "tpm2_pubkey", "tpm2_srk", "tpm2_salt", "latchkey_pcrs", "latchkey_replaces"}
+var tokenKeys = []string{"tpm2-blob", "tpm2-pcrs", "tpm2-pcr-bank", "tpm2-primary-alg", "tpm2-pin", "tpm2_pcrlock", "tpm2_pubkey_pcrs", "tpm2_pubkey", "tpm2_srk", "tpm2_salt", "latchkey_pcrs", "latchkey_replaces", "latchkey_sealed"}
 
 // parseToken reads a token and says what there is to satisfy. What this init
 // cannot do is named. The token's own tpm2-policy-hash is not read: it stands
@@ -66,7 +68,7 @@ func parseToken(text json.RawMessage) (*token, error) {
 	if t.PCRLock {
 		return nil, errors.New("it wants a policy of systemd-pcrlock, which this init does not read: enroll again with --tpm2-pcrs= or --tpm2-public-key=")
 	}
-	for _, step := range []func() error{t.readBlob, t.readParent, t.readSalt, t.readPolicy} {
+	for _, step := range []func() error{t.readBlob, t.readParent, t.readOurs, t.readSalt, t.readPolicy} {
 		if err := step(); err != nil {
 			return nil, err
 		}
@@ -75,7 +77,7 @@ func parseToken(text json.RawMessage) (*token, error) {
 }
 
 // readBlob cuts the blob into TPM2B_PRIVATE and TPM2B_PUBLIC.
-func (t *token) readBlob() error {
+func (t *token) readBlob() (err error) {
 	var text string
 	if err := json.Unmarshal(t.Blob, &text); err != nil {
 		var several []string
@@ -84,22 +86,53 @@ func (t *token) readBlob() error {
 		}
 		return errors.New("tpm2-blob is missing or no text")
 	}
-	blob, err := decode("tpm2-blob", text)
+	t.sealed.Private, t.sealed.Public, err = cutBlob("tpm2-blob", text)
+	return err
+}
+
+// cutBlob cuts TPM2B_PRIVATE and TPM2B_PUBLIC.
+func cutBlob(field, text string) (private, public []byte, err error) {
+	blob, err := decode(field, text)
+	if err != nil {
+		return nil, nil, err
+	}
+	private, rest, ok := cut(blob)
+	if ok {
+		public, rest, ok = cut(rest)
+	}
+	switch {
+	case !ok:
+		return nil, nil, errors.New(field + " is cut short")
+	case len(rest) > 0:
+		return nil, nil, errors.New("its secret was sealed for this TPM elsewhere (--tpm2-device-key=), which this init does not open: enroll on the machine")
+	}
+	return private, public, nil
+}
+
+// ours is the token's secret sealed again, under the storage root key that is
+// made of the TCG's template: unlike the one of tpm2-blob it is not subject to
+// the TPM's dictionary-attack protection.
+type ours struct {
+	Blob   string `json:"blob"`   // base64, as tpm2-blob
+	Parent string `json:"parent"` // base64, the storage key's name
+}
+
+// readOurs takes our own copy of the secret for the one of systemd's.
+func (t *token) readOurs() (err error) {
+	if t.Ours == nil {
+		return nil
+	}
+	if t.sealed.Private, t.sealed.Public, err = cutBlob("latchkey_sealed.blob", t.Ours.Blob); err != nil {
+		return err
+	}
+	name, err := decode("latchkey_sealed.parent", t.Ours.Parent)
 	if err != nil {
 		return err
 	}
-	private, rest, ok := cut(blob)
-	if !ok {
-		return errors.New("tpm2-blob is cut short")
+	t.sealed.Parent = tpm.Parent{Template: tpm.SRKP256, Name: name}
+	if t.Primary == "rsa" {
+		t.sealed.Parent.Template = tpm.SRKRSA2048
 	}
-	public, rest, ok := cut(rest)
-	switch {
-	case !ok:
-		return errors.New("tpm2-blob is cut short")
-	case len(rest) > 0:
-		return errors.New("its secret was sealed for this TPM elsewhere (--tpm2-device-key=), which this init does not open: enroll on the machine")
-	}
-	t.sealed.Private, t.sealed.Public = private, public
 	return nil
 }
 

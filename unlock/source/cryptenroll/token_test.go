@@ -4,12 +4,15 @@ import (
 	"bytes"
 	"crypto/rand"
 	"crypto/rsa"
+	"crypto/sha256"
 	"crypto/x509"
 	"encoding/base64"
+	"encoding/hex"
 	"encoding/json"
 	"encoding/pem"
 	"fmt"
 	"maps"
+	"reflect"
 	"strings"
 	"testing"
 
@@ -94,6 +97,9 @@ func TestHostileTokens(t *testing.T) {
 		b := append([]byte{0, 158}, good.sealed.Private...)
 		return b64(append(append(append(b, 0, 78), good.sealed.Public...), tail...))
 	}
+	ours := func(blob, parent string) map[string]any {
+		return map[string]any{"latchkey_sealed": map[string]any{"blob": blob, "parent": b64([]byte(parent))}}
+	}
 	for _, row := range []struct {
 		name   string
 		change map[string]any
@@ -132,6 +138,12 @@ func TestHostileTokens(t *testing.T) {
 		{"a short parent", map[string]any{"tpm2_srk": b64([]byte{1, 2, 3})}, "tpm2_srk has 3 bytes"},
 		{"a parent without a name", map[string]any{"tpm2_srk": b64([]byte{0x81, 0, 0, 1, 0, 0, 7})}, "no name of a key"},
 		{"a huge parent", map[string]any{"tpm2_srk": b64(make([]byte, maxHandle+1))}, "tpm2_srk has 1025 bytes"},
+		{"our own copy", ours(blob(), "name"), ""},
+		{"our own copy, cut short", ours(b64([]byte{0, 1, 1}), "name"), "latchkey_sealed.blob is cut short"},
+		{"our own copy without a blob", ours("", "name"), "latchkey_sealed.blob is no base64"},
+		{"our own copy under no key", ours(blob(), ""), "latchkey_sealed.parent is no base64"},
+		{"our own copy under a huge name", ours(blob(), strings.Repeat("x", maxText)), "latchkey_sealed.parent has 10924 bytes"},
+		{"text for our own copy", map[string]any{"latchkey_sealed": "AAAA"}, "latchkey_sealed"},
 		{"signed without a key", map[string]any{"tpm2_pubkey_pcrs": []int{11}}, "tpm2_pubkey is no base64"},
 		{"signed by noise", map[string]any{"tpm2_pubkey_pcrs": []int{11}, "tpm2_pubkey": b64([]byte("noise"))}, "no PUBLIC KEY in PEM"},
 		{"signed by a key with noise in it", map[string]any{"tpm2_pubkey_pcrs": []int{11}, "tpm2_pubkey": b64(pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: []byte{0x30, 0}}))}, "no SubjectPublicKeyInfo"},
@@ -140,6 +152,26 @@ func TestHostileTokens(t *testing.T) {
 		if (row.says == "") != (err == nil) || err != nil && !strings.Contains(err.Error(), row.says) {
 			t.Errorf("%s: %v, want %q", row.name, err, row.says)
 		}
+	}
+}
+
+// TestOurOwnCopy: it is what the TPM is asked for, and what the plan names.
+func TestOurOwnCopy(t *testing.T) {
+	private, public := []byte("private"), []byte("public")
+	text := with(t, map[string]any{"latchkey_sealed": map[string]any{"blob": b64(blobOf(tpm.Sealed{Private: private, Public: public})), "parent": b64([]byte("name"))}})
+	got, err := parseToken(text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if want := (tpm.Parent{Template: tpm.SRKP256, Name: []byte("name")}); !reflect.DeepEqual(got.sealed.Parent, want) || !bytes.Equal(got.sealed.Private, private) {
+		t.Errorf("sealed = %+v, want %q under %+v", got.sealed, private, want)
+	}
+	if sum := sha256.Sum256(public); Describe(text).Sealed != hex.EncodeToString(sum[:]) {
+		t.Errorf("Describe = %+v, want the name of our own copy", Describe(text))
+	}
+	rsa, err := parseToken(with(t, map[string]any{"tpm2-primary-alg": "rsa", "latchkey_sealed": map[string]any{"blob": b64(blobOf(tpm.Sealed{Private: private, Public: public})), "parent": "AAAA"}}))
+	if err != nil || rsa.sealed.Parent.Template != tpm.SRKRSA2048 {
+		t.Errorf("of a TPM without P-256: %+v, %v", rsa, err)
 	}
 }
 
@@ -153,6 +185,7 @@ func FuzzToken(f *testing.F) {
 	f.Add([]byte(made257))
 	f.Add([]byte(with(f, map[string]any{"tpm2_pubkey": b64(keyPEM(f, &key.PublicKey)), "tpm2_pubkey_pcrs": []int{11}})))
 	f.Add([]byte(`{"tpm2-blob":["AAAA","AAAA"]}`))
+	f.Add([]byte(`{"tpm2-blob":"AAAAAA==","latchkey_sealed":{"blob":"AAAAAA==","parent":"AAAA"}}`))
 	f.Fuzz(func(t *testing.T, text []byte) {
 		Describe(text)
 		token, err := parseToken(text)

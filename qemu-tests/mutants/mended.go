@@ -1,0 +1,13 @@
+package main
+
+// mended are the rules that an attacker's afternoon asked for.
+var mended = []mutant{
+	{`0073: told after the parent`, `unlock/tpm/sealed.go`, `defer c.orderly(parent.public.ObjectAttributes, o.attributes(public))`, `defer c.orderly(o.attributes(public))`, `./unlock/tpm`, `TestPowerCutsAfterUnseal`},
+	{`0073: told after a PIN`, `unlock/tpm/orderly.go`, `&& o.PIN.Len() == 0`, ``, `./unlock/tpm`, `TestPowerCutsAfterUnseal`},
+	{`0073: told after an authorization value`, `unlock/tpm/orderly.go`, `len(public.AuthPolicy.Buffer) > 0 &&`, ``, `./unlock/tpm`, `TestPowerCutsAfterUnseal`},
+	{`0073: not told for nothing`, `unlock/tpm/orderly.go`, `if !a.NoDA {`, `if true {`, `./unlock/tpm`, `TestPowerCutsAfterUnseal`},
+	{`0073: sealed twice`, `unlock/tpm/bind.go`, `if err != nil || parent.public.ObjectAttributes.NoDA {`, `if err != nil || true {`, `./unlock/tpm`, `TestBind$`},
+	{`0073: ours is used`, `unlock/source/cryptenroll/token.go`, `t.readParent, t.readOurs,`, `t.readParent,`, `./unlock/source/cryptenroll`, `TestOurOwnCopy`},
+	{`0073: ours under an RSA key`, `unlock/source/cryptenroll/token.go`, "t.sealed.Parent.Template = tpm.SRKRSA2048", ``, `./unlock/source/cryptenroll`, `TestOurOwnCopy`},
+	{`0073: ours is written`, `unlock/source/cryptenroll/bind.go`, `if len(bound) > 1 {`, `if false {`, `./unlock/source/cryptenroll`, `TestPowerCutsOfEnrolled`},
+}
