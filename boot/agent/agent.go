@@ -41,18 +41,21 @@ const grace = 2 * time.Second
 
 // An Agent fetches once, latches, and answers.
 type Agent struct {
-	sys    System
-	log    *slog.Logger
-	plan   *plan.Plan
-	keys   *keys
-	end    context.CancelFunc // the early boot is over
-	done   chan struct{}      // closed when no key is left
-	tpm    latch.TPM          // nil: there is none, or it is closed
-	noTPM  error              // why it is not used
-	phased bool
-	opened map[string]opened // by volume
-	said   string            // the last line that people were shown
-	worker chan struct{}     // closed when the worker that has fetched is gone
+	sys   System
+	log   *slog.Logger
+	plan  *plan.Plan
+	keys  *keys
+	end   context.CancelFunc // the early boot is over
+	done  chan struct{}      // closed when no key is left
+	tpm   latch.TPM          // nil: there is none, or it is closed
+	noTPM error              // why it is not used
+	// refused tells that volumes of the plan are left out, and who asks for them
+	// is to be told why.
+	refused bool
+	phased  bool
+	opened  map[string]opened // by volume
+	said    string            // the last line that people were shown
+	worker  chan struct{}     // closed when the worker that has fetched is gone
 }
 
 // opened is how a volume came to be open.
@@ -109,7 +112,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	a.settle(ctx, failure)
 
 	given := a.keys.given
-	if failure != nil {
+	if failure != nil || a.refused {
 		given = nil // who asks is told why
 	}
 	select {
@@ -144,7 +147,11 @@ var errOver = errors.New("the early boot is over: no keys are given any more")
 func (a *Agent) say(err error) {
 	code := codes.Of(err)
 	line := fmt.Sprintf("%s: %v", code, err)
-	if advice := codes.Means(code).Advice; advice != "" {
+	advice := codes.Means(code).Advice
+	if code == codes.PCR15Used {
+		advice = usedAdvice
+	}
+	if advice != "" {
 		line += " (" + advice + ")"
 	}
 	if line != a.said {
@@ -152,5 +159,8 @@ func (a *Agent) say(err error) {
 		a.human(line)
 	}
 }
+
+// usedAdvice takes the place of the init's, which reboots: the agent does not.
+const usedAdvice = "the key server and the TPM give their keys once in a boot: type a passphrase, or reboot the machine"
 
 func (a *Agent) human(line string) { a.log.Log(context.Background(), kmsg.Human, line) }

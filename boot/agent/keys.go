@@ -38,12 +38,16 @@ type key struct {
 	device     string // "" until it is found
 	passphrase secret.Bytes
 	held       bool // and not given yet
+	// refused is closed when it is known that there will be none, and why says
+	// the reason.
+	refused chan struct{}
+	why     error
 }
 
 func newKeys(p *plan.Plan, sys System) *keys {
 	k := &keys{number: sys.Number, settled: make(chan struct{}), given: make(chan struct{})}
 	for _, v := range p.Volumes {
-		k.all = append(k.all, &key{name: v.Name, uuid: v.UUID})
+		k.all = append(k.all, &key{name: v.Name, uuid: v.UUID, refused: make(chan struct{})})
 	}
 	return k
 }
@@ -61,6 +65,29 @@ func (k *keys) hold(v *unlock.Volume, passphrase secret.Bytes) {
 			one.passphrase, one.device, one.held = passphrase.Clone(), v.Device, true
 		}
 	}
+}
+
+// refuse says that there will be no key for a volume, once.
+func (k *keys) refuse(name string, why error) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	for _, one := range k.all {
+		if one.name == name {
+			one.why = why
+			close(one.refused)
+		}
+	}
+}
+
+// refusal is closed when a volume, by its name or UUID, will have no key. The
+// path of one that is not looked for says nothing.
+func (k *keys) refusal(asked string) <-chan struct{} {
+	for _, one := range k.all {
+		if one.is(asked) {
+			return one.refused
+		}
+	}
+	return nil
 }
 
 // settle ends the fetching: a key that is not there by now has err as the
@@ -100,6 +127,7 @@ func (k *keys) take(ctx context.Context, asked string) (_ secret.Bytes, given fu
 	}
 	select {
 	case <-k.settled:
+	case <-k.refusal(asked):
 	case <-ctx.Done():
 		return secret.Bytes{}, nil, ctx.Err()
 	}
@@ -108,6 +136,8 @@ func (k *keys) take(ctx context.Context, asked string) (_ secret.Bytes, given fu
 	defer k.mu.Unlock()
 	one := k.find(asked)
 	switch {
+	case one != nil && one.why != nil && k.err != errOver:
+		return secret.Bytes{}, nil, fmt.Errorf("volume %s: %w", one.name, one.why)
 	case one == nil && k.err == errOver:
 		return secret.Bytes{}, nil, errOver
 	case one == nil:

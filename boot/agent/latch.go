@@ -3,6 +3,7 @@ package agent
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	"latchkey/boot/codes"
 	"latchkey/boot/latch"
@@ -15,17 +16,18 @@ import (
 const capped = "latchkey-rescue"
 
 // enter measures that the initrd's phase begins, before the TPM is first
-// used, unless somebody else does. It fails after a kexec, and where a volume
-// that is not ours was measured before (tpm2-measure-pcr= of crypttab(5)).
+// used, unless somebody else does. After a kexec, and where a volume that is
+// not ours was measured before (tpm2-measure-pcr= of crypttab(5)), the TPM is
+// not used; nor if it is not there.
 func (a *Agent) enter(ctx context.Context) error {
 	err := a.tryEnter(ctx)
-	if err == nil || codes.Of(err) == codes.PCR15Used {
+	if err != nil && codes.Means(codes.Of(err)).Class != codes.Final && !a.plan.SparesTPM() {
+		err = a.again(ctx, func() error { return a.tryEnter(ctx) })
+	}
+	if err == nil || ctx.Err() != nil {
 		return err
 	}
-	if a.plan.SparesTPM() {
-		return a.without(err)
-	}
-	return a.again(ctx, func() error { return a.tryEnter(ctx) })
+	return a.without(err)
 }
 
 func (a *Agent) tryEnter(ctx context.Context) error {
@@ -42,10 +44,22 @@ func (a *Agent) tryEnter(ctx context.Context) error {
 	return extend(ctx, a.tpm, 11, pcr.EnterInitrd)
 }
 
-// without goes on without the TPM: something else can open all that the boot
-// needs.
+// without goes on without the TPM for the volumes that something else can
+// open. Who asks for another one is told at once, for a person is to type.
+// Where there is none but others, err is the end.
 func (a *Agent) without(err error) error {
-	a.noTPM = err
+	p := *a.plan
+	p.Volumes = slices.DeleteFunc(slices.Clone(p.Volumes), func(v plan.Volume) bool { return !p.Spares(v) })
+	if len(p.Volumes) == 0 {
+		return err
+	}
+	for _, v := range a.plan.Volumes {
+		if !p.Spares(v) {
+			a.keys.refuse(v.Name, err)
+		}
+	}
+	a.refused = len(p.Volumes) < len(a.plan.Volumes)
+	a.plan, a.noTPM = &p, err
 	a.say(fmt.Errorf("the TPM is not used in this boot: %w", err))
 	return nil
 }

@@ -274,7 +274,8 @@ func (p *Plan) sparesTPM(source string) bool {
 // SparesTPM tells whether each volume that the boot cannot do without may be
 // opened by something else than the TPM.
 func (p *Plan) SparesTPM() bool {
-	return !slices.ContainsFunc(p.Volumes, func(v Volume) bool {
-		return !v.NoFail && !slices.ContainsFunc(v.Sources, p.sparesTPM)
-	})
+	return !slices.ContainsFunc(p.Volumes, func(v Volume) bool { return !v.NoFail && !p.Spares(v) })
 }
+
+// Spares tells whether a volume may be opened by something else than the TPM.
+func (p *Plan) Spares(v Volume) bool { return slices.ContainsFunc(v.Sources, p.sparesTPM) }

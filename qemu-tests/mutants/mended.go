@@ -10,4 +10,8 @@ var mended = []mutant{
 	{`0073: ours is used`, `unlock/source/cryptenroll/token.go`, `t.readParent, t.readOurs,`, `t.readParent,`, `./unlock/source/cryptenroll`, `TestOurOwnCopy`},
 	{`0073: ours under an RSA key`, `unlock/source/cryptenroll/token.go`, "t.sealed.Parent.Template = tpm.SRKRSA2048", ``, `./unlock/source/cryptenroll`, `TestOurOwnCopy`},
 	{`0073: ours is written`, `unlock/source/cryptenroll/bind.go`, `if len(bound) > 1 {`, `if false {`, `./unlock/source/cryptenroll`, `TestPowerCutsOfEnrolled`},
+	{`agent: what needs no TPM is fetched without`, `boot/agent/latch.go`, `if len(p.Volumes) == 0 {`, `if a.refused = len(p.Volumes) < len(a.plan.Volumes); a.refused {`, `./boot/agent`, `TestWhatNeedsNoTPM`},
+	{`agent: who asks for the rest is told at once`, `boot/agent/keys.go`, `	case <-k.refusal(asked):`, ``, `./boot/agent`, `TestWhatNeedsNoTPM`},
+	{`agent: and as long as it runs`, `boot/agent/agent.go`, `if failure != nil || a.refused {`, `if failure != nil {`, `./boot/agent`, `TestWhatNeedsNoTPM`},
+	{`agent: no kexec in the second agent`, `boot/agent/agent.go`, `if code == codes.PCR15Used {`, `if false {`, `./boot/agent`, `TestSecondAgent`},
 }
