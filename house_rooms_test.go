@@ -90,7 +90,7 @@ var rooms = []struct{ folder, what string }{
 	{"kms/store/bolt", "one file; the default"},
 	{"kms/store/etcd", "an etcd that several servers share"},
 	{"kms/store/kube", "Secrets of one namespace that several servers share"},
-	{"kms/store/mirror", "what the shared stores have in common: rows in memory, one head"},
+	{"kms/store/mirror", "what the shared stores have in common: rows in memory, transactions that are tried again"},
 
 	{"initramfs", "what is in an image: plan, module closure, archive"},
 	{"initramfs/bootentry", "what the boot loaders of a machine offer, and which entry they start by themselves; changes nothing"},

@@ -55,8 +55,12 @@ func (a *API) audit(r *http.Request) (any, error) {
 	var events []ledger.Event
 	err = a.ledger.Read(func(v ledger.View) error {
 		return v.Events(from, func(e ledger.Event) bool {
+			n := len(events)
+			if n >= auditPage && e.Seq != events[n-1].Seq { // the next page begins at another number
+				return false
+			}
 			events = append(events, e)
-			return len(events) < auditPage
+			return true
 		})
 	})
 	return List(events, err)

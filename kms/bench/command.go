@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -48,7 +49,36 @@ same run. Keys of machines are made beforehand. Nothing else is touched.`,
 	f.Var(cli.List(&load.Protocols), "protocol", "what they speak: lk1, kairos, talos")
 	f.IntVar(&load.Seconds, "seconds", 3, "length of the steady run, in seconds")
 	f.BoolVar(&asJSON, "json", false, "print JSON")
+	root.AddCommand(clusterCommand())
 	return cli.Main(root, args, stdout, stderr)
+}
+
+func clusterCommand() *cobra.Command {
+	c := &Cluster{Servers: []int{1, 2, 3}, Trips: []time.Duration{0, 2 * time.Millisecond, 10 * time.Millisecond}}
+	cmd := &cobra.Command{
+		Use: "cluster", Short: "Measure key servers that share an etcd",
+		Long: `Starts an etcd (from PATH) and so many key servers on it, each a process with
+a share of a core of its own, behind a wire with a round trip to etcd, lets
+machines ask all of them, and prints releases, transactions and conflicts
+beside what the etcd does with transactions of as many rows that have nothing
+to do with each other.`,
+		Example: `  latchkey-kms-bench cluster --servers 1,2,3 --round-trip 0,2ms,10ms
+  latchkey-kms-bench cluster --servers 3 --cpu 0 --lanes 1700 --nodes 5000`,
+		Args: cli.Args(cobra.NoArgs),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			_, err := c.Run(cmd.Context(), cmd.OutOrStdout())
+			return err
+		},
+	}
+	f := cmd.Flags()
+	f.StringVar(&c.KMS, "kms", beside("latchkey-kms"), "key server to measure")
+	f.IntSliceVar(&c.Servers, "servers", c.Servers, "how many, in each run")
+	f.DurationSliceVar(&c.Trips, "round-trip", c.Trips, "to etcd, in each run")
+	f.Float64Var(&c.CPU, "cpu", 0.15, "share of a core for each server; 0 is no limit")
+	f.IntVar(&c.Lanes, "lanes", 32, "machines that ask at once at each server")
+	f.IntVar(&c.Nodes, "nodes", 500, "machines")
+	f.IntVar(&c.Seconds, "seconds", 5, "length of a run, in seconds")
+	return cmd
 }
 
 // beside finds a program next to this one, else in PATH.

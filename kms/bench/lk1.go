@@ -44,8 +44,13 @@ func (f *lk1Fleet) enroll(ctx context.Context, i int) error {
 	if err != nil {
 		return err
 	}
-
 	f.tpms[i] = tpm
+	return f.approve(ctx, i)
+}
+
+// approve makes a machine that has its TPM known.
+func (f *lk1Fleet) approve(ctx context.Context, i int) error {
+	tpm := f.tpms[i]
 	if err := f.get(ctx, i); codeOf(err) != kms.Pending.Code() {
 		return fmt.Errorf("a machine that nobody knows got: %w", err)
 	}

@@ -139,7 +139,18 @@ func (l *locked) Guard(f func(store.Step) error) {
 	}
 }
 
-var _ store.Watched = (*locked)(nil)
+// Counts implements store.Counter.
+func (l *locked) Counts() (n store.Counts) {
+	if c, ok := l.Store.(store.Counter); ok {
+		n = c.Counts()
+	}
+	return n
+}
+
+var (
+	_ store.Watched = (*locked)(nil)
+	_ store.Counter = (*locked)(nil)
+)
 
 // Close implements store.Store.
 func (l *locked) Close() error { return errors.Join(l.Store.Close(), l.lock.Close()) }

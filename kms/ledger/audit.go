@@ -1,10 +1,13 @@
 package ledger
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"encoding/binary"
+	"encoding/hex"
 	"encoding/json"
 	"fmt"
+	"strconv"
 	"time"
 
 	"latchkey/kms"
@@ -12,7 +15,7 @@ import (
 
 // An Event is one line of the audit log. It holds no secret.
 type Event struct {
-	Seq     uint64     `json:"seq"`
+	Seq     uint64     `json:"seq"` // rises with each event of a server, and over all that it has seen of others
 	Time    time.Time  `json:"time"`
 	Event   string     `json:"event"`
 	Node    string     `json:"node,omitempty"`
@@ -21,21 +24,24 @@ type Event struct {
 	Reason  string     `json:"reason,omitempty"` // the rule that decided it; the node is not told
 	From    string     `json:"from,omitempty"`   // address of who asked, or the admin's command
 	Detail  string     `json:"detail,omitempty"`
-	TH2     string     `json:"th2,omitempty"` // the challenge that was redeemed
+	TH2     string     `json:"th2,omitempty"`    // the challenge that was redeemed
+	Server  string     `json:"server,omitempty"` // which of the key servers that share the store
 }
 
-// Note appends an event to the log. Each one's hash covers the one before,
-// and the last is in the sealed state: an edit anywhere shows.
+// Note appends an event to the log. Each one's hash covers the one before
+// of the same server, and the last is in its sealed head: an edit anywhere
+// shows.
 func (t *Txn) Note(e Event) error {
 	t.state.auditSeq++
-	e.Seq, e.Time = t.state.auditSeq, time.Now().UTC()
+	t.state.events++
+	e.Seq, e.Time, e.Server = t.state.auditSeq, time.Now().UTC(), t.state.server
 	body, err := json.Marshal(e)
 	if err != nil {
 		return fmt.Errorf("encoding an audit event: %w", err)
 	}
 	t.noted = append(t.noted, e)
 	t.state.auditHash = chain(t.state.auditHash, body)
-	return t.tx.Put(tableAudit, seqKey(e.Seq), append(t.state.auditHash[:], body...))
+	return t.tx.Put(tableAudit, eventKey(e.Seq, e.Server), append(t.state.auditHash[:], body...))
 }
 
 func chain(before [32]byte, body []byte) (sum [32]byte) {
@@ -49,7 +55,26 @@ func chain(before [32]byte, body []byte) (sum [32]byte) {
 
 func seqKey(seq uint64) []byte { return binary.BigEndian.AppendUint64(nil, seq) }
 
-// Events calls f with the log from one sequence number on.
+// eventKey is where an event stands: by number, then by server.
+func eventKey(seq uint64, server string) []byte {
+	raw, err := hex.DecodeString(server)
+	if err != nil {
+		panic(err) // it is ours
+	}
+	return append(seqKey(seq), raw...)
+}
+
+// eventAt is the opposite.
+func eventAt(key []byte) (seq uint64, server string, ok bool) {
+	if len(key) != 8 && len(key) != 8+serverSize {
+		return 0, "", false
+	}
+	return binary.BigEndian.Uint64(key), hex.EncodeToString(key[8:]), true
+}
+
+// Events calls f with the log from one sequence number on. Servers that
+// write at once may give out one number twice, and one that has not heard of
+// the others a lower one late.
 func (v View) Events(from uint64, f func(Event) bool) error {
 	var failed error
 	v.r.Scan(tableAudit, seqKey(from), func(_, value []byte) bool {
@@ -63,25 +88,65 @@ func (v View) Events(from uint64, f func(Event) bool) error {
 	return failed
 }
 
-// verifyAudit walks the whole chain and compares its end with the state.
-func (v View) verifyAudit(st state) error { return v.verifyAuditFrom(state{}, st) }
+// A walk follows the chains of all servers through the log.
+type walk map[string]state
 
-// verifyAuditFrom walks the chain from the end that an earlier state had.
-func (v View) verifyAuditFrom(from, st state) error {
-	seq, last := from.auditSeq, from.auditHash
-	var failed error
-	v.r.Scan(tableAudit, seqKey(seq+1), func(key, value []byte) bool {
-		seq++
-		if string(key) != string(seqKey(seq)) || len(value) < 32 || chain(last, value[32:]) != [32]byte(value[:32]) {
-			failed = fmt.Errorf("checking the audit log: %w: event %d was edited, or one before it removed", ErrUnverified, seq)
-			return false
-		}
-		last = [32]byte(value[:32])
-		return true
-	})
-
-	if failed == nil && (seq != st.auditSeq || last != st.auditHash) {
-		failed = fmt.Errorf("checking the audit log: %w: it ends at event %d, not %d", ErrUnverified, seq, st.auditSeq)
+// next takes one event: it must follow the one before of its server.
+func (w walk) next(key, value []byte) error {
+	seq, server, ok := eventAt(key)
+	at := w[server]
+	// Its number is in what the chain covers, so that it cannot stand elsewhere.
+	numbered := append(strconv.AppendUint([]byte(`{"seq":`), seq, 10), ',')
+	if !ok || len(value) < 32 || chain(at.auditHash, value[32:]) != [32]byte(value[:32]) || !bytes.HasPrefix(value[32:], numbered) {
+		return fmt.Errorf("%w: event %d was edited, or one before it removed", ErrUnverified, seq)
 	}
-	return failed
+	at.events, at.auditSeq, at.auditHash = at.events+1, seq, [32]byte(value[:32])
+	w[server] = at
+	return nil
+}
+
+// ends compares where the chains ended with what the heads say.
+func (w walk) ends(want map[string]state) error {
+	for server, at := range w {
+		if end := want[server]; at.events != end.events || at.auditHash != end.auditHash || at.auditSeq > end.auditSeq {
+			return fmt.Errorf("%w: it ends at event %d, not %d", ErrUnverified, at.auditSeq, end.auditSeq)
+		}
+	}
+	for server, end := range want {
+		if _, walked := w[server]; !walked && end.events > 0 {
+			return fmt.Errorf("%w: the %d events of server %q are missing", ErrUnverified, end.events, server)
+		}
+	}
+	return nil
+}
+
+// verifyAudit walks all chains and compares their ends with the state.
+func (v View) verifyAudit(st whole) error { return v.verifyAuditFrom(whole{}, st) }
+
+// verifyAuditFrom walks the chains from the ends that an earlier state had.
+func (v View) verifyAuditFrom(from, st whole) error {
+	old, now := from.chains(), st.chains()
+	first := st.auditSeq + 1
+	for server, end := range now {
+		if before := old[server]; before.events != end.events || before.auditHash != end.auditHash {
+			first = min(first, before.auditSeq+1)
+		}
+	}
+
+	w := walk(from.chains())
+	var failed error
+	v.r.Scan(tableAudit, seqKey(first), func(key, value []byte) bool {
+		if seq, server, ok := eventAt(key); ok && seq <= old[server].auditSeq {
+			return true
+		}
+		failed = w.next(key, value)
+		return failed == nil
+	})
+	if failed == nil {
+		failed = w.ends(now)
+	}
+	if failed != nil {
+		return fmt.Errorf("checking the audit log: %w", failed)
+	}
+	return nil
 }

@@ -14,10 +14,12 @@ type Checked struct {
 	Records int    `json:"records"`
 	Events  uint64 `json:"audit_events"`
 	Head    Head   `json:"audit_head"`
+
+	position Position
 }
 
 // Position is where the database was checked.
-func (c Checked) Position() Position { return Position{c.Epoch, c.Events} }
+func (c Checked) Position() Position { return c.position }
 
 // A Head is the audit log's end, signed with the KMS' key: kept elsewhere,
 // it shows later that nothing before it was changed.
@@ -27,9 +29,9 @@ type Head struct {
 	Signature string `json:"signature"`
 }
 
-// head signs "lk1/audit-head" ‖ sequence number ‖ hash.
-func (l *Ledger) head(st state) Head {
-	signed := binary.BigEndian.AppendUint64([]byte("lk1/audit-head"), st.auditSeq)
+// head signs "lk1/audit-head" ‖ number of events ‖ hash.
+func (l *Ledger) head(st whole) Head {
+	signed := binary.BigEndian.AppendUint64([]byte("lk1/audit-head"), st.events)
 	signature := ed25519.Sign(l.Signing()[0], append(signed, st.auditHash[:]...))
 	return Head{hex.EncodeToString(st.auditHash[:]), l.Pins()[0].String(), hex.EncodeToString(signature)}
 }
@@ -48,10 +50,10 @@ func (l *Ledger) Check() (Checked, error) {
 		if err != nil {
 			return err
 		}
-		if st.position().Before(mark) {
-			return fmt.Errorf("checking the epoch: %w (epoch %d, event %d; mark: epoch %d, event %d): was it restored from an old backup?", ErrRolledBack, st.epoch, st.auditSeq, mark.Epoch, mark.Events)
+		if st.behind(mark) {
+			return fmt.Errorf("checking the epoch: %w (%v; mark: %v): was it restored from an old backup?", ErrRolledBack, st.position(), mark)
 		}
-		c.Epoch, c.Events, c.Head = st.epoch, st.auditSeq, l.head(st)
+		c.Epoch, c.Events, c.Head, c.position = st.epoch, st.events, l.head(st), st.position()
 		if c.Records, err = v.verifyRecords(st); err != nil {
 			return err
 		}
@@ -62,8 +64,14 @@ func (l *Ledger) Check() (Checked, error) {
 }
 
 // verifyRecords opens every record and compares the digest over all.
-func (v View) verifyRecords(st state) (n int, err error) {
+func (v View) verifyRecords(st whole) (n int, err error) {
 	var set [32]byte
+	v.r.Scan(tableMeta, nil, func(key, value []byte) bool {
+		if v.l.counted(tableMeta, string(key)) {
+			xor(&set, v.l.vault.digest(tableMeta, key, value))
+		}
+		return true
+	})
 	for _, table := range v.l.sealed() {
 		v.r.Scan(table.name, nil, func(key, value []byte) bool {
 			var epoch uint64
@@ -79,7 +87,9 @@ func (v View) verifyRecords(st state) (n int, err error) {
 			}
 
 			xor(&set, v.l.vault.digest(table.name, key, value))
-			n++
+			if table != tableEnded { // it is about servers
+				n++
+			}
 			return true
 		})
 		if err != nil {
@@ -100,6 +110,12 @@ func (l *Ledger) Restored(ctx context.Context, mark uint64) (Checked, error) {
 		from := t.state.epoch
 		t.state.epoch = max(t.state.epoch, mark)
 		t.Bump()
+		t.state.since = t.state.epoch
+		for len(t.ended) < len(t.others)-1 {
+			if err := t.EndIdle(); err != nil {
+				return err
+			}
+		}
 		return t.Note(Event{Event: "restore", From: Who(ctx), Detail: fmt.Sprintf("from epoch %d, to %d", from, t.state.epoch)})
 	})
 	if err != nil {

@@ -1,8 +1,6 @@
 package ledger
 
 import (
-	"bytes"
-	"encoding/binary"
 	"encoding/json"
 	"fmt"
 	"slices"
@@ -16,9 +14,9 @@ import (
 // in part, takes something away that was decided since. Nothing is given out
 // by such a state, by no server.
 func (l *Ledger) guard(s store.Step) error {
-	to, err := l.follows(s)
+	at, err := l.follows(s)
 	if err == nil {
-		l.raiseMark(to, false)
+		l.raiseMark(at, false)
 		return nil
 	}
 	l.log.Error("nothing is released: the store was changed by somebody who is no key server of this KMS; restore it, and start the key servers again", "err", err)
@@ -27,50 +25,141 @@ func (l *Ledger) guard(s store.Step) error {
 }
 
 // follows tells whether a step leads from one sealed state to a later one,
-// row by row.
-func (l *Ledger) follows(s store.Step) (at Position, err error) {
+// row by row: one server's head moves on, by what is in the step.
+func (l *Ledger) follows(s store.Step) (reached, error) {
 	before, after := View{s.Before, l}, View{s.After, l}
+	if s.Rows == nil {
+		return l.followsAnew(before, after)
+	}
+	m, err := l.moved(before, s.Rows)
+	if err != nil {
+		return reached{}, fmt.Errorf("following the store: %w", err)
+	}
+	if err := l.foldRows(before, s.Rows, m); err != nil {
+		return reached{}, fmt.Errorf("following the store: %w", err)
+	}
+	if err := l.foldEvents(s.Rows, m); err != nil {
+		return reached{}, fmt.Errorf("following the store: %w", err)
+	}
+	return m.reached(), nil
+}
+
+// followsAnew judges a state that was read anew.
+func (l *Ledger) followsAnew(before, after View) (reached, error) {
 	from, err := before.readState()
 	if err != nil {
-		return at, err
+		return reached{}, err
 	}
 	to, err := after.readState()
 	if err != nil {
-		return at, err
+		return reached{}, err
 	}
-	if to.epoch < from.epoch || to.auditSeq < from.auditSeq {
-		return at, fmt.Errorf("following the store: %w (epoch %d after %d, event %d after %d)", ErrRolledBack, to.epoch, from.epoch, to.auditSeq, from.auditSeq)
+	if to.behind(from.position()) {
+		return reached{}, fmt.Errorf("following the store: %w (%v after %v)", ErrRolledBack, to.position(), from.position())
 	}
+	if _, err := after.verifyRecords(to); err != nil {
+		return reached{}, err
+	}
+	return to.reached(), after.verifyAuditFrom(from, to)
+}
 
-	if s.Rows == nil {
-		if _, err := after.verifyRecords(to); err != nil {
-			return at, err
+// A move is what one transaction does to the heads.
+type move struct {
+	from, to state   // the one that was written; the same if none was
+	ended    []state // those that it takes over
+}
+
+func (m move) reached() reached {
+	r := reached{since: m.to.since, epoch: m.to.epoch, events: m.to.events, heads: map[string]uint64{}}
+	if m.to.seq > 0 {
+		r.heads[m.to.server] = m.to.seq
+	}
+	for _, h := range m.ended {
+		r.ended = append(r.ended, h.server)
+	}
+	return r
+}
+
+// moved finds the head that moved. It moves forward, and no other one does:
+// one that is removed was taken over, and says so.
+func (l *Ledger) moved(before View, rows []store.Row) (m move, err error) {
+	wrote := false
+	for _, row := range rows {
+		server, is := serverOf([]byte(row.Key))
+		if row.Table != tableMeta || !is {
+			continue
 		}
-		return to.position(), after.verifyAuditFrom(from, to)
+		old, found, err := before.head(server)
+		if err != nil {
+			return m, err
+		}
+		switch {
+		case row.Value == nil && found:
+			m.ended = append(m.ended, old)
+			continue
+		case row.Value == nil:
+			continue
+		case wrote:
+			return m, fmt.Errorf("%w: two servers' heads were put at once", ErrUnverified)
+		}
+		wrote = true
+		if m.to, err = l.openState(server, []byte(row.Value)); err != nil {
+			return m, err
+		}
+		if m.from = old; !found {
+			if m.from, err = before.beginning(server); err != nil {
+				return m, err
+			}
+			m.from.since = m.to.since
+		}
 	}
-	if err := l.foldRows(before, s.Rows, from, to); err != nil {
-		return at, err
+	if m.to.seq < m.from.seq || wrote && m.to.seq == m.from.seq || m.to.epoch < m.from.epoch || m.to.since != m.from.since {
+		return m, fmt.Errorf("%w (server %q: change %d after %d, epoch %d after %d)", ErrRolledBack, m.to.server, m.to.seq, m.from.seq, m.to.epoch, m.from.epoch)
 	}
-	return to.position(), l.foldEvents(s.Rows, from, to)
+	return m, nil
+}
+
+// beginning is where a server that has no head goes on.
+func (v View) beginning(server string) (state, error) {
+	sealed := v.r.Get(tableEnded.name, []byte(server))
+	if sealed == nil {
+		return state{server: server}, nil
+	}
+	return v.openEnded(server, sealed)
+}
+
+// counted tells whether a row is in the digest over all records.
+func (l *Ledger) counted(table, key string) bool {
+	if table == tableMeta {
+		_, head := serverOf([]byte(key))
+		return !head
+	}
+	t := l.tables[table]
+	return t != nil && t.kind != Passing
 }
 
 // foldRows takes what was there before out of the digest, and what is there
-// now in.
-func (l *Ledger) foldRows(before View, rows []store.Row, from, to state) error {
-	set := from.set
+// now in: that, with what was of the heads taken over, is how the head that
+// moved changed its own.
+func (l *Ledger) foldRows(before View, rows []store.Row, m move) error {
+	set := m.from.set
+	for _, h := range m.ended {
+		xor(&set, h.set)
+		at := slices.IndexFunc(rows, func(r store.Row) bool { return r.Table == tableEnded.name && r.Key == h.server })
+		if at < 0 || rows[at].Value == nil {
+			return fmt.Errorf("%w: the head of server %q was removed", ErrUnverified, h.server)
+		}
+		end, err := before.openEnded(h.server, rows[at].Value)
+		if err != nil || end.seq != h.seq || end.events != h.events || end.auditHash != h.auditHash {
+			return fmt.Errorf("%w: the head of server %q was removed", ErrUnverified, h.server)
+		}
+	}
 	for _, row := range rows {
 		key := []byte(row.Key)
-		if row.Table == tableMeta && bytes.Equal(key, keySigning) {
-			// It is in no digest, but says in which epoch it was written.
-			if len(row.Value) < 9 || binary.BigEndian.Uint64(row.Value[1:]) <= from.epoch {
-				return fmt.Errorf("following the store: %w: older signing keys were put back", ErrRolledBack)
-			}
-		}
-		table := l.tables[row.Table]
-		if table == nil || table.kind == Passing {
+		if !l.counted(row.Table, row.Key) {
 			continue
 		}
-		if table.kind != Log { // a log only grows: what is put there is new
+		if t := l.tables[row.Table]; t == nil || t.kind != Log { // a log only grows: what is put there is new
 			if old := before.r.Get(row.Table, key); old != nil {
 				xor(&set, l.vault.digest(row.Table, key, old))
 			}
@@ -79,14 +168,14 @@ func (l *Ledger) foldRows(before View, rows []store.Row, from, to state) error {
 			xor(&set, l.vault.digest(row.Table, key, row.Value))
 		}
 	}
-	if set != to.set {
-		return fmt.Errorf("following the store: %w: a record was removed, or put back from an older copy", ErrUnverified)
+	if set != m.to.set {
+		return fmt.Errorf("%w: a record was removed, or put back from an older copy", ErrUnverified)
 	}
 	return nil
 }
 
 // foldEvents walks the part of the audit log that was added.
-func (l *Ledger) foldEvents(rows []store.Row, from, to state) error {
+func (l *Ledger) foldEvents(rows []store.Row, m move) error {
 	var added []store.Row
 	for _, row := range rows {
 		if row.Table == tableAudit {
@@ -94,31 +183,22 @@ func (l *Ledger) foldEvents(rows []store.Row, from, to state) error {
 		}
 	}
 	slices.SortFunc(added, func(a, b store.Row) int { return strings.Compare(a.Key, b.Key) })
-	seq, last := from.auditSeq, from.auditHash
+	w := walk{m.to.server: m.from}
 	var news []Event
 	for _, row := range added {
-		seq++
-		if row.Key != string(seqKey(seq)) || len(row.Value) < 32 || chain(last, row.Value[32:]) != [32]byte(row.Value[:32]) {
-			return fmt.Errorf("following the store: %w: event %d of the audit log was edited or removed", ErrUnverified, seq)
+		if err := w.next([]byte(row.Key), row.Value); err != nil {
+			return err
 		}
-		last = [32]byte(row.Value[:32])
 		var e Event
 		if json.Unmarshal(row.Value[32:], &e) == nil {
 			news = append(news, e)
 		}
 	}
-	if seq != to.auditSeq || last != to.auditHash {
-		return fmt.Errorf("following the store: %w: the audit log ends at event %d, not %d", ErrUnverified, seq, to.auditSeq)
+	if err := w.ends(map[string]state{m.to.server: m.to}); err != nil {
+		return err
 	}
-	if !l.ours(to) {
+	if m.to.server != l.server {
 		l.news.tell(news, true)
 	}
 	return nil
-}
-
-// ours tells whether a state is what this server wrote last: it may be told
-// of its own steps.
-func (l *Ledger) ours(st state) bool {
-	last := l.wroteLast.Load()
-	return last != nil && last.auditSeq >= st.auditSeq
 }

@@ -70,6 +70,7 @@ func (l *Ledger) Ready() error {
 
 // Watch tries the store now and then, until ctx ends.
 func (l *Ledger) Watch(ctx context.Context) {
+	looked := time.Now() // for servers that are gone
 	for {
 		written, err := l.health.last()
 		wait := probeFailed
@@ -85,8 +86,10 @@ func (l *Ledger) Watch(ctx context.Context) {
 		case <-time.After(max(wait, 0)):
 		}
 
-		if again, _ := l.health.last(); again == written { // nobody else wrote
-			l.Update(ctx, func(*Txn) error { return nil })
+		due := l.shared && time.Since(looked) > idleHead
+		if again, _ := l.health.last(); again == written || due { // nobody else wrote
+			looked = time.Now()
+			l.Update(ctx, func(t *Txn) error { return t.EndIdle() })
 		}
 	}
 }
@@ -100,7 +103,7 @@ func (l *Ledger) Answers() error {
 func (l *Ledger) AuditEvents() (n uint64, err error) {
 	err = l.Read(func(v View) error {
 		st, err := v.readState()
-		n = st.auditSeq
+		n = st.events
 		return err
 	})
 	return n, err

@@ -8,6 +8,7 @@ import (
 	"cmp"
 	"context"
 	"crypto/ed25519"
+	"encoding/hex"
 	"errors"
 	"io"
 	"log/slog"
@@ -51,6 +52,7 @@ type Ledger struct {
 
 	store     store.Store
 	shared    bool
+	server    string // name of this server's head; "" where it is the only one
 	vault     *vault
 	tables    map[string]*Table
 	keyrings  map[string]*Keyring
@@ -62,8 +64,6 @@ type Ledger struct {
 
 	keys     atomic.Pointer[[]ed25519.PrivateKey] // the first one signs for who trusts several
 	keysRead atomic.Int64                         // when they were read, on the Clock
-
-	wroteLast atomic.Pointer[state] // by this server
 
 	markMu  sync.Mutex
 	mark    Mark
@@ -78,6 +78,7 @@ func Open(c Config) (*Ledger, error) {
 		tables: map[string]*Table{}, keyrings: map[string]*Keyring{},
 	}
 	l.begin(c.Shared)
+	l.server = serverName(c)
 	l.health.failed = make(chan struct{}, 1)
 	if l.observe == nil {
 		l.observe = func(float64) {}
@@ -94,6 +95,17 @@ func Open(c Config) (*Ledger, error) {
 	return l, nil
 }
 
+// serverName is the name that the mark keeps for this server, or a new one.
+func serverName(c Config) string {
+	if !c.Shared {
+		return ""
+	}
+	if p, err := c.Mark.Read(); err == nil && p.Server != "" {
+		return p.Server
+	}
+	return hex.EncodeToString(secret.Random(serverSize).Reveal())
+}
+
 // Close closes the store. The mark has all events then.
 func (l *Ledger) Close() error {
 	l.MarkNow()
@@ -102,6 +114,16 @@ func (l *Ledger) Close() error {
 
 // Backup writes one consistent state of the database, still sealed.
 func (l *Ledger) Backup(w io.Writer) error { return l.store.Backup(w) }
+
+// Counts are what this process wrote to a store that several servers share;
+// false where there is only one.
+func (l *Ledger) Counts() (store.Counts, bool) {
+	c, ok := l.store.(store.Counter)
+	if !ok {
+		return store.Counts{}, false
+	}
+	return c.Counts(), true
+}
 
 // Shared tells whether other key servers run on the store, too.
 func (l *Ledger) Shared() bool { return l.shared }

@@ -3,10 +3,8 @@ package ledger
 import (
 	"bytes"
 	"context"
-	"encoding/binary"
 	"encoding/hex"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"log/slog"
 
@@ -49,17 +47,18 @@ func Salvage(ctx context.Context, c Config) (s Salvaged, err error) {
 		return s, err
 	}
 
-	st := state{epoch: mark.Epoch}
+	st := state{epoch: mark.Epoch, since: mark.Since}
 	if err := l.salvageState(&s, &st); err != nil {
 		return s, err
 	}
 	if err := l.salvageRecords(ctx, &s, &st); err != nil {
 		return s, err
 	}
-	if err := l.salvageAudit(ctx, &s, &st); err != nil {
+	ends := walk{}
+	if err := l.salvageAudit(ctx, &s, ends); err != nil {
 		return s, err
 	}
-	return s, l.finishSalvage(ctx, &s, st)
+	return s, l.finishSalvage(ctx, &s, st, ends)
 }
 
 // unlockDamaged opens the keys, without which nothing can be verified.
@@ -90,11 +89,17 @@ func (l *Ledger) salvageState(s *Salvaged, st *state) error {
 	return l.Read(func(v View) error {
 		old, err := v.readState()
 		s.State = err != nil
-		st.epoch = max(st.epoch, old.epoch)
+		st.epoch, st.since, st.seq = max(st.epoch, old.epoch), max(st.since, old.since), old.seq
 		if err == nil {
 			_, err = v.verifyRecords(old)
 			s.Mixed = err != nil
 		}
+		v.r.Scan(tableMeta, nil, func(key, value []byte) bool {
+			if l.counted(tableMeta, string(key)) {
+				xor(&st.set, l.vault.digest(tableMeta, key, value))
+			}
+			return true
+		})
 		return nil
 	})
 }
@@ -141,15 +146,15 @@ func (l *Ledger) salvageRecords(ctx context.Context, s *Salvaged, st *state) err
 	return nil
 }
 
-// salvageAudit makes the chain whole: an event that can be read keeps its
+// salvageAudit makes the chains whole: an event that can be read keeps its
 // words and its time, one that cannot is replaced by one that says so. What
 // was altered is listed: those are no evidence.
-func (l *Ledger) salvageAudit(ctx context.Context, s *Salvaged, st *state) error {
-	var before [32]byte // hash of the event before, as it was stored
-	for next := uint64(1); ; {
+func (l *Ledger) salvageAudit(ctx context.Context, s *Salvaged, ends walk) error {
+	was := map[string][32]byte{} // hash of each server's event before, as it was stored
+	for next := []byte(nil); ; {
 		var keys, values [][]byte
 		err := l.store.View(func(r store.Reader) error {
-			r.Scan(tableAudit, seqKey(next), func(key, value []byte) bool {
+			r.Scan(tableAudit, next, func(key, value []byte) bool {
 				keys, values = append(keys, bytes.Clone(key)), append(values, bytes.Clone(value))
 				return len(keys) < salvageRows/2
 			})
@@ -163,7 +168,7 @@ func (l *Ledger) salvageAudit(ctx context.Context, s *Salvaged, st *state) error
 		}
 		err = l.store.Update(ctx, func(tx store.Tx) error {
 			for i, key := range keys {
-				if err := l.salvageEvent(tx, s, st, key, values[i], &before); err != nil {
+				if err := salvageEvent(tx, s, ends, key, values[i], was); err != nil {
 					return err
 				}
 			}
@@ -172,64 +177,114 @@ func (l *Ledger) salvageAudit(ctx context.Context, s *Salvaged, st *state) error
 		if err != nil {
 			return err
 		}
-		next = st.auditSeq + 1
+		next = append(keys[len(keys)-1], 0)
 	}
 }
 
-func (l *Ledger) salvageEvent(tx store.Tx, s *Salvaged, st *state, key, value []byte, before *[32]byte) error {
-	if len(key) != 8 || binary.BigEndian.Uint64(key) <= st.auditSeq || binary.BigEndian.Uint64(key) > st.auditSeq+maxGap {
+func salvageEvent(tx store.Tx, s *Salvaged, ends walk, key, value []byte, was map[string][32]byte) error {
+	seq, server, ok := eventAt(key)
+	at := ends[server]
+	if !ok || seq <= at.auditSeq || seq > at.auditSeq+maxGap {
 		s.Altered = append(s.Altered, Lost{tableAudit, hex.EncodeToString(key)})
 		return tx.Delete(tableAudit, key)
 	}
-	for st.auditSeq+1 < binary.BigEndian.Uint64(key) { // events are missing
-		if err := appendLost(tx, s, st); err != nil {
+
+	intact := len(value) >= 32 && chain(was[server], value[32:]) == [32]byte(value[:32])
+	for server == "" && !intact && ends[server].auditSeq+1 < seq { // events are missing: the only server leaves no number out
+		if err := appendLost(tx, s, ends, ends[server].auditSeq+1, server); err != nil {
 			return err
 		}
 	}
-
-	intact := len(value) >= 32 && chain(*before, value[32:]) == [32]byte(value[:32])
 	if len(value) >= 32 {
-		*before = [32]byte(value[:32])
+		was[server] = [32]byte(value[:32])
 	}
 	if body := value[min(len(value), 32):]; json.Valid(body) {
 		if !intact {
 			s.Altered = append(s.Altered, Lost{tableAudit, hex.EncodeToString(key)})
 		}
-		return appendBody(tx, st, body)
+		return appendBody(tx, ends, seq, server, body)
 	}
-	return appendLost(tx, s, st)
+	return appendLost(tx, s, ends, seq, server)
 }
 
 // maxGap is how many events may be missing in a row: more than that is a key
 // that nobody wrote.
 const maxGap = 1 << 20
 
-func appendLost(tx store.Tx, s *Salvaged, st *state) error {
-	s.Altered = append(s.Altered, Lost{tableAudit, hex.EncodeToString(seqKey(st.auditSeq + 1))})
-	body, err := json.Marshal(Event{Seq: st.auditSeq + 1, Event: "lost", Detail: "this event could not be read"})
+func appendLost(tx store.Tx, s *Salvaged, ends walk, seq uint64, server string) error {
+	s.Altered = append(s.Altered, Lost{tableAudit, hex.EncodeToString(eventKey(seq, server))})
+	body, err := json.Marshal(Event{Seq: seq, Event: "lost", Detail: "this event could not be read", Server: server})
 	if err != nil {
 		return err
 	}
-	return appendBody(tx, st, body)
+	return appendBody(tx, ends, seq, server, body)
 }
 
-func appendBody(tx store.Tx, st *state, body []byte) error {
-	st.auditSeq++
-	st.auditHash = chain(st.auditHash, body)
-	return tx.Put(tableAudit, seqKey(st.auditSeq), append(st.auditHash[:], body...))
+func appendBody(tx store.Tx, ends walk, seq uint64, server string, body []byte) error {
+	at := ends[server]
+	at.events, at.auditSeq, at.auditHash = at.events+1, seq, chain(at.auditHash, body)
+	ends[server] = at
+	return tx.Put(tableAudit, eventKey(seq, server), append(at.auditHash[:], body...))
 }
 
-// finishSalvage writes the state and says in the log what was done.
-func (l *Ledger) finishSalvage(ctx context.Context, s *Salvaged, st state) error {
+// finishSalvage writes the one head that there is from then on, and says in
+// the log what was done.
+func (l *Ledger) finishSalvage(ctx context.Context, s *Salvaged, st state, ends walk) error {
+	seqs := map[string]uint64{} // of the other servers' heads, as far as they can be read
+	if err := l.Read(func(v View) error {
+		v.r.Scan(tableMeta, keyState, func(key, sealed []byte) bool {
+			if server, is := serverOf(key); is && server != "" {
+				h, _ := l.openState(server, sealed)
+				seqs[server] = h.seq
+			}
+			return true
+		})
+		return nil
+	}); err != nil {
+		return err
+	}
+	st.events, st.auditHash = ends[""].events, ends[""].auditHash
+	var w whole
 	err := l.store.Update(ctx, func(tx store.Tx) error {
 		t := &Txn{View: View{tx, l}, tx: tx, state: st}
+		for _, at := range ends {
+			t.state.auditSeq = max(t.state.auditSeq, at.auditSeq)
+		}
+		for server, seq := range seqs {
+			if _, wrote := ends[server]; !wrote {
+				ends[server] = state{}
+			}
+			at := ends[server]
+			at.seq = seq
+			ends[server] = at
+			if err := tx.Delete(tableMeta, stateKey(server)); err != nil {
+				return err
+			}
+		}
+		for server, at := range ends {
+			if server == "" {
+				continue
+			}
+			at.server, at.since, at.epoch = server, st.since, st.epoch
+			if err := t.Put(tableEnded, []byte(server), at.encode()); err != nil {
+				return err
+			}
+		}
+		t.state.seq++
 		t.Bump()
 		err := t.Note(Event{Event: "salvage", From: Who(ctx), Detail: fmt.Sprintf("kept %d records, dropped %d; %d events of the audit log were altered", s.Kept, len(s.Dropped), len(s.Altered))})
 		if err != nil {
 			return err
 		}
-		s.Events, st = t.state.auditSeq, t.state
-		return tx.Put(tableMeta, keyState, l.vault.seal(place{tableMeta, keyState, 0}, t.state.epoch, t.state.encode()))
+		if err := tx.Put(tableMeta, keyState, l.sealState(t.state)); err != nil {
+			return err
+		}
+		w, err = t.View.readState()
+		s.Events = w.events
+		return err
 	})
-	return errors.Join(err, l.mark.Write(st.position()))
+	if err != nil {
+		return err
+	}
+	return l.mark.Write(w.position())
 }

@@ -92,7 +92,7 @@ func (l *Ledger) changeKeys(ctx context.Context, event string, change func(keys 
 		}
 		t.Bump()
 		sealed := l.vault.seal(place{tableMeta, keySigning, 0}, t.state.epoch, seeds)
-		if err := t.tx.Put(tableMeta, keySigning, sealed); err != nil {
+		if err := t.put(tableMeta, keySigning, sealed); err != nil {
 			return err
 		}
 

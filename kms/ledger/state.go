@@ -1,48 +1,187 @@
 package ledger
 
 import (
+	"bytes"
+	"cmp"
+	"crypto/sha256"
 	"encoding/binary"
+	"encoding/hex"
 	"fmt"
+	"slices"
+
+	"latchkey/kms/store"
 )
 
+// keyState is the row of the head of the only server; those of servers that
+// share a store are below it, by name.
 var keyState = []byte("state")
 
-// state is what every transaction carries on: sealed, one record.
+// A state is a server's head: sealed, one record, and carried on by each of
+// its transactions, which moves no other server's. What the store holds as a
+// whole is the sum of the heads: the digest over all records is the XOR of
+// theirs, and the audit log is a chain of each.
 type state struct {
-	epoch     uint64   // rises with every change of what is to be given to whom
-	set       [32]byte // digest over all sealed records
-	auditSeq  uint64
-	auditHash [32]byte
+	server    string   // "" where there is only one; else eight hex digits
+	since     uint64   // epoch in which the database was restored
+	epoch     uint64   // rises with every change of what is to be given to whom; the highest that the server has seen
+	seq       uint64   // its transactions
+	set       [32]byte // its part of the digest over all records
+	events    uint64   // its part of the audit log
+	auditSeq  uint64   // the highest sequence number that it has seen
+	auditHash [32]byte // of its last event
+	written   uint64   // when, in seconds since 1970 by its wall clock
+}
+
+// serverSize is the length of a server's name, in bytes.
+const serverSize = 4
+
+func stateKey(server string) []byte {
+	if server == "" {
+		return keyState
+	}
+	return []byte(string(keyState) + "/" + server)
+}
+
+// serverOf is the server whose head a row of tableMeta is.
+func serverOf(key []byte) (server string, is bool) {
+	if bytes.Equal(key, keyState) {
+		return "", true
+	}
+	name, below := bytes.CutPrefix(key, append(bytes.Clone(keyState), '/'))
+	if raw, err := hex.DecodeString(string(name)); !below || err != nil || len(raw) != serverSize {
+		return "", false
+	}
+	return string(name), true
 }
 
 func (s state) encode() []byte {
-	b := binary.BigEndian.AppendUint64(nil, s.epoch)
+	b := binary.BigEndian.AppendUint64(nil, s.since)
+	b = binary.BigEndian.AppendUint64(b, s.epoch)
+	b = binary.BigEndian.AppendUint64(b, s.seq)
 	b = append(b, s.set[:]...)
+	b = binary.BigEndian.AppendUint64(b, s.events)
 	b = binary.BigEndian.AppendUint64(b, s.auditSeq)
-	return append(b, s.auditHash[:]...)
+	b = append(b, s.auditHash[:]...)
+	return binary.BigEndian.AppendUint64(b, s.written)
 }
 
-func decodeState(b []byte) (s state, err error) {
-	if len(b) != 80 {
+// stateSize is the length of a head, in bytes: six numbers and two digests.
+const stateSize = 6*8 + 2*32
+
+func decodeState(server string, b []byte) (s state, err error) {
+	if len(b) != stateSize {
 		return s, fmt.Errorf("reading the state record: %w", ErrUnverified)
 	}
-	s.epoch = binary.BigEndian.Uint64(b)
-	s.set = [32]byte(b[8:40])
-	s.auditSeq = binary.BigEndian.Uint64(b[40:])
-	s.auditHash = [32]byte(b[48:])
+	s = state{
+		server: server, since: binary.BigEndian.Uint64(b), epoch: binary.BigEndian.Uint64(b[8:]), seq: binary.BigEndian.Uint64(b[16:]),
+		set: [32]byte(b[24:56]), events: binary.BigEndian.Uint64(b[56:]), auditSeq: binary.BigEndian.Uint64(b[64:]),
+		auditHash: [32]byte(b[72:104]), written: binary.BigEndian.Uint64(b[104:]),
+	}
 	return s, nil
 }
 
-func (v View) readState() (state, error) {
-	plain, epoch, err := v.l.vault.open(place{tableMeta, keyState, 0}, v.r.Get(tableMeta, keyState))
+// openState opens a server's head.
+func (l *Ledger) openState(server string, sealed []byte) (state, error) {
+	plain, epoch, err := l.vault.open(place{tableMeta, stateKey(server), 0}, sealed)
 	if err != nil {
 		return state{}, err
 	}
-	st, err := decodeState(plain)
+	st, err := decodeState(server, plain)
 	if err == nil && st.epoch != epoch {
 		err = fmt.Errorf("reading the state record: %w", ErrUnverified)
 	}
 	return st, err
+}
+
+func (l *Ledger) sealState(s state) []byte {
+	return l.vault.seal(place{tableMeta, stateKey(s.server), 0}, s.epoch, s.encode())
+}
+
+// Glance is a view of the same rows to which the transaction does not hold:
+// others may change what it reads before that is written. It is for what only
+// bounds, or cleans up.
+func (v View) Glance() View { return View{store.Glance(v.r), v.l} }
+
+// head reads one server's head; false means that there is none.
+func (v View) head(server string) (state, bool, error) {
+	sealed := v.r.Get(tableMeta, stateKey(server))
+	if sealed == nil {
+		return state{}, false, nil
+	}
+	st, err := v.l.openState(server, sealed)
+	return st, err == nil, err
+}
+
+// heads reads those of all servers, by name.
+func (v View) heads() (all []state, err error) {
+	v.Glance().r.Scan(tableMeta, keyState, func(key, sealed []byte) bool {
+		server, is := serverOf(key)
+		if !is {
+			return bytes.HasPrefix(key, keyState)
+		}
+		var st state
+		if st, err = v.l.openState(server, sealed); err == nil {
+			all = append(all, st)
+		}
+		return err == nil
+	})
+	if err == nil && len(all) == 0 {
+		err = fmt.Errorf("reading the state record: %w: there is none", ErrUnverified)
+	}
+	return all, err
+}
+
+// A whole is what the heads of all servers say together.
+type whole struct {
+	state
+	heads []state
+	ended []state // of servers that are gone; without what others have taken over
+}
+
+// readState reads what the store holds as a whole, as of the heads.
+func (v View) readState() (w whole, err error) {
+	if w.heads, err = v.heads(); err != nil {
+		return w, err
+	}
+	if w.ended, err = v.allEnded(); err != nil {
+		return w, err
+	}
+	for _, h := range w.heads {
+		w.since, w.epoch, w.auditSeq = max(w.since, h.since), max(w.epoch, h.epoch), max(w.auditSeq, h.auditSeq)
+		w.seq, w.events = w.seq+h.seq, w.events+h.events
+		xor(&w.set, h.set)
+	}
+	for _, h := range w.ended {
+		w.events += h.events
+	}
+	w.auditHash = w.hash()
+	return w, nil
+}
+
+// chains are where the chains of all servers that ever wrote end.
+func (w whole) chains() map[string]state {
+	all := map[string]state{}
+	for _, h := range append(slices.Clone(w.ended), w.heads...) {
+		all[h.server] = h
+	}
+	return all
+}
+
+// hash stands for the ends of all chains: of one, it is that end.
+func (w whole) hash() [32]byte {
+	all := append(slices.Clone(w.heads), w.ended...)
+	if len(all) == 1 {
+		return all[0].auditHash
+	}
+	slices.SortFunc(all, func(a, b state) int { return cmp.Compare(a.server, b.server) })
+	h := sha256.New()
+	h.Write([]byte("lk1/audit-heads"))
+	for _, s := range all {
+		h.Write(append([]byte{byte(len(s.server))}, s.server...))
+		h.Write(binary.BigEndian.AppendUint64(nil, s.events))
+		h.Write(s.auditHash[:])
+	}
+	return [32]byte(h.Sum(nil))
 }
 
 func xor(to *[32]byte, with [32]byte) {

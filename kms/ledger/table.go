@@ -39,14 +39,14 @@ func (t *Table) state(key []byte) byte {
 
 // The ledger's own tables, beside those of rings.
 const (
-	tableMeta  = "meta"  // wrapped data key; sealed: state, signing keys
-	tableAudit = "audit" // by sequence number: hash ‖ event, plain
+	tableMeta  = "meta"  // format, wrapped data key; sealed: heads, signing keys
+	tableAudit = "audit" // by sequence number, and server where there are several: hash ‖ event, plain
 )
 
 var tableKeys = NewTable("keys", Sealed) // by ring ‖ 0 ‖ version
 
 func (l *Ledger) register(tables []*Table, rings []*Keyring) error {
-	for _, t := range append(slices.Clone(tables), tableKeys) {
+	for _, t := range append(slices.Clone(tables), tableKeys, tableEnded) {
 		if l.tables[t.name] != nil || t.name == tableMeta || t.name == tableAudit {
 			return fmt.Errorf("registering tables: two are named %s", t.name)
 		}
@@ -87,7 +87,7 @@ func (l *Ledger) sealed() (all []*Table) {
 
 // Names lists what a store must have for these tables and the ledger's own.
 func Names(tables []*Table) []string {
-	names := []string{tableMeta, tableAudit, tableKeys.name}
+	names := []string{tableMeta, tableAudit, tableKeys.name, tableEnded.name}
 	for _, t := range tables {
 		names = append(names, t.name)
 	}

@@ -20,7 +20,9 @@ type View struct {
 type Txn struct {
 	View   View
 	tx     store.Tx
-	state  state
+	state  state   // of this server
+	others []state // heads of all servers, as they were; others move theirs meanwhile
+	ended  []string
 	bumped bool
 	still  bool    // what is written now gives nobody anything
 	noted  []Event // told to who listens, once the transaction is on disk
@@ -54,7 +56,7 @@ func (l *Ledger) Update(ctx context.Context, f func(*Txn) error) error {
 		if err := t.noteLeftOut(); err != nil {
 			return err
 		}
-		return tx.Put(tableMeta, keyState, l.vault.seal(place{tableMeta, keyState, 0}, t.state.epoch, t.state.encode()))
+		return tx.Put(tableMeta, stateKey(t.state.server), l.sealState(t.state))
 	})
 	// An update that lost to others, or that is too large, says nothing
 	// against the store.
@@ -65,22 +67,14 @@ func (l *Ledger) Update(ctx context.Context, f func(*Txn) error) error {
 	switch {
 	case err == nil:
 		l.strangers.done(last.due, l.Now())
-		l.wroteLast.Store(&last.state)
 		l.news.tell(last.noted, false)
 	case last != nil:
 		l.strangers.undo(last.due)
 	}
 	if err == nil {
-		l.raiseMark(last.state.position(), last.bumped)
+		l.raiseMark(last.reached(), last.bumped)
 	}
 	return err
-}
-
-func (t *Txn) loadState() (err error) {
-	if t.state, err = t.View.readState(); err != nil {
-		return err
-	}
-	return t.View.l.notBehind(t.state)
 }
 
 // Bump starts a new epoch, once for a transaction: what is given to whom
@@ -142,11 +136,18 @@ func (v View) Load(t *Table, key []byte, to any) (bool, error) {
 	return true, nil
 }
 
-// Save writes a row of JSON.
+// Save writes a row of JSON. Fields that a later version put into it stay.
 func (t *Txn) Save(table *Table, key []byte, row any) error {
 	plain, err := json.Marshal(row)
 	if err != nil {
 		return fmt.Errorf("encoding a record of %s: %w", table.name, err)
+	}
+	before, found, err := t.View.Get(table, key)
+	if err != nil {
+		return err
+	}
+	if found {
+		plain = keepUnknown(row, before, plain)
 	}
 	return t.Put(table, key, plain)
 }
@@ -155,10 +156,14 @@ func (t *Txn) Save(table *Table, key []byte, row any) error {
 func (t *Txn) Put(table *Table, key, plain []byte) error {
 	t.View.l.own(table)
 	v := t.View.l.vault
-	sealed := v.seal(place{table.name, key, table.state(key)}, t.state.epoch, plain)
-	t.uncount(table.name, key)
-	xor(&t.state.set, v.digest(table.name, key, sealed))
-	return t.tx.Put(table.name, key, sealed)
+	return t.put(table.name, key, v.seal(place{table.name, key, table.state(key)}, t.state.epoch, plain))
+}
+
+// put writes a row that the digest covers.
+func (t *Txn) put(table string, key, sealed []byte) error {
+	t.uncount(table, key)
+	xor(&t.state.set, t.View.l.vault.digest(table, key, sealed))
+	return t.tx.Put(table, key, sealed)
 }
 
 // Remove destroys a row.

@@ -37,15 +37,16 @@ func Initialize(ctx context.Context, st store.Store, wrapping secret.Bytes, mark
 		}
 		s := state{epoch: 1}
 		for key, value := range map[string][]byte{
+			string(keyFormat):  current.encode(),
 			string(keyWrapped): wrap(wrapping, dataKey),
 			string(keySigning): v.seal(place{tableMeta, keySigning, 0}, s.epoch, seed.Reveal()),
-			string(keyState):   v.seal(place{tableMeta, keyState, 0}, s.epoch, s.encode()),
 		} {
+			xor(&s.set, v.digest(tableMeta, []byte(key), value))
 			if err := tx.Put(tableMeta, []byte(key), value); err != nil {
 				return err
 			}
 		}
-		return nil
+		return tx.Put(tableMeta, keyState, v.seal(place{tableMeta, keyState, 0}, s.epoch, s.encode()))
 	})
 	if err != nil {
 		return kms.Pin{}, err
@@ -102,7 +103,7 @@ func (l *Ledger) ChangeWrapping(ctx context.Context, from, to secret.Bytes) erro
 		}
 		defer dataKey.Wipe()
 		t.Bump()
-		if err := t.tx.Put(tableMeta, keyWrapped, wrap(to, dataKey)); err != nil {
+		if err := t.put(tableMeta, keyWrapped, wrap(to, dataKey)); err != nil {
 			return err
 		}
 		return t.Note(Event{Event: "wrapping change", From: Who(ctx)})
@@ -115,6 +116,9 @@ func (l *Ledger) unlock(wrapping secret.Bytes) error {
 		return fmt.Errorf("opening the data key: %w", ErrWrappingKey)
 	}
 	return l.store.View(func(r store.Reader) error {
+		if err := checkFormat(r); err != nil {
+			return err
+		}
 		dataKey, err := unwrap(wrapping, r)
 		if err != nil {
 			return err

@@ -51,6 +51,19 @@ func (m *measured) watch(s *Server) {
 		set(truth(s.Answers() == nil))
 	})
 
+	m.Gauge("latchkey_store_commits", "Writes to a store that several key servers share, by how they ended: done, or conflict, which is tried again.", func(set func(float64, ...string)) {
+		if n, shared := s.Counts(); shared {
+			set(float64(n.Commits), "done")
+			set(float64(n.Conflicts), "conflict")
+		}
+	}, "result")
+	m.Gauge("latchkey_store_rows", "Rows that the writes to a shared store compared and wrote.", func(set func(float64, ...string)) {
+		if n, shared := s.Counts(); shared {
+			set(float64(n.Compared), "compared")
+			set(float64(n.Written), "written")
+		}
+	}, "what")
+
 	m.Gauge("go_goroutines", "Goroutines.", func(set func(float64, ...string)) { set(float64(runtime.NumGoroutine())) })
 	m.Gauge("go_memstats_heap_inuse_bytes", "Heap in use.", func(set func(float64, ...string)) {
 		var st runtime.MemStats

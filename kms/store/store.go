@@ -24,6 +24,7 @@ var (
 type Row struct {
 	Table, Key string
 	Value      []byte
+	At         int64 // the version at which it was put; 0 where that is not kept
 }
 
 // A Step is what somebody else did to a store.
@@ -41,6 +42,17 @@ type Watched interface {
 	Guard(f func(Step) error)
 }
 
+// Counts are what this process has written to a store that others share.
+type Counts struct {
+	Commits   uint64 // done
+	Conflicts uint64 // that had to be tried again: others had changed what they read
+	Compared  uint64 // rows and ranges that those done rested on
+	Written   uint64 // rows that they put or removed
+}
+
+// A Counter is a store that counts.
+type Counter interface{ Counts() Counts }
+
 // A Reader reads one consistent state. What it gives is valid until the
 // transaction ends, and must not be changed.
 type Reader interface {
@@ -56,6 +68,21 @@ type Tx interface {
 	Reader
 	Put(table string, key, value []byte) error
 	Delete(table string, key []byte) error
+}
+
+// A Glancer is a transaction that need not hold to all that it read.
+type Glancer interface {
+	// Glance reads what the transaction reads, but others may change it
+	// before the transaction is written: for what only bounds or cleans up.
+	Glance() Reader
+}
+
+// Glance is what r can read without holding to it.
+func Glance(r Reader) Reader {
+	if g, ok := r.(Glancer); ok {
+		return g.Glance()
+	}
+	return r
 }
 
 // A Store keeps state. Its methods may be called at once.

@@ -185,11 +185,11 @@ func each[R Row](v ledger.View, table *ledger.Table, g func(R) error) (err error
 }
 
 // Pending counts the machines that wait.
-func (f *Fleet[R]) Pending(v ledger.View) int { return v.Count(f.pending, maxPending) }
+func (f *Fleet[R]) Pending(v ledger.View) int { return v.Glance().Count(f.pending, maxPending) }
 
 // Tofu tells whether there is room for one more that is approved at first
 // sight.
-func (f *Fleet[R]) Tofu(v ledger.View) bool { return v.Count(f.nodes, MaxTofu) < MaxTofu }
+func (f *Fleet[R]) Tofu(v ledger.View) bool { return v.Glance().Count(f.nodes, MaxTofu) < MaxTofu }
 
 // A Change is one of the operator's commands to one machine.
 type Change[R Row] struct {

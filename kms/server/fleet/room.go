@@ -102,7 +102,7 @@ func (f *Fleet[R]) look(v ledger.View, now time.Duration, forget func(key []byte
 	n := f.Pending(v)
 	w.here, w.looked = map[string][]string{}, now
 	var over [][]byte
-	err := each(v, f.pending, func(row R) error {
+	err := each(v.Glance(), f.pending, func(row R) error {
 		wait := row.Waiting()
 		if len(over) < pruneRows && (time.Since(wait.First) >= pendingLife || n >= maxPending && time.Since(wait.Last) >= idlePending) {
 			n--

@@ -12,7 +12,7 @@ var names = []string{
 	"release wave", "release came", "release failed", "release stopped", "release done",
 	"volume put", "volume delete", "volume accept-header", "volume rotate", "volume rotate-abort",
 	"trust add", "trust use", "trust retire", "key rotate", "key retire", "wrapping change",
-	"token create", "token revoke", "sign in", "sign out", "admin", "start", "boot-log", "first-boot", "restore", "salvage", "lost", "strangers",
+	"token create", "token revoke", "sign in", "sign out", "admin", "start", "boot-log", "first-boot", "restore", "salvage", "lost", "strangers", "server end",
 	// Events of the other protocols.
 	"kairos get", "kairos put", "kairos apply", "kairos sync",
 	"kairos approve", "kairos accept", "kairos quarantine", "kairos readmit", "kairos delete", "kairos undelete",

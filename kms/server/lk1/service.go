@@ -69,24 +69,37 @@ func (s *Service) Begin(ctx context.Context) error {
 		}
 	}
 	return s.update(ctx, func(t *txn) error {
-		var stale [][]byte
-		t.Scan(tableSpent, nil, func(key []byte) bool {
-			if !s.ledger.Shared() {
-				stale = append(stale, append([]byte(nil), key...))
-			}
-			return !s.ledger.Shared()
-		})
-		for _, key := range stale {
-			if err := t.Unmark(tableSpent, key); err != nil {
-				return err
-			}
+		if err := t.forgetAllSpent(); err != nil {
+			return err
 		}
 		if _, err := t.stored(); err != nil {
+			return err
+		}
+		if err := t.EndIdle(); err != nil {
 			return err
 		}
 		t.Bump()
 		return t.Note(ledger.Event{Event: "start", Detail: "enrollment " + string(s.enroll)})
 	})
+}
+
+// forgetAllSpent forgets what was redeemed at an earlier process, if nobody
+// else takes its cookies.
+func (t *txn) forgetAllSpent() error {
+	if t.view.s.ledger.Shared() {
+		return nil
+	}
+	var stale [][]byte
+	t.Scan(tableSpent, nil, func(key []byte) bool {
+		stale = append(stale, append([]byte(nil), key...))
+		return true
+	})
+	for _, key := range stale {
+		if err := t.Unmark(tableSpent, key); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // Owned tells whether a volume is bound to a node.

@@ -17,6 +17,7 @@ import (
 	"sync"
 	"time"
 
+	"go.etcd.io/etcd/api/v3/mvccpb"
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"go.uber.org/zap"
@@ -93,11 +94,16 @@ type remote struct {
 	client *clientv3.Client
 	prefix string // ends in a slash
 
+	slot string // this server's, once it was chosen
+
 	mu   sync.Mutex
-	head head // the last one seen
+	head head // the slot's
 }
 
+// headKey says that there is a store, and in which form. It never changes.
 func (r *remote) headKey() string               { return r.prefix + "head" }
+func (r *remote) slotsKey() string              { return r.prefix + "slot/" }
+func (r *remote) goneKey(table string) string   { return r.prefix + "gone/" + table }
 func (r *remote) tableKey(table string) string  { return r.prefix + "t/" + table + "/" }
 func (r *remote) rowKey(table, k string) string { return r.tableKey(table) + k }
 
@@ -122,13 +128,16 @@ type outage struct {
 func (o *outage) Error() string { return o.why }
 func (o *outage) Unwrap() error { return o.cause }
 
-// create writes the first head, unless there is one.
+// form is the value of the head key.
+const form = "latchkey store 2"
+
+// create writes the head key, unless there is one.
 func (r *remote) create(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, r.c.Wait)
 	defer cancel()
 	_, err := r.client.Txn(ctx).
 		If(clientv3.Compare(clientv3.CreateRevision(r.headKey()), "=", 0)).
-		Then(clientv3.OpPut(r.headKey(), string(head{}.next(newID()).encode()))).Commit()
+		Then(clientv3.OpPut(r.headKey(), form)).Commit()
 	if err != nil {
 		return r.fail("writing to", err)
 	}
@@ -139,23 +148,20 @@ func (r *remote) create(ctx context.Context) error {
 func (r *remote) Load(ctx context.Context, tables []string) (mirror.Version, []mirror.Change, error) {
 	first, cancel := context.WithTimeout(ctx, r.c.Wait)
 	defer cancel()
-	got, err := r.client.Get(first, r.headKey())
-	if err != nil {
-		return 0, nil, r.fail("reading", err)
-	}
-
-	if len(got.Kvs) == 0 {
-		return 0, nil, r.missing(first)
-	}
-	h, err := r.see(got.Kvs[0].ModRevision, got.Kvs[0].Value)
+	revision, v, all, err := r.heads(first)
 	if err != nil {
 		return 0, nil, err
+	}
+	if r.slot == "" {
+		if err := r.choose(all); err != nil {
+			return 0, nil, err
+		}
 	}
 
 	var rows []mirror.Change
 	for _, t := range tables {
-		err := r.pages(ctx, t, "", clientv3.WithRev(got.Header.Revision), func(key string, value []byte) bool {
-			rows = append(rows, mirror.Change{Table: t, Key: key, Value: value})
+		err := r.pages(ctx, t, "", clientv3.WithRev(revision), func(key string, kv *mvccpb.KeyValue) bool {
+			rows = append(rows, mirror.Change{Table: t, Key: key, Value: present(kv.Value), At: kv.ModRevision})
 			return true
 		})
 		if err != nil {
@@ -163,7 +169,24 @@ func (r *remote) Load(ctx context.Context, tables []string) (mirror.Version, []m
 		}
 	}
 
-	return h.version, rows, nil
+	return v, rows, nil
+}
+
+// heads reads the head and the slots, of one revision.
+func (r *remote) heads(ctx context.Context) (revision int64, v mirror.Version, all []*mvccpb.KeyValue, err error) {
+	got, err := r.client.Txn(ctx).Then(clientv3.OpGet(r.headKey()), clientv3.OpGet(r.slotsKey(), clientv3.WithPrefix())).Commit()
+	if err != nil {
+		return 0, 0, nil, r.fail("reading", err)
+	}
+	marker := got.Responses[0].GetResponseRange().Kvs
+	if len(marker) == 0 {
+		return 0, 0, nil, r.missing(ctx)
+	}
+	if string(marker[0].Value) != form {
+		return 0, 0, nil, fmt.Errorf("reading etcd: %w: the head below %q is none that this version reads", store.ErrDamaged, r.prefix)
+	}
+	all = got.Responses[1].GetResponseRange().Kvs
+	return got.Header.Revision, max(newest(all), mirror.Version(marker[0].ModRevision)), all, nil
 }
 
 // missing tells a store that is not there from one that lost its head.
@@ -179,7 +202,7 @@ func (r *remote) missing(ctx context.Context) error {
 }
 
 // pages reads a table from a key on, so many rows at a time.
-func (r *remote) pages(ctx context.Context, table, from string, rev clientv3.OpOption, f func(key string, value []byte) bool) error {
+func (r *remote) pages(ctx context.Context, table, from string, rev clientv3.OpOption, f func(key string, kv *mvccpb.KeyValue) bool) error {
 	prefix := r.tableKey(table)
 	end := clientv3.GetPrefixRangeEnd(prefix)
 	for next := prefix + from; ; {
@@ -191,7 +214,7 @@ func (r *remote) pages(ctx context.Context, table, from string, rev clientv3.OpO
 		}
 
 		for _, kv := range got.Kvs {
-			if !f(strings.TrimPrefix(string(kv.Key), prefix), present(kv.Value)) {
+			if !f(strings.TrimPrefix(string(kv.Key), prefix), kv) {
 				return nil
 			}
 		}
@@ -209,21 +232,17 @@ func present(value []byte) []byte { return append([]byte{}, value...) }
 // Head implements mirror.Remote: the read is linearizable, as etcd's are if
 // nothing else is asked for.
 func (r *remote) Head(ctx context.Context) (mirror.Version, error) {
-	got, err := r.client.Get(ctx, r.headKey())
-	if err != nil {
-		return 0, r.fail("reading", err)
-	}
-	if len(got.Kvs) == 0 {
-		return 0, r.missing(ctx)
-	}
-	h, err := r.see(got.Kvs[0].ModRevision, got.Kvs[0].Value)
-	return h.version, err
+	_, v, _, err := r.heads(ctx)
+	return v, err
 }
 
-// Fits implements mirror.Remote. One operation is the head's.
+// Fits implements mirror.Remote. One operation is the slot's.
 func (r *remote) Fits(changes, sizeBytes int) bool {
 	return changes < r.c.MaxOps && sizeBytes+changes*len(r.prefix) <= maxRequest
 }
+
+// Narrow implements mirror.Remote. One comparison is the slot's.
+func (r *remote) Narrow(reads int) bool { return reads < r.c.MaxOps }
 
 // Close implements mirror.Remote.
 func (r *remote) Close() error { return r.client.Close() }
@@ -239,15 +258,15 @@ func (r *remote) Get(ctx context.Context, at mirror.Version, table, key string) 
 	return value, err
 }
 
-// Scan implements mirror.Remote. While the head is still the one of that
-// version nothing has changed, so what is newest is read: an old revision
+// Scan implements mirror.Remote. While nobody wrote after that version
+// nothing has changed, so what is newest is read: an old revision
 // may have been compacted, though it is only hours that nobody wrote.
 func (r *remote) Scan(ctx context.Context, at mirror.Version, table, from string, f func(key string, value []byte) bool) error {
 	prefix := r.tableKey(table)
 	end := clientv3.GetPrefixRangeEnd(prefix)
 	for next := from; ; {
 		page, cancel := context.WithTimeout(ctx, r.c.Wait)
-		got, err := r.client.Txn(page).If(clientv3.Compare(clientv3.ModRevision(r.headKey()), "=", int64(at))).
+		got, err := r.client.Txn(page).If(r.nobody(at)).
 			Then(clientv3.OpGet(prefix+next, clientv3.WithRange(end), clientv3.WithLimit(pageRows))).Commit()
 		cancel()
 		if err != nil {
@@ -255,7 +274,7 @@ func (r *remote) Scan(ctx context.Context, at mirror.Version, table, from string
 		}
 
 		if !got.Succeeded {
-			err := r.pages(ctx, table, next, clientv3.WithRev(int64(at)), f)
+			err := r.pages(ctx, table, next, clientv3.WithRev(int64(at)), func(key string, kv *mvccpb.KeyValue) bool { return f(key, present(kv.Value)) })
 			if errors.Is(err, rpctypes.ErrCompacted) {
 				err = fmt.Errorf("%w; try again", err)
 			}

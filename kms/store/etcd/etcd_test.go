@@ -27,7 +27,7 @@ var ctx = context.Background()
 func config(t testing.TB, s *etcdtest.Server, prefix string) etcd.Config {
 	return etcd.Config{
 		Endpoints: []string{s.URL}, Prefix: prefix, TLS: s.TLS(t),
-		Config: mirror.Config{Tables: storetest.Tables(), Logs: []string{storetest.Log}, Wait: time.Second},
+		Config: mirror.Config{Tables: storetest.Tables(), Logs: []string{storetest.Log}, Wait: time.Second, Quiet: -1},
 	}
 }
 
@@ -60,7 +60,7 @@ func place(t testing.TB, server *etcdtest.Server, prefix string) storetest.Place
 	open(t, c).Close()
 	c.Create = false
 	return storetest.Place{
-		Shared: true, Large: 1 << 20,
+		Shared: true, Apart: true, Large: 1 << 20,
 		Open: func() (store.Store, error) { return etcd.Open(ctx, c) },
 		Damage: func(t testing.TB) {
 			client := server.Client(t)

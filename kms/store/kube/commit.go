@@ -12,8 +12,21 @@ import (
 	"latchkey/kms/store/mirror"
 )
 
-// Commit implements mirror.Remote.
-func (r *remote) Commit(ctx context.Context, at mirror.Version, changes []mirror.Change) (mirror.Version, error) {
+// Commit implements mirror.Remote. The head moves with every write, so it is
+// compared instead of what was read.
+func (r *remote) Commit(ctx context.Context, at mirror.Version, _ mirror.Reads, changes []mirror.Change) (mirror.Written, error) {
+	if len(changes) == 0 {
+		v, err := r.Head(ctx)
+		if err == nil && v != at {
+			err = mirror.ErrConflict
+		}
+		return mirror.Written{Version: v, Next: true}, err
+	}
+	v, err := r.commit(ctx, at, changes)
+	return mirror.Written{Version: v, Next: v == at+1}, err
+}
+
+func (r *remote) commit(ctx context.Context, at mirror.Version, changes []mirror.Change) (mirror.Version, error) {
 	before := r.last()
 	if before.version != at {
 		return before.version, mirror.ErrConflict

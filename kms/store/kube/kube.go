@@ -296,6 +296,9 @@ func (r *remote) Follow(ctx context.Context, after mirror.Version, report func(m
 // Fits implements mirror.Remote: one batch is half of what the head holds.
 func (r *remote) Fits(_, sizeBytes int) bool { return sizeBytes <= maxBatches/2 }
 
+// Narrow implements mirror.Remote: nothing is compared but the head.
+func (r *remote) Narrow(int) bool { return true }
+
 // Get implements mirror.Remote; all tables are held.
 func (r *remote) Get(context.Context, mirror.Version, string, string) ([]byte, error) {
 	return nil, errHeld

@@ -80,7 +80,7 @@ func place(t testing.TB, server *kubetest.Server, name string) storetest.Place {
 	open(t, c).Close()
 	c.Create = false
 	return storetest.Place{
-		Shared: true, Large: 128 << 10,
+		Shared: true, Serial: true, Large: 128 << 10,
 		Open: func() (store.Store, error) { return kube.Open(ctx, c) },
 		Damage: func(t testing.TB) {
 			change(t, server, name+"-head", func(data map[string][]byte) { data["rows"] = []byte("something else") })

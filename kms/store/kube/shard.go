@@ -29,11 +29,11 @@ type shard struct {
 }
 
 // shardOf names the shard of a row. Numbered rows, as those of the audit
-// log, stand together by 256, so that adding one does not touch old ones;
+// log (a number, and the server), stand together by 256, so that adding one does not touch old ones;
 // others by a hash of the key.
 func (r *remote) shardOf(c mirror.Change) string {
 	bucket := ""
-	if len(c.Key) == 8 {
+	if len(c.Key) == 8 || len(c.Key) == 12 {
 		bucket = hex.EncodeToString([]byte(c.Key[:7]))
 	} else {
 		sum := sha256.Sum256([]byte(c.Key))

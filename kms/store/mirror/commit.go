@@ -55,10 +55,11 @@ func (d *DB) some(group []*job) int {
 	defer cancel()
 	for tries := 0; ; tries++ {
 		base, _ := d.current()
-		w, results := d.try(ctx, base, group)
-		seen, err := d.settle(ctx, base, w)
+		w, results := d.try(ctx, base, group, tries == 0 && d.alone())
+		done, err := d.settle(ctx, base, w)
 		if errors.Is(err, ErrConflict) {
-			if err = d.catchUp(ctx, base, seen, tries); err == nil {
+			d.conflicts.Add(1)
+			if err = d.catchUp(ctx, base, done.Version, tries); err == nil {
 				continue
 			}
 		}
@@ -72,13 +73,28 @@ func (d *DB) some(group []*job) int {
 		for i, result := range results {
 			group[i].done <- result
 		}
+		if err == nil {
+			d.commits.Add(1)
+			d.compared.Add(uint64(w.reads.len()))
+			d.written.Add(uint64(w.count))
+			d.reach(ctx, done.Version) // the next ones build on it; if this fails they conflict, no more
+		}
 		return len(results)
 	}
 }
 
+// alone tells whether no other server has written lately. Then an update
+// holds to all that there is, which is one comparison, and more of them share
+// a request; if another has written after all, they hold to what they read.
+func (d *DB) alone() bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.c.Quiet > 0 && time.Since(d.other) > d.c.Quiet
+}
+
 // try runs as many updates of a group as one request carries.
-func (d *DB) try(ctx context.Context, base state, group []*job) (*writer, []error) {
-	w := &writer{reader: reader{d, ctx, base}}
+func (d *DB) try(ctx context.Context, base state, group []*job, alone bool) (*writer, []error) {
+	w := &writer{reader: reader{d, ctx, base}, reads: reads{all: alone}}
 	var results []error
 	for i, j := range group {
 		next := w.fork()
@@ -88,8 +104,11 @@ func (d *DB) try(ctx context.Context, base state, group []*job) (*writer, []erro
 		}
 
 		switch {
+		case i > 0 && !d.remote.Narrow(next.reads.len()):
+			return w, results[:i]
 		case err != nil:
-		case d.remote.Fits(next.count, next.size):
+			w.reads = next.reads // what it read is why it failed
+		case d.remote.Fits(next.count+len(next.gone), next.size):
 			w = next
 		case w.count > 0:
 			return w, results[:i]
@@ -104,28 +123,17 @@ func (d *DB) try(ctx context.Context, base state, group []*job) (*writer, []erro
 }
 
 // settle writes what was tried; without anything to write it makes sure
-// that what was read is the newest state.
-func (d *DB) settle(ctx context.Context, base state, w *writer) (seen Version, err error) {
+// that what was read is still so.
+func (d *DB) settle(ctx context.Context, base state, w *writer) (done Written, err error) {
 	if err := d.refused(); err != nil {
-		return 0, err
+		return done, err
 	}
-	if w.count == 0 {
-		seen, err = d.remote.Head(ctx)
-		if err == nil && seen != base.version {
-			err = ErrConflict
-		}
-		return seen, err
+	changes := w.list()
+	done, err = d.remote.Commit(ctx, base.version, w.reads.list(), changes)
+	if err == nil && len(changes) > 0 && done.Next { // else following shows it
+		d.install(base.with(done.Version, changes))
 	}
-
-	v, err := d.remote.Commit(ctx, base.version, w.list())
-	if err != nil {
-		return v, err
-	}
-
-	if v != 0 { // else following shows it
-		d.install(state{v, w.state.tables})
-	}
-	return v, nil
+	return done, err
 }
 
 // catchUp waits for what others have written. Who lost often waits longer,

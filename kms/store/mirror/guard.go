@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"slices"
+	"time"
 
 	"latchkey/kms/store"
 )
@@ -33,13 +34,28 @@ func (d *DB) take(before, next state, changes []Change) error {
 			return verdict
 		}
 	}
+	if before.tables != nil {
+		d.mu.Lock()
+		d.other = time.Now()
+		d.mu.Unlock()
+	}
 	d.install(next)
 	return nil
 }
 
 // byHand refuses rows that somebody wrote past the protocol, if they are not
-// as they were: a server that reads the store anew would take them.
+// as they were: a server that reads the store anew would take them. If they
+// are, only the version at which each was put is another.
 func (d *DB) byHand(before state, changes []Change) {
+	d.refuseOthers(before, changes)
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.bad == nil && d.now.version == before.version {
+		d.now = before.with(before.version, changes)
+	}
+}
+
+func (d *DB) refuseOthers(before state, changes []Change) {
 	for _, c := range changes {
 		t, held := before.tables[c.Table]
 		if !held && !slices.Contains(d.c.Logs, c.Table) {

@@ -1,17 +1,19 @@
 // Package mirror makes a store of a service that keeps rows elsewhere, for
 // several key servers at once. Each holds a copy of all rows in memory and
-// follows the service; an update runs on the copy and is written if nobody
-// has written meanwhile, else it runs again on what is there then. So an
-// update costs one round trip, however much it reads, and several that wait
-// share it.
+// follows the service; an update runs on the copy and is written if what it
+// read is still so, else it runs again on what is there then. So an update
+// costs one round trip, however much it reads, and several that wait share
+// it.
 package mirror
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"latchkey/kms/store"
@@ -34,18 +36,17 @@ type Version int64
 type Change = store.Row
 
 // A Remote is the service. Every write moves its version, and is refused if
-// the version is not the expected one: that is all that isolation rests on.
+// what it read has changed since: that is all that isolation rests on.
 type Remote interface {
 	// Load reads all rows of the tables, as of one version.
 	Load(ctx context.Context, tables []string) (Version, []Change, error)
 	// Head asks for the newest version: at least that of any write that was
 	// answered before.
 	Head(ctx context.Context) (Version, error)
-	// Commit writes, all or nothing, if the version is still at. It returns
-	// ErrConflict if not, and with it the version seen; ErrUnknown if it
-	// cannot find out. Version zero with no error is a write that was done
-	// but has been followed by others.
-	Commit(ctx context.Context, at Version, changes []Change) (Version, error)
+	// Commit writes, all or nothing, if what was read at a version is still
+	// so. It returns ErrConflict if not, and with it the newest version seen;
+	// ErrUnknown if it cannot find out. Without changes it only looks.
+	Commit(ctx context.Context, at Version, reads Reads, changes []Change) (Written, error)
 	// Follow reports each later version in order, until it breaks. Version
 	// zero is what somebody wrote past the protocol, who is no key server.
 	Follow(ctx context.Context, after Version, report func(Version, []Change)) error
@@ -53,8 +54,11 @@ type Remote interface {
 	// (In an update they may read what is newer: the update will not commit.)
 	Get(ctx context.Context, at Version, table, key string) ([]byte, error)
 	Scan(ctx context.Context, at Version, table, from string, f func(key string, value []byte) bool) error
-	// Fits tells whether one request carries so much.
+	// Fits tells whether one request carries so much, and Narrow whether it
+	// compares so many reads one by one: else Commit takes any write of
+	// others for a conflict.
 	Fits(changes, sizeBytes int) bool
+	Narrow(reads int) bool
 	Close() error
 }
 
@@ -67,6 +71,9 @@ type Config struct {
 	// Wait bounds how long an update or a view waits for the service; zero
 	// is five seconds.
 	Wait time.Duration
+	// Quiet is how long no other server has written if this one takes itself
+	// for the only one; zero is a second, less is never.
+	Quiet time.Duration
 }
 
 // A DB is a store. Close it to let its remote go.
@@ -81,12 +88,20 @@ type DB struct {
 
 	mu    sync.Mutex
 	now   state
+	other time.Time     // when another server's write was seen last
 	moved chan struct{} // closed when now has changed
 	guard func(store.Step) error
 	bad   error // what the guard said
 
 	closing sync.RWMutex // guards closed against queueing
 	closed  bool
+
+	commits, conflicts, compared, written atomic.Uint64
+}
+
+// Counts implements store.Counter.
+func (d *DB) Counts() store.Counts {
+	return store.Counts{Commits: d.commits.Load(), Conflicts: d.conflicts.Load(), Compared: d.compared.Load(), Written: d.written.Load()}
 }
 
 // A state is all rows at one version.
@@ -110,7 +125,7 @@ func (s state) with(v Version, changes []Change) state {
 		case c.Value == nil:
 			next.tables[c.Table] = t.drop(c.Key)
 		default:
-			next.tables[c.Table] = t.put(c.Key, c.Value)
+			next.tables[c.Table] = t.put(c.Key, c.Value, cmp.Or(Version(c.At), v))
 		}
 	}
 
@@ -122,6 +137,9 @@ func (s state) with(v Version, changes []Change) state {
 func Open(ctx context.Context, remote Remote, c Config) (*DB, error) {
 	if c.Wait == 0 {
 		c.Wait = 5 * time.Second
+	}
+	if c.Quiet == 0 {
+		c.Quiet = time.Second
 	}
 	d := &DB{remote: remote, c: c, queue: make(chan *job, 4096), done: make(chan struct{}), moved: make(chan struct{})}
 	if err := d.load(ctx); err != nil {

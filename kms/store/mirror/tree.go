@@ -12,6 +12,7 @@ type tree struct{ root *knot }
 type knot struct {
 	key         string
 	value       []byte
+	at          Version // at which the row was put; 0 if it is not known yet
 	weight      uint64
 	left, right *knot
 }
@@ -19,23 +20,29 @@ type knot struct {
 var seed = maphash.MakeSeed()
 
 func (t tree) get(key string) (value []byte, found bool) {
-	for k := t.root; k != nil; {
-		switch {
-		case key == k.key:
-			return k.value, true
-		case key < k.key:
-			k = k.left
-		default:
-			k = k.right
-		}
+	if k := t.find(key); k != nil {
+		return k.value, true
 	}
 	return nil, false
 }
 
-func (t tree) put(key string, value []byte) tree {
+// find is the knot of a key, or nil.
+func (t tree) find(key string) *knot {
+	k := t.root
+	for k != nil && key != k.key {
+		if key < k.key {
+			k = k.left
+		} else {
+			k = k.right
+		}
+	}
+	return k
+}
+
+func (t tree) put(key string, value []byte, at Version) tree {
 	below, above := split(t.root, key)
 	_, above = split(above, key+"\x00") // the one that was there
-	k := &knot{key: key, value: value, weight: maphash.String(seed, key)}
+	k := &knot{key: key, value: value, at: at, weight: maphash.String(seed, key)}
 	return tree{join(join(below, k), above)}
 }
 

@@ -25,7 +25,7 @@ func TestTree(t *testing.T) {
 			next = next.drop(key)
 		} else {
 			want[key] = fmt.Sprint(random.Int())
-			next = next.put(key, []byte(want[key]))
+			next = next.put(key, []byte(want[key]), 0)
 		}
 		steps = append(steps, step{next, want})
 	}
@@ -57,7 +57,7 @@ func TestTree(t *testing.T) {
 func TestTreeIsFlat(t *testing.T) {
 	var all tree
 	for i := range 1 << 14 {
-		all = all.put(fmt.Sprintf("%08d", i), nil)
+		all = all.put(fmt.Sprintf("%08d", i), nil, 0)
 	}
 	if d := depth(all.root); d > 60 {
 		t.Errorf("16,384 keys make a tree %d deep", d)

@@ -3,6 +3,7 @@ package mirror
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 
 	"latchkey/kms/store"
@@ -61,9 +62,11 @@ func (r *reader) Scan(table string, from []byte, f func(key, value []byte) bool)
 // A writer is what a group of updates does to a state.
 type writer struct {
 	reader
-	changes tree // by table, zero byte, key; a value of nil is a removal
-	count   int  // of changes
-	size    int  // of changes, in bytes
+	reads   reads
+	changes tree     // by table, zero byte, key; a value of nil is a removal
+	count   int      // of changes
+	size    int      // of changes, in bytes
+	gone    []string // tables from which something is removed: the service may say so for each
 }
 
 // fork is the same again: what is done to the one, the other does not see.
@@ -76,17 +79,77 @@ func (w *writer) fork() *writer {
 	return &next
 }
 
+// Glance implements store.Glancer.
+func (w *writer) Glance() store.Reader { return glance{w} }
+
+// glance reads what a writer reads, and notes nothing.
+type glance struct{ w *writer }
+
 // Get implements store.Reader.
-func (w *writer) Get(table string, key []byte) []byte {
-	if value, written := w.changes.get(table + "\x00" + string(key)); written {
-		return value
-	}
-	return w.reader.Get(table, key)
+func (g glance) Get(table string, key []byte) []byte {
+	value, _ := g.w.look(table, string(key))
+	return value
 }
 
-// Scan implements store.Reader: where the table is not held, what stands in
-// the service and what was written here, together in order.
+// Scan implements store.Reader.
+func (g glance) Scan(table string, from []byte, f func(key, value []byte) bool) {
+	g.w.walk(table, from, f)
+}
+
+// Get implements store.Reader.
+func (w *writer) Get(table string, key []byte) []byte {
+	done := w.outside(table)
+	value, own := w.look(table, string(key))
+	done()
+	if own {
+		return value
+	}
+	if t, held := w.state.tables[table]; !held {
+		w.reads.scan(Range{table, string(key), string(key) + "\x00"}, 1)
+	} else if k := t.find(string(key)); k != nil {
+		w.reads.row(table, string(key), k.at)
+	} else {
+		w.reads.row(table, string(key), 0)
+	}
+	return value
+}
+
+// look is what stands there; own: because it was written here.
+func (w *writer) look(table, key string) (value []byte, own bool) {
+	if value, own = w.changes.get(table + "\x00" + key); own {
+		return value, true
+	}
+	return w.reader.Get(table, []byte(key)), false
+}
+
+// Scan implements store.Reader. What was read is all up to where f ended.
 func (w *writer) Scan(table string, from []byte, f func(key, value []byte) bool) {
+	read, rows := Range{Table: table, From: string(from)}, 0
+	done := w.outside(table)
+	w.walk(table, from, func(key, value []byte) bool {
+		rows++
+		going := f(key, value)
+		if !going {
+			read.To = string(key) + "\x00"
+		}
+		return going
+	})
+	done()
+	w.reads.scan(read, rows)
+}
+
+// outside begins to read: what cannot be read, where the table is not held,
+// may be so because others wrote; until done is called it rests on all.
+func (w *writer) outside(table string) (done func()) {
+	_, held := w.state.tables[table]
+	before := w.reads.doubt
+	w.reads.doubt = before || !held
+	return func() { w.reads.doubt = before }
+}
+
+// walk is Scan: where the table is not held, what stands in the service and
+// what was written here, together in order.
+func (w *writer) walk(table string, from []byte, f func(key, value []byte) bool) {
 	if _, held := w.state.tables[table]; held {
 		w.reader.Scan(table, from, f)
 		return
@@ -135,11 +198,9 @@ func (w *writer) Put(table string, key, value []byte) error {
 	return nil
 }
 
-// Delete implements store.Tx.
+// Delete implements store.Tx. It rests on nothing: not on that there is such
+// a row either.
 func (w *writer) Delete(table string, key []byte) error {
-	if _, held := w.state.tables[table]; held && w.Get(table, key) == nil {
-		return nil
-	}
 	w.change(table, string(key), nil)
 	return nil
 }
@@ -148,10 +209,13 @@ func (w *writer) Delete(table string, key []byte) error {
 const perChange = 128
 
 func (w *writer) change(table, key string, value []byte) {
+	if value == nil && !slices.Contains(w.gone, table) {
+		w.gone = append(w.gone[:len(w.gone):len(w.gone)], table)
+	}
 	if t, held := w.state.tables[table]; held && value == nil {
 		w.state.tables[table] = t.drop(key)
 	} else if held {
-		w.state.tables[table] = t.put(key, value)
+		w.state.tables[table] = t.put(key, value, 0)
 	}
 	at := table + "\x00" + key
 	if old, again := w.changes.get(at); again {
@@ -161,7 +225,7 @@ func (w *writer) change(table, key string, value []byte) {
 		w.size += len(at) + perChange
 	}
 	w.size += len(value)
-	w.changes = w.changes.put(at, value)
+	w.changes = w.changes.put(at, value, 0)
 }
 
 // list is all that was changed, in order.

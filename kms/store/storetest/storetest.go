@@ -27,6 +27,8 @@ type Place struct {
 	Damage func(testing.TB)                   // breaks its structure while nobody has it open
 	Accept func(backup []byte) (Place, error) // a place that holds a backup
 	Shared bool                               // several may have it open at once
+	Serial bool                               // every write is a conflict with any other
+	Apart  bool                               // those that touch other rows are not in each other's way
 	Large  int                                // bytes of a value near the store's limit
 }
 
@@ -44,6 +46,7 @@ func Run(t *testing.T, make func(testing.TB) Place) {
 		{"no update is lost", (*suite).counters},
 		{"what one read and another wrote is read again", (*suite).writeSkew},
 		{"a range that was read counts as read", (*suite).phantoms},
+		{"interleaved", (*suite).interleaved},
 		{"large values", (*suite).large},
 		{"many keys", (*suite).many},
 		{"a canceled update leaves nothing", (*suite).canceled},

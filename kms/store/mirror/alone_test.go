@@ -1,0 +1,62 @@
+package mirror_test
+
+import (
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"latchkey/kms/store"
+	"latchkey/kms/store/mirror"
+	"latchkey/kms/store/storetest"
+)
+
+// A server that nobody else writes beside holds to all that there is, which
+// is one comparison; one that saw another write holds to what it read, and
+// so the other's next write is not in its way.
+func TestAlone(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newService()
+		config := mirror.Config{Tables: storetest.Tables(), Wait: 10 * time.Second}
+		one, err := mirror.Open(ctx, &remote{s}, config)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer one.Close()
+		two, err := mirror.Open(ctx, &remote{s}, config)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer two.Close()
+
+		// runs is how often an update of one's runs while two writes another row.
+		runs := func() (n int) {
+			err := one.Update(ctx, func(tx store.Tx) error {
+				if n++; n == 1 {
+					if err := put(two, "two"); err != nil {
+						return err
+					}
+				}
+				tx.Get(storetest.A, []byte("one"))
+				return tx.Put(storetest.A, []byte("one"), []byte{byte(n)})
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+			return n
+		}
+		if n := runs(); n != 2 {
+			t.Errorf("an update of a server that takes itself for the only one ran %d times, want twice", n)
+		}
+		if n := runs(); n != 1 {
+			t.Errorf("an update of a server that saw another write ran %d times, want once", n)
+		}
+		time.Sleep(1100 * time.Millisecond)
+		if n := runs(); n != 2 {
+			t.Errorf("an update after a second without another ran %d times, want twice", n)
+		}
+	})
+}
+
+func put(db store.Store, key string) error {
+	return db.Update(ctx, func(tx store.Tx) error { return tx.Put(storetest.A, []byte(key), []byte{1}) })
+}
