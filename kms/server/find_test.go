@@ -9,7 +9,29 @@ import (
 	"latchkey/kms/ledger"
 	"latchkey/kms/server/lk1"
 	"latchkey/kms/softtpm"
+	"latchkey/kms/store"
 )
+
+// H3: a machine is found by its words, and stopped, whatever the rows of the
+// others say: none of them is opened.
+func TestFindByWordsOpensOneRow(t *testing.T) {
+	var db store.Store
+	f := newKMS(t, func(f *fixture) {
+		f.wrap = func(st store.Store) store.Store { db = st; return st }
+	})
+	a, b := f.approved(), newTPM(t)
+	f.approve(b, kms.UUID{3})
+	id := b.NodeID()
+	if err := db.Update(ctx, func(tx store.Tx) error { return tx.Put("nodes", id[:], []byte("x")) }); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := f.Node("somebody"); !errors.Is(err, ledger.ErrUnverified) {
+		t.Fatalf("looking for a name with a damaged row = %v, want %v", err, ledger.ErrUnverified)
+	}
+	if n, err := f.SetQuarantine(ctx, a.NodeID().Words(), true); err != nil || !n.Quarantined {
+		t.Errorf("quarantine by words = %v, %v", n.Quarantined, err)
+	}
+}
 
 // TestFind: a machine is found by its words, its name, the first of its words
 // or of its id's digits; by nothing less, and where several match all are

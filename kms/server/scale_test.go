@@ -141,6 +141,34 @@ func TestBenchScale(t *testing.T) {
 	benchFleet(t)
 	benchStores(t)
 	benchMemory(t)
+	benchWords(t)
+}
+
+// benchWords stops a stolen machine among many, on etcd, while another asks
+// all the time; with LATCHKEY_LONG, which takes minutes, among 100,000.
+func benchWords(t *testing.T) {
+	fleet := 10_000
+	if os.Getenv("LATCHKEY_LONG") != "" {
+		fleet = 100_000
+	}
+	f := newKMSOn(t, openEtcd(t, etcdtest.Start(t)))
+	node := f.approved()
+	stolen := newTPM(t)
+	f.approve(stolen, data)
+	f.fill(fleet)
+	done := make(chan struct{})
+	go func() { defer close(done); f.storm(node, 2000) }()
+	var times []time.Duration
+	for i := range 10 {
+		began := time.Now()
+		if _, err := f.SetQuarantine(ctx, stolen.NodeID().Words(), i%2 == 0); err != nil {
+			t.Error(err)
+		}
+		times = append(times, time.Since(began))
+	}
+	<-done
+	slices.Sort(times)
+	fmt.Printf("one quarantine by words among %d nodes, under load: median %v, longest %v (wanted, with 100,000: under 1s)\n", fleet, times[len(times)/2], times[len(times)-1])
 }
 
 // benchFleet takes turns: 100 nodes, 10,000 nodes.

@@ -28,6 +28,7 @@ var server = []mutant{
 	{`what was removed from a range that was read is noticed (D10)`, `kms/store/etcd/commit.go`, `r.goneKey(table)), "<", int64(at)+1))`, `r.goneKey(table)), ">", -1))`, `./kms/store/etcd`, `TestStore/interleaved`},
 	{`a transaction that holds to all conflicts with any (D10)`, `kms/store/etcd/commit.go`, `WithPrefix(), "<", int64(at)+1)`, `WithPrefix(), ">", -1)`, `./kms/store/etcd`, `TestStore/interleaved`},
 	{`what a failed update read is compared, too`, `kms/store/mirror/commit.go`, `			w.reads = next.reads // what it read is why it failed`, ``, `./kms/store/mirror`, `TestStoreWithFaults/serial_false/interleaved`},
+	{`words open no other row (H3)`, `kms/server/lk1/find.go`, `if id, found := v.byWords(who); found {`, `if id, found := v.byWords(who); false && found {`, `./kms/server`, `TestFindByWords`},
 	{`H7 a newer store is refused`, `kms/ledger/format.go`, `if f.Writer > current.Version {`, `if false {`, `./kms/ledger`, `TestFormat`},
 	{`H7 the format is counted`, `kms/ledger/guard.go`, "		_, head := serverOf([]byte(key))\n		return !head", "		return false", `./kms/ledger`, `TestFormatIsCounted`},
 	{`H7 unknown fields stay`, `kms/ledger/txn.go`, `plain = keepUnknown(row, before, plain)`, `_ = before`, `./kms/ledger`, `TestUnknownFields`},

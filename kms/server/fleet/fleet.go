@@ -167,6 +167,18 @@ func parseCursor(cursor string) (list int, after []byte, err error) {
 	return int(number[0] - '0'), after, nil
 }
 
+// Keys calls g with the key of each machine, those that wait first, until it
+// returns false. No row is opened.
+func (f *Fleet[R]) Keys(v ledger.View, g func(key []byte) bool) {
+	going := true
+	for _, table := range []*ledger.Table{f.pending, f.nodes} {
+		v.Scan(table, nil, func(key []byte) bool {
+			going = going && g(key)
+			return going
+		})
+	}
+}
+
 // Waiting calls g with each machine that waits for approval.
 func (f *Fleet[R]) Waiting(v ledger.View, g func(R) error) error { return each(v, f.pending, g) }
 

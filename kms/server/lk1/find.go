@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strings"
 
+	"latchkey/kms"
 	"latchkey/kms/ledger"
 	"latchkey/kms/server/fleet"
 )
@@ -23,14 +24,15 @@ func (v view) find(who string) (nodeRow, error) {
 
 	name := strings.TrimSpace(who)
 	who = strings.ToLower(strings.Join(strings.FieldsFunc(who, func(r rune) bool { return r == ' ' || r == '-' || r == '\t' }), " "))
-	var exact, named, near, waiting []nodeRow
+	if id, found := v.byWords(who); found {
+		return v.known(id)
+	}
+	var named, near, waiting []nodeRow
 	err := v.s.rows.fleet.All(v.View, func(row nodeRow) error {
 		switch words := row.ID.Words(); {
-		case words == who:
-			exact = append(exact, row)
 		case name != "" && strings.EqualFold(row.Labels[nameLabel], name):
 			named = append(named, row)
-		case !strings.HasPrefix(words, who+" ") && (len(who) < 8 || !strings.HasPrefix(row.ID.String(), who)):
+		case words != who && !strings.HasPrefix(words, who+" ") && (len(who) < 8 || !strings.HasPrefix(row.ID.String(), who)):
 		case row.State == fleet.Pending:
 			waiting = append(waiting, row)
 		default:
@@ -45,9 +47,6 @@ func (v view) find(who string) (nodeRow, error) {
 	if len(named) == 0 {
 		near = append(near, waiting...)
 	}
-	if len(exact) > 0 {
-		near = exact
-	}
 
 	switch len(near) {
 	case 0:
@@ -57,6 +56,28 @@ func (v view) find(who string) (nodeRow, error) {
 	}
 	return nodeRow{}, fmt.Errorf("looking for node %q: %w: %s", name, ledger.ErrAmbiguous, candidates(near))
 }
+
+// byWords finds the one node that has these six words. They are made of its
+// id, and that is its key: no row is opened, so that a stolen machine is found
+// among 100,000 while all of them ask.
+func (v view) byWords(who string) (id kms.NodeID, found bool) {
+	if strings.Count(who, " ") != wordsOfNode-1 {
+		return id, false
+	}
+	several := false
+	v.s.rows.fleet.Keys(v.View, func(key []byte) bool {
+		if len(key) != len(id) || kms.NodeID(key).Words() != who {
+			return true
+		}
+		several = found && id != kms.NodeID(key)
+		id, found = kms.NodeID(key), true
+		return !several
+	})
+	return id, found && !several
+}
+
+// wordsOfNode is how many words a node has.
+const wordsOfNode = 6
 
 // maxCandidates is how many nodes an error lists.
 const maxCandidates = 8
