@@ -35,7 +35,7 @@ func (c *PartConfig) UnmarshalText(text []byte) error {
 }
 
 func notPart(word string) error {
-	if word == plan.SourcePrompt || slices.Contains(sourceWords, word) {
+	if word == plan.SourcePrompt || word == plan.SourcePush || slices.Contains(sourceWords, word) {
 		return fmt.Errorf("%s opens alone what it opens and is no part: want %s, %s or %s", word, plan.SourceKMS, plan.SourceSystemd, plan.SourceKeyFile)
 	}
 	return unknownSource(word)

@@ -41,7 +41,7 @@ func TestRecipes(t *testing.T) {
 		{"{need: 2, of: [kms, {need: 4, of: [systemd-tpm2, " + stick + "]}]}", "", "of[1].need is 4"},
 		{"{need: 2, of: [kms, {need: 1, of: [systemd-tpm2, {}]}]}", "", "of[1].of[1]: want one of kms"},
 		{"{need: 2, of: [kms, {need: 2, of: [systemd-tpm2, " + stick + "], " + stick + "}]}", "", "of[1]: need and of stand alone"},
-		{"{need: 2, of: [kms, systemd-tpm2], " + stick + "}", "", "volumes[0].sources[0]: want kms, prompt, or a mapping"},
+		{"{need: 2, of: [kms, systemd-tpm2], " + stick + "}", "", "volumes[0].sources[0]: want kms, push, prompt, or a mapping"},
 		{"{need: 2, of: [systemd-tpm2, " + stick + "]}", "", "systemd-tpm2 needs to know the volume"},
 		{"{need: 2, of: [kms, key-file: {device: LABEL=KEYS}]}", "", "key-file: size is missing"},
 		{"kms, {need: 2, of: [kms, systemd-tpm2]}", "", "kms stands alone, and as a part"},

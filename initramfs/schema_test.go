@@ -9,6 +9,7 @@ import (
 	"latchkey/docs"
 	"latchkey/initramfs"
 	"latchkey/internal/docexample"
+	"latchkey/internal/plan"
 	"latchkey/internal/strictyaml"
 	"latchkey/internal/strictyaml/schematest"
 )
@@ -110,7 +111,8 @@ func TestSchemaWords(t *testing.T) {
 			continue
 		}
 		for _, word := range append(slices.Clone(list), "zzz") {
-			if got := taken(fmt.Sprintf(file, word)); got != (word != "zzz") {
+			text := strings.ReplaceAll(word, plan.SourcePush, plan.SourceKMS+", "+plan.SourcePush) // which stands behind kms
+			if got := taken(fmt.Sprintf(file, text)); got != (word != "zzz") {
 				t.Errorf("%s: %s: the command takes it: %t", field, word, got)
 			}
 		}

@@ -87,7 +87,7 @@ func (c *SourceConfig) Schema(of func(v any) map[string]any) map[string]any {
 	type mapping SourceConfig // the keys, without what reads a word
 	keys := of(mapping{})
 	return map[string]any{"anyOf": []any{
-		map[string]any{"enum": []string{plan.SourceKMS, plan.SourcePrompt, plan.SourceSystemd}},
+		map[string]any{"enum": []string{plan.SourceKMS, plan.SourcePush, plan.SourcePrompt, plan.SourceSystemd}},
 		oneKey(keys),
 	}}
 }
@@ -128,7 +128,7 @@ func (c *Config) checkSources(volume int) error {
 	}
 	for i, s := range c.Volumes[volume].Sources {
 		if s.word() == "" || s.kinds() > 1 {
-			return fmt.Errorf("volumes[%d].sources[%d]: want %s, %s, or a mapping with the one key %s, %s, %s, %s, %s, %s or %s, or with need: 2 and of: […]", volume, i, plan.SourceKMS, plan.SourcePrompt,
+			return fmt.Errorf("volumes[%d].sources[%d]: want %s, %s, %s, or a mapping with the one key %s, %s, %s, %s, %s, %s or %s, or with need: 2 and of: […]", volume, i, plan.SourceKMS, plan.SourcePush, plan.SourcePrompt,
 				plan.SourceKeyFile, plan.SourceClevis, plan.SourceSystemd, plan.SourceKairos, plan.SourceTalosKMS, plan.SourceTalosTPM, plan.SourceTalosNode)
 		}
 		if err := c.checkKairos(s.Kairos); err != nil {

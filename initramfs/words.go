@@ -13,10 +13,10 @@ import (
 // sourceWords are all sources; plainSources those that take no settings.
 var (
 	sourceWords = []string{
-		plan.SourceKMS, plan.SourcePrompt, plan.SourceKeyFile, plan.SourceClevis, plan.SourceSystemd, plan.SourceKairos,
+		plan.SourceKMS, plan.SourcePush, plan.SourcePrompt, plan.SourceKeyFile, plan.SourceClevis, plan.SourceSystemd, plan.SourceKairos,
 		plan.SourceTalosKMS, plan.SourceTalosTPM, plan.SourceTalosNode,
 	}
-	plainSources = []string{plan.SourceKMS, plan.SourcePrompt}
+	plainSources = []string{plan.SourceKMS, plan.SourcePush, plan.SourcePrompt}
 )
 
 // UnknownKey implements strictyaml.KeyTeller, for sources that are a mapping.

@@ -79,8 +79,8 @@ func parseDecision(b secret.Bytes) (*Decision, error) {
 		g := Granted{UUID: UUID(r.Exact("UUID", 16)), Status: Status(r.Byte("status"))}
 		g.Active = readMaterial(r)
 		g.Staged = readMaterial(r)
-		if g.Active.Kind == Due {
-			r.fail("kind %d of an active secret", Due)
+		if g.Active.Kind == Due || g.Staged.Kind == Pushed {
+			r.fail("kinds %d and %d of an active and a staged secret", g.Active.Kind, g.Staged.Kind)
 		}
 		g.Digest = bytes.Clone(r.Maybe32("header digest"))
 		g.MAC = bytes.Clone(r.Maybe32("volume-key MAC"))
@@ -106,7 +106,7 @@ func parseDecision(b secret.Bytes) (*Decision, error) {
 func readMaterial(r *Reader) Material {
 	m := Material{Kind: Kind(r.Byte("kind"))}
 	m.Secret = secret.Own(bytes.Clone(r.Field("secret", MaxSecret)))
-	if m.Kind > Due || (m.Kind == 0 || m.Kind == Due) != (m.Secret.Len() == 0) {
+	if m.Kind > Pushed || (m.Kind == 0 || m.Kind == Due) != (m.Secret.Len() == 0) {
 		r.fail("kind %d with a secret of %d bytes", m.Kind, m.Secret.Len())
 	}
 	return m

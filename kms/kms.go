@@ -97,6 +97,9 @@ const (
 	// wants another one, and only the node's TPM can make it. The node
 	// leaves it by Stage.
 	Due
+	// Pushed, as the active material of a grant, is a passphrase that a person
+	// gave for this boot. The node's plan says whether it takes one.
+	Pushed
 )
 
 func (k Kind) String() string {
@@ -107,6 +110,8 @@ func (k Kind) String() string {
 		return "automated"
 	case Due:
 		return "due"
+	case Pushed:
+		return "pushed"
 	}
 	return "none"
 }

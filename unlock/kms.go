@@ -23,7 +23,7 @@ func Granted(ctx context.Context, g kms.Granted, tpm Unsealer) ([]Candidate, err
 		staged bool
 	}{{g.Active, false}, {g.Staged, true}} {
 		switch m.Kind {
-		case kms.Static:
+		case kms.Static, kms.Pushed:
 			all = append(all, Candidate{Passphrase: m.Secret, Staged: m.staged})
 		case kms.Bound:
 			s, err := tpm.Unseal(ctx, m.Secret.Reveal())

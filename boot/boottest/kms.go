@@ -17,6 +17,7 @@ type KMS struct {
 	State   string                // "" is good; "away", "refuses", "wrong pin", "pending"
 	Keys    map[string]string     // by UUID: the active secret
 	Staged  map[string]string     // by UUID: the next one
+	Pushed  map[string]string     // by UUID: what a person pushed to this boot
 	MACs    map[string][]byte     // by UUID: of the volume key
 	Refused map[string]kms.Status // by UUID: what it says instead of a key
 	Reports []kms.Result          // what it was told
@@ -90,6 +91,7 @@ func (c *client) Get(ctx context.Context, url string, p kms.Prover, wants []kms.
 		return nil, codes.Fail(kms.PCRMismatch.Code(), "PCR 11 is not as approved")
 	case state == "refuses":
 		return nil, codes.Fail(kms.Refused.Code(), "asking %s for keys: the KMS says refused", url)
+	case len(c.pushed()) > 0:
 	case state == "pending":
 		return nil, codes.Fail(kms.Pending.Code(), "asking %s for keys: the KMS says pending", url)
 	}
@@ -104,12 +106,28 @@ func (c *client) grant(wants []kms.Want) *kms.Grant {
 		v := kms.Granted{UUID: w.UUID, Status: kms.OK, Active: material(c.Keys[w.UUID.String()]), Staged: material(c.Staged[w.UUID.String()]), MAC: c.MACs[w.UUID.String()]}
 		if s, ok := c.Refused[w.UUID.String()]; ok {
 			v = kms.Granted{UUID: w.UUID, Status: s}
+		} else if s := c.Pushed[w.UUID.String()]; s != "" {
+			delete(c.Pushed, w.UUID.String()) // it is given once
+			v.Active = kms.Material{Kind: kms.Pushed, Secret: secret.Own([]byte(s))}
 		} else if v.Active.Kind == 0 {
 			v.Status = kms.NoSecret
 		}
 		g.Volumes = append(g.Volumes, v)
 	}
 	return g
+}
+
+// Push is what a person does far away.
+func (k *KMS) Push(uuid, passphrase string) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.Pushed = map[string]string{uuid: passphrase}
+}
+
+func (k *KMS) pushed() map[string]string {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.Pushed
 }
 
 // Due, as a staged secret, is the word that the machine is to make one.

@@ -43,6 +43,7 @@ func table() map[string]Meaning {
 		"quarantined":     {Operator, "this machine is quarantined: latchkey-kms node readmit WORDS"},
 		"refused":         {Operator, "the key server refuses this machine: latchkey-kms policy explain WORDS tells why"},
 		"not-bound":       {Operator, "the volume is not this machine's: latchkey-kms node approve --volume UUID WORDS binds it, or says which machine has it"},
+		"push-unlisted":   {Operator, "a person pushed a passphrase and this machine's plan does not take any: list the source push beside kms, and build the image again; until then latchkey-kms node approve WORDS, or type the recovery key"},
 		"no-secret":       {Operator, "the key server has no key for the volume that this machine can use: type the recovery key, if the plan lists the source prompt, then latchkey volume enroll; or latchkey-kms volume put UUID"},
 		"pending-full":    {Operator, "too many machines await approval: latchkey-kms node list"},
 		"too-often":       {Retry, "the machine stores keys more often than the policy lets it: later, or latchkey-kms node set WORDS --stores-per-hour N"},

@@ -11,6 +11,7 @@ import (
 
 	"latchkey/boot/codes"
 	"latchkey/discover"
+	"latchkey/internal/plan"
 	"latchkey/kms"
 	"latchkey/unlock"
 	"latchkey/unlock/source"
@@ -230,6 +231,9 @@ func (a *asking) once(ctx context.Context, server Server, url string) (*kms.Gran
 // now is not needed.
 func (a *asking) granted(g *kms.Grant) error {
 	for i, v := range g.Volumes {
+		if v.Active.Kind == kms.Pushed && !a.worker.takesPush(a.volumes[i]) {
+			return codes.Fail("push-unlisted", "volume %s: a passphrase was pushed, and the plan does not list the source %s", v.UUID, plan.SourcePush)
+		}
 		if v.Status != kms.OK && a.to.Needed(a.volumes[i]) {
 			return refusal(v)
 		}

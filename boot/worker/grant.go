@@ -3,10 +3,12 @@ package worker
 import (
 	"context"
 	"errors"
+	"slices"
 	"time"
 
 	"latchkey/boot/codes"
 	"latchkey/discover"
+	"latchkey/internal/plan"
 	"latchkey/kms"
 	"latchkey/unlock"
 	"latchkey/unlock/source"
@@ -56,6 +58,13 @@ func (k *keyServer) try(ctx context.Context, to source.Opener, g *grant) error {
 		return ctx.Err()
 	}
 	return errors.Join(errs...)
+}
+
+// takesPush tells whether the plan lets a person push a volume's passphrase.
+func (w *worker) takesPush(v *unlock.Volume) bool {
+	return slices.ContainsFunc(w.plan.Volumes, func(p plan.Volume) bool {
+		return p.Name == v.Name && slices.Contains(p.Sources, plan.SourcePush)
+	})
 }
 
 // refusal is the error of a volume that a KMS does not give.

@@ -19,7 +19,7 @@ func (w *worker) sources(n *network, id *identity, o *openings) map[string]sourc
 		plan.SourceClevis:   w.clevis(n),
 		plan.SourceSystemd:  w.cryptenroll(o, people),
 		plan.SourceTalosKMS: w.talosKMS(n), plan.SourceTalosTPM: w.talosTPM(), plan.SourceTalosNode: w.talosNode(),
-		plan.SourcePrompt: people,
+		plan.SourcePrompt: people, plan.SourcePush: pushed{},
 	}
 	all[plan.SourceKairos] = lacking{}
 	if kairos := w.sys.Kairos(); kairos != nil {
@@ -30,6 +30,13 @@ func (w *worker) sources(n *network, id *identity, o *openings) map[string]sourc
 	}
 	return all
 }
+
+// A pushed source has nothing itself: the key server's answers carry what a
+// person pushes, and asking.granted looks whether a volume lists it.
+type pushed struct{}
+
+// Run implements source.Source.
+func (pushed) Run(context.Context, source.Opener) error { return source.ErrNotMine }
 
 // A lacking source is one that this init does not have. Image build puts no
 // such init beside a plan that lists it.

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"latchkey/boot/codes"
+	"latchkey/internal/plan"
 	"latchkey/unlock"
 	"latchkey/unlock/source"
 	"latchkey/unlock/source/cryptenroll"
@@ -46,7 +47,8 @@ func (o *openings) lostWhy(v *opening) error {
 		}
 		for _, m := range o.worker.plan.Members(name) {
 			// one that has given its part has nothing else, which tells nobody why
-			if err := v.lost[m]; err != nil && !(v.mixer.Kept(m) && errors.Is(err, source.ErrNotMine)) {
+			nothing := v.mixer.Kept(m) || m == plan.SourcePush
+			if err := v.lost[m]; err != nil && !(nothing && errors.Is(err, source.ErrNotMine)) {
 				errs = append(errs, err)
 			}
 		}

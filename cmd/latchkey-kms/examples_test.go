@@ -93,6 +93,7 @@ var notHere = map[string]string{
 	"kairos approve":                   "needs a machine of Kairos that asked: kairos.txtar",
 	"kairos accept":                    "needs a machine of Kairos that asked: kairos.txtar",
 	"node watch":                       "does not end: administration.txtar",
+	"push":                             "needs a look at a machine that waits: push.txtar",
 	"release add 2026.12 latchkey.efi": "needs an image: TestReleaseOfAnImage",
 	"release add 2026.12 --signed-by":  "needs signatures: TestReleaseOfAnImage",
 	"release add 2026.12 --kernel":     "needs a boot's files: the script release-files",

@@ -48,8 +48,8 @@ func (c *checker) opens(ctx context.Context, p checkedPlan, v plan.Volume, f *di
 		a.Check, a.Subject = "opens", v.Name+" by "+name
 		answers = append(answers, a)
 	}
-	alone := slices.ContainsFunc(answers, func(a answer) bool { return a.source != plan.SourcePrompt && a.Result == good })
-	maybe := slices.ContainsFunc(answers, func(a answer) bool { return a.source != plan.SourcePrompt && a.Result == doubtful })
+	alone := slices.ContainsFunc(answers, func(a answer) bool { return !byPerson(a.source) && a.Result == good })
+	maybe := slices.ContainsFunc(answers, func(a answer) bool { return !byPerson(a.source) && a.Result == doubtful })
 	for _, a := range answers {
 		if a.Result == bad && (alone || maybe || v.NoFail) {
 			a.Result = doubtful
@@ -58,12 +58,15 @@ func (c *checker) opens(ctx context.Context, p checkedPlan, v plan.Volume, f *di
 	}
 	switch {
 	case alone || maybe || v.NoFail:
-	case len(answers) == 1 && answers[0].source == plan.SourcePrompt:
+	case len(answers) == 1 && byPerson(answers[0].source):
 		c.warn("opens", v.Name, "list a source besides prompt", "a person types a key at each boot")
 	default:
 		c.fail("opens", v.Name, "see to one of its sources, above", "nothing but a person opens it")
 	}
 }
+
+// byPerson tells whether a person gives what the source yields.
+func byPerson(source string) bool { return source == plan.SourcePrompt || source == plan.SourcePush }
 
 // source tries one source, or says what speaks for it.
 func (c *checker) source(ctx context.Context, p checkedPlan, v plan.Volume, f *disk.File, h *luks2.Header, k *kmsCheck, name string) finding {
@@ -74,7 +77,7 @@ func (c *checker) source(ctx context.Context, p checkedPlan, v plan.Volume, f *d
 	switch name {
 	case plan.SourceKMS:
 		return k.source(ctx, v, h, standing)
-	case plan.SourcePrompt:
+	case plan.SourcePrompt, plan.SourcePush:
 		if len(standing.Keyslots) == 0 {
 			return finding{Result: doubtful, Text: "no keyslot is a person's", Remedy: "latchkey volume add-recovery " + f.Name()}
 		}

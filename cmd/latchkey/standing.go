@@ -103,7 +103,7 @@ func sourcesOf(p *plan.Plan, v plan.Volume, h *luks2.Header) (all []standingSour
 		switch name {
 		case plan.SourceKMS:
 			s.byKMS(p, slots)
-		case plan.SourcePrompt:
+		case plan.SourcePrompt, plan.SourcePush:
 			s.ofOwners(slots, ownerNone, ownerRecovery)
 		case plan.SourceClevis, plan.SourceSystemd:
 			s.byToken(p, v, h)

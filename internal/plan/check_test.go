@@ -49,6 +49,7 @@ func TestCheck(t *testing.T) {
 		{"unknown source", func(p *plan.Plan) { p.Volumes[0].Sources = []string{"magic"} }, "magic"},
 		{"source twice", func(p *plan.Plan) { p.Volumes[0].Sources = []string{"kms", "kms"} }, "twice"},
 		{"no source", func(p *plan.Plan) { p.Volumes[0].Sources = nil }, "sources is empty"},
+		{"a push without the key server that it comes by", func(p *plan.Plan) { p.Volumes[0].Sources = []string{"push", "prompt"} }, "push comes in the answers to kms, which is not listed"},
 		{"key file that no volume could mean", func(p *plan.Plan) { p.KeyFiles = []plan.KeyFile{{Name: "kms", Path: "x"}} }, `its name is "kms"`},
 		{"two key files of one name", func(p *plan.Plan) {
 			p.KeyFiles = []plan.KeyFile{{Name: "key-file", Path: "x"}, {Name: "key-file", Path: "y"}}

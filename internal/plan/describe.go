@@ -97,6 +97,10 @@ func how(p *Plan, v Volume) string {
 	}
 	for i, s := range v.Sources[1:] {
 		verb, failed := "tried", "that has failed"
+		if s == SourcePush {
+			text += ", or " + sourceWords(p, s) + ", in its answers"
+			continue
+		}
 		if s == SourcePrompt || s == SourceKMS {
 			verb = "asked for"
 		}

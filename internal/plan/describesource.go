@@ -41,6 +41,8 @@ func sourceWords(p *Plan, source string) string {
 	switch source {
 	case SourceKMS:
 		return "the key server"
+	case SourcePush:
+		return "a passphrase that a person pushes by the key server"
 	case SourcePrompt:
 		return "a passphrase typed at the console"
 	case SourceClevis:

@@ -14,6 +14,7 @@ import (
 const (
 	SourceKMS     = "kms"
 	SourcePrompt  = "prompt"
+	SourcePush    = "push" // what the key server gives by a person's word
 	SourceKeyFile = "key-file"
 	SourceClevis  = "clevis"
 	SourceSystemd = "systemd-tpm2"
@@ -182,7 +183,7 @@ func (p *Plan) checkSources() error {
 		return fmt.Errorf("there are %d key files, the limit is %d", len(p.KeyFiles), maxKeyFiles)
 	}
 
-	known := []string{SourceKMS, SourcePrompt, SourceClevis, SourceSystemd, SourceKairos, SourceTalosKMS, SourceTalosTPM, SourceTalosNode}
+	known := []string{SourceKMS, SourcePush, SourcePrompt, SourceClevis, SourceSystemd, SourceKairos, SourceTalosKMS, SourceTalosTPM, SourceTalosNode}
 	for _, f := range p.KeyFiles {
 		if err := f.check(); err != nil {
 			return fmt.Errorf("%s: %w", f.Name, err)
@@ -205,6 +206,9 @@ func (p *Plan) checkSources() error {
 		if err := eachOnce("sources", v.Sources, known); err != nil {
 			return fmt.Errorf("volumes[%d]: %w", i, err)
 		}
+		if slices.Contains(v.Sources, SourcePush) && !slices.Contains(v.Sources, SourceKMS) {
+			return fmt.Errorf("volumes[%d]: sources: %s comes in the answers to %s, which is not listed", i, SourcePush, SourceKMS)
+		}
 	}
 	return nil
 }
@@ -220,7 +224,7 @@ func (p *Plan) HeadStartOf(source string) time.Duration {
 // UsesTPM tells whether a source needs the TPM to open a volume. Each way of
 // a recipe has the key server or a secret of the TPM in it.
 func UsesTPM(source string) bool {
-	return strings.HasPrefix(source, SourceTogether) || source == SourceKMS || source == SourceSystemd || source == SourceKairos || source == SourceTalosTPM
+	return strings.HasPrefix(source, SourceTogether) || source == SourceKMS || source == SourcePush || source == SourceSystemd || source == SourceKairos || source == SourceTalosTPM
 }
 
 func (p *Plan) lists(source string) bool {

@@ -101,7 +101,6 @@ func tellStory(t *testing.T, l *talosLab) {
 	if got := l.deposit(node, kms.Put, data, blob("sealed")); got != kms.OK {
 		t.Fatal(got.Code())
 	}
-
 	if err := l.RotateVolume(ctx, data); err != nil {
 		t.Fatal(err)
 	}
@@ -180,7 +179,6 @@ func askAll(d *document31, h http.Handler, nodes []lk1.Node) {
 			known = n
 		}
 	}
-
 	who := func(n lk1.Node) string { return "?who=" + url.QueryEscape(n.Words) }
 	uuid := func(u kms.UUID) string { return "?uuid=" + u.String() }
 	nobody, third := "?who="+strings.Repeat("0", 64), kms.UUID{3}
@@ -196,7 +194,6 @@ func askAll(d *document31, h http.Handler, nodes []lk1.Node) {
 	} {
 		ask("GET", path, "", 200)
 	}
-
 	for _, path := range []string{
 		"/v1/volume?uuid=x", "/v1/audit?from=x", "/v1/audit/search?before=x", "/v1/keys?key=UPPER", "/v1/policy/explain" + who(known) + "&at=x",
 		"/v1/policy/explain" + who(known) + "&operation=x", "/v1/policy/explain" + who(known) + "&from=x",
@@ -204,6 +201,8 @@ func askAll(d *document31, h http.Handler, nodes []lk1.Node) {
 		ask("GET", path, "", 400)
 	}
 	ask("GET", "/v1/node"+nobody, "", 404)
+	ask("POST", "/v1/node/push"+who(waits)+"&shown="+waits.Seen, "a passphrase", 200)
+	ask("POST", "/v1/node/push"+who(waits), "a passphrase", 409)
 	ask("POST", "/v1/node/approve", `{"who":"`+waits.Words+`"}`, 200)
 	ask("POST", "/v1/node/approve", `{"who":"`+waits.Words+`","move":true}`, 200)
 	ask("POST", "/v1/node/approve", `{"who":"`+waits.Words+`","move":true,"secrets":"drop","volumes":["`+root.String()+`"]}`, 200)

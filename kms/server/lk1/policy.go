@@ -55,15 +55,8 @@ func (s *Service) judge(t *txn, p *proof) (*kms.Decision, error) {
 	}
 
 	if d.Status == kms.OK {
-		if d.Volumes, err = t.serve(p); err != nil {
+		if err := t.give(p, &row, d, now); err != nil {
 			return nil, err
-		}
-		row.count(p, d, now, s.settings(&row))
-		if p.operation == kms.Get && row.takeFirst(p) {
-			t.Bump()
-			if err := t.Note(ledger.Event{Event: "first-boot", Node: row.ID.String(), From: p.from, Detail: pinned([]int{11}, row.Unmeasured)}); err != nil {
-				return nil, err
-			}
 		}
 	}
 	if !found {
@@ -74,7 +67,23 @@ func (s *Service) judge(t *txn, p *proof) (*kms.Decision, error) {
 	if err := t.track(p, &row, facts, d.Status, now); err != nil {
 		return nil, err
 	}
-	return d, t.remember(p, before, row, d, verdict, now)
+	if err := t.remember(p, before, row, d, verdict, now); err != nil {
+		return nil, err
+	}
+	return t.deliver(p, &row, d)
+}
+
+// give answers for the volumes of a node that passed, and counts it.
+func (t *txn) give(p *proof, row *nodeRow, d *kms.Decision, now time.Time) (err error) {
+	if d.Volumes, err = t.serve(p); err != nil {
+		return err
+	}
+	row.count(p, d, now, t.s.settings(row))
+	if p.operation != kms.Get || !row.takeFirst(p) {
+		return nil
+	}
+	t.Bump()
+	return t.Note(ledger.Event{Event: "first-boot", Node: row.ID.String(), From: p.from, Detail: pinned([]int{11}, row.Unmeasured)})
 }
 
 // facts are what the policy judges: the request, the node's record, the

@@ -85,6 +85,7 @@ func (s *Service) nodeRoutes() []admin.Route {
 		change("delete", admin.ScopeAdmin, "Refuses a node until it is undeleted.", func(r *http.Request, who string) (Node, error) {
 			return s.DeleteNode(r.Context(), who)
 		}),
+		s.pushRoute(),
 		change(undelete, admin.ScopeAdmin, "Lets a node that was deleted ask for approval again.", func(r *http.Request, who string) (Node, error) {
 			return s.UndeleteNode(r.Context(), who)
 		}),
