@@ -57,8 +57,8 @@ func (d *Daemon) Run(ctx context.Context) error {
 	defer s.Close()
 	d.warn(append(d.Config.Warnings(), d.Home.Warnings()...))
 
-	var beside sync.WaitGroup // what must end before the store is closed
-	defer beside.Wait()
+	var others sync.WaitGroup // what must end before the store is closed
+	defer others.Wait()
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
 	apply(d.Config, s)
@@ -78,11 +78,11 @@ func (d *Daemon) Run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return d.answer(ctx, s, listening, &beside)
+	return d.answer(ctx, s, listening, &others)
 }
 
 // answer listens and serves until ctx ends or a listener fails.
-func (d *Daemon) answer(ctx context.Context, s *server.Server, listening *listeners, beside *sync.WaitGroup) error {
+func (d *Daemon) answer(ctx context.Context, s *server.Server, listening *listeners, others *sync.WaitGroup) error {
 	hooks, err := d.Config.Hooks.Targets()
 	if err != nil {
 		return err
@@ -107,17 +107,15 @@ func (d *Daemon) answer(ctx context.Context, s *server.Server, listening *listen
 	signal.Notify(hup, syscall.SIGHUP)
 	defer signal.Stop(hup)
 
-	for _, run := range []func(){
-		func() { s.Watch(ctx) },
-		func() { s.WatchRolls(ctx) },
-		func() { watch(ctx, s, d.log) },
-		func() { listening.pairs.look(ctx) },
-		func() { followCluster(ctx, d.Config, d.Home.Place, s, d.log) },
-		func() { tellHooks(ctx, hooks, s, d.log) },
-		func() { d.reloads(ctx, hup, s, listening) },
-	} {
-		beside.Go(run)
-	}
+	beside(ctx, []task{
+		{"seeing whether the store can be written", true, s.Watch},
+		{"looking after rolls", true, s.WatchRolls},
+		{"reading the configuration again", true, func(ctx context.Context) { d.reloads(ctx, hup, s, listening) }},
+		{"telling systemd", false, func(ctx context.Context) { watch(ctx, s, d.log) }},
+		{"looking at certificates", true, listening.pairs.look},
+		{"following the cluster", false, func(ctx context.Context) { followCluster(ctx, d.Config, d.Home.Place, s, d.log) }},
+		{"telling hooks", false, func(ctx context.Context) { tellHooks(ctx, hooks, s, d.log) }},
+	}, listening.failed, others)
 
 	listening.ready.Store(true)
 	listening.announce(d.Out)
