@@ -6,6 +6,7 @@ import (
 	"errors"
 	"net"
 	"os"
+	"strings"
 	"sync/atomic"
 	"testing"
 
@@ -114,7 +115,8 @@ func TestAnswerOfPutIsLost(t *testing.T) {
 	}
 }
 
-// One lost answer is nothing: the same put again is taken for the same.
+// One lost answer is nothing: the same put again is taken for the same, and it
+// is said that it is waited for.
 func TestOneAnswerOfPutIsLost(t *testing.T) {
 	b := newBench(t)
 	path, e := b.volume("vol")
@@ -128,7 +130,11 @@ func TestOneAnswerOfPutIsLost(t *testing.T) {
 		return d.DialContext(ctx, network, address)
 	}
 
+	said := b.hear(e)
 	slot, err := b.commit(path, e, 1000)
+	if strings.Count(*said, "asking again (try 2 of 4)") != 1 {
+		t.Errorf("it said %q, want that it asks again", *said)
+	}
 	if slots, tokens := slotsOf(t, path); err != nil || slot != 1 || slots != 2 || tokens != 1 || !b.bootable(path) {
 		t.Errorf("commit = %d, %v with %d keyslots, %d tokens", slot, err, slots, tokens)
 	}

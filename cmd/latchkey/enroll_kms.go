@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"strings"
@@ -11,6 +12,7 @@ import (
 	"latchkey/internal/cli"
 	"latchkey/internal/secret"
 	"latchkey/kms"
+	"latchkey/unlock/tpm"
 )
 
 // A refusal is what the KMS decided for one volume.
@@ -37,7 +39,7 @@ func (e *enrollment) register(ctx context.Context) error {
 		}
 
 		code := codes.Of(err)
-		if !e.wait || !operatorActs(code) && (said == "" || decided(err)) {
+		if !e.wait || errors.Is(err, tpm.ErrFailureMode) || !operatorActs(code) && (said == "" || decided(err)) {
 			return e.exit(err)
 		}
 
@@ -105,11 +107,12 @@ const putTries = 4
 func (e *enrollment) put(ctx context.Context, o kms.Offer) (err error) {
 	for try := range putTries {
 		if try > 0 {
+			e.say("the KMS may not have its part yet: asking again (try %d of %d): %v", try+1, putTries, err)
 			if err := rest(ctx, time.Second<<try); err != nil {
 				return err
 			}
 		}
-		if err = e.deposit(ctx, kms.Put, o); err == nil || decided(err) {
+		if err = e.deposit(ctx, kms.Put, o); err == nil || decided(err) || errors.Is(err, tpm.ErrFailureMode) {
 			return err
 		}
 	}

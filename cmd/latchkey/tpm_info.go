@@ -37,6 +37,7 @@ type tpmInfo struct {
 	Lockout       tpmLockout        `json:"lockout"`
 	Problems      []string          `json:"problems,omitempty"`
 	Notes         []string          `json:"notes,omitempty"`
+	FailureMode   bool              `json:"failure_mode,omitempty"` // then the rest says nothing
 }
 
 type tpmLockout struct {
@@ -90,26 +91,30 @@ gives no keys to this machine (pcr15-used).`,
 // used; what is known of it then is in info all the same.
 func readInfo(ctx context.Context, t *tpm.TPM) (info tpmInfo, failed error) {
 	setup, err := t.Setup(ctx)
-	failed = err
-	if info.Banks, err = t.Banks(ctx); failed == nil {
-		failed = err
-	}
+	all := []error{err}
+	info.Banks, err = t.Banks(ctx)
+	all = append(all, err)
 	l, err := t.Lockout(ctx)
 	info.Lockout = tpmLockout{l.Locked, l.Failures, l.Max, int(l.Forget.Seconds())}
-	if failed == nil {
-		failed = err
+	all = append(all, err, info.readKeys(ctx, t), info.readPCRs(ctx, t))
+	if errors.Is(errors.Join(all...), tpm.ErrFailureMode) { // what it has answered is made up
+		return tpmInfo{FailureMode: true, Problems: []string{tpm.ErrFailureMode.Error()}}, failedBy(all)
 	}
 
-	if err := info.readKeys(ctx, t); failed == nil {
-		failed = err
-	}
-	if err := info.readPCRs(ctx, t); failed == nil {
-		failed = err
-	}
 	info.PersistentSRK = setup.PersistentSRK
 	info.Passwords = passwords(setup)
 	info.Problems, info.Notes = info.problems(setup), info.notes(setup)
-	return info, failed
+	return info, failedBy(all)
+}
+
+// failedBy is the error that says most: that of failure mode, else the first.
+func failedBy(all []error) (failed error) {
+	for _, err := range all {
+		if failed == nil || errors.Is(err, tpm.ErrFailureMode) && !errors.Is(failed, tpm.ErrFailureMode) {
+			failed = err
+		}
+	}
+	return failed
 }
 
 func (i *tpmInfo) readKeys(ctx context.Context, t *tpm.TPM) error {
@@ -156,6 +161,9 @@ func keyType(public []byte) string {
 }
 
 func (i tpmInfo) print(w io.Writer) error {
+	if i.FailureMode {
+		return printPairs(w, [2]string{"problem", i.Problems[0]})
+	}
 	lockout := fmt.Sprintf("no, %d of %d wrong passwords", i.Lockout.Failures, i.Lockout.Max)
 	if i.Lockout.Locked {
 		lockout = fmt.Sprintf("YES, one wrong password is forgotten every %d s", i.Lockout.Forget)

@@ -23,6 +23,10 @@ const (
 	CodeFailed      = "tpm-failed"       // any other answer of the TPM: retry
 )
 
+// ErrFailureMode is a TPM that found itself broken (TPM_RC_FAILURE). Until it is
+// reset it answers what it is and nothing else: Part 1, section 12.2.
+var ErrFailureMode = errors.New("the TPM is in failure mode, which ends when the machine is switched off and on")
+
 // An Error is a TPM's failure: what was asked, a stable code, the cause.
 type Error struct {
 	What string // gerund and object, such as "reading PCRs"
@@ -43,6 +47,9 @@ func failure(what string, err error) error {
 	}
 	if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
 		return fmt.Errorf("%s: %w", what, err)
+	}
+	if rc, ok := errors.AsType[tpm2.TPMRC](err); ok && rc == tpm2.TPMRCFailure {
+		err = fmt.Errorf("%w: %w", ErrFailureMode, err)
 	}
 	return &Error{what, codeOf(err), err}
 }
