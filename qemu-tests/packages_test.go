@@ -29,6 +29,9 @@ var installed = []struct{ do, want string }{
 	{"stat -c '%U %a' /var/lib/latchkey-kms", "latchkey-kms 700"},
 	{"latchkey-kms store check --config /etc/latchkey/kms.yaml && echo opens", "opens"},
 	{"systemd-analyze verify --man=no latchkey-kms.service latchkey-responder.service latchkey-announce.path && echo units", "units"},
+	{"apparmor_parser --skip-kernel-load --skip-cache /etc/apparmor.d/latchkey-kms /etc/apparmor.d/latchkey-responder && echo parsed", "parsed"},
+	{"LC_ALL=C.UTF-8 lintian --allow-root --tag-display-limit 0 --fail-on error,warning /packages/1/*.deb && echo clean", "clean"},
+	{"LC_ALL=C.UTF-8 rpmlint --strict --config /packages/rpmlint.toml /packages/2/*.rpm | tail -n 1", "4 packages and 0 specfiles checked; 0 errors, 0 warnings"},
 	{"bash -c '. /usr/share/bash-completion/completions/latchkey && complete -p latchkey'", "latchkey"},
 	{"ls /usr/share/man/man8/latchkey-volume-enroll.8.gz /usr/share/latchkey/latchkey.schema.json /etc/kernel/postinst.d/zz-latchkey", "zz-latchkey"},
 	{"/etc/kernel/postinst.d/zz-latchkey 6.1.0 && echo nothing to do", "nothing to do"},
@@ -52,22 +55,27 @@ var installed = []struct{ do, want string }{
 	{"dpkg --purge latchkey latchkey-kms latchkey-responder", "latchkey-kms: the keys of your machines are still in /var/lib/latchkey-kms."},
 	{"sha256sum -c --quiet /tmp/before && echo kept", "kept"},
 	{"find /etc/latchkey /usr /etc/kernel /etc/initramfs -name '*latchkey*' -newer /packages/1 2>/dev/null || true; echo rest", "rest"},
-	{"! ls /etc/latchkey/kms.yaml /usr/bin/latchkey /etc/kernel/postinst.d/zz-latchkey 2>/dev/null && echo gone", "gone"},
+	{"! ls /etc/latchkey/kms.yaml /usr/bin/latchkey /etc/kernel/postinst.d/zz-latchkey /etc/apparmor.d/latchkey-kms 2>/dev/null && echo gone", "gone"},
 }
 
-// TestPackages installs, upgrades, removes and purges the Debian packages in
-// a Debian 13, and wants the same bytes from the same tree.
+// TestPackages has lintian and rpmlint judge the packages, installs, upgrades,
+// removes and purges Debian's in a Debian 13, and wants the same bytes from the same
+// tree. Only what lintian sees is compressed as Debian does, which takes long.
+// The servers under a real systemd are packages.txtar's.
 //
+// compatible: Boot | lintian (Debian 13) | has nothing to say of the packages
 // compatible: Boot | dpkg (Debian 13) | the packages are installed, upgraded, removed and purged
 func TestPackages(t *testing.T) {
 	root := testlan.DebianRoot(t)
 	packages := t.TempDir()
+	run(t, ".", "cp", "../images/packages/rpmlint.toml", packages)
 	for _, version := range []string{"1", "2", "again"} {
-		cmd := exec.Command("../images/packages/build", "deb", "amd64")
+		cmd, compression := exec.Command("../images/packages/build", "deb", "amd64"), "xz"
 		if version != "1" {
 			cmd.Args = append(cmd.Args, "rpm", "amd64", "apk", "amd64", "archlinux", "amd64")
+			compression = "zstd"
 		}
-		cmd.Env = append(os.Environ(), "PKG_OUT="+filepath.Join(packages, version), "PKG_VERSION=0.0."+strings.Replace(version, "again", "2", 1))
+		cmd.Env = append(os.Environ(), "PKG_DEB="+compression, "PKG_OUT="+filepath.Join(packages, version), "PKG_VERSION=0.0."+strings.Replace(version, "again", "2", 1))
 		if out, err := cmd.CombinedOutput(); err != nil {
 			t.Fatalf("building the packages: %v\n%s", err, out)
 		}

@@ -16,7 +16,8 @@ import (
 
 // The units are right by systemd's own word, and their exposure is below
 // 2.0 of 10. What is configured wrongly is not started again and again, and
-// the key server's first start makes its keys.
+// the key server's first start makes its keys; where AppArmor has a profile of that
+// name, it is in force.
 func TestUnits(t *testing.T) {
 	if _, err := exec.LookPath("systemd-analyze"); err != nil {
 		if os.Getenv("CI") != "" {
@@ -36,7 +37,7 @@ func TestUnits(t *testing.T) {
 			t.Fatal(err)
 		}
 
-		wanted := []string{"RestartPreventExitStatus=" + strconv.Itoa(cli.Usage)}
+		wanted := []string{"RestartPreventExitStatus=" + strconv.Itoa(cli.Usage), "AppArmorProfile=-" + name}
 		if name == "latchkey-kms" {
 			wanted = append(wanted, "ExecStartPre=-/usr/bin/latchkey-kms init --first-start --config /etc/latchkey/kms.yaml")
 		}

@@ -58,8 +58,12 @@ var installs = []mutant{
 		tty`, `./cmd/latchkey`, `TestSetupAtATerminal`},
 	{`a first start makes no keys where there may be some`, `kms/home/create.go`, `return !errors.Is(err, fs.ErrNotExist)`, `return err != nil && !errors.Is(err, fs.ErrNotExist)`, `./cmd/latchkey-kms`, `TestScripts/first_start$`},
 	{`a first start asks no shared store`, `kms/home/create.go`, "	if h.Place.Shared() {\n		return true\n	}\n	_, err := os.Lstat", "	_, err := os.Lstat", `./cmd/latchkey-kms`, `TestScripts/first_start$`},
+	{`tpm info: failure mode is named`, `cmd/latchkey/tpm_info.go`, `if errors.Is(errors.Join(all...), tpm.ErrFailureMode) {`, `if false {`, `./cmd/latchkey`, `TestInfoOfAFailedTPM`},
+	{`enroll: a failed TPM is not waited for`, `cmd/latchkey/enroll_kms.go`, `decided(err) || errors.Is(err, tpm.ErrFailureMode) {`, `decided(err) {`, `./cmd/latchkey`, `TestEnrollWithAFailedTPM`},
+	{`kms: what should last and ends is noticed`, `kms/daemon/beside.go`, `t.lasts && ctx.Err() == nil`, `false`, `./kms/daemon`, `TestTasksThatEnd`},
 	{`ACME: a pair belongs together`, `images/packages/acme`, `|| die "$key is not the key of $certificate"`, `|| true`, `./cmd/latchkey-kms`, `TestACMEHook`},
 	{`ACME: nobody else reads the key`, `images/packages/acme`, `umask 077`, `umask 022`, `./cmd/latchkey-kms`, `TestACMEHook`},
 	{`units: what is configured wrongly is not tried again`, `images/systemd/latchkey-responder.service`, `RestartPreventExitStatus=64`, ``, `./cmd/latchkey-kms`, `TestUnits$`},
+	{`units: a profile is in force where AppArmor is`, `images/systemd/latchkey-responder.service`, `AppArmorProfile=-latchkey-responder`, ``, `./cmd/latchkey-kms`, `TestUnits$`},
 	{`units: the first start makes the keys`, `images/systemd/latchkey-kms.service`, `ExecStartPre=-/usr/bin/latchkey-kms init --first-start --config /etc/latchkey/kms.yaml`, ``, `./cmd/latchkey-kms`, `TestUnits$`},
 }
