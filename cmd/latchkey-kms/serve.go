@@ -49,6 +49,7 @@ create") and for client certificates that the configuration lists.
 LANs use latchkey-responder.`,
 		Example: `  latchkey-kms serve --listen :7741
   latchkey-kms serve --config /etc/latchkey/kms.yaml
+  latchkey-kms serve --config /etc/latchkey/kms.yaml --check
   latchkey-kms serve --listen 192.0.2.5:7741 --enroll closed
   latchkey-kms serve --enroll cert --ek-roots /etc/latchkey/ek
   latchkey-kms serve --advertise kms.local
@@ -56,6 +57,8 @@ LANs use latchkey-responder.`,
 		Args: cli.Args(cobra.NoArgs),
 	}
 
+	var check bool
+	c.Flags().BoolVar(&check, "check", false, "judge the configuration and the files that it names, and answer nobody")
 	flags = flags.Serve(c.Flags())
 	c.RunE = func(c *cobra.Command, _ []string) error {
 		ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, os.Interrupt)
@@ -65,7 +68,7 @@ LANs use latchkey-responder.`,
 			return err
 		}
 		l, err := settings.Location()
-		if err != nil {
+		if err != nil || check {
 			return err
 		}
 		d := &daemon.Daemon{
