@@ -37,7 +37,7 @@ func butane(t *testing.T, text []byte) ([]byte, string, error) {
 // TestIgnition: Butane makes an Ignition file of the recipe without a word,
 // and the key server takes the configuration in it.
 //
-// compatible: Distributions | Butane 0.24 | makes an Ignition file of the recipe
+// compatible: Release | Butane 0.24 | makes an Ignition file of the recipe
 func TestIgnition(t *testing.T) {
 	text, err := os.ReadFile("ignition/key-server.bu")
 	if err != nil {
