@@ -36,6 +36,7 @@ func TestWhatNeedsNoTPM(t *testing.T) {
 							b.Errorf("who asks for the root is told after %s", waited)
 						}
 						b.want("data", boottest.Key)
+						time.Sleep(time.Hour)     // virtual
 						b.refuse("root", row.why) // the agent is there to say so
 						if b.machine.KMS.Asked > 0 {
 							b.Error("the key server was asked")
@@ -52,7 +53,7 @@ func TestWhatNeedsNoTPM(t *testing.T) {
 
 // byKeyFile adds a volume that a key file in the image opens.
 func byKeyFile(m *boottest.Machine, nofail bool) {
-	addData(m, nofail, "key-file")
+	addData(m, nofail, "key-file").Slow = time.Minute // each read of it
 	m.Plan.KeyFiles = []plan.KeyFile{{Name: "key-file", Path: "/data.key"}}
 	m.Keys = map[string]string{"/keys/key-file": boottest.Key}
 }
