@@ -102,6 +102,7 @@ var rooms = []struct{ folder, what string }{
 	{"internal/plan", "the plan: types, the strict parser of image and command line, one Check"},
 	{"internal/cloudconfig", "what cloud-configs of Kairos say of encrypted partitions"},
 	{"internal/datafile", "files that are written whole or not at all"},
+	{"internal/rootdir", "finds the files of a system below a root directory, whose links lead nowhere else"},
 	{"internal/disk", "opens an image file or a block device, and keeps others from writing to it"},
 	{"internal/endpoint", "the grammar of a key server's URL"},
 	{"internal/mapping", "the rules for UUIDs and mapping names"},

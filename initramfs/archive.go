@@ -15,6 +15,7 @@ import (
 	"github.com/u-root/u-root/pkg/cpio"
 
 	"latchkey/internal/plan"
+	"latchkey/internal/rootdir"
 )
 
 // An archive gathers the files of an image. Folders are added as needed;
@@ -77,7 +78,7 @@ func (a *archive) file(name string, data []byte, perm uint64) {
 // firmware adds one firmware file from the first folder that has it; the
 // name may be a glob, and the file may be compressed, as the kernel reads
 // .xz and .zst itself.
-func (a *archive) firmware(name string, dirs []string) (bool, error) {
+func (a *archive) firmware(name, root string, dirs []string) (bool, error) {
 	for _, dir := range dirs {
 		for _, suffix := range []string{"", ".xz", ".zst"} {
 			files, err := filepath.Glob(filepath.Join(dir, name) + suffix)
@@ -86,7 +87,7 @@ func (a *archive) firmware(name string, dirs []string) (bool, error) {
 			}
 
 			for _, f := range files {
-				data, err := os.ReadFile(f)
+				data, err := os.ReadFile(rootdir.Follow(root, f))
 				if err != nil {
 					return false, fmt.Errorf("reading firmware: %w", err)
 				}
@@ -137,7 +138,7 @@ func writeRecords(w io.Writer, records map[string]cpio.Record) error {
 // microcode writes the first, uncompressed archive, from which the kernel
 // takes CPU microcode before it unpacks the rest
 // (Documentation/x86/microcode.rst). Nothing is written without files.
-func microcode(w io.Writer, dirs []string) error {
+func microcode(w io.Writer, root string, dirs []string) error {
 	a := &archive{map[string]cpio.Record{}}
 	for vendor, glob := range map[string]string{"GenuineIntel": "intel-ucode/*", "AuthenticAMD": "amd-ucode/*.bin*"} {
 		var blob []byte
@@ -147,7 +148,7 @@ func microcode(w io.Writer, dirs []string) error {
 				return err
 			}
 			for _, f := range files {
-				data, err := readMicrocode(f)
+				data, err := readMicrocode(rootdir.Follow(root, f))
 				if err != nil {
 					return fmt.Errorf("reading microcode: %w", err)
 				}

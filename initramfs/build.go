@@ -88,7 +88,7 @@ func Build(w io.Writer, o Options) (*Result, error) {
 	a.file(strings.TrimPrefix(plan.ModulesFile, "/"), index.Encode(), 0o644)
 	res.Unpacked = a.mark()
 	if !hasBoards(k.machine) { // microcode is x86's
-		if err := microcode(w, o.Microcode); err != nil {
+		if err := microcode(w, o.Host.Root, o.Microcode); err != nil {
 			return nil, err
 		}
 	}
@@ -105,7 +105,7 @@ func (o Options) programs(p *plan.Plan) (init []byte, k *kernel, err error) {
 	if err := checkTLS(o.Init, init, p); err != nil {
 		return nil, nil, err
 	}
-	if k, err = readKernel(o.Modules); err != nil {
+	if k, err = readKernel(o.Host.Root, o.Modules); err != nil {
 		return nil, nil, err
 	}
 	return init, k, sameMachine(o, init, k.machine)
@@ -131,7 +131,7 @@ func (k *kernel) index(o Options, chosen []string) (index *plan.Modules, unappli
 // left out for the configuration or, in an image for the host, for it.
 func hostModprobe(o Options) (host *modprobe, exclude []string, err error) {
 	exclude = slices.Clone(o.Config.Modules.Exclude)
-	if host, err = readModprobe(o.Modprobe); err != nil || o.Config.Modules.Set != "host" {
+	if host, err = readModprobe(o.Host.Root, o.Modprobe); err != nil || o.Config.Modules.Set != "host" {
 		return host, exclude, err
 	}
 
@@ -176,7 +176,7 @@ func addModules(a *archive, k *kernel, index *plan.Modules, firmware []string) (
 		}
 
 		for _, f := range wanted {
-			if found, err := a.firmware(f, firmware); err != nil {
+			if found, err := a.firmware(f, k.root, firmware); err != nil {
 				return nil, err
 			} else if !found {
 				missing = append(missing, f)

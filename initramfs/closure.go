@@ -11,6 +11,7 @@ import (
 
 	"latchkey/internal/hosttab"
 	"latchkey/internal/plan"
+	"latchkey/internal/rootdir"
 )
 
 // choose lists the names of the modules that the image needs, without
@@ -139,7 +140,7 @@ func (k *kernel) ofHost(host hosttab.Host) ([]string, error) {
 	}
 	var names []string
 
-	sys := filepath.Join(cmp.Or(host.Root, "/"), "sys/devices")
+	sys := rootdir.Path(cmp.Or(host.Root, "/"), "sys/devices")
 	if _, err := os.Stat(sys); err != nil {
 		return nil, fmt.Errorf("looking for this machine's devices, for modules.set: host: %w", err)
 	}
@@ -160,7 +161,7 @@ func (k *kernel) ofHost(host hosttab.Host) ([]string, error) {
 		return nil, fmt.Errorf("looking for this machine's devices: %w", err)
 	}
 
-	mounts, err := os.ReadFile(filepath.Join(cmp.Or(host.Root, "/"), "proc/self/mounts"))
+	mounts, err := os.ReadFile(rootdir.Path(cmp.Or(host.Root, "/"), "proc/self/mounts"))
 	if err != nil {
 		return nil, fmt.Errorf("looking for this machine's file systems: %w", err)
 	}

@@ -1,10 +1,10 @@
 package initramfs
 
 import (
-	"path/filepath"
 	"strings"
 
 	"latchkey/internal/plan"
+	"latchkey/internal/rootdir"
 )
 
 // Files are those that a configuration names and an image holds: keys,
@@ -35,7 +35,7 @@ func (c *Config) at(name string) string {
 	if c.root == "" {
 		return name
 	}
-	return filepath.Join(c.root, name)
+	return rootdir.Path(c.root, name)
 }
 
 func (c SourceConfig) certificateFiles() (names []string) {

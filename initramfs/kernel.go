@@ -18,10 +18,12 @@ import (
 	"github.com/ulikunitz/xz"
 
 	"latchkey/internal/plan"
+	"latchkey/internal/rootdir"
 )
 
 // A kernel is what depmod(8) wrote about the modules of one version.
 type kernel struct {
+	root    string              // of the system that it is of
 	dir     string              // …/lib/modules/VERSION
 	deps    map[string][]string // file → files it needs, direct and indirect
 	byName  map[string]string   // name → file
@@ -34,8 +36,8 @@ type kernel struct {
 type aliasLine struct{ pattern, name string }
 
 // readKernel reads modules.dep, .builtin, .alias and .softdep.
-func readKernel(dir string) (*kernel, error) {
-	k := &kernel{dir: dir, deps: map[string][]string{}, byName: map[string]string{}, builtin: map[string]bool{}, soft: map[string][]string{}}
+func readKernel(root, dir string) (*kernel, error) {
+	k := &kernel{root: root, dir: dir, deps: map[string][]string{}, byName: map[string]string{}, builtin: map[string]bool{}, soft: map[string][]string{}}
 	err := errors.Join(
 		k.lines("modules.dep", func(f []string) {
 			file := strings.TrimSuffix(f[0], ":")
@@ -95,8 +97,11 @@ func (k *kernel) readMachine() (elf.Machine, error) {
 	return 0, nil
 }
 
+// at is where a file of the kernel's is.
+func (k *kernel) at(name string) string { return rootdir.Follow(k.root, filepath.Join(k.dir, name)) }
+
 func (k *kernel) lines(name string, each func(fields []string)) error {
-	f, err := os.Open(filepath.Join(k.dir, name))
+	f, err := os.Open(k.at(name))
 	if errors.Is(err, fs.ErrNotExist) && name != "modules.dep" {
 		return nil
 	}
@@ -136,7 +141,7 @@ func (k *kernel) resolve(word string) []string {
 // read returns a module's bytes, decompressed: the init hands files to
 // finit_module(2) as they are, and the archive compresses better so.
 func (k *kernel) read(file string) ([]byte, error) {
-	raw, err := os.ReadFile(filepath.Join(k.dir, file))
+	raw, err := os.ReadFile(k.at(file))
 	if err != nil {
 		return nil, err
 	}

@@ -12,13 +12,14 @@ import (
 	"strings"
 
 	"latchkey/internal/plan"
+	"latchkey/internal/rootdir"
 )
 
 // ModprobeDirs are where modprobe.d(5) has its files, below a root directory;
 // a file hides those of the same name in the folders after it.
 func ModprobeDirs(root string) (dirs []string) {
 	for _, dir := range []string{"etc/modprobe.d", "run/modprobe.d", "usr/local/lib/modprobe.d", "usr/lib/modprobe.d", "lib/modprobe.d"} {
-		dirs = append(dirs, filepath.Join(cmp.Or(root, "/"), dir))
+		dirs = append(dirs, rootdir.Path(cmp.Or(root, "/"), dir))
 	}
 	return dirs
 }
@@ -32,7 +33,7 @@ type modprobe struct {
 
 // readModprobe reads the .conf files of the folders in the order of
 // modprobe.d(5): by name, each name once.
-func readModprobe(dirs []string) (*modprobe, error) {
+func readModprobe(root string, dirs []string) (*modprobe, error) {
 	m := &modprobe{params: map[string][]string{}, blacklist: map[string]bool{}, never: map[string]bool{}}
 	files := map[string]string{}
 	for _, dir := range dirs {
@@ -53,7 +54,7 @@ func readModprobe(dirs []string) (*modprobe, error) {
 	}
 	slices.Sort(names)
 	for _, name := range names {
-		if err := m.file(files[name]); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		if err := m.file(rootdir.Follow(root, files[name])); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return nil, fmt.Errorf("reading modprobe.d: %w", err)
 		}
 	}

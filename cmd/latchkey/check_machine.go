@@ -137,7 +137,7 @@ func (c *checker) deviceOf(name string) (string, error) {
 	if tag, value, tagged := strings.Cut(name, "="); tagged {
 		name = "/dev/disk/by-" + strings.ToLower(tag) + "/" + value
 	}
-	return filepath.EvalSymlinks(filepath.Join(c.update.root, name))
+	return filepath.EvalSymlinks(c.update.path(name))
 }
 
 func (c *checker) sameDevice(device, source string) bool {

@@ -36,7 +36,7 @@ func (c *checker) volumes(ctx context.Context, p checkedPlan) {
 // volume reads a volume's header as a boot does; it is nil if a boot would
 // not take it, or cannot be told.
 func (c *checker) volume(v plan.Volume) (*disk.File, *luks2.Header) {
-	path := filepath.Join(c.update.root, byUUID, v.UUID)
+	path := c.update.path(filepath.Join(byUUID, v.UUID))
 	missing := c.fail
 	if v.NoFail {
 		missing = c.warn // the boot goes on without it
@@ -46,7 +46,7 @@ func (c *checker) volume(v plan.Volume) (*disk.File, *luks2.Header) {
 		c.warn("volume", v.Name, "plug it in for the reboot", "its header is on %s, which is not looked at", v.Header.Device)
 		return nil, nil
 	case v.Header != nil:
-		path = filepath.Join(c.update.root, v.Header.Path)
+		path = c.update.path(v.Header.Path)
 	case c.cannotSee("volume", v.Name, byUUID):
 		return nil, nil
 	case !c.host.HasVolume(v.UUID):

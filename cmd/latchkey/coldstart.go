@@ -3,11 +3,11 @@ package main
 import (
 	"fmt"
 	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 
 	"latchkey/internal/plan"
+	"latchkey/internal/rootdir"
 )
 
 // keyServerSigns are files that a machine has on which a key server is
@@ -20,7 +20,7 @@ var keyServerSigns = []string{"var/lib/latchkey-kms", "etc/systemd/system/latchk
 func coldStartWarnings(root string, p *plan.Plan) (list []string) {
 	sign := ""
 	for _, s := range keyServerSigns {
-		if _, err := os.Stat(filepath.Join(root, s)); err == nil {
+		if _, err := os.Stat(rootdir.Path(root, s)); err == nil {
 			sign = "/" + s
 			break
 		}

@@ -4,13 +4,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"path/filepath"
 	"slices"
 	"strings"
 
 	"latchkey/internal/hosttab"
 	"latchkey/internal/mapping"
 	"latchkey/internal/plan"
+	"latchkey/internal/rootdir"
 )
 
 // warnPlan says what a plan that is built into an image will not do. It
@@ -79,9 +79,9 @@ func hostWarnings(root string, p *plan.Plan) []string {
 	if err != nil {
 		list = append(list, fmt.Sprintf("reading the host's tables: %v", err))
 	}
-	list = append(list, cipherWarnings(filepath.Join(root, byUUID), p)...)
+	list = append(list, cipherWarnings(rootdir.Path(root, byUUID), p)...)
 	list = append(list, coldStartWarnings(root, p)...)
-	return append(list, tokenWarnings(filepath.Join(root, byUUID), p)...)
+	return append(list, tokenWarnings(rootdir.Path(root, byUUID), p)...)
 }
 
 // hostVolumes are the plan's volumes as the host's tables are asked for them.

@@ -19,6 +19,7 @@ import (
 	"latchkey/internal/datafile"
 	"latchkey/internal/hosttab"
 	"latchkey/internal/meminfo"
+	"latchkey/internal/rootdir"
 )
 
 func imageCommand() *cobra.Command {
@@ -193,7 +194,7 @@ func (o *imageBuild) options() (*initramfs.Options, error) {
 		return nil, err
 	}
 
-	return &initramfs.Options{Config: config, Modules: o.modules, Init: o.init, Firmware: o.firmware, Microcode: o.microcode, Host: hosttab.Host{Root: o.root()}, Modprobe: initramfs.ModprobeDirs(o.root()), Level: o.level, Ciphers: func(uuid string) []string { return hostCiphers(filepath.Join(o.root(), byUUID), uuid) }}, nil
+	return &initramfs.Options{Config: config, Modules: o.modules, Init: o.init, Firmware: o.firmware, Microcode: o.microcode, Host: hosttab.Host{Root: o.root()}, Modprobe: initramfs.ModprobeDirs(o.root()), Level: o.level, Ciphers: func(uuid string) []string { return hostCiphers(rootdir.Path(o.root(), byUUID), uuid) }}, nil
 }
 
 // readConfig reads a latchkey.yaml: what is wrong in it is a usage error.
@@ -217,7 +218,7 @@ func readConfigBelow(root, path string) (*initramfs.Config, error) {
 // below is a root directory under which a system's files are, "" for those of
 // this one: then a relative name is the shell's.
 func below(root string) string {
-	if filepath.Clean(root) == "/" {
+	if rootdir.Here(root) {
 		return ""
 	}
 	return root

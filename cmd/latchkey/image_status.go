@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"path/filepath"
 	"slices"
 	"strings"
 	"text/tabwriter"
@@ -84,14 +83,14 @@ func (o *imageUpdate) status(c initramfs.ImageConfig) (all []standingImage, err 
 	}
 	for _, v := range versions {
 		files := c.For(v)
-		s := standingImage{Kernel: v, Path: o.path(files.Initrd)}
+		s := standingImage{Kernel: v, Path: o.entry(files.Initrd)}
 		if files.UKI != "" {
-			s.Path = imageAt(o.path(files.UKI))
+			s.Path = imageAt(o.entry(files.UKI))
 		}
-		if old := newPlace(o.path(cmp.Or(files.UKI, files.Initrd))).old(); isOurs(old) {
+		if old := newPlace(o.entry(cmp.Or(files.UKI, files.Initrd))).old(); isOurs(old) {
 			s.Old = old
 		}
-		others := []string{o.path(files.Initrd) + otherSuffix}
+		others := []string{o.entry(files.Initrd) + otherSuffix}
 		for _, name := range distributions {
 			others = append(others, o.path(strings.ReplaceAll(name, "{version}", v)))
 		}
@@ -177,7 +176,7 @@ func (o *imageUpdate) printUnconfigured(w io.Writer) error {
 
 // printLocked names volumes that no person has a key of.
 func (o *imageUpdate) printLocked(w io.Writer, p *plan.Plan) {
-	for _, v := range volumesHere(filepath.Join(o.root, byUUID), p) {
+	for _, v := range volumesHere(o.path(byUUID), p) {
 		typed := func(k standingSlot) bool {
 			return !k.skipped() && (k.owner == ownerNone || k.owner == ownerRecovery)
 		}

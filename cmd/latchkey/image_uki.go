@@ -20,6 +20,7 @@ import (
 	"latchkey/internal/cli"
 	"latchkey/internal/datafile"
 	"latchkey/internal/meminfo"
+	"latchkey/internal/rootdir"
 )
 
 type imageUKI struct {
@@ -147,7 +148,7 @@ func (o *imageUKI) readStub(kernel []byte) (*uki.Stub, error) {
 	path := o.stub
 	if path == "" {
 		path = "/usr/lib/systemd/boot/efi/linux" + arch + ".efi.stub"
-		if own := filepath.Join(o.build.root(), path); exists(own) {
+		if own := rootdir.Path(o.build.root(), path); exists(own) {
 			path = own
 		}
 	}
@@ -199,7 +200,7 @@ func (o *imageUKI) readInitrd(kernel []byte, stderr io.Writer) (initrd []byte, v
 		if err != nil {
 			return nil, "", err
 		}
-		for _, text := range signerWarnings(filepath.Join(o.build.root(), byUUID), p, key) {
+		for _, text := range signerWarnings(rootdir.Path(o.build.root(), byUUID), p, key) {
 			fmt.Fprintln(stderr, "warning:", text)
 		}
 	}

@@ -16,6 +16,7 @@ import (
 	"latchkey/initramfs"
 	"latchkey/initramfs/uki"
 	"latchkey/internal/cli"
+	"latchkey/internal/rootdir"
 )
 
 // defaultConfig is where a machine keeps its own configuration.
@@ -129,7 +130,7 @@ func (o *imageUpdate) outdated(config *initramfs.Config, version string) bool {
 // standing says what the machine boots with after no image could be made.
 func (o *imageUpdate) standing(c initramfs.ImageConfig, version string) string {
 	files := c.For(version)
-	what := newPlace(o.path(cmp.Or(files.UKI, files.Initrd))).rescue()
+	what := newPlace(o.entry(cmp.Or(files.UKI, files.Initrd))).rescue()
 	return cmp.Or(what, "kernel "+version+" has no image of latchkey's: with the distribution's, this machine will not open its disks by itself")
 }
 
@@ -140,7 +141,11 @@ func about(version string, err error) error {
 	return fmt.Errorf("kernel %s: %w", version, err)
 }
 
-func (o *imageUpdate) path(name string) string { return filepath.Join(o.root, name) }
+// path is where a file of the system is.
+func (o *imageUpdate) path(name string) string { return rootdir.Path(o.root, name) }
+
+// entry is path of what is written, replaced or removed.
+func (o *imageUpdate) entry(name string) string { return rootdir.Entry(o.root, name) }
 
 // versions are the kernels that are meant, oldest name first.
 func (o *imageUpdate) versions() ([]string, error) {
@@ -168,8 +173,8 @@ func (o *imageUpdate) versions() ([]string, error) {
 func (o *imageUpdate) build(stdout io.Writer, c initramfs.ImageConfig, version string) error {
 	files := c.For(version)
 	build := imageBuild{
-		config: o.path(o.config), output: cmp.Or(o.writeInitrd, o.path(files.Initrd)), init: o.init, system: o.root, level: 19,
-		modules:   o.path("/lib/modules/" + version),
+		config: o.path(o.config), output: cmp.Or(o.writeInitrd, o.entry(files.Initrd)), init: o.init, system: o.root, level: 19,
+		modules:   o.entry("/lib/modules/" + version),
 		firmware:  []string{o.path("/lib/firmware/updates"), o.path("/lib/firmware")},
 		microcode: []string{o.path("/lib/firmware")},
 	}
@@ -181,7 +186,7 @@ func (o *imageUpdate) build(stdout io.Writer, c initramfs.ImageConfig, version s
 		return build.run(stdout, os.Stderr)
 	}
 
-	build.output, build.installs = cmp.Or(o.writeUKI, o.path(files.UKI)), o.writeUKI == ""
+	build.output, build.installs = cmp.Or(o.writeUKI, o.entry(files.UKI)), o.writeUKI == ""
 	u := imageUKI{build: build, kernel: cmp.Or(o.kernel, o.path(files.Kernel)), osrel: o.path("/etc/os-release"), phases: files.PCRPhases, cmdline: files.Cmdline, sbat: files.SBAT}
 	if name, ok := strings.CutPrefix(u.sbat, "@"); ok {
 		u.sbat = "@" + o.path(name)
@@ -211,12 +216,12 @@ func (o *imageUpdate) build(stdout io.Writer, c initramfs.ImageConfig, version s
 // is left to the kernel's package.
 func (o *imageUpdate) removeImages(stdout io.Writer, c initramfs.ImageConfig, version string) error {
 	files := c.For(version)
-	if err := newPlace(o.path(cmp.Or(files.UKI, files.Initrd))).tidy(); err != nil {
+	if err := newPlace(o.entry(cmp.Or(files.UKI, files.Initrd))).tidy(); err != nil {
 		return err
 	}
-	gone := []string{o.path(files.Initrd) + otherSuffix, o.path(files.Initrd) + oursSuffix, newPlace(o.path(files.Initrd)).old()}
+	gone := []string{o.entry(files.Initrd) + otherSuffix, o.entry(files.Initrd) + oursSuffix, newPlace(o.entry(files.Initrd)).old()}
 	if files.UKI != "" {
-		at := newPlace(o.path(files.UKI))
+		at := newPlace(o.entry(files.UKI))
 		gone = append(at.all(), at.old())
 	}
 	for _, name := range gone {

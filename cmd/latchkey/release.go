@@ -2,13 +2,13 @@ package main
 
 import (
 	"fmt"
-	"path/filepath"
 
 	"github.com/spf13/cobra"
 
 	"latchkey/boot/codes"
 	"latchkey/initramfs"
 	"latchkey/internal/cli"
+	"latchkey/internal/rootdir"
 	"latchkey/kms"
 	"latchkey/unlock/tpm"
 )
@@ -56,7 +56,7 @@ Key server, keys and volumes are those of /etc/latchkey/latchkey.yaml.`,
 }
 
 func (o *announcement) run(c *cobra.Command) error {
-	config, err := readConfigBelow(o.root, filepath.Join(o.root, o.config))
+	config, err := readConfigBelow(o.root, rootdir.Path(o.root, o.config))
 	if err != nil {
 		return err
 	}

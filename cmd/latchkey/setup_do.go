@@ -25,7 +25,7 @@ func (o *setup) do(ctx context.Context, m *machine) error {
 		return err
 	}
 	defer done()
-	if err := os.MkdirAll(filepath.Dir(o.update.path(statePath)), 0o755); err != nil {
+	if err := os.MkdirAll(filepath.Dir(o.update.entry(statePath)), 0o755); err != nil {
 		return err
 	}
 	state, err := o.begin(m)
@@ -46,7 +46,7 @@ func (o *setup) do(ctx context.Context, m *machine) error {
 	}
 	sum := sha256.Sum256([]byte(text))
 	state.Config = hex.EncodeToString(sum[:])
-	if err := errors.Join(o.save(*state), datafile.Write(o.update.path(defaultConfig), []byte(text))); err != nil {
+	if err := errors.Join(o.save(*state), datafile.Write(o.update.entry(defaultConfig), []byte(text))); err != nil {
 		return err
 	}
 	fmt.Fprintf(o.out, "wrote %s\n", o.update.path(defaultConfig))

@@ -50,7 +50,7 @@ func (o *setup) look() (*machine, error) {
 		return nil, fmt.Errorf("looking for volumes: %w", err)
 	}
 	for _, l := range links {
-		v := machineVolume{uuid: l.Name(), path: filepath.Join(o.update.root, byUUID, l.Name())}
+		v := machineVolume{uuid: l.Name(), path: o.update.path(filepath.Join(byUUID, l.Name()))}
 		f, h, err := readVolume(v.path)
 		if err != nil {
 			continue // no volume, or one that no boot opens

@@ -42,7 +42,7 @@ func (s *setupState) of(uuid string) *setupVolume {
 
 // state is what is written; without a file the error is fs.ErrNotExist.
 func (o *setup) state() (s setupState, err error) {
-	path := o.update.path(statePath)
+	path := o.update.entry(statePath)
 	text, err := os.ReadFile(path)
 	if err != nil {
 		return s, err
@@ -58,7 +58,7 @@ func (o *setup) save(s setupState) error {
 	if err != nil {
 		return err
 	}
-	return datafile.Write(o.update.path(statePath), append(text, '\n'))
+	return datafile.Write(o.update.entry(statePath), append(text, '\n'))
 }
 
 // begin writes down the keyslots that the volumes have. What a run of before
@@ -110,7 +110,7 @@ func (o *setup) stopped(s setupState, err error) error {
 	if s.Config != "" {
 		return err
 	}
-	return errors.Join(fmt.Errorf("%w; nothing was changed: run it again", err), os.Remove(o.update.path(statePath)))
+	return errors.Join(fmt.Errorf("%w; nothing was changed: run it again", err), os.Remove(o.update.entry(statePath)))
 }
 
 // keyslotsOf are a volume's keyslots with their fingerprints.

@@ -24,7 +24,7 @@ func (o *setup) takeBack() error {
 	o.update.config, o.update.all = defaultConfig, true
 	state, err := o.state()
 	if errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("%s is not there: latchkey setup has done nothing to this machine that it could take back", o.update.path(statePath))
+		return fmt.Errorf("%s is not there: latchkey setup has done nothing to this machine that it could take back", o.update.entry(statePath))
 	}
 	if err != nil {
 		return err
@@ -49,7 +49,7 @@ func (o *setup) takeBack() error {
 	if err := errors.Join(all...); err != nil {
 		return err
 	}
-	if err := os.Remove(o.update.path(statePath)); err != nil {
+	if err := os.Remove(o.update.entry(statePath)); err != nil {
 		return err
 	}
 	for _, v := range state.Volumes {
@@ -84,7 +84,7 @@ func (o *setup) restoreImages() error {
 
 func (o *setup) restoreImage(c initramfs.ImageConfig, version string) error {
 	files := c.For(version)
-	path := o.update.path(files.Initrd)
+	path := o.update.entry(files.Initrd)
 	switch kept := path + otherSuffix; {
 	case files.UKI != "" || !isOurs(path):
 	case exists(kept):
@@ -101,7 +101,7 @@ func (o *setup) restoreImage(c initramfs.ImageConfig, version string) error {
 // dropConfig removes what setup wrote; what a person has changed is kept
 // under another name.
 func (o *setup) dropConfig(s setupState) error {
-	path := o.update.path(defaultConfig)
+	path := o.update.entry(defaultConfig)
 	text, err := os.ReadFile(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
@@ -121,7 +121,7 @@ func (o *setup) dropConfig(s setupState) error {
 // dropKeyslots removes those that setup added and that are still the same,
 // if one stays that a person has the key of.
 func (o *setup) dropKeyslots(v *setupVolume) error {
-	path := filepath.Join(o.update.root, byUUID, v.UUID)
+	path := o.update.path(filepath.Join(byUUID, v.UUID))
 	f, h, err := changeVolume(path)
 	if err != nil {
 		return fmt.Errorf("volume %s: %w", v.UUID, err)
@@ -158,7 +158,7 @@ func (v *setupVolume) standing(h *luks2.Header) (slots []int) {
 func (o *setup) showUndo(s setupState) error {
 	fmt.Fprintln(o.out, "What would be taken back:")
 	for _, v := range s.Volumes {
-		path := filepath.Join(o.update.root, byUUID, v.UUID)
+		path := o.update.path(filepath.Join(byUUID, v.UUID))
 		f, h, err := readVolume(path)
 		if err != nil {
 			return fmt.Errorf("volume %s: %w", v.UUID, err)

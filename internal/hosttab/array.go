@@ -15,7 +15,7 @@ type Array struct {
 
 // Arrays lists all.
 func (h Host) Arrays() (all []Array) {
-	dirs, _ := filepath.Glob(filepath.Join(h.Root, "/sys/block/md*"))
+	dirs, _ := filepath.Glob(filepath.Join(h.path("/sys/block"), "md*"))
 	for _, dir := range dirs {
 		if a, ok := h.array(filepath.Base(dir)); ok {
 			all = append(all, a)
@@ -32,7 +32,7 @@ func (h Host) ArraysOf(uuid string) (all []Array) {
 	}
 	var descend func(name string, depth int)
 	descend = func(name string, depth int) {
-		dir, err := filepath.EvalSymlinks(filepath.Join(h.Root, "/sys/class/block", name))
+		dir, err := filepath.EvalSymlinks(h.path("/sys/class/block", name))
 		if err != nil || depth > 8 { // no real stack is so deep
 			return
 		}
@@ -52,7 +52,7 @@ func (h Host) ArraysOf(uuid string) (all []Array) {
 }
 
 func (h Host) array(name string) (Array, bool) {
-	level, err := os.ReadFile(filepath.Join(h.Root, "/sys/block", name, "md/level"))
+	level, err := os.ReadFile(h.path("/sys/block", name, "md/level"))
 	text := strings.TrimSpace(string(level))
 	return Array{name, text}, err == nil && text != ""
 }

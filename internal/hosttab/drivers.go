@@ -6,6 +6,8 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+
+	"latchkey/internal/rootdir"
 )
 
 // A Link is a network link of this machine that a boot can use: one that a
@@ -18,9 +20,9 @@ type Link struct {
 
 // Links lists them by name.
 func (h Host) Links() (all []Link) {
-	entries, _ := os.ReadDir(filepath.Join(h.Root, "/sys/class/net"))
+	entries, _ := os.ReadDir(h.path("/sys/class/net"))
 	for _, e := range entries {
-		dir := filepath.Join(h.Root, "/sys/class/net", e.Name())
+		dir := h.path("/sys/class/net", e.Name())
 		if _, err := os.Stat(filepath.Join(dir, "device")); err != nil {
 			continue
 		}
@@ -45,7 +47,7 @@ func (h Host) DriversOf(uuid string) []string {
 	found := map[string]bool{}
 	var descend func(name string, depth int)
 	descend = func(name string, depth int) {
-		dir, err := filepath.EvalSymlinks(filepath.Join(h.Root, "/sys/class/block", name))
+		dir, err := filepath.EvalSymlinks(h.path("/sys/class/block", name))
 		if err != nil || depth > 8 { // no real stack is so deep
 			return
 		}
@@ -65,10 +67,10 @@ func (h Host) DriversOf(uuid string) []string {
 // built into the kernel has no link "module" behind its driver, or one to a
 // folder without initstate (kernel/module/sysfs.c), and is left out.
 func (h Host) drivers(dir string) (names []string) {
-	dir, err := filepath.EvalSymlinks(dir)
-	top := filepath.Join(h.Root, "/sys/devices")
+	dir, err := filepath.EvalSymlinks(rootdir.Follow(h.Root, dir))
+	top := h.path("/sys/devices")
 	for ; err == nil && strings.HasPrefix(dir, top+"/"); dir = filepath.Dir(dir) {
-		module, err := filepath.EvalSymlinks(filepath.Join(dir, "driver/module"))
+		module, err := filepath.EvalSymlinks(rootdir.Follow(h.Root, filepath.Join(dir, "driver/module")))
 		if err != nil {
 			continue
 		}
@@ -118,7 +120,7 @@ func line(path string) string {
 
 // mappings are the devices of device-mapper, as the kernel names them.
 func (h Host) mappings() (names []string) {
-	dirs, _ := filepath.Glob(filepath.Join(h.Root, "/sys/class/block/dm-*"))
+	dirs, _ := filepath.Glob(filepath.Join(h.path("/sys/class/block"), "dm-*"))
 	for _, d := range dirs {
 		names = append(names, filepath.Base(d))
 	}

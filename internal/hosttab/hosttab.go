@@ -13,6 +13,7 @@ import (
 	"strings"
 
 	"latchkey/internal/mapping"
+	"latchkey/internal/rootdir"
 )
 
 // A Host is a root directory: "/" but in tests.
@@ -127,18 +128,21 @@ func (h Host) device(source string) (string, error) {
 			source = "/dev/disk/by-" + strings.ToLower(tag) + "/" + strings.Trim(value, `"`)
 		}
 	}
-	return filepath.EvalSymlinks(filepath.Join(h.Root, source))
+	return filepath.EvalSymlinks(h.path(source))
 }
 
+// path is where this machine's file is.
+func (h Host) path(name ...string) string { return rootdir.Path(h.Root, filepath.Join(name...)) }
+
 func (h Host) exists(path string) bool {
-	_, err := os.Stat(filepath.Join(h.Root, path))
+	_, err := os.Stat(h.path(path))
 	return err == nil
 }
 
 // fields are the lines of a table that have at least so many fields; a
 // table that is not there has none.
 func (h Host) fields(path string, atLeast int) (lines [][]string, err error) {
-	text, err := os.ReadFile(filepath.Join(h.Root, path))
+	text, err := os.ReadFile(h.path(path))
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}

@@ -61,7 +61,7 @@ func (h Host) rootSource() (source, kind string, err error) {
 
 // descend notes what a mapping stands on. No real stack is eight deep.
 func (h Host) descend(r *LogicalRoot, device string, depth int) {
-	slaves, err := os.ReadDir(filepath.Join(h.Root, "/sys/class/block", device, "slaves"))
+	slaves, err := os.ReadDir(h.path("/sys/class/block", device, "slaves"))
 	if err != nil || depth > 8 {
 		return
 	}
@@ -92,5 +92,5 @@ func (r *LogicalRoot) isLeg(name string) bool {
 
 // dm is what sysfs says of a mapping, "" of anything else.
 func (h Host) dm(device, file string) string {
-	return line(filepath.Join(h.Root, "/sys/class/block", device, "dm", file))
+	return line(h.path("/sys/class/block", device, "dm", file))
 }
