@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"path/filepath"
@@ -31,17 +32,29 @@ type question struct {
 // maxQuestion bounds such a file, in bytes.
 const maxQuestion = 64 << 10
 
+// questionText reads a file that only root can have written.
+func questionText(path string) ([]byte, bool) {
+	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
+	if err != nil {
+		return nil, false
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil || !info.Mode().IsRegular() || info.Size() > maxQuestion || !ours(info) {
+		return nil, false
+	}
+	text, err := io.ReadAll(io.LimitReader(f, maxQuestion))
+	return text, err == nil
+}
+
 // readQuestion reads a question; ok is false if it is none that may be
 // answered.
 func readQuestion(path string) (q question, ok bool) {
-	info, err := os.Lstat(path)
-	if err != nil || !info.Mode().IsRegular() || info.Size() > maxQuestion {
+	text, ok := questionText(path)
+	if !ok {
 		return q, false
 	}
-	text, err := os.ReadFile(path)
-	if err != nil {
-		return q, false
-	}
+	var err error
 	section := ""
 	for line := range strings.Lines(string(text)) {
 		line = strings.TrimSpace(line)
@@ -152,7 +165,11 @@ func (a *Agent) reply(ctx context.Context, q question, device string) {
 	given(send(q.socket, key) == nil)
 }
 
+// send gives a key to the socket that a question names.
 func send(socket string, key secret.Bytes) error {
+	if !isSocket(socket) {
+		return fmt.Errorf("%s is no socket of root's", socket)
+	}
 	c, err := net.Dial("unixgram", socket)
 	if err != nil {
 		return err

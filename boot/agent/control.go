@@ -6,12 +6,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net"
 	"os"
 	"path/filepath"
 	"strings"
 	"sync"
-	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -21,7 +21,8 @@ import (
 
 // ControlSocket is where keyscripts ask, and where the latch is ordered. A
 // request is one line, "key NAME" or "latch"; the answer is "+" and the key,
-// or "-" and why there is none.
+// or "-" and why there is none. A latch is answered with "." at once, and with
+// "+" when it is done.
 const ControlSocket = "/run/latchkey/agent.sock"
 
 // maxLine is the longest request, in bytes: a path.
@@ -30,7 +31,7 @@ const maxLine = unix.PathMax + 8
 // Listen makes a socket that root alone reaches, in place of what a dead agent
 // has left.
 func Listen(path string) (*net.UnixListener, error) {
-	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+	if err := ownFolder(filepath.Dir(path)); err != nil {
 		return nil, err
 	}
 	if c, err := net.Dial("unix", path); err == nil {
@@ -49,8 +50,13 @@ func Listen(path string) (*net.UnixListener, error) {
 // ended; then the socket is gone.
 func (a *Agent) Control(ctx context.Context, l *net.UnixListener) {
 	accept(ctx, l, func(ctx context.Context, c *net.UnixConn) {
-		line, err := bufio.NewReader(io.LimitReader(c, maxLine)).ReadString('\n')
+		r := bufio.NewReader(io.LimitReader(c, maxLine))
+		line, err := r.ReadString('\n')
 		if err != nil {
+			return
+		}
+		if r.Buffered() > 0 {
+			fmt.Fprintf(c, "-a request is one line")
 			return
 		}
 		word, name, _ := strings.Cut(strings.TrimSuffix(line, "\n"), " ")
@@ -64,6 +70,7 @@ func (a *Agent) Control(ctx context.Context, l *net.UnixListener) {
 			}()
 			a.answer(ctx, c, name, "+")
 		case "latch":
+			io.WriteString(c, heard)
 			a.end()
 			<-a.done
 			io.WriteString(c, "+")
@@ -127,6 +134,9 @@ const maxKey = 8 << 20
 // Key asks the agent for a key. Its error is for people. The wait is for the
 // answer: an agent that is not there is none.
 func Key(ctx context.Context, socket, name string, wait time.Duration) (secret.Bytes, error) {
+	if strings.ContainsRune(name, '\n') {
+		return secret.Bytes{}, fmt.Errorf("%.80q: %w", name, errNotOurs)
+	}
 	ctx, cancel := context.WithTimeout(ctx, wait)
 	defer cancel()
 	answer, err := ask(ctx, socket, "key "+name)
@@ -136,11 +146,25 @@ func Key(ctx context.Context, socket, name string, wait time.Duration) (secret.B
 	return answer, err
 }
 
+// dial connects to the agent.
+func dial(socket string) (*net.UnixConn, error) {
+	c, err := net.DialUnix("unix", nil, &net.UnixAddr{Name: socket, Net: "unix"})
+	switch {
+	case errors.Is(err, fs.ErrPermission):
+		return nil, fmt.Errorf("the agent is root's: %w", err)
+	case err != nil:
+		return nil, fmt.Errorf("%w: %w", errNoAgent, err)
+	}
+	return c, nil
+}
+
+var errNoAgent = errors.New("no agent runs")
+
 // ask makes a request of the agent.
 func ask(ctx context.Context, socket, request string) (secret.Bytes, error) {
-	c, err := net.Dial("unix", socket)
+	c, err := dial(socket)
 	if err != nil {
-		return secret.Bytes{}, fmt.Errorf("no agent runs: %w", err)
+		return secret.Bytes{}, err
 	}
 	defer c.Close()
 	defer context.AfterFunc(ctx, func() { c.Close() })()
@@ -157,25 +181,4 @@ func ask(ctx context.Context, socket, request string) (secret.Bytes, error) {
 		return secret.Bytes{}, errors.New(string(answer[1:]))
 	}
 	return secret.Bytes{}, errors.New("the agent ended without an answer")
-}
-
-// EndWait is how long an agent may take to end the early boot.
-const EndWait = closeWait + 2*grace
-
-// End ends the early boot: the agent that runs gives no key any more, and the
-// TPM is closed when it returns nil. An agent that does not do so in time is
-// killed.
-func End(ctx context.Context, sys System, socket string, wait time.Duration) error {
-	asking, cancel := context.WithTimeout(ctx, wait)
-	defer cancel()
-	if _, err := ask(asking, socket, "latch"); err == nil {
-		return nil
-	}
-	if c, err := net.Dial("unix", socket); err == nil {
-		if peer, err := peerOf(c.(*net.UnixConn)); err == nil && peer.Pid > 1 {
-			syscall.Kill(int(peer.Pid), syscall.SIGKILL)
-		}
-		c.Close()
-	}
-	return Latch(ctx, sys)
 }

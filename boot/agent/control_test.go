@@ -1,10 +1,10 @@
 package agent_test
 
 import (
-	"bufio"
 	"context"
+	"io"
+	"net"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -52,6 +52,10 @@ func inLive(t *testing.T, change func(*boottest.Machine), serve func(context.Con
 
 func (l *live) socket() string { return filepath.Join(l.dir, "run/agent.sock") }
 
+func (l *live) sockets() agent.Sockets {
+	return agent.Sockets{Control: l.socket(), Common: filepath.Join(l.dir, "key.sock"), Folder: l.dir}
+}
+
 func control(ctx context.Context, l *live) {
 	c, err := agent.Listen(l.socket())
 	if err != nil {
@@ -63,6 +67,21 @@ func control(ctx context.Context, l *live) {
 func (l *live) key(name string, wait time.Duration) (string, error) {
 	k, err := agent.Key(l.Context(), l.socket(), name, wait)
 	return string(k.Reveal()), err
+}
+
+// raw is the answer to a request as it stands.
+func (l *live) raw(request string) string {
+	l.Helper()
+	c, err := net.Dial("unix", l.socket())
+	if err != nil {
+		l.Fatal(err)
+	}
+	defer c.Close()
+	if _, err := io.WriteString(c, request); err != nil {
+		l.Fatal(err)
+	}
+	answer, _ := io.ReadAll(c) // a connection that is closed unread is reset
+	return string(answer)
 }
 
 // done wants the agent to have ended, since all keys are given, or not.
@@ -100,6 +119,14 @@ func TestKeyOverSocket(t *testing.T) {
 		if _, err := agent.Listen(l.socket()); err == nil || !strings.Contains(err.Error(), "runs already") {
 			t.Errorf("a second agent: %v", err)
 		}
+		for _, name := range []string{"root\ndata", "\n"} {
+			if got, err := l.key(name, long); err == nil || !strings.Contains(err.Error(), "names no such volume") {
+				t.Errorf("Key of %q = %q, %v", name, got, err)
+			}
+		}
+		if got := l.raw("key root\nkey data\n"); got != "-a request is one line" {
+			t.Errorf("two requests are answered by %q", got)
+		}
 		l.machine.KMS.Set("")
 		if got, err := l.key("root", long); err != nil || got != boottest.Key {
 			t.Errorf("Key = %q, %v, want %q", got, err, boottest.Key)
@@ -114,41 +141,11 @@ func TestLatchOverSocket(t *testing.T) {
 		if got, err := l.key("root", long); err != nil || got != boottest.Key {
 			t.Fatalf("Key = %q, %v", got, err)
 		}
-		if err := agent.End(t.Context(), l.sys, l.socket(), long); err != nil {
+		if err := agent.End(t.Context(), l.sys, l.sockets(), long); err != nil {
 			t.Fatal(err)
 		}
 		if got, err := l.key("data", long); err == nil {
 			t.Errorf("after the latch data has the key %q", got)
 		}
 	})
-}
-
-// An agent that hangs is killed, and the TPM is closed all the same.
-func TestEndKills(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "agent.sock")
-	cmd := exec.Command(os.Args[0])
-	cmd.Env = append(os.Environ(), "LATCHKEY_TEST_HANGS="+path)
-	out, err := cmd.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	defer cmd.Process.Kill()
-	if line, err := bufio.NewReader(out).ReadString('\n'); line != "ready\n" {
-		t.Fatalf("the other process says %q, %v", line, err)
-	}
-
-	m := boottest.New("kms")
-	defer m.End()
-	if err := agent.End(t.Context(), m.Agent(), path, 100*time.Millisecond); err != nil {
-		t.Fatal(err)
-	}
-	if err := cmd.Wait(); err == nil || !strings.Contains(err.Error(), "killed") {
-		t.Errorf("the agent that hangs ended with %v, want killed", err)
-	}
-	if m.TPM.PCRs[15] == [32]byte{} {
-		t.Error("PCR 15 is zero")
-	}
 }

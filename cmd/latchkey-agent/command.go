@@ -103,11 +103,13 @@ func latchCommand(ctx context.Context) *cobra.Command {
 		Long: `Has the agent forget its keys and end, and sees to it that the TPM is closed
 (PCR 15 and PCR 11 are extended), also if there is no agent any more. No program
 of this boot is given a key by the key server after that. It does so once; in
-the running system, where there is no plan, it is refused.`,
+the running system, where there is no plan, it is refused. An agent that does
+not answer in 3 s, or has not closed the TPM after 64 s, is killed. Sockets are
+removed.`,
 		Example: `  latchkey-agent latch`,
 		Args:    cli.Args(cobra.NoArgs),
 		RunE: func(*cobra.Command, []string) error {
-			return agent.End(ctx, system(""), agent.ControlSocket, agent.EndWait)
+			return agent.End(ctx, system(""), agent.OwnSockets, agent.EndWait)
 		},
 	}
 }
