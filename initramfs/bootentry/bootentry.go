@@ -13,6 +13,8 @@ import (
 	"strconv"
 	"strings"
 	"unicode/utf16"
+
+	"latchkey/internal/rootdir"
 )
 
 // The boot loaders that are known, as messages call them.
@@ -68,7 +70,7 @@ const guid = "4a67b082-0a4c-41cf-b6c7-440b29bb8c4f"
 
 // variable is a text of the firmware's, "" if there is none.
 func variable(root, name string) string {
-	data, err := os.ReadFile(filepath.Join(root, "/sys/firmware/efi/efivars", name+"-"+guid))
+	data, err := os.ReadFile(rootdir.Path(root, "/sys/firmware/efi/efivars/"+name+"-"+guid))
 	if err != nil || len(data) < 4 || len(data) > 4096 {
 		return ""
 	}
@@ -140,7 +142,7 @@ func Counted(path string) (files []string) {
 // no counting: /etc/kernel/tries of kernel-install(8).
 func Tries(root string) int {
 	for _, dir := range []string{"/etc/kernel", "/run/kernel", "/usr/local/lib/kernel", "/usr/lib/kernel"} {
-		text, err := os.ReadFile(filepath.Join(root, dir, "tries"))
+		text, err := os.ReadFile(rootdir.Path(root, dir+"/tries"))
 		if errors.Is(err, fs.ErrNotExist) {
 			continue
 		}

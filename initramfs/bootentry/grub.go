@@ -9,13 +9,15 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"latchkey/internal/rootdir"
 )
 
 // readGRUB reads what update-grub or grub2-mkconfig wrote, and the variables
 // that GRUB keeps beside it.
 func readGRUB(root string) (*Menu, error) {
 	for _, dir := range []string{"/boot/grub", "/boot/grub2"} {
-		name := filepath.Join(root, dir, "grub.cfg")
+		name := rootdir.Path(root, dir+"/grub.cfg")
 		info, err := os.Stat(name)
 		if errors.Is(err, fs.ErrNotExist) {
 			continue
@@ -27,7 +29,7 @@ func readGRUB(root string) (*Menu, error) {
 		if err != nil {
 			return nil, err
 		}
-		env, _ := os.ReadFile(filepath.Join(root, dir, "grubenv"))
+		env, _ := os.ReadFile(rootdir.Path(root, dir+"/grubenv"))
 		saved := assignments(string(env))
 		m := &Menu{Loader: GRUB, Default: -1}
 		if blscfg.Match(text) {
@@ -144,12 +146,12 @@ func onBoot(root, name string) string {
 		name = after
 	}
 	for _, at := range []string{name, "/boot" + name, "/boot/efi" + name, "/efi" + name, "/boot/" + filepath.Base(name)} {
-		path := filepath.Join(root, at)
+		path := rootdir.Path(root, at)
 		if _, err := os.Stat(path); err == nil {
 			return path
 		}
 	}
-	return filepath.Join(root, "/boot", filepath.Base(name))
+	return rootdir.Path(root, "/boot/"+filepath.Base(name))
 }
 
 // grubDefault finds what is started: a number, a title or an id, of submenus

@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"latchkey/initramfs/uki"
+	"latchkey/internal/rootdir"
 )
 
 // maxEntry bounds a file of the boot loader's, in bytes.
@@ -18,7 +19,7 @@ const maxEntry = 1 << 20
 func readSystemdBoot(root string, partitions []string) (*Menu, error) {
 	here := ""
 	for _, dir := range partitions {
-		if found, _ := filepath.Glob(filepath.Join(root, dir, "EFI/systemd/systemd-boot*.efi")); len(found) > 0 && here == "" {
+		if found, _ := filepath.Glob(filepath.Join(rootdir.Path(root, dir+"/EFI/systemd"), "systemd-boot*.efi")); len(found) > 0 && here == "" {
 			here = dir
 		}
 	}
@@ -41,11 +42,11 @@ func readSystemdBoot(root string, partitions []string) (*Menu, error) {
 
 // typeOne reads the files of loader/entries.
 func (m *Menu) typeOne(root, dir string) error {
-	files, _ := filepath.Glob(filepath.Join(root, dir, "loader/entries/*.conf"))
+	files, _ := filepath.Glob(filepath.Join(rootdir.Path(root, dir+"/loader/entries"), "*.conf"))
 	for _, name := range files {
 		e := Entry{}
 		e.ID, e.Left, e.done = counters(filepath.Base(name))
-		fields, err := fieldsOf(name)
+		fields, err := fieldsOf(rootdir.Follow(root, name))
 		if err != nil {
 			return err
 		}
@@ -73,7 +74,7 @@ func (m *Menu) typeOne(root, dir string) error {
 // onPartition finds a file by its name on the partition that the entry is on.
 func onPartition(root, dir, name string) string {
 	name = strings.Fields(name)[0] // Fedora's entries have GRUB's variables behind it
-	at := filepath.Join(root, dir, name)
+	at := rootdir.Path(root, filepath.Join(dir, name))
 	if _, err := os.Stat(at); err != nil {
 		return onBoot(root, "/"+strings.TrimPrefix(name, "/"))
 	}
@@ -97,11 +98,11 @@ func (m *Menu) add(e Entry) {
 
 // typeTwo reads the unified kernel images of EFI/Linux.
 func (m *Menu) typeTwo(root, dir string) {
-	files, _ := filepath.Glob(filepath.Join(root, dir, "EFI/Linux/*.efi"))
+	files, _ := filepath.Glob(filepath.Join(rootdir.Path(root, dir+"/EFI/Linux"), "*.efi"))
 	for _, name := range files {
 		e := Entry{Image: name, Unified: true}
 		e.ID, e.Left, e.done = counters(filepath.Base(name))
-		data, err := os.ReadFile(name)
+		data, err := os.ReadFile(rootdir.Follow(root, name))
 		if err != nil {
 			continue
 		}
@@ -147,7 +148,7 @@ func (m *Menu) choose(root, dir string) {
 		{variable(root, "LoaderEntryOneShot"), "LoaderEntryOneShot, for one boot"},
 		{variable(root, "LoaderEntryDefault"), "bootctl set-default"},
 	}
-	fields, _ := fieldsOf(filepath.Join(root, dir, "loader/loader.conf"))
+	fields, _ := fieldsOf(rootdir.Path(root, dir+"/loader/loader.conf"))
 	for _, f := range fields {
 		if f[0] == "default" {
 			wanted = append(wanted, [2]string{f[1], "default in loader/loader.conf"})
