@@ -38,6 +38,9 @@ func (t *togetherEnrollment) run(ctx context.Context, path, keyFile string) erro
 	if err := t.readParts(); err != nil {
 		return err
 	}
+	if err := t.alone(ctx, path); err != nil {
+		return err
+	}
 	done, err := t.openChip(ctx)
 	if err != nil {
 		return err
@@ -71,22 +74,6 @@ type saying struct {
 func (s saying) Write(p []byte) (int, error) {
 	s.say("%s", string(p[:max(len(p)-1, 0)]))
 	return len(p), nil
-}
-
-// readParts makes or reads what is the same in all keyslots.
-func (t *togetherEnrollment) readParts() (err error) {
-	t.parts = map[string]secret.Bytes{}
-	for _, kind := range t.sources() {
-		switch kind {
-		case together.KMS:
-			t.parts[kind] = secret.Random(32)
-		case together.KeyFile:
-			if t.parts[kind], err = readKeyFile(t.partFile); err != nil {
-				return err
-			}
-		}
-	}
-	return nil
 }
 
 func (t *togetherEnrollment) wipe() {
