@@ -147,7 +147,7 @@ func (o *imageBuild) write(stderr io.Writer, options *initramfs.Options) (*initr
 	if !o.installs {
 		err = datafile.Replace(tmp.Name(), o.output)
 	} else {
-		err = errors.Join(at.put(tmp.Name()), at.keepOurs())
+		err = at.install(tmp.Name())
 	}
 	if err != nil {
 		return nil, fmt.Errorf("writing the image: %w", err)

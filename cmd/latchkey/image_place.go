@@ -144,6 +144,14 @@ func (p place) makeRoom() (bool, error) {
 	return true, p.keepOurs()
 }
 
+// install is put and, if that was done, keepOurs.
+func (p place) install(tmp string) error {
+	if err := p.put(tmp); err != nil {
+		return err
+	}
+	return p.keepOurs()
+}
+
 // keepOurs gives our initramfs its second name, where the file system has
 // such names.
 func (p place) keepOurs() error {
@@ -182,11 +190,21 @@ func (p place) tidy() error {
 	p.sweep()
 	for _, name := range []string{p.path + otherSuffix, p.path + oursSuffix, p.old()} {
 		next := filepath.Join(filepath.Dir(name), "."+filepath.Base(name))
-		if err := os.Remove(next); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		if _, err := removed(next); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// removed removes a file that is there: on a file system that cannot be
+// written to, removing what is not there would fail, too.
+func removed(name string) (bool, error) {
+	if _, err := os.Lstat(name); errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	err := os.Remove(name)
+	return err == nil, err
 }
 
 // sweep removes what runs that were cut short have left beside the place:

@@ -121,6 +121,22 @@ func TestPlaceKeepsOthers(t *testing.T) {
 	}
 }
 
+// TestPlaceInstalls: what is no file gets no second name as if it were our
+// image.
+func TestPlaceInstalls(t *testing.T) {
+	p, newest := newEFI(t, true, true)
+	p.path = strings.TrimSuffix(p.path, ".efi")
+	if err := unix.Mkfifo(p.path, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := p.install(newest); err == nil || exists(p.path+oursSuffix) {
+		t.Errorf("install over a FIFO = %v; it has the second name: %t", err, exists(p.path+oursSuffix))
+	}
+	if err := errors.Join(os.Remove(p.path), p.install(newest)); err != nil || !exists(p.path+oursSuffix) {
+		t.Errorf("install = %v; there is a second name: %t", err, exists(p.path+oursSuffix))
+	}
+}
+
 // TestPlaceMakesRoom: of two images the one goes that has not booted.
 func TestPlaceMakesRoom(t *testing.T) {
 	before := time.Now().Add(-24 * time.Hour)

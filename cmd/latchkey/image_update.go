@@ -225,14 +225,13 @@ func (o *imageUpdate) removeImages(stdout io.Writer, c initramfs.ImageConfig, ve
 		gone = append(at.all(), at.old())
 	}
 	for _, name := range gone {
-		err := os.Remove(name)
-		if errors.Is(err, fs.ErrNotExist) {
-			continue
-		}
+		was, err := removed(name)
 		if err != nil {
 			return err
 		}
-		fmt.Fprintf(stdout, "deleted %s\n", name)
+		if was {
+			fmt.Fprintf(stdout, "deleted %s\n", name)
+		}
 	}
 	return nil
 }

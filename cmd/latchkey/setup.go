@@ -140,6 +140,9 @@ func (o *setup) run(ctx context.Context) error {
 	if err := o.show(m, p); err != nil || o.dryRun {
 		return err
 	}
+	if err := o.writable(m); err != nil {
+		return err
+	}
 	if err := o.agreed("Do this?"); err != nil {
 		return err
 	}

@@ -32,4 +32,9 @@ var mended = []mutant{
 	{`agent's questions: root's sockets`, `boot/agent/askpassword.go`, `if !isSocket(socket) {`, `if false {`, `./boot/agent`, `TestQuestionsOfOthers`},
 	{`agent's requests: one line`, `boot/agent/control.go`, `if r.Buffered() > 0 {`, `if false {`, `./boot/agent`, `TestKeyOverSocket`},
 	{`agent's requests: no line's end in a name`, `boot/agent/control.go`, "if strings.ContainsRune(name, '\n') {", `if false {`, `./boot/agent`, `TestKeyOverSocket`},
+	{`root directory: boot entries`, `initramfs/bootentry/bootentry.go`, `rootdir.Path(root, dir+"/tries")`, `filepath.Join(root, dir+"/tries")`, `./initramfs/bootentry`, `TestLinksBelowRoot`},
+	{`together: no part opens alone`, `cmd/latchkey/enroll_together_parts.go`, `if errors.Is(err, luks2.ErrWrongKey) {`, `if true {`, `./cmd/latchkey`, `TestScripts/enroll_together`},
+	{`setup: looks whether /boot can be written to`, `cmd/latchkey/setup_writable.go`, `if err := unix.Access(dir, unix.W_OK); err != nil {`, `if err := unix.Access(dir, unix.F_OK); err != nil {`, `./cmd/latchkey`, `TestScripts/setup`},
+	{`setup: undoes what can be undone`, `cmd/latchkey/image_place.go`, `if _, err := os.Lstat(name); errors.Is(err, fs.ErrNotExist) {`, `if _, err := os.Lstat(name); err == nil && false {`, `./cmd/latchkey`, `TestScripts/setup`},
+	{`images: no second name for what is no image`, `cmd/latchkey/image_place.go`, "	if err := p.put(tmp); err != nil {\n\t\treturn err\n\t}\n\treturn p.keepOurs()", "	return errors.Join(p.put(tmp), p.keepOurs())", `./cmd/latchkey`, `TestPlaceInstalls`},
 }
