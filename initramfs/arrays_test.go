@@ -84,7 +84,7 @@ func TestArrayModules(t *testing.T) {
 // TestMirrorModules: an image for any machine maps mirrors of LVM and runs
 // caches; one for this machine does if its root is one, or if it has one.
 func TestMirrorModules(t *testing.T) {
-	mirror, cached := t.TempDir(), t.TempDir()
+	mirror, cached := t.TempDir(), onArray(t, "raid5").Root
 	if err := os.MkdirAll(filepath.Join(cached, "sys/block/bcache0"), 0o755); err != nil {
 		t.Fatal(err)
 	}
