@@ -111,7 +111,7 @@ func (l *Ledger) Restored(ctx context.Context, mark uint64) (Checked, error) {
 		t.state.epoch = max(t.state.epoch, mark)
 		t.Bump()
 		t.state.since = t.state.epoch
-		for len(t.ended) < len(t.others)-1 {
+		for len(t.ended) < len(t.others) {
 			if err := t.EndIdle(); err != nil {
 				return err
 			}

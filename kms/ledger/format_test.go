@@ -65,6 +65,35 @@ func TestFormatIsCounted(t *testing.T) {
 	}
 }
 
+// Names inside of values, and what looks like a name in a text, are none.
+func TestKnownFieldsOnly(t *testing.T) {
+	type row struct {
+		Name string         `json:"name"`
+		More map[string]any `json:"more"`
+	}
+	l, _ := open(t)
+	const before = `{"name":"a\"b\":{","more":{"x":[{"y":"z"}]}}`
+	err := l.Update(t.Context(), func(tx *ledger.Txn) error {
+		var r row
+		if err := tx.Put(tableA, []byte("k"), []byte(before)); err != nil {
+			return err
+		}
+		if _, err := tx.View.Load(tableA, []byte("k"), &r); err != nil {
+			return err
+		}
+		if err := tx.Save(tableA, []byte("k"), r); err != nil {
+			return err
+		}
+		if got, _, err := tx.View.Get(tableA, []byte("k")); err != nil || string(got) != before {
+			t.Errorf("the row is %s, %v, want %s", got, err, before)
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
 // A field that a later version added to a row stays when this one writes it.
 func TestUnknownFieldsStay(t *testing.T) {
 	type row struct {

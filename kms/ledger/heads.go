@@ -42,13 +42,16 @@ func (v View) openEnded(server string, sealed []byte) (state, error) {
 // loadState finds this server's head, and what the others' say.
 func (t *Txn) loadState() error {
 	l := t.View.l
-	others, err := t.View.heads()
-	if err != nil {
-		return err
-	}
 	own, found, err := t.View.head(l.server)
 	if err != nil {
 		return err
+	}
+	others, err := t.View.headsBut(stateKey(l.server))
+	if err != nil {
+		return err
+	}
+	if !found && len(others) == 0 {
+		return errNoHead
 	}
 	if !found {
 		if own, err = t.begin(others[0].since); err != nil {
@@ -94,7 +97,7 @@ func (t *Txn) EndIdle() error {
 	n := 0
 	for _, h := range t.others {
 		away := time.Duration(max(0, time.Now().Unix()-int64(h.written))) * time.Second
-		if h.server == t.View.l.server || slices.Contains(t.ended, h.server) || t.View.l.shared && (h.server == "" || away < idleHead) || n == maxEnds {
+		if slices.Contains(t.ended, h.server) || t.View.l.shared && (h.server == "" || away < idleHead) || n == maxEnds {
 			continue
 		}
 		n++

@@ -114,9 +114,19 @@ func (v View) head(server string) (state, bool, error) {
 
 // heads reads those of all servers, by name.
 func (v View) heads() (all []state, err error) {
+	if all, err = v.headsBut(nil); err == nil && len(all) == 0 {
+		err = errNoHead
+	}
+	return all, err
+}
+
+var errNoHead = fmt.Errorf("reading the state record: %w: there is none", ErrUnverified)
+
+// headsBut leaves one out.
+func (v View) headsBut(own []byte) (all []state, err error) {
 	v.Glance().r.Scan(tableMeta, keyState, func(key, sealed []byte) bool {
 		server, is := serverOf(key)
-		if !is {
+		if !is || bytes.Equal(key, own) {
 			return bytes.HasPrefix(key, keyState)
 		}
 		var st state
@@ -125,9 +135,6 @@ func (v View) heads() (all []state, err error) {
 		}
 		return err == nil
 	})
-	if err == nil && len(all) == 0 {
-		err = fmt.Errorf("reading the state record: %w: there is none", ErrUnverified)
-	}
 	return all, err
 }
 

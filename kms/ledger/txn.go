@@ -21,7 +21,7 @@ type Txn struct {
 	View   View
 	tx     store.Tx
 	state  state   // of this server
-	others []state // heads of all servers, as they were; others move theirs meanwhile
+	others []state // heads of the other servers, as they were; they move meanwhile
 	ended  []string
 	bumped bool
 	still  bool    // what is written now gives nobody anything

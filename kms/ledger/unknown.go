@@ -30,6 +30,32 @@ func knownFields(t reflect.Type) map[string]bool {
 	return known
 }
 
+// hasUnknown looks through an object's names, without decoding it: rows are
+// written with every release. A name that has an escape may be unknown.
+func hasUnknown(object []byte, known map[string]bool) bool {
+	depth, name := 0, -1 // where the string that ended last began, if it may be a name
+	for i := 0; i < len(object); i++ {
+		switch object[i] {
+		case '{', '[':
+			depth++
+		case '}', ']':
+			depth--
+		case '"':
+			name = i + 1
+			for i++; i < len(object) && object[i] != '"'; i++ {
+				if object[i] == '\\' {
+					i++
+				}
+			}
+		case ':':
+			if depth == 1 && name >= 0 && !known[strings.ToLower(string(bytes.TrimRight(object[name:i], "\" \t\r\n")))] {
+				return true
+			}
+		}
+	}
+	return false
+}
+
 // keepUnknown adds to a row's JSON the fields of the row before that its
 // type does not have: a later version wrote them.
 func keepUnknown(row any, before, now []byte) []byte {
@@ -37,11 +63,14 @@ func keepUnknown(row any, before, now []byte) []byte {
 	if t == nil || t.Kind() != reflect.Struct || !bytes.HasSuffix(now, []byte("}")) {
 		return now
 	}
+	known := knownFields(t)
+	if !hasUnknown(before, known) {
+		return now // as nearly always
+	}
 	var old map[string]json.RawMessage
 	if json.Unmarshal(before, &old) != nil {
 		return now
 	}
-	known := knownFields(t)
 	for _, name := range slices.Sorted(maps.Keys(old)) {
 		if known[strings.ToLower(name)] {
 			continue
