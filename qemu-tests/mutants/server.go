@@ -29,6 +29,8 @@ var server = []mutant{
 	{`a transaction that holds to all conflicts with any (D10)`, `kms/store/etcd/commit.go`, `WithPrefix(), "<", int64(at)+1)`, `WithPrefix(), ">", -1)`, `./kms/store/etcd`, `TestStore/interleaved`},
 	{`what a failed update read is compared, too`, `kms/store/mirror/commit.go`, `			w.reads = next.reads // what it read is why it failed`, ``, `./kms/store/mirror`, `TestStoreWithFaults/serial_false/interleaved`},
 	{`words open no other row (H3)`, `kms/server/lk1/find.go`, `if id, found := v.byWords(who); found {`, `if id, found := v.byWords(who); false && found {`, `./kms/server`, `TestFindByWords`},
+	{`a server's own write is nobody else's`, `kms/store/mirror/commit.go`, `		d.other = other //`, `		_ = other //`, `./kms/store/mirror`, `TestOwnEcho`},
+	{`who saw another write holds to what it read`, `kms/store/mirror/guard.go`, `		d.other = time.Now()`, `		d.other = time.Time{}`, `./kms/store/mirror`, `TestAlone`},
 	{`H7 a newer store is refused`, `kms/ledger/format.go`, `if f.Writer > current.Version {`, `if false {`, `./kms/ledger`, `TestFormat`},
 	{`H7 the format is counted`, `kms/ledger/guard.go`, "		_, head := serverOf([]byte(key))\n		return !head", "		return false", `./kms/ledger`, `TestFormatIsCounted`},
 	{`H7 unknown fields stay`, `kms/ledger/txn.go`, `plain = keepUnknown(row, before, plain)`, `_ = before`, `./kms/ledger`, `TestUnknownFields`},

@@ -1,6 +1,7 @@
 package mirror_test
 
 import (
+	"context"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -55,6 +56,47 @@ func TestAlone(t *testing.T) {
 			t.Errorf("an update after a second without another ran %d times, want twice", n)
 		}
 	})
+}
+
+// Its own write, followed before it is answered, is nobody else's.
+func TestOwnEchoIsNobody(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newService()
+		one, err := mirror.Open(ctx, &slowRemote{remote{s}}, mirror.Config{Tables: storetest.Tables(), Wait: 10 * time.Second})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer one.Close()
+		if err := put(one, "first"); err != nil {
+			t.Fatal(err)
+		}
+		two, err := mirror.Open(ctx, &remote{s}, mirror.Config{Tables: storetest.Tables(), Wait: 10 * time.Second})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer two.Close()
+		runs := 0
+		err = one.Update(ctx, func(tx store.Tx) error {
+			if runs++; runs == 1 {
+				if err := put(two, "two"); err != nil {
+					return err
+				}
+			}
+			return tx.Put(storetest.A, []byte("one"), []byte{1})
+		})
+		if err != nil || runs != 2 {
+			t.Errorf("after its own write an update ran %d times, %v; want twice: it takes itself for the only one", runs, err)
+		}
+	})
+}
+
+// A slowRemote answers a write when all have followed it.
+type slowRemote struct{ remote }
+
+func (r *slowRemote) Commit(ctx context.Context, at mirror.Version, reads mirror.Reads, changes []mirror.Change) (mirror.Written, error) {
+	done, err := r.remote.Commit(ctx, at, reads, changes)
+	time.Sleep(time.Millisecond)
+	return done, err
 }
 
 func put(db store.Store, key string) error {

@@ -129,9 +129,15 @@ func (d *DB) settle(ctx context.Context, base state, w *writer) (done Written, e
 		return done, err
 	}
 	changes := w.list()
+	d.mu.Lock()
+	other := d.other
+	d.mu.Unlock()
 	done, err = d.remote.Commit(ctx, base.version, w.reads.list(), changes)
 	if err == nil && len(changes) > 0 && done.Next { // else following shows it
 		d.install(base.with(done.Version, changes))
+		d.mu.Lock()
+		d.other = other // what was followed meanwhile was this very write
+		d.mu.Unlock()
 	}
 	return done, err
 }
