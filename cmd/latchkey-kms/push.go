@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"net/url"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -35,7 +36,9 @@ looked at ("node show" prints the digest).`,
 				if _, err := kms.ParseUUID(v); err != nil {
 					return cli.Usagef("%w", err)
 				}
-				query.Add("uuid", v)
+			}
+			if len(volumes) > 0 {
+				query.Set("volumes", strings.Join(volumes, ","))
 			}
 			switch {
 			case keyFile == "":

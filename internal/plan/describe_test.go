@@ -107,6 +107,7 @@ func TestDescribe(t *testing.T) {
 			p.Kairos = plan.Kairos{NVIndex: 0x1500000}
 			p.Volumes[0].Sources = []string{"kairos"}
 		}, ""},
+		{"push", func(p *plan.Plan) { p.Volumes[0].Sources = []string{"kms", "push", "prompt"} }, ""},
 		{"prompt-only", func(p *plan.Plan) { p.Volumes[0].Sources = []string{"prompt"} }, "ip=dhcp"},
 	} {
 		t.Run(row.name, func(t *testing.T) {

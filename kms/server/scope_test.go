@@ -50,6 +50,32 @@ func TestApproveScopeKeepsTalosNetworks(t *testing.T) {
 	}
 }
 
+// Who may only approve pushes no passphrase; who may all pushes for the
+// volumes that he names.
+func TestPushNeedsAdmin(t *testing.T) {
+	l := newRemote(t)
+	node := newTPM(t)
+	if _, err := l.get(node, root, data); code(err) != "pending" {
+		t.Fatal(err)
+	}
+	path := "/v1/node/push?who=" + node.NodeID().String() + "&shown=" + l.seen(node) + "&volumes=" + root.String() + "," + data.String()
+	for _, row := range []struct {
+		scope  admin.Scope
+		status int
+		got    string
+	}{{admin.ScopeRead, 403, "pending"}, {admin.ScopeApprove, 403, "pending"}, {admin.ScopeAdmin, 200, recovery + ", " + recovery}} {
+		if status := l.post(path, l.token("of-"+string(row.scope), row.scope), recovery); status != row.status {
+			t.Errorf("scope %s: status %d, want %d", row.scope, status, row.status)
+		}
+		if got := l.pushedTo(node, root, data); got != row.got {
+			t.Errorf("after a push by scope %s the machine gets %q, want %q", row.scope, got, row.got)
+		}
+	}
+	if status := l.post(path+"x", l.token("again", admin.ScopeAdmin), recovery); status != 400 {
+		t.Errorf("a UUID that is none: status %d, want 400", status)
+	}
+}
+
 // A parameter that is said twice is refused, not half heard.
 func TestParameterSaidTwice(t *testing.T) {
 	f := newKMS(t)

@@ -25,6 +25,7 @@ var protocol = []mutant{
 	{`a push is given once`, `kms/server/lk1/push.go`, `if err := t.Unmark(tablePushes, p.node[:]); err != nil {`, `if err := error(nil); err != nil {`, `./kms/server`, `TestPush$`},
 	{`nothing is pushed into a quarantine`, `kms/server/lk1/push.go`, `case row.State == fleet.Deleted || row.Quarantined:`, `case false:`, `./kms/server`, `TestPushIsForOneBoot`},
 	{`a push is for who waits now`, `kms/server/lk1/push.go`, `case now.Sub(row.Last) > pushFresh:`, `case false:`, `./kms/server`, `TestPushesThatAreRefused`},
+	{`a push needs scope admin`, `kms/server/lk1/push.go`, `Scope: admin.ScopeAdmin,`, `Scope: admin.ScopeApprove,`, `./kms/server`, `TestPushNeedsAdmin`},
 	{`the plan must list the source push`, `boot/worker/ask.go`, `v.Active.Kind == kms.Pushed && !a.worker.takesPush(a.volumes[i])`, `false`, `./boot`, `TestPush`},
 	{`EK: exactly a template`, `kms/server/attest/area.go`, `if len(area) < len(f.bytes) || string(area[:len(f.bytes)]) != f.bytes {`, `if len(area) < len(f.bytes) {`, `./kms/server/attest`, `TestKeysAreTheirTemplates`},
 	{`EK: RSA modulus`, `kms/server/attest/area.go`, `|| CheckModulus(modulus) != nil {`, `{`, `./kms/server/attest`, `TestKeysAreTheirTemplates|TestModulus`},

@@ -8,6 +8,7 @@ import (
 	"maps"
 	"net/http"
 	"slices"
+	"strings"
 	"time"
 
 	"latchkey/internal/secret"
@@ -225,7 +226,7 @@ func (s *Service) pushRoute() admin.Route {
 		Query: []admin.Param{
 			admin.WhoParam,
 			{Name: "shown", Doc: "shown_digest of the node as the operator looked at it: another is refused"},
-			{Name: "uuid", Doc: "a volume, as often as there are some; not given: all that the node asks for"},
+			{Name: "volumes", Doc: "UUIDs of volumes, with commas between; not given: all that the node asks for"},
 		},
 		Body: []byte{}, Answer: Pushed{}, Do: s.adminPush,
 	}
@@ -234,7 +235,11 @@ func (s *Service) pushRoute() admin.Route {
 func (s *Service) adminPush(r *http.Request) (any, error) {
 	query := r.URL.Query()
 	p := Push{Who: query.Get("who"), Seen: query.Get("shown")}
-	for _, text := range query["uuid"] {
+	volumes := query.Get("volumes")
+	for text := range strings.SplitSeq(volumes, ",") {
+		if volumes == "" {
+			break
+		}
 		uuid, err := kms.ParseUUID(text)
 		if err != nil {
 			return nil, err
