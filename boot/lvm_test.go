@@ -72,6 +72,9 @@ func TestLVM(t *testing.T) {
 			log: []string{"lvm-missing: root=UUID=0c4f3a52-9b0e-4f8d-8e57-2a1f6f1b9d10 is not in the opened volumes as far as they can be read; logical volume my-vg/root: its physical volume"},
 		},
 		{name: "another kind", change: onLVM("/dev/my-vg/root", thin), end: "reboot", log: []string{`lvm-unsupported: logical volume my-vg/root: it is of type "thin": that needs lvm2 itself and is not supported yet`}},
+		{name: "two groups of one name", change: onLVM("/dev/my-vg/root", lvmtest.Root, func(m *boottest.Machine) {
+			m.Inside["data"] = lvmtest.PV{ID: lvmtest.PV1, Text: strings.Replace(lvmtest.Root, "Ym14S2", "ZZ14S2", 1)}.Bytes()
+		}), end: "reboot", log: []string{"lvm-names: logical volume my-vg/root: two volume groups have the name my-vg"}, never: []string{"lvconvert"}},
 		{name: "damaged", change: onLVM("/dev/my-vg/root", strings.Replace(lvmtest.Root, "seqno", "x", 1)), end: "reboot", log: []string{"lvm-damaged: root=/dev/my-vg/root is not there, and LVM metadata in root: volume group my-vg: seqno is no number"}},
 		{name: "a broken label", change: onLVM("/dev/my-vg/root", lvmtest.Root, func(m *boottest.Machine) { m.Inside["data"][600]++ }), end: "reboot", log: []string{"lvm-damaged: data: damaged LVM metadata", "lvm-missing: "}},
 		{name: "a member of an array", change: onLVM("/dev/my-vg/root", lvmtest.Root, func(m *boottest.Machine) {

@@ -83,6 +83,7 @@ func table() map[string]Meaning {
 		// The disks.
 		"volume-missing":    {Final, "look at the cable and the disk: latchkey volume inspect DEVICE"},
 		"volume-clones":     {Final, "two disks carry one UUID: remove one, or name its serial in the plan"},
+		"drivers-late":      {Retry, "the disk may be all right, its driver was not loaded yet: open it in the running system; modules.set: host makes an image with this machine's drivers alone"},
 		"volume-late":       {Retry, "a volume came late: all are opened again"},
 		"volume-multipath":  {Final, "unplug or switch off all paths but one, or boot with the distribution's initramfs, which has multipathd"},
 		"bcache-missing":    {Retry, "look at the cache's cable and disk; if it is lost: boot another system, write 1 to /sys/block/DEVICE/bcache/running, and restore what the file system check finds lost"},
@@ -116,6 +117,7 @@ func table() map[string]Meaning {
 		"lvm-missing":     {Final, "a part of the LVM group is in no opened volume: name all volumes of the group in latchkey.yaml, latchkey image build; look at cable and disk"},
 		"lvm-degraded":    {Retry, "the mirror works without the leg: look at its disk, then lvconvert --repair or lvchange --refresh in the running system"},
 		"lvm-late":        {Retry, "a volume came late: all are opened again"},
+		"lvm-names":       {Final, "give one of the groups another name (vgs -o vg_name,vg_uuid; vgrename UUID NAME) in a system that starts from neither, or take its disk out"},
 		"lvm-unsupported": {Final, "this logical volume needs lvm2 itself: boot with the distribution's initramfs, or move the root to a linear, striped or raid1 one (lvconvert)"},
 		"lvm-damaged":     {Final, "LVM's metadata is damaged or contradicts itself: pvck and vgcfgrestore on another machine"},
 

@@ -37,6 +37,10 @@ const quietWait = 5 * time.Second
 // yet: a disk that spins up takes a few seconds.
 const optionalWait = 5 * time.Second
 
+// loadingWait takes its place while drivers load: the one of its controller
+// may be among them, and the other disks had theirs first.
+const loadingWait = 15 * time.Second
+
 // findAll finds the disks, as a step. Its deadline is the plan's wait for
 // devices, with time to report it.
 func (w *worker) findAll(ctx context.Context) ([]*disk, error) {
@@ -56,7 +60,7 @@ func (w *worker) findAll(ctx context.Context) ([]*disk, error) {
 
 // findDisks waits until every volume of the plan has been found, looking
 // again whenever a block device comes or changes. A volume with nofail is
-// waited for as long as the others take, or for optionalWait longer; if all
+// waited for as long as the others take, or for a while longer; if all
 // have it, as long as the plan waits for a member of an array, too.
 func (w *worker) findDisks(ctx context.Context) ([]*disk, error) {
 	whole := ctx // a look that began is not cut short by the end of the wait
@@ -85,7 +89,7 @@ func (w *worker) findDisks(ctx context.Context) ([]*disk, error) {
 		case missing != nil:
 		case found.optional() && (w.plan.Spread() || w.search.busy() || !w.driversLoaded()):
 			if patience == nil {
-				patience = time.After(max(optionalWait, w.plan.Degraded))
+				patience = time.After(w.patience())
 			}
 			settled = patience
 		default:
@@ -98,7 +102,7 @@ func (w *worker) findDisks(ctx context.Context) ([]*disk, error) {
 			return found.disks(), nil
 		case <-due(next):
 		case <-loading: // then no array waits for a driver
-			loading = nil
+			loading, patience = nil, nil
 		case <-w.blocks:
 			quiet.Reset(quietWait)
 		case <-again.C:
@@ -115,6 +119,15 @@ func (w *worker) findDisks(ctx context.Context) ([]*disk, error) {
 			return found.disks(), missing
 		}
 	}
+}
+
+// patience is how long a volume with nofail is waited for when the others are
+// there.
+func (w *worker) patience() time.Duration {
+	if !w.driversLoaded() {
+		return max(loadingWait, w.plan.Degraded)
+	}
+	return max(optionalWait, w.plan.Degraded)
 }
 
 // limited ends when the plan's wait for devices does.
@@ -137,7 +150,10 @@ func due(next time.Duration) <-chan time.Time {
 // is wrong with it.
 func (w *worker) leaveOut(found sightings) {
 	for _, s := range found {
-		if s.err != nil {
+		switch {
+		case codes.Of(s.err) == "volume-missing" && !w.driversLoaded():
+			w.leftClosed(s.volume.Name, codes.Fail("drivers-late", "%w; drivers still load", s.err))
+		case s.err != nil:
 			w.leftClosed(s.volume.Name, s.err)
 		}
 	}

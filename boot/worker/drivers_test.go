@@ -59,6 +59,7 @@ func TestNoFailBehindADriver(t *testing.T) {
 		opened        bool
 	}{
 		{"while the drivers load", 4 * time.Second, 3 * time.Second, true},
+		{"while slow drivers load", 12 * time.Second, 10 * time.Second, true},
 		{"the drivers are there", 0, 3 * time.Second, false},
 		{"a driver that waits for its firmware", time.Minute, 20 * time.Second, false},
 	} {
@@ -76,6 +77,10 @@ func TestNoFailBehindADriver(t *testing.T) {
 					t.Fatalf("no boot:\n%s", strings.Join(m.Log(), "\n"))
 				}
 				opened := slices.ContainsFunc(said, func(r wire.Record) bool { return r.Kind == wire.KindOpened && r.Name == "data" })
+				late := slices.ContainsFunc(said, func(r wire.Record) bool { return r.Kind == wire.KindClosed && r.Code == "drivers-late" })
+				if late != (row.drivers == time.Minute) {
+					t.Errorf("it is said that drivers still load: %t:\n%s", late, strings.Join(m.Log(), "\n"))
+				}
 				if opened != row.opened {
 					t.Errorf("opened: %t, want %t:\n%s", opened, row.opened, strings.Join(m.Log(), "\n"))
 				}

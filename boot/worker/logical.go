@@ -196,6 +196,8 @@ func (in *inside) unusable(err error) error {
 		return codes.Fail("lvm-missing", "%w; closed: %s", err, strings.Join(in.closed, ", "))
 	case errors.Is(err, lvm.ErrMissing):
 		return codes.Fail("lvm-missing", "%w", err)
+	case errors.Is(err, lvm.ErrNames):
+		return codes.Fail("lvm-names", "%w", err)
 	case errors.Is(err, lvm.ErrUnsupported):
 		return codes.Fail("lvm-unsupported", "%w", err)
 	}

@@ -37,4 +37,7 @@ var mended = []mutant{
 	{`setup: looks whether /boot can be written to`, `cmd/latchkey/setup_writable.go`, `if err := unix.Access(dir, unix.W_OK); err != nil {`, `if err := unix.Access(dir, unix.F_OK); err != nil {`, `./cmd/latchkey`, `TestScripts/setup`},
 	{`setup: undoes what can be undone`, `cmd/latchkey/image_place.go`, `if _, err := os.Lstat(name); errors.Is(err, fs.ErrNotExist) {`, `if _, err := os.Lstat(name); err == nil && false {`, `./cmd/latchkey`, `TestScripts/setup`},
 	{`images: no second name for what is no image`, `cmd/latchkey/image_place.go`, "	if err := p.put(tmp); err != nil {\n\t\treturn err\n\t}\n\treturn p.keepOurs()", "	return errors.Join(p.put(tmp), p.keepOurs())", `./cmd/latchkey`, `TestPlaceInstalls`},
+	{`disks: nofail waits while drivers load`, `boot/worker/disks.go`, `return max(loadingWait, w.plan.Degraded)`, `return max(optionalWait, w.plan.Degraded)`, `./boot/worker`, `TestNoFailBehindADriver`},
+	{`disks: a late driver is no broken cable`, `boot/worker/disks.go`, `case codes.Of(s.err) == "volume-missing" && !w.driversLoaded():`, `case false:`, `./boot/worker`, `TestNoFailBehindADriver`},
+	{`lvm: two groups of one name`, `boot/worker/logical.go`, `case errors.Is(err, lvm.ErrNames):`, `case false:`, `./boot`, `TestLVM`},
 }

@@ -29,6 +29,7 @@ type Group struct {
 	extent   int64 // sectors of an extent
 	physical []*physical
 	unusable string // why none of it can be mapped
+	namesake bool   // another group has its name
 	segments int
 }
 

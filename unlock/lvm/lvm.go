@@ -22,6 +22,9 @@ var (
 	ErrMissing = errors.New("physical volume missing")
 	// ErrUnsupported means that lvm2 itself is needed.
 	ErrUnsupported = errors.New("not supported")
+	// ErrNames means that two groups have one name, so that a volume's name says
+	// nothing.
+	ErrNames = errors.New("two volume groups have one name")
 )
 
 // A failure is a line for people that errors.Is knows the kind of.

@@ -212,7 +212,7 @@ func TestUsable(t *testing.T) {
 		{"exported", with(`"RESIZEABLE",`, `"RESIZEABLE", "EXPORTED",`), lvm.ErrUnsupported, "the group is exported"},
 		{"shared", with(`format = "lvm2"`, `lock_type = "sanlock"`), lvm.ErrUnsupported, "shared between machines"},
 		{"no segment", with("segment_count = 2", "segment_count = 0"), lvm.ErrUnsupported, "it has no segment"},
-		{"two groups of one name", []lvmtest.PV{{ID: lvmtest.PV0, Text: lvmtest.Root, Second: other}, whole[1]}, lvm.ErrUnsupported, "two volume groups have this name"},
+		{"two groups of one name", []lvmtest.PV{{ID: lvmtest.PV0, Text: lvmtest.Root, Second: other}, whole[1]}, lvm.ErrNames, "two volume groups have the name my-vg"},
 	} {
 		v := set(t, tt.pvs...).Find("my-vg", "root")
 		if v == nil {

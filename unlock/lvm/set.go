@@ -51,8 +51,7 @@ func (s *Set) add(g *Group) {
 		switch {
 		case o.ID != g.ID:
 			if o.Name == g.Name {
-				g.unusable = "two volume groups have this name: vgrename"
-				o.unusable = g.unusable
+				g.namesake, o.namesake = true, true
 			}
 		case g.seqno > o.seqno:
 			s.Groups[i] = g
@@ -124,7 +123,7 @@ func (v *Volume) Devices() (all []string) {
 }
 
 // Usable tells why the volume cannot be mapped here; nil if it can. The
-// error wraps ErrUnsupported, ErrMissing or ErrDamaged.
+// error wraps ErrUnsupported, ErrNames, ErrMissing or ErrDamaged.
 func (v *Volume) Usable() error {
 	if err := v.usable(); err != nil || v.owner == nil {
 		return err
@@ -139,6 +138,8 @@ func (v *Volume) usable() error {
 		lacks = v.mirror.lacks
 	}
 	switch {
+	case v.group.namesake:
+		return v.fail(ErrNames, "two volume groups have the name %s", v.group.Name)
 	case v.group.unusable != "":
 		return v.fail(ErrUnsupported, "%s", v.group.unusable)
 	case v.other != "":
