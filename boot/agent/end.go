@@ -117,8 +117,16 @@ func kill(socket string) error {
 	if err := unix.PidfdSendSignal(fd, syscall.SIGKILL, nil, 0); err != nil && !errors.Is(err, unix.ESRCH) {
 		return fmt.Errorf("killing the agent: %w", err)
 	}
-	unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, int(heardWait.Milliseconds()))
-	return nil
+	for over := time.Now().Add(heardWait); time.Now().Before(over); {
+		n, err := unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, int(time.Until(over).Milliseconds())+1)
+		switch {
+		case n > 0:
+			return nil
+		case err != nil && !errors.Is(err, unix.EINTR):
+			return err
+		}
+	}
+	return fmt.Errorf("the agent, process %d, does not end", peer.Pid)
 }
 
 // sweep removes the sockets of an agent that is no more: a dead one in the
