@@ -1,6 +1,8 @@
 package admin
 
 import (
+	"bytes"
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/base64"
@@ -20,7 +22,8 @@ import (
 // is retired ends all of its sessions.
 var Keyring = ledger.NewKeyring("sessions", nil)
 
-// tableSignouts is when somebody signed out everywhere, by SHA-256 of who.
+// tableSignouts is when a session was ended, by SHA-256 of its id, and when
+// somebody signed out everywhere, by SHA-256 of who.
 var tableSignouts = ledger.NewTable("signouts", ledger.Sealed)
 
 // MaxSession is how long a session may last.
@@ -30,6 +33,7 @@ const eventSignOut = "sign out"
 
 // A Session is somebody who signed in.
 type Session struct {
+	ID      []byte    `json:"id"`              // 16 random bytes
 	Who     string    `json:"who"`             // "token NAME", "oidc SUBJECT"
 	Scope   Scope     `json:"scope"`           // of a token it is looked up again at every use
 	Token   []byte    `json:"token,omitempty"` // SHA-256 of the token that it rests on
@@ -53,6 +57,7 @@ func (a *API) SignIn(ctx context.Context, token secret.Bytes, from string, life 
 // BeginSession seals a session of somebody whose word was checked, and records it.
 func (a *API) BeginSession(ctx context.Context, s *Session, from string, life time.Duration) (cookie string, err error) {
 	now := time.Now().UTC()
+	s.ID = secret.Random(16).Reveal()
 	s.Began, s.Expires = now, now.Add(min(life, MaxSession))
 	plain, err := json.Marshal(s)
 	if err != nil {
@@ -98,6 +103,9 @@ func (a *API) Session(cookie string) (s Session, err error) {
 		if _, err := v.Load(tableSignouts, signoutKey(s.Who), &ended); err != nil {
 			return err
 		}
+		if v.Has(tableSignouts, signoutKey(string(s.ID))) {
+			return errUnknown
+		}
 		if now := time.Now(); !now.Before(s.Expires) || now.Add(time.Minute).Before(s.Began) || !s.Began.After(ended) {
 			return errUnknown
 		}
@@ -112,15 +120,39 @@ func (a *API) Session(cookie string) (s Session, err error) {
 	return s, err
 }
 
-// SignOut ends all sessions of somebody, wherever they are.
-func (a *API) SignOut(ctx context.Context, who, from string) error {
+// SignOut ends a session, or all of that person's, wherever they are.
+func (a *API) SignOut(ctx context.Context, s Session, from string, everywhere bool) error {
+	of, detail := string(s.ID), ""
+	if everywhere {
+		of, detail = s.Who, "everywhere"
+	}
 	return a.ledger.Update(ctx, func(t *ledger.Txn) error {
 		t.Bump() // an older copy of the store would let them in again
-		if err := t.Save(tableSignouts, signoutKey(who), time.Now().UTC()); err != nil {
+		if err := forgetSignouts(t); err != nil {
 			return err
 		}
-		return t.Note(ledger.Event{Event: eventSignOut, From: who + " at " + from, Detail: "everywhere"})
+		if err := t.Save(tableSignouts, signoutKey(of), time.Now().UTC()); err != nil {
+			return err
+		}
+		return t.Note(ledger.Event{Event: eventSignOut, From: s.Who + " at " + from, Detail: detail})
 	})
+}
+
+// forgetSignouts removes those that are older than any session.
+func forgetSignouts(t *ledger.Txn) error {
+	var old [][]byte
+	var failed error
+	t.View.Scan(tableSignouts, nil, func(key []byte) bool {
+		var at time.Time
+		if _, failed = t.View.Load(tableSignouts, key, &at); failed == nil && time.Since(at) > MaxSession+time.Hour {
+			old = append(old, bytes.Clone(key))
+		}
+		return failed == nil
+	})
+	for _, key := range old {
+		failed = cmp.Or(failed, t.Remove(tableSignouts, key))
+	}
+	return failed
 }
 
 // EndSessions ends the sessions of everybody.

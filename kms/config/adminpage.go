@@ -46,6 +46,9 @@ type OIDCGroup struct {
 }
 
 func (p *AdminPage) check() error {
+	if p.Off && (p.Session != 0 || p.OIDC.Issuer != "") {
+		return faultf("off", "the page is off, and the rest of this section means nothing")
+	}
 	if p.Session == 0 {
 		p.Session = defaultSession
 	}
@@ -88,8 +91,13 @@ func (o *OIDC) check() (err error) {
 	if len(o.Groups) == 0 {
 		return faultf("groups", "name at least one group: nobody else may administer")
 	}
+	names := map[string]bool{}
 	for i, g := range o.Groups {
 		at := "groups[" + strconv.Itoa(i) + "]."
+		if names[g.Name] {
+			return faultf(at+"name", "%q is there twice", g.Name)
+		}
+		names[g.Name] = true
 		if g.Name == "" {
 			return faultf(at+"name", "name a group of the provider")
 		}

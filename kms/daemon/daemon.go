@@ -46,6 +46,9 @@ func (d *Daemon) Run(ctx context.Context) error {
 	if os.Getenv("GOGC") == "" {
 		debug.SetGCPercent(garbage)
 	}
+	hup := make(chan os.Signal, 1) // one that comes while the database is opened ends nothing
+	signal.Notify(hup, syscall.SIGHUP)
+	defer signal.Stop(hup)
 	d.log = newLog(d.Errors, &d.Config.Log, &d.level)
 	s, err := d.Home.Open(ctx, server.Config{
 		Enroll: fleet.Enrollment(d.Config.Enroll), Log: d.log, Protocols: protocolsOf(d.Config.Listen.Protocols()),
@@ -78,11 +81,11 @@ func (d *Daemon) Run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return d.answer(ctx, s, listening, &others)
+	return d.answer(ctx, hup, s, listening, &others)
 }
 
 // answer listens and serves until ctx ends or a listener fails.
-func (d *Daemon) answer(ctx context.Context, s *server.Server, listening *listeners, others *sync.WaitGroup) error {
+func (d *Daemon) answer(ctx context.Context, hup <-chan os.Signal, s *server.Server, listening *listeners, others *sync.WaitGroup) error {
 	hooks, err := d.Config.Hooks.Targets()
 	if err != nil {
 		return err
@@ -103,10 +106,6 @@ func (d *Daemon) answer(ctx context.Context, s *server.Server, listening *listen
 		return err
 	}
 	defer silence()
-	hup := make(chan os.Signal, 1)
-	signal.Notify(hup, syscall.SIGHUP)
-	defer signal.Stop(hup)
-
 	beside(ctx, []task{
 		{"seeing whether the store can be written", true, s.Watch},
 		{"looking after rolls", true, s.WatchRolls},

@@ -2,6 +2,7 @@ package page
 
 import (
 	"encoding/json"
+	"html/template"
 	"net/url"
 	"strconv"
 	"strings"
@@ -15,8 +16,8 @@ import (
 type auditView struct {
 	Since, Until, Event, Node, Actor string // as they were typed
 	Events                           []ledger.Event
-	Older                            string // query of the next page; empty: that was all
-	Export                           string // query of the export
+	Older                            template.URL // query of the next page; empty: that was all
+	Export                           template.URL // query of the export
 }
 
 // audit shows events, the newest first.
@@ -27,7 +28,7 @@ func (v *visit) audit() error {
 	if err != nil {
 		return err
 	}
-	view.Export = query.Encode()
+	view.Export = template.URL(query.Encode())
 
 	query.Set("limit", "200")
 	if before := q.Get("before"); before != "" {
@@ -45,7 +46,7 @@ func (v *visit) audit() error {
 				older.Set(name, said)
 			}
 		}
-		view.Older = older.Encode()
+		view.Older = template.URL(older.Encode())
 	}
 	return v.render("audit", view)
 }

@@ -2,6 +2,7 @@ package page
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 	"net/http"
@@ -126,11 +127,20 @@ type value struct {
 }
 
 func (v *visit) machine() error {
-	view, err := v.look(v.r.PathValue("id"))
+	id := v.r.PathValue("id")
+	if _, err := kms.ParseNodeID(id); err != nil { // words, or a name
+		var n lk1.Node
+		if err := v.get("/v1/node", url.Values{"who": {id}}, &n); err != nil {
+			return err
+		}
+		http.Redirect(v.w, v.r, "/machines/"+n.ID.String(), http.StatusSeeOther)
+		return nil
+	}
+	view, err := v.look(id)
 	if err != nil {
 		return err
 	}
-	view.Done = done[v.r.URL.Query().Get("done")]
+	view.Done = v.justDone(view.ID.String())
 	return v.render("machine", view)
 }
 
@@ -158,7 +168,7 @@ func (v *visit) look(id string) (view machineView, err error) {
 		}
 	}
 	for _, a := range view.Asks {
-		if a.Standing != lk1.Free {
+		if a.Standing == lk1.Stored || a.Standing == lk1.Contested {
 			view.Held = append(view.Held, a)
 		}
 	}
@@ -173,7 +183,7 @@ func (v *visit) look(id string) (view machineView, err error) {
 
 // done is what a page says after something was done.
 var done = map[string]string{
-	"approve":    "Approved. It gets its keys when it asks next, within half a minute.",
+	"approve":    "Approved. It gets what is bound to it when it asks next, within half a minute.",
 	"accept":     "Accepted: from now on this boot is the approved one.",
 	"quarantine": "Stopped. It is refused from its next request on.",
 	"readmit":    "Readmitted.",
@@ -204,22 +214,44 @@ func (v *visit) change() error {
 		body = text
 	}
 	if (verb == "approve" || verb == "accept") && shown == "" {
-		return v.refused(id, "The form did not say what you looked at. Look at it again.")
+		return v.refused(id, &admin.StatusError{Status: http.StatusConflict, Text: "The form did not say what you looked at. Look at it again."})
 	}
 	if err := v.ask(http.MethodPost, path, query, body, &json.RawMessage{}); err != nil {
-		return v.refused(id, err.Error())
+		return v.refused(id, err)
 	}
-	http.Redirect(v.w, v.r, "/machines/"+id+"?done="+verb, http.StatusSeeOther)
+	http.SetCookie(v.w, &http.Cookie{Name: doneCookie, Value: verb + "." + id, Path: "/", MaxAge: 60, Secure: true, HttpOnly: true, SameSite: http.SameSiteStrictMode})
+	http.Redirect(v.w, v.r, "/machines/"+id, http.StatusSeeOther)
 	return nil
 }
 
+// doneCookie says what was done, to the page that follows. A link cannot.
+const doneCookie = "__Host-latchkey-done"
+
+// justDone is what was done to a machine right before, once.
+func (v *visit) justDone(id string) string {
+	c, err := v.r.Cookie(doneCookie)
+	if err != nil {
+		return ""
+	}
+	verb, to, _ := strings.Cut(c.Value, ".")
+	if to != id {
+		return ""
+	}
+	http.SetCookie(v.w, &http.Cookie{Name: doneCookie, Path: "/", MaxAge: -1, Secure: true, HttpOnly: true, SameSite: http.SameSiteStrictMode})
+	return done[verb]
+}
+
 // refused shows the machine as it is now, with why nothing was done.
-func (v *visit) refused(id, why string) error {
+func (v *visit) refused(id string, why error) error {
 	view, err := v.look(id)
 	if err != nil {
 		return err
 	}
-	view.Refused = why
-	v.show(v.w, v.r, http.StatusConflict, "machine", view)
+	status := http.StatusInternalServerError
+	if e, ok := errors.AsType[*admin.StatusError](why); ok {
+		status = e.Status
+	}
+	view.Refused = why.Error()
+	v.show(v.w, v.r, status, "machine", view)
 	return nil
 }

@@ -8,6 +8,7 @@ import (
 	"embed"
 	"log/slog"
 	"net/http"
+	"strings"
 	"time"
 
 	"latchkey/kms/admin"
@@ -98,6 +99,10 @@ const maxForm = 16 << 10
 
 func cached(h http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if strings.HasSuffix(r.URL.Path, "/") {
+			http.NotFound(w, r) // a folder
+			return
+		}
 		w.Header().Set("Cache-Control", "max-age=300")
 		h.ServeHTTP(w, r)
 	})

@@ -33,14 +33,17 @@ type signInView struct {
 	To       string // page to go on to
 	Provider string // name of the OIDC provider; empty: there is none
 	Refused  string
+
+	Certificate bool // the browser shows one: who it is of is in without more
 }
 
 func (p *Page) showSignIn(w http.ResponseWriter, r *http.Request) {
-	if _, err := p.identify(r); err == nil {
+	certificate := r.TLS != nil && len(r.TLS.VerifiedChains) > 0
+	if _, err := p.identify(r); err == nil && !r.URL.Query().Has("out") {
 		http.Redirect(w, r, here(r.URL.Query().Get("to")), http.StatusSeeOther)
 		return
 	}
-	p.show(w, r, http.StatusOK, "signin", signInView{To: here(r.URL.Query().Get("to")), Provider: p.OIDC.name()})
+	p.show(w, r, http.StatusOK, "signin", signInView{To: here(r.URL.Query().Get("to")), Provider: p.OIDC.name(), Certificate: certificate})
 }
 
 // signIn begins a session by a token that somebody typed.
@@ -63,9 +66,9 @@ func keep(w http.ResponseWriter, value string, until time.Time) {
 
 // signOut ends a session here, or all of that person's.
 func (p *Page) signOut(w http.ResponseWriter, r *http.Request) {
-	if c, err := r.Cookie(sessionCookie); err == nil && r.PostFormValue("everywhere") != "" {
+	if c, err := r.Cookie(sessionCookie); err == nil {
 		if s, err := p.API.Session(c.Value); err == nil {
-			if err := p.API.SignOut(r.Context(), s.Who, front.Remote(r)); err != nil {
+			if err := p.API.SignOut(r.Context(), s, front.Remote(r), r.PostFormValue("everywhere") != ""); err != nil {
 				p.show(w, r, http.StatusServiceUnavailable, "problem", problem{"You are still signed in: " + err.Error(), "/people"})
 				return
 			}
@@ -73,7 +76,7 @@ func (p *Page) signOut(w http.ResponseWriter, r *http.Request) {
 	}
 	http.SetCookie(w, &http.Cookie{Name: sessionCookie, Path: "/", MaxAge: -1, Secure: true, HttpOnly: true, SameSite: http.SameSiteStrictMode})
 	w.Header().Set("Clear-Site-Data", `"cache"`)
-	http.Redirect(w, r, "/sign-in", http.StatusSeeOther)
+	http.Redirect(w, r, "/sign-in?out", http.StatusSeeOther)
 }
 
 // here is a page of ours to go on to, whatever a link says.

@@ -15,7 +15,7 @@ var templates embed.FS
 
 // funcs are what templates say things with.
 var funcs = template.FuncMap{
-	"ago":   func(t time.Time) string { return ago(time.Since(t)) },
+	"ago":   since,
 	"clock": func(t time.Time) string { return t.UTC().Format("2006-01-02 15:04:05") + " UTC" },
 	"iso":   func(t time.Time) string { return t.UTC().Format(time.RFC3339) },
 	"words": strings.Fields,
@@ -28,6 +28,14 @@ var funcs = template.FuncMap{
 
 // compare orders names.
 func compare(a, b string) int { return strings.Compare(a, b) }
+
+// since is when something was, in words.
+func since(t time.Time) string {
+	if t.IsZero() {
+		return "never"
+	}
+	return ago(time.Since(t))
+}
 
 // ago is a time that has passed, in words.
 func ago(d time.Duration) string {

@@ -170,7 +170,7 @@ func TestPageRefuses(t *testing.T) {
 	if status, _ := l.browser(nil).post(stop, nil); status != 401 {
 		t.Errorf("nobody: status %d", status)
 	}
-	if status, text := reader.post(stop, nil); status != 409 || !strings.Contains(text, "needs scope approve") {
+	if status, text := reader.post(stop, nil); status != 403 || !strings.Contains(text, "needs scope approve") {
 		t.Errorf("a reader: status %d, %s", status, text)
 	}
 	if _, text := reader.get("/machines/" + node.NodeID().String()); strings.Contains(text, "<button class=\"stop\">Quarantine") {
@@ -181,7 +181,7 @@ func TestPageRefuses(t *testing.T) {
 			t.Errorf("a form of another site (%s): status %d", site, status)
 		}
 	}
-	if status, _ := approver.post("/machines/"+node.NodeID().String()+"/delete", nil); status != 409 {
+	if status, _ := approver.post("/machines/"+node.NodeID().String()+"/delete", nil); status != 403 {
 		t.Errorf("deleting without scope admin: status %d", status)
 	}
 	for _, path := range []string{"/machines/x", "/machines/" + node.NodeID().String() + "/forget", "/others/x/approve", "/nowhere", "/releases/x/add"} {

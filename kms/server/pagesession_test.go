@@ -3,14 +3,17 @@ package server_test
 import (
 	"bufio"
 	"errors"
+	"html"
 	"io"
 	"net/http"
 	"net/url"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
 
 	"latchkey/kms/admin"
+	"latchkey/kms/ledger"
 	"latchkey/kms/page"
 )
 
@@ -30,7 +33,9 @@ func TestPageSignOut(t *testing.T) {
 	stolen, _ := url.Parse(l.url)
 	cookie := all[1].client.Jar.Cookies(stolen)
 
+	copied := all[0].client.Jar.Cookies(stolen)
 	all[0].post("/sign-out", nil)
+	all[0].client.Jar.SetCookies(stolen, copied)
 	if signedIn(all[0]) || !signedIn(all[1]) {
 		t.Error("signing out ends this session and no other")
 	}
@@ -148,10 +153,56 @@ func TestPageLive(t *testing.T) {
 			t.Fatalf("the stream ended before it told of the machine: %v", err)
 		}
 	}
-	if err := l.SignOut(ctx, "token person-read", "192.0.2.1"); err != nil {
+	if err := l.SignOut(ctx, admin.Session{Who: "token person-read"}, "192.0.2.1", true); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := io.Copy(io.Discard, lines); err != nil && !errors.Is(err, io.ErrUnexpectedEOF) {
 		t.Errorf("after signing out everywhere: %v", err)
+	}
+}
+
+var hrefs = regexp.MustCompile(`href="(/audit[^"]*)"`)
+
+// The links of the audit log lead on: to older events, and to an export of
+// what was searched for. What was done is said after it was done, and not by
+// a link.
+func TestPageLinks(t *testing.T) {
+	l := newPages(t, nil)
+	node := l.approved()
+	for range 210 {
+		if err := l.Update(ctx, func(t *ledger.Txn) error { return t.Note(ledger.Event{Event: "start"}) }); err != nil {
+			t.Fatal(err)
+		}
+	}
+	b := l.browser(nil).in(admin.ScopeApprove)
+	follow := func(from, with string) string {
+		t.Helper()
+		_, text := b.get(from)
+		for _, m := range hrefs.FindAllStringSubmatch(text, -1) {
+			if at := html.UnescapeString(m[1]); strings.Contains(at, with) {
+				_, text := b.get(at)
+				return text
+			}
+		}
+		t.Fatalf("%s has no link with %s", from, with)
+		return ""
+	}
+	if older := follow("/audit", "before="); !strings.Contains(older, ">approve<") || strings.Contains(older, ">sign in<") {
+		t.Error("the link to older events does not lead to them")
+	}
+	if found := follow("/audit?event=approve", ".jsonl?"); strings.Count(found, "\n") != 1 || !strings.Contains(found, `"event":"approve"`) {
+		t.Errorf("the export of a search for one event is %s", found)
+	}
+
+	at := "/machines/" + node.NodeID().String()
+	if _, text := b.get(at + "?done=quarantine"); strings.Contains(text, "Stopped.") {
+		t.Error("a link says that the machine was stopped")
+	}
+	_, done := b.post(at+"/quarantine", nil)
+	if _, again := b.get(at); !strings.Contains(done, "Stopped.") || strings.Contains(again, "Stopped.") {
+		t.Error("that it was stopped is said once, after it was done")
+	}
+	if _, text := b.get("/machines/" + url.PathEscape(node.NodeID().Words())); !strings.Contains(text, node.NodeID().String()) {
+		t.Error("the words lead to no machine")
 	}
 }

@@ -19,8 +19,16 @@
     document.title = document.title.replace(/^\(\d+\) /, "").replace(/^/, count ? `(${count}) ` : "");
   };
   const soon = () => { pending ??= setTimeout(load, 200); };
-  const stream = new EventSource("/live");
-  stream.addEventListener("node", soon);
-  stream.addEventListener("open", soon);
-  setInterval(soon, 15000); // those that wait no longer are told of by nobody
+  // A browser has few connections for one host: a tab that nobody sees holds none.
+  let stream = null;
+  const follow = () => {
+    if (document.hidden) { stream?.close(); stream = null; return; }
+    if (stream) return;
+    stream = new EventSource("/live");
+    stream.addEventListener("node", soon);
+    stream.addEventListener("open", soon);
+  };
+  document.addEventListener("visibilitychange", follow);
+  follow();
+  setInterval(() => { if (!document.hidden) soon(); }, 15000); // those that wait no longer are told of by nobody
 })();
