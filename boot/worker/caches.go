@@ -3,6 +3,7 @@ package worker
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"strings"
 	"time"
@@ -64,7 +65,17 @@ func (c *caches) see(probes []probed) (seen []string) {
 			seen = append(seen, p.err.Error())
 		}
 	}
+	for _, p := range c.there {
+		if d := p.cache; d.Attached && len(d.Caches(c.all)) == 0 {
+			seen = append(seen, lacks(d))
+		}
+	}
 	return seen
+}
+
+// lacks says that a backing device's cache is missing.
+func lacks(d *bcache.Device) string {
+	return fmt.Sprintf("%s is behind a cache of the set %s, which is not there", d.Path, d.Set)
 }
 
 // run gives the kernel the backing devices whose time has come, each behind
@@ -90,7 +101,7 @@ func (c *caches) run(ctx context.Context, missing, quiet bool) (begun bool, next
 			if d.Dirty {
 				what = "the newest of what it holds is there"
 			}
-			w.search.arrays.tell(codes.Fail("bcache-missing", "%s is behind a cache of the set %s, which is not there: %s", d.Path, d.Set, what))
+			w.search.arrays.tell(codes.Fail("bcache-missing", "%s: %s", lacks(d), what))
 		default:
 			c.register(ctx, append(caches, d))
 			begun = true

@@ -10,6 +10,7 @@ var bcaches = []mutant{
 	{`a device without a cache needs none`, `unlock/bcache/bcache.go`, `if d.Attached && c.Cache`, `if c.Cache`, `./unlock/bcache`, `TestCaches`},
 	{`a cache is of its set`, `unlock/bcache/bcache.go`, ` && c.Set == d.Set`, ``, `./unlock/bcache`, `TestCaches`},
 	{`nothing runs without its cache`, `boot/worker/caches.go`, `case d.Attached && len(caches) == 0:`, `case false:`, `./boot`, `TestBcache`},
+	{`a cache that is missing is seen to the end`, `boot/worker/caches.go`, `seen = append(seen, lacks(d))`, ``, `./boot`, `TestBcache`},
 	{`bcache gets what the boot may need`, `boot/worker/caches.go`, `if !missing || `, `if `, `./boot`, `TestBcache`},
 	{`what nobody recognizes behind a cache is waited for`, `boot/worker/caches.go`, `wait := quietWait`, `wait := time.Duration(0)`, `./boot`, `TestBcache`},
 	{`what the plan names behind a cache is not waited for`, `boot/worker/caches.go`, `p.behind = s.planned(super) >= 0`, `p.behind = false && s.planned(super) >= 0`, `./boot`, `TestBcache`},
