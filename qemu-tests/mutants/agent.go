@@ -12,7 +12,7 @@ var ofAgent = []mutant{
 	{`the agent: the next secret is given`, `boot/worker/rotate.go`, `r.worker.hold(v.disk, keys[0].Passphrase)`, `_ = keys`, `./boot/agent`, `TestRotates`},
 	{`the agent: a key is given once`, `boot/agent/keys.go`, `		one.held = false
 		one.passphrase`, `		one.passphrase`, `./boot/agent`, `TestFetchesOnceAndLatches`},
-	{`the agent: one that hangs is killed`, `boot/agent/end.go`, `unix.PidfdSendSignal(fd, syscall.SIGKILL, nil, 0)`, `unix.PidfdSendSignal(fd, 0, nil, 0)`, `./boot/agent`, `TestEndKills`},
+	{`the agent: one that hangs is killed`, `boot/agent/end.go`, `unix.PidfdSendSignal(fd, syscall.SIGKILL, nil, 0)`, `unix.PidfdSendSignal(fd, syscall.Signal(0), nil, 0)`, `./boot/agent`, `TestEndKills`},
 	{`the agent: a question that expired`, `boot/agent/askpassword.go`, `q.until > 0 && time.Duration(now.Nano()) > q.until || `, ``, `./boot/agent`, `TestReadQuestion`},
 	{`the agent: who asked is gone`, `boot/agent/askpassword.go`, ` || errors.Is(unix.Kill(q.pid, 0), unix.ESRCH)`, ` || errors.Is(nil, unix.ESRCH)`, `./boot/agent`, `TestReadQuestion`},
 	{`the agent: a question is about a device`, `boot/agent/askpassword.go`, `!strings.HasPrefix(path, "/dev/")`, `path == ""`, `./boot/agent`, `TestReadQuestion`},
