@@ -143,6 +143,9 @@ func TestEndByAnother(t *testing.T) {
 		if err := <-failed; !errors.Is(err, fs.ErrPermission) || !strings.Contains(err.Error(), "the agent is root's") {
 			t.Errorf("End = %v, want that it is not permitted", err)
 		}
+		if log := strings.Join(m.Log(), "\n"); strings.Contains(log, "killed") {
+			t.Errorf("people are told that it is killed:\n%s", log)
+		}
 		l.done(false)
 	})
 }
