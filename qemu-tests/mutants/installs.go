@@ -43,7 +43,6 @@ var installs = []mutant{
 	{`check: another system's key server is not asked`, `cmd/latchkey/check_kms.go`, `if k.elsewhere {`, `if false {`, `./cmd/latchkey`, `TestScripts/foreign_root$`},
 	{`check: what is not mounted is not judged`, `cmd/latchkey/check.go`, `if below(c.update.root) == "" || exists(`, `if true || exists(`, `./cmd/latchkey`, `TestScripts/foreign_root$`},
 	{`image: key files are below the root`, `initramfs/inputs.go`, `return rootdir.Path(c.root, name)`, `return rootdir.Path("/", name)`, `./cmd/latchkey`, `TestScripts/foreign_root$`},
-	{`image: key files are below the root`, `initramfs/inputs.go`, `return rootdir.Path(c.root, name)`, `return rootdir.Path("/", name)`, `./cmd/latchkey`, `TestScripts/foreign_root$`},
 	{`check: the default entry's image`, `cmd/latchkey/check_entry.go`, `case i < 0 && !isOurs(e.Image):`, `case false:`, `./cmd/latchkey`, `TestScripts/check_entry$`},
 	{`check: the default entry's kernel`, `cmd/latchkey/check_entry.go`, `kernel != "" && built != "" && kernel != built {`, `false {`, `./cmd/latchkey`, `TestScripts/check_entry$`},
 	{`check: an entry that was given up`, `cmd/latchkey/check_entry.go`, `if e.Left == 0 {`, `if false {`, `./cmd/latchkey`, `TestScripts/check_entry$`},
