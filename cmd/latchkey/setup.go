@@ -61,9 +61,10 @@ func setupCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "setup",
 		Short: "Make this machine open its disks by itself at boot, or take that back",
-		Long: `Setup asks five questions, or six, about the machine that it runs on: which volumes,
-which key server (KMS), its key, which sources open the volumes, how the
-machine boots, and whether the keys for Secure Boot that it has sign the image.
+		Long: `Setup asks five questions, or six, about the machine that it runs on: which
+volumes, which key server (KMS), its key, which sources open the volumes, how
+the machine boots, and whether the keys for Secure Boot that it has sign the
+image.
 It shows in words what a boot will do, and when you agree it
 
   enrolls   each volume, with a passphrase that it has: that one stays

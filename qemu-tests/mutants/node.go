@@ -109,7 +109,7 @@ var node = []mutant{
 	{`unlock/source/prompt/prompt.go: ctrl-d`, `unlock/source/prompt/prompt.go`, `case errors.Is(err, io.EOF):`, `case errors.Is(err, io.EOF) && false:`, `./boot`, `.`},
 	{`boot/keeper_latch.go: kexec prompt`, `boot/keeper_latch.go`, `|| code == codes.PCR15Used`, ``, `./boot`, `.`},
 	{`boot/unlock.go: latch silent`, `boot/unlock.go`, "\t\tcase <-b.latch.silent:\n\t\t\tb.latchSilent()\n\t\tcase <-b.latch.overdue:\n\t\t\tif", "\t\tcase <-make(chan int):\n\t\t\tb.latchSilent()\n\t\tcase <-b.latch.overdue:\n\t\t\tif", `./boot`, `.`},
-	{`boot/worker/grant.go: wrong key lost`, `boot/worker/grant.go`, "\treturn errors.Join(errs...)\n}\n\n// refusal", "\treturn errors.Join(errs[:0]...)\n}\n\n// refusal", `./boot/worker`, `.`},
+	{`boot/worker/grant.go: wrong key lost`, `boot/worker/grant.go`, "\treturn errors.Join(errs...)\n}\n\n// takesPush", "\treturn errors.Join(errs[:0]...)\n}\n\n// takesPush", `./boot/worker`, `.`},
 	{`unlock/source/keyfile/read.go: no way out of a stick`, `unlock/source/keyfile/read.go`, ` | unix.RESOLVE_NO_SYMLINKS`, ``, `./unlock/source/keyfile`, `TestOpen`},
 	{`unlock/source/keyfile/keyfile.go: asked once`, `unlock/source/keyfile/keyfile.go`, `asked[d] = true`, ``, `./unlock/source/keyfile`, `TestRun`},
 	{`internal/plan/sources.go: what spares the TPM`, `internal/plan/sources.go`, `|| source == SourceKMS`, `|| source != SourcePrompt || source == SourceKMS`, `./boot`, `KeyFile`},

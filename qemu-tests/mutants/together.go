@@ -23,7 +23,7 @@ var together = []mutant{
 	{`together: a header is judged before a part is asked for`, `boot/worker/together.go`, "		if err := v.disk.Judge(t.Want); err != nil {\n			return nil, text, err\n		}\n", ``, `./boot`, `TestTogetherJudged`},
 	{`together: what the key server knows counts`, `boot/worker/together.go`, `v.want = v.want.And(t.Want)`, ``, `./boot`, `TestTogetherJudged`},
 	{`together: no token, and nobody is asked`, `boot/worker/together.go`, `v.mixer.Check(r.Ways) != nil || v.mixer.Lost`, `v.mixer.Lost`, `./boot`, `TestTogether`},
-	{`together: a source that has given its part does not say why`, `boot/worker/together.go`, `!(v.mixer.Kept(m) && errors`, `!(m == "" && errors`, `./boot`, `TestTogether`},
+	{`together: a source that has given its part does not say why`, `boot/worker/together.go`, `nothing := v.mixer.Kept(m) || m`, `nothing := m`, `./boot`, `TestTogether`},
 	{`together: members begin together`, `boot/worker/run.go`, `if slices.Contains(members, r.name) {`, `if slices.Contains(members[:1], r.name) {`, `./boot`, `TestTogether`},
 	{`together: no rotation of a part`, `boot/worker/rotate.go`, ` && v.mixer == nil`, ``, `./boot`, `TestTogether`},
 	{`together: a token in a header is no part`, `unlock/source/cryptenroll/cryptenroll.go`, "			return all, \"\"\n", ``, `./boot`, `TestTogetherJudged`},
