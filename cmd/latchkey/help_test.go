@@ -128,7 +128,7 @@ func TestVolumeExamplesRun(t *testing.T) {
 		if !strings.HasPrefix(path, "volume") || path == "volume enroll" || path == "volume open" || path == "volume close" {
 			continue // these need a key server, or device-mapper
 		}
-		fmt.Fprintf(&script, "# %s\nexec sh -c 'rm -rf *'\nexec sh -c 'mkdir root; head -c 32 /dev/urandom >key; head -c 32 /dev/urandom >key2; truncate -s 1M root.ext4'\n", path)
+		fmt.Fprintf(&script, "# %s\nexec sh -c 'rm -rf *'\nexec sh -c 'mkdir root; head -c 32 /dev/urandom >key; head -c 32 /dev/urandom >key2; head -c 32 /dev/urandom >part; truncate -s 1M root.ext4'\n", path)
 		vols := []string{"root.luks2", "vda2"}
 		if path == "volume rotate" {
 			vols = append(vols, "data.luks2", "more.luks2")
@@ -148,7 +148,7 @@ func TestVolumeExamplesRun(t *testing.T) {
 				if strings.Contains(line, "--kms") {
 					continue // enroll_together.txtar
 				}
-				line = strings.Replace(line, "/mnt/shop.key", "key2", 1) + " --tpm " + chip.Socket
+				line = strings.Replace(line, "/mnt/shop.key", "part", 1) + " --tpm " + chip.Socket
 			}
 			if path == "volume reseal" && strings.Contains(line, "--key-file") {
 				line = strings.Replace(line, " --key-file", " --tpm "+chip.Socket+" --key-file", 1)

@@ -84,7 +84,7 @@ func TestSetupIsKilled(t *testing.T) {
 
 		var out strings.Builder
 		b.check(b.setupOf(root, &out).takeBack())
-		wantSlots, want := 2, "latchkey volume remove-key --slot 2 --key-file FILE "+filepath.Join(root, byUUID, setupUUID)+"\n"
+		wantSlots, want := 2, "latchkey volume remove-key --slot 2 --key-file FILE "+path+"\n"
 		if again {
 			wantSlots, want = 1, "removed keyslot 2 of volume "
 		}
