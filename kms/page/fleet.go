@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"net/url"
 	"slices"
+	"strings"
 	"time"
 
 	"latchkey/kms/admin"
@@ -54,7 +55,27 @@ func (v *visit) volumes() error {
 	if err := v.get("/v1/volumes", nil, &list); err != nil {
 		return err
 	}
-	return v.render("volumes", list)
+	view := volumesView{Search: strings.TrimSpace(v.r.URL.Query().Get("q")), All: len(list)}
+	for _, one := range list {
+		text := strings.ToLower(one.UUID.String() + " " + one.Words + " " + one.Mode)
+		if strings.Contains(text, strings.ToLower(view.Search)) {
+			view.Found++
+			if len(view.Volumes) < maxVolumes {
+				view.Volumes = append(view.Volumes, one)
+			}
+		}
+	}
+	return v.render("volumes", view)
+}
+
+// maxVolumes is how many one page shows.
+const maxVolumes = 500
+
+// volumesView is the volumes that somebody looks for.
+type volumesView struct {
+	Volumes    []lk1.Volume
+	Search     string
+	Found, All int
 }
 
 func (v *visit) releases() error {

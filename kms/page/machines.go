@@ -190,6 +190,7 @@ var done = map[string]string{
 	"renew":      "Renewed, and let through for an hour outside its windows.",
 	"delete":     "Deleted: its TPM stays refused.",
 	"undelete":   "It may ask again, and waits for approval then.",
+	"push":       "Left for its next question, within half a minute; it is gone after ten minutes.",
 }
 
 // change does what a button says, to exactly what was looked at.
@@ -212,8 +213,12 @@ func (v *visit) change() error {
 			return err
 		}
 		body = text
+	case "push":
+		query.Set("shown", shown)
+		body = []byte(v.r.PostFormValue("passphrase"))
+		defer clear(body)
 	}
-	if (verb == "approve" || verb == "accept") && shown == "" {
+	if (verb == "approve" || verb == "accept" || verb == "push") && shown == "" {
 		return v.refused(id, &admin.StatusError{Status: http.StatusConflict, Text: "The form did not say what you looked at. Look at it again."})
 	}
 	if err := v.ask(http.MethodPost, path, query, body, &json.RawMessage{}); err != nil {

@@ -206,3 +206,30 @@ func TestPageLinks(t *testing.T) {
 		t.Error("the words lead to no machine")
 	}
 }
+
+// A passphrase is pushed to the boot that was looked at, by an administrator
+// only, and shown nowhere.
+func TestPagePushes(t *testing.T) {
+	l := newPages(t, nil)
+	tpm := newTPM(t)
+	if _, err := l.fixture.get(tpm); code(err) != "pending" {
+		t.Fatal(err)
+	}
+	at := "/machines/" + tpm.NodeID().String()
+	form := url.Values{"passphrase": {canary}, "shown": {"0123456789abcdef"}}
+	if status, _ := l.browser(nil).in(admin.ScopeApprove).post(at+"/push", form); status != 403 {
+		t.Errorf("by scope approve: status %d", status)
+	}
+	b := l.browser(nil).in(admin.ScopeAdmin)
+	if status, text := b.post(at+"/push", form); status != 409 || strings.Contains(text, canary) {
+		t.Errorf("to a boot that nobody looked at: status %d", status)
+	}
+	form.Set("shown", b.shown(at))
+	if status, text := b.post(at+"/push", form); status != 200 || !strings.Contains(text, "Left for its next question") || !strings.Contains(text, ">push<") || strings.Contains(text, canary) {
+		t.Errorf("pushing: status %d, %s", status, text)
+	}
+	g, err := l.fixture.get(tpm)
+	if err != nil || string(g.Volumes[0].Active.Secret.Reveal()) != canary {
+		t.Errorf("the machine gets %v, %v", g, err)
+	}
+}

@@ -2,6 +2,7 @@ package eventlog
 
 import (
 	"bytes"
+	"cmp"
 	"crypto/sha256"
 	"crypto/x509"
 	"strconv"
@@ -43,7 +44,7 @@ func (r *reader) secureBoot(e tcg.Event) bool {
 	}
 	v, err := tcg.ParseUEFIVariableData(bytes.NewReader(e.Data))
 	if err != nil {
-		r.s.oddly("PCR 7: %s", text(e.Data)) // a debugger, or no protection from DMA
+		r.s.oddly("PCR 7: %s", cmp.Or(text(e.Data), "an event that says nothing")) // a debugger, or no protection from DMA
 		return false
 	}
 	return r.variable(e, v)
