@@ -50,6 +50,7 @@ var mutants = slices.Concat(
 	pins,
 	ofAgent,
 	mended,
+	ofPage,
 )
 
 func main() {
