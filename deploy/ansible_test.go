@@ -44,9 +44,9 @@ func TestAnsible(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	const play = "ansible-playbook -i localhost, /work/NAME.yml"
+	const play = "ansible-playbook -i localhost, /given/NAME.yml"
 	out, err := in(t, `export ANSIBLE_ROLES_PATH=/deploy/ansible/roles ANSIBLE_NOCOLOR=1
-install -m 644 /work/latchkey-kms.service /usr/lib/systemd/system/
+install -m 644 /given/latchkey-kms.service /usr/lib/systemd/system/
 echo first; `+strings.Replace(play, "NAME", "right", 1)+`
 echo again; `+strings.Replace(play, "NAME", "right", 1)+`
 echo wrong; if `+strings.Replace(play, "NAME", "wrong", 1)+`; then echo taken; fi

@@ -15,8 +15,8 @@ import (
 // recipesEnv names the folder that images/recipes-root made.
 const recipesEnv = "LATCHKEY_RECIPES"
 
-// in runs a script in that root, with this folder at /deploy, without what
-// the machine has: nothing of it stays.
+// in runs a script in that root, with this folder at /deploy and the files at
+// /given, without what the machine has: nothing of it stays.
 func in(t *testing.T, script string, files ...string) (string, error) {
 	t.Helper()
 	root := os.Getenv(recipesEnv)
@@ -39,9 +39,9 @@ func in(t *testing.T, script string, files ...string) (string, error) {
 		t.Fatal(err)
 	}
 	const enter = `mount -t overlay overlay -o "lowerdir=$1,upperdir=$2/upper,workdir=$2/work" "$2/root" || exit 1
-mkdir -p "$2/root/deploy" "$2/root/work" && mount --bind "$3" "$2/root/deploy" && mount --bind "$4" "$2/root/work" &&
+mkdir -p "$2/root/deploy" "$2/root/given" && mount --bind "$3" "$2/root/deploy" && mount --bind "$4" "$2/root/given" &&
 mount -t proc proc "$2/root/proc" && mount --rbind /dev "$2/root/dev" && mount -t tmpfs tmpfs "$2/root/tmp" || exit 1
-exec chroot "$2/root" env -i PATH=/work:/usr/sbin:/usr/bin HOME=/root LANG=C.UTF-8 sh -euc "$5"`
+exec chroot "$2/root" env -i PATH=/given:/usr/sbin:/usr/bin HOME=/root LANG=C.UTF-8 sh -euc "$5"`
 	upper := t.TempDir()
 	for _, dir := range []string{"upper", "work", "root"} {
 		if err := os.Mkdir(filepath.Join(upper, dir), 0o755); err != nil {
@@ -63,7 +63,7 @@ func TestNix(t *testing.T) {
 			t.Errorf("%s: %v\n%s", file, err, out)
 		}
 	}
-	if out, err := in(t, "nix-instantiate --parse --store dummy:// /work/wrong.nix", "wrong.nix", "{ a = ; }"); err == nil || !strings.Contains(out, "syntax error") {
+	if out, err := in(t, "nix-instantiate --parse --store dummy:// /given/wrong.nix", "wrong.nix", "{ a = ; }"); err == nil || !strings.Contains(out, "syntax error") {
 		t.Errorf("what is wrong: %v\n%s", err, out)
 	}
 }
@@ -78,7 +78,7 @@ func TestCloudInit(t *testing.T) {
 			t.Errorf("%s: %v\n%s", file, err, out)
 		}
 	}
-	if out, err := in(t, "cloud-init schema --config-file /work/wrong.yaml", "wrong.yaml", "#cloud-config\nruncmd: {a: b}\n"); err == nil {
+	if out, err := in(t, "cloud-init schema --config-file /given/wrong.yaml", "wrong.yaml", "#cloud-config\nruncmd: {a: b}\n"); err == nil {
 		t.Errorf("what is wrong is taken:\n%s", out)
 	}
 	var data struct {
