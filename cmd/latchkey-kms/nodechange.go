@@ -21,7 +21,7 @@ func nodeChange(ask *asker, out *output, verb, short, long string) *cobra.Comman
 			query := who(args)
 			if verb == "accept" && shown == "" && terminal(c) {
 				var err error
-				if shown, err = ask.lookToAccept(c, query); err != nil {
+				if shown, err = ask.look(c, query, "accept what it showed last?"); err != nil {
 					return err
 				}
 			}

@@ -75,15 +75,15 @@ func (a *asker) lookToApprove(c *cobra.Command, what *lk1.Approval) error {
 	return nil
 }
 
-// lookToAccept has the operator look at the boot state that he accepts; it
-// returns the digest of that.
-func (a *asker) lookToAccept(c *cobra.Command, who url.Values) (digest string, err error) {
+// look has the operator look at a machine and answer a question about what it
+// showed last; it returns the digest of that.
+func (a *asker) look(c *cobra.Command, who url.Values, question string) (digest string, err error) {
 	var n lk1.Node
 	if err := a.call(c.Context(), "GET", "/v1/node", who, nil, &n); err != nil {
 		return "", err
 	}
 	printNode(c.ErrOrStderr(), n)
-	return n.Seen, confirm(c, "accept what it showed last?")
+	return n.Seen, confirm(c, question)
 }
 
 // describeAsked is a volume that a machine asks for, and why somebody should

@@ -2,7 +2,6 @@ package main
 
 import (
 	"fmt"
-	"net/url"
 	"strings"
 	"time"
 
@@ -47,7 +46,7 @@ looked at ("node show" prints the digest).`,
 				return cli.Usagef("say which boot you looked at, by --shown DIGEST: \"latchkey-kms node show\" prints it")
 			case shown == "":
 				var err error
-				if shown, err = ask.lookToPush(c, who(args)); err != nil {
+				if shown, err = ask.look(c, who(args), "give this boot the passphrase?"); err != nil {
 					return err
 				}
 			}
@@ -73,14 +72,4 @@ looked at ("node show" prints the digest).`,
 	c.Flags().StringVar(&shown, "shown", "", "digest that \"node show\" printed; another is refused")
 	c.Flags().Var(cli.List(&volumes), "volume", "UUID of a volume; may be repeated (default: all that it asks for)")
 	return c
-}
-
-// lookToPush has the operator look at what would get the passphrase.
-func (a *asker) lookToPush(c *cobra.Command, who url.Values) (digest string, err error) {
-	var n lk1.Node
-	if err := a.call(c.Context(), "GET", "/v1/node", who, nil, &n); err != nil {
-		return "", err
-	}
-	printNode(c.ErrOrStderr(), n)
-	return n.Seen, confirm(c, "give this boot the passphrase?")
 }
