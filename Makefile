@@ -16,7 +16,7 @@ INIT_FLAGS := $(foreach p,github.com/... golang.org/x/net/... golang.org/x/sys/.
 BIN ?= bin
 COMMANDS := latchkey latchkey-kms latchkey-responder latchkey-agent kcrypt-discovery-challenger
 
-.PHONY: build demo test test-long clean-room fuzz bench mutants lint clean distclean deps man packages images release init-flags ld-flags
+.PHONY: build demo test test-long clean-room fuzz bench mutants lint clean distclean deps deps-demo man packages images release init-flags ld-flags
 
 build: ## all commands into bin/ (BIN=…)
 	@mkdir -p $(BIN)
@@ -27,7 +27,10 @@ build: ## all commands into bin/ (BIN=…)
 deps: ## the Debian packages that demo and test need
 	@images/deps
 
-demo: deps build ## the main job, for real, twice
+deps-demo: ## those that demo needs
+	@images/deps --demo
+
+demo: deps-demo build ## the main job, for real, twice
 	@images/demo
 
 test: deps build ## everything: lint, unit, race, whole boots
