@@ -11,7 +11,7 @@ import (
 func TestWho(t *testing.T) {
 	for uid, want := range map[int]string{
 		0:             "operator uid 0 (root)",
-		4_000_000_000: "operator uid 4000000000", // nobody's number: the number is what counts
+		2_147_483_647: "operator uid 2147483647", // nobody's number: the number is what counts
 	} {
 		if got := operator.Who(uid); got != want {
 			t.Errorf("Who(%d) = %q, want %q", uid, got, want)
