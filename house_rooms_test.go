@@ -124,6 +124,7 @@ var rooms = []struct{ folder, what string }{
 	{"internal/testreport", "reads go test -json; a skipped test fails CI"},
 
 	{"deploy", "recipes for others' tools (Ansible, cloud-init, Ignition, Kairos, mkosi, Nix), read by those tools"},
+	{"deploy/nas", "a recipe for compose on a NAS, walked through with the real image"},
 	{"charts", "the Helm charts, rendered and installed by Helm"},
 	{"images/oci", "container images without a container engine"},
 	{"images/release", "builds twice and compares; materials, provenance and signatures of a release"},

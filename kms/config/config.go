@@ -27,7 +27,8 @@ import (
 // A Config is the whole configuration. Zero values are the defaults.
 type Config struct {
 	Data      string        `yaml:"data" restart:"yes"`
-	Mark      string        `yaml:"mark" restart:"yes"` // file of the high-water mark
+	Mark      string        `yaml:"mark" restart:"yes"`         // file of the high-water mark
+	Modes     *bool         `yaml:"strict-modes" restart:"yes"` // nil is true
 	Store     Store         `yaml:"store" restart:"yes"`
 	Wrapping  Wrapping      `yaml:"wrapping"`
 	Enroll    Enrollment    `yaml:"enroll" restart:"yes" words:"approve closed cert tofu"`

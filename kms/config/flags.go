@@ -29,6 +29,7 @@ func LocationFlags(f *pflag.FlagSet) *Flags {
 	flags := &Flags{file: f.String("config", "", "configuration file of the key server (YAML); flags override it")}
 	data := f.String("data", DefaultData, "directory of keys and database")
 	mark := f.String("mark", "", "file of the high-water mark, by which an old copy of the database is noticed; keep it on another disk (default: epoch in the data directory)")
+	modes := f.Bool("strict-modes", true, "refuse a directory and a database that others may write to; =false where a share gives every file such a mode, with the wrapping key elsewhere")
 	var s Store
 	f.StringVar(&s.At, "store", "", "store of all state: bolt:PATH, etcd:https://HOST:2379,HOST:2379/PREFIX or kube:NAMESPACE (default: kms.db in the data directory)")
 	f.StringVar(&s.CA, "store-ca", "", "PEM file of the CA of the store's certificate")
@@ -41,6 +42,7 @@ func LocationFlags(f *pflag.FlagSet) *Flags {
 
 	flags.add(f, "data", "data", func(c *Config) error { c.Data = *data; return nil })
 	flags.add(f, "mark", "mark", func(c *Config) error { c.Mark = *mark; return nil })
+	flags.add(f, "strict-modes", "strict-modes", func(c *Config) error { c.Modes = modes; return nil })
 	flags.add(f, "store", "store.at", func(c *Config) error { c.Store.At = s.At; return nil })
 	flags.add(f, "store-ca", "store.ca", func(c *Config) error { c.Store.CA = s.CA; return nil })
 	flags.add(f, "store-cert", "store.certificate", func(c *Config) error { c.Store.Certificate = s.Certificate; return nil })

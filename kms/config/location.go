@@ -13,13 +13,18 @@ type Location struct {
 	Mark     string // file of the high-water mark; "" is epoch in the data directory
 	Place    Place  // of the store
 	Wrapping Wrapping
+	AnyMode  bool // the modes of files say nothing about who may read and write them
 
 	store Store
 }
 
 // Parse reads another place; the files to get there are those of the store
 // if the place names none.
-func (l Location) Parse(place string) (Place, error) { return l.store.Parse(place) }
+func (l Location) Parse(place string) (Place, error) {
+	p, err := l.store.Parse(place)
+	p.AnyMode = l.AnyMode
+	return p, err
+}
 
 // Location is where the KMS of this configuration is.
 func (c *Config) Location() (Location, error) {
@@ -36,13 +41,13 @@ func (c *Config) Location() (Location, error) {
 }
 
 func (c *Config) location() (Location, error) {
-	l := Location{Data: cmp.Or(c.Data, DefaultData), Mark: c.Mark, Wrapping: c.Wrapping, store: c.Store}
+	l := Location{Data: cmp.Or(c.Data, DefaultData), Mark: c.Mark, Wrapping: c.Wrapping, store: c.Store, AnyMode: c.Modes != nil && !*c.Modes}
 	if c.Store.At == "" {
-		l.Place = Place{Kind: Bolt, Path: filepath.Join(l.Data, "kms.db")}
+		l.Place = Place{Kind: Bolt, Path: filepath.Join(l.Data, "kms.db"), AnyMode: l.AnyMode}
 		return l, nil
 	}
 	var err error
-	if l.Place, err = c.Store.Parse(c.Store.At); err != nil {
+	if l.Place, err = l.Parse(c.Store.At); err != nil {
 		return l, faultf("store.at", "%w", err)
 	}
 	return l, nil

@@ -24,6 +24,7 @@ import (
 type Place struct {
 	Kind      PlaceKind
 	Path      string   // bolt: the file
+	AnyMode   bool     // bolt: whatever the file's mode is
 	Endpoints []string // etcd: URLs
 	Prefix    string   // etcd: of all keys
 	CA        string   // files, PEM

@@ -6,7 +6,6 @@ package daemon
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"log/slog"
 	"net"
@@ -93,7 +92,7 @@ func (d *Daemon) answer(ctx context.Context, hup <-chan os.Signal, s *server.Ser
 	if err := listening.listenFor(ctx, d.Config, s, d.log); err != nil {
 		return err
 	}
-	operator, err := listenOperator(d.Home.Socket())
+	operator, err := listenOperator(d.Home.Socket(), d.Home.AnyMode, d.log)
 	if err != nil {
 		return err
 	}
@@ -143,22 +142,4 @@ func operatorListener(l net.Listener, s *server.Server, log *slog.Logger) listen
 	}
 	web.RegisterOnShutdown(s.EndWatches)
 	return listener{addr: l.Addr(), what: operators, answering: httpFront{web, l}}
-}
-
-// listenOperator opens the operator's socket, mode 0600. The database's lock
-// is ours by now, so a socket that is there is of a process that is gone.
-func listenOperator(path string) (net.Listener, error) {
-	if info, err := os.Lstat(path); err == nil && info.Mode()&os.ModeSocket == 0 {
-		return nil, fmt.Errorf("listening for the operator: %s is there and is no socket; move it away", path)
-	}
-	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
-		return nil, fmt.Errorf("listening for the operator: %w", err)
-	}
-	old := syscall.Umask(0o177)
-	l, err := net.Listen("unix", path)
-	syscall.Umask(old)
-	if err != nil {
-		return nil, fmt.Errorf("listening for the operator: %w", err)
-	}
-	return l, nil
 }

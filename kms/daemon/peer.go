@@ -2,7 +2,12 @@ package daemon
 
 import (
 	"context"
+	"errors"
+	"fmt"
+	"log/slog"
 	"net"
+	"os"
+	"syscall"
 
 	"golang.org/x/sys/unix"
 
@@ -41,4 +46,48 @@ func peerUID(c net.Conn) (uid int, err error) {
 		return 0, asking
 	}
 	return int(cred.Uid), nil
+}
+
+// listenOperator opens the operator's socket, mode 0600. Where modes say
+// nothing, the kernel says who asks. The database's lock
+// is ours by now, so a socket that is there is of a process that is gone.
+func listenOperator(path string, anyMode bool, log *slog.Logger) (net.Listener, error) {
+	if info, err := os.Lstat(path); err == nil && info.Mode()&os.ModeSocket == 0 {
+		return nil, fmt.Errorf("listening for the operator: %s is there and is no socket; move it away", path)
+	}
+	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return nil, fmt.Errorf("listening for the operator: %w", err)
+	}
+	old := syscall.Umask(0o177)
+	l, err := net.Listen("unix", path)
+	syscall.Umask(old)
+	if err != nil {
+		return nil, fmt.Errorf("listening for the operator: %w", err)
+	}
+	if anyMode {
+		l = ownersOnly{l, log}
+	}
+	return l, nil
+}
+
+// ownersOnly are the connections of root and of the user that we are.
+type ownersOnly struct {
+	net.Listener
+	log *slog.Logger
+}
+
+// Accept implements net.Listener.
+func (l ownersOnly) Accept() (net.Conn, error) {
+	for {
+		c, err := l.Listener.Accept()
+		if err != nil {
+			return nil, err
+		}
+		uid, err := peerUID(c)
+		if err == nil && (uid == 0 || uid == os.Geteuid()) {
+			return c, nil
+		}
+		c.Close()
+		l.log.Warn("somebody else connected to the operator's socket, and was not answered", "uid", uid, "err", err)
+	}
 }

@@ -2,10 +2,13 @@ package daemon
 
 import (
 	"context"
+	"log/slog"
 	"net"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
+	"syscall"
 	"testing"
 
 	"latchkey/kms/ledger"
@@ -15,7 +18,7 @@ import (
 // faults/kms.md L: who uses the operator's socket is in the audit log by the
 // user that the kernel names.
 func TestPeer(t *testing.T) {
-	l, err := listenOperator(filepath.Join(t.TempDir(), "admin.sock"))
+	l, err := listenOperator(filepath.Join(t.TempDir(), "admin.sock"), false, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -49,7 +52,7 @@ func TestListenOperator(t *testing.T) {
 	if err := os.WriteFile(file, []byte("somebody's"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := listenOperator(file); err == nil {
+	if _, err := listenOperator(file, false, slog.New(slog.DiscardHandler)); err == nil {
 		t.Error("a file that is no socket was taken for one")
 	}
 	if _, err := os.Stat(file); err != nil {
@@ -57,7 +60,7 @@ func TestListenOperator(t *testing.T) {
 	}
 	path := filepath.Join(t.TempDir(), "admin.sock")
 	for range 2 {
-		l, err := listenOperator(path)
+		l, err := listenOperator(path, false, slog.New(slog.DiscardHandler))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -67,5 +70,58 @@ func TestListenOperator(t *testing.T) {
 			t.Errorf("the socket has mode %v, %v, want 0600", info.Mode(), err)
 		}
 		l.Close()
+	}
+}
+
+// Where the socket's mode says nothing, root and the server's user are
+// answered, and nobody else.
+func TestOwnersOnly(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("needs root, to be somebody else")
+	}
+	dir := t.TempDir()
+	for up := dir; up != os.TempDir(); up = filepath.Dir(up) {
+		if err := os.Chmod(up, 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	l, err := listenOperator(filepath.Join(dir, "admin.sock"), true, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	if err := os.Chmod(l.Addr().String(), 0o666); err != nil {
+		t.Fatal(err)
+	}
+
+	somebody := make(chan error, 1)
+	go func() { // the thread ends with this goroutine, and nobody else becomes that user
+		runtime.LockOSThread()
+		if _, _, errno := syscall.RawSyscall(syscall.SYS_SETRESUID, 4711, 4711, 4711); errno != 0 {
+			somebody <- errno
+			return
+		}
+		fd, err := syscall.Socket(syscall.AF_UNIX, syscall.SOCK_STREAM, 0)
+		if err == nil {
+			err = syscall.Connect(fd, &syscall.SockaddrUnix{Name: l.Addr().String()})
+		}
+		somebody <- err
+	}()
+	if err := <-somebody; err != nil {
+		t.Fatal(err)
+	}
+	client, err := net.Dial("unix", l.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
+
+	conn, err := l.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	if uid, err := peerUID(conn); err != nil || uid != 0 {
+		t.Errorf("the first who is answered is user %d, %v; want root", uid, err)
 	}
 }

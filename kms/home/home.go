@@ -66,41 +66,6 @@ func (h Home) begin() error {
 	return h.private()
 }
 
-// private refuses a directory in which anybody may put files: a database, a
-// key or a socket there could be theirs.
-func (h Home) private() error {
-	info, err := os.Stat(h.Data)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil // what is missing is said where it is looked for
-	}
-	if err != nil {
-		return err
-	}
-	if perm := info.Mode().Perm(); perm&0o002 != 0 {
-		return fmt.Errorf("anyone may write to the data directory %s (mode %04o); run: chmod 0700 %[1]s", h.Data, perm)
-	}
-	return nil
-}
-
-// Warnings are what is doubtful about the data directory and no reason to
-// stop, one line each, with what to do.
-func (h Home) Warnings() []string {
-	info, err := os.Stat(h.Data)
-	if err != nil {
-		return nil // said by who needs it
-	}
-	perm, can := info.Mode().Perm(), ""
-	switch {
-	case perm&0o022 != 0:
-		can = "others than its owner may write to the data directory: they can put another database or key there"
-	case perm&0o055 != 0:
-		can = "others than its owner may look into the data directory, where the database and its key are"
-	default:
-		return nil
-	}
-	return []string{fmt.Sprintf("%s (%s, mode %04o); run: chmod 0700 %[2]s", can, h.Data, perm)}
-}
-
 // lockWait is how long a command waits for another one to end.
 const lockWait = time.Second
 

@@ -85,7 +85,7 @@ func (h Home) openStore(ctx context.Context, create bool) (store.Store, error) {
 // openPlace opens a store without locking the data directory.
 func openPlace(ctx context.Context, p config.Place, create bool) (store.Store, error) {
 	if !p.Shared() {
-		return openFile(p.Path, create)
+		return openFile(p, create)
 	}
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Minute)
 	defer cancel()
@@ -109,12 +109,16 @@ func openPlace(ctx context.Context, p config.Place, create bool) (store.Store, e
 }
 
 // openFile opens a file, or makes it for its directory's owner.
-func openFile(path string, create bool) (store.Store, error) {
-	st, err := bolt.Open(path, create, server.Tables())
+func openFile(p config.Place, create bool) (store.Store, error) {
+	open := bolt.Open
+	if p.AnyMode {
+		open = bolt.OpenAnyMode
+	}
+	st, err := open(p.Path, create, server.Tables())
 	if err != nil || !create {
 		return st, err
 	}
-	if err := datafile.Own(path); err != nil {
+	if err := datafile.Own(p.Path); err != nil {
 		return nil, errors.Join(err, st.Close())
 	}
 	return st, nil

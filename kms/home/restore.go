@@ -33,7 +33,7 @@ func (h Home) Restore(ctx context.Context, from string) (r ledger.Checked, befor
 		return r, "", fmt.Errorf("restoring: %w", err)
 	}
 
-	copied := config.Place{Kind: config.Bolt, Path: filepath.Join(h.Data, ".restore.db")}
+	copied := config.Place{Kind: config.Bolt, Path: filepath.Join(h.Data, ".restore.db"), AnyMode: h.AnyMode}
 	defer os.Remove(copied.Path)
 	if err := copyFile(from, copied.Path); err != nil {
 		return r, "", fmt.Errorf("restoring: %w", err)

@@ -45,6 +45,11 @@ func (h Home) changeWrapping(ctx context.Context, from, next keeping, c Wrapping
 	if next.material == "" {
 		return errors.New("the key is a systemd credential, which only systemd-creds can write; write it to a file with --to-key, then encrypt that file")
 	}
+	if h.AnyMode {
+		if err := h.apart(next); err != nil {
+			return err
+		}
+	}
 	if _, err := os.Stat(next.material); err == nil && next.material != from.material {
 		return fmt.Errorf("%s already exists; nothing was changed", next.material)
 	}

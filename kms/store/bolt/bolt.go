@@ -47,7 +47,17 @@ type DB struct {
 // Open opens the database at path, which must exist unless create is set,
 // and must not if it is. The tables are created as needed.
 func Open(path string, create bool, tables []string) (*DB, error) {
-	if err := checkFile(path, create); err != nil {
+	return open(path, create, false, tables)
+}
+
+// OpenAnyMode is Open of a database on a file system that gives all files
+// one mode, such as a share: who may write to it is not seen there.
+func OpenAnyMode(path string, create bool, tables []string) (*DB, error) {
+	return open(path, create, true, tables)
+}
+
+func open(path string, create, anyMode bool, tables []string) (*DB, error) {
+	if err := checkFile(path, create, anyMode); err != nil {
 		return nil, err
 	}
 	if !create {
@@ -76,7 +86,7 @@ func Open(path string, create bool, tables []string) (*DB, error) {
 	return d, nil
 }
 
-func checkFile(path string, create bool) error {
+func checkFile(path string, create, anyMode bool) error {
 	info, err := os.Lstat(path)
 	switch {
 	case create && err == nil:
@@ -87,7 +97,7 @@ func checkFile(path string, create bool) error {
 		return fmt.Errorf("opening the database: %w", err)
 	case !info.Mode().IsRegular():
 		return fmt.Errorf("opening %s: not a regular file", path)
-	case info.Mode().Perm()&0o077 != 0:
+	case info.Mode().Perm()&0o077 != 0 && !anyMode:
 		return fmt.Errorf("opening %s: others may read or write it; make it mode 0600", path)
 	}
 	return nil
