@@ -98,6 +98,7 @@ var rooms = []struct{ folder, what string }{
 
 	{"internal/hosttab", "what this machine's crypttab and fstab call its volumes"},
 	{"internal/meminfo", "how much memory this machine has"},
+	{"internal/order", "sorts with one piece of code for all types: the init is small"},
 	{"internal/pcr", "what latchkey measures into PCR 11, and how a signature names it"},
 	{"internal/plan", "the plan: types, the strict parser of image and command line, one Check"},
 	{"internal/cloudconfig", "what cloud-configs of Kairos say of encrypted partitions"},

@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"runtime"
 	"slices"
 	"strings"
@@ -212,9 +213,13 @@ func TestInitBudget(t *testing.T) {
 	}
 }
 
-// TestDeadMethods: one call of reflect's Method by name makes the linker
-// keep every exported method of every type.
-func TestDeadMethods(t *testing.T) {
+// manyFold are algorithms that are compiled anew for each type that is sorted.
+var manyFold = regexp.MustCompile(`^latchkey/\S+ -> slices\.(pdqsort|stable|Sort|SortStable|Sorted|SortedStable)(Cmp)?Func\[`)
+
+// TestLinked looks at what the linker keeps for the init: one call of
+// reflect's Method by name makes it keep every exported method of every type,
+// and package slices has a sort of its own for each type.
+func TestLinked(t *testing.T) {
 	cmd := exec.Command("go", "build", "-tags", "tls", "-ldflags=-dumpdep", "-o", filepath.Join(t.TempDir(), "init"), "./cmd/init")
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
 	out, err := cmd.CombinedOutput()
@@ -224,6 +229,9 @@ func TestDeadMethods(t *testing.T) {
 	for line := range bytes.Lines(out) {
 		if bytes.Contains(line, []byte("ReflectMethod")) {
 			t.Errorf("the linker keeps all methods because of: %s", line)
+		}
+		if manyFold.Match(line) {
+			t.Errorf("sort with internal/order: %.200s", line)
 		}
 	}
 }

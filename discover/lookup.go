@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"latchkey/discover/dns"
+	"latchkey/internal/order"
 )
 
 // A name is asked for again no sooner than minRefresh after it was found,
@@ -128,7 +129,7 @@ func (f *Finder) lookUpService(ctx context.Context, r resolver, q question) (tim
 		srv, ok := rec.Data.(dns.SRV)
 		return !ok || srv.Port == 0 || srv.Target == "" // "." is no service
 	})
-	slices.SortStableFunc(servers, func(a, b dns.Record) int {
+	order.By(servers, func(a, b dns.Record) int {
 		return int(a.Data.(dns.SRV).Priority) - int(b.Data.(dns.SRV).Priority)
 	})
 

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"latchkey/discover/dns"
+	"latchkey/internal/order"
 )
 
 // Probing is three queries, 250 ms apart, after a random pause of as much:
@@ -180,6 +181,6 @@ func sorted(records []dns.Record) [][]byte {
 			out = append(out, raw)
 		}
 	}
-	slices.SortFunc(out, bytes.Compare)
+	order.By(out, bytes.Compare)
 	return out
 }

@@ -9,12 +9,12 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
-	"slices"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
 	"latchkey/internal/ifwatch"
+	"latchkey/internal/order"
 )
 
 // Linux is the Kernel of the calling process' network namespace.
@@ -52,7 +52,7 @@ func (Linux) Devices() ([]Device, error) {
 		}
 	}
 
-	slices.SortFunc(devices, func(a, b Device) int { return a.Index - b.Index })
+	order.By(devices, func(a, b Device) int { return a.Index - b.Index })
 	return devices, nil
 }
 

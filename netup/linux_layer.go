@@ -9,6 +9,7 @@ import (
 
 	"github.com/vishvananda/netlink"
 
+	"latchkey/internal/order"
 	"latchkey/internal/plan"
 )
 
@@ -76,7 +77,7 @@ func bondOptions(options []plan.BondOption) []plan.BondOption {
 		return slices.ContainsFunc(options, func(o plan.BondOption) bool { return o.Name == name })
 	}
 	out := slices.Clone(options)
-	slices.SortStableFunc(out, func(a, b plan.BondOption) int {
+	order.By(out, func(a, b plan.BondOption) int {
 		rank := map[bool]int{true: 0, false: 1}
 		return rank[a.Name == "mode"] - rank[b.Name == "mode"]
 	})

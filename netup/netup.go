@@ -13,6 +13,7 @@ import (
 	"slices"
 	"time"
 
+	"latchkey/internal/order"
 	"latchkey/internal/plan"
 )
 
@@ -253,7 +254,7 @@ func (n *network) tell() {
 			now = append(now, n.view(l))
 		}
 	}
-	slices.SortFunc(now, func(a, b Link) int { return a.Index - b.Index })
+	order.By(now, func(a, b Link) int { return a.Index - b.Index })
 	if !reflect.DeepEqual(now, n.told) {
 		n.told = now
 		n.update(slices.Clone(now))

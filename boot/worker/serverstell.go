@@ -9,6 +9,7 @@ import (
 
 	"latchkey/boot/codes"
 	"latchkey/discover"
+	"latchkey/internal/order"
 )
 
 func (s *servers) begin(url string) *askedServer {
@@ -16,7 +17,7 @@ func (s *servers) begin(url string) *askedServer {
 	defer s.mu.Unlock()
 	server := &askedServer{url: url}
 	s.asked = append(s.asked, server)
-	slices.SortStableFunc(s.asked, func(a, b *askedServer) int { return cmp.Compare(a.url, b.url) })
+	order.By(s.asked, func(a, b *askedServer) int { return cmp.Compare(a.url, b.url) })
 	return server
 }
 

@@ -7,6 +7,7 @@ import (
 
 	"latchkey/boot/codes"
 	"latchkey/internal/mapping"
+	"latchkey/internal/order"
 )
 
 // A part is one device of a file system that is spread over several.
@@ -26,7 +27,7 @@ func (in *inside) join(r root, flags string) error {
 	if err != nil {
 		return err
 	}
-	slices.SortStableFunc(parts, func(a, b part) int { return int(min(a.id, 1<<20)) - int(min(b.id, 1<<20)) })
+	order.By(parts, func(a, b part) int { return int(min(a.id, 1<<20)) - int(min(b.id, 1<<20)) })
 	for i, p := range parts[1:] {
 		if p.id == parts[i].id {
 			return codes.Fail("btrfs-devices", "the file system %s: %s and %s are both its device %d: one is a copy", r.super.UUID, parts[i].name, p.name, p.id)

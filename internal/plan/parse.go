@@ -5,6 +5,8 @@ import (
 	"errors"
 	"slices"
 	"strings"
+
+	"latchkey/internal/order"
 )
 
 // Parse makes the Plan of a boot: the plan file of the image, refined by
@@ -63,7 +65,7 @@ func (p *Plan) refine(cmdline string) []Problem {
 		}
 	}
 
-	slices.SortStableFunc(problems, func(a, b Problem) int { return cmp.Compare(a.Arg.Pos, b.Arg.Pos) })
+	order.By(problems, func(a, b Problem) int { return cmp.Compare(a.Arg.Pos, b.Arg.Pos) })
 	return problems
 }
 
@@ -101,7 +103,7 @@ func firstOfNet(args []Arg) Arg {
 // the names.
 func inOrder(args []Arg) []Arg {
 	sorted := slices.Clone(args)
-	slices.SortStableFunc(sorted, func(a, b Arg) int {
+	order.By(sorted, func(a, b Arg) int {
 		rank := map[bool]int{true: 0, false: 1}
 		return cmp.Compare(rank[isNaming(a)], rank[isNaming(b)])
 	})

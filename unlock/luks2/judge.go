@@ -3,8 +3,9 @@ package luks2
 import (
 	"encoding/json"
 	"math"
-	"slices"
 	"strings"
+
+	"latchkey/internal/order"
 )
 
 const (
@@ -154,5 +155,5 @@ func (j *judgment) tokens(m *metadata, raw json.RawMessage) {
 		}
 		m.tokens = append(m.tokens, t)
 	}
-	slices.SortFunc(m.tokens, func(a, b Token) int { return a.ID - b.ID })
+	order.By(m.tokens, func(a, b Token) int { return a.ID - b.ID })
 }

@@ -4,6 +4,8 @@ import (
 	"cmp"
 	"encoding/json"
 	"slices"
+
+	"latchkey/internal/order"
 )
 
 const (
@@ -48,7 +50,7 @@ func (j *judgment) keyslots(m *metadata, raw json.RawMessage, hdrSize int64) {
 			"keyslot-area", "keyslot %s: %d bytes at %d are not inside the keyslots area", name, s.areaSize, s.areaOffset)
 		m.slots = append(m.slots, s)
 	}
-	slices.SortFunc(m.slots, func(a, b slot) int { return a.ID - b.ID })
+	order.By(m.slots, func(a, b slot) int { return a.ID - b.ID })
 	j.overlaps(slices.Clone(m.slots))
 }
 
@@ -63,7 +65,7 @@ func (j *judgment) area(raw json.RawMessage, what string) (offset, size int64) {
 
 // overlaps refuses areas that share bytes; it sorts its argument.
 func (j *judgment) overlaps(byArea []slot) {
-	slices.SortFunc(byArea, func(a, b slot) int { return cmp.Compare(a.areaOffset, b.areaOffset) })
+	order.By(byArea, func(a, b slot) int { return cmp.Compare(a.areaOffset, b.areaOffset) })
 	for i := 1; i < len(byArea); i++ {
 		a, b := byArea[i-1], byArea[i]
 		j.rule(a.areaOffset+a.areaSize <= b.areaOffset, "keyslot-overlap", "the areas of keyslots %d and %d overlap", a.ID, b.ID)

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"slices"
 
+	"latchkey/internal/order"
 	"latchkey/internal/secret"
 )
 
@@ -66,7 +67,7 @@ func (m *metadata) place(hdrSize int64, keyBytes, id int) (Keyslot, error) {
 		return k, reject("keyslot-count", "keyslot %d is not free", k.ID)
 	}
 	areas := slices.Clone(m.slots)
-	slices.SortFunc(areas, func(a, b slot) int { return cmp.Compare(a.areaOffset, b.areaOffset) })
+	order.By(areas, func(a, b slot) int { return cmp.Compare(a.areaOffset, b.areaOffset) })
 	k.areaOffset = 2 * hdrSize
 	for _, a := range areas {
 		if a.areaOffset-k.areaOffset >= k.areaSize {

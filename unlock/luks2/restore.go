@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
+
+	"latchkey/internal/order"
 )
 
 // Restore writes the backup over a device, in place of the header now, which
@@ -140,7 +142,8 @@ func (r *restoring) between(early []slot) error {
 				}
 			}
 		}
-		m.slots = slices.SortedFunc(slices.Values(named), func(a, b slot) int { return cmp.Compare(a.ID, b.ID) })
+		m.slots = slices.Clone(named)
+		order.By(m.slots, func(a, b slot) int { return cmp.Compare(a.ID, b.ID) })
 		return nil
 	}})
 	if err != nil {
@@ -201,7 +204,8 @@ func (r *restoring) write(text []byte) error {
 // clean writes noise over all of the keyslots area that the backup's header
 // does not name: removed keyslots, and one that was put there for a while.
 func (r *restoring) clean() error {
-	slots := slices.SortedFunc(slices.Values(r.meta.slots), func(a, b slot) int { return cmp.Compare(a.areaOffset, b.areaOffset) })
+	slots := slices.Clone(r.meta.slots)
+	order.By(slots, func(a, b slot) int { return cmp.Compare(a.areaOffset, b.areaOffset) })
 	at := 2 * int64(len(r.raw))
 	for _, s := range slots {
 		if err := scramble(r.s, at, s.areaOffset); err != nil {

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 
+	"latchkey/internal/order"
 	"latchkey/internal/secret"
 )
 
@@ -121,7 +122,7 @@ func (h *Header) order(slot int) ([]Keyslot, error) {
 	}
 
 	slots := slices.DeleteFunc(h.Keyslots(), func(k Keyslot) bool { return k.Priority == 0 })
-	slices.SortStableFunc(slots, func(a, b Keyslot) int {
+	order.By(slots, func(a, b Keyslot) int {
 		return cmp.Or(b.Priority-a.Priority, cmp.Compare(a.KDF.work(), b.KDF.work()))
 	})
 	return slots, nil

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+
+	"latchkey/internal/order"
 )
 
 // An Array is what members of one UUID form.
@@ -33,12 +35,12 @@ func Arrays(members []*Member) (all []*Array) {
 		by[key] = append(by[key], m)
 	}
 	for _, group := range by {
-		slices.SortFunc(group, func(a, b *Member) int {
+		order.By(group, func(a, b *Member) int {
 			return cmp.Or(cmp.Compare(rank(a), rank(b)), cmp.Compare(b.Events, a.Events), cmp.Compare(a.Number, b.Number), strings.Compare(a.Device, b.Device))
 		})
 		all = append(all, assemble(group))
 	}
-	slices.SortFunc(all, func(a, b *Array) int {
+	order.By(all, func(a, b *Array) int {
 		return cmp.Or(strings.Compare(a.UUID, b.UUID), strings.Compare(a.Newest.Device, b.Newest.Device))
 	})
 	return all

@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"latchkey/boot/codes"
+	"latchkey/internal/order"
 )
 
 // failures are the errors of several shares, in one line.
@@ -31,7 +32,7 @@ func join(errs []error) error {
 		}
 		return 0
 	}
-	slices.SortStableFunc(f, func(a, b error) int { return cmp.Compare(silent(a), silent(b)) })
+	order.By(f, func(a, b error) int { return cmp.Compare(silent(a), silent(b)) })
 	switch len(f) {
 	case 0:
 		return nil
