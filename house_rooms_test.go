@@ -61,6 +61,7 @@ var rooms = []struct{ folder, what string }{
 	{"kms/home", "the data directory: open, restore, migrate, wrapping key"},
 	{"kms/page", "the administration in a browser: pages, sign-in, sessions' cookies; asks the API"},
 	{"kms/operator", "what the commands ask a server that runs, or the database"},
+	{"kms/operator/top", "the operator's terminal view: who waits, what happens, and a key that approves"},
 	{"kms/operator/loader", "what boot loaders measure of kernel, initrd and command line, from the files"},
 	{"kms/daemon", "serve, reload, watchdog, metrics listener, advertise"},
 	{"kms/bench", "machines of lk1, Kairos and Talos in software, and their load"},

@@ -11,7 +11,6 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
-	"golang.org/x/sys/unix"
 
 	"latchkey/kms/server/lk1"
 )
@@ -25,8 +24,7 @@ func terminal(c *cobra.Command) bool {
 	if !ok {
 		return false
 	}
-	_, err := unix.IoctlGetTermios(int(f.Fd()), unix.TCGETS)
-	return err == nil
+	return tty(f.Fd())
 }
 
 // confirm asks at the terminal.

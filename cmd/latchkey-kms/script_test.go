@@ -48,7 +48,7 @@ func TestScripts(t *testing.T) {
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"kms": kmsCommand, "machine": machineCommand, "damage": damageCommand, "certificate": certificateCommand, "revoke": revokeCommand, "talos": talosMachine, "apiserver": apiServer,
-			"tmpfs": tmpfsCommand, "fill": fillCommand, "starve": starveCommand, "http": httpCommand, "pair": pairCommand,
+			"tmpfs": tmpfsCommand, "fill": fillCommand, "starve": starveCommand, "http": httpCommand, "pair": pairCommand, "terminal": terminalCommand,
 		},
 	})
 }

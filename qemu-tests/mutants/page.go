@@ -2,6 +2,11 @@ package main
 
 // ofPage are rules of the administration in a browser.
 var ofPage = []mutant{
+	{`top approves what was looked at`, `kms/operator/top/keys.go`, `Seen: n.Seen, Unmeasured`, `Unmeasured`, `./cmd/latchkey-kms`, `TestScripts/top$`},
+	{`top asks before it gives a secret that is there`, `kms/operator/top/keys.go`, `a.Standing == lk1.Stored || `, ``, `./kms/operator/top`, `TestChoices`},
+	{`top takes only y for yes`, `kms/operator/top/keys.go`, `if key == "y" {`, `if key != "n" {`, `./kms/operator/top`, `TestOnlyYIsYes`},
+	{`top shows no escape sequence`, `kms/operator/top/screen.go`, `if unicode.IsPrint(r) {`, `if r != 0 || unicode.IsPrint(r) {`, `./kms/operator/top`, `TestNothingMoves`},
+	{`top says what is old`, `kms/operator/top/screen.go`, `case v.failed != nil:`, `case v.failed != nil && v.open != nil:`, `./kms/operator/top`, `TestOldIsSaid`},
 	{`page: only who is signed in`, `kms/page/visit.go`, "		if err != nil {\n			p.mustSignIn", "		if err != nil && r == nil {\n			p.mustSignIn", `./kms/server`, `TestPage`},
 	{`page: asks as the person, not as the server`, `kms/page/page.go`, `o.API.HandlerFor(p.identify)`, `o.API.AdminHandler()`, `./kms/server`, `TestPageRefuses`},
 	{`page: what was looked at is approved`, `kms/page/machines.go`, `lk1.Approval{Who: id, Seen: shown, `, `lk1.Approval{Who: id, `, `./kms/server`, `TestPageApproves`},
