@@ -164,6 +164,10 @@ has shown no boot state, so use --pcr none, and name its volumes.`,
 }
 
 func printApproved(w io.Writer, a lk1.Approved) {
+	if a.Node.Needs != "" {
+		fmt.Fprintf(w, "NOT approved yet: %s: %s\n", a.Node.Words, a.Node.Needs)
+		return
+	}
 	fmt.Fprintf(w, "approved %s\n", a.Node.Words)
 	for _, u := range a.Bound {
 		fmt.Fprintf(w, "bound volume %s to it\n", u)
@@ -231,6 +235,9 @@ func printNode(w io.Writer, n lk1.Node) {
 		fmt.Fprintf(w, "owns:        %s\n", u)
 	}
 
+	for _, a := range n.Agreed {
+		fmt.Fprintf(w, "agreed:      %s said %s at %s; somebody else must say the same\n", a.From, a.Verb, a.At.Local().Format("2006-01-02 15:04"))
+	}
 	printCover(w, n)
 	if n.Release != "" {
 		fmt.Fprintf(w, "release:     it last got its keys with %s\n", n.Release)

@@ -53,6 +53,10 @@ func nodeChange(ask *asker, out *output, verb, short, long string) *cobra.Comman
 }
 
 func printChanged(w io.Writer, verb string, n lk1.Node) {
+	if n.Needs != "" {
+		fmt.Fprintf(w, "NOT done yet: %s: %s\n", n.Words, n.Needs)
+		return
+	}
 	fmt.Fprintf(w, "%s: %s\n", n.Words, n.Describe())
 	if verb == "accept" {
 		printCover(w, n)

@@ -187,6 +187,9 @@ func printSet(w io.Writer, n lk1.Node) {
 	if s.StoresPerHour != nil {
 		line("stores per hour", *s.StoresPerHour)
 	}
+	if s.Approvals != nil {
+		line("approvals", *s.Approvals)
+	}
 	if s.OwnVolumes != nil {
 		line("own volumes", *s.OwnVolumes)
 	}

@@ -24,6 +24,7 @@ var (
 type Person struct {
 	Who   string
 	Scope Scope
+	Is    string // Identity: who that is, from wherever
 }
 
 // Identify tells who sends a request. Who it does not know has no scope; the
@@ -43,10 +44,10 @@ func (a *API) ByHeaders(clients map[string]Scope) Identify {
 			if err != nil {
 				return Person{}, err
 			}
-			p = Person{"token " + t.Name, t.Scope}
+			p = Person{"token " + t.Name, t.Scope, t.identity()}
 		} else if r.TLS != nil && len(r.TLS.VerifiedChains) > 0 {
 			name := r.TLS.VerifiedChains[0][0].Subject.CommonName
-			p = Person{fmt.Sprintf("client %.64q", name), clients[name]}
+			p = Person{fmt.Sprintf("client %.64q", name), clients[name], name}
 		}
 
 		p.Who += " at " + front.Remote(r)
@@ -88,7 +89,7 @@ func (a *API) HandlerFor(identify Identify) http.Handler {
 				writeResult(w, nil, err)
 				return
 			}
-			ctx := as(r.Context(), p.Who, p.Scope)
+			ctx := as(r.Context(), p)
 			if err := a.record(ctx, p.Who, one); err != nil {
 				writeResult(w, nil, &ledger.Unavailable{Err: err})
 				return

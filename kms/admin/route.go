@@ -1,6 +1,7 @@
 package admin
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -101,9 +102,23 @@ func (a *API) AdminHandler() http.Handler {
 // scopeKey finds in a context what who administers may do.
 type scopeKey struct{}
 
-// as is a context in which a user administers.
-func as(ctx context.Context, who string, scope Scope) context.Context {
-	return context.WithValue(ledger.As(ctx, who), scopeKey{}, scope)
+// personKey finds in a context who administers from elsewhere.
+type personKey struct{}
+
+// as is a context in which somebody administers.
+func as(ctx context.Context, p Person) context.Context {
+	return context.WithValue(context.WithValue(ledger.As(ctx, p.Who), scopeKey{}, p.Scope), personKey{}, cmp.Or(p.Is, p.Who))
+}
+
+// Identity is who administers, however they came in: the name of a token, of
+// a client certificate or of a provider's subject, and for a token that was
+// made over HTTPS the name of who made it. Who does so by the socket is the
+// user that the kernel names.
+func Identity(ctx context.Context) string {
+	if is, ok := ctx.Value(personKey{}).(string); ok {
+		return is
+	}
+	return ledger.Who(ctx)
 }
 
 // May tells whether who administers may do what needs want. Who does so by

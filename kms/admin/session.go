@@ -35,6 +35,7 @@ const eventSignOut = "sign out"
 type Session struct {
 	ID      []byte    `json:"id"`              // 16 random bytes
 	Who     string    `json:"who"`             // "token NAME", "oidc SUBJECT"
+	Is      string    `json:"is,omitempty"`    // Identity
 	Scope   Scope     `json:"scope"`           // of a token it is looked up again at every use
 	Token   []byte    `json:"token,omitempty"` // SHA-256 of the token that it rests on
 	Began   time.Time `json:"began"`
@@ -49,7 +50,7 @@ func (a *API) SignIn(ctx context.Context, token secret.Bytes, from string, life 
 	if err != nil {
 		return "", Session{}, err
 	}
-	s := Session{Who: "token " + t.Name, Scope: t.Scope, Token: sum[:]}
+	s := Session{Who: "token " + t.Name, Is: t.identity(), Scope: t.Scope, Token: sum[:]}
 	cookie, err := a.BeginSession(ctx, &s, from, life)
 	return cookie, s, err
 }

@@ -1,6 +1,7 @@
 package admin
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"errors"
@@ -21,7 +22,12 @@ type Token struct {
 	Scope   Scope     `json:"scope"`
 	Created time.Time `json:"created"`
 	Expires time.Time `json:"expires"`
+	Maker   string    `json:"maker,omitempty"` // Identity of who made it over HTTPS; empty: somebody on the key server's host
 }
+
+// identity is who administers with the token: its name, or who made it, if
+// that was somebody far away, who could make any number.
+func (t Token) identity() string { return cmp.Or(t.Maker, t.Name) }
 
 // A NewToken asks for a token.
 type NewToken struct {
@@ -60,7 +66,8 @@ func (a *API) CreateToken(ctx context.Context, n NewToken) (out IssuedToken, err
 
 	text := secret.Passphrase()
 	defer text.Wipe()
-	out = IssuedToken{Token{n.Name, n.Scope, now, n.Expires.UTC()}, tokenPrefix + string(text.Reveal())}
+	maker, _ := ctx.Value(personKey{}).(string)
+	out = IssuedToken{Token{n.Name, n.Scope, now, n.Expires.UTC(), maker}, tokenPrefix + string(text.Reveal())}
 	key := sha256.Sum256([]byte(out.Secret))
 	err = a.ledger.Update(ctx, func(t *ledger.Txn) error {
 		all, err := tokens(t.View)

@@ -1,6 +1,7 @@
 package page
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -183,6 +184,7 @@ func (v *visit) look(id string) (view machineView, err error) {
 
 // done is what a page says after something was done.
 var done = map[string]string{
+	"agree":      "Noted. It is done when enough people have said the same.",
 	"approve":    "Approved. It gets what is bound to it when it asks next, within half a minute.",
 	"accept":     "Accepted: from now on this boot is the approved one.",
 	"quarantine": "Stopped. It is refused from its next request on.",
@@ -196,7 +198,7 @@ var done = map[string]string{
 // change does what a button says, to exactly what was looked at.
 func (v *visit) change() error {
 	id, verb := v.r.PathValue("id"), v.r.PathValue("verb")
-	if done[verb] == "" {
+	if done[verb] == "" || verb == "agree" {
 		return errNoSuch
 	}
 	path, query, body := "/v1/node/"+verb, url.Values{"who": {id}}, []byte(nil)
@@ -221,12 +223,26 @@ func (v *visit) change() error {
 	if (verb == "approve" || verb == "accept" || verb == "push") && shown == "" {
 		return v.refused(id, &admin.StatusError{Status: http.StatusConflict, Text: "The form did not say what you looked at. Look at it again."})
 	}
-	if err := v.ask(http.MethodPost, path, query, body, &json.RawMessage{}); err != nil {
+	var answer json.RawMessage
+	if err := v.ask(http.MethodPost, path, query, body, &answer); err != nil {
 		return v.refused(id, err)
+	}
+	if needs(answer) {
+		verb = "agree"
 	}
 	http.SetCookie(v.w, &http.Cookie{Name: doneCookie, Value: verb + "." + id, Path: "/", MaxAge: 60, Secure: true, HttpOnly: true, SameSite: http.SameSiteStrictMode})
 	http.Redirect(v.w, v.r, "/machines/"+id, http.StatusSeeOther)
 	return nil
+}
+
+// needs tells whether more people must say the same, by an answer that is a
+// machine, or an approval with one.
+func needs(answer []byte) bool {
+	var n struct {
+		Needs string   `json:"needs"`
+		Node  lk1.Node `json:"node"`
+	}
+	return json.Unmarshal(answer, &n) == nil && cmp.Or(n.Needs, n.Node.Needs) != ""
 }
 
 // doneCookie says what was done, to the page that follows. A link cannot.

@@ -73,10 +73,10 @@ func TestOpenAPI(t *testing.T) {
 }
 
 // rare fields need more than the story tells: a certified TPM, an hour of
-// silence, a boot that nothing measures, a secret that another TPM sealed, a live system, a store that others share, a document that was edited or is a cluster's. Their schemas are made
+// silence, several people who must agree, a boot that nothing measures, a secret that another TPM sealed, a live system, a store that others share, a document that was edited or is a cluster's. Their schemas are made
 // like all others.
 var rare = []string{
-	"ekcert.Certificate.", "lk1.Node.ek_certificate", "lk1.Node.lapsed", "lk1.Node.announced", "policy.Announced.", "lk1.Node.release", "lk1.Node.rolled", "lk1.rolled.", "lk1.ReleaseView.hidden", "lk1.ReleaseView.signed", "lk1.Node.awaits_boot", "lk1.Node.takes_boot", "lk1.Node.unmeasured", "lk1.Approved.warning", "lk1.Approved.sealed", "lk1.Volume.sealed_to", "kairos.partition.removed",
+	"admin.Token.maker", "admin.IssuedToken.maker", "lk1.Agreement.", "lk1.Node.agreed", "lk1.Node.needs", "policy.Settings.approvals", "ekcert.Certificate.", "lk1.Node.ek_certificate", "lk1.Node.lapsed", "lk1.Node.announced", "policy.Announced.", "lk1.Node.release", "lk1.Node.rolled", "lk1.rolled.", "lk1.ReleaseView.hidden", "lk1.ReleaseView.signed", "lk1.Node.awaits_boot", "lk1.Node.takes_boot", "lk1.Node.unmeasured", "lk1.Approved.warning", "lk1.Approved.sealed", "lk1.Volume.sealed_to", "kairos.partition.removed",
 	"ledger.Event.server", "kairos.lastShown.legacy", "kairos.lastShown.live", "kairos.volumeDoc.",
 	"eventlog.Keys.others", "eventlog.Summary.config", "eventlog.Summary.firmware", "eventlog.Summary.kernel", "eventlog.Summary.odd", "eventlog.Measured.text", "lk1.bootLog.refused",
 }

@@ -130,6 +130,11 @@ func (l *remoteLab) status(method, target, token string, pair *tls.Certificate) 
 	return reply.StatusCode
 }
 
+// web is a client that keeps no connection.
+func (l *remoteLab) web() *http.Client {
+	return &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: l.ca.pool()}, DisableKeepAlives: true}}
+}
+
 // post sends a body with a token.
 func (l *remoteLab) post(target, token, body string) int {
 	l.t.Helper()
@@ -138,7 +143,7 @@ func (l *remoteLab) post(target, token, body string) int {
 		l.t.Fatal(err)
 	}
 	r.Header.Set("Authorization", token)
-	reply, err := (&http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: l.ca.pool()}, DisableKeepAlives: true}}).Do(r)
+	reply, err := l.web().Do(r)
 	if err != nil {
 		l.t.Fatal(err)
 	}

@@ -2,6 +2,13 @@ package main
 
 // ofPage are rules of the administration in a browser.
 var ofPage = []mutant{
+	{`D22 the same person counts once`, `kms/server/lk1/people.go`, ` || a.Who == me.Who })`, ` || a.Who == "" })`, `./kms/server`, `TestTwoPeople$`},
+	{`D22 the same of the same`, `kms/server/lk1/people.go`, `a.Verb != verb || a.What != what ||`, `a.Verb != verb ||`, `./kms/server`, `TestTwoPeople$`},
+	{`D22 a word ends after a day`, `kms/server/lk1/people.go`, `err == nil && now.Sub(a.At) < agreementLife {`, `err == nil {`, `./kms/server`, `TestAgreementEnds`},
+	{`D22 readmitting takes two, too`, `kms/server/lk1/people.go`, `return t.together(ctx, row, verb, what)`, "if what == \"\" {\n\t\t\treturn nil\n\t\t}\n\t\treturn t.together(ctx, row, verb, what)", `./kms/server`, `TestTwoPeopleForTheRest`},
+	{`D22 a group lowers nothing`, `kms/server/policy/settings.go`, `(*at(s) == nil || *w > **at(s))`, `*at(s) == nil`, `./kms/server`, `TestApprovalsOnlyRise`},
+	{`D22 a token made far away is its maker's`, `kms/admin/token.go`, `cmp.Or(t.Maker, t.Name)`, `cmp.Or(t.Name, t.Maker)`, `./kms/server`, `TestPersonIsAName`},
+	{`D22 a certificate is a name`, `kms/admin/person.go`, `clients[name], name}`, `clients[name], ""}`, `./kms/server`, `TestPersonIsAName`},
 	{`top approves what was looked at`, `kms/operator/top/keys.go`, `Seen: n.Seen, Unmeasured`, `Unmeasured`, `./cmd/latchkey-kms`, `TestScripts/top$`},
 	{`top asks before it gives a secret that is there`, `kms/operator/top/keys.go`, `a.Standing == lk1.Stored || `, ``, `./kms/operator/top`, `TestChoices`},
 	{`top takes only y for yes`, `kms/operator/top/keys.go`, `if key == "y" {`, `if key != "n" {`, `./kms/operator/top`, `TestOnlyYIsYes`},

@@ -1,7 +1,7 @@
 package top
 
 import (
-	"encoding/json"
+	"cmp"
 	"net/url"
 	"slices"
 	"strconv"
@@ -148,13 +148,20 @@ func (v *view) change(verb string) tea.Cmd {
 	}
 
 	return func() tea.Msg {
-		var answer json.RawMessage // the machine is asked for anew
+		var answer struct { // a machine, or an approval with one
+			Needs string   `json:"needs"`
+			Node  lk1.Node `json:"node"`
+		}
 		err := v.server.Call(v.ctx, "POST", "/v1/node/"+verb, query, body, &answer)
+		says := done[verb]
+		if needs := cmp.Or(answer.Needs, answer.Node.Needs); needs != "" {
+			says = "not done yet: " + needs
+		}
 		now := n
 		if looking := v.server.Call(v.ctx, "GET", "/v1/node", url.Values{"who": {n.ID.String()}}, nil, &now); looking != nil {
 			now = n
 		}
-		return changed{done[verb], now, err}
+		return changed{says, now, err}
 	}
 }
 

@@ -7,7 +7,7 @@ import "slices"
 var names = []string{
 	// Events of lk1 and of operators.
 	"get", "stage", "put", "enroll", "report", "lapse", "push", "push given", "push void",
-	"approve", "accept", "quarantine", "readmit", "renew", "set", "delete", "undelete", "first-boot", "announced", "announced-boot",
+	"agree", "approve", "accept", "quarantine", "readmit", "renew", "set", "delete", "undelete", "first-boot", "announced", "announced-boot",
 	"release add", "release retire", "release remove", "release roll", "release stop", "release resume",
 	"release wave", "release came", "release failed", "release stopped", "release done",
 	"volume put", "volume delete", "volume accept-header", "volume rotate", "volume rotate-abort",

@@ -2,6 +2,7 @@ package lk1
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -51,56 +52,68 @@ func (s *Service) ApproveNode(ctx context.Context, a Approval) (out Approved, er
 	if err != nil {
 		return Approved{}, err
 	}
-	err = s.update(ctx, func(t *txn) error {
-		out = Approved{}
-		row, found, err := t.node(id)
-		if err != nil {
-			return err
-		}
-		if row, err = register(row, found, id, a); err != nil {
-			return err
-		}
-		if err := row.stillShows(a.Seen); err != nil {
-			return fmt.Errorf("approving node %s: %w", row.ID.Words(), err)
-		}
-
-		if row.State == fleet.Deleted {
-			return fmt.Errorf("approving node %s: %w: it was deleted, and stays refused until node undelete lets it ask again", row.ID.Words(), ledger.ErrRefused)
-		}
-		if s.enroll == fleet.Cert && row.State == fleet.Pending && row.Certificate == nil {
-			return fmt.Errorf("approving node %s: %w: it has shown no EK certificate of a trusted vendor yet", row.ID.Words(), ledger.ErrRefused)
-		}
-
-		t.Bump()
-
-		// A node that is approved already keeps its pins, too: only accept
-		// takes another boot state.
-		if row.State != fleet.Approved || a.NoPCRs {
-			if err := t.bindRelease(&row, a.Release); err != nil {
-				return fmt.Errorf("approving node %s: %w", row.ID.Words(), err)
-			}
-			if err := t.pin(&row, a, &out); err != nil {
-				return fmt.Errorf("approving node %s: %w", row.ID.Words(), err)
-			}
-		} else {
-			row.Unmeasured = row.Unmeasured || a.Unmeasured // for the next accept
-		}
-		bind := row.State != fleet.Approved || a.Bind || a.Move
-		row.State, row.Approved, row.Lapsed = fleet.Approved, time.Now().UTC(), time.Time{}
-		if err := t.bindAll(row, binding{Approval: a, shown: bind, rivals: rivals}, &out); err != nil {
-			return err
-		}
-
-		if err := t.saveNode(row); err != nil {
-			return err
-		}
-		out.Node = t.present(row)
-		return t.Note(ledger.Event{
-			Event: "approve", Node: row.ID.String(), Volumes: append(out.Bound, out.Moved...), From: ledger.Who(ctx),
-			Detail: pinned(out.Pinned, row.Unmeasured),
-		})
+	err = s.update(ctx, func(t *txn) (err error) {
+		out, err = t.approve(ctx, id, a, rivals)
+		return err
 	})
+	if few, ok := errors.AsType[*tooFew](err); ok {
+		n, err := s.keep(ctx, id, few)
+		return Approved{Node: n}, err
+	}
 	return out, err
+}
+
+// approve does it, as the last of as many people as must want it.
+func (t *txn) approve(ctx context.Context, id kms.NodeID, a Approval, rivals rivals) (out Approved, err error) {
+	row, found, err := t.node(id)
+	if err != nil {
+		return out, err
+	}
+	if row, err = register(row, found, id, a); err != nil {
+		return out, err
+	}
+	if err := row.stillShows(a.Seen); err != nil {
+		return out, fmt.Errorf("approving node %s: %w", row.ID.Words(), err)
+	}
+
+	if row.State == fleet.Deleted {
+		return out, fmt.Errorf("approving node %s: %w: it was deleted, and stays refused until node undelete lets it ask again", row.ID.Words(), ledger.ErrRefused)
+	}
+	if t.s.enroll == fleet.Cert && row.State == fleet.Pending && row.Certificate == nil {
+		return out, fmt.Errorf("approving node %s: %w: it has shown no EK certificate of a trusted vendor yet", row.ID.Words(), ledger.ErrRefused)
+	}
+
+	t.Bump()
+
+	// A node that is approved already keeps its pins, too: only accept
+	// takes another boot state.
+	if row.State != fleet.Approved || a.NoPCRs {
+		if err := t.bindRelease(&row, a.Release); err != nil {
+			return out, fmt.Errorf("approving node %s: %w", row.ID.Words(), err)
+		}
+		if err := t.pin(&row, a, &out); err != nil {
+			return out, fmt.Errorf("approving node %s: %w", row.ID.Words(), err)
+		}
+	} else {
+		row.Unmeasured = row.Unmeasured || a.Unmeasured // for the next accept
+	}
+	bind := row.State != fleet.Approved || a.Bind || a.Move
+	row.State, row.Approved, row.Lapsed = fleet.Approved, time.Now().UTC(), time.Time{}
+	if err := t.bindAll(row, binding{Approval: a, shown: bind, rivals: rivals}, &out); err != nil {
+		return out, err
+	}
+
+	if err := t.together(ctx, &row, "approve", a.what(&row)); err != nil {
+		return out, err
+	}
+	if err := t.saveNode(row); err != nil {
+		return out, err
+	}
+	out.Node = t.present(row)
+	return out, t.Note(ledger.Event{
+		Event: "approve", Node: row.ID.String(), Volumes: append(out.Bound, out.Moved...), From: ledger.Who(ctx),
+		Detail: pinned(out.Pinned, row.Unmeasured),
+	})
 }
 
 // pinned is what the audit log says of a boot state that was taken.

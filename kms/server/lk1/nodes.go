@@ -23,6 +23,8 @@ type Node struct {
 	Cover  *policy.Cover `json:"cover,omitempty"`        // what its boot state covers; of one that waits, what approving it would
 	Says   string        `json:"boot_says,omitempty"`    // in words: how its boot differs from the approved one; of one that waits, what it booted
 	Boot   []string      `json:"boot_lines,omitempty"`   // what it booted last, by its event log
+	Agreed []Agreement   `json:"agreed,omitempty"`       // of one node: what people said, where several must say the same
+	Needs  string        `json:"needs,omitempty"`        // after a change: it is not done yet, and who must say the same
 }
 
 // Describe is the node's state in a word or two.
@@ -117,7 +119,10 @@ func (s *Service) Node(who string) (n Node, err error) {
 		if err != nil {
 			return err
 		}
-		n, err = v.presentAsking(row, r)
+		if n, err = v.presentAsking(row, r); err != nil {
+			return err
+		}
+		n.Agreed, err = v.agreements(row.ID, s.ledger.Wall())
 		return err
 	})
 	return n, err

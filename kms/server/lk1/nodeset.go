@@ -25,6 +25,9 @@ func (s *Service) SetNode(ctx context.Context, who string, set NodeSet) (Node, e
 	if err := s.rules.Load().Check(set.Settings); err != nil {
 		return Node{}, fmt.Errorf("setting: %w", err)
 	}
+	if set.Settings.Approvals != nil { // one person could take it back again
+		return Node{}, fmt.Errorf("setting: approvals is for the configuration: policy.defaults, or the settings of a group")
+	}
 	for key, value := range set.Labels {
 		if _, _, err := policy.ParseLabel(key + "=" + value); err != nil {
 			return Node{}, fmt.Errorf("setting: %w", err)

@@ -11,13 +11,15 @@ import (
 // SetQuarantine stops a node, or readmits it. It takes effect with the next
 // release: the transaction that records a release reads it again.
 func (s *Service) SetQuarantine(ctx context.Context, who string, on bool) (Node, error) {
-	event := "readmit"
 	if on {
-		event = "quarantine"
+		return s.changeNode(ctx, who, "quarantine", "", func(_ *txn, row *nodeRow) error {
+			row.Quarantined = true
+			return nil
+		})
 	}
-	return s.changeNode(ctx, who, event, "", func(_ *txn, row *nodeRow) error {
-		row.Quarantined = on
-		return nil
+	return s.decideNode(ctx, who, "readmit", func(_ *txn, row *nodeRow) (string, error) {
+		row.Quarantined = false
+		return "", nil
 	})
 }
 
@@ -30,18 +32,18 @@ type Acceptance struct {
 // AcceptNode takes the boot state that the node showed last for the
 // approved one: after an update, or after its TPM was cleared.
 func (s *Service) AcceptNode(ctx context.Context, who string, a Acceptance) (Node, error) {
-	return s.changeNode(ctx, who, "accept", "", func(t *txn, row *nodeRow) error {
+	return s.decideNode(ctx, who, "accept", func(t *txn, row *nodeRow) (string, error) {
 		if err := row.stillShows(a.Seen); err != nil {
-			return err
+			return "", err
 		}
 		if row.State != fleet.Approved {
-			return fleet.Refuse("the node is " + string(row.State))
+			return "", fleet.Refuse("the node is " + string(row.State))
 		}
 		if row.Shown == nil || !row.Shown.Boot {
-			return fleet.Refuse("the node's last proof was not from an unlocking boot")
+			return "", fleet.Refuse("the node's last proof was not from an unlocking boot")
 		}
 		none := len(row.Pins) == 0 && !row.Awaits && !row.Takes
-		return t.pin(row, Approval{NoPCRs: none, Unmeasured: a.Unmeasured}, &Approved{})
+		return whatOf(row.Shown.digest(), a.Unmeasured), t.pin(row, Approval{NoPCRs: none, Unmeasured: a.Unmeasured}, &Approved{})
 	})
 }
 
@@ -97,12 +99,12 @@ func (s *Service) changeNode(ctx context.Context, who, event, detail string, cha
 // RenewNode renews the approval of a node that lapsed by silence, and lets
 // it through for an hour outside its windows. It binds and pins nothing.
 func (s *Service) RenewNode(ctx context.Context, who string) (Node, error) {
-	return s.changeNode(ctx, who, "renew", "", func(_ *txn, row *nodeRow) error {
+	return s.decideNode(ctx, who, "renew", func(_ *txn, row *nodeRow) (string, error) {
 		if row.State != fleet.Approved {
-			return fleet.Refuse("the node is " + string(row.State))
+			return "", fleet.Refuse("the node is " + string(row.State))
 		}
 		row.Approved, row.Lapsed = time.Now().UTC(), time.Time{}
-		return nil
+		return "", nil
 	})
 }
 

@@ -30,7 +30,7 @@ func NewRows() *Rows { return &Rows{fleet.New[nodeRow]("nodes", "pending"), rele
 
 // Tables are those to register.
 func (r *Rows) Tables() []*ledger.Table {
-	return append(append(r.fleet.Tables(), r.releases.Tables()...), tableVolumes, tableSecrets, tableOwners, tableSpent, tableCookies, tablePushes)
+	return append(append(r.fleet.Tables(), r.releases.Tables()...), tableVolumes, tableSecrets, tableOwners, tableSpent, tableCookies, tablePushes, tableAgreements)
 }
 
 // States of a secret, part of what it is sealed with: an active and a

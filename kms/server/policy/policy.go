@@ -68,6 +68,7 @@ type Settings struct {
 	Role          Role           `json:"role,omitempty" yaml:"role" words:"any boot install"`
 	Accept        []string       `json:"accept,omitempty" yaml:"accept"` // changes of the approved boot state that need no operator: eventlog.ShippedRules
 
+	Approvals   *int       `json:"approvals,omitempty" yaml:"approvals"`                            // people who must approve, accept, renew or readmit the same; nil: one
 	Announce    Announce   `json:"announce,omitempty" yaml:"announce" words:"refuse allow"`         // whether its system may announce another boot state
 	AnnounceFor *Duration  `json:"announce_for,omitempty" yaml:"announce-for"`                      // how long an announcement holds; a day if it is not said
 	Unmeasured  Unmeasured `json:"unmeasured,omitempty" yaml:"unmeasured" words:"ask allow refuse"` // what becomes of a machine whose initrd nothing measures
@@ -100,6 +101,17 @@ func (s Settings) Volumes() int {
 	return *s.OwnVolumes
 }
 
+// People is how many must say the same.
+func (s Settings) People() int {
+	if s.Approvals == nil {
+		return 1
+	}
+	return *s.Approvals
+}
+
+// maxPeople bounds Approvals: with more, nothing is ever done.
+const maxPeople = 5
+
 // maxPerHour bounds the limit, because each release of the last hour is
 // kept in the node's record.
 const maxPerHour = 1000
@@ -118,6 +130,9 @@ func (s Settings) check() error {
 		}
 	}
 
+	if s.Approvals != nil && (*s.Approvals < 1 || *s.Approvals > maxPeople) {
+		return fmt.Errorf("approvals %d: must be 1 to %d people", *s.Approvals, maxPeople)
+	}
 	if s.Silence != nil && *s.Silence < 0 {
 		return fmt.Errorf("silence %s: must not be negative", s.Silence)
 	}

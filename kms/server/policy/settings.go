@@ -27,6 +27,7 @@ var settings = []setting{
 	several("releases", func(s *Settings) *[]string { return &s.Releases }),
 	several("accept", func(s *Settings) *[]string { return &s.Accept }),
 	single("role", func(s *Settings) *Role { return &s.Role }),
+	highest("approvals", func(s *Settings) **int { return &s.Approvals }),
 	single("announce", func(s *Settings) *Announce { return &s.Announce }),
 	single("announce-for", func(s *Settings) **Duration { return &s.AnnounceFor }),
 	single("unmeasured", func(s *Settings) *Unmeasured { return &s.Unmeasured }),
@@ -39,6 +40,15 @@ func single[T comparable](name string, at func(*Settings) *T) setting {
 			*at(s) = *at(wider)
 		}
 	}, func(s *Settings) { *at(s) = none }}
+}
+
+// highest is a setting that a narrower one can raise and not lower.
+func highest(name string, at func(*Settings) **int) setting {
+	return setting{name, func(s, wider *Settings) {
+		if w := *at(wider); w != nil && (*at(s) == nil || *w > **at(s)) {
+			*at(s) = w
+		}
+	}, func(s *Settings) { *at(s) = nil }}
 }
 
 func several[T any](name string, at func(*Settings) *[]T) setting {

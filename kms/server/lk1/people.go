@@ -1,0 +1,182 @@
+package lk1
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"latchkey/kms"
+	"latchkey/kms/admin"
+	"latchkey/kms/ledger"
+)
+
+// tableAgreements is what one of several people said who must agree, by node
+// id ‖ verb and person.
+var tableAgreements = ledger.NewTable("agreements", ledger.Sealed)
+
+// agreementLife is how long it is waited for the next person.
+const agreementLife = 24 * time.Hour
+
+// An Agreement is what one person wants done with a node, where several must
+// want the same: policy's approvals.
+type Agreement struct {
+	Verb string    `json:"verb"`
+	What string    `json:"what"` // SHA-256 of all that the verb depends on, in hex
+	Who  string    `json:"who"`  // who that is, however they came in: admin.Identity
+	From string    `json:"from"` // as the audit log has it
+	At   time.Time `json:"at"`
+}
+
+// tooFew undoes a change that not enough people want yet.
+type tooFew struct {
+	said       Agreement // what this person said, to be kept
+	have, need int
+}
+
+func (e *tooFew) Error() string {
+	missing := "one more must"
+	if n := e.need - e.have; n > 1 {
+		missing = fmt.Sprintf("%d more must", n)
+	}
+	return fmt.Sprintf("%d of %d people said %s; %s say the same within %d hours", e.have, e.need, e.said.Verb, missing, int(agreementLife.Hours()))
+}
+
+// whatOf is the digest of what a verb does: two people agree if it is the same.
+func whatOf(parts ...any) string {
+	text, err := json.Marshal(parts)
+	if err != nil {
+		panic(err) // of our own types
+	}
+	sum := sha256.Sum256(text)
+	return hex.EncodeToString(sum[:])
+}
+
+func agreementKey(id kms.NodeID, verb, who string) []byte {
+	sum := sha256.Sum256([]byte(verb + "\x00" + who))
+	return append(bytes.Clone(id[:]), sum[:16]...)
+}
+
+// agreements are what people said of a node and still counts, the first
+// first.
+func (v view) agreements(id kms.NodeID, now time.Time) (all []Agreement, err error) {
+	v.Scan(tableAgreements, id[:], func(key []byte) bool {
+		if !bytes.HasPrefix(key, id[:]) {
+			return false
+		}
+		var a Agreement
+		if _, err = v.Load(tableAgreements, key, &a); err == nil && now.Sub(a.At) < agreementLife {
+			all = append(all, a)
+		}
+		return err == nil
+	})
+	slices.SortFunc(all, func(a, b Agreement) int { return a.At.Compare(b.At) })
+	return all, err
+}
+
+// together is nil if enough people want this done, the one who asks among
+// them; what they said is used up by it. It comes last in a transaction: what
+// one person alone may not do was judged to be possible.
+func (t *txn) together(ctx context.Context, row *nodeRow, verb, what string) error {
+	need := t.s.settings(row).People()
+	if need < 2 {
+		return nil
+	}
+	me := Agreement{Verb: verb, What: what, Who: admin.Identity(ctx), From: ledger.Who(ctx), At: t.s.ledger.Wall().UTC()}
+	all, err := t.agreements(row.ID, me.At)
+	if err != nil {
+		return err
+	}
+	same := slices.DeleteFunc(slices.Clone(all), func(a Agreement) bool { return a.Verb != verb || a.What != what || a.Who == me.Who })
+	if have := len(same) + 1; have < need {
+		return &tooFew{me, have, need}
+	}
+
+	for _, a := range all {
+		if a.Verb != verb {
+			continue
+		}
+		if err := t.Remove(tableAgreements, agreementKey(row.ID, verb, a.Who)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// keep records what one person said, and answers with the node as it is.
+func (s *Service) keep(ctx context.Context, id kms.NodeID, few *tooFew) (n Node, err error) {
+	err = s.update(ctx, func(t *txn) error {
+		if err := t.forgetAgreements(id); err != nil {
+			return err
+		}
+		if err := t.Save(tableAgreements, agreementKey(id, few.said.Verb, few.said.Who), few.said); err != nil {
+			return err
+		}
+		row, found, err := t.node(id)
+		if err != nil {
+			return err
+		}
+		if !found {
+			row.ID = id
+		}
+		n = t.present(row)
+		n.Needs = few.Error()
+		return t.Note(ledger.Event{Event: "agree", Node: id.String(), From: few.said.From, Detail: fmt.Sprintf("%s: %d of %d people", few.said.Verb, few.have, few.need)})
+	})
+	return n, err
+}
+
+// forgetAgreements removes those of a node that count no more.
+func (t *txn) forgetAgreements(id kms.NodeID) error {
+	var old [][]byte
+	var failed error
+	now := t.s.ledger.Wall()
+	t.Scan(tableAgreements, id[:], func(key []byte) bool {
+		if !bytes.HasPrefix(key, id[:]) {
+			return false
+		}
+		var a Agreement
+		if _, failed = t.Load(tableAgreements, key, &a); failed == nil && now.Sub(a.At) >= agreementLife {
+			old = append(old, bytes.Clone(key))
+		}
+		return failed == nil
+	})
+	for _, key := range old {
+		if failed == nil {
+			failed = t.Remove(tableAgreements, key)
+		}
+	}
+	return failed
+}
+
+// decideNode is changeNode for what several people may have to want: change
+// also says what exactly it does.
+func (s *Service) decideNode(ctx context.Context, who, verb string, change func(*txn, *nodeRow) (what string, err error)) (Node, error) {
+	var id kms.NodeID
+	n, err := s.changeNode(ctx, who, verb, "", func(t *txn, row *nodeRow) error {
+		id = row.ID
+		what, err := change(t, row)
+		if err != nil {
+			return err
+		}
+		return t.together(ctx, row, verb, what)
+	})
+	if few, ok := errors.AsType[*tooFew](err); ok {
+		return s.keep(ctx, id, few)
+	}
+	return n, err
+}
+
+// what is all that an approval depends on, whoever asks for it.
+func (a Approval) what(row *nodeRow) string {
+	a.Who, a.Seen = "", row.Shown.digest()
+	a.Volumes = slices.Clone(a.Volumes)
+	slices.SortFunc(a.Volumes, func(x, y kms.UUID) int { return strings.Compare(x.String(), y.String()) })
+	return whatOf(a)
+}

@@ -1,0 +1,271 @@
+package server_test
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"net/url"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"latchkey/kms/admin"
+	"latchkey/kms/ledger"
+	"latchkey/kms/server/lk1"
+	"latchkey/kms/server/policy"
+	"latchkey/kms/softtpm"
+)
+
+func by(who string) context.Context { return ledger.As(context.Background(), who) }
+
+// needTwo is a KMS where two people must approve, with a node that waits.
+func needTwo(t *testing.T, options ...option) (*fixture, *softtpm.TPM) {
+	t.Helper()
+	f := newKMS(t, options...)
+	f.SetPolicy(&policy.Policy{Defaults: policy.Settings{Approvals: ptr(2)}})
+	node := newTPM(t)
+	if _, err := f.get(node); code(err) != "pending" {
+		t.Fatalf("Get = %v, want pending", err)
+	}
+	return f, node
+}
+
+// approves has somebody approve what the node shows, and tells whether it
+// is approved then.
+func (f *fixture) approves(who string, node *softtpm.TPM, change func(*lk1.Approval)) bool {
+	f.t.Helper()
+	n, err := f.Node(node.NodeID().String())
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	a := lk1.Approval{Who: node.NodeID().Words(), Seen: n.Seen}
+	change(&a)
+	out, err := f.ApproveNode(by(who), a)
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	if done := out.Node.Describe() == "approved"; done == (out.Node.Needs != "") {
+		f.t.Errorf("after %s the node is %s, and needs %q", who, out.Node.Describe(), out.Node.Needs)
+	}
+	return out.Node.Needs == ""
+}
+
+func asItIs(*lk1.Approval) {}
+
+// D22: with approvals: 2, one person alone approves nothing, however often
+// he says it, and two must have said the same of the same.
+func TestTwoPeople(t *testing.T) {
+	f, node := needTwo(t)
+	for range 3 {
+		if f.approves("alice", node, asItIs) {
+			t.Fatal("one person approved it")
+		}
+	}
+	if _, err := f.get(node); code(err) != "pending" {
+		t.Errorf("after one of two, Get = %v, want pending", err)
+	}
+	if f.approves("bob", node, func(a *lk1.Approval) { a.Unmeasured = true }) {
+		t.Error("two people who said different things approved it")
+	}
+	node.PCRs[7] = [32]byte{42}
+	if _, err := f.get(node); code(err) != "pending" {
+		t.Fatal(err)
+	}
+	if f.approves("carol", node, asItIs) {
+		t.Error("what was said of another boot counts")
+	}
+
+	n, err := f.Node(node.NodeID().String())
+	if err != nil || len(n.Agreed) != 3 || n.Agreed[0].Who != "alice" {
+		t.Errorf("the node's agreements are %+v, %v; want those of three people", n.Agreed, err)
+	}
+	if !f.approves("alice", node, asItIs) {
+		t.Error("two people said the same, and it is not approved")
+	}
+	if n, err := f.Node(node.NodeID().String()); err != nil || len(n.Agreed) != 0 {
+		t.Errorf("after it, agreements are left: %+v, %v", n.Agreed, err)
+	}
+	if !f.audited("agree", "approve: 1 of 2 people") {
+		t.Error("what one person said is not in the audit log")
+	}
+}
+
+// What lets a node have its keys again needs as many people; stopping it
+// needs one.
+func TestTwoPeopleForTheRest(t *testing.T) {
+	f, node := needTwo(t)
+	id := node.NodeID().String()
+	f.approves("alice", node, asItIs)
+	f.approves("bob", node, asItIs)
+
+	twice := func(name string, do func(context.Context) (lk1.Node, error), undone func(lk1.Node) bool) {
+		t.Helper()
+		for i, who := range []string{"alice", "alice", "bob"} {
+			n, err := do(by(who))
+			if err != nil {
+				t.Fatalf("%s: %v", name, err)
+			}
+			if last := i == 2; undone(n) == last || (n.Needs == "") != last {
+				t.Errorf("%s, said %d times: undone %v, needs %q", name, i+1, undone(n), n.Needs)
+			}
+		}
+	}
+	if n, err := f.SetQuarantine(by("alice"), id, true); err != nil || !n.Quarantined || n.Needs != "" {
+		t.Errorf("stopping it = %+v, %v", n.Needs, err)
+	}
+	twice("readmit", func(c context.Context) (lk1.Node, error) { return f.SetQuarantine(c, id, false) }, func(n lk1.Node) bool { return n.Quarantined })
+
+	node.PCRs[11] = [32]byte{9}
+	if _, err := f.get(node); code(err) != "pcr-mismatch" {
+		t.Fatal(err)
+	}
+	twice("accept", func(c context.Context) (lk1.Node, error) { return f.AcceptNode(c, id, lk1.Acceptance{}) }, func(n lk1.Node) bool { return len(n.Change) > 0 })
+	before, err := f.Node(id)
+	if err != nil {
+		t.Fatal(err)
+	}
+	twice("renew", func(c context.Context) (lk1.Node, error) { return f.RenewNode(c, id) }, func(n lk1.Node) bool { return n.Approved.Equal(before.Approved) })
+}
+
+// What cannot be done is refused at the first person, and not kept.
+func TestTwoPeopleForNothing(t *testing.T) {
+	f, node := needTwo(t)
+	if _, err := f.ApproveNode(by("alice"), lk1.Approval{Who: node.NodeID().Words(), Seen: "0123456789abcdef"}); err == nil || !strings.Contains(err.Error(), "has shown something else") {
+		t.Errorf("approving what is not shown = %v", err)
+	}
+	if n, err := f.Node(node.NodeID().String()); err != nil || len(n.Agreed) != 0 {
+		t.Errorf("what was refused counts: %+v, %v", n.Agreed, err)
+	}
+}
+
+// One day later the first person's word counts no more.
+func TestAgreementEnds(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f, node := needTwo(t, inMemory)
+		f.approves("alice", node, asItIs)
+		time.Sleep(24 * time.Hour)
+		if f.approves("bob", node, asItIs) {
+			t.Error("a word of a day ago counts")
+		}
+		time.Sleep(24*time.Hour - time.Second)
+		if !f.approves("alice", node, asItIs) {
+			t.Error("a word of less than a day ago does not count")
+		}
+	})
+}
+
+// No setting that is narrower lowers what holds for all, and nobody sets it
+// for one node.
+func TestApprovalsOnlyRise(t *testing.T) {
+	f, node := needTwo(t)
+	f.SetPolicy(&policy.Policy{
+		Defaults: policy.Settings{Approvals: ptr(2)},
+		Groups: []policy.Group{
+			{Label: "site", Value: "low", Settings: policy.Settings{Approvals: ptr(1)}},
+			{Label: "site", Value: "high", Settings: policy.Settings{Approvals: ptr(3)}},
+		},
+	})
+	label := func(site string) {
+		if _, err := f.SetNode(by("alice"), node.NodeID().String(), lk1.NodeSet{Labels: map[string]string{"site": site}}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	label("low")
+	if f.approves("alice", node, asItIs) {
+		t.Error("a group needs fewer people than all")
+	}
+	label("high")
+	if f.approves("bob", node, asItIs) {
+		t.Error("a group that needs three people takes two")
+	}
+	if _, err := f.SetNode(by("alice"), node.NodeID().String(), lk1.NodeSet{Settings: policy.Settings{Approvals: ptr(1)}}); err == nil || !strings.Contains(err.Error(), "approvals is for the configuration") {
+		t.Errorf("setting it for one node = %v", err)
+	}
+	if !f.approves("carol", node, asItIs) {
+		t.Error("three people said the same, and it is not approved")
+	}
+}
+
+// Over HTTPS a person is a name, not a way to come in; who makes himself more
+// tokens is no more people.
+func TestPersonIsAName(t *testing.T) {
+	l := newRemote(t)
+	l.SetPolicy(&policy.Policy{Defaults: policy.Settings{Approvals: ptr(2)}})
+	node := newTPM(t)
+	if _, err := l.get(node); code(err) != "pending" {
+		t.Fatal(err)
+	}
+	made := func(token, name string) string {
+		t.Helper()
+		body := fmt.Sprintf(`{"name":%q,"scope":"admin","expires":%q}`, name, time.Now().Add(time.Hour).Format(time.RFC3339))
+		var out admin.IssuedToken
+		if reply := l.sent("/v1/token/create", token, body, &out); reply != http.StatusOK {
+			t.Fatalf("making a token: %d", reply)
+		}
+		return "Bearer " + out.Secret
+	}
+	alice := l.token("alice", admin.ScopeAdmin)
+	second := made(alice, "bob")
+	for name, token := range map[string]string{"alice": alice, "her second token": second, "a third, by the second": made(second, "carol")} {
+		var out lk1.Approved
+		if reply := l.sent("/v1/node/approve", token, fmt.Sprintf(`{"who":%q}`, node.NodeID()), &out); reply != http.StatusOK || out.Node.Needs == "" {
+			t.Errorf("%s: status %d, needs %q; want one of two people", name, reply, out.Node.Needs)
+		}
+	}
+	// The certificate's common name is alice, too.
+	reply, err := l.do("POST", "/v1/node/readmit?who="+node.NodeID().String(), "", ptr(l.ca.client("alice")))
+	if err != nil {
+		t.Fatal(err)
+	}
+	reply.Body.Close()
+	if n, err := l.Node(node.NodeID().String()); err != nil || len(n.Agreed) != 2 || n.Agreed[1].Who != "alice" {
+		t.Errorf("agreements are %+v, %v; want alice's, of two verbs", n.Agreed, err)
+	}
+
+	var out lk1.Approved
+	if reply := l.sent("/v1/node/approve", l.token("dora", admin.ScopeApprove), fmt.Sprintf(`{"who":%q}`, node.NodeID()), &out); reply != http.StatusOK || out.Node.Needs != "" {
+		t.Errorf("another person: status %d, needs %q", reply, out.Node.Needs)
+	}
+}
+
+// sent posts a body with a token and takes the answer.
+func (l *remoteLab) sent(target, token, body string, to any) int {
+	l.t.Helper()
+	r, err := http.NewRequest("POST", l.url+target, strings.NewReader(body))
+	if err != nil {
+		l.t.Fatal(err)
+	}
+	r.Header.Set("Authorization", token)
+	reply, err := l.web().Do(r)
+	if err != nil {
+		l.t.Fatal(err)
+	}
+	defer reply.Body.Close()
+	if err := json.NewDecoder(reply.Body).Decode(to); err != nil {
+		l.t.Fatal(err)
+	}
+	return reply.StatusCode
+}
+
+// A page says that it is not done yet, and to the next person who said what.
+func TestPageForTwoPeople(t *testing.T) {
+	l := newPages(t, nil)
+	l.SetPolicy(&policy.Policy{Defaults: policy.Settings{Approvals: ptr(2)}})
+	node := newTPM(t)
+	if _, err := l.fixture.get(node); code(err) != "pending" {
+		t.Fatal(err)
+	}
+	at := "/machines/" + node.NodeID().String()
+	first, second := l.browser(nil).in(admin.ScopeApprove), l.browser(nil).in(admin.ScopeAdmin)
+	if _, text := first.post(at+"/approve", url.Values{"shown": {first.shown(at)}}); !strings.Contains(text, "Noted. It is done when enough people have said the same.") {
+		t.Errorf("after one of two the page says:\n%s", text)
+	}
+	if _, text := second.get(at); !strings.Contains(text, "<strong>token person-approve at 127.0.0.1</strong> said approve") {
+		t.Errorf("the second person is not told who said what:\n%s", text)
+	}
+	if _, text := second.post(at+"/approve", url.Values{"shown": {second.shown(at)}}); !strings.Contains(text, "Approved.") {
+		t.Errorf("after two of two the page says:\n%s", text)
+	}
+}
