@@ -3,6 +3,7 @@ package boot
 import (
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -72,7 +73,7 @@ func (b *pid1) writeUdev() error {
 	for _, o := range b.opened {
 		names = append(names, o.Name)
 	}
-	for _, name := range append(names, b.above(mappings)...) {
+	for _, name := range slices.Concat(names, b.above(mappings), disks(mappings)) {
 		if mapping.IsArray(name) {
 			continue // what its rules want to know they read of the array itself
 		}

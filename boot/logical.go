@@ -1,8 +1,10 @@
 package boot
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
+	"strings"
 
 	"latchkey/internal/mapping"
 )
@@ -102,7 +104,22 @@ func isPart(name string, mappings map[string]Mapping) bool {
 	return false
 }
 
-// removeMappings closes every volume, after what stands on it. A mapping of
+// disks lists the mappings of disks that are reached in several ways, after
+// those of their partitions. Nothing but the worker makes such a mapping.
+func disks(mappings map[string]Mapping) (names []string) {
+	for name, m := range mappings {
+		if _, _, ok := mapping.SplitMultipath(m.UUID); ok {
+			names = append(names, name)
+		}
+	}
+	slices.SortFunc(names, func(a, b string) int {
+		return cmp.Or(len(mappings[b].UUID)-len(mappings[a].UUID), strings.Compare(a, b)) // part1-mpath-WWID, mpath-WWID
+	})
+	return names
+}
+
+// removeMappings closes every volume, after what stands on it and before what
+// it stands on. A mapping of
 // a disk that does not answer may never go: that is said, and the boot goes
 // on.
 func (b *pid1) removeMappings() {
@@ -119,7 +136,7 @@ func (b *pid1) removeMappings() {
 	for _, v := range b.plan.Volumes {
 		names = append(names, v.Name)
 	}
-	for _, name := range names {
+	for _, name := range append(names, disks(present)...) {
 		if _, ok := present[name]; !ok {
 			continue
 		}

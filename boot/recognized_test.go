@@ -22,14 +22,14 @@ func TestRecognized(t *testing.T) {
 	for _, r := range []row{
 		{name: "two paths to the root's disk", change: func(m *boottest.Machine) {
 			m.Disks = append(m.Disks, &boottest.Disk{Name: "vdb", Serial: m.Disks[0].Serial, Bytes: bytes.Clone(m.Disks[0].Bytes)})
-		}, end: "reboot", log: []string{`volume-multipath: /dev/vda, /dev/vdb have one serial number, "disk-a": they are paths to one disk, or copies that say so; multipath is not there yet, and root is opened over none`}, never: []string{"map root"}},
+		}, end: "reboot", log: []string{`volume-multipath: /dev/vda serial "disk-a", /dev/vdb serial "disk-a": they are paths to one disk, or copies with its serial number, and no WWID tells which; root is opened over none`}, never: []string{"map root"}},
 		{name: "a second path that comes while the machine waits", change: func(m *boottest.Machine) {
 			m.KMS.State = "pending"
 			second := boottest.RootDisk()
 			second.Name = "vdc"
 			time.AfterFunc(10*time.Second, func() { m.Plug(second) })
 			time.AfterFunc(time.Minute, func() { m.KMS.Set("") })
-		}, end: "reboot", log: []string{"volume-multipath: /dev/vda, /dev/vdc have"}, never: []string{"unlock root keyslot"}},
+		}, end: "reboot", log: []string{`volume-multipath: /dev/vda serial "disk-a", /dev/vdc serial "disk-a": they`}, never: []string{"unlock root keyslot"}},
 		{name: "a half of a mirror in a volume", change: half(1), end: "reboot", log: []string{"root-unusable: root=/dev/mapper/root holds a member of an array: name the array in root.device or root="}, never: []string{"on /sysroot"}},
 		{name: "a half of a mirror in a volume, by what it seems to hold", change: func(m *boottest.Machine) { half(1)(m); m.Plan.Root.Device = "LABEL=system" }, end: "reboot", log: []string{"root-not-in-plan: root=LABEL=system is none of the opened volumes: root (linux_raid_member"}, never: []string{"on /sysroot"}},
 		{name: "a half of a mirror, as /usr", change: withData("", says("mount.usr=/dev/mapper/data"), func(m *boottest.Machine) {

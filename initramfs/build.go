@@ -47,6 +47,7 @@ func Build(w io.Writer, o Options) (*Result, error) {
 		return nil, err
 	}
 
+	multipaths(p, o.Host)
 	init, k, err := o.programs(p)
 	if err != nil {
 		return nil, err
@@ -74,6 +75,7 @@ func Build(w io.Writer, o Options) (*Result, error) {
 		return nil, o.Config.locate(err)
 	}
 	res.Warnings = append(append(res.Warnings, doubtful...), k.arrayWarnings(p, index, o.Host)...)
+	res.Warnings = append(res.Warnings, k.pathWarnings(p, index)...)
 	if err := addHeaders(a, o.Config, p); err != nil {
 		return nil, o.Config.locate(err)
 	}

@@ -31,7 +31,7 @@ func (k *kernel) choose(c ModulesConfig, p *plan.Plan, host hosttab.Host, cipher
 		if err != nil {
 			return nil, err
 		}
-		names = slices.Concat(found, forArrays(host), forMirror(host), forCaches(host))
+		names = slices.Concat(found, forArrays(host), forMirror(host), forCaches(host), forPaths(host))
 	}
 
 	if p.AsksAtConsole() && c.Set != "none" {

@@ -26,7 +26,7 @@ var requested = map[string][]string{"ext4": {"quota_v2", "utf8data"}, "f2fs": {"
 // file systems a root may have.
 var universal = []string{
 	"drivers/ata/", "drivers/block/virtio_blk.", "drivers/block/xen-blkfront.", "drivers/char/tpm/", "drivers/hv/hv_vmbus.",
-	"drivers/char/hw_random/virtio-rng.", "drivers/hid/hid-hyperv.", "drivers/md/dm-crypt.", "drivers/md/dm-mod.", "drivers/md/dm-raid.",
+	"drivers/char/hw_random/virtio-rng.", "drivers/hid/hid-hyperv.", "drivers/md/dm-crypt.", "drivers/md/dm-mod.", "drivers/md/dm-multipath.", "drivers/md/dm-raid.", "drivers/md/dm-service-time.",
 	"drivers/md/bcache/", "drivers/md/md-mod.", "drivers/md/raid0.", "drivers/md/raid1.", "drivers/md/raid10.", "drivers/md/raid456.",
 	"drivers/message/fusion/", "drivers/mmc/", "drivers/net/bonding/", "drivers/net/ethernet/", "drivers/net/hyperv/", "drivers/net/mdio/",
 	"drivers/net/phy/", "drivers/net/usb/", "drivers/net/virtio_net.", "drivers/net/vmxnet3/", "drivers/net/xen-netfront.",

@@ -102,3 +102,12 @@ func cmdPlug(ts *testscript.TestScript, neg bool, args []string) {
 		"driver": "virtio-net-pci", "netdev": "late", "bus": "slot0", "mac": "52:54:00:00:00:20", "romfile": "",
 	}}))
 }
+
+// unplug ID: takes a device of "-qemu -device …,id=ID" out of a running machine.
+func cmdUnplug(ts *testscript.TestScript, neg bool, args []string) {
+	w := worldOf(ts)
+	if len(args) != 1 || w.machine == nil {
+		ts.Fatalf("usage: unplug ID, after boot")
+	}
+	ts.Check(w.qmp(map[string]any{"execute": "device_del", "arguments": map[string]any{"id": args[0]}}))
+}

@@ -63,6 +63,7 @@ func TestScripts(t *testing.T) {
 			"sealed":      cmdSealed,
 			"storm":       cmdStorm,
 			"plug":        cmdPlug,
+			"unplug":      cmdUnplug,
 			"survive":     cmdSurvive,
 			"system":      cmdSystem,
 			"tang":        cmdTang,

@@ -26,6 +26,9 @@ const (
 type Disk struct {
 	Name   string // "vda"
 	Serial string
+	WWID   string // "" if it has none
+	ALUA   bool   // its ports have states
+	Rank   int    // device.Block
 	Bytes  []byte
 	Reads  error         // what every read gives, nil for what is on the disk
 	Slow   time.Duration // of each read
@@ -199,6 +202,7 @@ func (d *Disk) block(minor int) device.Block {
 	return device.Block{
 		Name: d.Name, Path: "/dev/" + d.Name, Major: 254, Minor: uint32(minor), SizeBytes: int64(len(d.Bytes)),
 		Disk: cmp.Or(d.Part, d.Name), Partition: d.Partition, FromBytes: d.From, Serial: d.Serial, Array: d.Array, Cached: d.Cached,
+		WWID: d.WWID, ALUA: d.ALUA, Rank: d.Rank,
 	}
 }
 

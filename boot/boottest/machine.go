@@ -43,6 +43,8 @@ type Machine struct {
 	Arrays    map[string][]byte // what arrays other than mirrors hold, by UUID
 	NoArrays  error             // why the kernel runs no array
 	NoCaches  error             // why bcache takes no device
+	NoPaths   error             // why disks with several paths are not mapped
+	NoALUA    bool              // the kernel has no scsi_dh_alua
 	NoMount   map[string]error  // why nothing mounts there, by target
 	NoOverlay bool              // the kernel has none
 	// Stuck are calls of PID 1 that never come back: "mount", "unmount",
@@ -54,6 +56,7 @@ type Machine struct {
 	began    time.Time
 	mappings map[string]boot.Mapping
 	members  map[string]string // of arrays that run: disks and mappings by name
+	disksOf  map[string]*Disk  // by the name of the mapping over the paths
 	running  []*process
 	events   []chan device.Event
 	net      plan.Net
@@ -97,7 +100,7 @@ func New(sources ...string) *Machine {
 			OnFail: plan.OnFail{Action: "reboot", After: time.Minute},
 		},
 		Disks: []*Disk{RootDisk()}, FreeMiB: 1024,
-		mappings: map[string]boot.Mapping{}, members: map[string]string{}, files: map[string][]byte{}, over: make(chan struct{}), ended: make(chan Outcome, 1), gone: make(chan struct{}),
+		mappings: map[string]boot.Mapping{}, members: map[string]string{}, disksOf: map[string]*Disk{}, files: map[string][]byte{}, over: make(chan struct{}), ended: make(chan Outcome, 1), gone: make(chan struct{}),
 	}
 	m.TPM.machine, m.KMS.machine = m, m
 	m.KMS.Keys = map[string]string{RootUUID: Key}

@@ -247,6 +247,9 @@ func (w workerProcess) Open(path string, _ bool) (worker.File, error) {
 		if _, ok := w.machine.mappings[name]; !ok {
 			return nil, errors.New("no such mapping")
 		}
+		if d := w.machine.disksOf[name]; d != nil {
+			return file{d, w.process}, nil
+		}
 		return plaintext{bytes.NewReader(w.machine.inside(name))}, nil
 	}
 	for _, d := range w.machine.disks() {

@@ -28,6 +28,9 @@ type Block struct {
 	Partition int    // number of the partition, 0 for a whole disk
 	PartName  string // GPT name (PARTLABEL)
 	Serial    string // of the disk, "" if it has none
+	WWID      string // of the disk: no other has it; "" if it has none
+	ALUA      bool   // the disk's ports have states
+	Rank      int    // 0 for the port that the disk likes best
 	Array     string // the array of md that runs with it, "" if none does
 	Cached    bool   // bcache has it, as a cache or what is behind one
 }
@@ -96,7 +99,8 @@ func read(dir string) (Block, error) {
 		real = filepath.Dir(real)
 		b.Disk = filepath.Base(real)
 	}
-	b.Serial = serial(real)
+	b.Serial, b.WWID = serial(real), wwid(real)
+	b.ALUA, b.Rank = port(real)
 	return b, nil
 }
 

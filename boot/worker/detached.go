@@ -28,21 +28,24 @@ func (s *search) detached(v plan.Volume, probes []probed) sighting {
 		return sighting{v, nil, codes.Fail("volume-missing", "volume %s (%s): %w", v.UUID, v.Name, fmt.Errorf(format, args...))}
 	}
 	data := s.payloads(v, probes)
-	switch len(data) {
-	case 0:
+	if len(data) == 0 {
 		return missing("no device for its payload: %s", payloadName(v))
-	case 1:
-	default:
-		return sighting{v, nil, codes.Fail("volume-clones", "%d devices are %s, the payload of %s", len(data), payloadName(v), v.Name)}
+	}
+	if len(data) > 1 {
+		paths, err := several(v, data, fmt.Sprintf("are %s, the payload of %s", payloadName(v), v.Name))
+		if err != nil {
+			return sighting{v, nil, err}
+		}
+		data = paths
 	}
 	raw, err := s.header(v, probes)
 	if err != nil {
 		return missing("%s: %w", v.Header, err)
 	}
 
-	p := probed{block: data[0]}
+	p := &data[0]
 	p.header, p.err = accept(v).ReadDetached(bytes.NewReader(raw), int64(len(raw)), p.block.SizeBytes)
-	d, err := newDisk(v, p)
+	d, err := newDisk(v, data...)
 	if d != nil {
 		d.header = raw
 	}
@@ -57,12 +60,12 @@ func payloadName(v plan.Volume) string {
 }
 
 // payloads are the devices that the plan means.
-func (s *search) payloads(v plan.Volume, probes []probed) (fit []device.Block) {
+func (s *search) payloads(v plan.Volume, probes []probed) (fit []probed) {
 	key, value, _ := strings.Cut(v.Data, "=")
 	for _, p := range probes {
 		named := v.Data == "" && p.block.Partition == 0 || v.Data != "" && s.carries(p, key, value)
 		if named && (v.Serial == "" || p.block.Serial == v.Serial) {
-			fit = append(fit, p.block)
+			fit = append(fit, p)
 		}
 	}
 	return fit

@@ -46,7 +46,7 @@ func TestDetachedHeader(t *testing.T) {
 		{"a payload that is too short", "header-rejected", "segment-", func(m *boottest.Machine, _ string) { m.Disks[0].Bytes = m.Disks[0].Bytes[:100] }},
 		{"another serial", "volume-missing", "no device for its payload", func(m *boottest.Machine, _ string) { m.Disks[0].Serial = "x" }},
 		{"no partition of that name", "volume-missing", "no device for its payload: PARTLABEL=payload", func(m *boottest.Machine, _ string) { m.Plan.Volumes[0].Data = "PARTLABEL=payload" }},
-		{"a clone", "volume-clones", "2 devices", func(m *boottest.Machine, _ string) {
+		{"a clone", "volume-multipath", "no WWID tells which", func(m *boottest.Machine, _ string) {
 			m.Disks = append(m.Disks, &boottest.Disk{Name: "vdb", Serial: m.Disks[0].Serial, Bytes: m.Disks[0].Bytes})
 		}},
 		{"a pinned digest of another header", "volume-locked", "", func(m *boottest.Machine, _ string) { m.Plan.Volumes[0].Digest = strings.Repeat("00", 32) }},

@@ -19,7 +19,8 @@ type disk struct {
 	unlock.Volume
 	planned plan.Volume
 	block   device.Block
-	header  []byte // if it is not on the device
+	paths   []device.Block // ways to it, block is the first
+	header  []byte         // if it is not on the device
 }
 
 // settle is how long no further block device may appear before what was
@@ -53,6 +54,7 @@ func (w *worker) findAll(ctx context.Context) ([]*disk, error) {
 		return d, fmt.Sprintf("found=%d", len(d)), err
 	})
 	if err == nil {
+		w.joinPaths(ctx, disks)
 		close(w.found)
 	}
 	return disks, err
@@ -229,32 +231,17 @@ func sight(v plan.Volume, probes []probed, seen []string) sighting {
 		return sighting{v, d, err}
 	}
 
-	if isMultipath(fit) {
-		var paths []string
-		for _, p := range fit {
-			paths = append(paths, p.block.Path)
-		}
-		return sighting{v, nil, codes.Fail("volume-multipath", "%s have one serial number, %q: they are paths to one disk, or copies that say so; multipath is not there yet, and %s is opened over none", strings.Join(paths, ", "), fit[0].block.Serial, v.Name)}
+	paths, err := several(v, fit, "carry the UUID "+v.UUID)
+	if err != nil {
+		return sighting{v, nil, err}
 	}
-
-	var names []string
-	for _, p := range fit {
-		names = append(names, fmt.Sprintf("%s serial %q", p.block.Path, p.block.Serial))
-	}
-	return sighting{v, nil, codes.Fail("volume-clones", "%d devices carry the UUID %s: %s", len(fit), v.UUID, strings.Join(names, ", "))}
+	d, err := newDisk(v, paths...)
+	return sighting{v, d, err}
 }
 
-// isMultipath tells whether devices are one disk that is reached in several
-// ways, or the same partition of it: copies have serial numbers of their own.
-func isMultipath(fit []probed) bool {
-	first := fit[0].block
-	return first.Serial != "" && !slices.ContainsFunc(fit[1:], func(p probed) bool {
-		b := p.block
-		return b.Serial != first.Serial || b.SizeBytes != first.SizeBytes || b.Partition != first.Partition || b.Disk == first.Disk
-	})
-}
-
-func newDisk(v plan.Volume, p probed) (*disk, error) {
+// newDisk is a volume that was found, over the paths to it.
+func newDisk(v plan.Volume, paths ...probed) (*disk, error) {
+	p := paths[0]
 	if p.err != nil {
 		return nil, headerError(v, p)
 	}
@@ -262,5 +249,9 @@ func newDisk(v plan.Volume, p probed) (*disk, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &disk{unlock.Volume{Name: v.Name, Device: p.block.Path, Header: p.header, Digest: digest, Options: dmOptions(v)}, v, p.block, nil}, nil
+	d := &disk{Volume: unlock.Volume{Name: v.Name, Device: p.block.Path, Header: p.header, Digest: digest, Options: dmOptions(v)}, planned: v, block: p.block}
+	for _, p := range paths {
+		d.paths = append(d.paths, p.block)
+	}
+	return d, nil
 }

@@ -96,6 +96,9 @@ func (Kernel) Map(t dm.Target, key luks2.VolumeKey) error { return dm.Map(t, key
 // MapLogical implements Disks.
 func (Kernel) MapLogical(l dm.Logical) error { return dm.MapLogical(l) }
 
+// MapPaths implements Disks.
+func (Kernel) MapPaths(p dm.Paths) error { return dm.MapPaths(p) }
+
 // RunArray implements Disks. The link is the one that udev makes in the real
 // root (63-md-raid-arrays.rules); what stands there already stays.
 func (Kernel) RunArray(start control.Start, name string) error {

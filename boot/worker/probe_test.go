@@ -148,6 +148,10 @@ func TestSight(t *testing.T) {
 		p.block.Disk, p.block.Partition, p.block.SizeBytes = disk, partition, size
 		return p
 	}
+	from := func(p probed, start int64) probed {
+		p.block.FromBytes = start
+		return p
+	}
 	foreignLUKS := device.Super{Type: luksType, UUID: testUUID}
 	foreign := probed{block: device.Block{Name: "vdx"}, super: device.Super{Type: "ext4", UUID: testUUID}}
 	for _, row := range []struct {
@@ -164,6 +168,8 @@ func TestSight(t *testing.T) {
 		{"two of one serial", "a", []probed{one("vda", "a"), one("vdb", "a")}, "volume-clones"},
 		{"two paths", "", []probed{on("sda", "sda", 0, 1<<30), on("sdb", "sdb", 0, 1<<30)}, "volume-multipath"},
 		{"two paths to a partition", "a", []probed{on("sda2", "sda", 2, 1<<30), on("sdb2", "sdb", 2, 1<<30)}, "volume-multipath"},
+		{"two disks' partitions 2 and 3", "", []probed{on("sda2", "sda", 2, 1<<30), on("sdb3", "sdb", 3, 1<<30)}, "volume-clones"},
+		{"two partitions that begin at two places", "", []probed{on("sda2", "sda", 2, 1<<30), from(on("sdb2", "sdb", 2, 1<<30), 4096)}, "volume-clones"},
 		{"two partitions of two sizes", "", []probed{on("sda2", "sda", 2, 1<<30), on("sdb2", "sdb", 2, 1<<29)}, "volume-clones"},
 		{"two partitions of one disk", "", []probed{on("sda2", "sda", 2, 1<<30), on("sda3", "sda", 3, 1<<30)}, "volume-clones"},
 		{"two disks without serial numbers", "", []probed{{block: device.Block{Path: "/dev/sda", Disk: "sda"}, super: foreignLUKS}, {block: device.Block{Path: "/dev/sdb", Disk: "sdb"}, super: foreignLUKS}}, "volume-clones"},

@@ -73,6 +73,7 @@ type Disks interface {
 	Number(path string) (n dm.Number, ok bool)
 	Map(dm.Target, luks2.VolumeKey) error
 	MapLogical(dm.Logical) error
+	MapPaths(dm.Paths) error
 	// RunArray has the kernel run an array, and gives it the name that the real
 	// root knows it by: "host:root".
 	RunArray(start control.Start, name string) error

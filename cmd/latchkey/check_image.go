@@ -203,13 +203,14 @@ func (c *checker) initOf(p *plan.Plan) string {
 }
 
 // samePlan compares the plan of an image with a compiled one; the modules that
-// are always loaded depend on the kernel.
+// are always loaded depend on the kernel, and disks with several paths are
+// looked for when an image is built.
 func samePlan(file []byte, wanted *plan.Plan) bool {
 	have, err := plan.Decode(file)
 	if err != nil {
 		return false
 	}
-	have.Modules = plan.Load{}
+	have.Modules, have.Multipath = plan.Load{}, nil
 	want := *wanted
 	want.Modules = plan.Load{}
 	a, err := have.Encode()

@@ -26,28 +26,11 @@ func (h Host) Arrays() (all []Array) {
 
 // ArraysOf lists those that the volume with a UUID lies on, all the way down.
 func (h Host) ArraysOf(uuid string) (all []Array) {
-	device, err := h.device("/dev/disk/by-uuid/" + strings.ToLower(uuid))
-	if err != nil {
-		return nil
-	}
-	var descend func(name string, depth int)
-	descend = func(name string, depth int) {
-		dir, err := filepath.EvalSymlinks(h.path("/sys/class/block", name))
-		if err != nil || depth > 8 { // no real stack is so deep
-			return
-		}
-		if _, err := os.Stat(filepath.Join(dir, "partition")); err == nil {
-			descend(filepath.Base(filepath.Dir(dir)), depth+1)
-		}
+	h.below(uuid, func(name string) {
 		if a, ok := h.array(name); ok && !slices.Contains(all, a) {
 			all = append(all, a)
 		}
-		below, _ := os.ReadDir(filepath.Join(dir, "slaves"))
-		for _, s := range below {
-			descend(s.Name(), depth+1)
-		}
-	}
-	descend(filepath.Base(device), 0)
+	})
 	return all
 }
 

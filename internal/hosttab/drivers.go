@@ -40,19 +40,30 @@ func (h Host) HasVolume(uuid string) bool { return h.exists("/dev/disk/by-uuid/"
 // DriversOf lists the modules of the disks that the volume with a UUID lies
 // on, and of the buses before them.
 func (h Host) DriversOf(uuid string) []string {
+	found := map[string]bool{}
+	h.below(uuid, func(name string) {
+		for _, d := range h.drivers(h.path("/sys/class/block", name)) {
+			found[d] = true
+		}
+	})
+	return slices.Sorted(maps.Keys(found))
+}
+
+// below visits the device with the UUID of a volume, and all that it lies on.
+func (h Host) below(uuid string, visit func(name string)) {
 	device, err := h.device("/dev/disk/by-uuid/" + strings.ToLower(uuid))
 	if err != nil {
-		return nil
+		return
 	}
-	found := map[string]bool{}
 	var descend func(name string, depth int)
 	descend = func(name string, depth int) {
 		dir, err := filepath.EvalSymlinks(h.path("/sys/class/block", name))
 		if err != nil || depth > 8 { // no real stack is so deep
 			return
 		}
-		for _, d := range h.drivers(dir) {
-			found[d] = true
+		visit(name)
+		if _, err := os.Stat(filepath.Join(dir, "partition")); err == nil {
+			descend(filepath.Base(filepath.Dir(dir)), depth+1)
 		}
 		below, _ := os.ReadDir(filepath.Join(dir, "slaves"))
 		for _, s := range below {
@@ -60,7 +71,6 @@ func (h Host) DriversOf(uuid string) []string {
 		}
 	}
 	descend(filepath.Base(device), 0)
-	return slices.Sorted(maps.Keys(found))
 }
 
 // drivers follows a device of sysfs up to the root of the tree; what is

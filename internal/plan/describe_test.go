@@ -30,6 +30,7 @@ func TestDescribe(t *testing.T) {
 			p.Find.URLs = append(p.Find.URLs, "http://192.0.2.5:7741", "http://kms.example.org")
 			p.Root = plan.Root{FSType: "ext4"}
 			p.Modules.Always = []string{"dm_crypt"}
+			p.Multipath = []plan.Multipath{{WWID: "36001405c0ffee0000000000000000001", Name: "mpatha"}}
 			p.Stub = plan.Stub{Credentials: []string{"wireguard.key", "network.*"}, Addons: true}
 		}, "BOOT_IMAGE=/vmlinuz root=/dev/mapper/root rw rootflags=noatime,data=ordered init=/bin/other " +
 			"vlan=shop.5:bond0 bond=bond0:eth0,eth1:mode=802.3ad,miimon=100:9000 bridge=br0:eth3 ifname=shop0:52:54:00:12:34:56 " +
@@ -38,6 +39,7 @@ func TestDescribe(t *testing.T) {
 			"rd.luks.name=" + dataUUID + "=things rd.retry=0 rd.emergency=halt rd.driver.blacklist=nouveau " +
 			"rd.lvm.lv=rhel/root resume=/dev/sda3 systemd.unit=rescue.target -- single"},
 		{"prompt-first", func(p *plan.Plan) {
+			p.NoPaths = true
 			p.Volumes[0].Sources = []string{"prompt", "kms"}
 			data := volume(dataUUID, "data")
 			data.Sources = []string{"kms", "prompt"}

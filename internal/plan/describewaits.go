@@ -18,6 +18,7 @@ func describeWaits(p *Plan) []string {
 	if p.Arrays.Off || len(p.Arrays.UUIDs) > 0 {
 		s.add("arrays that the command line does not want are assembled last, if a volume is still missing")
 	}
+	describePaths(&s, p)
 	for _, f := range p.KeyFiles {
 		if f.Device != "" {
 			s.add("%s is looked for%s", f, soLong(p.KeyFileWait(f)))
@@ -45,6 +46,16 @@ func describeWaits(p *Plan) []string {
 		s.add("debug: faults can be injected by the command line; do not ship this image")
 	}
 	return s.Lines
+}
+
+func describePaths(s *Section, p *Plan) {
+	if p.NoPaths {
+		s.add("a disk with several paths is used over one of them (rd.multipath=0)")
+		return
+	}
+	for _, m := range p.Multipath {
+		s.add("the disk %s becomes /dev/mapper/%s, over all its paths that are there", m.WWID, m.Name)
+	}
 }
 
 func waitTime(d time.Duration) string {

@@ -53,6 +53,8 @@ func hintOf(name string) hint {
 		return logicalHint
 	case "rd.md", "rd.md.uuid":
 		return arrayHint
+	case "rd.multipath":
+		return multipathHint
 	}
 
 	switch {

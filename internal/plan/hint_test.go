@@ -73,6 +73,8 @@ func TestHints(t *testing.T) {
 		{"rd.md.uuid=1c4f3a52:9b0e4f8d:8e572a1f:6f1b9d10 rd.md.uuid=" + arrayUUID, "", func(p *plan.Plan) bool { return len(p.Arrays.UUIDs) == 2 && p.Arrays.Wants(arrayUUID) }},
 		{"rd.md.uuid=" + arrayUUID + strings.Repeat(" rd.md.uuid="+arrayUUID, 64), "not used: there are too many of these", func(p *plan.Plan) bool { return len(p.Arrays.UUIDs) == 64 }},
 		{"rd.lvm=0", "", func(p *plan.Plan) bool { return p.Root.NoLogical && !p.ImageRoot.NoLogical }},
+		{"rd.multipath=0", "", func(p *plan.Plan) bool { return p.NoPaths }},
+		{"rd.multipath=0 rd.multipath", "", func(p *plan.Plan) bool { return !p.NoPaths }},
 		{"rd.lvm=0 rd.lvm=1", "", func(p *plan.Plan) bool { return !p.Root.NoLogical }},
 
 		{"rd.latchkey.trust=lk1:BBBB", "trust and volumes come from the image", nil},
@@ -157,6 +159,9 @@ func TestHintsUndone(t *testing.T) {
 		{"group without a name", "rd.lvm.vg=", "want rd.lvm.vg=GROUP"},
 		{"perhaps LVM", "rd.lvm=perhaps", "neither 1 nor 0"},
 		{"array that is none", "rd.md.uuid=x", "want the array's UUID, 32 hexadecimal digits"},
+		{"perhaps multipath", "rd.multipath=perhaps", "neither 1 nor 0"},
+		{"multipath's own configuration", "rd.multipath=default", "recognized without a configuration"},
+		{"multipath's other options", "rd.multipath.x=1", "of multipath's options, rd.multipath=0 is read here"},
 		{"perhaps md", "rd.md=perhaps", "neither 1 nor 0"},
 		{"md's other options", "rd.md.imsm=1", "of md's options, rd.md=0 and rd.md.uuid= are read here"},
 		{"ZFS", "root=ZFS=rpool/ROOT/x", "ZFS"},

@@ -60,7 +60,7 @@ func say(reason string) hint {
 const (
 	noMD        = "arrays are found by their superblocks; rd.md.uuid=UUID says which are wanted"
 	noNetRoot   = "a root over the network or from a live image is not there: the root is inside a volume of the plan"
-	noMultipath = "multipath is not there yet: a volume is opened if one path to its disk is there, and none if there are several"
+	noMultipath = "of multipath's options, rd.multipath=0 is read here"
 	noOverlay   = "an overlay over the root is root.overlay in latchkey.yaml, or rd.latchkey.overlay=tmpfs"
 	noShell     = "there is no shell in this image; nothing is opened by it"
 	noCrypt     = "volumes come from the image's plan; rd.luks.options= and rd.luks.name= refine them"
@@ -74,7 +74,7 @@ func unused() map[string]string {
 		"rd.shell": noShell, "rd.break": "break points exist in debug images only; the boot goes on", "break": noShell,
 
 		"rd.auto": "volumes come from the image's plan; nothing is assembled by itself",
-		"rd.dm":   "firmware RAID is not there yet", "rd.multipath": noMultipath,
+		"rd.dm":   "firmware RAID is not there yet",
 		"lvmwait": "rd.lvm.lv=GROUP/VOLUME is what maps a logical volume besides the root", "md": noMD, "raid": noMD, "zfs": "ZFS is not there yet", "bootfs": "ZFS is not there yet",
 
 		"cryptopts": noCrypt, "cryptdevice": noCrypt, "cryptkey": noCrypt, "cryptroot": noCrypt, "cryptdm": noCrypt,

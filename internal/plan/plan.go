@@ -60,6 +60,11 @@ type Plan struct {
 	// Resume is where a hibernated system may be: a volume with swap, or a
 	// logical volume in one, named as Root.Device is. "" is nowhere.
 	Resume string `json:"resume,omitempty"`
+	// Multipath are disks that this machine reaches in several ways: one of
+	// them is enough for the boot, and multipathd adds the others.
+	Multipath []Multipath `json:"multipath,omitempty"`
+	// NoPaths is rd.multipath=0: volumes are opened over one path each.
+	NoPaths bool `json:"-"`
 	// Wait is how long devices are waited for (rd.retry); 0 is for ever.
 	Wait time.Duration `json:"wait_ns"`
 	// Debug marks an image built for tests: fault injection is in it.

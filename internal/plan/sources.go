@@ -170,6 +170,9 @@ func (p *Plan) checkSources() error {
 	if err := p.checkDegraded(); err != nil {
 		return err
 	}
+	if err := p.checkMultipath(); err != nil {
+		return err
+	}
 	if err := p.checkKairos(); err != nil {
 		return err
 	}

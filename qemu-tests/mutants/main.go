@@ -51,6 +51,7 @@ var mutants = slices.Concat(
 	ofAgent,
 	mended,
 	ofPage,
+	paths,
 )
 
 func main() {
