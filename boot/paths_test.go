@@ -71,7 +71,13 @@ func TestPaths(t *testing.T) {
 			m.Disks, m.KMS.State = m.Disks[:1], "pending"
 			time.AfterFunc(10*time.Second, func() { m.Plug(second) })
 			time.AfterFunc(time.Minute, func() { m.KMS.Set("") })
-		}), end: "root", log: []string{"map root on /dev/sda\n"}, never: []string{"map paths", "volume-clones", "volume-multipath"}},
+		}), end: "root", log: []string{two, over}, never: []string{"volume-clones", "volume-multipath", "multipath-one"}},
+		{name: "a path that comes while the machine waits, to a disk that is mapped", change: twoPaths(known("mpatha"), func(m *boottest.Machine) {
+			second := m.Disks[1]
+			m.Disks, m.KMS.State = m.Disks[:1], "pending"
+			time.AfterFunc(10*time.Second, func() { m.Plug(second) })
+			time.AfterFunc(time.Minute, func() { m.KMS.Set("") })
+		}), end: "root", log: []string{"map root on /dev/mapper/mpatha\n"}, never: []string{"Minor:1"}},
 		{name: "a copy with an identity of its own", change: twoPaths(disk(1, func(d *boottest.Disk) { d.WWID = wwid[:32] + "2" })), end: "reboot", log: []string{"volume-clones: 2 devices carry the UUID"}, never: []string{"map root"}},
 		{name: "a copy that comes while the machine waits", change: twoPaths(func(m *boottest.Machine) {
 			second := m.Disks[1]

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
@@ -75,12 +76,22 @@ func (w *world) dialMonitor() (net.Conn, error) {
 	}
 }
 
-// plug [DISK]: puts a network card, or a disk, into a running machine; it
-// must have been started with "-qemu -device pcie-root-port,id=slot0,chassis=1".
+// plug [DISK | DRIVER,KEY=VALUE…]: puts a network card, a disk, or a device as
+// -device of QEMU has it, into a running machine; for the first two it must
+// have been started with "-qemu -device pcie-root-port,id=slot0,chassis=1".
 func cmdPlug(ts *testscript.TestScript, neg bool, args []string) {
 	w := worldOf(ts)
 	if len(args) > 1 || w.machine == nil {
-		ts.Fatalf("usage: plug [DISK], after boot")
+		ts.Fatalf("usage: plug [DISK | DRIVER,KEY=VALUE…], after boot")
+	}
+	if len(args) == 1 && strings.Contains(args[0], ",") {
+		device := map[string]any{}
+		for word := range strings.SplitSeq("driver="+args[0], ",") {
+			key, value, _ := strings.Cut(word, "=")
+			device[key] = value
+		}
+		ts.Check(w.qmp(map[string]any{"execute": "device_add", "arguments": device}))
+		return
 	}
 
 	if len(args) == 1 {

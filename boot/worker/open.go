@@ -94,7 +94,7 @@ type try struct {
 // open. They share the memory that is free.
 func (w *worker) openAll(ctx context.Context, o *openings, tries []try) {
 	w.awaitCiphers(ctx)
-	clones, limit := w.clones(), openDeadline(tries)
+	clones, limit := w.lookAgain(ctx, o), openDeadline(tries)
 	var wg sync.WaitGroup
 	for _, t := range tries {
 		wg.Go(func() {
@@ -134,22 +134,29 @@ func (w *worker) awaitCiphers(ctx context.Context) {
 	}
 }
 
-// clones looks for clones that came while a source was at work, if any
-// block device did: a second disk may take seconds to spin up. The errors
-// are by the volume's name.
-func (w *worker) clones() map[string]error {
+// lookAgain looks for what came while a source was at work, if any block
+// device did: a second disk may take seconds to spin up. The errors are clones,
+// by the volume's name; more paths to a disk that is in use by nobody yet are
+// mapped.
+func (w *worker) lookAgain(ctx context.Context, o *openings) map[string]error {
 	select {
 	case <-w.blocks:
 	default:
 		return nil
 	}
-	found := map[string]error{}
+	clones, more := map[string]error{}, []*disk(nil)
 	for _, s := range w.search.look(context.Background()) {
 		if code := codes.Of(s.err); code == "volume-clones" || code == "volume-multipath" {
-			found[s.volume.Name] = s.err
+			clones[s.volume.Name] = s.err
+		}
+		for _, of := range o.all {
+			if s.disk != nil && s.disk.Name == of.disk.Name && !of.open && of.disk.gain(s.disk.paths) {
+				more = append(more, of.disk)
+			}
 		}
 	}
-	return found // anything else shows when the volume is opened
+	w.joinPaths(ctx, more)
+	return clones // anything else shows when the volume is opened
 }
 
 // openDeadline is how long tries that are made side by side may take: what

@@ -97,6 +97,16 @@ func (w *worker) joinPaths(ctx context.Context, disks []*disk) {
 	}
 }
 
+// gain takes the paths to a disk that are there now, if it is not mapped, and
+// tells whether there are more.
+func (d *disk) gain(paths []device.Block) bool {
+	if d.Device != d.block.Path || len(paths) <= len(d.paths) {
+		return false
+	}
+	d.paths = paths
+	return true
+}
+
 // mapPaths maps the disk that a volume is on, and its partition.
 func (w *worker) mapPaths(d *disk, name string) error {
 	blocks, err := w.sys.Blocks()

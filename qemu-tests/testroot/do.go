@@ -8,6 +8,7 @@ import (
 	"path"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
@@ -31,6 +32,8 @@ func do(what string, console *os.File) error {
 		return kexec()
 	case "hibernate":
 		return hibernate(console, arg)
+	case "gone":
+		return gone(console, arg)
 	case "wait":
 		for { // select{} would be a deadlock: nothing else runs
 			unix.Pause()
@@ -81,6 +84,18 @@ func disk(serial string) (string, error) {
 		}
 	}
 	return "", fmt.Errorf("no disk has the serial number %q", serial)
+}
+
+// gone says that it waits for a disk to be taken out, and until it is.
+func gone(console *os.File, name string) error {
+	fmt.Fprintf(console, "testroot: waits for %s to go\n", name)
+	for range 3000 { // a minute and a half
+		if _, err := os.Stat("/sys/block/" + name); err != nil {
+			return nil
+		}
+		time.Sleep(30 * time.Millisecond)
+	}
+	return fmt.Errorf("%s is still there", name)
 }
 
 // network gives the first Ethernet link a fixed address.
