@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"latchkey/internal/mapping"
+	"latchkey/internal/order"
 )
 
 // judgeRoot takes the mapping that the worker calls the root only if it is a
@@ -112,7 +113,7 @@ func disks(mappings map[string]Mapping) (names []string) {
 			names = append(names, name)
 		}
 	}
-	slices.SortFunc(names, func(a, b string) int {
+	order.By(names, func(a, b string) int {
 		return cmp.Or(len(mappings[b].UUID)-len(mappings[a].UUID), strings.Compare(a, b)) // part1-mpath-WWID, mpath-WWID
 	})
 	return names
