@@ -85,7 +85,7 @@ func TestPaths(t *testing.T) {
 			m.Disks, m.KMS.State = m.Disks[:1], "pending"
 			time.AfterFunc(10*time.Second, func() { m.Plug(second) })
 			time.AfterFunc(time.Minute, func() { m.KMS.Set("") })
-		}), end: "reboot", log: []string{"volume-clones: 2 devices carry the UUID"}, never: []string{"unlock root keyslot"}},
+		}), end: "reboot", log: []string{"human: volume-clones: 2 devices carry the UUID", "human: unlock: volume-clones: 2 devices carry the UUID"}, never: []string{"unlock root keyslot"}},
 		{name: "a copy with the disk's own identity, and another header", change: twoPaths(disk(1, func(d *boottest.Disk) {
 			d.Bytes = bytes.Clone(d.Bytes)
 			d.AddOddKeyslot()

@@ -148,6 +148,7 @@ func (w *worker) lookAgain(ctx context.Context, o *openings) map[string]error {
 	for _, s := range w.search.look(context.Background()) {
 		if code := codes.Of(s.err); code == "volume-clones" || code == "volume-multipath" {
 			clones[s.volume.Name] = s.err
+			w.search.arrays.tell(s.err) // who types a passphrase hears otherwise only that it opened nothing
 		}
 		for _, of := range o.all {
 			if s.disk != nil && s.disk.Name == of.disk.Name && !of.open && of.disk.gain(s.disk.paths) {
