@@ -141,13 +141,28 @@ func (k *keys) take(ctx context.Context, asked string) (_ secret.Bytes, given fu
 	case one == nil && k.err == errOver:
 		return secret.Bytes{}, nil, errOver
 	case one == nil:
-		return secret.Bytes{}, nil, fmt.Errorf("%.80q: %w", asked, errNotOurs)
+		return secret.Bytes{}, nil, k.unknown(asked)
 	case one.held:
 		return one.passphrase.Clone(), func(did bool) { k.giveOut(one, did) }, nil
 	case one.device != "":
 		return secret.Bytes{}, nil, fmt.Errorf("volume %s: its key was given already", one.name)
 	}
 	return secret.Bytes{}, nil, fmt.Errorf("volume %s: %w", one.name, k.err)
+}
+
+// unknown is the answer about the path of a device that is no volume that was
+// found. Where volumes were not even looked for, it may be one of them, and the
+// reason is what people have to know.
+func (k *keys) unknown(asked string) error {
+	if k.failed != nil {
+		return fmt.Errorf("%.80q: no volume was found: %w", asked, k.failed)
+	}
+	for _, one := range k.all {
+		if one.why != nil && one.device == "" {
+			return fmt.Errorf("%.80q is no volume that was found; volume %s: %w", asked, one.name, one.why)
+		}
+	}
+	return fmt.Errorf("%.80q: %w", asked, errNotOurs)
 }
 
 // giveOut forgets a key that was given.

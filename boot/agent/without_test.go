@@ -36,8 +36,9 @@ func TestWhatNeedsNoTPM(t *testing.T) {
 							b.Errorf("who asks for the root is told after %s", waited)
 						}
 						b.want("data", boottest.Key)
-						time.Sleep(time.Hour)     // virtual
-						b.refuse("root", row.why) // the agent is there to say so
+						b.refuse("/dev/vda", row.why) // whose volume was not looked for
+						time.Sleep(time.Hour)         // virtual
+						b.refuse("root", row.why)     // the agent is there to say so
 						if b.machine.KMS.Asked > 0 {
 							b.Error("the key server was asked")
 						}
@@ -49,6 +50,14 @@ func TestWhatNeedsNoTPM(t *testing.T) {
 			}
 		}
 	}
+}
+
+// Who names the device of a volume is told why nothing was fetched, and not
+// that the plan names no such volume.
+func TestDeviceOfNoVolume(t *testing.T) {
+	inBoot(t, []string{"kms"}, func(m *boottest.Machine, _ *boottest.Agent) { m.TPM.State = "missing" }, func(b *boot) {
+		b.refuse("/dev/vda", "no /dev/tpmrm0 after 30s")
+	})
 }
 
 // byKeyFile adds a volume that a key file in the image opens.
