@@ -12,7 +12,7 @@ import (
 // latchkey.yaml, crypttab and agent.conf.
 func cmdEarly(ts *testscript.TestScript, neg bool, args []string) {
 	if len(args) != 2 {
-		ts.Fatalf("usage: early initramfs-tools|dracut FILE")
+		ts.Fatalf("usage: early initramfs-tools|dracut|mkinitcpio|mkinitcpio-systemd FILE")
 	}
 	w := worldOf(ts)
 	out, err := exec.Command(filepath.Join(w.shared.bin, "../images/early-image"), args[0], w.dir, ts.MkAbs(args[1]), w.kernel).CombinedOutput()

@@ -76,8 +76,10 @@ func TestScripts(t *testing.T) {
 				return os.Getenv("LATCHKEY_LONG") == "1", nil
 			case "interop":
 				return os.Getenv(interopEnv) != "", nil
+			case "mkinitcpio":
+				return os.Getenv("LATCHKEY_MKINITCPIO") != "", nil
 			}
-			return false, fmt.Errorf("there is no condition %s; only long and interop", name)
+			return false, fmt.Errorf("there is no condition %s; only long, interop and mkinitcpio", name)
 		},
 		RequireUniqueNames:  true,
 		ContinueOnError:     false,

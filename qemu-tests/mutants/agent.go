@@ -19,5 +19,12 @@ var ofAgent = []mutant{
 	{`the agent: a socket is one volume's`, `boot/agent/keysocket.go`, `case named == "" || named == ofSocket:`, `case true:`, `./boot/agent`, `TestSocketOfAnother`},
 	{`the agent: heard while askpass asks`, `boot/agent/console.go`, `|| !l.off()`, `|| true`, `./boot/agent`, `TestLoud`},
 	{`the agent: tpm2-measure-pcr= is refused`, `internal/hosttab/crypttab.go`, `return ok && !slices`, `return ok && false && !slices`, `./boot/agent`, `TestCheckCrypttab`},
+	{`the agent: a device that was not looked for`, `boot/agent/keys.go`, `	if k.failed != nil {
+		return fmt`, `	if false {
+		return fmt`, `./boot/agent`, `TestDeviceOfNoVolume`},
+	{`the agent: a device beside volumes that have none`, `boot/agent/keys.go`, `one.why != nil && one.device == ""`, `one.why != nil && one.device != ""`, `./boot/agent`, `TestWhatNeedsNoTPM`},
+	{`the agent: before systemd-cryptsetup in mkinitcpio's image`, `images/hooks/mkinitcpio/install`, `		add_systemd_unit cryptsetup-pre.target
+`, ``, `./cmd/latchkey`, `TestScripts/hooks_agent$`},
+	{`the agent: a keyscript names the device`, `images/hooks/initramfs-tools/keyscript`, `/dev/*) volume=$CRYPTTAB_SOURCE ;;`, `/dev/*) volume=$CRYPTTAB_NAME ;;`, `./cmd/latchkey`, `TestScripts/hooks_agent$`},
 	{`who has the agent keeps the distribution's image`, `images/hooks/debian/postinst`, `[ ! -e "${LATCHKEY_ROOT-}/usr/bin/latchkey-agent" ] || exit 0`, ``, `./cmd/latchkey`, `TestScripts/hooks$`},
 }
