@@ -53,6 +53,7 @@ type bench struct {
 	steps string
 	chip  *tpmtest.Chip // nil: swtpm itself
 	disks []string      // of the machine
+	words string        // more of the kernel's command line
 }
 
 const benchUUID = "be7c0000-0000-4000-8000-000000000001"
@@ -86,7 +87,7 @@ func (b *bench) sh(script string) string { return run(b.t, b.dir, "sh", "-ec", s
 
 // makeDisk makes the volume that both open: pbkdf2 slot, 64 MiB.
 func (b *bench) makeDisk() {
-	b.sh(`mkdir -p tree/sbin tree/dev tree/proc tree/sys tree/run && cp marker tree/sbin/init
+	b.sh(`mkdir -p tree/sbin tree/dev tree/proc tree/sys tree/run tree/etc tree/usr && cp marker tree/sbin/init && echo ID=marker >tree/etc/os-release
 truncate -s 64M root.ext4 && mke2fs -q -t ext4 -d tree root.ext4
 head -c 32 /dev/urandom >key
 ` + b.s.bin + `/latchkey volume encrypt --kdf pbkdf2 --key-file key --uuid ` + benchUUID + ` root.ext4 root.img
@@ -205,7 +206,7 @@ func (b *bench) power(image string) *service {
 	flags := []string{
 		"-machine", "q35", "-accel", "tcg,thread=multi", "-cpu", "max", "-m", "512", "-smp", "2", "-nodefaults", "-no-user-config",
 		"-display", "none", "-no-reboot", "-serial", "stdio", "-device", "virtio-rng-pci", "-kernel", b.s.kernel + "/vmlinuz", "-initrd", image,
-		"-append", "console=ttyS0 edd=off panic=-1 rd.neednet=1", "-netdev", "tap,id=n0,ifname=" + b.tap + ",script=no,downscript=no", "-device", "virtio-net-pci,netdev=n0,romfile=",
+		"-append", "console=ttyS0 edd=off panic=-1 rd.neednet=1 " + b.words, "-netdev", "tap,id=n0,ifname=" + b.tap + ",script=no,downscript=no", "-device", "virtio-net-pci,netdev=n0,romfile=",
 	}
 	for i, d := range b.disks {
 		flags = append(flags, "-drive", fmt.Sprintf("if=none,id=d%d,format=raw,file=%s,snapshot=on", i, d), "-device", fmt.Sprintf("virtio-blk-pci,drive=d%d", i))

@@ -22,9 +22,11 @@ mount --bind "$dir" "$root/tmp"; mount --rbind /dev "$root/dev"; mount -t proc p
 [ ! -e "$dir/hosts" ] || mount --bind "$dir/hosts" "$root/etc/hosts"
 exec chroot "$root" "$@"`
 
-func (w *world) debian(args ...string) *exec.Cmd {
-	return w.lan.command("unshare", append([]string{"--mount", "--pid", "--fork", "--kill-child", "sh", "-ec", inDebian, "sh", os.Getenv(interopEnv), w.dir}, args...)...)
+func (l *lan) debian(dir string, args ...string) *exec.Cmd {
+	return l.command("unshare", append([]string{"--mount", "--pid", "--fork", "--kill-child", "sh", "-ec", inDebian, "sh", os.Getenv(interopEnv), dir}, args...)...)
 }
+
+func (w *world) debian(args ...string) *exec.Cmd { return w.lan.debian(w.dir, args...) }
 
 // debian WORDS…: a program of a newer Debian on the LAN's host side. The
 // script's folder is its /tmp.
