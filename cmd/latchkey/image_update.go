@@ -170,10 +170,14 @@ func (o *imageUpdate) versions() ([]string, error) {
 	return versions, nil
 }
 
+// updateLevel is the level of zstd where a person waits for each new kernel:
+// decision 0076.
+const updateLevel = 9
+
 func (o *imageUpdate) build(stdout io.Writer, c initramfs.ImageConfig, version string) error {
 	files := c.For(version)
 	build := imageBuild{
-		config: o.path(o.config), output: cmp.Or(o.writeInitrd, o.entry(files.Initrd)), init: o.init, system: o.root, level: 19,
+		config: o.path(o.config), output: cmp.Or(o.writeInitrd, o.entry(files.Initrd)), init: o.init, system: o.root, level: updateLevel,
 		modules:   o.entry("/lib/modules/" + version),
 		firmware:  []string{o.path("/lib/firmware/updates"), o.path("/lib/firmware")},
 		microcode: []string{o.path("/lib/firmware")},
