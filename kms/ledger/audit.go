@@ -7,6 +7,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"strconv"
 	"time"
 
@@ -76,8 +77,14 @@ func eventAt(key []byte) (seq uint64, server string, ok bool) {
 // write at once may give out one number twice, and one that has not heard of
 // the others a lower one late.
 func (v View) Events(from uint64, f func(Event) bool) error {
-	var failed error
-	v.r.Scan(tableAudit, seqKey(from), func(_, value []byte) bool {
+	bases, failed := v.bases()
+	if failed != nil {
+		return failed
+	}
+	v.r.Scan(tableAudit, seqKey(from), func(key, value []byte) bool {
+		if seq, server, _ := eventAt(key); seq <= bases[server].Last {
+			return true // it is being removed
+		}
 		var e Event
 		if len(value) < 32 || json.Unmarshal(value[32:], &e) != nil {
 			failed = fmt.Errorf("reading the audit log: %w", ErrUnverified)
@@ -95,13 +102,25 @@ type walk map[string]state
 func (w walk) next(key, value []byte) error {
 	seq, server, ok := eventAt(key)
 	at := w[server]
-	// Its number is in what the chain covers, so that it cannot stand elsewhere.
-	numbered := append(strconv.AppendUint([]byte(`{"seq":`), seq, 10), ',')
-	if !ok || len(value) < 32 || chain(at.auditHash, value[32:]) != [32]byte(value[:32]) || !bytes.HasPrefix(value[32:], numbered) {
+	if err := at.follow(seq, ok, value); err != nil {
+		return err
+	}
+	w[server] = at
+	return nil
+}
+
+// numbered tells whether an event says its number: what the chain covers
+// cannot stand elsewhere then.
+func numbered(seq uint64, body []byte) bool {
+	return bytes.HasPrefix(body, append(strconv.AppendUint([]byte(`{"seq":`), seq, 10), ','))
+}
+
+// follow takes the next event of a chain.
+func (s *state) follow(seq uint64, ok bool, value []byte) error {
+	if !ok || len(value) < 32 || chain(s.auditHash, value[32:]) != [32]byte(value[:32]) || !numbered(seq, value[32:]) {
 		return fmt.Errorf("%w: event %d was edited, or one before it removed", ErrUnverified, seq)
 	}
-	at.events, at.auditSeq, at.auditHash = at.events+1, seq, [32]byte(value[:32])
-	w[server] = at
+	s.events, s.auditSeq, s.auditHash = s.events+1, seq, [32]byte(value[:32])
 	return nil
 }
 
@@ -120,12 +139,19 @@ func (w walk) ends(want map[string]state) error {
 	return nil
 }
 
-// verifyAudit walks all chains and compares their ends with the state.
-func (v View) verifyAudit(st whole) error { return v.verifyAuditFrom(whole{}, st) }
-
-// verifyAuditFrom walks the chains from the ends that an earlier state had.
+// verifyAuditFrom walks the chains from the ends that an earlier state had,
+// or from where removed segments end.
 func (v View) verifyAuditFrom(from, st whole) error {
 	old, now := from.chains(), st.chains()
+	bases, err := v.bases()
+	if err != nil {
+		return err
+	}
+	for server, s := range bases {
+		if base := s.end(); base.events > old[server].events {
+			old[server] = base
+		}
+	}
 	first := st.auditSeq + 1
 	for server, end := range now {
 		if before := old[server]; before.events != end.events || before.auditHash != end.auditHash {
@@ -133,7 +159,7 @@ func (v View) verifyAuditFrom(from, st whole) error {
 		}
 	}
 
-	w := walk(from.chains())
+	w := walk(maps.Clone(old))
 	var failed error
 	v.r.Scan(tableAudit, seqKey(first), func(key, value []byte) bool {
 		if seq, server, ok := eventAt(key); ok && seq <= old[server].auditSeq {

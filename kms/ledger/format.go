@@ -1,6 +1,7 @@
 package ledger
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -18,8 +19,12 @@ type format struct {
 	Writer  int `json:"writer"`  // the lowest version that may write to it
 }
 
+// formatSegments is the format from which on there are sealed segments of the
+// audit log, which earlier programs take for damage.
+const formatSegments = 2
+
 // current is the format of this program.
-var current = format{Version: 1, Writer: 1}
+var current = format{Version: formatSegments, Writer: formatSegments}
 
 // ErrNewer is a store that a later version of this program has changed.
 var ErrNewer = errors.New("the store is of a newer version of latchkey")
@@ -39,12 +44,51 @@ func checkFormat(r store.Reader) error {
 	if raw == nil && r.Get(tableMeta, keyWrapped) == nil {
 		return nil // no KMS at all: said by who looks for its key
 	}
-	var f format
-	if err := json.Unmarshal(raw, &f); err != nil || f.Version < 1 || f.Writer < 1 {
-		return fmt.Errorf("reading the store's format: %w: there is no record of it, or none that can be read", ErrUnverified)
+	f, err := readFormat(r)
+	if err != nil {
+		return err
 	}
 	if f.Writer > current.Version {
 		return fmt.Errorf("opening the store: %w: it is written in format %d, this program writes format %d, and format %d is the lowest that may; install the newer version", ErrNewer, f.Version, current.Version, f.Writer)
 	}
 	return nil
+}
+
+func readFormat(r store.Reader) (f format, err error) {
+	if err := json.Unmarshal(r.Get(tableMeta, keyFormat), &f); err != nil || f.Version < 1 || f.Writer < 1 {
+		return f, fmt.Errorf("reading the store's format: %w: there is no record of it, or none that can be read", ErrUnverified)
+	}
+	return f, nil
+}
+
+// Format is in which format the store is written, and the one of this
+// program.
+func (l *Ledger) Format() (is, ours int, err error) {
+	err = l.Read(func(v View) error {
+		f, err := readFormat(v.r)
+		is = f.Version
+		return err
+	})
+	return is, current.Version, err
+}
+
+// Upgrade has the store written in this program's format from now on: no
+// earlier one opens it any more, and those that run on it stop. It tells
+// from which format on.
+func (l *Ledger) Upgrade(ctx context.Context) (from int, err error) {
+	err = l.Update(ctx, func(t *Txn) error {
+		f, err := readFormat(t.View.r)
+		if err != nil {
+			return err
+		}
+		if from = f.Version; from >= current.Version {
+			return nil
+		}
+		t.Bump()
+		if err := t.put(tableMeta, keyFormat, current.encode()); err != nil {
+			return err
+		}
+		return t.Note(Event{Event: "store upgrade", From: Who(ctx), Detail: fmt.Sprintf("from format %d to %d", from, current.Version)})
+	})
+	return from, err
 }

@@ -38,7 +38,7 @@ func (l *Ledger) follows(s store.Step) (reached, error) {
 	if err := l.foldRows(before, s.Rows, m); err != nil {
 		return reached{}, fmt.Errorf("following the store: %w", err)
 	}
-	if err := l.foldEvents(s.Rows, m); err != nil {
+	if err := l.foldEvents(after, s.Rows, m); err != nil {
 		return reached{}, fmt.Errorf("following the store: %w", err)
 	}
 	return m.reached(), nil
@@ -174,12 +174,26 @@ func (l *Ledger) foldRows(before View, rows []store.Row, m move) error {
 	return nil
 }
 
-// foldEvents walks the part of the audit log that was added.
-func (l *Ledger) foldEvents(rows []store.Row, m move) error {
+// foldEvents walks the part of the audit log that was added. What was
+// removed is of segments that are sealed, and said to be removed.
+func (l *Ledger) foldEvents(after View, rows []store.Row, m move) error {
 	var added []store.Row
+	var bases map[string]Segment
 	for _, row := range rows {
-		if row.Table == tableAudit {
+		switch {
+		case row.Table != tableAudit:
+		case row.Value != nil:
 			added = append(added, row)
+		default:
+			if bases == nil {
+				var err error
+				if bases, err = after.bases(); err != nil {
+					return err
+				}
+			}
+			if seq, server, ok := eventAt([]byte(row.Key)); !ok || seq > bases[server].Last {
+				return fmt.Errorf("%w: event %d was removed", ErrUnverified, seq)
+			}
 		}
 	}
 	slices.SortFunc(added, func(a, b store.Row) int { return strings.Compare(a.Key, b.Key) })

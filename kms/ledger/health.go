@@ -57,6 +57,9 @@ func (l *Ledger) Healthy() error {
 	if _, err := l.health.last(); err != nil {
 		return fmt.Errorf("writing the audit log: %w", err)
 	}
+	if err := l.damaged(); err != nil {
+		return err
+	}
 	return l.marked()
 }
 
@@ -107,4 +110,18 @@ func (l *Ledger) AuditEvents() (n uint64, err error) {
 		return err
 	})
 	return n, err
+}
+
+// AuditRange are the first and the last number that an event of the audit log
+// has; none of those below the first is kept.
+func (l *Ledger) AuditRange() (first, last uint64, err error) {
+	err = l.Read(func(v View) error {
+		st, err := v.readState()
+		if err != nil {
+			return err
+		}
+		first, last = st.auditSeq+1, st.auditSeq
+		return v.Events(0, func(e Event) bool { first = e.Seq; return false })
+	})
+	return first, last, err
 }

@@ -42,6 +42,8 @@ type Config struct {
 	Log      *slog.Logger          // nil logs nothing
 	Wrote    func(seconds float64) // told how long a change took to be on stable storage; nil: nobody
 
+	SegmentEvents int // of a segment of the audit log, at most; 0 is 10,000
+
 	Tables   []*Table   // of all owners
 	Keyrings []*Keyring // of all owners
 }
@@ -62,6 +64,9 @@ type Ledger struct {
 	strangers strangers
 	health    health
 
+	segmentEvents uint64 // of a segment, at most
+	aged
+
 	keys     atomic.Pointer[[]ed25519.PrivateKey] // the first one signs for who trusts several
 	keysRead atomic.Int64                         // when they were read, on the Clock
 
@@ -75,11 +80,11 @@ type Ledger struct {
 func Open(c Config) (*Ledger, error) {
 	l := &Ledger{
 		store: c.Store, shared: c.Shared, log: cmp.Or(c.Log, slog.New(slog.DiscardHandler)), observe: c.Wrote, mark: c.Mark,
-		tables: map[string]*Table{}, keyrings: map[string]*Keyring{},
+		tables: map[string]*Table{}, keyrings: map[string]*Keyring{}, segmentEvents: uint64(cmp.Or(c.SegmentEvents, segmentEvents)),
 	}
 	l.begin(c.Shared)
 	l.server = serverName(c)
-	l.health.failed = make(chan struct{}, 1)
+	l.health.failed, l.wake = make(chan struct{}, 1), make(chan struct{}, 1)
 	if l.observe == nil {
 		l.observe = func(float64) {}
 	}

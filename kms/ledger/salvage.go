@@ -51,10 +51,13 @@ func Salvage(ctx context.Context, c Config) (s Salvaged, err error) {
 	if err := l.salvageState(&s, &st); err != nil {
 		return s, err
 	}
+	ends := walk{}
+	if err := l.salvageSegments(ctx, ends); err != nil {
+		return s, err
+	}
 	if err := l.salvageRecords(ctx, &s, &st); err != nil {
 		return s, err
 	}
-	ends := walk{}
 	if err := l.salvageAudit(ctx, &s, ends); err != nil {
 		return s, err
 	}
@@ -151,6 +154,9 @@ func (l *Ledger) salvageRecords(ctx context.Context, s *Salvaged, st *state) err
 // was altered is listed: those are no evidence.
 func (l *Ledger) salvageAudit(ctx context.Context, s *Salvaged, ends walk) error {
 	was := map[string][32]byte{} // hash of each server's event before, as it was stored
+	for server, base := range ends {
+		was[server] = base.auditHash
+	}
 	for next := []byte(nil); ; {
 		var keys, values [][]byte
 		err := l.store.View(func(r store.Reader) error {
@@ -198,7 +204,7 @@ func salvageEvent(tx store.Tx, s *Salvaged, ends walk, key, value []byte, was ma
 	if len(value) >= 32 {
 		was[server] = [32]byte(value[:32])
 	}
-	if body := value[min(len(value), 32):]; json.Valid(body) {
+	if body := value[min(len(value), 32):]; numbered(seq, body) && json.Valid(body) {
 		if !intact {
 			s.Altered = append(s.Altered, Lost{tableAudit, hex.EncodeToString(key)})
 		}

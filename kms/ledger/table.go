@@ -46,7 +46,7 @@ const (
 var tableKeys = NewTable("keys", Sealed) // by ring ‖ 0 ‖ version
 
 func (l *Ledger) register(tables []*Table, rings []*Keyring) error {
-	for _, t := range append(slices.Clone(tables), tableKeys, tableEnded) {
+	for _, t := range append(slices.Clone(tables), tableKeys, tableEnded, tableSegments) {
 		if l.tables[t.name] != nil || t.name == tableMeta || t.name == tableAudit {
 			return fmt.Errorf("registering tables: two are named %s", t.name)
 		}
@@ -87,7 +87,7 @@ func (l *Ledger) sealed() (all []*Table) {
 
 // Names lists what a store must have for these tables and the ledger's own.
 func Names(tables []*Table) []string {
-	names := []string{tableMeta, tableAudit, tableKeys.name, tableEnded.name}
+	names := []string{tableMeta, tableAudit, tableKeys.name, tableEnded.name, tableSegments.name}
 	for _, t := range tables {
 		names = append(names, t.name)
 	}

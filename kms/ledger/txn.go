@@ -38,6 +38,9 @@ func (l *Ledger) Read(f func(View) error) error {
 // returns once it is on stable storage. When what is given to whom has
 // changed, the epoch's high-water mark follows.
 func (l *Ledger) Update(ctx context.Context, f func(*Txn) error) error {
+	if err := l.damaged(); err != nil {
+		return err
+	}
 	var last *Txn
 	began := time.Now()
 	var decided error // by f, which is no failure of the store

@@ -52,6 +52,7 @@ var mutants = slices.Concat(
 	mended,
 	ofPage,
 	paths,
+	ofHistory,
 )
 
 func main() {

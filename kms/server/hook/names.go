@@ -11,8 +11,8 @@ var names = []string{
 	"release add", "release retire", "release remove", "release roll", "release stop", "release resume",
 	"release wave", "release came", "release failed", "release stopped", "release done",
 	"volume put", "volume delete", "volume accept-header", "volume rotate", "volume rotate-abort",
-	"trust add", "trust use", "trust retire", "key rotate", "key retire", "wrapping change",
-	"token create", "token revoke", "sign in", "sign out", "admin", "start", "boot-log", "first-boot", "restore", "salvage", "lost", "strangers", "server end",
+	"trust add", "trust use", "trust retire", "key rotate", "key retire", "wrapping change", "store upgrade",
+	"token create", "token revoke", "sign in", "sign out", "admin", "start", "boot-log", "first-boot", "restore", "salvage", "lost", "strangers", "server end", "audit remove",
 	// Events of the other protocols.
 	"kairos get", "kairos put", "kairos apply", "kairos sync",
 	"kairos approve", "kairos accept", "kairos quarantine", "kairos readmit", "kairos delete", "kairos undelete",
