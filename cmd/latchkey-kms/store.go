@@ -8,14 +8,15 @@ import (
 	"github.com/spf13/cobra"
 
 	"latchkey/internal/cli"
+	"latchkey/kms/admin"
 	"latchkey/kms/config"
 )
 
 func storeCommand(flags *config.Flags, ask *asker, out *output) *cobra.Command {
 	c := &cobra.Command{
-		Use: "store", Short: "Back up, check, restore and move the database", Args: cli.Args(cobra.ArbitraryArgs), RunE: cli.Group,
+		Use: "store", Short: "Back up, check, restore, move and upgrade the database", Args: cli.Args(cobra.ArbitraryArgs), RunE: cli.Group,
 	}
-	for _, asking := range []*cobra.Command{storeBackup(ask, out), storeCheck(ask, out)} {
+	for _, asking := range []*cobra.Command{storeBackup(ask, out), storeCheck(ask, out), storeUpgrade(ask, out)} {
 		ask.add(asking.Flags())
 		c.AddCommand(asking)
 	}
@@ -69,6 +70,31 @@ func storeCheck(ask *asker, out *output) *cobra.Command {
 		Use: "check", Short: "Verify the database and the audit log", Args: cli.Args(cobra.NoArgs),
 		Example: "  latchkey-kms store check",
 		RunE:    func(c *cobra.Command, _ []string) error { return check(c, ask, out) },
+	}
+}
+
+func storeUpgrade(ask *asker, out *output) *cobra.Command {
+	return &cobra.Command{
+		Use: "upgrade", Short: "Have the store written in this version's format", Args: cli.Args(cobra.NoArgs),
+		Long: `A new version runs on a store as the version before left it, and writes it so
+that one can go back. This command ends that: from then on the store is written in
+the newest format, with what needs it, and earlier versions refuse it. If several
+servers share the store, all of them must run this version before: earlier ones
+stop answering.`,
+		Example: "  latchkey-kms store upgrade",
+		RunE: func(c *cobra.Command, _ []string) error {
+			var r admin.Upgraded
+			if err := ask.call(c.Context(), "POST", "/v1/store/upgrade", nil, nil, &r); err != nil {
+				return err
+			}
+			return out.show(c, r, func() {
+				if r.From == r.To {
+					fmt.Fprintf(c.OutOrStdout(), "the store is in format %d already\n", r.To)
+					return
+				}
+				fmt.Fprintf(c.OutOrStdout(), "the store was in format %d and is in format %d now\n", r.From, r.To)
+			})
+		},
 	}
 }
 

@@ -30,6 +30,6 @@ type API struct {
 // New makes one of the ledger's own routes and others.
 func New(l *ledger.Ledger, log *slog.Logger, others ...[]Route) *API {
 	a := &API{ledger: l, log: log}
-	a.routes = slices.Concat(slices.Concat(others...), a.trustRoutes(), a.tokenRoutes(), a.sessionRoutes(), a.documentRoutes(), a.storeRoutes(), a.keyRoutes())
+	a.routes = slices.Concat(slices.Concat(others...), a.trustRoutes(), a.tokenRoutes(), a.sessionRoutes(), a.documentRoutes(), a.storeRoutes(), a.historyRoutes(), a.keyRoutes())
 	return a
 }

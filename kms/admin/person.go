@@ -138,10 +138,10 @@ func (a *API) whileAllowed(ctx context.Context, allowed func() error) (context.C
 
 // record keeps who used the administration before it is answered: in the
 // audit log what changes something or gives the database away, in the
-// server's log what only looks. A look that is written to the database would
-// let who may only look fill it.
+// server's log what only looks, whoever may. A look that is written to the
+// database would fill it.
 func (a *API) record(ctx context.Context, who string, r Route) error {
-	if r.Scope == ScopeRead && r.Method == http.MethodGet {
+	if r.Method == http.MethodGet && !r.Gives {
 		a.log.Info("administration", "who", who, "path", r.Path)
 		return nil
 	}

@@ -39,6 +39,7 @@ type Route struct {
 	Method, Path string
 	Scope        Scope
 	Doc          string // one sentence
+	Gives        bool   // the database away: that is in the audit log, though nothing changes
 	Query        []Param
 	Body         any   // a value of the type that is sent; []byte: as it is; nil: none
 	Limit        int64 // of the body, in bytes; 0: 64 KiB

@@ -90,7 +90,7 @@ func (s *search) wants(e *ledger.Event) bool {
 // search goes back a chunk at a time: the log is read in its own order.
 func (a *API) search(s search) (f Found, err error) {
 	f.Events = []ledger.Event{}
-	newest, err := a.ledger.AuditEvents()
+	oldest, newest, err := a.ledger.AuditRange()
 	if err != nil {
 		return f, err
 	}
@@ -98,9 +98,9 @@ func (a *API) search(s search) (f Found, err error) {
 		s.before = newest + 1
 	}
 
-	for looked := 0; s.before > 1 && looked < searchLook; {
-		from := uint64(1)
-		if s.before > searchPage {
+	for looked := 0; s.before > oldest && looked < searchLook; {
+		from := oldest
+		if s.before > searchPage+oldest {
 			from = s.before - searchPage
 		}
 		chunk, err := a.between(from, s.before)
@@ -124,7 +124,7 @@ func (a *API) search(s search) (f Found, err error) {
 		}
 	}
 
-	if s.before > 1 {
+	if s.before > oldest {
 		f.Next = s.before
 	}
 	return f, nil

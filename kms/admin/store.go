@@ -22,7 +22,7 @@ func (a *API) storeRoutes() []Route {
 		},
 		{
 			Method: "GET", Path: "/v1/backup", Scope: ScopeAdmin, Doc: "Writes one consistent state of the database, still sealed.",
-			Answer: []byte{}, Media: "application/octet-stream", Stream: a.backup,
+			Gives: true, Answer: []byte{}, Media: "application/octet-stream", Stream: a.backup,
 		},
 	}
 }

@@ -43,6 +43,7 @@ type Config struct {
 	EK        EK            `yaml:"ek"`
 	Policy    Policy        `yaml:"policy"`
 	Log       Log           `yaml:"log"`
+	Audit     Audit         `yaml:"audit"`
 
 	File  string           // the file's path, "" if there is none
 	where strictyaml.Lines // or the flag that set a key

@@ -108,6 +108,7 @@ func (d *Daemon) answer(ctx context.Context, hup <-chan os.Signal, s *server.Ser
 	beside(ctx, []task{
 		{"seeing whether the store can be written", true, s.Watch},
 		{"looking after rolls", true, s.WatchRolls},
+		{"looking after the audit log", true, s.WatchHistory},
 		{"reading the configuration again", true, func(ctx context.Context) { d.reloads(ctx, hup, s, listening) }},
 		{"telling systemd", false, func(ctx context.Context) { watch(ctx, s, d.log) }},
 		{"looking at certificates", true, listening.pairs.look},

@@ -4,7 +4,9 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"time"
 
+	"latchkey/kms/ledger"
 	"latchkey/kms/server/fleet"
 	taloskeeper "latchkey/kms/server/talos/keeper"
 
@@ -60,11 +62,21 @@ func (d *Daemon) warn(lines []string) {
 func apply(c *config.Config, s *server.Server) {
 	s.SetEKRoots(c.EK.Pool)
 	s.SetPolicy(c.Policy.Rules)
+	s.SetHistory(historyOf(&c.Audit))
 	if t := &c.Talos; t.Address != "" {
 		s.Talos.SetOptions(taloskeeper.Options{
 			Enroll: fleet.Enrollment(t.Enroll), Allow: t.UUIDs, Sources: config.Prefixes(t.Sources), BindAddress: t.BindAddress, Noise: t.Noise,
 		})
 	}
+}
+
+// historyOf is what becomes of the audit log.
+func historyOf(a *config.Audit) ledger.HistoryOptions {
+	o := ledger.HistoryOptions{Every: time.Duration(a.CheckpointEvery), Keep: ledger.Keep{For: time.Duration(a.Keep), Bytes: uint64(a.MaxSize)}}
+	for _, w := range a.Asked {
+		o.Witnesses = append(o.Witnesses, w)
+	}
+	return o
 }
 
 // monotonicUsec is what systemd wants beside RELOADING=1: sd_notify(3).

@@ -3,6 +3,8 @@ package server
 import (
 	"context"
 	"errors"
+	"fmt"
+	"io"
 	"net/http"
 	"path"
 	"runtime"
@@ -39,6 +41,13 @@ func (m *measured) watch(s *Server) {
 			set(float64(n))
 		}
 	})
+
+	m.Gauge("latchkey_audit_log_events", "Events of the audit log that a checkpoint covers, that none covers yet, and that were removed from the store.", s.gaugeLogs, "what")
+	m.Gauge("latchkey_audit_verify_events", "Events that were sealed before the start: those that are verified since, and all.", func(set func(float64, ...string)) {
+		verified, of, _ := s.Verifying()
+		set(float64(verified), "verified")
+		set(float64(of), "all")
+	}, "what")
 
 	m.Gauge("latchkey_audit_left_out", "Events of machines that nobody approved that were left out of the audit log since the start.", func(set func(float64, ...string)) {
 		set(float64(s.LeftOut()))
@@ -77,6 +86,20 @@ func truth(b bool) float64 {
 		return 1
 	}
 	return 0
+}
+
+func (s *Server) gaugeLogs(set func(float64, ...string)) {
+	all, err := s.Logs()
+	if err != nil {
+		return
+	}
+	var sealed, open, gone uint64
+	for _, l := range all {
+		sealed, open, gone = sealed+l.Sealed-l.Gone, open+l.Events-l.Sealed, gone+l.Gone
+	}
+	set(float64(sealed), "sealed")
+	set(float64(open), "open")
+	set(float64(gone), "removed")
 }
 
 func (s *Server) gaugePending(set func(float64, ...string)) {
@@ -132,10 +155,24 @@ func (s *Server) HealthHandler() http.Handler {
 				http.Error(w, err.Error(), http.StatusServiceUnavailable)
 				return
 			}
-			w.Write([]byte("ok\n"))
+			answer := "ok\n"
+			if path == "/readyz" {
+				answer += s.progress()
+			}
+			io.WriteString(w, answer)
 		})
 	}
 	return mux
+}
+
+// progress says how far the verification of the sealed audit log has come;
+// nothing when it is done.
+func (s *Server) progress() string {
+	verified, of, done := s.Verifying()
+	if done {
+		return ""
+	}
+	return fmt.Sprintf("verifying the audit log before its last checkpoint: %d of %d events\n", verified, of)
 }
 
 // within gives a check that may hang a time.

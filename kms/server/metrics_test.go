@@ -1,6 +1,7 @@
 package server_test
 
 import (
+	"fmt"
 	"net/http"
 	"strings"
 	"testing"
@@ -44,6 +45,39 @@ func TestMetrics(t *testing.T) {
 	for _, no := range []string{tpm.NodeID().Words(), tpm.NodeID().String(), root.String(), "127.0.0.1", canary} {
 		if strings.Contains(text, no) {
 			t.Errorf("the metrics have %q", no)
+		}
+	}
+}
+
+// How far the audit log is verified is said by /readyz, which is ready
+// meanwhile, and counted.
+func TestVerifyingIsSaid(t *testing.T) {
+	f := newKMS(t)
+	f.mustGet(f.approved())
+	if _, err := f.SealDue(t.Context(), 0); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := f.CheckTail(); err != nil {
+		t.Fatal(err)
+	}
+	_, of, _ := f.Verifying()
+	says := fmt.Sprintf("verifying the audit log before its last checkpoint: 0 of %d events", of)
+	if status, body := get(f.HealthHandler(), "/readyz"); status != 200 || !strings.Contains(string(body), says) {
+		t.Errorf("/readyz = %d %q, want 200 and %q", status, body, says)
+	}
+	if err := f.VerifySealed(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if status, body := get(f.HealthHandler(), "/readyz"); status != 200 || string(body) != "ok\n" {
+		t.Errorf("/readyz = %d %q, want ok", status, body)
+	}
+	status, body := get(f.Metrics(), "/metrics")
+	for _, want := range []string{
+		fmt.Sprintf(`latchkey_audit_verify_events{what="verified"} %d`, of), fmt.Sprintf(`latchkey_audit_verify_events{what="all"} %d`, of),
+		fmt.Sprintf(`latchkey_audit_log_events{what="sealed"} %d`, of), `latchkey_audit_log_events{what="open"} 0`, `latchkey_audit_log_events{what="removed"} 0`,
+	} {
+		if status != 200 || of == 0 || !strings.Contains(string(body), "\n"+want+"\n") {
+			t.Errorf("the metrics lack %s", want)
 		}
 	}
 }

@@ -77,7 +77,7 @@ func TestOpenAPI(t *testing.T) {
 // like all others.
 var rare = []string{
 	"admin.Token.maker", "admin.IssuedToken.maker", "lk1.Agreement.", "lk1.Node.agreed", "lk1.Node.needs", "policy.Settings.approvals", "ekcert.Certificate.", "lk1.Node.ek_certificate", "lk1.Node.lapsed", "lk1.Node.announced", "policy.Announced.", "lk1.Node.release", "lk1.Node.rolled", "lk1.rolled.", "lk1.ReleaseView.hidden", "lk1.ReleaseView.signed", "lk1.Node.awaits_boot", "lk1.Node.takes_boot", "lk1.Node.unmeasured", "lk1.Approved.warning", "lk1.Approved.sealed", "lk1.Volume.sealed_to", "kairos.partition.removed",
-	"ledger.Event.server", "kairos.lastShown.legacy", "kairos.lastShown.live", "kairos.volumeDoc.",
+	"ledger.Event.server", "ledger.Segment.server", "ledger.Segment.removed", "ledger.ServerLog.server", "kairos.lastShown.legacy", "kairos.lastShown.live", "kairos.volumeDoc.",
 	"eventlog.Keys.others", "eventlog.Summary.config", "eventlog.Summary.firmware", "eventlog.Summary.kernel", "eventlog.Summary.odd", "eventlog.Measured.text", "lk1.bootLog.refused",
 }
 
@@ -189,7 +189,7 @@ func askAll(d *document31, h http.Handler, nodes []lk1.Node) {
 		}
 	}
 	for _, path := range []string{
-		"/v1/nodes", "/v1/volumes", "/v1/trust", "/v1/check", "/v1/backup", "/v1/openapi.json", "/v1/kairos/nodes", "/v1/talos/nodes",
+		"/v1/nodes", "/v1/nodes/page?limit=1", "/v1/volumes", "/v1/trust", "/v1/check", "/v1/backup", "/v1/openapi.json", "/v1/kairos/nodes", "/v1/talos/nodes",
 		"/v1/node" + who(known), "/v1/policy/explain" + who(known) + "&operation=get&from=192.0.2.1&at=2026-11-22T22:30:00Z", "/v1/volume" + uuid(root), "/v1/audit?from=1", "/v1/audit/search?limit=3",
 	} {
 		ask("GET", path, "", 200)
@@ -211,7 +211,6 @@ func askAll(d *document31, h http.Handler, nodes []lk1.Node) {
 	ask("POST", "/v1/node/approve", `{"who":"x"}`, 409)
 	ask("POST", "/v1/node/renew"+who(known), "", 200)
 	ask("POST", "/v1/nodes/renew", "", 200)
-	ask("GET", "/v1/nodes/page?limit=1", "", 200)
 	ask("GET", "/v1/nodes/page?limit=0", "", 400)
 	askReleases(ask, who(known))
 	ask("POST", "/v1/node/readmit"+who(known), "", 200)
@@ -232,6 +231,7 @@ func askAll(d *document31, h http.Handler, nodes []lk1.Node) {
 	ask("POST", "/v1/node/undelete"+who(known), "", 409)
 	ask("POST", "/v1/node/delete"+who(known), "", 200)
 	ask("POST", "/v1/node/undelete"+who(known), "", 200)
+	askHistory(ask)
 	askOthers(d, h, ask)
 }
 

@@ -23,6 +23,19 @@ func TestReadingCostsNoWrite(t *testing.T) {
 	if n := len(l.log()); n != made || made == before {
 		t.Errorf("looking made %d events", n-made)
 	}
+	boss := l.token("boss", admin.ScopeAdmin)
+	made = len(l.log())
+	for _, path := range []string{"/v1/tokens", "/v1/check", "/v1/audit/segments"} {
+		if got := l.status("GET", path, boss, nil); got != http.StatusOK {
+			t.Errorf("GET %s = %d", path, got)
+		}
+	}
+	if n := len(l.log()); n != made {
+		t.Errorf("who may do all, and only looked, made %d events", n-made)
+	}
+	if got := l.status("GET", "/v1/backup", boss, nil); got != http.StatusOK || len(l.log()) != made+1 {
+		t.Errorf("GET /v1/backup = %d, and made %d events, want one: it gives the database away", got, len(l.log())-made)
+	}
 	if got := l.status("GET", "/v1/check", token, nil); got != http.StatusForbidden {
 		t.Errorf("a check with scope read = %d, want 403", got)
 	}
