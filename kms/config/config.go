@@ -85,6 +85,9 @@ func (c *Config) check() error {
 }
 
 func (c *Config) checkAll() error {
+	if err := c.checkZeros(); err != nil {
+		return err
+	}
 	for name, s := range c.sections() {
 		if err := s.check(); err != nil {
 			return under(name, err)

@@ -31,6 +31,7 @@ var operators = []mutant{
 	{`help names the default port`, `cmd/latchkey-responder/command.go`, `--target 192.0.2.5:7741`, `--target 192.0.2.5:8443`, `.`, `TestKeyServerPort`},
 	{`messages name the default port`, `cmd/latchkey-responder/target.go`, `such as 192.0.2.5:7741`, `such as 192.0.2.5:8443`, `.`, `TestKeyServerPort`},
 	{`proxies that are everybody are said`, `kms/config/warnings.go`, `if p.IsValid() && p.Bits() == 0 {`, `if false {`, `./kms/config`, `TestWarnings`},
+	{`a zero that means nothing is refused`, `kms/config/zero.go`, `said && z.is {`, `said && z.is && key == "" {`, `./kms/config`, `TestZeros`},
 	{`a share's key is elsewhere`, `kms/home/modes.go`, `return h.apart(h.keeping())`, `return nil`, `./kms/home`, `TestKeyApart`},
 	{`a share's passphrase is elsewhere`, `kms/home/modes.go`, `{k.Key, k.Passphrase}`, `{k.Key}`, `./kms/home`, `TestKeyApart`},
 	{`a share's key is not beside the database`, `kms/home/modes.go`, `{h.Data, filepath.Dir(h.Place.Path)}`, `{h.Data}`, `./kms/home`, `TestKeyApart`},
