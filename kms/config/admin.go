@@ -31,7 +31,7 @@ type AdminClient struct {
 
 func (a *Admin) check() error {
 	if a.Address == "" {
-		if a.TLS != nil || a.ClientCA != "" || len(a.Clients) > 0 || a.Page.OIDC.Issuer != "" {
+		if a.TLS != nil || a.ClientCA != "" || len(a.Clients) > 0 || a.Page.OIDC.Issuer != "" || a.Page.URL != "" {
 			return faultf("address", "name one: without it there is no administration over HTTPS, and the rest of this section means nothing")
 		}
 		return nil

@@ -1,9 +1,11 @@
 package config
 
 import (
+	"cmp"
 	"crypto/x509"
 	"net/url"
 	"strconv"
+	"strings"
 	"time"
 
 	"latchkey/internal/certfile"
@@ -20,6 +22,7 @@ const (
 // administration goes over HTTPS, unless it is off.
 type AdminPage struct {
 	Off     bool          `yaml:"off"`
+	URL     string        `yaml:"url"`     // as people reach it; that of oidc if it is not said
 	Session time.Duration `yaml:"session"` // how long a sign-in lasts; an hour if it is not said
 	OIDC    OIDC          `yaml:"oidc"`
 }
@@ -46,7 +49,7 @@ type OIDCGroup struct {
 }
 
 func (p *AdminPage) check() error {
-	if p.Off && (p.Session != 0 || p.OIDC.Issuer != "") {
+	if p.Off && (p.Session != 0 || p.URL != "" || p.OIDC.Issuer != "") {
 		return faultf("off", "the page is off, and the rest of this section means nothing")
 	}
 	if p.Session == 0 {
@@ -58,6 +61,36 @@ func (p *AdminPage) check() error {
 	if err := p.OIDC.check(); err != nil {
 		return under("oidc", err)
 	}
+	if p.URL == "" {
+		return nil
+	}
+	if p.OIDC.URL != "" && p.URL != p.OIDC.URL {
+		return faultf("url", "%q is another address than oidc.url, %q: say it once", p.URL, p.OIDC.URL)
+	}
+	return checkPageURL(p.URL)
+}
+
+// Address is where people reach the pages, without a slash at its end; empty
+// if nothing says so.
+func (p *AdminPage) Address() string {
+	return strings.TrimSuffix(cmp.Or(p.URL, p.OIDC.URL), "/")
+}
+
+// checkPageURL judges the address of the pages.
+func checkPageURL(text string) error {
+	if err := checkHTTPS("url", text); err != nil {
+		return err
+	}
+	if u, _ := url.Parse(text); u.Path != "" && u.Path != "/" {
+		return faultf("url", "%q: the page is at the top of its host: leave the path out", text)
+	}
+	return nil
+}
+
+func checkHTTPS(key, text string) error {
+	if u, err := url.Parse(text); err != nil || u.Scheme != "https" || u.Host == "" || u.RawQuery != "" || u.Fragment != "" || u.User != nil {
+		return faultf(key, "%q must be as in https://host.example.org", text)
+	}
 	return nil
 }
 
@@ -68,13 +101,11 @@ func (o *OIDC) check() (err error) {
 		}
 		return nil
 	}
-	for _, one := range []struct{ key, text string }{{"issuer", o.Issuer}, {"url", o.URL}} {
-		if u, err := url.Parse(one.text); err != nil || u.Scheme != "https" || u.Host == "" || u.RawQuery != "" || u.Fragment != "" || u.User != nil {
-			return faultf(one.key, "%q must be as in https://host.example.org", one.text)
-		}
+	if err := checkHTTPS("issuer", o.Issuer); err != nil {
+		return err
 	}
-	if u, _ := url.Parse(o.URL); u.Path != "" && u.Path != "/" {
-		return faultf("url", "%q: the page is at the top of its host: leave the path out", o.URL)
+	if err := checkPageURL(o.URL); err != nil {
+		return err
 	}
 	if o.ClientID == "" {
 		return faultf("client-id", "name the client that the provider knows the key server by")

@@ -30,3 +30,23 @@ func TestZerosThatMeanNothing(t *testing.T) {
 		}
 	}
 }
+
+// The address of the pages is one, at the top of a host, over HTTPS.
+func TestPageAddress(t *testing.T) {
+	for _, row := range []struct {
+		page AdminPage
+		want string // or a part of the error
+	}{
+		{AdminPage{}, ""},
+		{AdminPage{URL: "https://kms.example.org:7743/"}, "https://kms.example.org:7743"},
+		{AdminPage{URL: "http://kms.example.org"}, `url: "http://kms.example.org" must be as in https://host.example.org`},
+		{AdminPage{URL: "https://kms.example.org/latchkey"}, "the page is at the top of its host"},
+		{AdminPage{URL: "https://kms.example.org?a=b"}, "must be as in https://host.example.org"},
+		{AdminPage{Off: true, URL: "https://kms.example.org"}, "the page is off"},
+	} {
+		err := row.page.check()
+		if err != nil && !strings.Contains(err.Error(), row.want) || err == nil && row.page.Address() != row.want || row.want == "" && err != nil {
+			t.Errorf("%+v: %q, %v; want %q", row.page, row.page.Address(), err, row.want)
+		}
+	}
+}

@@ -32,12 +32,18 @@ func (f *listeners) listenRemote(one *config.Admin, s *server.Server, log *slog.
 	return nil
 }
 
-// tellHooks tells hooks what happens, until ctx ends.
-func tellHooks(ctx context.Context, hooks []hook.Hook, s *server.Server, log *slog.Logger) {
+// tellHooks tells hooks what happens, until ctx ends, with a link to the
+// machine's page where pages is their address.
+func tellHooks(ctx context.Context, hooks []hook.Hook, pages string, s *server.Server, log *slog.Logger) {
 	if len(hooks) == 0 {
 		return
 	}
 	set := hook.Start(hooks, log)
 	defer set.Stop()
-	s.Tell(ctx, set.Tell)
+	s.Tell(ctx, func(n hook.Notice) {
+		if pages != "" && n.Words != "" {
+			n.Link = pages + "/machines/" + n.Node
+		}
+		set.Tell(n)
+	})
 }

@@ -113,7 +113,7 @@ func (d *Daemon) answer(ctx context.Context, hup <-chan os.Signal, s *server.Ser
 		{"telling systemd", false, func(ctx context.Context) { watch(ctx, s, d.log) }},
 		{"looking at certificates", true, listening.pairs.look},
 		{"following the cluster", false, func(ctx context.Context) { followCluster(ctx, d.Config, d.Home.Place, s, d.log) }},
-		{"telling hooks", false, func(ctx context.Context) { tellHooks(ctx, hooks, s, d.log) }},
+		{"telling hooks", false, func(ctx context.Context) { tellHooks(ctx, hooks, d.Config.Admin.Page.Address(), s, d.log) }},
 	}, listening.failed, others)
 
 	listening.ready.Store(true)

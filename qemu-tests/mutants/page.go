@@ -2,6 +2,8 @@ package main
 
 // ofPage are rules of the administration in a browser.
 var ofPage = []mutant{
+	{`a link of a notice is of a machine`, `kms/daemon/admin.go`, `n.Link = pages + "/machines/" + n.Node`, `n.Link = pages`, `./cmd/latchkey-kms`, `TestScripts/administration$`},
+	{`the pages have one address`, `kms/config/adminpage.go`, `if u, _ := url.Parse(text); u.Path != "" && u.Path != "/" {`, `if u, _ := url.Parse(text); u.Path == "?" {`, `./kms/config`, `TestPageAddress`},
 	{`D22 the same person counts once`, `kms/server/lk1/people.go`, ` || a.Who == me.Who })`, ` || a.Who == "" })`, `./kms/server`, `TestTwoPeople$`},
 	{`D22 the same of the same`, `kms/server/lk1/people.go`, `a.Verb != verb || a.What != what ||`, `a.Verb != verb ||`, `./kms/server`, `TestTwoPeople$`},
 	{`D22 a word ends after a day`, `kms/server/lk1/people.go`, `err == nil && now.Sub(a.At) < agreementLife {`, `err == nil {`, `./kms/server`, `TestAgreementEnds`},

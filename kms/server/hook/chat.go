@@ -78,6 +78,9 @@ func (c Chat) ntfy(m message, _ time.Time) (*http.Request, error) {
 	if m.Status == "pending" {
 		r.Header.Set("Priority", "high")
 	}
+	if m.Link != "" {
+		r.Header.Set("Click", m.Link)
+	}
 	c.authorize(r)
 	return r, nil
 }

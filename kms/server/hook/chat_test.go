@@ -66,7 +66,12 @@ func TestNtfy(t *testing.T) {
 	if want := "latchkey-kms node approve " + hostile.Words; !strings.Contains(h.body, want) || strings.Contains(h.body, "\x1b") || strings.Contains(h.body, "\nBcc") {
 		t.Errorf("body %q", h.body)
 	}
-	if h := tellOnce(t, hook.Ntfy, hook.Chat{URL: "/kms"}, hook.Notice{Seq: 1, Event: "release add"}); h.header.Get("Authorization") != "" || h.header.Get("Title") != "latchkey: release add" {
+	linked := hostile
+	linked.Link = "https://kms.example.org/machines/6f"
+	if h := tellOnce(t, hook.Ntfy, hook.Chat{URL: "/kms"}, linked); h.header.Get("Click") != linked.Link || !strings.Contains(h.body, "look at it: "+linked.Link+"\n") {
+		t.Errorf("with a link: %+v", h)
+	}
+	if h := tellOnce(t, hook.Ntfy, hook.Chat{URL: "/kms"}, hook.Notice{Seq: 1, Event: "release add"}); h.header.Get("Authorization") != "" || h.header.Get("Click") != "" || h.header.Get("Title") != "latchkey: release add" {
 		t.Errorf("%+v", h)
 	}
 }

@@ -24,6 +24,7 @@ type Notice struct {
 	Words  string    `json:"words,omitempty"`
 	From   string    `json:"from,omitempty"` // address of who asked, or the operator
 	Detail string    `json:"detail,omitempty"`
+	Link   string    `json:"link,omitempty"` // of the node's page, where who signs in decides
 }
 
 // queueSize is how many notices may wait for one hook.

@@ -17,7 +17,7 @@ import (
 	"latchkey/kms/server/hook"
 )
 
-var pending = hook.Notice{Seq: 7, Event: "get", Status: "pending", Reason: "enrollment", Node: "ab12", Words: "copper lantern drift meadow quiet anvil", From: "192.0.2.7"}
+var pending = hook.Notice{Seq: 7, Event: "get", Status: "pending", Reason: "enrollment", Node: "ab12", Words: "copper lantern drift meadow quiet anvil", From: "192.0.2.7", Link: "https://kms.example.org/machines/6f"}
 
 // start runs one hook until the test ends; its log is returned.
 func start(t *testing.T, target hook.Target, on ...string) (*hook.Set, func() string) {
@@ -197,7 +197,7 @@ func TestProgram(t *testing.T) {
 	set, _ := start(t, target, "pending")
 	set.Tell(pending)
 	text := waitFile(t, out)
-	for _, want := range []string{`"words":"copper lantern drift meadow quiet anvil"`, "\na b; $(id)\n", "LATCHKEY_STATUS=pending", "LATCHKEY_FROM=192.0.2.7", "\n/\n"} {
+	for _, want := range []string{`"words":"copper lantern drift meadow quiet anvil"`, "\na b; $(id)\n", "LATCHKEY_STATUS=pending", "LATCHKEY_FROM=192.0.2.7", "LATCHKEY_LINK=https://kms.example.org/machines/6f", "\n/\n"} {
 		if !strings.Contains(text, want) {
 			t.Errorf("the program saw no %q in %q", want, text)
 		}

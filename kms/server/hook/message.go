@@ -71,6 +71,9 @@ func (m message) facts() (all []fact) {
 			all = append(all, fact{f.name, plain(f.text)})
 		}
 	}
+	if m.Link != "" {
+		all = append(all, fact{"look at it", plain(m.Link)})
+	}
 	if m.Status == "pending" && m.Event == "get" && m.Words != "" {
 		all = append(all, fact{"if its console shows these words", "latchkey-kms node approve " + plain(m.Words)})
 	}

@@ -54,7 +54,7 @@ func (p *Program) deliver(ctx context.Context, m message) error {
 	c.Env = []string{
 		"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
 		"LATCHKEY_EVENT=" + m.Event, "LATCHKEY_STATUS=" + m.Status, "LATCHKEY_REASON=" + m.Reason,
-		"LATCHKEY_NODE=" + m.Node, "LATCHKEY_WORDS=" + m.Words, "LATCHKEY_FROM=" + m.From,
+		"LATCHKEY_NODE=" + m.Node, "LATCHKEY_WORDS=" + m.Words, "LATCHKEY_FROM=" + m.From, "LATCHKEY_LINK=" + m.Link,
 	}
 
 	// The whole group goes, with what the program started.
