@@ -24,6 +24,16 @@ import (
 	"latchkey/kms/store/mirror"
 )
 
+// MaxMachines is how many machines of a protocol a store is for; 0: any
+// number. In kube:NAMESPACE every write of every server is an update of one
+// object.
+func MaxMachines(kind config.PlaceKind) int {
+	if kind == config.Kube {
+		return 5000
+	}
+	return 0
+}
+
 // Open opens the KMS in this process, and verifies it. Store, mark and
 // wrapping key of c are filled in.
 func (h Home) Open(ctx context.Context, c server.Config) (*server.Server, error) {
@@ -49,7 +59,7 @@ func (h Home) open(ctx context.Context, c server.Config) (*server.Server, error)
 		return nil, err
 	}
 
-	c.Store, c.Shared = st, p.Shared()
+	c.Store, c.Shared, c.MaxMachines = st, p.Shared(), MaxMachines(p.Kind)
 	s, err := h.openOn(c)
 	if err != nil {
 		st.Close()

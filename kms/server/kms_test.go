@@ -36,6 +36,7 @@ type fixture struct {
 	wrapping secret.Bytes
 	enroll   fleet.Enrollment
 	workers  int
+	machines int // that the store is for; 0: any number
 	ekRoots  *ekcert.Pool
 	wrap     func(store.Store) store.Store // what stands between server and database
 
@@ -99,7 +100,7 @@ func (f *fixture) start() error {
 
 // serve serves an open database, which it closes if it cannot.
 func (f *fixture) serve(st store.Store, shared bool) error {
-	s, err := server.Open(server.Config{Store: st, Shared: shared, Wrapping: f.wrapping, Mark: f.mark(), Enroll: f.enroll, Workers: f.workers, EKRoots: f.ekRoots, Protocols: f.protocols, StrictClock: f.strictClock})
+	s, err := server.Open(server.Config{Store: st, Shared: shared, Wrapping: f.wrapping, Mark: f.mark(), Enroll: f.enroll, Workers: f.workers, EKRoots: f.ekRoots, Protocols: f.protocols, StrictClock: f.strictClock, MaxMachines: f.machines})
 	if err != nil {
 		st.Close()
 		return err

@@ -47,6 +47,7 @@ type Config struct {
 	EKRoots   *ekcert.Pool // for enrollment cert
 	// StrictClock refuses nodes of Kairos whose TPM's clock is behind.
 	StrictClock bool
+	MaxMachines int            // of each protocol that may be known; 0: any number
 	Policy      *policy.Policy // nil: every approved node, in the boot state that was approved
 }
 
@@ -73,6 +74,12 @@ type rows struct {
 }
 
 func newRows() rows { return rows{lk1.NewRows(), kairos.NewRows(), talos.NewRows()} }
+
+func (r rows) bound(most int) {
+	r.lk1.Bound(most)
+	r.kairos.Bound(most)
+	r.talos.Bound(most)
+}
 
 func (r rows) tables() []*ledger.Table {
 	return slices.Concat(r.lk1.Tables(), r.kairos.Tables(), r.talos.Tables(), admin.Tables())
@@ -107,6 +114,7 @@ func Open(c Config) (*Server, error) {
 	}
 
 	kept, exchanges := newRows(), s.measured.Exchanges()
+	kept.bound(c.MaxMachines)
 	writes := s.measured.writes()
 	var err error
 	s.Ledger, err = ledger.Open(ledger.Config{

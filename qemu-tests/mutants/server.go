@@ -3,6 +3,10 @@ package main
 // server are the rules of the key server beside lk1: threats D11 to E5 and
 // faults/kms.md, peers.md.
 var server = []mutant{
+	{`a store takes as many machines as it is for`, `kms/server/fleet/fleet.go`, `} else if err := f.spare(t.View, row.Key()); err != nil {`, `} else if err := f.spare(t.View, row.Key()); err != nil && f.most == 0 {`, `./kms/server`, `TestMachinesThatAStore`},
+	{`those that are known go on in it`, `kms/server/fleet/fleet.go`, `f.most == 0 || v.Has(f.nodes, key) ||`, `f.most == 0 ||`, `./kms/server`, `TestMachinesThatAStore`},
+	{`trust at first sight ends there`, `kms/server/fleet/fleet.go`, `most = min(most, f.most)`, `most = max(most, f.most)`, `./kms/server`, `TestTofuInAStore`},
+	{`a store in a cluster is for so many`, `kms/home/open.go`, `if kind == config.Kube {`, `if kind == "" {`, `./kms/home`, `TestMaxMachines`},
 	{`E3 a record's table is in its seal`, `kms/ledger/vault.go`, `return append(append(aad, p.table...), p.key...)`, `return append(aad, p.key...)`, `./kms/ledger`, `TestRecordsStand`},
 	{`E3 a record's key is in its seal`, `kms/ledger/vault.go`, `return append(append(aad, p.table...), p.key...)`, `return append(aad, p.table...)`, `./kms/ledger`, `TestRecordsStand`},
 	{`a table is its owner's`, `kms/ledger/table.go`, `if l.tables[t.name] != t {`, `if false {`, `./kms/ledger`, `TestTablesAreTheirOwners`},

@@ -54,12 +54,28 @@ type Row interface {
 type Fleet[R Row] struct {
 	nodes, pending *ledger.Table
 	room           room
+	most           int // machines that may be known; 0: any number
 }
 
 // New makes a fleet whose rows are in the table nodes, or, until they are
 // approved, in pending.
 func New[R Row](nodes, pending string) *Fleet[R] {
 	return &Fleet[R]{nodes: ledger.NewTable(nodes, ledger.Sealed), pending: ledger.NewTable(pending, ledger.Sealed)}
+}
+
+// Bound limits how many machines may be known: a store that is made for
+// no more takes no more. Those that are there stay, and get their keys.
+func (f *Fleet[R]) Bound(most int) { f.most = most }
+
+// Most is that number; 0: any.
+func (f *Fleet[R]) Most() int { return f.most }
+
+// spare is an error if a machine that is not known yet is one too many.
+func (f *Fleet[R]) spare(v ledger.View, key []byte) error {
+	if f.most == 0 || v.Has(f.nodes, key) || v.Glance().Count(f.nodes, f.most) < f.most {
+		return nil
+	}
+	return fmt.Errorf("%w: there are %d machines, and this store is for no more; move to another: latchkey-kms store migrate", ledger.ErrRefused, f.most)
 }
 
 // Tables are those of the fleet, to register.
@@ -80,6 +96,8 @@ func (f *Fleet[R]) Put(t *ledger.Txn, row R) error {
 	here, other := f.nodes, f.pending
 	if row.Standing() == Pending {
 		here, other = f.pending, f.nodes
+	} else if err := f.spare(t.View, row.Key()); err != nil {
+		return err
 	}
 	if t.View.Has(other, row.Key()) {
 		if err := t.Remove(other, row.Key()); err != nil {
@@ -201,7 +219,13 @@ func (f *Fleet[R]) Pending(v ledger.View) int { return v.Glance().Count(f.pendin
 
 // Tofu tells whether there is room for one more that is approved at first
 // sight.
-func (f *Fleet[R]) Tofu(v ledger.View) bool { return v.Glance().Count(f.nodes, MaxTofu) < MaxTofu }
+func (f *Fleet[R]) Tofu(v ledger.View) bool {
+	most := MaxTofu
+	if f.most > 0 {
+		most = min(most, f.most)
+	}
+	return v.Glance().Count(f.nodes, most) < most
+}
 
 // A Change is one of the operator's commands to one machine.
 type Change[R Row] struct {

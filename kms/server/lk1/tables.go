@@ -28,6 +28,9 @@ type Rows struct {
 // NewRows makes rows to register with a ledger.
 func NewRows() *Rows { return &Rows{fleet.New[nodeRow]("nodes", "pending"), release.NewRows()} }
 
+// Bound limits how many nodes may be known: fleet.Fleet.Bound.
+func (r *Rows) Bound(most int) { r.fleet.Bound(most) }
+
 // Tables are those to register.
 func (r *Rows) Tables() []*ledger.Table {
 	return append(append(r.fleet.Tables(), r.releases.Tables()...), tableVolumes, tableSecrets, tableOwners, tableSpent, tableCookies, tablePushes, tableAgreements)

@@ -21,3 +21,6 @@ func (r *Rows) Tables() []*ledger.Table { return append(r.fleet.Tables(), tableS
 
 // Pending counts the machines that wait for the operator.
 func (k *Keeper) Pending(v ledger.View) int { return k.fleet.Pending(v) }
+
+// Bound limits how many machines may be known: fleet.Fleet.Bound.
+func (r *Rows) Bound(most int) { r.fleet.Bound(most) }

@@ -26,3 +26,6 @@ func (r *Rows) Keyring() *ledger.Keyring { return r.keyring }
 
 // Pending counts the machines that wait for the operator.
 func (k *Keeper) Pending(v ledger.View) int { return k.rows.fleet.Pending(v) }
+
+// Bound limits how many machines may be known: fleet.Fleet.Bound.
+func (r *Rows) Bound(most int) { r.fleet.Bound(most) }
