@@ -21,6 +21,7 @@ func onMirror(text string, more ...func(*boottest.Machine)) func(*boottest.Machi
 		m.Inside = map[string][]byte{}
 		for name, id := range map[string]string{"root": lvmtest.PV0, "data": lvmtest.PV1} {
 			b := lvmtest.PV{ID: id, Text: text}.Bytes()
+			lvmtest.Super(b[2048*512:], 1, 1<<62)
 			copy(b[(2048+8)*512:], labeled("system"))
 			copy(b[(2048+4*8)*512:], labeled("system"))
 			m.Inside[name] = b
@@ -75,6 +76,16 @@ func TestLegs(t *testing.T) {
 		{name: "a leg is away, and that is never", change: onMirror(lvmtest.Mirror, away, never), end: "reboot", log: []string{"lvm-missing: logical volume my-vg/root runs without 1 of its 2 legs", "degraded is never in the plan"}, never: []string{"map my--vg"}},
 		{name: "whole, and degraded is never", change: onMirror(lvmtest.Mirror, never), end: "root", log: whole},
 		{name: "a leg's volume is not opened", change: onMirror(lvmtest.Mirror, func(m *boottest.Machine) { delete(m.KMS.Keys, boottest.DataUUID) }), end: "root", most: 2 * time.Second, log: degraded},
+		{name: "no leg has a superblock", change: onMirror(lvmtest.Mirror, func(m *boottest.Machine) {
+			for _, b := range m.Inside {
+				clear(b[2048*512:][:512])
+			}
+		}), end: "reboot", log: []string{"lvm-blank: logical volume my-vg/root: none of its legs has a superblock"}, never: []string{"map my--vg"}},
+		{name: "one leg has no superblock", change: onMirror(lvmtest.Mirror, func(m *boottest.Machine) { clear(m.Inside["data"][2048*512:][:512]) }), end: "root", most: 2 * time.Second, log: []string{
+			"map my--vg-root read-only=false [{0 40 raid raid1 3 0 region_size 8 2 253:2 253:3 - -}]\n", "lvm-degraded: logical volume my-vg/root runs without 1 of its 2 legs; root_rimage_1: its part root_rmeta_1 has no superblock",
+		}, never: []string{"map my--vg-root_rmeta_1"}},
+		{name: "one leg has no superblock, and degraded is never", change: onMirror(lvmtest.Mirror, never, func(m *boottest.Machine) { clear(m.Inside["data"][2048*512:][:512]) }), end: "reboot", log: []string{"lvm-missing: logical volume my-vg/root runs without 1 of its 2 legs"}, never: []string{"map my--vg"}},
+		{name: "the only leg has no superblock", change: onMirror(lvmtest.Mirror, away, func(m *boottest.Machine) { clear(m.Inside["root"][2048*512:][:512]) }), end: "root", log: degraded},
 		{name: "a part of it alone", change: onMirror(lvmtest.Mirror, func(m *boottest.Machine) { m.Plan.Root.Device = "/dev/my-vg/root_rimage_0" }), end: "reboot", log: []string{"lvm-unsupported: logical volume my-vg/root_rimage_0: it is a part of another one"}, never: []string{"map my--vg"}},
 		{name: "a leg is being rebuilt", change: onMirror(strings.Replace(lvmtest.Mirror, `"READ", "WRITE"]`+"\n\t\t\tflags = []\n\t\t\tsegment_count = 2", `"READ", "WRITE", "REBUILD"]`+"\n\t\t\tflags = []\n\t\t\tsegment_count = 2", 1)), end: "reboot", log: []string{`lvm-unsupported: root=LABEL=system is not in the opened volumes as far as they can be read; logical volume my-vg/root: its part root_rimage_1 has the flag "REBUILD"`}, never: []string{"map my--vg"}},
 		{name: "on a read-only volume", change: onMirror(lvmtest.Mirror, func(m *boottest.Machine) { m.Plan.Volumes[1].Options = []string{"read-only"} }), end: "root", log: []string{"map my--vg-root_rmeta_0 read-only=false", "map my--vg-root_rimage_1 read-only=true", "map my--vg-root read-only=true"}},

@@ -118,6 +118,7 @@ func table() map[string]Meaning {
 		"lvm-missing":     {Final, "a part of the LVM group is in no opened volume: name all volumes of the group in latchkey.yaml, latchkey image build; look at cable and disk"},
 		"lvm-degraded":    {Retry, "the mirror works without the leg: look at its disk, then lvconvert --repair or lvchange --refresh in the running system"},
 		"lvm-late":        {Retry, "a volume came late: all are opened again"},
+		"lvm-blank":       {Final, "look at the legs' contents in another system, each by itself and read-only; if the first one is right, lvchange -ay has the kernel make the others like it"},
 		"lvm-names":       {Final, "give one of the groups another name (vgs -o vg_name,vg_uuid; vgrename UUID NAME) in a system that starts from neither, or take its disk out"},
 		"lvm-unsupported": {Final, "this logical volume needs lvm2 itself: boot with the distribution's initramfs, or move the root to a linear, striped or raid1 one (lvconvert)"},
 		"lvm-damaged":     {Final, "LVM's metadata is damaged or contradicts itself: pvck and vgcfgrestore on another machine"},

@@ -21,6 +21,9 @@ func (in *inside) activate(v *lvm.Volume) error {
 	if err := in.awaitLegs(v); err != nil {
 		return err
 	}
+	if v.Blank() {
+		return codes.Fail("lvm-blank", "logical volume %s: none of its legs has a superblock, and the kernel would write the first one over the others", v)
+	}
 	parts := v.Parts()
 	if len(parts) > 0 {
 		in.worker.loader.Named("dm-raid", "raid1")

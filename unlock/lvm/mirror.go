@@ -128,7 +128,7 @@ func (v *Volume) Parts() (parts []*Volume) {
 		return nil
 	}
 	for _, l := range v.mirror.legs {
-		if l.lacks() == nil {
+		if v.mirror.lost(l) == nil {
 			parts = append(parts, l.meta, l.image)
 		}
 	}
@@ -142,7 +142,7 @@ func (v *Volume) Lacks() string {
 	}
 	var lines []string
 	for _, l := range v.mirror.legs {
-		if err := l.lacks(); err != nil {
+		if err := v.mirror.lost(l); err != nil {
 			lines = append(lines, fmt.Sprintf("%s: %v", l.image.Name, err))
 		}
 	}
@@ -205,7 +205,7 @@ func (v *Volume) mirrorRow(number func(device string) string) Row {
 		if l.writeMostly {
 			add("write_mostly", int64(i))
 		}
-		if l.lacks() != nil {
+		if m.lost(l) != nil {
 			areas = append(areas, "-", "-")
 			continue
 		}
@@ -221,9 +221,8 @@ func (v *Volume) mirrorRow(number func(device string) string) Row {
 	}
 }
 
-// newest is the image of the leg that is written to last, by the superblocks
-// of the kernel's drivers/md/dm-raid.c; the first one if there are none yet.
-// One that is still being filled counts less.
+// newest is the image of the leg that is written to last, by the superblocks;
+// the first one if there are none. One that is still being filled counts less.
 func (m *mirror) newest() (image *Volume) {
 	var events, filled uint64
 	for _, l := range m.legs {
@@ -231,8 +230,7 @@ func (m *mirror) newest() (image *Volume) {
 			continue
 		}
 		var e, f uint64
-		var b [40]byte // magic, features, devices, position, events, failed, recovery_offset
-		if n, _ := l.meta.read(b[:], 0); n == len(b) && string(b[:4]) == "DmRd" {
+		if b, ok := l.super(); ok {
 			e, f = binary.LittleEndian.Uint64(b[16:]), binary.LittleEndian.Uint64(b[32:])
 		}
 		if image == nil || e > events || e == events && f > filled {
@@ -240,4 +238,53 @@ func (m *mirror) newest() (image *Volume) {
 		}
 	}
 	return image
+}
+
+// super is the kernel's superblock of a leg (drivers/md/dm-raid.c): magic,
+// features, devices, position, events, failed, recovery_offset.
+func (l leg) super() (b [40]byte, ok bool) {
+	n, _ := l.meta.read(b[:], 0)
+	return b, n == len(b) && string(b[:4]) == "DmRd"
+}
+
+// supers is how many of the legs that are there have a superblock.
+func (m *mirror) supers() (with, there int) {
+	for _, l := range m.legs {
+		if l.lacks() != nil {
+			continue
+		}
+		there++
+		if _, ok := l.super(); ok {
+			with++
+		}
+	}
+	return with, there
+}
+
+// lost tells why a leg cannot be used; nil if it can. One without a superblock
+// beside one that has it is lost, too: the kernel maps no mirror with it
+// (super_init_validation: "New device injected"), but does without it.
+func (m *mirror) lost(l leg) error {
+	if err := l.lacks(); err != nil {
+		return err
+	}
+	if _, ok := l.super(); ok {
+		return nil
+	}
+	if with, _ := m.supers(); with > 0 {
+		return &failure{ErrMissing, fmt.Sprintf("its part %s has no superblock", l.meta.Name)}
+	}
+	return nil
+}
+
+// Blank tells whether none of several legs has a superblock. lvm2 and the
+// kernel write them when they make a mirror. Without any, both would take the
+// first leg for the right one and write it over the others, and nobody knows
+// that it is.
+func (v *Volume) Blank() bool {
+	if v.mirror == nil {
+		return false
+	}
+	with, there := v.mirror.supers()
+	return with == 0 && there > 1
 }

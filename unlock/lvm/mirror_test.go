@@ -101,6 +101,7 @@ func TestMirrorReads(t *testing.T) {
 		{"the second is newer", [2]uint64{7, whole}, [2]uint64{9, whole}, 'b'},
 		{"the first is newer", [2]uint64{9, whole}, [2]uint64{7, whole}, 'a'},
 		{"the first is being filled", [2]uint64{9, 16}, [2]uint64{9, whole}, 'b'},
+		{"the first has none", [2]uint64{}, [2]uint64{1, 16}, 'b'},
 	} {
 		var pvs []*lvm.PV
 		for i, super := range [][2]uint64{tt.one, tt.two} {
@@ -114,6 +115,9 @@ func TestMirrorReads(t *testing.T) {
 		}
 		v := lvm.Assemble(pvs).Find("my-vg", "root")
 		got := make([]byte, 40*512)
+		if blank := tt.one[0]+tt.two[0] == 0; v.Blank() != blank || (v.Lacks() == "") == (tt.one[0] == 0 && !blank) {
+			t.Errorf("%s: Blank = %t, Lacks = %q", tt.name, v.Blank(), v.Lacks())
+		}
 		if n, err := v.ReadAt(got, 0); err != nil || !bytes.Equal(got, bytes.Repeat([]byte{tt.want}, len(got))) {
 			t.Errorf("%s: ReadAt = %d, %v, %q, want %q", tt.name, n, err, got[:4], tt.want)
 		}
