@@ -3,7 +3,9 @@ package boot_test
 import (
 	"bytes"
 	"errors"
+	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"latchkey/boot/boottest"
@@ -38,6 +40,29 @@ func secondPart(m *boottest.Machine) {
 
 func known(name string) func(*boottest.Machine) {
 	return func(m *boottest.Machine) { m.Plan.Multipath = []plan.Multipath{{WWID: wwid, Name: name}} }
+}
+
+// TestCopiedWhileTyping: a copy that came stays one, however often somebody
+// types the passphrase; when it is gone, the volume is opened.
+func TestCopiedWhileTyping(t *testing.T) {
+	for _, gone := range []bool{false, true} {
+		synctest.Test(t, func(t *testing.T) {
+			m := boottest.New("prompt")
+			defer m.End()
+			types(m, "guess", boottest.Recovery, boottest.Recovery)
+			second := boottest.RootDisk()
+			second.Name, second.Serial = "vdb", "disk-b"
+			time.AfterFunc(30*time.Second, func() { m.Plug(second) })
+			if gone {
+				time.AfterFunc(150*time.Second, func() { m.Unplug(second) })
+			}
+			o, _ := m.Boot(10 * time.Minute)
+			log := strings.Join(m.Log(), "\n")
+			if (o.Root != "") != gone || strings.Count(log, "human: volume-clones: 2 devices") != 1 {
+				t.Errorf("the copy is gone: %t; ended with %q:\n%s", gone, o, log)
+			}
+		})
+	}
 }
 
 // TestPaths boots from a disk that is reached in several ways: one mapping is

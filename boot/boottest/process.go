@@ -194,6 +194,16 @@ func (m *Machine) Plug(d *Disk) {
 	}
 }
 
+// Unplug takes it out again.
+func (m *Machine) Unplug(d *Disk) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.Disks = slices.DeleteFunc(m.Disks, func(other *Disk) bool { return other == d })
+	for _, e := range m.events {
+		e <- device.Event{Action: "remove", Subsystem: "block"}
+	}
+}
+
 func (m *Machine) disks() []*Disk {
 	m.mu.Lock()
 	defer m.mu.Unlock()

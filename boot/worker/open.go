@@ -21,6 +21,7 @@ type opening struct {
 	open   bool
 	opened unlock.Opened
 	keys   []unlock.Candidate // of a grant with a next secret: kept to rotate
+	copied error              // that another device has the volume, too
 	err    error              // why the last try failed
 	lost   map[string]error   // by source: why it opens this volume no more
 	want   unlock.Expect      // what the sources of parts know of it
@@ -94,11 +95,12 @@ type try struct {
 // open. They share the memory that is free.
 func (w *worker) openAll(ctx context.Context, o *openings, tries []try) {
 	w.awaitCiphers(ctx)
-	clones, limit := w.lookAgain(ctx, o), openDeadline(tries)
+	w.lookAgain(ctx, o)
+	limit := openDeadline(tries)
 	var wg sync.WaitGroup
 	for _, t := range tries {
 		wg.Go(func() {
-			opened, keys, err := unlock.Opened{}, []unlock.Candidate(nil), clones[t.of.disk.Name]
+			opened, keys, err := unlock.Opened{}, []unlock.Candidate(nil), t.of.copied
 			if err == nil {
 				err = t.Err
 			}
@@ -135,29 +137,32 @@ func (w *worker) awaitCiphers(ctx context.Context) {
 }
 
 // lookAgain looks for what came while a source was at work, if any block
-// device did: a second disk may take seconds to spin up. The errors are clones,
-// by the volume's name; more paths to a disk that is in use by nobody yet are
-// mapped.
-func (w *worker) lookAgain(ctx context.Context, o *openings) map[string]error {
+// device did: a second disk may take seconds to spin up. Copies are noted with
+// the volume, and told, for who types a passphrase hears otherwise only that it
+// opened nothing. More paths to a disk that is in use by nobody yet are mapped.
+func (w *worker) lookAgain(ctx context.Context, o *openings) {
 	select {
 	case <-w.blocks:
 	default:
-		return nil
+		return // as the last look found it
 	}
-	clones, more := map[string]error{}, []*disk(nil)
+	var more []*disk
 	for _, s := range w.search.look(context.Background()) {
-		if code := codes.Of(s.err); code == "volume-clones" || code == "volume-multipath" {
-			clones[s.volume.Name] = s.err
-			w.search.arrays.tell(s.err) // who types a passphrase hears otherwise only that it opened nothing
+		i := slices.IndexFunc(o.all, func(of *opening) bool { return of.disk.Name == s.volume.Name })
+		if i < 0 || o.all[i].open {
+			continue
 		}
-		for _, of := range o.all {
-			if s.disk != nil && s.disk.Name == of.disk.Name && !of.open && of.disk.gain(s.disk.paths) {
-				more = append(more, of.disk)
-			}
+		of := o.all[i]
+		of.copied = nil // anything else shows when the volume is opened
+		if code := codes.Of(s.err); code == "volume-clones" || code == "volume-multipath" {
+			of.copied = s.err
+			w.search.arrays.tell(s.err)
+		}
+		if s.disk != nil && of.disk.gain(s.disk.paths) {
+			more = append(more, of.disk)
 		}
 	}
 	w.joinPaths(ctx, more)
-	return clones // anything else shows when the volume is opened
 }
 
 // openDeadline is how long tries that are made side by side may take: what

@@ -4,7 +4,7 @@ package main
 var lvms = []mutant{
 	{`legs without a superblock are not mapped`, `boot/worker/activate.go`, `if v.Blank() {`, `if false {`, `./boot`, `TestLegs$`},
 	{`one superblock is enough`, `unlock/lvm/mirror.go`, `return with == 0 && there > 1`, `return with < there && there > 1`, `./boot`, `TestLegs$`},
-	{`one leg is written over by none`, `unlock/lvm/mirror.go`, `return with == 0 && there > 1`, `return with == 0`, `./boot`, `TestLegs$`},
+	{`one leg is written over by none`, `unlock/lvm/mirror.go`, `return with == 0 && there > 1`, `return with == 0 && there > 0`, `./boot`, `TestLegs$`},
 	{`a leg without a superblock is lost`, `unlock/lvm/mirror.go`, `with, _ := m.supers(); with > 0`, `with, _ := m.supers(); with > 9`, `./boot`, `TestLegs$`},
 	{`a label is whole`, `unlock/lvm/label.go`, ` && binary.LittleEndian.Uint32(s[16:]) == checksum(s[20:])`, ``, `./unlock/lvm`, `TestLabel`},
 	{`a label is where it says`, `unlock/lvm/label.go`, `binary.LittleEndian.Uint64(s[8:]) == uint64(i) && `, ``, `./unlock/lvm`, `TestLabel`},

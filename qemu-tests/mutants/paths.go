@@ -22,7 +22,13 @@ var paths = []mutant{
 	{`a path that comes late counts`, `boot/worker/open.go`, ` || code == "volume-multipath"`, ``, `./boot`, `TestRecognized`},
 	{`more paths are mapped before the disk is opened`, `boot/worker/paths.go`, `if d.Device != d.block.Path || `, `if d.Device == d.block.Path || `, `./boot`, `TestPaths`},
 	{`a mapped disk is multipathd's`, `boot/worker/paths.go`, `if d.Device != d.block.Path || `, `if `, `./boot`, `TestPaths`},
-	{`a copy that comes late is told`, `boot/worker/open.go`, `w.search.arrays.tell(s.err) // who`, `// who`, `./boot`, `TestPaths`},
+	{`a copy that comes late is told`, `boot/worker/open.go`, `			w.search.arrays.tell(s.err)
+`, ``, `./boot`, `TestPaths`},
+	{`a copy stays one`, `boot/worker/open.go`, `return // as the last look found it`, `for _, of := range o.all {
+			of.copied = nil
+		}
+		return`, `./boot`, `TestCopiedWhileTyping`},
+	{`a copy that is gone is none`, `boot/worker/open.go`, `of.copied = nil // anything`, `// anything`, `./boot`, `TestCopiedWhileTyping`},
 	{`PID 1: disks are taken away last`, `boot/logical.go`, `range append(names, disks(present)...) {`, `range append(disks(present), names...) {`, `./boot`, `TestPaths`},
 	{`PID 1: partitions before disks`, `boot/logical.go`, `len(mappings[b].UUID)-len(mappings[a].UUID)`, `len(mappings[a].UUID)-len(mappings[b].UUID)`, `./boot`, `TestPaths`},
 	{`PID 1: udev knows the disks`, `boot/handover.go`, `, disks(mappings))`, `)`, `./boot`, `TestPaths`},
