@@ -77,6 +77,7 @@ func cmdKernel(ts *testscript.TestScript, neg bool, args []string) {
 	w.modules, err = modulesOf(w.kernel)
 	ts.Check(err)
 	ts.Setenv("KERNEL", filepath.Join(w.kernel, "vmlinuz"))
+	ts.Setenv("MODULES", w.modules)
 	if strings.HasSuffix(args[0], "arm64") {
 		w.hardware = w.arm64(ts)
 	}

@@ -37,6 +37,7 @@ func TestScripts(t *testing.T) {
 			"dhcp":        cmdDHCP,
 			"debian":      cmdDebian,
 			"disk":        cmdDisk,
+			"documented":  cmdDocumented,
 			"early":       cmdEarly,
 			"enroll":      cmdEnroll,
 			"image":       cmdImage,
