@@ -127,6 +127,7 @@ func setUp(env *testscript.Env, s *shared) error {
 	env.Setenv("PATH", s.bin+":"+env.Getenv("PATH"))
 	env.Setenv("HOME", env.WorkDir)
 	env.Setenv("KERNEL", filepath.Join(w.kernel, "vmlinuz"))
+	env.Setenv("MODULES", w.modules)
 	env.Setenv("KMS_DATA", filepath.Join(w.dir, "kms"))
 	name := filepath.Base(env.WorkDir)
 	env.Defer(func() {
