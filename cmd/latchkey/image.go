@@ -114,6 +114,7 @@ func (o *imageBuild) run(stdout, stderr io.Writer) error {
 	if err != nil {
 		return roomAdvice(err, o.output)
 	}
+	warnReadable(stderr, o.output)
 	return o.print(stdout, result)
 }
 

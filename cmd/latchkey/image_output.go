@@ -1,6 +1,8 @@
 package main
 
 import (
+	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"slices"
@@ -107,4 +109,21 @@ func (o *imageUKI) inputs() []input {
 		}
 	}
 	return all
+}
+
+// warnReadable says that an image has keys in it and can be read by others:
+// FAT has no modes but those that it was mounted with.
+func warnReadable(w io.Writer, path string) {
+	info, err := os.Stat(path)
+	if err != nil || info.Mode()&0o044 == 0 {
+		return
+	}
+	source, err := readPlan(path)
+	if err != nil {
+		return
+	}
+	p, err := plan.Decode(source.plan)
+	if err == nil && slices.ContainsFunc(p.KeyFiles, func(f plan.KeyFile) bool { return f.Device == "" }) {
+		fmt.Fprintf(w, "warning: %s has keys in it and can be read by others (mode %04o): mount that file system with umask=0077\n", path, info.Mode().Perm())
+	}
 }

@@ -1,7 +1,11 @@
 package main
 
 import (
+	"bytes"
+	"debug/elf"
+	"encoding/binary"
 	"errors"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -68,6 +72,51 @@ func TestOutputIsNoInput(t *testing.T) {
 		u.build.output = in("init")
 		if err := checkOutput(u.build.output, u.inputs()); err == nil || !strings.Contains(err.Error(), "--output and "+flag+" are the same file") {
 			t.Errorf("uki %s: %v", flag, err)
+		}
+	}
+}
+
+// An image with keys that others can read is named, and one without is not.
+func TestWarnReadable(t *testing.T) {
+	dir := t.TempDir()
+	key := filepath.Join(dir, "root.key")
+	for _, name := range []string{key, filepath.Join(dir, "modules.dep")} {
+		if err := os.WriteFile(name, []byte("0123456789abcdef"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var static bytes.Buffer
+	if err := binary.Write(&static, binary.LittleEndian, elf.Header64{
+		Ident: [elf.EI_NIDENT]byte{0x7f, 'E', 'L', 'F', byte(elf.ELFCLASS64), byte(elf.ELFDATA2LSB), byte(elf.EV_CURRENT)},
+		Type:  uint16(elf.ET_EXEC), Machine: uint16(elf.EM_X86_64), Version: uint32(elf.EV_CURRENT), Ehsize: 64,
+	}); err != nil {
+		t.Fatal(err)
+	}
+	init := filepath.Join(dir, "init")
+	if err := os.WriteFile(init, static.Bytes(), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	for _, row := range []struct {
+		name, sources string
+		mode          os.FileMode
+		want          bool
+	}{
+		{"keys, read by all", "key-file: {path: " + key + "}", 0o755, true},
+		{"keys, root's", "key-file: {path: " + key + "}", 0o700, false},
+		{"no keys", "kms", 0o755, false},
+		{"keys on a stick", "key-file: {path: /shop.key, device: LABEL=KEYS}", 0o755, false},
+	} {
+		config, image := filepath.Join(dir, "latchkey.yaml"), filepath.Join(dir, "image")
+		text := "trust: {kms: [\"lk1:IACMx2/hiNfc+4150nkCg2G5sY+MZdXNO3jt6GLQ+T0=\"]}\n" +
+			"volumes: [{uuid: 5ca1ab1e-0000-4000-8000-00000000d150, name: root, sources: [" + row.sources + "]}]\nmodules: {set: none}\n"
+		o := imageBuild{config: config, output: image, init: init, modules: dir, level: 1}
+		if err := errors.Join(os.WriteFile(config, []byte(text), 0o600), o.run(io.Discard, io.Discard), os.Chmod(image, row.mode)); err != nil {
+			t.Fatal(row.name, err)
+		}
+		var out bytes.Buffer
+		warnReadable(&out, image)
+		if got := strings.Contains(out.String(), "has keys in it and can be read by others (mode 0755): mount"); got != row.want {
+			t.Errorf("%s: warned %t, want %t: %s", row.name, got, row.want, out.String())
 		}
 	}
 }

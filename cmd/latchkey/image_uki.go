@@ -114,6 +114,7 @@ func (o *imageUKI) run(stdout, stderr io.Writer) error {
 	if err != nil {
 		return err
 	}
+	warnReadable(stderr, imageAt(o.build.output))
 	return o.print(stdout, stub, sections, version, by)
 }
 

@@ -3,6 +3,7 @@ package main
 // installs are rules of what is installed on machines: latchkey check, setup,
 // the hooks and the packages.
 var installs = []mutant{
+	{`keys in an image that others can read are named`, `cmd/latchkey/image_output.go`, `info.Mode()&0o044 == 0`, `info != nil`, `./cmd/latchkey`, `TestWarnReadable`},
 	{`a new kernel's image is compressed in a second (decision 0076)`, `cmd/latchkey/image_update.go`, `const updateLevel = 9`, `const updateLevel = 19`, `./cmd/latchkey`, `TestScripts/image_update$`},
 	{`check: the decision is asked for only where it gives nothing`, `cmd/latchkey/check_kms.go`, `if !k.latched {`, `if false {`, `./cmd/latchkey`, `TestScripts/check$`},
 	{`check: a keyslot that was killed opens nothing`, `cmd/latchkey/check_kms.go`, "	case len(standing.Keyslots) == 0:\n		return k.unmarked(h)\n", ``, `./cmd/latchkey`, `TestScripts/check$`},
