@@ -49,7 +49,7 @@ same run. Keys of machines are made beforehand. Nothing else is touched.`,
 	f.Var(cli.List(&load.Protocols), "protocol", "what they speak: lk1, kairos, talos")
 	f.IntVar(&load.Seconds, "seconds", 3, "length of the steady run, in seconds")
 	f.BoolVar(&asJSON, "json", false, "print JSON")
-	root.AddCommand(clusterCommand())
+	root.AddCommand(clusterCommand(), historyCommand())
 	return cli.Main(root, args, stdout, stderr)
 }
 
@@ -78,6 +78,29 @@ to do with each other.`,
 	f.IntVar(&c.Lanes, "lanes", 32, "machines that ask at once at each server")
 	f.IntVar(&c.Nodes, "nodes", 500, "machines")
 	f.IntVar(&c.Seconds, "seconds", 5, "length of a run, in seconds")
+	return cmd
+}
+
+func historyCommand() *cobra.Command {
+	h := &History{}
+	cmd := &cobra.Command{
+		Use: "history", Short: "Measure how a key server with a long audit log starts",
+		Long: `Fills the audit log of a key server of its own, seals it, and starts the server
+on it twice: after a clean end, and after a kill. It prints how long that takes
+until machines are answered and until all of the log is verified, and how much
+memory. A million events need half a gigabyte of disk.`,
+		Example: `  latchkey-kms-bench history --events 1000000
+  latchkey-kms-bench history --events 10000000 --dir /var/tmp/ten-million`,
+		Args: cli.Args(cobra.NoArgs),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			_, err := h.Run(cmd.Context(), cmd.OutOrStdout())
+			return err
+		},
+	}
+	f := cmd.Flags()
+	f.StringVar(&h.KMS, "kms", beside("latchkey-kms"), "key server to measure")
+	f.IntVar(&h.Events, "events", 1_000_000, "events of the log")
+	f.StringVar(&h.Dir, "dir", "", "folder of a database to keep, for the next run")
 	return cmd
 }
 

@@ -124,7 +124,7 @@ func openFile(p config.Place, create bool) (store.Store, error) {
 	if p.AnyMode {
 		open = bolt.OpenAnyMode
 	}
-	st, err := open(p.Path, create, server.Tables())
+	st, err := open(p.Path, create, server.Tables(), server.LogTables()...)
 	if err != nil || !create {
 		return st, err
 	}

@@ -16,6 +16,7 @@ import (
 	"latchkey/kms/config"
 	"latchkey/kms/server"
 	"latchkey/kms/store"
+	"latchkey/kms/store/bolt"
 )
 
 // Restore puts a backup in the place of the database. It opens the copy as a server would, under a mark that lets it in,
@@ -35,6 +36,7 @@ func (h Home) Restore(ctx context.Context, from string) (r ledger.Checked, befor
 
 	copied := config.Place{Kind: config.Bolt, Path: filepath.Join(h.Data, ".restore.db"), AnyMode: h.AnyMode}
 	defer os.Remove(copied.Path)
+	defer os.Remove(bolt.Closed(copied.Path))
 	if err := copyFile(from, copied.Path); err != nil {
 		return r, "", fmt.Errorf("restoring: %w", err)
 	}

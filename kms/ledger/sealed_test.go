@@ -124,6 +124,47 @@ func TestSealedHistoryIsVerified(t *testing.T) {
 	}
 }
 
+// A counting is a store that counts the events that are read.
+type counting struct {
+	store.Store
+	events int
+}
+
+func (c *counting) View(f func(store.Reader) error) error {
+	return c.Store.View(func(r store.Reader) error { return f(countingReader{r, c}) })
+}
+
+type countingReader struct {
+	store.Reader
+	c *counting
+}
+
+func (r countingReader) Scan(table string, from []byte, f func(key, value []byte) bool) {
+	r.Reader.Scan(table, from, func(key, value []byte) bool {
+		if table == "audit" {
+			r.c.events++
+		}
+		return f(key, value)
+	})
+}
+
+// H5: a start reads of the log what no checkpoint covers, however long it is.
+func TestStartReadsTheTail(t *testing.T) {
+	p := newPast(t)
+	p.note(200)
+	p.seal(time.Hour, 20)
+	p.note(3)
+	c := &counting{Store: p.db}
+	p.cfg.Store = c
+	p.reopen()
+	if got, err := p.CheckTail(); err != nil || got.Events != 203 || c.events != 3 {
+		t.Errorf("CheckTail = %d events, %v, and read %d, want 203 and 3", got.Events, err, c.events)
+	}
+	if err := p.VerifySealed(t.Context()); err != nil || c.events < 203 {
+		t.Errorf("VerifySealed = %v, and %d events were read", err, c.events)
+	}
+}
+
 // What was sealed with hashes that fit, but is not what was sealed, is told
 // by its checkpoint.
 func TestCheckpointTells(t *testing.T) {

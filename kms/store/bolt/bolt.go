@@ -11,6 +11,7 @@ import (
 	"io/fs"
 	"os"
 	"runtime/debug"
+	"slices"
 	"sync"
 	"syscall"
 	"time"
@@ -37,6 +38,8 @@ type DB struct {
 	path   string
 	file   os.FileInfo // as opened
 	tables []string
+	logs   []string
+	wrote  uint64 // the last transaction; 0: none, so that the file is as it was opened
 	queue  chan *job
 	done   chan struct{}
 
@@ -45,23 +48,24 @@ type DB struct {
 }
 
 // Open opens the database at path, which must exist unless create is set,
-// and must not if it is. The tables are created as needed.
-func Open(path string, create bool, tables []string) (*DB, error) {
-	return open(path, create, false, tables)
+// and must not if it is. The tables are created as needed. Of these, logs
+// only grow: after a clean end they are verified when they are read.
+func Open(path string, create bool, tables []string, logs ...string) (*DB, error) {
+	return open(path, create, false, tables, logs)
 }
 
 // OpenAnyMode is Open of a database on a file system that gives all files
 // one mode, such as a share: who may write to it is not seen there.
-func OpenAnyMode(path string, create bool, tables []string) (*DB, error) {
-	return open(path, create, true, tables)
+func OpenAnyMode(path string, create bool, tables []string, logs ...string) (*DB, error) {
+	return open(path, create, true, tables, logs)
 }
 
-func open(path string, create, anyMode bool, tables []string) (*DB, error) {
+func open(path string, create, anyMode bool, tables, logs []string) (*DB, error) {
 	if err := checkFile(path, create, anyMode); err != nil {
 		return nil, err
 	}
 	if !create {
-		if err := verifyFile(path); err != nil {
+		if err := verifyFile(path, logs); err != nil {
 			return nil, fmt.Errorf("opening %s: %w", path, err)
 		}
 	}
@@ -76,7 +80,7 @@ func open(path string, create, anyMode bool, tables []string) (*DB, error) {
 		inner.Close()
 		return nil, fmt.Errorf("opening the database: %w", err)
 	}
-	d := &DB{db: inner, path: path, file: file, tables: tables, queue: make(chan *job, 4096), done: make(chan struct{})}
+	d := &DB{db: inner, path: path, file: file, tables: tables, logs: logs, queue: make(chan *job, 4096), done: make(chan struct{})}
 	if err := d.prepare(); err != nil {
 		inner.Close()
 		return nil, err
@@ -121,7 +125,7 @@ func openFile(path string) (db *bbolt.DB, err error) {
 }
 
 // verifyFile walks the tree while nobody else can change it.
-func verifyFile(path string) error {
+func verifyFile(path string, logs []string) error {
 	f, err := os.Open(path)
 	if err != nil {
 		return err
@@ -145,13 +149,25 @@ func verifyFile(path string) error {
 	if err != nil {
 		return err
 	}
-	return verify(f, info.Size())
+	var skip []string
+	if closedClean(path, f, info.Size()) {
+		skip = logs
+	}
+	return verify(f, info.Size(), skip)
 }
 
 // prepare makes the tables.
 func (d *DB) prepare() (err error) {
 	defer recoverDamage(&err)
-	return d.db.Update(func(tx *bbolt.Tx) error {
+	missing := false
+	err = d.db.View(func(tx *bbolt.Tx) error {
+		missing = slices.ContainsFunc(d.tables, func(t string) bool { return tx.Bucket([]byte(t)) == nil })
+		return nil
+	})
+	if err != nil || !missing {
+		return err
+	}
+	return d.write(func(tx *bbolt.Tx) error {
 		for _, t := range d.tables {
 			if _, err := tx.CreateBucketIfNotExists([]byte(t)); err != nil {
 				return err
@@ -181,6 +197,19 @@ func (d *DB) inPlace() error {
 	return nil
 }
 
+// write is a transaction of bbolt, which is remembered.
+func (d *DB) write(f func(*bbolt.Tx) error) error {
+	var id int
+	err := d.db.Update(func(tx *bbolt.Tx) error {
+		id = tx.ID()
+		return f(tx)
+	})
+	if err == nil {
+		d.wrote = uint64(id)
+	}
+	return err
+}
+
 // View implements store.Store.
 func (d *DB) View(f func(store.Reader) error) (err error) {
 	defer recoverDamage(&err)
@@ -207,6 +236,9 @@ func (d *DB) Close() error {
 	}
 	close(d.queue)
 	<-d.done
+	if d.wrote != 0 && d.inPlace() == nil {
+		d.closeClean()
+	}
 	return d.db.Close()
 }
 
@@ -240,10 +272,20 @@ func (r reader) Scan(table string, from []byte, f func(key, value []byte) bool) 
 }
 
 // writer is a bbolt transaction that writes.
-type writer struct{ reader }
+type writer struct {
+	reader
+	logs []string
+}
+
+// fillLog is how full pages get to which rows are only added at the end.
+const fillLog = 0.95
 
 func (w writer) Put(table string, key, value []byte) error {
-	return w.tx.Bucket([]byte(table)).Put(bytes.Clone(key), value)
+	b := w.tx.Bucket([]byte(table))
+	if slices.Contains(w.logs, table) {
+		b.FillPercent = fillLog
+	}
+	return b.Put(bytes.Clone(key), value)
 }
 
 func (w writer) Delete(table string, key []byte) error {

@@ -76,7 +76,7 @@ func (d *DB) transact(f func(store.Tx) error) (err error) {
 	if err := d.inPlace(); err != nil {
 		return err
 	}
-	err = d.db.Update(func(tx *bbolt.Tx) error { return f(writer{reader{tx}}) })
+	err = d.write(func(tx *bbolt.Tx) error { return f(writer{reader{tx}, d.logs}) })
 	return err
 }
 

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"hash/fnv"
 	"io"
+	"slices"
 
 	"latchkey/kms/store"
 )
@@ -23,6 +24,8 @@ const (
 	flagLeaf   = 0x02
 	flagMeta   = 0x04
 
+	flagFreelist = 0x10
+
 	pageHead   = 16 // id, flags, count, overflow
 	elementLen = 16 // of branches and leaves alike
 	metaLen    = 64
@@ -33,31 +36,50 @@ const (
 
 // meta is what we read of a meta page.
 type meta struct {
-	pageSize, root, high, txid uint64
+	pageSize, root, freelist, high, txid uint64
 }
 
 // A walker visits every page that the newest meta page reaches.
 type walker struct {
 	r    io.ReaderAt
 	meta meta
-	seen map[uint64]bool
+	seen []uint64 // a bit for each page
+	skip []string // tables that are not visited
+}
+
+func newWalker(r io.ReaderAt, m meta) *walker { return &walker{r: r, meta: m} }
+
+// visit tells whether a page was not seen before.
+func (w *walker) visit(id uint64) bool {
+	if w.seen == nil {
+		w.seen = make([]uint64, w.meta.high/64+1)
+		w.seen[0] = 3 // the meta pages
+	}
+	bit := uint64(1) << (id % 64)
+	fresh := w.seen[id/64]&bit == 0
+	w.seen[id/64] |= bit
+	return fresh
 }
 
 func damaged(format string, args ...any) error {
 	return fmt.Errorf("%w: "+format, append([]any{store.ErrDamaged}, args...)...)
 }
 
-// verify walks the tree in a file of so many bytes.
-func verify(r io.ReaderAt, size int64) error {
+// verify walks the tree in a file of so many bytes, but for some tables.
+func verify(r io.ReaderAt, size int64, skip []string) error {
 	m, err := readMeta(r, size)
 	if err != nil {
 		return err
 	}
-	w := &walker{r, m, map[uint64]bool{0: true, 1: true}}
+	w := newWalker(r, m)
+	w.skip = skip
 	if m.high < 3 || m.high > uint64(size)/m.pageSize {
 		return damaged("it has %d bytes and should have %d pages of %d", size, m.high, m.pageSize)
 	}
-	return w.tree(m.root, nil, nil, 0)
+	if err := w.tree(m.root, nil, nil, 0); err != nil {
+		return err
+	}
+	return w.freePages()
 }
 
 // readMeta takes the newer of the two meta pages that are whole.
@@ -92,7 +114,7 @@ func metaAt(r io.ReaderAt, offset int64) (m meta, ok bool) {
 	}
 
 	return meta{
-		pageSize: uint64(binary.LittleEndian.Uint32(b[8:])), root: binary.LittleEndian.Uint64(b[16:]),
+		pageSize: uint64(binary.LittleEndian.Uint32(b[8:])), root: binary.LittleEndian.Uint64(b[16:]), freelist: binary.LittleEndian.Uint64(b[32:]),
 		high: binary.LittleEndian.Uint64(b[40:]), txid: binary.LittleEndian.Uint64(b[48:]),
 	}, true
 }
@@ -113,10 +135,9 @@ func (w *walker) page(id uint64) ([]byte, error) {
 	}
 
 	for i := range pages {
-		if w.seen[id+i] {
+		if !w.visit(id + i) {
 			return nil, damaged("page %d is used twice", id+i)
 		}
-		w.seen[id+i] = true
 	}
 
 	b := make([]byte, pages*w.meta.pageSize)
@@ -201,7 +222,7 @@ func (w *walker) leaf(b, low, high []byte, depth int) error {
 			return err
 		}
 
-		if binary.LittleEndian.Uint32(e)&1 != 0 {
+		if binary.LittleEndian.Uint32(e)&1 != 0 && !slices.Contains(w.skip, string(last)) {
 			if err := w.bucket(value, depth); err != nil {
 				return err
 			}
