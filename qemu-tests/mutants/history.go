@@ -13,7 +13,7 @@ var ofHistory = []mutant{
 	{`history: a witness that has seen more is a fork`, `kms/ledger/cosign.go`, `behind.Size > s.End`, `false`, `./kms/ledger`, `TestCosignAfter`},
 	{`history: a cosignature is of this checkpoint`, `kms/history/witnesskey.go`, `if ed25519.Verify(k.key, `, `if true || ed25519.Verify(k.key, `, `./kms/history`, `TestCosigned`},
 	{`history: a checkpoint is signed`, `kms/history/checkpoint.go`, "	n, err := note.Open([]byte(checkpoint), note.VerifierList(known...))\n	if err != nil {", "	n, err := note.Open([]byte(checkpoint), note.VerifierList(known...))\n	if n == nil {\n		n = &note.Note{Text: h.text()}\n	}\n	if false {", `./kms/history`, `TestCheckpoint`},
-	{`bolt: a seal is of this very state`, `kms/store/bolt/clean.go`, `seal == string(said)`, `len(seal) > 0`, `./kms/store/bolt`, `TestUncleanEnd`},
+	{`bolt: a seal is of this very state`, `kms/store/bolt/clean.go`, `seal == string(said)`, `len(seal) > 0 && len(said) > 0`, `./kms/store/bolt`, `TestUncleanEnd`},
 	{`bolt: free pages are in no use`, `kms/store/bolt/clean.go`, `id < 2 || id >= w.meta.high || !w.visit(id)`, `id < 2 || id >= w.meta.high`, `./kms/store/bolt`, `TestDamagedFreePages`},
 	{`bolt: only a log is left out after a clean end`, `kms/store/bolt/bolt.go`, `		skip = logs`, `		skip = append(logs, "t")`, `./kms/store/bolt`, `TestCleanEnd`},
 	{`archive: what is written is read back`, `kms/history/archive/archive.go`, "	if err := verify(at, s); err != nil {\n		return false, err\n	}\n", ``, `./kms/history/archive`, `TestCutOff`},
