@@ -137,6 +137,9 @@ func (types schemas) of(t reflect.Type) object {
 		return object{"type": "boolean"}
 
 	case reflect.Slice:
+		if t.Elem().Kind() == reflect.Uint8 {
+			return object{"type": "string", "contentEncoding": "base64"}
+		}
 		return object{"type": []string{"array", "null"}, "items": types.of(t.Elem())}
 	case reflect.Map:
 		return object{"type": []string{"object", "null"}, "additionalProperties": types.of(t.Elem())}

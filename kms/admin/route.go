@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"net/netip"
 	"slices"
 
 	"latchkey/kms"
@@ -190,4 +191,16 @@ func WithUUID(f func(*http.Request, kms.UUID) (any, error)) func(*http.Request) 
 		}
 		return f(r, uuid)
 	}
+}
+
+// Prefixes reads networks of the query.
+func Prefixes(texts []string) (out []netip.Prefix, err error) {
+	for _, text := range texts {
+		p, err := netip.ParsePrefix(text)
+		if err != nil {
+			return nil, fmt.Errorf("reading a network: %.64q is none", text)
+		}
+		out = append(out, p.Masked())
+	}
+	return out, nil
 }

@@ -114,7 +114,7 @@ func (k *Keeper) Routes() []admin.Route {
 				if err != nil {
 					return nil, err
 				}
-				sources, err := parsePrefixes(r.URL.Query()["source"])
+				sources, err := admin.Prefixes(r.URL.Query()["source"])
 				if err != nil {
 					return nil, err
 				}
@@ -140,15 +140,4 @@ func (k *Keeper) restricted(uuid kms.UUID, sources []netip.Prefix) error {
 		}
 		return fmt.Errorf("approving with other networks than %v: %w: it needs scope %s", row.Sources, admin.ErrScope, admin.ScopeAdmin)
 	})
-}
-
-func parsePrefixes(texts []string) (out []netip.Prefix, err error) {
-	for _, text := range texts {
-		p, err := netip.ParsePrefix(text)
-		if err != nil {
-			return nil, fmt.Errorf("reading a network: %.64q is none", text)
-		}
-		out = append(out, p.Masked())
-	}
-	return out, nil
 }
