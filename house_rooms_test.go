@@ -88,6 +88,8 @@ var rooms = []struct{ folder, what string }{
 	{"kms/server/talos/keeper", "which machine of Talos may seal and unseal, and its rows"},
 	{"kms/server/k8s", "KMS v2 of Kubernetes' API server"},
 	{"kms/server/k8s/keeper", "the named keys that encrypt for Kubernetes"},
+	{"kms/server/tang", "what clients of tang say and hear: advertisements, the exchange"},
+	{"kms/server/tang/keeper", "the keys that clients of tang encrypt to, and who may use which"},
 	{"kms/server/rpc", "limits of gRPC servers"},
 	{"kms/server/metrics", "counters in Prometheus' text format"},
 	{"kms/wrapping", "the key that wraps the database's: a file, a passphrase, the host's TPM"},

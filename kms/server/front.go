@@ -13,6 +13,7 @@ import (
 	"latchkey/kms/front"
 	k8s "latchkey/kms/server/k8s/keeper"
 	"latchkey/kms/server/kairos"
+	"latchkey/kms/server/tang"
 )
 
 // NewFront answers nodes on a listener, in these protocols or, if none is
@@ -21,14 +22,14 @@ func NewFront(s *Server, l net.Listener, protocols []Protocol, o front.Options, 
 	if len(protocols) == 0 {
 		protocols = s.protocols
 	}
-	bare := slices.DeleteFunc(slices.Clone(protocols), func(p Protocol) bool { return p != LK1 }) // lk1 needs no TLS
-	mux := s.handler(bare)
+	bare := slices.DeleteFunc(slices.Clone(protocols), func(p Protocol) bool { return p == Kairos }) // the others need no TLS
+	mux := s.mux(bare)
 	if slices.Contains(protocols, Kairos) {
 		for _, path := range kairosPaths {
 			mux.HandleFunc("GET "+path, wantsTLS)
 		}
 	}
-	return front.New(l, front.Handlers{All: s.handler(protocols), Bare: mux}, o, log)
+	return front.New(l, front.Handlers{All: s.handler(protocols), Bare: s.withTang(mux, bare)}, o, log)
 }
 
 // kairosPaths are those of the exchanges of Kairos.
@@ -45,7 +46,28 @@ func wantsTLS(w http.ResponseWriter, _ *http.Request) {
 func (s *Server) Handler() http.Handler { return s.handler(s.protocols) }
 
 // handler answers nodes in these protocols.
-func (s *Server) handler(protocols []Protocol) *http.ServeMux {
+func (s *Server) handler(protocols []Protocol) http.Handler {
+	return s.withTang(s.mux(protocols), protocols)
+}
+
+// withTang answers clients of tang before a mux, which would send them
+// elsewhere: their paths may have more slashes than it knows.
+func (s *Server) withTang(mux http.Handler, protocols []Protocol) http.Handler {
+	if !slices.Contains(protocols, Tang) {
+		return mux
+	}
+	h := s.Tang.Handler()
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if tang.Serves(r.URL.Path) {
+			h.ServeHTTP(w, r)
+			return
+		}
+		mux.ServeHTTP(w, r)
+	})
+}
+
+// mux answers all but tang.
+func (s *Server) mux(protocols []Protocol) *http.ServeMux {
 	mux := http.NewServeMux()
 	if slices.Contains(protocols, LK1) {
 		s.Handle(mux)

@@ -268,8 +268,8 @@ func askOthers(d *document31, h http.Handler, ask func(method, target, body stri
 	for _, command := range []string{"approve", "quarantine", "readmit", "delete", "undelete"} {
 		ask("POST", "/v1/talos/"+command+"?uuid="+box+"&source=127.0.0.0/8", "", 200)
 	}
-
 	ask("POST", "/v1/talos/approve?uuid="+box+"&source=x", "", 400)
+	askTang(d, h, ask)
 }
 
 // kairosHash is a node of Kairos in a state.

@@ -21,6 +21,7 @@ import (
 	"latchkey/kms/server/lk1"
 	"latchkey/kms/server/policy"
 	talos "latchkey/kms/server/talos/keeper"
+	tang "latchkey/kms/server/tang/keeper"
 	"latchkey/kms/store"
 )
 
@@ -31,6 +32,7 @@ type Protocol string
 const (
 	LK1    Protocol = "lk1"
 	Kairos Protocol = "kairos"
+	Tang   Protocol = "tang"
 )
 
 // Config is what a Server runs on.
@@ -60,6 +62,7 @@ type Server struct {
 	// The keepers of other protocols.
 	Kairos *kairos.Keeper
 	Talos  *talos.Keeper
+	Tang   *tang.Keeper
 
 	protocols []Protocol
 	log       *slog.Logger
@@ -71,9 +74,10 @@ type rows struct {
 	lk1    *lk1.Rows
 	kairos *kairos.Rows
 	talos  *talos.Rows
+	tang   *tang.Rows
 }
 
-func newRows() rows { return rows{lk1.NewRows(), kairos.NewRows(), talos.NewRows()} }
+func newRows() rows { return rows{lk1.NewRows(), kairos.NewRows(), talos.NewRows(), tang.NewRows()} }
 
 func (r rows) bound(most int) {
 	r.lk1.Bound(most)
@@ -82,7 +86,7 @@ func (r rows) bound(most int) {
 }
 
 func (r rows) tables() []*ledger.Table {
-	return slices.Concat(r.lk1.Tables(), r.kairos.Tables(), r.talos.Tables(), admin.Tables())
+	return slices.Concat(r.lk1.Tables(), r.kairos.Tables(), r.talos.Tables(), r.tang.Tables(), admin.Tables())
 }
 
 // Tables lists what a store must have.
@@ -133,7 +137,8 @@ func Open(c Config) (*Server, error) {
 		Ledger: s.Ledger, Enroll: c.Enroll, StrictClock: c.StrictClock, Work: work, Counted: exchanges, Log: s.log, Taken: s.Owned,
 	}, kept.kairos)
 	s.Talos = talos.New(talos.Config{Ledger: s.Ledger, Counted: exchanges, Log: s.log}, kept.talos)
-	s.API = admin.New(s.Ledger, s.log, s.Service.Routes(), s.Kairos.Routes(), s.Talos.Routes())
+	s.Tang = tang.New(tang.Config{Ledger: s.Ledger, Work: work, Counted: exchanges, Log: s.log}, kept.tang)
+	s.API = admin.New(s.Ledger, s.log, s.Service.Routes(), s.Kairos.Routes(), s.Talos.Routes(), s.Tang.Routes())
 	s.measured.counted = exchanges
 	s.measured.watch(s)
 
@@ -152,8 +157,8 @@ func Salvage(ctx context.Context, st store.Store, wrapping secret.Bytes, mark le
 
 func (s *Server) checkChoices(enroll fleet.Enrollment) error {
 	for _, p := range s.protocols {
-		if p != LK1 && p != Kairos {
-			return fmt.Errorf("protocol %q is neither lk1 nor kairos", p)
+		if p != LK1 && p != Kairos && p != Tang {
+			return fmt.Errorf("protocol %q is none of lk1, kairos, tang", p)
 		}
 	}
 

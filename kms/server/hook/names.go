@@ -18,11 +18,14 @@ var names = []string{
 	"kairos approve", "kairos accept", "kairos quarantine", "kairos readmit", "kairos delete", "kairos undelete",
 	"talos seal", "talos unseal", "talos approve", "talos quarantine", "talos readmit", "talos delete", "talos undelete",
 	"k8s encrypt", "k8s decrypt",
+	"tang recover", "tang unknown", "tang rotate", "tang hide", "tang show", "tang retire",
+	"tang new", "tang revoke", "tang readmit", "tang import", "tang export",
 	// Statuses: kms.Status, and those of Kairos' machines.
 	"ok", "pending", "quarantined", "refused", "pcr-mismatch", "pcr15-used", "tpm-cleared",
 	"not-bound", "no-secret", "header-differs", "header-rollback", "exists", "pending-full", "too-often",
 	"no-volume", "secret-missing", "not-enrolled", "no-key", "replayed", "clock-behind", "tpm-sealed",
 	"deleted", "not in the allow list", "from an address where it may not be", "the blob is not one of ours", // of Talos' machines
+	"malformed", "too-large", "not-exchange", "retired", "revoked", // of tang's clients
 	"downgrade", "lk1-volume", "kept", "too-many-keys",
 	// Rules of the policy.
 	"state", "quarantine", "network", "enrollment", "role", "announce", "silence", "window", "latch", "counters", "boot-state", "per-boot", "per-hour", "stores-per-hour",

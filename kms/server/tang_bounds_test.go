@@ -1,0 +1,246 @@
+package server_test
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"net/netip"
+	"os"
+	"slices"
+	"strings"
+	"testing"
+
+	"latchkey/kms/server/hook"
+	"latchkey/kms/server/tang"
+	tangkeeper "latchkey/kms/server/tang/keeper"
+	"latchkey/kms/store"
+)
+
+// A source that asks too often is refused, and others are not.
+func TestTangTooOften(t *testing.T) {
+	l := newTang(t, tangkeeper.Options{}, behindProxy)
+	_, keys := l.advertised("/adv")
+	l.Tang.SetOptions(tangkeeper.Options{PerMinute: 3})
+	refused := 0
+	for range 20 {
+		if l.recovers("/rec/", keys[0], "2001:db8::1") == 429 {
+			refused++
+		}
+	}
+	if refused < 10 { // some come back meanwhile
+		t.Errorf("%d of 20 were refused, want all but 3", refused)
+	}
+	l.want("a neighbor in the same /64", l.recovers("/rec/", keys[0], "2001:db8::2"), 429)
+	status, _ := l.send("GET", "/adv", nil, "2001:db8::1")
+	l.want("its advertisement", status, 429)
+	l.want("another source", l.recovers("/rec/", keys[0], "2001:db8:0:1::1"), 200)
+}
+
+// What one source leaves in the audit log is bounded: beyond that it is
+// answered without a write, and its next event says how many were left out.
+func TestTangEventsAreBounded(t *testing.T) {
+	count := &counting{}
+	l := newTang(t, tangkeeper.Options{PerMinute: 1000}, behindProxy, func(f *fixture) {
+		f.wrap = func(st store.Store) store.Store {
+			count.Store = st
+			return count
+		}
+	})
+	_, keys := l.advertised("/adv")
+	keep := l.Tang
+	ask := tang.Ask{From: netip.MustParseAddr("192.0.2.7")}
+	point, _ := request(t, keys[0])
+	with, err := tang.ParseKey(point)
+	l.must(err)
+	for range 255 {
+		if _, err := keep.Recover(ctx, ask, keys[0].Thumbprint(), with); err != nil {
+			t.Fatal(err)
+		}
+	}
+	before := count.updates
+	if _, err := keep.Recover(ctx, ask, keys[0].Thumbprint(), with); err != nil || count.updates != before {
+		t.Errorf("a recovery beyond the bound: %v, %d updates", err, count.updates-before)
+	}
+	n := 0
+	for _, e := range l.log() {
+		if e.Event == "tang recover" && e.From == "192.0.2.7" {
+			n++
+		}
+	}
+	if n < 250 || n > 252 {
+		t.Errorf("%d recoveries are in the audit log, want 250", n)
+	}
+	l.want("another source", l.recovers("/rec/", keys[0], "192.0.2.8"), 200)
+	if got := l.log(); got[len(got)-1].From != "192.0.2.8" {
+		t.Errorf("the last event is %+v", got[len(got)-1])
+	}
+}
+
+// A client that asks from a place where none was is told of, once; with known
+// networks, one that asks from elsewhere.
+func TestTangUnknown(t *testing.T) {
+	l := newTang(t, tangkeeper.Options{}, behindProxy)
+	notices := make(chan hook.Notice, 100)
+	told, stop := context.WithCancel(t.Context())
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		l.Tell(told, func(n hook.Notice) {
+			if n.Event == "tang unknown" {
+				notices <- n
+			}
+		})
+	}()
+	_, keys := l.advertised("/adv")
+	for _, from := range []string{"192.0.2.7", "192.0.2.7", "192.0.2.8"} {
+		l.want("recovery", l.recovers("/rec/", keys[0], from), 200)
+	}
+	for _, want := range []string{"192.0.2.7", "192.0.2.8"} {
+		if n := <-notices; n.From != want {
+			t.Errorf("a notice of %s, want %s", n.From, want)
+		}
+	}
+
+	l.Tang.SetOptions(tangkeeper.Options{Known: []netip.Prefix{netip.MustParsePrefix("198.51.100.0/24")}})
+	for _, from := range []string{"198.51.100.1", "203.0.113.1", "203.0.113.1"} {
+		l.want("recovery", l.recovers("/rec/", keys[0], from), 200)
+	}
+	if n := <-notices; n.From != "203.0.113.1" || !strings.Contains(n.Detail, "not in tang.known") {
+		t.Errorf("a notice of %+v", n)
+	}
+	stop()
+	<-ended
+	if len(notices) > 0 {
+		t.Errorf("and another of %+v", <-notices)
+	}
+}
+
+// Who seems to ask from everywhere does not fill the audit log.
+func TestTangStrangersAreBounded(t *testing.T) {
+	l := newTang(t, tangkeeper.Options{})
+	_, keys := l.advertised("/adv")
+	point, _ := request(t, keys[0])
+	with, err := tang.ParseKey(point)
+	l.must(err)
+	for i := range 600 {
+		from := netip.MustParseAddr(fmt.Sprintf("198.51.%d.%d", i/250, i%250))
+		if _, err := l.Tang.Recover(ctx, tang.Ask{From: from}, keys[0].Thumbprint(), with); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if n := len(l.logged()); n > 1010 || n < 990 || l.LeftOut() < 190 {
+		t.Errorf("%d events of 600 strangers are in the audit log, and %d were left out; want 1,000 and 200", n, l.LeftOut())
+	}
+}
+
+// changing runs something before the first update of a request that reached
+// it.
+type changing struct {
+	store.Store
+	before func()
+}
+
+func (c *changing) Update(ctx context.Context, f func(store.Tx) error) error {
+	if before := c.before; before != nil {
+		c.before = nil
+		before()
+	}
+	return c.Store.Update(ctx, f)
+}
+
+// What is revoked or retired while a request is under way gets nothing.
+func TestTangRevokedMeanwhile(t *testing.T) {
+	c := &changing{}
+	l := newTang(t, tangkeeper.Options{}, func(f *fixture) {
+		f.wrap = func(st store.Store) store.Store {
+			c.Store = st
+			return c
+		}
+	})
+	l.must(l.Tang.New(ctx, "db-1", nil))
+	_, keys := l.advertised("/for/db-1/adv")
+	l.want("before", l.recovers("/for/db-1/rec/", keys[0], ""), 200)
+	c.before = func() { l.must(l.Tang.Revoke(ctx, "db-1", true)) }
+	l.want("revoked meanwhile", l.recovers("/for/db-1/rec/", keys[0], ""), 404)
+	l.must(l.Tang.Revoke(ctx, "db-1", false))
+	l.must(l.Tang.Rotate(ctx, "db-1"))
+	c.before = func() { l.must(l.Tang.Change(ctx, "retire", keys[0].Thumbprint())) }
+	l.want("retired meanwhile", l.recovers("/for/db-1/rec/", keys[0], ""), 404)
+}
+
+// On a full disk nothing is answered: a recovery is recorded first.
+func TestTangFullDisk(t *testing.T) {
+	disk := &full{}
+	l := newTang(t, tangkeeper.Options{}, func(f *fixture) {
+		f.wrap = func(st store.Store) store.Store {
+			disk.Store = st
+			return disk
+		}
+	})
+	_, keys := l.advertised("/adv")
+	disk.on.Store(true)
+	l.want("recovery", l.recovers("/rec/", keys[0], ""), 503)
+	disk.on.Store(false)
+	l.want("with room again", l.recovers("/rec/", keys[0], ""), 200)
+}
+
+// Two servers on one store: what one of them does holds at the other at once.
+func TestTangReplicas(t *testing.T) {
+	p := newReplicas(t)
+	a, b := p.challenges.Tang, p.spent.Tang
+	ask := tang.Ask{From: netip.MustParseAddr("192.0.2.7")}
+	if _, err := a.Advertise(ctx, ask, ""); err != nil {
+		t.Fatal(err)
+	}
+	keys, err := b.Keys()
+	if err != nil || len(keys) != 2 {
+		t.Fatalf("the other server has %d keys, %v", len(keys), err)
+	}
+	at := slices.IndexFunc(keys, func(k tangkeeper.Key) bool { return k.Use == "exchange" })
+	_, generated := tang.Generate()
+	recover := func() error {
+		_, err := b.Recover(ctx, ask, keys[at].Thumbprint, generated.Public())
+		return err
+	}
+	if err := recover(); err != nil {
+		t.Errorf("recovery at the other server: %v", err)
+	}
+	if err := a.Rotate(ctx, ""); err != nil {
+		t.Fatal(err)
+	}
+	before, err := b.Advertise(ctx, ask, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if now, err := a.Advertise(ctx, ask, ""); err != nil || len(now) != len(before) {
+		t.Errorf("advertisements of %d and %d bytes, %v", len(now), len(before), err)
+	}
+	if err := a.Change(ctx, "retire", keys[at].Thumbprint); err != nil {
+		t.Fatal(err)
+	}
+	if err := recover(); err == nil {
+		t.Error("the other server still has the key that was retired")
+	}
+}
+
+// The private parts are sealed by the data key: the database, and a copy of
+// it, show none, and the log and the answers to operators neither.
+func TestTangSealed(t *testing.T) {
+	l := newTang(t, tangkeeper.Options{})
+	l.advertised("/adv")
+	files, err := l.Tang.Export(ctx, "")
+	l.must(err)
+	db, err := os.ReadFile(l.path())
+	l.must(err)
+	_, listed := get(l.AdminHandler(), "/v1/tang/keys")
+	_, logged := get(l.AdminHandler(), "/v1/audit?from=1")
+	for _, f := range files {
+		p, err := tang.ParsePrivate(f.JWK)
+		l.must(err)
+		for what, text := range map[string][]byte{"database": db, "list": listed, "audit log": logged} {
+			if bytes.Contains(text, p.D.Reveal()) || bytes.Contains(text, []byte(b64(p.D.Reveal()))) {
+				t.Errorf("the private part of %s is in the %s", p.Thumbprint(), what)
+			}
+		}
+	}
+}
