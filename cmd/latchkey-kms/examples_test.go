@@ -122,6 +122,8 @@ var before = map[string][]string{
 	"kairos delete": {"apply -f sealedvolume.yaml"}, "kairos undelete": {"apply -f sealedvolume.yaml", "kairos delete H"},
 	"trust use": {"trust add"}, "trust retire": {"trust add", "trust use K"},
 	"talos quarantine": {"talos approve T"}, "talos readmit": {"talos approve T", "talos quarantine T"}, "talos delete": {"talos approve T"}, "talos undelete": {"talos approve T", "talos delete T"},
+	"tang key hide": {"tang key rotate", "tang import /var/db/tang"}, "tang key show": {"tang key rotate", "tang import /var/db/tang", "tang key hide EYtr00e4cJ-l-khu48rkPgqljVYbmsPf0jc3DhDQftc"},
+	"tang key retire": {"tang import /var/db/tang", "tang key rotate"}, "tang key revoke": {"tang key new --for web-7"}, "tang key readmit": {"tang key new --for web-7", "tang key revoke web-7"},
 	"talos key": {"talos key rotate", "talos key rotate"}, "k8s key": {"k8s key rotate", "k8s key rotate"},
 	"store restore": {"store backup backup.db"},
 }
@@ -202,7 +204,7 @@ func (f *fixture) example(t *testing.T, text string) {
 			t.Fatal(err)
 		}
 	}
-	for name, text := range map[string]string{"sealedvolume.yaml": exampleVolume, "secret.yaml": exampleSecret, "key": "a passphrase of some length"} {
+	for name, text := range map[string]string{"sealedvolume.yaml": exampleVolume, "secret.yaml": exampleSecret, "key": "a passphrase of some length", "exchange.jwk": exampleTang} {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}
@@ -232,6 +234,7 @@ func (f *fixture) must(t *testing.T, dir, text string) {
 		{" H", " 8ea95820c30b08286a3b40713684c711d66cb87678ffc459f6b356a8dfa95589"},
 		{"/backup/kms-2026-05-01.db", "backup.db"},
 		{"/backup/", ""},
+		{"/var/db/tang", "."},
 		{"/srv/kms", "data"},
 	} {
 		text = strings.ReplaceAll(text, r[0], r[1])
@@ -273,6 +276,9 @@ func (f *fixture) command(dir, text string) (string, error) {
 	out, err := c.CombinedOutput()
 	return string(out), err
 }
+
+// exampleTang is a key of tang's: EYtr00e4….
+const exampleTang = `{"alg":"ECMR","crv":"P-521","d":"AS_sjemZu6e_2_l7-bixmYM2Kjkt83_-mCGLlOzn6sl10GRcH0YIUjfwIphlIMhYOlQ8aK7kpARwScCsrvasuc12","key_ops":["deriveKey"],"kty":"EC","x":"AKQt4MDftX9AHx7Cb82IIqZELdF_FO4H0XbbIDikXZqOhBwISAKLvmdR3K6PSAAqWWOdWwg7d3xjxqO7vITKORew","y":"ATJ8ZgsDR8Vx3mRWPAcnvuv5W9YYOJNZyJR5L1kaQTrgmJKnjk7rbqrMFc0hsdh36TVx01ZdfvizADZANLSu0eyg"}`
 
 const exampleVolume = `apiVersion: keyserver.kairos.io/v1alpha1
 kind: SealedVolume

@@ -48,7 +48,7 @@ Exit codes: 0 done, 1 failed, 4 refused by the KMS, 64 wrong usage or configurat
 		root.AddCommand(c)
 	}
 	for _, command := range []func(*asker, *output) *cobra.Command{
-		trustCommand, topCommand, nodeCommand, volumeCommand, policyCommand, pushCommand, releaseCommand, adminCommand, applyCommand, kairosCommand, talosCommand, k8sCommand, auditCommand,
+		trustCommand, topCommand, nodeCommand, volumeCommand, policyCommand, pushCommand, releaseCommand, adminCommand, applyCommand, kairosCommand, talosCommand, tangCommand, k8sCommand, auditCommand,
 	} {
 		c := command(ask, out)
 		out.add(c.PersistentFlags())

@@ -32,7 +32,8 @@ for the operator to approve; "closed" refuses all that are not registered;
 
 --protocol: "lk1" is latchkey's own; "kairos" answers machines of Kairos, old and
 new, as kcrypt-challenger does, on the same port. Use TLS for it (--tls-cert):
-that protocol sends passphrases in clear.
+that protocol sends passphrases in clear. "tang" answers clevis as tangd does; it
+needs no TLS.
 
 --talos-listen answers machines of Talos Linux (sidero.kms.KMSService), over TLS
 if there is --tls-cert, else in clear.
@@ -53,6 +54,7 @@ LANs use latchkey-responder.`,
   latchkey-kms serve --listen 192.0.2.5:7741 --enroll closed
   latchkey-kms serve --enroll cert --ek-roots /etc/latchkey/ek
   latchkey-kms serve --advertise kms.local
+  latchkey-kms serve --listen :80 --protocol lk1,tang
   latchkey-kms serve --protocol lk1,kairos --tls-cert kms.pem --tls-key kms.key`,
 		Args: cli.Args(cobra.NoArgs),
 	}

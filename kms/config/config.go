@@ -35,6 +35,7 @@ type Config struct {
 	Listen    Listeners     `yaml:"listen" restart:"yes"`
 	Talos     Talos         `yaml:"talos"`
 	Kairos    KairosSection `yaml:"kairos" restart:"yes"`
+	Tang      TangSection   `yaml:"tang"`
 	K8s       K8sPlugins    `yaml:"k8s" restart:"yes"`
 	Metrics   Metrics       `yaml:"metrics"`
 	Advertise []string      `yaml:"advertise" restart:"yes"` // names for multicast DNS
@@ -118,6 +119,9 @@ func (c *Config) checkAll() error {
 	}
 	if len(c.Advertise) > 0 && len(c.Listen) == 0 {
 		return faultf("advertise", "there is no address for machines to advertise: listen is empty, and Talos does not search")
+	}
+	if err := c.Tang.checkListeners(c.Listen); err != nil {
+		return err
 	}
 	l, err := c.location()
 	if err != nil {

@@ -55,9 +55,9 @@ func LocationFlags(f *pflag.FlagSet) *Flags {
 
 // Serve are these flags, and those of a server, which it adds.
 func (flags *Flags) Serve(f *pflag.FlagSet) *Flags {
-	listen := f.String("listen", fmt.Sprintf(":%d", kms.DefaultPort), "address to answer lk1 and Kairos on; none: do not (for Talos or Kubernetes alone)")
+	listen := f.String("listen", fmt.Sprintf(":%d", kms.DefaultPort), "address to answer lk1, Kairos and tang on; none: do not (for Talos or Kubernetes alone)")
 	spoken, names := []string{string(LK1)}, []string(nil)
-	f.Var(cli.List(&spoken), "protocol", "protocols that machines may use: lk1, kairos")
+	f.Var(cli.List(&spoken), "protocol", "protocols that machines may use: lk1, kairos, tang")
 	remote := f.String("admin-listen", "", "address to serve the administration on, over HTTPS, e.g. :7743")
 	talos := f.String("talos-listen", "", "address to answer machines of Talos Linux on (gRPC), e.g. :4050")
 	socket := f.String("k8s-socket", "", "Unix socket to answer a Kubernetes API server on (KMS v2 plugin)")

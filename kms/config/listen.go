@@ -17,13 +17,13 @@ type Listeners []Listener
 // A Listener is one address for HTTP.
 type Listener struct {
 	Endpoint  `yaml:",inline"`
-	Protocols []Protocol `yaml:"protocols" words:"lk1 kairos"`
+	Protocols []Protocol `yaml:"protocols" words:"lk1 kairos tang"`
 }
 
 // An Endpoint is one address, and who may connect to it how.
 type Endpoint struct {
 	Address string `yaml:"address" restart:"yes"` // host:port; no host is all addresses
-	TLS     *TLS   `yaml:"tls" restart:"yes"`     // wanted for all but lk1
+	TLS     *TLS   `yaml:"tls" restart:"yes"`     // wanted for all but lk1 and tang
 	// Proxies are believed about who asks: in X-Forwarded-For, or in a
 	// PROXY header (version 2) that begins each of their connections.
 	Proxies       []Prefix    `yaml:"trusted-proxies" restart:"yes"`
@@ -86,7 +86,7 @@ func (l *Listener) check() error {
 		l.Protocols = []Protocol{LK1}
 	}
 	if len(l.Protocols) == 0 {
-		return faultf("protocols", "name lk1, kairos or both")
+		return faultf("protocols", "name lk1, kairos or tang, or several")
 	}
 	for i, p := range l.Protocols {
 		if err := p.check(); err != nil {
@@ -106,14 +106,14 @@ func (l *Listener) check() error {
 // check names where the protocols that are not HTTP are switched on.
 func (p Protocol) check() error {
 	switch p {
-	case LK1, Kairos:
+	case LK1, Kairos, Tang:
 		return nil
 	case "talos":
 		return errors.New("talos has a listener of its own: --talos-listen, or talos.address")
 	case "k8s", "kubernetes":
 		return fmt.Errorf("%s has a socket of its own: --k8s-socket, or k8s[].socket", p)
 	}
-	return fmt.Errorf("%q must be lk1 or kairos", p)
+	return fmt.Errorf("%q must be lk1, kairos or tang", p)
 }
 
 func (e *Endpoint) check() error {

@@ -20,6 +20,7 @@ type Protocol string
 const (
 	LK1    Protocol = "lk1"
 	Kairos Protocol = "kairos"
+	Tang   Protocol = "tang"
 )
 
 // A Scope is how much a client of the administration may do.

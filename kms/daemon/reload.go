@@ -9,6 +9,7 @@ import (
 	"latchkey/kms/ledger"
 	"latchkey/kms/server/fleet"
 	taloskeeper "latchkey/kms/server/talos/keeper"
+	tangkeeper "latchkey/kms/server/tang/keeper"
 
 	"latchkey/kms/config"
 	"latchkey/kms/server"
@@ -63,6 +64,9 @@ func apply(c *config.Config, s *server.Server) {
 	s.SetEKRoots(c.EK.Pool)
 	s.SetPolicy(c.Policy.Rules)
 	s.SetHistory(historyOf(&c.Audit))
+	s.Tang.SetOptions(tangkeeper.Options{
+		Sources: config.Prefixes(c.Tang.Sources), Known: config.Prefixes(c.Tang.Known), Windows: c.Tang.Windows, PerMinute: c.Tang.PerMinute,
+	})
 	if t := &c.Talos; t.Address != "" {
 		s.Talos.SetOptions(taloskeeper.Options{
 			Enroll: fleet.Enrollment(t.Enroll), Allow: t.UUIDs, Sources: config.Prefixes(t.Sources), BindAddress: t.BindAddress, Noise: t.Noise,

@@ -19,8 +19,8 @@ import (
 // Options say how nodes are answered on one listener. The zero value is
 // plain HTTP with the usual limits.
 type Options struct {
-	// TLS, if it is there, is wanted for all but lk1, which needs none and
-	// is answered with and without it.
+	// TLS, if it is there, is wanted for all but what the Handlers name Bare,
+	// which is answered with and without it.
 	TLS    *tls.Config
 	Limits Limits
 	// Proxies are addresses whose word on where a node is counts: in a
