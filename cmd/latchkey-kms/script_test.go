@@ -47,7 +47,7 @@ func TestScripts(t *testing.T) {
 			return os.Geteuid() == 0 || os.Getenv("CI") != "", nil // CI runs it, or fails
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"kms": kmsCommand, "machine": machineCommand, "damage": damageCommand, "certificate": certificateCommand, "revoke": revokeCommand, "talos": talosMachine, "apiserver": apiServer,
+			"kms": kmsCommand, "machine": machineCommand, "damage": damageCommand, "certificate": certificateCommand, "revoke": revokeCommand, "talos": talosMachine, "tang": askTang, "apiserver": apiServer,
 			"tmpfs": tmpfsCommand, "fill": fillCommand, "starve": starveCommand, "http": httpCommand, "pair": pairCommand, "terminal": terminalCommand,
 		},
 	})
