@@ -6,14 +6,17 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
 
+	"latchkey/kms/server"
 	"latchkey/kms/server/hook"
 	"latchkey/kms/server/tang"
 	tangkeeper "latchkey/kms/server/tang/keeper"
 	"latchkey/kms/store"
+	"latchkey/kms/store/bolt"
 )
 
 // A source that asks too often is refused, and others are not.
@@ -243,4 +246,43 @@ func TestTangSealed(t *testing.T) {
 			}
 		}
 	}
+}
+
+// A retired key is destroyed: its private part is in no row any more.
+func TestTangRetiredIsDestroyed(t *testing.T) {
+	l := newTang(t, tangkeeper.Options{})
+	l.advertised("/adv")
+	l.must(l.Tang.Rotate(ctx, ""))
+	keys, err := l.Tang.Keys()
+	l.must(err)
+	for _, k := range keys {
+		if k.State == "hidden" {
+			l.must(l.Tang.Change(ctx, "retire", k.Thumbprint))
+		}
+	}
+	st, err := bolt.Open(copyOf(t, l.path()), false, server.Tables())
+	l.must(err)
+	defer st.Close()
+	n := 0
+	l.must(st.View(func(r store.Reader) error {
+		r.Scan("tang-private", nil, func(_, _ []byte) bool { n++; return true })
+		return nil
+	}))
+	if n != 2 {
+		t.Errorf("there are %d private parts, want those of the new pair", n)
+	}
+}
+
+// copyOf copies the database while it is open: nothing writes to it.
+func copyOf(t *testing.T, path string) string {
+	t.Helper()
+	text, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	to := filepath.Join(t.TempDir(), "kms.db")
+	if err := os.WriteFile(to, text, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return to
 }

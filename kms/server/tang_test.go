@@ -216,3 +216,13 @@ func TestTangWhereAndWhen(t *testing.T) {
 		t.Errorf("the audit log has %q", got)
 	}
 }
+
+// What is advertised of a pair is what jose makes of it: the operations that
+// only the private part does are left out.
+func TestTangAsJose(t *testing.T) {
+	l := newTang(t, tangkeeper.Options{})
+	sign, exchange := l.advertised("/adv")
+	if !slices.Equal(sign[0].KeyOps, []string{"verify"}) || !slices.Equal(exchange[0].KeyOps, []string{"deriveKey"}) {
+		t.Errorf("advertised for %q and %q", sign[0].KeyOps, exchange[0].KeyOps)
+	}
+}

@@ -53,6 +53,7 @@ var mutants = slices.Concat(
 	ofPage,
 	paths,
 	ofHistory,
+	ofTang,
 )
 
 func main() {
