@@ -64,7 +64,7 @@ var rooms = []struct{ folder, what string }{
 	{"kms/operator/top", "the operator's terminal view: who waits, what happens, and a key that approves"},
 	{"kms/operator/loader", "what boot loaders measure of kernel, initrd and command line, from the files"},
 	{"kms/daemon", "serve, reload, watchdog, metrics listener, advertise"},
-	{"kms/bench", "machines of lk1, Kairos and Talos in software, and their load"},
+	{"kms/bench", "machines of lk1, Kairos, Talos and clients of tang in software, and their load"},
 	{"kms/front", "listeners, limits, certificates"},
 	{"kms/front/proxy", "PROXY headers and X-Forwarded-For"},
 	{"kms/ledger", "what is kept and how: transactions, vault, audit chain, keyrings, tables of their owners, epoch mark"},

@@ -47,6 +47,7 @@ func bareOperations() (out []bareOperation) {
 	digest := sha256.Sum256(nil)
 	p256, _ := ecdh.P256().GenerateKey(rand.Reader)
 	x25519, _ := ecdh.X25519().GenerateKey(rand.Reader)
+	p521, _ := ecdh.P521().GenerateKey(rand.Reader)
 	ec, _ := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	sig, _ := ecdsa.SignASN1(rand.Reader, ec, digest[:])
 	_, ed, _ := ed25519.GenerateKey(rand.Reader)
@@ -58,6 +59,7 @@ func bareOperations() (out []bareOperation) {
 	}{
 		{"P-256 generate", func() { ecdh.P256().GenerateKey(rand.Reader) }},
 		{"P-256 ECDH", func() { p256.ECDH(p256.PublicKey()) }},
+		{"P-521 ECDH", func() { p521.ECDH(p521.PublicKey()) }},
 		{"P-256 ECDSA verify", func() { ecdsa.VerifyASN1(&ec.PublicKey, digest[:], sig) }},
 		{"RSA-2048 public", func() { rsa.EncryptOAEP(sha256.New(), rand.Reader, &rsaKey.PublicKey, digest[:], nil) }},
 		{"RSA-2048 verify", func() { rsa.VerifyPKCS1v15(&rsaKey.PublicKey, crypto.SHA256, digest[:], rsaSig) }},

@@ -23,9 +23,13 @@ func Main(args []string, stdout, stderr io.Writer) int {
 directory, lets machines with software TPMs ask it, and prints what it answers
 per second of one core, the audit log on stable storage included, beside what
 the bare public-key operations of the same exchange allow on that core in the
-same run. Keys of machines are made beforehand. Nothing else is touched.`,
+same run. Keys of machines are made beforehand. Nothing else is touched.
+
+With --debian, the root of a Debian, its tangd is asked for the same recoveries
+in the same run: a process for each connection, as its socket unit starts it.`,
 		Example: `  latchkey-kms-bench --nodes 1000 --seconds 5
-  latchkey-kms-bench --protocol lk1,kairos,talos --json`,
+  latchkey-kms-bench --protocol lk1,kairos,talos,tang --json
+  latchkey-kms-bench --protocol tang --debian "$(images/interop-root)"`,
 		Args: cli.Args(cobra.NoArgs),
 		RunE: func(c *cobra.Command, _ []string) error {
 			r, err := load.Run(c.Context())
@@ -46,7 +50,8 @@ same run. Keys of machines are made beforehand. Nothing else is touched.`,
 	f.StringVar(&load.KMS, "kms", beside("latchkey-kms"), "key server to measure")
 	f.IntVar(&load.Nodes, "nodes", 1000, "machines; up to 1,000 of them ask at once")
 	load.Protocols = []string{"lk1", "kairos", "talos"}
-	f.Var(cli.List(&load.Protocols), "protocol", "what they speak: lk1, kairos, talos")
+	f.Var(cli.List(&load.Protocols), "protocol", "what they speak: lk1, kairos, talos, tang")
+	f.StringVar(&load.Debian, "debian", "", "root of a Debian with tang, to compare with (needs root)")
 	f.IntVar(&load.Seconds, "seconds", 3, "length of the steady run, in seconds")
 	f.BoolVar(&asJSON, "json", false, "print JSON")
 	root.AddCommand(clusterCommand(), historyCommand())

@@ -95,7 +95,9 @@ func rsaOf(p, q *big.Int) (*rsa.PrivateKey, error) {
 // quote's signature.
 var bareKairos = []string{"RSA-2048 public", "RSA-2048 verify"}
 
-func (f *kairosFleet) runs() []workload { return []workload{{"kairos exchanges", f.get, bareKairos}} }
+func (f *kairosFleet) runs() []workload {
+	return []workload{{"kairos exchanges", f.get, bareKairos, nil}}
+}
 
 // A kairosTPM has its attestation keys from the fleet.
 type kairosTPM struct {

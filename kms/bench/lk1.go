@@ -35,7 +35,7 @@ var (
 )
 
 func (f *lk1Fleet) runs() []workload {
-	return []workload{{"lk1 challenges", f.challengeOnly, bareChallenge}, {"lk1 whole exchanges", f.get, bareExchange}}
+	return []workload{{"lk1 challenges", f.challengeOnly, bareChallenge, nil}, {"lk1 whole exchanges", f.get, bareExchange, nil}}
 }
 
 // enroll makes a machine known: it asks once and is approved.

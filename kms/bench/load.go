@@ -19,6 +19,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"syscall"
+	"time"
 
 	"latchkey/internal/cli"
 	"latchkey/kms"
@@ -33,6 +34,7 @@ type Load struct {
 	Nodes     int    // machines
 	Seconds   int    // of each steady run
 	Protocols []string
+	Debian    string // root of a Debian with tang, to compare with; empty: none
 
 	home  home.Home
 	url   string
@@ -57,11 +59,12 @@ type fleet interface {
 type workload struct {
 	name string
 	ask  func(ctx context.Context, i int) error
-	bare []string // the public-key operations that the KMS must do for it
+	bare []string                      // the public-key operations that the KMS must do for it
+	cpu  func() (time.Duration, error) // who does it; nil: the KMS
 }
 
 // fleets makes the machines of a protocol, none of them known yet.
-var fleets = map[string]func(*Load) (fleet, error){"lk1": newLK1Fleet, "kairos": newKairosFleet, "talos": newTalosFleet}
+var fleets = map[string]func(*Load) (fleet, error){"lk1": newLK1Fleet, "kairos": newKairosFleet, "talos": newTalosFleet, "tang": newTangFleet}
 
 func (b *Load) check() error {
 	if b.Nodes < 1 || b.Nodes > 10_000 || b.Seconds < 1 || b.Seconds > 600 {
@@ -69,7 +72,7 @@ func (b *Load) check() error {
 	}
 	for _, p := range b.Protocols {
 		if fleets[p] == nil {
-			return cli.Usagef("--protocol %q: must be lk1, kairos or talos", p)
+			return cli.Usagef("--protocol %q: must be lk1, kairos, talos or tang", p)
 		}
 	}
 	return nil
@@ -108,6 +111,9 @@ func (b *Load) measure(ctx context.Context, protocol string, r *Result) error {
 		return err
 	}
 
+	if c, ok := f.(interface{ close() }); ok {
+		defer c.close()
+	}
 	if err := b.each(setupLanes, func(i int) error { return f.enroll(ctx, i) }); err != nil {
 		return fmt.Errorf("enrolling the machines: %w", err)
 	}
@@ -140,8 +146,17 @@ func (b *Load) start(ctx context.Context) error {
 	b.pin = pin
 
 	args := []string{"serve", "--data", b.home.Data, "--listen", "127.0.0.1:0", "--talos-listen", "127.0.0.1:0"}
-	if slices.Contains(b.Protocols, "kairos") {
-		args = append(args, "--protocol", "lk1,kairos")
+	for _, p := range []string{"kairos", "tang"} {
+		if slices.Contains(b.Protocols, p) {
+			args = append(args, "--protocol", "lk1", "--protocol", p)
+		}
+	}
+	if slices.Contains(b.Protocols, "tang") {
+		file := filepath.Join(b.home.Data, "bench.yaml")
+		if err := os.WriteFile(file, []byte("tang: {per-minute: 1000000}\n"), 0o600); err != nil { // one machine asks for all
+			return err
+		}
+		args = append(args, "--config", file)
 	}
 	b.child = exec.CommandContext(ctx, b.KMS, args...)
 	b.child.Stderr = os.Stderr

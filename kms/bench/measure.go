@@ -108,7 +108,11 @@ type rate struct {
 // steady lets as many machines ask as the KMS never has to wait for.
 func (b *Load) steady(ctx context.Context, one workload) (r rate, err error) {
 	r = rate{Name: one.name, Errors: map[string]int{}, bare: one.bare}
-	before, err := b.cpu()
+	cpu := one.cpu
+	if cpu == nil {
+		cpu = b.cpu
+	}
+	before, err := cpu()
 	if err != nil {
 		return r, err
 	}
@@ -143,7 +147,7 @@ func (b *Load) steady(ctx context.Context, one workload) (r rate, err error) {
 
 	group.Wait()
 	r.Took = time.Since(start)
-	after, err := b.cpu()
+	after, err := cpu()
 	r.Done, r.CPU, r.Times = done.Load(), after-before, took.percentiles()
 	if r.Done == 0 && err == nil {
 		err = fmt.Errorf("nothing was answered: %v", r.Errors)

@@ -24,7 +24,7 @@ type talosFleet struct {
 
 func newTalosFleet(b *Load) (fleet, error) { return &talosFleet{b, make([][]byte, b.Nodes)}, nil }
 
-func (f *talosFleet) runs() []workload { return []workload{{"talos unseals", f.unseal, nil}} }
+func (f *talosFleet) runs() []workload { return []workload{{"talos unseals", f.unseal, nil, nil}} }
 
 // talosUUID is not one that many boards have.
 func talosUUID(i int) string {
