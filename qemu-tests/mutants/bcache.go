@@ -17,5 +17,5 @@ var bcaches = []mutant{
 	{`a cache that the kernel has is not given again`, `boot/worker/caches.go`, ` && !c.has(d.Path)`, ``, `./boot`, `TestBcache`},
 	{`nothing is opened in front of a cache`, `boot/worker/probe.go`, `if p.super.Type == cacheType {`, `if false {`, `./boot`, `TestBcache`},
 	{`the kernel has what it uses`, `boot/device/device.go`, `b.Cached = err == nil`, ``, `./boot/device`, `TestBlocks`},
-	{`the image has the host's bcache`, `initramfs/closure.go`, `, forCaches(host))`, `)`, `./initramfs`, `TestMirrorModules`},
+	{`the image has the host's bcache`, `initramfs/closure.go`, `, forCaches(host), forPaths(host))`, `, forPaths(host))`, `./initramfs`, `TestMirrorModules`},
 }

@@ -66,7 +66,7 @@ var lvms = []mutant{
 	{`PID 1: a logical root lies on something`, `boot/logical.go`, ` && len(m.On) > 0`, ``, `./boot`, `TestLogicalRoot`},
 	{`PID 1: nothing else is a logical root`, `boot/logical.go`, `(mapping.IsLogical(m.UUID) || mapping.IsArray(name))`, `true`, `./boot`, `TestLogicalRoot`},
 	{`PID 1: logical volumes go first`, `boot/logical.go`, `names := b.above(present)`, `var names []string`, `./boot`, `TestLogicalRoot`},
-	{`the real root's udev hears of logical volumes`, `boot/handover.go`, `append(names, b.above(mappings)...)`, `names`, `./boot`, `TestLogicalRoot`},
+	{`the real root's udev hears of logical volumes`, `boot/handover.go`, `slices.Concat(names, b.above(mappings), disks(mappings))`, `slices.Concat(names, disks(mappings))`, `./boot`, `TestLogicalRoot`},
 	{`only the root is mapped`, `boot/worker/logical.go`, `if v.String() != name && v.GroupName() != name {`, `if false {`, `./boot`, `TestLVM`},
 	{`a group is named as such`, `boot/worker/logical.go`, `if v.String() != name && v.GroupName() != name {`, `if v.String() != name {`, `./boot`, `TestLVM`},
 	{`no volume is mapped twice`, `boot/worker/activate.go`, `if in.mapped[v.MappingName()] {`, `if false {`, `./boot`, `TestLVM`},

@@ -224,7 +224,7 @@ var node = []mutant{
 	{`unlock/source/prompt/terminal.go: flush`, `unlock/source/prompt/terminal.go`, "unix.IoctlSetInt(fd, unix.TCFLSH, unix.TCIFLUSH)\n\t\t\tunix.IoctlSetTermios", `unix.IoctlSetTermios`, `./unlock/source/prompt`, `Terminal`},
 	{`boot/wire/record.go: wire PCR`, `boot/wire/record.go`, `if r.PCR > 23 {`, `if false {`, `./boot/wire`, `.`},
 	{`boot/worker/open.go: ciphers awaited`, `boot/worker/open.go`, "\tw.awaitCiphers(ctx)\n", ``, `./boot`, `.`},
-	{`boot/worker/open.go: clones late`, `boot/worker/open.go`, `clones, limit := w.clones(), openDeadline(tries)`, `clones, limit := map[string]error{}, openDeadline(tries)`, `./boot`, `.`},
+	{`boot/worker/open.go: clones late`, `boot/worker/open.go`, `[]unlock.Candidate(nil), t.of.copied`, `[]unlock.Candidate(nil), error(nil)`, `./boot`, `TestRecognized|TestPaths`},
 	{`boot/child_linux.go: empty env`, `boot/child_linux.go`, `Env: []string{}, `, ``, `./boot`, `.`},
 	{`boot/child_linux.go: the last word`, `boot/child_linux.go`, `if errors.Is(err, unix.ECONNRESET) {`, `if errors.Is(err, unix.EINVAL) {`, `./boot`, `TestTheLastWord`},
 	{`boot/keeper_worker.go: finish grace`, `boot/keeper_worker.go`, `late := time.AfterFunc(grace, w.child.Kill)`, `late := time.AfterFunc(time.Hour, w.child.Kill)`, `./boot`, `.`},
