@@ -170,7 +170,14 @@ func cmdImage(ts *testscript.TestScript, neg bool, args []string) {
 	if pin != "none" {
 		fmt.Fprintf(&b, "trust:\n  kms: [%q]\n", pin)
 	}
-	fmt.Fprintf(&b, "debug: true\nmodules: {exclude: [xfs, btrfs, mlx4_core, mlx5_core]}\non-fail: {action: poweroff, after: 0s}\nvolumes:\n")
+	extra, err := os.ReadFile(ts.MkAbs("extra.yaml"))
+	if err != nil {
+		extra = []byte("find: {urls: [\"http://kms.local:7741\"], services: [_latchkey._tcp]}\n")
+	}
+	if !strings.Contains(string(extra), "modules: ") { // most roots are ext4
+		b.WriteString("modules: {exclude: [xfs, btrfs, mlx4_core, mlx5_core]}\n")
+	}
+	fmt.Fprintf(&b, "debug: true\non-fail: {action: poweroff, after: 0s}\nvolumes:\n")
 	for _, a := range args {
 		name, uuid, ok := strings.Cut(a, "=")
 		if !ok {
@@ -181,10 +188,6 @@ func cmdImage(ts *testscript.TestScript, neg bool, args []string) {
 		fmt.Fprintf(&b, "  - {name: %s, uuid: %q, serial: %q, sources: [%s], nofail: %t%s}\n", name, uuid, serial, sources, optional, more)
 	}
 
-	extra, err := os.ReadFile(ts.MkAbs("extra.yaml"))
-	if err != nil {
-		extra = []byte("find: {urls: [\"http://kms.local:7741\"], services: [_latchkey._tcp]}\n")
-	}
 	b.Write(extra)
 	ts.Check(os.WriteFile(ts.MkAbs("latchkey.yaml"), []byte(b.String()), 0o644))
 	flags := []string{"image", "build", "--config", "latchkey.yaml", "--modules", w.modules, "--microcode", "", "--level", "1", "--output", output}
