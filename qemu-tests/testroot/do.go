@@ -60,7 +60,13 @@ func run(console *os.File, args []string) error {
 		}
 	}
 
-	p, err := os.StartProcess(args[0], append([]string{path.Base(args[0])}, args[1:]...), &os.ProcAttr{Files: []*os.File{nil, console, console}, Env: os.Environ()})
+	// mkfs.btrfs takes descriptor 0 for none, and opens devices side by side.
+	nothing, err := os.Open(os.DevNull)
+	if err != nil {
+		return err
+	}
+	defer nothing.Close()
+	p, err := os.StartProcess(args[0], append([]string{path.Base(args[0])}, args[1:]...), &os.ProcAttr{Files: []*os.File{nothing, console, console}, Env: os.Environ()})
 	if err != nil {
 		return err
 	}
