@@ -46,8 +46,8 @@ const example = `  # what the hooks do: the agent is there when the command retu
   # what a keyscript does: the key and nothing else on standard output
   latchkey-agent key sda3_crypt
 
-  # a native ZFS root whose key is a passphrase in a LUKS volume of the plan
-  latchkey-agent key keystore | zfs load-key rpool/ROOT
+  # a native ZFS root by a key that is never rotated: docs/agent.md
+  latchkey-agent key zfs-key | zfs load-key rpool/ROOT
 
   # before the real root is started, and before an emergency shell
   latchkey-agent latch`
@@ -60,7 +60,7 @@ func command(ctx context.Context, stdout io.Writer) *cobra.Command {
 		Use: "latchkey-agent", Short: "Give keys to the early boot of initramfs-tools, dracut or mkinitcpio",
 		Long: long, Example: example, Args: cli.Args(cobra.ArbitraryArgs), RunE: cli.Group,
 	}
-	c.AddCommand(runCommand(ctx, stdout), keyCommand(ctx, stdout), latchCommand(ctx), checkCommand())
+	c.AddCommand(runCommand(ctx, stdout), keyCommand(ctx, stdout, agent.ControlSocket), latchCommand(ctx), checkCommand())
 	return c
 }
 
@@ -69,7 +69,7 @@ func system(network string) agent.Kernel {
 	return agent.Kernel{Kernel: worker.Kernel{Secure: tlsclient.Client, Source: worker.Kairos, Shared: true}, Given: network == "given"}
 }
 
-func keyCommand(ctx context.Context, stdout io.Writer) *cobra.Command {
+func keyCommand(ctx context.Context, stdout io.Writer, socket string) *cobra.Command {
 	var wait time.Duration
 	c := &cobra.Command{
 		Use: "key NAME", Short: "Print the key of a volume, and nothing else",
@@ -84,7 +84,7 @@ nothing, says why on standard error, and exits 1.`,
       cryptsetup open --key-file - /dev/sda3 root`,
 		Args: cli.Args(cobra.ExactArgs(1)),
 		RunE: func(_ *cobra.Command, args []string) error {
-			key, err := agent.Key(ctx, agent.ControlSocket, args[0], wait)
+			key, err := agent.Key(ctx, socket, args[0], wait)
 			if err != nil {
 				return err
 			}

@@ -26,5 +26,6 @@ var ofAgent = []mutant{
 	{`the agent: before systemd-cryptsetup in mkinitcpio's image`, `images/hooks/mkinitcpio/install`, `		add_systemd_unit cryptsetup-pre.target
 `, ``, `./cmd/latchkey`, `TestScripts/hooks_agent$`},
 	{`the agent: a keyscript names the device`, `images/hooks/initramfs-tools/keyscript`, `/dev/*) volume=$CRYPTTAB_SOURCE ;;`, `/dev/*) volume=$CRYPTTAB_NAME ;;`, `./cmd/latchkey`, `TestScripts/hooks_agent$`},
+	{`the agent: the key and nothing else is printed`, `cmd/latchkey-agent/command.go`, `stdout.Write(key.Reveal())`, `stdout.Write(append(key.Reveal(), '\n'))`, `./cmd/latchkey-agent`, `TestKeyForZFS`},
 	{`who has the agent keeps the distribution's image`, `images/hooks/debian/postinst`, `[ ! -e "${LATCHKEY_ROOT-}/usr/bin/latchkey-agent" ] || exit 0`, ``, `./cmd/latchkey`, `TestScripts/hooks$`},
 }
