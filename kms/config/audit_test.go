@@ -40,6 +40,8 @@ func TestAudit(t *testing.T) {
 	}
 	for section, says := range map[string]string{
 		"{keep: forever}":                     `reading "forever": not a duration`,
+		"{keep: 0d}":                          "keep: it is no time; leave it out",
+		"{checkpoint-every: 0}":               "checkpoint-every: it is no time; leave it out",
 		"{keep: -1h}":                         "no time to keep events",
 		"{max-size: many}":                    `"many" is no size, as 2GB or 512MiB`,
 		"{max-size: 0}":                       `"0" is no size`,

@@ -1,6 +1,10 @@
 package config
 
-import "strconv"
+import (
+	"strconv"
+
+	"latchkey/kms/server/policy"
+)
 
 // checkZeros refuses keys that were written down as what they are when they
 // are left out, and cannot mean that.
@@ -12,6 +16,9 @@ func (c *Config) checkZeros() error {
 	all := map[string]zero{
 		"admin.page.session": {c.Admin.Page.Session == 0, "0s: must be between a minute and " + maxSession.String()},
 		"admin.page.oidc":    {c.Admin.Page.OIDC.Issuer == "", "it names no issuer, so nobody signs in by it: name the provider's URL, or leave the section out"},
+	}
+	for key, n := range map[string]policy.Duration{"audit.keep": c.Audit.Keep, "audit.checkpoint-every": c.Audit.CheckpointEvery} {
+		all[key] = zero{n == 0, "it is no time; leave it out for the default"}
 	}
 	ends := map[string]*Endpoint{"talos": &c.Talos.Endpoint}
 	for i := range c.Listen {

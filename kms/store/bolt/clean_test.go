@@ -13,9 +13,9 @@ import (
 )
 
 // logged is a database with a row and a log of some pages, closed.
-func logged(t *testing.T) (path string, page func(table string) int) {
+func logged(t *testing.T) string {
 	t.Helper()
-	path = filepath.Join(t.TempDir(), "db")
+	path := filepath.Join(t.TempDir(), "db")
 	db := openLogged(t, path, true)
 	for part := range 4 {
 		err := db.Update(ctx, func(tx store.Tx) error {
@@ -36,18 +36,7 @@ func logged(t *testing.T) (path string, page func(table string) int) {
 	if err := db.Close(); err != nil {
 		t.Fatal(err)
 	}
-	// page is one that has many rows of a table, and nothing else.
-	return path, func(table string) int {
-		b := readFile(t, path)
-		size := os.Getpagesize()
-		for i := len(b)/size - 1; i >= 2; i-- {
-			if bytes.Count(b[i*size:(i+1)*size], []byte(table+table)) > 10 {
-				return i
-			}
-		}
-		t.Fatalf("no page of %s", table)
-		return 0
-	}
+	return path
 }
 
 func openLogged(t *testing.T, path string, create bool) *bolt.DB {
@@ -59,24 +48,27 @@ func openLogged(t *testing.T, path string, create bool) *bolt.DB {
 	return db
 }
 
-// spoil writes over a page.
-func spoil(t *testing.T, path string, page int) {
+// spoil writes over all pages that have many rows of a table: those that are
+// in use, and old copies of them.
+func spoil(t *testing.T, path, table string) {
 	t.Helper()
-	f, err := os.OpenFile(path, os.O_WRONLY, 0)
-	if err != nil {
-		t.Fatal(err)
+	b, size, spoiled := readFile(t, path), os.Getpagesize(), 0
+	for i := 2; i < len(b)/size; i++ {
+		if page := b[i*size : (i+1)*size]; bytes.Count(page, []byte(table+table)) > 10 {
+			copy(page, bytes.Repeat([]byte{0xee}, size))
+			spoiled++
+		}
 	}
-	defer f.Close()
-	if _, err := f.WriteAt(bytes.Repeat([]byte{0xee}, os.Getpagesize()), int64(page*os.Getpagesize())); err != nil {
-		t.Fatal(err)
+	if err := os.WriteFile(path, b, 0o600); err != nil || spoiled == 0 {
+		t.Fatalf("%d pages were spoiled: %v", spoiled, err)
 	}
 }
 
 // After a clean end a log is not walked at the start, all else is; what is
 // damaged in it is an error when it is read, and no more.
 func TestCleanEnd(t *testing.T) {
-	path, page := logged(t)
-	spoil(t, path, page("log"))
+	path := logged(t)
+	spoil(t, path, "log")
 	db := openLogged(t, path, false)
 	err := db.View(func(r store.Reader) error {
 		r.Scan("log", nil, func(_, _ []byte) bool { return true })
@@ -90,8 +82,8 @@ func TestCleanEnd(t *testing.T) {
 	}
 	db.Close()
 
-	path, page = logged(t)
-	spoil(t, path, page("row"))
+	path = logged(t)
+	spoil(t, path, "row")
 	if _, err := bolt.Open(path, false, []string{table, "log"}, "log"); !errors.Is(err, store.ErrDamaged) {
 		t.Errorf("a damaged row = %v, want %v", err, store.ErrDamaged)
 	}
@@ -107,7 +99,7 @@ func TestUncleanEnd(t *testing.T) {
 		{"nothing says so", func(t *testing.T, path string) { os.Remove(path + ".closed") }},
 		{"it is no seal", func(t *testing.T, path string) { os.WriteFile(path+".closed", []byte("closed\n"), 0o600) }},
 		{"a seal of another database", func(t *testing.T, path string) {
-			other, _ := logged(t)
+			other := logged(t)
 			b := readFile(t, other+".closed")
 			os.WriteFile(path+".closed", append(b[:1:1], append([]byte("9"), b[1:]...)...), 0o600)
 		}},
@@ -128,10 +120,10 @@ func TestUncleanEnd(t *testing.T) {
 		}},
 	} {
 		t.Run(row.name, func(t *testing.T) {
-			path, page := logged(t)
+			path := logged(t)
 			sealBefore = readFile(t, path+".closed")
 			row.do(t, path)
-			spoil(t, path, page("log"))
+			spoil(t, path, "log")
 			if _, err := bolt.Open(path, false, []string{table, "log"}, "log"); !errors.Is(err, store.ErrDamaged) {
 				t.Errorf("a damaged log = %v, want %v", err, store.ErrDamaged)
 			}
@@ -146,7 +138,7 @@ var sealBefore []byte
 // over: it is told, with the seal and without.
 func TestDamagedFreePages(t *testing.T) {
 	for _, seal := range []bool{true, false} {
-		path, _ := logged(t)
+		path := logged(t)
 		b, size := readFile(t, path), os.Getpagesize()
 		list := 0
 		for i := 2; i < len(b)/size; i++ {
@@ -176,7 +168,7 @@ func TestDamagedFreePages(t *testing.T) {
 // What somebody wrote over the file of a database that is open is left as it
 // is.
 func TestOverwrittenIsLeft(t *testing.T) {
-	path, _ := logged(t)
+	path := logged(t)
 	before := readFile(t, path)
 	db := openLogged(t, path, false)
 	for range 3 {
@@ -196,7 +188,7 @@ func TestOverwrittenIsLeft(t *testing.T) {
 
 // Who only looks leaves the file as it is.
 func TestLookingChangesNothing(t *testing.T) {
-	path, _ := logged(t)
+	path := logged(t)
 	before, seal := readFile(t, path), readFile(t, path+".closed")
 	db := openLogged(t, path, false)
 	if err := db.View(func(r store.Reader) error { r.Get(table, []byte("row 1")); return nil }); err != nil {
