@@ -80,7 +80,7 @@ func printTang(out io.Writer, keys []tangkeeper.Key) {
 }
 
 func tangRotate(ask *asker, out *output) *cobra.Command {
-	var of string
+	var of, curve string
 	c := &cobra.Command{
 		Use: "rotate", Short: "Make new keys, and hide those that there are",
 		Long: `Does what tangd-rotate-keys does. Clients that encrypted to the old keys are
@@ -89,11 +89,16 @@ answered as before; "clevis luks report" on them finds the new keys, and
 		Example: "  latchkey-kms tang key rotate",
 		Args:    cli.Args(cobra.NoArgs),
 		RunE: func(c *cobra.Command, _ []string) error {
-			return tangKeys(ask, out, c, "POST", "rotate", url.Values{"for": {of}})
+			return tangKeys(ask, out, c, "POST", "rotate", url.Values{"for": {of}, "curve": {curve}})
 		},
 	}
 	c.Flags().StringVar(&of, "for", "", "client whose keys are meant (default: everybody's)")
+	tangCurve(c, &curve)
 	return c
+}
+
+func tangCurve(c *cobra.Command, curve *string) {
+	c.Flags().StringVar(curve, "curve", "P-521", "of the exchange key: P-521 as tang's, P-384 or P-256, by which the server answers ten times as many")
 }
 
 func tangKeyChange(ask *asker, out *output, verb, short, long string) *cobra.Command {
@@ -107,7 +112,7 @@ func tangKeyChange(ask *asker, out *output, verb, short, long string) *cobra.Com
 }
 
 func tangNew(ask *asker, out *output) *cobra.Command {
-	var of string
+	var of, curve string
 	var sources []string
 	c := &cobra.Command{
 		Use: "new --for NAME", Short: "Make keys for one client",
@@ -120,10 +125,11 @@ with the URL http://SERVER/for/NAME. Then "tang key revoke NAME" stops it alone.
 			if of == "" {
 				return cli.Usagef("--for is required: a name for the client, such as its host name")
 			}
-			return tangKeys(ask, out, c, "POST", "new", url.Values{"for": {of}, "source": sources})
+			return tangKeys(ask, out, c, "POST", "new", url.Values{"for": {of}, "curve": {curve}, "source": sources})
 		},
 	}
 	c.Flags().StringVar(&of, "for", "", "name of the client: small letters, digits, - and .")
+	tangCurve(c, &curve)
 	c.Flags().Var(cli.List(&sources), "source", "network that it may ask from (192.0.2.0/24); repeatable; default: any")
 	return c
 }

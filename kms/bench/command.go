@@ -29,7 +29,7 @@ With --debian, the root of a Debian, its tangd is asked for the same recoveries
 in the same run: a process for each connection, as its socket unit starts it.`,
 		Example: `  latchkey-kms-bench --nodes 1000 --seconds 5
   latchkey-kms-bench --protocol lk1,kairos,talos,tang --json
-  latchkey-kms-bench --protocol tang --debian "$(images/interop-root)"`,
+  latchkey-kms-bench --protocol tang,tang-p256 --debian "$(images/interop-root)"`,
 		Args: cli.Args(cobra.NoArgs),
 		RunE: func(c *cobra.Command, _ []string) error {
 			r, err := load.Run(c.Context())
@@ -50,7 +50,7 @@ in the same run: a process for each connection, as its socket unit starts it.`,
 	f.StringVar(&load.KMS, "kms", beside("latchkey-kms"), "key server to measure")
 	f.IntVar(&load.Nodes, "nodes", 1000, "machines; up to 1,000 of them ask at once")
 	load.Protocols = []string{"lk1", "kairos", "talos"}
-	f.Var(cli.List(&load.Protocols), "protocol", "what they speak: lk1, kairos, talos, tang")
+	f.Var(cli.List(&load.Protocols), "protocol", "what they speak: lk1, kairos, talos, tang, tang-p256")
 	f.StringVar(&load.Debian, "debian", "", "root of a Debian with tang, to compare with (needs root)")
 	f.IntVar(&load.Seconds, "seconds", 3, "length of the steady run, in seconds")
 	f.BoolVar(&asJSON, "json", false, "print JSON")

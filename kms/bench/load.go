@@ -64,7 +64,7 @@ type workload struct {
 }
 
 // fleets makes the machines of a protocol, none of them known yet.
-var fleets = map[string]func(*Load) (fleet, error){"lk1": newLK1Fleet, "kairos": newKairosFleet, "talos": newTalosFleet, "tang": newTangFleet}
+var fleets = map[string]func(*Load) (fleet, error){"lk1": newLK1Fleet, "kairos": newKairosFleet, "talos": newTalosFleet, "tang": newTangFleet, "tang-p256": newTangP256Fleet}
 
 func (b *Load) check() error {
 	if b.Nodes < 1 || b.Nodes > 10_000 || b.Seconds < 1 || b.Seconds > 600 {
@@ -72,7 +72,7 @@ func (b *Load) check() error {
 	}
 	for _, p := range b.Protocols {
 		if fleets[p] == nil {
-			return cli.Usagef("--protocol %q: must be lk1, kairos, talos or tang", p)
+			return cli.Usagef("--protocol %q: must be lk1, kairos, talos, tang or tang-p256", p)
 		}
 	}
 	return nil
@@ -146,12 +146,16 @@ func (b *Load) start(ctx context.Context) error {
 	b.pin = pin
 
 	args := []string{"serve", "--data", b.home.Data, "--listen", "127.0.0.1:0", "--talos-listen", "127.0.0.1:0"}
+	asked := slices.Clone(b.Protocols)
+	if slices.Contains(asked, "tang-p256") {
+		asked = append(asked, "tang")
+	}
 	for _, p := range []string{"kairos", "tang"} {
-		if slices.Contains(b.Protocols, p) {
+		if slices.Contains(asked, p) {
 			args = append(args, "--protocol", "lk1", "--protocol", p)
 		}
 	}
-	if slices.Contains(b.Protocols, "tang") {
+	if slices.Contains(asked, "tang") {
 		file := filepath.Join(b.home.Data, "bench.yaml")
 		if err := os.WriteFile(file, []byte("tang: {per-minute: 1000000}\n"), 0o600); err != nil { // one machine asks for all
 			return err

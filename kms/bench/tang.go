@@ -2,6 +2,7 @@ package bench
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/ecdh"
 	"crypto/rand"
@@ -11,6 +12,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/url"
 	"time"
 
 	"latchkey/kms/server/tang"
@@ -21,6 +23,7 @@ import (
 // makes it.
 type tangFleet struct {
 	b      *Load
+	curve  string // of the exchange key; empty: tang's
 	key    tang.Key
 	points []tangPoint
 	tangd  *tangd // nil: there is no Debian to compare with
@@ -35,8 +38,12 @@ type tangPoint struct {
 // tangPoints is how many different points are sent.
 const tangPoints = 32
 
-func newTangFleet(b *Load) (fleet, error) {
-	f := &tangFleet{b: b}
+func newTangFleet(b *Load) (fleet, error) { return tangOn(b, "") }
+
+func newTangP256Fleet(b *Load) (fleet, error) { return tangOn(b, "P-256") }
+
+func tangOn(b *Load, curve string) (fleet, error) {
+	f := &tangFleet{b: b, curve: curve}
 	var err error
 	if b.Debian != "" {
 		f.tangd, err = startTangd(b.Debian)
@@ -53,6 +60,11 @@ func (f *tangFleet) enroll(ctx context.Context, i int) error {
 		return err
 	}
 	reply.Body.Close() // a pair is made by now
+	if f.curve != "" {
+		if err := f.b.call(ctx, "POST", "/v1/tang/rotate", url.Values{"curve": {f.curve}}, nil, &[]tangkeeper.Key{}); err != nil {
+			return err
+		}
+	}
 	var keys []tangkeeper.Key
 	if err := f.b.call(ctx, "GET", "/v1/tang/keys", nil, nil, &keys); err != nil {
 		return err
@@ -66,7 +78,7 @@ func (f *tangFleet) enroll(ctx context.Context, i int) error {
 		if err != nil {
 			return err
 		}
-		if p.Recovers() {
+		if p.Recovers() && p.Crv == cmp.Or(f.curve, tang.DefaultCurve) {
 			f.key = p.Key
 		}
 		if f.tangd != nil {
@@ -87,12 +99,16 @@ func (f *tangFleet) makePoints() error {
 		}
 		raw = append(raw, b...)
 	}
-	theirs, err := ecdh.P521().NewPublicKey(raw)
+	curve := ecdh.P521()
+	if f.key.Crv == "P-256" {
+		curve = ecdh.P256()
+	}
+	theirs, err := curve.NewPublicKey(raw)
 	if err != nil {
 		return err
 	}
 	for range tangPoints {
-		ours, err := ecdh.P521().GenerateKey(rand.Reader)
+		ours, err := curve.GenerateKey(rand.Reader)
 		if err != nil {
 			return err
 		}
@@ -101,7 +117,7 @@ func (f *tangFleet) makePoints() error {
 			return err
 		}
 		p, encode := ours.PublicKey().Bytes()[1:], base64.RawURLEncoding.EncodeToString
-		body, err := json.Marshal(tang.Key{Alg: "ECMR", Crv: "P-521", KeyOps: []string{"deriveKey"}, Kty: "EC", X: encode(p[:66]), Y: encode(p[66:])})
+		body, err := json.Marshal(tang.Key{Alg: "ECMR", Crv: f.key.Crv, KeyOps: []string{"deriveKey"}, Kty: "EC", X: encode(p[:len(p)/2]), Y: encode(p[len(p)/2:])})
 		if err != nil {
 			return err
 		}
@@ -111,19 +127,23 @@ func (f *tangFleet) makePoints() error {
 }
 
 func (f *tangFleet) runs() []workload {
-	all := []workload{{name: "tang recoveries", ask: func(ctx context.Context, i int) error { return f.recover(ctx, f.b.url, i) }, bare: []string{"P-521 ECDH"}}}
+	name, bare := "tang recoveries on P-521", "P-521 ECDH"
+	if f.curve != "" {
+		name, bare = "tang recoveries on P-256", "P-256 ECDH"
+	}
+	all := []workload{{name: name, ask: func(ctx context.Context, i int) error { return f.recover(ctx, f.b.url, i) }, bare: []string{bare}}}
 	if f.tangd != nil {
-		all = append(all, workload{name: "tangd recoveries, a process for each", ask: func(ctx context.Context, i int) error { return f.recover(ctx, f.tangd.url, i) }, cpu: f.tangd.cpu})
+		all = append(all, workload{name: "tangd: " + name + ", a process for each", ask: func(ctx context.Context, i int) error { return f.recover(ctx, f.tangd.url, i) }, cpu: f.tangd.cpu})
 	}
 	return all
 }
 
-func (f *tangFleet) recover(ctx context.Context, url string, i int) error {
+func (f *tangFleet) recover(ctx context.Context, base string, i int) error {
 	d, p := dialer(i), f.points[i%tangPoints]
 	client := http.Client{Timeout: 30 * time.Second, Transport: &http.Transport{DisableKeepAlives: true, DialContext: func(ctx context.Context, network, to string) (net.Conn, error) {
 		return d.DialContext(ctx, network, to)
 	}}}
-	r, err := http.NewRequestWithContext(ctx, "POST", url+"/rec/"+f.key.Thumbprint(), bytes.NewReader(p.body))
+	r, err := http.NewRequestWithContext(ctx, "POST", base+"/rec/"+f.key.Thumbprint(), bytes.NewReader(p.body))
 	if err != nil {
 		return err
 	}

@@ -160,13 +160,13 @@ func TestTangRevokedMeanwhile(t *testing.T) {
 			return c
 		}
 	})
-	l.must(l.Tang.New(ctx, "db-1", nil))
+	l.must(l.Tang.New(ctx, "db-1", tang.DefaultCurve, nil))
 	_, keys := l.advertised("/for/db-1/adv")
 	l.want("before", l.recovers("/for/db-1/rec/", keys[0], ""), 200)
 	c.before = func() { l.must(l.Tang.Revoke(ctx, "db-1", true)) }
 	l.want("revoked meanwhile", l.recovers("/for/db-1/rec/", keys[0], ""), 404)
 	l.must(l.Tang.Revoke(ctx, "db-1", false))
-	l.must(l.Tang.Rotate(ctx, "db-1"))
+	l.must(l.Tang.Rotate(ctx, "db-1", tang.DefaultCurve))
 	c.before = func() { l.must(l.Tang.Change(ctx, "retire", keys[0].Thumbprint())) }
 	l.want("retired meanwhile", l.recovers("/for/db-1/rec/", keys[0], ""), 404)
 }
@@ -200,7 +200,10 @@ func TestTangReplicas(t *testing.T) {
 		t.Fatalf("the other server has %d keys, %v", len(keys), err)
 	}
 	at := slices.IndexFunc(keys, func(k tangkeeper.Key) bool { return k.Use == "exchange" })
-	_, generated := tang.Generate()
+	_, generated, err := tang.Generate(tang.DefaultCurve)
+	if err != nil {
+		t.Fatal(err)
+	}
 	recover := func() error {
 		_, err := b.Recover(ctx, ask, keys[at].Thumbprint, generated.Public())
 		return err
@@ -208,7 +211,7 @@ func TestTangReplicas(t *testing.T) {
 	if err := recover(); err != nil {
 		t.Errorf("recovery at the other server: %v", err)
 	}
-	if err := a.Rotate(ctx, ""); err != nil {
+	if err := a.Rotate(ctx, "", tang.DefaultCurve); err != nil {
 		t.Fatal(err)
 	}
 	before, err := b.Advertise(ctx, ask, "")
@@ -252,7 +255,7 @@ func TestTangSealed(t *testing.T) {
 func TestTangRetiredIsDestroyed(t *testing.T) {
 	l := newTang(t, tangkeeper.Options{})
 	l.advertised("/adv")
-	l.must(l.Tang.Rotate(ctx, ""))
+	l.must(l.Tang.Rotate(ctx, "", tang.DefaultCurve))
 	keys, err := l.Tang.Keys()
 	l.must(err)
 	for _, k := range keys {

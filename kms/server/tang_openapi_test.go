@@ -12,7 +12,10 @@ import (
 // askTang asks the routes about tang's keys.
 func askTang(d *document31, h http.Handler, ask func(method, target, body string, want int)) {
 	d.t.Helper()
-	sign, exchange := tang.Generate()
+	sign, exchange, err := tang.Generate("P-256")
+	if err != nil {
+		d.t.Fatal(err)
+	}
 	var in tangkeeper.Files
 	for i, p := range []tang.Private{sign, exchange} {
 		text, err := p.File()
@@ -30,7 +33,8 @@ func askTang(d *document31, h http.Handler, ask func(method, target, body string
 	ask("POST", "/v1/tang/import", `{"files":[{"jwk":"e30="}]}`, 400)
 	ask("POST", "/v1/tang/export", "", 200)
 	ask("POST", "/v1/tang/export?for=nobody", "", 404)
-	ask("POST", "/v1/tang/rotate", "", 200)
+	ask("POST", "/v1/tang/rotate?curve=P-384", "", 200)
+	ask("POST", "/v1/tang/rotate?curve=P-1", "", 400)
 	ask("POST", "/v1/tang/show?key="+sign.Thumbprint(), "", 200)
 	ask("POST", "/v1/tang/hide?key="+sign.Thumbprint(), "", 200)
 	ask("POST", "/v1/tang/retire?key="+sign.Thumbprint(), "", 200)

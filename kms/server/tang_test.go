@@ -38,14 +38,15 @@ func TestTang(t *testing.T) {
 	}
 	l.want("recovery", l.recovers("/rec/", exchange[0], ""), 200)
 	l.want("recovery by a signing key", l.recovers("/rec/", sign[0], ""), 403)
-	_, other := tang.Generate()
+	_, other, err := tang.Generate(tang.DefaultCurve)
+	l.must(err)
 	l.want("a key of nobody's", l.recovers("/rec/", other.Key, ""), 404)
 	l.want("no key of a thumbprint", l.statusOf("GET", "/adv/"+exchange[0].Thumbprint()), 404)
 	body, _ := request(t, exchange[0])
 	var point tang.Key
 	l.must(json.Unmarshal(body, &point))
 	point.Y = point.X
-	body, err := json.Marshal(point)
+	body, err = json.Marshal(point)
 	l.must(err)
 	status, text := l.send("POST", "/rec/"+exchange[0].Thumbprint(), body, "")
 	l.want("a point off the curve", status, 400)
@@ -77,13 +78,20 @@ func TestTangOff(t *testing.T) {
 func TestTangRotate(t *testing.T) {
 	l := newTang(t, tangkeeper.Options{})
 	sign, exchange := l.advertised("/adv")
-	l.must(l.Tang.Rotate(ctx, ""))
+	l.must(l.Tang.Rotate(ctx, "", tang.DefaultCurve))
 	newSign, newExchange := l.advertised("/adv")
 	if len(newSign) != 1 || len(newExchange) != 1 || newSign[0].Thumbprint() == sign[0].Thumbprint() || newExchange[0].Thumbprint() == exchange[0].Thumbprint() {
 		t.Errorf("advertised after a rotation: %v and %v", newSign, newExchange)
 	}
 	l.want("the old key", l.recovers("/rec/", exchange[0], ""), 200)
 	l.want("the new key", l.recovers("/rec/", newExchange[0], ""), 200)
+	l.must(l.Tang.Rotate(ctx, "", "P-256"))
+	if _, small := l.advertised("/adv"); small[0].Crv != "P-256" || l.recovers("/rec/", small[0], "") != 200 {
+		t.Errorf("on P-256: %+v", small)
+	}
+	if err := l.Tang.Rotate(ctx, "", "P-1"); err == nil {
+		t.Error("a rotation to a curve of nobody's")
+	}
 
 	_, text := l.send("GET", "/adv/"+sign[0].Thumbprint(), nil, "")
 	var jws struct {
@@ -109,7 +117,7 @@ func TestTangHideAndRetire(t *testing.T) {
 	if err := l.Tang.Change(ctx, "retire", old); !errors.Is(err, ledger.ErrRefused) {
 		t.Errorf("retiring a key that is advertised: %v", err)
 	}
-	l.must(l.Tang.Rotate(ctx, ""))
+	l.must(l.Tang.Rotate(ctx, "", tang.DefaultCurve))
 	l.must(l.Tang.Change(ctx, "show", old))
 	if _, now := l.advertised("/adv"); len(now) != 2 {
 		t.Errorf("%d exchange keys are advertised, want the old one beside the new one", len(now))
@@ -138,13 +146,13 @@ func TestTangHideAndRetire(t *testing.T) {
 func TestTangClients(t *testing.T) {
 	l := newTang(t, tangkeeper.Options{}, behindProxy)
 	_, everybodys := l.advertised("/adv")
-	l.must(l.Tang.New(ctx, "web-7", []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24")}))
-	l.must(l.Tang.New(ctx, "db-1", nil))
-	if err := l.Tang.New(ctx, "db-1", nil); !errors.Is(err, ledger.ErrRefused) {
+	l.must(l.Tang.New(ctx, "web-7", tang.DefaultCurve, []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24")}))
+	l.must(l.Tang.New(ctx, "db-1", tang.DefaultCurve, nil))
+	if err := l.Tang.New(ctx, "db-1", tang.DefaultCurve, nil); !errors.Is(err, ledger.ErrRefused) {
 		t.Errorf("new keys for a client that has some: %v", err)
 	}
 	for _, name := range []string{"", "UP", "a/b", "-a", "a.", strings.Repeat("a", 64)} {
-		if err := l.Tang.New(ctx, name, nil); err == nil {
+		if err := l.Tang.New(ctx, name, tang.DefaultCurve, nil); err == nil {
 			t.Errorf("New(%q) was taken", name)
 		}
 	}
@@ -183,7 +191,7 @@ func TestTangClients(t *testing.T) {
 	}
 	l.must(l.Tang.Revoke(ctx, "db-1", false))
 	l.want("readmitted", l.recovers("/for/db-1/rec/", db[0], ""), 200)
-	l.must(l.Tang.Rotate(ctx, "db-1"))
+	l.must(l.Tang.Rotate(ctx, "db-1", tang.DefaultCurve))
 	l.want("its hidden key", l.recovers("/for/db-1/rec/", db[0], ""), 200)
 	l.must(l.Tang.Revoke(ctx, "db-1", true))
 	l.must(l.Tang.Change(ctx, "retire", db[0].Thumbprint()))

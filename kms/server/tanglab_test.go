@@ -133,11 +133,12 @@ func pointOf(t testing.TB, k tang.Key) []byte {
 // key: the point times the server's secret is the server's point times ours.
 func request(t testing.TB, k tang.Key) (body []byte, want string) {
 	t.Helper()
-	ours, err := ecdh.P521().GenerateKey(rand.Reader)
+	curve := map[string]ecdh.Curve{"P-256": ecdh.P256(), "P-384": ecdh.P384(), "P-521": ecdh.P521()}[k.Crv]
+	ours, err := curve.GenerateKey(rand.Reader)
 	if err != nil {
 		t.Fatal(err)
 	}
-	theirs, err := ecdh.P521().NewPublicKey(pointOf(t, k))
+	theirs, err := curve.NewPublicKey(pointOf(t, k))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -146,7 +147,7 @@ func request(t testing.TB, k tang.Key) (body []byte, want string) {
 		t.Fatal(err)
 	}
 	raw := ours.PublicKey().Bytes()[1:]
-	body, err = json.Marshal(tang.Key{Alg: "ECMR", Crv: "P-521", KeyOps: []string{"deriveKey"}, Kty: "EC", X: b64(raw[:66]), Y: b64(raw[66:])})
+	body, err = json.Marshal(tang.Key{Alg: "ECMR", Crv: k.Crv, KeyOps: []string{"deriveKey"}, Kty: "EC", X: b64(raw[:len(raw)/2]), Y: b64(raw[len(raw)/2:])})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -165,7 +166,7 @@ func (l *tangLab) recovers(path string, k tang.Key, from string) int {
 		return status
 	}
 	var got tang.Key
-	if err := json.Unmarshal(text, &got); err != nil || got.X != want || got.Alg != "ECMR" || got.Kty != "EC" || got.Crv != "P-521" {
+	if err := json.Unmarshal(text, &got); err != nil || got.X != want || got.Alg != "ECMR" || got.Kty != "EC" || got.Crv != k.Crv {
 		l.t.Errorf("the product is %s, %v, want x %s", text, err, want)
 	}
 	return status

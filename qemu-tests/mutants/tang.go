@@ -5,7 +5,7 @@ var ofTang = []mutant{
 	{`D24 a point is on its curve`, `kms/server/tang/key.go`, `if p, err = c.ecdh.NewPublicKey(slices.Concat([]byte{4}, x, y)); err != nil {`, `if p, err = c.ecdh.NewPublicKey(slices.Concat([]byte{4}, x, y)); err != nil && p != nil {`, `./kms/server/tang`, `TestExchangeRefused`},
 	{`D24 a point is on the key's curve`, `kms/server/tang/exchange.go`, `if point.Crv != p.Crv {`, `if false {`, `./kms/server/tang`, `TestExchangeRefused`},
 	{`D24 coordinates have one form`, `kms/server/tang/key.go`, `if err != nil || len(b) != size {`, `if err != nil && len(b) != size {`, `./kms/server/tang`, `TestPrivateRefused|TestExchangeRefused`},
-	{`D24 a private part is the public one's`, `kms/server/tang/key.go`, `if encode(raw[:c.bytes]) != p.X || encode(raw[c.bytes:]) != p.Y {`, `if false {`, `./kms/server/tang`, `TestPrivateRefused`},
+	{`D24 a private part is the public one's`, `kms/server/tang/key.go`, `if encode(raw[:c.bytes]) != p.X || encode(raw[c.bytes:]) != p.Y {`, `if raw == nil {`, `./kms/server/tang`, `TestPrivateRefused`},
 	{`D24 a key is for what it says`, `kms/server/tang/key.go`, `case k.Alg == "", k.Alg == algExchange && k.Exchanges(), k.Alg == c.signs && k.Signs():`, `case true:`, `./kms/server/tang`, `TestPrivateRefused`},
 	{`D24 a request is small`, `kms/server/tang/tang.go`, `http.MaxBytesReader(w, r.Body, maxBody)`, `r.Body`, `./kms/server/tang`, `TestRequests`},
 	{`D24 a request is for the exchange`, `kms/server/tang/tang.go`, `case !k.permits("deriveKey", false):`, `case false:`, `./kms/server/tang`, `TestRequests`},

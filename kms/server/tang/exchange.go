@@ -4,7 +4,6 @@ import (
 	"crypto/ecdsa"
 	"crypto/rand"
 	"encoding/json"
-	"errors"
 	"fmt"
 )
 
@@ -18,9 +17,6 @@ func Exchange(p Private, point Key) (Key, error) {
 	}
 	if point.Crv != p.Crv {
 		return Key{}, fmt.Errorf("reading the point: it is on %s, the key on %s", point.Crv, p.Crv)
-	}
-	if p.D.Len() != c.bytes {
-		return Key{}, errors.New("the key has no private part")
 	}
 	x, y := c.times(at, p.D.Reveal())
 	return Key{Alg: algExchange, Crv: p.Crv, KeyOps: []string{"deriveKey"}, Kty: "EC", X: encode(x), Y: encode(y)}, nil

@@ -38,19 +38,30 @@ const (
 	algExchange = "ECMR"
 )
 
+// DefaultCurve is that of tang's keys.
+const DefaultCurve = "P-521"
+
 // Generate makes the pair that tang makes: one that signs advertisements, and
-// one for the exchange.
-func Generate() (sign, exchange Private) {
-	return generate(algSign, "sign", "verify"), generate(algExchange, "deriveKey")
+// one for the exchange, on a curve.
+func Generate(name string) (sign, exchange Private, err error) {
+	c, err := curveOf(name)
+	if err != nil {
+		return sign, exchange, fmt.Errorf("making keys: %w", err)
+	}
+	exchange = generate(c, Key{Alg: algExchange, Crv: name, KeyOps: []string{"deriveKey"}})
+	if c, err = curveOf(DefaultCurve); err != nil {
+		return sign, exchange, err
+	}
+	return generate(c, Key{Alg: algSign, Crv: DefaultCurve, KeyOps: []string{"sign", "verify"}}), exchange, nil
 }
 
-func generate(alg string, ops ...string) Private {
-	d, err := ecdh.P521().GenerateKey(rand.Reader)
+func generate(c curve, k Key) Private {
+	d, err := c.ecdh.GenerateKey(rand.Reader)
 	if err != nil {
 		panic(err) // crypto/rand does not fail
 	}
 	raw := d.PublicKey().Bytes()[1:]
-	k := Key{Alg: alg, Crv: "P-521", KeyOps: ops, Kty: "EC", X: encode(raw[:66]), Y: encode(raw[66:])}
+	k.Kty, k.X, k.Y = "EC", encode(raw[:c.bytes]), encode(raw[c.bytes:])
 	return Private{k, secret.Own(d.Bytes())}
 }
 

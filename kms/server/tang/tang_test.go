@@ -118,9 +118,19 @@ func TestFile(t *testing.T) {
 	}
 }
 
-// Generate makes what tangd-keygen makes.
+// Generate makes what tangd-keygen makes, or a key for the exchange on another
+// curve.
 func TestGenerate(t *testing.T) {
-	sign, exchange := tang.Generate()
+	if _, small, err := tang.Generate("P-256"); err != nil || small.Crv != "P-256" || !small.Recovers() {
+		t.Errorf("on P-256: %+v, %v", small.Key, err)
+	}
+	if _, _, err := tang.Generate("P-224"); err == nil {
+		t.Error("on P-224: it was made")
+	}
+	sign, exchange, err := tang.Generate(tang.DefaultCurve)
+	if err != nil {
+		t.Fatal(err)
+	}
 	if !sign.Signs() || sign.Exchanges() || sign.Recovers() || sign.Alg != "ES512" || sign.Crv != "P-521" {
 		t.Errorf("the signing key is %+v", sign.Key)
 	}

@@ -20,6 +20,7 @@ import (
 	"latchkey/kms/ledger"
 	"latchkey/kms/operator"
 	"latchkey/kms/server"
+	"latchkey/kms/server/tang"
 	"latchkey/kms/store/bolt"
 	"latchkey/unlock/source/clevis"
 )
@@ -208,7 +209,7 @@ func TestKMSAlone(t *testing.T) {
 		}
 	}
 	ctx := context.WithoutCancel(t.Context())
-	must(kms.Tang.New(ctx, "web-7", nil))
+	must(kms.Tang.New(ctx, "web-7", "P-256", nil))
 	d.run(true, fmt.Sprintf(`cd /tmp
 echo all | clevis encrypt tang '{"url":"http://%[1]s"}' -y > all
 echo one | clevis encrypt tang '{"url":"http://%[1]s/for/web-7"}' -y > one
@@ -223,7 +224,7 @@ echo two | clevis encrypt sss '{"t":2,"pins":{"tang":[{"url":"http://%[1]s/"},{"
 	d.run(false, two)
 	d.run(true, all)
 	must(kms.Tang.Revoke(ctx, "web-7", false))
-	must(kms.Tang.Rotate(ctx, ""))
+	must(kms.Tang.Rotate(ctx, "", tang.DefaultCurve))
 	d.run(true, all+"\n"+one+"\n"+two)
 
 	// A thumbprint that somebody wrote down counts while its key is told of.

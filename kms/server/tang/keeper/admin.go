@@ -10,6 +10,7 @@ import (
 	"latchkey/internal/strictjson"
 	"latchkey/kms/admin"
 	"latchkey/kms/ledger"
+	"latchkey/kms/server/tang"
 )
 
 // A Key is one as the operator sees it.
@@ -73,6 +74,7 @@ func describe(row key, of client) Key {
 // Routes answer the operator about the keys that clients of tang encrypt to.
 func (k *Keeper) Routes() []admin.Route {
 	of := admin.Param{Name: "for", Doc: "client whose keys are meant; none: everybody's"}
+	curve := admin.Param{Name: "curve", Doc: "of the key for the exchange: P-256, P-384 or P-521; none: P-521"}
 	named := admin.Param{Name: "for", Doc: "name of the client", Required: true}
 	change := func(verb string, scope admin.Scope, doc string, query []admin.Param, do func(*http.Request) error) admin.Route {
 		return admin.Route{Method: "POST", Path: "/v1/tang/" + verb, Scope: scope, Doc: doc, Query: query, Answer: []Key{}, Do: func(r *http.Request) (any, error) {
@@ -85,14 +87,14 @@ func (k *Keeper) Routes() []admin.Route {
 	name := func(r *http.Request) string { return r.URL.Query().Get("for") }
 	routes := []admin.Route{
 		{Method: "GET", Path: "/v1/tang/keys", Scope: admin.ScopeRead, Doc: "Lists the keys of tang, never their private parts.", Answer: []Key{}, Do: func(*http.Request) (any, error) { return admin.List(k.Keys()) }},
-		change("rotate", admin.ScopeAdmin, "Makes new keys, and hides those that there are.", []admin.Param{of}, func(r *http.Request) error { return k.Rotate(r.Context(), name(r)) }),
+		change("rotate", admin.ScopeAdmin, "Makes new keys, and hides those that there are.", []admin.Param{of, curve}, func(r *http.Request) error { return k.Rotate(r.Context(), name(r), curveOf(r)) }),
 		change("new", admin.ScopeAdmin, "Makes keys for one client alone.",
-			[]admin.Param{named, {Name: "source", Doc: "network that it may ask from; may be repeated", Repeated: true}}, func(r *http.Request) error {
+			[]admin.Param{named, curve, {Name: "source", Doc: "network that it may ask from; may be repeated", Repeated: true}}, func(r *http.Request) error {
 				sources, err := admin.Prefixes(r.URL.Query()["source"])
 				if err != nil {
 					return err
 				}
-				return k.New(r.Context(), name(r), sources)
+				return k.New(r.Context(), name(r), curveOf(r), sources)
 			}),
 		change("revoke", admin.ScopeApprove, "Refuses one client that has keys of its own.", []admin.Param{named}, func(r *http.Request) error { return k.Revoke(r.Context(), name(r), true) }),
 		change("readmit", admin.ScopeApprove, "Ends a revocation.", []admin.Param{named}, func(r *http.Request) error { return k.Revoke(r.Context(), name(r), false) }),
@@ -109,6 +111,9 @@ func (k *Keeper) Routes() []admin.Route {
 	slices.SortFunc(routes, func(a, b admin.Route) int { return cmp.Compare(a.Path, b.Path) })
 	return routes
 }
+
+// curveOf is the curve that a request names, or tang's.
+func curveOf(r *http.Request) string { return cmp.Or(r.URL.Query().Get("curve"), tang.DefaultCurve) }
 
 func (k *Keeper) importFiles(r *http.Request) (any, error) {
 	var in Files

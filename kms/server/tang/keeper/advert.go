@@ -170,6 +170,6 @@ func (k *Keeper) first(ctx context.Context) error {
 		if err != nil || found {
 			return err
 		}
-		return k.makeKeys(ctx, t, "", "tang rotate", "the first ones: a client asked")
+		return k.makeKeys(ctx, t, made{"", tang.DefaultCurve, "tang rotate", "the first ones: a client asked"})
 	})
 }

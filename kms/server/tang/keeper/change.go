@@ -20,20 +20,23 @@ const maxClients = 10_000
 
 var nameForm = regexp.MustCompile(`^[a-z0-9]([a-z0-9.-]{0,61}[a-z0-9])?$`)
 
+// made is whose keys are made, on which curve, and why.
+type made struct{ of, curve, event, detail string }
+
 // makeKeys makes a pair and says so.
-func (k *Keeper) makeKeys(ctx context.Context, t *ledger.Txn, of, event, detail string) error {
-	if err := k.room(t.View, of, 2); err != nil {
+func (k *Keeper) makeKeys(ctx context.Context, t *ledger.Txn, m made) error {
+	if err := k.room(t.View, m.of, 2); err != nil {
 		return err
 	}
 	t.Bump()
-	made, err := k.rows.make(t, of)
+	all, err := k.rows.make(t, m.of, m.curve)
 	if err != nil {
 		return err
 	}
-	for _, one := range made {
-		detail += "; made " + one.Key.Alg + " " + one.Key.Thumbprint()
+	for _, one := range all {
+		m.detail += "; made " + one.Key.Alg + " " + one.Key.Thumbprint()
 	}
-	return k.say(ctx, t, event, of, strings.TrimPrefix(detail, "; "))
+	return k.say(ctx, t, m.event, m.of, strings.TrimPrefix(m.detail, "; "))
 }
 
 // room refuses more keys than are looked through in good time.
@@ -54,7 +57,7 @@ func (k *Keeper) say(ctx context.Context, t *ledger.Txn, event, of, detail strin
 // Rotate does what tangd-rotate-keys does: no key that there is is advertised
 // any more, and a new pair is. Who encrypted to the old ones is still
 // answered.
-func (k *Keeper) Rotate(ctx context.Context, of string) error {
+func (k *Keeper) Rotate(ctx context.Context, of, curve string) error {
 	return k.c.Ledger.Update(ctx, func(t *ledger.Txn) error {
 		if err := k.there(t.View, of); err != nil {
 			return err
@@ -74,7 +77,7 @@ func (k *Keeper) Rotate(ctx context.Context, of string) error {
 				return err
 			}
 		}
-		return k.makeKeys(ctx, t, of, "tang rotate", detail)
+		return k.makeKeys(ctx, t, made{of, curve, "tang rotate", detail})
 	})
 }
 
@@ -87,7 +90,7 @@ func (k *Keeper) there(v ledger.View, of string) error {
 }
 
 // New makes keys for one client alone, to be had below /for/NAME.
-func (k *Keeper) New(ctx context.Context, name string, sources []netip.Prefix) error {
+func (k *Keeper) New(ctx context.Context, name, curve string, sources []netip.Prefix) error {
 	if !nameForm.MatchString(name) {
 		return fmt.Errorf("a client's name has 1 to 63 lower-case letters, digits, - and ., not %.64q", name)
 	}
@@ -101,7 +104,7 @@ func (k *Keeper) New(ctx context.Context, name string, sources []netip.Prefix) e
 		if err := t.Save(k.rows.clients, []byte(name), client{Name: name, Created: time.Now().UTC(), Sources: sources}); err != nil {
 			return err
 		}
-		return k.makeKeys(ctx, t, name, "tang new", "")
+		return k.makeKeys(ctx, t, made{of: name, curve: curve, event: "tang new"})
 	})
 }
 

@@ -120,9 +120,13 @@ func (r *Rows) put(t *ledger.Txn, k key, d secret.Bytes) error {
 	return t.Save(r.keys, k.at(), k)
 }
 
-// make puts a pair of keys, as tang makes it.
-func (r *Rows) make(t *ledger.Txn, of string) (made []key, err error) {
-	sign, exchange := tang.Generate()
+// make puts a pair of keys, as tang makes it, of which that for the exchange
+// is on a curve.
+func (r *Rows) make(t *ledger.Txn, of, curve string) (made []key, err error) {
+	sign, exchange, err := tang.Generate(curve)
+	if err != nil {
+		return nil, err
+	}
 	for _, p := range []tang.Private{sign, exchange} {
 		k := key{Client: of, Key: p.Key, Created: time.Now().UTC()}
 		if err == nil {
