@@ -78,12 +78,12 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		found = recPath.FindStringSubmatch(r.URL.Path)
 	}
 	if found == nil {
-		w.WriteHeader(http.StatusNotFound)
+		empty(w, http.StatusNotFound)
 		return
 	}
 	if r.Method != method {
 		w.Header().Set("Allow", method)
-		w.WriteHeader(http.StatusMethodNotAllowed)
+		empty(w, http.StatusMethodNotAllowed)
 		return
 	}
 
@@ -166,6 +166,12 @@ func (h *Handler) refuse(w http.ResponseWriter, operation string, a Ask, err err
 	if status == http.StatusTooManyRequests || status == http.StatusServiceUnavailable {
 		w.Header().Set("Retry-After", "5") // seconds
 	}
+	empty(w, status)
+}
+
+// empty answers with a status alone, as tang does.
+func empty(w http.ResponseWriter, status int) {
+	w.Header().Set("Content-Length", "0")
 	w.WriteHeader(status)
 }
 

@@ -61,11 +61,23 @@ func (t *Tang) Thumbprint() string {
 
 // Seal is what clevis encrypts for the server at a URL, in the compact form.
 func (t *Tang) Seal(url string, content []byte) string {
-	e, err := ecdhOf(t.Curve).GenerateKey(rand.Reader)
+	return SealFor(Recipient{t.Curve, t.key.PublicKey(), t.Thumbprint()}, url, content)
+}
+
+// A Recipient is a tang server's exchange key.
+type Recipient struct {
+	Curve      elliptic.Curve // of crypto/elliptic, for its name alone
+	Key        *ecdh.PublicKey
+	Thumbprint string
+}
+
+// SealFor is Seal for a server of another make.
+func SealFor(to Recipient, url string, content []byte) string {
+	e, err := ecdhOf(to.Curve).GenerateKey(rand.Reader)
 	if err != nil {
 		panic(err)
 	}
-	shared, err := e.ECDH(t.key.PublicKey())
+	shared, err := e.ECDH(to.Key)
 	if err != nil {
 		panic(err)
 	}
@@ -77,7 +89,7 @@ func (t *Tang) Seal(url string, content []byte) string {
 	sum.Write(make([]byte, 8))
 	sum.Write(binary.BigEndian.AppendUint32(nil, 256))
 	return Message(fmt.Sprintf(`{"alg":"ECDH-ES","clevis":{"pin":"tang","tang":{"adv":{"keys":[]},"url":%q}},"enc":"A256GCM","epk":%s,"kid":%q}`,
-		url, JWK(t.Curve, e.PublicKey()), t.Thumbprint()), sum.Sum(nil), content)
+		url, JWK(to.Curve, e.PublicKey()), to.Thumbprint), sum.Sum(nil), content)
 }
 
 // Message encrypts by a content key.
