@@ -3,6 +3,7 @@ package server_test
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"net/netip"
 	"os"
@@ -10,9 +11,10 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"latchkey/kms/server"
-	"latchkey/kms/server/hook"
 	"latchkey/kms/server/tang"
 	tangkeeper "latchkey/kms/server/tang/keeper"
 	"latchkey/kms/store"
@@ -21,22 +23,32 @@ import (
 
 // A source that asks too often is refused, and others are not.
 func TestTangTooOften(t *testing.T) {
-	l := newTang(t, tangkeeper.Options{}, behindProxy)
-	_, keys := l.advertised("/adv")
-	l.Tang.SetOptions(tangkeeper.Options{PerMinute: 3})
-	refused := 0
-	for range 20 {
-		if l.recovers("/rec/", keys[0], "2001:db8::1") == 429 {
-			refused++
+	synctest.Test(t, func(t *testing.T) {
+		l := newTang(t, tangkeeper.Options{PerMinute: 3}, inMemory)
+		may := func(from string) bool {
+			err := l.Tang.Admit(tang.Ask{From: netip.MustParseAddr(from)})
+			r, refused := errors.AsType[*tang.Refusal](err)
+			if err != nil && (!refused || r.Reason != tang.TooOften) {
+				t.Errorf("Admit = %v", err)
+			}
+			return err == nil
 		}
-	}
-	if refused < 10 { // some come back meanwhile
-		t.Errorf("%d of 20 were refused, want all but 3", refused)
-	}
-	l.want("a neighbor in the same /64", l.recovers("/rec/", keys[0], "2001:db8::2"), 429)
-	status, _ := l.send("GET", "/adv", nil, "2001:db8::1")
-	l.want("its advertisement", status, 429)
-	l.want("another source", l.recovers("/rec/", keys[0], "2001:db8:0:1::1"), 200)
+		for i := range 5 {
+			if may("2001:db8::1") != (i < 3) {
+				t.Errorf("request %d: admitted: %t", i+1, i >= 3)
+			}
+		}
+		if may("2001:db8::2") {
+			t.Error("a neighbor in the same /64 was admitted")
+		}
+		if !may("2001:db8:0:1::1") || !may("192.0.2.1") {
+			t.Error("another source was refused")
+		}
+		time.Sleep(20 * time.Second)
+		if !may("2001:db8::2") || may("2001:db8::1") {
+			t.Error("after a third of a minute not one of three came back")
+		}
+	})
 }
 
 // What one source leaves in the audit log is bounded: beyond that it is
@@ -83,24 +95,23 @@ func TestTangEventsAreBounded(t *testing.T) {
 // networks, one that asks from elsewhere.
 func TestTangUnknown(t *testing.T) {
 	l := newTang(t, tangkeeper.Options{}, behindProxy)
-	notices := make(chan hook.Notice, 100)
-	told, stop := context.WithCancel(t.Context())
-	ended := make(chan struct{})
-	go func() {
-		defer close(ended)
-		l.Tell(told, func(n hook.Notice) {
-			if n.Event == "tang unknown" {
-				notices <- n
+	events, stop := l.Listen()
+	defer stop()
+	unknown := func() (from, detail string) {
+		for e := range events.Events {
+			if e.Event == "tang unknown" {
+				return e.From, e.Detail
 			}
-		})
-	}()
+		}
+		return "", ""
+	}
 	_, keys := l.advertised("/adv")
 	for _, from := range []string{"192.0.2.7", "192.0.2.7", "192.0.2.8"} {
 		l.want("recovery", l.recovers("/rec/", keys[0], from), 200)
 	}
 	for _, want := range []string{"192.0.2.7", "192.0.2.8"} {
-		if n := <-notices; n.From != want {
-			t.Errorf("a notice of %s, want %s", n.From, want)
+		if from, _ := unknown(); from != want {
+			t.Errorf("told of %s, want %s", from, want)
 		}
 	}
 
@@ -108,13 +119,13 @@ func TestTangUnknown(t *testing.T) {
 	for _, from := range []string{"198.51.100.1", "203.0.113.1", "203.0.113.1"} {
 		l.want("recovery", l.recovers("/rec/", keys[0], from), 200)
 	}
-	if n := <-notices; n.From != "203.0.113.1" || !strings.Contains(n.Detail, "not in tang.known") {
-		t.Errorf("a notice of %+v", n)
+	if from, detail := unknown(); from != "203.0.113.1" || !strings.Contains(detail, "not in tang.known") {
+		t.Errorf("told of %s: %s", from, detail)
 	}
-	stop()
-	<-ended
-	if len(notices) > 0 {
-		t.Errorf("and another of %+v", <-notices)
+	for len(events.Events) > 0 {
+		if e := <-events.Events; e.Event == "tang unknown" {
+			t.Errorf("and again of %+v", e)
+		}
 	}
 }
 
