@@ -34,7 +34,7 @@ var ofTang = []mutant{
 }`, `./kms/server`, `TestTangStrangersAreBounded`},
 	{`D25 an unknown place is told of once`, `kms/server/tang/keeper/record.go`, `if err := t.Save(k.rows.seen, []byte(from), source{First: time.Now().UTC()}); err != nil {`, `if false {
 			var err error`, `./kms/server`, `TestTangUnknown`},
-	{`D25 who is not in a known network is told of`, `kms/server/tang/keeper/record.go`, `if front.Contains(known, a.From) || len(known) == 0 &&`, `if len(known) > 0 ||`, `./kms/server`, `TestTangUnknown`},
+	{`D25 who is not in a known network is told of`, `kms/server/tang/keeper/record.go`, `if front.Contains(known, a.From) || len(known) == 0 &&`, `if front.Contains(known, a.From) || len(known) > 0 ||`, `./kms/server`, `TestTangUnknown`},
 	{`tang: recorded before it is answered`, `kms/server/tang/keeper/record.go`, `		return &ledger.Unavailable{Err: err}
 	}
 	return refused`, `		return nil
