@@ -41,7 +41,8 @@ var ofTang = []mutant{
 	}
 	return refused`, `./kms/server`, `TestTangFullDisk`},
 	{`tang: a rotation hides`, `kms/server/tang/keeper/change.go`, `			row.Hidden = &now
-			detail`, `			detail`, `./kms/server`, `TestTangRotate`},
+			detail`, `			_ = now
+			detail`, `./kms/server`, `TestTangRotate`},
 	{`tang: the last key of a kind is advertised`, `kms/server/tang/keeper/change.go`, `row.Key.Signs() && signs == 0 || row.Key.Exchanges() && exchanges == 0`, `false`, `./kms/server`, `TestTangHideAndRetire`},
 	{`tang: what is advertised is not retired`, `kms/server/tang/keeper/change.go`, `case row.Hidden == nil && !of.Revoked:`, `case false:`, `./kms/server`, `TestTangHideAndRetire`},
 	{`tang: an old signing key vouches for the new ones`, `kms/server/tang/keeper/advert.go`, `one.signers = append(one.signers, *also)`, `_ = also`, `./kms/server`, `TestTangRotate`},
