@@ -46,7 +46,7 @@ var ofTang = []mutant{
 	{`tang: the last key of a kind is advertised`, `kms/server/tang/keeper/change.go`, `row.Key.Signs() && signs == 0 || row.Key.Exchanges() && exchanges == 0`, `false`, `./kms/server`, `TestTangHideAndRetire`},
 	{`tang: what is advertised is not retired`, `kms/server/tang/keeper/change.go`, `case row.Hidden == nil && !of.Revoked:`, `case false:`, `./kms/server`, `TestTangHideAndRetire`},
 	{`tang: an old signing key vouches for the new ones`, `kms/server/tang/keeper/advert.go`, `one.signers = append(one.signers, *also)`, `_ = also`, `./kms/server`, `TestTangRotate`},
-	{`tang: advertisements follow the keys`, `kms/server/tang/keeper/advert.go`, `names = append(names, k.Key.Thumbprint())`, `names = append(names, "")`, `./kms/server`, `TestTangRotate`},
+	{`tang: advertisements follow the keys`, `kms/server/tang/keeper/advert.go`, `names = append(names, k.Key.Thumbprint())`, `names = append(names, k.Client)`, `./kms/server`, `TestTangRotate`},
 	{`tang: what was retired does not come back`, `kms/server/tang/keeper/files.go`, `if found && there.Retired != nil {`, `if false {`, `./kms/server`, `TestOpenAPI`},
 	{`tang: hidden files stay hidden`, `kms/operator/tang.go`, `Hidden: strings.HasPrefix(e.Name(), ".")`, `Hidden: false`, `./cmd/latchkey-kms`, `TestScripts/tang`},
 	{`tang: keys are not written beside others`, `kms/operator/tang.go`, `at >= 0 {`, `false {
