@@ -33,13 +33,13 @@ func cmdPackages(ts *testscript.TestScript, neg bool, args []string) {
 	w.exec(ts, "mke2fs", "-q", "-t", "ext4", "-L", "story", "-d", tree, ts.MkAbs(args[0]))
 }
 
-// system NAME UUID: NAME.img, a Debian with systemd in a LUKS2 volume, and
-// NAME.key, what opens it.
+// system NAME UUID [RECIPE]: NAME.img, a Debian with systemd in a LUKS2 volume,
+// and NAME.key, what opens it. The recipe is images/debian-root, or another one.
 func cmdSystem(ts *testscript.TestScript, neg bool, args []string) {
-	if neg || len(args) != 2 {
-		ts.Fatalf("usage: system NAME UUID")
+	if neg || len(args) < 2 || len(args) > 3 {
+		ts.Fatalf("usage: system NAME UUID [RECIPE]")
 	}
-	cmd := exec.Command("../images/debian-root")
+	cmd := exec.Command("../images/" + append(args, "debian-root")[2])
 	cmd.Stderr = os.Stderr
 	out, err := cmd.Output()
 	ts.Check(err)
