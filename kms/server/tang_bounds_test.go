@@ -92,9 +92,9 @@ func TestTangUnknown(t *testing.T) {
 	l := newTang(t, tangkeeper.Options{}, behindProxy)
 	events, stop := l.Listen()
 	defer stop()
-	unknown := func() (from, detail string) {
-		for e := range events.Events {
-			if e.Event == "tang unknown" {
+	unknown := func() (from, detail string) { // it is told before the answer
+		for len(events.Events) > 0 {
+			if e := <-events.Events; e.Event == "tang unknown" {
 				return e.From, e.Detail
 			}
 		}
