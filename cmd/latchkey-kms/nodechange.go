@@ -91,7 +91,7 @@ boot state. After the key server's clock was wrong, --lapsed renews all.`,
 			}
 			return out.show(c, nodes, func() {
 				for _, n := range nodes {
-					fmt.Fprintf(c.OutOrStdout(), "%s: %s\n", n.Words, n.Describe())
+					printChanged(c.OutOrStdout(), "renew", n)
 				}
 			})
 		},

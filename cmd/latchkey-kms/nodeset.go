@@ -54,6 +54,10 @@ A label puts the machine into the configuration's groups.`,
 				return err
 			}
 			return out.show(c, n, func() {
+				if n.Needs != "" {
+					printChanged(c.OutOrStdout(), "set", n)
+					return
+				}
 				fmt.Fprintf(c.OutOrStdout(), "words:       %s\n", n.Words)
 				printSet(c.OutOrStdout(), n)
 			})

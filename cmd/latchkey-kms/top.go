@@ -27,7 +27,7 @@ other commands.`,
 		Example: "  latchkey-kms top\n  latchkey-kms top --server https://kms.example.org:7743 --token-file me.token",
 		Args:    cli.Args(cobra.NoArgs),
 		RunE: func(c *cobra.Command, _ []string) error {
-			if !terminal(c) || !tty(os.Stdout.Fd()) {
+			if term := os.Getenv("TERM"); !terminal(c) || !tty(os.Stdout.Fd()) || term == "" || term == "dumb" {
 				return cli.Usagef("top is for a terminal; for scripts there are node watch and audit show, with --json")
 			}
 			ctx, stop := signal.NotifyContext(c.Context(), syscall.SIGTERM)

@@ -25,6 +25,7 @@ type Person struct {
 	Who   string
 	Scope Scope
 	Is    string // Identity: who that is, from wherever
+	Token []byte // SHA-256 of the token that was shown, if it was one
 }
 
 // Identify tells who sends a request. Who it does not know has no scope; the
@@ -40,14 +41,15 @@ func (a *API) ByHeaders(clients map[string]Scope) Identify {
 			if !ok {
 				return Person{}, errUnknown
 			}
-			t, err := a.holder(sha256.Sum256([]byte(text)))
+			sum := sha256.Sum256([]byte(text))
+			t, err := a.holder(sum)
 			if err != nil {
 				return Person{}, err
 			}
-			p = Person{"token " + t.Name, t.Scope, t.identity()}
+			p = Person{t.who(), t.Scope, t.identity(), sum[:]}
 		} else if r.TLS != nil && len(r.TLS.VerifiedChains) > 0 {
 			name := r.TLS.VerifiedChains[0][0].Subject.CommonName
-			p = Person{fmt.Sprintf("client %.64q", name), clients[name], name}
+			p = Person{fmt.Sprintf("client %.64q", name), clients[name], name, nil}
 		}
 
 		p.Who += " at " + front.Remote(r)

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/netip"
 	"slices"
+	"time"
 
 	"latchkey/kms"
 	"latchkey/kms/ledger"
@@ -109,7 +110,31 @@ type personKey struct{}
 
 // as is a context in which somebody administers.
 func as(ctx context.Context, p Person) context.Context {
-	return context.WithValue(context.WithValue(ledger.As(ctx, p.Who), scopeKey{}, p.Scope), personKey{}, cmp.Or(p.Is, p.Who))
+	ctx = context.WithValue(ledger.As(ctx, p.Who), scopeKey{}, p.Scope)
+	return context.WithValue(ctx, personKey{}, person{cmp.Or(p.Is, p.Who), p.Token})
+}
+
+// A person is what personKey finds.
+type person struct {
+	is    string
+	token []byte
+}
+
+// Through is the token that somebody administers by, as its hash: nil if by
+// none.
+func Through(ctx context.Context) []byte {
+	p, _ := ctx.Value(personKey{}).(person)
+	return p.token
+}
+
+// Counts tells whether a token of Through is still one; none always counts.
+func Counts(v ledger.View, token []byte) bool {
+	if token == nil {
+		return true
+	}
+	var t Token
+	found, err := v.Load(tableTokens, token, &t)
+	return err == nil && found && time.Now().Before(t.Expires)
 }
 
 // Identity is who administers, however they came in: the name of a token, of
@@ -117,8 +142,8 @@ func as(ctx context.Context, p Person) context.Context {
 // made over HTTPS the name of who made it. Who does so by the socket is the
 // user that the kernel names.
 func Identity(ctx context.Context) string {
-	if is, ok := ctx.Value(personKey{}).(string); ok {
-		return is
+	if p, ok := ctx.Value(personKey{}).(person); ok {
+		return p.is
 	}
 	return ledger.Who(ctx)
 }

@@ -50,7 +50,7 @@ func (a *API) SignIn(ctx context.Context, token secret.Bytes, from string, life 
 	if err != nil {
 		return "", Session{}, err
 	}
-	s := Session{Who: "token " + t.Name, Is: t.identity(), Scope: t.Scope, Token: sum[:]}
+	s := Session{Who: t.who(), Is: t.identity(), Scope: t.Scope, Token: sum[:]}
 	cookie, err := a.BeginSession(ctx, &s, from, life)
 	return cookie, s, err
 }

@@ -29,6 +29,15 @@ type Token struct {
 // that was somebody far away, who could make any number.
 func (t Token) identity() string { return cmp.Or(t.Maker, t.Name) }
 
+// who is the token for people and the log: what is named after somebody may
+// be another's.
+func (t Token) who() string {
+	if t.Maker == "" || t.Maker == t.Name {
+		return "token " + t.Name
+	}
+	return fmt.Sprintf("token %s (made by %.64q)", t.Name, t.Maker)
+}
+
 // A NewToken asks for a token.
 type NewToken struct {
 	Name    string    `json:"name"`
@@ -66,8 +75,8 @@ func (a *API) CreateToken(ctx context.Context, n NewToken) (out IssuedToken, err
 
 	text := secret.Passphrase()
 	defer text.Wipe()
-	maker, _ := ctx.Value(personKey{}).(string)
-	out = IssuedToken{Token{n.Name, n.Scope, now, n.Expires.UTC(), maker}, tokenPrefix + string(text.Reveal())}
+	maker, _ := ctx.Value(personKey{}).(person)
+	out = IssuedToken{Token{n.Name, n.Scope, now, n.Expires.UTC(), maker.is}, tokenPrefix + string(text.Reveal())}
 	key := sha256.Sum256([]byte(out.Secret))
 	err = a.ledger.Update(ctx, func(t *ledger.Txn) error {
 		all, err := tokens(t.View)

@@ -193,6 +193,9 @@ func (o *OIDC) claim() string { return cmp.Or(o.Claim, "groups") }
 // person is who the provider tells of, with the most that one of the groups
 // may.
 func (o *OIDC) person(subject string, claims map[string]any) (s admin.Session, err error) {
+	if subject == "" {
+		return s, errors.New("the provider names nobody: the ID token has no sub")
+	}
 	s.Who, s.Is = fmt.Sprintf("oidc %.120q", subject), subject
 	for _, claim := range []string{"email", "preferred_username", "name"} {
 		if name, ok := claims[claim].(string); ok && name != "" {

@@ -129,6 +129,58 @@ func TestTwoPeopleForTheRest(t *testing.T) {
 	twice("renew", func(c context.Context) (lk1.Node, error) { return f.RenewNode(c, id) }, func(n lk1.Node) bool { return n.Approved.Equal(before.Approved) })
 }
 
+// Who stops a node, or deletes it, ends what others said of it before, and
+// what was left for it.
+func TestStopEndsWords(t *testing.T) {
+	f, node := needTwo(t)
+	id := node.NodeID().String()
+	f.approves("alice", node, asItIs)
+	f.approves("bob", node, asItIs)
+	for name, stop := range map[string]func() error{
+		"quarantine": func() error { _, err := f.SetQuarantine(by("dan"), id, true); return err },
+		"delete": func() error {
+			_, err := f.DeleteNode(by("dan"), id)
+			if err == nil {
+				_, err = f.UndeleteNode(by("dan"), id)
+			}
+			return err
+		},
+	} {
+		if _, err := f.SetQuarantine(by("dan"), id, true); err != nil {
+			t.Fatal(err)
+		}
+		if n, err := f.SetQuarantine(by("carol"), id, false); err != nil || n.Needs == "" {
+			t.Fatalf("one of two = %q, %v", n.Needs, err)
+		}
+		if err := stop(); err != nil {
+			t.Fatal(err)
+		}
+		if n, err := f.SetQuarantine(by("mallory"), id, false); err != nil || n.Needs == "" || n.Agreed != nil {
+			t.Errorf("after %s a word of before counts: needs %q, %v", name, n.Needs, err)
+		}
+	}
+
+	waits := f.waits()
+	if err := f.push(waits); err != nil {
+		t.Fatal(err)
+	}
+	if got := f.pushedTo(waits); got != recovery {
+		t.Fatalf("what was pushed is %q", got)
+	}
+	if err := f.push(waits); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := f.DeleteNode(by("dan"), waits.NodeID().String()); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := f.UndeleteNode(by("dan"), waits.NodeID().String()); err != nil {
+		t.Fatal(err)
+	}
+	if got := f.pushedTo(waits); got != "pending" {
+		t.Error("what was pushed before it was deleted is given to it")
+	}
+}
+
 // What cannot be done is refused at the first person, and not kept.
 func TestTwoPeopleForNothing(t *testing.T) {
 	f, node := needTwo(t)
@@ -167,18 +219,30 @@ func TestApprovalsOnlyRise(t *testing.T) {
 			{Label: "site", Value: "high", Settings: policy.Settings{Approvals: ptr(3)}},
 		},
 	})
-	label := func(site string) {
-		if _, err := f.SetNode(by("alice"), node.NodeID().String(), lk1.NodeSet{Labels: map[string]string{"site": site}}); err != nil {
-			t.Fatal(err)
+	label := func(site string, people ...string) {
+		t.Helper()
+		for i, who := range people {
+			n, err := f.SetNode(by(who), node.NodeID().String(), lk1.NodeSet{Labels: map[string]string{"site": site}})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if last := i == len(people)-1; (n.Needs == "") != last || (n.Labels["site"] == site) != last {
+				t.Errorf("label %s by %s: labels %v, needs %q", site, who, n.Labels, n.Needs)
+			}
 		}
 	}
-	label("low")
+	label("low", "alice", "bob")
 	if f.approves("alice", node, asItIs) {
 		t.Error("a group needs fewer people than all")
 	}
-	label("high")
+	label("high", "alice", "bob", "carol")
 	if f.approves("bob", node, asItIs) {
 		t.Error("a group that needs three people takes two")
+	}
+	for _, who := range []string{"alice", "bob"} { // outside of the group two would do
+		if n, err := f.SetNode(by(who), node.NodeID().String(), lk1.NodeSet{Labels: map[string]string{"site": ""}}); err != nil || n.Needs == "" {
+			t.Errorf("%s took the node out of the group: needs %q, %v", who, n.Needs, err)
+		}
 	}
 	if _, err := f.SetNode(by("alice"), node.NodeID().String(), lk1.NodeSet{Settings: policy.Settings{Approvals: ptr(1)}}); err == nil || !strings.Contains(err.Error(), "approvals is for the configuration") {
 		t.Errorf("setting it for one node = %v", err)
@@ -222,6 +286,25 @@ func TestPersonIsAName(t *testing.T) {
 	reply.Body.Close()
 	if n, err := l.Node(node.NodeID().String()); err != nil || len(n.Agreed) != 2 || n.Agreed[1].Who != "alice" {
 		t.Errorf("agreements are %+v, %v; want alice's, of two verbs", n.Agreed, err)
+	}
+
+	// A token that is revoked takes its word with it.
+	if err := l.RevokeToken(ctx, "alice"); err != nil {
+		t.Fatal(err)
+	}
+	if err := l.RevokeToken(ctx, "carol"); err != nil {
+		t.Fatal(err)
+	}
+	if err := l.RevokeToken(ctx, "bob"); err != nil {
+		t.Fatal(err)
+	}
+	if n, err := l.Node(node.NodeID().String()); err != nil || len(n.Agreed) != 1 || n.Agreed[0].Verb != "readmit" {
+		t.Errorf("after her tokens were revoked agreements are %+v, %v; want the certificate's", n.Agreed, err)
+	}
+	eve := l.token("eve", admin.ScopeApprove)
+	var first lk1.Approved
+	if reply := l.sent("/v1/node/approve", eve, fmt.Sprintf(`{"who":%q}`, node.NodeID()), &first); reply != http.StatusOK || first.Node.Needs == "" {
+		t.Errorf("after the first person's tokens were revoked: status %d, needs %q", reply, first.Node.Needs)
 	}
 
 	var out lk1.Approved

@@ -16,6 +16,9 @@ func (v *view) press(key string) tea.Cmd {
 	if key == "ctrl+c" || key == "q" {
 		return tea.Quit
 	}
+	if v.small() { // nothing is done that nobody sees
+		return nil
+	}
 	if v.open == nil {
 		return v.pressInList(key)
 	}

@@ -23,8 +23,21 @@ const (
 	plain   = "\x1b[m"
 )
 
+// The least terminal: what is asked, and what is to be compared, must be seen.
+const (
+	leastWidth  = 60
+	leastHeight = 24
+)
+
+func (v *view) small() bool { return v.width < leastWidth || v.height < leastHeight }
+
 // View implements tea.Model.
 func (v *view) View() tea.View {
+	if v.small() {
+		out := tea.NewView(fmt.Sprintf("make the terminal\nlarger: %dx%d\nq: leave", leastWidth, leastHeight))
+		out.AltScreen = true
+		return out
+	}
 	foot := append(strings.Split(ansi.Wordwrap(v.said(), max(v.width, 1), ""), "\n"), v.help())
 	lines := v.head()
 	room := v.height - len(lines) - len(foot)

@@ -167,3 +167,20 @@ func TestOldIsSaid(t *testing.T) {
 		t.Error("want one question after an answer, and no second one before the next answer")
 	}
 }
+
+// Where the words or a question would not be seen, no key does anything.
+func TestSmallTerminal(t *testing.T) {
+	for _, size := range []tea.WindowSizeMsg{{Width: 20, Height: 5}, {Width: 59, Height: 40}, {Width: 100, Height: 23}} {
+		v := shown(t, 1)
+		v.open = &v.waiting[0]
+		v.Update(size)
+		if got := text(v); !strings.Contains(got, "larger: 60x24") {
+			t.Errorf("%dx%d: the screen is %q", size.Width, size.Height, got)
+		}
+		for _, key := range []string{"a", "s"} {
+			if cmd := v.press(key); cmd != nil || v.asking != "" {
+				t.Errorf("%dx%d: %s does something", size.Width, size.Height, key)
+			}
+		}
+	}
+}

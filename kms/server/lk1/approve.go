@@ -103,7 +103,7 @@ func (t *txn) approve(ctx context.Context, id kms.NodeID, a Approval, rivals riv
 		return out, err
 	}
 
-	if err := t.together(ctx, &row, "approve", a.what(&row)); err != nil {
+	if err := t.together(ctx, &row, t.s.settings(&row).People(), "approve", a.what(&row)); err != nil {
 		return out, err
 	}
 	if err := t.saveNode(row); err != nil {

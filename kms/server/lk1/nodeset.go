@@ -20,7 +20,8 @@ type NodeSet struct {
 // maxLabels bounds the labels of one node.
 const maxLabels = 32
 
-// SetNode changes a node's own settings and labels.
+// SetNode changes a node's own settings and labels. Where several people must
+// approve, they must want this, too: it could do what approving does.
 func (s *Service) SetNode(ctx context.Context, who string, set NodeSet) (Node, error) {
 	if err := s.rules.Load().Check(set.Settings); err != nil {
 		return Node{}, fmt.Errorf("setting: %w", err)
@@ -41,10 +42,10 @@ func (s *Service) SetNode(ctx context.Context, who string, set NodeSet) (Node, e
 	if err != nil {
 		return Node{}, fmt.Errorf("setting: %w", err)
 	}
-	return s.changeNode(ctx, who, "set", string(detail), func(_ *txn, row *nodeRow) error {
+	return s.decideNode(ctx, who, "set", string(detail), func(_ *txn, row *nodeRow) (string, error) {
 		kept, err := row.Settings.Without(set.Clear)
 		if err != nil {
-			return err
+			return "", err
 		}
 		row.Settings = set.Settings.Over(kept)
 		if set.Settings.Role == policy.RoleInstall {
@@ -58,10 +59,10 @@ func (s *Service) SetNode(ctx context.Context, who string, set NodeSet) (Node, e
 		maps.Copy(labels, set.Labels)
 		maps.DeleteFunc(labels, func(_, value string) bool { return value == "" })
 		if len(labels) > maxLabels {
-			return fleet.Refuse(fmt.Sprintf("more than %d labels", maxLabels))
+			return "", fleet.Refuse(fmt.Sprintf("more than %d labels", maxLabels))
 		}
 
 		row.Labels = labels
-		return nil
+		return whatOf(string(detail)), nil
 	})
 }

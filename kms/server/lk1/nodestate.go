@@ -12,12 +12,12 @@ import (
 // release: the transaction that records a release reads it again.
 func (s *Service) SetQuarantine(ctx context.Context, who string, on bool) (Node, error) {
 	if on {
-		return s.changeNode(ctx, who, "quarantine", "", func(_ *txn, row *nodeRow) error {
+		return s.changeNode(ctx, who, "quarantine", "", func(t *txn, row *nodeRow) error {
 			row.Quarantined = true
-			return nil
+			return t.stop(row.ID)
 		})
 	}
-	return s.decideNode(ctx, who, "readmit", func(_ *txn, row *nodeRow) (string, error) {
+	return s.decideNode(ctx, who, "readmit", "", func(_ *txn, row *nodeRow) (string, error) {
 		row.Quarantined = false
 		return "", nil
 	})
@@ -32,7 +32,7 @@ type Acceptance struct {
 // AcceptNode takes the boot state that the node showed last for the
 // approved one: after an update, or after its TPM was cleared.
 func (s *Service) AcceptNode(ctx context.Context, who string, a Acceptance) (Node, error) {
-	return s.decideNode(ctx, who, "accept", func(t *txn, row *nodeRow) (string, error) {
+	return s.decideNode(ctx, who, "accept", "", func(t *txn, row *nodeRow) (string, error) {
 		if err := row.stillShows(a.Seen); err != nil {
 			return "", err
 		}
@@ -57,7 +57,7 @@ func (s *Service) DeleteNode(ctx context.Context, who string) (Node, error) {
 			}
 		}
 		row.State, row.Shown, row.Pins = fleet.Deleted, nil, nil
-		return nil
+		return t.stop(row.ID)
 	})
 }
 
@@ -99,7 +99,7 @@ func (s *Service) changeNode(ctx context.Context, who, event, detail string, cha
 // RenewNode renews the approval of a node that lapsed by silence, and lets
 // it through for an hour outside its windows. It binds and pins nothing.
 func (s *Service) RenewNode(ctx context.Context, who string) (Node, error) {
-	return s.decideNode(ctx, who, "renew", func(_ *txn, row *nodeRow) (string, error) {
+	return s.decideNode(ctx, who, "renew", "", func(_ *txn, row *nodeRow) (string, error) {
 		if row.State != fleet.Approved {
 			return "", fleet.Refuse("the node is " + string(row.State))
 		}

@@ -34,9 +34,15 @@ type Agreement struct {
 	At   time.Time `json:"at"`
 }
 
+// A word is an agreement as it is kept.
+type word struct {
+	Agreement
+	Token []byte `json:"token,omitempty"` // that it was said by: when it is revoked, the word is, too
+}
+
 // tooFew undoes a change that not enough people want yet.
 type tooFew struct {
-	said       Agreement // what this person said, to be kept
+	said       word // what this person said, to be kept
 	have, need int
 }
 
@@ -70,9 +76,9 @@ func (v view) agreements(id kms.NodeID, now time.Time) (all []Agreement, err err
 		if !bytes.HasPrefix(key, id[:]) {
 			return false
 		}
-		var a Agreement
-		if _, err = v.Load(tableAgreements, key, &a); err == nil && now.Sub(a.At) < agreementLife {
-			all = append(all, a)
+		var w word
+		if _, err = v.Load(tableAgreements, key, &w); err == nil && now.Sub(w.At) < agreementLife && admin.Counts(v.View, w.Token) {
+			all = append(all, w.Agreement)
 		}
 		return err == nil
 	})
@@ -80,11 +86,10 @@ func (v view) agreements(id kms.NodeID, now time.Time) (all []Agreement, err err
 	return all, err
 }
 
-// together is nil if enough people want this done, the one who asks among
-// them; what they said is used up by it. It comes last in a transaction: what
-// one person alone may not do was judged to be possible.
-func (t *txn) together(ctx context.Context, row *nodeRow, verb, what string) error {
-	need := t.s.settings(row).People()
+// together is nil if as many people as need be want this done, the one who
+// asks among them; what they said is used up by it. It comes last in a
+// transaction: what one person alone may not do was judged to be possible.
+func (t *txn) together(ctx context.Context, row *nodeRow, need int, verb, what string) error {
 	if need < 2 {
 		return nil
 	}
@@ -95,7 +100,7 @@ func (t *txn) together(ctx context.Context, row *nodeRow, verb, what string) err
 	}
 	same := slices.DeleteFunc(slices.Clone(all), func(a Agreement) bool { return a.Verb != verb || a.What != what || a.Who == me.Who })
 	if have := len(same) + 1; have < need {
-		return &tooFew{me, have, need}
+		return &tooFew{word{me, admin.Through(ctx)}, have, need}
 	}
 
 	for _, a := range all {
@@ -112,7 +117,7 @@ func (t *txn) together(ctx context.Context, row *nodeRow, verb, what string) err
 // keep records what one person said, and answers with the node as it is.
 func (s *Service) keep(ctx context.Context, id kms.NodeID, few *tooFew) (n Node, err error) {
 	err = s.update(ctx, func(t *txn) error {
-		if err := t.forgetAgreements(id); err != nil {
+		if err := t.forgetAgreements(id, false); err != nil {
 			return err
 		}
 		if err := t.Save(tableAgreements, agreementKey(id, few.said.Verb, few.said.Who), few.said); err != nil {
@@ -132,8 +137,8 @@ func (s *Service) keep(ctx context.Context, id kms.NodeID, few *tooFew) (n Node,
 	return n, err
 }
 
-// forgetAgreements removes those of a node that count no more.
-func (t *txn) forgetAgreements(id kms.NodeID) error {
+// forgetAgreements removes those of a node that count no more, or all.
+func (t *txn) forgetAgreements(id kms.NodeID, all bool) error {
 	var old [][]byte
 	var failed error
 	now := t.s.ledger.Wall()
@@ -142,7 +147,7 @@ func (t *txn) forgetAgreements(id kms.NodeID) error {
 			return false
 		}
 		var a Agreement
-		if _, failed = t.Load(tableAgreements, key, &a); failed == nil && now.Sub(a.At) >= agreementLife {
+		if _, failed = t.Load(tableAgreements, key, &a); failed == nil && (all || now.Sub(a.At) >= agreementLife) {
 			old = append(old, bytes.Clone(key))
 		}
 		return failed == nil
@@ -155,17 +160,28 @@ func (t *txn) forgetAgreements(id kms.NodeID) error {
 	return failed
 }
 
+// stop ends what people said before, and what is left for the node: who
+// stops it need not know of that.
+func (t *txn) stop(id kms.NodeID) error {
+	if err := t.forgetAgreements(id, true); err != nil || !t.Has(tablePushes, id[:]) {
+		return err
+	}
+	return t.Unmark(tablePushes, id[:])
+}
+
 // decideNode is changeNode for what several people may have to want: change
-// also says what exactly it does.
-func (s *Service) decideNode(ctx context.Context, who, verb string, change func(*txn, *nodeRow) (what string, err error)) (Node, error) {
+// also says what exactly it does. As many must want it as before the change,
+// or after it.
+func (s *Service) decideNode(ctx context.Context, who, verb, detail string, change func(*txn, *nodeRow) (what string, err error)) (Node, error) {
 	var id kms.NodeID
-	n, err := s.changeNode(ctx, who, verb, "", func(t *txn, row *nodeRow) error {
+	n, err := s.changeNode(ctx, who, verb, detail, func(t *txn, row *nodeRow) error {
 		id = row.ID
+		before := s.settings(row).People()
 		what, err := change(t, row)
 		if err != nil {
 			return err
 		}
-		return t.together(ctx, row, verb, what)
+		return t.together(ctx, row, max(before, s.settings(row).People()), verb, what)
 	})
 	if few, ok := errors.AsType[*tooFew](err); ok {
 		return s.keep(ctx, id, few)
