@@ -154,6 +154,12 @@ func TestDamage(t *testing.T) {
 		alone   error // by the key, and the checkpoint of the last segment
 	}{
 		{"a segment removed", false, func(_ archive.Archive, at func(int) string) { os.Remove(at(2) + ".json"); os.Remove(at(2) + ".jsonl") }, history.ErrRemoved, history.ErrRemoved},
+		{"the first segments removed", false, func(_ archive.Archive, at func(int) string) {
+			for _, n := range []int{1, 2} {
+				os.Remove(at(n) + ".json")
+				os.Remove(at(n) + ".jsonl")
+			}
+		}, history.ErrRemoved, history.ErrRemoved},
 		{"events removed", false, func(_ archive.Archive, at func(int) string) { os.Remove(at(2) + ".jsonl") }, history.ErrRemoved, history.ErrRemoved},
 		{"the last segment removed", false, func(_ archive.Archive, at func(int) string) { os.Remove(at(4) + ".json") }, history.ErrRemoved, history.ErrTruncated},
 		{"events of two exchanged", false, func(_ archive.Archive, at func(int) string) {

@@ -120,6 +120,9 @@ func (a Archive) log(dir string, keys []ed25519.PublicKey, kept []history.Head, 
 	if _, err := history.Open(last.Checkpoint, keys...); err != nil {
 		return fmt.Errorf("reading %s: %w", dir, err)
 	}
+	if numbers[0] != 1 {
+		return fmt.Errorf("reading %s: %w: it begins with segment %d, and what was before is not there; the %d from there on are verified", dir, history.ErrRemoved, numbers[0], len(numbers))
+	}
 	return nil
 }
 
