@@ -70,8 +70,11 @@ LANs use latchkey-responder.`,
 			return err
 		}
 		l, err := settings.Location()
-		if err != nil || check {
+		if err != nil {
 			return err
+		}
+		if check {
+			return home.Home{Location: l}.Check()
 		}
 		d := &daemon.Daemon{
 			Home: home.Home{Location: l}, Config: settings, Reload: flags.Config,

@@ -56,7 +56,11 @@ Key server, keys and volumes are those of /etc/latchkey/latchkey.yaml.`,
 }
 
 func (o *announcement) run(c *cobra.Command) error {
-	config, err := readConfigBelow(o.root, rootdir.Path(o.root, o.config))
+	path := o.config // of this system: in the folder where the command runs, if it is no whole path
+	if root := below(o.root); root != "" {
+		path = rootdir.Path(root, path)
+	}
+	config, err := readConfigBelow(o.root, path)
 	if err != nil {
 		return err
 	}

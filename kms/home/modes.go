@@ -29,6 +29,15 @@ func (h Home) private() error {
 	return nil
 }
 
+// Check judges where the KMS is, as far as who asks may look, and opens
+// nothing.
+func (h Home) Check() error {
+	if err := h.private(); !errors.Is(err, fs.ErrPermission) {
+		return err
+	}
+	return nil
+}
+
 // apart makes sure that who reads the data directory and the database does
 // not read what opens them.
 func (h Home) apart(k keeping) error {
