@@ -107,13 +107,18 @@ func Open(checkpoint string, keys ...ed25519.PublicKey) (Head, error) {
 }
 
 // ParseAll reads checkpoints that stand one after the other, as "audit
-// segments --checkpoint" prints them where several servers share a store.
-func ParseAll(text string) (all []Head, err error) {
+// segments --checkpoint" prints them where several servers share a store. If
+// there are keys, one of them must have signed each.
+func ParseAll(text string, keys ...ed25519.PublicKey) (all []Head, err error) {
+	read := Parse
+	if len(keys) > 0 {
+		read = func(checkpoint string) (Head, error) { return Open(checkpoint, keys...) }
+	}
 	var one strings.Builder
 	signatures := false
 	for line := range strings.Lines(text + "\n") {
 		if signed := strings.HasPrefix(line, "— "); signatures && !signed && one.Len() > 0 {
-			h, err := Parse(one.String())
+			h, err := read(one.String())
 			if err != nil {
 				return nil, err
 			}

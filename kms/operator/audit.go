@@ -102,7 +102,7 @@ const maxNote = 2 << 20
 // Against verifies the checkpoint and the archive by the segments that a
 // server names.
 func (a Audit) Against(all []ledger.Segment) (r archive.Report, err error) {
-	kept, err := a.kept()
+	kept, err := a.kept() // the log itself says whether it had them
 	if err != nil {
 		return r, err
 	}
@@ -136,8 +136,9 @@ func covered(k history.Head, all []ledger.Segment) error {
 	return fmt.Errorf("verifying the checkpoint of %d events of %s: %w: the log has no such checkpoint", k.Size, k.Origin, history.ErrTruncated)
 }
 
-// kept reads the checkpoints that were kept elsewhere.
-func (a Audit) kept() ([]history.Head, error) {
+// kept reads the checkpoints that were kept elsewhere; one of the keys, if
+// there are any, signed each.
+func (a Audit) kept(keys ...ed25519.PublicKey) ([]history.Head, error) {
 	if a.Checkpoint == "" {
 		return nil, nil
 	}
@@ -145,7 +146,7 @@ func (a Audit) kept() ([]history.Head, error) {
 	if err != nil {
 		return nil, fmt.Errorf("reading the checkpoint: %w", err)
 	}
-	all, err := history.ParseAll(string(b))
+	all, err := history.ParseAll(string(b), keys...)
 	if err != nil {
 		return nil, fmt.Errorf("reading the checkpoint %s: %w", a.Checkpoint, err)
 	}
@@ -169,7 +170,7 @@ func (a Audit) Alone() (r archive.Report, err error) {
 	if err != nil {
 		return r, err
 	}
-	kept, err := a.kept()
+	kept, err := a.kept(keys...)
 	if err != nil {
 		return r, err
 	}
