@@ -27,6 +27,7 @@ var server = []mutant{
 	{`E2 what an ended server did is in the mark`, `kms/ledger/state.go`, `range append(slices.Clone(w.ended), w.heads...) {`, `range w.heads {`, `./kms/ledger`, `TestHeadsEnd`},
 	{`a server that was away goes on where it ended`, `kms/ledger/heads.go`, "	sealed := t.View.r.Get(tableEnded.name, []byte(own.server))\n", "	var sealed []byte\n", `./kms/ledger`, `TestHeadsEnd`},
 	{`a server that writes is not ended`, `kms/ledger/heads.go`, `away < idleHead)`, `false)`, `./kms/ledger`, `TestHeadsEnd`},
+	{`what nobody read is in nobody's way`, `kms/store/etcd/commit.go`, `if reads.All || !r.Narrow(`, `if reads.All || len(reads.Rows) > -1 || !r.Narrow(`, `./kms/store/etcd`, `TestStore/interleaved`},
 	{`rows that were read are compared (D10)`, `kms/store/etcd/commit.go`, `"=", int64(one.At))`, `">", -1)`, `./kms/store/etcd`, `TestStore/interleaved`},
 	{`what was put into a range that was read is noticed (D10)`, `kms/store/etcd/commit.go`, `.WithRange(end), "<", int64(at)+1))`, `.WithRange(end), ">", -1))`, `./kms/store/etcd`, `TestStore/interleaved`},
 	{`what was removed from a range that was read is noticed (D10)`, `kms/store/etcd/commit.go`, `r.goneKey(table)), "<", int64(at)+1))`, `r.goneKey(table)), ">", -1))`, `./kms/store/etcd`, `TestStore/interleaved`},
