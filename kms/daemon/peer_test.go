@@ -15,6 +15,22 @@ import (
 	"latchkey/kms/operator"
 )
 
+// accepted is the other end of a connection that this process makes.
+func accepted(t *testing.T, l net.Listener) net.Conn {
+	t.Helper()
+	client, err := net.Dial("unix", l.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { client.Close() })
+	conn, err := l.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { conn.Close() })
+	return conn
+}
+
 // faults/kms.md L: who uses the operator's socket is in the audit log by the
 // user that the kernel names.
 func TestPeer(t *testing.T) {
@@ -23,16 +39,7 @@ func TestPeer(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer l.Close()
-	client, err := net.Dial("unix", l.Addr().String())
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer client.Close()
-	conn, err := l.Accept()
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer conn.Close()
+	conn := accepted(t, l)
 
 	if got, want := ledger.Who(withPeer(t.Context(), conn)), operator.Who(os.Getuid()); got != want {
 		t.Errorf("the peer is %q, want %q", got, want)
@@ -110,17 +117,7 @@ func TestOwnersOnly(t *testing.T) {
 	if err := <-somebody; err != nil {
 		t.Fatal(err)
 	}
-	client, err := net.Dial("unix", l.Addr().String())
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer client.Close()
-
-	conn, err := l.Accept()
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer conn.Close()
+	conn := accepted(t, l)
 	if uid, err := peerUID(conn); err != nil || uid != 0 {
 		t.Errorf("the first who is answered is user %d, %v; want root", uid, err)
 	}

@@ -118,12 +118,3 @@ func TestKeyApart(t *testing.T) {
 		t.Errorf("moving the key there = %v; want a refusal", err)
 	}
 }
-
-// Only the store in a cluster is for so many machines: docs/stores.md.
-func TestMaxMachines(t *testing.T) {
-	for kind, want := range map[config.PlaceKind]int{config.Bolt: 0, config.Etcd: 0, config.Kube: 5000} {
-		if got := home.MaxMachines(kind); got != want {
-			t.Errorf("MaxMachines(%s) = %d, want %d", kind, got, want)
-		}
-	}
-}

@@ -78,15 +78,7 @@ func TestPersonIsAName(t *testing.T) {
 // sent posts a body with a token and takes the answer.
 func (l *remoteLab) sent(target, token, body string, to any) int {
 	l.t.Helper()
-	r, err := http.NewRequest("POST", l.url+target, strings.NewReader(body))
-	if err != nil {
-		l.t.Fatal(err)
-	}
-	r.Header.Set("Authorization", token)
-	reply, err := l.web().Do(r)
-	if err != nil {
-		l.t.Fatal(err)
-	}
+	reply := l.postTo(target, token, body)
 	defer reply.Body.Close()
 	if err := json.NewDecoder(reply.Body).Decode(to); err != nil {
 		l.t.Fatal(err)

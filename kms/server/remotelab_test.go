@@ -130,23 +130,25 @@ func (l *remoteLab) status(method, target, token string, pair *tls.Certificate) 
 	return reply.StatusCode
 }
 
-// web is a client that keeps no connection.
-func (l *remoteLab) web() *http.Client {
-	return &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: l.ca.pool()}, DisableKeepAlives: true}}
-}
-
-// post sends a body with a token.
-func (l *remoteLab) post(target, token, body string) int {
+// postTo posts a body with a token, on a connection that is not kept.
+func (l *remoteLab) postTo(target, token, body string) *http.Response {
 	l.t.Helper()
 	r, err := http.NewRequest("POST", l.url+target, strings.NewReader(body))
 	if err != nil {
 		l.t.Fatal(err)
 	}
 	r.Header.Set("Authorization", token)
-	reply, err := l.web().Do(r)
+	reply, err := (&http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: l.ca.pool()}, DisableKeepAlives: true}}).Do(r)
 	if err != nil {
 		l.t.Fatal(err)
 	}
+	return reply
+}
+
+// post sends a body with a token.
+func (l *remoteLab) post(target, token, body string) int {
+	l.t.Helper()
+	reply := l.postTo(target, token, body)
 	reply.Body.Close()
 	return reply.StatusCode
 }
