@@ -174,6 +174,9 @@ func TestStopEndsWords(t *testing.T) {
 	if got := f.pushedTo(waits); got != "pending" {
 		t.Error("what was pushed before it was deleted is given to it")
 	}
+	if !f.audited("push void", "the machine was stopped or deleted") {
+		t.Error("that the push is void is not in the audit log")
+	}
 }
 
 // What cannot be done is refused at the first person, and not kept.

@@ -6,7 +6,7 @@ var ofPage = []mutant{
 	{`an archive without its begin is not whole`, `kms/history/archive/verify.go`, `if numbers[0] != 1 {`, `if numbers[0] == 0 {`, `./kms/history/archive`, `TestDamage`},
 	{`D22 a label takes two`, `kms/server/lk1/people.go`, `max(before, s.settings(row).People())`, `s.settings(row).People() + 0*before`, `./kms/server`, `TestApprovalsOnlyRise`},
 	{`D22 a stop ends words`, `kms/server/lk1/people.go`, `t.forgetAgreements(id, true)`, `t.forgetAgreements(id, false)`, `./kms/server`, `TestStopEndsWords`},
-	{`D20 a stop ends pushes`, `kms/server/lk1/people.go`, `return t.Unmark(tablePushes, id[:])`, `return nil`, `./kms/server`, `TestStopEndsWords`},
+	{`D20 a stop ends pushes`, `kms/server/lk1/people.go`, `if err := t.Unmark(tablePushes, id[:]); err != nil {`, `if err := error(nil); err != nil {`, `./kms/server`, `TestStopEndsWords`},
 	{`D22 a revoked token's word ends`, `kms/server/lk1/people.go`, ` && admin.Counts(v.View, w.Token)`, ``, `./kms/server`, `TestPersonIsAName`},
 	{`top does nothing that nobody sees`, `kms/operator/top/keys.go`, `if v.small() {`, `if v.width < 0 {`, `./kms/operator/top`, `TestSmallTerminal`},
 	{`a link of a notice is of a machine`, `kms/daemon/admin.go`, `n.Link = pages + "/machines/" + n.Node`, `n.Link = pages`, `./cmd/latchkey-kms`, `TestScripts/administration$`},

@@ -14,7 +14,7 @@ func (s *Service) SetQuarantine(ctx context.Context, who string, on bool) (Node,
 	if on {
 		return s.changeNode(ctx, who, "quarantine", "", func(t *txn, row *nodeRow) error {
 			row.Quarantined = true
-			return t.stop(row.ID)
+			return t.stop(ctx, row.ID)
 		})
 	}
 	return s.decideNode(ctx, who, "readmit", "", func(_ *txn, row *nodeRow) (string, error) {
@@ -57,7 +57,7 @@ func (s *Service) DeleteNode(ctx context.Context, who string) (Node, error) {
 			}
 		}
 		row.State, row.Shown, row.Pins = fleet.Deleted, nil, nil
-		return t.stop(row.ID)
+		return t.stop(ctx, row.ID)
 	})
 }
 

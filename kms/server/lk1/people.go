@@ -162,11 +162,14 @@ func (t *txn) forgetAgreements(id kms.NodeID, all bool) error {
 
 // stop ends what people said before, and what is left for the node: who
 // stops it need not know of that.
-func (t *txn) stop(id kms.NodeID) error {
+func (t *txn) stop(ctx context.Context, id kms.NodeID) error {
 	if err := t.forgetAgreements(id, true); err != nil || !t.Has(tablePushes, id[:]) {
 		return err
 	}
-	return t.Unmark(tablePushes, id[:])
+	if err := t.Unmark(tablePushes, id[:]); err != nil {
+		return err
+	}
+	return t.Note(ledger.Event{Event: "push void", Node: id.String(), From: ledger.Who(ctx), Detail: "the machine was stopped or deleted"})
 }
 
 // decideNode is changeNode for what several people may have to want: change

@@ -68,7 +68,7 @@ type Settings struct {
 	Role          Role           `json:"role,omitempty" yaml:"role" words:"any boot install"`
 	Accept        []string       `json:"accept,omitempty" yaml:"accept"` // changes of the approved boot state that need no operator: eventlog.ShippedRules
 
-	Approvals   *int       `json:"approvals,omitempty" yaml:"approvals"`                            // people who must approve, accept, renew or readmit the same; nil: one
+	Approvals   *int       `json:"approvals,omitempty" yaml:"approvals"`                            // people who must approve, accept, renew, readmit or set the same; nil: one
 	Announce    Announce   `json:"announce,omitempty" yaml:"announce" words:"refuse allow"`         // whether its system may announce another boot state
 	AnnounceFor *Duration  `json:"announce_for,omitempty" yaml:"announce-for"`                      // how long an announcement holds; a day if it is not said
 	Unmeasured  Unmeasured `json:"unmeasured,omitempty" yaml:"unmeasured" words:"ask allow refuse"` // what becomes of a machine whose initrd nothing measures
