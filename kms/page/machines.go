@@ -1,7 +1,6 @@
 package page
 
 import (
-	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -227,22 +226,12 @@ func (v *visit) change() error {
 	if err := v.ask(http.MethodPost, path, query, body, &answer); err != nil {
 		return v.refused(id, err)
 	}
-	if needs(answer) {
+	if lk1.NeedsOf(answer) != "" {
 		verb = "agree"
 	}
 	http.SetCookie(v.w, &http.Cookie{Name: doneCookie, Value: verb + "." + id, Path: "/", MaxAge: 60, Secure: true, HttpOnly: true, SameSite: http.SameSiteStrictMode})
 	http.Redirect(v.w, v.r, "/machines/"+id, http.StatusSeeOther)
 	return nil
-}
-
-// needs tells whether more people must say the same, by an answer that is a
-// machine, or an approval with one.
-func needs(answer []byte) bool {
-	var n struct {
-		Needs string   `json:"needs"`
-		Node  lk1.Node `json:"node"`
-	}
-	return json.Unmarshal(answer, &n) == nil && cmp.Or(n.Needs, n.Node.Needs) != ""
 }
 
 // doneCookie says what was done, to the page that follows. A link cannot.

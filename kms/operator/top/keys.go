@@ -1,7 +1,7 @@
 package top
 
 import (
-	"cmp"
+	"encoding/json"
 	"net/url"
 	"slices"
 	"strconv"
@@ -151,13 +151,10 @@ func (v *view) change(verb string) tea.Cmd {
 	}
 
 	return func() tea.Msg {
-		var answer struct { // a machine, or an approval with one
-			Needs string   `json:"needs"`
-			Node  lk1.Node `json:"node"`
-		}
+		var answer json.RawMessage
 		err := v.server.Call(v.ctx, "POST", "/v1/node/"+verb, query, body, &answer)
 		says := done[verb]
-		if needs := cmp.Or(answer.Needs, answer.Node.Needs); needs != "" {
+		if needs := lk1.NeedsOf(answer); needs != "" {
 			says = "not done yet: " + needs
 		}
 		now := n

@@ -2,6 +2,7 @@ package lk1
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -52,6 +53,21 @@ func (e *tooFew) Error() string {
 		missing = fmt.Sprintf("%d more must", n)
 	}
 	return fmt.Sprintf("%d of %d people said %s; %s say the same within %d hours", e.have, e.need, e.said.Verb, missing, int(agreementLife.Hours()))
+}
+
+// NeedsOf is Node.Needs in an answer of the administration that is a node, or
+// an approval with one; empty, if what was asked for is done.
+func NeedsOf(answer []byte) string {
+	var n struct {
+		Needs string `json:"needs"`
+		Node  struct {
+			Needs string `json:"needs"`
+		} `json:"node"`
+	}
+	if err := json.Unmarshal(answer, &n); err != nil {
+		return "" // a list, or nothing
+	}
+	return cmp.Or(n.Needs, n.Node.Needs)
 }
 
 // whatOf is the digest of what a verb does: two people agree if it is the same.
