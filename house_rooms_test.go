@@ -68,6 +68,8 @@ var rooms = []struct{ folder, what string }{
 	{"kms/front", "listeners, limits, certificates"},
 	{"kms/front/proxy", "PROXY headers and X-Forwarded-For"},
 	{"kms/ledger", "what is kept and how: transactions, vault, audit chain, keyrings, tables of their owners, epoch mark"},
+	{"kms/backup", "copies of the database in other places: verified, sealed, read back, as many as are wanted"},
+	{"kms/backup/bucket", "backups in a bucket of S3"},
 	{"kms/history", "the form in which the audit log ends: its Merkle tree, checkpoints, proofs"},
 	{"kms/history/archive", "segments of the audit log as files, and what is wrong with them"},
 	{"kms/history/export", "events for collectors of logs: JSON lines, syslog, OTLP"},

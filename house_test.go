@@ -32,6 +32,7 @@ var rules = []struct {
 	{"cmd/latchkey", []string{"latchkey/kms/server", "latchkey/kms/store", "latchkey/boot", "latchkey/boot/worker", "latchkey/boot/latch", "latchkey/boot/wire"}, "the operator's command is no key server and no init"},
 	{"cmd/latchkey-kms", []string{"latchkey/boot", "latchkey/netup"}, "the key server boots nothing"},
 	{"cmd/latchkey-kms", []string{"latchkey/kms/bench", "latchkey/kms/softtpm", "latchkey/kms/server/kairos/kairostest", "latchkey/kms/server/eventlog/eventlogtest", "testing"}, "production links no test double"},
+	{"kms/backup", []string{"latchkey/kms/ledger", "latchkey/kms/server", "latchkey/kms/store", "latchkey/kms/store/", "latchkey/kms/home", "latchkey/kms/config"}, "copies files, and knows no database"},
 	{"kms/config", []string{"latchkey/kms/store", "latchkey/kms/store/", "latchkey/kms/server", "latchkey/kms/home", "net/http/httptest"}, "values; home and daemon act on them"},
 	{"kms/home", []string{"latchkey/kms/daemon", "latchkey/kms/operator", "latchkey/discover"}, "the data directory answers nobody"},
 	{"kms/operator", []string{"latchkey/kms/daemon", "latchkey/discover"}, "questions; the daemon answers them"},

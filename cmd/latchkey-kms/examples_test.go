@@ -89,6 +89,10 @@ var notHere = map[string]string{
 	"wrapping change --to-tpm":         "needs a TPM: TestWrappingChange",
 	"wrapping change --to-key":         "writes to another directory: TestWrappingChange",
 	"store migrate":                    "needs an etcd: TestEtcdScripts",
+	"store backup$":                    "needs a place: backup.txtar",
+	"store backups":                    "needs a place: backup.txtar",
+	"store drill":                      "needs a place: backup.txtar",
+	"store restore --config":           "needs a place: backup.txtar",
 	"audit archive":                    "writes to another directory: history.txtar",
 	"audit verify --archive":           "needs an archive: history.txtar",
 	"audit verify --proof":             "needs a proof: history.txtar",
@@ -147,10 +151,10 @@ func TestExamplesRun(t *testing.T) {
 	}
 }
 
-// prefixed is the key that a text begins with.
+// prefixed is the key that a text begins with, or is, if that ends with "$".
 func prefixed[V any](m map[string]V, text string) string {
 	for prefix := range m {
-		if strings.HasPrefix(text, prefix) {
+		if strings.HasPrefix(text+"$", prefix) {
 			return prefix
 		}
 	}

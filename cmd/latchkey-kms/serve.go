@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"os"
 	"os/signal"
 	"syscall"
@@ -46,6 +47,9 @@ if there is --tls-cert, else in clear.
 --admin-listen serves the administration over HTTPS, for tokens ("admin token
 create") and for client certificates that the configuration lists.
 
+--backup-dir has a backup written every so often (--backup-every), sealed to
+--backup-to, verified and read back.
+
 --advertise answers multicast DNS for the KMS on the LANs of this host. For other
 LANs use latchkey-responder.`,
 		Example: `  latchkey-kms serve --listen :7741
@@ -54,6 +58,7 @@ LANs use latchkey-responder.`,
   latchkey-kms serve --listen 192.0.2.5:7741 --enroll closed
   latchkey-kms serve --enroll cert --ek-roots /etc/latchkey/ek
   latchkey-kms serve --advertise kms.local
+  latchkey-kms serve --backup-dir /backup --backup-every 6h --backup-to age1ql3z7hjy54pw3hyww5ayyfg7zqgvc7w3j2elw8zmrj2kg5sfn9aqmcac8p
   latchkey-kms serve --listen :80 --protocol lk1,tang
   latchkey-kms serve --protocol lk1,kairos --tls-cert kms.pem --tls-key kms.key`,
 		Args: cli.Args(cobra.NoArgs),
@@ -74,7 +79,11 @@ LANs use latchkey-responder.`,
 			return err
 		}
 		if check {
-			return home.Home{Location: l}.Check()
+			h := home.Home{Location: l}
+			for _, line := range append(settings.Warnings(), h.Warnings()...) {
+				fmt.Fprintln(c.ErrOrStderr(), "warning:", line)
+			}
+			return h.Check()
 		}
 		d := &daemon.Daemon{
 			Home: home.Home{Location: l}, Config: settings, Reload: flags.Config,

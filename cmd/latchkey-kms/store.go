@@ -2,8 +2,6 @@ package main
 
 import (
 	"fmt"
-	"io"
-	"os"
 
 	"github.com/spf13/cobra"
 
@@ -16,53 +14,12 @@ func storeCommand(flags *config.Flags, ask *asker, out *output) *cobra.Command {
 	c := &cobra.Command{
 		Use: "store", Short: "Back up, check, restore, move and upgrade the database", Args: cli.Args(cobra.ArbitraryArgs), RunE: cli.Group,
 	}
-	for _, asking := range []*cobra.Command{storeBackup(ask, out), storeCheck(ask, out), storeUpgrade(ask, out)} {
+	for _, asking := range []*cobra.Command{storeBackup(ask, out), storeBackups(ask, out), storeDrill(flags, ask, out), storeCheck(ask, out), storeUpgrade(ask, out)} {
 		ask.add(asking.Flags())
 		c.AddCommand(asking)
 	}
 	c.AddCommand(storeRestore(flags, out), storeSalvage(flags, out), storeMigrate(flags, out))
 	return c
-}
-
-func storeBackup(ask *asker, out *output) *cobra.Command {
-	return &cobra.Command{
-		Use: "backup FILE", Short: "Write a backup of the database", Args: cli.Args(cobra.ExactArgs(1)),
-		Long: `Writes one consistent copy, also while the server runs. Whatever the store is,
-the backup is a file that "store restore" can put into any store. The wrapping
-key is not in it. Keep that elsewhere: anyone who has both has every key.`,
-		Example: "  latchkey-kms store backup /backup/kms-$(date +%F).db",
-		RunE: func(c *cobra.Command, args []string) error {
-			f, err := os.OpenFile(args[0], os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
-			if err != nil {
-				return fmt.Errorf("writing the backup: %w", err)
-			}
-
-			var size counter
-			err = ask.call(c.Context(), "GET", "/v1/backup", nil, nil, io.MultiWriter(f, &size))
-			if err == nil {
-				err = f.Sync()
-			}
-			if closing := f.Close(); err == nil {
-				err = closing
-			}
-			if err != nil {
-				os.Remove(args[0])
-				return fmt.Errorf("writing the backup: %w", err)
-			}
-
-			return out.show(c, map[string]any{"file": args[0], "bytes": int64(size)}, func() {
-				fmt.Fprintf(c.OutOrStdout(), "wrote %d bytes to %s\n", int64(size), args[0])
-				fmt.Fprintln(c.OutOrStdout(), "the wrapping key is not in it, and nothing opens it without that: keep a copy of wrapping.key, in another place")
-			})
-		},
-	}
-}
-
-type counter int64
-
-func (n *counter) Write(b []byte) (int, error) {
-	*n += counter(len(b))
-	return len(b), nil
 }
 
 func storeCheck(ask *asker, out *output) *cobra.Command {
@@ -134,35 +91,6 @@ directory.`,
 				}
 				if s.Mixed || s.State {
 					fmt.Fprintln(w, "warning: records may be older than they were; look at node list and volume list")
-				}
-			})
-		},
-	}
-}
-
-func storeRestore(flags *config.Flags, out *output) *cobra.Command {
-	return &cobra.Command{
-		Use: "restore FILE", Short: "Replace the database with a backup", Args: cli.Args(cobra.ExactArgs(1)),
-		Long: `Verifies a backup and replaces the database with it; the database before is kept
-beside it. A server refuses an old copy that was put there by other means. All
-decisions since the backup are lost: check for machines that were quarantined
-or deleted and for secrets that were rotated since.
-
-Stop the server first; if several servers share the store, stop all of them.`,
-		Example: "  systemctl stop latchkey-kms && latchkey-kms store restore /backup/kms-2026-05-01.db",
-		RunE: func(c *cobra.Command, args []string) error {
-			h, err := homeOf(flags)
-			if err != nil {
-				return err
-			}
-			r, before, err := h.Restore(c.Context(), args[0])
-			if err != nil {
-				return err
-			}
-			return out.show(c, r, func() {
-				fmt.Fprintf(c.OutOrStdout(), "restored %d records\n", r.Records)
-				if before != "" {
-					fmt.Fprintf(c.OutOrStdout(), "the previous database is %s\n", before)
 				}
 			})
 		},

@@ -8,7 +8,9 @@ import (
 	"log/slog"
 	"slices"
 	"sync"
+	"sync/atomic"
 
+	"latchkey/kms/backup"
 	"latchkey/kms/ledger"
 )
 
@@ -25,11 +27,12 @@ type API struct {
 	routes []Route
 
 	checking sync.Mutex
+	backups  atomic.Pointer[backup.Schedule]
 }
 
 // New makes one of the ledger's own routes and others.
 func New(l *ledger.Ledger, log *slog.Logger, others ...[]Route) *API {
 	a := &API{ledger: l, log: log}
-	a.routes = slices.Concat(slices.Concat(others...), a.trustRoutes(), a.tokenRoutes(), a.sessionRoutes(), a.documentRoutes(), a.storeRoutes(), a.historyRoutes(), a.keyRoutes())
+	a.routes = slices.Concat(slices.Concat(others...), a.trustRoutes(), a.tokenRoutes(), a.sessionRoutes(), a.documentRoutes(), a.storeRoutes(), a.backupRoutes(), a.historyRoutes(), a.keyRoutes())
 	return a
 }

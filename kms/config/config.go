@@ -45,6 +45,7 @@ type Config struct {
 	Policy    Policy        `yaml:"policy"`
 	Log       Log           `yaml:"log"`
 	Audit     Audit         `yaml:"audit"`
+	Backup    Backup        `yaml:"backup" restart:"yes"`
 
 	File  string           // the file's path, "" if there is none
 	where strictyaml.Lines // or the flag that set a key

@@ -73,6 +73,7 @@ func (flags *Flags) Serve(f *pflag.FlagSet) *Flags {
 
 	all := &Flags{file: flags.file, all: slices.Clone(flags.all)}
 	add := func(name, key string, apply func(*Config) error) { all.add(f, name, key, apply) }
+	backupFlags(f, add)
 	add("listen", "listen[0].address", func(c *Config) error { c.listenAt(*listen); return nil })
 	add("admin-listen", "admin.address", func(c *Config) error { c.Admin.Address = *remote; return nil })
 	add("talos-listen", "talos.address", func(c *Config) error { c.Talos.Address = *talos; return nil })

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"cmp"
 	"fmt"
 	"net"
 	"net/netip"
@@ -26,6 +27,9 @@ func (c *Config) Warnings() (lines []string) {
 	}
 	if t := &c.Talos; t.Address != "" && t.TLS == nil && len(t.Proxies) == 0 && !onlyHere(t.Address) {
 		err := faultf("talos.address", "%s is in the clear: whoever hears it reads the keys that Talos asks to seal and unseal; set talos.tls, and https:// in the machines' configuration", t.Address)
+		lines = append(lines, c.locate(err).Error())
+	}
+	for _, err := range c.Backup.warnings(cmp.Or(c.Data, DefaultData)) {
 		lines = append(lines, c.locate(err).Error())
 	}
 	return lines

@@ -17,9 +17,10 @@ func (c *Config) checkZeros() error {
 		"admin.page.session": {c.Admin.Page.Session == 0, "0s: must be between a minute and " + maxSession.String()},
 		"admin.page.oidc":    {c.Admin.Page.OIDC.Issuer == "", "it names no issuer, so nobody signs in by it: name the provider's URL, or leave the section out"},
 	}
-	for key, n := range map[string]policy.Duration{"audit.keep": c.Audit.Keep, "audit.checkpoint-every": c.Audit.CheckpointEvery} {
+	for key, n := range map[string]policy.Duration{"audit.keep": c.Audit.Keep, "audit.checkpoint-every": c.Audit.CheckpointEvery, "backup.every": c.Backup.Every} {
 		all[key] = zero{n == 0, "it is no time; leave it out for the default"}
 	}
+	all["backup.keep"] = zero{c.Backup.Keep == 0, "0 keeps none; leave it out for " + strconv.Itoa(defaultKeep)}
 	ends := map[string]*Endpoint{"talos": &c.Talos.Endpoint}
 	for i := range c.Listen {
 		ends["listen["+strconv.Itoa(i)+"]"] = &c.Listen[i].Endpoint

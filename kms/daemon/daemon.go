@@ -89,6 +89,9 @@ func (d *Daemon) answer(ctx context.Context, hup <-chan os.Signal, s *server.Ser
 	if err != nil {
 		return err
 	}
+	schedule := d.backups(s)
+	s.SetBackups(schedule)
+	listening.measured = append(listening.measured, backupMetrics(schedule))
 	if err := listening.listenFor(ctx, d.Config, s, d.log); err != nil {
 		return err
 	}
@@ -112,6 +115,7 @@ func (d *Daemon) answer(ctx context.Context, hup <-chan os.Signal, s *server.Ser
 		{"reading the configuration again", true, func(ctx context.Context) { d.reloads(ctx, hup, s, listening) }},
 		{"telling systemd", false, func(ctx context.Context) { watch(ctx, s, d.log) }},
 		{"looking at certificates", true, listening.pairs.look},
+		{"making backups", true, schedule.Run},
 		{"following the cluster", false, func(ctx context.Context) { followCluster(ctx, d.Config, d.Home.Place, s, d.log) }},
 		{"telling hooks", false, func(ctx context.Context) { tellHooks(ctx, hooks, d.Config.Admin.Page.Address(), s, d.log) }},
 	}, listening.failed, others)

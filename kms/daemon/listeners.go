@@ -18,6 +18,7 @@ import (
 
 	"latchkey/kms/config"
 	"latchkey/kms/server"
+	"latchkey/kms/server/metrics"
 )
 
 // listeners are all listeners for machines.
@@ -28,6 +29,7 @@ type listeners struct {
 	ready     atomic.Bool
 	remote    *remote // nil if there is none
 	pairs     certificates
+	measured  []*metrics.Set
 	failed    chan error // why one ended
 }
 

@@ -28,7 +28,7 @@ func (f *listeners) listenMetrics(one *config.Metrics, s *server.Server, log *sl
 	}
 
 	mux := http.NewServeMux()
-	mux.Handle("GET /metrics", s.Metrics(f.expiries()))
+	mux.Handle("GET /metrics", s.Metrics(append(f.measured, f.expiries())...))
 	mux.Handle("GET /", s.HealthHandler())
 	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, r *http.Request) {
 		if !f.ready.Load() {

@@ -13,6 +13,7 @@ import (
 	"latchkey/kms/ledger"
 
 	"latchkey/kms"
+	"latchkey/kms/backup"
 	"latchkey/kms/config"
 	"latchkey/kms/home"
 	"latchkey/kms/server"
@@ -47,7 +48,7 @@ func change(t *testing.T, h home.Home, n byte) {
 	}
 }
 
-func backup(t *testing.T, h home.Home) string {
+func backUpOf(t *testing.T, h home.Home) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "backup.db")
 	from, err := os.Open(h.Place.Path)
@@ -87,7 +88,10 @@ func TestRootLeavesTheOwner(t *testing.T) {
 	}{
 		{"init", func() error { _, err := h.Create(context.Background(), nil); return err }},
 		{"a change", func() error { change(t, h, 1); return nil }},
-		{"restore", func() error { _, _, err := h.Restore(context.Background(), backup(t, h)); return err }},
+		{"restore", func() error {
+			_, _, err := h.Restore(context.Background(), backup.Source{File: backUpOf(t, h)})
+			return err
+		}},
 		{"wrapping change", func() error {
 			_, err := h.ChangeWrapping(context.Background(), home.WrappingChange{})
 			return err
@@ -116,14 +120,14 @@ func TestRootLeavesTheOwner(t *testing.T) {
 // by whatever would trust what is in it.
 func TestOpenDirectory(t *testing.T) {
 	h := created(t)
-	saved := backup(t, h)
+	saved := backUpOf(t, h)
 	if err := os.Chmod(h.Data, 0o777); err != nil {
 		t.Fatal(err)
 	}
 	for name, do := range map[string]func() error{
 		"open":            func() error { _, err := h.Open(t.Context(), server.Config{}); return err },
 		"init":            func() error { _, err := h.Create(t.Context(), nil); return err },
-		"restore":         func() error { _, _, err := h.Restore(t.Context(), saved); return err },
+		"restore":         func() error { _, _, err := h.Restore(t.Context(), backup.Source{File: saved}); return err },
 		"wrapping change": func() error { _, err := h.ChangeWrapping(t.Context(), home.WrappingChange{}); return err },
 	} {
 		if err := do(); err == nil || !strings.Contains(err.Error(), "(mode 0777); run: chmod 0700 "+h.Data) {
@@ -141,22 +145,22 @@ func TestOpenDirectory(t *testing.T) {
 // that does not verify takes nobody's.
 func TestRestore(t *testing.T) {
 	h := created(t)
-	saved, then := backup(t, h), checked(t, h)
+	saved, then := backUpOf(t, h), checked(t, h)
 	change(t, h, 1)
 
-	if _, _, err := h.Restore(t.Context(), filepath.Join(t.TempDir(), "none")); err == nil {
+	if _, _, err := h.Restore(t.Context(), backup.Source{File: filepath.Join(t.TempDir(), "none")}); err == nil {
 		t.Error("Restore of no file succeeded")
 	}
-	if _, _, err := h.Restore(t.Context(), "/dev/zero"); err == nil || !strings.Contains(err.Error(), "not a regular file") {
+	if _, _, err := h.Restore(t.Context(), backup.Source{File: "/dev/zero"}); err == nil || !strings.Contains(err.Error(), "not a regular file") {
 		t.Errorf("Restore of a device = %v, want that it is no regular file", err)
 	}
-	other := backup(t, created(t))
-	if _, _, err := h.Restore(t.Context(), other); err == nil || !strings.Contains(err.Error(), "does not fit") {
+	other := backUpOf(t, created(t))
+	if _, _, err := h.Restore(t.Context(), backup.Source{File: other}); err == nil || !strings.Contains(err.Error(), "does not fit") {
 		t.Errorf("Restore of another KMS' backup = %v, want that the wrapping key does not fit", err)
 	}
 
 	before := checked(t, h)
-	r, kept, err := h.Restore(t.Context(), saved)
+	r, kept, err := h.Restore(t.Context(), backup.Source{File: saved})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -178,13 +182,13 @@ func TestRestore(t *testing.T) {
 // and nothing else make a KMS again.
 func TestRestoreIntoNothing(t *testing.T) {
 	h := created(t)
-	saved := backup(t, h)
+	saved := backUpOf(t, h)
 	for _, name := range []string{"kms.db", "epoch"} {
 		if err := os.Remove(filepath.Join(h.Data, name)); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if _, _, err := h.Restore(t.Context(), saved); err != nil {
+	if _, _, err := h.Restore(t.Context(), backup.Source{File: saved}); err != nil {
 		t.Fatal(err)
 	}
 	checked(t, h)

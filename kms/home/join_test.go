@@ -10,6 +10,7 @@ import (
 
 	"latchkey/internal/secret"
 	"latchkey/kms"
+	"latchkey/kms/backup"
 	"latchkey/kms/config"
 	"latchkey/kms/ledger"
 	"latchkey/kms/server"
@@ -35,7 +36,7 @@ func TestJoinAfterRestore(t *testing.T) {
 	if _, err := one.Create(ctx, nil); err != nil {
 		t.Fatal(err)
 	}
-	backup := backUp(t, one, filepath.Join(dir, "backup.db"))
+	saved := backUp(t, one, filepath.Join(dir, "backup.db"))
 	seen, err := one.Mark().Read()
 	if err != nil {
 		t.Fatal(err)
@@ -49,7 +50,7 @@ func TestJoinAfterRestore(t *testing.T) {
 	if err := one.Mark().Write(seen); err != nil { // a host that was idle
 		t.Fatal(err)
 	}
-	if _, _, err := one.Restore(ctx, backup); err != nil {
+	if _, _, err := one.Restore(ctx, backup.Source{File: saved}); err != nil {
 		t.Fatal(err)
 	}
 	if _, _, err := two.Join(ctx, false); !errors.Is(err, ledger.ErrRolledBack) {

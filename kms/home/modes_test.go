@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"latchkey/kms/backup"
 	"latchkey/kms/config"
 	"latchkey/kms/home"
 	"latchkey/kms/server"
@@ -46,9 +47,9 @@ func forceModes(t *testing.T, h home.Home) {
 // are, and the server says what others may do.
 func TestAnyMode(t *testing.T) {
 	h := shared(t)
-	saved := backup(t, h)
+	saved := backUpOf(t, h)
 	change(t, h, 1)
-	if _, _, err := h.Restore(t.Context(), saved); err != nil {
+	if _, _, err := h.Restore(t.Context(), backup.Source{File: saved}); err != nil {
 		t.Errorf("restoring: %v", err)
 	}
 	forceModes(t, h)

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -13,6 +12,7 @@ import (
 	"latchkey/kms/ledger"
 
 	"latchkey/internal/datafile"
+	"latchkey/kms/backup"
 	"latchkey/kms/config"
 	"latchkey/kms/server"
 	"latchkey/kms/store"
@@ -22,7 +22,7 @@ import (
 // Restore puts a backup in the place of the database. It opens the copy as a server would, under a mark that lets it in,
 // and lifts its epoch over that of the database that it replaces. before is
 // where that is kept.
-func (h Home) Restore(ctx context.Context, from string) (r ledger.Checked, before string, err error) {
+func (h Home) Restore(ctx context.Context, from backup.Source) (r ledger.Checked, before string, err error) {
 	if err := h.stopped(ctx, "restoring"); err != nil {
 		return r, "", err
 	}
@@ -37,7 +37,7 @@ func (h Home) Restore(ctx context.Context, from string) (r ledger.Checked, befor
 	copied := config.Place{Kind: config.Bolt, Path: filepath.Join(h.Data, ".restore.db"), AnyMode: h.AnyMode}
 	defer os.Remove(copied.Path)
 	defer os.Remove(bolt.Closed(copied.Path))
-	if err := copyFile(from, copied.Path); err != nil {
+	if err := from.Fetch(ctx, copied.Path); err != nil {
 		return r, "", fmt.Errorf("restoring: %w", err)
 	}
 
@@ -52,7 +52,7 @@ func (h Home) Restore(ctx context.Context, from string) (r ledger.Checked, befor
 
 // restoreFile exchanges the files. A database that cannot be opened may be
 // replaced: that is what restoring is for.
-func (h Home) restoreFile(ctx context.Context, copied config.Place, from string, mark uint64) (r ledger.Checked, before string, err error) {
+func (h Home) restoreFile(ctx context.Context, copied config.Place, from backup.Source, mark uint64) (r ledger.Checked, before string, err error) {
 	if current, err := h.Open(ctx, server.Config{}); err == nil {
 		defer current.Close() // nobody opens it meanwhile
 	}
@@ -90,7 +90,7 @@ func keepBefore(path, before string) error {
 
 // restoreShared empties the store and fills it again. It is no KMS from the
 // first row removed to the last one written; doing it again completes it.
-func (h Home) restoreShared(ctx context.Context, copied config.Place, from string, mark uint64) (r ledger.Checked, before string, err error) {
+func (h Home) restoreShared(ctx context.Context, copied config.Place, from backup.Source, mark uint64) (r ledger.Checked, before string, err error) {
 	st, err := h.openStore(ctx, true)
 	if err != nil {
 		return r, "", err
@@ -119,7 +119,7 @@ func (h Home) restoreShared(ctx context.Context, copied config.Place, from strin
 }
 
 // lift verifies a copy and lifts its epoch; then it is handed on.
-func (h Home) lift(ctx context.Context, copied config.Place, from string, mark uint64, then func(store.Store) error) (r ledger.Checked, err error) {
+func (h Home) lift(ctx context.Context, copied config.Place, from backup.Source, mark uint64, then func(store.Store) error) (r ledger.Checked, err error) {
 	st, err := openPlace(ctx, copied, false)
 	if err != nil {
 		return r, fmt.Errorf("restoring %s: %w", from, err)
@@ -178,27 +178,4 @@ func (h Home) verify(st store.Store, want ledger.Checked, shared bool) error {
 			got.Records, got.Events, got.Epoch, want.Records, want.Events, want.Epoch)
 	}
 	return nil
-}
-
-func copyFile(from, to string) error {
-	info, err := os.Stat(from) // before it is opened: to open a pipe waits
-	if err != nil {
-		return err
-	}
-	if !info.Mode().IsRegular() {
-		return fmt.Errorf("%s is not a regular file, so it is no backup", from)
-	}
-	in, err := os.Open(from)
-	if err != nil {
-		return err
-	}
-	defer in.Close()
-	out, err := datafile.Create(to)
-	if err != nil {
-		return err
-	}
-	if _, err = io.Copy(out, in); err == nil {
-		err = out.Sync()
-	}
-	return errors.Join(err, out.Close())
 }

@@ -71,7 +71,7 @@ func TestOldBackupIsNoticed(t *testing.T) {
 	f := newKMS(t)
 	node := f.approved()
 	var old bytes.Buffer
-	if err := backup(f, &old); err != nil {
+	if err := backedUpBy(f, &old); err != nil {
 		t.Fatal(err)
 	}
 
@@ -90,7 +90,7 @@ func TestOldBackupIsNoticed(t *testing.T) {
 	}
 }
 
-func backup(f *fixture, to *bytes.Buffer) error {
+func backedUpBy(f *fixture, to *bytes.Buffer) error {
 	_, body := get(f.AdminHandler(), "/v1/backup")
 	_, err := to.Write(body)
 	return err

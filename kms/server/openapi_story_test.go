@@ -32,6 +32,7 @@ func TestOpenAPI(t *testing.T) {
 	d := readDocument(t, l.fixture)
 	tellStory(t, l)
 	h := l.AdminHandler()
+	askBackups(d, l.fixture, h)
 	node, err := l.Nodes()
 	if err != nil {
 		t.Fatal(err)
@@ -53,7 +54,6 @@ func TestOpenAPI(t *testing.T) {
 			had[status] = true
 		}
 	}
-
 	for _, status := range []int{200, 400, 404, 409, 413} { // 401 and 403: TestRemoteScopes; 503: TestRemoteUseThatCannotBeLogged; 500: below
 		if !had[status] {
 			t.Errorf("no answer had status %d", status)
@@ -68,7 +68,7 @@ func TestOpenAPI(t *testing.T) {
 	}
 
 	if len(missing) > 0 {
-		t.Errorf("in the document, but in no answer: %s", strings.Join(missing, ", "))
+		t.Errorf("in the document, but in no answer: %v", missing)
 	}
 }
 

@@ -2,10 +2,7 @@ package server_test
 
 import (
 	"context"
-	"errors"
 	"net/http"
-	"os"
-	"path/filepath"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -147,15 +144,7 @@ func TestSpentIsRememberedWhileItsCookieLives(t *testing.T) {
 func TestCookieKeysAreInNoBackup(t *testing.T) {
 	f := newKMSOn(t, openEtcd(t, etcdtest.Start(t)))
 	f.mustGet(f.approved())
-	path := filepath.Join(t.TempDir(), "backup.db")
-	out, err := os.OpenFile(path, os.O_CREATE|os.O_WRONLY, 0o600)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := errors.Join(f.Backup(out), out.Close()); err != nil {
-		t.Fatal(err)
-	}
-	db, err := bolt.Open(path, false, server.Tables())
+	db, err := bolt.Open(f.backedUp(), false, server.Tables())
 	if err != nil {
 		t.Fatal(err)
 	}

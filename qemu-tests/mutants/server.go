@@ -3,6 +3,23 @@ package main
 // server are the rules of the key server beside lk1: threats D11 to E5 and
 // faults/kms.md, peers.md.
 var server = []mutant{
+	{`a backup is verified before it is written`, `kms/backup/backup.go`, "made.Facts, err = m.Judge(copied.Name()); err != nil {", "made.Facts, err = m.Judge(copied.Name()); false {", `./kms/backup`, `TestCopiesThatFail`},
+	{`a backup is read back`, `kms/backup/backup.go`, `hash.Sum(nil)) != want {`, `hash.Sum(nil)) != want && false {`, `./kms/backup`, `TestPlacesThatFail`},
+	{`what does not come back does not stay`, `kms/backup/backup.go`, `place.Remove(ctx, name))
+	}
+	return nil`, `nil)
+	}
+	return nil`, `./kms/backup`, `TestPlacesThatFail`},
+	{`the newest backups stay`, `kms/backup/name.go`, `cmp.Or(n.At.Compare(m.At), cmp.Compare(n.Epoch, m.Epoch))`, `cmp.Or(cmp.Compare(n.Epoch, m.Epoch), n.At.Compare(m.At))`, `./kms/backup`, `TestKeep`},
+	{`other files than backups stay`, `kms/backup/name.go`, `return n, n.String() == text`, `return n, true`, `./kms/backup`, `TestKeep|TestNames`},
+	{`a backup that fails is tried again soon`, `kms/backup/schedule.go`, `wait, retry = retry, min(2*retry, s.Every)`, `wait, retry = s.Every, min(2*retry, s.Every)`, `./kms/backup`, `TestRetries`},
+	{`a restart makes no backup too many`, `kms/backup/schedule.go`, `wait = min(wait, s.Every-time.Since(newest.At))`, `wait = min(wait, 0*time.Since(newest.At))`, `./kms/backup`, `TestEvery`},
+	{`no identity among the recipients`, `kms/backup/sealing.go`, `if strings.HasPrefix(text, "AGE-SECRET-KEY-") {`, `if false {`, `./kms/backup`, `TestRecipients`},
+	{`half a backup is no object`, `kms/backup/bucket/bucket.go`, `			cancel(err) // or`, `			err = nil // or`, `./kms/backup/bucket`, `TestHalfABackup`},
+	{`a bucket is asked with a key`, `kms/backup/bucket/bucket.go`, `if err == nil && (v.AccessKeyID == "" || v.SecretAccessKey == "") {`, `if false {`, `./kms/backup/bucket`, `TestBucketsWithoutKeys`},
+	{`a copy's records are verified`, `kms/ledger/copy.go`, `return of.Check()`, `return Checked{}, nil`, `./kms/server`, `TestCheckCopy`},
+	{`a copy may be behind the mark`, `kms/ledger/copy.go`, `mark: noMark{}, segment`, `mark: l.mark, segment`, `./kms/server`, `TestCheckCopy`},
+	{`a drill finds what a backup lacks`, `kms/ledger/copy.go`, `len(row) > 32 && bytes.Equal(row[32:], body)`, `len(row) > 32`, `./kms/server`, `TestHasEvent`},
 	{`a store takes as many machines as it is for`, `kms/server/fleet/fleet.go`, `} else if err := f.spare(t.View, row.Key()); err != nil {`, `} else if err := f.spare(t.View, row.Key()); err != nil && f.most == 0 {`, `./kms/server`, `TestMachinesThatAStore`},
 	{`those that are known go on in it`, `kms/server/fleet/fleet.go`, `f.most == 0 || v.Has(f.nodes, key) ||`, `f.most == 0 ||`, `./kms/server`, `TestMachinesThatAStore`},
 	{`trust at first sight ends there`, `kms/server/fleet/fleet.go`, `most = min(most, f.most)`, `most = max(most, f.most)`, `./kms/server`, `TestTofuInAStore`},
