@@ -19,7 +19,7 @@ var server = []mutant{
 	{`a bucket is asked with a key`, `kms/backup/bucket/bucket.go`, `if err == nil && (v.AccessKeyID == "" || v.SecretAccessKey == "") {`, `if false {`, `./kms/backup/bucket`, `TestBucketsWithoutKeys`},
 	{`a copy's records are verified`, `kms/ledger/copy.go`, `return of.Check()`, `return Checked{}, nil`, `./kms/server`, `TestCheckCopy`},
 	{`a copy may be behind the mark`, `kms/ledger/copy.go`, `mark: noMark{}, segment`, `mark: l.mark, segment`, `./kms/server`, `TestCheckCopy`},
-	{`a drill finds what a backup lacks`, `kms/ledger/copy.go`, `len(row) > 32 && bytes.Equal(row[32:], body)`, `len(row) > 32`, `./kms/server`, `TestHasEvent`},
+	{`a drill finds what a backup lacks`, `kms/ledger/copy.go`, `len(row) > 32 && bytes.Equal(row[32:], body)`, `len(row) > 32 && (true || bytes.Equal(row[32:], body))`, `./kms/server`, `TestHasEvent`},
 	{`a store takes as many machines as it is for`, `kms/server/fleet/fleet.go`, `} else if err := f.spare(t.View, row.Key()); err != nil {`, `} else if err := f.spare(t.View, row.Key()); err != nil && f.most == 0 {`, `./kms/server`, `TestMachinesThatAStore`},
 	{`those that are known go on in it`, `kms/server/fleet/fleet.go`, `f.most == 0 || v.Has(f.nodes, key) ||`, `f.most == 0 ||`, `./kms/server`, `TestMachinesThatAStore`},
 	{`trust at first sight ends there`, `kms/server/fleet/fleet.go`, `most = min(most, f.most)`, `most = max(most, f.most)`, `./kms/server`, `TestTofuInAStore`},
