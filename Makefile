@@ -16,7 +16,7 @@ INIT_FLAGS := $(foreach p,github.com/... golang.org/x/net/... golang.org/x/sys/.
 BIN ?= bin
 COMMANDS := latchkey latchkey-kms latchkey-responder latchkey-agent kcrypt-discovery-challenger
 
-.PHONY: build demo test test-long clean-room fuzz bench mutants lint clean distclean deps deps-demo man packages images release init-flags ld-flags
+.PHONY: build demo test test-long clean-room fuzz chaos bench mutants lint clean distclean deps deps-demo man packages images release init-flags ld-flags
 
 build: ## all commands into bin/ (BIN=…)
 	@mkdir -p $(BIN)
@@ -44,6 +44,9 @@ clean-room: deps ## lint, unit and race in a Debian that has only what images/de
 
 fuzz: deps build ## every fuzz target for FUZZTIME (4s)
 	@qemu-tests/run fuzz
+
+chaos: deps ## ten thousand histories at servers that die, stop and lose their store (an hour)
+	@qemu-tests/run chaos
 
 bench: deps build ## speed and size, as ratios against the floor
 	@qemu-tests/bench

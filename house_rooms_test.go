@@ -95,6 +95,7 @@ var rooms = []struct{ folder, what string }{
 	{"kms/server/rpc", "limits of gRPC servers"},
 	{"kms/server/metrics", "counters in Prometheus' text format"},
 	{"kms/wrapping", "the key that wraps the database's: a file, a passphrase, the host's TPM"},
+	{"kms/chaos", "tests of whole key servers that die, stop and lose their store: what was seen is as if one after the other"},
 	{"kms/store", "the interface of what keeps the key server's state"},
 	{"kms/store/bolt", "one file; the default"},
 	{"kms/store/etcd", "an etcd that several servers share"},

@@ -186,11 +186,12 @@ func (c *cookies) openTicket(cookie []byte) (*ticket, error) {
 
 // receipt is what the KMS must remember between M4 and M5.
 type receipt struct {
-	key     secret.Bytes // k_m5
-	th3     [32]byte
-	node    kms.NodeID
-	volumes []kms.Want
-	expiry  time.Duration // on the ledger's clock
+	key       secret.Bytes // k_m5
+	th3       [32]byte
+	node      kms.NodeID
+	volumes   []kms.Want
+	rotations []uint64      // that were under way, by the volume's index; 0: none
+	expiry    time.Duration // on the ledger's clock
 }
 
 func (c *cookies) sealReceipt(t *receipt) []byte {
@@ -200,6 +201,11 @@ func (c *cookies) sealReceipt(t *receipt) []byte {
 	w.Field(t.node[:])
 	kms.WriteWants(w, t.volumes)
 	w.Uint64(uint64(t.expiry))
+	if slices.ContainsFunc(t.rotations, func(one uint64) bool { return one != 0 }) { // as a rule it costs no byte
+		for _, one := range t.rotations {
+			w.Uint64(one)
+		}
+	}
 	defer clear(w.Bytes())
 	return c.newest().seal(forReport, w.Bytes())
 }
@@ -216,6 +222,13 @@ func (c *cookies) openReceipt(cookie []byte) (*receipt, error) {
 	t.node = kms.NodeID(r.Exact("node", 32))
 	t.volumes = kms.ReadWants(r)
 	t.expiry = time.Duration(r.Uint64("expiry"))
+	t.rotations = make([]uint64, len(t.volumes))
+	for i := range t.rotations {
+		if !r.More() {
+			break
+		}
+		t.rotations[i] = r.Uint64("rotation")
+	}
 	if err := r.End(); err != nil {
 		return nil, fmt.Errorf("opening a cookie: %w", err)
 	}

@@ -103,6 +103,8 @@ type volumeRow struct {
 	MinSeq uint64     `json:"min_seqid"`
 	Staged bool       `json:"staged"`
 	Due    bool       `json:"due,omitempty"` // the node is to make and stage the next secret
+	// Rotation tells the rotation that is under way from others of the volume.
+	Rotation uint64 `json:"rotation,omitempty"`
 	// SealedTo is the node whose TPM alone opens the secret, once the volume
 	// was moved away from it: the owner stores another in its place.
 	SealedTo kms.NodeID `json:"sealed_to,omitzero"`

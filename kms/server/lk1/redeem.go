@@ -34,8 +34,9 @@ type proof struct {
 	expiry    time.Duration
 	key       uint64 // of the cookie
 	from      string
-	most      int    // volumes that this node may have and still take more by itself
-	rivals    rivals // who else asks for a volume that this node would take
+	most      int      // volumes that this node may have and still take more by itself
+	rivals    rivals   // who else asks for a volume that this node would take
+	rotations []uint64 // of the volumes that it is given, by index
 
 	certified *ekcert.Certificate // the EK's, if it holds
 	rule      policy.Rule         // that decided, for the log
@@ -92,7 +93,7 @@ func (s *Service) redeem(ctx context.Context, m3 []byte, from string) ([]byte, e
 		return nil, &ledger.Unavailable{Err: err}
 	}
 	defer wipeDecision(d)
-	return s.answer(d, t, keys, p.th3)
+	return s.answer(d, t, keys, p)
 }
 
 // check proves that the TPM opened S and that the quote is fresh and its
@@ -177,7 +178,7 @@ func (s *Service) decide(ctx context.Context, p *proof) (*kms.Decision, error) {
 		if d != nil {
 			wipeDecision(d) // of a run that did not count
 		}
-		d, refused = nil, nil
+		d, refused, p.rotations = nil, nil, nil
 		err := t.spend(p)
 		if errors.Is(err, errRefused) {
 			refused = err
@@ -201,11 +202,11 @@ func (s *Service) decide(ctx context.Context, p *proof) (*kms.Decision, error) {
 }
 
 // answer seals the decision; after this it is released.
-func (s *Service) answer(d *kms.Decision, t *ticket, keys *kms.Keys, th3 [32]byte) ([]byte, error) {
+func (s *Service) answer(d *kms.Decision, t *ticket, keys *kms.Keys, p *proof) ([]byte, error) {
 	d.Cookie = s.cookies.sealReceipt(&receipt{
-		key: keys.ReportKey(), th3: th3, node: t.node, volumes: t.volumes, expiry: s.ledger.Now() + reportLife,
+		key: keys.ReportKey(), th3: p.th3, node: t.node, volumes: t.volumes, rotations: p.rotations, expiry: s.ledger.Now() + reportLife,
 	})
-	m4, err := keys.SealDecision(d, len(t.volumes), th3)
+	m4, err := keys.SealDecision(d, len(t.volumes), p.th3)
 	if err != nil {
 		return nil, err
 	}

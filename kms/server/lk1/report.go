@@ -65,7 +65,7 @@ func (t *txn) report(r *receipt, results []kms.Result, from string) error {
 			continue
 		}
 
-		did, err := t.settle(r.node, r.volumes[i], result)
+		did, err := t.settle(r, i, result)
 		if err != nil {
 			return err
 		}
@@ -98,7 +98,7 @@ func (v view) unsettled(r *receipt, results []kms.Result) (bool, error) {
 		if err != nil {
 			return false, err
 		}
-		if status == kms.OK && (row.Staged && result.Outcome == kms.OpenedStaged || row.MAC == nil && len(result.MAC) == 32 || row.Digest == nil && r.volumes[i].Digest != [32]byte{}) {
+		if status == kms.OK && (row.opened(result, r.rotations[i]) || row.MAC == nil && len(result.MAC) == 32 || row.Digest == nil && r.volumes[i].Digest != [32]byte{}) {
 			return true, nil
 		}
 	}
@@ -109,13 +109,14 @@ func (v view) unsettled(r *receipt, results []kms.Result) (bool, error) {
 // volume becomes the active one, and the old one is destroyed; a MAC and a
 // header that the KMS did not know yet are learnt from a volume that our
 // secret opened.
-func (t *txn) settle(node kms.NodeID, want kms.Want, r kms.Result) (did string, err error) {
-	row, status, err := t.owned(node, r.UUID)
+func (t *txn) settle(of *receipt, i int, r kms.Result) (did string, err error) {
+	want := of.volumes[i]
+	row, status, err := t.owned(of.node, r.UUID)
 	if err != nil || status != kms.OK || r.Outcome == kms.NotOpened {
 		return "", err
 	}
 
-	if r.Outcome == kms.OpenedStaged && row.Staged {
+	if row.opened(r, of.rotations[i]) {
 		if err := t.commit(&row, r.SeqID); err != nil {
 			return "", err
 		}
@@ -136,6 +137,14 @@ func (t *txn) settle(node kms.NodeID, want kms.Want, r kms.Result) (did string, 
 	}
 	t.Bump()
 	return did, t.saveVolume(row)
+}
+
+// opened tells whether a result is that the staged secret opens the volume:
+// the one of the rotation that was under way when its machine was answered.
+// A report may be late, and another rotation have begun, whose secret has no
+// keyslot yet.
+func (row *volumeRow) opened(r kms.Result, rotation uint64) bool {
+	return row.Staged && r.Outcome == kms.OpenedStaged && rotation == row.Rotation
 }
 
 // commit makes the staged secret the active one. From here on an older

@@ -3,6 +3,7 @@ package lk1
 import (
 	"context"
 	"fmt"
+	"math/rand/v2"
 
 	"latchkey/internal/secret"
 	"latchkey/kms"
@@ -23,6 +24,7 @@ func (s *Service) RotateVolume(ctx context.Context, uuid kms.UUID) error {
 		case row.Staged || row.Due:
 			return fmt.Errorf("rotating volume %s: %w: a rotation is under way, and ends when its machine boots; --abort drops it", uuid, ledger.ErrRefused)
 		}
+		row.Rotation = rand.Uint64()
 		if row.Kind == kms.Bound {
 			row.Due = true
 			return nil

@@ -9,12 +9,13 @@ import (
 // serve answers an approved node for each volume it named.
 func (t *txn) serve(p *proof) ([]kms.Granted, error) {
 	var out []kms.Granted
+	p.rotations = make([]uint64, len(p.volumes))
 	for i, want := range p.volumes {
 		g := kms.Granted{UUID: want.UUID}
 		var err error
 		switch p.operation {
 		case kms.Get:
-			err = t.grant(p.node, want, &g)
+			err = t.grant(p, i, &g)
 		case kms.Stage:
 			err = t.stage(p.node, p.offers[i], &g)
 		case kms.Put:
@@ -35,8 +36,9 @@ func (t *txn) serve(p *proof) ([]kms.Granted, error) {
 
 // grant gives a volume's secrets, if the volume is the node's and its
 // header is the enrolled one.
-func (t *txn) grant(node kms.NodeID, want kms.Want, g *kms.Granted) error {
-	row, status, err := t.owned(node, want.UUID)
+func (t *txn) grant(p *proof, i int, g *kms.Granted) error {
+	want := p.volumes[i]
+	row, status, err := t.owned(p.node, want.UUID)
 	if g.Status = status; err != nil || status != kms.OK {
 		return err
 	}
@@ -44,7 +46,7 @@ func (t *txn) grant(node kms.NodeID, want kms.Want, g *kms.Granted) error {
 	if g.Status = row.answers(want); g.Status != kms.OK {
 		return nil
 	}
-	key := volumeKey(node, want.UUID)
+	key := volumeKey(p.node, want.UUID)
 	for state, to := range map[byte]*kms.Material{active: &g.Active, staged: &g.Staged} {
 		kind, s, err := t.loadSecret(key, state)
 		if err != nil {
@@ -56,6 +58,7 @@ func (t *txn) grant(node kms.NodeID, want kms.Want, g *kms.Granted) error {
 	if row.Due && g.Staged.Kind == 0 {
 		g.Staged.Kind = kms.Due
 	}
+	p.rotations[i] = row.Rotation
 	g.Digest, g.MAC = bytesOf(row.Digest), bytesOf(row.MAC)
 	return nil
 }
