@@ -21,12 +21,17 @@ func wrappingCommand(flags *config.Flags, out *output) *cobra.Command {
 
 func wrappingChange(flags *config.Flags, out *output) *cobra.Command {
 	var change home.WrappingChange
+	var file string
 	c := &cobra.Command{
 		Use: "change", Short: "Change the wrapping key, or where it is kept", Args: cli.Args(cobra.NoArgs),
 		Long: `Makes a new wrapping key and keeps it in a file, derives it from a passphrase,
-or seals it to this host's TPM. Stop the server first. The records in the
+seals it to this host's TPM, or has a program of yours encrypt it: an HSM, or a
+cloud's KMS. Stop the server first. The records in the
 database are not rewritten. After a power cut either the old or the new key
 fits, and the next command completes the change.
+
+--to-config names a file with the section "wrapping" as it is to be, such as the
+next kms.yaml. The key is read back before anything changes.
 
 Without --to-... the key is kept where it was. --keep keeps the key and changes
 only where it is kept: for several servers on one store, which share the key.
@@ -37,16 +42,23 @@ after a change of firmware or Secure Boot keys, and have a copy of the key at
 hand.`,
 		Example: `  latchkey-kms wrapping change
   latchkey-kms wrapping change --to-key /etc/latchkey/wrapping.key
-  latchkey-kms wrapping change --to-tpm /dev/tpmrm0 --pcrs 7`,
+  latchkey-kms wrapping change --to-tpm /dev/tpmrm0 --pcrs 7
+  latchkey-kms wrapping change --to-config /etc/latchkey/kms.yaml.new`,
 		RunE: func(c *cobra.Command, _ []string) error {
-			if !change.To.Exclusive() {
-				return cli.Usagef("--to-key, --to-passphrase and --to-tpm are mutually exclusive")
+			if !change.To.Exclusive() || file != "" && !change.To.None() {
+				return cli.Usagef("--to-key, --to-passphrase, --to-tpm and --to-config are mutually exclusive")
+			}
+			if file != "" {
+				var err error
+				if change.To, err = config.ReadWrapping(file); err != nil {
+					return err
+				}
 			}
 			if err := wrapping.CheckPCRs(change.PCRs); err != nil {
 				return cli.Usagef("--pcrs: %w", err)
 			}
-			if change.Keep && (change.To == config.Wrapping{} || change.To.Passphrase != "") {
-				return cli.Usagef("--keep needs --to-key or --to-tpm: a passphrase makes a key of its own")
+			if change.Keep && (change.To.None() || change.To.Passphrase != "") {
+				return cli.Usagef("--keep needs --to-key, --to-tpm or --to-config: a passphrase makes a key of its own")
 			}
 
 			h, err := homeOf(flags)
@@ -66,6 +78,7 @@ hand.`,
 	c.Flags().StringVar(&change.To.Key, "to-key", "", "file to keep the key in")
 	c.Flags().StringVar(&change.To.Passphrase, "to-passphrase", "", "file of a passphrase to derive the key from")
 	c.Flags().StringVar(&change.To.TPM, "to-tpm", "", "TPM of this host to seal the key to, e.g. /dev/tpmrm0")
+	c.Flags().StringVar(&file, "to-config", "", "configuration file whose section wrapping says where to keep the key")
 	c.Flags().IntSliceVar(&change.PCRs, "pcrs", []int{7}, "with a TPM: PCRs (SHA-256) that must not change")
 	c.Flags().BoolVar(&change.Keep, "keep", false, "keep the key; change only where it is kept")
 	return c

@@ -3,6 +3,7 @@ package config
 import (
 	"os"
 	"path/filepath"
+	"reflect"
 	"strings"
 	"testing"
 
@@ -60,7 +61,7 @@ func TestFlagsOverTheirKey(t *testing.T) {
 	if c.Data != "/flag" || c.Store.CA != "flag.pem" || c.Store.At != "etcd:https://a" || c.Log != (Log{Level: "error", Format: "json"}) {
 		t.Errorf("the configuration is %+v", c)
 	}
-	if want := (Wrapping{Key: "/k"}); c.Wrapping != want {
+	if want := (Wrapping{Key: "/k"}); !reflect.DeepEqual(c.Wrapping, want) {
 		t.Errorf("wrapping is %+v, want %+v", c.Wrapping, want)
 	}
 }
@@ -102,7 +103,7 @@ func TestLocation(t *testing.T) {
 		"data: [":                     "kms.yaml:1: did not find",
 		"dat: /d":                     `kms.yaml:1: unknown key "dat"; did you mean "data"?`,
 		"store: {at: \"redis:x\"}":    `kms.yaml:1: store.at: store "redis:x": must be bolt:PATH`,
-		"wrapping: {key: a, tpm: b}":  "kms.yaml:1: wrapping: key, passphrase and tpm are mutually exclusive",
+		"wrapping: {key: a, tpm: b}":  "kms.yaml:1: wrapping: key, passphrase, tpm and exec are mutually exclusive",
 		"store: {write-back: always}": `kms.yaml:1: store.write-back: "always" must be volumes or secrets`,
 	} {
 		if _, err := locate(text); err == nil || !strings.Contains(err.Error(), "/"+want) {

@@ -56,7 +56,7 @@ func (h Home) Create(ctx context.Context, pcrs []int) (kms.Pin, error) {
 }
 
 func (h Home) fill(ctx context.Context, st store.Store, pcrs []int) (kms.Pin, error) {
-	key, err := h.keeping().make(pcrs)
+	key, err := h.keeping().make(ctx, pcrs)
 	if err != nil {
 		return kms.Pin{}, err
 	}

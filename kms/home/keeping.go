@@ -1,6 +1,7 @@
 package home
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -45,83 +46,73 @@ func keepingOf(s config.Wrapping, data string) keeping {
 		return keeping{s, filepath.Join(data, "wrapping.tpm")}
 	case s.Passphrase != "":
 		return keeping{s, filepath.Join(data, "wrapping.salt")}
+	case s.Exec.Set():
+		return keeping{s, filepath.Join(data, "wrapping.exec")}
 	case s.Key == "" && credential() == "":
 		s.Key = filepath.Join(data, "wrapping.key")
 	}
 	return keeping{s, s.Key} // none for a credential: it is not ours
 }
 
-// read gets the key by a file of material.
-func (k keeping) read(material string) (secret.Bytes, error) {
+// driver is what makes and reads the material. A TPM holds it to these PCRs.
+func (k keeping) driver(pcrs []int) wrapping.Driver {
 	switch {
 	case k.TPM != "":
-		return unsealFile(k.TPM, material)
+		return wrapping.Chip{Path: k.TPM, PCRs: pcrs}
 	case k.Passphrase != "":
-		return wrapping.Derive(k.Passphrase, material)
-	case k.Key == "":
+		return wrapping.Passphrase(k.Passphrase)
+	case k.Exec.Set():
+		return wrapping.Program{WrapArgs: k.Exec.Wrap, UnwrapArgs: k.Exec.Unwrap, Env: k.Exec.Environment, Timeout: k.Exec.Limit()}
+	}
+	return wrapping.File{}
+}
+
+// read gets the key by a file of material.
+func (k keeping) read(ctx context.Context, material string) (secret.Bytes, error) {
+	if k.material == "" {
 		return wrapping.ReadCredential(credential())
 	}
-	return wrapping.ReadFile(material)
+	return k.driver(nil).Unwrap(ctx, material)
 }
 
-func unsealFile(tpm, path string) (secret.Bytes, error) {
-	blob, err := os.ReadFile(path)
-	if err != nil {
-		return secret.Bytes{}, fmt.Errorf("reading the sealed wrapping key: %w", err)
-	}
-	bus, err := wrapping.Open(tpm)
-	if err != nil {
-		return secret.Bytes{}, err
-	}
-	defer bus.Close()
-	return wrapping.Unseal(bus, blob)
-}
-
-// put writes material for a key and returns it: a new one if key is empty,
-// or, for a passphrase, what is derived from it with a new salt.
-func (k keeping) put(material string, key secret.Bytes, pcrs []int) (secret.Bytes, error) {
+// put writes material for a key, reads the key back and returns it: a new one
+// if key is empty, or what a passphrase and a new salt make. A key that does
+// not come back must not wrap anything.
+func (k keeping) put(ctx context.Context, material string, key secret.Bytes, pcrs []int) (secret.Bytes, error) {
 	if key.Len() == 0 {
 		key = secret.Random(wrapping.KeySize)
 	}
-	var text []byte
-
-	switch {
-	case k.TPM != "":
-		bus, err := wrapping.Open(k.TPM)
-		if err != nil {
-			return key, err
-		}
-		defer bus.Close()
-		if text, err = wrapping.Seal(bus, key, pcrs); err != nil {
-			return key, err
-		}
-	case k.Passphrase != "":
-		text = secret.Random(wrapping.SaltSize).Reveal()
-	default:
-		text = key.Reveal()
+	defer key.Wipe()
+	text, err := k.driver(pcrs).Wrap(ctx, key)
+	if err != nil {
+		return secret.Bytes{}, err
 	}
-
 	if err := datafile.Write(material, text); err != nil {
-		return key, fmt.Errorf("writing %s: %w", material, err)
-	}
-	if k.Passphrase != "" {
-		key.Wipe()
-		return k.read(material)
+		return secret.Bytes{}, fmt.Errorf("writing %s: %w", material, err)
 	}
 
-	return key, nil
+	back, err := k.read(ctx, material)
+	if err == nil && k.Passphrase == "" && !back.Equal(key) {
+		err = errors.New("it is not the one that was written")
+		back.Wipe()
+	}
+	if err != nil {
+		os.Remove(material)
+		return secret.Bytes{}, fmt.Errorf("reading the new key back: %w", err)
+	}
+	return back, nil
 }
 
 // make is put for a KMS that is new; material that is there already is
 // used as it is.
-func (k keeping) make(pcrs []int) (secret.Bytes, error) {
+func (k keeping) make(ctx context.Context, pcrs []int) (secret.Bytes, error) {
 	if k.material == "" {
-		return k.read("")
+		return k.read(ctx, "")
 	}
 	if _, err := os.Stat(k.material); !errors.Is(err, fs.ErrNotExist) {
-		return k.read(k.material)
+		return k.read(ctx, k.material)
 	}
-	return k.put(k.material, secret.Bytes{}, pcrs)
+	return k.put(ctx, k.material, secret.Bytes{}, pcrs)
 }
 
 // fresh is material of a change that is not finished.
@@ -130,25 +121,16 @@ func (k keeping) fresh() string { return k.material + ".new" }
 // opening opens a KMS with this key. If the power went between the change
 // of the key in the database and that of its file, the new one fits, and
 // the change is finished.
-func (k keeping) opening(open func(secret.Bytes) (*server.Server, error)) (*server.Server, error) {
-	try := func(material string) (*server.Server, error) {
-		key, err := k.read(material)
-		if err != nil {
-			return nil, err
-		}
-		defer key.Wipe()
-		return open(key)
-	}
-
-	s, err := try(k.material)
-	if err == nil || k.material == "" || !errors.Is(err, ledger.ErrWrappingKey) && !errors.Is(err, fs.ErrNotExist) {
+func (k keeping) opening(ctx context.Context, open func(secret.Bytes) (*server.Server, error)) (*server.Server, error) {
+	s, err, mayBeNew := k.try(ctx, k.material, open)
+	if err == nil || k.material == "" || !mayBeNew {
 		return s, err
 	}
 
 	if _, none := os.Stat(k.fresh()); none != nil {
 		return nil, err
 	}
-	s, second := try(k.fresh())
+	s, second, _ := k.try(ctx, k.fresh(), open)
 	if second != nil {
 		return nil, err
 	}
@@ -160,4 +142,16 @@ func (k keeping) opening(open func(secret.Bytes) (*server.Server, error)) (*serv
 		return nil, fmt.Errorf("finishing the change of the wrapping key: %w", err)
 	}
 	return s, nil
+}
+
+// try opens a KMS by this material. If it cannot, unfit tells whether other
+// material may do: this one makes no key, or another one.
+func (k keeping) try(ctx context.Context, material string, open func(secret.Bytes) (*server.Server, error)) (s *server.Server, err error, unfit bool) {
+	key, err := k.read(ctx, material)
+	if err != nil {
+		return nil, err, true
+	}
+	defer key.Wipe()
+	s, err = open(key)
+	return s, err, errors.Is(err, ledger.ErrWrappingKey)
 }

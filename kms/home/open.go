@@ -67,9 +67,10 @@ func (h Home) open(ctx context.Context, c server.Config) (*server.Server, error)
 	return s, err
 }
 
-// openOn opens a KMS on a store that is open, and verifies it.
+// openOn opens a KMS on a store that is open, and verifies it. Who keeps the
+// wrapping key has a limit of its own.
 func (h Home) openOn(c server.Config) (*server.Server, error) {
-	return h.keeping().opening(func(key secret.Bytes) (*server.Server, error) {
+	return h.keeping().opening(context.Background(), func(key secret.Bytes) (*server.Server, error) {
 		c.Wrapping = key
 		return server.Open(c)
 	})

@@ -41,7 +41,7 @@ func (h Home) Restore(ctx context.Context, from backup.Source) (r ledger.Checked
 		return r, "", fmt.Errorf("restoring: %w", err)
 	}
 
-	if err := h.oneKey(); err != nil {
+	if err := h.oneKey(ctx); err != nil {
 		return r, "", fmt.Errorf("restoring: %w", err)
 	}
 	if h.Place.Shared() {

@@ -40,7 +40,7 @@ func (h Home) Salvage(ctx context.Context) (s ledger.Salvaged, err error) {
 		return s, fmt.Errorf("salvaging: keeping the database before: %w", err)
 	}
 
-	_, err = h.keeping().opening(func(key secret.Bytes) (_ *server.Server, err error) {
+	_, err = h.keeping().opening(ctx, func(key secret.Bytes) (_ *server.Server, err error) {
 		s, err = server.Salvage(ctx, st, key, h.Mark())
 		return nil, err
 	})

@@ -1,12 +1,12 @@
 package home
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
 	"path/filepath"
 
-	"latchkey/kms/config"
 	"latchkey/kms/ledger"
 	"latchkey/kms/wrapping"
 )
@@ -27,8 +27,8 @@ func (h Home) ownKey() string { return filepath.Join(h.Data, "wrapping.key") }
 // oneKey refuses to restore by a key that a flag names beside another one in
 // the data directory: a server that is started without the flag takes that
 // one, and does not open the database.
-func (h Home) oneKey() error {
-	if h.Wrapping == (config.Wrapping{}) {
+func (h Home) oneKey(ctx context.Context) error {
+	if h.Wrapping.None() {
 		return nil
 	}
 	own, err := wrapping.ReadFile(h.ownKey())
@@ -41,7 +41,7 @@ func (h Home) oneKey() error {
 	defer own.Wipe()
 
 	k := h.keeping()
-	used, err := k.read(k.material)
+	used, err := k.read(ctx, k.material)
 	if err != nil {
 		return h.adviseKey(err)
 	}

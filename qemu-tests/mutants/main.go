@@ -54,6 +54,7 @@ var mutants = slices.Concat(
 	paths,
 	ofHistory,
 	ofTang,
+	ofWrapping,
 )
 
 func main() {

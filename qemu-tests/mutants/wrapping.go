@@ -1,0 +1,20 @@
+package main
+
+// ofWrapping are rules of those who keep the wrapping key.
+var ofWrapping = []mutant{
+	{`exec: what is kept is not the key`, `kms/wrapping/exec.go`, `if shows(out, key) {`, `if false {`, `./kms/wrapping`, `TestProgramWraps`},
+	{`exec: not in base64 either`, `kms/wrapping/exec.go`, `[]byte(base64.RawStdEncoding.EncodeToString(key.Reveal()))`, `key.Reveal()`, `./kms/wrapping`, `TestProgramWraps`},
+	{`exec: a wrong PIN is not tried again`, `kms/wrapping/exec.go`, `slices.Contains(final, c.ProcessState`, `slices.Contains(final[:0], c.ProcessState`, `./kms/wrapping`, `TestProgramUnwraps`},
+	{`exec: a failure's output is no key`, `kms/wrapping/exec.go`, `	case err != nil:`, `	case err != nil && out.Bytes() == nil:`, `./kms/wrapping`, `TestProgramUnwraps`},
+	{`exec: a key is all that is written`, `kms/wrapping/exec.go`, `err == nil && n == KeySize {`, `(err == nil || true) && n == KeySize {`, `./kms/wrapping`, `TestProgramUnwraps`},
+	{`exec: output is bounded`, `kms/wrapping/exec.go`, `case out.Over():`, `case false:`, `./kms/wrapping`, `TestProgramUnwraps`},
+	{`exec: complaints are one line`, `kms/wrapping/exec.go`, `quoted(said.Line()))
+	case out`, `quoted(string(said.Bytes())))
+	case out`, `./kms/wrapping`, `TestProgramUnwraps`},
+	{`exec: time is up`, `kms/wrapping/exec.go`, `context.WithTimeout(ctx, p.Timeout)`, `context.WithCancel(ctx)`, `./kms/wrapping`, `TestProgramEnds`},
+	{`exec: with all that it started`, `internal/program/program.go`, `syscall.Kill(-c.Process.Pid`, `syscall.Kill(c.Process.Pid`, `./kms/wrapping`, `TestProgramEnds`},
+	{`exec: none of our environment`, `internal/program/program.go`, `append([]string{"PATH=`, `append([]string{"SECRET=ours", "PATH=`, `./kms/wrapping`, `TestProgramUnwraps`},
+	{`a key that is read back is the one that was written`, `kms/home/keeping.go`, `&& !back.Equal(key) {`, `&& false {`, `./cmd/latchkey-kms`, `TestWrappingExecReadsBack`},
+	{`a change between two programs is finished`, `kms/home/keeping.go`, `return nil, err, true`, `return nil, err, false`, `./cmd/latchkey-kms`, `TestWrappingExecCut`},
+	{`the HSM's PIN is tried once`, `images/packages/pkcs11`, `*CKR_PIN_*) die 77`, `*CKR_PIN_*) die 75`, `./cmd/latchkey-kms`, `TestWrappingByPKCS11`},
+}
