@@ -14,10 +14,11 @@ import (
 // says nothing, that is the systemd credential, else a file beside the
 // database.
 type Wrapping struct {
-	Key        string       `yaml:"key" restart:"yes"`        // file of 32 bytes
-	Passphrase string       `yaml:"passphrase" restart:"yes"` // file to derive it from
-	TPM        string       `yaml:"tpm" restart:"yes"`        // device that unseals it
-	Exec       WrappingExec `yaml:"exec" restart:"yes"`       // programs that decrypt and encrypt it
+	Key        string          `yaml:"key" restart:"yes"`        // file of 32 bytes
+	Passphrase string          `yaml:"passphrase" restart:"yes"` // file to derive it from
+	TPM        string          `yaml:"tpm" restart:"yes"`        // device that unseals it
+	Exec       WrappingExec    `yaml:"exec" restart:"yes"`       // programs that decrypt and encrypt it
+	Transit    WrappingTransit `yaml:"transit" restart:"yes"`    // an OpenBao or Vault that does
 }
 
 // A WrappingExec is a pair of programs with their arguments: docs/wrapping.md
@@ -68,10 +69,11 @@ func (e *WrappingExec) check() error {
 // ReadWrapping reads only this section of a configuration file.
 func ReadWrapping(path string) (Wrapping, error) {
 	c, err := Read(path)
-	if err == nil && c.Wrapping.None() {
-		err = faultf("wrapping", "%s says nothing of it", path)
-	} else if err == nil {
-		err = c.Wrapping.check()
+	if err != nil {
+		return Wrapping{}, err
+	}
+	if err = c.Wrapping.check(); err == nil && c.Wrapping.None() {
+		err = faultf("", "%s says nothing of it", path)
 	}
 	if err != nil {
 		return Wrapping{}, &cli.Exit{Code: cli.Usage, Err: c.locate(under("wrapping", err))}
@@ -85,7 +87,7 @@ func (s *Wrapping) None() bool { return reflect.ValueOf(*s).IsZero() }
 // Exclusive tells whether at most one way is named.
 func (s *Wrapping) Exclusive() bool {
 	n := 0
-	for _, set := range []bool{s.Key != "", s.Passphrase != "", s.TPM != "", s.Exec.Set()} {
+	for _, set := range []bool{s.Key != "", s.Passphrase != "", s.TPM != "", s.Exec.Set(), s.Transit.Set()} {
 		if set {
 			n++
 		}
@@ -96,10 +98,13 @@ func (s *Wrapping) Exclusive() bool {
 // check implements section.
 func (s *Wrapping) check() error {
 	if !s.Exclusive() {
-		return faultf("", "key, passphrase, tpm and exec are mutually exclusive")
+		return faultf("", "key, passphrase, tpm, exec and transit are mutually exclusive")
 	}
 	if err := s.Exec.check(); err != nil {
 		return under("exec", err)
+	}
+	if err := s.Transit.check(); err != nil {
+		return under("transit", err)
 	}
 	return nil
 }

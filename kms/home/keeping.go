@@ -1,6 +1,7 @@
 package home
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -48,6 +49,8 @@ func keepingOf(s config.Wrapping, data string) keeping {
 		return keeping{s, filepath.Join(data, "wrapping.salt")}
 	case s.Exec.Set():
 		return keeping{s, filepath.Join(data, "wrapping.exec")}
+	case s.Transit.Set():
+		return keeping{s, filepath.Join(data, "wrapping.transit")}
 	case s.Key == "" && credential() == "":
 		s.Key = filepath.Join(data, "wrapping.key")
 	}
@@ -63,8 +66,21 @@ func (k keeping) driver(pcrs []int) wrapping.Driver {
 		return wrapping.Passphrase(k.Passphrase)
 	case k.Exec.Set():
 		return wrapping.Program{WrapArgs: k.Exec.Wrap, UnwrapArgs: k.Exec.Unwrap, Env: k.Exec.Environment, Timeout: k.Exec.Limit()}
+	case k.Transit.Set():
+		return transitOf(&k.Transit)
 	}
 	return wrapping.File{}
+}
+
+func transitOf(t *config.WrappingTransit) wrapping.Transit {
+	d := wrapping.Transit{Address: t.Address, Mount: cmp.Or(t.Mount, "transit"), Key: t.Key, Namespace: t.Namespace, CA: t.CA, TokenFile: t.TokenFile}
+	switch a, k := t.AppRole, t.Kubernetes; {
+	case a.RoleID != "":
+		d.Login = &wrapping.TransitLogin{Path: "auth/" + cmp.Or(a.Mount, "approle") + "/login", Name: "role_id", NameOf: a.RoleID, Secret: "secret_id", FileOf: a.SecretID}
+	case k.Role != "":
+		d.Login = &wrapping.TransitLogin{Path: "auth/" + cmp.Or(k.Mount, "kubernetes") + "/login", Name: "role", NameOf: k.Role, Secret: "jwt", FileOf: cmp.Or(k.Token, config.PodToken)}
+	}
+	return d
 }
 
 // read gets the key by a file of material.

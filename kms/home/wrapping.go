@@ -96,5 +96,8 @@ func (k keeping) describe() string {
 	if k.Exec.Set() {
 		return fmt.Sprintf("in %s, as %s decrypts it: wrapping.exec", k.material, k.Exec.Unwrap[0])
 	}
+	if k.Transit.Set() {
+		return fmt.Sprintf("in %s, as %s decrypts it: wrapping.transit", k.material, k.Transit.Address)
+	}
 	return fmt.Sprintf("in %s: --wrapping-key %[1]s", k.material)
 }

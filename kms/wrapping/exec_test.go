@@ -108,7 +108,7 @@ func TestProgramEnds(t *testing.T) {
 	}
 	defer only.Close()
 	reader.Close()
-	only.SetReadDeadline(time.Now().Add(30*time.Second))
+	only.SetReadDeadline(time.Now().Add(30 * time.Second))
 	if _, err := io.Copy(io.Discard, only); err != nil { // its end comes when nobody writes any more
 		t.Errorf("what the program started goes on: %v", err)
 	}

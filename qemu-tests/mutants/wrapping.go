@@ -17,4 +17,15 @@ var ofWrapping = []mutant{
 	{`a key that is read back is the one that was written`, `kms/home/keeping.go`, `&& !back.Equal(key) {`, `&& false {`, `./cmd/latchkey-kms`, `TestWrappingExecReadsBack`},
 	{`a change between two programs is finished`, `kms/home/keeping.go`, `return nil, err, true`, `return nil, err, false`, `./cmd/latchkey-kms`, `TestWrappingExecCut`},
 	{`the HSM's PIN is tried once`, `images/packages/pkcs11`, `*CKR_PIN_*) die 77`, `*CKR_PIN_*) die 75`, `./cmd/latchkey-kms`, `TestWrappingByPKCS11`},
+	{`transit: no redirect is followed`, `kms/wrapping/transit.go`, `error { return http.ErrUseLastResponse },`, `error { return nil },`, `./kms/wrapping`, `TestTransitTrustsNobodyElse`},
+	{`transit: what keeps a key away may pass`, `kms/wrapping/transit.go`, `got, err := t.post(ctx, client, t.Mount+"/"+what+"/"+t.Key, token, body)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrAway, err)`, `got, err := t.post(ctx, client, t.Mount+"/"+what+"/"+t.Key, token, body)
+	if err != nil {
+		return nil, err`, `./kms/wrapping`, `TestTransitAway`},
+	{`transit: a token is one word`, `kms/wrapping/transit.go`, `if line == "" || strings`, `if line == "" && strings`, `./kms/wrapping`, `TestTransitAway`},
+	{`transit: an answer is bounded`, `kms/wrapping/transit.go`, `io.LimitReader(response.Body, maxMaterial)`, `response.Body`, `./kms/wrapping`, `TestTransitTrustsNobodyElse`},
+	{`transit: a key has 32 bytes`, `kms/wrapping/transit.go`, `len(key) != KeySize {`, `false {`, `./kms/wrapping`, `TestTransitTrustsNobodyElse`},
+	{`transit: over TLS, or on this host`, `kms/config/transit.go`, `if u.Scheme == "http" && !agent {`, `if false {`, `./kms/config`, `TestWrongWrapping`},
+	{`transit: a mount is no other path`, `kms/config/transit.go`, `name != "" && !inPath`, `false && !inPath`, `./kms/config`, `TestWrongWrapping`},
 }
