@@ -14,7 +14,7 @@ import (
 
 // A KMS is a key server in some state.
 type KMS struct {
-	State   string                // "" is good; "away", "refuses", "wrong pin", "pending"
+	State   string                // "" is good; "away", "sealed", "refuses", "wrong pin", "pending"
 	Keys    map[string]string     // by UUID: the active secret
 	Staged  map[string]string     // by UUID: the next one
 	Pushed  map[string]string     // by UUID: what a person pushed to this boot
@@ -71,6 +71,8 @@ func (c *client) Get(ctx context.Context, url string, p kms.Prover, wants []kms.
 	switch state {
 	case "away":
 		return nil, codes.Fail(kms.CodeUnreachable, "connecting to %s: no route to host", url)
+	case "sealed":
+		return nil, codes.Fail(kms.CodeBusy, "asking %s for keys: the KMS is busy", url)
 	case "wrong pin":
 		return nil, codes.Fail(kms.CodeWrongPin, "%s is not signed with a KMS key of this image's plan", url)
 	}

@@ -56,7 +56,7 @@ func table() map[string]Meaning {
 
 		// The way to it.
 		"kms-unreachable": {Retry, "no connection to the key server: is it up, and on this LAN? latchkey discover shows what this machine finds"},
-		"kms-busy":        {Retry, "the key server is busy, or cannot write to its store: its log says which"},
+		"kms-busy":        {Retry, "the key server is busy or sealed, or cannot write to its store: its log says which"},
 		"kms-wrong-pin":   {Retry, "what answers does not hold a pinned key: if the key server's key changed, build the image again"},
 		"kms-bad-answer":  {Retry, "what answers is no key server of latchkey's: check find.urls and the port"},
 		"kms-no-grant":    {Retry, "the key server did not take the proof in time: it is asked again"},

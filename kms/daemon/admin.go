@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/tls"
 	"log/slog"
-	"net"
 
 	"latchkey/kms/front"
 
@@ -20,7 +19,7 @@ func (f *listeners) listenRemote(one *config.Admin, s *server.Server, log *slog.
 		return err
 	}
 
-	l, err := net.Listen("tcp", one.Address)
+	l, err := f.sockets.tcp(one.Address)
 	if err != nil {
 		return err
 	}

@@ -104,7 +104,7 @@ func TestClientCertificateEnds(t *testing.T) {
 			t.Errorf("once it was renewed the log says %q", said)
 		}
 		var text bytes.Buffer
-		if _, err := f.expiries().WriteTo(&text); err != nil {
+		if _, err := f.expiries(0).WriteTo(&text); err != nil {
 			t.Fatal(err)
 		}
 		end := time.Now().Add(364 * 24 * time.Hour).Unix()

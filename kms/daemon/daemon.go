@@ -49,10 +49,19 @@ func (d *Daemon) Run(ctx context.Context) error {
 	signal.Notify(hup, syscall.SIGHUP)
 	defer signal.Stop(hup)
 	d.log = newLog(d.Errors, &d.Config.Log, &d.level)
-	s, err := d.Home.Open(ctx, server.Config{
+	keys, open, err := d.unwrap(ctx)
+	if err != nil && ctx.Err() != nil {
+		return nil // stopped while it was sealed
+	}
+	if err != nil {
+		return err
+	}
+	defer open.close()
+	s, err := d.Home.OpenBy(ctx, keys, server.Config{
 		Enroll: fleet.Enrollment(d.Config.Enroll), Log: d.log, Protocols: protocolsOf(d.Config.Listen.Protocols()),
 		StrictClock: d.Config.Kairos.StrictClock,
 	})
+	keys.Wipe()
 	if err != nil {
 		return err
 	}
@@ -64,7 +73,7 @@ func (d *Daemon) Run(ctx context.Context) error {
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
 	apply(d.Config, s)
-	listening, err := newListeners(d.Config, s, d.log, d.Out)
+	listening, err := newListeners(d.Config, s, open, d.log, d.Out)
 	if err != nil {
 		return err
 	}
@@ -95,13 +104,13 @@ func (d *Daemon) answer(ctx context.Context, hup <-chan os.Signal, s *server.Ser
 	if err := listening.listenFor(ctx, d.Config, s, d.log); err != nil {
 		return err
 	}
-	operator, err := listenOperator(d.Home.Socket(), d.Home.AnyMode, d.log)
+	operator, err := listening.sockets.take(d.Home.Socket(), func() (net.Listener, error) { return openOperator(d.Home.Socket()) })
 	if err != nil {
 		return err
 	}
 	defer operator.Close()
 
-	listening.all = append(listening.all, operatorListener(operator, s, d.log))
+	listening.all = append(listening.all, operatorListener(ownersOf(operator, d.Home.AnyMode, d.log), s, d.log))
 	listening.serve()
 	silence, err := advertise(ctx, d.Config.Advertise, listening.all, d.log)
 	if err != nil {
@@ -113,7 +122,7 @@ func (d *Daemon) answer(ctx context.Context, hup <-chan os.Signal, s *server.Ser
 		{"looking after rolls", true, s.WatchRolls},
 		{"looking after the audit log", true, s.WatchHistory},
 		{"reading the configuration again", true, func(ctx context.Context) { d.reloads(ctx, hup, s, listening) }},
-		{"telling systemd", false, func(ctx context.Context) { watch(ctx, s, d.log) }},
+		{"telling systemd", false, func(ctx context.Context) { watch(ctx, s.Answers, d.log) }},
 		{"looking at certificates", true, listening.pairs.look},
 		{"making backups", true, schedule.Run},
 		{"following the cluster", false, func(ctx context.Context) { followCluster(ctx, d.Config, d.Home.Place, s, d.log) }},

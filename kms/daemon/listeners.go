@@ -31,6 +31,7 @@ type listeners struct {
 	pairs     certificates
 	measured  []*metrics.Set
 	failed    chan error // why one ended
+	sockets   sockets    // of a server that was sealed
 }
 
 // A listener is one of them.
@@ -50,8 +51,8 @@ type answering interface {
 
 // newListeners answers monitoring at once, if it may ask at all: a server that
 // waits for room on its disk is alive, and not ready.
-func newListeners(c *config.Config, s *server.Server, log *slog.Logger, out io.Writer) (*listeners, error) {
-	f := &listeners{pairs: certificates{}, failed: make(chan error, len(c.Listen)+len(c.K8s)+8)}
+func newListeners(c *config.Config, s *server.Server, open sockets, log *slog.Logger, out io.Writer) (*listeners, error) {
+	f := &listeners{pairs: certificates{}, failed: make(chan error, len(c.Listen)+len(c.K8s)+8), sockets: open}
 	if c.Metrics.Address == "" {
 		return f, nil
 	}
@@ -95,7 +96,7 @@ func (f *listeners) listen(one *config.Listener, s *server.Server, log *slog.Log
 	if err != nil {
 		return err
 	}
-	l, err := net.Listen("tcp", one.Address)
+	l, err := f.sockets.tcp(one.Address)
 	if err != nil {
 		return err
 	}
@@ -112,7 +113,7 @@ func (f *listeners) listenTalos(one *config.Talos, s *server.Server, log *slog.L
 	if o.TLS != nil {
 		creds = credentials.NewTLS(o.TLS)
 	}
-	l, err := net.Listen("tcp", one.Address)
+	l, err := f.sockets.tcp(one.Address)
 	if err != nil {
 		return err
 	}
@@ -125,7 +126,7 @@ func (f *listeners) listenK8s(ctx context.Context, one *config.K8sPlugin, s *ser
 	if err != nil {
 		return err
 	}
-	l, err := listenUnix(one)
+	l, err := f.sockets.take(one.Socket, func() (net.Listener, error) { return listenUnix(one) })
 	if err != nil {
 		return err
 	}

@@ -22,13 +22,13 @@ func (f *listeners) listenMetrics(one *config.Metrics, s *server.Server, log *sl
 		return err
 	}
 
-	l, err := net.Listen("tcp", one.Address)
+	l, err := f.sockets.tcp(one.Address)
 	if err != nil {
 		return err
 	}
 
 	mux := http.NewServeMux()
-	mux.Handle("GET /metrics", s.Metrics(append(f.measured, f.expiries())...))
+	mux.Handle("GET /metrics", s.Metrics(append(f.measured, f.expiries(0))...))
 	mux.Handle("GET /", s.HealthHandler())
 	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, r *http.Request) {
 		if !f.ready.Load() {
@@ -50,9 +50,10 @@ func (f *listeners) listenMetrics(one *config.Metrics, s *server.Server, log *sl
 	return nil
 }
 
-// expiries are when the certificates in use end.
-func (f *listeners) expiries() *metrics.Set {
+// expiries are when the certificates in use end, and whether we are sealed.
+func (f *listeners) expiries(sealed float64) *metrics.Set {
 	set := &metrics.Set{}
+	set.Gauge("latchkey_sealed", "1 while the wrapping key cannot be had, and machines are told to come back.", func(set func(float64, ...string)) { set(sealed) })
 	set.Gauge("latchkey_certificate_expiry_timestamp_seconds", "When a certificate in use ends, in seconds since 1970.", func(set func(float64, ...string)) {
 		for _, c := range f.pairs {
 			set(float64(c.Expiry().Unix()), c.File())

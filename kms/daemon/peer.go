@@ -48,10 +48,9 @@ func peerUID(c net.Conn) (uid int, err error) {
 	return int(cred.Uid), nil
 }
 
-// listenOperator opens the operator's socket, mode 0600. Where modes say
-// nothing, the kernel says who asks. The database's lock
-// is ours by now, so a socket that is there is of a process that is gone.
-func listenOperator(path string, anyMode bool, log *slog.Logger) (net.Listener, error) {
+// openOperator opens the operator's socket, mode 0600. Nobody answers on one
+// that is there: the database's lock is ours by now, or somebody looked.
+func openOperator(path string) (net.Listener, error) {
 	if info, err := os.Lstat(path); err == nil && info.Mode()&os.ModeSocket == 0 {
 		return nil, fmt.Errorf("listening for the operator: %s is there and is no socket; move it away", path)
 	}
@@ -64,10 +63,15 @@ func listenOperator(path string, anyMode bool, log *slog.Logger) (net.Listener, 
 	if err != nil {
 		return nil, fmt.Errorf("listening for the operator: %w", err)
 	}
-	if anyMode {
-		l = ownersOnly{l, log}
-	}
 	return l, nil
+}
+
+// ownersOf has the kernel say who asks where modes say nothing.
+func ownersOf(l net.Listener, anyMode bool, log *slog.Logger) net.Listener {
+	if anyMode {
+		return ownersOnly{l, log}
+	}
+	return l
 }
 
 // ownersOnly are the connections of root and of the user that we are.

@@ -34,7 +34,7 @@ func accepted(t *testing.T, l net.Listener) net.Conn {
 // faults/kms.md L: who uses the operator's socket is in the audit log by the
 // user that the kernel names.
 func TestPeer(t *testing.T) {
-	l, err := listenOperator(filepath.Join(t.TempDir(), "admin.sock"), false, slog.New(slog.DiscardHandler))
+	l, err := openOperator(filepath.Join(t.TempDir(), "admin.sock"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -59,7 +59,7 @@ func TestListenOperator(t *testing.T) {
 	if err := os.WriteFile(file, []byte("somebody's"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := listenOperator(file, false, slog.New(slog.DiscardHandler)); err == nil {
+	if _, err := openOperator(file); err == nil {
 		t.Error("a file that is no socket was taken for one")
 	}
 	if _, err := os.Stat(file); err != nil {
@@ -67,7 +67,7 @@ func TestListenOperator(t *testing.T) {
 	}
 	path := filepath.Join(t.TempDir(), "admin.sock")
 	for range 2 {
-		l, err := listenOperator(path, false, slog.New(slog.DiscardHandler))
+		l, err := openOperator(path)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -92,7 +92,7 @@ func TestOwnersOnly(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	l, err := listenOperator(filepath.Join(dir, "admin.sock"), true, slog.New(slog.DiscardHandler))
+	l, err := openOperator(filepath.Join(dir, "admin.sock"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -117,7 +117,7 @@ func TestOwnersOnly(t *testing.T) {
 	if err := <-somebody; err != nil {
 		t.Fatal(err)
 	}
-	conn := accepted(t, l)
+	conn := accepted(t, ownersOf(l, true, slog.New(slog.DiscardHandler)))
 	if uid, err := peerUID(conn); err != nil || uid != 0 {
 		t.Errorf("the first who is answered is user %d, %v; want root", uid, err)
 	}

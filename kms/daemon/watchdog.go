@@ -3,11 +3,8 @@ package daemon
 import (
 	"context"
 	"log/slog"
-	"os"
 	"strconv"
 	"time"
-
-	"latchkey/kms/server"
 )
 
 // A watchdog tells systemd that we live while the store answers, so that a
@@ -46,13 +43,6 @@ func (w *watchdog) run(ctx context.Context) {
 		if ctx.Err() != nil {
 			return
 		}
-	}
-}
-
-// watch runs the watchdog, if systemd wants one.
-func watch(ctx context.Context, s *server.Server, log *slog.Logger) {
-	if every, ok := watchdogTime(os.Getenv, os.Getpid()); ok {
-		(&watchdog{every, s.Answers, notify, log}).run(ctx)
 	}
 }
 

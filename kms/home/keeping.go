@@ -36,6 +36,7 @@ func credential() string {
 type keeping struct {
 	config.Wrapping
 	material string
+	held     Keys // those that are here already
 }
 
 // keeping is how this KMS' wrapping key is kept.
@@ -44,17 +45,17 @@ func (h Home) keeping() keeping { return keepingOf(h.Wrapping, h.Data) }
 func keepingOf(s config.Wrapping, data string) keeping {
 	switch {
 	case s.TPM != "":
-		return keeping{s, filepath.Join(data, "wrapping.tpm")}
+		return keeping{Wrapping: s, material: filepath.Join(data, "wrapping.tpm")}
 	case s.Passphrase != "":
-		return keeping{s, filepath.Join(data, "wrapping.salt")}
+		return keeping{Wrapping: s, material: filepath.Join(data, "wrapping.salt")}
 	case s.Exec.Set():
-		return keeping{s, filepath.Join(data, "wrapping.exec")}
+		return keeping{Wrapping: s, material: filepath.Join(data, "wrapping.exec")}
 	case s.Transit.Set():
-		return keeping{s, filepath.Join(data, "wrapping.transit")}
+		return keeping{Wrapping: s, material: filepath.Join(data, "wrapping.transit")}
 	case s.Key == "" && credential() == "":
 		s.Key = filepath.Join(data, "wrapping.key")
 	}
-	return keeping{s, s.Key} // none for a credential: it is not ours
+	return keeping{Wrapping: s, material: s.Key} // none for a credential: it is not ours
 }
 
 // driver is what makes and reads the material. A TPM holds it to these PCRs.
@@ -87,6 +88,9 @@ func transitOf(t *config.WrappingTransit) wrapping.Transit {
 func (k keeping) read(ctx context.Context, material string) (secret.Bytes, error) {
 	if k.material == "" {
 		return wrapping.ReadCredential(credential())
+	}
+	if key, ok := k.held[material]; ok {
+		return key.Clone(), nil
 	}
 	return k.driver(nil).Unwrap(ctx, material)
 }

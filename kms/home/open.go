@@ -43,6 +43,11 @@ func (h Home) Open(ctx context.Context, c server.Config) (*server.Server, error)
 
 // open is Open under the mark of c.
 func (h Home) open(ctx context.Context, c server.Config) (*server.Server, error) {
+	return h.openKept(ctx, h.keeping(), c)
+}
+
+// openKept is open by a key that is kept in this way.
+func (h Home) openKept(ctx context.Context, k keeping, c server.Config) (*server.Server, error) {
 	if err := h.private(); err != nil {
 		return nil, fmt.Errorf("opening the KMS: %w", err)
 	}
@@ -60,7 +65,7 @@ func (h Home) open(ctx context.Context, c server.Config) (*server.Server, error)
 	}
 
 	c.Store, c.Shared, c.MaxMachines = st, p.Shared(), MaxMachines(p.Kind)
-	s, err := h.openOn(c)
+	s, err := k.openOn(ctx, c)
 	if err != nil {
 		st.Close()
 	}
@@ -70,7 +75,11 @@ func (h Home) open(ctx context.Context, c server.Config) (*server.Server, error)
 // openOn opens a KMS on a store that is open, and verifies it. Who keeps the
 // wrapping key has a limit of its own.
 func (h Home) openOn(c server.Config) (*server.Server, error) {
-	return h.keeping().opening(context.Background(), func(key secret.Bytes) (*server.Server, error) {
+	return h.keeping().openOn(context.Background(), c)
+}
+
+func (k keeping) openOn(ctx context.Context, c server.Config) (*server.Server, error) {
+	return k.opening(ctx, func(key secret.Bytes) (*server.Server, error) {
 		c.Wrapping = key
 		return server.Open(c)
 	})

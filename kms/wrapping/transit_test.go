@@ -175,8 +175,10 @@ func TestTransitTrustsNobodyElse(t *testing.T) {
 		want string
 		do   func(http.ResponseWriter, *http.Request)
 	}{
-		"a redirect": {"307 Temporary Redirect: it sends to https://", func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, b.URL+r.URL.Path, http.StatusTemporaryRedirect) }},
-		"a page":     {"it is no answer of OpenBao or Vault", func(w http.ResponseWriter, _ *http.Request) { w.Write([]byte("<html>")) }},
+		"a redirect": {"307 Temporary Redirect: it sends to https://", func(w http.ResponseWriter, r *http.Request) {
+			http.Redirect(w, r, b.URL+r.URL.Path, http.StatusTemporaryRedirect)
+		}},
+		"a page": {"it is no answer of OpenBao or Vault", func(w http.ResponseWriter, _ *http.Request) { w.Write([]byte("<html>")) }},
 		"a torrent": {"it is no answer", func(w http.ResponseWriter, _ *http.Request) {
 			w.Write([]byte(`{"x":"` + strings.Repeat("a", 1<<20) + `"}`))
 		}},

@@ -28,4 +28,12 @@ var ofWrapping = []mutant{
 	{`transit: a key has 32 bytes`, `kms/wrapping/transit.go`, `len(key) != KeySize {`, `false {`, `./kms/wrapping`, `TestTransitTrustsNobodyElse`},
 	{`transit: over TLS, or on this host`, `kms/config/transit.go`, `if u.Scheme == "http" && !agent {`, `if false {`, `./kms/config`, `TestWrongWrapping`},
 	{`transit: a mount is no other path`, `kms/config/transit.go`, `name != "" && !inPath`, `false && !inPath`, `./kms/config`, `TestWrongWrapping`},
+	{`sealed: machines come back`, `kms/daemon/sealedlisten.go`, `w.WriteHeader(http.StatusServiceUnavailable)`, `w.WriteHeader(http.StatusForbidden)`, `./kms/daemon`, `TestSealed$`},
+	{`sealed: and know when`, `kms/daemon/sealedlisten.go`, `w.Header().Set("Retry-After", `, `w.Header().Set("X-Retry-After", `, `./kms/daemon`, `TestSealed$`},
+	{`sealed: calls of gRPC may be tried again`, `kms/server/rpc/rpc.go`, `status.Error(codes.Unavailable, why)`, `status.Error(codes.PermissionDenied, why)`, `./kms/daemon`, `TestSealed$`},
+	{`sealed: strangers are not told why`, `kms/daemon/sealedlisten.go`, `func() string { return "the key server is sealed" }`, `s.said`, `./kms/daemon`, `TestSealed$`},
+	{`sealed: the sockets are handed over`, `kms/daemon/sockets.go`, `if len(s[address]) == 0 {`, `if s.close(); true {`, `./kms/daemon`, `TestSealed$`},
+	{`sealed: the unit is ready`, `kms/daemon/sealed.go`, `notify("READY=1\nSTATUS=sealed: "`, `notify("STATUS=sealed: "`, `./kms/daemon`, `TestSealedIsReady`},
+	{`sealed: a wrong PIN ends it`, `kms/daemon/sealed.go`, `if errors.Is(err, wrapping.ErrRefused) {`, `if false {`, `./kms/daemon`, `TestSealedIsNotForRefusals`},
+	{`sealed: a wrong PIN is tried once`, `kms/home/unwrap.go`, `if errors.Is(err, wrapping.ErrAway) || errors.Is(err, wrapping.ErrRefused) {`, `if errors.Is(err, wrapping.ErrAway) {`, `./kms/daemon`, `TestSealedIsNotForRefusals`},
 }

@@ -9,10 +9,12 @@ import (
 	"time"
 
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/keepalive"
 	"google.golang.org/grpc/peer"
+	"google.golang.org/grpc/status"
 )
 
 // Limits of every server.
@@ -43,7 +45,32 @@ func NewServer(inner credentials.TransportCredentials, busy Busy, observe Observ
 	if busy == nil {
 		busy = func(net.Conn) func() { return func() {} }
 	}
-	return grpc.NewServer(
+	return grpc.NewServer(append(limits(inner), grpc.UnaryInterceptor(func(ctx context.Context, request any, info *grpc.UnaryServerInfo, next grpc.UnaryHandler) (reply any, err error) {
+		began := time.Now()
+		defer func() { observe(info.FullMethod, err, began) }()
+		ctx, cancel := context.WithTimeout(ctx, callTime)
+		defer cancel()
+		if p, ok := peer.FromContext(ctx); ok {
+			if held, ok := p.AuthInfo.(heldInfo); ok {
+				defer busy(held.conn)()
+			}
+		}
+		return next(ctx, request)
+	}))...)
+}
+
+// Away is a server that answers every call as one that may be tried again.
+func Away(inner credentials.TransportCredentials, why string) *grpc.Server {
+	if inner == nil {
+		inner = insecure.NewCredentials()
+	}
+	return grpc.NewServer(append(limits(inner), grpc.UnknownServiceHandler(func(any, grpc.ServerStream) error {
+		return status.Error(codes.Unavailable, why)
+	}))...)
+}
+
+func limits(inner credentials.TransportCredentials) []grpc.ServerOption {
+	return []grpc.ServerOption{
 		grpc.Creds(held{inner}),
 		grpc.MaxRecvMsgSize(maxMessage), grpc.MaxHeaderListSize(maxHeaders), grpc.MaxConcurrentStreams(maxStreams),
 		grpc.ConnectionTimeout(handshake),
@@ -53,19 +80,7 @@ func NewServer(inner credentials.TransportCredentials, busy Busy, observe Observ
 		}),
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: pingEvery, PermitWithoutStream: true}),
 		grpc.InitialWindowSize(math.MaxUint16), grpc.InitialConnWindowSize(math.MaxUint16),
-		grpc.UnaryInterceptor(func(ctx context.Context, request any, info *grpc.UnaryServerInfo, next grpc.UnaryHandler) (reply any, err error) {
-			began := time.Now()
-			defer func() { observe(info.FullMethod, err, began) }()
-			ctx, cancel := context.WithTimeout(ctx, callTime)
-			defer cancel()
-			if p, ok := peer.FromContext(ctx); ok {
-				if held, ok := p.AuthInfo.(heldInfo); ok {
-					defer busy(held.conn)()
-				}
-			}
-			return next(ctx, request)
-		}),
-	)
+	}
 }
 
 // held are credentials that remember the connection below.
