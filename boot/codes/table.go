@@ -50,7 +50,7 @@ func table() map[string]Meaning {
 		"pcr-mismatch":    {Operator, "this boot differs from what was approved: if that is right, latchkey-kms node accept WORDS"},
 		"tpm-cleared":     {Operator, "the TPM was cleared or replaced: latchkey-kms node accept WORDS"},
 		"header-rollback": {Operator, "an old LUKS header was put back: latchkey-kms volume accept-header UUID if you did that"},
-		"exists":          {Operator, "the key server has another key for this volume and replaces none: latchkey-kms volume delete UUID if it is of no use"},
+		"exists":          {Operator, "the key server has another key for this volume and replaces none: latchkey-kms volume delete --now UUID if it is of no use"},
 		"header-differs":  {Final, "this is not the volume that was enrolled: do not trust this disk"},
 		PCR15Used:         {Final, "this boot already opened its volumes (kexec): rebooting through the firmware"},
 

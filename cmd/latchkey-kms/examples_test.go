@@ -94,6 +94,7 @@ var notHere = map[string]string{
 	"store backups":                    "needs a place: backup.txtar",
 	"store drill":                      "needs a place: backup.txtar",
 	"store restore --config":           "needs a place: backup.txtar",
+	"trust undelete":                   "needs the name of a key that trust does not print: retired.txtar",
 	"audit archive":                    "writes to another directory: history.txtar",
 	"audit verify --archive":           "needs an archive: history.txtar",
 	"audit verify --proof":             "needs a proof: history.txtar",
@@ -120,7 +121,7 @@ var before = map[string][]string{
 	"release roll 2026.12 --group site=berlin --canary": {"node approve W", "node set W --label site=berlin", "release add 2026.12 --pcr 11:sha256=0b887835b207d821b553ca44b741291079afbda10f2bcf46430eae12f420c30a"},
 	"release roll 2026.12 --group site=berlin --stop":   {"node approve W", "node set W --label site=berlin", "release add 2026.12 --pcr 11:sha256=0b887835b207d821b553ca44b741291079afbda10f2bcf46430eae12f420c30a", "release roll 2026.12 --group site=berlin"},
 	"policy explain": {"volume put U --generate", "node approve --volume U W"},
-	"volume show":    {"volume put U --generate"}, "volume delete": {"volume put U --generate"},
+	"volume show":    {"volume put U --generate"}, "volume delete": {"volume put U --generate"}, "volume undelete": {"volume put U --generate", "volume delete U"},
 	"volume rotate": {"volume put U --generate", "node approve --volume U W"}, "volume accept-header": {"volume put U --generate", "node approve --volume U W"},
 	"admin token revoke": {"admin token create dashboard --output before.token"},
 	"kairos quarantine":  {"apply -f sealedvolume.yaml"}, "kairos readmit": {"apply -f sealedvolume.yaml", "kairos quarantine H"},
@@ -130,7 +131,9 @@ var before = map[string][]string{
 	"tang key hide": {"tang key rotate", "tang import /var/db/tang"}, "tang key show": {"tang key rotate", "tang import /var/db/tang", "tang key hide EYtr00e4cJ-l-khu48rkPgqljVYbmsPf0jc3DhDQftc"},
 	"tang key retire": {"tang import /var/db/tang", "tang key rotate"}, "tang key revoke": {"tang key new --for web-7"}, "tang key readmit": {"tang key new --for web-7", "tang key revoke web-7"},
 	"talos key": {"talos key rotate", "talos key rotate"}, "k8s key": {"k8s key rotate", "k8s key rotate"},
-	"store restore": {"store backup backup.db"},
+	"talos key undelete": {"talos key rotate", "talos key rotate", "talos key retire 1"}, "k8s key undelete": {"k8s key rotate", "k8s key rotate", "k8s key retire 1"},
+	"tang key undelete": {"tang import /var/db/tang", "tang key rotate", "tang key retire EYtr00e4cJ-l-khu48rkPgqljVYbmsPf0jc3DhDQftc"},
+	"store restore":     {"store backup backup.db"},
 }
 
 // The examples do what they say, as they stand, on a KMS with the machines
@@ -152,14 +155,15 @@ func TestExamplesRun(t *testing.T) {
 	}
 }
 
-// prefixed is the key that a text begins with, or is, if that ends with "$".
-func prefixed[V any](m map[string]V, text string) string {
+// prefixed is the longest key that a text begins with, or is, if that ends
+// with "$".
+func prefixed[V any](m map[string]V, text string) (longest string) {
 	for prefix := range m {
-		if strings.HasPrefix(text+"$", prefix) {
-			return prefix
+		if strings.HasPrefix(text+"$", prefix) && len(prefix) > len(longest) {
+			longest = prefix
 		}
 	}
-	return ""
+	return longest
 }
 
 // A fixture is a KMS that a machine has asked, which is pending.
@@ -167,8 +171,6 @@ type fixture struct {
 	data, dir string
 	tpm       *softtpm.TPM
 }
-
-const exampleUUID = "8b7f0000-0000-4000-8000-000000000001"
 
 func newFixture(t *testing.T) *fixture {
 	t.Helper()

@@ -187,6 +187,10 @@ func printApproved(w io.Writer, a lk1.Approved) {
 		fmt.Fprintf(w, "NOT bound: volume %s, which it asks for: it was approved before it asked; to bind it: latchkey-kms node approve --volume %s %s\n", u, u, a.Node.Words)
 	}
 	for _, v := range a.Held {
+		if v.Standing == lk1.Deleted {
+			fmt.Fprintf(w, "NOT bound: volume %s\n", describeAsked(v))
+			continue
+		}
 		fmt.Fprintf(w, "NOT bound: volume %s; if it is this machine's: latchkey-kms node approve --volume %s %s\n", describeAsked(v), v.UUID, a.Node.Words)
 	}
 	printCover(w, a.Node)

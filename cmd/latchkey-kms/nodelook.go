@@ -92,6 +92,8 @@ func describeAsked(v lk1.Asked) string {
 		return fmt.Sprintf("%s  (you stored its passphrase)", v.UUID)
 	case lk1.Owned:
 		return fmt.Sprintf("%s  (belongs to %s)", v.UUID, strings.Join(v.Others, ", "))
+	case lk1.Deleted:
+		return fmt.Sprintf("%s  (deleted: \"volume undelete\" gives it back to its machine)", v.UUID)
 	case lk1.Contested:
 		return fmt.Sprintf("%s  (also asked for by %s)", v.UUID, strings.Join(v.Others, ", "))
 	}

@@ -29,14 +29,16 @@ alone keys of their own ("tang key new").`,
 		Use: "key", Short: "List, rotate, hide and retire keys; make and revoke those of one client", Args: cli.Args(cobra.ArbitraryArgs), RunE: cli.Group,
 		Long: `A signing key vouches for what is advertised; clients encrypt to an exchange key,
 and ask for it at each boot. A hidden key is not advertised any more, and still
-answered; one that is retired is destroyed, and disks that nothing else opens
-are lost with it.`,
+answered; one that is retired is not, and is destroyed when its grace has ended
+(30 days, "retention: deleted" in kms.yaml): disks that nothing else opens are
+lost with it. Until then "undelete" gives it back.`,
 	}
 	key.AddCommand(tangList(ask, out), tangRotate(ask, out),
 		tangKeyChange(ask, out, "hide", "Advertise a key no more", "Who encrypted to it is still answered. So does a dot before tang's file."),
 		tangKeyChange(ask, out, "show", "Advertise a hidden key again", "It is advertised beside those that are."),
-		tangKeyChange(ask, out, "retire", "Destroy a hidden key", `What was encrypted to it is lost: see first that "clevis luks report" finds
+		tangKeyChange(ask, out, "retire", "Take a hidden key out of use, and destroy it after a grace", `What was encrypted to it is lost: see first that "clevis luks report" finds
 nothing on all machines, and that the audit log has no recovery by it.`),
+		tangKeyChange(ask, out, "undelete", "Give back a retired key", "Within its grace. It is hidden then, and answered."),
 		tangNew(ask, out),
 		tangClient(ask, out, "revoke", "Refuse one client that has keys of its own", "At once, and nobody else. Its keys stay until they are retired."),
 		tangClient(ask, out, "readmit", "End a revocation", "The client is answered again."))
@@ -75,7 +77,7 @@ func printTang(out io.Writer, keys []tangkeeper.Key) {
 		if len(k.Sources) > 0 {
 			within = fmt.Sprint(k.Sources)
 		}
-		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\n", k.Thumbprint, of, k.Use, k.Alg, k.State, k.Changed.Local().Format("2006-01-02 15:04"), within)
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\n", k.Thumbprint, of, k.Use, k.Alg, k.State+keptUntil(k.Until), k.Changed.Local().Format("2006-01-02 15:04"), within)
 	}
 }
 
@@ -102,13 +104,18 @@ func tangCurve(c *cobra.Command, curve *string) {
 }
 
 func tangKeyChange(ask *asker, out *output, verb, short, long string) *cobra.Command {
-	return &cobra.Command{
+	now := false
+	c := &cobra.Command{
 		Use: verb + " THUMBPRINT", Short: short, Long: long, Args: cli.Args(cobra.ExactArgs(1)),
 		Example: "  latchkey-kms tang key " + verb + " EYtr00e4cJ-l-khu48rkPgqljVYbmsPf0jc3DhDQftc",
 		RunE: func(c *cobra.Command, args []string) error {
-			return tangKeys(ask, out, c, "POST", verb, url.Values{"key": {args[0]}})
+			return tangKeys(ask, out, c, "POST", verb, nowIn(url.Values{"key": {args[0]}}, now))
 		},
 	}
+	if verb == "retire" {
+		addNow(c.Flags(), &now)
+	}
+	return c
 }
 
 func tangNew(ask *asker, out *output) *cobra.Command {

@@ -24,7 +24,7 @@ func volumeCommand(ask *asker, out *output) *cobra.Command {
 		Long: `A volume is one LUKS volume, identified by its UUID ("cryptsetup luksUUID DEVICE").`,
 	}
 	c.AddCommand(volumeList(ask, out), volumeShow(ask, out), volumePut(ask, out), volumeRotate(ask, out),
-		volumeChange(ask, out, "delete", "Destroy everything that the KMS has about a volume", "This cannot be undone: without a recovery key the volume is lost."),
+		volumeDelete(ask, out), volumeUndelete(ask, out),
 		volumeChange(ask, out, "accept-header", "Accept the LUKS header that the machine showed last",
 			"For a volume whose header was restored from a backup or made again: the KMS\nrefuses a header that differs from the enrolled one (header-differs) or is older\n(header-rollback)."))
 	return c
@@ -53,6 +53,8 @@ func printVolumes(out io.Writer, volumes []lk1.Volume) {
 		switch {
 		case machine == "":
 			machine = "(none yet)"
+		case v.Deleted != nil:
+			machine += " (deleted, kept until " + v.Deleted.Until.Local().Format("2006-01-02 15:04") + ")"
 		case !v.Bound:
 			machine += " (proposed)"
 		case v.SealedTo != (kms.NodeID{}):
@@ -65,7 +67,7 @@ func printVolumes(out io.Writer, volumes []lk1.Volume) {
 func volumeShow(ask *asker, out *output) *cobra.Command {
 	return &cobra.Command{
 		Use: "show UUID", Short: "Show one volume, never its secret", Args: cli.Args(cobra.ExactArgs(1)),
-		Example: "  latchkey-kms volume show 8b7f0000-0000-4000-8000-000000000001",
+		Example: "  latchkey-kms volume show " + exampleUUID,
 		RunE: func(c *cobra.Command, args []string) error {
 			var rows []lk1.Volume
 			if err := ask.volume(c, "GET", "/v1/volume", args[0], nil, &rows); err != nil {
@@ -84,6 +86,9 @@ func volumeShow(ask *asker, out *output) *cobra.Command {
 func printVolume(w io.Writer, v lk1.Volume) {
 	fmt.Fprintf(w, "uuid:       %s\nmode:       %s\nmachine:    %s\nbound:      %t\nrotation:   %s\nheader:     %s\nvolume key: %s\nseqid from: %d\n",
 		v.UUID, v.Mode, v.Words, v.Bound, rotating(v), known(v.Digest != nil), known(v.MAC != nil), v.MinSeq)
+	if d := v.Deleted; d != nil {
+		fmt.Fprintf(w, "deleted:    %s by %s, kept until %s\n", d.At.Local().Format("2006-01-02 15:04"), d.By, d.Until.Local().Format("2006-01-02 15:04"))
+	}
 	if v.SealedTo != (kms.NodeID{}) {
 		fmt.Fprintf(w, "sealed to:  %s, not to this machine's TPM: enroll it again (latchkey volume enroll)\n", v.SealedTo.Words())
 	}
@@ -98,16 +103,10 @@ func known(yes bool) string {
 
 // volumeChange is a command that changes one volume.
 func volumeChange(ask *asker, out *output, verb, short, long string) *cobra.Command {
-	var yes bool
-	c := &cobra.Command{
+	return &cobra.Command{
 		Use: verb + " UUID", Short: short, Long: long, Args: cli.Args(cobra.ExactArgs(1)),
-		Example: "  latchkey-kms volume " + verb + " 8b7f0000-0000-4000-8000-000000000001",
+		Example: "  latchkey-kms volume " + verb + " " + exampleUUID,
 		RunE: func(c *cobra.Command, args []string) error {
-			if verb == "delete" && !yes && terminal(c) {
-				if err := confirm(c, fmt.Sprintf("Everything that the KMS has of volume %s is destroyed, and cannot be had again; its keyslots stay on the disk. Go on?", args[0])); err != nil {
-					return err
-				}
-			}
 			var done struct{}
 			if err := ask.volume(c, "POST", "/v1/volume/"+verb, args[0], nil, &done); err != nil {
 				return err
@@ -115,11 +114,9 @@ func volumeChange(ask *asker, out *output, verb, short, long string) *cobra.Comm
 			return out.show(c, done, func() { fmt.Fprintf(c.OutOrStdout(), "%s: volume %s\n", verb, args[0]) })
 		},
 	}
-	if verb == "delete" {
-		c.Flags().BoolVar(&yes, "yes", false, "do not ask on a terminal whether this is meant")
-	}
-	return c
 }
+
+const exampleUUID = "8b7f0000-0000-4000-8000-000000000001"
 
 // rotating says how far a rotation is.
 func rotating(v lk1.Volume) string {
@@ -142,7 +139,7 @@ old keyslot; then the KMS destroys the old secret. The next secret is made here
 or, if it is sealed to the machine's TPM, by the machine. After a power cut at
 any moment one of the two opens the volume. --abort cancels a rotation that the
 machine has not reported yet. "volume show" tells whether one is in progress.`,
-		Example: "  latchkey-kms volume rotate 8b7f0000-0000-4000-8000-000000000001",
+		Example: "  latchkey-kms volume rotate " + exampleUUID,
 		Args:    cli.Args(cobra.ExactArgs(1)),
 		RunE: func(c *cobra.Command, args []string) error {
 			verb, done := "rotate", "the machine of volume %s replaces its secret at the next boot\n"
@@ -163,10 +160,15 @@ machine has not reported yet. "volume show" tells whether one is in progress.`,
 
 // volume asks about one volume, once its UUID is one.
 func (ask *asker) volume(c *cobra.Command, method, path, uuid string, body, to any) error {
-	if _, err := kms.ParseUUID(uuid); err != nil {
+	return ask.volumeBy(c, method, path, url.Values{"uuid": {uuid}}, body, to)
+}
+
+// volumeBy is volume with a query that says more.
+func (ask *asker) volumeBy(c *cobra.Command, method, path string, query url.Values, body, to any) error {
+	if _, err := kms.ParseUUID(query.Get("uuid")); err != nil {
 		return cli.Usagef("%w", err)
 	}
-	return ask.call(c.Context(), method, path, url.Values{"uuid": {uuid}}, body, to)
+	return ask.call(c.Context(), method, path, query, body, to)
 }
 
 func volumePut(ask *asker, out *output) *cobra.Command {

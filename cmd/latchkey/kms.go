@@ -86,7 +86,7 @@ func kmsAdvice(code, words string) string {
 	case "pcr15-used":
 		return "this boot has opened its volumes, so only the next one gets keys"
 	case "exists":
-		return "the KMS has another key for this volume, and replaces none: if it is of no use, latchkey-kms volume delete UUID"
+		return "the KMS has another key for this volume, and replaces none: if it is of no use, latchkey-kms volume delete --now UUID"
 	case "header-differs":
 		return "the KMS knows another LUKS header for this UUID: name the disk with --device; after a restore, latchkey-kms volume accept-header UUID"
 	}

@@ -88,7 +88,7 @@ func TestSetupIsKilled(t *testing.T) {
 		if again {
 			wantSlots, want = 1, "removed keyslot 2 of volume "
 		}
-		for _, text := range []string{"removed keyslot 1 of volume ", want, "latchkey-kms volume delete " + setupUUID} {
+		for _, text := range []string{"removed keyslot 1 of volume ", want, "latchkey-kms volume delete --now " + setupUUID} {
 			if !strings.Contains(out.String(), text) {
 				t.Errorf("again %t: undo does not say %q:\n%s", again, text, out.String())
 			}

@@ -54,7 +54,7 @@ func (o *setup) takeBack() error {
 	}
 	for _, v := range state.Volumes {
 		if v.Stored {
-			fmt.Fprintf(o.out, "the key server may hold a key of volume %s yet; there: latchkey-kms volume delete %[1]s\n", v.UUID)
+			fmt.Fprintf(o.out, "the key server may hold a key of volume %s yet; there: latchkey-kms volume delete --now %[1]s\n", v.UUID)
 		}
 	}
 	return nil

@@ -122,7 +122,7 @@ volume with that copy. Only reencryption (cryptsetup reencrypt) helps then.`,
 			}
 			fmt.Fprintf(c.OutOrStdout(), "removed keyslot %d of volume %s\n", slot, h.UUID())
 			if marked {
-				fmt.Fprintf(c.OutOrStdout(), "the KMS still holds what opened it; to destroy that too, on the key server: latchkey-kms volume delete %s\n", h.UUID())
+				fmt.Fprintf(c.OutOrStdout(), "the KMS still holds what opened it; to destroy that too, on the key server: latchkey-kms volume delete --now %s\n", h.UUID())
 			}
 			return nil
 		},

@@ -34,7 +34,7 @@ unfinished reencryption, ends in the same way; a LUKS2 header then still lists
 its keyslots, which are noise.
 
 What the KMS holds for the volume is of no use then, and stays there: on the
-key server, latchkey-kms volume delete UUID destroys it.`,
+key server, latchkey-kms volume delete --now UUID destroys it.`,
 		Example: `  latchkey volume wipe --uuid "$(cryptsetup luksUUID root.luks2)" root.luks2`,
 		Args:    cli.Args(cobra.ExactArgs(1)),
 		RunE: func(c *cobra.Command, args []string) error {
@@ -63,7 +63,7 @@ key server, latchkey-kms volume delete UUID destroys it.`,
 			}
 			fmt.Fprintf(c.OutOrStdout(), "destroyed keyslots %d of volume %s: nothing but a backup of its header opens it\n", slotIDs(h), h.UUID())
 			if marked {
-				fmt.Fprintf(c.OutOrStdout(), "the KMS still holds what opened it; to destroy that too, on the key server: latchkey-kms volume delete %s\n", h.UUID())
+				fmt.Fprintf(c.OutOrStdout(), "the KMS still holds what opened it; to destroy that too, on the key server: latchkey-kms volume delete --now %s\n", h.UUID())
 			}
 			return nil
 		},

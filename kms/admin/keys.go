@@ -24,6 +24,16 @@ func (a *API) keyRoutes() []Route {
 			},
 		}
 	}
+	version := func(change func(r *http.Request, ring string, version uint32) ([]ledger.KeyVersion, error)) func(*http.Request, string) ([]ledger.KeyVersion, error) {
+		return func(r *http.Request, ring string) ([]ledger.KeyVersion, error) {
+			n, err := strconv.ParseUint(r.URL.Query().Get("version"), 10, 32)
+			if err != nil {
+				return nil, fmt.Errorf("reading a version: %.20q is no number", r.URL.Query().Get("version"))
+			}
+			return change(r, ring, uint32(n))
+		}
+	}
+	number := Param{Name: "version", Doc: "number of the version", Required: true, Kind: "integer"}
 	return []Route{
 		on("GET", "", ScopeRead, "Lists the versions of a key, never the key.", []Param{key}, func(_ *http.Request, ring string) ([]ledger.KeyVersion, error) {
 			return a.ledger.Keys(ring)
@@ -31,13 +41,17 @@ func (a *API) keyRoutes() []Route {
 		on("POST", "/rotate", ScopeAdmin, "Makes the next version of a key.", []Param{key}, func(r *http.Request, ring string) ([]ledger.KeyVersion, error) {
 			return a.ledger.RotateKey(r.Context(), ring)
 		}),
-		on("POST", "/retire", ScopeAdmin, "Destroys a version of a key.", []Param{key, {Name: "version", Doc: "number of the version", Required: true, Kind: "integer"}},
-			func(r *http.Request, ring string) ([]ledger.KeyVersion, error) {
-				version, err := strconv.ParseUint(r.URL.Query().Get("version"), 10, 32)
+		on("POST", "/retire", ScopeAdmin, "Takes a version of a key out of use, and destroys it once the grace has ended.", []Param{key, number, NowParam},
+			version(func(r *http.Request, ring string, n uint32) ([]ledger.KeyVersion, error) {
+				now, err := Now(r)
 				if err != nil {
-					return nil, fmt.Errorf("reading a version: %.20q is no number", r.URL.Query().Get("version"))
+					return nil, err
 				}
-				return a.ledger.RetireKey(r.Context(), ring, uint32(version))
-			}),
+				return a.ledger.RetireKey(r.Context(), ring, n, now)
+			})),
+		on("POST", "/undelete", ScopeAdmin, "Gives back a version of a key that was retired, within the grace.", []Param{key, number},
+			version(func(r *http.Request, ring string, n uint32) ([]ledger.KeyVersion, error) {
+				return a.ledger.UndeleteKey(r.Context(), ring, n)
+			})),
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/netip"
 	"slices"
+	"strconv"
 	"time"
 
 	"latchkey/kms"
@@ -65,6 +66,7 @@ type Param struct {
 // Parameters that many routes have.
 var (
 	WhoParam  = Param{Name: "who", Doc: "six words, an id of 64 digits, or the value of the label name; or, if only one node has them, the first words, or eight or more of the id's first digits", Required: true}
+	NowParam  = Param{Name: "now", Doc: "destroy it at once, whatever the grace is, and also if it was deleted before", Kind: "boolean"}
 	UUIDParam = Param{Name: "uuid", Doc: "LUKS UUID", Required: true, Kind: "uuid"}
 )
 
@@ -197,6 +199,22 @@ func statusOf(err error) int {
 	}
 
 	return http.StatusBadRequest
+}
+
+// Now tells whether a request says NowParam.
+func Now(r *http.Request) (bool, error) { return Said(r, NowParam.Name) }
+
+// Said is a query's yes or no; not given is no.
+func Said(r *http.Request, name string) (bool, error) {
+	text := r.URL.Query().Get(name)
+	if text == "" {
+		return false, nil
+	}
+	yes, err := strconv.ParseBool(text)
+	if err != nil {
+		return false, fmt.Errorf("%s %.20q: must be true or false", name, text)
+	}
+	return yes, nil
 }
 
 // List makes an empty list of nothing, for JSON.

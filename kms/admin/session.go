@@ -167,7 +167,7 @@ func (a *API) EndSessions(ctx context.Context) error {
 		if v.Current || v.Retired != nil {
 			continue
 		}
-		if _, err := a.ledger.RetireKey(ctx, ring, v.Version); err != nil {
+		if _, err := a.ledger.RetireKey(ctx, ring, v.Version, true); err != nil {
 			return err
 		}
 	}

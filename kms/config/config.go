@@ -46,6 +46,7 @@ type Config struct {
 	Log       Log           `yaml:"log"`
 	Audit     Audit         `yaml:"audit"`
 	Backup    Backup        `yaml:"backup" restart:"yes"`
+	Retention Retention     `yaml:"retention"`
 
 	File  string           // the file's path, "" if there is none
 	where strictyaml.Lines // or the flag that set a key

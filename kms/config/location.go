@@ -13,6 +13,7 @@ type Location struct {
 	Mark     string // file of the high-water mark; "" is epoch in the data directory
 	Place    Place  // of the store
 	Wrapping Wrapping
+	Retained Retention
 	AnyMode  bool // the modes of files say nothing about who may read and write them
 
 	store Store
@@ -28,7 +29,7 @@ func (l Location) Parse(place string) (Place, error) {
 
 // Location is where the KMS of this configuration is.
 func (c *Config) Location() (Location, error) {
-	for name, s := range map[string]section{"store": &c.Store, "wrapping": &c.Wrapping} {
+	for name, s := range map[string]section{"store": &c.Store, "wrapping": &c.Wrapping, "retention": &c.Retention} {
 		if err := s.check(); err != nil {
 			return Location{}, &cli.Exit{Code: cli.Usage, Err: c.locate(under(name, err))}
 		}
@@ -41,7 +42,7 @@ func (c *Config) Location() (Location, error) {
 }
 
 func (c *Config) location() (Location, error) {
-	l := Location{Data: cmp.Or(c.Data, DefaultData), Mark: c.Mark, Wrapping: c.Wrapping, store: c.Store, AnyMode: c.Modes != nil && !*c.Modes}
+	l := Location{Data: cmp.Or(c.Data, DefaultData), Mark: c.Mark, Wrapping: c.Wrapping, Retained: c.Retention, store: c.Store, AnyMode: c.Modes != nil && !*c.Modes}
 	if c.Store.At == "" {
 		l.Place = Place{Kind: Bolt, Path: filepath.Join(l.Data, "kms.db"), AnyMode: l.AnyMode}
 		return l, nil

@@ -120,6 +120,7 @@ func (d *Daemon) answer(ctx context.Context, hup <-chan os.Signal, s *server.Ser
 	beside(ctx, []task{
 		{"seeing whether the store can be written", true, s.Watch},
 		{"looking after rolls", true, s.WatchRolls},
+		{"destroying what was deleted", true, s.WatchGraves},
 		{"looking after the audit log", true, s.WatchHistory},
 		{"reading the configuration again", true, func(ctx context.Context) { d.reloads(ctx, hup, s, listening) }},
 		{"telling systemd", false, func(ctx context.Context) { watch(ctx, s.Answers, d.log) }},

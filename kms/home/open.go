@@ -68,8 +68,10 @@ func (h Home) openKept(ctx context.Context, k keeping, c server.Config) (*server
 	s, err := k.openOn(ctx, c)
 	if err != nil {
 		st.Close()
+		return nil, err
 	}
-	return s, err
+	s.SetGrace(Grace(h.Retained))
+	return s, nil
 }
 
 // openOn opens a KMS on a store that is open, and verifies it. Who keeps the

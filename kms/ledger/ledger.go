@@ -12,6 +12,7 @@ import (
 	"errors"
 	"io"
 	"log/slog"
+	"slices"
 	"sync"
 	"sync/atomic"
 
@@ -46,6 +47,7 @@ type Config struct {
 
 	Tables   []*Table   // of all owners
 	Keyrings []*Keyring // of all owners
+	Graves   []*Graveyard
 }
 
 // A Ledger owns its store.
@@ -63,6 +65,9 @@ type Ledger struct {
 	news      news
 	strangers strangers
 	health    health
+
+	graveyards []*Graveyard
+	grace      atomic.Int64 // a time.Duration
 
 	segmentEvents uint64 // of a segment, at most
 	aged
@@ -83,6 +88,8 @@ func Open(c Config) (*Ledger, error) {
 		tables: map[string]*Table{}, keyrings: map[string]*Keyring{}, segmentEvents: uint64(cmp.Or(c.SegmentEvents, segmentEvents)),
 	}
 	l.begin(c.Shared)
+	l.SetGrace(DefaultGrace)
+	l.graveyards = append(slices.Clone(c.Graves), ringGraves, signingGraves)
 	l.server = serverName(c)
 	l.health.failed, l.wake = make(chan struct{}, 1), make(chan struct{}, 1)
 	if l.observe == nil {

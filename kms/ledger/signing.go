@@ -73,14 +73,14 @@ func (l *Ledger) setKeys(seeds []byte) {
 }
 
 // changeKeys changes the list of seeds in one transaction.
-func (l *Ledger) changeKeys(ctx context.Context, event string, change func(keys []ed25519.PrivateKey) (after []ed25519.PrivateKey, pin kms.Pin, err error)) (Trust, error) {
+func (l *Ledger) changeKeys(ctx context.Context, event string, change func(t *Txn, keys []ed25519.PrivateKey) (after []ed25519.PrivateKey, pin kms.Pin, err error)) (Trust, error) {
 	var seeds []byte
 	defer func() { clear(seeds) }()
 	err := l.Update(ctx, func(t *Txn) error {
 		if err := l.loadKeys(t.View); err != nil {
 			return err
 		}
-		after, pin, err := change(slices.Clone(*l.keys.Load()))
+		after, pin, err := change(t, slices.Clone(*l.keys.Load()))
 		if err != nil {
 			return err
 		}
@@ -109,7 +109,7 @@ func (l *Ledger) changeKeys(ctx context.Context, event string, change func(keys 
 // AddKey makes another signing key, which signs for nodes that trust no
 // earlier one.
 func (l *Ledger) AddKey(ctx context.Context) (Trust, error) {
-	return l.changeKeys(ctx, "add", func(keys []ed25519.PrivateKey) ([]ed25519.PrivateKey, kms.Pin, error) {
+	return l.changeKeys(ctx, "add", func(_ *Txn, keys []ed25519.PrivateKey) ([]ed25519.PrivateKey, kms.Pin, error) {
 		if len(keys) >= maxKeys {
 			return nil, kms.Pin{}, fmt.Errorf("adding a key: %w: there are %d, as many as an image can trust", ErrRefused, len(keys))
 		}
@@ -122,7 +122,7 @@ func (l *Ledger) AddKey(ctx context.Context) (Trust, error) {
 
 // UseKey makes a key the first in order.
 func (l *Ledger) UseKey(ctx context.Context, pin kms.Pin) (Trust, error) {
-	return l.changeKeys(ctx, "use", func(keys []ed25519.PrivateKey) ([]ed25519.PrivateKey, kms.Pin, error) {
+	return l.changeKeys(ctx, "use", func(_ *Txn, keys []ed25519.PrivateKey) ([]ed25519.PrivateKey, kms.Pin, error) {
 		i, err := indexOf(keys, pin)
 		if err != nil {
 			return nil, pin, err
@@ -132,18 +132,56 @@ func (l *Ledger) UseKey(ctx context.Context, pin kms.Pin) (Trust, error) {
 	})
 }
 
-// RetireSigningKey destroys a key. The first one is not retired: another takes its
-// place before.
-func (l *Ledger) RetireSigningKey(ctx context.Context, pin kms.Pin) (Trust, error) {
-	return l.changeKeys(ctx, "retire", func(keys []ed25519.PrivateKey) ([]ed25519.PrivateKey, kms.Pin, error) {
+// signingGraves are of keys that were retired, by signingKey; what is kept is
+// the seed.
+var signingGraves = &Graveyard{Table: tableKeys, Mine: isSigning, Event: "trust destroy", Destroy: func(_ *Txn, key []byte, _ Grave) (Event, error) {
+	return Event{Detail: kms.Pin(key[1:]).String()}, nil
+}}
+
+func isSigning(key []byte) bool { return len(key) == 1+ed25519.PublicKeySize && key[0] == 1 }
+
+// signingKey is no key of a ring: their names begin with a letter.
+func signingKey(pin kms.Pin) []byte { return append([]byte{1}, pin[:]...) }
+
+// RetireSigningKey takes a key out of use. The first one is not retired:
+// another takes its place before. It can be had again for the grace; now, or
+// without a grace, it is destroyed, also if it was retired before.
+func (l *Ledger) RetireSigningKey(ctx context.Context, pin kms.Pin, now bool) (Trust, error) {
+	return l.changeKeys(ctx, "retire", func(t *Txn, keys []ed25519.PrivateKey) ([]ed25519.PrivateKey, kms.Pin, error) {
+		if now && t.View.Has(tableKeys, signingGraves.At(signingKey(pin))) {
+			return keys, pin, t.Unbury(signingGraves, signingKey(pin))
+		}
 		i, err := indexOf(keys, pin)
 		if err == nil && i == 0 {
 			err = fmt.Errorf("retiring a key: %w: it is the one that signs; use another first", ErrRefused)
+		}
+		if err == nil && !now && l.Grace() > 0 {
+			err = t.Bury(signingGraves, signingKey(pin), keys[i].Seed(), Who(ctx))
 		}
 		if err != nil {
 			return nil, pin, err
 		}
 		return slices.Delete(keys, i, i+1), pin, nil
+	})
+}
+
+// UndeleteSigningKey gives back a key that was retired, within its grace, as
+// the last in order.
+func (l *Ledger) UndeleteSigningKey(ctx context.Context, pin kms.Pin) (Trust, error) {
+	return l.changeKeys(ctx, "undelete", func(t *Txn, keys []ed25519.PrivateKey) ([]ed25519.PrivateKey, kms.Pin, error) {
+		g, found, err := t.View.Buried(signingGraves, signingKey(pin))
+		defer clear(g.Kept)
+		switch {
+		case err != nil:
+			return nil, pin, err
+		case !found:
+			return nil, pin, fmt.Errorf("undeleting key %s: %w: it was not retired, or is destroyed", pin, ErrNotFound)
+		case len(g.Kept) != ed25519.SeedSize:
+			return nil, pin, fmt.Errorf("undeleting key %s: %w", pin, ErrUnverified)
+		case len(keys) >= maxKeys:
+			return nil, pin, fmt.Errorf("undeleting a key: %w: there are %d, as many as an image can trust", ErrRefused, len(keys))
+		}
+		return append(keys, ed25519.NewKeyFromSeed(g.Kept)), pin, t.Unbury(signingGraves, signingKey(pin))
 	})
 }
 

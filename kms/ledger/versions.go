@@ -2,7 +2,6 @@ package ledger
 
 import (
 	"context"
-	"fmt"
 	"time"
 )
 
@@ -12,6 +11,7 @@ type KeyVersion struct {
 	Version uint32     `json:"version"`
 	Created time.Time  `json:"created"`
 	Retired *time.Time `json:"retired,omitempty"`
+	Until   *time.Time `json:"until,omitempty"` // of one that is retired: when it is destroyed; not given: it is
 	Current bool       `json:"current"`
 	Users   int        `json:"users"` // machines that used it within the last 30 days, where that is known
 }
@@ -35,9 +35,14 @@ func (l *Ledger) Keys(name string) (out []KeyVersion, err error) {
 				return err
 			}
 			e.key.Wipe()
-			if found {
-				out = append(out, e.present(r, version, newest, users[version]))
+			if !found {
+				continue
 			}
+			one := e.present(r, version, newest, users[version])
+			if one.Until, err = v.until(ringGraves, r.key(version)); err != nil {
+				return err
+			}
+			out = append(out, one)
 		}
 
 		return nil
@@ -76,41 +81,5 @@ func (l *Ledger) RotateKey(ctx context.Context, name string) ([]KeyVersion, erro
 	if err != nil {
 		return nil, err
 	}
-	return l.Keys(name)
-}
-
-// RetireKey destroys a version that is not the current one: what it sealed
-// opens no longer, anywhere.
-func (l *Ledger) RetireKey(ctx context.Context, name string, version uint32) ([]KeyVersion, error) {
-	r, err := l.ringOf(name)
-	if err != nil {
-		return nil, err
-	}
-	err = l.Update(ctx, func(t *Txn) error {
-		e, found, err := t.View.ringVersion(r, version)
-		defer e.key.Wipe()
-		switch {
-		case err != nil:
-			return err
-		case !found:
-			return fmt.Errorf("version %d of key %s: %w", version, r, ErrNotFound)
-		case version == t.View.ringNewest(r):
-			return fmt.Errorf("retiring version %d of key %s: %w: it is the current one; rotate first", version, r, ErrRefused)
-		case e.retired != 0:
-			return fmt.Errorf("retiring version %d of key %s: %w: it is retired already", version, r, ErrRefused)
-		}
-
-		t.Bump()
-		gone := ringEntry{created: e.created, retired: uint64(time.Now().Unix())}
-		if err := t.saveRing(r, version, gone); err != nil {
-			return err
-		}
-
-		return t.Note(Event{Event: "key retire", From: Who(ctx), Detail: fmt.Sprintf("%s: version %d", r, version)})
-	})
-	if err != nil {
-		return nil, err
-	}
-
 	return l.Keys(name)
 }

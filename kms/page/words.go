@@ -59,6 +59,8 @@ func asked(a lk1.Asked) string {
 		return "you stored its passphrase: approving gives it to this machine"
 	case lk1.Owned:
 		return "belongs to " + strings.Join(a.Others, ", ") + ", and stays there"
+	case lk1.Deleted:
+		return "was deleted, and nobody gets it until it is undeleted"
 	case lk1.Contested:
 		return "also asked for by " + strings.Join(a.Others, ", ")
 	}

@@ -100,7 +100,7 @@ func TestK8sRotation(t *testing.T) {
 
 	wantSeed(t, c, old)
 	wantSeed(t, c, fresh)
-	if _, err := f.RetireKey(ctx, k8skeeper.RingName("east"), 1); err != nil {
+	if _, err := f.RetireKey(ctx, k8skeeper.RingName("east"), 1, false); err != nil {
 		t.Fatal(err)
 	}
 
@@ -251,7 +251,7 @@ func TestKubeKeyOutlivesOtherKeys(t *testing.T) {
 	if _, err := f.UseKey(ctx, f.Pins()[1]); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := f.RetireSigningKey(ctx, old); err != nil {
+	if _, err := f.RetireSigningKey(ctx, old, false); err != nil {
 		t.Fatal(err)
 	}
 

@@ -76,7 +76,7 @@ func TestOpenAPI(t *testing.T) {
 // silence, several people who must agree, a boot that nothing measures, a secret that another TPM sealed, a live system, a store that others share, a document that was edited or is a cluster's. Their schemas are made
 // like all others.
 var rare = []string{
-	"admin.Token.maker", "admin.IssuedToken.maker", "lk1.Agreement.", "lk1.Node.agreed", "lk1.Node.needs", "policy.Settings.approvals", "ekcert.Certificate.", "lk1.Node.ek_certificate", "lk1.Node.lapsed", "lk1.Node.announced", "policy.Announced.", "lk1.Node.release", "lk1.Node.rolled", "lk1.rolled.", "lk1.ReleaseView.hidden", "lk1.ReleaseView.signed", "lk1.Node.awaits_boot", "lk1.Node.takes_boot", "lk1.Node.unmeasured", "lk1.Approved.warning", "lk1.Approved.sealed", "lk1.Volume.sealed_to", "kairos.partition.removed",
+	"admin.Token.maker", "admin.IssuedToken.maker", "lk1.Agreement.", "lk1.Node.agreed", "lk1.Node.needs", "lk1.Undeleted.needs", "policy.Settings.approvals", "ekcert.Certificate.", "lk1.Node.ek_certificate", "lk1.Node.lapsed", "lk1.Node.announced", "policy.Announced.", "lk1.Node.release", "lk1.Node.rolled", "lk1.rolled.", "lk1.ReleaseView.hidden", "lk1.ReleaseView.signed", "lk1.Node.awaits_boot", "lk1.Node.takes_boot", "lk1.Node.unmeasured", "lk1.Approved.warning", "lk1.Approved.sealed", "lk1.Volume.sealed_to", "kairos.partition.removed",
 	"ledger.Event.server", "ledger.Segment.server", "ledger.Segment.removed", "ledger.ServerLog.server", "kairos.lastShown.legacy", "kairos.lastShown.live", "kairos.volumeDoc.",
 	"eventlog.Keys.others", "eventlog.Summary.config", "eventlog.Summary.firmware", "eventlog.Summary.kernel", "eventlog.Summary.odd", "eventlog.Measured.text", "lk1.bootLog.refused",
 }
@@ -226,8 +226,7 @@ func askAll(d *document31, h http.Handler, nodes []lk1.Node) {
 	ask("POST", "/v1/volume/rotate"+uuid(root), "", 409)
 	ask("POST", "/v1/volume/rotate-abort"+uuid(root), "", 200)
 	ask("POST", "/v1/volume/accept-header"+uuid(root), "", 200)
-	ask("POST", "/v1/volume/delete"+uuid(third), "", 200)
-	ask("POST", "/v1/volume/delete"+uuid(third), "", 404)
+	askVolumeDeleted(ask, uuid(third))
 	ask("POST", "/v1/node/undelete"+who(known), "", 409)
 	ask("POST", "/v1/node/delete"+who(known), "", 200)
 	ask("POST", "/v1/node/undelete"+who(known), "", 200)
@@ -256,8 +255,7 @@ func askOthers(d *document31, h http.Handler, ask func(method, target, body stri
 	ask("POST", "/v1/keys/rotate?key=k8s/default", "", 200)
 	ask("POST", "/v1/keys/rotate?key=k8s/default", "", 200)
 	ask("GET", "/v1/keys?key=k8s/default", "", 200)
-	ask("POST", "/v1/keys/retire?key=k8s/default&version=1", "", 200)
-	ask("GET", "/v1/keys?key=k8s/default", "", 200)
+	askRetired(ask, url.QueryEscape(pins[0]))
 	for _, command := range []string{"accept", "readmit", "quarantine", "delete"} {
 		ask("POST", "/v1/kairos/"+command+hash("approved"), "", 200)
 	}

@@ -120,7 +120,7 @@ func TestWordsAreLookedForBefore(t *testing.T) {
 			return err
 		},
 		"delete":        func() error { _, err := f.DeleteNode(ctx, who); return err },
-		"volume delete": func() error { return f.DeleteVolume(ctx, root) },
+		"volume delete": func() error { return f.DeleteVolume(ctx, root, false) },
 	} {
 		m.rows = 0
 		if err := change(); err != nil && name != "delete" {

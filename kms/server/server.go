@@ -89,6 +89,10 @@ func (r rows) tables() []*ledger.Table {
 	return slices.Concat(r.lk1.Tables(), r.kairos.Tables(), r.talos.Tables(), r.tang.Tables(), admin.Tables())
 }
 
+func (r rows) graves() []*ledger.Graveyard {
+	return slices.Concat(r.lk1.Graveyards(), r.tang.Graveyards())
+}
+
 // Tables lists what a store must have.
 func Tables() []string { return ledger.Names(newRows().tables()) }
 
@@ -123,7 +127,7 @@ func Open(c Config) (*Server, error) {
 	var err error
 	s.Ledger, err = ledger.Open(ledger.Config{
 		Store: c.Store, Shared: c.Shared, Wrapping: c.Wrapping, Mark: c.Mark, Log: s.log, Wrote: writes,
-		Tables: kept.tables(), Keyrings: []*ledger.Keyring{kept.talos.Keyring(), k8s.Keyring, admin.Keyring},
+		Tables: kept.tables(), Keyrings: []*ledger.Keyring{kept.talos.Keyring(), k8s.Keyring, admin.Keyring}, Graves: kept.graves(),
 	})
 	if err != nil {
 		return nil, err
@@ -151,7 +155,7 @@ func Salvage(ctx context.Context, st store.Store, wrapping secret.Bytes, mark le
 	kept := newRows()
 	return ledger.Salvage(ctx, ledger.Config{
 		Store: st, Wrapping: wrapping, Mark: mark,
-		Tables: kept.tables(), Keyrings: []*ledger.Keyring{kept.talos.Keyring(), k8s.Keyring, admin.Keyring},
+		Tables: kept.tables(), Keyrings: []*ledger.Keyring{kept.talos.Keyring(), k8s.Keyring, admin.Keyring}, Graves: kept.graves(),
 	})
 }
 

@@ -121,7 +121,7 @@ func TestTalosRotation(t *testing.T) {
 	l.do("approve", box)
 	m := l.machine()
 	old := l.seal(m, box)
-	if _, err := l.RetireKey(ctx, "talos", 1); err == nil {
+	if _, err := l.RetireKey(ctx, "talos", 1, false); err == nil {
 		t.Error("the current key was retired")
 	}
 
@@ -136,7 +136,7 @@ func TestTalosRotation(t *testing.T) {
 		t.Errorf("Keys = %+v, %v, want two, the second current, the first with one user", keys, err)
 	}
 
-	if _, err := l.RetireKey(ctx, "talos", 1); err != nil {
+	if _, err := l.RetireKey(ctx, "talos", 1, false); err != nil {
 		t.Fatal(err)
 	}
 	_, err = unseal(m, box, old)

@@ -173,7 +173,7 @@ func TestTangRevokedMeanwhile(t *testing.T) {
 	l.want("revoked meanwhile", l.recovers("/for/db-1/rec/", keys[0], ""), 404)
 	l.must(l.Tang.Revoke(ctx, "db-1", false))
 	l.must(l.Tang.Rotate(ctx, "db-1", tang.DefaultCurve))
-	c.before = func() { l.must(l.Tang.Change(ctx, "retire", keys[0].Thumbprint())) }
+	c.before = func() { l.must(l.Tang.Change(ctx, "retire", keys[0].Thumbprint(), false)) }
 	l.want("retired meanwhile", l.recovers("/for/db-1/rec/", keys[0], ""), 404)
 }
 
@@ -227,7 +227,7 @@ func TestTangReplicas(t *testing.T) {
 	if now, err := a.Advertise(ctx, ask, ""); err != nil || len(now) != len(before) {
 		t.Errorf("advertisements of %d and %d bytes, %v", len(now), len(before), err)
 	}
-	if err := a.Change(ctx, "retire", keys[at].Thumbprint); err != nil {
+	if err := a.Change(ctx, "retire", keys[at].Thumbprint, false); err != nil {
 		t.Fatal(err)
 	}
 	if err := recover(); err == nil {

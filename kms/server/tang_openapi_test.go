@@ -38,6 +38,8 @@ func askTang(d *document31, h http.Handler, ask func(method, target, body string
 	ask("POST", "/v1/tang/show?key="+sign.Thumbprint(), "", 200)
 	ask("POST", "/v1/tang/hide?key="+sign.Thumbprint(), "", 200)
 	ask("POST", "/v1/tang/retire?key="+sign.Thumbprint(), "", 200)
+	ask("POST", "/v1/tang/undelete?key="+sign.Thumbprint(), "", 200)
+	ask("POST", "/v1/tang/retire?key="+sign.Thumbprint(), "", 200)
 	ask("POST", "/v1/tang/import", string(body), 409)
 	ask("POST", "/v1/tang/new?for=web-7&source=192.0.2.0/24", "", 200)
 	ask("POST", "/v1/tang/new?for=web-7", "", 409)

@@ -44,7 +44,7 @@ func TestTangRetiredIsDestroyed(t *testing.T) {
 	l.must(err)
 	for _, k := range keys {
 		if k.State == "hidden" {
-			l.must(l.Tang.Change(ctx, "retire", k.Thumbprint))
+			l.must(l.Tang.Change(ctx, "retire", k.Thumbprint, true))
 		}
 	}
 	st, err := bolt.Open(copyOf(t, l.path()), false, server.Tables())

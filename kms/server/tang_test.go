@@ -111,33 +111,33 @@ func TestTangHideAndRetire(t *testing.T) {
 	l := newTang(t, tangkeeper.Options{})
 	sign, exchange := l.advertised("/adv")
 	old := exchange[0].Thumbprint()
-	if err := l.Tang.Change(ctx, "hide", old); !errors.Is(err, ledger.ErrRefused) {
+	if err := l.Tang.Change(ctx, "hide", old, false); !errors.Is(err, ledger.ErrRefused) {
 		t.Errorf("hiding the last exchange key: %v", err)
 	}
-	if err := l.Tang.Change(ctx, "retire", old); !errors.Is(err, ledger.ErrRefused) {
+	if err := l.Tang.Change(ctx, "retire", old, false); !errors.Is(err, ledger.ErrRefused) {
 		t.Errorf("retiring a key that is advertised: %v", err)
 	}
 	l.must(l.Tang.Rotate(ctx, "", tang.DefaultCurve))
-	l.must(l.Tang.Change(ctx, "show", old))
+	l.must(l.Tang.Change(ctx, "show", old, false))
 	if _, now := l.advertised("/adv"); len(now) != 2 {
 		t.Errorf("%d exchange keys are advertised, want the old one beside the new one", len(now))
 	}
-	l.must(l.Tang.Change(ctx, "hide", old))
+	l.must(l.Tang.Change(ctx, "hide", old, false))
 	if _, now := l.advertised("/adv"); len(now) != 1 || now[0].Thumbprint() == old {
 		t.Errorf("advertised after hiding: %v", now)
 	}
 	l.want("a hidden key", l.recovers("/rec/", exchange[0], ""), 200)
 
-	l.must(l.Tang.Change(ctx, "retire", old))
+	l.must(l.Tang.Change(ctx, "retire", old, false))
 	l.want("a retired key", l.recovers("/rec/", exchange[0], ""), 404)
-	l.must(l.Tang.Change(ctx, "retire", sign[0].Thumbprint()))
+	l.must(l.Tang.Change(ctx, "retire", sign[0].Thumbprint(), false))
 	l.want("an advertisement by a retired key", l.statusOf("GET", "/adv/"+sign[0].Thumbprint()), 404)
 	for _, command := range []string{"retire", "show", "hide"} {
-		if err := l.Tang.Change(ctx, command, old); !errors.Is(err, ledger.ErrRefused) {
+		if err := l.Tang.Change(ctx, command, old, false); !errors.Is(err, ledger.ErrRefused) {
 			t.Errorf("%s of a retired key: %v", command, err)
 		}
 	}
-	if err := l.Tang.Change(ctx, "hide", strings.Repeat("A", 43)); !errors.Is(err, ledger.ErrNotFound) {
+	if err := l.Tang.Change(ctx, "hide", strings.Repeat("A", 43), false); !errors.Is(err, ledger.ErrNotFound) {
 		t.Errorf("hiding a key of nobody's: %v", err)
 	}
 }
@@ -194,7 +194,7 @@ func TestTangClients(t *testing.T) {
 	l.must(l.Tang.Rotate(ctx, "db-1", tang.DefaultCurve))
 	l.want("its hidden key", l.recovers("/for/db-1/rec/", db[0], ""), 200)
 	l.must(l.Tang.Revoke(ctx, "db-1", true))
-	l.must(l.Tang.Change(ctx, "retire", db[0].Thumbprint()))
+	l.must(l.Tang.Change(ctx, "retire", db[0].Thumbprint(), false))
 	if !slices.Contains(l.logged(), "recover db-1 refused revoked") {
 		t.Errorf("the revoked client is not in the audit log: %q", l.logged())
 	}

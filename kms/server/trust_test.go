@@ -19,7 +19,7 @@ func (f *fixture) pinned(n *softtpm.TPM, pins ...kms.Pin) error {
 func TestChangingTheSigningKey(t *testing.T) {
 	f := newKMS(t)
 	node, old := f.approved(), f.Pins()[0]
-	if _, err := f.RetireSigningKey(ctx, old); err == nil {
+	if _, err := f.RetireSigningKey(ctx, old, false); err == nil {
 		t.Error("the only key was retired")
 	}
 	if _, err := f.AddKey(ctx); err != nil {
@@ -38,7 +38,7 @@ func TestChangingTheSigningKey(t *testing.T) {
 
 	all := map[string]string{}
 	ask("after add", all)
-	if _, err := f.RetireSigningKey(ctx, old); err == nil {
+	if _, err := f.RetireSigningKey(ctx, old, false); err == nil {
 		t.Error("the key that signs was retired")
 	}
 	trust, err := f.UseKey(ctx, next)
@@ -53,7 +53,7 @@ func TestChangingTheSigningKey(t *testing.T) {
 	}
 
 	ask("after a restart", all)
-	if _, err := f.RetireSigningKey(ctx, old); err != nil {
+	if _, err := f.RetireSigningKey(ctx, old, false); err != nil {
 		t.Fatal(err)
 	}
 

@@ -55,6 +55,7 @@ var mutants = slices.Concat(
 	ofHistory,
 	ofTang,
 	ofWrapping,
+	keys,
 )
 
 func main() {

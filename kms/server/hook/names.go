@@ -7,18 +7,19 @@ import "slices"
 var names = []string{
 	// Events of lk1 and of operators.
 	"get", "stage", "put", "enroll", "report", "lapse", "push", "push given", "push void",
-	"agree", "approve", "accept", "quarantine", "readmit", "renew", "set", "delete", "undelete", "first-boot", "announced", "announced-boot",
+	"agree", "approve", "accept", "quarantine", "readmit", "renew", "set", "delete", "undelete", "node destroy", "first-boot", "announced", "announced-boot",
 	"release add", "release retire", "release remove", "release roll", "release stop", "release resume",
 	"release wave", "release came", "release failed", "release stopped", "release done",
-	"volume put", "volume delete", "volume accept-header", "volume rotate", "volume rotate-abort",
-	"trust add", "trust use", "trust retire", "key rotate", "key retire", "wrapping change", "store upgrade",
+	"volume put", "volume delete", "volume undelete", "volume destroy", "volume accept-header", "volume rotate", "volume rotate-abort",
+	"trust add", "trust use", "trust retire", "trust undelete", "trust destroy", "key rotate", "key retire", "key undelete", "key destroy",
+	"wrapping change", "store upgrade",
 	"token create", "token revoke", "sign in", "sign out", "admin", "start", "boot-log", "first-boot", "restore", "salvage", "lost", "strangers", "server end", "audit remove",
 	// Events of the other protocols.
 	"kairos get", "kairos put", "kairos apply", "kairos sync",
 	"kairos approve", "kairos accept", "kairos quarantine", "kairos readmit", "kairos delete", "kairos undelete",
 	"talos seal", "talos unseal", "talos approve", "talos quarantine", "talos readmit", "talos delete", "talos undelete",
 	"k8s encrypt", "k8s decrypt",
-	"tang recover", "tang unknown", "tang rotate", "tang hide", "tang show", "tang retire",
+	"tang recover", "tang unknown", "tang rotate", "tang hide", "tang show", "tang retire", "tang undelete", "tang destroy",
 	"tang new", "tang revoke", "tang readmit", "tang import", "tang export",
 	// Statuses: kms.Status, and those of Kairos' machines.
 	"ok", "pending", "quarantined", "refused", "pcr-mismatch", "pcr15-used", "tpm-cleared",

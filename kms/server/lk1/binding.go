@@ -64,6 +64,11 @@ func (t *txn) bind(row nodeRow, uuid kms.UUID, b binding, out *Approved) error {
 	}
 	from := nobody
 	switch {
+	case asked.Standing == Deleted && slices.Contains(b.Volumes, uuid):
+		return t.alive(uuid)
+	case asked.Standing == Deleted:
+		out.Held = append(out.Held, asked)
+		return nil
 	case asked.Standing == Own:
 		return t.confirm(row.ID, uuid, b)
 	case asked.Standing == Owned && !b.Move:

@@ -55,6 +55,10 @@ func (t *txn) put(p *proof, want kms.Want, o kms.Offer, g *kms.Granted) error {
 // one of that UUID, and the node has not taken too many.
 func (t *txn) claim(p *proof, uuid kms.UUID) (volumeRow, kms.Status, error) {
 	node := p.node
+	if t.Has(graves.Table, graves.At(uuid[:])) {
+		t.s.log.Warn("a machine may not take a volume that was deleted: volume undelete gives it back, volume delete --now destroys it", "node", node, "words", node.Words(), "volume", uuid)
+		return volumeRow{}, kms.NotBound, nil
+	}
 	row, status, err := t.owned(node, uuid)
 	if err != nil || status == kms.OK {
 		return row, status, err
@@ -170,6 +174,9 @@ func (t *txn) propose(p *proof) error {
 
 func (t *txn) proposeAll(p *proof) error {
 	for i, want := range p.volumes {
+		if t.Has(graves.Table, graves.At(want.UUID[:])) {
+			continue // it may be this node's again
+		}
 		row, found, err := t.volume(p.node, want.UUID)
 		if err != nil {
 			return err

@@ -48,11 +48,12 @@ func (s *Service) AcceptNode(ctx context.Context, who string, a Acceptance) (Nod
 }
 
 // DeleteNode leaves a tombstone: the EK stays refused. Its volumes
-// keep their secrets until they are deleted or moved to another node.
+// keep their secrets until they are deleted or moved to another node; what it
+// offered while it waited is kept for the ledger's grace.
 func (s *Service) DeleteNode(ctx context.Context, who string) (Node, error) {
 	return s.changeNode(ctx, who, "delete", "", func(t *txn, row *nodeRow) error {
 		if row.State == fleet.Pending {
-			if err := t.forget(row.ID); err != nil {
+			if err := t.leaveOffers(ctx, row.ID); err != nil {
 				return err
 			}
 		}
@@ -65,7 +66,10 @@ func (s *Service) DeleteNode(ctx context.Context, who string) (Node, error) {
 // one that nobody knows. What is bound to it stays so, and it gets none of it
 // before it is approved. Its counters stay: an old boot is no new one.
 func (s *Service) UndeleteNode(ctx context.Context, who string) (Node, error) {
-	return s.changeNode(ctx, who, undelete, "", func(_ *txn, row *nodeRow) error {
+	return s.changeNode(ctx, who, undelete, "", func(t *txn, row *nodeRow) error {
+		if err := t.Unbury(offers, row.ID[:]); err != nil {
+			return err
+		}
 		now := s.ledger.Wall().UTC()
 		*row = nodeRow{ID: row.ID, State: fleet.Pending, First: now, Last: now, LastFrom: row.LastFrom, Clock: row.Clock, Booted: row.Booted, Labels: row.Labels, Settings: row.Settings}
 		return nil

@@ -68,6 +68,9 @@ func (s *Service) changeVolume(ctx context.Context, verb string, uuid kms.UUID, 
 		if err != nil {
 			return err
 		}
+		if err := t.alive(uuid); err != nil {
+			return err
+		}
 		if !bound || !found {
 			return fmt.Errorf("volume %s: %w: no machine owns it", uuid, ledger.ErrNotFound)
 		}

@@ -69,7 +69,7 @@ func (s *Service) nodeRoutes() []admin.Route {
 			return s.SetQuarantine(r.Context(), who, false)
 		}),
 		change("accept", admin.ScopeApprove, "Takes the boot state that a node showed last for the approved one.", func(r *http.Request, who string) (Node, error) {
-			unmeasured, err := said(r, "unmeasured")
+			unmeasured, err := admin.Said(r, "unmeasured")
 			if err != nil {
 				return Node{}, err
 			}
@@ -95,7 +95,14 @@ func (s *Service) nodeRoutes() []admin.Route {
 // query is a command's: those that take what a node showed may say what the
 // operator looked at.
 func query(verb string, of admin.Param) []admin.Param {
-	if verb != "accept" && verb != "accept-header" {
+	switch verb {
+	case "accept", "accept-header":
+	case "delete":
+		if of.Name == admin.UUIDParam.Name {
+			return []admin.Param{of, admin.NowParam}
+		}
+		return []admin.Param{of}
+	default:
 		return []admin.Param{of}
 	}
 	params := []admin.Param{of, {Name: "shown", Doc: "shown_digest of the node as the operator looked at it: another is refused"}}
@@ -103,19 +110,6 @@ func query(verb string, of admin.Param) []admin.Param {
 		params = append(params, admin.Param{Name: "unmeasured", Doc: "take a boot whose initrd nothing measures", Kind: "boolean"})
 	}
 	return params
-}
-
-// said is a query's yes or no; not given is no.
-func said(r *http.Request, name string) (bool, error) {
-	text := r.URL.Query().Get(name)
-	if text == "" {
-		return false, nil
-	}
-	yes, err := strconv.ParseBool(text)
-	if err != nil {
-		return false, fmt.Errorf("%s %.20q: must be true or false", name, text)
-	}
-	return yes, nil
 }
 
 // adminNodes lists all nodes. Who may only look gets no more than a page: a
@@ -164,9 +158,21 @@ func (s *Service) volumeRoutes() []admin.Route {
 			Method: "POST", Path: "/v1/volume/put", Scope: admin.ScopeAdmin, Doc: "Keeps a volume's passphrase, the body as it is; it never replaces one.",
 			Query: []admin.Param{admin.UUIDParam}, Body: []byte{}, Answer: []Volume{}, Do: admin.WithUUID(s.adminPut),
 		},
-		change("delete", "Destroys all that the KMS has of a volume.", func(r *http.Request, u kms.UUID) error {
-			return s.DeleteVolume(r.Context(), u)
+		change("delete", "Takes a volume from its machine, and destroys all that the KMS has of it once the grace has ended.", func(r *http.Request, u kms.UUID) error {
+			now, err := admin.Now(r)
+			if err != nil {
+				return err
+			}
+			return s.DeleteVolume(r.Context(), u, now)
 		}),
+		{
+			Method: "POST", Path: "/v1/volume/" + undelete, Scope: admin.ScopeAdmin, Doc: "Gives a deleted volume back to its machine.",
+			Query: []admin.Param{admin.UUIDParam}, Answer: Undeleted{},
+			Do: admin.WithUUID(func(r *http.Request, u kms.UUID) (any, error) {
+				needs, err := s.UndeleteVolume(r.Context(), u)
+				return Undeleted{needs}, err
+			}),
+		},
 		change("accept-header", "Takes the LUKS header that the node showed last for the enrolled one.", func(r *http.Request, u kms.UUID) error {
 			return s.AcceptHeader(r.Context(), u, r.URL.Query().Get("shown"))
 		}),

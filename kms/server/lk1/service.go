@@ -102,10 +102,10 @@ func (t *txn) forgetAllSpent() error {
 	return nil
 }
 
-// Owned tells whether a volume is bound to a node.
+// Owned tells whether a volume is bound to a node, or was and may be again.
 func (s *Service) Owned(v ledger.View, uuid kms.UUID) (bool, error) {
 	_, bound, err := s.view(v).owner(uuid)
-	return bound, err
+	return bound || v.Has(graves.Table, graves.At(uuid[:])), err
 }
 
 // Pending counts the nodes that wait for the operator.

@@ -20,6 +20,8 @@ const (
 	Owned Standing = "owned"
 	// Stored is a volume whose secret the operator put.
 	Stored Standing = "stored"
+	// Deleted is a volume that was deleted, and may be undeleted.
+	Deleted Standing = "deleted"
 	// Contested is a volume that another node that waits asks for, too.
 	Contested Standing = "contested"
 )
@@ -95,6 +97,10 @@ func (r rivals) others(node kms.NodeID, uuid kms.UUID) (words []string) {
 // asked says how a volume stands that a node asks for.
 func (v view) asked(node kms.NodeID, uuid kms.UUID, r rivals) (Asked, error) {
 	a := Asked{UUID: uuid, Standing: Free}
+	if v.Has(graves.Table, graves.At(uuid[:])) {
+		a.Standing = Deleted
+		return a, nil
+	}
 	owner, bound, err := v.owner(uuid)
 	if err != nil {
 		return a, err

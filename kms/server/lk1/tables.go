@@ -65,6 +65,14 @@ func (t *txn) saveSecret(key []byte, state, kind byte, s secret.Bytes) error {
 
 // forget removes a pending row with what it proposed.
 func (t *txn) forget(id kms.NodeID) error {
+	if err := t.forgetOffers(id); err != nil {
+		return err
+	}
+	return t.s.rows.fleet.Drop(t.Txn, id[:])
+}
+
+// forgetOffers removes what a node proposed and nobody bound.
+func (t *txn) forgetOffers(id kms.NodeID) error {
 	for _, uuid := range t.uuidsOf(id) {
 		owner, bound, err := t.owner(uuid)
 		if err != nil {
@@ -73,11 +81,16 @@ func (t *txn) forget(id kms.NodeID) error {
 		if bound && owner == id {
 			continue // it was approved once, deleted, and waits again
 		}
+		if _, nodes, err := t.deletion(uuid); err != nil {
+			return err
+		} else if len(nodes) > 0 && nodes[0] == id {
+			continue // it may be its own again
+		}
 		if err := t.dropVolume(id, uuid); err != nil {
 			return err
 		}
 	}
-	return t.s.rows.fleet.Drop(t.Txn, id[:])
+	return nil
 }
 
 // uuidsOf lists the volumes that have a row under a node.

@@ -16,6 +16,8 @@ type Volume struct {
 	Mode  string `json:"mode"`
 	Bound bool   `json:"bound"`
 	Words string `json:"node_words,omitempty"`
+	// Deleted: nothing is given of it, and it can be had again.
+	Deleted *Deletion `json:"deleted,omitempty"`
 }
 
 // Volumes lists all volumes.
@@ -46,10 +48,14 @@ func (v view) volumesWhere(wanted func(kms.UUID) bool) (volumes []Volume, failed
 
 func (v view) presentVolume(row volumeRow) (Volume, error) {
 	owner, bound, err := v.owner(row.UUID)
+	if err != nil {
+		return Volume{}, err
+	}
 	out := Volume{volumeRow: row, Mode: row.Kind.String(), Bound: bound && owner == row.Node}
 	if row.Node != nobody {
 		out.Words = row.Node.Words()
 	}
+	out.Deleted, _, err = v.deletion(row.UUID)
 	return out, err
 }
 
@@ -78,6 +84,9 @@ func (s *Service) PutVolume(ctx context.Context, uuid kms.UUID, passphrase secre
 		return fmt.Errorf("putting volume %s: %w: the passphrase has %d bytes, not 1 to %d", uuid, ledger.ErrRefused, passphrase.Len(), kms.MaxSecret)
 	}
 	return s.update(ctx, func(t *txn) error {
+		if err := t.alive(uuid); err != nil {
+			return fmt.Errorf("putting a passphrase: %w", err)
+		}
 		node, _, err := t.owner(uuid)
 		if err != nil {
 			return err
@@ -92,7 +101,7 @@ func (s *Service) PutVolume(ctx context.Context, uuid kms.UUID, passphrase secre
 			return fmt.Errorf("putting volume %s: %w: it has a secret; delete the volume first if that is what you mean", uuid, ledger.ErrRefused)
 		}
 		if row.Claimed {
-			return fmt.Errorf("putting volume %s: %w: machine %q took it without your word, and would get the passphrase: if it is that machine's, say: node approve --volume %s %s; if not: volume delete %[1]s", uuid, ledger.ErrRefused, node.Words(), uuid, node.Words())
+			return fmt.Errorf("putting volume %s: %w: machine %q took it without your word, and would get the passphrase: if it is that machine's, say: node approve --volume %s %s; if not: volume delete --now %[1]s", uuid, ledger.ErrRefused, node.Words(), uuid, node.Words())
 		}
 		if !found {
 			row = volumeRow{UUID: uuid, Node: node, Created: time.Now().UTC()}
@@ -109,32 +118,14 @@ func (s *Service) PutVolume(ctx context.Context, uuid kms.UUID, passphrase secre
 	})
 }
 
-// DeleteVolume destroys all that the KMS has of a volume. It is looked for
-// before the transaction, which reads no other volume's row.
-func (s *Service) DeleteVolume(ctx context.Context, uuid kms.UUID) error {
-	rows, err := s.VolumesOf(uuid)
-	if err != nil {
-		return err
-	}
-	return s.update(ctx, func(t *txn) error {
-		t.Bump()
-		for _, row := range rows {
-			if err := t.dropVolume(row.Node, uuid); err != nil {
-				return err
-			}
-		}
-		if err := t.Remove(tableOwners, uuid[:]); err != nil {
-			return err
-		}
-		return t.Note(ledger.Event{Event: "volume delete", Volumes: []kms.UUID{uuid}, From: ledger.Who(ctx)})
-	})
-}
-
 // AcceptHeader takes the header that the volume's node showed last for the
 // enrolled one: after a header was restored from a backup. Seen, if it is not
 // empty, is the Node.Seen of that node that the operator looked at.
 func (s *Service) AcceptHeader(ctx context.Context, uuid kms.UUID, seen string) error {
 	return s.update(ctx, func(t *txn) error {
+		if err := t.alive(uuid); err != nil {
+			return fmt.Errorf("accepting the header: %w", err)
+		}
 		id, bound, err := t.owner(uuid)
 		if err != nil {
 			return err

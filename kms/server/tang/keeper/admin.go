@@ -22,7 +22,8 @@ type Key struct {
 	Curve      string         `json:"curve"`
 	State      string         `json:"state"` // advertised, hidden, retired, or revoked
 	Created    time.Time      `json:"created"`
-	Changed    time.Time      `json:"changed"` // since when it is in that state; of a revoked one, when it was hidden or made
+	Changed    time.Time      `json:"changed"`         // since when it is in that state; of a revoked one, when it was hidden or made
+	Until      *time.Time     `json:"until,omitempty"` // of a retired one: when it is destroyed; not given: it is
 	Imported   bool           `json:"imported,omitempty"`
 	Sources    []netip.Prefix `json:"sources,omitempty"` // of the client: if any, only from there
 }
@@ -38,8 +39,11 @@ func (k *Keeper) Keys() (out []Key, err error) {
 					return err
 				}
 			}
-			out = append(out, describe(row, of))
-			return nil
+			one := describe(row, of)
+			var err error
+			one.Until, err = k.rows.until(v, row)
+			out = append(out, one)
+			return err
 		})
 	})
 	slices.SortStableFunc(out, func(a, b Key) int {
@@ -103,10 +107,19 @@ func (k *Keeper) Routes() []admin.Route {
 	}
 	for verb, doc := range map[string]string{
 		"hide": "Advertises a key no more; who encrypted to it is still answered.", "show": "Advertises a key again.",
-		"retire": "Destroys a key: what was encrypted to it is lost.",
+		"retire": "Takes a key out of use, and destroys it once the grace has ended: what was encrypted to it is lost.", "undelete": "Gives back a key that was retired, within the grace.",
 	} {
-		routes = append(routes, change(verb, admin.ScopeAdmin, doc, []admin.Param{{Name: "key", Doc: "thumbprint of the key, by any of tang's hashes", Required: true}},
-			func(r *http.Request) error { return k.Change(r.Context(), verb, r.URL.Query().Get("key")) }))
+		query := []admin.Param{{Name: "key", Doc: "thumbprint of the key, by any of tang's hashes", Required: true}}
+		if verb == "retire" {
+			query = append(query, admin.NowParam)
+		}
+		routes = append(routes, change(verb, admin.ScopeAdmin, doc, query, func(r *http.Request) error {
+			now, err := admin.Now(r)
+			if err != nil {
+				return err
+			}
+			return k.Change(r.Context(), verb, r.URL.Query().Get("key"), now)
+		}))
 	}
 	slices.SortFunc(routes, func(a, b admin.Route) int { return cmp.Compare(a.Path, b.Path) })
 	return routes

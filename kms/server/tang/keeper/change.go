@@ -137,15 +137,24 @@ func (k *Keeper) Revoke(ctx context.Context, name string, revoked bool) error {
 }
 
 // changes to one key say why they refuse.
-var changes = map[string]func(k *Keeper, t *ledger.Txn, row *key) (why string, err error){
-	"hide":   (*Keeper).hide,
-	"show":   (*Keeper).show,
-	"retire": (*Keeper).retire,
+var changes = map[string]func(k *Keeper, t *change, row *key) (why string, err error){
+	"hide":     (*Keeper).hide,
+	"show":     (*Keeper).show,
+	"retire":   (*Keeper).retire,
+	"undelete": (*Keeper).undelete,
 }
 
-// Change does one of the operator's commands to a key: hide, show, retire.
-func (k *Keeper) Change(ctx context.Context, command, thumbprint string) error {
-	change, ok := changes[command]
+// A change is one command to a key.
+type change struct {
+	*ledger.Txn
+	by  string
+	now bool // destroy at once what is retired
+}
+
+// Change does one of the operator's commands to a key: hide, show, retire,
+// undelete. Now: what is retired is destroyed at once.
+func (k *Keeper) Change(ctx context.Context, command, thumbprint string, now bool) error {
+	do, ok := changes[command]
 	if !ok {
 		return fmt.Errorf("command %.20q: %w", command, ledger.ErrNotFound)
 	}
@@ -165,7 +174,7 @@ func (k *Keeper) Change(ctx context.Context, command, thumbprint string) error {
 			return err
 		}
 		t.Bump()
-		why, err := change(k, t, &row)
+		why, err := do(k, &change{t, ledger.Who(ctx), now}, &row)
 		if err == nil && why != "" {
 			err = fmt.Errorf("%w: %s", ledger.ErrRefused, why)
 		}
@@ -181,7 +190,7 @@ func (k *Keeper) Change(ctx context.Context, command, thumbprint string) error {
 
 // hide: as if the file's name began with a dot. Clients cannot do without a
 // key of each kind, so the last one stays.
-func (k *Keeper) hide(t *ledger.Txn, row *key) (why string, err error) {
+func (k *Keeper) hide(t *change, row *key) (why string, err error) {
 	if row.Retired != nil || row.Hidden != nil {
 		return "it is not advertised", nil
 	}
@@ -206,27 +215,10 @@ func (k *Keeper) hide(t *ledger.Txn, row *key) (why string, err error) {
 	return why, err
 }
 
-func (k *Keeper) show(_ *ledger.Txn, row *key) (why string, err error) {
+func (k *Keeper) show(_ *change, row *key) (why string, err error) {
 	if row.Retired != nil || row.Hidden == nil {
 		return "it is not hidden", nil
 	}
 	row.Hidden = nil
 	return "", nil
-}
-
-// retire destroys the private part. What was encrypted to it is lost.
-func (k *Keeper) retire(t *ledger.Txn, row *key) (why string, err error) {
-	var of client
-	if _, err := t.View.Load(k.rows.clients, []byte(row.Client), &of); err != nil {
-		return "", err
-	}
-	switch {
-	case row.Retired != nil:
-		return "it is retired already", nil
-	case row.Hidden == nil && !of.Revoked:
-		return "clients are still told of it; hide it first, or rotate", nil
-	}
-	now := time.Now().UTC()
-	row.Retired = &now
-	return "", t.Remove(k.rows.private, row.at())
 }

@@ -19,13 +19,16 @@ type Rows struct {
 	private *ledger.Table // the private parts, by the same keys
 	clients *ledger.Table // by name: those that have keys of their own
 	seen    *ledger.Table // by source: where clients asked from
+
+	graves *ledger.Graveyard // in private
 }
 
 // NewRows makes rows to register with a ledger.
 func NewRows() *Rows {
+	private := ledger.NewTable("tang-private", ledger.Sealed)
 	return &Rows{
-		ledger.NewTable("tang-keys", ledger.Sealed), ledger.NewTable("tang-private", ledger.Sealed),
-		ledger.NewTable("tang-clients", ledger.Sealed), ledger.NewTable("tang-seen", ledger.Sealed),
+		ledger.NewTable("tang-keys", ledger.Sealed), private,
+		ledger.NewTable("tang-clients", ledger.Sealed), ledger.NewTable("tang-seen", ledger.Sealed), buried(private),
 	}
 }
 
@@ -67,6 +70,12 @@ func keyAt(client, thumbprint string) []byte {
 		panic(err) // it is ours
 	}
 	return append(append([]byte(client), 0), raw...)
+}
+
+// nameAt is whose key stands there, and its thumbprint.
+func nameAt(at []byte) (client, thumbprint string) {
+	of, raw, _ := bytes.Cut(at, []byte{0})
+	return string(of), base64.RawURLEncoding.EncodeToString(raw)
 }
 
 // each calls f with the keys of a client, by thumbprint.
