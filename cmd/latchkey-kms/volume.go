@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -49,12 +50,11 @@ func printVolumes(out io.Writer, volumes []lk1.Volume) {
 	defer w.Flush()
 	fmt.Fprintln(w, "UUID\tMODE\tMACHINE\tSTAGED\tCHANGED")
 	for _, v := range volumes {
-		machine := v.Words
+		machine := cmp.Or(v.Words, "(none yet)")
 		switch {
-		case machine == "":
-			machine = "(none yet)"
 		case v.Deleted != nil:
 			machine += " (deleted, kept until " + v.Deleted.Until.Local().Format("2006-01-02 15:04") + ")"
+		case v.Words == "":
 		case !v.Bound:
 			machine += " (proposed)"
 		case v.SealedTo != (kms.NodeID{}):

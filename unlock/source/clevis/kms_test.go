@@ -235,7 +235,7 @@ echo two | clevis encrypt sss '{"t":2,"pins":{"tang":[{"url":"http://%[1]s/"},{"
 			d.run(k.State == "advertised", fmt.Sprintf(`echo new | clevis encrypt tang '{"url":"http://%s","thp":"%s"}' > /dev/null`, at.Addr(), k.Thumbprint))
 		}
 		if k.Client == "" && k.Use == "exchange" && k.State == "hidden" {
-			must(kms.Tang.Change(ctx, "retire", k.Thumbprint))
+			must(kms.Tang.Change(ctx, "retire", k.Thumbprint, true))
 		}
 	}
 	d.run(false, all)
