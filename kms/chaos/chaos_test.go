@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -149,9 +150,15 @@ func patiently(f func() error) (err error) {
 // own.
 func newCluster(t *testing.T, n int, store func() (flags []string, w []*wire)) *cluster {
 	t.Helper()
+	return newClusterOf(t, slices.Repeat([]string{built(t)}, n), store)
+}
+
+// newClusterOf makes one server of each program.
+func newClusterOf(t *testing.T, programs []string, store func() (flags []string, w []*wire)) *cluster {
+	t.Helper()
 	c := &cluster{t: t}
-	for i := range n {
-		s := &server{t: t, data: disk(t)}
+	for i, path := range programs {
+		s := &server{t: t, program: path, data: disk(t)}
 		s.store, s.wires = store()
 		init := append([]string{"init", "--data", s.data}, s.store...)
 		if i > 0 {
@@ -164,13 +171,13 @@ func newCluster(t *testing.T, n int, store func() (flags []string, w []*wire)) *
 			}
 			init = append(init, "--join")
 		}
-		command(t, init...)
+		s.command(init...)
 		c.servers = append(c.servers, s)
 	}
 	var trust struct {
 		KMS []string `json:"kms"`
 	}
-	if err := json.Unmarshal(command(t, append([]string{"trust", "--json", "--data", c.servers[0].data}, c.servers[0].store...)...), &trust); err != nil {
+	if err := json.Unmarshal(c.servers[0].command(append([]string{"trust", "--json", "--data", c.servers[0].data}, c.servers[0].store...)...), &trust); err != nil {
 		t.Fatal(err)
 	}
 	for _, text := range trust.KMS {
@@ -187,18 +194,24 @@ func newCluster(t *testing.T, n int, store func() (flags []string, w []*wire)) *
 	return c
 }
 
-func command(t *testing.T, args ...string) []byte {
+// built is this version's program.
+func built(t *testing.T) string {
 	t.Helper()
 	path, err := program()
 	if err != nil {
 		t.Fatal(err)
 	}
-	out, err := exec.Command(path, args...).Output()
+	return path
+}
+
+func (s *server) command(args ...string) []byte {
+	s.t.Helper()
+	out, err := exec.Command(s.program, args...).Output()
 	if err != nil {
 		if e, ok := errors.AsType[*exec.ExitError](err); ok {
 			out = e.Stderr
 		}
-		t.Fatalf("latchkey-kms %s: %v\n%s", strings.Join(args, " "), err, out)
+		s.t.Fatalf("latchkey-kms %s: %v\n%s", strings.Join(args, " "), err, out)
 	}
 	return out
 }

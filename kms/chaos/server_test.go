@@ -45,10 +45,11 @@ func TestMain(m *testing.M) {
 
 // A server is one latchkey-kms, started again when it ends.
 type server struct {
-	t     *testing.T
-	data  string
-	store []string // flags
-	wires []*wire  // to the store; none if that is a file
+	t       *testing.T
+	program string
+	data    string
+	store   []string // flags
+	wires   []*wire  // to the store; none if that is a file
 
 	mu      sync.Mutex
 	child   *exec.Cmd
@@ -79,11 +80,7 @@ func (s *server) run() {
 
 // once runs it until it ends.
 func (s *server) once() error {
-	path, err := program()
-	if err != nil {
-		return err
-	}
-	cmd := exec.Command(path, append([]string{"serve", "--data", s.data, "--listen", "127.0.0.1:0", "--log-level", "warn"}, s.store...)...)
+	cmd := exec.Command(s.program, append([]string{"serve", "--data", s.data, "--listen", "127.0.0.1:0", "--log-level", "warn"}, s.store...)...)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	cmd.Stderr = s
 	out, err := cmd.StdoutPipe()
