@@ -93,7 +93,7 @@ var rooms = []struct{ folder, what string }{
 	{"kms/server/tang", "what clients of tang say and hear: advertisements, the exchange"},
 	{"kms/server/tang/keeper", "the keys that clients of tang encrypt to, and who may use which"},
 	{"kms/server/rpc", "limits of gRPC servers"},
-	{"kms/server/metrics", "counters in Prometheus' text format"},
+	{"kms/server/metrics", "counters, histograms and gauges, by Prometheus' library"},
 	{"kms/wrapping", "the key that wraps the database's: a file, a passphrase, the host's TPM"},
 	{"kms/chaos", "tests of whole key servers that die, stop and lose their store: what was seen is as if one after the other"},
 	{"kms/wrapping", "the key that wraps the database's: a file, a passphrase, the host's TPM, programs"},

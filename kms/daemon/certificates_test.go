@@ -1,7 +1,6 @@
 package daemon
 
 import (
-	"bytes"
 	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
@@ -11,6 +10,7 @@ import (
 	"fmt"
 	"log/slog"
 	"math/big"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
@@ -20,6 +20,7 @@ import (
 	"time"
 
 	"latchkey/kms/config"
+	"latchkey/kms/server/metrics"
 )
 
 // pair writes a certificate of so many days, and its key.
@@ -103,13 +104,11 @@ func TestClientCertificateEnds(t *testing.T) {
 		if said := days(1); !strings.Contains(said, "certificate reloaded") || strings.Contains(said, "ended") {
 			t.Errorf("once it was renewed the log says %q", said)
 		}
-		var text bytes.Buffer
-		if _, err := f.expiries(0).WriteTo(&text); err != nil {
-			t.Fatal(err)
-		}
+		text := httptest.NewRecorder()
+		metrics.Handler(f.expiries(0)).ServeHTTP(text, httptest.NewRequest("GET", "/metrics", nil))
 		end := time.Now().Add(364 * 24 * time.Hour).Unix()
-		if want := fmt.Sprintf("latchkey_certificate_expiry_timestamp_seconds{file=%q} ", renewed.Cert); !strings.Contains(text.String(), want) {
-			t.Errorf("metrics lack %s (about %d):\n%s", want, end, text.String())
+		if want := fmt.Sprintf("latchkey_certificate_expiry_timestamp_seconds{file=%q} ", renewed.Cert); !strings.Contains(text.Body.String(), want) {
+			t.Errorf("metrics lack %s (about %d):\n%s", want, end, text.Body.String())
 		}
 	})
 }

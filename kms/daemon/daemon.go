@@ -12,13 +12,13 @@ import (
 	"net/http"
 	"os"
 	"os/signal"
-	"runtime/debug"
 	"sync"
 	"syscall"
 	"time"
 
 	"latchkey/kms/server/fleet"
 
+	"latchkey/kms/backup"
 	"latchkey/kms/config"
 	"latchkey/kms/home"
 	"latchkey/kms/server"
@@ -32,23 +32,18 @@ type Daemon struct {
 	Out    io.Writer                      // the addresses, once machines are answered
 	Errors io.Writer                      // the log
 
-	log   *slog.Logger
-	level slog.LevelVar
+	log      *slog.Logger
+	level    slog.LevelVar
+	schedule *backup.Schedule // nil: no backups
 }
-
-// garbage is GOGC unless the environment has one: what is live is a few
-// megabytes, and collecting it often costs a tenth of the processor time.
-const garbage = 400
 
 // Run answers machines until ctx ends, and reloads on SIGHUP.
 func (d *Daemon) Run(ctx context.Context) error {
-	if os.Getenv("GOGC") == "" {
-		debug.SetGCPercent(garbage)
-	}
 	hup := make(chan os.Signal, 1) // one that comes while the database is opened ends nothing
 	signal.Notify(hup, syscall.SIGHUP)
 	defer signal.Stop(hup)
 	d.log = newLog(d.Errors, &d.Config.Log, &d.level)
+	tune(d.log)
 	keys, open, err := d.unwrap(ctx)
 	if err != nil && ctx.Err() != nil {
 		return nil // stopped while it was sealed
@@ -57,9 +52,13 @@ func (d *Daemon) Run(ctx context.Context) error {
 		return err
 	}
 	defer open.close()
-	s, err := d.Home.OpenBy(ctx, keys, server.Config{
-		Enroll: fleet.Enrollment(d.Config.Enroll), Log: d.log, Protocols: protocolsOf(d.Config.Listen.Protocols()),
-		StrictClock: d.Config.Kairos.StrictClock,
+	var s *server.Server
+	err = slowly("verifying the database", notify, func() (err error) {
+		s, err = d.Home.OpenBy(ctx, keys, server.Config{
+			Enroll: fleet.Enrollment(d.Config.Enroll), Log: d.log, Protocols: protocolsOf(d.Config.Listen.Protocols()),
+			StrictClock: d.Config.Kairos.StrictClock,
+		})
+		return err
 	})
 	keys.Wipe()
 	if err != nil {
@@ -73,7 +72,9 @@ func (d *Daemon) Run(ctx context.Context) error {
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
 	apply(d.Config, s)
-	listening, err := newListeners(d.Config, s, open, d.log, d.Out)
+	d.schedule = d.backups(s)
+	s.SetBackups(d.schedule)
+	listening, err := newListeners(d.Config, s, open, d.log, d.Out, backupMetrics(d.schedule))
 	if err != nil {
 		return err
 	}
@@ -98,9 +99,6 @@ func (d *Daemon) answer(ctx context.Context, hup <-chan os.Signal, s *server.Ser
 	if err != nil {
 		return err
 	}
-	schedule := d.backups(s)
-	s.SetBackups(schedule)
-	listening.measured = append(listening.measured, backupMetrics(schedule))
 	if err := listening.listenFor(ctx, d.Config, s, d.log); err != nil {
 		return err
 	}
@@ -125,7 +123,7 @@ func (d *Daemon) answer(ctx context.Context, hup <-chan os.Signal, s *server.Ser
 		{"reading the configuration again", true, func(ctx context.Context) { d.reloads(ctx, hup, s, listening) }},
 		{"telling systemd", false, func(ctx context.Context) { watch(ctx, s.Answers, d.log) }},
 		{"looking at certificates", true, listening.pairs.look},
-		{"making backups", true, schedule.Run},
+		{"making backups", true, d.schedule.Run},
 		{"following the cluster", false, func(ctx context.Context) { followCluster(ctx, d.Config, d.Home.Place, s, d.log) }},
 		{"telling hooks", false, func(ctx context.Context) { tellHooks(ctx, hooks, d.Config.Admin.Page.Address(), s, d.log) }},
 	}, listening.failed, others)

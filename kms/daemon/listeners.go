@@ -29,9 +29,9 @@ type listeners struct {
 	ready     atomic.Bool
 	remote    *remote // nil if there is none
 	pairs     certificates
-	measured  []*metrics.Set
-	failed    chan error // why one ended
-	sockets   sockets    // of a server that was sealed
+	measured  []*metrics.Set // beside what the server counts
+	failed    chan error     // why one ended
+	sockets   sockets        // of a server that was sealed
 }
 
 // A listener is one of them.
@@ -51,8 +51,8 @@ type answering interface {
 
 // newListeners answers monitoring at once, if it may ask at all: a server that
 // waits for room on its disk is alive, and not ready.
-func newListeners(c *config.Config, s *server.Server, open sockets, log *slog.Logger, out io.Writer) (*listeners, error) {
-	f := &listeners{pairs: certificates{}, failed: make(chan error, len(c.Listen)+len(c.K8s)+8), sockets: open}
+func newListeners(c *config.Config, s *server.Server, open sockets, log *slog.Logger, out io.Writer, more ...*metrics.Set) (*listeners, error) {
+	f := &listeners{measured: more, pairs: certificates{}, failed: make(chan error, len(c.Listen)+len(c.K8s)+8), sockets: open}
 	if c.Metrics.Address == "" {
 		return f, nil
 	}

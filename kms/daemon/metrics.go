@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"slices"
 	"time"
 
 	"latchkey/kms/front"
@@ -28,7 +29,7 @@ func (f *listeners) listenMetrics(one *config.Metrics, s *server.Server, log *sl
 	}
 
 	mux := http.NewServeMux()
-	mux.Handle("GET /metrics", s.Metrics(append(f.measured, f.expiries(0))...))
+	mux.Handle("GET /metrics", s.Metrics(append(slices.Clip(f.measured), f.expiries(0))...))
 	mux.Handle("GET /", s.HealthHandler())
 	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, r *http.Request) {
 		if !f.ready.Load() {

@@ -187,9 +187,6 @@ func (s *seal) monitoring() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, "ok\n") })
 	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) { http.Error(w, s.said(), http.StatusServiceUnavailable) })
-	mux.HandleFunc("GET /metrics", func(w http.ResponseWriter, _ *http.Request) {
-		w.Header().Set("Content-Type", metrics.ContentType)
-		s.expiries(1).WriteTo(w)
-	})
+	mux.Handle("GET /metrics", metrics.Handler(s.expiries(1)))
 	return mux
 }

@@ -7,7 +7,6 @@ import (
 	"io"
 	"net/http"
 	"path"
-	"runtime"
 	"strings"
 	"time"
 
@@ -73,12 +72,14 @@ func (m *measured) watch(s *Server) {
 		}
 	}, "what")
 
-	m.Gauge("go_goroutines", "Goroutines.", func(set func(float64, ...string)) { set(float64(runtime.NumGoroutine())) })
-	m.Gauge("go_memstats_heap_inuse_bytes", "Heap in use.", func(set func(float64, ...string)) {
-		var st runtime.MemStats
-		runtime.ReadMemStats(&st)
-		set(float64(st.HeapInuse))
-	})
+	began := time.Now()
+	m.Gauge("latchkey_clock_set_seconds", "By how much the wall clock was set since the start.", func(set func(float64, ...string)) { set(clockSet(began, time.Now()).Seconds()) })
+	m.Process()
+}
+
+// clockSet is by how much the wall clock went on more than time did.
+func clockSet(began, now time.Time) time.Duration {
+	return now.Round(0).Sub(began.Round(0)) - now.Sub(began) // Round drops the monotonic reading
 }
 
 func truth(b bool) float64 {
@@ -129,17 +130,9 @@ func (s *Server) observe(protocol string) rpc.Observe {
 	}
 }
 
-// Metrics writes what the server counted, for Prometheus. Extra metrics are
-// written after it.
+// Metrics answers Prometheus with what the server counted, and with more.
 func (s *Server) Metrics(extra ...*metrics.Set) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-		w.Header().Set("Content-Type", metrics.ContentType)
-		for _, set := range append([]*metrics.Set{&s.measured.Set}, extra...) {
-			if _, err := set.WriteTo(w); err != nil {
-				return // who asked is gone
-			}
-		}
-	})
+	return metrics.Handler(append([]*metrics.Set{&s.measured.Set}, extra...)...)
 }
 
 // HealthHandler answers /healthz, that the process and its store answer,

@@ -28,12 +28,12 @@ func TestMetrics(t *testing.T) {
 	status, body := get(f.Metrics(&more), "/metrics")
 	text := string(body)
 	for _, want := range []string{
-		`latchkey_requests_total{protocol="lk1",operation="challenge",result="ok"} 4`,
-		`latchkey_requests_total{protocol="lk1",operation="redeem",result="ok"} 4`,
-		`latchkey_request_duration_seconds_count{protocol="lk1",operation="redeem"} 4`,
-		`latchkey_decisions_total{protocol="lk1",operation="get",reason="ok"} 1`,
-		`latchkey_decisions_total{protocol="lk1",operation="get",reason="pcr-mismatch"} 1`,
-		`latchkey_decisions_total{protocol="lk1",operation="get",reason="pending"} 2`,
+		`latchkey_requests_total{operation="challenge",protocol="lk1",result="ok"} 4`,
+		`latchkey_requests_total{operation="redeem",protocol="lk1",result="ok"} 4`,
+		`latchkey_request_duration_seconds_count{operation="redeem",protocol="lk1"} 4`,
+		`latchkey_decisions_total{operation="get",protocol="lk1",reason="ok"} 1`,
+		`latchkey_decisions_total{operation="get",protocol="lk1",reason="pcr-mismatch"} 1`,
+		`latchkey_decisions_total{operation="get",protocol="lk1",reason="pending"} 2`,
 		`latchkey_pending{protocol="lk1"} 1`, `latchkey_pending{protocol="talos"} 0`,
 		"latchkey_store_writable 1", "latchkey_store_readable 1", "latchkey_store_write_seconds_count ", "latchkey_more 1",
 	} {

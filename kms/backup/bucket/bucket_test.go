@@ -104,6 +104,8 @@ func name(epoch uint64) backup.Name {
 	return backup.Name{At: time.Date(2026, 11, 28, 20, 0, int(epoch), 0, time.UTC), Epoch: epoch}
 }
 
+// compatible: Stores | Versity S3 gateway 1.8 | keeps backups, whole or not at all
+//
 // What is written to a bucket comes back, also in several parts; the prefix
 // keeps two key servers apart; what is no backup is not listed.
 func TestBucket(t *testing.T) {
