@@ -235,6 +235,9 @@ func printNode(w io.Writer, n lk1.Node) {
 		fmt.Fprintf(w, "certificate: of %s, serial %s, root %s\n", c.Issuer, c.Serial, c.Root)
 	}
 	printSet(w, n)
+	for _, u := range n.Older {
+		fmt.Fprintf(w, "OLDER DISK: volume %s is older than its last rotation, as one that was restored\n", u)
+	}
 	for _, u := range n.Bound {
 		fmt.Fprintf(w, "owns:        %s\n", u)
 	}

@@ -57,6 +57,8 @@ func printVolumes(out io.Writer, volumes []lk1.Volume) {
 		case v.Words == "":
 		case !v.Bound:
 			machine += " (proposed)"
+		case v.Older != nil:
+			machine += " (its disk is older than its last rotation)"
 		case v.SealedTo != (kms.NodeID{}):
 			machine += " (to be enrolled again)"
 		}
@@ -88,6 +90,12 @@ func printVolume(w io.Writer, v lk1.Volume) {
 		v.UUID, v.Mode, v.Words, v.Bound, rotating(v), known(v.Digest != nil), known(v.MAC != nil), v.MinSeq)
 	if d := v.Deleted; d != nil {
 		fmt.Fprintf(w, "deleted:    %s by %s, kept until %s\n", d.At.Local().Format("2006-01-02 15:04"), d.By, d.Until.Local().Format("2006-01-02 15:04"))
+	}
+	for _, k := range v.Kept {
+		fmt.Fprintf(w, "kept:       the secret that was replaced %s, until %s\n", k.Replaced.Local().Format("2006-01-02 15:04"), k.Until.Local().Format("2006-01-02 15:04"))
+	}
+	if o := v.Older; o != nil {
+		fmt.Fprintf(w, "OLDER DISK: %s it was given the secret of before %s: it is older than that rotation, as one that was restored\n", o.Seen.Local().Format("2006-01-02 15:04"), o.Replaced.Local().Format("2006-01-02 15:04"))
 	}
 	if v.SealedTo != (kms.NodeID{}) {
 		fmt.Fprintf(w, "sealed to:  %s, not to this machine's TPM: enroll it again (latchkey volume enroll)\n", v.SealedTo.Words())
@@ -130,24 +138,34 @@ func rotating(v lk1.Volume) string {
 }
 
 func volumeRotate(ask *asker, out *output) *cobra.Command {
-	var abort bool
+	var abort, forget bool
 	c := &cobra.Command{
 		Use: "rotate UUID", Short: "Replace a volume's secret with a new one",
 		Long: `Has the volume's machine replace the secret that opens it. At its next boot the
 machine adds a keyslot for the next secret, tests it, reports, and removes the
-old keyslot; then the KMS destroys the old secret. The next secret is made here
-or, if it is sealed to the machine's TPM, by the machine. After a power cut at
-any moment one of the two opens the volume. --abort cancels a rotation that the
-machine has not reported yet. "volume show" tells whether one is in progress.`,
-		Example: "  latchkey-kms volume rotate " + exampleUUID,
+old keyslot. The next secret is made here or, if it is sealed to the machine's
+TPM, by the machine. After a power cut at any moment one of the two opens the
+volume. --abort cancels a rotation that the machine has not reported yet. "volume
+show" tells whether one is in progress.
+
+The old secret is kept for 30 days ("retention: secrets" in kms.yaml), so that a
+disk that is restored from a backup of before opens, once "volume accept-header"
+takes its header. --forget keeps none: when the old secret has leaked.`,
+		Example: "  latchkey-kms volume rotate " + exampleUUID + "\n  latchkey-kms volume rotate --forget " + exampleUUID,
 		Args:    cli.Args(cobra.ExactArgs(1)),
 		RunE: func(c *cobra.Command, args []string) error {
 			verb, done := "rotate", "the machine of volume %s replaces its secret at the next boot\n"
-			if abort {
+			query := url.Values{"uuid": args}
+			switch {
+			case abort && forget:
+				return cli.Usagef("--abort ends a rotation, --forget begins one: use one of them")
+			case abort:
 				verb, done = "rotate-abort", "canceled the rotation of volume %s\n"
+			case forget:
+				query.Set("forget", "true")
 			}
 			var nothing struct{}
-			if err := ask.volume(c, "POST", "/v1/volume/"+verb, args[0], nil, &nothing); err != nil {
+			if err := ask.volumeBy(c, "POST", "/v1/volume/"+verb, query, nil, &nothing); err != nil {
 				return err
 			}
 			return out.show(c, nothing, func() { fmt.Fprintf(c.OutOrStdout(), done, args[0]) })
@@ -155,6 +173,7 @@ machine has not reported yet. "volume show" tells whether one is in progress.`,
 	}
 
 	c.Flags().BoolVar(&abort, "abort", false, "cancel a rotation that the machine has not reported yet")
+	c.Flags().BoolVar(&forget, "forget", false, "keep no secret that a rotation replaced, nor the one that this one replaces")
 	return c
 }
 

@@ -6,17 +6,21 @@ import (
 	"latchkey/kms/server/policy"
 )
 
-// A Retention says how long what is of no use any more can be had again.
+// A Retention says how long what is of no use any more can be had again. Nil
+// is the ledger's default, 0 not at all.
 type Retention struct {
-	Deleted *policy.Duration `yaml:"deleted"` // what an operator deleted; nil is the ledger's default, 0: it is destroyed at once
+	Deleted *policy.Duration `yaml:"deleted"` // what an operator deleted
+	Secrets *policy.Duration `yaml:"secrets"` // what rotations replaced
 }
 
 // maxRetention is the longest: what is kept for ever is not deleted.
 const maxRetention = policy.Duration(3660 * 24 * time.Hour)
 
 func (r *Retention) check() error {
-	if d := r.Deleted; d != nil && (*d < 0 || *d > maxRetention) {
-		return faultf("deleted", "%s must be between 0s, which destroys at once, and %s", *d, maxRetention)
+	for key, d := range map[string]*policy.Duration{"deleted": r.Deleted, "secrets": r.Secrets} {
+		if d != nil && (*d < 0 || *d > maxRetention) {
+			return faultf(key, "%s must be between 0s, which destroys at once, and %s", *d, maxRetention)
+		}
 	}
 	return nil
 }

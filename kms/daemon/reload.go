@@ -65,7 +65,7 @@ func apply(c *config.Config, s *server.Server) {
 	s.SetEKRoots(c.EK.Pool)
 	s.SetPolicy(c.Policy.Rules)
 	s.SetHistory(historyOf(&c.Audit))
-	s.SetGrace(home.Grace(c.Retention))
+	home.Retain(s, c.Retention)
 	s.Tang.SetOptions(tangkeeper.Options{
 		Sources: config.Prefixes(c.Tang.Sources), Known: config.Prefixes(c.Tang.Known), Windows: c.Tang.Windows, PerMinute: c.Tang.PerMinute,
 	})

@@ -5,12 +5,19 @@ import (
 
 	"latchkey/kms/config"
 	"latchkey/kms/ledger"
+	"latchkey/kms/server"
+	"latchkey/kms/server/policy"
 )
 
-// Grace is how long what an operator deletes can be had again.
-func Grace(r config.Retention) time.Duration {
-	if r.Deleted == nil {
+// Retain tells a server how long it keeps what is of no use any more.
+func Retain(s *server.Server, r config.Retention) {
+	s.SetGrace(orDefault(r.Deleted))
+	s.SetKeepSecrets(orDefault(r.Secrets))
+}
+
+func orDefault(d *policy.Duration) time.Duration {
+	if d == nil {
 		return ledger.DefaultGrace
 	}
-	return time.Duration(*r.Deleted)
+	return time.Duration(*d)
 }

@@ -70,7 +70,7 @@ func (h Home) openKept(ctx context.Context, k keeping, c server.Config) (*server
 		st.Close()
 		return nil, err
 	}
-	s.SetGrace(Grace(h.Retained))
+	Retain(s, h.Retained)
 	return s, nil
 }
 

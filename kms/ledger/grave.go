@@ -57,10 +57,15 @@ func (y *Graveyard) At(key []byte) []byte { return append(bytes.Clone(gravePrefi
 // Bury keeps something for the ledger's grace. It is the caller's to make
 // sure that nothing is given of it meanwhile.
 func (t *Txn) Bury(y *Graveyard, key, kept []byte, by string) error {
+	return t.BuryFor(y, key, kept, by, t.View.l.Grace())
+}
+
+// BuryFor is Bury for another time.
+func (t *Txn) BuryFor(y *Graveyard, key, kept []byte, by string, d time.Duration) error {
 	now := t.View.l.Wall()
 	by = by[:min(len(by), 255)]
 	b := binary.BigEndian.AppendUint64(nil, uint64(now.Unix()))
-	b = binary.BigEndian.AppendUint64(b, uint64(now.Add(t.View.l.Grace()).Unix()))
+	b = binary.BigEndian.AppendUint64(b, uint64(now.Add(d).Unix()))
 	b = append(append(append(b, byte(len(by))), by...), kept...)
 	defer clear(b)
 	return t.Put(y.Table, y.At(key), b)

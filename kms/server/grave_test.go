@@ -67,7 +67,7 @@ func TestUndeleteVolume(t *testing.T) {
 	}
 	for what, err := range map[string]error{
 		"putting":   f.PutVolume(ctx, root, secret.Own([]byte("another"))),
-		"rotating":  f.RotateVolume(ctx, root),
+		"rotating":  f.RotateVolume(ctx, root, false),
 		"deleting":  f.DeleteVolume(ctx, root, false),
 		"accepting": f.AcceptHeader(ctx, root, ""),
 	} {

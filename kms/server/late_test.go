@@ -24,7 +24,7 @@ func TestLateReport(t *testing.T) {
 			node := f.approved()
 			rotate := func() {
 				t.Helper()
-				if err := f.RotateVolume(ctx, root); err != nil {
+				if err := f.RotateVolume(ctx, root, false); err != nil {
 					t.Fatal(err)
 				}
 			}

@@ -98,10 +98,10 @@ func TestOperatorsRotation(t *testing.T) {
 		return string(g.Volumes[0].Active.Secret.Reveal()), string(g.Volumes[0].Staged.Secret.Reveal())
 	}
 
-	if err := f.RotateVolume(ctx, root); err != nil {
+	if err := f.RotateVolume(ctx, root, false); err != nil {
 		t.Fatal(err)
 	}
-	if err := f.RotateVolume(ctx, root); err == nil {
+	if err := f.RotateVolume(ctx, root, false); err == nil {
 		t.Error("a second rotation began before the first one ended")
 	}
 
@@ -121,7 +121,7 @@ func TestOperatorsRotation(t *testing.T) {
 	if active, staged := secrets(3); active != canary || staged != "" {
 		t.Errorf("after the abort: %q and %q", active, staged)
 	}
-	if err := f.RotateVolume(ctx, root); err != nil {
+	if err := f.RotateVolume(ctx, root, false); err != nil {
 		t.Fatal(err)
 	}
 
@@ -159,7 +159,7 @@ func TestOperatorsRotationOfASealedSecret(t *testing.T) {
 		return g.Volumes[0].Staged
 	}
 	for range 2 {
-		if err := f.RotateVolume(ctx, data); err != nil {
+		if err := f.RotateVolume(ctx, data, false); err != nil {
 			t.Fatal(err)
 		}
 		if got := staged(3); got.Kind != kms.Due || got.Secret.Len() != 0 {
@@ -174,7 +174,7 @@ func TestOperatorsRotationOfASealedSecret(t *testing.T) {
 		}
 	}
 
-	if err := f.RotateVolume(ctx, data); err != nil {
+	if err := f.RotateVolume(ctx, data, false); err != nil {
 		t.Fatal(err)
 	}
 	if got := f.deposit(node, kms.Stage, data, blob("next")); got != kms.OK {
@@ -184,7 +184,7 @@ func TestOperatorsRotationOfASealedSecret(t *testing.T) {
 	if got := staged(3); got.Kind != kms.Bound || string(got.Secret.Reveal()) != "next" {
 		t.Errorf("staged = %+v, want the node's own", got)
 	}
-	if err := f.RotateVolume(ctx, data); err == nil {
+	if err := f.RotateVolume(ctx, data, false); err == nil {
 		t.Error("a second rotation began before the first one ended")
 	}
 
@@ -201,7 +201,7 @@ func TestRotationOfWhatCannotBe(t *testing.T) {
 		t.Fatal(err)
 	}
 	for name, uuid := range map[string]kms.UUID{"nobody's": third, "unknown": {9}} {
-		if err := f.RotateVolume(ctx, uuid); err == nil {
+		if err := f.RotateVolume(ctx, uuid, false); err == nil {
 			t.Errorf("a volume that is %s was rotated", name)
 		}
 	}

@@ -21,4 +21,30 @@ var keys = []mutant{
 	{`D26 a retired key of tang's is gone`, `kms/server/tang/keeper/retire.go`, `	return "", t.Remove(k.rows.private, row.at())`, `	return "", nil`, `./kms/server`, `TestTangRetiredIsDestroyed`},
 	{`D26 a retired signing key is gone`, `kms/ledger/signing.go`, `return slices.Delete(keys, i, i+1), pin, nil`, `return keys, pin, nil`, `./kms/server`, `TestUndeleteSigningKey`},
 	{`D26 who is forgotten takes no deleted volume along`, `kms/server/lk1/tables.go`, `len(nodes) > 0 && nodes[0] == id {`, `len(nodes) > 0 && false {`, `./kms/server`, `TestForgottenOwner`},
+	{`D27 an older header needs the operator's word`, `kms/server/lk1/serve.go`, `	case want.SeqID < row.MinSeq:`, `	case false:`, `./kms/server`, `TestOlderDisk`},
+	{`D27 who has the disk of today gets no old secret`, `kms/server/lk1/kept.go`, `		if seqID < k.Before {`, `		if seqID <= k.Before {`, `./kms/server`, `TestOlderDisk`},
+	{`D27 each header has its secret`, `kms/server/lk1/kept.go`, `			return &row.Kept[i]`, `			return &row.Kept[i*0]`, `./kms/server`, `TestOlderDisk`},
+	{`D27 an older disk is rotated anew`, `kms/server/lk1/kept.go`, `{k.State: &g.Active, active: &g.Staged}`, `{k.State: &g.Active}`, `./kms/server`, `TestOlderDisk`},
+	{`D27 and has caught up once its keyslot was seen`, `kms/server/lk1/kept.go`, `	if r.Outcome != kms.OpenedStaged || rotation`, `	if rotation`, `./kms/server`, `TestOlderDisk`},
+	{`D27 the header of before is refused again`, `kms/server/lk1/kept.go`, `row.MinSeq, row.Older = max(row.MinSeq, seqID), nil`, `row.Older = nil`, `./kms/server`, `TestOlderDisk`},
+	{`D27 a rotation that forgets keeps nothing`, `kms/server/lk1/kept.go`, `	if row.Forget || keep <= 0 {`, `	if keep <= 0 {`, `./kms/server`, `TestRotationForgets`},
+	{`D27 nor anything of before`, `kms/server/lk1/kept.go`, `t.forgetKept(row, len(row.Kept))`, `error(nil)`, `./kms/server`, `TestRotationForgets`},
+	{`D27 an aborted one forgets nothing`, `kms/server/lk1/rotate.go`, `		row.Forget = false
+		if row.Due {`, `		if row.Due {`, `./kms/server`, `TestRotationForgets`},
+	{`D27 no more than four`, `kms/server/lk1/kept.go`, `	if len(row.Kept) >= maxKept {`, `	if false {`, `./kms/server`, `TestKeptEnds`},
+	{`D27 none for longer than its time`, `kms/server/lk1/kept.go`, `t.Remove(tableSecrets, secretKey(volumeKey(row.Node, uuid), state))`, `error(nil)`, `./kms/server`, `TestKeptEnds`},
+	{`D27 what is kept goes with the volume`, `kms/server/lk1/records.go`, `		err = t.forgetKept(&row, len(row.Kept))
+	}
+	if err != nil {
+		return err
+	}
+	for`, `	}
+	if err != nil {
+		return err
+	}
+	for`, `./kms/server`, `TestKeptGoesWithTheVolume`},
+	{`D27 what is kept stays with its machine`, `kms/server/lk1/records.go`, `	if err := t.forgetKept(&row, len(row.Kept)); err != nil {
+		return row, err
+	}
+`, ``, `./kms/server`, `TestKeptStays`},
 }

@@ -10,7 +10,7 @@ var names = []string{
 	"agree", "approve", "accept", "quarantine", "readmit", "renew", "set", "delete", "undelete", "node destroy", "first-boot", "announced", "announced-boot",
 	"release add", "release retire", "release remove", "release roll", "release stop", "release resume",
 	"release wave", "release came", "release failed", "release stopped", "release done",
-	"volume put", "volume delete", "volume undelete", "volume destroy", "volume accept-header", "volume rotate", "volume rotate-abort",
+	"volume put", "volume delete", "volume undelete", "volume destroy", "volume accept-header", "volume rotate", "volume rotate-abort", "volume older", "volume forget",
 	"trust add", "trust use", "trust retire", "trust undelete", "trust destroy", "key rotate", "key retire", "key undelete", "key destroy",
 	"wrapping change", "store upgrade",
 	"token create", "token revoke", "sign in", "sign out", "admin", "start", "boot-log", "first-boot", "restore", "salvage", "lost", "strangers", "server end", "audit remove",

@@ -23,7 +23,9 @@ var graves = &ledger.Graveyard{Table: tableOwners, Mine: isUUID, Event: "volume 
 func isUUID(key []byte) bool { return len(key) == len(kms.UUID{}) }
 
 // Graveyards are those to register.
-func (r *Rows) Graveyards() []*ledger.Graveyard { return []*ledger.Graveyard{graves, offers} }
+func (r *Rows) Graveyards() []*ledger.Graveyard {
+	return []*ledger.Graveyard{graves, offers, keptGraves}
+}
 
 // A Deletion is how long a deleted volume can be had again.
 type Deletion struct {

@@ -24,6 +24,7 @@ type Node struct {
 	Says   string        `json:"boot_says,omitempty"`    // in words: how its boot differs from the approved one; of one that waits, what it booted
 	Boot   []string      `json:"boot_lines,omitempty"`   // what it booted last, by its event log
 	Agreed []Agreement   `json:"agreed,omitempty"`       // of one node: what people said, where several must say the same
+	Older  []kms.UUID    `json:"older,omitempty"`        // of one node: volumes whose disk is older than its last rotation
 	Needs  string        `json:"needs,omitempty"`        // after a change: it is not done yet, and who must say the same
 }
 
@@ -121,6 +122,15 @@ func (s *Service) Node(who string) (n Node, err error) {
 		}
 		if n, err = v.presentAsking(row, r); err != nil {
 			return err
+		}
+		for _, uuid := range n.Bound {
+			volume, _, err := v.volume(row.ID, uuid)
+			if err != nil {
+				return err
+			}
+			if volume.Older != nil {
+				n.Older = append(n.Older, uuid)
+			}
 		}
 		n.Agreed, err = v.agreements(row.ID, s.ledger.Wall())
 		return err

@@ -110,6 +110,13 @@ type volumeRow struct {
 	SealedTo kms.NodeID `json:"sealed_to,omitzero"`
 	// Operator: the secret is the operator's, not one that a node stored.
 	Operator bool `json:"operator,omitempty"`
+	// Kept are the secrets that rotations replaced, the first one first.
+	Kept []keptSecret `json:"kept,omitempty"`
+	// Forget: this rotation keeps none of them.
+	Forget bool `json:"forget,omitempty"`
+	// Older: the disk was seen to be older than the last rotation, and has
+	// not caught up.
+	Older *older `json:"older,omitempty"`
 	// Claimed: the node took the volume itself, and no operator has said so.
 	Claimed bool      `json:"claimed,omitempty"`
 	Created time.Time `json:"created"`
@@ -168,6 +175,13 @@ func (t *txn) saveVolume(row volumeRow) error {
 // dropVolume removes a volume's row and destroys its secrets.
 func (t *txn) dropVolume(node kms.NodeID, uuid kms.UUID) error {
 	key := volumeKey(node, uuid)
+	row, _, err := t.volume(node, uuid)
+	if err == nil {
+		err = t.forgetKept(&row, len(row.Kept))
+	}
+	if err != nil {
+		return err
+	}
 	for _, state := range []byte{active, staged} {
 		if err := t.Remove(tableSecrets, secretKey(key, state)); err != nil {
 			return err
@@ -176,8 +190,12 @@ func (t *txn) dropVolume(node kms.NodeID, uuid kms.UUID) error {
 	return t.Remove(tableVolumes, key)
 }
 
-// rename gives a volume with its secrets to another node.
+// rename gives a volume with its secrets to another node. Those that
+// rotations replaced stay behind.
 func (t *txn) rename(row volumeRow, to kms.NodeID) (volumeRow, error) {
+	if err := t.forgetKept(&row, len(row.Kept)); err != nil {
+		return row, err
+	}
 	from, key := volumeKey(row.Node, row.UUID), volumeKey(to, row.UUID)
 	for _, state := range []byte{active, staged} {
 		kind, s, err := t.loadSecret(from, state)

@@ -98,7 +98,7 @@ func (v view) unsettled(r *receipt, results []kms.Result) (bool, error) {
 		if err != nil {
 			return false, err
 		}
-		if status == kms.OK && (row.opened(result, r.rotations[i]) || row.MAC == nil && len(result.MAC) == 32 || row.Digest == nil && r.volumes[i].Digest != [32]byte{}) {
+		if status == kms.OK && (row.opened(result, r.rotations[i]) || row.catches(r.volumes[i], result, r.rotations[i]) || row.MAC == nil && len(result.MAC) == 32 || row.Digest == nil && r.volumes[i].Digest != [32]byte{}) {
 			return true, nil
 		}
 	}
@@ -116,7 +116,11 @@ func (t *txn) settle(of *receipt, i int, r kms.Result) (did string, err error) {
 		return "", err
 	}
 
-	if row.opened(r, of.rotations[i]) {
+	switch {
+	case row.catches(want, r, of.rotations[i]):
+		row.caughtUp(r.SeqID)
+		did = "a disk of before the last rotation has caught up"
+	case row.opened(r, of.rotations[i]):
 		if err := t.commit(&row, r.SeqID); err != nil {
 			return "", err
 		}
@@ -147,8 +151,9 @@ func (row *volumeRow) opened(r kms.Result, rotation uint64) bool {
 	return row.Staged && r.Outcome == kms.OpenedStaged && rotation == row.Rotation
 }
 
-// commit makes the staged secret the active one. From here on an older
-// header, which may still hold the old keyslot, is refused.
+// commit makes the staged secret the active one, and keeps the old one for a
+// while. From here on an older header, which may still hold the old keyslot,
+// is refused, unless the operator accepts it.
 func (t *txn) commit(row *volumeRow, seqID uint64) error {
 	key := volumeKey(row.Node, row.UUID)
 	kind, s, err := t.loadSecret(key, staged)
@@ -156,6 +161,9 @@ func (t *txn) commit(row *volumeRow, seqID uint64) error {
 		return err
 	}
 	defer s.Wipe()
+	if err := t.retain(row, max(row.MinSeq, seqID)); err != nil {
+		return err
+	}
 	if err := t.saveSecret(key, active, kind, s); err != nil {
 		return err
 	}

@@ -13,8 +13,9 @@ import (
 // RotateVolume stages the next passphrase of a volume. Its node gets both
 // when it boots, adds a keyslot for the next one, and reports that it opens:
 // then it becomes the active one, and the old one is destroyed. A secret
-// that is sealed to the node's TPM only the node can make: it is told to.
-func (s *Service) RotateVolume(ctx context.Context, uuid kms.UUID) error {
+// that is sealed to the node's TPM only the node can make: it is told to. The
+// old secret is kept for a while; forget keeps neither it nor those before.
+func (s *Service) RotateVolume(ctx context.Context, uuid kms.UUID, forget bool) error {
 	return s.changeVolume(ctx, "rotate", uuid, func(t *txn, row *volumeRow) error {
 		switch {
 		case row.Kind != kms.Static && row.Kind != kms.Bound:
@@ -25,6 +26,7 @@ func (s *Service) RotateVolume(ctx context.Context, uuid kms.UUID) error {
 			return fmt.Errorf("rotating volume %s: %w: a rotation is under way, and ends when its machine boots; --abort drops it", uuid, ledger.ErrRefused)
 		}
 		row.Rotation = rand.Uint64()
+		row.Forget = forget
 		if row.Kind == kms.Bound {
 			row.Due = true
 			return nil
@@ -41,6 +43,7 @@ func (s *Service) RotateVolume(ctx context.Context, uuid kms.UUID) error {
 // the node may have added already opens for nobody.
 func (s *Service) AbortRotation(ctx context.Context, uuid kms.UUID) error {
 	return s.changeVolume(ctx, "rotate-abort", uuid, func(t *txn, row *volumeRow) error {
+		row.Forget = false
 		if row.Due {
 			row.Due = false
 			return nil

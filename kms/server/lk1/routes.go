@@ -97,6 +97,8 @@ func (s *Service) nodeRoutes() []admin.Route {
 func query(verb string, of admin.Param) []admin.Param {
 	switch verb {
 	case "accept", "accept-header":
+	case "rotate":
+		return []admin.Param{of, {Name: "forget", Doc: "keep none of the secrets that rotations replaced, nor the one that this one replaces", Kind: "boolean"}}
 	case "delete":
 		if of.Name == admin.UUIDParam.Name {
 			return []admin.Param{of, admin.NowParam}
@@ -177,7 +179,11 @@ func (s *Service) volumeRoutes() []admin.Route {
 			return s.AcceptHeader(r.Context(), u, r.URL.Query().Get("shown"))
 		}),
 		change("rotate", "Makes the next passphrase of a volume; its node takes it over when it boots.", func(r *http.Request, u kms.UUID) error {
-			return s.RotateVolume(r.Context(), u)
+			forget, err := admin.Said(r, "forget")
+			if err != nil {
+				return err
+			}
+			return s.RotateVolume(r.Context(), u, forget)
 		}),
 		change("rotate-abort", "Drops the next passphrase of a volume, unless its node reported it.", func(r *http.Request, u kms.UUID) error {
 			return s.AbortRotation(r.Context(), u)

@@ -46,6 +46,10 @@ func (t *txn) grant(p *proof, i int, g *kms.Granted) error {
 	if g.Status = row.answers(want); g.Status != kms.OK {
 		return nil
 	}
+	g.Digest, g.MAC = bytesOf(row.Digest), bytesOf(row.MAC)
+	if given, err := t.grantOlder(p, i, row, g); given || err != nil {
+		return err
+	}
 	key := volumeKey(p.node, want.UUID)
 	for state, to := range map[byte]*kms.Material{active: &g.Active, staged: &g.Staged} {
 		kind, s, err := t.loadSecret(key, state)
@@ -59,7 +63,6 @@ func (t *txn) grant(p *proof, i int, g *kms.Granted) error {
 		g.Staged.Kind = kms.Due
 	}
 	p.rotations[i] = row.Rotation
-	g.Digest, g.MAC = bytesOf(row.Digest), bytesOf(row.MAC)
 	return nil
 }
 

@@ -42,6 +42,8 @@ type Service struct {
 	work      *attest.Workers
 	counted   *metrics.Exchanges
 
+	keepSecrets atomic.Int64 // a time.Duration, of those that rotations replace
+
 	looking sync.Mutex // through all nodes, for a watch
 	rules   atomic.Pointer[policy.Policy]
 	chains  atomic.Bool // a release of the ledger is judged by a boot loader's events
@@ -56,6 +58,7 @@ func New(c Config, r *Rows) *Service {
 	}
 	s.rules.Store(cmp.Or(c.Policy, &policy.Policy{}))
 	s.ekRoots.Store(c.EKRoots)
+	s.SetKeepSecrets(ledger.DefaultGrace)
 	return s
 }
 
