@@ -47,8 +47,10 @@ require (
 )
 
 require (
+	filippo.io/age v1.3.2
 	github.com/anishathalye/porcupine v1.1.0
 	github.com/charmbracelet/x/vt v0.1.0
+	github.com/minio/minio-go/v7 v7.4.1
 )
 
 require (
@@ -90,7 +92,6 @@ require (
 	github.com/rivo/uniseg v0.4.7 // indirect
 	github.com/rs/cors v1.11.1 // indirect
 	github.com/rs/xid v1.6.0 // indirect
-	github.com/stretchr/objx v0.5.3 // indirect
 	github.com/tinylib/msgp v1.6.4 // indirect
 	github.com/xo/terminfo v1.0.0 // indirect
 	github.com/zeebo/xxh3 v1.1.0 // indirect

@@ -97,6 +97,8 @@ var rooms = []struct{ folder, what string }{
 	{"kms/wrapping", "the key that wraps the database's: a file, a passphrase, the host's TPM"},
 	{"kms/chaos", "tests of whole key servers that die, stop and lose their store: what was seen is as if one after the other"},
 	{"kms/wrapping", "the key that wraps the database's: a file, a passphrase, the host's TPM, programs"},
+	{"kms/wrapping", "the key that wraps the database's: a file, a passphrase, the host's TPM, programs, transit, shares"},
+	{"kms/wrapping/shamir", "shares a secret among people over GF(256)"},
 	{"kms/store", "the interface of what keeps the key server's state"},
 	{"kms/store/bolt", "one file; the default"},
 	{"kms/store/etcd", "an etcd that several servers share"},

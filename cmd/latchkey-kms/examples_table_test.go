@@ -7,6 +7,8 @@ var notHere = map[string]string{
 	"init --wrapping":                  "needs a TPM or another directory: TestWrappingAtInit",
 	"wrapping change --to-tpm":         "needs a TPM: TestWrappingChange",
 	"wrapping change --to-key":         "writes to another directory: TestWrappingChange",
+	"wrapping change --to-shares":      "people answer from then on: shares.txtar",
+	"unseal":                           "needs a sealed server: shares.txtar",
 	"wrapping change --to-config":      "needs a file of its own: TestWrappingByClouds",
 	"store migrate":                    "needs an etcd: TestEtcdScripts",
 	"store backup$":                    "needs a place: backup.txtar",

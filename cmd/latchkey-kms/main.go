@@ -10,6 +10,7 @@ import (
 	"latchkey/internal/cli"
 	"latchkey/kms/config"
 	"latchkey/kms/operator"
+	"latchkey/kms/wrapping"
 )
 
 func main() { os.Exit(run(os.Args[1:], os.Stdin, os.Stdout, os.Stderr)) }
@@ -43,12 +44,13 @@ Exit codes: 0 done, 1 failed, 4 refused by the KMS, 64 wrong usage or configurat
 
 	flags, out := config.LocationFlags(root.PersistentFlags()), &output{}
 	ask := &asker{flags: flags}
+	root.PersistentPreRun = func(c *cobra.Command, _ []string) { flags.Ask = &wrapping.Asker{Prompt: prompter(c)} }
 	for _, c := range []*cobra.Command{initCommand(flags, out), wrappingCommand(flags, out), storeCommand(flags, ask, out)} {
 		out.add(c.PersistentFlags())
 		root.AddCommand(c)
 	}
 	for _, command := range []func(*asker, *output) *cobra.Command{
-		trustCommand, topCommand, nodeCommand, volumeCommand, policyCommand, pushCommand, releaseCommand, adminCommand, applyCommand, kairosCommand, talosCommand, tangCommand, k8sCommand, auditCommand,
+		trustCommand, topCommand, nodeCommand, volumeCommand, policyCommand, pushCommand, releaseCommand, adminCommand, applyCommand, kairosCommand, talosCommand, tangCommand, k8sCommand, auditCommand, unsealCommand,
 	} {
 		c := command(ask, out)
 		out.add(c.PersistentFlags())

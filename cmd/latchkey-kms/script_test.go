@@ -53,13 +53,15 @@ func TestScripts(t *testing.T) {
 	})
 }
 
-// kmsCommand: kms start [flags] | kms begin LOG-REGEXP [flags], which waits
+// kmsCommand: kms start [flags] | kms sealed [flags], for one that starts so | kms begin LOG-REGEXP [flags], which waits
 // for that line instead of the addresses | kms await, for those | kms reload
 // LOG-REGEXP | kms stop | kms kill.
 func kmsCommand(ts *testscript.TestScript, neg bool, args []string) {
 	switch {
 	case len(args) > 0 && args[0] == "start":
 		startKMS(ts, args[1:])
+	case len(args) > 0 && args[0] == "sealed":
+		awaitAddresses(ts, launchKMS(ts, args[1:]), "sealed, ")
 	case len(args) > 1 && args[0] == "begin":
 		before := logSize(ts)
 		launchKMS(ts, args[2:])
@@ -113,7 +115,10 @@ func launchKMS(ts *testscript.TestScript, flags []string) *launched {
 }
 
 // awaitKMS waits until all addresses were printed.
-func awaitKMS(ts *testscript.TestScript, l *launched) {
+func awaitKMS(ts *testscript.TestScript, l *launched) { awaitAddresses(ts, l, "") }
+
+// awaitAddresses waits for lines that begin so: "sealed, ", or "".
+func awaitAddresses(ts *testscript.TestScript, l *launched, begin string) {
 	want := map[string]string{"listening on ": "ADDRESS"}
 	for flag, what := range map[string][2]string{
 		"--talos-listen": {"listening for Talos on ", "TALOS"}, "--metrics-listen": {"listening for metrics on ", "METRICS"},
@@ -133,7 +138,7 @@ func awaitKMS(ts *testscript.TestScript, l *launched) {
 			ts.Fatalf("the server did not start; see:\n%s", ts.ReadFile("kms.log"))
 		}
 		for prefix, name := range want {
-			if address, ok := strings.CutPrefix(line, prefix); ok {
+			if address, ok := strings.CutPrefix(line, begin+prefix); ok {
 				ts.Setenv(name, strings.TrimSpace(address))
 				delete(want, prefix)
 			}

@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+
+	"latchkey/kms"
 )
 
 // Ask has a handler answer in this process.
@@ -63,7 +65,7 @@ func Decode(reply *http.Response, to any) error {
 
 	var p Problem
 	if err := json.NewDecoder(reply.Body).Decode(&p); err != nil || p.Error == "" {
-		return fmt.Errorf("asking the running server: HTTP status %d", reply.StatusCode)
+		return fmt.Errorf("asking the running server: %w", kms.HTTPStatus(reply.StatusCode))
 	}
 	return &StatusError{reply.StatusCode, p.Error}
 }

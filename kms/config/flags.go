@@ -8,12 +8,15 @@ import (
 
 	"latchkey/internal/cli"
 	"latchkey/kms"
+	"latchkey/kms/wrapping"
 )
 
 // Flags put what was said on the command line over what the file says.
 type Flags struct {
 	file *string
 	all  []flag
+
+	Ask *wrapping.Asker // who is asked for shares of the wrapping key
 }
 
 // A flag sets a key of the configuration, if it was given.
@@ -119,7 +122,9 @@ func (flags *Flags) Location() (Location, error) {
 	if err != nil {
 		return Location{}, err
 	}
-	return c.Location()
+	l, err := c.Location()
+	l.Ask = flags.Ask
+	return l, err
 }
 
 // Config is the whole configuration, judged. Files that it names were read.

@@ -103,7 +103,7 @@ func TestLocation(t *testing.T) {
 		"data: [":                     "kms.yaml:1: did not find",
 		"dat: /d":                     `kms.yaml:1: unknown key "dat"; did you mean "data"?`,
 		"store: {at: \"redis:x\"}":    `kms.yaml:1: store.at: store "redis:x": must be bolt:PATH`,
-		"wrapping: {key: a, tpm: b}":  "kms.yaml:1: wrapping: key, passphrase, tpm, exec and transit are mutually exclusive",
+		"wrapping: {key: a, tpm: b}":  "kms.yaml:1: wrapping: key, passphrase, tpm, exec, transit and shares are mutually exclusive",
 		"store: {write-back: always}": `kms.yaml:1: store.write-back: "always" must be volumes or secrets`,
 	} {
 		if _, err := locate(text); err == nil || !strings.Contains(err.Error(), "/"+want) {

@@ -5,6 +5,7 @@ import (
 	"path/filepath"
 
 	"latchkey/internal/cli"
+	"latchkey/kms/wrapping"
 )
 
 // A Location is where a KMS is: what every command must know.
@@ -14,7 +15,8 @@ type Location struct {
 	Place    Place  // of the store
 	Wrapping Wrapping
 	Retained Retention
-	AnyMode  bool // the modes of files say nothing about who may read and write them
+	AnyMode  bool            // the modes of files say nothing about who may read and write them
+	Ask      *wrapping.Asker // who is there to be asked for shares; nil: nobody
 
 	store Store
 }

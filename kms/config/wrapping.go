@@ -3,6 +3,7 @@ package config
 import (
 	"fmt"
 	"reflect"
+	"strconv"
 	"strings"
 	"time"
 
@@ -19,6 +20,7 @@ type Wrapping struct {
 	TPM        string          `yaml:"tpm" restart:"yes"`        // device that unseals it
 	Exec       WrappingExec    `yaml:"exec" restart:"yes"`       // programs that decrypt and encrypt it
 	Transit    WrappingTransit `yaml:"transit" restart:"yes"`    // an OpenBao or Vault that does
+	Shares     string          `yaml:"shares" restart:"yes"`     // 3/5: three of five people have it together
 }
 
 // A WrappingExec is a pair of programs with their arguments: docs/wrapping.md
@@ -87,7 +89,7 @@ func (s *Wrapping) None() bool { return reflect.ValueOf(*s).IsZero() }
 // Exclusive tells whether at most one way is named.
 func (s *Wrapping) Exclusive() bool {
 	n := 0
-	for _, set := range []bool{s.Key != "", s.Passphrase != "", s.TPM != "", s.Exec.Set(), s.Transit.Set()} {
+	for _, set := range []bool{s.Key != "", s.Passphrase != "", s.TPM != "", s.Exec.Set(), s.Transit.Set(), s.Shares != ""} {
 		if set {
 			n++
 		}
@@ -95,16 +97,35 @@ func (s *Wrapping) Exclusive() bool {
 	return n <= 1
 }
 
+// maxShares is how many people may have a share.
+const maxShares = 64
+
+// ShareNumbers are how many shares give the key, of how many.
+func (s *Wrapping) ShareNumbers() (needed, of int, err error) {
+	k, n, _ := strings.Cut(s.Shares, "/")
+	needed, err = strconv.Atoi(k)
+	if err == nil {
+		of, err = strconv.Atoi(n)
+	}
+	if err != nil || needed < 2 || of < needed || of > maxShares {
+		return 0, 0, fmt.Errorf("%.32q must be such as 3/5: how many of how many people, 2 to %d", s.Shares, maxShares)
+	}
+	return needed, of, nil
+}
+
 // check implements section.
 func (s *Wrapping) check() error {
 	if !s.Exclusive() {
-		return faultf("", "key, passphrase, tpm, exec and transit are mutually exclusive")
+		return faultf("", "key, passphrase, tpm, exec, transit and shares are mutually exclusive")
 	}
 	if err := s.Exec.check(); err != nil {
 		return under("exec", err)
 	}
 	if err := s.Transit.check(); err != nil {
 		return under("transit", err)
+	}
+	if _, _, err := s.ShareNumbers(); s.Shares != "" && err != nil {
+		return faultf("shares", "%w", err)
 	}
 	return nil
 }

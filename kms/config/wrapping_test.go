@@ -18,18 +18,22 @@ func TestWrongWrapping(t *testing.T) {
 		"wrapping: {exec: {unwrap: [/bin/cat], wrap: [cat]}}":                            `wrapping.exec.wrap: the program "cat" must`,
 		"wrapping: {exec: {unwrap: [/bin/cat], environment: [x]}}":                       `wrapping.exec.environment[0]: "x" must be NAME=value`,
 		"wrapping: {exec: {unwrap: [/bin/cat], timeout: 2h}}":                            "wrapping.exec.timeout: the timeout 2h0m0s must",
-		"wrapping: {exec: {unwrap: [/bin/cat]}, tpm: /dev/tpmrm0}":                       "wrapping: key, passphrase, tpm, exec and transit are mutually exclusive",
+		"wrapping: {exec: {unwrap: [/bin/cat]}, tpm: /dev/tpmrm0}":                       "wrapping: key, passphrase, tpm, exec, transit and shares are mutually exclusive",
 		"wrapping: {transit: {key: k, token-file: t}}":                                   `wrapping.transit.address: "" must be https://HOST:PORT`,
 		"wrapping: {transit: {address: \"http://192.0.2.1:8200\", key: k}}":              "must be https: who reads the answer has the key",
 		"wrapping: {transit: {address: \"https://bao:8200/v1\", key: k, token-file: t}}": "must be https://HOST:PORT",
 		"wrapping: {transit: {address: \"https://bao:8200\", token-file: t}}":            "wrapping.transit.key: name the key",
-		transit(""): "say how to log in: one of token-file, approle and kubernetes",
-		transit(", token-file: t, kubernetes: {role: r}"): "say how to log in",
-		transit(", approle: {role-id: r}"):                "wrapping.transit.approle: it needs role-id and secret-id-file",
-		transit(", kubernetes: {mount: m}"):               "wrapping.transit.kubernetes: it needs role",
-		transit(", token-file: t, mount: ../sys"):         "wrapping.transit.mount: \"../sys\" is no name in a path",
-		transit(", token-file: t, mount: \"a b\""):        `wrapping.transit.mount: "a b" is no name in a path`,
-		transit(", token-file: t, mount: \"a/?b\""):       `is no name in a path`,
+		"wrapping: {shares: 3}":                                                          `wrapping.shares: "3" must be such as 3/5`,
+		"wrapping: {shares: 1/3}":                                                        `wrapping.shares: "1/3" must`,
+		"wrapping: {shares: 4/3}":                                                        `wrapping.shares: "4/3" must`,
+		"wrapping: {shares: 3/65}":                                                       `wrapping.shares: "3/65" must`,
+		transit(""):                                                                      "say how to log in: one of token-file, approle and kubernetes",
+		transit(", token-file: t, kubernetes: {role: r}"):                                "say how to log in",
+		transit(", approle: {role-id: r}"):                                               "wrapping.transit.approle: it needs role-id and secret-id-file",
+		transit(", kubernetes: {mount: m}"):                                              "wrapping.transit.kubernetes: it needs role",
+		transit(", token-file: t, mount: ../sys"):                                        "wrapping.transit.mount: \"../sys\" is no name in a path",
+		transit(", token-file: t, mount: \"a b\""):                                       `wrapping.transit.mount: "a b" is no name in a path`,
+		transit(", token-file: t, mount: \"a/?b\""):                                      `is no name in a path`,
 	} {
 		_, err := configured(t, text)
 		if err == nil || !strings.Contains(err.Error(), "kms.yaml:1: wrapping") || !strings.Contains(err.Error(), want) {
@@ -37,7 +41,7 @@ func TestWrongWrapping(t *testing.T) {
 		}
 	}
 	for _, good := range []string{
-		"wrapping: {exec: {unwrap: /bin/cat}}", transit(", token-file: t"), transit(", mount: team/transit, approle: {role-id: r, secret-id-file: f}"),
+		"wrapping: {exec: {unwrap: /bin/cat}}", "wrapping: {shares: 3/5}", transit(", token-file: t"), transit(", mount: team/transit, approle: {role-id: r, secret-id-file: f}"),
 		"wrapping: {transit: {address: \"http://127.0.0.1:8200\", key: k}}", "wrapping: {transit: {address: \"https://[::1]:8200/\", key: k}}",
 	} {
 		if _, err := configured(t, good); err != nil {

@@ -22,6 +22,7 @@ import (
 	"latchkey/kms/config"
 	"latchkey/kms/home"
 	"latchkey/kms/server"
+	"latchkey/kms/wrapping"
 )
 
 // A Daemon is a key server before it runs.
@@ -35,6 +36,7 @@ type Daemon struct {
 	log      *slog.Logger
 	level    slog.LevelVar
 	schedule *backup.Schedule // nil: no backups
+	givers   []wrapping.Giver // of the shares of the wrapping key
 }
 
 // Run answers machines until ctx ends, and reloads on SIGHUP.
@@ -81,6 +83,9 @@ func (d *Daemon) Run(ctx context.Context) error {
 	defer listening.close()
 	listening.pairs.client(d.Home.Place, d.log)
 	err = whenRoom(ctx, d.log, func() error { return s.Begin(ctx) })
+	if err == nil {
+		err = whenRoom(ctx, d.log, func() error { return s.Unsealed(ctx, d.givers) })
+	}
 	if err == nil { // the database may have room of its own while the mark's disk has none
 		err = whenRoom(ctx, d.log, s.MarkNow)
 	}

@@ -29,13 +29,17 @@ func (d *Daemon) unwrap(ctx context.Context) (home.Keys, sockets, error) {
 	if !errors.Is(err, wrapping.ErrAway) {
 		return keys, nil, corrected(err)
 	}
+	gather, unknown := d.Home.Gather()
+	if unknown != nil {
+		return nil, nil, unknown
+	}
 	if up, err := d.Home.Running(ctx); err != nil || up {
 		return nil, nil, errors.Join(err, fmt.Errorf("another server runs on %s", d.Home.Data))
 	}
 	why := &atomic.Pointer[string]{}
 	said := err.Error()
 	why.Store(&said)
-	seal, err2 := d.listenSealed(why)
+	seal, err2 := d.listenSealed(why, gather)
 	if err2 != nil {
 		return nil, nil, err2
 	}
@@ -56,7 +60,14 @@ func (d *Daemon) unwrap(ctx context.Context) (home.Keys, sockets, error) {
 		case err := <-seal.failed:
 			seal.close()
 			return nil, nil, err
+		case <-seal.whole():
+			keys, d.givers, err = seal.keys()
+			continue
 		case <-time.After(wait):
+		}
+		if seal.gather != nil { // people come when they come
+			seal.gather.Expire()
+			continue
 		}
 		keys, err = d.Home.Unwrap(ctx)
 	}

@@ -2,7 +2,6 @@ package daemon
 
 import (
 	"crypto/tls"
-	"encoding/json"
 	"fmt"
 	"io"
 	"log/slog"
@@ -19,20 +18,23 @@ import (
 	"latchkey/kms/front"
 	"latchkey/kms/server/metrics"
 	"latchkey/kms/server/rpc"
+	"latchkey/kms/wrapping"
 )
 
 // A seal is all listeners of a server that has no wrapping key yet: whoever
 // asks is told to come back.
 type seal struct {
 	listeners
-	why *atomic.Pointer[string]
-	log *slog.Logger
+	why    *atomic.Pointer[string]
+	log    *slog.Logger
+	gather *wrapping.Gathering // nil if the key is not kept in shares
+	wrong  guesses
 }
 
 // listenSealed opens all sockets that the configuration names, and answers.
-func (d *Daemon) listenSealed(why *atomic.Pointer[string]) (s *seal, err error) {
+func (d *Daemon) listenSealed(why *atomic.Pointer[string], gather *wrapping.Gathering) (s *seal, err error) {
 	c := d.Config
-	s = &seal{listeners{pairs: certificates{}, failed: make(chan error, len(c.Listen)+len(c.K8s)+8), sockets: sockets{}}, why, d.log}
+	s = &seal{listeners: listeners{pairs: certificates{}, failed: make(chan error, len(c.Listen)+len(c.K8s)+8), sockets: sockets{}}, why: why, log: d.log, gather: gather}
 	defer func() {
 		if err != nil {
 			s.close()
@@ -50,7 +52,7 @@ func (d *Daemon) listenSealed(why *atomic.Pointer[string]) (s *seal, err error) 
 		err = s.tcp(c.Talos.Address, "for Talos ", s.talos(&c.Talos.Endpoint))
 	}
 	if c.Admin.Address != "" && err == nil {
-		err = s.tcp(c.Admin.Address, "for administration ", s.web(c.Admin.TLS, front.Limits{InAll: 256}, answerOperators(func() string { return "the key server is sealed" })))
+		err = s.tcp(c.Admin.Address, "for administration ", s.web(c.Admin.TLS, front.Limits{InAll: 256}, s.operators(func() string { return "the key server is sealed" })))
 	}
 	for i := range c.K8s {
 		if err == nil {
@@ -60,7 +62,7 @@ func (d *Daemon) listenSealed(why *atomic.Pointer[string]) (s *seal, err error) 
 	if err == nil {
 		open := func() (net.Listener, error) { return openOperator(d.Home.Socket()) }
 		err = s.add(d.Home.Socket(), operators, open, func(l net.Listener) (answering, error) {
-			return s.http(ownersOf(l, d.Home.AnyMode, d.log), answerOperators(s.said)), nil
+			return s.http(ownersOf(l, d.Home.AnyMode, d.log), s.operators(s.said)), nil
 		})
 	}
 	if err != nil {
@@ -161,7 +163,7 @@ func (s *seal) web(t *config.TLS, limits front.Limits, h http.Handler) func(net.
 
 func (s *seal) http(l net.Listener, h http.Handler) answering {
 	return httpFront{&http.Server{
-		Handler: h, ReadHeaderTimeout: front.HeadWait, ReadTimeout: front.HeadWait, WriteTimeout: 20 * time.Second, IdleTimeout: 30 * time.Second,
+		Handler: h, ConnContext: withPeer, ReadHeaderTimeout: front.HeadWait, ReadTimeout: front.HeadWait, WriteTimeout: 20 * time.Second, IdleTimeout: 30 * time.Second,
 		MaxHeaderBytes: 8 << 10, ErrorLog: slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
 	}, l}
 }
@@ -169,17 +171,6 @@ func (s *seal) http(l net.Listener, h http.Handler) answering {
 // said is why we are sealed.
 func (s *seal) said() string {
 	return "sealed: " + *s.why.Load()
-}
-
-// answerOperators says why nothing is done, in the form of the
-// administration's errors. Who is not known yet is not told the reason, which
-// names hosts and files.
-func answerOperators(why func() string) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-		w.Header().Set("Content-Type", "application/json")
-		comeBack(w)
-		json.NewEncoder(w).Encode(map[string]string{"error": why()})
-	})
 }
 
 // monitoring is told that we live, and are not ready.

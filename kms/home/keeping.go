@@ -37,10 +37,16 @@ type keeping struct {
 	config.Wrapping
 	material string
 	held     Keys // those that are here already
+	ask      *wrapping.Asker
+	hand     func([]wrapping.Share) error
 }
 
 // keeping is how this KMS' wrapping key is kept.
-func (h Home) keeping() keeping { return keepingOf(h.Wrapping, h.Data) }
+func (h Home) keeping() keeping {
+	k := keepingOf(h.Wrapping, h.Data)
+	k.ask = h.Ask
+	return k
+}
 
 func keepingOf(s config.Wrapping, data string) keeping {
 	switch {
@@ -52,6 +58,8 @@ func keepingOf(s config.Wrapping, data string) keeping {
 		return keeping{Wrapping: s, material: filepath.Join(data, "wrapping.exec")}
 	case s.Transit.Set():
 		return keeping{Wrapping: s, material: filepath.Join(data, "wrapping.transit")}
+	case s.Shares != "":
+		return keeping{Wrapping: s, material: filepath.Join(data, "wrapping.shares")}
 	case s.Key == "" && credential() == "":
 		s.Key = filepath.Join(data, "wrapping.key")
 	}
@@ -69,6 +77,9 @@ func (k keeping) driver(pcrs []int) wrapping.Driver {
 		return wrapping.Program{WrapArgs: k.Exec.Wrap, UnwrapArgs: k.Exec.Unwrap, Env: k.Exec.Environment, Timeout: k.Exec.Limit()}
 	case k.Transit.Set():
 		return transitOf(&k.Transit)
+	case k.Shares != "":
+		needed, of, _ := k.ShareNumbers() // judged by config
+		return &wrapping.Shares{Needed: needed, Of: of, Hand: k.hand, Ask: k.ask}
 	}
 	return wrapping.File{}
 }
@@ -103,7 +114,8 @@ func (k keeping) put(ctx context.Context, material string, key secret.Bytes, pcr
 		key = secret.Random(wrapping.KeySize)
 	}
 	defer key.Wipe()
-	text, err := k.driver(pcrs).Wrap(ctx, key)
+	d := k.driver(pcrs)
+	text, err := d.Wrap(ctx, key)
 	if err != nil {
 		return secret.Bytes{}, err
 	}
@@ -111,7 +123,7 @@ func (k keeping) put(ctx context.Context, material string, key secret.Bytes, pcr
 		return secret.Bytes{}, fmt.Errorf("writing %s: %w", material, err)
 	}
 
-	back, err := k.read(ctx, material)
+	back, err := d.Unwrap(ctx, material)
 	if err == nil && k.Passphrase == "" && !back.Equal(key) {
 		err = errors.New("it is not the one that was written")
 		back.Wipe()

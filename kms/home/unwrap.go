@@ -51,3 +51,13 @@ func (h Home) OpenBy(ctx context.Context, keys Keys, c server.Config) (*server.S
 	k.held = keys
 	return h.openKept(ctx, k, c)
 }
+
+// Gather begins to collect the shares of the wrapping key; nil if it is kept
+// in another way.
+func (h Home) Gather() (*wrapping.Gathering, error) {
+	k := h.keeping()
+	if k.Shares == "" {
+		return nil, nil
+	}
+	return wrapping.Gather(k.material, k.fresh())
+}

@@ -10,13 +10,15 @@ import (
 	"latchkey/internal/secret"
 	"latchkey/kms/config"
 	"latchkey/kms/server"
+	"latchkey/kms/wrapping"
 )
 
 // A WrappingChange is what ChangeWrapping does.
 type WrappingChange struct {
-	To   config.Wrapping // where the key is to be; if it says nothing, where it was
-	Keep bool            // the key; else a new one is made
-	PCRs []int           // that a TPM holds it to
+	To   config.Wrapping              // where the key is to be; if it says nothing, where it was
+	Keep bool                         // the key; else a new one is made
+	PCRs []int                        // that a TPM holds it to
+	Hand func([]wrapping.Share) error // gives new shares to people
 }
 
 // ChangeWrapping makes a new wrapping key, or moves the one there is, and
@@ -28,6 +30,7 @@ func (h Home) ChangeWrapping(ctx context.Context, c WrappingChange) (kept string
 	if !c.To.None() {
 		next = keepingOf(c.To, h.Data)
 	}
+	next.ask, next.hand = h.Ask, c.Hand
 	if err := h.changeWrapping(ctx, from, next, c); err != nil {
 		return "", fmt.Errorf("changing the wrapping key: %w", err)
 	}
@@ -98,6 +101,9 @@ func (k keeping) describe() string {
 	}
 	if k.Transit.Set() {
 		return fmt.Sprintf("in %s, as %s decrypts it: wrapping.transit", k.material, k.Transit.Address)
+	}
+	if k.Shares != "" {
+		return fmt.Sprintf("by people, in shares that %s knows: wrapping.shares: %s", k.material, k.Shares)
 	}
 	return fmt.Sprintf("in %s: --wrapping-key %[1]s", k.material)
 }

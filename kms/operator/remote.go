@@ -14,6 +14,7 @@ type Remote struct {
 	Server    string // URL: https://host:port
 	Token     string // file of a token
 	Cert, Key string // PEM files: a client certificate instead of a token
+	Nobody    bool   // who asks need not say who he is
 	CA        string // PEM file: who the server's certificate is from; "" is the system's word
 }
 
@@ -23,7 +24,7 @@ func (r Remote) Client() (*Client, error) {
 	if err != nil || u.Scheme != "https" || u.Host == "" || u.Path != "" && u.Path != "/" || u.RawQuery != "" || u.User != nil {
 		return nil, cli.Usagef("--server %q: want https://host:port", r.Server)
 	}
-	if (r.Token == "") == (r.Cert == "") || (r.Cert == "") != (r.Key == "") {
+	if (r.Token == "") == (r.Cert == "") && !r.Nobody || (r.Cert == "") != (r.Key == "") {
 		return nil, cli.Usagef("--server: say either --token-file, or --cert and --key")
 	}
 

@@ -12,7 +12,7 @@ var names = []string{
 	"release wave", "release came", "release failed", "release stopped", "release done",
 	"volume put", "volume delete", "volume undelete", "volume destroy", "volume accept-header", "volume rotate", "volume rotate-abort", "volume older", "volume forget",
 	"trust add", "trust use", "trust retire", "trust undelete", "trust destroy", "key rotate", "key retire", "key undelete", "key destroy",
-	"wrapping change", "store upgrade",
+	"wrapping change", "unseal", "store upgrade",
 	"token create", "token revoke", "sign in", "sign out", "admin", "start", "boot-log", "first-boot", "restore", "salvage", "lost", "strangers", "server end", "audit remove",
 	// Events of the other protocols.
 	"kairos get", "kairos put", "kairos apply", "kairos sync",
