@@ -82,6 +82,7 @@ var rooms = []struct{ folder, what string }{
 	{"kms/server/fleet", "the machines of one protocol, and those that wait for approval"},
 	{"kms/server/policy", "one pure function from facts to a verdict, and what configures it"},
 	{"kms/server/release", "image releases, and how groups of machines are moved from one to the next"},
+	{"kms/server/site", "servers of sites that go on when the center is away: copies, bounds, and what they tell when it is back"},
 	{"kms/server/ekcert", "judges the certificates of TPM makers"},
 	{"kms/server/hook", "tells web services and programs what happens; waits for nobody"},
 	{"kms/server/kairos", "what machines of Kairos say and hear"},

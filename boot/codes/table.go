@@ -46,7 +46,7 @@ func table() map[string]Meaning {
 		"push-unlisted":   {Operator, "a person pushed a passphrase and this machine's plan does not take any: list the source push beside kms, and build the image again; until then latchkey-kms node approve WORDS, or type the recovery key"},
 		"no-secret":       {Operator, "the key server has no key for the volume that this machine can use: type the recovery key, if the plan lists the source prompt, then latchkey volume enroll; or latchkey-kms volume put UUID"},
 		"pending-full":    {Operator, "too many machines await approval: latchkey-kms node list"},
-		"too-often":       {Retry, "the machine stores keys more often than the policy lets it: later, or latchkey-kms node set WORDS --stores-per-hour N"},
+		"too-often":       {Retry, "more often than the policy lets it, or the server of a site that is cut off: later, or, for keys that it stores, latchkey-kms node set WORDS --stores-per-hour N"},
 		"pcr-mismatch":    {Operator, "this boot differs from what was approved: if that is right, latchkey-kms node accept WORDS"},
 		"tpm-cleared":     {Operator, "the TPM was cleared or replaced: latchkey-kms node accept WORDS"},
 		"header-rollback": {Operator, "an old LUKS header was put back: latchkey-kms volume accept-header UUID if you did that"},

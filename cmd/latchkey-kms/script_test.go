@@ -122,7 +122,7 @@ func awaitAddresses(ts *testscript.TestScript, l *launched, begin string) {
 	want := map[string]string{"listening on ": "ADDRESS"}
 	for flag, what := range map[string][2]string{
 		"--talos-listen": {"listening for Talos on ", "TALOS"}, "--metrics-listen": {"listening for metrics on ", "METRICS"},
-		"--admin-listen": {"listening for administration on ", "ADMIN"},
+		"--admin-listen": {"listening for administration on ", "ADMIN"}, "--sites-listen": {"listening for sites on ", "SITES"},
 	} {
 		if slices.Contains(l.flags, flag) {
 			want[what[0]] = what[1]
@@ -252,11 +252,13 @@ func askAs(ts *testscript.TestScript, tpm *softtpm.Booted, args []string) (strin
 		return tpm.NodeID().String(), nil
 	}
 
-	_, pinned, _ := strings.Cut(ts.ReadFile("trust"), "\"")
-	pinned, _, _ = strings.Cut(pinned, "\"")
-	pin, err := kms.ParsePin(pinned)
-	if err != nil {
-		return "", err
+	var pins []kms.Pin
+	for _, quoted := range regexp.MustCompile(`"lk1:[^"]*"`).FindAllString(ts.ReadFile("trust"), -1) {
+		pin, err := kms.ParsePin(strings.Trim(quoted, `"`))
+		if err != nil {
+			return "", err
+		}
+		pins = append(pins, pin)
 	}
 
 	uuid, err := kms.ParseUUID(args[1])
@@ -264,7 +266,7 @@ func askAs(ts *testscript.TestScript, tpm *softtpm.Booted, args []string) (strin
 		return "", err
 	}
 
-	client, ctx := &kms.Client{Pins: []kms.Pin{pin}}, context.Background()
+	client, ctx := &kms.Client{Pins: pins}, context.Background()
 	want := []kms.Want{{UUID: uuid, Digest: [32]byte{1}, SeqID: 3}}
 	var g *kms.Grant
 	if args[0] == "put" {

@@ -50,6 +50,8 @@ create") and for client certificates that the configuration lists.
 --backup-dir has a backup written every so often (--backup-every), sealed to
 --backup-to, verified and read back.
 
+--sites-listen answers the servers of sites ("site add").
+
 --advertise answers multicast DNS for the KMS on the LANs of this host. For other
 LANs use latchkey-responder.`,
 		Example: `  latchkey-kms serve --listen :7741

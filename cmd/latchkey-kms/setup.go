@@ -21,6 +21,7 @@ then, on this host: latchkey-kms node list shows who asks, latchkey-kms node app
 
 func initCommand(flags *config.Flags, out *output) *cobra.Command {
 	var join, restored, firstStart bool
+	var siteFile string
 	var pcrs []int
 	c := &cobra.Command{
 		Use:   "init",
@@ -34,12 +35,16 @@ the wrapping key of the first server to this host before. A server that was on
 the store already refuses it once another host has restored an older backup;
 --after-restore says that this was done on purpose.
 
+--site makes it the server of a site, by the file that "site add" wrote at the
+center. It holds what the center lets it have, and nothing of its own.
+
 --first-start is for a unit: where there is a KMS it does nothing, and where
 there is none it also says what to do next.`,
 		Example: `  latchkey-kms init --data /srv/kms
   latchkey-kms init --store etcd:https://a:2379,b:2379,c:2379
   latchkey-kms init --join --store etcd:https://a:2379,b:2379,c:2379
   latchkey-kms init --wrapping-key /etc/latchkey/wrapping.key
+  latchkey-kms init --site berlin.site --wrapping-tpm /dev/tpmrm0
   latchkey-kms init --wrapping-tpm /dev/tpmrm0`,
 		Args: cli.Args(cobra.NoArgs),
 		RunE: func(c *cobra.Command, _ []string) error {
@@ -55,6 +60,9 @@ there is none it also says what to do next.`,
 			}
 			if firstStart && h.Begun() {
 				return nil
+			}
+			if siteFile != "" {
+				return initSite(c, h, siteFile, pcrs, out)
 			}
 			pin, err := h.Create(c.Context(), pcrs)
 			if err != nil {
@@ -72,6 +80,7 @@ there is none it also says what to do next.`,
 
 	c.Flags().IntSliceVar(&pcrs, "wrapping-pcrs", []int{7}, "with --wrapping-tpm: PCRs (SHA-256) that must not change")
 	c.Flags().BoolVar(&join, "join", false, "be one more server of the KMS that is in the store")
+	c.Flags().StringVar(&siteFile, "site", "", "be the server of a site: the file that the center's \"site add\" wrote")
 	c.Flags().BoolVar(&firstStart, "first-start", false, "do nothing if there is a KMS, or if the store is a shared one: for a unit that starts it")
 	c.Flags().BoolVar(&restored, "after-restore", false, "with --join: take the store though it is older than what this host has seen, because it was restored")
 	return c

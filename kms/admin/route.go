@@ -10,6 +10,7 @@ import (
 	"net/netip"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"latchkey/kms"
@@ -93,6 +94,18 @@ func handler(r Route) http.HandlerFunc {
 	}
 }
 
+// Restrict refuses all that changes something, except what is below these
+// paths, and says why. It is called before anybody is answered.
+func (a *API) Restrict(why string, except ...string) {
+	for i, r := range a.routes {
+		if r.Method == http.MethodGet || slices.ContainsFunc(except, func(p string) bool { return strings.HasPrefix(r.Path, p) }) {
+			continue
+		}
+		a.routes[i].Stream = nil
+		a.routes[i].Do = func(*http.Request) (any, error) { return nil, fmt.Errorf("%w: %s", ledger.ErrRefused, why) }
+	}
+}
+
 // AdminHandler answers the operator. Whoever reaches it is the operator: it
 // is served on a Unix socket that only the KMS' user can open, or called in
 // the process that has the database open.
@@ -148,6 +161,12 @@ func Identity(ctx context.Context) string {
 		return p.is
 	}
 	return ledger.Who(ctx)
+}
+
+// Here tells whether who administers is on the key server's host.
+func Here(ctx context.Context) bool {
+	_, remote := ctx.Value(personKey{}).(person)
+	return !remote
 }
 
 // May tells whether who administers may do what needs want. Who does so by

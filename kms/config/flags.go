@@ -61,6 +61,7 @@ func (flags *Flags) Serve(f *pflag.FlagSet) *Flags {
 	listen := f.String("listen", fmt.Sprintf(":%d", kms.DefaultPort), "address to answer lk1, Kairos and tang on; none: do not (for Talos or Kubernetes alone)")
 	spoken, names := []string{string(LK1)}, []string(nil)
 	f.Var(cli.List(&spoken), "protocol", "protocols that machines may use: lk1, kairos, tang")
+	sites := f.String("sites-listen", "", "address to answer the servers of sites on, e.g. :7744")
 	remote := f.String("admin-listen", "", "address to serve the administration on, over HTTPS, e.g. :7743")
 	talos := f.String("talos-listen", "", "address to answer machines of Talos Linux on (gRPC), e.g. :4050")
 	socket := f.String("k8s-socket", "", "Unix socket to answer a Kubernetes API server on (KMS v2 plugin)")
@@ -78,6 +79,7 @@ func (flags *Flags) Serve(f *pflag.FlagSet) *Flags {
 	add := func(name, key string, apply func(*Config) error) { all.add(f, name, key, apply) }
 	backupFlags(f, add)
 	add("listen", "listen[0].address", func(c *Config) error { c.listenAt(*listen); return nil })
+	add("sites-listen", "sites.address", func(c *Config) error { c.Sites.Address = *sites; return nil })
 	add("admin-listen", "admin.address", func(c *Config) error { c.Admin.Address = *remote; return nil })
 	add("talos-listen", "talos.address", func(c *Config) error { c.Talos.Address = *talos; return nil })
 	add("k8s-socket", "k8s[0].socket", func(c *Config) error { c.K8s = K8sPlugins{{Socket: *socket}}; return nil })

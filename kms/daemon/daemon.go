@@ -74,6 +74,9 @@ func (d *Daemon) Run(ctx context.Context) error {
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
 	apply(d.Config, s)
+	if err := checkSite(d.Config, s); err != nil {
+		return err
+	}
 	d.schedule = d.backups(s)
 	s.SetBackups(d.schedule)
 	listening, err := newListeners(d.Config, s, open, d.log, d.Out, backupMetrics(d.schedule))
@@ -129,6 +132,7 @@ func (d *Daemon) answer(ctx context.Context, hup <-chan os.Signal, s *server.Ser
 		{"telling systemd", false, func(ctx context.Context) { watch(ctx, s.Answers, d.log) }},
 		{"looking at certificates", true, listening.pairs.look},
 		{"making backups", true, d.schedule.Run},
+		{"following sites", false, func(ctx context.Context) { followSites(ctx, d.Config, s) }},
 		{"following the cluster", false, func(ctx context.Context) { followCluster(ctx, d.Config, d.Home.Place, s, d.log) }},
 		{"telling hooks", false, func(ctx context.Context) { tellHooks(ctx, hooks, d.Config.Admin.Page.Address(), s, d.log) }},
 	}, listening.failed, others)

@@ -82,6 +82,11 @@ func (f *listeners) listenFor(ctx context.Context, c *config.Config, s *server.S
 			return fmt.Errorf("listening for administration: %w", err)
 		}
 	}
+	if c.Sites.Address != "" {
+		if err := f.listenSites(&c.Sites, s, log); err != nil {
+			return fmt.Errorf("listening for sites: %w", err)
+		}
+	}
 	for i := range c.K8s {
 		err := whenRoom(ctx, log, func() error { return f.listenK8s(ctx, &c.K8s[i], s) })
 		if err != nil {

@@ -70,7 +70,7 @@ func (s *Server) withTang(mux http.Handler, protocols []Protocol) http.Handler {
 func (s *Server) mux(protocols []Protocol) *http.ServeMux {
 	mux := http.NewServeMux()
 	if slices.Contains(protocols, LK1) {
-		s.Handle(mux)
+		s.handleLK1(mux)
 	}
 	if slices.Contains(protocols, Kairos) {
 		h := s.Kairos.Handler()

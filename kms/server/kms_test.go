@@ -16,6 +16,7 @@ import (
 	"latchkey/kms/front"
 	"latchkey/kms/server"
 	"latchkey/kms/server/ekcert"
+	"latchkey/kms/server/site"
 	"latchkey/kms/softtpm"
 	"latchkey/kms/store"
 	"latchkey/kms/store/bolt"
@@ -36,7 +37,8 @@ type fixture struct {
 	wrapping secret.Bytes
 	enroll   fleet.Enrollment
 	workers  int
-	machines int // that the store is for; 0: any number
+	machines int       // that the store is for; 0: any number
+	center   site.Dial // of a site's server
 	ekRoots  *ekcert.Pool
 	wrap     func(store.Store) store.Store // what stands between server and database
 
@@ -100,7 +102,7 @@ func (f *fixture) start() error {
 
 // serve serves an open database, which it closes if it cannot.
 func (f *fixture) serve(st store.Store, shared bool) error {
-	s, err := server.Open(server.Config{Store: st, Shared: shared, Wrapping: f.wrapping, Mark: f.mark(), Enroll: f.enroll, Workers: f.workers, EKRoots: f.ekRoots, Protocols: f.protocols, StrictClock: f.strictClock, MaxMachines: f.machines})
+	s, err := server.Open(server.Config{Store: st, Shared: shared, Wrapping: f.wrapping, Mark: f.mark(), Enroll: f.enroll, Workers: f.workers, EKRoots: f.ekRoots, Protocols: f.protocols, StrictClock: f.strictClock, MaxMachines: f.machines, Center: f.center})
 	if err != nil {
 		st.Close()
 		return err

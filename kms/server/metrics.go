@@ -33,6 +33,7 @@ func (m *measured) writes() func(seconds float64) {
 
 // watch adds what is read when it is asked for.
 func (m *measured) watch(s *Server) {
+	s.gaugeSites()
 	m.Gauge("latchkey_pending", "Machines that wait for the operator.", s.gaugePending, "protocol")
 
 	m.Gauge("latchkey_audit_events", "Events in the audit log.", func(set func(float64, ...string)) {

@@ -66,7 +66,6 @@ func TestOpenAPI(t *testing.T) {
 			missing = append(missing, at)
 		}
 	}
-
 	if len(missing) > 0 {
 		t.Errorf("in the document, but in no answer: %v", missing)
 	}
@@ -78,7 +77,7 @@ func TestOpenAPI(t *testing.T) {
 var rare = []string{
 	"admin.Token.maker", "admin.IssuedToken.maker", "lk1.Agreement.", "lk1.Node.agreed", "lk1.Node.needs", "lk1.Undeleted.needs", "policy.Settings.approvals", "ekcert.Certificate.", "lk1.Node.ek_certificate", "lk1.Node.lapsed", "lk1.Node.announced", "policy.Announced.", "lk1.Node.release", "lk1.Node.rolled", "lk1.rolled.", "lk1.ReleaseView.hidden", "lk1.ReleaseView.signed", "lk1.Node.awaits_boot", "lk1.Node.takes_boot", "lk1.Node.unmeasured", "lk1.Approved.warning", "lk1.Approved.sealed", "lk1.Volume.sealed_to", "lk1.Volume.kept", "lk1.keptSecret.", "lk1.Volume.forget", "lk1.Volume.older", "lk1.older.", "lk1.Node.older", "kairos.partition.removed",
 	"ledger.Event.server", "ledger.Segment.server", "ledger.Segment.removed", "ledger.ServerLog.server", "kairos.lastShown.legacy", "kairos.lastShown.live", "kairos.volumeDoc.",
-	"eventlog.Keys.others", "eventlog.Summary.config", "eventlog.Summary.firmware", "eventlog.Summary.kernel", "eventlog.Summary.odd", "eventlog.Measured.text", "lk1.bootLog.refused",
+	"site.Status.heard", "site.Status.last_gave", "site.Status.refused", "site.Status.trust", "eventlog.Keys.others", "eventlog.Summary.config", "eventlog.Summary.firmware", "eventlog.Summary.kernel", "eventlog.Summary.odd", "eventlog.Measured.text", "lk1.bootLog.refused",
 }
 
 // A database that cannot be verified is status 500.
@@ -213,6 +212,7 @@ func askAll(d *document31, h http.Handler, nodes []lk1.Node) {
 	ask("POST", "/v1/nodes/renew", "", 200)
 	ask("GET", "/v1/nodes/page?limit=0", "", 400)
 	askReleases(ask, who(known))
+	askSites(ask)
 	ask("POST", "/v1/node/readmit"+who(known), "", 200)
 	ask("POST", "/v1/node/accept"+who(known)+"&unmeasured=true", "", 200)
 	ask("POST", "/v1/node/accept"+who(known)+"&unmeasured=x", "", 400)

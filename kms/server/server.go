@@ -20,6 +20,7 @@ import (
 	kairos "latchkey/kms/server/kairos/keeper"
 	"latchkey/kms/server/lk1"
 	"latchkey/kms/server/policy"
+	"latchkey/kms/server/site"
 	talos "latchkey/kms/server/talos/keeper"
 	tang "latchkey/kms/server/tang/keeper"
 	"latchkey/kms/store"
@@ -51,6 +52,7 @@ type Config struct {
 	StrictClock bool
 	MaxMachines int            // of each protocol that may be known; 0: any number
 	Policy      *policy.Policy // nil: every approved node, in the boot state that was approved
+	Center      site.Dial      // how the server of a site connects to the center; nil is net.Dialer
 }
 
 // A Server answers nodes and its operator. It owns its store.
@@ -63,6 +65,9 @@ type Server struct {
 	Kairos *kairos.Keeper
 	Talos  *talos.Keeper
 	Tang   *tang.Keeper
+
+	Sites    *site.Center
+	Follower *site.Follower // not nil: this is the server of a site
 
 	protocols []Protocol
 	log       *slog.Logger
@@ -86,7 +91,7 @@ func (r rows) bound(most int) {
 }
 
 func (r rows) tables() []*ledger.Table {
-	return slices.Concat(r.lk1.Tables(), r.kairos.Tables(), r.talos.Tables(), r.tang.Tables(), admin.Tables())
+	return slices.Concat(r.lk1.Tables(), r.kairos.Tables(), r.talos.Tables(), r.tang.Tables(), admin.Tables(), site.Tables())
 }
 
 func (r rows) graves() []*ledger.Graveyard {
@@ -142,7 +147,11 @@ func Open(c Config) (*Server, error) {
 	}, kept.kairos)
 	s.Talos = talos.New(talos.Config{Ledger: s.Ledger, Counted: exchanges, Log: s.log}, kept.talos)
 	s.Tang = tang.New(tang.Config{Ledger: s.Ledger, Work: work, Counted: exchanges, Log: s.log}, kept.tang)
-	s.API = admin.New(s.Ledger, s.log, s.Service.Routes(), s.Kairos.Routes(), s.Talos.Routes(), s.Tang.Routes())
+	s.Sites = site.NewCenter(s.Ledger, s.Service, s.log)
+	s.API = admin.New(s.Ledger, s.log, s.Service.Routes(), s.Kairos.Routes(), s.Talos.Routes(), s.Tang.Routes(), s.Sites.Routes())
+	if err := s.becomeSite(c.Center); err != nil {
+		return nil, err
+	}
 	s.measured.counted = exchanges
 	s.measured.watch(s)
 

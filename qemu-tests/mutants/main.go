@@ -56,6 +56,7 @@ var mutants = slices.Concat(
 	ofTang,
 	ofWrapping,
 	keys,
+	ofSites,
 )
 
 func main() {

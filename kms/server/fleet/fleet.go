@@ -113,6 +113,9 @@ func (f *Fleet[R]) Put(t *ledger.Txn, row R) error {
 // Drop forgets a machine that waits.
 func (f *Fleet[R]) Drop(t *ledger.Txn, key []byte) error { return t.Remove(f.pending, key) }
 
+// Forget removes a machine that is known: what it has is elsewhere.
+func (f *Fleet[R]) Forget(t *ledger.Txn, key []byte) error { return t.Remove(f.nodes, key) }
+
 // All calls g with each machine, those that wait first, until it returns
 // an error.
 func (f *Fleet[R]) All(v ledger.View, g func(R) error) error {

@@ -10,6 +10,7 @@ var names = []string{
 	"agree", "approve", "accept", "quarantine", "readmit", "renew", "set", "delete", "undelete", "node destroy", "first-boot", "announced", "announced-boot",
 	"release add", "release retire", "release remove", "release roll", "release stop", "release resume",
 	"release wave", "release came", "release failed", "release stopped", "release done",
+	"site add", "site join", "site remove", "site refused", "site self", "site wiped", "site get", "site start", "site lapse",
 	"volume put", "volume delete", "volume undelete", "volume destroy", "volume accept-header", "volume rotate", "volume rotate-abort", "volume older", "volume forget",
 	"trust add", "trust use", "trust retire", "trust undelete", "trust destroy", "key rotate", "key retire", "key undelete", "key destroy",
 	"wrapping change", "unseal", "store upgrade",

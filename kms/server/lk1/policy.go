@@ -2,7 +2,6 @@ package lk1
 
 import (
 	"encoding/hex"
-	"net/netip"
 	"slices"
 	"time"
 
@@ -89,9 +88,8 @@ func (t *txn) give(p *proof, row *nodeRow, d *kms.Decision, now time.Time) (err 
 // facts are what the policy judges: the request, the node's record, the
 // configuration.
 func (s *Service) facts(p *proof, row *nodeRow, now time.Time) policy.Facts {
-	from, _ := netip.ParseAddr(p.from) // one that is none is in no network
 	f := policy.Facts{
-		Now: now, Operation: p.operation, From: from, PCRs: p.pcrs, Clock: p.clock,
+		Now: now, Operation: p.operation, PCRs: p.pcrs, Clock: p.clock,
 		Quarantined: row.Quarantined, Heard: row.heard(), Lapsed: row.Lapsed, Approved: row.Approved,
 		Seen: row.Clock, Pins: row.Pins, Awaits: row.Awaits, Announced: row.Announced, Booted: row.Booted, InBoot: row.InBoot, InHour: within(row.Recent, now), Stores: within(row.Stores, now),
 		Settings: s.settings(row), Releases: s.rules.Load().Releases, Programs: s.rules.Load().Programs, Jumped: s.ledger.Jump(),

@@ -187,7 +187,11 @@ func (s *Service) decide(ctx context.Context, p *proof) (*kms.Decision, error) {
 		if err != nil {
 			return err
 		}
-		d, err = s.judge(t, p)
+		if s.bound != nil {
+			d, err = s.judgeCopy(t, p)
+		} else {
+			d, err = s.judge(t, p)
+		}
 		return err
 	})
 	if err == nil {

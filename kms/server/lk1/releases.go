@@ -34,6 +34,9 @@ func (v view) stored() ([]release.Release, error) {
 // known from whoever read them last, as a challenge reads no record: after
 // another replica added one, a machine is asked for them the second time.
 func (s *Service) selection() []int {
+	if pinned := s.pinned.Load(); pinned != nil {
+		return s.rules.Load().Selection(*pinned...)
+	}
 	if s.chains.Load() {
 		return s.rules.Load().Selection(policy.ChainPCRs...)
 	}
@@ -67,6 +70,7 @@ func (v view) releases() (map[string]policy.Release, error) {
 // facts are those of the service, with the ledger's releases.
 func (v view) facts(p *proof, row *nodeRow, now time.Time) (f policy.Facts, err error) {
 	f = v.s.facts(p, row, now)
+	f.From = v.placeOf(p.from, row)
 	if f.Releases, err = v.releases(); err != nil {
 		return f, err
 	}

@@ -48,6 +48,10 @@ type Service struct {
 	rules   atomic.Pointer[policy.Policy]
 	chains  atomic.Bool // a release of the ledger is judged by a boot loader's events
 	ekRoots atomic.Pointer[ekcert.Pool]
+
+	bound  Bound                 // not nil: the rows are copies of another server's
+	pinned atomic.Pointer[[]int] // PCRs that these pin
+	sites  Sites                 // nil: there are none
 }
 
 // New makes a service of rows that the config's ledger has registered.
