@@ -30,7 +30,7 @@ func (c *Clock) Wall() time.Time { return time.Now().Add(time.Duration(c.step.Lo
 // Jump is how far the wall clock has gone ahead of, or fell behind, the time
 // that passed since the process began: it was set.
 func (c *Clock) Jump() time.Duration {
-	return (c.Wall().Round(0).Sub(c.start.Round(0)) - time.Since(c.start)).Truncate(time.Second)
+	return (c.Wall().Round(0).Sub(c.start.Round(0)) - time.Since(c.start)).Round(time.Second)
 }
 
 // Step moves the wall clock, as a time server does: for tests.

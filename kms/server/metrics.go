@@ -73,14 +73,8 @@ func (m *measured) watch(s *Server) {
 		}
 	}, "what")
 
-	began := time.Now()
-	m.Gauge("latchkey_clock_set_seconds", "By how much the wall clock was set since the start.", func(set func(float64, ...string)) { set(clockSet(began, time.Now()).Seconds()) })
+	m.Gauge("latchkey_clock_set_seconds", "By how much the wall clock was set since the start.", func(set func(float64, ...string)) { set(s.Jump().Seconds()) })
 	m.Process()
-}
-
-// clockSet is by how much the wall clock went on more than time did.
-func clockSet(began, now time.Time) time.Duration {
-	return now.Round(0).Sub(began.Round(0)) - now.Sub(began) // Round drops the monotonic reading
 }
 
 func truth(b bool) float64 {

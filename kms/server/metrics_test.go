@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+	"time"
 
 	"latchkey/kms/server/metrics"
 	"latchkey/kms/store"
@@ -23,6 +24,7 @@ func TestMetrics(t *testing.T) {
 	if _, err := f.get(newTPM(t)); code(err) != "pending" {
 		t.Fatal(err)
 	}
+	f.Step(2 * time.Hour)
 	var more metrics.Set
 	more.Gauge("latchkey_more", "More.", func(set func(float64, ...string)) { set(1) })
 	status, body := get(f.Metrics(&more), "/metrics")
@@ -35,7 +37,7 @@ func TestMetrics(t *testing.T) {
 		`latchkey_decisions_total{operation="get",protocol="lk1",reason="pcr-mismatch"} 1`,
 		`latchkey_decisions_total{operation="get",protocol="lk1",reason="pending"} 2`,
 		`latchkey_pending{protocol="lk1"} 1`, `latchkey_pending{protocol="talos"} 0`,
-		"latchkey_store_writable 1", "latchkey_store_readable 1", "latchkey_store_write_seconds_count ", "latchkey_more 1",
+		"latchkey_clock_set_seconds 7200", "latchkey_store_writable 1", "latchkey_store_readable 1", "latchkey_store_write_seconds_count ", "latchkey_more 1",
 	} {
 		if status != 200 || !strings.Contains(text, "\n"+want) {
 			t.Errorf("the metrics lack %s", want)
