@@ -24,6 +24,7 @@ type K8sPlugin struct {
 	// OtherCluster says that the API server that asks here is not that of
 	// the cluster that our own store is in.
 	OtherCluster bool `yaml:"other-cluster"`
+	V1           bool `yaml:"v1"` // answer KMS v1 (v1beta1), too
 
 	// What check made of the rest.
 	UID, GID int         `yaml:"-"` // -1: unchanged

@@ -127,7 +127,7 @@ func (f *listeners) listenTalos(one *config.Talos, s *server.Server, log *slog.L
 }
 
 func (f *listeners) listenK8s(ctx context.Context, one *config.K8sPlugin, s *server.Server) error {
-	g, err := server.NewK8s(ctx, s, one.Key)
+	g, err := server.NewK8s(ctx, s, one.Key, one.V1)
 	if err != nil {
 		return err
 	}

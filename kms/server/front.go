@@ -89,6 +89,6 @@ func NewTalos(s *Server, creds credentials.TransportCredentials) *grpc.Server {
 
 // NewK8s is the gRPC server of the KMS plugin with one named key, which is
 // made if it is not there. Its listener is a Unix socket.
-func NewK8s(ctx context.Context, s *Server, name string) (*grpc.Server, error) {
-	return k8s.NewServer(ctx, s.Ledger, name, s.log, s.observe("k8s"))
+func NewK8s(ctx context.Context, s *Server, name string, v1 bool) (*grpc.Server, error) {
+	return k8s.NewServer(ctx, s.Ledger, name, v1, s.log, s.observe("k8s"))
 }

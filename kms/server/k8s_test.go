@@ -32,7 +32,7 @@ var seed = []byte("canary-seed-of-kube-apiserver-32")
 // client of it.
 func (f *fixture) plug(name string) plugin.KeyManagementServiceClient {
 	f.t.Helper()
-	g, err := server.NewK8s(context.Background(), f.Server, name)
+	g, err := server.NewK8s(context.Background(), f.Server, name, false)
 	if err != nil {
 		f.t.Fatal(err)
 	}

@@ -59,7 +59,7 @@ func newCluster(t *testing.T) *cluster {
 // plugIn serves the plugin; unplug ends it as a stopped KMS would.
 func (c *cluster) plugIn() {
 	c.t.Helper()
-	g, err := server.NewK8s(context.Background(), c.fixture.Server, "kubernetes")
+	g, err := server.NewK8s(context.Background(), c.fixture.Server, "kubernetes", false)
 	if err != nil {
 		c.t.Fatal(err)
 	}

@@ -3,6 +3,7 @@ package main
 // server are the rules of the key server beside lk1: threats D11 to E5 and
 // faults/kms.md, peers.md.
 var server = []mutant{
+	{`KMS v1 is off by default`, `kms/server/k8s/keeper/keeper.go`, `if v1 {`, `if v1 || true {`, `./cmd/latchkey-kms`, `TestScripts/k8s`},
 	{`a late report ends no other rotation`, `kms/server/lk1/report.go`, `&& rotation == row.Rotation`, `&& (true || rotation == row.Rotation)`, `./kms/server`, `TestLateReport`},
 	{`a rotation has a name of its own`, `kms/server/lk1/rotate.go`, `row.Rotation = rand.Uint64()`, `row.Rotation = rand.Uint64() % 1`, `./kms/server`, `TestLateReport`},
 	{`a backup is verified before it is written`, `kms/backup/backup.go`, "made.Facts, err = m.Judge(copied.Name()); err != nil {", "made.Facts, err = m.Judge(copied.Name()); false {", `./kms/backup`, `TestCopiesThatFail`},

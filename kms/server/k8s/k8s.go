@@ -1,5 +1,5 @@
-// Package k8s answers a Kubernetes API server: the KMS v2 plugin, to which
-// it gives the seed that encrypts its Secrets. It is asked over a Unix
+// Package k8s answers a Kubernetes API server: the KMS v2 plugin, by which it
+// has the seed sealed that encrypts its Secrets, and v1 for old ones. It is asked over a Unix
 // socket; who may open that is the file system's business.
 package k8s
 
@@ -52,7 +52,7 @@ func NewService(k Keeper, log *slog.Logger) *Service { return &Service{keeper: k
 func (s *Service) Status(ctx context.Context, _ *wire.StatusRequest) (*wire.StatusResponse, error) {
 	id, err := s.keeper.KeyID(ctx)
 	if err != nil {
-		return nil, s.failed("status", "", err)
+		return nil, failed(s.log, "status", "", err)
 	}
 	return &wire.StatusResponse{Version: "v2", Healthz: "ok", KeyId: id}, nil
 }
@@ -66,7 +66,7 @@ func (s *Service) Encrypt(ctx context.Context, r *wire.EncryptRequest) (*wire.En
 	}
 	sealed, id, err := s.keeper.Encrypt(ctx, short(r.Uid), plain)
 	if err != nil {
-		return nil, s.failed("encrypt", r.Uid, err)
+		return nil, failed(s.log, "encrypt", r.Uid, err)
 	}
 	return &wire.EncryptResponse{Ciphertext: sealed, KeyId: id}, nil
 }
@@ -79,14 +79,14 @@ func (s *Service) Decrypt(ctx context.Context, r *wire.DecryptRequest) (*wire.De
 	}
 	plain, err := s.keeper.Decrypt(ctx, short(r.Uid), r.KeyId, r.Ciphertext)
 	if err != nil {
-		return nil, s.failed("decrypt", r.Uid, err)
+		return nil, failed(s.log, "decrypt", r.Uid, err)
 	}
 	// gRPC encodes the answer after this returns, so it cannot be wiped here.
 	return &wire.DecryptResponse{Plaintext: plain.Reveal()}, nil
 }
 
-func (s *Service) failed(operation, uid string, err error) error {
-	s.log.Error("answering", "protocol", "k8s", "operation", operation, "uid", short(uid), "err", err)
+func failed(log *slog.Logger, operation, uid string, err error) error {
+	log.Error("answering", "protocol", "k8s", "operation", operation, "uid", short(uid), "err", err)
 	if errors.Is(err, ErrSealed) {
 		return status.Error(codes.InvalidArgument, err.Error())
 	}

@@ -10,6 +10,7 @@ import (
 	"slices"
 
 	"google.golang.org/grpc"
+	old "k8s.io/kms/apis/v1beta1"
 	wire "k8s.io/kms/apis/v2"
 
 	"latchkey/internal/secret"
@@ -27,13 +28,16 @@ func RingName(name string) string { return Keyring.Ring(name).String() }
 
 // NewServer is the gRPC server of the KMS plugin with one named key, which
 // is made if it is not there. Its listener is a Unix socket.
-func NewServer(ctx context.Context, l *ledger.Ledger, name string, log *slog.Logger, observe rpc.Observe) (*grpc.Server, error) {
+func NewServer(ctx context.Context, l *ledger.Ledger, name string, v1 bool, log *slog.Logger, observe rpc.Observe) (*grpc.Server, error) {
 	k := keeper{l, Keyring.Ring(name), name}
 	if err := l.Update(ctx, func(t *ledger.Txn) error { return t.MakeRing(k.ring) }); err != nil {
 		return nil, fmt.Errorf("making the key %s for Kubernetes: %w", name, err)
 	}
 	g := rpc.NewServer(nil, nil, observe)
 	wire.RegisterKeyManagementServiceServer(g, k8s.NewService(k, log))
+	if v1 {
+		old.RegisterKeyManagementServiceServer(g, k8s.NewServiceV1(k, log))
+	}
 	return g, nil
 }
 
