@@ -11,7 +11,7 @@ var ofSites = []mutant{
 	{`D26 what was given is kept`, `kms/server/site/bounds.go`, `c.Releases++`, `c.Releases += 0`, `./kms/server`, `TestSiteBoundInAll`},
 	{`D26 only when it is cut off`, `kms/server/site/bounds.go`, `if now != wireCut || self.Removed || self.Refused != "" {`, `if now == 0 || self.Removed || self.Refused != "" {`, `./kms/server`, `TestSiteSpendsOnce`},
 	{`D28 a site that was refused gives nothing`, `kms/server/site/bounds.go`, `self.Removed || self.Refused != "" {`, `self.Removed {`, `./kms/server`, `TestSitePutBack`},
-	{`D26 it has a copy`, `kms/server/site/bounds.go`, `if !t.View.Has(tableSelf, keyOf(prefixHave, node)) {`, `if false {`, `./kms/server`, `TestSiteHasItsOwn`},
+	{`D26 it has a copy`, `kms/server/site/bounds.go`, `if !t.View.Has(tableSelf, keyOf(prefixHave, node)) {`, `if false {`, `./kms/server`, `TestSiteOnlyGives`},
 	{`D26 what is gone is destroyed`, `kms/server/site/take.go`, `if err := f.nodes.DropCopy(t, id); err != nil {`, `if err := error(nil); err != nil {`, `./kms/server`, `TestSiteQuarantine`},
 	{`D26 a site that was removed is wiped`, `kms/server/site/follow.go`, `return f.wipe(ctx)`, `return errGone`, `./kms/server`, `TestSiteRemoved`},
 	{`D26 who is stopped has no copy`, `kms/server/lk1/copy.go`, `row.State == fleet.Approved && !row.Quarantined && !row.Awaits && !row.Takes`, `row.State == fleet.Approved && !row.Awaits && !row.Takes`, `./kms/server`, `TestSiteQuarantine`},
