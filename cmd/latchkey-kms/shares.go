@@ -5,13 +5,13 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"strings"
 
 	"filippo.io/age"
 	"filippo.io/age/armor"
 	"github.com/spf13/cobra"
 
 	"latchkey/internal/cli"
+	"latchkey/kms/backup"
 	"latchkey/kms/config"
 	"latchkey/kms/wrapping"
 )
@@ -41,11 +41,11 @@ func (h *handout) check(to *config.Wrapping, out *output) error {
 		return cli.Usagef("--age and --json need --shares-dir: what is printed is for people")
 	}
 	for _, text := range h.recipients {
-		all, err := age.ParseRecipients(strings.NewReader(text))
-		if err != nil || len(all) != 1 {
-			return cli.Usagef("--age: %.80q is no recipient of age", text)
+		one, err := backup.ParseRecipient(text)
+		if err != nil {
+			return cli.Usagef("--age: %w", err)
 		}
-		h.to = append(h.to, all[0])
+		h.to = append(h.to, one)
 	}
 	return nil
 }

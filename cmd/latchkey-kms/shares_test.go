@@ -28,6 +28,7 @@ func TestSharesByAge(t *testing.T) {
 	}
 	k.fails("there are 2 shares and 1 recipients", append(args, "--age", people[0].Recipient().String())...)
 	k.fails("is no recipient of age", append(args, "--age", people[0].Recipient().String(), "--age", "age1nobody")...)
+	k.fails("this is an identity", append(args, "--age", people[0].String()+","+people[1].String())...)
 	k.fails("need --shares-dir", "wrapping", "change", "--to-shares", "2/2", "--age", people[0].Recipient().String(), "--age", people[1].Recipient().String())
 	k.fails("handing out the shares", append(args[:5:5], filepath.Join(dir, "none"))...)
 	k.ok("store", "check")
