@@ -33,16 +33,7 @@ var keys = []mutant{
 		if row.Due {`, `		if row.Due {`, `./kms/server`, `TestRotationForgets`},
 	{`D27 no more than four`, `kms/server/lk1/kept.go`, `	if len(row.Kept) >= maxKept {`, `	if false {`, `./kms/server`, `TestKeptEnds`},
 	{`D27 none for longer than its time`, `kms/server/lk1/kept.go`, `t.Remove(tableSecrets, secretKey(volumeKey(row.Node, uuid), state))`, `error(nil)`, `./kms/server`, `TestKeptEnds`},
-	{`D27 what is kept goes with the volume`, `kms/server/lk1/records.go`, `		err = t.forgetKept(&row, len(row.Kept))
-	}
-	if err != nil {
-		return err
-	}
-	for`, `	}
-	if err != nil {
-		return err
-	}
-	for`, `./kms/server`, `TestKeptGoesWithTheVolume`},
+	{`D27 what is kept goes with the volume`, `kms/server/lk1/records.go`, `		err = t.forgetKept(&row, len(row.Kept))`, `		err = t.forgetKept(&row, 0)`, `./kms/server`, `TestKeptGoesWithTheVolume`},
 	{`D27 what is kept stays with its machine`, `kms/server/lk1/records.go`, `	if err := t.forgetKept(&row, len(row.Kept)); err != nil {
 		return row, err
 	}
