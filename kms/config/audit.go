@@ -21,6 +21,7 @@ type Audit struct {
 	Keep            policy.Duration `yaml:"keep"`             // all, if neither is said
 	MaxSize         Size            `yaml:"max-size"`
 	Witnesses       []AuditWitness  `yaml:"witnesses"`
+	Archive         string          `yaml:"archive"` // folder of sealed segments; none: nobody keeps them
 
 	Asked []witness.Witness `yaml:"-"` // made of Witnesses by check
 }

@@ -6,6 +6,7 @@ import (
 	"os"
 	"time"
 
+	"latchkey/kms/history/archive"
 	"latchkey/kms/ledger"
 	"latchkey/kms/server/fleet"
 	taloskeeper "latchkey/kms/server/talos/keeper"
@@ -79,6 +80,9 @@ func apply(c *config.Config, s *server.Server) {
 // historyOf is what becomes of the audit log.
 func historyOf(a *config.Audit) ledger.HistoryOptions {
 	o := ledger.HistoryOptions{Every: time.Duration(a.CheckpointEvery), Keep: ledger.Keep{For: time.Duration(a.Keep), Bytes: uint64(a.MaxSize)}}
+	if a.Archive != "" {
+		o.Archive = archive.Archive{Dir: a.Archive, Zstd: true}
+	}
 	for _, w := range a.Asked {
 		o.Witnesses = append(o.Witnesses, w)
 	}

@@ -1,6 +1,9 @@
 package ledger
 
-import "testing"
+import (
+	"context"
+	"testing"
+)
 
 // SetFormat writes another record of the format.
 func SetFormat(t *testing.T, l *Ledger, n int) {
@@ -28,3 +31,6 @@ func EditSegment(t *testing.T, l *Ledger, number uint64, edit func(*Segment)) {
 		t.Fatal(err)
 	}
 }
+
+// Due seals, archives and removes what is due.
+func (l *Ledger) Due(ctx context.Context) { l.due(ctx) }

@@ -3,6 +3,7 @@ package ledger
 import (
 	"context"
 	"fmt"
+	"io"
 	"maps"
 	"sync"
 	"sync/atomic"
@@ -15,6 +16,13 @@ type HistoryOptions struct {
 	Keep  Keep
 
 	Witnesses []Witness // that are asked to cosign the checkpoints
+	Archive   Archiver  // takes sealed segments before they may be removed; nil: nobody does
+}
+
+// An Archiver keeps sealed segments elsewhere: Put does nothing if it has one
+// already. events writes its events, one on a line.
+type Archiver interface {
+	Put(s Segment, events func(io.Writer) error) (wrote bool, err error)
 }
 
 // everyDefault is how old the first event of a segment gets.
@@ -31,6 +39,9 @@ type aged struct {
 	options atomic.Pointer[HistoryOptions]
 	wake    chan struct{}
 	swept   atomic.Uint64 // the highest number below which no removed event is left
+
+	archive  Archiver          // of archived: both are WatchHistory's own
+	archived map[string]uint64 // the newest segment of each server that it has
 
 	mu       sync.Mutex
 	verified uint64 // events of the sealed part, since the start
@@ -109,6 +120,9 @@ func (l *Ledger) due(ctx context.Context) {
 		if _, failed := l.Cosign(ctx, w); failed != nil && ctx.Err() == nil {
 			l.log.Warn("a witness has not cosigned the audit log's checkpoint; it is asked again in a minute", "witness", w.Name(), "err", failed)
 		}
+	}
+	if err == nil && o.Archive != nil {
+		err = l.putAway(ctx, o.Archive)
 	}
 	var gone []Segment
 	if err == nil {

@@ -3,6 +3,8 @@ package main
 // server are the rules of the key server beside lk1: threats D11 to E5 and
 // faults/kms.md, peers.md.
 var server = []mutant{
+	{`what no archive has is not removed`, `kms/ledger/history.go`, "		err = l.putAway(ctx, o.Archive)\n", "		l.putAway(ctx, o.Archive)\n", `./kms/ledger`, `TestArchivedBeforeRemoved`},
+	{`a segment is archived once`, `kms/ledger/archive.go`, `if s.Removed || s.Number <= l.archived[s.Server] {`, `if s.Removed {`, `./kms/ledger`, `TestArchivedBeforeRemoved`},
 	{`KMS v1 is off by default`, `kms/server/k8s/keeper/keeper.go`, `if v1 {`, `if v1 || true {`, `./cmd/latchkey-kms`, `TestScripts/k8s`},
 	{`a late report ends no other rotation`, `kms/server/lk1/report.go`, `&& rotation == row.Rotation`, `&& (true || rotation == row.Rotation)`, `./kms/server`, `TestLateReport`},
 	{`a rotation has a name of its own`, `kms/server/lk1/rotate.go`, `row.Rotation = rand.Uint64()`, `row.Rotation = rand.Uint64() % 1`, `./kms/server`, `TestLateReport`},
