@@ -131,6 +131,8 @@ func rotating(v lk1.Volume) string {
 	switch {
 	case v.Due:
 		return "waiting for its machine to make the next secret"
+	case v.Staged && v.Proven:
+		return "waiting for a backup that has the next secret (store backup), then for its machine to boot"
 	case v.Staged:
 		return "waiting for its machine to boot"
 	}

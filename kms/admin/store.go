@@ -36,11 +36,18 @@ func (a *API) check() (ledger.Checked, error) {
 	return a.ledger.Check()
 }
 
-func (a *API) backup(w http.ResponseWriter, _ *http.Request) {
+func (a *API) backup(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Content-Type", "application/octet-stream")
-	if err := a.ledger.Backup(w); err != nil {
+	at, err := a.ledger.Position()
+	if err == nil {
+		err = a.ledger.Backup(w)
+	}
+	if err != nil {
 		a.log.Error("writing a backup", "err", err)
 		panic(http.ErrAbortHandler) // the reader must not take it for whole
+	}
+	if err := a.ledger.NoteBackup(r.Context(), at); err != nil {
+		a.log.Warn("rotations that wait for a backup wait for the next one", "err", err)
 	}
 }
 

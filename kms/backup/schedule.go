@@ -13,7 +13,8 @@ import (
 // A Schedule makes backups at times. One is made at a time.
 type Schedule struct {
 	Maker
-	Every time.Duration // 0: only when one is asked for
+	Every time.Duration               // 0: only when one is asked for
+	Good  func(context.Context) error // told that one is in all places, before the next is begun; nil: nobody
 	Log   *slog.Logger
 
 	making sync.Mutex
@@ -84,6 +85,11 @@ func (s *Schedule) Make(ctx context.Context) (Made, error) {
 	}
 	defer s.making.Unlock()
 	made, err := s.Maker.Make(ctx)
+	if err == nil && s.Good != nil {
+		if err := s.Good(ctx); err != nil {
+			s.Log.Warn("that there is a backup is not known where it is waited for", "err", err)
+		}
+	}
 	s.mu.Lock()
 	if s.why = err; err != nil {
 		s.failed++

@@ -11,6 +11,8 @@ import (
 type Retention struct {
 	Deleted *policy.Duration `yaml:"deleted"` // what an operator deleted
 	Secrets *policy.Duration `yaml:"secrets"` // what rotations replaced
+	// Wait: no rotation ends before there is a backup with its secret.
+	Wait bool `yaml:"rotations-wait-for-backup"`
 }
 
 // maxRetention is the longest: what is kept for ever is not deleted.

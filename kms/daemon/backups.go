@@ -2,9 +2,12 @@ package daemon
 
 import (
 	"cmp"
+	"context"
+	"io"
 	"time"
 
 	"latchkey/kms/backup"
+	"latchkey/kms/ledger"
 	"latchkey/kms/server"
 	"latchkey/kms/server/metrics"
 )
@@ -15,11 +18,19 @@ func (d *Daemon) backups(s *server.Server) *backup.Schedule {
 	if len(b.Places) == 0 {
 		return nil
 	}
+	var at ledger.Position // of the one that is being made
 	return &backup.Schedule{
 		Maker: backup.Maker{
 			Places: b.Places, To: b.Recipients, Keep: b.Keep, Scratch: cmp.Or(b.Scratch, d.Home.Data),
-			Write: s.Backup, Judge: s.JudgeCopy,
+			Write: func(w io.Writer) (err error) {
+				if at, err = s.Position(); err != nil {
+					return err
+				}
+				return s.Backup(w)
+			},
+			Judge: s.JudgeCopy,
 		},
+		Good:  func(ctx context.Context) error { return s.NoteBackup(ctx, at) },
 		Every: time.Duration(b.Every), Log: d.log,
 	}
 }

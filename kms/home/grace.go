@@ -13,6 +13,7 @@ import (
 func Retain(s *server.Server, r config.Retention) {
 	s.SetGrace(orDefault(r.Deleted))
 	s.SetKeepSecrets(orDefault(r.Secrets))
+	s.SetWaitForBackup(r.Wait)
 }
 
 func orDefault(d *policy.Duration) time.Duration {

@@ -38,4 +38,9 @@ var keys = []mutant{
 		return row, err
 	}
 `, ``, `./kms/server`, `TestKeptStays`},
+	{`D28 no rotation ends before a backup has its secret`, `kms/server/lk1/held.go`, `	return !backed, err`, `	return false && !backed, err`, `./kms/server`, `TestRotationWaits`},
+	{`D28 a backup of before does not count`, `kms/ledger/backed.go`, `return at.Epoch >= s.Epoch, nil`, `return true, nil`, `./kms/server`, `TestRotationWaits`},
+	{`D28 nor one that another server was ahead of`, `kms/ledger/backed.go`, `		return n >= s.Change, nil`, `		return true, nil`, `./kms/ledger`, `TestBackedUp`},
+	{`D28 a backup is noted`, `kms/admin/store.go`, `err := a.ledger.NoteBackup(r.Context(), at); err != nil {`, `err := error(nil); err != nil {`, `./kms/server`, `TestRotationWaits`},
+	{`D28 a held rotation is recorded once`, `kms/server/lk1/held.go`, `	return err != nil || !held || !row.Proven`, `	return true`, `./kms/server`, `TestRotationWaits`},
 }

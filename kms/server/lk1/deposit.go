@@ -33,7 +33,7 @@ func (t *txn) stage(node kms.NodeID, o kms.Offer, g *kms.Granted) error {
 	}
 
 	t.Bump()
-	row.Staged, row.Due = true, false
+	row.Staged, row.Due, row.Proven, row.StagedAt = true, false, false, t.Step()
 	if err := t.saveSecret(key, staged, byte(o.Kind), o.Secret); err != nil {
 		return err
 	}

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"latchkey/kms"
+	"latchkey/kms/ledger"
 	"latchkey/kms/server/ekcert"
 	"latchkey/kms/server/fleet"
 	"latchkey/kms/server/policy"
@@ -110,6 +111,10 @@ type volumeRow struct {
 	SealedTo kms.NodeID `json:"sealed_to,omitzero"`
 	// Operator: the secret is the operator's, not one that a node stored.
 	Operator bool `json:"operator,omitempty"`
+	// StagedAt is when the next secret was stored; Proven: it was seen to open
+	// the volume, and the rotation waits for a backup that has it.
+	StagedAt ledger.Step `json:"staged_at,omitzero"`
+	Proven   bool        `json:"proven,omitempty"`
 	// Kept are the secrets that rotations replaced, the first one first.
 	Kept []keptSecret `json:"kept,omitempty"`
 	// Forget: this rotation keeps none of them.

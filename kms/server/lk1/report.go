@@ -102,7 +102,7 @@ func (v view) unsettled(r *receipt, results []kms.Result) (bool, error) {
 		if err != nil {
 			return false, err
 		}
-		if status == kms.OK && (row.opened(result, r.rotations[i]) || row.catches(r.volumes[i], result, r.rotations[i]) || row.MAC == nil && len(result.MAC) == 32 || row.Digest == nil && r.volumes[i].Digest != [32]byte{}) {
+		if status == kms.OK && (v.ends(row, result, r.rotations[i]) || row.catches(r.volumes[i], result, r.rotations[i]) || row.MAC == nil && len(result.MAC) == 32 || row.Digest == nil && r.volumes[i].Digest != [32]byte{}) {
 			return true, nil
 		}
 	}
@@ -125,6 +125,13 @@ func (t *txn) settle(of *receipt, i int, r kms.Result) (did string, err error) {
 		row.caughtUp(r.SeqID)
 		did = "a disk of before the last rotation has caught up"
 	case row.opened(r, of.rotations[i]):
+		if held, err := t.held(row); held || err != nil {
+			if err != nil || row.Proven {
+				return "", err
+			}
+			row.Proven, did = true, "staged secret seen to open; its rotation ends once a backup has it"
+			break
+		}
 		if err := t.commit(&row, r.SeqID); err != nil {
 			return "", err
 		}
@@ -174,6 +181,6 @@ func (t *txn) commit(row *volumeRow, seqID uint64) error {
 	if err := t.Remove(tableSecrets, secretKey(key, staged)); err != nil {
 		return err
 	}
-	row.Staged, row.Kind, row.MinSeq = false, kms.Kind(kind), max(row.MinSeq, seqID)
+	row.Staged, row.Proven, row.Kind, row.MinSeq = false, false, kms.Kind(kind), max(row.MinSeq, seqID)
 	return nil
 }

@@ -33,7 +33,7 @@ func (s *Service) RotateVolume(ctx context.Context, uuid kms.UUID, forget bool) 
 		}
 		next := secret.Passphrase()
 		defer next.Wipe()
-		row.Staged = true
+		row.Staged, row.Proven, row.StagedAt = true, false, t.Step()
 		return t.saveSecret(volumeKey(row.Node, uuid), staged, byte(kms.Static), next)
 	})
 }
@@ -54,7 +54,7 @@ func (s *Service) AbortRotation(ctx context.Context, uuid kms.UUID) error {
 		if row.Kind == kms.Bound {
 			return fmt.Errorf("aborting the rotation of volume %s: %w: its machine began it, and may have removed the old keyslot", uuid, ledger.ErrRefused)
 		}
-		row.Staged = false
+		row.Staged, row.Proven = false, false
 		return t.Remove(tableSecrets, secretKey(volumeKey(row.Node, uuid), staged))
 	})
 }

@@ -43,6 +43,7 @@ type Service struct {
 	counted   *metrics.Exchanges
 
 	keepSecrets atomic.Int64 // a time.Duration, of those that rotations replace
+	waitBackup  atomic.Bool  // no rotation ends before there is a backup with its secret
 
 	looking sync.Mutex // through all nodes, for a watch
 	rules   atomic.Pointer[policy.Policy]
