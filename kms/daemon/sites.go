@@ -12,7 +12,13 @@ import (
 	"latchkey/kms/config"
 	"latchkey/kms/front"
 	"latchkey/kms/server"
+	"latchkey/kms/server/site"
 )
+
+// siteLimits are of connections. A site's server has one for each machine that
+// asks at once, and all machines do after a power cut; several sites may have
+// one address.
+var siteLimits = front.Limits{PerAddress: 4 * site.MaxConnections, PerNetwork: 4 * site.MaxConnections, InAll: 32 * site.MaxConnections}
 
 // listenSites answers the servers of sites.
 func (f *listeners) listenSites(one *config.SitesSection, s *server.Server, log *slog.Logger) error {
@@ -27,7 +33,7 @@ func (f *listeners) listenSites(one *config.SitesSection, s *server.Server, log 
 		Handler: s.SitesHandler(), TLSConfig: s.Sites.TLS(), ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 20 * time.Second,
 		IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 8 << 10, ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelDebug),
 	}
-	door := tls.NewListener(front.Door(l, front.Options{Limits: front.Limits{InAll: 1024}}), web.TLSConfig)
+	door := tls.NewListener(front.Door(l, front.Options{Limits: siteLimits}), web.TLSConfig)
 	f.all = append(f.all, listener{addr: l.Addr(), what: "for sites ", answering: httpFront{web, door}})
 	return nil
 }

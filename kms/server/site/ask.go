@@ -95,12 +95,16 @@ func (f *Follower) clientFor(self Self) (*http.Client, string, error) {
 	return f.client, self.Center[f.center%len(self.Center)], nil
 }
 
+// MaxConnections is how many connections to the center a site's server has at
+// once, at most: more messages of machines wait for one.
+const MaxConnections = 64
+
 func newClient(config *tls.Config, dial Dial) *http.Client {
 	if dial == nil {
 		dial = (&net.Dialer{Timeout: relayWait}).DialContext
 	}
 	return &http.Client{
-		Transport:     &http.Transport{TLSClientConfig: config, DialContext: dial, TLSHandshakeTimeout: relayWait, IdleConnTimeout: time.Minute, MaxIdleConnsPerHost: 16},
+		Transport:     &http.Transport{TLSClientConfig: config, DialContext: dial, TLSHandshakeTimeout: relayWait, IdleConnTimeout: time.Minute, MaxConnsPerHost: MaxConnections, MaxIdleConnsPerHost: 16},
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}
 }
