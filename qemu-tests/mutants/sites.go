@@ -22,7 +22,7 @@ var ofSites = []mutant{
 	return c, err`, `secretKey(key, active))
 	c.Row.Due = true
 	return c, err`, `./kms/server`, `TestSiteAsksForNothing`},
-	{`D26 nothing but get`, `kms/server/site/relay.go`, `err != nil || hello.Operation != kms.Get {`, `err != nil {`, `./kms/server`, `TestSiteOnlyGives`},
+	{`D26 nothing but get`, `kms/server/site/relay.go`, `hello.Operation != kms.Get {`, `hello.Operation == 0 {`, `./kms/server`, `TestSiteOnlyGives`},
 	{`D26 an operator changes nothing there`, `kms/admin/route.go`, `a.routes[i].Do = func(*http.Request) (any, error) { return nil, fmt.Errorf("%w: %s", ledger.ErrRefused, why) }`, `_ = why`, `./kms/server`, `TestSiteOnlyGives`},
 	{`D27 the center has its key`, `kms/server/site/tls.go`, `!ok || !slices.Contains(pins, pin) {`, `!ok {`, `./kms/server`, `TestSiteCannotBeFed`},
 	{`D27 a token is good once`, `kms/server/site/sites.go`, `s.Pin, s.Token, s.Expires = pin.String(), nil, time.Time{}`, `s.Pin, s.Expires = pin.String(), s.Expires`, `./kms/server`, `TestSiteJoinsOnce`},
@@ -35,5 +35,6 @@ var ofSites = []mutant{
 	{`D28 a log has no more than it signed`, `kms/server/site/merge.go`, `if at.Seq > said.End.Seq {`, `if false {`, `./kms/server/site`, `TestJudge`},
 	{`D28 an event is taken over once`, `kms/server/site/merge.go`, `if l.Seq <= s.Merged.Seq {`, `if false {`, `./kms/server/site`, `TestJudge`},
 	{`D28 a chain is followed`, `kms/ledger/links.go`, `chain(e.Hash, body)`, `chain([32]byte{}, body)`, `./kms/server`, `TestSiteGoesOn`},
+	{`sites: a storm has room`, `kms/daemon/sites.go`, `front.Limits{PerAddress: 4 * site.MaxConnections, PerNetwork`, `front.Limits{PerNetwork`, `./kms/daemon`, `TestSitesInAStorm`},
 	{`sites: limits go by what was given there`, `kms/server/lk1/bound.go`, `row.Clock, row.InBoot, row.Booted = c.Clock, c.InBoot, true`, `row.Booted = true`, `./kms/server`, `TestSiteGoesOn`},
 }
