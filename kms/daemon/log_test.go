@@ -83,3 +83,29 @@ func TestFloodOfLines(t *testing.T) {
 		}
 	})
 }
+
+// One source does not use up what others are logged by; addresses of one
+// IPv6 network are one.
+func TestFloodOfOneSource(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var out bytes.Buffer
+		log := newLog(&out, &config.Log{}, &slog.LevelVar{})
+		for i := range 1000 {
+			log.Warn("refused", "node", i, "from", "192.0.2.1")
+			log.Warn("refused", "from", fmt.Sprintf("2001:db8::%x", i+1))
+		}
+		log.Warn("refused", "from", "192.0.2.2")
+		log.Warn("refused", "node", 1)
+		for source, want := range map[string]int{"from=192.0.2.1\n": linesPerSource, "from=2001:db8::": linesPerSource, "from=192.0.2.2\n": 1, "node=1\n": 1} {
+			if got := strings.Count(out.String(), source); got != want {
+				t.Errorf("%d lines with %q, want %d", got, source, want)
+			}
+		}
+		time.Sleep(logWindow)
+		out.Reset()
+		log.Warn("refused", "from", "192.0.2.1")
+		if want := fmt.Sprintf("left_out_before=%d", 2*(1000-linesPerSource)); !strings.Contains(out.String(), want) {
+			t.Errorf("the next line is %q, want it to say %s", out.String(), want)
+		}
+	})
+}

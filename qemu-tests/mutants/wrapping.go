@@ -49,4 +49,6 @@ var ofWrapping = []mutant{
 	{`shares: who is counted is bounded`, `kms/daemon/unseal.go`, `known || len(g.from) < wrongSources {`, `known || true {`, `./kms/daemon`, `TestWrongSharesAreLimited`},
 	{`shares: the audit log says who`, `kms/server/unsealed.go`, `From: one.Who, `, ``, `./cmd/latchkey-kms`, `TestScripts/shares`},
 	{`shares: by age, for one person`, `cmd/latchkey-kms/shares.go`, `h.to[i])`, `h.to[i%1])`, `./cmd/latchkey-kms`, `TestSharesByAge`},
+	{`one source floods no log`, `kms/daemon/log.go`, `|| source != "" && w.of[source] == linesPerSource {`, `|| source == "-" {`, `./kms/daemon`, `TestFloodOfOneSource`},
+	{`nor an IPv6 network`, `kms/daemon/log.go`, `ip.Unmap().Is6() {`, `ip.Unmap().Is6() && false {`, `./kms/daemon`, `TestFloodOfOneSource`},
 }
