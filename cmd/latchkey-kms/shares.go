@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -52,6 +53,9 @@ func (h *handout) check(to *config.Wrapping, out *output) error {
 
 // give hands shares out before anything depends on them.
 func (h *handout) give(c *cobra.Command, all []wrapping.Share) error {
+	if h.dir == "" && nowhere(os.Stdout) {
+		return errors.New("the shares would be written to nowhere (the standard output is closed, or /dev/null): name a folder for them: --shares-dir")
+	}
 	if len(h.to) > 0 && len(h.to) != len(all) {
 		return fmt.Errorf("there are %d shares and %d recipients of --age", len(all), len(h.to))
 	}
@@ -82,6 +86,17 @@ func (h *handout) give(c *cobra.Command, all []wrapping.Share) error {
 		fmt.Fprintf(said, "%s: %s\n", name, path)
 	}
 	return nil
+}
+
+// nowhere tells whether output is lost. Go opens /dev/null where the standard
+// output is closed.
+func nowhere(f *os.File) bool {
+	null, err := os.Stat(os.DevNull)
+	if err != nil {
+		return false
+	}
+	out, err := f.Stat()
+	return err != nil || os.SameFile(out, null)
 }
 
 // encrypt encrypts a share to one person, as text.

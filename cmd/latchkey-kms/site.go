@@ -37,20 +37,22 @@ where sites.address in its configuration says.`,
 }
 
 func siteAdd(ask *asker, out *output) *cobra.Command {
-	n := site.NewSite{Bounds: site.Bounds{Releases: 3, Machines: 50}}
+	n := site.NewSite{}
 	var labels []string
 	var offline, output string
 	c := &cobra.Command{
 		Use: "add NAME", Short: "Add a site, and write the file by which its server joins",
 		Long: `Adds a site: its machines are those that have all of these labels ("node set
---label"). It is run on the center's host. The file, mode 0600, has a token that is good once, for a day. Bring
-it to the site's server and run there: latchkey-kms init --site FILE.
+--label"). It is run on the center's host. The file, mode 0600, has a token that is
+good once, for a day. Bring it to the site's server and run there: latchkey-kms
+init --site FILE.
 
 --offline, --releases, --machines and --in-all bound what the site's server may
-give from one time that it hears of the center to the next.`,
+give from one time that it hears of the center to the next. With --again what is
+not said stays as it was.`,
 		Example: `  latchkey-kms site add berlin --label site=berlin --at kms.example.org:7744 --output berlin.site
   latchkey-kms site add berlin --label site=berlin --at kms.example.org:7744 --offline 24h --releases 2 --machines 40 --output berlin.site
-  latchkey-kms site add berlin --label site=berlin --at kms.example.org:7744 --again --output berlin.site`,
+  latchkey-kms site add berlin --again --output berlin.site`,
 		Args: cli.Args(cobra.ExactArgs(1)),
 		RunE: func(c *cobra.Command, args []string) (err error) {
 			n.Name, n.Labels = args[0], map[string]string{}
@@ -63,6 +65,11 @@ give from one time that it hears of the center to the next.`,
 			}
 			if n.Bounds.Offline, err = policy.ParseDuration(offline); err != nil {
 				return cli.Usagef("--offline: %w", err)
+			}
+			if n.Again { // what is not said stays as it was
+				unsaid(c, map[string]func(){
+					"offline": func() { n.Bounds.Offline = 0 }, "releases": func() { n.Bounds.Releases = 0 }, "machines": func() { n.Bounds.Machines = 0 },
+				})
 			}
 			if output == "" {
 				return cli.Usagef("--output is required: the file to create for the site's server")
@@ -97,6 +104,15 @@ give from one time that it hears of the center to the next.`,
 	c.Flags().BoolVar(&n.Again, "again", false, "for a site that there is: another server takes the place of its own")
 	c.Flags().StringVar(&output, "output", "", "file to create")
 	return c
+}
+
+// unsaid does what is to be done for flags that were not given.
+func unsaid(c *cobra.Command, flags map[string]func()) {
+	for name, do := range flags {
+		if !c.Flags().Changed(name) {
+			do()
+		}
+	}
 }
 
 func siteList(ask *asker, out *output) *cobra.Command {

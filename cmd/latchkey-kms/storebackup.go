@@ -129,13 +129,23 @@ func printBackups(w io.Writer, st backup.Status) {
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(t, "PLACE\tNEWEST\tAGE\tSIZE")
 	for _, p := range st.Places {
-		if p.Name == "" {
+		switch age := time.Since(p.At).Round(time.Second); {
+		case p.Away != "":
+			fmt.Fprintf(t, "%s\tdoes not answer\t\t\n", p.Place)
+		case p.Name == "":
 			fmt.Fprintf(t, "%s\tnone\t\t\n", p.Place)
-			continue
+		case age < 0:
+			fmt.Fprintf(t, "%s\t%s\tin the future: the clock was ahead\t%s\n", p.Place, p.Name, humanize.IBytes(uint64(p.Bytes)))
+		default:
+			fmt.Fprintf(t, "%s\t%s\t%s\t%s\n", p.Place, p.Name, age, humanize.IBytes(uint64(p.Bytes)))
 		}
-		fmt.Fprintf(t, "%s\t%s\t%s\t%s\n", p.Place, p.Name, time.Since(p.At).Round(time.Second), humanize.IBytes(uint64(p.Bytes)))
 	}
 	t.Flush()
+	for _, p := range st.Places {
+		if p.Away != "" {
+			fmt.Fprintf(w, "%s: %s\n", p.Place, p.Away)
+		}
+	}
 	if st.Every == "" {
 		fmt.Fprintln(w, "written only when asked for: backup.every is not set")
 	} else {

@@ -130,7 +130,7 @@ identity for as long as the drill takes.
 
 The exit code is 1 if the backup could not be restored.`,
 		Example: `  latchkey-kms store drill --config /etc/latchkey/kms.yaml
-  latchkey-kms store drill --identity /media/usb/backup.key /backup/kms-20261128T180000Z-e877.db.age`,
+  latchkey-kms store drill --identity /media/usb/backup.key /backup/kms-1f2e3d4c-20261128T180000Z-e877.db.age`,
 		RunE: func(c *cobra.Command, args []string) error {
 			h, err := homeOf(flags)
 			if err != nil {
@@ -166,11 +166,11 @@ func drill(ctx context.Context, h home.Home, ask *asker, from backup.Source, scr
 		return d, nil
 	}
 	defer c.Close()
-	until, err := r.Until()
+	last, err := r.Last()
 	if err != nil {
 		return d, err
 	}
-	lost, err := c.Lost(ctx, until, r.Has)
+	lost, err := c.Lost(ctx, last, r.Has)
 	if err != nil {
 		d.Why = err.Error()
 		return d, nil

@@ -12,6 +12,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"filippo.io/age"
@@ -46,6 +47,7 @@ type Maker struct {
 	To      []age.Recipient // who can open them; none: they are as sealed as the database is
 	Keep    int             // how many stay in each place; 0: all
 	Scratch string          // directory of a copy while it is judged
+	Of      string          // OfServer of the key server
 
 	Write func(io.Writer) error            // one consistent state of the database
 	Judge func(path string) (Facts, error) // opens a copy as a server would
@@ -90,7 +92,7 @@ func (m *Maker) Make(ctx context.Context) (made Made, err error) {
 		return Made{}, fmt.Errorf("making a backup: verifying the copy: %w", err)
 	}
 
-	name := Name{At: made.At, Epoch: made.Epoch, Sealed: len(m.To) > 0}
+	name := Name{Of: m.Of, At: made.At, Epoch: made.Epoch, Sealed: len(m.To) > 0}
 	made.Name = name.String()
 	for _, place := range m.Places {
 		if bad := m.put(ctx, place, name, copied, [sha256.Size]byte(hash.Sum(nil))); bad != nil {
@@ -98,7 +100,7 @@ func (m *Maker) Make(ctx context.Context) (made Made, err error) {
 			continue
 		}
 		made.Places = append(made.Places, place.String())
-		if bad := m.prune(ctx, place); bad != nil {
+		if bad := m.prune(ctx, place, name); bad != nil {
 			err = errors.Join(err, fmt.Errorf("removing old backups from %s: %w", place, bad))
 		}
 	}
@@ -156,8 +158,9 @@ func (m *Maker) readBack(ctx context.Context, place Place, name Name, seal *seal
 	return nil
 }
 
-// prune removes all but the newest backups.
-func (m *Maker) prune(ctx context.Context, place Place) error {
+// prune removes all but the newest backups of this key server; the one that
+// was just made stays, whatever the names of others say.
+func (m *Maker) prune(ctx context.Context, place Place, made Name) error {
 	if m.Keep == 0 {
 		return nil
 	}
@@ -165,8 +168,9 @@ func (m *Maker) prune(ctx context.Context, place Place) error {
 	if err != nil {
 		return err
 	}
+	all = slices.DeleteFunc(all, func(f File) bool { return f.Of != m.Of || f.Name == made })
 	Sort(all)
-	for len(all) > m.Keep {
+	for len(all) > m.Keep-1 {
 		err = errors.Join(err, place.Remove(ctx, all[0].Name))
 		all = all[1:]
 	}

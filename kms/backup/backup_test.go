@@ -17,12 +17,15 @@ import (
 	"latchkey/kms/backup"
 )
 
+// of is the key server of these tests.
+const of = "1f2e3d4c"
+
 // database is what is backed up in these tests.
 var database = bytes.Repeat([]byte("rows, sealed "), 10_000)
 
 func maker(t *testing.T, places ...backup.Place) *backup.Maker {
 	return &backup.Maker{
-		Places: places, Scratch: t.TempDir(),
+		Places: places, Scratch: t.TempDir(), Of: of,
 		Write: func(w io.Writer) error {
 			_, err := w.Write(database)
 			return err
@@ -93,9 +96,9 @@ func fetched(t *testing.T, s backup.Source) []byte {
 // As many stay as are wanted, the newest; what is not ours stays as it is.
 func TestKeep(t *testing.T) {
 	dir := t.TempDir()
-	old := backup.Name{At: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC), Epoch: 9}
-	older := backup.Name{At: old.At.Add(-time.Hour), Epoch: 10, Sealed: true}
-	foreign := []string{"kms-2026.db", "notes.txt", "kms-20260102T030405Z-e09.db"}
+	old := backup.Name{Of: of, At: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC), Epoch: 9}
+	older := backup.Name{Of: of, At: old.At.Add(time.Hour), Epoch: 8, Sealed: true}
+	foreign := []string{"kms-2026.db", "notes.txt", "kms-20260102T030405Z-e9.db", "kms-1f2e3d4c-20260102T030405Z-e09.db", "kms-00112233-20260102T030405Z-e9.db"}
 	for _, name := range append([]string{old.String(), older.String()}, foreign...) {
 		if err := os.WriteFile(filepath.Join(dir, name), nil, 0o600); err != nil {
 			t.Fatal(err)
@@ -114,12 +117,47 @@ func TestKeep(t *testing.T) {
 	}
 }
 
+// The clock was ahead, and its backups are named so: one that is made when it
+// is right stays, and is the newest. Those of another key server in the same
+// place stay, too, and which is meant is asked for.
+func TestAheadAndOthers(t *testing.T) {
+	dir := backup.Dir(t.TempDir())
+	for _, n := range []backup.Name{
+		{Of: of, At: time.Now().AddDate(1, 0, 0).Truncate(time.Second), Epoch: 875}, {Of: of, At: time.Now().AddDate(1, 0, 1).Truncate(time.Second), Epoch: 876},
+	} {
+		if err := os.WriteFile(filepath.Join(string(dir), n.String()), nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	m := maker(t, dir)
+	m.Keep = 2
+	made, err := m.Make(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if s, _, err := backup.FindNewest(t.Context(), []backup.Place{dir}); err != nil || s.Name.String() != made.Name {
+		t.Errorf("the newest is %s, %v, want %s", s.Name, err, made.Name)
+	}
+
+	other := maker(t, dir)
+	other.Of, other.Keep = "00112233", 1
+	if _, err := other.Make(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if newest, ok, err := backup.Newest(t.Context(), dir, of); !ok || err != nil || newest.String() != made.Name || len(names(t, string(dir))) != 3 {
+		t.Errorf("beside another key server's the newest is %v, %t, %v of %v", newest, ok, err, names(t, string(dir)))
+	}
+	if _, _, err := backup.FindNewest(t.Context(), []backup.Place{dir}); err == nil || !strings.Contains(err.Error(), "several key servers") {
+		t.Errorf("which is meant is not known: %v", err)
+	}
+}
+
 func TestNames(t *testing.T) {
-	n := backup.Name{At: time.Date(2026, 11, 28, 20, 24, 38, 0, time.UTC), Epoch: 877}
-	if n.String() != "kms-20261128T202438Z-e877.db" {
+	n := backup.Name{Of: of, At: time.Date(2026, 11, 28, 20, 24, 38, 0, time.UTC), Epoch: 877}
+	if n.String() != "kms-1f2e3d4c-20261128T202438Z-e877.db" {
 		t.Errorf("the name is %s", n)
 	}
-	for _, text := range []string{"", "kms-", "kms-20261128T202438Z-e877", "kms-20261128T202438Z.db", "kms-20261328T202438Z-e877.db", "kms-20261128T202438Z-e-1.db", "kms-20261128T202438Z-e877.db.age.age", "../kms-20261128T202438Z-e877.db"} {
+	for _, text := range []string{"", "kms-", "kms-1f2e3d4c-20261128T202438Z-e877", "kms-1f2e3d4c-20261128T202438Z.db", "kms-20261328T202438Z-e877.db", "kms-1f2e3d4c-20261128T202438Z-e-1.db", "kms-1f2e3d4c-20261128T202438Z-e877.db.age.age", "../kms-1f2e3d4c-20261128T202438Z-e877.db", "kms-20261128T202438Z-e877.db", "kms-1F2E3D4C-20261128T202438Z-e877.db", "kms-1f2e-20261128T202438Z-e877.db"} {
 		if _, ok := backup.ParseName(text); ok {
 			t.Errorf("%q is taken for a backup", text)
 		}
@@ -178,7 +216,7 @@ func TestPlacesThatFail(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			bad, good := t.TempDir(), t.TempDir()
-			before := backup.Name{At: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC), Epoch: 9}
+			before := backup.Name{Of: of, At: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC), Epoch: 9}
 			if err := os.WriteFile(filepath.Join(bad, before.String()), nil, 0o600); err != nil {
 				t.Fatal(err)
 			}

@@ -20,9 +20,10 @@ type Schedule struct {
 	making sync.Mutex
 
 	mu     sync.Mutex
-	failed int             // tries, since the start
-	why    error           // of the last try, nil if it was good
-	last   map[string]File // the newest, by place
+	failed int              // tries, since the start
+	why    error            // of the last try, nil if it was good
+	last   map[string]File  // the newest, by place
+	away   map[string]error // places that did not answer
 }
 
 // retryFirst is how long after a failure the next try is; it doubles with
@@ -101,15 +102,19 @@ func (s *Schedule) Make(ctx context.Context) (Made, error) {
 
 // Look reads which backup is the newest in each place.
 func (s *Schedule) Look(ctx context.Context) {
-	last := map[string]File{}
+	last, away := map[string]File{}, map[string]error{}
 	for _, place := range s.Places {
-		if newest, ok, err := Newest(ctx, place); ok && err == nil {
+		newest, ok, err := Newest(ctx, place, s.Of)
+		if err != nil {
+			away[place.String()] = err
+		}
+		if ok {
 			last[place.String()] = newest
 		}
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.last = last
+	s.last, s.away = last, away
 }
 
 // A Status is how backups stand.
@@ -126,6 +131,7 @@ type PlaceStatus struct {
 	Name  string    `json:"newest,omitempty"`
 	At    time.Time `json:"at,omitzero"`
 	Bytes int64     `json:"bytes,omitempty"` // as it is there
+	Away  string    `json:"away,omitempty"`  // why the place does not answer
 }
 
 // Status tells what is known, without asking the places.
@@ -143,6 +149,9 @@ func (s *Schedule) Status() Status {
 		p := PlaceStatus{Place: place.String()}
 		if f, ok := s.last[p.Place]; ok {
 			p.Name, p.At, p.Bytes = f.Name.String(), f.At, f.Bytes
+		}
+		if err := s.away[p.Place]; err != nil {
+			p.Away = err.Error()
 		}
 		st.Places = append(st.Places, p)
 	}

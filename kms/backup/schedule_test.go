@@ -86,7 +86,7 @@ func TestEvery(t *testing.T) {
 func TestClockWasAhead(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		began := time.Now()
-		s := &shelf{files: map[backup.Name][]byte{{At: began.Add(400 * 24 * time.Hour).UTC()}: nil}}
+		s := &shelf{files: map[backup.Name][]byte{{Of: of, At: began.Add(400 * 24 * time.Hour).UTC()}: nil}}
 		during(t, scheduled(t, s), 7*time.Hour)
 		if got := s.times(began); len(got) != 2 || got[0] != 6*time.Hour {
 			t.Errorf("backups at %v, want one after 6h", got)

@@ -15,9 +15,11 @@ import (
 	"latchkey/internal/datafile"
 )
 
-// Newest is the newest backup in a place; false if there is none.
-func Newest(ctx context.Context, place Place) (File, bool, error) {
+// Newest is the newest backup of a key server in a place; false if there is
+// none.
+func Newest(ctx context.Context, place Place, of string) (File, bool, error) {
 	all, err := place.List(ctx)
+	all = slices.DeleteFunc(all, func(f File) bool { return f.Of != of })
 	if err != nil || len(all) == 0 {
 		return File{}, false, err
 	}
@@ -64,15 +66,21 @@ func (s Source) Made() time.Time {
 var ErrNone = errors.New("there is no backup yet")
 
 // FindNewest finds the newest backup in some places. away are those that did
-// not answer: the newest may be there.
+// not answer: the newest may be there. Where there are backups of several key
+// servers, which one is meant is not known.
 func FindNewest(ctx context.Context, places []Place) (s Source, away error, err error) {
 	for _, place := range places {
-		newest, ok, bad := Newest(ctx, place)
+		all, bad := place.List(ctx)
 		if bad != nil {
 			away = errors.Join(away, fmt.Errorf("looking for backups in %s: %w", place, bad))
 		}
-		if ok && (s.Place == nil || newest.compare(s.Name) > 0) {
-			s = Source{Place: place, Name: newest.Name}
+		for _, one := range all {
+			if s.Place != nil && one.Of != s.Name.Of {
+				return s, away, fmt.Errorf("there are backups of several key servers (kms-%s-…, kms-%s-…): name the FILE of one; latchkey-kms store backups shows which are this server's", s.Name.Of, one.Of)
+			}
+			if s.Place == nil || one.compare(s.Name) > 0 {
+				s = Source{Place: place, Name: one.Name}
+			}
 		}
 	}
 	if s.Place == nil {

@@ -21,7 +21,7 @@ func (d *Daemon) backups(s *server.Server) *backup.Schedule {
 	var at ledger.Position // of the one that is being made
 	return &backup.Schedule{
 		Maker: backup.Maker{
-			Places: b.Places, To: b.Recipients, Keep: b.Keep, Scratch: cmp.Or(b.Scratch, d.Home.Data),
+			Places: b.Places, To: b.Recipients, Keep: b.Keep, Of: backup.OfServer(s.Name()), Scratch: cmp.Or(b.Scratch, d.Home.Data),
 			Write: func(w io.Writer) (err error) {
 				if at, err = s.Position(); err != nil {
 					return err
@@ -52,7 +52,7 @@ func backupMetrics(s *backup.Schedule) *metrics.Set {
 		if p.Name == "" {
 			return 0
 		}
-		return float64(p.At.Unix())
+		return float64(min(p.At.Unix(), time.Now().Unix())) // a clock may have been ahead
 	}), "place")
 	set.Gauge("latchkey_backup_size_bytes", "Size of the newest backup in a place.", each(func(p backup.PlaceStatus) float64 { return float64(p.Bytes) }), "place")
 	set.Gauge("latchkey_backup_failures", "Backups that failed, in whole or in one place, since the start.", func(set func(float64, ...string)) {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"os"
-	"time"
 
 	"latchkey/kms/backup"
 	"latchkey/kms/config"
@@ -64,16 +63,10 @@ func (d *Drill) Has(e ledger.Event) (has bool, err error) {
 	return has, err
 }
 
-// Until is when the backup's last event was: what came later is not in it.
-func (d *Drill) Until() (at time.Time, err error) {
+// Last is the number of the backup's last event.
+func (d *Drill) Last() (uint64, error) {
 	_, newest, err := d.AuditRange()
-	if err != nil {
-		return at, err
-	}
-	err = d.Read(func(v ledger.View) error {
-		return v.Events(newest, func(e ledger.Event) bool { at = e.Time; return true })
-	})
-	return at, err
+	return newest, err
 }
 
 // Close removes what was restored.

@@ -173,6 +173,10 @@ func TestRestore(t *testing.T) {
 	if _, err := os.Stat(kept); err != nil {
 		t.Errorf("the database before: %v", err)
 	}
+	_, second, err := h.Restore(t.Context(), backup.Source{File: saved})
+	if err != nil || second == kept {
+		t.Errorf("a second Restore: %v, and what was there is %s, want another file than %s", err, second, kept)
+	}
 	if left, _ := filepath.Glob(filepath.Join(h.Data, ".*")); len(left) > 0 {
 		t.Errorf("Restore left %v", left)
 	}

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 
 	"latchkey/kms/ledger"
 
@@ -59,8 +60,7 @@ func (h Home) restoreFile(ctx context.Context, copied config.Place, from backup.
 	if r, err = h.lift(ctx, copied, from, mark, nil); err != nil {
 		return r, "", err
 	}
-	before = h.Place.Path + ".before-restore"
-	if err := os.Remove(before); err != nil && !errors.Is(err, fs.ErrNotExist) {
+	if before, err = free(h.Place.Path + ".before-restore"); err != nil {
 		return r, "", fmt.Errorf("restoring: %w", err)
 	}
 	if err := keepBefore(h.Place.Path, before); err != nil {
@@ -73,6 +73,22 @@ func (h Home) restoreFile(ctx context.Context, copied config.Place, from backup.
 		before = "" // the directory held no database
 	}
 	return r, before, h.Mark().Write(r.Position())
+}
+
+// free is a path, or with a number behind it, that nothing has: who restores
+// the wrong backup first and then the right one wants what was there before.
+func free(path string) (string, error) {
+	for n := 1; ; n++ {
+		one := path
+		if n > 1 {
+			one += "-" + strconv.Itoa(n)
+		}
+		if _, err := os.Lstat(one); errors.Is(err, fs.ErrNotExist) {
+			return one, nil
+		} else if err != nil {
+			return "", err
+		}
+	}
 }
 
 // keepBefore gives a database another name, too, so that there is one in its
@@ -137,7 +153,9 @@ func (h Home) lift(ctx context.Context, copied config.Place, from backup.Source,
 
 // keep writes a backup of what a shared store holds, if that can be read.
 func (h Home) keep(st store.Store) (path string, err error) {
-	path = filepath.Join(h.Data, "before-restore.db")
+	if path, err = free(filepath.Join(h.Data, "before-restore.db")); err != nil {
+		return path, err
+	}
 	f, err := datafile.Create(path)
 	if err != nil {
 		return path, err

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 
 	"latchkey/internal/datafile"
@@ -80,7 +81,23 @@ func (h Home) changeWrapping(ctx context.Context, from, next keeping, c Wrapping
 	if err := s.ChangeWrapping(ctx, old, key); err != nil {
 		return err
 	}
+	if err := keepMaterial(next.material); err != nil {
+		return err
+	}
 	return datafile.Replace(next.fresh(), next.material)
+}
+
+// keepMaterial gives what a change is about to replace another name, too:
+// backups that were made before are opened by nothing else.
+func keepMaterial(path string) error {
+	if _, err := os.Lstat(path); errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	before, err := free(path + ".before")
+	if err != nil {
+		return err
+	}
+	return keepBefore(path, before)
 }
 
 // Kept says in words where the wrapping key is kept.

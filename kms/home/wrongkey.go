@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"os"
 	"path/filepath"
 
 	"latchkey/kms/ledger"
@@ -16,6 +17,9 @@ import (
 func (h Home) adviseKey(err error) error {
 	if !errors.Is(err, ledger.ErrWrappingKey) && !errors.Is(err, fs.ErrNotExist) {
 		return err
+	}
+	if _, there := os.Stat(h.ownKey()); there == nil && errors.Is(err, ledger.ErrWrappingKey) {
+		return fmt.Errorf("%w (it is of another key server, or was made under another wrapping key than %s, which the database that is there needs: name the right one with --wrapping-key; on a host where no server has run yet, move that file away and copy wrapping.key of the server that made the backup)", err, h.ownKey())
 	}
 	return fmt.Errorf("%w (a backup is opened by the wrapping key of the server that made it: copy wrapping.key from that server's data directory, "+
 		"or from where you keep it, to %s with mode 0600, owned as the directory is, or name it with --wrapping-key)", err, h.ownKey())

@@ -19,6 +19,9 @@ const graveEvery = time.Minute
 // began, for its word to destroy anything.
 const graveJump = time.Hour
 
+// graveFirst is how long after the start nothing is destroyed.
+const graveFirst = time.Hour
+
 // gravePrefix begins the keys of graves in a table of their owner's. An
 // earlier program counts such rows and looks at none: it gives nothing of
 // what was deleted.
@@ -91,7 +94,15 @@ func (t *Txn) Unbury(y *Graveyard, key []byte) error { return t.Remove(y.Table, 
 
 // WatchGraves destroys what was deleted once its grace has ended, until ctx
 // ends. Of several servers one does it; the others find it done.
+//
+// It begins late: a host whose clock has lost its battery gets the time from
+// others after it has started, and that shows in Jump.
 func (l *Ledger) WatchGraves(ctx context.Context) {
+	select {
+	case <-ctx.Done():
+		return
+	case <-time.After(graveFirst):
+	}
 	tick := time.NewTicker(graveEvery)
 	defer tick.Stop()
 	for {

@@ -5,9 +5,7 @@ import (
 	"net/url"
 	"slices"
 	"strconv"
-	"time"
 
-	"latchkey/kms/admin"
 	"latchkey/kms/ledger"
 )
 
@@ -24,20 +22,22 @@ var routine = []string{
 	"asks", "known", "silent", "next", "boot-log", "strangers", "sign in", "admin", "start", "server end", "audit remove",
 }
 
-// aBit is how far the clocks of servers may be apart.
-const aBit = 5 * time.Minute
+// aBit is how many numbers servers that share a store may be apart.
+const aBit = 1000
 
-// Lost asks for what happened after the last event of a backup, and is not in
-// that.
-func (c *Client) Lost(ctx context.Context, until time.Time, has func(ledger.Event) (bool, error)) (l Lost, err error) {
+// Lost asks for what the audit log has after the last event of a backup, by its
+// number, and the backup has not. Times say nothing: a clock may have been
+// ahead.
+func (c *Client) Lost(ctx context.Context, last uint64, has func(ledger.Event) (bool, error)) (l Lost, err error) {
 	l.Decisions = []ledger.Event{}
-	query := url.Values{"since": {until.Add(-aBit).UTC().Format(time.RFC3339)}}
-	for {
-		var page admin.Found
-		if err := c.Call(ctx, "GET", "/v1/audit/search", query, nil, &page); err != nil {
+	for from := max(last, aBit+1) - aBit; ; {
+		var events []ledger.Event
+		query := url.Values{"from": {strconv.FormatUint(from, 10)}}
+		if err := c.Call(ctx, "GET", "/v1/audit", query, nil, &events); err != nil || len(events) == 0 {
 			return l, err
 		}
-		for _, e := range page.Events {
+		from = events[len(events)-1].Seq + 1
+		for _, e := range events {
 			there, err := has(e)
 			switch {
 			case err != nil:
@@ -49,10 +49,5 @@ func (c *Client) Lost(ctx context.Context, until time.Time, has func(ledger.Even
 				l.Decisions = append(l.Decisions, e)
 			}
 		}
-		if page.Next == 0 {
-			slices.Reverse(l.Decisions)
-			return l, nil
-		}
-		query.Set("before", strconv.FormatUint(page.Next, 10))
 	}
 }

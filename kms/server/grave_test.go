@@ -25,15 +25,19 @@ func (f *fixture) status(n *softtpm.TPM, u kms.UUID) kms.Status {
 	return g.Volumes[0].Status
 }
 
-// destroys runs the watch for the graves until it has looked twice.
-func (f *fixture) destroys() {
+// destroys runs the watch for the graves until it has looked twice: it begins
+// an hour after the start.
+func (f *fixture) destroys() { f.watches(time.Hour + time.Minute + time.Second) }
+
+// watches runs it for a time.
+func (f *fixture) watches(long time.Duration) {
 	ctx, stop := context.WithCancel(ctx)
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
 		f.WatchGraves(ctx)
 	}()
-	time.Sleep(time.Minute + time.Second)
+	time.Sleep(long)
 	stop()
 	<-done
 }
@@ -160,12 +164,16 @@ func TestGraceEnds(t *testing.T) {
 		f.Step(2 * ledger.DefaultGrace)
 		f.destroys()
 		f.Step(-2 * ledger.DefaultGrace)
-		time.Sleep(ledger.DefaultGrace - 2*time.Hour)
+		time.Sleep(ledger.DefaultGrace - 4*time.Hour)
 		f.destroys()
 		if v, err := f.VolumesOf(root); err != nil || len(v) != 1 {
 			t.Fatalf("before its grace has ended VolumesOf = %v, %v", v, err)
 		}
-		time.Sleep(2 * time.Hour)
+		time.Sleep(4 * time.Hour)
+		f.watches(59 * time.Minute)
+		if v, err := f.VolumesOf(root); err != nil || len(v) != 1 {
+			t.Fatalf("within an hour of the start VolumesOf = %v, %v", v, err)
+		}
 		f.destroys()
 		if _, err := f.VolumesOf(root); !errors.Is(err, ledger.ErrNotFound) {
 			t.Errorf("VolumesOf = %v, want ErrNotFound", err)

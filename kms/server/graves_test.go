@@ -139,12 +139,12 @@ func TestGracesOfKeysEnd(t *testing.T) {
 			must(f.RotateKey(ctx, "talos"))
 		}
 		must(f.RetireKey(ctx, "talos", 1, false))
-		time.Sleep(time.Hour)
+		time.Sleep(5 * time.Hour)
 		old := f.Pins()[0]
 		must(f.AddKey(ctx))
 		must(f.UseKey(ctx, f.Pins()[1]))
 		must(f.RetireSigningKey(ctx, old, false))
-		time.Sleep(ledger.DefaultGrace - time.Hour)
+		time.Sleep(ledger.DefaultGrace - 5*time.Hour)
 		f.destroys()
 		if _, err := f.UndeleteKey(ctx, "talos", 1); !errors.Is(err, ledger.ErrNotFound) {
 			t.Errorf("undeleting a version whose grace has ended = %v", err)
@@ -152,7 +152,7 @@ func TestGracesOfKeysEnd(t *testing.T) {
 		if !f.audited("key destroy", "talos: version 1; deleted by operator at ") || f.audited("trust destroy", "") {
 			t.Error("the audit log does not say which key is destroyed")
 		}
-		time.Sleep(time.Hour)
+		time.Sleep(5 * time.Hour)
 		f.destroys()
 		if _, err := f.UndeleteSigningKey(ctx, old); !errors.Is(err, ledger.ErrNotFound) {
 			t.Errorf("undeleting a signing key whose grace has ended = %v", err)

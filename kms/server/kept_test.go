@@ -186,14 +186,14 @@ func TestKeptEnds(t *testing.T) {
 		if err != nil || len(v[0].Kept) != 4 || v[0].Kept[0].Before != 20 || r.secrets() != 6 {
 			t.Fatalf("after five rotations %+v, %v, want the last four", v, err)
 		}
-		time.Sleep(ledger.DefaultGrace - 2*time.Minute)
+		time.Sleep(ledger.DefaultGrace - 3*time.Hour)
 		r.SetKeepSecrets(0) // for what is replaced from now on
 		r.rotate(6, false)
 		r.destroys()
 		if n := r.secrets(); n != 6 {
 			t.Errorf("before their time has ended %d secrets are left, want 6", n)
 		}
-		time.Sleep(2 * time.Minute)
+		time.Sleep(3 * time.Hour)
 		r.destroys()
 		if n := r.secrets(); n != 2 || !r.audited("volume forget", "a secret that was replaced") {
 			t.Errorf("after it %d secrets are left", n)

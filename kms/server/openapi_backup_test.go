@@ -25,7 +25,7 @@ func askBackups(d *document31, f *fixture, h http.Handler) {
 
 	dir := filepath.Join(d.t.TempDir(), "backups")
 	f.SetBackups(&backup.Schedule{
-		Maker: backup.Maker{Places: []backup.Place{backup.Dir(dir)}, Scratch: d.t.TempDir(), Write: f.Backup, Judge: f.JudgeCopy},
+		Maker: backup.Maker{Places: []backup.Place{backup.Dir(dir)}, Scratch: d.t.TempDir(), Of: backup.OfServer(f.Name()), Write: f.Backup, Judge: f.JudgeCopy},
 		Every: time.Hour, Log: slog.New(slog.DiscardHandler),
 	})
 	ask("POST", 503)

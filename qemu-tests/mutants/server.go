@@ -3,11 +3,18 @@ package main
 // server are the rules of the key server beside lk1: threats D11 to E5 and
 // faults/kms.md, peers.md.
 var server = []mutant{
+	{`nothing is destroyed within an hour of the start`, `kms/ledger/grave.go`, `const graveFirst = time.Hour`, `const graveFirst = 0`, `./kms/server`, `TestGraceEnds`},
+	{`a backup that was made stays`, `kms/backup/backup.go`, `return f.Of != m.Of || f.Name == made })`, `return f.Of != m.Of })`, `./kms/backup`, `TestMake|TestKeep`},
+	{`a key server removes its own backups`, `kms/backup/backup.go`, `return f.Of != m.Of || f.Name == made })`, `return f.Name == made })`, `./kms/backup`, `TestKeep|TestAhead`},
+	{`a backup of a clock that was ahead is not the newest`, `kms/backup/name.go`, `cmp.Or(cmp.Compare(n.Epoch, m.Epoch), n.At.Compare(m.At))`, `cmp.Or(n.At.Compare(m.At), cmp.Compare(n.Epoch, m.Epoch))`, `./kms/backup`, `TestAhead`},
+	{`each database that a restore replaces is kept`, `kms/home/restore.go`, `		if n > 1 {
+			one +=`, `		if n > 99 {
+			one +=`, `./kms/home`, `TestRestore`},
 	{`what no archive has is not removed`, `kms/ledger/history.go`, "		err = l.putAway(ctx, o.Archive)\n", "		l.putAway(ctx, o.Archive)\n", `./kms/ledger`, `TestArchivedBeforeRemoved`},
 	{`a segment is archived once`, `kms/ledger/archive.go`, `if s.Removed || s.Number <= l.archived[s.Server] {`, `if s.Removed {`, `./kms/ledger`, `TestArchivedBeforeRemoved`},
 	{`KMS v1 is off by default`, `kms/server/k8s/keeper/keeper.go`, `if v1 {`, `if v1 || true {`, `./cmd/latchkey-kms`, `TestScripts/k8s`},
 	{`a late report ends no other rotation`, `kms/server/lk1/report.go`, `&& rotation == row.Rotation`, `&& (true || rotation == row.Rotation)`, `./kms/server`, `TestLateReport`},
-	{`a rotation has a name of its own`, `kms/server/lk1/rotate.go`, `row.Rotation = rand.Uint64()`, `row.Rotation = rand.Uint64() % 1`, `./kms/server`, `TestLateReport`},
+	{`a rotation has a name of its own`, `kms/server/lk1/rotate.go`, `row.Rotation = 1 + rand.Uint64N(1<<53-1)`, `row.Rotation = 1 + rand.Uint64N(1)`, `./kms/server`, `TestLateReport`},
 	{`a backup is verified before it is written`, `kms/backup/backup.go`, "made.Facts, err = m.Judge(copied.Name()); err != nil {", "made.Facts, err = m.Judge(copied.Name()); false {", `./kms/backup`, `TestCopiesThatFail`},
 	{`a backup is read back`, `kms/backup/backup.go`, `hash.Sum(nil)) != want {`, `hash.Sum(nil)) != want && false {`, `./kms/backup`, `TestPlacesThatFail`},
 	{`what does not come back does not stay`, `kms/backup/backup.go`, `place.Remove(ctx, name))
@@ -15,7 +22,9 @@ var server = []mutant{
 	return nil`, `nil)
 	}
 	return nil`, `./kms/backup`, `TestPlacesThatFail`},
-	{`the newest backups stay`, `kms/backup/name.go`, `cmp.Or(n.At.Compare(m.At), cmp.Compare(n.Epoch, m.Epoch))`, `cmp.Or(cmp.Compare(n.Epoch, m.Epoch), n.At.Compare(m.At))`, `./kms/backup`, `TestKeep`},
+	{`the newest backups stay`, `kms/backup/backup.go`, `place.Remove(ctx, all[0].Name))
+		all = all[1:]`, `place.Remove(ctx, all[len(all)-1].Name))
+		all = all[:len(all)-1]`, `./kms/backup`, `TestKeep`},
 	{`other files than backups stay`, `kms/backup/name.go`, `return n, n.String() == text`, `return n, true`, `./kms/backup`, `TestKeep|TestNames`},
 	{`a backup that fails is tried again soon`, `kms/backup/schedule.go`, `wait, retry = retry, min(2*retry, s.Every)`, `wait, retry = s.Every, min(2*retry, s.Every)`, `./kms/backup`, `TestRetries`},
 	{`a restart makes no backup too many`, `kms/backup/schedule.go`, `wait = min(wait, s.Every-time.Since(newest.At))`, `wait = min(wait, 0*time.Since(newest.At))`, `./kms/backup`, `TestEvery`},

@@ -101,7 +101,7 @@ func at(t *testing.T, c bucket.Config) *bucket.Bucket {
 }
 
 func name(epoch uint64) backup.Name {
-	return backup.Name{At: time.Date(2026, 11, 28, 20, 0, int(epoch), 0, time.UTC), Epoch: epoch}
+	return backup.Name{Of: "1f2e3d4c", At: time.Date(2026, 11, 28, 20, 0, int(epoch), 0, time.UTC), Epoch: epoch}
 }
 
 // compatible: Stores | Versity S3 gateway 1.8 | keeps backups, whole or not at all

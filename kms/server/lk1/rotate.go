@@ -25,7 +25,7 @@ func (s *Service) RotateVolume(ctx context.Context, uuid kms.UUID, forget bool) 
 		case row.Staged || row.Due:
 			return fmt.Errorf("rotating volume %s: %w: a rotation is under way, and ends when its machine boots; --abort drops it", uuid, ledger.ErrRefused)
 		}
-		row.Rotation = rand.Uint64()
+		row.Rotation = 1 + rand.Uint64N(1<<53-1) // that JSON has it exactly
 		row.Forget = forget
 		if row.Kind == kms.Bound {
 			row.Due = true

@@ -2,6 +2,7 @@ package site
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"crypto/subtle"
@@ -35,6 +36,7 @@ type Site struct {
 	Name    string            `json:"name"`
 	Labels  map[string]string `json:"labels"` // of its machines: all of them
 	Bounds  Bounds            `json:"bounds"`
+	Center  []string          `json:"center,omitempty"` // where its server finds the center
 	Added   time.Time         `json:"added"`
 	Key     *kms.Pin          `json:"-"`
 	Pin     string            `json:"pin,omitempty"` // its server's public key, once it has joined
@@ -121,22 +123,42 @@ func (n *NewSite) Check() error {
 	return nil
 }
 
+// as fills in what is not said of a site that there is: another box for it
+// changes no bound by itself.
+func (n *NewSite) as(s Site) {
+	b := &n.Bounds
+	if b.InAll == 0 && b.Releases == 0 && b.Machines == 0 { // else it follows from these
+		b.InAll = s.Bounds.InAll
+	}
+	b.Offline, b.Releases, b.Machines = cmp.Or(b.Offline, s.Bounds.Offline), cmp.Or(b.Releases, s.Bounds.Releases), cmp.Or(b.Machines, s.Bounds.Machines)
+	if len(n.Labels) == 0 {
+		n.Labels = s.Labels
+	}
+	if len(n.Center) == 0 {
+		n.Center = s.Center
+	}
+}
+
 // Add makes a site, and the file by which its server joins. The token in it
 // is not kept.
 func (c *Center) Add(ctx context.Context, n NewSite) (file JoinFile, err error) {
-	if err := n.Check(); err != nil {
-		return file, err
-	}
 	if !admin.Here(ctx) {
 		return file, fmt.Errorf("adding site %s: %w: it gives a box the keys of machines that others approved, so it is done on the key server's host", n.Name, ledger.ErrRefused)
 	}
 	text := secret.Passphrase()
 	defer text.Wipe()
 	now := time.Now().UTC()
-	file = JoinFile{Site: n.Name, Center: n.Center, KMS: c.ledger.Trust().KMS, Token: string(text.Reveal()), Expires: now.Add(tokenLife)}
+	file = JoinFile{Site: n.Name, KMS: c.ledger.Trust().KMS, Token: string(text.Reveal()), Expires: now.Add(tokenLife)}
 	hash := sha256.Sum256(text.Reveal())
 	err = c.ledger.Update(ctx, func(t *ledger.Txn) error {
 		s, found, err := load(t.View, n.Name)
+		if found && n.Again {
+			n.as(s)
+		}
+		if err == nil {
+			err = n.Check()
+		}
+		file.Center = n.Center
 		switch {
 		case err != nil:
 			return err
@@ -146,7 +168,7 @@ func (c *Center) Add(ctx context.Context, n NewSite) (file JoinFile, err error) 
 			return fmt.Errorf("adding site %s: %w: there are %d", n.Name, ledger.ErrRefused, maxSites)
 		}
 		t.Bump()
-		if err := save(t, Site{Name: n.Name, Labels: n.Labels, Bounds: n.Bounds, Added: now, Token: hash[:], Expires: file.Expires, Gave: s.Gave, LastGave: s.LastGave}); err != nil {
+		if err := save(t, Site{Name: n.Name, Labels: n.Labels, Bounds: n.Bounds, Center: n.Center, Added: now, Token: hash[:], Expires: file.Expires, Gave: s.Gave, LastGave: s.LastGave}); err != nil {
 			return err
 		}
 		bounds, err := json.Marshal(n.Bounds)
