@@ -1,5 +1,7 @@
 package main
 
+//lint:file-ignore SA1019 KMS v1 is deprecated, and all that old API servers speak
+
 import (
 	"context"
 	"os"

@@ -48,8 +48,16 @@ server is; "age -d -i IDENTITY FILE" or "store restore --identity" opens it.`,
 }
 
 func backupNow(c *cobra.Command, ask *asker, out *output) error {
+	client, err := ask.client(c.Context())
+	if err != nil {
+		return err
+	}
+	defer client.Close()
+	if !client.Live {
+		return errors.New("no server runs that could write a backup to its places: start it, or name a FILE")
+	}
 	var made backup.Made
-	if err := ask.call(c.Context(), "POST", "/v1/backups", nil, nil, &made); err != nil {
+	if err := client.Call(c.Context(), "POST", "/v1/backups", nil, nil, &made); err != nil {
 		return err
 	}
 	return out.show(c, made, func() {

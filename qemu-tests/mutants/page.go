@@ -35,7 +35,7 @@ var ofPage = []mutant{
 	{`session: a day at most`, `kms/admin/session.go`, `min(life, MaxSession)`, `life`, `./kms/server`, `TestPageSession`},
 	{`session: signing out ends it at the server`, `kms/admin/session.go`, `if v.Has(tableSignouts, signoutKey(string(s.ID))) {`, `if false {`, `./kms/server`, `TestPageSignOut`},
 	{`session: signed out everywhere`, `kms/admin/session.go`, ` || !s.Began.After(ended) {`, ` {`, `./kms/server`, `TestPageSignOut`},
-	{`session: everybody is signed out`, `kms/admin/session.go`, `if _, err := a.ledger.RetireKey(ctx, ring, v.Version); err != nil {`, `if false {`, `./kms/server`, `TestPageSignOut`},
+	{`session: everybody is signed out`, `kms/admin/session.go`, `if _, err := a.ledger.RetireKey(ctx, ring, v.Version, true); err != nil {`, `if false {`, `./kms/server`, `TestPageSignOut`},
 	{`oidc: the state is this browser's`, `kms/page/oidc.go`, `[]byte(state)) != 1`, `[]byte(state)) == 7`, `./kms/server`, `TestPageProviderRefuses`},
 	{`oidc: who is in no group is nobody`, `kms/page/oidc.go`, `if s.Scope == "" {`, `if false {`, `./kms/server`, `TestPageProviderRefuses`},
 	{`oidc: the widest of the scopes`, `kms/page/oidc.go`, `&& (admin.Person{Scope: g.Scope}).May(s.Scope) {`, `&& s.Scope == "" {`, `./kms/server`, `TestPageProvider$`},

@@ -20,7 +20,7 @@ var ofTang = []mutant{
 `, `./kms/server`, `TestTangClients`},
 	{`D24 a revoked client gets nothing`, `kms/server/tang/keeper/keeper.go`, `case row.Revoked:`, `case false:`, `./kms/server`, `TestTangClients`},
 	{`D24 a client's networks`, `kms/server/tang/keeper/keeper.go`, `case len(row.Sources) > 0 && !front.Contains(row.Sources, a.From):`, `case false:`, `./kms/server`, `TestTangClients`},
-	{`D24 a retired key's row is no key`, `kms/server/tang/keeper/change.go`, `return "", t.Remove(k.rows.private, row.at())`, `return "", nil`, `./kms/server`, `TestTangRetiredIsDestroyed`},
+	{`D24 a retired key's row is no key`, `kms/server/tang/keeper/retire.go`, `return "", t.Remove(k.rows.private, row.at())`, `return "", nil`, `./kms/server`, `TestTangRetiredIsDestroyed`},
 	{`D24 decided again when it is recorded`, `kms/server/tang/keeper/record.go`, `			refused = r
 			return nil
 `, `			err = nil
@@ -44,7 +44,7 @@ var ofTang = []mutant{
 			detail`, `			_ = now
 			detail`, `./kms/server`, `TestTangRotate`},
 	{`tang: the last key of a kind is advertised`, `kms/server/tang/keeper/change.go`, `row.Key.Signs() && signs == 0 || row.Key.Exchanges() && exchanges == 0`, `false`, `./kms/server`, `TestTangHideAndRetire`},
-	{`tang: what is advertised is not retired`, `kms/server/tang/keeper/change.go`, `case row.Hidden == nil && !of.Revoked:`, `case false:`, `./kms/server`, `TestTangHideAndRetire`},
+	{`tang: what is advertised is not retired`, `kms/server/tang/keeper/retire.go`, `case row.Hidden == nil && !of.Revoked:`, `case false:`, `./kms/server`, `TestTangHideAndRetire`},
 	{`tang: an old signing key vouches for the new ones`, `kms/server/tang/keeper/advert.go`, `one.signers = append(one.signers, *also)`, `_ = also`, `./kms/server`, `TestTangRotate`},
 	{`tang: advertisements follow the keys`, `kms/server/tang/keeper/advert.go`, `names = append(names, k.Key.Thumbprint())`, `names = append(names, k.Client)`, `./kms/server`, `TestTangRotate`},
 	{`tang: what was retired does not come back`, `kms/server/tang/keeper/files.go`, `if found && there.Retired != nil {`, `if false {`, `./kms/server`, `TestOpenAPI`},

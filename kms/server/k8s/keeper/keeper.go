@@ -1,6 +1,8 @@
 // Package keeper keeps the named keys that encrypt for Kubernetes.
 package keeper
 
+//lint:file-ignore SA1019 KMS v1 is deprecated, and all that old API servers speak
+
 import (
 	"context"
 	"encoding/binary"
