@@ -47,7 +47,7 @@ func (w *world) arm64(ts *testscript.TestScript) hardware {
 	for _, c := range []string{"latchkey", "latchkey-kms", "latchkey-responder", "kcrypt-discovery-challenger"} {
 		w.exec(ts, "cp", filepath.Join(h.bin, c), filepath.Join(tree, "sbin"))
 	}
-	w.exec(ts, "truncate", "-s", "64M", h.root)
+	w.exec(ts, "truncate", "-s", "128M", h.root)
 	w.exec(ts, "mke2fs", "-q", "-t", "ext4", "-L", "tiny-root", "-d", tree, h.root)
 	return h
 }
