@@ -75,6 +75,9 @@ hand.`,
 			if err != nil {
 				return err
 			}
+			if c.Flags().Changed("pcrs") && change.To.TPM == "" && (h.Wrapping.TPM == "" || !change.To.None()) {
+				return cli.Usagef("--pcrs is for a TPM: --to-tpm")
+			}
 			change.Hand = func(all []wrapping.Share) error { return hand.give(c, all) }
 			kept, err := h.ChangeWrapping(c.Context(), change)
 			if err != nil {
@@ -82,6 +85,7 @@ hand.`,
 			}
 			return out.show(c, map[string]string{"kept": kept}, func() {
 				fmt.Fprintf(c.OutOrStdout(), "the wrapping key is kept %s; earlier backups need the old key\n", kept)
+				fmt.Fprintln(c.OutOrStdout(), "its file stays, or is renamed to …before where the new one took its place: delete it when you need those backups no more")
 			})
 		},
 	}
