@@ -75,7 +75,7 @@ func TestOpenAPI(t *testing.T) {
 // silence, several people who must agree, a boot that nothing measures, a secret that another TPM sealed, a live system, a store that others share, a document that was edited or is a cluster's. Their schemas are made
 // like all others.
 var rare = []string{
-	"admin.Token.maker", "admin.IssuedToken.maker", "lk1.Agreement.", "lk1.Node.agreed", "lk1.Node.needs", "lk1.Undeleted.needs", "policy.Settings.approvals", "ekcert.Certificate.", "lk1.Node.ek_certificate", "lk1.Node.lapsed", "lk1.Node.announced", "policy.Announced.", "lk1.Node.release", "lk1.Node.rolled", "lk1.rolled.", "lk1.ReleaseView.hidden", "lk1.ReleaseView.signed", "lk1.Node.awaits_boot", "lk1.Node.takes_boot", "lk1.Node.unmeasured", "lk1.Approved.warning", "lk1.Approved.sealed", "lk1.Volume.sealed_to", "lk1.Volume.kept", "lk1.Volume.proven", "lk1.Volume.staged_at", "ledger.Step.", "lk1.keptSecret.", "lk1.Volume.forget", "lk1.Volume.older", "lk1.older.", "lk1.Node.older", "kairos.partition.removed",
+	"admin.Token.maker", "admin.IssuedToken.maker", "lk1.Agreement.", "lk1.Node.agreed", "lk1.Node.needs", "lk1.Undeleted.needs", "policy.Settings.approvals", "ekcert.Certificate.", "lk1.Node.ek_certificate", "lk1.Node.lapsed", "lk1.Node.announced", "policy.Announced.", "lk1.Node.release", "lk1.Node.rolled", "lk1.rolled.", "lk1.ReleaseView.hidden", "lk1.ReleaseView.signed", "lk1.Node.awaits_boot", "lk1.Node.takes_boot", "lk1.Node.unmeasured", "lk1.Approved.warning", "lk1.Approved.sealed", "lk1.Volume.sealed_to", "lk1.Volume.kept", "lk1.Volume.proven", "lk1.Volume.staged_at", "ledger.Step.", "lk1.keptSecret.", "lk1.Volume.forget", "lk1.Volume.older", "lk1.older.", "lk1.Node.older", "kairos.partition.removed", "talos.NodePage.next",
 	"ledger.Event.server", "ledger.Segment.server", "ledger.Segment.removed", "ledger.ServerLog.server", "kairos.lastShown.legacy", "kairos.lastShown.live", "kairos.volumeDoc.",
 	"site.Status.heard", "site.Status.last_gave", "site.Status.refused", "site.Status.trust", "eventlog.Keys.others", "eventlog.Summary.config", "eventlog.Summary.firmware", "eventlog.Summary.kernel", "eventlog.Summary.odd", "eventlog.Measured.text", "lk1.bootLog.refused",
 }
@@ -188,7 +188,7 @@ func askAll(d *document31, h http.Handler, nodes []lk1.Node) {
 		}
 	}
 	for _, path := range []string{
-		"/v1/nodes", "/v1/nodes/page?limit=1", "/v1/volumes", "/v1/trust", "/v1/check", "/v1/backup", "/v1/openapi.json", "/v1/kairos/nodes", "/v1/talos/nodes",
+		"/v1/nodes", "/v1/nodes/page?limit=1", "/v1/volumes/page?limit=1", "/v1/kairos/nodes/page?limit=1", "/v1/talos/nodes/page?limit=1", "/v1/volumes", "/v1/trust", "/v1/check", "/v1/backup", "/v1/openapi.json", "/v1/kairos/nodes", "/v1/talos/nodes",
 		"/v1/node" + who(known), "/v1/policy/explain" + who(known) + "&operation=get&from=192.0.2.1&at=2026-11-22T22:30:00Z", "/v1/volume" + uuid(root), "/v1/audit?from=1", "/v1/audit/search?limit=3",
 	} {
 		ask("GET", path, "", 200)

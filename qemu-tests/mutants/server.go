@@ -3,6 +3,8 @@ package main
 // server are the rules of the key server beside lk1: threats D11 to E5 and
 // faults/kms.md, peers.md.
 var server = []mutant{
+	{`a page of volumes begins behind the one before`, `kms/server/lk1/volumespage.go`, `|| bytes.Equal(key, after) {`, `|| false {`, `./kms/server`, `TestVolumePages`},
+	{`a page is bounded`, `kms/admin/paging.go`, `limit < 1 || limit > MaxPage`, `limit < 1`, `./kms/server`, `TestVolumePages`},
 	{`nothing is destroyed within an hour of the start`, `kms/ledger/grave.go`, `const graveFirst = time.Hour`, `const graveFirst = 0`, `./kms/server`, `TestGraceEnds`},
 	{`a backup that was made stays`, `kms/backup/backup.go`, `return f.Of != m.Of || f.Name == made })`, `return f.Of != m.Of })`, `./kms/backup`, `TestMake|TestKeep`},
 	{`a key server removes its own backups`, `kms/backup/backup.go`, `return f.Of != m.Of || f.Name == made })`, `return f.Name == made })`, `./kms/backup`, `TestKeep|TestAhead`},

@@ -61,10 +61,6 @@ type NodePage struct {
 	Next  string `json:"next,omitempty"` // cursor of the next page; empty: this is the last one
 }
 
-// maxPage is how many nodes one page has at most, and how many may be listed
-// at once by who may only look.
-const maxPage = 1000
-
 // NodesPage lists up to so many nodes behind a cursor, pending ones first.
 func (s *Service) NodesPage(cursor string, limit int) (p NodePage, err error) {
 	p.Nodes = []Node{}

@@ -5,7 +5,6 @@ import (
 	"io"
 	"net/http"
 	"slices"
-	"strconv"
 
 	"latchkey/internal/secret"
 	"latchkey/internal/strictjson"
@@ -34,11 +33,7 @@ func (s *Service) nodeRoutes() []admin.Route {
 		},
 		{
 			Method: "GET", Path: "/v1/nodes/page", Scope: admin.ScopeRead, Doc: "Lists a page of nodes, those that wait for approval first.", Answer: NodePage{},
-			Query: []admin.Param{
-				{Name: "after", Doc: "next of the page before; the first page if it is not said"},
-				{Name: "limit", Doc: "nodes of the page, 1 to 1,000; 1,000 if it is not said", Kind: "integer"},
-			},
-			Do: s.adminPage,
+			Query: admin.PageParams, Do: s.adminPage,
 		},
 		{
 			Method: "GET", Path: "/v1/nodes/watch", Scope: admin.ScopeRead, Doc: "Streams the nodes that wait for the operator: server-sent events of type node, whose data is a Node.",
@@ -120,23 +115,19 @@ func (s *Service) adminNodes(r *http.Request) (any, error) {
 	if admin.May(r.Context(), admin.ScopeAdmin) {
 		return admin.List(s.Nodes())
 	}
-	p, err := s.NodesPage("", maxPage)
+	p, err := s.NodesPage("", admin.MaxPage)
 	if err == nil && p.Next != "" {
-		err = fmt.Errorf("listing nodes: %w: there are more than %d; ask for /v1/nodes/page", ledger.ErrRefused, maxPage)
+		err = fmt.Errorf("listing nodes: %w: there are more than %d; ask for /v1/nodes/page", ledger.ErrRefused, admin.MaxPage)
 	}
 	return p.Nodes, err
 }
 
 func (s *Service) adminPage(r *http.Request) (any, error) {
-	limit := maxPage
-	if text := r.URL.Query().Get("limit"); text != "" {
-		n, err := strconv.Atoi(text)
-		if err != nil || n < 1 || n > maxPage {
-			return nil, fmt.Errorf("listing nodes: limit %.20q: must be 1 to %d", text, maxPage)
-		}
-		limit = n
+	after, limit, err := admin.Paging(r)
+	if err != nil {
+		return nil, err
 	}
-	return s.NodesPage(r.URL.Query().Get("after"), limit)
+	return s.NodesPage(after, limit)
 }
 
 // volumeRoutes list and keep the volumes' secrets.
@@ -151,6 +142,16 @@ func (s *Service) volumeRoutes() []admin.Route {
 		{
 			Method: "GET", Path: "/v1/volumes", Scope: admin.ScopeRead, Doc: "Lists volumes, never their secrets.", Answer: []Volume{},
 			Do: func(*http.Request) (any, error) { return admin.List(s.Volumes()) },
+		},
+		{
+			Method: "GET", Path: "/v1/volumes/page", Scope: admin.ScopeRead, Doc: "Lists a page of volumes.", Answer: VolumePage{}, Query: admin.PageParams,
+			Do: func(r *http.Request) (any, error) {
+				after, limit, err := admin.Paging(r)
+				if err != nil {
+					return nil, err
+				}
+				return s.VolumesPage(after, limit)
+			},
 		},
 		{
 			Method: "GET", Path: "/v1/volume", Scope: admin.ScopeRead, Doc: "Shows the rows of one volume.", Query: []admin.Param{admin.UUIDParam}, Answer: []Volume{},

@@ -29,10 +29,13 @@ func (s *Service) Volumes() (volumes []Volume, err error) {
 	return volumes, err
 }
 
+// volumeKeySize is the size of a key of tableVolumes: node, then UUID.
+const volumeKeySize = 48
+
 // volumesWhere opens only the rows that are asked for: a key says which.
 func (v view) volumesWhere(wanted func(kms.UUID) bool) (volumes []Volume, failed error) {
 	v.Scan(tableVolumes, nil, func(key []byte) bool {
-		if len(key) != 48 || !wanted(kms.UUID(key[32:])) {
+		if len(key) != volumeKeySize || !wanted(kms.UUID(key[32:])) {
 			return true
 		}
 		var row volumeRow

@@ -49,6 +49,25 @@ func (k *Keeper) Nodes() (nodes []Node, err error) {
 	return nodes, err
 }
 
+// A NodePage is a part of all nodes.
+type NodePage struct {
+	Nodes []Node `json:"nodes"`
+	Next  string `json:"next,omitempty"` // cursor of the next page; empty: this is the last one
+}
+
+func (k *Keeper) page(r *http.Request) (any, error) {
+	after, limit, err := admin.Paging(r)
+	if err != nil {
+		return nil, err
+	}
+	p := NodePage{Nodes: []Node{}}
+	err = k.read(func(v view) (err error) {
+		p.Next, err = k.fleet.Page(v.View, after, limit, func(row machine) { p.Nodes = append(p.Nodes, present(row)) })
+		return err
+	})
+	return p, err
+}
+
 // Change does one of the operator's commands to the node of a TPMHash:
 // approve, accept, quarantine, readmit, delete, undelete.
 func (k *Keeper) Change(ctx context.Context, command, hash string) (Node, error) {
@@ -154,6 +173,10 @@ func (k *Keeper) Routes() []admin.Route {
 		{
 			Method: "GET", Path: "/v1/kairos/nodes", Scope: admin.ScopeRead, Doc: "Lists the nodes of Kairos, those that wait for approval first.", Answer: []Node{},
 			Do: func(*http.Request) (any, error) { return admin.List(k.Nodes()) },
+		},
+		{
+			Method: "GET", Path: "/v1/kairos/nodes/page", Scope: admin.ScopeRead, Doc: "Lists a page of the nodes of Kairos.", Answer: NodePage{}, Query: admin.PageParams,
+			Do: k.page,
 		},
 		{
 			Method: "POST", Path: documentsPath, Scope: admin.ScopeAdmin, Doc: "Takes SealedVolume and Secret documents, YAML: all or none.", Limit: kairos.MaxDocuments,

@@ -32,6 +32,25 @@ func (k *Keeper) Nodes() (nodes []Node, err error) {
 	return nodes, err
 }
 
+// A NodePage is a part of all machines.
+type NodePage struct {
+	Nodes []Node `json:"nodes"`
+	Next  string `json:"next,omitempty"` // cursor of the next page; empty: this is the last one
+}
+
+func (k *Keeper) page(r *http.Request) (any, error) {
+	after, limit, err := admin.Paging(r)
+	if err != nil {
+		return nil, err
+	}
+	p := NodePage{Nodes: []Node{}}
+	err = k.c.Ledger.Read(func(v ledger.View) (err error) {
+		p.Next, err = k.rows.fleet.Page(v, after, limit, func(row machine) { p.Nodes = append(p.Nodes, Node{row}) })
+		return err
+	})
+	return p, err
+}
+
 // Change does one of the operator's commands to the machine of a UUID:
 // approve (also one that has not asked yet; sources, if any, are the only
 // networks that it may ask from), quarantine, readmit, delete, undelete.
@@ -100,6 +119,9 @@ func (k *Keeper) Routes() []admin.Route {
 	routes := []admin.Route{{
 		Method: "GET", Path: "/v1/talos/nodes", Scope: admin.ScopeRead, Doc: "Lists the machines of Talos.", Answer: []Node{},
 		Do: func(*http.Request) (any, error) { return admin.List(k.Nodes()) },
+	}, {
+		Method: "GET", Path: "/v1/talos/nodes/page", Scope: admin.ScopeRead, Doc: "Lists a page of the machines of Talos.", Answer: NodePage{}, Query: admin.PageParams,
+		Do: k.page,
 	}}
 	for _, command := range slices.Sorted(maps.Keys(changes)) {
 		scope := admin.ScopeApprove
