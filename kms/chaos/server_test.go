@@ -21,13 +21,15 @@ import (
 	"time"
 )
 
+// madeIn is the folder of program; "" until somebody has wanted it.
+var madeIn string
+
 // program is latchkey-kms, built once.
-var program = sync.OnceValues(func() (string, error) {
-	dir, err := os.MkdirTemp("", "chaos")
-	if err != nil {
+var program = sync.OnceValues(func() (path string, err error) {
+	if madeIn, err = os.MkdirTemp("", "chaos"); err != nil {
 		return "", err
 	}
-	path := filepath.Join(dir, "latchkey-kms")
+	path = filepath.Join(madeIn, "latchkey-kms")
 	out, err := exec.Command("go", "build", "-o", path, "latchkey/cmd/latchkey-kms").CombinedOutput()
 	if err != nil {
 		err = fmt.Errorf("building latchkey-kms: %w\n%s", err, out)
@@ -37,8 +39,8 @@ var program = sync.OnceValues(func() (string, error) {
 
 func TestMain(m *testing.M) {
 	code := m.Run()
-	if path, err := program(); err == nil {
-		os.RemoveAll(filepath.Dir(path))
+	if madeIn != "" {
+		os.RemoveAll(madeIn)
 	}
 	os.Exit(code)
 }
