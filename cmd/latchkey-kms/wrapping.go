@@ -52,32 +52,17 @@ hand.`,
   latchkey-kms wrapping change --to-config /etc/latchkey/kms.yaml.new
   latchkey-kms wrapping change --to-shares 3/5`,
 		RunE: func(c *cobra.Command, _ []string) error {
-			if !change.To.Exclusive() || file != "" && !change.To.None() {
-				return cli.Usagef("--to-key, --to-passphrase, --to-tpm, --to-shares and --to-config are mutually exclusive")
-			}
-			if file != "" {
-				var err error
-				if change.To, err = config.ReadWrapping(file); err != nil {
-					return err
-				}
-			}
-			if err := hand.check(&change.To, out); err != nil {
-				return err
-			}
-			if err := wrapping.CheckPCRs(change.PCRs); err != nil {
-				return cli.Usagef("--pcrs: %w", err)
-			}
-			if change.Keep && (change.To.None() || change.To.Passphrase != "") {
-				return cli.Usagef("--keep needs --to-key, --to-tpm, --to-shares or --to-config: a passphrase makes a key of its own")
-			}
-
 			h, err := homeOf(flags)
+			if err == nil {
+				err = checkChange(c, h, &change, file)
+			}
+			if err == nil {
+				err = hand.check(&change.To, out)
+			}
 			if err != nil {
 				return err
 			}
-			if c.Flags().Changed("pcrs") && change.To.TPM == "" && (h.Wrapping.TPM == "" || !change.To.None()) {
-				return cli.Usagef("--pcrs is for a TPM: --to-tpm")
-			}
+
 			change.Hand = func(all []wrapping.Share) error { return hand.give(c, all) }
 			kept, err := h.ChangeWrapping(c.Context(), change)
 			if err != nil {
@@ -100,4 +85,26 @@ hand.`,
 	c.Flags().IntSliceVar(&change.PCRs, "pcrs", []int{7}, "with a TPM: PCRs (SHA-256) that must not change")
 	c.Flags().BoolVar(&change.Keep, "keep", false, "keep the key; change only where it is kept")
 	return c
+}
+
+// checkChange reads where the key is to be, and judges what was asked for.
+func checkChange(c *cobra.Command, h home.Home, change *home.WrappingChange, file string) (err error) {
+	if !change.To.Exclusive() || file != "" && !change.To.None() {
+		return cli.Usagef("--to-key, --to-passphrase, --to-tpm, --to-shares and --to-config are mutually exclusive")
+	}
+	if file != "" {
+		if change.To, err = config.ReadWrapping(file); err != nil {
+			return err
+		}
+	}
+	if err := wrapping.CheckPCRs(change.PCRs); err != nil {
+		return cli.Usagef("--pcrs: %w", err)
+	}
+	if c.Flags().Changed("pcrs") && change.To.TPM == "" && (h.Wrapping.TPM == "" || !change.To.None()) {
+		return cli.Usagef("--pcrs is for a TPM: --to-tpm")
+	}
+	if change.Keep && (change.To.None() || change.To.Passphrase != "") {
+		return cli.Usagef("--keep needs --to-key, --to-tpm, --to-shares or --to-config: a passphrase makes a key of its own")
+	}
+	return nil
 }
