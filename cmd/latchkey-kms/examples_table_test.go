@@ -47,6 +47,8 @@ var before = map[string][]string{
 	"volume rotate": {"volume put U --generate", "node approve --volume U W"}, "volume accept-header": {"volume put U --generate", "node approve --volume U W"},
 	"admin token revoke": {"admin token create dashboard --output before.token"},
 	"kairos quarantine":  {"apply -f sealedvolume.yaml"}, "kairos readmit": {"apply -f sealedvolume.yaml", "kairos quarantine H"},
+	"kairos set": {"apply -f sealedvolume.yaml"}, "kairos explain": {"apply -f sealedvolume.yaml"}, "kairos renew": {"apply -f sealedvolume.yaml"},
+	"talos set": {"talos approve T"}, "talos explain": {"talos approve T"}, "talos renew": {"talos approve T"},
 	"kairos delete": {"apply -f sealedvolume.yaml"}, "kairos undelete": {"apply -f sealedvolume.yaml", "kairos delete H"},
 	"trust use": {"trust add"}, "trust retire": {"trust add", "trust use K"},
 	"talos quarantine": {"talos approve T"}, "talos readmit": {"talos approve T", "talos quarantine T"}, "talos delete": {"talos approve T"}, "talos undelete": {"talos approve T", "talos delete T"},

@@ -234,7 +234,7 @@ func printNode(w io.Writer, n lk1.Node) {
 	if c := n.Certificate; c != nil {
 		fmt.Fprintf(w, "certificate: of %s, serial %s, root %s\n", c.Issuer, c.Serial, c.Root)
 	}
-	printSet(w, n)
+	printTerms(w, n.Labels, n.Settings)
 	for _, u := range n.Older {
 		fmt.Fprintf(w, "OLDER DISK: volume %s is older than its last rotation, as one that was restored\n", u)
 	}

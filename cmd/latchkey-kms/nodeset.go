@@ -5,13 +5,13 @@ import (
 	"io"
 	"maps"
 	"net/netip"
-	"reflect"
 	"slices"
 	"strings"
 
 	"latchkey/kms/server/lk1"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"latchkey/internal/cli"
 	"latchkey/kms/server/policy"
@@ -45,7 +45,7 @@ A label puts the machine into the configuration's groups.`,
   latchkey-kms node set 6f3c99a1 --clear windows,networks`,
 		Args: cli.Args(cobra.MinimumNArgs(1)),
 		RunE: func(c *cobra.Command, args []string) error {
-			set, err := f.nodeSet(c)
+			set, err := f.change(c)
 			if err != nil {
 				return err
 			}
@@ -59,12 +59,19 @@ A label puts the machine into the configuration's groups.`,
 					return
 				}
 				fmt.Fprintf(c.OutOrStdout(), "words:       %s\n", n.Words)
-				printSet(c.OutOrStdout(), n)
+				printTerms(c.OutOrStdout(), n.Labels, n.Settings)
 			})
 		},
 	}
 
-	flags := c.Flags()
+	f.add(c.Flags(), policy.LK1)
+	c.Flags().StringVar(&f.name, "name", "", "name of the machine, which commands take instead of its words: the label name; '' removes it")
+	return c
+}
+
+// add makes a flag of each setting that the protocol's machines have.
+func (f *settingFlags) add(to *pflag.FlagSet, protocol policy.Protocol) {
+	flags := pflag.NewFlagSet("", pflag.ContinueOnError)
 	flags.StringVar(&f.silence, "silence", "", "how long it may be silent before it needs approval again: 90d; 0: any time")
 	flags.IntVar(&f.perBoot, "per-boot", 0, "releases in one boot; 0: any number")
 	flags.IntVar(&f.perHour, "per-hour", 0, "releases within an hour; 0: any number")
@@ -79,15 +86,25 @@ A label puts the machine into the configuration's groups.`,
 	flags.StringVar(&f.announce, "announce", "", "whether its system may announce that the next boot will be another one: allow or refuse")
 	flags.StringVar(&f.announceFor, "announce-for", "", "how long an announcement holds: 2h (default: 24h)")
 	flags.StringVar(&f.unmeasured, "unmeasured", "", "a boot whose initrd nothing measures: ask (approve wants --unmeasured), allow or refuse")
-	flags.StringVar(&f.name, "name", "", "name of the machine, which commands take instead of its words: the label name; '' removes it")
 	flags.Var(cli.List(&f.labels), "label", "label to set: site=berlin; repeatable")
 	flags.Var(cli.List(&f.unlabels), "unlabel", "label to remove: site; repeatable")
 	flags.Var(cli.List(&f.clear), "clear", "settings to remove: "+strings.Join(policy.SettingNames(), ", "))
-	return c
+	flags.VisitAll(func(one *pflag.Flag) {
+		if setting := flagSettings[one.Name]; setting == "" || !protocol.Lacks(setting) {
+			to.AddFlag(one)
+		}
+	})
 }
 
-// nodeSet takes the flags that were given.
-func (f *settingFlags) nodeSet(c *cobra.Command) (set lk1.NodeSet, err error) {
+// flagSettings are the settings that flags are for.
+var flagSettings = map[string]string{
+	"silence": "silence", "per-boot": "per-boot", "per-hour": "per-hour", "stores-per-hour": "stores-per-hour", "own-volumes": "own-volumes",
+	"window": "windows", "outside": "outside", "network": "networks", "release": "releases", "accept": "accept", "role": "role",
+	"announce": "announce", "announce-for": "announce-for", "unmeasured": "unmeasured",
+}
+
+// change takes the flags that were given.
+func (f *settingFlags) change(c *cobra.Command) (set policy.Change, err error) {
 	given := c.Flags().Changed
 	set.Clear, set.Labels = f.clear, map[string]string{}
 	for _, one := range []struct {
@@ -152,7 +169,7 @@ func (f *settingFlags) nodeSet(c *cobra.Command) (set lk1.NodeSet, err error) {
 	for _, key := range f.unlabels {
 		set.Labels[key] = ""
 	}
-	if len(set.Clear)+len(set.Labels) == 0 && reflect.ValueOf(set.Settings).IsZero() {
+	if nothing(set) {
 		return set, cli.Usagef("nothing to set (see %s --help)", c.CommandPath())
 	}
 
@@ -171,12 +188,11 @@ func (f *settingFlags) setName(given bool, labels map[string]string) error {
 	return nil
 }
 
-// printSet prints a node's own settings and labels.
-func printSet(w io.Writer, n lk1.Node) {
-	for _, key := range slices.Sorted(maps.Keys(n.Labels)) {
-		fmt.Fprintf(w, "label:       %s=%s\n", key, n.Labels[key])
+// printTerms prints a machine's own settings and labels.
+func printTerms(w io.Writer, labels map[string]string, s policy.Settings) {
+	for _, key := range slices.Sorted(maps.Keys(labels)) {
+		fmt.Fprintf(w, "label:       %s=%s\n", key, labels[key])
 	}
-	s := n.Settings
 	line := func(name string, value any) { fmt.Fprintf(w, "%-12s %v\n", name+":", value) }
 	if s.Silence != nil {
 		line("silence", *s.Silence)

@@ -94,13 +94,7 @@ func printExplanation(out io.Writer, e lk1.Explanation) {
 	fmt.Fprintf(out, "%s asks %s at %s from %s: %s\n", e.Words, e.Operation, e.At.Local().Format("2006-01-02 15:04:05 MST"), e.From, e.Status)
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 	defer w.Flush()
-	for _, r := range e.Rules {
-		verdict := "pass"
-		if !r.Passes {
-			verdict = "FAIL"
-		}
-		fmt.Fprintf(w, "%s\t%s\t%s\n", verdict, r.Rule, r.Why)
-	}
+	printRules(w, e.Rules)
 	for _, v := range e.Volumes {
 		fmt.Fprintf(w, "%s\tvolume\t%s\n", v.Status, strings.TrimSuffix(v.UUID.String()+": "+volumeAdvice(v, e.Words), ": "))
 	}

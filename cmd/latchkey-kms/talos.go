@@ -12,6 +12,7 @@ import (
 
 	"latchkey/internal/cli"
 	"latchkey/kms"
+	"latchkey/kms/server/policy"
 )
 
 func talosCommand(ask *asker, out *output) *cobra.Command {
@@ -26,7 +27,9 @@ machine. Limit where they may ask from (--source).`,
 	approve := talosChange(ask, out, &sources, "approve", "Approve a machine", `From now on it may seal and unseal. A machine that has not asked yet is
 registered in advance.`)
 	approve.Flags().Var(cli.List(&sources), "source", "network that it may ask from (192.0.2.0/24); repeatable; default: any")
-	c.AddCommand(talosList(ask, out), approve,
+	k := kin{protocol: policy.Talos, people: "Talos", arg: "UUID", param: "uuid", example: "4c4c4544-0042-3510-8052-b4c04f4d3632", releases: "unseal", stores: "seal", check: checkUUID}
+	c.AddCommand(talosList(ask, out), approve, k.setCommand(ask, out), k.explainCommand(ask, out),
+		talosChange(ask, out, nil, "renew", "Renew an approval", "For a machine that was silent for longer than it may be; and outside the windows of\na machine with outside: approve it lets it through for an hour."),
 		talosChange(ask, out, nil, "quarantine", "Refuse a machine until it is readmitted", "For a machine that was stolen, or that you no longer trust."),
 		talosChange(ask, out, nil, "readmit", "Lift a quarantine", "The machine may seal and unseal again."),
 		talosChange(ask, out, nil, "delete", "Refuse a machine until it is undeleted", "Its UUID stays refused."),
@@ -65,8 +68,15 @@ func printTalos(out io.Writer, nodes []taloskeeper.Node) {
 		if !n.Last.IsZero() {
 			seen = n.Last.Local().Format("2006-01-02 15:04")
 		}
-		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\n", n.UUID, n.Describe(), from, within, n.LastStatus, seen)
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\n", n.UUID, n.Describe(), from, within, answered(n.LastStatus, n.LastReason), seen)
 	}
+}
+
+func checkUUID(text string) error {
+	if _, err := kms.ParseUUID(text); err != nil {
+		return cli.Usagef("%w", err)
+	}
+	return nil
 }
 
 // talosChange is a command that changes one machine; sources are those of its
@@ -76,8 +86,8 @@ func talosChange(ask *asker, out *output, sources *[]string, verb, short, long s
 		Use: verb + " UUID", Short: short, Long: long, Args: cli.Args(cobra.ExactArgs(1)),
 		Example: "  latchkey-kms talos " + verb + " 4c4c4544-0042-3510-8052-b4c04f4d3632",
 		RunE: func(c *cobra.Command, args []string) error {
-			if _, err := kms.ParseUUID(args[0]); err != nil {
-				return cli.Usagef("%w", err)
+			if err := checkUUID(args[0]); err != nil {
+				return err
 			}
 			query := url.Values{"uuid": {args[0]}}
 			if sources != nil {

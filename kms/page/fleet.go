@@ -35,7 +35,7 @@ func (v *visit) others() error {
 // changeOther does a command to a machine of another protocol.
 func (v *visit) changeOther() error {
 	verb := v.r.PathValue("verb")
-	if !slices.Contains([]string{"approve", "accept", "quarantine", "readmit"}, verb) {
+	if !slices.Contains([]string{"approve", "accept", "renew", "quarantine", "readmit"}, verb) {
 		return errNoSuch
 	}
 	name := map[string]string{"kairos": "hash", "talos": "uuid"}[v.r.PathValue("protocol")]

@@ -66,7 +66,7 @@ func TestReleaseOfABootLoader(t *testing.T) {
 	if _, err := f.get(boot(tpm, newInitrd(policy.Digest{0x22}))); code(err) != "pcr-mismatch" {
 		t.Errorf("Get with another release's initrd = %v, want code pcr-mismatch", err)
 	}
-	if _, err := f.SetNode(ctx, tpm.NodeID().String(), lk1.NodeSet{Labels: map[string]string{"site": "lab"}}); err != nil {
+	if _, err := f.SetNode(ctx, tpm.NodeID().String(), policy.Change{Labels: map[string]string{"site": "lab"}}); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := f.RollRelease(ctx, "new", release.Options{Group: "site=lab", Canary: 100, Within: policy.Duration(time.Hour)}); err != nil {

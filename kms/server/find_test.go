@@ -8,6 +8,7 @@ import (
 	"latchkey/kms"
 	"latchkey/kms/ledger"
 	"latchkey/kms/server/lk1"
+	"latchkey/kms/server/policy"
 	"latchkey/kms/softtpm"
 	"latchkey/kms/store"
 )
@@ -40,7 +41,7 @@ func TestFind(t *testing.T) {
 	f := newKMS(t)
 	name := func(n *softtpm.TPM, name string) {
 		t.Helper()
-		if _, err := f.SetNode(ctx, n.NodeID().String(), lk1.NodeSet{Labels: map[string]string{"name": name}}); err != nil {
+		if _, err := f.SetNode(ctx, n.NodeID().String(), policy.Change{Labels: map[string]string{"name": name}}); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -198,7 +198,7 @@ func (d *document31) unseen() (list []string) {
 }
 
 // bodies are the types that are sent, in no answer.
-var bodies = []string{"lk1.Approval", "admin.NewToken", "lk1.NodeSet", "release.New", "release.Options", "tang.Files", "site.NewSite"}
+var bodies = []string{"lk1.Approval", "admin.NewToken", "policy.Change", "release.New", "release.Options", "tang.Files", "site.NewSite"}
 
 // every field that the document names in a body is taken, and no other.
 func (d *document31) checkBodies(h http.Handler) {

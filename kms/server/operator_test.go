@@ -116,7 +116,7 @@ func TestWordsAreLookedForBefore(t *testing.T) {
 		"accept":     func() error { _, err := f.AcceptNode(ctx, who, lk1.Acceptance{}); return err },
 		"approve":    func() error { _, err := f.ApproveNode(ctx, lk1.Approval{Who: who}); return err },
 		"set": func() error {
-			_, err := f.SetNode(ctx, who, lk1.NodeSet{Labels: map[string]string{"a": "b"}})
+			_, err := f.SetNode(ctx, who, policy.Change{Labels: map[string]string{"a": "b"}})
 			return err
 		},
 		"delete":        func() error { _, err := f.DeleteNode(ctx, who); return err },
@@ -194,7 +194,7 @@ func TestClockThatJumpsLapsesNobody(t *testing.T) {
 		f := newKMS(t, inMemory)
 		node := f.approved()
 		f.mustGet(node)
-		if _, err := f.SetNode(ctx, node.NodeID().String(), lk1.NodeSet{Settings: policy.Settings{Silence: &month}}); err != nil {
+		if _, err := f.SetNode(ctx, node.NodeID().String(), policy.Change{Settings: policy.Settings{Silence: &month}}); err != nil {
 			t.Fatal(err)
 		}
 

@@ -220,7 +220,7 @@ func TestApprovalsOnlyRise(t *testing.T) {
 	label := func(site string, people ...string) {
 		t.Helper()
 		for i, who := range people {
-			n, err := f.SetNode(by(who), node.NodeID().String(), lk1.NodeSet{Labels: map[string]string{"site": site}})
+			n, err := f.SetNode(by(who), node.NodeID().String(), policy.Change{Labels: map[string]string{"site": site}})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -238,11 +238,11 @@ func TestApprovalsOnlyRise(t *testing.T) {
 		t.Error("a group that needs three people takes two")
 	}
 	for _, who := range []string{"alice", "bob"} { // outside of the group two would do
-		if n, err := f.SetNode(by(who), node.NodeID().String(), lk1.NodeSet{Labels: map[string]string{"site": ""}}); err != nil || n.Needs == "" {
+		if n, err := f.SetNode(by(who), node.NodeID().String(), policy.Change{Labels: map[string]string{"site": ""}}); err != nil || n.Needs == "" {
 			t.Errorf("%s took the node out of the group: needs %q, %v", who, n.Needs, err)
 		}
 	}
-	if _, err := f.SetNode(by("alice"), node.NodeID().String(), lk1.NodeSet{Settings: policy.Settings{Approvals: ptr(1)}}); err == nil || !strings.Contains(err.Error(), "approvals is for the configuration") {
+	if _, err := f.SetNode(by("alice"), node.NodeID().String(), policy.Change{Settings: policy.Settings{Approvals: ptr(1)}}); err == nil || !strings.Contains(err.Error(), "approvals is for the configuration") {
 		t.Errorf("setting it for one node = %v", err)
 	}
 	if !f.approves("carol", node, asItIs) {

@@ -8,7 +8,6 @@ import (
 	"testing/synctest"
 	"time"
 
-	"latchkey/kms/server/lk1"
 	"latchkey/kms/server/policy"
 	"latchkey/kms/server/release"
 	"latchkey/kms/softtpm"
@@ -27,7 +26,7 @@ func newBerlin(t *testing.T, n int) *berlin {
 	for range n {
 		node := newTPM(t)
 		f.approve(node)
-		if _, err := f.SetNode(ctx, node.NodeID().String(), lk1.NodeSet{Labels: map[string]string{"site": "berlin"}}); err != nil {
+		if _, err := f.SetNode(ctx, node.NodeID().String(), policy.Change{Labels: map[string]string{"site": "berlin"}}); err != nil {
 			t.Fatal(err)
 		}
 		b.nodes = append(b.nodes, node)

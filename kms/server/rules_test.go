@@ -21,7 +21,7 @@ import (
 // set changes a node's own settings.
 func (f *fixture) set(n *softtpm.TPM, s policy.Settings) {
 	f.t.Helper()
-	if _, err := f.SetNode(ctx, n.NodeID().String(), lk1.NodeSet{Settings: s}); err != nil {
+	if _, err := f.SetNode(ctx, n.NodeID().String(), policy.Change{Settings: s}); err != nil {
 		f.t.Fatal(err)
 	}
 }
@@ -273,7 +273,7 @@ func TestNodeSetIsStrict(t *testing.T) {
 		t.Errorf("status %d, %s", status, answer)
 	}
 
-	if _, err := f.SetNode(ctx, node.NodeID().String(), lk1.NodeSet{Clear: policy.SettingNames(), Labels: map[string]string{"site": ""}}); err != nil {
+	if _, err := f.SetNode(ctx, node.NodeID().String(), policy.Change{Clear: policy.SettingNames(), Labels: map[string]string{"site": ""}}); err != nil {
 		t.Fatal(err)
 	}
 	if n, err := f.Node(node.NodeID().String()); err != nil || len(n.Labels) != 0 || n.Settings.Role != "" || n.Settings.PerBoot != nil {

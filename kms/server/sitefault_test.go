@@ -7,7 +7,7 @@ import (
 	"time"
 
 	"latchkey/kms"
-	"latchkey/kms/server/lk1"
+	"latchkey/kms/server/policy"
 	"latchkey/kms/server/site"
 	"latchkey/kms/softtpm"
 )
@@ -20,7 +20,7 @@ func TestSiteQuarantine(t *testing.T) {
 		"quarantine": func(l *siteLab, who string) error { _, err := l.SetQuarantine(ctx, who, true); return err },
 		"delete":     func(l *siteLab, who string) error { _, err := l.DeleteNode(ctx, who); return err },
 		"other site": func(l *siteLab, who string) error {
-			_, err := l.SetNode(ctx, who, lk1.NodeSet{Labels: map[string]string{"site": "munich"}})
+			_, err := l.SetNode(ctx, who, policy.Change{Labels: map[string]string{"site": "munich"}})
 			return err
 		},
 		"volume deleted": func(l *siteLab, _ string) error { return l.DeleteVolume(ctx, root, true) },

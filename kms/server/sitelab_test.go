@@ -20,7 +20,6 @@ import (
 	"latchkey/kms"
 	"latchkey/kms/ledger"
 	"latchkey/kms/server"
-	"latchkey/kms/server/lk1"
 	"latchkey/kms/server/policy"
 	"latchkey/kms/server/site"
 	"latchkey/kms/softtpm"
@@ -225,7 +224,7 @@ func (l *siteLab) machine(uuid kms.UUID, labels map[string]string) *softtpm.TPM 
 	tpm := newTPM(l.t)
 	l.approve(tpm, uuid)
 	if labels != nil {
-		if _, err := l.SetNode(ctx, tpm.NodeID().String(), lk1.NodeSet{Labels: labels}); err != nil {
+		if _, err := l.SetNode(ctx, tpm.NodeID().String(), policy.Change{Labels: labels}); err != nil {
 			l.t.Fatal(err)
 		}
 	}

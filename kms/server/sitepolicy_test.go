@@ -8,7 +8,6 @@ import (
 
 	"latchkey/internal/secret"
 	"latchkey/kms"
-	"latchkey/kms/server/lk1"
 	"latchkey/kms/server/policy"
 )
 
@@ -87,7 +86,7 @@ func TestSitePlaces(t *testing.T) {
 		here := policy.Settings{Networks: []netip.Prefix{netip.MustParsePrefix("192.0.2.7/32")}}
 		for uuid, labels := range map[kms.UUID]map[string]string{root: ofBerlin, data: {"site": "munich"}} {
 			tpm := l.machine(uuid, labels)
-			if _, err := l.SetNode(ctx, tpm.NodeID().String(), lk1.NodeSet{Settings: here}); err != nil {
+			if _, err := l.SetNode(ctx, tpm.NodeID().String(), policy.Change{Settings: here}); err != nil {
 				t.Fatal(err)
 			}
 			_, err := l.ask(tpm, uuid)

@@ -33,6 +33,7 @@ var mutants = slices.Concat(
 	protocol,
 	server,
 	content,
+	terms,
 	node,
 	kairosNode,
 	ukis,

@@ -24,8 +24,8 @@ var operators = []mutant{
 		return t.NoteStranger`, `if true {
 		return t.NoteStranger`, `./kms/server`, `TestStrangersOf`},
 	{`a machine stores so often`, `kms/server/policy/limits.go`, `case f.Stores >= most:`, `case false:`, `./kms/server/policy`, `TestJudge`},
-	{`each store counts`, `kms/server/lk1/policy.go`, `row.Stores = row.countStore(now, s.Stores())`, `row.Stores = nil`, `./kms/server`, `TestMachineStores`},
-	{`a store counts for an hour`, `kms/server/lk1/policy.go`, `Stores: within(row.Stores, now),`, `Stores: len(row.Stores),`, `./kms/server`, `TestMachineStores`},
+	{`each store counts`, `kms/server/lk1/policy.go`, `row.CountStore(now, s)`, `row.Stores = nil`, `./kms/server`, `TestMachineStores`},
+	{`a store counts for an hour`, `kms/server/policy/terms.go`, `Stores: len(OfHour(t.Stores, now)),`, `Stores: len(t.Stores),`, `./kms/server`, `TestMachineStores`},
 	{`a machine takes so many volumes`, `kms/server/lk1/deposit.go`, `if len(t.uuidsOf(node)) >= p.most {`, `if len(t.uuidsOf(node)) >= 64 {`, `./kms/server`, `TestMachineTakes`},
 	{`lists of flags are no CSV`, `kms/config/flags.go`, `f.Var(cli.List(&spoken), "protocol", `, `f.StringSliceVar(&spoken, "protocol", spoken, `, `./kms/config`, `TestWrongConfig`},
 	{`help names the default port`, `cmd/latchkey-responder/command.go`, `--target 192.0.2.5:7741`, `--target 192.0.2.5:8443`, `.`, `TestKeyServerPort`},

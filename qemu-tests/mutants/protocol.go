@@ -53,7 +53,7 @@ var protocol = []mutant{
 	{`a roll counts the release that it rolls`, `kms/server/policy/booted.go`, `if slices.Contains(f.Rolled, name) {`, `if false {`, `./kms/server/policy`, `TestBootedRelease`},
 	{`a retired release boots nothing`, `kms/server/policy/release.go`, `if !r.Retired.IsZero() {`, `if false {`, `./kms/server/policy`, `TestJudge`},
 	{`quarantine`, `kms/server/policy/rules.go`, `if f.Quarantined {`, `if false {`, `./kms/server/policy`, `TestJudge`},
-	{`a deleted node stays refused`, `kms/server/policy/rules.go`, `		return kms.Refused, "deleted`, `		return 0, "deleted`, `./kms/server/policy`, `TestJudge`},
+	{`a deleted node stays refused`, `kms/server/policy/rules.go`, `		return kms.Refused, fmt.Sprintf("deleted`, `		return 0, fmt.Sprintf("deleted`, `./kms/server/policy`, `TestJudge`},
 	{`networks`, `kms/server/policy/rules.go`, `return kms.Refused, fmt.Sprintf("%s is in none`, `return 0, fmt.Sprintf("%s is in none`, `./kms/server/policy`, `TestJudge`},
 	{`roles`, `kms/server/policy/rules.go`, `return kms.Refused, fmt.Sprintf("role %s`, `return 0, fmt.Sprintf("role %s`, `./kms/server/policy`, `TestJudge`},
 	{`releases of one boot`, `kms/server/policy/limits.go`, `case n >= *limit:`, `case false:`, `./kms/server/policy`, `TestJudge`},

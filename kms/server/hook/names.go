@@ -16,16 +16,16 @@ var names = []string{
 	"wrapping change", "unseal", "store upgrade",
 	"token create", "token revoke", "sign in", "sign out", "admin", "start", "boot-log", "first-boot", "restore", "salvage", "lost", "strangers", "server end", "audit remove",
 	// Events of the other protocols.
-	"kairos get", "kairos put", "kairos apply", "kairos sync",
+	"kairos get", "kairos put", "kairos apply", "kairos sync", "kairos lapse", "kairos renew", "kairos set",
 	"kairos approve", "kairos accept", "kairos quarantine", "kairos readmit", "kairos delete", "kairos undelete",
-	"talos seal", "talos unseal", "talos approve", "talos quarantine", "talos readmit", "talos delete", "talos undelete",
+	"talos seal", "talos unseal", "talos lapse", "talos renew", "talos set", "talos approve", "talos quarantine", "talos readmit", "talos delete", "talos undelete",
 	"k8s encrypt", "k8s decrypt",
 	"tang recover", "tang unknown", "tang rotate", "tang hide", "tang show", "tang retire", "tang undelete", "tang destroy",
 	"tang new", "tang revoke", "tang readmit", "tang import", "tang export",
 	// Statuses: kms.Status, and those of Kairos' machines.
 	"ok", "pending", "quarantined", "refused", "pcr-mismatch", "pcr15-used", "tpm-cleared",
 	"not-bound", "no-secret", "header-differs", "header-rollback", "exists", "pending-full", "too-often",
-	"no-volume", "secret-missing", "not-enrolled", "no-key", "replayed", "clock-behind", "tpm-sealed",
+	"no-volume", "secret-missing", "policy", "not-enrolled", "no-key", "replayed", "clock-behind", "tpm-sealed",
 	"deleted", "not in the allow list", "from an address where it may not be", "the blob is not one of ours", // of Talos' machines
 	"malformed", "too-large", "not-exchange", "retired", "revoked", // of tang's clients
 	"downgrade", "lk1-volume", "kept", "too-many-keys",

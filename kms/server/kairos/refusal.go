@@ -15,6 +15,7 @@ const (
 	NoVolume                   // nothing of the node's matches the request
 	NoSecret                   // the volume has no passphrase: a legacy node makes one
 	Missing                    // the volume names a Secret that is not there
+	Policy                     // a rule of the operator's says no for now; Detail: which
 	// The others are final.
 	NotEnrolled // unknown where enrollment is closed, or deleted
 	Quarantined
@@ -30,7 +31,7 @@ const (
 )
 
 var codes = map[Reason]string{
-	Pending: "pending", NoVolume: "no-volume", NoSecret: "no-secret", Missing: "secret-missing", NotEnrolled: "not-enrolled",
+	Pending: "pending", NoVolume: "no-volume", NoSecret: "no-secret", Missing: "secret-missing", Policy: "policy", NotEnrolled: "not-enrolled",
 	Quarantined: "quarantined", PCRMismatch: "pcr-mismatch", NoKey: "no-key", Replayed: "replayed", ClockBehind: "clock-behind",
 	TPMSealed: "tpm-sealed", Downgrade: "downgrade", OtherServes: "lk1-volume", Kept: "kept", TooManyKeys: "too-many-keys",
 }

@@ -98,7 +98,8 @@ func (t *txn) approve(ctx context.Context, id kms.NodeID, a Approval, rivals riv
 		row.Unmeasured = row.Unmeasured || a.Unmeasured // for the next accept
 	}
 	bind := row.State != fleet.Approved || a.Bind || a.Move
-	row.State, row.Approved, row.Lapsed = fleet.Approved, time.Now().UTC(), time.Time{}
+	row.State = fleet.Approved
+	row.Renew(time.Now())
 	if err := t.bindAll(row, binding{Approval: a, shown: bind, rivals: rivals}, &out); err != nil {
 		return out, err
 	}

@@ -5,6 +5,7 @@ import (
 
 	"latchkey/kms"
 	"latchkey/kms/ledger"
+	"latchkey/kms/server/policy"
 )
 
 // A Bound is asked by a service whose rows are copies of another server's.
@@ -103,5 +104,5 @@ func (row *nodeRow) follow(c Tally) {
 	}
 	all := slices.Concat(row.Recent, c.Recent)
 	slices.Sort(all)
-	row.Recent = ofHour(slices.Compact(all), row.Last)
+	row.Recent = policy.OfHour(slices.Compact(all), row.Last)
 }

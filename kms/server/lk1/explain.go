@@ -13,6 +13,7 @@ import (
 	"latchkey/kms/ledger"
 	"latchkey/kms/server/fleet"
 	"latchkey/kms/server/policy"
+	"latchkey/kms/server/terms"
 )
 
 // A Question is a request that a node did not make.
@@ -129,9 +130,9 @@ func (s *Service) policyRoutes() []admin.Route {
 		},
 		{
 			Method: "POST", Path: "/v1/node/set", Scope: admin.ScopeAdmin, Doc: "Changes a node's own settings and labels.",
-			Query: []admin.Param{admin.WhoParam}, Body: NodeSet{}, Answer: Node{},
+			Query: []admin.Param{admin.WhoParam}, Body: policy.Change{}, Answer: Node{},
 			Do: func(r *http.Request) (any, error) {
-				var set NodeSet
+				var set policy.Change
 				if err := strictjson.Decode(r.Body, &set); err != nil {
 					return nil, err
 				}
@@ -142,9 +143,8 @@ func (s *Service) policyRoutes() []admin.Route {
 }
 
 func (s *Service) adminExplain(r *http.Request) (any, error) {
-	query := r.URL.Query()
-	q := Question{Who: query.Get("who")}
-	if name := query.Get("operation"); name != "" {
+	q := Question{Who: r.URL.Query().Get("who")}
+	if name := r.URL.Query().Get("operation"); name != "" {
 		i := slices.IndexFunc([]kms.Operation{kms.Get, kms.Stage, kms.Put, kms.Enroll, kms.Announce}, func(o kms.Operation) bool { return o.String() == name })
 		if i < 0 {
 			return nil, fmt.Errorf("operation %.20q: must be get, stage, put, enroll or announce", name)
@@ -152,18 +152,10 @@ func (s *Service) adminExplain(r *http.Request) (any, error) {
 		q.Operation = kms.Get + kms.Operation(i)
 	}
 
-	var err error
-	if at := query.Get("at"); at != "" {
-		if q.At, err = time.Parse(time.RFC3339, at); err != nil {
-			return nil, fmt.Errorf("time %.40q: want one as in 2026-11-22T22:30:00Z", at)
-		}
+	asked, err := terms.ReadQuestion(r)
+	if err != nil {
+		return nil, err
 	}
-
-	if from := query.Get("from"); from != "" {
-		if q.From, err = netip.ParseAddr(from); err != nil {
-			return nil, fmt.Errorf("address %.60q: not an IP address", from)
-		}
-	}
-
+	q.At, q.From = asked.At, asked.From
 	return s.Explain(q)
 }

@@ -6,6 +6,7 @@ import (
 
 	"latchkey/kms/ledger"
 	"latchkey/kms/server/fleet"
+	"latchkey/kms/server/policy"
 )
 
 // SetQuarantine stops a node, or readmits it. It takes effect with the next
@@ -71,7 +72,7 @@ func (s *Service) UndeleteNode(ctx context.Context, who string) (Node, error) {
 			return err
 		}
 		now := s.ledger.Wall().UTC()
-		*row = nodeRow{ID: row.ID, State: fleet.Pending, First: now, Last: now, LastFrom: row.LastFrom, Clock: row.Clock, Booted: row.Booted, Labels: row.Labels, Settings: row.Settings}
+		*row = nodeRow{ID: row.ID, State: fleet.Pending, First: now, Last: now, LastFrom: row.LastFrom, Clock: row.Clock, Terms: policy.Terms{Booted: row.Booted, Labels: row.Labels, Settings: row.Settings}}
 		return nil
 	})
 }
@@ -107,7 +108,7 @@ func (s *Service) RenewNode(ctx context.Context, who string) (Node, error) {
 		if row.State != fleet.Approved {
 			return "", fleet.Refuse("the node is " + string(row.State))
 		}
-		row.Approved, row.Lapsed = time.Now().UTC(), time.Time{}
+		row.Renew(time.Now())
 		return "", nil
 	})
 }

@@ -14,6 +14,14 @@ import (
 // SetPolicy replaces the policy: the next decision is made by it.
 func (s *Service) SetPolicy(p *policy.Policy) { s.rules.Store(p) }
 
+// Rules implements terms.Rules.
+func (s *Service) Rules() *policy.Policy { return s.rules.Load() }
+
+// AllReleases implements terms.Rules.
+func (s *Service) AllReleases(v ledger.View) (map[string]policy.Release, error) {
+	return s.view(v).releases()
+}
+
 // judge decides on a proof that holds, and records what it decided.
 func (s *Service) judge(t *txn, p *proof) (*kms.Decision, error) {
 	row, found, err := t.node(p.node)
@@ -88,20 +96,14 @@ func (t *txn) give(p *proof, row *nodeRow, d *kms.Decision, now time.Time) (err 
 // facts are what the policy judges: the request, the node's record, the
 // configuration.
 func (s *Service) facts(p *proof, row *nodeRow, now time.Time) policy.Facts {
-	f := policy.Facts{
-		Now: now, Operation: p.operation, PCRs: p.pcrs, Clock: p.clock,
-		Quarantined: row.Quarantined, Heard: row.heard(), Lapsed: row.Lapsed, Approved: row.Approved,
-		Seen: row.Clock, Pins: row.Pins, Awaits: row.Awaits, Announced: row.Announced, Booted: row.Booted, InBoot: row.InBoot, InHour: within(row.Recent, now), Stores: within(row.Stores, now),
-		Settings: s.settings(row), Releases: s.rules.Load().Releases, Programs: s.rules.Load().Programs, Jumped: s.ledger.Jump(),
-	}
+	f := row.Facts(now, s.ledger.Jump())
+	f.Operation, f.PCRs, f.Clock = p.operation, p.pcrs, p.clock
+	f.InBoot, f.InHour = row.InBoot, len(policy.OfHour(row.Recent, now))
+	f.Quarantined, f.Heard, f.Seen, f.Pins, f.Awaits, f.Announced = row.Quarantined, row.heard(), row.Clock, row.Pins, row.Awaits, row.Announced
+	rules := s.rules.Load()
+	f.Settings, f.Releases, f.Programs = s.settings(row), rules.Releases, rules.Programs
 	p.most = f.Settings.Volumes()
 	f.Boot, f.ApprovedBoot, f.LogRefused = row.boots(p)
-	if row.Lapsed.After(now.Add(maxJump)) {
-		f.Lapsed = time.Time{} // by a clock that was wrong, and is right again
-	}
-	if f.Jumped.Abs() < maxJump {
-		f.Jumped = 0
-	}
 	switch row.State {
 	case fleet.Approved:
 		f.State = policy.Approved
@@ -116,13 +118,9 @@ func (s *Service) facts(p *proof, row *nodeRow, now time.Time) policy.Facts {
 	return f
 }
 
-// maxJump is how far a wall clock may be corrected at once without doubt in
-// how long nodes were silent.
-const maxJump = time.Hour
-
 // settings are those that hold for a node.
 func (s *Service) settings(row *nodeRow) policy.Settings {
-	return s.rules.Load().For(row.Labels, row.Settings)
+	return s.rules.Load().For(policy.LK1, row.Terms)
 }
 
 // heard is when the node was last heard of, or its operator of it.
@@ -136,19 +134,6 @@ func (row *nodeRow) heard() time.Time {
 	return last
 }
 
-// within counts what was in the hour before now.
-func within(times []int64, now time.Time) int { return len(ofHour(times, now)) }
-
-// ofHour are the times of the hour before now, in Unix seconds.
-func ofHour(times []int64, now time.Time) (recent []int64) {
-	for _, at := range times {
-		if now.Unix()-at < int64(time.Hour/time.Second) {
-			recent = append(recent, at)
-		}
-	}
-	return recent
-}
-
 // count keeps what limits and roles go by: that a secret was given out.
 func (row *nodeRow) count(p *proof, d *kms.Decision, now time.Time, s policy.Settings) {
 	if p.clock != row.Clock {
@@ -156,7 +141,7 @@ func (row *nodeRow) count(p *proof, d *kms.Decision, now time.Time, s policy.Set
 	}
 	row.Clock = p.clock
 	if p.operation == kms.Put || p.operation == kms.Enroll {
-		row.Stores = row.countStore(now, s.Stores())
+		row.CountStore(now, s)
 	}
 	released := slices.ContainsFunc(d.Volumes, func(g kms.Granted) bool { return g.Active.Kind != 0 })
 	if p.operation != kms.Get || !released {
@@ -165,20 +150,7 @@ func (row *nodeRow) count(p *proof, d *kms.Decision, now time.Time, s policy.Set
 
 	row.Booted = true
 	row.InBoot++
-	if s.PerHour == nil || *s.PerHour == 0 {
-		row.Recent = nil
-		return
-	}
-
-	row.Recent = append(ofHour(row.Recent, now), now.Unix())
-}
-
-// countStore are the times of puts and enrolls, with this one.
-func (row *nodeRow) countStore(now time.Time, most int) []int64 {
-	if most == 0 {
-		return nil
-	}
-	return append(ofHour(row.Stores, now), now.Unix())
+	row.Recent = s.CountHour(row.Recent, now)
 }
 
 // remember keeps what the proof showed and what was decided, for the

@@ -44,14 +44,9 @@ type nodeRow struct {
 
 	Certificate *ekcert.Certificate `json:"ek_certificate,omitempty"` // the last one that held
 
-	Labels   map[string]string `json:"labels,omitempty"`
-	Settings policy.Settings   `json:"settings,omitzero"` // the node's own, over those of the configuration
-	Approved time.Time         `json:"approved,omitzero"`
-	Lapsed   time.Time         `json:"lapsed,omitzero"`           // when its approval ended by silence
-	Booted   bool              `json:"booted,omitempty"`          // it was given a secret since it was installed
-	InBoot   int               `json:"boot_releases,omitempty"`   // in the boot of Clock
-	Stores   []int64           `json:"recent_stores,omitempty"`   // of puts and enrolls, as Recent
-	Recent   []int64           `json:"recent_releases,omitempty"` // Unix seconds, of the last hour, while it has a limit
+	policy.Terms
+	InBoot int     `json:"boot_releases,omitempty"`   // in the boot of Clock
+	Recent []int64 `json:"recent_releases,omitempty"` // Unix seconds, of the last hour, while it has a limit
 }
 
 // shown is what a verified proof showed.

@@ -24,6 +24,7 @@ type Facts struct {
 	Now time.Time
 
 	// What is asked, and what the proof shows.
+	Protocol  Protocol // empty: lk1
 	Operation kms.Operation
 	From      netip.Addr // not valid: not known
 	PCRs      map[int]Digest
@@ -109,28 +110,41 @@ func (v Verdict) Failed(r Rule) bool {
 	return slices.ContainsFunc(v.Checks, func(c Check) bool { return c.Rule == r && !c.Passes })
 }
 
+// rules are all, in their order.
+var rules = []struct {
+	name  Rule
+	judge func(Facts) (fails kms.Status, why string)
+}{
+	{RuleState, stateRule},
+	{RuleQuarantine, quarantineRule},
+	{RuleNetwork, networkRule},
+	{RuleEnrollment, enrollmentRule},
+	{RuleRole, roleRule},
+	{RuleAnnounce, announceRule},
+	{RuleSilence, silenceRule},
+	{RuleWindow, windowRule},
+	{RuleLatch, latchRule},
+	{RuleCounters, countersRule},
+	{RuleBootState, bootStateRule},
+	{RulePerBoot, perBootRule},
+	{RulePerHour, perHourRule},
+	{RuleStores, storesRule},
+}
+
 // Judge is the policy.
-func Judge(f Facts) Verdict {
+func Judge(f Facts) Verdict { return judge(f, func(Rule) bool { return true }) }
+
+// JudgeShared is the part of the policy that asks nothing that only lk1 shows.
+func JudgeShared(f Facts) Verdict {
+	return judge(f, func(r Rule) bool { return slices.Contains(shared, r) })
+}
+
+func judge(f Facts, asked func(Rule) bool) Verdict {
 	v := Verdict{Status: kms.OK}
-	for _, rule := range []struct {
-		name  Rule
-		judge func(Facts) (fails kms.Status, why string)
-	}{
-		{RuleState, stateRule},
-		{RuleQuarantine, quarantineRule},
-		{RuleNetwork, networkRule},
-		{RuleEnrollment, enrollmentRule},
-		{RuleRole, roleRule},
-		{RuleAnnounce, announceRule},
-		{RuleSilence, silenceRule},
-		{RuleWindow, windowRule},
-		{RuleLatch, latchRule},
-		{RuleCounters, countersRule},
-		{RuleBootState, bootStateRule},
-		{RulePerBoot, perBootRule},
-		{RulePerHour, perHourRule},
-		{RuleStores, storesRule},
-	} {
+	for _, rule := range rules {
+		if !asked(rule.name) {
+			continue
+		}
 		status, why := rule.judge(f)
 		passes := status == 0
 		v.Checks = append(v.Checks, Check{rule.name, passes, why, status})

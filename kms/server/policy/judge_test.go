@@ -277,7 +277,7 @@ func TestSettingsOver(t *testing.T) {
 			{Label: "kind", Value: "test", Settings: policy.Settings{PerHour: ptr(3)}},
 		},
 	}
-	got := p.For(map[string]string{"site": "lab", "kind": "test"}, policy.Settings{Role: policy.RoleAny})
+	got := p.For(policy.LK1, policy.Terms{Labels: map[string]string{"site": "lab", "kind": "test"}, Settings: policy.Settings{Role: policy.RoleAny}})
 	if *got.PerBoot != 2 || *got.PerHour != 3 || got.Role != policy.RoleAny {
 		t.Errorf("For = %d per boot, %d per hour, %s; want 2, 3, any", *got.PerBoot, *got.PerHour, got.Role)
 	}

@@ -195,17 +195,6 @@ type Policy struct {
 	Programs map[Digest]string // names of what firmware starts
 }
 
-// For is what holds for a node with these labels and settings of its own.
-func (p *Policy) For(labels map[string]string, own Settings) Settings {
-	s := p.Defaults
-	for _, g := range p.Groups {
-		if value, ok := labels[g.Label]; ok && value == g.Value {
-			s = g.Settings.Over(s)
-		}
-	}
-	return own.Over(s)
-}
-
 // known tells whether all releases of s are in the policy.
 func (p *Policy) known(s Settings) error {
 	for _, name := range s.Releases {

@@ -15,10 +15,18 @@ func (f Facts) releases() bool { return f.Operation == kms.Get }
 // running system.
 func (f Facts) unlocking() bool { return f.Operation == kms.Get || f.Operation == kms.Stage }
 
+// command is the one that changes machines of the protocol.
+func (f Facts) command() string {
+	if f.Protocol == "" || f.Protocol == LK1 {
+		return "node"
+	}
+	return string(f.Protocol)
+}
+
 func stateRule(f Facts) (kms.Status, string) {
 	switch f.State {
 	case Deleted:
-		return kms.Refused, "deleted: it stays refused until node undelete lets it ask again"
+		return kms.Refused, fmt.Sprintf("deleted: it stays refused until %s undelete lets it ask again", f.command())
 	case Approved:
 		return 0, "approved"
 	case Pending:
@@ -29,7 +37,7 @@ func stateRule(f Facts) (kms.Status, string) {
 
 func quarantineRule(f Facts) (kms.Status, string) {
 	if f.Quarantined {
-		return kms.Quarantined, "quarantined: node readmit ends it"
+		return kms.Quarantined, fmt.Sprintf("quarantined: %s readmit ends it", f.command())
 	}
 	return 0, "not quarantined"
 }
@@ -63,7 +71,7 @@ func roleRule(f Facts) (kms.Status, string) {
 	case role == RoleInstall && !f.Booted:
 		return 0, "installing: it was not given a secret yet"
 	case role == RoleInstall:
-		return kms.Refused, fmt.Sprintf("role install ended with its first boot; %s needs: node set --role install", f.Operation)
+		return kms.Refused, fmt.Sprintf("role install ended with its first boot; %s needs: %s set --role install", f.Operation, f.command())
 	}
 	return kms.Refused, fmt.Sprintf("role %s may not %s", f.Settings.Role, f.Operation)
 }
@@ -75,7 +83,7 @@ func silenceRule(f Facts) (kms.Status, string) {
 	}
 	switch silent := f.Now.Sub(f.Heard); {
 	case !f.Lapsed.IsZero():
-		return kms.Pending, fmt.Sprintf("its approval lapsed %s: node renew renews it", f.Lapsed.UTC().Format(time.RFC3339))
+		return kms.Pending, fmt.Sprintf("its approval lapsed %s: %s renew renews it", f.Lapsed.UTC().Format(time.RFC3339), f.command())
 	case f.State != Approved:
 		return 0, "counts from approval on"
 	case limit == 0:
@@ -83,7 +91,7 @@ func silenceRule(f Facts) (kms.Status, string) {
 	case f.Jumped != 0:
 		return 0, fmt.Sprintf("the key server's clock was set by %s: silence does not count until it is started again", f.Jumped)
 	case silent > time.Duration(limit):
-		return kms.Pending, fmt.Sprintf("was silent for %s, longer than %s: node renew renews it", silent.Truncate(time.Second), limit)
+		return kms.Pending, fmt.Sprintf("was silent for %s, longer than %s: %s renew renews it", silent.Truncate(time.Second), limit, f.command())
 	default:
 		return 0, fmt.Sprintf("was heard of %s ago, within %s", silent.Truncate(time.Second), limit)
 	}
@@ -112,7 +120,7 @@ func windowRule(f Facts) (kms.Status, string) {
 	if age := f.Now.Sub(f.Approved); age >= 0 && age < ApprovalLife {
 		return 0, fmt.Sprintf("%s, but was approved %s ago", outside, age.Truncate(time.Second))
 	}
-	return kms.Pending, fmt.Sprintf("%s: node renew lets it through for %s", outside, Duration(ApprovalLife))
+	return kms.Pending, fmt.Sprintf("%s: %s renew lets it through for %s", outside, f.command(), Duration(ApprovalLife))
 }
 
 // latchPCR is zero until the volumes are open.

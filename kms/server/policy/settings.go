@@ -12,6 +12,7 @@ type setting struct {
 	name   string // as the configuration has it
 	lay    func(s, wider *Settings)
 	forget func(*Settings)
+	is     func(*Settings) bool
 }
 
 // settings are all there are.
@@ -39,7 +40,7 @@ func single[T comparable](name string, at func(*Settings) *T) setting {
 		if *at(s) == none {
 			*at(s) = *at(wider)
 		}
-	}, func(s *Settings) { *at(s) = none }}
+	}, func(s *Settings) { *at(s) = none }, func(s *Settings) bool { return *at(s) != none }}
 }
 
 // highest is a setting that a narrower one can raise and not lower.
@@ -48,7 +49,7 @@ func highest(name string, at func(*Settings) **int) setting {
 		if w := *at(wider); w != nil && (*at(s) == nil || *w > **at(s)) {
 			*at(s) = w
 		}
-	}, func(s *Settings) { *at(s) = nil }}
+	}, func(s *Settings) { *at(s) = nil }, func(s *Settings) bool { return *at(s) != nil }}
 }
 
 func several[T any](name string, at func(*Settings) *[]T) setting {
@@ -56,7 +57,12 @@ func several[T any](name string, at func(*Settings) *[]T) setting {
 		if *at(s) == nil {
 			*at(s) = *at(wider)
 		}
-	}, func(s *Settings) { *at(s) = nil }}
+	}, func(s *Settings) { *at(s) = nil }, func(s *Settings) bool { return *at(s) != nil }}
+}
+
+// has tells whether a setting is set.
+func (s Settings) has(name string) bool {
+	return slices.ContainsFunc(settings, func(one setting) bool { return one.name == name && one.is(&s) })
 }
 
 // Over lays s over wider settings.

@@ -69,32 +69,44 @@ func (k *Keeper) page(r *http.Request) (any, error) {
 }
 
 // Change does one of the operator's commands to the node of a TPMHash:
-// approve, accept, quarantine, readmit, delete, undelete.
+// approve, accept, renew, quarantine, readmit, delete, undelete.
 func (k *Keeper) Change(ctx context.Context, command, hash string) (Node, error) {
 	change, ok := changes[command]
 	if !ok {
 		return Node{}, fmt.Errorf("command %.20q: %w", command, ledger.ErrNotFound)
 	}
+	return k.change(ctx, command, hash, "", func(row *machine) error {
+		if why := change(row); why != "" {
+			return fleet.Refuse(why)
+		}
+		return nil
+	})
+}
+
+func parseHash(hash string) (kms.NodeID, error) {
 	id, err := kms.ParseNodeID(strings.ToLower(strings.TrimSpace(hash)))
 	if err != nil {
-		return Node{}, fmt.Errorf("reading a TPMHash: %w", err)
+		err = fmt.Errorf("reading a TPMHash: %w", err)
 	}
+	return id, err
+}
 
+// change changes one node's row and notes the command; detail may be empty.
+func (k *Keeper) change(ctx context.Context, command, hash, detail string, do func(*machine) error) (Node, error) {
+	id, err := parseHash(hash)
+	if err != nil {
+		return Node{}, err
+	}
 	row, err := k.fleet.Change(ctx, k.c.Ledger, fleet.Change[machine]{
-		Event: "kairos " + command, Verb: command, Deleted: command == "undelete",
+		Event: "kairos " + command, Verb: command, Detail: detail, Deleted: command == "undelete",
 		Find: func(t *ledger.Txn) (machine, error) {
 			row, found, err := k.fleet.Get(t.View, id[:])
 			if err == nil && !found {
-				err = fmt.Errorf("looking for TPMHash %s: %w", id, ledger.ErrNotFound)
+				err = errUnknown(id)
 			}
 			return row, err
 		},
-		Do: func(_ *ledger.Txn, row *machine) error {
-			if why := change(row); why != "" {
-				return fleet.Refuse(why)
-			}
-			return nil
-		},
+		Do: func(_ *ledger.Txn, row *machine) error { return do(row) },
 	})
 	return present(row), err
 }
@@ -107,6 +119,7 @@ var changes = map[string]func(*machine) string{
 		}
 		if row.State == fleet.Pending {
 			row.State = fleet.Approved
+			row.Renew(time.Now())
 			row.takeShown()
 		}
 		shown := kairos.Request{Label: row.Shown.Label, Name: row.Shown.Name, UUID: row.Shown.UUID}
@@ -139,6 +152,7 @@ var changes = map[string]func(*machine) string{
 		row.State, row.First, row.Last, row.LastStatus = fleet.Pending, now, now, ""
 		return ""
 	},
+	"renew": renew,
 	"delete": func(row *machine) string {
 		row.State, row.Shown = fleet.Deleted, nil
 		return ""
@@ -163,6 +177,8 @@ func (row *machine) takeShown() bool {
 	}
 	return true
 }
+
+var hashParam = admin.Param{Name: "hash", Doc: "TPMHash, 64 digits", Required: true}
 
 // documentsPath takes a file of documents, which may be a fleet's.
 const documentsPath = "/v1/kairos/documents"
@@ -198,11 +214,11 @@ func (k *Keeper) Routes() []admin.Route {
 		}
 		routes = append(routes, admin.Route{
 			Method: "POST", Path: "/v1/kairos/" + command, Scope: scope, Doc: "Does " + command + " to a node of Kairos.",
-			Query: []admin.Param{{Name: "hash", Doc: "TPMHash, 64 digits", Required: true}}, Answer: Node{},
+			Query: []admin.Param{hashParam}, Answer: Node{},
 			Do: func(r *http.Request) (any, error) {
 				return k.Change(r.Context(), command, r.URL.Query().Get("hash"))
 			},
 		})
 	}
-	return routes
+	return append(routes, k.termsRoutes()...)
 }

@@ -16,6 +16,8 @@ import (
 	"latchkey/kms/server/fleet"
 	"latchkey/kms/server/kairos"
 	"latchkey/kms/server/metrics"
+	"latchkey/kms/server/policy"
+	"latchkey/kms/server/terms"
 )
 
 // Config is what a Keeper decides by and with.
@@ -32,6 +34,7 @@ type Config struct {
 	// Taken tells whether another protocol serves a volume that can be
 	// replayed in none: what it protects must not be had here.
 	Taken func(ledger.View, kms.UUID) (bool, error)
+	Rules terms.Rules
 }
 
 // A Keeper decides for the nodes of Kairos: kairos.Keeper.
@@ -162,8 +165,8 @@ func (k *Keeper) decideOn(t *txn, event string, p *kairos.Proof, do serve) (outc
 		}
 	}
 
-	before := row.LastStatus
-	o, err := k.judge(t, p, &row, do)
+	before, beforeReason := row.LastStatus, row.LastReason
+	o, err := k.judge(t, event, p, &row, do)
 	if err != nil {
 		return o, err
 	}
@@ -180,19 +183,20 @@ func (k *Keeper) decideOn(t *txn, event string, p *kairos.Proof, do serve) (outc
 		return o, err
 	}
 
-	if o.refusal != nil && before == row.LastStatus {
+	if o.refusal != nil && before == row.LastStatus && beforeReason == row.LastReason {
 		return o, nil // asking again
 	}
 	note := t.Note
 	if row.State != fleet.Approved {
 		note = t.NoteStranger
 	}
-	return o, note(ledger.Event{Event: event, Node: p.Hash.String(), Status: o.code(), From: p.From, Detail: detail(p, o, behind)})
+	return o, note(ledger.Event{Event: event, Node: p.Hash.String(), Status: o.code(), Reason: string(row.LastReason), From: p.From, Detail: detail(p, o, behind)})
 }
 
 // judge: deny wins. The attestation key is spent by any proof of a node that
 // is approved, unless it is told to ask again.
-func (k *Keeper) judge(t *txn, p *kairos.Proof, row *machine, do serve) (outcome, error) {
+func (k *Keeper) judge(t *txn, event string, p *kairos.Proof, row *machine, do serve) (outcome, error) {
+	row.LastReason = ""
 	switch row.State {
 	case fleet.Deleted:
 		return refuse(kairos.NotEnrolled, ""), nil
@@ -204,7 +208,7 @@ func (k *Keeper) judge(t *txn, p *kairos.Proof, row *machine, do serve) (outcome
 	if err != nil || reason != 0 {
 		return refuse(reason, ""), err
 	}
-	o, err := k.judgeFresh(t, p, row, do)
+	o, err := k.judgeFresh(t, event, p, row, do)
 	if err != nil || o.refusal != nil && !o.refusal.Reason.Final() {
 		return o, err // it asks again, with the same key
 	}
@@ -212,15 +216,21 @@ func (k *Keeper) judge(t *txn, p *kairos.Proof, row *machine, do serve) (outcome
 }
 
 // judgeFresh judges a proof of an approved node that was not sent before.
-func (k *Keeper) judgeFresh(t *txn, p *kairos.Proof, row *machine, do serve) (outcome, error) {
+func (k *Keeper) judgeFresh(t *txn, event string, p *kairos.Proof, row *machine, do serve) (outcome, error) {
 	if row.quarantined() {
+		row.LastReason = policy.RuleQuarantine
 		return refuse(kairos.Quarantined, ""), nil
 	}
 
-	if o := row.judge(p, k.c.StrictClock); o.refusal != nil {
+	part := row.match(p.Request)
+	o, vouched, f, err := t.abide(strings.TrimPrefix(event, "kairos "), p, row, part)
+	if err != nil || o.refusal != nil {
+		return o, err
+	}
+	if o := row.judge(p, k.c.StrictClock, vouched); o.refusal != nil {
+		row.LastReason = policy.RuleBootState
 		return o, nil
 	}
-	part := row.match(p.Request)
 	if part == nil && k.c.Enroll == fleet.Tofu && len(row.Partitions) < maxPartitions {
 		part = row.adopt(p.Request)
 		t.Bump()
@@ -233,7 +243,10 @@ func (k *Keeper) judgeFresh(t *txn, p *kairos.Proof, row *machine, do serve) (ou
 		return refuse(kairos.OtherServes, ""), err
 	}
 
-	return do(t, row, part)
+	if o, err = do(t, row, part); err == nil && o.refusal == nil {
+		row.count(part, f)
+	}
+	return o, err
 }
 
 // detail names the volume as its node does: header bytes were

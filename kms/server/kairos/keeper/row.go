@@ -11,6 +11,7 @@ import (
 	"latchkey/kms"
 	"latchkey/kms/server/fleet"
 	"latchkey/kms/server/kairos"
+	"latchkey/kms/server/policy"
 )
 
 // machine is one node of Kairos, by its TPMHash.
@@ -31,6 +32,9 @@ type machine struct {
 	LastStatus string            `json:"last_status,omitempty"`
 	LastFrom   string            `json:"last_from,omitempty"`
 	Shown      *lastShown        `json:"shown,omitempty"`
+	LastReason policy.Rule       `json:"last_reason,omitempty"` // the rule of the policy that decided it, if one failed
+
+	policy.Terms
 }
 
 // volumeDoc is what a SealedVolume document said last.
@@ -55,6 +59,8 @@ type partition struct {
 	Key     string `json:"key,omitempty"`
 	Written bool   `json:"written,omitempty"` // by the operator, in a document
 	Removed bool   `json:"removed,omitempty"`
+
+	Recent []int64 `json:"recent_releases,omitempty"` // Unix seconds, of the last hour, while it has a limit
 }
 
 // lastShown is what the node showed last.
@@ -127,8 +133,9 @@ func (row *machine) bound() bool {
 }
 
 // judge compares what was booted with what is pinned. The legacy exchange
-// shows nothing, so it must not be a way around the pins.
-func (row *machine) judge(p *kairos.Proof, strict bool) outcome {
+// shows nothing, so it must not be a way around the pins. Vouched are PCRs that
+// a release answers for.
+func (row *machine) judge(p *kairos.Proof, strict bool, vouched []int) outcome {
 	if p.Quote == nil {
 		if row.bound() {
 			return refuse(kairos.Downgrade, "")
@@ -139,14 +146,9 @@ func (row *machine) judge(p *kairos.Proof, strict bool) outcome {
 	if strict && row.behind(p) != "" {
 		return refuse(kairos.ClockBehind, "")
 	}
-	shown := hexPCRs(p.Quote.PCRs)
-	for _, pcr := range kairos.PCRs {
-		index := fmt.Sprint(pcr)
-		if want := row.PCRs[index]; want != "" && want != shown[index] {
-			return refuse(kairos.PCRMismatch, "PCR"+index)
-		}
+	if pcr := row.differs(hexPCRs(p.Quote.PCRs), vouched); pcr != "" {
+		return refuse(kairos.PCRMismatch, pcr)
 	}
-
 	return outcome{}
 }
 

@@ -53,31 +53,36 @@ func (k *Keeper) page(r *http.Request) (any, error) {
 
 // Change does one of the operator's commands to the machine of a UUID:
 // approve (also one that has not asked yet; sources, if any, are the only
-// networks that it may ask from), quarantine, readmit, delete, undelete.
+// networks that it may ask from), renew, quarantine, readmit, delete, undelete.
 func (k *Keeper) Change(ctx context.Context, command string, uuid kms.UUID, sources []netip.Prefix) (Node, error) {
 	change, ok := changes[command]
 	if !ok {
 		return Node{}, fmt.Errorf("command %.20q: %w", command, ledger.ErrNotFound)
 	}
 
+	return k.change(ctx, command, uuid, "", func(row *machine) error {
+		if why := change(row, sources); why != "" {
+			return fleet.Refuse(why)
+		}
+		return nil
+	})
+}
+
+// change changes one machine's row and notes the command; detail may be empty.
+func (k *Keeper) change(ctx context.Context, command string, uuid kms.UUID, detail string, do func(*machine) error) (Node, error) {
 	row, err := k.rows.fleet.Change(ctx, k.c.Ledger, fleet.Change[machine]{
-		Event: "talos " + command, Verb: command, Deleted: command == "undelete",
+		Event: "talos " + command, Verb: command, Detail: detail, Deleted: command == "undelete",
 		Find: func(t *ledger.Txn) (machine, error) {
 			row, found, err := k.rows.fleet.Get(t.View, uuid[:])
 			if err == nil && !found && command != "approve" {
-				err = fmt.Errorf("looking for a machine of Talos with UUID %s: %w", uuid, ledger.ErrNotFound)
+				err = errUnknown(uuid)
 			}
 			if !found {
 				row = machine{UUID: uuid, State: fleet.Pending, First: time.Now().UTC()}
 			}
 			return row, err
 		},
-		Do: func(_ *ledger.Txn, row *machine) error {
-			if why := change(row, sources); why != "" {
-				return fleet.Refuse(why)
-			}
-			return nil
-		},
+		Do: func(_ *ledger.Txn, row *machine) error { return do(row) },
 	})
 	return Node{row}, err
 }
@@ -87,6 +92,7 @@ var changes = map[string]func(*machine, []netip.Prefix) string{
 	// A machine that has networks keeps them, unless others are named.
 	"approve": func(row *machine, sources []netip.Prefix) string {
 		row.State = fleet.Approved
+		row.Renew(time.Now())
 		if len(sources) > 0 {
 			row.Sources = sources
 		}
@@ -103,6 +109,7 @@ var changes = map[string]func(*machine, []netip.Prefix) string{
 		row.Stopped = false
 		return ""
 	},
+	"renew": func(row *machine, _ []netip.Prefix) string { return renew(row) },
 	"undelete": func(row *machine, _ []netip.Prefix) string {
 		now := time.Now().UTC()
 		row.State, row.First, row.Last, row.LastStatus = fleet.Pending, now, now, ""
@@ -130,7 +137,7 @@ func (k *Keeper) Routes() []admin.Route {
 		}
 		routes = append(routes, admin.Route{
 			Method: "POST", Path: "/v1/talos/" + command, Scope: scope, Doc: "Does " + command + " to a machine of Talos.",
-			Query:  []admin.Param{{Name: "uuid", Doc: "SMBIOS UUID", Required: true, Kind: "uuid"}, {Name: "source", Doc: "network that it may ask from; may be repeated", Repeated: true}},
+			Query:  []admin.Param{uuidParam, {Name: "source", Doc: "network that it may ask from; may be repeated", Repeated: true}},
 			Answer: Node{}, Do: func(r *http.Request) (any, error) {
 				uuid, err := kms.ParseUUID(r.URL.Query().Get("uuid"))
 				if err != nil {
@@ -150,8 +157,10 @@ func (k *Keeper) Routes() []admin.Route {
 			},
 		})
 	}
-	return routes
+	return append(routes, k.termsRoutes()...)
 }
+
+var uuidParam = admin.Param{Name: "uuid", Doc: "SMBIOS UUID", Required: true, Kind: "uuid"}
 
 // restricted refuses to give a machine that has networks others than those.
 func (k *Keeper) restricted(uuid kms.UUID, sources []netip.Prefix) error {

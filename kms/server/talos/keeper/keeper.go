@@ -22,8 +22,10 @@ import (
 	"latchkey/kms/ledger"
 	"latchkey/kms/server/fleet"
 	"latchkey/kms/server/metrics"
+	"latchkey/kms/server/policy"
 	"latchkey/kms/server/rpc"
 	"latchkey/kms/server/talos"
+	"latchkey/kms/server/terms"
 )
 
 // Options say who may seal and unseal. They may change while serving.
@@ -62,6 +64,7 @@ func (k *Keeper) options() Options {
 // Config is what a Keeper decides by and with.
 type Config struct {
 	Ledger  *ledger.Ledger
+	Rules   terms.Rules
 	Counted *metrics.Exchanges
 	Log     *slog.Logger
 }
@@ -90,7 +93,7 @@ func (k *Keeper) Noise() bool { return k.options().Noise }
 
 // Seal implements talos.Keeper.
 func (k *Keeper) Seal(ctx context.Context, a talos.Ask, key secret.Bytes) (blob []byte, err error) {
-	err = k.decide(ctx, "talos seal", a, func(t *ledger.Txn, row *machine) (why string, err error) {
+	err = k.decide(ctx, "talos seal", a, "", func(t *ledger.Txn, row *machine) (why string, err error) {
 		head := head{}
 		if k.options().BindAddress {
 			head.flags |= bound
@@ -111,7 +114,7 @@ func (k *Keeper) Seal(ctx context.Context, a talos.Ask, key secret.Bytes) (blob 
 
 // Unseal implements talos.Keeper.
 func (k *Keeper) Unseal(ctx context.Context, a talos.Ask, blob []byte) (key secret.Bytes, err error) {
-	err = k.decide(ctx, "talos unseal", a, func(t *ledger.Txn, row *machine) (why string, err error) {
+	err = k.decide(ctx, "talos unseal", a, nameOf(blob), func(t *ledger.Txn, row *machine) (why string, err error) {
 		key.Wipe() // of a run that did not count
 		head, sealed, ok := readHead(blob)
 		if !ok {
@@ -133,10 +136,10 @@ func (k *Keeper) Unseal(ctx context.Context, a talos.Ask, blob []byte) (key secr
 
 // decide runs policy and f in the transaction that records what was
 // decided: nothing is answered before that is on stable storage.
-func (k *Keeper) decide(ctx context.Context, event string, a talos.Ask, f func(*ledger.Txn, *machine) (why string, err error)) error {
+func (k *Keeper) decide(ctx context.Context, event string, a talos.Ask, blob string, f func(*ledger.Txn, *machine) (why string, err error)) error {
 	var why string
 	err := k.c.Ledger.Update(ctx, func(t *ledger.Txn) (err error) {
-		why, err = k.decideOn(t, event, a, f)
+		why, err = k.decideOn(t, event, a, blob, f)
 		return err
 	})
 	if err != nil {
@@ -168,7 +171,31 @@ func statusOf(why string) string {
 	return "refused"
 }
 
-func (k *Keeper) decideOn(t *ledger.Txn, event string, a talos.Ask, f func(*ledger.Txn, *machine) (string, error)) (string, error) {
+// ruleOf is the rule of the policy that refused, if one did.
+func ruleOf(why string) policy.Rule {
+	rule, is := strings.CutPrefix(why, byPolicy)
+	if !is {
+		return ""
+	}
+	return policy.Rule(rule)
+}
+
+// judge decides on a machine that is known, and does what it asks for.
+func (k *Keeper) judge(t *ledger.Txn, event string, a talos.Ask, blob string, row *machine, f func(*ledger.Txn, *machine) (string, error)) (why string, err error) {
+	if why = row.judge(k.options(), a); why != "" {
+		return why, nil
+	}
+	facts, why, err := k.abide(t, event, a, blob, row)
+	if err != nil || why != "" {
+		return why, err
+	}
+	if why, err = f(t, row); err == nil && why == "" {
+		row.count(blob, facts)
+	}
+	return why, err
+}
+
+func (k *Keeper) decideOn(t *ledger.Txn, event string, a talos.Ask, blob string, f func(*ledger.Txn, *machine) (string, error)) (string, error) {
 	o := k.options()
 	row, found, err := k.rows.fleet.Get(t.View, a.UUID[:])
 	if err != nil {
@@ -182,11 +209,9 @@ func (k *Keeper) decideOn(t *ledger.Txn, event string, a talos.Ask, f func(*ledg
 	}
 
 	before, moved := row.LastStatus, row.State == fleet.Approved && row.From.IsValid() && row.From != a.From
-	why := row.judge(o, a)
-	if why == "" {
-		if why, err = f(t, &row); err != nil {
-			return "", err
-		}
+	why, err := k.judge(t, event, a, blob, &row, f)
+	if err != nil {
+		return "", err
 	}
 
 	e := ledger.Event{Event: event, Node: a.UUID.String(), Status: statusOf(why), From: a.From.String(), Detail: why}
@@ -194,6 +219,9 @@ func (k *Keeper) decideOn(t *ledger.Txn, event string, a talos.Ask, f func(*ledg
 		e.Detail = "before from " + row.From.String() + ": two machines may have this UUID"
 		k.c.Log.Warn("a machine of Talos asks from another address than before; two machines may have one UUID", "node", a.UUID, "from", a.From, "before", row.From)
 	}
+	reason := row.LastReason
+	row.LastReason = ruleOf(why)
+	e.Reason = string(row.LastReason)
 	row.Last, row.LastStatus = time.Now().UTC(), statusOf(why)
 	if why == "" || row.State == fleet.Pending {
 		row.From = a.From
@@ -202,7 +230,7 @@ func (k *Keeper) decideOn(t *ledger.Txn, event string, a talos.Ask, f func(*ledg
 	if err := k.rows.fleet.Put(t, row); err != nil {
 		return "", err
 	}
-	if why != "" && before == row.LastStatus {
+	if why != "" && before == row.LastStatus && reason == row.LastReason {
 		return why, nil // asking again
 	}
 

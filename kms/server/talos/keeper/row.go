@@ -9,6 +9,7 @@ import (
 	"latchkey/kms/front"
 	"latchkey/kms/ledger"
 	"latchkey/kms/server/fleet"
+	"latchkey/kms/server/policy"
 	"latchkey/kms/server/talos"
 )
 
@@ -22,7 +23,11 @@ type machine struct {
 	Last       time.Time            `json:"last_seen"`
 	From       netip.Addr           `json:"from"` // where it was served last, or where it waits
 	LastStatus string               `json:"last_status,omitempty"`
-	Keys       map[uint32]time.Time `json:"keys,omitempty"` // versions of the ring, when used last
+	Keys       map[uint32]time.Time `json:"keys,omitempty"`            // versions of the ring, when used last
+	LastReason policy.Rule          `json:"last_reason,omitempty"`     // the rule of the policy that refused, if one did
+	Blobs      map[string][]int64   `json:"recent_releases,omitempty"` // by blob, in Unix seconds, of the last hour, while it has a limit
+
+	policy.Terms
 }
 
 // Key implements fleet.Row.

@@ -1,0 +1,116 @@
+package policy
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+)
+
+// A Protocol is one that machines speak: they show more or less of what the
+// rules ask.
+type Protocol string
+
+// The protocols.
+const (
+	LK1    Protocol = "lk1"
+	Kairos Protocol = "kairos"
+	Talos  Protocol = "talos"
+)
+
+// labelProtocol is a label that each machine has.
+const labelProtocol = "protocol"
+
+// shared are the rules that ask nothing that only lk1 shows.
+var shared = []Rule{RuleState, RuleQuarantine, RuleNetwork, RuleEnrollment, RuleRole, RuleSilence, RuleWindow, RulePerHour, RuleStores}
+
+// without says of each setting that a protocol has nothing for, why.
+var without = map[Protocol]map[string]string{
+	Kairos: {
+		"per-boot":     "Kairos' client does not say which boot it is",
+		"accept":       "Kairos' client shows no event log",
+		"announce":     "Kairos' client announces nothing",
+		"announce-for": "Kairos' client announces nothing",
+		"own-volumes":  "a machine of Kairos has 32 partitions at most",
+	},
+	Talos: {
+		"per-boot":     "Talos does not say which boot it is",
+		"releases":     "Talos shows no boot state",
+		"unmeasured":   "Talos shows no boot state",
+		"accept":       "Talos shows no boot state",
+		"announce":     "Talos announces nothing",
+		"announce-for": "Talos announces nothing",
+		"own-volumes":  "the key server keeps no volumes of Talos",
+	},
+}
+
+// check refuses settings that would mean nothing.
+func (p Protocol) check(s Settings) error {
+	for _, name := range slices.Sorted(maps.Keys(without[p])) {
+		if s.has(name) {
+			return fmt.Errorf("%s: %s", name, without[p][name])
+		}
+	}
+	return nil
+}
+
+// Lacks tells whether a protocol has nothing for a setting.
+func (p Protocol) Lacks(setting string) bool { return without[p][setting] != "" }
+
+// Unasked are the settings that are set and that a protocol has nothing for,
+// each with why.
+func (p Protocol) Unasked(s Settings) (lines []string) {
+	for _, name := range slices.Sorted(maps.Keys(without[p])) {
+		if s.has(name) {
+			lines = append(lines, name+": not asked: "+without[p][name])
+		}
+	}
+	return lines
+}
+
+// For is what holds for a machine of a protocol.
+func (p *Policy) For(protocol Protocol, t Terms) Settings {
+	s := p.Defaults
+	for _, g := range p.Groups {
+		value, ok := t.Labels[g.Label]
+		if g.Label == labelProtocol {
+			value, ok = string(protocol), true
+		}
+		if ok && value == g.Value {
+			s = g.Settings.Over(s)
+		}
+	}
+	return t.Settings.Over(s)
+}
+
+// checkGroup refuses a group of a protocol that has nothing for its settings.
+func checkGroup(label, value string, s Settings) error {
+	if label != labelProtocol {
+		return nil
+	}
+	if p := Protocol(value); p != LK1 && without[p] == nil {
+		return fmt.Errorf("label %s=%s: there are %s, %s and %s", label, value, LK1, Kairos, Talos)
+	}
+	return Protocol(value).check(s)
+}
+
+// Vouched are the PCRs of those that were shown that a release vouches for, of
+// a machine whose other pins its protocol keeps; why is not empty if it must
+// have booted a release and did not, or one that was retired.
+func (f Facts) Vouched(shown []int) (pcrs []int, why string) {
+	booted, why := f.matching()
+	if gone := f.retired(); len(booted) == 0 && gone != "" {
+		why = gone
+	}
+	if why == "" {
+		why = f.unmeasured(f.any(booted, Release.measures))
+	}
+	if why != "" {
+		return nil, why
+	}
+	for _, pcr := range shown {
+		if f.any(booted, func(r Release) bool { return r.covers(pcr) }) {
+			pcrs = append(pcrs, pcr)
+		}
+	}
+	return pcrs, ""
+}

@@ -1,0 +1,19 @@
+package main
+
+// terms are the policy's rules for machines of Kairos and Talos.
+var terms = []mutant{
+	{`Talos' machines obey the policy`, `kms/server/talos/keeper/terms.go`, `	if v.Status != kms.OK {`, `	if false {`, `./kms/server`, `TestTermsOfOthers`},
+	{`Kairos' machines obey the policy`, `kms/server/kairos/keeper/terms.go`, `	case v.Status != kms.OK:`, `	case false:`, `./kms/server`, `TestTermsOfOthers`},
+	{`a lapse stays`, `kms/server/terms/terms.go`, `	terms.Lapsed = f.Now`, `	_ = f.Now`, `./kms/server`, `TestTermsOfOthers`},
+	{`Talos' releases are counted`, `kms/server/talos/keeper/keeper.go`, `		row.count(blob, facts)`, `		_ = facts`, `./kms/server`, `TestTerms`},
+	{`Kairos' releases are counted`, `kms/server/kairos/keeper/keeper.go`, `		row.count(part, f)`, `		_ = f`, `./kms/server`, `TestTermsOfOthers`},
+	{`each partition has its limit`, `kms/server/kairos/keeper/terms.go`, `		c.Recent = part.Recent`, `		c.Recent = row.Partitions[0].Recent`, `./kms/server`, `TestKairosLimitOfPartitions`},
+	{`Kairos boots its release`, `kms/server/kairos/keeper/terms.go`, `	if why != "" {
+		row.LastReason`, `	if why = ""; why != "" {
+		row.LastReason`, `./kms/server`, `TestKairosReleases`},
+	{`a release answers for its PCRs only`, `kms/server/policy/protocol.go`, `return r.covers(pcr)`, `return true`, `./kms/server`, `TestKairosReleases`},
+	{`the older exchange is no release`, `kms/server/kairos/keeper/terms.go`, `f.Settings.Releases[0] != policy.NoRelease`, `false`, `./kms/server`, `TestKairosReleaseOfLegacy`},
+	{`a protocol is a group`, `kms/server/policy/protocol.go`, `		if g.Label == labelProtocol {`, `		if false {`, `./kms/server`, `TestTermsByProtocol`},
+	{`a setting that means nothing is a fault`, `kms/server/policy/protocol.go`, `	return Protocol(value).check(s)`, `	return nil`, `./kms/server`, `TestTermsByProtocol`},
+	{`nobody gives a machine another protocol`, `kms/server/policy/terms.go`, `		if key == labelProtocol {`, `		if false {`, `./kms/server`, `TestTermsByProtocol`},
+}
