@@ -91,6 +91,7 @@ var rooms = []struct{ folder, what string }{
 	{"kms/server/talos/keeper", "which machine of Talos may seal and unseal, and its rows"},
 	{"kms/server/k8s", "KMS v2 of Kubernetes' API server"},
 	{"kms/server/k8s/keeper", "the named keys that encrypt for Kubernetes"},
+	{"kms/server/rulebook", "the policy in the store, in editions, for all servers on it"},
 	{"kms/server/terms", "the policy's rules for machines that speak another protocol than lk1"},
 	{"kms/server/tang", "what clients of tang say and hear: advertisements, the exchange"},
 	{"kms/server/tang/keeper", "the keys that clients of tang encrypt to, and who may use which"},

@@ -42,6 +42,7 @@ var before = map[string][]string{
 	"release show": {"release add 2026.12 --pcr 11:sha256=0b887835b207d821b553ca44b741291079afbda10f2bcf46430eae12f420c30a"}, "release retire": {"release add 2026.11 --pcr 11:sha256=0b887835b207d821b553ca44b741291079afbda10f2bcf46430eae12f420c30a"}, "release remove": {"release add 2026.11 --pcr 11:sha256=0b887835b207d821b553ca44b741291079afbda10f2bcf46430eae12f420c30a", "release retire 2026.11"},
 	"release roll 2026.12 --group site=berlin --canary": {"node approve W", "node set W --label site=berlin", "release add 2026.12 --pcr 11:sha256=0b887835b207d821b553ca44b741291079afbda10f2bcf46430eae12f420c30a"},
 	"release roll 2026.12 --group site=berlin --stop":   {"node approve W", "node set W --label site=berlin", "release add 2026.12 --pcr 11:sha256=0b887835b207d821b553ca44b741291079afbda10f2bcf46430eae12f420c30a", "release roll 2026.12 --group site=berlin"},
+	"policy revert":  {"policy apply -f kms.yaml"},
 	"policy explain": {"volume put U --generate", "node approve --volume U W"},
 	"volume show":    {"volume put U --generate"}, "volume delete": {"volume put U --generate"}, "volume undelete": {"volume put U --generate", "volume delete U"},
 	"volume rotate": {"volume put U --generate", "node approve --volume U W"}, "volume accept-header": {"volume put U --generate", "node approve --volume U W"},

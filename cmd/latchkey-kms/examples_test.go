@@ -156,7 +156,7 @@ func (f *fixture) example(t *testing.T, text string) {
 			t.Fatal(err)
 		}
 	}
-	for name, text := range map[string]string{"sealedvolume.yaml": exampleVolume, "secret.yaml": exampleSecret, "key": "a passphrase of some length", "exchange.jwk": exampleTang} {
+	for name, text := range map[string]string{"sealedvolume.yaml": exampleVolume, "secret.yaml": exampleSecret, "key": "a passphrase of some length", "exchange.jwk": exampleTang, "kms.yaml": "policy:\n  defaults: {per-boot: 3}\n"} {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}

@@ -19,10 +19,11 @@ import (
 func policyCommand(ask *asker, out *output) *cobra.Command {
 	c := &cobra.Command{
 		Use: "policy", Short: "Explain what machines get, and why", Args: cli.Args(cobra.ArbitraryArgs), RunE: cli.Group,
-		Long: `The policy is in the configuration file (section "policy") and in the settings
-of each machine ("node set"). A machine is told only its status, never the rule.`,
+		Long: `The policy is in the configuration file (section "policy"), or in the store
+("policy apply"), and in the settings of each machine ("node set"). A machine is
+told only its status, never the rule.`,
 	}
-	c.AddCommand(policyExplain(ask, out))
+	c.AddCommand(policyExplain(ask, out), policyApply(ask, out), policyShow(ask, out), policyList(ask, out), policyRevert(ask, out))
 	return c
 }
 

@@ -21,8 +21,11 @@ type Policy struct {
 // maxFile bounds kms.yaml and each file that it names, in bytes.
 const maxFile = 16 << 20
 
-func (p *Policy) check() (err error) {
-	read := func(path string) ([]byte, error) { return datafile.Read(path, maxFile) }
+func (p *Policy) check() error {
+	return p.checkBy(func(path string) ([]byte, error) { return datafile.Read(path, maxFile) })
+}
+
+func (p *Policy) checkBy(read func(path string) ([]byte, error)) (err error) {
 	p.Rules, err = policy.Config{Defaults: p.Defaults, Groups: p.Groups, Releases: p.Releases, Programs: p.Programs}.Policy(read)
 	if f, ok := errors.AsType[*policy.ConfigError](err); ok {
 		return &fault{f.Key, f.Err}

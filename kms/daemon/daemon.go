@@ -131,6 +131,7 @@ func (d *Daemon) answer(ctx context.Context, hup <-chan os.Signal, s *server.Ser
 		{"reading the configuration again", true, func(ctx context.Context) { d.reloads(ctx, hup, s, listening) }},
 		{"telling systemd", false, func(ctx context.Context) { watch(ctx, s.Answers, d.log) }},
 		{"looking at certificates", true, listening.pairs.look},
+		{"following the policy", true, func(ctx context.Context) { d.followPolicy(ctx, s) }},
 		{"making backups", true, d.schedule.Run},
 		{"following sites", false, func(ctx context.Context) { followSites(ctx, d.Config, s) }},
 		{"following the cluster", false, func(ctx context.Context) { followCluster(ctx, d.Config, d.Home.Place, s, d.log) }},

@@ -47,6 +47,7 @@ func (d *Daemon) reload(s *server.Server, f *listeners) {
 	}
 	d.warn(c.Warnings())
 	apply(c, s)
+	d.comparePolicy(c, s)
 	if f.remote != nil {
 		f.remote.apply(&c.Admin)
 	}

@@ -1,7 +1,10 @@
 package server_test
 
 import (
+	"encoding/base64"
 	"net/http"
+	"os"
+	"path/filepath"
 	"testing"
 
 	"latchkey/kms"
@@ -53,6 +56,28 @@ func askTerms(d *document31, h http.Handler, ask func(method, target, body strin
 		ask("GET", path+"explain"+machine+"&from=x", "", 400)
 		ask("POST", path+"renew"+machine, "", 200)
 	}
+	text := `"text":"policy: {releases: [{name: r, signed: {public-key: k.pem, signatures: s.json}}]}\n","files":{"k.pem":"` + testFile64(d.t, "tpm2-pcr-public-key.pem") + `","s.json":"` + testFile64(d.t, "tpm2-pcr-signature.json") + `"}`
+	ask("GET", "/v1/policy", "", 200)
+	ask("POST", "/v1/policy/apply", `{"base":0,`+text+`}`, 200)
+	ask("POST", "/v1/policy/apply", `{"base":1,`+text+`}`, 200)
+	ask("POST", "/v1/policy/apply", `{"base":9,"text":"policy: {}"}`, 409)
+	ask("POST", "/v1/policy/revert", "", 200)
+	ask("POST", "/v1/policy/revert?number=1", "", 200)
+	ask("POST", "/v1/policy/revert?number=77", "", 404)
+	ask("GET", "/v1/policy?number=1", "", 200)
+	ask("GET", "/v1/policy?number=x", "", 400)
+	ask("GET", "/v1/policy/editions", "", 200)
+	ask("POST", "/v1/policy/revert", "", 200)
 	ask("GET", "/v1/kairos/explain?hash="+kms.NodeID{1}.String(), "", 404)
 	ask("GET", "/v1/talos/explain?uuid="+other, "", 404)
+}
+
+// testFile64 is a file of the policy's tests.
+func testFile64(t testing.TB, name string) string {
+	t.Helper()
+	file, err := os.ReadFile(filepath.Join("policy", "testdata", name))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return base64.StdEncoding.EncodeToString(file)
 }

@@ -20,6 +20,7 @@ import (
 	kairos "latchkey/kms/server/kairos/keeper"
 	"latchkey/kms/server/lk1"
 	"latchkey/kms/server/policy"
+	"latchkey/kms/server/rulebook"
 	"latchkey/kms/server/site"
 	talos "latchkey/kms/server/talos/keeper"
 	tang "latchkey/kms/server/tang/keeper"
@@ -66,6 +67,7 @@ type Server struct {
 	Talos  *talos.Keeper
 	Tang   *tang.Keeper
 
+	Policy   *rulebook.Editor
 	Sites    *site.Center
 	Follower *site.Follower // not nil: this is the server of a site
 
@@ -91,7 +93,7 @@ func (r rows) bound(most int) {
 }
 
 func (r rows) tables() []*ledger.Table {
-	return slices.Concat(r.lk1.Tables(), r.kairos.Tables(), r.talos.Tables(), r.tang.Tables(), admin.Tables(), site.Tables())
+	return slices.Concat(r.lk1.Tables(), r.kairos.Tables(), r.talos.Tables(), r.tang.Tables(), admin.Tables(), site.Tables(), rulebook.Tables())
 }
 
 func (r rows) graves() []*ledger.Graveyard {
@@ -139,8 +141,9 @@ func Open(c Config) (*Server, error) {
 	}
 
 	work := attest.NewWorkers(c.Workers)
+	book := rulebook.New(c.Policy)
 	s.Service = lk1.New(lk1.Config{
-		Ledger: s.Ledger, Enroll: c.Enroll, EKRoots: c.EKRoots, Policy: c.Policy, Work: work, Counted: exchanges, Log: s.log,
+		Ledger: s.Ledger, Enroll: c.Enroll, EKRoots: c.EKRoots, Book: book, Work: work, Counted: exchanges, Log: s.log,
 	}, kept.lk1)
 	s.Kairos = kairos.New(kairos.Config{
 		Ledger: s.Ledger, Enroll: c.Enroll, StrictClock: c.StrictClock, Work: work, Counted: exchanges, Log: s.log, Taken: s.Owned, Rules: s.Service,
@@ -148,7 +151,8 @@ func Open(c Config) (*Server, error) {
 	s.Talos = talos.New(talos.Config{Ledger: s.Ledger, Rules: s.Service, Counted: exchanges, Log: s.log}, kept.talos)
 	s.Tang = tang.New(tang.Config{Ledger: s.Ledger, Work: work, Counted: exchanges, Log: s.log}, kept.tang)
 	s.Sites = site.NewCenter(s.Ledger, s.Service, s.log)
-	s.API = admin.New(s.Ledger, s.log, s.Service.Routes(), s.Kairos.Routes(), s.Talos.Routes(), s.Tang.Routes(), s.Sites.Routes())
+	s.Policy = &rulebook.Editor{Ledger: s.Ledger, Book: book, Several: s.Service}
+	s.API = admin.New(s.Ledger, s.log, s.Service.Routes(), s.Policy.Routes(), s.Kairos.Routes(), s.Talos.Routes(), s.Tang.Routes(), s.Sites.Routes())
 	if err := s.becomeSite(c.Center); err != nil {
 		return nil, err
 	}

@@ -13,7 +13,7 @@ var names = []string{
 	"site add", "site join", "site remove", "site refused", "site self", "site wiped", "site get", "site start", "site lapse",
 	"volume put", "volume delete", "volume undelete", "volume destroy", "volume accept-header", "volume rotate", "volume rotate-abort", "volume older", "volume forget",
 	"trust add", "trust use", "trust retire", "trust undelete", "trust destroy", "key rotate", "key retire", "key undelete", "key destroy",
-	"wrapping change", "unseal", "store upgrade",
+	"wrapping change", "unseal", "store upgrade", "policy apply", "policy revert",
 	"token create", "token revoke", "sign in", "sign out", "admin", "start", "boot-log", "first-boot", "restore", "salvage", "lost", "strangers", "server end", "audit remove",
 	// Events of the other protocols.
 	"kairos get", "kairos put", "kairos apply", "kairos sync", "kairos lapse", "kairos renew", "kairos set",

@@ -120,7 +120,7 @@ func (s *Service) explanation(row *nodeRow) string {
 	if boot != nil && approved != nil && reflect.DeepEqual(boot, approved) {
 		return ""
 	}
-	return policy.Facts{Boot: boot, ApprovedBoot: approved, LogRefused: refused, Programs: s.rules.Load().Programs}.Explanation()
+	return policy.Facts{Boot: boot, ApprovedBoot: approved, LogRefused: refused, Programs: s.book.Rules().Programs}.Explanation()
 }
 
 // bootLines say what the node booted last.
@@ -132,7 +132,7 @@ func (s *Service) bootLines(row *nodeRow) []string {
 	case l.Summary == nil:
 		return []string{l.String()}
 	}
-	return l.Summary.Lines(s.rules.Load().Programs)
+	return l.Summary.Lines(s.book.Rules().Programs)
 }
 
 // cut shortens text to so many bytes.

@@ -12,7 +12,7 @@ import (
 // SetNode changes a node's own settings and labels. Where several people must
 // approve, they must want this, too: it could do what approving does.
 func (s *Service) SetNode(ctx context.Context, who string, set policy.Change) (Node, error) {
-	if err := s.rules.Load().Allows(policy.LK1, set); err != nil {
+	if err := s.book.Rules().Allows(policy.LK1, set); err != nil {
 		return Node{}, err
 	}
 	detail, err := json.Marshal(set)

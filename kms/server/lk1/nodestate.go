@@ -88,7 +88,12 @@ func (s *Service) changeNode(ctx context.Context, who, event, detail string, cha
 	}
 	_, err = s.rows.fleet.Change(ctx, s.ledger, fleet.Change[nodeRow]{
 		Event: event, Verb: event, Detail: detail, Deleted: event == undelete,
-		Find: func(t *ledger.Txn) (nodeRow, error) { return s.in(t).known(id) },
+		Find: func(t *ledger.Txn) (nodeRow, error) {
+			if err := s.book.Follow(t.View); err != nil {
+				return nodeRow{}, err
+			}
+			return s.in(t).known(id)
+		},
 		Do: func(lt *ledger.Txn, row *nodeRow) error {
 			t := s.in(lt)
 			if err := change(t, row); err != nil {

@@ -133,10 +133,7 @@ func (t *txn) together(ctx context.Context, row *nodeRow, need int, verb, what s
 // keep records what one person said, and answers with the node as it is.
 func (s *Service) keep(ctx context.Context, id kms.NodeID, few *tooFew) (n Node, err error) {
 	err = s.update(ctx, func(t *txn) error {
-		if err := t.forgetAgreements(id, false); err != nil {
-			return err
-		}
-		if err := t.Save(tableAgreements, agreementKey(id, few.said.Verb, few.said.Who), few.said); err != nil {
+		if err := t.keepWord(id, few); err != nil {
 			return err
 		}
 		row, found, err := t.node(id)
@@ -148,9 +145,20 @@ func (s *Service) keep(ctx context.Context, id kms.NodeID, few *tooFew) (n Node,
 		}
 		n = t.present(row)
 		n.Needs = few.Error()
-		return t.Note(ledger.Event{Event: "agree", Node: id.String(), From: few.said.From, Detail: fmt.Sprintf("%s: %d of %d people", few.said.Verb, few.have, few.need)})
+		return t.Note(few.event(id.String()))
 	})
 	return n, err
+}
+
+func (t *txn) keepWord(id kms.NodeID, few *tooFew) error {
+	if err := t.forgetAgreements(id, false); err != nil {
+		return err
+	}
+	return t.Save(tableAgreements, agreementKey(id, few.said.Verb, few.said.Who), few.said)
+}
+
+func (e *tooFew) event(name string) ledger.Event {
+	return ledger.Event{Event: "agree", Node: name, From: e.said.From, Detail: fmt.Sprintf("%s: %d of %d people", e.said.Verb, e.have, e.need)}
 }
 
 // forgetAgreements removes those of a node that count no more, or all.

@@ -11,11 +11,15 @@ import (
 	"latchkey/kms/server/policy"
 )
 
-// SetPolicy replaces the policy: the next decision is made by it.
-func (s *Service) SetPolicy(p *policy.Policy) { s.rules.Store(p) }
+// SetPolicy replaces the configuration file's policy: the next decision is
+// made by it, unless the store has one.
+func (s *Service) SetPolicy(p *policy.Policy) { s.book.SetFile(p) }
 
 // Rules implements terms.Rules.
-func (s *Service) Rules() *policy.Policy { return s.rules.Load() }
+func (s *Service) Rules() *policy.Policy { return s.book.Rules() }
+
+// Follow implements terms.Rules.
+func (s *Service) Follow(v ledger.View) error { return s.book.Follow(v) }
 
 // AllReleases implements terms.Rules.
 func (s *Service) AllReleases(v ledger.View) (map[string]policy.Release, error) {
@@ -100,7 +104,7 @@ func (s *Service) facts(p *proof, row *nodeRow, now time.Time) policy.Facts {
 	f.Operation, f.PCRs, f.Clock = p.operation, p.pcrs, p.clock
 	f.InBoot, f.InHour = row.InBoot, len(policy.OfHour(row.Recent, now))
 	f.Quarantined, f.Heard, f.Seen, f.Pins, f.Awaits, f.Announced = row.Quarantined, row.heard(), row.Clock, row.Pins, row.Awaits, row.Announced
-	rules := s.rules.Load()
+	rules := s.book.Rules()
 	f.Settings, f.Releases, f.Programs = s.settings(row), rules.Releases, rules.Programs
 	p.most = f.Settings.Volumes()
 	f.Boot, f.ApprovedBoot, f.LogRefused = row.boots(p)
@@ -120,7 +124,7 @@ func (s *Service) facts(p *proof, row *nodeRow, now time.Time) policy.Facts {
 
 // settings are those that hold for a node.
 func (s *Service) settings(row *nodeRow) policy.Settings {
-	return s.rules.Load().For(policy.LK1, row.Terms)
+	return s.book.Rules().For(policy.LK1, row.Terms)
 }
 
 // heard is when the node was last heard of, or its operator of it.

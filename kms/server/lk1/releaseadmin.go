@@ -58,7 +58,7 @@ func (s *Service) Release(name string) (out ReleaseView, err error) {
 
 func (v view) presentRelease(r release.Release) ReleaseView {
 	out := ReleaseView{Release: r, Covers: r.Covers()}
-	_, out.Hidden = v.s.rules.Load().Releases[r.Name]
+	_, out.Hidden = v.s.book.Rules().Releases[r.Name]
 	out.Rolls = slices.Clone(r.Rolls)
 	for i := range out.Rolls {
 		out.Rolls[i].Step(v.s.ledger.Wall()) // what is due is due, whether it was written down or not
@@ -85,7 +85,7 @@ func (s *Service) AddRelease(ctx context.Context, n release.New) (ReleaseView, e
 	if err != nil {
 		return ReleaseView{}, fmt.Errorf("adding release %.70s: %w: %w", n.Name, ledger.ErrRefused, err)
 	}
-	if _, twice := s.rules.Load().Releases[r.Name]; twice {
+	if _, twice := s.book.Rules().Releases[r.Name]; twice {
 		return ReleaseView{}, fmt.Errorf("adding release %s: %w: kms.yaml has one of that name", r.Name, ledger.ErrRefused)
 	}
 	err = s.update(ctx, func(t *txn) error {

@@ -35,12 +35,12 @@ func (v view) stored() ([]release.Release, error) {
 // another replica added one, a machine is asked for them the second time.
 func (s *Service) selection() []int {
 	if pinned := s.pinned.Load(); pinned != nil {
-		return s.rules.Load().Selection(*pinned...)
+		return s.book.Rules().Selection(*pinned...)
 	}
 	if s.chains.Load() {
-		return s.rules.Load().Selection(policy.ChainPCRs...)
+		return s.book.Rules().Selection(policy.ChainPCRs...)
 	}
-	return s.rules.Load().Selection()
+	return s.book.Rules().Selection()
 }
 
 // saveRelease keeps a release, for the rest of the transaction, too.
@@ -54,7 +54,7 @@ func (t *txn) saveRelease(r release.Release) error {
 // ledger's of the same name: a decision must always be made, and the file is
 // what its administrator wrote last. Adding such a one is refused.
 func (v view) releases() (map[string]policy.Release, error) {
-	configured := v.s.rules.Load().Releases
+	configured := v.s.book.Rules().Releases
 	stored, err := v.stored()
 	if err != nil || len(stored) == 0 {
 		return configured, err

@@ -4,7 +4,6 @@
 package lk1
 
 import (
-	"cmp"
 	"context"
 	"log/slog"
 	"sync"
@@ -16,15 +15,15 @@ import (
 	"latchkey/kms/server/ekcert"
 	"latchkey/kms/server/fleet"
 	"latchkey/kms/server/metrics"
-	"latchkey/kms/server/policy"
+	"latchkey/kms/server/rulebook"
 )
 
 // Config is what a Service decides by and with.
 type Config struct {
 	Ledger  *ledger.Ledger
 	Enroll  fleet.Enrollment
-	EKRoots *ekcert.Pool   // for enrollment cert
-	Policy  *policy.Policy // nil: every approved node, in the boot state that was approved
+	EKRoots *ekcert.Pool // for enrollment cert
+	Book    *rulebook.Book
 	Work    *attest.Workers
 	Counted *metrics.Exchanges
 	Log     *slog.Logger
@@ -46,7 +45,7 @@ type Service struct {
 	waitBackup  atomic.Bool  // no rotation ends before there is a backup with its secret
 
 	looking sync.Mutex // through all nodes, for a watch
-	rules   atomic.Pointer[policy.Policy]
+	book    *rulebook.Book
 	chains  atomic.Bool // a release of the ledger is judged by a boot loader's events
 	ekRoots atomic.Pointer[ekcert.Pool]
 
@@ -58,10 +57,9 @@ type Service struct {
 // New makes a service of rows that the config's ledger has registered.
 func New(c Config, r *Rows) *Service {
 	s := &Service{
-		ledger: c.Ledger, rows: r, enroll: c.Enroll, log: c.Log, work: c.Work, counted: c.Counted,
+		ledger: c.Ledger, rows: r, enroll: c.Enroll, book: c.Book, log: c.Log, work: c.Work, counted: c.Counted,
 		cookies: &cookies{clock: &c.Ledger.Clock, shared: c.Ledger.Shared()},
 	}
-	s.rules.Store(cmp.Or(c.Policy, &policy.Policy{}))
 	s.ekRoots.Store(c.EKRoots)
 	s.SetKeepSecrets(ledger.DefaultGrace)
 	return s
@@ -133,11 +131,21 @@ type txn struct {
 }
 
 func (s *Service) read(f func(view) error) error {
-	return s.ledger.Read(func(v ledger.View) error { return f(s.view(v)) })
+	return s.ledger.Read(func(v ledger.View) error {
+		if err := s.book.Follow(v); err != nil {
+			return err
+		}
+		return f(s.view(v))
+	})
 }
 
 func (s *Service) update(ctx context.Context, f func(*txn) error) error {
-	return s.ledger.Update(ctx, func(t *ledger.Txn) error { return f(s.in(t)) })
+	return s.ledger.Update(ctx, func(t *ledger.Txn) error {
+		if err := s.book.Follow(t.View); err != nil {
+			return err
+		}
+		return f(s.in(t))
+	})
 }
 
 // in is a transaction of the ledger as one of ours.

@@ -18,6 +18,8 @@ import (
 // Rules are what machines are judged by now.
 type Rules interface {
 	Rules() *policy.Policy
+	// Follow takes the policy that a view has, before something is judged in it.
+	Follow(v ledger.View) error
 	// AllReleases are those of the configuration and of the ledger.
 	AllReleases(v ledger.View) (map[string]policy.Release, error)
 }

@@ -62,11 +62,21 @@ type txn struct {
 }
 
 func (k *Keeper) read(f func(view) error) error {
-	return k.c.Ledger.Read(func(v ledger.View) error { return f(view{v, k}) })
+	return k.c.Ledger.Read(func(v ledger.View) error {
+		if err := k.c.Rules.Follow(v); err != nil {
+			return err
+		}
+		return f(view{v, k})
+	})
 }
 
 func (k *Keeper) update(ctx context.Context, f func(*txn) error) error {
-	return k.c.Ledger.Update(ctx, func(t *ledger.Txn) error { return f(&txn{view{t.View, k}, t}) })
+	return k.c.Ledger.Update(ctx, func(t *ledger.Txn) error {
+		if err := k.c.Rules.Follow(t.View); err != nil {
+			return err
+		}
+		return f(&txn{view{t.View, k}, t})
+	})
 }
 
 // Work implements kairos.Keeper. Meanwhile the connection does not make

@@ -139,6 +139,9 @@ func (k *Keeper) Unseal(ctx context.Context, a talos.Ask, blob []byte) (key secr
 func (k *Keeper) decide(ctx context.Context, event string, a talos.Ask, blob string, f func(*ledger.Txn, *machine) (why string, err error)) error {
 	var why string
 	err := k.c.Ledger.Update(ctx, func(t *ledger.Txn) (err error) {
+		if err := k.c.Rules.Follow(t.View); err != nil {
+			return err
+		}
 		why, err = k.decideOn(t, event, a, blob, f)
 		return err
 	})

@@ -79,6 +79,9 @@ func (k *Keeper) Explain(uuid kms.UUID, q terms.Question) (e terms.Explanation, 
 		return e, fmt.Errorf("operation %.20q: must be seal or unseal", q.Operation)
 	}
 	err = k.c.Ledger.Read(func(v ledger.View) error {
+		if err := k.c.Rules.Follow(v); err != nil {
+			return err
+		}
 		row, found, err := k.rows.fleet.Get(v, uuid[:])
 		if err != nil {
 			return err
