@@ -69,7 +69,7 @@ func (c *Client) Announce(ctx context.Context, url string, p Prover, wants []Wan
 // one offer for each want, with the same UUID.
 func (c *Client) Deposit(ctx context.Context, url string, p Prover, op Operation, wants []Want, offers []Offer) (*Grant, error) {
 	same := slices.EqualFunc(wants, offers, func(w Want, o Offer) bool { return w.UUID == o.UUID })
-	if op == Get || op == Announce || !same {
+	if op == Get || op == Announce || op == Recovery || !same {
 		return nil, badRequest(errors.New("offers and volumes do not agree"))
 	}
 	return c.exchange(ctx, url, p, op, wants, offers)

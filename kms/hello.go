@@ -73,7 +73,7 @@ func ParseHello(b []byte) (*Hello, error) {
 		return nil, err
 	}
 
-	if m.Operation < Get || m.Operation > Announce {
+	if m.Operation < Get || m.Operation > Recovery {
 		return nil, fmt.Errorf("%w: operation %d", errMessage, m.Operation)
 	}
 	return m, checkWants(m.Volumes)

@@ -76,13 +76,16 @@ const (
 	// Announce says, from a running system, that the next boot will be
 	// another one. It gives and leaves nothing.
 	Announce
+	// Recovery begins, from a running system, an exchange about the volumes'
+	// recovery keys: what it says and hears is in M7 and M8.
+	Recovery
 )
 
 func (o Operation) String() string {
-	if o < Get || o > Announce {
+	if o < Get || o > Recovery {
 		return "unknown"
 	}
-	return [...]string{"get", "stage", "put", "enroll", "announce"}[o-1]
+	return [...]string{"get", "stage", "put", "enroll", "announce", "recovery"}[o-1]
 }
 
 // A Kind says what the KMS keeps for a volume.
