@@ -113,6 +113,7 @@ var rooms = []struct{ folder, what string }{
 	{"initramfs/uki", "unified kernel images: sections, PCR 11, signatures"},
 
 	{"internal/hosttab", "what this machine's crypttab and fstab call its volumes"},
+	{"internal/escrow", "recovery keys sealed to people, with what they are for"},
 	{"internal/meminfo", "how much memory this machine has"},
 	{"internal/order", "sorts with one piece of code for all types: the init is small"},
 	{"internal/pcr", "what latchkey measures into PCR 11, and how a signature names it"},
