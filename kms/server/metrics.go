@@ -15,6 +15,7 @@ import (
 
 	"latchkey/kms/front"
 	"latchkey/kms/ledger"
+	"latchkey/kms/server/lk1"
 	"latchkey/kms/server/metrics"
 	"latchkey/kms/server/rpc"
 )
@@ -35,6 +36,8 @@ func (m *measured) writes() func(seconds float64) {
 func (m *measured) watch(s *Server) {
 	s.gaugeSites()
 	m.Gauge("latchkey_pending", "Machines that wait for the operator.", s.gaugePending, "protocol")
+
+	m.Gauge("latchkey_recovery_volumes", "Volumes of machines by how it stands with their recovery key: none, unproven, proven, used, gone.", s.gaugeRecovery, "standing")
 
 	m.Gauge("latchkey_audit_events", "Events in the audit log.", func(set func(float64, ...string)) {
 		if n, err := s.AuditEvents(); err == nil {
@@ -105,6 +108,20 @@ func (s *Server) gaugePending(set func(float64, ...string)) {
 		set(float64(s.Talos.Pending(v)), "talos")
 		return nil
 	})
+}
+
+func (s *Server) gaugeRecovery(set func(float64, ...string)) {
+	all, err := s.Recoveries()
+	if err != nil {
+		return
+	}
+	counts := map[string]int{}
+	for _, r := range all {
+		counts[r.Standing]++
+	}
+	for _, standing := range []string{lk1.RecoveryNone, lk1.RecoveryUnproven, lk1.RecoveryProven, lk1.RecoveryUsed, lk1.RecoveryGone} {
+		set(float64(counts[standing]), standing)
+	}
 }
 
 // rpcResult says how a gRPC call ended.

@@ -36,7 +36,7 @@ func TestMetrics(t *testing.T) {
 		`latchkey_decisions_total{operation="get",protocol="lk1",reason="ok"} 1`,
 		`latchkey_decisions_total{operation="get",protocol="lk1",reason="pcr-mismatch"} 1`,
 		`latchkey_decisions_total{operation="get",protocol="lk1",reason="pending"} 2`,
-		`latchkey_pending{protocol="lk1"} 1`, `latchkey_pending{protocol="talos"} 0`,
+		`latchkey_recovery_volumes{standing="none"}`, `latchkey_pending{protocol="lk1"} 1`, `latchkey_pending{protocol="talos"} 0`,
 		"latchkey_clock_set_seconds 7200", "latchkey_store_writable 1", "latchkey_store_readable 1", "latchkey_store_write_seconds_count ", "latchkey_more 1",
 	} {
 		if status != 200 || !strings.Contains(text, "\n"+want) {

@@ -75,7 +75,7 @@ func TestOpenAPI(t *testing.T) {
 // silence, several people who must agree, a boot that nothing measures, a secret that another TPM sealed, a live system, a store that others share, a document that was edited or is a cluster's. Their schemas are made
 // like all others.
 var rare = []string{
-	"admin.Token.maker", "admin.IssuedToken.maker", "lk1.Agreement.", "lk1.Node.agreed", "lk1.Node.needs", "lk1.Undeleted.needs", "policy.Settings.approvals", "ekcert.Certificate.", "lk1.Node.ek_certificate", "lk1.Node.lapsed", "lk1.Node.announced", "policy.Announced.", "lk1.Node.release", "lk1.Node.rolled", "lk1.rolled.", "lk1.ReleaseView.hidden", "lk1.ReleaseView.signed", "lk1.Node.awaits_boot", "lk1.Node.takes_boot", "lk1.Node.unmeasured", "lk1.Approved.warning", "lk1.Approved.sealed", "lk1.Volume.sealed_to", "lk1.Volume.kept", "lk1.Volume.proven", "lk1.Volume.staged_at", "ledger.Step.", "lk1.keptSecret.", "lk1.Volume.forget", "lk1.Volume.older", "lk1.older.", "lk1.Node.older", "kairos.partition.removed", "kairos.Node.lapsed", "kairos.Node.recent_stores", "talos.Node.lapsed", "terms.Explanation.unasked", "rulebook.Applied.needs", "talos.NodePage.next",
+	"lk1.Handed.needs", "admin.Token.maker", "admin.IssuedToken.maker", "lk1.Agreement.", "lk1.Node.agreed", "lk1.Node.needs", "lk1.Undeleted.needs", "policy.Settings.approvals", "ekcert.Certificate.", "lk1.Node.ek_certificate", "lk1.Node.lapsed", "lk1.Node.announced", "policy.Announced.", "lk1.Node.release", "lk1.Node.rolled", "lk1.rolled.", "lk1.ReleaseView.hidden", "lk1.ReleaseView.signed", "lk1.Node.awaits_boot", "lk1.Node.takes_boot", "lk1.Node.unmeasured", "lk1.Approved.warning", "lk1.Approved.sealed", "lk1.Volume.sealed_to", "lk1.Volume.kept", "lk1.Volume.proven", "lk1.Volume.staged_at", "ledger.Step.", "lk1.keptSecret.", "lk1.Volume.forget", "lk1.Volume.older", "lk1.older.", "lk1.Node.older", "kairos.partition.removed", "kairos.Node.lapsed", "kairos.Node.recent_stores", "talos.Node.lapsed", "terms.Explanation.unasked", "rulebook.Applied.needs", "talos.NodePage.next",
 	"ledger.Event.server", "ledger.Segment.server", "ledger.Segment.removed", "ledger.ServerLog.server", "kairos.lastShown.legacy", "kairos.lastShown.live", "kairos.volumeDoc.",
 	"site.Status.heard", "site.Status.last_gave", "site.Status.refused", "site.Status.trust", "eventlog.Keys.others", "eventlog.Summary.config", "eventlog.Summary.firmware", "eventlog.Summary.kernel", "eventlog.Summary.odd", "eventlog.Measured.text", "lk1.bootLog.refused",
 }
@@ -115,14 +115,13 @@ func tellStory(t *testing.T, l *talosLab) {
 	}}); err != nil {
 		t.Fatal(err)
 	}
-
 	l.mustGet(node)
+	tellRecovery(l.fixture, node)
 	node.PCRs[12] = [32]byte{1}
 	l.mustRefuse(node, "pcr-mismatch", policy.RuleBootState)
 	if _, err := l.SetQuarantine(ctx, node.NodeID().String(), true); err != nil {
 		t.Fatal(err)
 	}
-
 	third := newTPM(t) // shows what it boots
 	l.mustPend(boot(third, eventlogtest.Recorded("grub")))
 	if _, err := l.ApproveNode(ctx, lk1.Approval{Who: third.NodeID().Words(), Unmeasured: true}); err != nil {
@@ -227,6 +226,7 @@ func askAll(d *document31, h http.Handler, nodes []lk1.Node) {
 	ask("POST", "/v1/volume/rotate"+uuid(root), "", 409)
 	ask("POST", "/v1/volume/rotate-abort"+uuid(root), "", 200)
 	ask("POST", "/v1/volume/accept-header"+uuid(root), "", 200)
+	askRecovery(ask, uuid(root))
 	askVolumeDeleted(ask, uuid(third))
 	ask("POST", "/v1/node/undelete"+who(known), "", 409)
 	ask("POST", "/v1/node/delete"+who(known), "", 200)

@@ -12,6 +12,7 @@ var names = []string{
 	"release wave", "release came", "release failed", "release stopped", "release done",
 	"site add", "site join", "site remove", "site refused", "site self", "site wiped", "site get", "site start", "site lapse",
 	"volume put", "volume delete", "volume undelete", "volume destroy", "volume accept-header", "volume rotate", "volume rotate-abort", "volume older", "volume forget",
+	"recovery put", "recovery proven", "recovery replaced", "recovery asked", "recovery release",
 	"trust add", "trust use", "trust retire", "trust undelete", "trust destroy", "key rotate", "key retire", "key undelete", "key destroy",
 	"wrapping change", "unseal", "store upgrade", "policy apply", "policy revert",
 	"token create", "token revoke", "sign in", "sign out", "admin", "start", "boot-log", "first-boot", "restore", "salvage", "lost", "strangers", "server end", "audit remove",

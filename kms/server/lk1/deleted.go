@@ -110,6 +110,9 @@ func (t *txn) destroyNow(ctx context.Context, uuid kms.UUID, rows []Volume) erro
 	if err := t.Remove(tableOwners, uuid[:]); err != nil {
 		return err
 	}
+	if err := t.Remove(tableRecovery, uuid[:]); err != nil {
+		return err
+	}
 	if err := t.Unbury(graves, uuid[:]); err != nil {
 		return err
 	}
@@ -128,7 +131,7 @@ func destroyVolume(lt *ledger.Txn, key []byte, g ledger.Grave) (ledger.Event, er
 			return ledger.Event{}, err
 		}
 	}
-	return ledger.Event{Volumes: []kms.UUID{uuid}}, nil
+	return ledger.Event{Volumes: []kms.UUID{uuid}}, t.Remove(tableRecovery, uuid[:])
 }
 
 // UndeleteVolume gives a deleted volume back to its node: it is as it was.

@@ -122,7 +122,7 @@ func (s *Service) policyRoutes() []admin.Route {
 			Method: "GET", Path: "/v1/policy/explain", Scope: admin.ScopeRead, Doc: "Says what would be decided for a node, and why.",
 			Query: []admin.Param{
 				admin.WhoParam,
-				{Name: "operation", Doc: "get, stage, put, enroll or announce; get if it is not said"},
+				{Name: "operation", Doc: "get, stage, put, enroll, announce or recovery; get if it is not said"},
 				{Name: "at", Doc: "when it would ask; now if it is not said", Kind: "date-time"},
 				{Name: "from", Doc: "address it would ask from; the last one if it is not said"},
 			},
@@ -145,9 +145,9 @@ func (s *Service) policyRoutes() []admin.Route {
 func (s *Service) adminExplain(r *http.Request) (any, error) {
 	q := Question{Who: r.URL.Query().Get("who")}
 	if name := r.URL.Query().Get("operation"); name != "" {
-		i := slices.IndexFunc([]kms.Operation{kms.Get, kms.Stage, kms.Put, kms.Enroll, kms.Announce}, func(o kms.Operation) bool { return o.String() == name })
+		i := slices.IndexFunc([]kms.Operation{kms.Get, kms.Stage, kms.Put, kms.Enroll, kms.Announce, kms.Recovery}, func(o kms.Operation) bool { return o.String() == name })
 		if i < 0 {
-			return nil, fmt.Errorf("operation %.20q: must be get, stage, put, enroll or announce", name)
+			return nil, fmt.Errorf("operation %.20q: must be get, stage, put, enroll, announce or recovery", name)
 		}
 		q.Operation = kms.Get + kms.Operation(i)
 	}

@@ -27,6 +27,9 @@ func (s *Service) Handle(mux *http.ServeMux) {
 	mux.HandleFunc("POST "+kms.EvidencePath, s.exchange("evidence", kms.MaxEvidence, func(r *http.Request, body []byte) ([]byte, error) {
 		return nil, s.evidence(r.Context(), body, front.Remote(r))
 	}))
+	mux.HandleFunc("POST "+kms.RecoveryPath, s.exchange("recovery", kms.MaxMessage, func(r *http.Request, body []byte) ([]byte, error) {
+		return s.recovery(r.Context(), body, front.Remote(r))
+	}))
 }
 
 // exchange reads one bounded message and answers.

@@ -42,6 +42,9 @@ func (s *Service) judge(t *txn, p *proof) (*kms.Decision, error) {
 		return nil, err
 	}
 	before, verdict := row, policy.Judge(facts)
+	if p.operation == kms.Recovery {
+		return t.judgeRecovery(p, &row, verdict, now)
+	}
 	if verdict.Status == kms.OK && row.State == "" && !s.rows.fleet.Tofu(t.view.View) {
 		s.log.Warn("not trusted at first sight: there are as many as may be", "node", p.node, "most", fleet.MaxTofu)
 		return &kms.Decision{Status: kms.TableFull}, nil

@@ -116,7 +116,7 @@ func check(m *kms.Redeem, t *ticket, keys *kms.Keys) (*proof, error) {
 		p.pcrs[v.Index] = v.Value
 	}
 
-	if t.operation == kms.Get || t.operation == kms.Announce {
+	if t.operation == kms.Get || t.operation == kms.Announce || t.operation == kms.Recovery {
 		if len(m.Offers) != 0 {
 			return nil, fmt.Errorf("%w: %s carries offers", errRefused, t.operation)
 		}
@@ -210,6 +210,11 @@ func (s *Service) answer(d *kms.Decision, t *ticket, keys *kms.Keys, p *proof) (
 	d.Cookie = s.cookies.sealReceipt(&receipt{
 		key: keys.ReportKey(), th3: p.th3, node: t.node, volumes: t.volumes, rotations: p.rotations, expiry: s.ledger.Now() + reportLife,
 	})
+	if t.operation == kms.Recovery && d.Status == kms.OK {
+		d.Cookie = s.cookies.sealHearing(&hearing{
+			key: keys.ReportKey(), th3: p.th3, node: t.node, clock: p.clock, volumes: t.volumes, expiry: s.ledger.Now() + recoveryLife,
+		})
+	}
 	m4, err := keys.SealDecision(d, len(t.volumes), p.th3)
 	if err != nil {
 		return nil, err

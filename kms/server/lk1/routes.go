@@ -15,7 +15,7 @@ import (
 
 // Routes are what the operator asks of nodes and volumes.
 func (s *Service) Routes() []admin.Route {
-	return slices.Concat(s.nodeRoutes(), s.volumeRoutes(), s.policyRoutes(), s.releaseRoutes())
+	return slices.Concat(s.nodeRoutes(), s.volumeRoutes(), s.policyRoutes(), s.releaseRoutes(), s.recoveryRoutes())
 }
 
 // nodeRoutes list, approve and stop nodes.

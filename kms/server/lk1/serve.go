@@ -22,6 +22,8 @@ func (t *txn) serve(p *proof) ([]kms.Granted, error) {
 			err = t.put(p, want, p.offers[i], &g)
 		case kms.Announce:
 			g.Status = kms.OK
+		case kms.Recovery:
+			_, g.Status, err = t.owned(p.node, want.UUID)
 		case kms.Enroll:
 			err = t.enroll(p, want, p.offers[i], &g)
 		}

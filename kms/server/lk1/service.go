@@ -51,7 +51,9 @@ type Service struct {
 
 	bound  Bound                 // not nil: the rows are copies of another server's
 	pinned atomic.Pointer[[]int] // PCRs that these pin
-	sites  Sites                 // nil: there are none
+
+	recipients atomic.Pointer[[]string] // of recovery keys
+	sites      Sites                    // nil: there are none
 }
 
 // New makes a service of rows that the config's ledger has registered.

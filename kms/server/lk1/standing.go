@@ -60,7 +60,7 @@ func (v view) rivals() (rivals, error) {
 // a look at all that wait, which a stranger does not cause.
 func (v view) rivalsOf(p *proof) (rivals, error) {
 	row, _, err := v.node(p.node)
-	if err != nil || row.State != fleet.Approved && v.s.enroll != fleet.Tofu || p.operation == kms.Stage || p.operation == kms.Get && row.State == fleet.Approved {
+	if err != nil || row.State != fleet.Approved && v.s.enroll != fleet.Tofu || p.operation == kms.Stage || p.operation == kms.Recovery || p.operation == kms.Get && row.State == fleet.Approved {
 		return nil, err
 	}
 	for _, want := range p.volumes {

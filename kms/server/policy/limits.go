@@ -22,8 +22,8 @@ func perHourRule(f Facts) (kms.Status, string) {
 func storesRule(f Facts) (kms.Status, string) {
 	most := f.Settings.Stores()
 	switch {
-	case f.Operation != kms.Put && f.Operation != kms.Enroll:
-		return 0, fmt.Sprintf("%s is neither put nor enroll", f.Operation)
+	case f.Operation != kms.Put && f.Operation != kms.Enroll && f.Operation != kms.Recovery:
+		return 0, fmt.Sprintf("%s is none of put, enroll and recovery", f.Operation)
 	case most == 0:
 		return 0, "any number of puts and enrolls within the hour"
 	case f.Stores >= most:
