@@ -50,7 +50,7 @@ Exit codes: 0 done, 1 failed, 4 refused by the KMS, 64 wrong usage or configurat
 		root.AddCommand(c)
 	}
 	for _, command := range []func(*asker, *output) *cobra.Command{
-		trustCommand, topCommand, nodeCommand, volumeCommand, policyCommand, pushCommand, releaseCommand, adminCommand, applyCommand, kairosCommand, talosCommand, tangCommand, k8sCommand, auditCommand, unsealCommand, siteCommand,
+		trustCommand, topCommand, nodeCommand, volumeCommand, recoveryCommand, policyCommand, pushCommand, releaseCommand, adminCommand, applyCommand, kairosCommand, talosCommand, tangCommand, k8sCommand, auditCommand, unsealCommand, siteCommand,
 	} {
 		c := command(ask, out)
 		out.add(c.PersistentFlags())

@@ -210,7 +210,7 @@ func machineCommand(ts *testscript.TestScript, neg bool, args []string) {
 // log it can show, CMDLINE another command line of that boot's UKI.
 func machineOf(args []string) (*softtpm.Booted, []string, error) {
 	if len(args) < 2 {
-		return nil, nil, errors.New("usage: machine NAME [BOOT=name [CMDLINE=words]] [PCRn=byte...] get|put|words|id ...")
+		return nil, nil, errors.New("usage: machine NAME [BOOT=name [CMDLINE=words]] [PCRn=byte...] get|put|seal|prove|words|id ...")
 	}
 	named, err := softtpm.Named(args[0])
 	if err != nil {
@@ -267,6 +267,9 @@ func askAs(ts *testscript.TestScript, tpm *softtpm.Booted, args []string) (strin
 	}
 
 	client, ctx := &kms.Client{Pins: pins}, context.Background()
+	if slices.Contains([]string{"seal", "prove"}, args[0]) {
+		return tellRecovery(ts, client, tpm, uuid, args)
+	}
 	want := []kms.Want{{UUID: uuid, Digest: [32]byte{1}, SeqID: 3}}
 	var g *kms.Grant
 	if args[0] == "put" {

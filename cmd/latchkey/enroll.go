@@ -35,7 +35,8 @@ not, and registers the volume with the KMS:
 
 If the KMS does not know this machine, enroll prints the machine's six words
 and waits until an operator has approved them. At the end it prints a recovery
-key, once: write it down.
+key, once: write it down. --escrow also seals it for people and leaves it with
+the KMS, as latchkey volume recovery-key does.
 
 The volume's existing keys stay. After a power cut at any moment they still
 open it; run enroll again, which removes what the first run left behind. The
@@ -64,6 +65,7 @@ calls the volume: the plan must use the same name.`,
 // enrollOptions are the options of "volume enroll".
 type enrollOptions struct {
 	kmsOptions
+	escrowOptions
 	keyFile, mode string
 	slot          int
 	noRecovery    bool
@@ -73,6 +75,7 @@ type enrollOptions struct {
 
 func (o *enrollOptions) flags(c *cobra.Command) {
 	o.kmsOptions.flags(c)
+	o.escrowOptions.flags(c)
 	f := c.Flags()
 	f.StringVar(&o.keyFile, "key-file", "", `a key that the volume has, "-" for standard input (required)`)
 	f.StringVar(&o.mode, "mode", kms.Bound.String(), "automated or static")
@@ -88,8 +91,11 @@ func (o *enrollOptions) prepare(c *cobra.Command) (*enrollment, error) {
 		return nil, err
 	}
 
-	if err := requireFlags(c, "key-file"); err != nil {
+	if err := errors.Join(requireFlags(c, "key-file"), o.escrowOptions.check()); err != nil {
 		return nil, err
+	}
+	if o.escrow && o.noRecovery {
+		return nil, cli.Usagef("--escrow seals the recovery key, and --no-recovery makes none: use one of them")
 	}
 	e := &enrollment{client: client, url: o.url, slot: o.slot, wait: !o.noWait, named: o.named, say: func(format string, args ...any) {
 		fmt.Fprintf(c.ErrOrStderr(), format+"\n", args...)
@@ -165,15 +171,15 @@ func (o *enrollOptions) run(ctx context.Context, c *cobra.Command, e *enrollment
 		if err != nil {
 			return err
 		}
-		wanted = !hasRecovery(h) // a run that was cut short did not come to it
+		wanted = !hasRecovery(h, o.escrow) // a run that was cut short did not come to it
 	}
 	if wanted {
-		recovery, err := addRecovery(f, f.SizeBytes, e.volume)
+		recovery, err := o.recover(ctx, e, f)
 		if err != nil {
 			return fmt.Errorf("volume %s is enrolled, but has no recovery key: %w", e.want.UUID, err)
 		}
 		defer recovery.text.Wipe()
-		out.recovery = &recovery
+		out.recovery, out.sealed, out.quiet = &recovery, o.escrow, o.quiet
 	}
 
 	return out.print(c.OutOrStdout(), o.json)

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -63,9 +64,12 @@ func recoveryToken(slot int) json.RawMessage {
 	return fmt.Appendf(nil, `{"type":%q,"keyslots":["%d"]}`, recoveryType, slot)
 }
 
-// hasRecovery tells whether a header names a keyslot as a recovery key's.
-func hasRecovery(h *luks2.Header) bool {
-	return slices.ContainsFunc(h.Tokens(), func(t luks2.Token) bool { return t.Type == recoveryType && len(t.Keyslots) > 0 })
+// hasRecovery tells whether a header names a keyslot as a recovery key's, one
+// that is sealed if that is wanted.
+func hasRecovery(h *luks2.Header, sealed bool) bool {
+	return slices.ContainsFunc(h.Tokens(), func(t luks2.Token) bool {
+		return t.Type == recoveryType && len(t.Keyslots) > 0 && (!sealed || bytes.Contains(t.JSON, []byte(sealedField)))
+	})
 }
 
 // addRecovery puts a recovery key into the volume and sees it open.
@@ -121,6 +125,8 @@ type enrolled struct {
 
 	already  bool // it was enrolled before
 	recovery *recoveryKey
+	sealed   bool // its sealed form is with the KMS
+	quiet    bool // it is not printed
 }
 
 // print shows it, the recovery key for the only time.
@@ -136,6 +142,12 @@ func (e enrolled) print(w io.Writer, asJSON bool) error {
 	if e.recovery == nil || err != nil {
 		return err
 	}
+	if e.sealed {
+		fmt.Fprintf(w, "recovery key (keyslot %d): sealed, and left with the key server; the next boot proves it\n", e.recovery.slot)
+	}
+	if e.quiet {
+		return nil
+	}
 	fmt.Fprintf(w, "recovery key (keyslot %d), shown only now; write it down, dashes and all:\n\n    ", e.recovery.slot)
 	if err := e.recovery.write(w, "", "\n\n"); err != nil {
 		return e.recovery.unseen(err)
@@ -148,7 +160,10 @@ func (e enrolled) printJSON(w io.Writer) error {
 	_, err := fmt.Fprintf(w, `{"uuid": %q, "mode": %q, "keyslot": %d, "node_id": %q, "words": %q`,
 		e.UUID, e.Mode, e.Keyslot, e.NodeID, e.Words)
 	if e.recovery != nil {
-		fmt.Fprintf(w, `, "recovery_keyslot": %d, "recovery_key": `, e.recovery.slot)
+		fmt.Fprintf(w, `, "recovery_keyslot": %d, "recovery_sealed": %t`, e.recovery.slot, e.sealed)
+	}
+	if e.recovery != nil && !e.quiet {
+		fmt.Fprint(w, `, "recovery_key": `)
 		err = errors.Join(err, e.recovery.write(w, `"`, `"`))
 	}
 	_, end := io.WriteString(w, "}\n")

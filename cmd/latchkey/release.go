@@ -46,21 +46,30 @@ Key server, keys and volumes are those of /etc/latchkey/latchkey.yaml.`,
 		Args: cli.Args(cobra.NoArgs),
 		RunE: func(c *cobra.Command, _ []string) error { return o.run(c) },
 	}
+	o.flags(c)
+	c.Flags().BoolVar(&o.ifAllowed, "if-allowed", false, "no failure if the policy does not allow it: for hooks")
+	return c
+}
+
+// flags are those of commands that ask the key server of the configuration.
+func (o *announcement) flags(c *cobra.Command) {
 	f := c.Flags()
 	f.StringVar(&o.config, "config", defaultConfig, "the configuration, YAML")
 	f.StringVar(&o.root, "root", "/", "the root of the system whose configuration to read")
 	f.StringVar(&o.url, "kms", "", "the KMS, as http://HOST[:PORT] (default: find.urls of the configuration)")
 	f.StringVar(&o.tpm, "tpm", tpm.DefaultPath, tpmUsage)
-	f.BoolVar(&o.ifAllowed, "if-allowed", false, "no failure if the policy does not allow it: for hooks")
-	return c
 }
 
-func (o *announcement) run(c *cobra.Command) error {
+func (o *announcement) read() (*initramfs.Config, error) {
 	path := o.config // of this system: in the folder where the command runs, if it is no whole path
 	if root := below(o.root); root != "" {
 		path = rootdir.Path(root, path)
 	}
-	config, err := readConfigBelow(o.root, path)
+	return readConfigBelow(o.root, path)
+}
+
+func (o *announcement) run(c *cobra.Command) error {
+	config, err := o.read()
 	if err != nil {
 		return err
 	}

@@ -45,10 +45,10 @@ type Answers struct {
 // A setup is one run of the command.
 type setup struct {
 	Answers
-	update                     imageUpdate
-	host                       hosttab.Host
-	answers, keyFile, tpm      string
-	yes, undo, dryRun, noCheck bool
+	update                             imageUpdate
+	host                               hosttab.Host
+	answers, keyFile, tpm              string
+	yes, undo, dryRun, noCheck, escrow bool
 
 	in        *bufio.Reader
 	terminal  bool            // a person answers
@@ -110,6 +110,7 @@ if a passphrase stays, and the configuration goes.`,
 	f.BoolVar(&o.yes, "yes", false, "ask nothing")
 	f.BoolVar(&o.dryRun, "dry-run", false, "show what would be done, and do nothing")
 	f.BoolVar(&o.undo, "undo", false, "take back what setup did")
+	f.BoolVar(&o.escrow, "escrow", false, "leave sealed recovery keys with the key server: latchkey volume recovery-key --escrow")
 	f.BoolVar(&o.noCheck, "no-check", false, "do not run latchkey check at the end")
 	f.StringVar(&o.update.root, "root", "/", "the root of the system; all paths are below it")
 	f.StringVar(&o.update.init, "init", "", "the init to put in (see latchkey image update --help)")

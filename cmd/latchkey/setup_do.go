@@ -94,6 +94,9 @@ func (o *setup) enroll(ctx context.Context, v machineVolume, key string) (sealed
 	for _, p := range o.Pins {
 		args = append(args, "--pin", p)
 	}
+	if o.escrow {
+		args = append(args, "--escrow")
+	}
 	c := enrollCommand(&enrollOptions{named: true})
 	c.SilenceErrors, c.SilenceUsage = true, true
 	c.SetArgs(args)

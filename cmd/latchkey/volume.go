@@ -40,7 +40,7 @@ others open.`,
 		RunE: cli.Group,
 	}
 	c.AddCommand(volumeInspectCommand(), volumeTestCommand(), volumeFormatCommand(), volumeEncryptCommand(),
-		volumeAddKeyCommand(), volumeRemoveKeyCommand(), volumeRepairCommand(), volumeRecoveryCommand(), volumeEnrollCommand(), volumeEnrollTPMCommand(), volumeEnrollTogetherCommand(),
+		volumeAddKeyCommand(), volumeRemoveKeyCommand(), volumeRepairCommand(), volumeRecoveryCommand(), volumeProveCommand(), volumeEnrollCommand(), volumeEnrollTPMCommand(), volumeEnrollTogetherCommand(),
 		volumeBackupCommand(), volumeRestoreCommand(), volumeResealCommand(), volumeRotateCommand(), volumeStatusCommand(), volumeSyncCommand(), volumeWipeCommand(), volumeOpenCommand(), volumeCloseCommand())
 	return c
 }

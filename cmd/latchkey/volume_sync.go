@@ -85,17 +85,7 @@ func (o syncVolumes) run(ctx context.Context, w io.Writer, devices []string) err
 		}
 		defer key.Passphrase.Wipe()
 	}
-	var failed error
-	given := map[string]string{}
-	for _, path := range devices {
-		f, h, err := readVolume(path)
-		if err != nil {
-			failed = errors.Join(failed, err)
-			continue
-		}
-		f.Close()
-		given[h.UUID()] = path
-	}
+	given, failed := namedDevices(devices)
 
 	all := []synced{}
 	for _, v := range p.Volumes {
@@ -117,6 +107,21 @@ func (o syncVolumes) run(ctx context.Context, w io.Writer, devices []string) err
 		one.print(w)
 	}
 	return failed
+}
+
+// namedDevices are devices by the UUIDs of their volumes.
+func namedDevices(paths []string) (given map[string]string, failed error) {
+	given = map[string]string{}
+	for _, path := range paths {
+		f, h, err := readVolume(path)
+		if err != nil {
+			failed = errors.Join(failed, err)
+			continue
+		}
+		f.Close()
+		given[h.UUID()] = path
+	}
+	return given, failed
 }
 
 // volume brings one volume in line. The steps do not need each other.

@@ -47,6 +47,7 @@ type Config struct {
 	Audit     Audit         `yaml:"audit"`
 	Backup    Backup        `yaml:"backup" restart:"yes"`
 	Retention Retention     `yaml:"retention"`
+	Recovery  Recovery      `yaml:"recovery"`
 	Sites     SitesSection  `yaml:"sites"`
 
 	File  string           // the file's path, "" if there is none

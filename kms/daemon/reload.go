@@ -68,6 +68,7 @@ func apply(c *config.Config, s *server.Server) {
 	s.SetPolicy(c.Policy.Rules)
 	s.SetHistory(historyOf(&c.Audit))
 	home.Retain(s, c.Retention)
+	s.SetRecipients(c.Recovery.Recipients)
 	s.Tang.SetOptions(tangkeeper.Options{
 		Sources: config.Prefixes(c.Tang.Sources), Known: config.Prefixes(c.Tang.Known), Windows: c.Tang.Windows, PerMinute: c.Tang.PerMinute,
 	})
