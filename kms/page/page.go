@@ -62,6 +62,8 @@ func New(o Options) http.Handler {
 		"GET /others":                    (*visit).others,
 		"POST /others/{protocol}/{verb}": (*visit).changeOther,
 		"GET /volumes":                   (*visit).volumes,
+		"GET /recovery":                  (*visit).recovery,
+		"POST /recovery/{uuid}":          (*visit).handOut,
 		"GET /releases":                  (*visit).releases,
 		"POST /releases/{name}/{verb}":   (*visit).changeRelease,
 		"GET /audit":                     (*visit).audit,
