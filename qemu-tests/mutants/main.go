@@ -52,6 +52,7 @@ var mutants = slices.Concat(
 	ofAgent,
 	mended,
 	ofPage,
+	ofRecovery,
 	paths,
 	ofHistory,
 	ofTang,
