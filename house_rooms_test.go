@@ -81,6 +81,7 @@ var rooms = []struct{ folder, what string }{
 	{"kms/server/eventlog", "what a machine measured while it started: replays its log, sums it up, compares two boots"},
 	{"kms/server/fleet", "the machines of one protocol, and those that wait for approval"},
 	{"kms/server/policy", "one pure function from facts to a verdict, and what configures it"},
+	{"kms/server/presence", "when machines were last seen, and a key server was there to see them; tickets of beats"},
 	{"kms/server/release", "image releases, and how groups of machines are moved from one to the next"},
 	{"kms/server/site", "servers of sites that go on when the center is away: copies, bounds, and what they tell when it is back"},
 	{"kms/server/ekcert", "judges the certificates of TPM makers"},

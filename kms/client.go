@@ -69,11 +69,14 @@ func (c *Client) Announce(ctx context.Context, url string, p Prover, wants []Wan
 // one offer for each want, with the same UUID.
 func (c *Client) Deposit(ctx context.Context, url string, p Prover, op Operation, wants []Want, offers []Offer) (*Grant, error) {
 	same := slices.EqualFunc(wants, offers, func(w Want, o Offer) bool { return w.UUID == o.UUID })
-	if op == Get || op == Announce || op == Recovery || !same {
+	if op != Stage && op != Put && op != Enroll || !same {
 		return nil, badRequest(errors.New("offers and volumes do not agree"))
 	}
-	return c.exchange(ctx, url, p, op, wants, offers)
+	return c.exchange(ctx, url, p, op, wants, func(context.Context, *Keys) (secret.Bytes, error) { return EncodeOffers(offers), nil })
 }
+
+// offering makes the plain text of an M3's offers; nil: there are none.
+type offering func(context.Context, *Keys) (secret.Bytes, error)
 
 func badRequest(err error) error {
 	return &Error{What: "preparing the request", code: CodeBadRequest, Err: err}
@@ -98,7 +101,7 @@ func (c *Client) Report(ctx context.Context, url string, g *Grant, results []Res
 
 // exchange asks, and once more if a boot that the KMS did not know was
 // refused and has been shown to it since.
-func (c *Client) exchange(ctx context.Context, url string, p Prover, op Operation, wants []Want, offers []Offer) (*Grant, error) {
+func (c *Client) exchange(ctx context.Context, url string, p Prover, op Operation, wants []Want, offers offering) (*Grant, error) {
 	to, err := ParseURL(url)
 	if err != nil {
 		return nil, err
@@ -118,7 +121,7 @@ func (c *Client) exchange(ctx context.Context, url string, p Prover, op Operatio
 
 // ask is the whole of lk1, from M1 to M4, and M6 if the KMS wants one. Told
 // says that it was shown the event log.
-func (c *Client) ask(ctx context.Context, s *session, p Prover, op Operation, wants []Want, offers []Offer) (g *Grant, told bool, err error) {
+func (c *Client) ask(ctx context.Context, s *session, p Prover, op Operation, wants []Want, offers offering) (g *Grant, told bool, err error) {
 	ephemeral, m1, err := c.hello(p, op, wants)
 	if err != nil {
 		return nil, false, err
@@ -220,10 +223,13 @@ func (c *Client) verify(to Endpoint, th1 [32]byte, m2 []byte) (*heard, error) {
 }
 
 // prove builds M3.
-func prove(ctx context.Context, p Prover, k *Keys, m2 *heard, offers []Offer) ([]byte, error) {
+func prove(ctx context.Context, p Prover, k *Keys, m2 *heard, offers offering) ([]byte, error) {
 	m := Redeem{Ciphertext: k.Ciphertext(), Cookie: m2.cookie}
-	if len(offers) > 0 {
-		plain := EncodeOffers(offers)
+	if offers != nil {
+		plain, err := offers(ctx, k)
+		if err != nil {
+			return nil, err
+		}
 		defer plain.Wipe()
 		sealed, err := k.SealOffers(plain)
 		if err != nil {

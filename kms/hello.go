@@ -73,7 +73,7 @@ func ParseHello(b []byte) (*Hello, error) {
 		return nil, err
 	}
 
-	if m.Operation < Get || m.Operation > Recovery {
+	if m.Operation < Get || m.Operation > PresenceBeat {
 		return nil, fmt.Errorf("%w: operation %d", errMessage, m.Operation)
 	}
 	return m, checkWants(m.Volumes)

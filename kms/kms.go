@@ -79,13 +79,16 @@ const (
 	// Recovery begins, from a running system, an exchange about the volumes'
 	// recovery keys: what it says and hears is in M7 and M8.
 	Recovery
+	// PresenceBeat shows, from a running system, the key that signs its beats.
+	// It gives nothing out.
+	PresenceBeat
 )
 
 func (o Operation) String() string {
-	if o < Get || o > Recovery {
+	if o < Get || o > PresenceBeat {
 		return "unknown"
 	}
-	return [...]string{"get", "stage", "put", "enroll", "announce", "recovery"}[o-1]
+	return [...]string{"get", "stage", "put", "enroll", "announce", "recovery", "beat"}[o-1]
 }
 
 // A Kind says what the KMS keeps for a volume.

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"text/tabwriter"
+	"time"
 
 	"latchkey/kms/server/lk1"
 
@@ -67,7 +68,7 @@ func printNodes(out io.Writer, nodes []lk1.Node) {
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(w, "WORDS\tSTATE\tVOLUMES\tLAST ANSWER\tLAST SEEN\tBOOT\tID")
 	for _, n := range nodes {
-		fmt.Fprintf(w, "%s\t%s\t%d\t%s\t%s\t%s\t%.16s\n", calledOf(n), n.Describe(), volumesOf(n), lastAnswer(n), n.Last.Local().Format("2006-01-02 15:04"), bootOf(n), n.ID)
+		fmt.Fprintf(w, "%s\t%s\t%d\t%s\t%s\t%s\t%.16s\n", calledOf(n), n.Describe(), volumesOf(n), lastAnswer(n), seenOf(n, time.Now()), bootOf(n), n.ID)
 	}
 	w.Flush()
 	for _, n := range nodes {
@@ -234,6 +235,7 @@ func printNode(w io.Writer, n lk1.Node) {
 	if c := n.Certificate; c != nil {
 		fmt.Fprintf(w, "certificate: of %s, serial %s, root %s\n", c.Issuer, c.Serial, c.Root)
 	}
+	printPresence(w, n, time.Now())
 	printTerms(w, n.Labels, n.Settings)
 	for _, u := range n.Older {
 		fmt.Fprintf(w, "OLDER DISK: volume %s is older than its last rotation, as one that was restored\n", u)

@@ -20,6 +20,7 @@ import (
 // settingFlags are the flags of node set, as they were typed.
 type settingFlags struct {
 	silence, outside, role, unmeasured  string
+	presence, moved                     string
 	announce, announceFor               string
 	perBoot, perHour, stores, own       int
 	name                                string
@@ -73,6 +74,8 @@ A label puts the machine into the configuration's groups.`,
 func (f *settingFlags) add(to *pflag.FlagSet, protocol policy.Protocol) {
 	flags := pflag.NewFlagSet("", pflag.ContinueOnError)
 	flags.StringVar(&f.silence, "silence", "", "how long it may be silent before it needs approval again: 90d; 0: any time")
+	flags.StringVar(&f.presence, "presence", "", "how long nobody may see it before it needs approval again: 10m; 0: any time")
+	flags.StringVar(&f.moved, "moved", "", "in another network than before: allow, approve (node renew takes it), or refuse")
 	flags.IntVar(&f.perBoot, "per-boot", 0, "releases in one boot; 0: any number")
 	flags.IntVar(&f.perHour, "per-hour", 0, "releases within an hour; 0: any number")
 	flags.IntVar(&f.stores, "stores-per-hour", 0, fmt.Sprintf("puts and enrolls within an hour (%d if nothing is set); 0: any number", policy.DefaultStores))
@@ -98,7 +101,7 @@ func (f *settingFlags) add(to *pflag.FlagSet, protocol policy.Protocol) {
 
 // flagSettings are the settings that flags are for.
 var flagSettings = map[string]string{
-	"silence": "silence", "per-boot": "per-boot", "per-hour": "per-hour", "stores-per-hour": "stores-per-hour", "own-volumes": "own-volumes",
+	"silence": "silence", "presence": "presence", "moved": "moved", "per-boot": "per-boot", "per-hour": "per-hour", "stores-per-hour": "stores-per-hour", "own-volumes": "own-volumes",
 	"window": "windows", "outside": "outside", "network": "networks", "release": "releases", "accept": "accept", "role": "role",
 	"announce": "announce", "announce-for": "announce-for", "unmeasured": "unmeasured",
 }
@@ -110,7 +113,7 @@ func (f *settingFlags) change(c *cobra.Command) (set policy.Change, err error) {
 	for _, one := range []struct {
 		flag, text string
 		to         **policy.Duration
-	}{{"silence", f.silence, &set.Settings.Silence}, {"announce-for", f.announceFor, &set.Settings.AnnounceFor}} {
+	}{{"silence", f.silence, &set.Settings.Silence}, {"presence", f.presence, &set.Settings.Presence}, {"announce-for", f.announceFor, &set.Settings.AnnounceFor}} {
 		if !given(one.flag) {
 			continue
 		}
@@ -152,7 +155,7 @@ func (f *settingFlags) change(c *cobra.Command) (set policy.Change, err error) {
 		set.Settings.Networks = append(set.Settings.Networks, p)
 	}
 
-	set.Settings.Announce = policy.Announce(f.announce)
+	set.Settings.Announce, set.Settings.Moved = policy.Announce(f.announce), policy.Moved(f.moved)
 	set.Settings.Unmeasured, set.Settings.Accept = policy.Unmeasured(f.unmeasured), f.accept
 	set.Settings.Outside, set.Settings.Role, set.Settings.Releases = policy.Outside(f.outside), policy.Role(f.role), f.releases
 	for _, text := range f.labels {
@@ -196,6 +199,12 @@ func printTerms(w io.Writer, labels map[string]string, s policy.Settings) {
 	line := func(name string, value any) { fmt.Fprintf(w, "%-12s %v\n", name+":", value) }
 	if s.Silence != nil {
 		line("silence", *s.Silence)
+	}
+	if s.Presence != nil {
+		line("presence", *s.Presence)
+	}
+	if s.Moved != "" {
+		line("moved", s.Moved)
 	}
 
 	if s.PerBoot != nil {

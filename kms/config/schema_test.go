@@ -77,6 +77,7 @@ func TestSchemaWords(t *testing.T) {
 		".store.write-back":             "store: {at: \"kube:ns\", write-back: %s}",
 		".listen.protocols":             "listen: {address: \":1\", protocols: [%s]}",
 		".policy.defaults.outside":      settings("outside"),
+		".policy.defaults.moved":        settings("moved"),
 		".policy.defaults.role":         settings("role"),
 		".policy.defaults.announce":     settings("announce"),
 		".policy.defaults.unmeasured":   settings("unmeasured"),

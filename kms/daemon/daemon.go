@@ -126,6 +126,7 @@ func (d *Daemon) answer(ctx context.Context, hup <-chan os.Signal, s *server.Ser
 	beside(ctx, []task{
 		{"seeing whether the store can be written", true, s.Watch},
 		{"looking after rolls", true, s.WatchRolls},
+		{"looking for machines that vanished", true, s.WatchPresence},
 		{"destroying what was deleted", true, s.WatchGraves},
 		{"looking after the audit log", true, s.WatchHistory},
 		{"reading the configuration again", true, func(ctx context.Context) { d.reloads(ctx, hup, s, listening) }},

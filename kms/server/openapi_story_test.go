@@ -75,7 +75,7 @@ func TestOpenAPI(t *testing.T) {
 // silence, several people who must agree, a boot that nothing measures, a secret that another TPM sealed, a live system, a store that others share, a document that was edited or is a cluster's. Their schemas are made
 // like all others.
 var rare = []string{
-	"lk1.Handed.needs", "admin.Token.maker", "admin.IssuedToken.maker", "lk1.Agreement.", "lk1.Node.agreed", "lk1.Node.needs", "lk1.Undeleted.needs", "policy.Settings.approvals", "ekcert.Certificate.", "lk1.Node.ek_certificate", "lk1.Node.lapsed", "lk1.Node.announced", "policy.Announced.", "lk1.Node.release", "lk1.Node.rolled", "lk1.rolled.", "lk1.ReleaseView.hidden", "lk1.ReleaseView.signed", "lk1.Node.awaits_boot", "lk1.Node.takes_boot", "lk1.Node.unmeasured", "lk1.Approved.warning", "lk1.Approved.sealed", "lk1.Volume.sealed_to", "lk1.Volume.kept", "lk1.Volume.proven", "lk1.Volume.staged_at", "ledger.Step.", "lk1.keptSecret.", "lk1.Volume.forget", "lk1.Volume.older", "lk1.older.", "lk1.Node.older", "kairos.partition.removed", "kairos.Node.lapsed", "kairos.Node.recent_stores", "talos.Node.lapsed", "terms.Explanation.unasked", "rulebook.Applied.needs", "talos.NodePage.next",
+	"lk1.Node.vanished", "lk1.Node.back", "lk1.Node.moved_to", "lk1.Handed.needs", "admin.Token.maker", "admin.IssuedToken.maker", "lk1.Agreement.", "lk1.Node.agreed", "lk1.Node.needs", "lk1.Undeleted.needs", "policy.Settings.approvals", "ekcert.Certificate.", "lk1.Node.ek_certificate", "lk1.Node.lapsed", "lk1.Node.announced", "policy.Announced.", "lk1.Node.release", "lk1.Node.rolled", "lk1.rolled.", "lk1.ReleaseView.hidden", "lk1.ReleaseView.signed", "lk1.Node.awaits_boot", "lk1.Node.takes_boot", "lk1.Node.unmeasured", "lk1.Approved.warning", "lk1.Approved.sealed", "lk1.Volume.sealed_to", "lk1.Volume.kept", "lk1.Volume.proven", "lk1.Volume.staged_at", "ledger.Step.", "lk1.keptSecret.", "lk1.Volume.forget", "lk1.Volume.older", "lk1.older.", "lk1.Node.older", "kairos.partition.removed", "kairos.Node.lapsed", "kairos.Node.recent_stores", "talos.Node.lapsed", "terms.Explanation.unasked", "rulebook.Applied.needs", "talos.NodePage.next",
 	"ledger.Event.server", "ledger.Segment.server", "ledger.Segment.removed", "ledger.ServerLog.server", "kairos.lastShown.legacy", "kairos.lastShown.live", "kairos.volumeDoc.",
 	"site.Status.heard", "site.Status.last_gave", "site.Status.refused", "site.Status.trust", "eventlog.Keys.others", "eventlog.Summary.config", "eventlog.Summary.firmware", "eventlog.Summary.kernel", "eventlog.Summary.odd", "eventlog.Measured.text", "lk1.bootLog.refused",
 }
@@ -108,15 +108,15 @@ func tellStory(t *testing.T, l *talosLab) {
 	if err != nil {
 		t.Fatal(err)
 	}
-
 	if _, err := l.SetNode(ctx, node.NodeID().String(), policy.Change{Labels: map[string]string{"site": "lab"}, Settings: policy.Settings{
-		Silence: ptr(policy.Duration(time.Hour)), PerBoot: ptr(9), PerHour: ptr(9), StoresPerHour: ptr(9), OwnVolumes: ptr(9), Windows: []policy.Window{w}, Outside: policy.OutsideApprove,
+		Silence: ptr(policy.Duration(time.Hour)), Presence: ptr(policy.Duration(time.Hour)), Moved: policy.MovedAllow, PerBoot: ptr(9), PerHour: ptr(9), StoresPerHour: ptr(9), OwnVolumes: ptr(9), Windows: []policy.Window{w}, Outside: policy.OutsideApprove,
 		Networks: []netip.Prefix{netip.MustParsePrefix("0.0.0.0/0")}, Releases: []string{policy.NoRelease}, Accept: []string{"revocations"}, Role: policy.RoleAny, Unmeasured: policy.UnmeasuredAsk, Announce: policy.AnnounceRefuse, AnnounceFor: ptr(policy.Duration(time.Hour)),
 	}}); err != nil {
 		t.Fatal(err)
 	}
 	l.mustGet(node)
 	tellRecovery(l.fixture, node)
+	l.mustBeat(node)
 	node.PCRs[12] = [32]byte{1}
 	l.mustRefuse(node, "pcr-mismatch", policy.RuleBootState)
 	if _, err := l.SetQuarantine(ctx, node.NodeID().String(), true); err != nil {

@@ -12,6 +12,7 @@ type pipes struct {
 	conns chan net.Conn
 	done  chan struct{}
 	once  sync.Once
+	from  string // an address and port; empty: here
 }
 
 func newPipes() *pipes { return &pipes{conns: make(chan net.Conn), done: make(chan struct{})} }
@@ -19,7 +20,7 @@ func newPipes() *pipes { return &pipes{conns: make(chan net.Conn), done: make(ch
 func (p *pipes) dial(ctx context.Context, _, _ string) (net.Conn, error) {
 	ours, theirs := net.Pipe()
 	select {
-	case p.conns <- named{theirs}:
+	case p.conns <- named{theirs, p.addr()}:
 		return ours, nil
 	case <-p.done:
 	case <-ctx.Done():
@@ -44,8 +45,18 @@ func (p *pipes) Close() error {
 func (p *pipes) Addr() net.Addr { return here }
 
 // named is a pipe that has an address.
-type named struct{ net.Conn }
+type named struct {
+	net.Conn
+	from net.Addr
+}
 
-func (named) RemoteAddr() net.Addr { return here }
+func (n named) RemoteAddr() net.Addr { return n.from }
+
+func (p *pipes) addr() net.Addr {
+	if p.from == "" {
+		return here
+	}
+	return net.TCPAddrFromAddrPort(netip.MustParseAddrPort(p.from))
+}
 
 var here = net.TCPAddrFromAddrPort(netip.MustParseAddrPort("192.0.2.7:1"))

@@ -37,8 +37,8 @@ func Select(pcrs ...int) Selection {
 	return s
 }
 
-// Encode is the structure's bytes.
-func (a Attest) Encode() []byte {
+// head is what attestations of all types begin with.
+func (a Attest) head() []byte {
 	b := binary.BigEndian.AppendUint32(nil, a.Magic)
 	b = binary.BigEndian.AppendUint16(b, a.Type)
 	b = append2B(b, a.Signer)
@@ -46,8 +46,13 @@ func (a Attest) Encode() []byte {
 	b = binary.BigEndian.AppendUint64(b, 12345) // clock
 	b = binary.BigEndian.AppendUint32(b, a.Reset)
 	b = binary.BigEndian.AppendUint32(b, a.Restart)
-	b = append(b, 1)                        // safe
-	b = binary.BigEndian.AppendUint64(b, 1) // firmware version
+	b = append(b, 1)                           // safe
+	return binary.BigEndian.AppendUint64(b, 1) // firmware version
+}
+
+// Encode is the structure's bytes.
+func (a Attest) Encode() []byte {
+	b := a.head()
 	b = binary.BigEndian.AppendUint32(b, uint32(len(a.Selections)))
 	for _, s := range a.Selections {
 		b = binary.BigEndian.AppendUint16(b, s.Bank)

@@ -158,7 +158,11 @@ func NameOf(area []byte) []byte {
 // key of the endorsement hierarchy, by its name.
 func EndorsementName(name []byte) []byte {
 	const endorsement = 0x4000000b // TPM_RH_ENDORSEMENT, Part 2, section 7.4
-	sum := sha256.Sum256(append(binary.BigEndian.AppendUint32(nil, endorsement), name...))
+	return qualifiedName(endorsement, name)
+}
+
+func qualifiedName(hierarchy uint32, name []byte) []byte {
+	sum := sha256.Sum256(append(binary.BigEndian.AppendUint32(nil, hierarchy), name...))
 	return append([]byte{0x00, 0x0b}, sum[:]...)
 }
 

@@ -83,36 +83,41 @@ func (q Quote) Check(key Key, signer, extra []byte, pcrs []int) (Clock, error) {
 // has so many bytes. What follows the type is only read if it can be a
 // quote's.
 func parseAttest(b []byte, selected int) (a statement, err error) {
-	malformed := errors.New("quote is malformed")
-	if len(b) < 6 {
-		return a, malformed
-	}
-
-	a.magic, a.kind = binary.BigEndian.Uint32(b), binary.BigEndian.Uint16(b[4:])
-	var ok bool
-	a.signer, b, ok = Cut2B(b[6:])
+	a, b, ok := parseHead(b, selected)
 	if !ok {
-		return a, malformed
+		return a, errors.New("quote is malformed")
 	}
-
-	// clockInfo is clock(8) resetCount(4) restartCount(4) safe(1), then
-	// firmwareVersion(8).
-	a.extra, b, ok = Cut2B(b)
-	if !ok || len(b) < 25+selected || b[16] > 1 {
-		return a, malformed
-	}
-
-	a.clock = Clock{
-		Milliseconds: binary.BigEndian.Uint64(b), Reset: binary.BigEndian.Uint32(b[8:]), Restart: binary.BigEndian.Uint32(b[12:]),
-		Safe: b[16] == 1,
-	}
-	a.selection, b = b[25:25+selected], b[25+selected:]
+	a.selection, b = b[:selected], b[selected:]
 	a.digest, b, ok = Cut2B(b)
 	if !ok || len(b) != 0 {
 		return a, errors.New("quote is over other PCRs, another bank, or malformed")
 	}
 
 	return a, nil
+}
+
+// parseHead reads what attestations of all types begin with; there are so
+// many bytes behind it, or more.
+func parseHead(b []byte, behind int) (a statement, rest []byte, ok bool) {
+	if len(b) < 6 {
+		return a, nil, false
+	}
+	a.magic, a.kind = binary.BigEndian.Uint32(b), binary.BigEndian.Uint16(b[4:])
+	if a.signer, b, ok = Cut2B(b[6:]); !ok {
+		return a, nil, false
+	}
+
+	// clockInfo is clock(8) resetCount(4) restartCount(4) safe(1), then
+	// firmwareVersion(8).
+	a.extra, b, ok = Cut2B(b)
+	if !ok || len(b) < 25+behind || b[16] > 1 {
+		return a, nil, false
+	}
+	a.clock = Clock{
+		Milliseconds: binary.BigEndian.Uint64(b), Reset: binary.BigEndian.Uint32(b[8:]), Restart: binary.BigEndian.Uint32(b[12:]),
+		Safe: b[16] == 1,
+	}
+	return a, b[25:], true
 }
 
 // selection is TPML_PCR_SELECTION with one bank: SHA-256.

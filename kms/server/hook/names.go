@@ -6,7 +6,7 @@ import "slices"
 // compares them with what the audit log gets.
 var names = []string{
 	// Events of lk1 and of operators.
-	"get", "stage", "put", "enroll", "report", "lapse", "push", "push given", "push void",
+	"get", "stage", "put", "enroll", "report", "lapse", "vanished", "back", "moved", "push", "push given", "push void",
 	"agree", "approve", "accept", "quarantine", "readmit", "renew", "set", "delete", "undelete", "node destroy", "first-boot", "announced", "announced-boot",
 	"release add", "release retire", "release remove", "release roll", "release stop", "release resume",
 	"release wave", "release came", "release failed", "release stopped", "release done",
@@ -31,7 +31,7 @@ var names = []string{
 	"malformed", "too-large", "not-exchange", "retired", "revoked", // of tang's clients
 	"downgrade", "lk1-volume", "kept", "too-many-keys",
 	// Rules of the policy.
-	"state", "quarantine", "network", "enrollment", "role", "announce", "silence", "window", "latch", "counters", "boot-state", "per-boot", "per-hour", "stores-per-hour",
+	"state", "quarantine", "network", "enrollment", "role", "announce", "silence", "presence", "window", "latch", "counters", "boot-state", "per-boot", "per-hour", "stores-per-hour",
 }
 
 // Names lists what a hook may wait for.

@@ -100,6 +100,7 @@ func (t *txn) approve(ctx context.Context, id kms.NodeID, a Approval, rivals riv
 	bind := row.State != fleet.Approved || a.Bind || a.Move
 	row.State = fleet.Approved
 	row.Renew(time.Now())
+	row.expect()
 	if err := t.bindAll(row, binding{Approval: a, shown: bind, rivals: rivals}, &out); err != nil {
 		return out, err
 	}

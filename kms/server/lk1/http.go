@@ -24,6 +24,9 @@ func (s *Service) Handle(mux *http.ServeMux) {
 	mux.HandleFunc("POST "+kms.ReportPath, s.exchange("report", kms.MaxMessage, func(r *http.Request, body []byte) ([]byte, error) {
 		return nil, s.report(r.Context(), body, front.Remote(r))
 	}))
+	mux.HandleFunc("POST "+kms.BeatPath, s.exchange("beat", kms.MaxMessage, func(r *http.Request, body []byte) ([]byte, error) {
+		return s.beat(r.Context(), body, front.Remote(r))
+	}))
 	mux.HandleFunc("POST "+kms.EvidencePath, s.exchange("evidence", kms.MaxEvidence, func(r *http.Request, body []byte) ([]byte, error) {
 		return nil, s.evidence(r.Context(), body, front.Remote(r))
 	}))

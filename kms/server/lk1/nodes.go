@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"latchkey/kms"
 	"latchkey/kms/ledger"
@@ -25,6 +26,7 @@ type Node struct {
 	Boot   []string      `json:"boot_lines,omitempty"`   // what it booted last, by its event log
 	Agreed []Agreement   `json:"agreed,omitempty"`       // of one node: what people said, where several must say the same
 	Older  []kms.UUID    `json:"older,omitempty"`        // of one node: volumes whose disk is older than its last rotation
+	Beat   time.Time     `json:"last_beat,omitzero"`     // what its last beat has proven
 	Needs  string        `json:"needs,omitempty"`        // after a change: it is not done yet, and who must say the same
 }
 
@@ -35,6 +37,8 @@ func (n Node) Describe() string {
 		return "quarantined"
 	case n.State == fleet.Approved && !n.Lapsed.IsZero():
 		return "lapsed"
+	case n.State == fleet.Approved && !n.Vanished.IsZero():
+		return "vanished"
 	}
 	return string(n.State)
 }
@@ -43,6 +47,9 @@ func (n Node) Describe() string {
 func (s *Service) Nodes() (nodes []Node, err error) {
 	err = s.read(func(v view) error {
 		r, err := v.rivals()
+		if err == nil {
+			err = v.lookAtAll()
+		}
 		if err != nil {
 			return err
 		}
@@ -66,6 +73,9 @@ func (s *Service) NodesPage(cursor string, limit int) (p NodePage, err error) {
 	p.Nodes = []Node{}
 	err = s.read(func(v view) error {
 		r, err := v.rivals()
+		if err == nil {
+			err = v.lookAtAll()
+		}
 		if err != nil {
 			return err
 		}
@@ -90,7 +100,7 @@ func (v view) presentAsking(row nodeRow, r rivals) (n Node, err error) {
 }
 
 func (v view) present(row nodeRow) Node {
-	n := Node{nodeRow: row, Words: row.ID.Words(), Seen: row.Shown.digest(), Cover: v.cover(&row), Says: v.s.explanation(&row), Boot: v.s.bootLines(&row)}
+	n := Node{nodeRow: row, Words: row.ID.Words(), Seen: row.Shown.digest(), Cover: v.cover(&row), Says: v.s.explanation(&row), Boot: v.s.bootLines(&row), Beat: v.beatOf(row.ID)}
 	for _, uuid := range v.uuidsOf(row.ID) {
 		if owner, bound, err := v.owner(uuid); err == nil && bound && owner == row.ID {
 			n.Bound = append(n.Bound, uuid)

@@ -114,6 +114,7 @@ func (s *Service) RenewNode(ctx context.Context, who string) (Node, error) {
 			return "", fleet.Refuse("the node is " + string(row.State))
 		}
 		row.Renew(time.Now())
+		row.expect()
 		return "", nil
 	})
 }

@@ -78,6 +78,9 @@ func (s *Service) judge(t *txn, p *proof) (*kms.Decision, error) {
 	}
 	s.explain(p, &row, d, now)
 
+	if err := t.noticeAsking(p, &row, facts, d.Status); err != nil {
+		return nil, err
+	}
 	if err := t.track(p, &row, facts, d.Status, now); err != nil {
 		return nil, err
 	}

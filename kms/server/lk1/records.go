@@ -45,6 +45,7 @@ type nodeRow struct {
 	Certificate *ekcert.Certificate `json:"ek_certificate,omitempty"` // the last one that held
 
 	policy.Terms
+	presenceRow
 	InBoot int     `json:"boot_releases,omitempty"`   // in the boot of Clock
 	Recent []int64 `json:"recent_releases,omitempty"` // Unix seconds, of the last hour, while it has a limit
 }

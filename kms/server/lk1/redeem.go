@@ -14,6 +14,7 @@ import (
 	"latchkey/kms/server/attest"
 	"latchkey/kms/server/ekcert"
 	"latchkey/kms/server/policy"
+	"latchkey/kms/server/presence"
 )
 
 // errRefused is a proof that does not hold. The sender gets an answer of
@@ -41,6 +42,9 @@ type proof struct {
 	certified *ekcert.Certificate // the EK's, if it holds
 	rule      policy.Rule         // that decided, for the log
 	uncertain error               // why it does not; nil: none was shown
+
+	beatKey [attest.BeatKeySize]byte // with the operation beat
+	sight   presence.Sight
 }
 
 // redeem answers M3 with M4. Any failure after the cookie was opened gives
@@ -83,6 +87,11 @@ func (s *Service) redeem(ctx context.Context, m3 []byte, from string) ([]byte, e
 
 	p.from, p.th3 = from, kms.RedeemHash(t.th2, m3)
 	defer wipeOffers(p.offers)
+	if p.operation == kms.PresenceBeat {
+		if err := s.seen.Key(ctx, s.ledger); err != nil {
+			return nil, &ledger.Unavailable{Err: err}
+		}
+	}
 	d, err := s.decide(ctx, p)
 	if errors.Is(err, errRefused) {
 		s.counted.Decision("lk1", t.operation.String(), "proof")
@@ -128,6 +137,9 @@ func check(m *kms.Redeem, t *ticket, keys *kms.Keys) (*proof, error) {
 		return nil, fmt.Errorf("%w: %w", errRefused, err)
 	}
 	defer plain.Wipe()
+	if t.operation == kms.PresenceBeat {
+		return p, p.checkBeatKey(plain.Reveal(), t.akPublic)
+	}
 	if p.offers, err = kms.ParseOffers(plain); err != nil {
 		return nil, fmt.Errorf("%w: %w", errRefused, err)
 	}
@@ -187,9 +199,12 @@ func (s *Service) decide(ctx context.Context, p *proof) (*kms.Decision, error) {
 		if err != nil {
 			return err
 		}
-		if s.bound != nil {
+		switch {
+		case s.bound != nil:
 			d, err = s.judgeCopy(t, p)
-		} else {
+		case p.operation == kms.PresenceBeat:
+			d, err = s.judgeBeat(t, p)
+		default:
 			d, err = s.judge(t, p)
 		}
 		return err
@@ -206,14 +221,20 @@ func (s *Service) decide(ctx context.Context, p *proof) (*kms.Decision, error) {
 }
 
 // answer seals the decision; after this it is released.
-func (s *Service) answer(d *kms.Decision, t *ticket, keys *kms.Keys, p *proof) ([]byte, error) {
+func (s *Service) answer(d *kms.Decision, t *ticket, keys *kms.Keys, p *proof) (m4Bytes []byte, err error) {
 	d.Cookie = s.cookies.sealReceipt(&receipt{
 		key: keys.ReportKey(), th3: p.th3, node: t.node, volumes: t.volumes, rotations: p.rotations, expiry: s.ledger.Now() + reportLife,
 	})
-	if t.operation == kms.Recovery && d.Status == kms.OK {
+	switch {
+	case d.Status != kms.OK:
+	case t.operation == kms.Recovery:
 		d.Cookie = s.cookies.sealHearing(&hearing{
 			key: keys.ReportKey(), th3: p.th3, node: t.node, clock: p.clock, volumes: t.volumes, expiry: s.ledger.Now() + recoveryLife,
 		})
+	case p.operation == kms.PresenceBeat:
+		if d.Cookie, err = s.registered(p, keys); err != nil {
+			return nil, err
+		}
 	}
 	m4, err := keys.SealDecision(d, len(t.volumes), p.th3)
 	if err != nil {

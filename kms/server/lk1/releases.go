@@ -6,8 +6,10 @@ import (
 	"slices"
 	"time"
 
+	"latchkey/kms"
 	"latchkey/kms/server/fleet"
 	"latchkey/kms/server/policy"
+	"latchkey/kms/server/presence"
 	"latchkey/kms/server/release"
 )
 
@@ -15,6 +17,8 @@ import (
 type kept struct {
 	read bool
 	all  []release.Release
+
+	sights map[kms.NodeID]presence.Sight // of all, where many are listed
 }
 
 // stored reads the ledger's releases once for each transaction.
@@ -71,6 +75,9 @@ func (v view) releases() (map[string]policy.Release, error) {
 func (v view) facts(p *proof, row *nodeRow, now time.Time) (f policy.Facts, err error) {
 	f = v.s.facts(p, row, now)
 	f.From = v.placeOf(p.from, row)
+	if err = v.presence(&f, row); err != nil {
+		return f, err
+	}
 	if f.Releases, err = v.releases(); err != nil {
 		return f, err
 	}

@@ -20,7 +20,7 @@ func (t *txn) serve(p *proof) ([]kms.Granted, error) {
 			err = t.stage(p.node, p.offers[i], &g)
 		case kms.Put:
 			err = t.put(p, want, p.offers[i], &g)
-		case kms.Announce:
+		case kms.Announce, kms.PresenceBeat:
 			g.Status = kms.OK
 		case kms.Recovery:
 			_, g.Status, err = t.owned(p.node, want.UUID)

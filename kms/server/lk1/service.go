@@ -15,6 +15,7 @@ import (
 	"latchkey/kms/server/ekcert"
 	"latchkey/kms/server/fleet"
 	"latchkey/kms/server/metrics"
+	"latchkey/kms/server/presence"
 	"latchkey/kms/server/rulebook"
 )
 
@@ -54,6 +55,8 @@ type Service struct {
 
 	recipients atomic.Pointer[[]string] // of recovery keys
 	sites      Sites                    // nil: there are none
+
+	seen *presence.Book // who was seen when
 }
 
 // New makes a service of rows that the config's ledger has registered.
@@ -61,6 +64,7 @@ func New(c Config, r *Rows) *Service {
 	s := &Service{
 		ledger: c.Ledger, rows: r, enroll: c.Enroll, book: c.Book, log: c.Log, work: c.Work, counted: c.Counted,
 		cookies: &cookies{clock: &c.Ledger.Clock, shared: c.Ledger.Shared()},
+		seen:    presence.NewBook(),
 	}
 	s.ekRoots.Store(c.EKRoots)
 	s.SetKeepSecrets(ledger.DefaultGrace)

@@ -7,6 +7,7 @@ import (
 	"latchkey/kms"
 	"latchkey/kms/ledger"
 	"latchkey/kms/server/fleet"
+	"latchkey/kms/server/presence"
 	"latchkey/kms/server/release"
 )
 
@@ -33,7 +34,7 @@ func (r *Rows) Bound(most int) { r.fleet.Bound(most) }
 
 // Tables are those to register.
 func (r *Rows) Tables() []*ledger.Table {
-	return append(append(r.fleet.Tables(), r.releases.Tables()...), tableVolumes, tableSecrets, tableOwners, tableSpent, tableCookies, tablePushes, tableAgreements, tableRecovery)
+	return append(append(append(r.fleet.Tables(), r.releases.Tables()...), presence.Tables()...), tableVolumes, tableSecrets, tableOwners, tableSpent, tableCookies, tablePushes, tableAgreements, tableRecovery)
 }
 
 // States of a secret, part of what it is sealed with: an active and a

@@ -29,6 +29,9 @@ const (
 // was not approved.
 func (s *Service) Waiting() (nodes []Node, err error) {
 	err = s.read(func(v view) error {
+		if err := v.lookAtAll(); err != nil {
+			return err
+		}
 		return s.rows.fleet.All(v.View, func(row nodeRow) error {
 			if row.waits() {
 				nodes = append(nodes, v.present(row))

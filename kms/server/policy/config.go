@@ -110,6 +110,9 @@ func (p *Policy) Check(s Settings) error {
 	if err := s.check(); err != nil {
 		return err
 	}
+	if err := s.checkPresence(); err != nil {
+		return err
+	}
 	return p.known(s)
 }
 

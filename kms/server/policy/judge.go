@@ -33,9 +33,14 @@ type Facts struct {
 	// What is recorded of the node.
 	State       State
 	Quarantined bool
-	Admit       Admission // of an unknown or pending node
-	Heard       time.Time // last proof, approval, or when it was first seen: the latest
-	Lapsed      time.Time // when its approval lapsed; zero: it holds
+	Admit       Admission    // of an unknown or pending node
+	Heard       time.Time    // last proof, approval, or when it was first seen: the latest
+	Lapsed      time.Time    // when its approval lapsed; zero: it holds
+	Beat        time.Time    // the latest time that a beat has proven; zero: none
+	BeatFrom    netip.Prefix // the network that it came from
+	Home        netip.Prefix // the network that the node is in, as far as was seen; zero: it was not
+	Vanished    time.Time    // when it was found to be away for too long; zero: it was not
+	Outages     []Outage     // when no key server ran
 	Approved    time.Time
 	Seen        Clock          // counters of its last release
 	Pins        map[int]Digest // boot state that was approved
@@ -81,6 +86,8 @@ const (
 	RuleRole       Rule = "role"
 	RuleAnnounce   Rule = "announce"
 	RuleSilence    Rule = "silence"
+	RulePresence   Rule = "presence"
+	RuleMoved      Rule = "moved"
 	RuleWindow     Rule = "window"
 	RuleLatch      Rule = "latch"
 	RuleCounters   Rule = "counters"
@@ -122,6 +129,8 @@ var rules = []struct {
 	{RuleRole, roleRule},
 	{RuleAnnounce, announceRule},
 	{RuleSilence, silenceRule},
+	{RulePresence, presenceRule},
+	{RuleMoved, movedRule},
 	{RuleWindow, windowRule},
 	{RuleLatch, latchRule},
 	{RuleCounters, countersRule},

@@ -56,15 +56,17 @@ const ApprovalLife = time.Hour
 // Settings are what an operator may set for all nodes, for a group, or for
 // one node. What is not set is the next wider one's.
 type Settings struct {
-	Silence       *Duration      `json:"silence,omitempty" yaml:"silence"`                        // a node that was silent for longer needs approval again; 0: never
-	PerBoot       *int           `json:"per_boot,omitempty" yaml:"per-boot"`                      // releases in one boot; 0: any number
-	PerHour       *int           `json:"per_hour,omitempty" yaml:"per-hour"`                      // releases within an hour; 0: any number
-	StoresPerHour *int           `json:"stores_per_hour,omitempty" yaml:"stores-per-hour"`        // puts and enrolls within an hour; 0: any number; nil: DefaultStores
-	OwnVolumes    *int           `json:"own_volumes,omitempty" yaml:"own-volumes"`                // volumes that it may have and still take more by itself; nil: DefaultVolumes
-	Networks      []netip.Prefix `json:"networks,omitempty" yaml:"networks"`                      // where it may ask from; none: anywhere
-	Windows       []Window       `json:"windows,omitempty" yaml:"windows"`                        // when it may have secrets; none: always
-	Outside       Outside        `json:"outside,omitempty" yaml:"outside" words:"refuse approve"` // what holds outside the windows
-	Releases      []string       `json:"releases,omitempty" yaml:"releases"`                      // image releases, one of which it must have booted
+	Silence       *Duration      `json:"silence,omitempty" yaml:"silence"`                          // a node that was silent for longer needs approval again; 0: never
+	Presence      *Duration      `json:"presence,omitempty" yaml:"presence"`                        // a node that was not seen for longer needs approval again; 0: none is asked for
+	PerBoot       *int           `json:"per_boot,omitempty" yaml:"per-boot"`                        // releases in one boot; 0: any number
+	PerHour       *int           `json:"per_hour,omitempty" yaml:"per-hour"`                        // releases within an hour; 0: any number
+	StoresPerHour *int           `json:"stores_per_hour,omitempty" yaml:"stores-per-hour"`          // puts and enrolls within an hour; 0: any number; nil: DefaultStores
+	OwnVolumes    *int           `json:"own_volumes,omitempty" yaml:"own-volumes"`                  // volumes that it may have and still take more by itself; nil: DefaultVolumes
+	Networks      []netip.Prefix `json:"networks,omitempty" yaml:"networks"`                        // where it may ask from; none: anywhere
+	Windows       []Window       `json:"windows,omitempty" yaml:"windows"`                          // when it may have secrets; none: always
+	Outside       Outside        `json:"outside,omitempty" yaml:"outside" words:"refuse approve"`   // what holds outside the windows
+	Releases      []string       `json:"releases,omitempty" yaml:"releases"`                        // image releases, one of which it must have booted
+	Moved         Moved          `json:"moved,omitempty" yaml:"moved" words:"allow approve refuse"` // what becomes of one that is in another network than before
 	Role          Role           `json:"role,omitempty" yaml:"role" words:"any boot install"`
 	Accept        []string       `json:"accept,omitempty" yaml:"accept"` // changes of the approved boot state that need no operator: eventlog.ShippedRules
 

@@ -27,6 +27,8 @@ var shared = []Rule{RuleState, RuleQuarantine, RuleNetwork, RuleEnrollment, Rule
 var without = map[Protocol]map[string]string{
 	Kairos: {
 		"per-boot":     "Kairos' client does not say which boot it is",
+		"presence":     "Kairos' client does not beat",
+		"moved":        "Kairos' client does not beat",
 		"accept":       "Kairos' client shows no event log",
 		"announce":     "Kairos' client announces nothing",
 		"announce-for": "Kairos' client announces nothing",
@@ -34,6 +36,8 @@ var without = map[Protocol]map[string]string{
 	},
 	Talos: {
 		"per-boot":     "Talos does not say which boot it is",
+		"presence":     "Talos does not beat",
+		"moved":        "Talos does not beat",
 		"releases":     "Talos shows no boot state",
 		"unmeasured":   "Talos shows no boot state",
 		"accept":       "Talos shows no boot state",

@@ -18,6 +18,8 @@ type setting struct {
 // settings are all there are.
 var settings = []setting{
 	single("silence", func(s *Settings) **Duration { return &s.Silence }),
+	single("presence", func(s *Settings) **Duration { return &s.Presence }),
+	single("moved", func(s *Settings) *Moved { return &s.Moved }),
 	single("per-boot", func(s *Settings) **int { return &s.PerBoot }),
 	single("per-hour", func(s *Settings) **int { return &s.PerHour }),
 	single("stores-per-hour", func(s *Settings) **int { return &s.StoresPerHour }),

@@ -74,7 +74,7 @@ func (c *Center) Handler(machines http.Handler) http.Handler {
 }
 
 // relayed are the messages of machines that are passed on.
-var relayed = []string{kms.ChallengePath, kms.RedeemPath, kms.ReportPath, kms.EvidencePath, kms.RecoveryPath}
+var relayed = []string{kms.ChallengePath, kms.RedeemPath, kms.ReportPath, kms.EvidencePath, kms.RecoveryPath, kms.BeatPath}
 
 // known answers a site's server, by its key. Who has none of a site is told
 // that it is no site: it may have been one.
