@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"latchkey/kms/server/lk1"
+	"latchkey/kms/server/policy"
 )
 
 // seenOf is when the node was last seen: how long ago by its beats, if these
@@ -51,4 +52,14 @@ func beatOf(n lk1.Node, now time.Time) string {
 // movedOf are the node's network and the other one that it was seen in.
 func movedOf(n lk1.Node) string {
 	return n.Home.String() + ", and it was seen in " + n.MovedTo.String()
+}
+
+// printPresenceTerms prints the settings of presence.
+func printPresenceTerms(line func(name string, value any), s policy.Settings) {
+	if s.Presence != nil {
+		line("presence", *s.Presence)
+	}
+	if s.Moved != "" {
+		line("moved", s.Moved)
+	}
 }

@@ -200,12 +200,7 @@ func printTerms(w io.Writer, labels map[string]string, s policy.Settings) {
 	if s.Silence != nil {
 		line("silence", *s.Silence)
 	}
-	if s.Presence != nil {
-		line("presence", *s.Presence)
-	}
-	if s.Moved != "" {
-		line("moved", s.Moved)
-	}
+	printPresenceTerms(line, s)
 
 	if s.PerBoot != nil {
 		line("per boot", *s.PerBoot)

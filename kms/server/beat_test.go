@@ -125,6 +125,9 @@ func TestStolenMachineGetsNothing(t *testing.T) {
 			f.mustRefuse(node.TPM, "pending", policy.RulePresence)
 			f.mustRefuse(node.TPM, "pending", policy.RulePresence)
 			f.mustSay("vanished", "back")
+			if present, vanished := f.Presence(); present != 0 || vanished != 1 {
+				t.Errorf("Presence = %d, %d, want one that vanished", present, vanished)
+			}
 			if n, err := f.Node(node.NodeID().String()); err != nil || n.Describe() != "vanished" || !n.Waits() {
 				t.Errorf("Node = %q, %v, want one that vanished and waits", n.Describe(), err)
 			}
@@ -262,5 +265,23 @@ func TestMovedMachine(t *testing.T) {
 			f.mustGet(node.TPM)
 		})
 		f.mustSay("moved", "moved")
+	})
+}
+
+// The beat itself shows that the machine was away too long, where nobody has
+// looked between.
+func TestGapBetweenLooks(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newKMS(t, inMemory)
+		node := f.present()
+		f.watching(func() {
+			node.live(61 * time.Minute)
+			time.Sleep(10*time.Minute + time.Second)
+			node.beat("")
+			f.mustSay() // that proves the time of before
+			node.beat("")
+			f.mustSay("vanished", "back")
+			f.mustRefuse(node.TPM, "pending", policy.RulePresence)
+		})
 	})
 }

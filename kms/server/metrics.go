@@ -38,6 +38,11 @@ func (m *measured) watch(s *Server) {
 	m.Gauge("latchkey_pending", "Machines that wait for the operator.", s.gaugePending, "protocol")
 
 	m.Gauge("latchkey_recovery_volumes", "Volumes of machines by how it stands with their recovery key: none, unproven, proven, used, gone.", s.gaugeRecovery, "standing")
+	m.Gauge("latchkey_presence_machines", "Machines that must be seen, by whether they are.", func(set func(float64, ...string)) {
+		present, vanished := s.Presence()
+		set(float64(present), "present")
+		set(float64(vanished), "vanished")
+	}, "state")
 
 	m.Gauge("latchkey_audit_events", "Events in the audit log.", func(set func(float64, ...string)) {
 		if n, err := s.AuditEvents(); err == nil {

@@ -59,6 +59,7 @@ var mutants = slices.Concat(
 	ofWrapping,
 	keys,
 	ofSites,
+	ofPresence,
 )
 
 func main() {

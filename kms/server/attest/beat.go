@@ -83,8 +83,16 @@ func VerifyBeat(public [BeatKeySize]byte, digest [32]byte, signature [kms.BeatSi
 	if x == nil {
 		return errors.New("a ticket with no point on the curve")
 	}
+	point := make([]byte, 65)
+	point[0] = 4
+	x.FillBytes(point[1:33])
+	y.FillBytes(point[33:])
+	key, err := ecdsa.ParseUncompressedPublicKey(elliptic.P256(), point)
+	if err != nil {
+		return err
+	}
 	r, s := new(big.Int).SetBytes(signature[:32]), new(big.Int).SetBytes(signature[32:])
-	if !ecdsa.Verify(&ecdsa.PublicKey{Curve: elliptic.P256(), X: x, Y: y}, digest[:], r, s) {
+	if !ecdsa.Verify(key, digest[:], r, s) {
 		return errors.New("beat is not signed with the key of its ticket")
 	}
 	return nil

@@ -155,6 +155,7 @@ func (v view) vanished(now time.Time) (gone []kms.NodeID, shortest time.Duration
 	if err != nil {
 		return nil, 0, err
 	}
+	var present, vanished int64
 	err = v.s.rows.fleet.Known(v.View, func(row nodeRow) error {
 		settings := v.s.settings(&row)
 		if settings.Presence == nil || *settings.Presence == 0 || row.State != fleet.Approved {
@@ -167,10 +168,21 @@ func (v view) vanished(now time.Time) (gone []kms.NodeID, shortest time.Duration
 		if f.Vanishes() && (row.Vanished.IsZero() || row.Back) {
 			gone = append(gone, row.ID)
 		}
+		if f.Vanishes() || !row.Vanished.IsZero() {
+			vanished++
+		} else {
+			present++
+		}
 		return nil
 	})
+	v.s.present.Store(present)
+	v.s.vanished.Store(vanished)
 	return gone, shortest, err
 }
+
+// Presence is how many machines must be seen and were, or were not, at the last
+// look.
+func (s *Service) Presence() (present, vanished int64) { return s.present.Load(), s.vanished.Load() }
 
 // markVanished looks again, in the transaction that notes it.
 func (s *Service) markVanished(ctx context.Context, id kms.NodeID) error {

@@ -56,7 +56,8 @@ type Service struct {
 	recipients atomic.Pointer[[]string] // of recovery keys
 	sites      Sites                    // nil: there are none
 
-	seen *presence.Book // who was seen when
+	seen              *presence.Book // who was seen when
+	present, vanished atomic.Int64   // machines that must be seen, at the last look
 }
 
 // New makes a service of rows that the config's ledger has registered.
