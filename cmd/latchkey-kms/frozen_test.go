@@ -137,7 +137,7 @@ func (f *frozen) filled() (names []string) {
 // as its own version can read it until it is upgraded, and serves after that.
 func TestFrozen(t *testing.T) {
 	folders, err := filepath.Glob("testdata/frozen/format*")
-	if err != nil || len(folders) < 2 {
+	if err != nil || len(folders) < 3 {
 		t.Fatalf("frozen databases: %v, %v", folders, err)
 	}
 	for _, folder := range folders {
@@ -153,7 +153,11 @@ func TestFrozen(t *testing.T) {
 				}
 			}
 
-			says := map[string]string{"format1": "was in format 1 ", "format2": "in format 2 already"}[filepath.Base(folder)]
+			if out, err := f.run.command(f.dir, "store rekey"); filepath.Base(folder) < "format3" && (err == nil || !strings.Contains(out, "run: latchkey-kms store upgrade")) {
+				t.Errorf("store rekey before the upgrade: %v, %s, want it refused", err, out)
+			}
+			f.must("store check")
+			says := map[string]string{"format1": "was in format 1 ", "format2": "was in format 2 ", "format3": "in format 3 already"}[filepath.Base(folder)]
 			if out := f.must("store upgrade"); !strings.Contains(out, says) {
 				t.Errorf("store upgrade says %s, want %q", out, says)
 			}
@@ -163,6 +167,9 @@ func TestFrozen(t *testing.T) {
 			}
 			f.serves()
 			f.must("audit verify")
+			f.must("store rekey")
+			f.must("store check")
+			f.serves()
 		})
 	}
 }

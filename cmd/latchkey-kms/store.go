@@ -14,7 +14,7 @@ func storeCommand(flags *config.Flags, ask *asker, out *output) *cobra.Command {
 	c := &cobra.Command{
 		Use: "store", Short: "Back up, check, restore, move and upgrade the database", Args: cli.Args(cobra.ArbitraryArgs), RunE: cli.Group,
 	}
-	for _, asking := range []*cobra.Command{storeBackup(ask, out), storeBackups(ask, out), storeDrill(flags, ask, out), storeCheck(ask, out), storeUpgrade(ask, out)} {
+	for _, asking := range []*cobra.Command{storeBackup(ask, out), storeBackups(ask, out), storeDrill(flags, ask, out), storeCheck(ask, out), storeUpgrade(ask, out), storeRekey(ask, out), storeKeys(ask, out)} {
 		ask.add(asking.Flags())
 		c.AddCommand(asking)
 	}

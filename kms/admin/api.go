@@ -33,6 +33,6 @@ type API struct {
 // New makes one of the ledger's own routes and others.
 func New(l *ledger.Ledger, log *slog.Logger, others ...[]Route) *API {
 	a := &API{ledger: l, log: log}
-	a.routes = slices.Concat(slices.Concat(others...), a.trustRoutes(), a.tokenRoutes(), a.sessionRoutes(), a.documentRoutes(), a.storeRoutes(), a.backupRoutes(), a.historyRoutes(), a.keyRoutes())
+	a.routes = slices.Concat(slices.Concat(others...), a.trustRoutes(), a.tokenRoutes(), a.sessionRoutes(), a.documentRoutes(), a.storeRoutes(), a.backupRoutes(), a.historyRoutes(), a.rekeyRoutes(), a.keyRoutes())
 	return a
 }

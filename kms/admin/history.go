@@ -63,11 +63,11 @@ func (a *API) segments() (all []ledger.Segment, err error) {
 var errOlder = fmt.Errorf("%w: the store is in an older format, without checkpoints; once no earlier version runs on it, run: latchkey-kms store upgrade", ledger.ErrRefused)
 
 func (a *API) seal(r *http.Request) ([]ledger.Segment, error) {
-	is, ours, err := a.ledger.Format()
+	sealed, err := a.ledger.HasSegments()
 	if err != nil {
 		return nil, err
 	}
-	if is < ours {
+	if !sealed {
 		return nil, fmt.Errorf("sealing the audit log: %w", errOlder)
 	}
 	return a.ledger.SealDue(r.Context(), 0)

@@ -129,6 +129,7 @@ func (d *Daemon) answer(ctx context.Context, hup <-chan os.Signal, s *server.Ser
 		{"looking for machines that vanished", true, s.WatchPresence},
 		{"destroying what was deleted", true, s.WatchGraves},
 		{"looking after the audit log", true, s.WatchHistory},
+		{"looking after the data key", true, s.WatchDataKeys},
 		{"reading the configuration again", true, func(ctx context.Context) { d.reloads(ctx, hup, s, listening) }},
 		{"telling systemd", false, func(ctx context.Context) { watch(ctx, s.Answers, d.log) }},
 		{"looking at certificates", true, listening.pairs.look},

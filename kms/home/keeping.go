@@ -106,6 +106,16 @@ func (k keeping) read(ctx context.Context, material string) (secret.Bytes, error
 	return k.driver(nil).Unwrap(ctx, material)
 }
 
+// again gets the key once more, for data keys that are added while the server
+// runs.
+func (k keeping) again(ctx context.Context) (secret.Bytes, error) {
+	if k.Shares != "" && k.ask == nil {
+		return secret.Bytes{}, fmt.Errorf("%w: people have it, in shares, and a server that runs asks nobody; stop it, and run: latchkey-kms store rekey", ledger.ErrRefused)
+	}
+	k.held = nil
+	return k.read(ctx, k.material)
+}
+
 // put writes material for a key, reads the key back and returns it: a new one
 // if key is empty, or what a passphrase and a new salt make. A key that does
 // not come back must not wrap anything.

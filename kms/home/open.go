@@ -82,7 +82,7 @@ func (h Home) openOn(c server.Config) (*server.Server, error) {
 
 func (k keeping) openOn(ctx context.Context, c server.Config) (*server.Server, error) {
 	return k.opening(ctx, func(key secret.Bytes) (*server.Server, error) {
-		c.Wrapping = key
+		c.Wrapping, c.Again = key, k.again
 		return server.Open(c)
 	})
 }

@@ -87,15 +87,18 @@ func (v View) verifyRecords(st whole) (n int, err error) {
 	var set [32]byte
 	v.r.Scan(tableMeta, nil, func(key, value []byte) bool {
 		if v.l.counted(tableMeta, string(key)) {
-			xor(&set, v.l.vault.digest(tableMeta, key, value))
+			err = v.keys.count(&set, tableMeta, key, value)
 		}
-		return true
+		return err == nil
 	})
+	if err != nil {
+		return n, err
+	}
 	for _, table := range v.l.sealed() {
 		v.r.Scan(table.name, nil, func(key, value []byte) bool {
 			var epoch uint64
 			var plain []byte
-			if plain, epoch, err = v.l.vault.open(place{table.name, key, table.state(key)}, value); err != nil {
+			if plain, epoch, err = v.keys.open(place{table.name, key, table.state(key)}, value); err != nil {
 				return false
 			}
 
@@ -105,7 +108,9 @@ func (v View) verifyRecords(st whole) (n int, err error) {
 				return false
 			}
 
-			xor(&set, v.l.vault.digest(table.name, key, value))
+			if err = v.keys.count(&set, table.name, key, value); err != nil {
+				return false
+			}
 			backed := table == tableKeys && bytes.Equal(key, backedKey)
 			if table != tableEnded && table != tableSegments && !backed { // they are about servers, the log, and copies
 				n++

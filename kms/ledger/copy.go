@@ -13,8 +13,8 @@ import (
 // itself. It is no older than it was when it was made; the mark may be ahead.
 func (l *Ledger) CheckCopy(copied store.Store) (Checked, error) {
 	of := &Ledger{
-		store: copied, vault: l.vault, tables: l.tables, keyrings: l.keyrings, log: l.log, observe: l.observe,
-		mark: noMark{}, segmentEvents: l.segmentEvents,
+		store: copied, chain: l.chain, name: l.name, tables: l.tables, keyrings: l.keyrings, log: l.log, observe: l.observe,
+		mark: noMark{}, segmentEvents: l.segmentEvents, sealLimit: l.sealLimit,
 	}
 	of.keys.Store(l.keys.Load())
 	return of.Check()

@@ -1,6 +1,7 @@
 package ledger_test
 
 import (
+	"context"
 	"errors"
 	"path/filepath"
 	"slices"
@@ -46,9 +47,31 @@ func (c *crew) join() *ledger.Ledger {
 	return c.open(len(c.marks) - 1)
 }
 
+// joinBy is one that can ask for the wrapping key again, unless it is away.
+func (c *crew) joinBy(away *bool) *ledger.Ledger {
+	c.t.Helper()
+	c.join()
+	return c.openOn(c.db, len(c.marks)-1, c.again(away))
+}
+
+func (c *crew) again(away *bool) func(context.Context) (secret.Bytes, error) {
+	return func(context.Context) (secret.Bytes, error) {
+		if *away {
+			return secret.Bytes{}, errors.New("who keeps it is away")
+		}
+		return c.wrapping.Clone(), nil
+	}
+}
+
 func (c *crew) open(i int) *ledger.Ledger {
 	c.t.Helper()
-	l, err := ledger.Open(ledger.Config{Store: c.db, Shared: true, Wrapping: c.wrapping, Mark: c.marks[i], Tables: tables})
+	return c.openOn(c.db, i, nil)
+}
+
+// openOn opens it on a store, with what asks for the wrapping key again.
+func (c *crew) openOn(db store.Store, i int, again func(context.Context) (secret.Bytes, error)) *ledger.Ledger {
+	c.t.Helper()
+	l, err := ledger.Open(ledger.Config{Store: db, Shared: true, Wrapping: c.wrapping, Again: again, Mark: c.marks[i], Tables: tables})
 	if err != nil {
 		c.t.Fatal(err)
 	}

@@ -3,6 +3,8 @@ package ledger
 import (
 	"context"
 	"testing"
+
+	"latchkey/internal/secret"
 )
 
 // SetFormat writes another record of the format.
@@ -34,3 +36,33 @@ func EditSegment(t *testing.T, l *Ledger, number uint64, edit func(*Segment)) {
 
 // Due seals, archives and removes what is due.
 func (l *Ledger) Due(ctx context.Context) { l.due(ctx) }
+
+// LookAtKeys does what WatchDataKeys does once.
+func (l *Ledger) LookAtKeys(ctx context.Context) (changing bool) { return l.lookAtKeys(ctx) }
+
+// GetKeys gets the data keys that others have added.
+func (l *Ledger) GetKeys(ctx context.Context) error { return l.getKeys(ctx) }
+
+// SealedWith is how many records name a data key, and how many do in all.
+func SealedWith(t *testing.T, l *Ledger, id uint32) (n int) {
+	t.Helper()
+	if err := l.Read(func(v View) error { v.sealedWith(id, func(sealedRow) { n++ }); return nil }); err != nil {
+		t.Fatal(err)
+	}
+	return n
+}
+
+// Unwraps are the data keys that a wrapping key opens.
+func Unwraps(wrapping secret.Bytes, raw []byte) (ids []uint32) {
+	row, err := readKeyRow(raw)
+	if err != nil {
+		return nil
+	}
+	for _, w := range row.Keys {
+		if key, err := w.unwrap(wrapping); err == nil {
+			key.Wipe()
+			ids = append(ids, w.ID)
+		}
+	}
+	return ids
+}

@@ -23,8 +23,12 @@ type format struct {
 // audit log, which earlier programs take for damage.
 const formatSegments = 2
 
+// formatKeys is the format from which on records name their data key, which
+// can be changed.
+const formatKeys = 3
+
 // current is the format of this program.
-var current = format{Version: formatSegments, Writer: formatSegments}
+var current = format{Version: formatKeys, Writer: formatKeys}
 
 // ErrNewer is a store that a later version of this program has changed.
 var ErrNewer = errors.New("the store is of a newer version of latchkey")
@@ -72,6 +76,13 @@ func (l *Ledger) Format() (is, ours int, err error) {
 	return is, current.Version, err
 }
 
+// HasSegments tells whether the store is of a format with sealed segments of
+// the audit log.
+func (l *Ledger) HasSegments() (bool, error) {
+	is, _, err := l.Format()
+	return is >= formatSegments, err
+}
+
 // Upgrade has the store written in this program's format from now on: no
 // earlier one opens it any more, and those that run on it stop. It tells
 // from which format on.
@@ -88,7 +99,25 @@ func (l *Ledger) Upgrade(ctx context.Context) (from int, err error) {
 		if err := t.put(tableMeta, keyFormat, current.encode()); err != nil {
 			return err
 		}
+		if err := t.nameKeys(); err != nil {
+			return err
+		}
 		return t.Note(Event{Event: "store upgrade", From: Who(ctx), Detail: fmt.Sprintf("from format %d to %d", from, current.Version)})
 	})
 	return from, err
+}
+
+// nameKeys has the store name its data key, and the KMS: what it is called
+// was derived from that key.
+func (t *Txn) nameKeys() error {
+	v := t.View.keys
+	if !v.row.first() {
+		return nil
+	}
+	first := v.row.Keys[0]
+	first.Print = v.sealing.print
+	if err := t.putKeys(keyRow{firstKey, []wrappedKey{first}}); err != nil {
+		return err
+	}
+	return t.put(tableMeta, keyName, t.View.keys.seal(place{tableMeta, keyName, 0}, t.state.epoch, t.View.l.name))
 }

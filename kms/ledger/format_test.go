@@ -18,10 +18,11 @@ func TestFormat(t *testing.T) {
 		name, record, says string
 		want               error
 	}{
-		{"as we write it", `{"version":2,"writer":2}`, "", nil},
-		{"as the version before wrote it", `{"version":1,"writer":1}`, "", nil},
-		{"newer, for all", `{"version":3,"writer":1,"since":"2027-01-01"}`, "", nil},
-		{"newer, for newer ones only", `{"version":4,"writer":3}`, "format 3 is the lowest that may; install the newer version", ledger.ErrNewer},
+		{"as we write it", `{"version":3,"writer":3}`, "", nil},
+		{"as the version before wrote it", `{"version":2,"writer":2}`, "", nil},
+		{"as the first version wrote it", `{"version":1,"writer":1}`, "", nil},
+		{"newer, for all", `{"version":4,"writer":1,"since":"2027-01-01"}`, "", nil},
+		{"newer, for newer ones only", `{"version":5,"writer":4}`, "format 4 is the lowest that may; install the newer version", ledger.ErrNewer},
 		{"damaged", `{"version":`, "", ledger.ErrUnverified},
 		{"empty", `{}`, "", ledger.ErrUnverified},
 		{"gone", "", "there is no record of it", ledger.ErrUnverified},

@@ -27,15 +27,19 @@ func (l *Ledger) guard(s store.Step) error {
 // follows tells whether a step leads from one sealed state to a later one,
 // row by row: one server's head moves on, by what is in the step.
 func (l *Ledger) follows(s store.Step) (reached, error) {
-	before, after := View{s.Before, l}, View{s.After, l}
+	before, after := l.view(s.Before), l.view(s.After)
+	if err := l.followsKeys(before, after); err != nil {
+		return reached{}, fmt.Errorf("following the store: %w", err)
+	}
+	after = l.view(s.After)
 	if s.Rows == nil {
 		return l.followsAnew(before, after)
 	}
-	m, err := l.moved(before, s.Rows)
+	m, err := l.moved(before, after, s.Rows)
 	if err != nil {
 		return reached{}, fmt.Errorf("following the store: %w", err)
 	}
-	if err := l.foldRows(before, s.Rows, m); err != nil {
+	if err := l.foldRows(before, after, s.Rows, m); err != nil {
 		return reached{}, fmt.Errorf("following the store: %w", err)
 	}
 	if err := l.foldEvents(after, s.Rows, m); err != nil {
@@ -82,7 +86,7 @@ func (m move) reached() reached {
 
 // moved finds the head that moved. It moves forward, and no other one does:
 // one that is removed was taken over, and says so.
-func (l *Ledger) moved(before View, rows []store.Row) (m move, err error) {
+func (l *Ledger) moved(before, after View, rows []store.Row) (m move, err error) {
 	wrote := false
 	for _, row := range rows {
 		server, is := serverOf([]byte(row.Key))
@@ -103,7 +107,7 @@ func (l *Ledger) moved(before View, rows []store.Row) (m move, err error) {
 			return m, fmt.Errorf("%w: two servers' heads were put at once", ErrUnverified)
 		}
 		wrote = true
-		if m.to, err = l.openState(server, []byte(row.Value)); err != nil {
+		if m.to, err = after.openState(server, []byte(row.Value)); err != nil {
 			return m, err
 		}
 		if m.from = old; !found {
@@ -141,15 +145,18 @@ func (l *Ledger) counted(table, key string) bool {
 // foldRows takes what was there before out of the digest, and what is there
 // now in: that, with what was of the heads taken over, is how the head that
 // moved changed its own.
-func (l *Ledger) foldRows(before View, rows []store.Row, m move) error {
+func (l *Ledger) foldRows(before, after View, rows []store.Row, m move) error {
 	set := m.from.set
+	if err := recount(&set, before, after, rows); err != nil {
+		return err
+	}
 	for _, h := range m.ended {
 		xor(&set, h.set)
 		at := slices.IndexFunc(rows, func(r store.Row) bool { return r.Table == tableEnded.name && r.Key == h.server })
 		if at < 0 || rows[at].Value == nil {
 			return fmt.Errorf("%w: the head of server %q was removed", ErrUnverified, h.server)
 		}
-		end, err := before.openEnded(h.server, rows[at].Value)
+		end, err := after.openEnded(h.server, rows[at].Value)
 		if err != nil || end.seq != h.seq || end.events != h.events || end.auditHash != h.auditHash {
 			return fmt.Errorf("%w: the head of server %q was removed", ErrUnverified, h.server)
 		}
@@ -159,13 +166,18 @@ func (l *Ledger) foldRows(before View, rows []store.Row, m move) error {
 		if !l.counted(row.Table, row.Key) {
 			continue
 		}
-		if t := l.tables[row.Table]; t == nil || t.kind != Log { // a log only grows: what is put there is new
+		// A log only grows: what is put there is new, or sealed again.
+		if t := l.tables[row.Table]; t == nil || t.kind != Log || before.keys.row.replacing() != 0 {
 			if old := before.r.Get(row.Table, key); old != nil {
-				xor(&set, l.vault.digest(row.Table, key, old))
+				if err := before.keys.count(&set, row.Table, key, old); err != nil {
+					return err
+				}
 			}
 		}
 		if row.Value != nil {
-			xor(&set, l.vault.digest(row.Table, key, row.Value))
+			if err := after.keys.count(&set, row.Table, key, row.Value); err != nil {
+				return err
+			}
 		}
 	}
 	if set != m.to.set {

@@ -32,7 +32,7 @@ func (v View) allEnded() (all []state, err error) {
 }
 
 func (v View) openEnded(server string, sealed []byte) (state, error) {
-	plain, _, err := v.l.vault.open(place{tableEnded.name, []byte(server), 0}, sealed)
+	plain, _, err := v.keys.open(place{tableEnded.name, []byte(server), 0}, sealed)
 	if err != nil {
 		return state{}, err
 	}
@@ -42,11 +42,11 @@ func (v View) openEnded(server string, sealed []byte) (state, error) {
 // loadState finds this server's head, and what the others' say.
 func (t *Txn) loadState() error {
 	l := t.View.l
-	own, found, err := t.View.head(l.server)
+	own, found, err := t.View.head(t.server)
 	if err != nil {
 		return err
 	}
-	others, err := t.View.headsBut(stateKey(l.server))
+	others, err := t.View.headsBut(stateKey(t.server))
 	if err != nil {
 		return err
 	}
@@ -75,7 +75,7 @@ func (t *Txn) loadState() error {
 // begin is the first head of a server, or, of one that was taken for gone,
 // one that goes on where the other ended.
 func (t *Txn) begin(since uint64) (state, error) {
-	own := state{server: t.View.l.server, since: since}
+	own := state{server: t.server, since: since}
 	if own.server == "" {
 		return own, nil
 	}
@@ -120,7 +120,7 @@ func (t *Txn) end(server string, away time.Duration) error {
 	if err := t.tx.Delete(tableMeta, stateKey(server)); err != nil {
 		return err
 	}
-	if err := t.Put(tableEnded, []byte(server), h.encode()); err != nil {
+	if err := t.Put(tableEnded, []byte(server), h.encode(t.View.keys)); err != nil {
 		return err
 	}
 	return t.Note(Event{Event: "server end", Detail: fmt.Sprintf("%s, after %d changes and %d events; it has not written for %s", server, h.seq, h.events, away.Round(time.Second))})

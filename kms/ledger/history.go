@@ -85,7 +85,7 @@ func (l *Ledger) damaged() error {
 // removes what is due, until ctx ends.
 func (l *Ledger) WatchHistory(ctx context.Context) {
 	if is, ours, err := l.Format(); err == nil && is < ours {
-		l.log.Warn("the store is in an older format, and its audit log has no checkpoints; once no earlier version runs on it, run: latchkey-kms store upgrade", "format", is)
+		l.log.Warn("the store is in an older format, without what came since (docs/upgrade.md); once no earlier version runs on it, run: latchkey-kms store upgrade", "format", is)
 	}
 	if err := l.VerifySealed(ctx); err != nil && ctx.Err() == nil {
 		l.log.Error("nothing is released: the audit log before its last checkpoint is not what was sealed", "err", err)

@@ -39,11 +39,14 @@ type Config struct {
 	Store    store.Store
 	Shared   bool         // other key servers run on this store, too
 	Wrapping secret.Bytes // 32 bytes; not kept
-	Mark     Mark
-	Log      *slog.Logger          // nil logs nothing
-	Wrote    func(seconds float64) // told how long a change took to be on stable storage; nil: nobody
+	// Again asks for the wrapping key once more, for data keys that are added; nil: nobody can.
+	Again func(context.Context) (secret.Bytes, error)
+	Mark  Mark
+	Log   *slog.Logger          // nil logs nothing
+	Wrote func(seconds float64) // told how long a change took to be on stable storage; nil: nobody
 
-	SegmentEvents int // of a segment of the audit log, at most; 0 is 10,000
+	SegmentEvents int    // of a segment of the audit log, at most; 0 is 10,000
+	SealLimit     uint64 // seals by one data key, at most; 0 is what AES-GCM takes
 
 	Tables   []*Table   // of all owners
 	Keyrings []*Keyring // of all owners
@@ -57,7 +60,9 @@ type Ledger struct {
 	store     store.Store
 	shared    bool
 	server    string // name of this server's head; "" where it is the only one
-	vault     *vault
+	chain     *keychain
+	again     func(context.Context) (secret.Bytes, error) // asks for the wrapping key; nil: nobody can
+	name      []byte                                      // of the KMS
 	tables    map[string]*Table
 	keyrings  map[string]*Keyring
 	log       *slog.Logger
@@ -70,6 +75,8 @@ type Ledger struct {
 	grace      atomic.Int64 // a time.Duration
 
 	segmentEvents uint64 // of a segment, at most
+	sealLimit     uint64 // seals by one data key, at most
+	rekeying      rekeying
 	aged
 
 	keys     atomic.Pointer[[]ed25519.PrivateKey] // the first one signs for who trusts several
@@ -84,8 +91,9 @@ type Ledger struct {
 // does) and writes nothing.
 func Open(c Config) (*Ledger, error) {
 	l := &Ledger{
-		store: c.Store, shared: c.Shared, log: cmp.Or(c.Log, slog.New(slog.DiscardHandler)), observe: c.Wrote, mark: c.Mark,
+		store: c.Store, shared: c.Shared, log: cmp.Or(c.Log, slog.New(slog.DiscardHandler)), observe: c.Wrote, mark: c.Mark, again: c.Again, chain: &keychain{},
 		tables: map[string]*Table{}, keyrings: map[string]*Keyring{}, segmentEvents: uint64(cmp.Or(c.SegmentEvents, segmentEvents)),
+		sealLimit: cmp.Or(c.SealLimit, sealLimit), rekeying: newRekeying(),
 	}
 	l.begin(c.Shared)
 	l.SetGrace(DefaultGrace)
@@ -142,7 +150,7 @@ func (l *Ledger) Shared() bool { return l.shared }
 
 // Name is 8 bytes that tell this KMS from all others, whatever keys it
 // signs with.
-func (l *Ledger) Name() []byte { return l.vault.name }
+func (l *Ledger) Name() []byte { return l.name }
 
 // whoKey finds in a context who administers.
 type whoKey struct{}

@@ -19,7 +19,8 @@ var (
 	tableB  = ledger.NewTable("b", ledger.Sealed)
 	secrets = ledger.NewTable("c", ledger.SealedByState)
 	passing = ledger.NewTable("d", ledger.Passing)
-	tables  = []*ledger.Table{tableA, tableB, secrets, passing}
+	logged  = ledger.NewTable("e", ledger.Log)
+	tables  = []*ledger.Table{tableA, tableB, secrets, passing, logged}
 )
 
 func open(t *testing.T) (*ledger.Ledger, store.Store) {

@@ -16,7 +16,7 @@ func (t *Txn) Mark(table *Table, key []byte) error {
 // be put back by who can write to the store, for as long as its own text says.
 func (t *Txn) PutPassing(table *Table, key, plain []byte) error {
 	t.passing(table)
-	return t.tx.Put(table.name, key, t.View.l.vault.seal(place{table.name, key, table.state(key)}, 0, plain))
+	return t.tx.Put(table.name, key, t.View.keys.seal(place{table.name, key, table.state(key)}, 0, plain))
 }
 
 // Unmark removes a row of a Passing table.
@@ -37,8 +37,11 @@ func (t *Txn) passing(table *Table) {
 // there; nil leaves it.
 func (l *Ledger) Replace(ctx context.Context, table *Table, key []byte, change func(plain []byte) ([]byte, error)) error {
 	return l.store.Update(ctx, func(tx store.Tx) error {
-		t := &Txn{View: View{tx, l}, tx: tx}
+		t := &Txn{View: l.view(tx), tx: tx}
 		t.passing(table)
+		if err := t.View.keys.unable(); err != nil {
+			return err
+		}
 		plain, _, err := t.View.Get(table, key)
 		defer clear(plain)
 		if err != nil {
@@ -49,6 +52,6 @@ func (l *Ledger) Replace(ctx context.Context, table *Table, key []byte, change f
 		if err != nil || next == nil {
 			return err
 		}
-		return tx.Put(table.name, key, l.vault.seal(place{table.name, key, table.state(key)}, 0, next))
+		return tx.Put(table.name, key, t.View.keys.seal(place{table.name, key, table.state(key)}, 0, next))
 	})
 }

@@ -39,7 +39,7 @@ func Salvage(ctx context.Context, c Config) (s Salvaged, err error) {
 	if err != nil {
 		return s, fmt.Errorf("reading the epoch's high-water mark: %w", err)
 	}
-	l := &Ledger{store: c.Store, mark: c.Mark, log: slog.New(slog.DiscardHandler), tables: map[string]*Table{}, keyrings: map[string]*Keyring{}, observe: func(float64) {}}
+	l := &Ledger{store: c.Store, mark: c.Mark, chain: &keychain{}, sealLimit: sealLimit, log: slog.New(slog.DiscardHandler), tables: map[string]*Table{}, keyrings: map[string]*Keyring{}, observe: func(float64) {}}
 	if err := l.register(c.Tables, c.Keyrings); err != nil {
 		return s, err
 	}
@@ -66,22 +66,18 @@ func Salvage(ctx context.Context, c Config) (s Salvaged, err error) {
 
 // unlockDamaged opens the keys, without which nothing can be verified.
 func (l *Ledger) unlockDamaged(c Config) error {
-	if c.Wrapping.Len() != 32 {
-		return fmt.Errorf("opening the data key: %w", ErrWrappingKey)
-	}
 	return l.store.View(func(r store.Reader) error {
-		dataKey, err := unwrap(c.Wrapping, r)
-		if err != nil {
+		if err := l.chain.unwrap(c.Wrapping, r.Get(tableMeta, keyWrapped)); err != nil {
 			return err
 		}
-		defer dataKey.Wipe()
-		if l.vault, err = newVault(dataKey); err != nil {
-			return err
-		}
-		seeds, _, err := l.vault.open(place{tableMeta, keySigning, 0}, r.Get(tableMeta, keySigning))
+		v := l.view(r)
+		seeds, _, err := v.keys.open(place{tableMeta, keySigning, 0}, r.Get(tableMeta, keySigning))
 		clear(seeds)
+		if err == nil {
+			err = l.loadName(v)
+		}
 		if err != nil {
-			return fmt.Errorf("opening the signing keys: %w: only a backup has them", err)
+			return fmt.Errorf("opening the signing keys and the name: %w: only a backup has them", err)
 		}
 		return nil
 	})
@@ -97,13 +93,14 @@ func (l *Ledger) salvageState(s *Salvaged, st *state) error {
 			_, err = v.verifyRecords(old)
 			s.Mixed = err != nil
 		}
+		var failed error
 		v.r.Scan(tableMeta, nil, func(key, value []byte) bool {
 			if l.counted(tableMeta, string(key)) {
-				xor(&st.set, l.vault.digest(tableMeta, key, value))
+				failed = v.keys.count(&st.set, tableMeta, key, value)
 			}
-			return true
+			return failed == nil
 		})
-		return nil
+		return failed
 	})
 }
 
@@ -111,9 +108,9 @@ func (l *Ledger) salvageState(s *Salvaged, st *state) error {
 func (l *Ledger) salvageRecords(ctx context.Context, s *Salvaged, st *state) error {
 	for _, table := range l.sealed() {
 		var bad [][]byte
-		err := l.store.View(func(r store.Reader) error {
-			r.Scan(table.name, nil, func(key, value []byte) bool {
-				plain, epoch, err := l.vault.open(place{table.name, key, table.state(key)}, value)
+		err := l.Read(func(v View) error {
+			v.r.Scan(table.name, nil, func(key, value []byte) bool {
+				plain, epoch, err := v.keys.open(place{table.name, key, table.state(key)}, value)
 				clear(plain)
 				if err != nil {
 					bad = append(bad, bytes.Clone(key))
@@ -121,9 +118,8 @@ func (l *Ledger) salvageRecords(ctx context.Context, s *Salvaged, st *state) err
 					return true
 				}
 				st.epoch = max(st.epoch, epoch)
-				xor(&st.set, l.vault.digest(table.name, key, value))
 				s.Kept++
-				return true
+				return v.keys.count(&st.set, table.name, key, value) == nil // it was opened
 			})
 			return nil
 		})
@@ -240,7 +236,7 @@ func (l *Ledger) finishSalvage(ctx context.Context, s *Salvaged, st state, ends 
 	if err := l.Read(func(v View) error {
 		v.r.Scan(tableMeta, keyState, func(key, sealed []byte) bool {
 			if server, is := serverOf(key); is && server != "" {
-				h, _ := l.openState(server, sealed)
+				h, _ := v.openState(server, sealed)
 				seqs[server] = h.seq
 			}
 			return true
@@ -252,7 +248,7 @@ func (l *Ledger) finishSalvage(ctx context.Context, s *Salvaged, st state, ends 
 	st.events, st.auditHash = ends[""].events, ends[""].auditHash
 	var w whole
 	err := l.store.Update(ctx, func(tx store.Tx) error {
-		t := &Txn{View: View{tx, l}, tx: tx, state: st}
+		t := &Txn{View: l.view(tx), tx: tx, state: st}
 		for _, at := range ends {
 			t.state.auditSeq = max(t.state.auditSeq, at.auditSeq)
 		}
@@ -272,7 +268,7 @@ func (l *Ledger) finishSalvage(ctx context.Context, s *Salvaged, st state, ends 
 				continue
 			}
 			at.server, at.since, at.epoch = server, st.since, st.epoch
-			if err := t.Put(tableEnded, []byte(server), at.encode()); err != nil {
+			if err := t.Put(tableEnded, []byte(server), at.encode(t.View.keys)); err != nil {
 				return err
 			}
 		}
@@ -282,7 +278,7 @@ func (l *Ledger) finishSalvage(ctx context.Context, s *Salvaged, st state, ends 
 		if err != nil {
 			return err
 		}
-		if err := tx.Put(tableMeta, keyState, l.sealState(t.state)); err != nil {
+		if err := tx.Put(tableMeta, keyState, t.sealState()); err != nil {
 			return err
 		}
 		w, err = t.View.readState()

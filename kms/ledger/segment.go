@@ -141,7 +141,7 @@ func (v View) bases() (map[string]Segment, error) {
 // origin names the log of a server to others. A database that was restored
 // goes on in another log: it has lost what others may have seen.
 func (l *Ledger) origin(h state) string {
-	origin := fmt.Sprintf("latchkey/%x", l.vault.name)
+	origin := fmt.Sprintf("latchkey/%x", l.name)
 	if h.server != "" {
 		origin += "/" + h.server
 	}

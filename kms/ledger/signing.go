@@ -48,7 +48,7 @@ func (l *Ledger) Signing() []ed25519.PrivateKey {
 
 // loadKeys reads the signing keys: Ed25519 seeds, one after the other.
 func (l *Ledger) loadKeys(v View) error {
-	seeds, epoch, err := l.vault.open(place{tableMeta, keySigning, 0}, v.r.Get(tableMeta, keySigning))
+	seeds, epoch, err := v.keys.open(place{tableMeta, keySigning, 0}, v.r.Get(tableMeta, keySigning))
 	if err != nil {
 		return err
 	}
@@ -91,7 +91,7 @@ func (l *Ledger) changeKeys(ctx context.Context, event string, change func(t *Tx
 			seeds = append(seeds, k.Seed()...)
 		}
 		t.Bump()
-		sealed := l.vault.seal(place{tableMeta, keySigning, 0}, t.state.epoch, seeds)
+		sealed := t.View.keys.seal(place{tableMeta, keySigning, 0}, t.state.epoch, seeds)
 		if err := t.put(tableMeta, keySigning, sealed); err != nil {
 			return err
 		}

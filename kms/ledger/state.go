@@ -30,6 +30,11 @@ type state struct {
 	auditSeq  uint64   // the highest sequence number that it has seen
 	auditHash [32]byte // of its last event
 	written   uint64   // when, in seconds since 1970 by its wall clock
+
+	// From format 3 on:
+	known  uint32 // the newest data key that the server has
+	sealer uint32 // the data key with which it seals
+	seals  uint64 // by it with that key
 }
 
 // serverSize is the length of a server's name, in bytes.
@@ -54,7 +59,8 @@ func serverOf(key []byte) (server string, is bool) {
 	return string(name), true
 }
 
-func (s state) encode() []byte {
+// encode writes a head as the format of the store has it.
+func (s state) encode(v *vault) []byte {
 	b := binary.BigEndian.AppendUint64(nil, s.since)
 	b = binary.BigEndian.AppendUint64(b, s.epoch)
 	b = binary.BigEndian.AppendUint64(b, s.seq)
@@ -62,14 +68,24 @@ func (s state) encode() []byte {
 	b = binary.BigEndian.AppendUint64(b, s.events)
 	b = binary.BigEndian.AppendUint64(b, s.auditSeq)
 	b = append(b, s.auditHash[:]...)
-	return binary.BigEndian.AppendUint64(b, s.written)
+	b = binary.BigEndian.AppendUint64(b, s.written)
+	if v.row.first() {
+		return b
+	}
+	b = binary.BigEndian.AppendUint32(b, s.known)
+	b = binary.BigEndian.AppendUint32(b, s.sealer)
+	return binary.BigEndian.AppendUint64(b, s.seals)
 }
 
-// stateSize is the length of a head, in bytes: six numbers and two digests.
-const stateSize = 6*8 + 2*32
+// The length of a head, in bytes: six numbers and two digests; from format 3
+// on three numbers more.
+const (
+	firstState = 6*8 + 2*32
+	stateSize  = firstState + 4 + 4 + 8
+)
 
 func decodeState(server string, b []byte) (s state, err error) {
-	if len(b) != stateSize {
+	if len(b) != stateSize && len(b) != firstState {
 		return s, fmt.Errorf("reading the state record: %w", ErrUnverified)
 	}
 	s = state{
@@ -77,12 +93,15 @@ func decodeState(server string, b []byte) (s state, err error) {
 		set: [32]byte(b[24:56]), events: binary.BigEndian.Uint64(b[56:]), auditSeq: binary.BigEndian.Uint64(b[64:]),
 		auditHash: [32]byte(b[72:104]), written: binary.BigEndian.Uint64(b[104:]),
 	}
+	if more := b[firstState:]; len(more) > 0 {
+		s.known, s.sealer, s.seals = binary.BigEndian.Uint32(more), binary.BigEndian.Uint32(more[4:]), binary.BigEndian.Uint64(more[8:])
+	}
 	return s, nil
 }
 
 // openState opens a server's head.
-func (l *Ledger) openState(server string, sealed []byte) (state, error) {
-	plain, epoch, err := l.vault.open(place{tableMeta, stateKey(server), 0}, sealed)
+func (v View) openState(server string, sealed []byte) (state, error) {
+	plain, epoch, err := v.keys.open(place{tableMeta, stateKey(server), 0}, sealed)
 	if err != nil {
 		return state{}, err
 	}
@@ -93,14 +112,15 @@ func (l *Ledger) openState(server string, sealed []byte) (state, error) {
 	return st, err
 }
 
-func (l *Ledger) sealState(s state) []byte {
-	return l.vault.seal(place{tableMeta, stateKey(s.server), 0}, s.epoch, s.encode())
+func (t *Txn) sealState() []byte {
+	s := t.state
+	return t.View.keys.seal(place{tableMeta, stateKey(s.server), 0}, s.epoch, s.encode(t.View.keys))
 }
 
 // Glance is a view of the same rows to which the transaction does not hold:
 // others may change what it reads before that is written. It is for what only
 // bounds, or cleans up.
-func (v View) Glance() View { return View{store.Glance(v.r), v.l} }
+func (v View) Glance() View { return View{store.Glance(v.r), v.l, v.keys} }
 
 // head reads one server's head; false means that there is none.
 func (v View) head(server string) (state, bool, error) {
@@ -108,7 +128,7 @@ func (v View) head(server string) (state, bool, error) {
 	if sealed == nil {
 		return state{}, false, nil
 	}
-	st, err := v.l.openState(server, sealed)
+	st, err := v.openState(server, sealed)
 	return st, err == nil, err
 }
 
@@ -130,7 +150,7 @@ func (v View) headsBut(own []byte) (all []state, err error) {
 			return bytes.HasPrefix(key, keyState)
 		}
 		var st state
-		if st, err = v.l.openState(server, sealed); err == nil {
+		if st, err = v.openState(server, sealed); err == nil {
 			all = append(all, st)
 		}
 		return err == nil

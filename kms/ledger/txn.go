@@ -14,13 +14,16 @@ import (
 type View struct {
 	r store.Reader
 	l *Ledger
+
+	keys *vault // that the state names
 }
 
 // A Txn reads and writes sealed records.
 type Txn struct {
 	View   View
 	tx     store.Tx
-	state  state   // of this server
+	server string  // whose head it carries on
+	state  state   // of that server
 	others []state // heads of the other servers, as they were; they move meanwhile
 	ended  []string
 	bumped bool
@@ -31,13 +34,24 @@ type Txn struct {
 
 // Read runs f on one consistent state.
 func (l *Ledger) Read(f func(View) error) error {
-	return l.store.View(func(r store.Reader) error { return f(View{r, l}) })
+	return l.store.View(func(r store.Reader) error { return f(l.view(r)) })
 }
 
 // Update runs f in a transaction that also carries the state on, and
 // returns once it is on stable storage. When what is given to whom has
 // changed, the epoch's high-water mark follows.
 func (l *Ledger) Update(ctx context.Context, f func(*Txn) error) error {
+	return l.updateAs(ctx, l.server, func(t *Txn) error {
+		if err := l.spent(t.View.keys); err != nil {
+			return err
+		}
+		return f(t)
+	})
+}
+
+// updateAs is Update with a key that has sealed too much, too, and maybe as
+// another server, which is none any more.
+func (l *Ledger) updateAs(ctx context.Context, server string, f func(*Txn) error) error {
 	if err := l.damaged(); err != nil {
 		return err
 	}
@@ -48,8 +62,11 @@ func (l *Ledger) Update(ctx context.Context, f func(*Txn) error) error {
 		if last != nil {
 			l.strangers.undo(last.due) // of a run that did not count
 		}
-		t := &Txn{View: View{tx, l}, tx: tx}
+		t := &Txn{View: l.view(tx), tx: tx, server: server}
 		last, decided = t, nil
+		if decided = t.View.keys.unable(); decided != nil {
+			return decided
+		}
 		if err := t.loadState(); err != nil {
 			return err
 		}
@@ -59,7 +76,8 @@ func (l *Ledger) Update(ctx context.Context, f func(*Txn) error) error {
 		if err := t.noteLeftOut(); err != nil {
 			return err
 		}
-		return tx.Put(tableMeta, stateKey(t.state.server), l.sealState(t.state))
+		t.countSeals()
+		return tx.Put(tableMeta, stateKey(t.state.server), t.sealState())
 	})
 	// An update that lost to others, or that is too large, says nothing
 	// against the store.
@@ -123,7 +141,7 @@ func (v View) Get(t *Table, key []byte) (plain []byte, found bool, err error) {
 	if sealed == nil {
 		return nil, false, nil
 	}
-	plain, _, err = v.l.vault.open(place{t.name, key, t.state(key)}, sealed)
+	plain, _, err = v.keys.open(place{t.name, key, t.state(key)}, sealed)
 	return plain, err == nil, err
 }
 
@@ -158,27 +176,33 @@ func (t *Txn) Save(table *Table, key []byte, row any) error {
 // Put seals and writes a row.
 func (t *Txn) Put(table *Table, key, plain []byte) error {
 	t.View.l.own(table)
-	v := t.View.l.vault
-	return t.put(table.name, key, v.seal(place{table.name, key, table.state(key)}, t.state.epoch, plain))
+	return t.put(table.name, key, t.View.keys.seal(place{table.name, key, table.state(key)}, t.state.epoch, plain))
 }
 
 // put writes a row that the digest covers.
 func (t *Txn) put(table string, key, sealed []byte) error {
-	t.uncount(table, key)
-	xor(&t.state.set, t.View.l.vault.digest(table, key, sealed))
+	if err := t.uncount(table, key); err != nil {
+		return err
+	}
+	if err := t.View.keys.count(&t.state.set, table, key, sealed); err != nil {
+		return err
+	}
 	return t.tx.Put(table, key, sealed)
 }
 
 // Remove destroys a row.
 func (t *Txn) Remove(table *Table, key []byte) error {
 	t.View.l.own(table)
-	t.uncount(table.name, key)
+	if err := t.uncount(table.name, key); err != nil {
+		return err
+	}
 	return t.tx.Delete(table.name, key)
 }
 
 // uncount takes the record that stands there out of the digest.
-func (t *Txn) uncount(table string, key []byte) {
+func (t *Txn) uncount(table string, key []byte) error {
 	if old := t.View.r.Get(table, key); old != nil {
-		xor(&t.state.set, t.View.l.vault.digest(table, key, old))
+		return t.View.keys.count(&t.state.set, table, key, old)
 	}
+	return nil
 }

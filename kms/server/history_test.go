@@ -18,15 +18,18 @@ import (
 // Two servers on one etcd, or in one cluster, seal their logs and remove
 // them; each takes what the other does for what it is, and a third that comes
 // later verifies the whole.
-func TestHistoryOnSharedStores(t *testing.T) {
+func TestHistoryOnSharedStores(t *testing.T) { onSharedStores(t, sharedHistory) }
+
+// onSharedStores runs a test on etcd and in a cluster.
+func onSharedStores(t *testing.T, test func(t *testing.T, open func() store.Store)) {
 	t.Run("etcd", func(t *testing.T) {
 		cluster := etcdtest.Start(t)
-		sharedHistory(t, func() store.Store { return openEtcd(t, cluster) })
+		test(t, func() store.Store { return openEtcd(t, cluster) })
 	})
 	t.Run("kube", func(t *testing.T) {
 		api := kubetest.Start(t)
 		api.Namespace(t, "keys")
-		sharedHistory(t, func() store.Store {
+		test(t, func() store.Store {
 			db, err := kube.Open(ctx, kube.Config{
 				Client: api.Client(t, kubetest.Admin), Namespace: "keys", Name: "kms", Create: true,
 				Config: mirror.Config{Tables: server.Tables(), Logs: server.LogTables(), Passing: server.PassingTables()},
@@ -39,18 +42,22 @@ func TestHistoryOnSharedStores(t *testing.T) {
 	})
 }
 
+// beside is one more server on a store.
+func (f *fixture) beside(st store.Store) *fixture {
+	f.t.Helper()
+	more := &fixture{t: f.t, dir: f.t.TempDir(), wrapping: f.wrapping, enroll: f.enroll}
+	if err := more.mark().Write(ledger.Position{}); err != nil {
+		f.t.Fatal(err)
+	}
+	if err := more.serve(st, true); err != nil {
+		f.t.Fatal(err)
+	}
+	return more
+}
+
 func sharedHistory(t *testing.T, open func() store.Store) {
 	one := newKMSOn(t, open())
-	join := func() *fixture {
-		f := &fixture{t: t, dir: t.TempDir(), wrapping: one.wrapping, enroll: one.enroll}
-		if err := f.mark().Write(ledger.Position{}); err != nil {
-			t.Fatal(err)
-		}
-		if err := f.serve(open(), true); err != nil {
-			t.Fatal(err)
-		}
-		return f
-	}
+	join := func() *fixture { return one.beside(open()) }
 	two := join()
 	const events = 120 // more than one transaction removes
 	for _, f := range []*fixture{one, two} {

@@ -87,6 +87,9 @@ func newKMS(t testing.TB, options ...option) *fixture {
 func (f *fixture) path() string          { return filepath.Join(f.dir, "kms.db") }
 func (f *fixture) mark() ledger.MarkFile { return ledger.MarkFile(filepath.Join(f.dir, "epoch")) }
 
+// again gets the wrapping key once more.
+func (f *fixture) again(context.Context) (secret.Bytes, error) { return f.wrapping.Clone(), nil }
+
 // start opens the database and serves it.
 func (f *fixture) start() error {
 	db, err := bolt.Open(f.path(), false, server.Tables())
@@ -102,7 +105,7 @@ func (f *fixture) start() error {
 
 // serve serves an open database, which it closes if it cannot.
 func (f *fixture) serve(st store.Store, shared bool) error {
-	s, err := server.Open(server.Config{Store: st, Shared: shared, Wrapping: f.wrapping, Mark: f.mark(), Enroll: f.enroll, Workers: f.workers, EKRoots: f.ekRoots, Protocols: f.protocols, StrictClock: f.strictClock, MaxMachines: f.machines, Center: f.center})
+	s, err := server.Open(server.Config{Store: st, Shared: shared, Wrapping: f.wrapping, Again: f.again, Mark: f.mark(), Enroll: f.enroll, Workers: f.workers, EKRoots: f.ekRoots, Protocols: f.protocols, StrictClock: f.strictClock, MaxMachines: f.machines, Center: f.center})
 	if err != nil {
 		st.Close()
 		return err

@@ -35,6 +35,7 @@ func (m *measured) writes() func(seconds float64) {
 // watch adds what is read when it is asked for.
 func (m *measured) watch(s *Server) {
 	s.gaugeSites()
+	m.gaugeDataKeys(s)
 	m.Gauge("latchkey_pending", "Machines that wait for the operator.", s.gaugePending, "protocol")
 
 	m.Gauge("latchkey_recovery_volumes", "Volumes of machines by how it stands with their recovery key: none, unproven, proven, used, gone.", s.gaugeRecovery, "standing")
@@ -167,7 +168,7 @@ func (s *Server) HealthHandler() http.Handler {
 			}
 			answer := "ok\n"
 			if path == "/readyz" {
-				answer += s.progress()
+				answer += s.progress() + s.dataKeyText()
 			}
 			io.WriteString(w, answer)
 		})

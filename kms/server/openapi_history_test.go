@@ -12,4 +12,7 @@ func askHistory(ask func(method, target, body string, want int)) {
 		ask("GET", path, "", 400)
 	}
 	ask("GET", "/v1/audit/segment?number=99", "", 404)
+	ask("POST", "/v1/store/rekey?continue=perhaps", "", 400)
+	ask("POST", "/v1/store/rekey", "", 200)
+	ask("GET", "/v1/store/keys", "", 200)
 }

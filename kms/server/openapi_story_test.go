@@ -76,7 +76,7 @@ func TestOpenAPI(t *testing.T) {
 // like all others.
 var rare = []string{
 	"lk1.Node.vanished", "lk1.Node.back", "lk1.Node.moved_to", "lk1.Handed.needs", "admin.Token.maker", "admin.IssuedToken.maker", "lk1.Agreement.", "lk1.Node.agreed", "lk1.Node.needs", "lk1.Undeleted.needs", "policy.Settings.approvals", "ekcert.Certificate.", "lk1.Node.ek_certificate", "lk1.Node.lapsed", "lk1.Node.announced", "policy.Announced.", "lk1.Node.release", "lk1.Node.rolled", "lk1.rolled.", "lk1.ReleaseView.hidden", "lk1.ReleaseView.signed", "lk1.Node.awaits_boot", "lk1.Node.takes_boot", "lk1.Node.unmeasured", "lk1.Approved.warning", "lk1.Approved.sealed", "lk1.Volume.sealed_to", "lk1.Volume.kept", "lk1.Volume.proven", "lk1.Volume.staged_at", "ledger.Step.", "lk1.keptSecret.", "lk1.Volume.forget", "lk1.Volume.older", "lk1.older.", "lk1.Node.older", "kairos.partition.removed", "kairos.Node.lapsed", "kairos.Node.recent_stores", "talos.Node.lapsed", "terms.Explanation.unasked", "rulebook.Applied.needs", "talos.NodePage.next",
-	"ledger.Event.server", "ledger.Segment.server", "ledger.Segment.removed", "ledger.ServerLog.server", "kairos.lastShown.legacy", "kairos.lastShown.live", "kairos.volumeDoc.",
+	"ledger.Event.server", "ledger.Rekeying.waiting", "ledger.Segment.server", "ledger.Segment.removed", "ledger.ServerLog.server", "kairos.lastShown.legacy", "kairos.lastShown.live", "kairos.volumeDoc.",
 	"site.Status.heard", "site.Status.last_gave", "site.Status.refused", "site.Status.trust", "eventlog.Keys.others", "eventlog.Summary.config", "eventlog.Summary.firmware", "eventlog.Summary.kernel", "eventlog.Summary.odd", "eventlog.Measured.text", "lk1.bootLog.refused",
 }
 

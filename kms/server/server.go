@@ -40,8 +40,9 @@ const (
 // Config is what a Server runs on.
 type Config struct {
 	Store    store.Store
-	Shared   bool         // other key servers run on this store, too
-	Wrapping secret.Bytes // 32 bytes; not kept
+	Shared   bool                                        // other key servers run on this store, too
+	Wrapping secret.Bytes                                // 32 bytes; not kept
+	Again    func(context.Context) (secret.Bytes, error) // asks for it once more; nil: nobody can
 	Mark     ledger.Mark
 	Enroll   fleet.Enrollment
 	Log      *slog.Logger // nil logs nothing
@@ -133,7 +134,7 @@ func Open(c Config) (*Server, error) {
 	writes := s.measured.writes()
 	var err error
 	s.Ledger, err = ledger.Open(ledger.Config{
-		Store: c.Store, Shared: c.Shared, Wrapping: c.Wrapping, Mark: c.Mark, Log: s.log, Wrote: writes,
+		Store: c.Store, Shared: c.Shared, Wrapping: c.Wrapping, Again: c.Again, Mark: c.Mark, Log: s.log, Wrote: writes,
 		Tables: kept.tables(), Keyrings: []*ledger.Keyring{kept.talos.Keyring(), k8s.Keyring, admin.Keyring}, Graves: kept.graves(),
 	})
 	if err != nil {

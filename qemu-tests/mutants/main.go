@@ -56,7 +56,7 @@ var mutants = slices.Concat(
 	paths,
 	ofHistory,
 	ofTang,
-	ofWrapping,
+	ofWrapping, ofRekey,
 	keys,
 	ofSites,
 	ofPresence,

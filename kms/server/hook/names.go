@@ -14,7 +14,7 @@ var names = []string{
 	"volume put", "volume delete", "volume undelete", "volume destroy", "volume accept-header", "volume rotate", "volume rotate-abort", "volume older", "volume forget",
 	"recovery put", "recovery proven", "recovery replaced", "recovery asked", "recovery release",
 	"trust add", "trust use", "trust retire", "trust undelete", "trust destroy", "key rotate", "key retire", "key undelete", "key destroy",
-	"wrapping change", "unseal", "store upgrade", "policy apply", "policy revert",
+	"store rekey", "store rekeyed", "wrapping change", "unseal", "store upgrade", "policy apply", "policy revert",
 	"token create", "token revoke", "sign in", "sign out", "admin", "start", "boot-log", "first-boot", "restore", "salvage", "lost", "strangers", "server end", "audit remove",
 	// Events of the other protocols.
 	"kairos get", "kairos put", "kairos apply", "kairos sync", "kairos lapse", "kairos renew", "kairos set",

@@ -1,0 +1,50 @@
+package main
+
+// ofRekey are rules of the data keys and of their change.
+var ofRekey = []mutant{
+	{`D33 a key that was given up opens nothing`, `kms/ledger/datakeys.go`, `	for _, w := range v.row.Keys {
+		for print, k := range c.keys[w.ID] {
+			if w.Print == "" || w.Print == print {
+				v.keys[w.ID] = k
+			}
+		}
+	}`, `	for _, all := range c.keys {
+		for _, k := range all {
+			v.keys[k.id] = k
+		}
+	}`, `./kms/ledger`, `TestOldRecordsAreNoticed`},
+	{`D33 a record counts under its own key`, `kms/ledger/vault.go`, `if under, err = v.has(id); err != nil {`, `if _, err = v.has(id); err != nil {`, `./kms/ledger`, `TestRekey`},
+	{`a record's key is bound`, `kms/ledger/vault.go`, `head[:len(head)-nonceSize]...)`, `head[len(head)-nonceSize-9:len(head)-nonceSize]...)`, `./kms/ledger`, `TestKeyIsBound`},
+	{`what is in the clear counts under the key that seals`, `kms/ledger/rekey.go`, `	if before.keys.sealing == after.keys.sealing {`, `	if true {`, `./kms/ledger`, `TestRekey`},
+	{`D34 the key that seals is never an older one`, `kms/ledger/datakeys.go`, `r.Sealing < before.Sealing || `, ``, `./kms/ledger`, `TestKeyRowFollows`},
+	{`D34 an id is not given twice`, `kms/ledger/datakeys.go`, `old == nil && k.ID <= before.newest() || `, ``, `./kms/ledger`, `TestKeyRowFollows`},
+	{`D34 no key takes another's id`, `kms/ledger/datakeys.go`, ` || old != nil && old.Print != "" && old.Print != k.Print`, ``, `./kms/ledger`, `TestKeyRowFollows`},
+	{`D34 no store of many keys becomes one of one`, `kms/ledger/datakeys.go`, ` || r.first() && !before.first() {`, ` {`, `./kms/ledger`, `TestKeyRowFollows`},
+	{`D34 who follows judges the keys`, `kms/ledger/rekey.go`, `!after.keys.row.follows(before.keys.row) {`, `false {`, `./kms/ledger`, `TestDataKeysGoOn`},
+	{`who follows asks for the key that seals`, `kms/ledger/rekey.go`, `return l.learn(ctx, []byte(after.keys.raw))`, `return nil`, `./kms/ledger`, `TestGuardFollowsDataKeys`},
+	{`a log's rows are sealed again`, `kms/ledger/guard.go`, `|| before.keys.row.replacing() != 0 {`, `{`, `./kms/ledger`, `TestGuardFollowsDataKeys`},
+	{`the new key waits for every server`, `kms/ledger/rekey.go`, `if h.known < row.newest() && `, `if false && `, `./kms/ledger`, `TestRekeyWaitsForEveryServer`},
+	{`the old key stays while a head is sealed with it`, `kms/ledger/reseal.go`, `		case len(heads) > 0: // of servers`, `		case false: // of servers`, `./kms/ledger`, `TestRekeyWaitsForEveryServer`},
+	{`the old key stays while a record is sealed with it`, `kms/ledger/reseal.go`, `		case len(rows) > 0:`, `		case false:`, `./kms/ledger`, `TestRekey$`},
+	{`a head of nobody is moved`, `kms/ledger/reseal.go`, `case l.shared && slices.Contains(heads, ""):`, `case false:`, `./kms/ledger`, `TestServerWithoutTheKey`},
+	{`no wrapping key but the one in use wraps a data key`, `kms/ledger/rekey.go`, `	old, err := row.of(row.Sealing).unwrap(wrapping) // one that another key wraps would open nothing
+	if err != nil {
+		return err
+	}
+	old.Wipe()
+`, ``, `./kms/ledger`, `TestRekeyIsRefused`},
+	{`one change at a time`, `kms/ledger/rekey.go`, `if old := row.replacing(); old != 0 {`, `if old := row.replacing(); false {`, `./kms/ledger`, `TestRekeyIsRefused`},
+	{`the wrapping key wraps both keys`, `kms/ledger/wrapping.go`, `w.Wrapped = wrap(to, w.ID, key)`, `if w.ID == firstKey {
+				w.Wrapped = wrap(to, w.ID, key)
+			}`, `./kms/ledger`, `TestWrappingChangesDuringRekey`},
+	{`the KMS keeps its name`, `kms/ledger/wrapping.go`, `	if sealed == nil && v.keys.row.first() {`, `	if true {`, `./kms/ledger`, `TestRekey$`},
+	{`D36 seals are counted over restarts`, `kms/ledger/seals.go`, `k.before.Store(t.state.seals)`, `k.before.Store(0)`, `./kms/ledger`, `TestSealsAreCounted`},
+	{`D36 other servers' seals count`, `kms/ledger/seals.go`, `if h.sealer == w.ID {`, `if h.sealer == w.ID && h.server == l.server {`, `./kms/ledger`, `TestSealsAreCounted`},
+	{`D36 a key has a limit`, `kms/ledger/seals.go`, `if v.sealing.total() >= l.sealLimit {`, `if false {`, `./kms/ledger`, `TestSealsHaveALimit`},
+	{`D36 a key is changed before its limit`, `kms/ledger/rekeywatch.go`, `if used >= 0.75 && !older {`, `if used >= 2 && !older {`, `./kms/ledger`, `TestSealsHaveALimit`},
+	{`D36 half of the limit is said`, `kms/ledger/rekeywatch.go`, `if l.rekeying.warned.Swap(id) != id {`, `if false {`, `./kms/ledger`, `TestSealsHaveALimit`},
+	{`H7 one key, one format`, `kms/ledger/rekey.go`, `if row.first() {
+			return`, `if false {
+			return`, `./cmd/latchkey-kms`, `TestFrozen`},
+	{`shares: a server that runs asks nobody`, `kms/home/keeping.go`, `if k.Shares != "" && k.ask == nil {`, `if false {`, `./kms/home`, `TestRekeyByShares`},
+}
