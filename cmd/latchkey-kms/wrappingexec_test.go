@@ -81,6 +81,29 @@ esac`},
 	}
 }
 
+// A program that is not there is a wrong configuration: one line that names
+// it, and the exit code after which no unit starts us again.
+func TestWrappingProgramIsMissing(t *testing.T) {
+	k, dir := newWrapped(t), t.TempDir()
+	cat := program(t, dir, "cat", "od -An -tx1 | tr -d ' \n' | tr 0-9a-f a-p")
+	back := program(t, dir, "back", "head -c 64 | tr a-p 0-9a-f | sed 's/../\\\\x&/g' | xargs -0 printf '%b'")
+	config := filepath.Join(dir, "kms.yaml")
+	if err := os.WriteFile(config, []byte("wrapping:\n  exec:\n    wrap: ["+cat+"]\n    unwrap: ["+back+"]\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	k.ok("wrapping", "change", "--to-config", config)
+	k.ok("store", "check", "--config", config)
+	if err := os.Rename(back, back+".away"); err != nil {
+		t.Fatal(err)
+	}
+	for _, args := range [][]string{{"store", "check"}, {"serve"}, {"wrapping", "change"}} {
+		code, out := command(t, append(args, "--config", config, "--data", k.data)...)
+		if code != 64 || !strings.Contains(out, back+": no such file") || !strings.Contains(out, "name another in wrapping.exec") {
+			t.Errorf("latchkey-kms %s without the program: %d %s, want 64 and what is missing", strings.Join(args, " "), code, out)
+		}
+	}
+}
+
 // Azure's example has a script, too.
 func TestWrappingByAzure(t *testing.T) {
 	k, dir := newWrapped(t), t.TempDir()

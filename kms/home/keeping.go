@@ -11,6 +11,7 @@ import (
 
 	"latchkey/kms/ledger"
 
+	"latchkey/internal/cli"
 	"latchkey/internal/datafile"
 	"latchkey/internal/secret"
 	"latchkey/kms/config"
@@ -103,7 +104,17 @@ func (k keeping) read(ctx context.Context, material string) (secret.Bytes, error
 	if key, ok := k.held[material]; ok {
 		return key.Clone(), nil
 	}
-	return k.driver(nil).Unwrap(ctx, material)
+	key, err := k.driver(nil).Unwrap(ctx, material)
+	return key, configured(err)
+}
+
+// configured gives an error of what the configuration names, and this host
+// has not, the exit code of a wrong configuration.
+func configured(err error) error {
+	if errors.Is(err, wrapping.ErrSetup) {
+		return &cli.Exit{Code: cli.Usage, Err: err}
+	}
+	return err
 }
 
 // again gets the key once more, for data keys that are added while the server
@@ -127,7 +138,7 @@ func (k keeping) put(ctx context.Context, material string, key secret.Bytes, pcr
 	d := k.driver(pcrs)
 	text, err := d.Wrap(ctx, key)
 	if err != nil {
-		return secret.Bytes{}, err
+		return secret.Bytes{}, configured(err)
 	}
 	if err := datafile.Write(material, text); err != nil {
 		return secret.Bytes{}, fmt.Errorf("writing %s: %w", material, err)

@@ -28,6 +28,10 @@ var ErrAway = errors.New("the wrapping key cannot be had now")
 // something, such as a wrong PIN: a token locks itself after a few.
 var ErrRefused = errors.New("the wrapping key is refused")
 
+// ErrSetup is what this host has not that the configuration names, such as a
+// program: no passing state, and nothing that the key's keeper said.
+var ErrSetup = errors.New("what keeps the wrapping key is not here")
+
 // maxMaterial bounds what a driver keeps, in bytes: no service of today
 // makes more than 6 KiB of 32 bytes.
 const maxMaterial = 64 << 10

@@ -103,7 +103,7 @@ var final = []int{64, 77}
 // run runs a program and returns what it wrote.
 func (p Program) run(ctx context.Context, argv []string, in []byte) ([]byte, error) {
 	if err := program.Check(argv); err != nil {
-		return nil, err
+		return nil, fmt.Errorf("%w: %w; install it, or name another in wrapping.exec", ErrSetup, err)
 	}
 	ctx, cancel := context.WithTimeout(ctx, p.Timeout)
 	defer cancel()

@@ -46,5 +46,6 @@ var ofRekey = []mutant{
 	{`H7 one key, one format`, `kms/ledger/rekey.go`, `if row.first() {
 			return`, `if false {
 			return`, `./cmd/latchkey-kms`, `TestFrozen`},
+	{`exec: a missing program is a wrong configuration`, `kms/home/keeping.go`, `if errors.Is(err, wrapping.ErrSetup) {`, `if false {`, `./cmd/latchkey-kms`, `TestWrappingProgramIsMissing`},
 	{`shares: a server that runs asks nobody`, `kms/home/keeping.go`, `if k.Shares != "" && k.ask == nil {`, `if false {`, `./kms/home`, `TestRekeyByShares`},
 }
