@@ -181,11 +181,11 @@ func (k keeping) opening(ctx context.Context, open func(secret.Bytes) (*server.S
 	}
 
 	if _, none := os.Stat(k.fresh()); none != nil {
-		return nil, err
+		return nil, k.unfit(err)
 	}
 	s, second, _ := k.try(ctx, k.fresh(), open)
 	if second != nil {
-		return nil, err
+		return nil, k.unfit(err)
 	}
 
 	if err := os.Rename(k.fresh(), k.material); err != nil {
@@ -195,6 +195,15 @@ func (k keeping) opening(ctx context.Context, open func(secret.Bytes) (*server.S
 		return nil, fmt.Errorf("finishing the change of the wrapping key: %w", err)
 	}
 	return s, nil
+}
+
+// unfit says of shares that were all right, and give the key of another
+// database, what is wrong: no more shares mend it.
+func (k keeping) unfit(err error) error {
+	if k.Shares == "" || !errors.Is(err, ledger.ErrWrappingKey) {
+		return err
+	}
+	return &cli.Exit{Code: cli.Usage, Err: fmt.Errorf("%w: the shares are right, but %s, by which they were judged, is of another key server, or of before a change of the wrapping key; put the one there that belongs to this database", err, k.material)}
 }
 
 // try opens a KMS by this material. If it cannot, unfit tells whether other

@@ -96,7 +96,7 @@ func readKeyRow(raw []byte) (r keyRow, err error) {
 // added, and given up once another seals. One that is gone does not come back,
 // and none takes the id of another.
 func (r keyRow) follows(before keyRow) bool {
-	if r.Sealing < before.Sealing || r.first() && !before.first() {
+	if r.Sealing < before.Sealing {
 		return false
 	}
 	return !slices.ContainsFunc(r.Keys, func(k wrappedKey) bool {
