@@ -51,6 +51,8 @@ type Maker struct {
 
 	Write func(io.Writer) error            // one consistent state of the database
 	Judge func(path string) (Facts, error) // opens a copy as a server would
+
+	last Made // the one before
 }
 
 // Made is a backup that was made.
@@ -80,8 +82,7 @@ func (m *Maker) Make(ctx context.Context) (made Made, err error) {
 	defer os.Remove(copied.Name())
 	defer copied.Close()
 
-	made.At = time.Now().UTC().Truncate(time.Second)
-	hash := sha256.New()
+	began, hash := time.Now(), sha256.New()
 	if err := m.Write(io.MultiWriter(&roomy{f: copied}, hash)); err != nil {
 		return Made{}, fmt.Errorf("making a backup: copying the database to %s: %w", m.Scratch, err)
 	}
@@ -92,9 +93,14 @@ func (m *Maker) Make(ctx context.Context) (made Made, err error) {
 		return Made{}, fmt.Errorf("making a backup: verifying the copy: %w", err)
 	}
 
+	made.At = m.time(began, made.Facts)
 	name := Name{Of: m.Of, At: made.At, Epoch: made.Epoch, Sealed: len(m.To) > 0}
 	made.Name = name.String()
 	for _, place := range m.Places {
+		if m.has(ctx, place, name) {
+			made.Places = append(made.Places, place.String())
+			continue
+		}
 		if bad := m.put(ctx, place, name, copied, [sha256.Size]byte(hash.Sum(nil))); bad != nil {
 			err = errors.Join(err, fmt.Errorf("making a backup in %s: %w", place, bad))
 			continue
@@ -105,9 +111,33 @@ func (m *Maker) Make(ctx context.Context) (made Made, err error) {
 		}
 	}
 	if len(made.Places) == 0 {
-		made = Made{}
+		return Made{}, err
 	}
+	m.last = made
 	return made, err
+}
+
+// time is when a backup is made, to the second, as names have it. Of another
+// state than the one before it is another second, though they are made in one.
+func (m *Maker) time(began time.Time, facts Facts) time.Time {
+	now := began.UTC().Truncate(time.Second)
+	switch ahead := m.last.At.Sub(now); {
+	case ahead < 0 || ahead > time.Minute: // the clock was set
+		return now
+	case m.last.Facts == facts:
+		return m.last.At
+	}
+	return m.last.At.Add(time.Second)
+}
+
+// has tells whether a place has a backup of the same state, made in the same
+// second: what differs is who remembered the one before.
+func (m *Maker) has(ctx context.Context, place Place, name Name) bool {
+	if m.last.Name != name.String() || !slices.Contains(m.last.Places, place.String()) {
+		return false
+	}
+	all, err := place.List(ctx)
+	return err == nil && slices.ContainsFunc(all, func(f File) bool { return f.Name == name })
 }
 
 // sweep removes copies that a server left which was killed.

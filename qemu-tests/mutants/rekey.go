@@ -25,7 +25,7 @@ var ofRekey = []mutant{
 	{`the new key waits for every server`, `kms/ledger/rekey.go`, `if h.known < row.newest() && `, `if false && `, `./kms/ledger`, `TestRekeyWaitsForEveryServer`},
 	{`the old key stays while a head is sealed with it`, `kms/ledger/reseal.go`, `		case len(heads) > 0: // of servers`, `		case false: // of servers`, `./kms/ledger`, `TestRekeyWaitsForEveryServer`},
 	{`the old key stays while a record is sealed with it`, `kms/ledger/reseal.go`, `		case len(rows) > 0:`, `		case false:`, `./kms/ledger`, `TestRekey$`},
-	{`a head of nobody is moved`, `kms/ledger/reseal.go`, `case l.shared && slices.Contains(heads, ""):`, `case false:`, `./kms/ledger`, `TestServerWithoutTheKey`},
+	{`a head of nobody is moved`, `kms/ledger/reseal.go`, `case l.shared && slices.Contains(heads, ""):`, `case false && slices.Contains(heads, ""):`, `./kms/ledger`, `TestServerWithoutTheKey`},
 	{`no wrapping key but the one in use wraps a data key`, `kms/ledger/rekey.go`, `	old, err := row.of(row.Sealing).unwrap(wrapping) // one that another key wraps would open nothing
 	if err != nil {
 		return err
@@ -47,5 +47,7 @@ var ofRekey = []mutant{
 			return`, `./cmd/latchkey-kms`, `TestFrozen`},
 	{`exec: a missing program is a wrong configuration`, `kms/home/keeping.go`, `if errors.Is(err, wrapping.ErrSetup) {`, `if false {`, `./cmd/latchkey-kms`, `TestWrappingProgramIsMissing`},
 	{`shares: those of another database are told so`, `kms/home/keeping.go`, `if k.Shares == "" || !errors.Is(err, ledger.ErrWrappingKey) {`, `if true {`, `./cmd/latchkey-kms`, `TestScripts/shares`},
+	{`a backup of the same state is there already`, `kms/backup/backup.go`, `if m.has(ctx, place, name) {`, `if false {`, `./kms/backup`, `TestTwiceInASecond`},
+	{`a backup of another state has another name`, `kms/backup/backup.go`, `	return m.last.At.Add(time.Second)`, `	return m.last.At`, `./kms/backup`, `TestTwiceInASecond`},
 	{`shares: a server that runs asks nobody`, `kms/home/keeping.go`, `if k.Shares != "" && k.ask == nil {`, `if false {`, `./kms/home`, `TestRekeyByShares`},
 }
