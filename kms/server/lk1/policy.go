@@ -77,17 +77,21 @@ func (s *Service) judge(t *txn, p *proof) (*kms.Decision, error) {
 		return d, nil // nothing for the log, which must not be filled from outside
 	}
 	s.explain(p, &row, d, now)
-
-	if err := t.noticeAsking(p, &row, facts, d.Status); err != nil {
-		return nil, err
-	}
-	if err := t.track(p, &row, facts, d.Status, now); err != nil {
+	if err := t.learn(p, &row, facts, d.Status, now); err != nil {
 		return nil, err
 	}
 	if err := t.remember(p, before, row, d, verdict, now); err != nil {
 		return nil, err
 	}
 	return t.deliver(p, &row, d)
+}
+
+// learn keeps what a question says of where the node is, and what it booted.
+func (t *txn) learn(p *proof, row *nodeRow, f policy.Facts, status kms.Status, now time.Time) error {
+	if err := t.noticeAsking(p, row, f, status); err != nil {
+		return err
+	}
+	return t.track(p, row, f, status, now)
 }
 
 // give answers for the volumes of a node that passed, and counts it.

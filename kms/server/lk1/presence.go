@@ -46,6 +46,14 @@ func (row *nodeRow) stirs(b beaten, f policy.Facts) bool {
 	return f.Vanishes() || moves && row.MovedTo != policy.NetworkOf(f.From) || row.returns(f)
 }
 
+// goes tells whether a node is away for longer than it may be, and nobody has
+// noted that. Of one that came back that is so once the beat of its return was
+// counted: that comes after it was noted.
+func (row *nodeRow) goes(f policy.Facts) bool {
+	since := row.Back && (f.Beat.After(row.Vanished) || f.Heard.After(row.Vanished))
+	return f.Vanishes() && (row.Vanished.IsZero() || since)
+}
+
 // returns tells whether a node that vanished is seen again.
 func (row *nodeRow) returns(f policy.Facts) bool {
 	return !row.Vanished.IsZero() && !row.Back && f.Now.After(row.Vanished)
@@ -61,7 +69,7 @@ func (row *nodeRow) settle(f policy.Facts) {
 // notice notes that a node was away for longer than it may be, that it is
 // back, and that it is elsewhere: it was seen just now.
 func (t *txn) notice(from string, row *nodeRow, f policy.Facts) error {
-	if f.Vanishes() && (row.Vanished.IsZero() || row.Back) {
+	if row.goes(f) {
 		if err := t.vanish(row, f); err != nil {
 			return err
 		}
@@ -165,7 +173,7 @@ func (v view) vanished(now time.Time) (gone []kms.NodeID, shortest time.Duration
 			shortest = d
 		}
 		f := policy.Facts{Now: now, State: policy.Approved, Heard: row.heard(), Beat: sights[row.ID].At, Outages: outages, Settings: settings}
-		if f.Vanishes() && (row.Vanished.IsZero() || row.Back) {
+		if row.goes(f) {
 			gone = append(gone, row.ID)
 		}
 		if f.Vanishes() || !row.Vanished.IsZero() {
@@ -195,7 +203,7 @@ func (s *Service) markVanished(ctx context.Context, id kms.NodeID) error {
 		if err := t.presence(&f, &row); err != nil {
 			return err
 		}
-		if !f.Vanishes() || !row.Vanished.IsZero() && !row.Back {
+		if !row.goes(f) {
 			return nil
 		}
 		if err := t.vanish(&row, f); err != nil {
