@@ -238,7 +238,7 @@ func TestHelloBounds(t *testing.T) {
 		}},
 		{"a volume twice", func(m *kms.Hello) { m.Volumes = append(m.Volumes, m.Volumes[0]) }},
 		{"operation 0", func(m *kms.Hello) { m.Operation = 0 }},
-		{"operation 7", func(m *kms.Hello) { m.Operation = 7 }},
+		{"operation 8", func(m *kms.Hello) { m.Operation = 8 }},
 		{"9 pins", func(m *kms.Hello) { m.Pins = make([]kms.KeyID, 9) }},
 		{"huge EK", func(m *kms.Hello) { m.EKPublic = make([]byte, 1025) }},
 		{"huge certificate", func(m *kms.Hello) { m.EKCert = make([]byte, 4097) }},

@@ -156,6 +156,14 @@ func TestFrozen(t *testing.T) {
 			if out, err := f.run.command(f.dir, "store rekey"); filepath.Base(folder) < "format3" && (err == nil || !strings.Contains(out, "run: latchkey-kms store upgrade")) {
 				t.Errorf("store rekey before the upgrade: %v, %s, want it refused", err, out)
 			}
+			if err := os.WriteFile(filepath.Join(f.dir, "kms.yaml"), []byte("policy: {defaults: {per-boot: 100}}\n"), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			for _, command := range []string{"policy apply -f kms.yaml", "site add berlin --label site=berlin --at kms.example.org:7744 --output berlin.site", "node set W --presence 10m"} {
+				if out, err := f.run.command(f.dir, command); filepath.Base(folder) < "format3" && (err == nil || !strings.Contains(out, "run: latchkey-kms store upgrade")) {
+					t.Errorf("%s before the upgrade: %v, %s, want it refused", command, err, out)
+				}
+			}
 			f.must("store check")
 			says := map[string]string{"format1": "was in format 1 ", "format2": "was in format 2 ", "format3": "in format 3 already"}[filepath.Base(folder)]
 			if out := f.must("store upgrade"); !strings.Contains(out, says) {

@@ -73,6 +73,9 @@ func (d *Daemon) Run(ctx context.Context) error {
 	defer others.Wait()
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
+	if err := fits(d.Config, s); err != nil {
+		return err
+	}
 	apply(d.Config, s)
 	if err := checkSite(d.Config, s); err != nil {
 		return err

@@ -4,6 +4,7 @@ import (
 	"context"
 
 	"latchkey/kms/config"
+	"latchkey/kms/ledger"
 	"latchkey/kms/server"
 )
 
@@ -44,4 +45,15 @@ func (d *Daemon) comparePolicy(c *config.Config, s *server.Server) {
 	if p, err := config.ReadPolicy(c.File); err == nil && string(p.Text) != e.Text {
 		d.log.Warn("the section policy of the configuration file is not used: the store has another one; apply the file's (latchkey-kms policy apply -f FILE), or remove it from the file", "file", c.File, "edition", e.Number, "by", e.Who)
 	}
+}
+
+// fits is an error if the configuration asks for what a store that earlier
+// key servers still use has no place for.
+func fits(c *config.Config, s *server.Server) error {
+	if !c.Policy.Rules.AsksPresence() {
+		return nil
+	}
+	return s.Read(func(v ledger.View) error {
+		return v.Needs("policy: presence and moved", ledger.FormatPeople)
+	})
 }

@@ -38,6 +38,9 @@ func (d *Daemon) reloads(ctx context.Context, hup <-chan os.Signal, s *server.Se
 
 func (d *Daemon) reload(s *server.Server, f *listeners) {
 	c, err := d.Reload()
+	if err == nil {
+		err = fits(c, s)
+	}
 	if err != nil {
 		d.log.Error("configuration not reloaded; nothing was changed", "err", err)
 		return

@@ -27,6 +27,10 @@ const formatSegments = 2
 // can be changed.
 const formatKeys = 3
 
+// FormatPeople is the format from which on the policy, recovery keys, and what
+// is known of presence and of sites stand in tables of their own.
+const FormatPeople = 3
+
 // current is the format of this program.
 var current = format{Version: formatKeys, Writer: formatKeys}
 
@@ -74,6 +78,16 @@ func (l *Ledger) Format() (is, ours int, err error) {
 		return err
 	})
 	return is, current.Version, err
+}
+
+// Needs is an error, which says what to do, if the store is of an earlier
+// format than what somebody wants to use.
+func (v View) Needs(what string, since int) error {
+	f, err := readFormat(v.r)
+	if err == nil && f.Version < since {
+		err = fmt.Errorf("%s: %w: it needs a store of format %d, and this one is in format %d, for key servers of before; once none of them runs on it, run: latchkey-kms store upgrade", what, ErrRefused, since, f.Version)
+	}
+	return err
 }
 
 // HasSegments tells whether the store is of a format with sealed segments of

@@ -23,12 +23,17 @@ const (
 // A Table is rows of one owner. Only who has the Table that was registered
 // under its name gets at them.
 type Table struct {
-	name string
-	kind Kind
+	name  string
+	kind  Kind
+	since int // format of the store
 }
 
 // NewTable makes a table to register.
-func NewTable(name string, kind Kind) *Table { return &Table{name, kind} }
+func NewTable(name string, kind Kind) *Table { return &Table{name: name, kind: kind} }
+
+// NewTableSince makes one that programs of earlier formats do not know, and
+// would take for damage: it has no rows before the store is upgraded.
+func NewTableSince(name string, kind Kind, format int) *Table { return &Table{name, kind, format} }
 
 func (t *Table) state(key []byte) byte {
 	if t.kind == SealedByState && len(key) > 0 {

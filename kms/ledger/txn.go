@@ -176,6 +176,11 @@ func (t *Txn) Save(table *Table, key []byte, row any) error {
 // Put seals and writes a row.
 func (t *Txn) Put(table *Table, key, plain []byte) error {
 	t.View.l.own(table)
+	if table.since > 0 {
+		if err := t.View.Needs("writing "+table.name, table.since); err != nil {
+			return err
+		}
+	}
 	return t.put(table.name, key, t.View.keys.seal(place{table.name, key, table.state(key)}, t.state.epoch, plain))
 }
 

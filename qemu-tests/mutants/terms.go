@@ -26,4 +26,6 @@ var terms = []mutant{
 	{`nobody goes by an edition of before`, `kms/server/rulebook/rulebook.go`, `			return fmt.Errorf("reading edition`, `			return nil; return fmt.Errorf("reading edition`, `./kms/server/rulebook`, `TestEditionThatCannotBeRead`},
 	{`editions go up`, `kms/server/rulebook/rulebook.go`, `number > b.held.Load().number }`, `number != b.held.Load().number }`, `./kms/server/rulebook`, `TestOlderViews`},
 	{`old editions end`, `kms/server/rulebook/change.go`, `	if e.Number > maxEditions &&`, `	if false &&`, `./kms/server/rulebook`, `TestOldEditionsEnd`},
+	{`an older format has no later table`, `kms/ledger/txn.go`, `	if table.since > 0 {`, `	if false {`, `./cmd/latchkey-kms`, `TestFrozen`},
+	{`presence needs a format of its own`, `kms/server/lk1/nodeset.go`, `	if set.Settings.Presence != nil ||`, `	if false && set.Settings.Presence != nil ||`, `./cmd/latchkey-kms`, `TestFrozen`},
 }

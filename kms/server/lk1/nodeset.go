@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 
+	"latchkey/kms/ledger"
 	"latchkey/kms/server/fleet"
 	"latchkey/kms/server/policy"
 )
@@ -14,6 +15,11 @@ import (
 func (s *Service) SetNode(ctx context.Context, who string, set policy.Change) (Node, error) {
 	if err := s.book.Rules().Allows(policy.LK1, set); err != nil {
 		return Node{}, err
+	}
+	if set.Settings.Presence != nil || set.Settings.Moved != "" {
+		if err := s.read(func(v view) error { return v.Needs("presence", ledger.FormatPeople) }); err != nil {
+			return Node{}, err
+		}
 	}
 	detail, err := json.Marshal(set)
 	if err != nil {

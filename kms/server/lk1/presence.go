@@ -140,6 +140,9 @@ func (s *Service) lookForPresence(ctx context.Context) (wait time.Duration, err 
 	if err != nil || shortest == 0 && !s.seen.Any() {
 		return wait, err
 	}
+	if s.read(func(v view) error { return v.Needs("presence", ledger.FormatPeople) }) != nil {
+		return wait, nil // earlier servers use the store, and no policy asks for it
+	}
 	for _, id := range gone {
 		if err := s.markVanished(ctx, id); err != nil {
 			return wait, err

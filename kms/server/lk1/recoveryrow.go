@@ -9,7 +9,7 @@ import (
 
 // tableRecovery is by UUID: the recovery keys of one volume, sealed by its
 // machine for people whose identities are elsewhere. Nothing here opens them.
-var tableRecovery = ledger.NewTable("recovery", ledger.Sealed)
+var tableRecovery = ledger.NewTableSince("recovery", ledger.Sealed, ledger.FormatPeople)
 
 // recoveryRow is what there is of one volume's recovery keys.
 type recoveryRow struct {

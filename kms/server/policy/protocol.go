@@ -118,3 +118,9 @@ func (f Facts) Vouched(shown []int) (pcrs []int, why string) {
 	}
 	return pcrs, ""
 }
+
+// AsksPresence tells whether any machine must be seen, or be where it was.
+func (p *Policy) AsksPresence() bool {
+	asks := func(s Settings) bool { return s.Presence != nil && *s.Presence > 0 || s.Moved != "" }
+	return asks(p.Defaults) || slices.ContainsFunc(p.Groups, func(g Group) bool { return asks(g.Settings) })
+}

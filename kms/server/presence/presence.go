@@ -44,7 +44,7 @@ const (
 )
 
 // table is by what a row is: sights of a shard, state, the tickets' key.
-var table = ledger.NewTable("presence", ledger.Sealed)
+var table = ledger.NewTableSince("presence", ledger.Sealed, ledger.FormatPeople)
 
 // Tables are those to register.
 func Tables() []*ledger.Table { return []*ledger.Table{table} }

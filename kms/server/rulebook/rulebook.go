@@ -17,7 +17,7 @@ import (
 
 // table has editions by their number, 4 bytes, and below current the number
 // of the one that holds.
-var table = ledger.NewTable("policy", ledger.Sealed)
+var table = ledger.NewTableSince("policy", ledger.Sealed, ledger.FormatPeople)
 
 // current is where the number of the edition that holds stands: 4 bytes,
 // big-endian. It is read with every decision.

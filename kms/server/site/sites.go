@@ -19,7 +19,7 @@ import (
 )
 
 // tableSites is by name.
-var tableSites = ledger.NewTable("sites", ledger.Sealed)
+var tableSites = ledger.NewTableSince("sites", ledger.Sealed, ledger.FormatPeople)
 
 // Tables are those of the center and of a site's server.
 func Tables() []*ledger.Table { return []*ledger.Table{tableSites, tableSelf} }
