@@ -89,7 +89,7 @@ func kairosChange(ask *asker, out *output, verb, short, long string) *cobra.Comm
 			if err := ask.call(c.Context(), "POST", "/v1/kairos/"+verb, url.Values{"hash": {args[0]}}, nil, &n); err != nil {
 				return err
 			}
-			return out.show(c, n, func() { fmt.Fprintf(c.OutOrStdout(), "%s: %s\n", n.Hash, n.Describe()) })
+			return out.show(c, n, func() { printStanding(c.OutOrStdout(), n.Hash.String(), n.Describe(), n.Needs) })
 		},
 	}
 }

@@ -97,7 +97,7 @@ func talosChange(ask *asker, out *output, sources *[]string, verb, short, long s
 			if err := ask.call(c.Context(), "POST", "/v1/talos/"+verb, query, nil, &n); err != nil {
 				return err
 			}
-			return out.show(c, n, func() { fmt.Fprintf(c.OutOrStdout(), "%s: %s\n", n.UUID, n.Describe()) })
+			return out.show(c, n, func() { printStanding(c.OutOrStdout(), n.UUID.String(), n.Describe(), n.Needs) })
 		},
 	}
 }

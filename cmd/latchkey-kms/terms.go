@@ -48,11 +48,16 @@ A label puts the machine into the configuration's groups. All machines of
 			}
 			var row struct {
 				policy.Terms
+				Needs string `json:"needs,omitempty"`
 			}
 			if err := ask.call(c.Context(), "POST", "/v1/"+string(k.protocol)+"/set", url.Values{k.param: {args[0]}}, set, &row); err != nil {
 				return err
 			}
-			return out.show(c, row.Terms, func() {
+			return out.show(c, row, func() {
+				if row.Needs != "" {
+					printStanding(c.OutOrStdout(), args[0], "", row.Needs)
+					return
+				}
 				fmt.Fprintf(c.OutOrStdout(), "%s\n", args[0])
 				printTerms(c.OutOrStdout(), row.Labels, row.Settings)
 			})
@@ -118,6 +123,16 @@ func printRules(w io.Writer, rules []policy.Check) {
 		}
 		fmt.Fprintf(w, "%s\t%s\t%s\n", verdict, r.Rule, r.Why)
 	}
+}
+
+// printStanding says what a command made of a machine, or that others must say
+// the same first.
+func printStanding(w io.Writer, name, standing, needs string) {
+	if needs != "" {
+		fmt.Fprintf(w, "NOT done yet: %s: %s\n", name, needs)
+		return
+	}
+	fmt.Fprintf(w, "%s: %s\n", name, standing)
 }
 
 // answered is the last answer, and the rule that it was by.

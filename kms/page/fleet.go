@@ -20,12 +20,13 @@ var errNoSuch = &admin.StatusError{Status: http.StatusNotFound, Text: "There is 
 
 // othersView is the machines of other protocols.
 type othersView struct {
+	Done   string
 	Kairos []kairos.Node
 	Talos  []talos.Node
 }
 
 func (v *visit) others() error {
-	var view othersView
+	view := othersView{Done: v.justDone("others")}
 	if err := errors.Join(v.get("/v1/kairos/nodes", nil, &view.Kairos), v.get("/v1/talos/nodes", nil, &view.Talos)); err != nil {
 		return err
 	}
@@ -43,8 +44,12 @@ func (v *visit) changeOther() error {
 		return errNoSuch
 	}
 	query := url.Values{name: {v.r.PostFormValue("id")}}
-	if err := v.ask(http.MethodPost, "/v1/"+v.r.PathValue("protocol")+"/"+verb, query, nil, &json.RawMessage{}); err != nil {
+	var answer json.RawMessage
+	if err := v.ask(http.MethodPost, "/v1/"+v.r.PathValue("protocol")+"/"+verb, query, nil, &answer); err != nil {
 		return err
+	}
+	if lk1.NeedsOf(answer) != "" {
+		http.SetCookie(v.w, &http.Cookie{Name: doneCookie, Value: "agree.others", Path: "/", MaxAge: 60, Secure: true, HttpOnly: true, SameSite: http.SameSiteStrictMode})
 	}
 	http.Redirect(v.w, v.r, "/others", http.StatusSeeOther)
 	return nil

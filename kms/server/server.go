@@ -147,9 +147,9 @@ func Open(c Config) (*Server, error) {
 		Ledger: s.Ledger, Enroll: c.Enroll, EKRoots: c.EKRoots, Book: book, Work: work, Counted: exchanges, Log: s.log,
 	}, kept.lk1)
 	s.Kairos = kairos.New(kairos.Config{
-		Ledger: s.Ledger, Enroll: c.Enroll, StrictClock: c.StrictClock, Work: work, Counted: exchanges, Log: s.log, Taken: s.Owned, Rules: s.Service,
+		Ledger: s.Ledger, Enroll: c.Enroll, StrictClock: c.StrictClock, Work: work, Counted: exchanges, Log: s.log, Taken: s.Owned, Rules: s.Service, Several: s.Service,
 	}, kept.kairos)
-	s.Talos = talos.New(talos.Config{Ledger: s.Ledger, Rules: s.Service, Counted: exchanges, Log: s.log}, kept.talos)
+	s.Talos = talos.New(talos.Config{Ledger: s.Ledger, Rules: s.Service, Several: s.Service, Counted: exchanges, Log: s.log}, kept.talos)
 	s.Tang = tang.New(tang.Config{Ledger: s.Ledger, Work: work, Counted: exchanges, Log: s.log}, kept.tang)
 	s.Sites = site.NewCenter(s.Ledger, s.Service, s.log)
 	s.Policy = &rulebook.Editor{Ledger: s.Ledger, Book: book, Several: s.Service}

@@ -28,3 +28,8 @@ func (s *Service) Keep(ctx context.Context, subject kms.NodeID, name string, err
 		return t.Note(few.event(name))
 	})
 }
+
+// Forget ends what people said of it.
+func (s *Service) Forget(t *ledger.Txn, subject kms.NodeID) error {
+	return s.in(t).forgetAgreements(subject, true)
+}

@@ -18,22 +18,14 @@ import (
 	"latchkey/kms/admin"
 	"latchkey/kms/ledger"
 	"latchkey/kms/server/policy"
+	"latchkey/kms/server/terms"
 )
-
-// Several asks whether as many people want something as must.
-type Several interface {
-	// Together is an error in a transaction, as long as there are fewer.
-	Together(ctx context.Context, t *ledger.Txn, subject kms.NodeID, need int, verb, what string) error
-	// Keep records what one of them said, if err is Together's, and says how
-	// many more must.
-	Keep(ctx context.Context, subject kms.NodeID, name string, err error) (needs string, _ error)
-}
 
 // An Editor changes the policy in the store.
 type Editor struct {
 	Ledger  *ledger.Ledger
 	Book    *Book
-	Several Several
+	Several terms.Several
 }
 
 // A NewEdition is a text to apply.

@@ -20,6 +20,8 @@ func (nobody) Together(context.Context, *ledger.Txn, kms.NodeID, int, string, st
 
 func (nobody) Keep(context.Context, kms.NodeID, string, error) (string, error) { return "", nil }
 
+func (nobody) Forget(*ledger.Txn, kms.NodeID) error { return nil }
+
 func newEditor(t testing.TB) *Editor {
 	t.Helper()
 	dir, ctx, key := t.TempDir(), context.Background(), secret.Random(32)

@@ -15,6 +15,8 @@ import (
 	"latchkey/kms/ledger"
 	"latchkey/kms/server/fleet"
 	"latchkey/kms/server/kairos"
+	"latchkey/kms/server/policy"
+	"latchkey/kms/server/terms"
 )
 
 // A Node is a node of Kairos as the operator sees it: never its
@@ -22,6 +24,7 @@ import (
 type Node struct {
 	machine
 	Change []string `json:"changed_pcrs,omitempty"` // shown values that are not the pinned ones
+	Needs  string   `json:"needs,omitempty"`        // not empty: what was asked for is not done, as others must say the same
 }
 
 // Describe is the node's state in a word.
@@ -106,9 +109,48 @@ func (k *Keeper) change(ctx context.Context, command, hash, detail string, do fu
 			}
 			return row, err
 		},
-		Do: func(_ *ledger.Txn, row *machine) error { return do(row) },
+		Do: func(t *ledger.Txn, row *machine) error {
+			if err := k.c.Rules.Follow(t.View); err != nil {
+				return err
+			}
+			before, shown := *row, row.looked()
+			if err := do(row); err != nil {
+				return err
+			}
+			return terms.Decision{
+				Protocol: policy.Kairos, Key: id[:], Verb: command, What: []any{shown, detail},
+				Before: before.Terms, After: row.Terms, Several: k.c.Several, Rules: k.c.Rules,
+			}.Agreed(ctx, t)
+		},
 	})
+	if needs, kept := k.c.Several.Keep(ctx, terms.Subject(policy.Kairos, id[:]), id.String(), err); needs != "" || kept != nil {
+		return k.waits(id, needs, kept)
+	}
 	return present(row), err
+}
+
+// waits is a node that nothing was done to yet.
+func (k *Keeper) waits(id kms.NodeID, needs string, err error) (n Node, _ error) {
+	if err == nil {
+		err = k.read(func(v view) error {
+			row, _, err := v.node(id)
+			n = present(row)
+			return err
+		})
+	}
+	n.Needs = needs
+	return n, err
+}
+
+// looked is what an operator decides about: what the node showed last,
+// whatever its TPM's clock was.
+func (row *machine) looked() any {
+	if row.Shown == nil {
+		return nil
+	}
+	shown := *row.Shown
+	shown.Clock = 0
+	return shown
 }
 
 // changes say why they refuse.

@@ -33,8 +33,9 @@ type Config struct {
 	Log         *slog.Logger
 	// Taken tells whether another protocol serves a volume that can be
 	// replayed in none: what it protects must not be had here.
-	Taken func(ledger.View, kms.UUID) (bool, error)
-	Rules terms.Rules
+	Taken   func(ledger.View, kms.UUID) (bool, error)
+	Rules   terms.Rules
+	Several terms.Several
 }
 
 // A Keeper decides for the nodes of Kairos: kairos.Keeper.

@@ -13,10 +13,15 @@ import (
 	"latchkey/kms/admin"
 	"latchkey/kms/ledger"
 	"latchkey/kms/server/fleet"
+	"latchkey/kms/server/policy"
+	"latchkey/kms/server/terms"
 )
 
 // A Node is a machine of Talos as the operator sees it.
-type Node struct{ machine }
+type Node struct {
+	machine
+	Needs string `json:"needs,omitempty"` // not empty: what was asked for is not done, as others must say the same
+}
 
 // Describe is the machine's state in a word.
 func (n Node) Describe() string { return fleet.Describe(n.State, n.Stopped) }
@@ -25,7 +30,7 @@ func (n Node) Describe() string { return fleet.Describe(n.State, n.Stopped) }
 func (k *Keeper) Nodes() (nodes []Node, err error) {
 	err = k.c.Ledger.Read(func(v ledger.View) error {
 		return k.rows.fleet.All(v, func(row machine) error {
-			nodes = append(nodes, Node{row})
+			nodes = append(nodes, Node{machine: row})
 			return nil
 		})
 	})
@@ -45,7 +50,7 @@ func (k *Keeper) page(r *http.Request) (any, error) {
 	}
 	p := NodePage{Nodes: []Node{}}
 	err = k.c.Ledger.Read(func(v ledger.View) (err error) {
-		p.Next, err = k.rows.fleet.Page(v, after, limit, func(row machine) { p.Nodes = append(p.Nodes, Node{row}) })
+		p.Next, err = k.rows.fleet.Page(v, after, limit, func(row machine) { p.Nodes = append(p.Nodes, Node{machine: row}) })
 		return err
 	})
 	return p, err
@@ -60,7 +65,11 @@ func (k *Keeper) Change(ctx context.Context, command string, uuid kms.UUID, sour
 		return Node{}, fmt.Errorf("command %.20q: %w", command, ledger.ErrNotFound)
 	}
 
-	return k.change(ctx, command, uuid, "", func(row *machine) error {
+	what := ""
+	if len(sources) > 0 {
+		what = fmt.Sprint(sources)
+	}
+	return k.change(ctx, command, uuid, what, func(row *machine) error {
 		if why := change(row, sources); why != "" {
 			return fleet.Refuse(why)
 		}
@@ -68,10 +77,10 @@ func (k *Keeper) Change(ctx context.Context, command string, uuid kms.UUID, sour
 	})
 }
 
-// change changes one machine's row and notes the command; detail may be empty.
-func (k *Keeper) change(ctx context.Context, command string, uuid kms.UUID, detail string, do func(*machine) error) (Node, error) {
+// change changes one machine's row and notes the command; what it does may be empty.
+func (k *Keeper) change(ctx context.Context, command string, uuid kms.UUID, what string, do func(*machine) error) (Node, error) {
 	row, err := k.rows.fleet.Change(ctx, k.c.Ledger, fleet.Change[machine]{
-		Event: "talos " + command, Verb: command, Detail: detail, Deleted: command == "undelete",
+		Event: "talos " + command, Verb: command, Detail: what, Deleted: command == "undelete",
 		Find: func(t *ledger.Txn) (machine, error) {
 			row, found, err := k.rows.fleet.Get(t.View, uuid[:])
 			if err == nil && !found && command != "approve" {
@@ -82,9 +91,36 @@ func (k *Keeper) change(ctx context.Context, command string, uuid kms.UUID, deta
 			}
 			return row, err
 		},
-		Do: func(_ *ledger.Txn, row *machine) error { return do(row) },
+		Do: func(t *ledger.Txn, row *machine) error {
+			if err := k.c.Rules.Follow(t.View); err != nil {
+				return err
+			}
+			before := *row
+			if err := do(row); err != nil {
+				return err
+			}
+			return terms.Decision{
+				Protocol: policy.Talos, Key: uuid[:], Verb: command, What: what,
+				Before: before.Terms, After: row.Terms, Several: k.c.Several, Rules: k.c.Rules,
+			}.Agreed(ctx, t)
+		},
 	})
-	return Node{row}, err
+	if needs, kept := k.c.Several.Keep(ctx, terms.Subject(policy.Talos, uuid[:]), uuid.String(), err); needs != "" || kept != nil {
+		return k.waits(uuid, needs, kept)
+	}
+	return Node{machine: row}, err
+}
+
+// waits is a machine that nothing was done to yet.
+func (k *Keeper) waits(uuid kms.UUID, needs string, err error) (n Node, _ error) {
+	if err == nil {
+		err = k.c.Ledger.Read(func(v ledger.View) error {
+			n.machine, _, err = k.rows.fleet.Get(v, uuid[:])
+			return err
+		})
+	}
+	n.UUID, n.Needs = uuid, needs
+	return n, err
 }
 
 // changes say why they refuse.

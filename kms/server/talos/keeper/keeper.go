@@ -65,6 +65,7 @@ func (k *Keeper) options() Options {
 type Config struct {
 	Ledger  *ledger.Ledger
 	Rules   terms.Rules
+	Several terms.Several
 	Counted *metrics.Exchanges
 	Log     *slog.Logger
 }
