@@ -1,8 +1,11 @@
 package luks2_test
 
 import (
+	"encoding/json"
 	"errors"
 	"io"
+	"os"
+	"path/filepath"
 	"regexp"
 	"strconv"
 	"strings"
@@ -84,5 +87,48 @@ func TestEvidence(t *testing.T) {
 		if evidence(t, other, slot) == before {
 			t.Errorf("with %s changed, the evidence is the same", name)
 		}
+	}
+}
+
+// What cryptsetup does to other keyslots and tokens leaves the evidence as it
+// is, though it writes the whole JSON anew; another key in the keyslot does not.
+//
+// compatible: Disks | cryptsetup (Debian 12) | the proof of a recovery key outlives what it does to other keyslots
+func TestEvidenceBesideCryptsetup(t *testing.T) {
+	path := luksFormat(t, pbkdf2Slot()...)
+	h, image := readImage(t, path)
+	key, _, err := unlock(h, disk(image), passphrase, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	made := typed("typed by a person")
+	made.Token = func(int) json.RawMessage {
+		return json.RawMessage(`{"type":"systemd-recovery","keyslots":["1"],"latchkey-sealed":"00"}`)
+	}
+	if _, slot, err := h.AddKey(disk(image), key, made); err != nil || slot != 1 {
+		t.Fatalf("AddKey = slot %d, %v, want 1", slot, err)
+	}
+	before := evidence(t, image, 1)
+	path = save(t, image)
+	other, changed := filepath.Join(t.TempDir(), "other"), filepath.Join(t.TempDir(), "changed")
+	for file, text := range map[string]string{other: "another", changed: "a changed one"} {
+		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	cryptsetup(t, passphrase, append([]string{"luksAddKey", "-q", "--key-file", "-", "--pbkdf", "pbkdf2", "--pbkdf-force-iterations", "1000"}, path, other)...)
+	cryptsetup(t, "", "luksKillSlot", "-q", path, "0")
+	cryptsetup(t, "", "config", "--label", "renamed", path)
+	after := load(t, path)
+	if evidence(t, after, 1) != before {
+		t.Error("cryptsetup changed another keyslot, and the evidence with it")
+	}
+	now, err := read(after)
+	if err != nil || len(now.Tokens()) != 1 || !strings.Contains(string(now.Tokens()[0].JSON), `"latchkey-sealed":"00"`) {
+		t.Errorf("the token is %v, %v; want the digest in it", now.Tokens(), err)
+	}
+	cryptsetup(t, "typed by a person", append([]string{"luksChangeKey", "-q", "--key-file", "-", "--key-slot", "1", "--pbkdf", "pbkdf2", "--pbkdf-force-iterations", "1000"}, path, changed)...)
+	if evidence(t, load(t, path), 1) == before {
+		t.Error("cryptsetup put another key into the keyslot, and the evidence is the same")
 	}
 }
