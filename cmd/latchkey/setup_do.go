@@ -95,7 +95,7 @@ func (o *setup) enroll(ctx context.Context, v machineVolume, key string) (sealed
 		args = append(args, "--pin", p)
 	}
 	if o.escrow {
-		args = append(args, "--escrow")
+		args = append(args, "--escrow", "--recipients", o.update.entry(defaultRecipients))
 	}
 	c := enrollCommand(&enrollOptions{named: true})
 	c.SilenceErrors, c.SilenceUsage = true, true
