@@ -19,7 +19,7 @@ type Lost struct {
 // restore they do it again.
 var routine = []string{
 	"get", "kairos get", "talos unseal", "k8s encrypt", "k8s decrypt", "tang recover", "tang unknown", "push given", "push void",
-	"asks", "known", "silent", "next", "boot-log", "strangers", "sign in", "admin", "start", "server end", "audit remove",
+	"recovery proven", "recovery replaced", "asks", "known", "silent", "next", "boot-log", "strangers", "sign in", "admin", "start", "server end", "audit remove",
 }
 
 // aBit is how many numbers servers that share a store may be apart.
