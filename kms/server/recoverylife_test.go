@@ -166,3 +166,28 @@ func askRecovery(ask func(method, target, body string, want int), uuid string) {
 	ask("POST", "/v1/recovery/release"+uuid, `{"reason":""}`, 409)
 	ask("POST", "/v1/recovery/release"+uuid, `{"reason":"a drill","again":true}`, 200)
 }
+
+// A machine of a site leaves its recovery key with the center, while that
+// answers; the site's server keeps none.
+func TestSiteRecovery(t *testing.T) {
+	inSite(t, func(t *testing.T, l *siteLab) {
+		node := l.machine(root, ofBerlin)
+		word := []kms.RecoveryWord{{UUID: root, Sealed: sealedKey("first"), Escrows: []kms.Escrow{slot("first", "first")}}}
+		leave := func() error {
+			client := &kms.Client{Pins: l.Pins(), Dial: l.site.pipe.dial}
+			_, err := client.Recovery(ctx, l.site.url, node, wants(root), word)
+			return err
+		}
+		if err := leave(); err != nil {
+			t.Fatal(err)
+		}
+		l.stands(lk1.RecoveryUnproven)
+		if all, err := l.site.Recoveries(); err != nil || len(all) > 0 && all[0].Standing != lk1.RecoveryNone {
+			t.Errorf("the site's server has %+v, %v", all, err)
+		}
+		l.cut()
+		if err := leave(); err == nil {
+			t.Error("a recovery key was left while the center did not answer")
+		}
+	})
+}
