@@ -32,7 +32,7 @@ everything. When it cannot, it gives the machines that were approved their keys,
 within bounds, and tells the center of it later. The center listens for sites
 where sites.address in its configuration says.`,
 	}
-	c.AddCommand(siteAdd(ask, out), siteList(ask, out), siteShow(ask, out), siteRemove(ask, out))
+	c.AddCommand(siteAdd(ask, out), siteList(ask, out), siteShow(ask, out), siteSet(ask, out), siteRemove(ask, out))
 	return c
 }
 

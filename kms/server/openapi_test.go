@@ -198,7 +198,7 @@ func (d *document31) unseen() (list []string) {
 }
 
 // bodies are the types that are sent, in no answer.
-var bodies = []string{"lk1.Handing", "lk1.Approval", "admin.NewToken", "policy.Change", "rulebook.NewEdition", "release.New", "release.Options", "tang.Files", "site.NewSite"}
+var bodies = []string{"lk1.Handing", "lk1.Approval", "admin.NewToken", "policy.Change", "rulebook.NewEdition", "release.New", "release.Options", "tang.Files", "site.NewSite", "site.Bounds"}
 
 // every field that the document names in a body is taken, and no other.
 func (d *document31) checkBodies(h http.Handler) {
@@ -208,6 +208,7 @@ func (d *document31) checkBodies(h http.Handler) {
 		"expires": "2001-01-01T00:00:00Z", "settings": map[string]any{}, "labels": map[string]string{}, "clear": []string{},
 		"release": "r", "pcrs": map[string]any{}, "chain": map[string]any{}, "public_key": "x", "signatures": "x", "what": "x", "group": "site=x", "canary_percent": 5, "failures_percent": 5,
 		"reason": "x", "within": "1h", "retire": "x", "files": []any{}, "bounds": map[string]any{}, "center": []string{}, "again": true, "text": "x", "base": 1,
+		"offline": "1h", "releases": 1, "machines": 1, "in_all": 1,
 	}
 	for path, methods := range d.paths {
 		op := methods["post"]

@@ -137,6 +137,13 @@ func TestSiteIsAddedHere(t *testing.T) {
 	if status, _ := post(l.AdminHandler(), "/v1/site/add", []byte(body)); status != http.StatusOK {
 		t.Errorf("on the key server's host: status %d", status)
 	}
+	const bounds = `{"offline":"1h","releases":9,"machines":0,"in_all":0}`
+	if status := l.post("/v1/site/bounds?name=berlin", token, bounds); status != http.StatusConflict {
+		t.Errorf("bounds from elsewhere: status %d, want %d", status, http.StatusConflict)
+	}
+	if status, _ := post(l.AdminHandler(), "/v1/site/bounds?name=berlin", []byte(bounds)); status != http.StatusOK {
+		t.Errorf("bounds on the key server's host: status %d", status)
+	}
 	if status := l.post("/v1/site/remove?name=berlin", token, ""); status != http.StatusOK {
 		t.Errorf("removing it from far away: status %d", status)
 	}

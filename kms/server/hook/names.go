@@ -10,7 +10,7 @@ var names = []string{
 	"agree", "approve", "accept", "quarantine", "readmit", "renew", "set", "delete", "undelete", "node destroy", "first-boot", "announced", "announced-boot",
 	"release add", "release retire", "release remove", "release roll", "release stop", "release resume",
 	"release wave", "release came", "release failed", "release stopped", "release done",
-	"site add", "site join", "site remove", "site refused", "site self", "site wiped", "site get", "site start", "site lapse",
+	"site add", "site set", "site join", "site remove", "site refused", "site self", "site wiped", "site get", "site start", "site lapse",
 	"volume put", "volume delete", "volume undelete", "volume destroy", "volume accept-header", "volume rotate", "volume rotate-abort", "volume older", "volume forget",
 	"recovery put", "recovery proven", "recovery replaced", "recovery asked", "recovery release",
 	"trust add", "trust use", "trust retire", "trust undelete", "trust destroy", "key rotate", "key retire", "key undelete", "key destroy",

@@ -96,6 +96,17 @@ func (c *Center) Routes() []admin.Route {
 			},
 		},
 		{
+			Method: "POST", Path: "/v1/site/bounds", Scope: admin.ScopeAdmin, Doc: "Gives a site other bounds; what is 0 stays as it was.", Query: []admin.Param{name}, Body: Bounds{}, Answer: Status{},
+			Do: func(r *http.Request) (any, error) {
+				var b Bounds
+				if err := strictjson.Decode(r.Body, &b); err != nil {
+					return nil, err
+				}
+				s, err := c.SetBounds(r.Context(), r.URL.Query().Get("name"), b)
+				return c.status(s), err
+			},
+		},
+		{
 			Method: "POST", Path: "/v1/site/remove", Scope: admin.ScopeAdmin, Doc: "Ends a site: its server destroys what it has as soon as it hears of it.", Query: []admin.Param{name}, Answer: Status{},
 			Do: func(r *http.Request) (any, error) {
 				s, err := c.Remove(r.Context(), r.URL.Query().Get("name"))

@@ -2,7 +2,6 @@ package site
 
 import (
 	"bytes"
-	"cmp"
 	"context"
 	"crypto/sha256"
 	"crypto/subtle"
@@ -104,10 +103,6 @@ const (
 
 // Check fills in what follows from the rest, and says what is wrong.
 func (n *NewSite) Check() error {
-	b := &n.Bounds
-	if b.InAll == 0 {
-		b.InAll = min(b.Releases*b.Machines, maxGiven)
-	}
 	switch {
 	case !named(n.Name):
 		return fmt.Errorf("adding a site: the name %.64q must be 1 to 40 small letters, digits and dashes", n.Name)
@@ -115,10 +110,9 @@ func (n *NewSite) Check() error {
 		return fmt.Errorf("adding site %s: say where its server finds this one: --at HOST:PORT", n.Name)
 	case len(n.Labels) == 0 || len(n.Labels) > 8:
 		return fmt.Errorf("adding site %s: say which machines are its own: --label NAME=VALUE, of node set --label", n.Name)
-	case b.Offline <= 0 || time.Duration(b.Offline) > maxOffline:
-		return fmt.Errorf("adding site %s: for how long its server may go on by itself must be up to 30d, not %s", n.Name, b.Offline)
-	case b.Releases < 1 || b.Machines < 1 || b.InAll < 1 || max(b.Releases, b.Machines, b.InAll) > maxGiven:
-		return fmt.Errorf("adding site %s: releases, machines and in-all must be 1 to %d", n.Name, maxGiven)
+	}
+	if err := n.Bounds.check(); err != nil {
+		return fmt.Errorf("adding site %s: %w", n.Name, err)
 	}
 	return nil
 }
@@ -126,11 +120,7 @@ func (n *NewSite) Check() error {
 // as fills in what is not said of a site that there is: another box for it
 // changes no bound by itself.
 func (n *NewSite) as(s Site) {
-	b := &n.Bounds
-	if b.InAll == 0 && b.Releases == 0 && b.Machines == 0 { // else it follows from these
-		b.InAll = s.Bounds.InAll
-	}
-	b.Offline, b.Releases, b.Machines = cmp.Or(b.Offline, s.Bounds.Offline), cmp.Or(b.Releases, s.Bounds.Releases), cmp.Or(b.Machines, s.Bounds.Machines)
+	n.Bounds.as(s.Bounds)
 	if len(n.Labels) == 0 {
 		n.Labels = s.Labels
 	}
