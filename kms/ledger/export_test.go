@@ -66,3 +66,19 @@ func Unwraps(wrapping secret.Bytes, raw []byte) (ids []uint32) {
 	}
 	return ids
 }
+
+// DropKey removes a data key, as who has seen that nothing is sealed with it.
+func DropKey(t *testing.T, l *Ledger, id uint32) {
+	t.Helper()
+	if err := l.updateAs(t.Context(), l.server, func(tx *Txn) error { return tx.dropKey(id) }); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// UseKey has the newest data key seal.
+func UseKey(t *testing.T, l *Ledger) {
+	t.Helper()
+	if err := l.updateAs(t.Context(), l.server, (*Txn).useKey); err != nil {
+		t.Fatal(err)
+	}
+}

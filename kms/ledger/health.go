@@ -1,6 +1,7 @@
 package ledger
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"sync"
@@ -67,6 +68,9 @@ func (l *Ledger) Healthy() error {
 func (l *Ledger) Ready() error {
 	if err := l.Answers(); err != nil {
 		return fmt.Errorf("reading the store: %w", err)
+	}
+	if err := l.Read(func(v View) error { return cmp.Or(v.keys.unable(), l.spent(v.keys)) }); err != nil {
+		return err
 	}
 	return l.Healthy()
 }

@@ -143,11 +143,10 @@ func (t *Txn) useKey() error {
 
 // dropKey removes the old key. That nothing is sealed with it was seen after
 // the new one began to seal, so nothing can be.
-func (t *Txn) dropKey() error {
+func (t *Txn) dropKey(old uint32) error {
 	row := t.View.keys.row
-	old := row.replacing()
-	if old == 0 || row.Sealing == old {
-		return nil // another server was first
+	if row.replacing() != old || row.Sealing == old {
+		return nil // another server was first, and maybe changes the next one
 	}
 	row.Keys = slices.Clone(row.Keys[1:])
 	if err := t.putKeys(row); err != nil {

@@ -104,3 +104,24 @@ func TestRekeyBesideCopies(t *testing.T) {
 		k.whole(k.open(), rows)
 	}
 }
+
+// A server that comes late, and would drop a key of a change before, drops
+// none of the next change.
+func TestLateServerDropsNoOtherKey(t *testing.T) {
+	k := newKeyed(t)
+	l := k.open()
+	k.fill(l, 3)
+	k.rekey(l)
+	if _, _, err := l.Rekey(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	ledger.DropKey(t, l, 2) // does not seal less yet
+	ledger.UseKey(t, l)
+	ledger.DropKey(t, l, 1)
+	if keys, err := l.DataKeys(); err != nil || len(keys) != 2 {
+		t.Fatalf("DataKeys = %+v, %v, want both", keys, err)
+	}
+	k.whole(l, 3)
+	k.done(l)
+	k.whole(k.open(), 3)
+}

@@ -114,16 +114,17 @@ func (l *Ledger) replace(ctx context.Context, r *Rekeying) error {
 		case len(heads) > 0: // of servers that have not written since
 			return fmt.Errorf("%w: %s", errSilent, strings.Join(heads, ", "))
 		default:
-			return l.updateAs(ctx, l.server, (*Txn).dropKey)
+			return l.updateAs(ctx, l.server, func(t *Txn) error { return t.dropKey(r.From) })
 		}
 	}
 }
 
 // listOld lists rows that are sealed with the old key, and the servers whose
-// heads are. In a state in which the old key still seals it finds nothing out.
+// heads are. In a state in which the old key still seals, or that another
+// server has left already, it finds nothing out.
 func (l *Ledger) listOld(r *Rekeying) (rows []sealedRow, heads []string, err error) {
 	err = l.Read(func(v View) error {
-		if v.keys.err == nil && v.keys.row.Sealing == r.From {
+		if v.keys.err == nil && (v.keys.row.replacing() != r.From || v.keys.row.Sealing == r.From) {
 			return store.ErrConflict
 		}
 		left := 0

@@ -25,7 +25,7 @@ func (v *vault) unable() error {
 // spent says that a key has sealed as much as it may. Only the change of the
 // key itself goes on then.
 func (l *Ledger) spent(v *vault) error {
-	if v.sealing.total() >= l.sealLimit {
+	if v.sealing != nil && v.sealing.total() >= l.sealLimit {
 		return fmt.Errorf("sealing: %w: data key %d has sealed as much as it may; change it: latchkey-kms store rekey", ErrRefused, v.row.Sealing)
 	}
 	return nil

@@ -99,6 +99,9 @@ func TestSealsHaveALimit(t *testing.T) {
 	if err := touch(spent); !errors.Is(err, ledger.ErrRefused) || !strings.Contains(err.Error(), "store rekey") {
 		t.Errorf("a change beyond the limit = %v, want it refused", err)
 	}
+	if err := spent.Ready(); !errors.Is(err, ledger.ErrRefused) {
+		t.Errorf("Ready beyond the limit = %v, want %v", err, ledger.ErrRefused)
+	}
 	if r, err := spent.GoOn(t.Context()); err != nil || r.From != 0 {
 		t.Errorf("GoOn without a change = %+v, %v", r, err)
 	}

@@ -25,6 +25,8 @@ var ofRekey = []mutant{
 	{`the new key waits for every server`, `kms/ledger/rekey.go`, `if h.known < row.newest() && `, `if false && `, `./kms/ledger`, `TestRekeyWaitsForEveryServer`},
 	{`the old key stays while a head is sealed with it`, `kms/ledger/reseal.go`, `		case len(heads) > 0: // of servers`, `		case false: // of servers`, `./kms/ledger`, `TestRekeyWaitsForEveryServer`},
 	{`the old key stays while a record is sealed with it`, `kms/ledger/reseal.go`, `		case len(rows) > 0:`, `		case false:`, `./kms/ledger`, `TestRekey$`},
+	{`only the old key of this change goes`, `kms/ledger/rekey.go`, `if row.replacing() != old || row.Sealing == old {`, `if row.replacing() == 0 || row.Sealing == old {`, `./kms/ledger`, `TestLateServerDropsNoOtherKey`},
+	{`D36 who seals nothing more is not ready`, `kms/ledger/health.go`, `cmp.Or(v.keys.unable(), l.spent(v.keys))`, `v.keys.unable()`, `./kms/ledger`, `TestSealsHaveALimit`},
 	{`a head of nobody is moved`, `kms/ledger/reseal.go`, `case l.shared && slices.Contains(heads, ""):`, `case false && slices.Contains(heads, ""):`, `./kms/ledger`, `TestServerWithoutTheKey`},
 	{`no wrapping key but the one in use wraps a data key`, `kms/ledger/rekey.go`, `	old, err := row.of(row.Sealing).unwrap(wrapping) // one that another key wraps would open nothing
 	if err != nil {
@@ -39,7 +41,7 @@ var ofRekey = []mutant{
 	{`the KMS keeps its name`, `kms/ledger/wrapping.go`, `	if sealed == nil && v.keys.row.first() {`, `	if true {`, `./kms/ledger`, `TestRekey$`},
 	{`D36 seals are counted over restarts`, `kms/ledger/seals.go`, `k.before.Store(t.state.seals)`, `k.before.Store(0)`, `./kms/ledger`, `TestSealsAreCounted`},
 	{`D36 other servers' seals count`, `kms/ledger/seals.go`, `if h.sealer == w.ID {`, `if h.sealer == w.ID && h.server == l.server {`, `./kms/ledger`, `TestSealsAreCounted`},
-	{`D36 a key has a limit`, `kms/ledger/seals.go`, `if v.sealing.total() >= l.sealLimit {`, `if false {`, `./kms/ledger`, `TestSealsHaveALimit`},
+	{`D36 a key has a limit`, `kms/ledger/seals.go`, `if v.sealing != nil && v.sealing.total() >= l.sealLimit {`, `if false {`, `./kms/ledger`, `TestSealsHaveALimit`},
 	{`D36 a key is changed before its limit`, `kms/ledger/rekeywatch.go`, `if used >= 0.75 && !older {`, `if used >= 2 && !older {`, `./kms/ledger`, `TestSealsHaveALimit`},
 	{`D36 half of the limit is said`, `kms/ledger/rekeywatch.go`, `if l.rekeying.warned.Swap(id) != id {`, `if false {`, `./kms/ledger`, `TestSealsHaveALimit`},
 	{`H7 one key, one format`, `kms/ledger/rekey.go`, `if row.first() {
