@@ -182,16 +182,26 @@ func TestSyncAdd(t *testing.T) {
 	}
 }
 
-// TestSyncUnit: the unit is right by systemd's own word, and holds up nothing.
+// TestSyncUnit: the units are right by systemd's own word, and hold up nothing.
 func TestSyncUnit(t *testing.T) {
-	text, err := os.ReadFile(filepath.Join("..", "..", "images", "systemd", "latchkey-volumes.service"))
-	if err != nil {
-		t.Fatal(err)
+	for name, starts := range map[string]string{
+		"latchkey-volumes.service": "/usr/bin/latchkey volume sync --plan ", "latchkey-recovery.service": "/usr/bin/latchkey volume prove-recovery",
+	} {
+		text, err := os.ReadFile(filepath.Join("..", "..", "images", "systemd", name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		unit := settingsOf(string(text))
+		if got := unit["ExecStart"]; len(got) != 1 || !strings.HasPrefix(got[0], starts) || len(unit["Before"]) > 0 || len(unit["RequiredBy"]) > 0 {
+			t.Errorf("%s runs %q, before %q, required by %q", name, got, unit["Before"], unit["RequiredBy"])
+		}
+		verifyUnit(t, name, string(text))
 	}
-	unit := settingsOf(string(text))
-	if got := unit["ExecStart"]; len(got) != 1 || !strings.HasPrefix(got[0], "/usr/bin/latchkey volume sync --plan ") || len(unit["Before"]) > 0 || len(unit["RequiredBy"]) > 0 {
-		t.Errorf("the unit runs %q, before %q, required by %q", got, unit["Before"], unit["RequiredBy"])
-	}
+}
+
+// verifyUnit asks systemd.
+func verifyUnit(t *testing.T, name, text string) {
+	t.Helper()
 	if _, err := exec.LookPath("systemd-analyze"); err != nil {
 		t.Skip("needs systemd-analyze")
 	}
@@ -199,8 +209,8 @@ func TestSyncUnit(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	file := filepath.Join(t.TempDir(), "latchkey-volumes.service")
-	if err := os.WriteFile(file, []byte(strings.Replace(string(text), "/usr/bin/latchkey ", self+" ", 1)), 0o600); err != nil {
+	file := filepath.Join(t.TempDir(), name)
+	if err := os.WriteFile(file, []byte(strings.Replace(text, "/usr/bin/latchkey ", self+" ", 1)), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	if out, err := exec.Command("systemd-analyze", "verify", "--man=no", file).CombinedOutput(); err != nil || len(out) > 0 {
