@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/url"
@@ -14,12 +15,14 @@ import (
 	"latchkey/kms/config"
 	"latchkey/kms/home"
 	"latchkey/kms/operator"
+	"latchkey/kms/server/lk1"
 )
 
 // An asker asks the key server that the command line names.
 type asker struct {
 	flags  *config.Flags
 	remote operator.Remote
+	needs  string // what was asked for is not done: who else must say so
 }
 
 // add adds the flags that say which server. Commands that open the data
@@ -54,7 +57,20 @@ func (a *asker) call(ctx context.Context, method, path string, query url.Values,
 		return err
 	}
 	defer c.Close()
-	return c.Call(ctx, method, path, query, body, to)
+	if err := c.Call(ctx, method, path, query, body, to); err != nil || method == "GET" {
+		return err
+	}
+	answer, err := json.Marshal(to)
+	a.needs = lk1.NeedsOf(answer)
+	return err
+}
+
+// outcome is how the command ends that asked.
+func (a *asker) outcome() error {
+	if a.needs == "" {
+		return nil
+	}
+	return &cli.Exit{Code: cli.Waiting, Err: errors.New("not done yet: others must say the same")}
 }
 
 // warn says what is doubtful about the configuration and the data directory

@@ -62,6 +62,7 @@ var before = map[string][]string{
 	"talos key undelete": {"talos key rotate", "talos key rotate", "talos key retire 1"}, "k8s key undelete": {"k8s key rotate", "k8s key rotate", "k8s key retire 1"},
 	"tang key undelete": {"tang import /var/db/tang", "tang key rotate", "tang key retire EYtr00e4cJ-l-khu48rkPgqljVYbmsPf0jc3DhDQftc"},
 	"site show":         {"site add berlin --label site=berlin --at kms.example.org:7744 --output before.site"}, "site remove": {"site add berlin --label site=berlin --at kms.example.org:7744 --output before.site"},
+	"site set":                {"site add berlin --label site=berlin --at kms.example.org:7744 --output before.site"},
 	"site add berlin --again": {"site add berlin --label site=berlin --at kms.example.org:7744 --output before.site"},
 	"store restore":           {"store backup backup.db"},
 }

@@ -37,7 +37,8 @@ To set it up:
   latchkey-kms node list                    list machines, pending ones first
   latchkey-kms node approve WORDS...        approve one, after comparing its six words
 
-Exit codes: 0 done, 1 failed, 4 refused by the KMS, 64 wrong usage or configuration.`,
+Exit codes: 0 done, 1 failed, 4 refused by the KMS,
+5 not done yet as others must say the same, 64 wrong usage or configuration.`,
 		Args: cli.Args(cobra.ArbitraryArgs),
 		RunE: cli.Group,
 	}
@@ -45,6 +46,7 @@ Exit codes: 0 done, 1 failed, 4 refused by the KMS, 64 wrong usage or configurat
 	flags, out := config.LocationFlags(root.PersistentFlags()), &output{}
 	ask := &asker{flags: flags}
 	root.PersistentPreRun = func(c *cobra.Command, _ []string) { flags.Ask = &wrapping.Asker{Prompt: prompter(c)} }
+	root.PersistentPostRunE = func(*cobra.Command, []string) error { return ask.outcome() }
 	for _, c := range []*cobra.Command{initCommand(flags, out), wrappingCommand(flags, out), storeCommand(flags, ask, out)} {
 		out.add(c.PersistentFlags())
 		root.AddCommand(c)

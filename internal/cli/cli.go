@@ -24,6 +24,7 @@ const (
 	WrongKey = 2  // a passphrase or key opens nothing
 	Rejected = 3  // a LUKS header breaks our rules
 	Refused  = 4  // the KMS said no
+	Waiting  = 5  // nothing is done yet: others must say the same
 	Usage    = 64 // EX_USAGE of sysexits.h
 )
 
