@@ -31,6 +31,7 @@ var rooms = []struct{ folder, what string }{
 	{"boot/latch", "the role that extends PCRs before and after the volumes are opened"},
 	{"boot/worker", "the role that reads all that outsiders write: modules, disks, network, key server, TPM"},
 	{"boot/agent", "gives keys to an early boot that is not ours, and latches: askpass, systemd's agents and sockets"},
+	{"boot/beat", "has a running machine say that it is there, for as long as it runs"},
 	{"boot/module", "kernel modules by dependency and alias"},
 	{"boot/device", "block devices, uevents, superblocks"},
 

@@ -76,6 +76,7 @@ var rules = []struct {
 	{"kms/server/attest", []string{"latchkey/kms/ledger", "latchkey/kms/store", "net/http"}, "judges what a TPM says, and keeps nothing"},
 	{"kms/server/eventlog", []string{"latchkey/kms/ledger", "latchkey/kms/store", "latchkey/kms/server/policy", "net/http"}, "reads what a machine says, and keeps nothing"},
 	{"kms/server/fleet", []string{"latchkey/kms/server", "latchkey/kms/server/lk1", "latchkey/kms/server/kairos", "latchkey/kms/server/talos", "latchkey/kms/server/policy", "latchkey/kms/admin", "latchkey/kms/front"}, "machines of any protocol"},
+	{"boot/beat", []string{"latchkey/boot", "latchkey/boot/worker", "latchkey/initramfs", "latchkey/kms/server", "net/http", "os/exec"}, "knows a key, servers and a clock"},
 	{"kms/server/presence", []string{"latchkey/kms/server", "latchkey/kms/server/lk1", "latchkey/kms/server/fleet", "latchkey/kms/admin", "net/http"}, "sights and tickets; what a machine is, is not known here"},
 	{"kms/server/release", []string{"latchkey/kms/server", "latchkey/kms/server/lk1", "latchkey/kms/admin", "net/http"}, "kept and judged, whoever asks"},
 	{"kms/server/lk1", []string{"latchkey/kms/server", "latchkey/kms/server/kairos", "latchkey/kms/server/kairos/", "latchkey/kms/server/talos", "latchkey/kms/server/talos/", "latchkey/kms/server/k8s", "latchkey/kms/server/k8s/", "latchkey/kms/server/tang", "latchkey/kms/server/tang/"}, "no protocol sees another's tables"},

@@ -28,7 +28,7 @@ var installed = []struct{ do, want string }{
 	{"runuser -u latchkey-kms -- latchkey-kms init --config /etc/latchkey/kms.yaml", "created a KMS in /var/lib/latchkey-kms"},
 	{"stat -c '%U %a' /var/lib/latchkey-kms", "latchkey-kms 700"},
 	{"latchkey-kms store check --config /etc/latchkey/kms.yaml && echo opens", "opens"},
-	{"systemd-analyze verify --man=no latchkey-kms.service latchkey-responder.service latchkey-announce.path && echo units", "units"},
+	{"systemd-analyze verify --man=no latchkey-kms.service latchkey-responder.service latchkey-announce.path latchkey-beat.service && echo units", "units"},
 	{"apparmor_parser --skip-kernel-load --skip-cache /etc/apparmor.d/latchkey-kms /etc/apparmor.d/latchkey-responder && echo parsed", "parsed"},
 	{"LC_ALL=C.UTF-8 lintian --allow-root --tag-display-limit 0 --fail-on error,warning /packages/1/*.deb && echo clean", "clean"},
 	{"LC_ALL=C.UTF-8 rpmlint --strict --config /packages/rpmlint.toml /packages/2/*.rpm | tail -n 1", "4 packages and 0 specfiles checked; 0 errors, 0 warnings"},

@@ -38,6 +38,9 @@ commands. Settings are in /etc/latchkey/agent.conf, the plan is made of
 If no key comes, the tool's own question for a passphrase stays, and the console
 says why. When the early boot is over no key can be had: latchkey-agent latch.
 
+In the running system, latchkey-agent beat tells the key server once a minute
+that the machine is there: docs/presence.md.
+
 Exit codes: 0 ok, 1 failed, 64 usage.`
 
 const example = `  # what the hooks do: the agent is there when the command returns
@@ -48,6 +51,9 @@ const example = `  # what the hooks do: the agent is there when the command retu
 
   # a native ZFS root by a key that is never rotated: docs/agent.md
   latchkey-agent key zfs-key | zfs load-key rpool/ROOT
+
+  # in the running system, by a unit of the package
+  latchkey-agent beat
 
   # before the real root is started, and before an emergency shell
   latchkey-agent latch`
@@ -60,7 +66,7 @@ func command(ctx context.Context, stdout io.Writer) *cobra.Command {
 		Use: "latchkey-agent", Short: "Give keys to the early boot of initramfs-tools, dracut or mkinitcpio",
 		Long: long, Example: example, Args: cli.Args(cobra.ArbitraryArgs), RunE: cli.Group,
 	}
-	c.AddCommand(runCommand(ctx, stdout), keyCommand(ctx, stdout, agent.ControlSocket), latchCommand(ctx), checkCommand())
+	c.AddCommand(runCommand(ctx, stdout), keyCommand(ctx, stdout, agent.ControlSocket), latchCommand(ctx), checkCommand(), beatCommand(ctx, os.Stderr))
 	return c
 }
 

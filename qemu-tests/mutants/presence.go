@@ -30,6 +30,19 @@ var ofPresence = []mutant{
 	{`D45 answers are known by a key`, `kms/beat.go`, `!hmac.Equal(want[:], answer.MAC[:])`, `false && !hmac.Equal(want[:], answer.MAC[:])`, `./kms/server`, `TestBeatsKnowTheirKMS`},
 	{`moved: asks from elsewhere`, `kms/server/policy/presence.go`, `if at.IsValid() && at != f.Home {`, `if false {`, `./kms/server/policy`, `TestMoved$`},
 	{`moved: renewing takes the network`, `kms/server/lk1/presence.go`, `row.Home, row.MovedTo = netip.Prefix{}, netip.Prefix{}`, `row.MovedTo = netip.Prefix{}`, `./kms/server`, `TestMovedMachine`},
+	{`the beat: one that is late is followed by another`, `boot/beat/beat.go`, `registered && late > 2*m.Every {`, `false && late > 2*m.Every {`, `./boot/beat`, `TestServerAway`},
+	{`the beat: who is refused asks seldom`, `boot/beat/beat.go`, `most = max(refusedMost, m.Every)`, `most = m.Every`, `./boot/beat`, `TestRefused`},
+	{`the beat: a failure is no loop`, `boot/beat/beat.go`, `pause := firstPause << min(m.failed-1, 10)`, `pause := time.Duration(m.failed)`, `./boot/beat`, `TestServerAway`},
+	{`the beat: another store is registered with`, `boot/beat/beat.go`, `case failed.Code() == kms.CodeNoGrant:
+		if`, `case false:
+		if`, `./boot/beat`, `TestAnotherStore`},
+	{`the beat: a TPM that failed is opened again`, `boot/beat/beat.go`, `m.key.Close()
+		m.key = nil
+	case`, `case`, `./boot/beat`, `TestTPMFails`},
+	{`the beat: what is no key server is set aside`, `boot/beat/beat.go`, `m.Servers.SetAside(*m.server)`, ``, `./boot/beat`, `TestRogueServer`},
+	{`the beat: the TPM is closed at the end`, `boot/beat/beat.go`, `if m.key != nil {
+		m.key.Close()
+	}`, ``, `./boot/beat`, `TestBeats`},
 	{`presence: five minutes at least`, `kms/server/policy/presence.go`, `d != 0 && d < MinPresence`, `false && d < MinPresence`, `./kms/server/policy`, `TestPresenceSettings`},
 	{`presence: what could not be written is written later`, `kms/server/presence/presence.go`, `b.giveBack(left)`, ``, `./kms/server/presence`, `TestWriteFails`},
 }
