@@ -36,10 +36,10 @@ func TestChaos(t *testing.T) {
 	if os.Geteuid() != 0 {
 		t.Skip("needs root, for disks that are full")
 	}
-	t.Run("bolt", func(t *testing.T) { chaos(t, onBolt(t), []fault{killed, paused, full}) })
+	t.Run("bolt", func(t *testing.T) { chaos(t, onBolt(t), []fault{killed, paused, full, rekeyed}) })
 	t.Run("etcd", func(t *testing.T) {
 		c, leads := onEtcd(t)
-		chaos(t, c, []fault{killed, paused, full, cut, silent, leads})
+		chaos(t, c, []fault{killed, paused, full, cut, silent, leads, rekeyed})
 	})
 	t.Run("kube", func(t *testing.T) { chaos(t, onKube(t), []fault{killed, paused, full, cut, silent}) })
 }

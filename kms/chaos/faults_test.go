@@ -35,6 +35,10 @@ var (
 		during()
 		os.Remove(path)
 	}}
+	rekeyed = fault{"its data key changed", func(s *server, during func()) {
+		s.operate("POST", "/v1/store/rekey", nil, nil, nil) // goes on by itself, wherever what comes next cuts it off
+		during()
+	}}
 	cut = fault{"cut off", func(s *server, during func()) {
 		s.wire(true, false)
 		during()
