@@ -52,7 +52,7 @@ var ofRekey = []mutant{
 	{`a site's bounds are bounded, also later`, `kms/server/site/setbounds.go`, `		if err := next.check(); err != nil {`, `		if err := next.check(); false {`, `./kms/server`, `TestSiteBoundsAreSet`},
 	{`what is not said of a site's bounds stays`, `kms/server/site/setbounds.go`, `		next.as(s.Bounds)
 `, ``, `./kms/server`, `TestSiteBoundsAreSet`},
-	{`a site's bounds are set on the center's host`, `kms/server/site/setbounds.go`, `if !admin.Here(ctx) {`, `if false {`, `./kms/server`, `TestSiteIsAddedHere`},
+	{`a site's bounds are set on the center's host`, `kms/server/site/setbounds.go`, `if !admin.Here(ctx) {`, `if !admin.Here(ctx) && false {`, `./kms/server`, `TestSiteIsAddedHere`},
 	{`a backup of the same state is there already`, `kms/backup/backup.go`, `if m.has(ctx, place, name) {`, `if false {`, `./kms/backup`, `TestTwiceInASecond`},
 	{`a backup of another state has another name`, `kms/backup/backup.go`, `	return m.last.At.Add(time.Second)`, `	return m.last.At`, `./kms/backup`, `TestTwiceInASecond`},
 	{`shares: a server that runs asks nobody`, `kms/home/keeping.go`, `if k.Shares != "" && k.ask == nil {`, `if false {`, `./kms/home`, `TestRekeyByShares`},
