@@ -112,7 +112,7 @@ func (s *Service) WatchPresence(ctx context.Context) {
 		return
 	}
 	for {
-		wait, err := s.lookForPresence(ctx)
+		wait, err := s.LookForPresence(ctx)
 		if err != nil && ctx.Err() == nil {
 			s.log.Warn("who was seen could not be written, or read; it is tried again", "err", err)
 		}
@@ -127,8 +127,8 @@ func (s *Service) WatchPresence(ctx context.Context) {
 	}
 }
 
-// lookForPresence is one look, and says when the next one is due.
-func (s *Service) lookForPresence(ctx context.Context) (wait time.Duration, err error) {
+// LookForPresence is one look, and says when the next one is due.
+func (s *Service) LookForPresence(ctx context.Context) (wait time.Duration, err error) {
 	var gone []kms.NodeID
 	var shortest time.Duration
 	now := s.ledger.Wall().UTC()
