@@ -43,6 +43,7 @@ var ofPresence = []mutant{
 	{`the beat: the TPM is closed at the end`, `boot/beat/beat.go`, `if m.key != nil {
 		m.key.Close()
 	}`, ``, `./boot/beat`, `TestBeats`},
+	{`beats of a site reach the center`, `kms/server/site/center.go`, `kms.RecoveryPath, kms.BeatPath}`, `kms.RecoveryPath}`, `./kms/server`, `TestSitePassesBeatsOn`},
 	{`presence: five minutes at least`, `kms/server/policy/presence.go`, `d != 0 && d < MinPresence`, `false && d < MinPresence`, `./kms/server/policy`, `TestPresenceSettings`},
 	{`presence: what could not be written is written later`, `kms/server/presence/presence.go`, `b.giveBack(left)`, ``, `./kms/server/presence`, `TestWriteFails`},
 }
