@@ -32,7 +32,7 @@ var ofPresence = []mutant{
 	{`moved: renewing takes the network`, `kms/server/lk1/presence.go`, `row.Home, row.MovedTo = netip.Prefix{}, netip.Prefix{}`, `row.MovedTo = netip.Prefix{}`, `./kms/server`, `TestMovedMachine`},
 	{`the beat: one that is late is followed by another`, `boot/beat/beat.go`, `late > 2*m.Every {`, `late > 9999*m.Every {`, `./boot/beat`, `TestServerAway`},
 	{`the beat: who is refused asks seldom`, `boot/beat/beat.go`, `most = max(refusedMost, m.Every)`, `most = m.Every`, `./boot/beat`, `TestRefused`},
-	{`the beat: a failure is no loop`, `boot/beat/beat.go`, `pause := firstPause << min(m.failed-1, 10)`, `pause := time.Duration(m.failed)`, `./boot/beat`, `TestServerAway`},
+	{`the beat: a failure is no loop`, `boot/beat/beat.go`, `pause := firstPause << min(m.failed-1, 10)`, `pause := time.Second`, `./boot/beat`, `TestServerAway`},
 	{`the beat: another store is registered with`, `boot/beat/beat.go`, `case failed.Code() == kms.CodeNoGrant:
 		if`, `case false:
 		if`, `./boot/beat`, `TestAnotherStore`},
