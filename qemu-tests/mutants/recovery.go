@@ -34,5 +34,6 @@ var ofRecovery = []mutant{
 	{`page: one of two people is told who is missing`, `kms/page/recovery.go`, `if out.Needs != "" {`, `if false {`, `./kms/server`, `TestPageRecoveryOfTwoPeople`},
 	{`setup pins the recipients below its root`, `cmd/latchkey/setup_do.go`, `"--recipients", o.update.entry(defaultRecipients)`, `"--recipients", o.update.entry(defaultRecipients)+"x"`, `./cmd/latchkey`, `TestScripts/setup$`},
 	{`recovery keys of a site reach the center`, `kms/server/site/center.go`, `kms.EvidencePath, kms.RecoveryPath,`, `kms.EvidencePath,`, `./kms/server`, `TestSiteRecovery`},
+	{`recovery keys of a site reach the center`, `kms/server/site/center.go`, `kms.EvidencePath, kms.RecoveryPath, kms.BeatPath}`, `kms.EvidencePath, kms.BeatPath}`, `./kms/server`, `TestSiteRecovery`},
 	{`keyslots that were replaced go`, `cmd/latchkey/volume_prove.go`, `if slots < 2 {`, `if slots < 9 {`, `./cmd/latchkey`, `TestPowerCutWhileEscrowing`},
 }
