@@ -69,7 +69,7 @@ func BenchmarkLook(b *testing.B) {
 		if err != nil {
 			b.Fatal(err)
 		}
-		if _, err := f.LookForPresence(ctx); err != nil {
+		if _, _, err := f.LookForPresence(ctx); err != nil {
 			b.Fatal(err)
 		}
 	}

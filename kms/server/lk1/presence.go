@@ -112,7 +112,7 @@ func (s *Service) WatchPresence(ctx context.Context) {
 		return
 	}
 	for {
-		wait, err := s.LookForPresence(ctx)
+		wait, used, err := s.LookForPresence(ctx)
 		if err != nil && ctx.Err() == nil {
 			s.log.Warn("who was seen could not be written, or read; it is tried again", "err", err)
 		}
@@ -120,15 +120,18 @@ func (s *Service) WatchPresence(ctx context.Context) {
 		select {
 		case <-ctx.Done():
 			timer.Stop()
-			s.writePresence(context.WithoutCancel(ctx), wait)
+			if used {
+				s.writePresence(context.WithoutCancel(ctx), wait)
+			}
 			return
 		case <-timer.C:
 		}
 	}
 }
 
-// LookForPresence is one look, and says when the next one is due.
-func (s *Service) LookForPresence(ctx context.Context) (wait time.Duration, err error) {
+// LookForPresence is one look, and says when the next one is due, and whether
+// any machine must be seen, or is: else nothing is written.
+func (s *Service) LookForPresence(ctx context.Context) (wait time.Duration, used bool, err error) {
 	var gone []kms.NodeID
 	var shortest time.Duration
 	now := s.ledger.Wall().UTC()
@@ -138,17 +141,17 @@ func (s *Service) LookForPresence(ctx context.Context) (wait time.Duration, err 
 	})
 	wait = presence.Every(shortest)
 	if err != nil || shortest == 0 && !s.seen.Any() {
-		return wait, err
+		return wait, false, err
 	}
 	if s.read(func(v view) error { return v.Needs("presence", ledger.FormatPeople) }) != nil {
-		return wait, nil // earlier servers use the store, and no policy asks for it
+		return wait, false, nil // earlier servers use the store, and no policy asks for it
 	}
 	for _, id := range gone {
 		if err := s.markVanished(ctx, id); err != nil {
-			return wait, err
+			return wait, true, err
 		}
 	}
-	return wait, s.writePresence(ctx, wait)
+	return wait, true, s.writePresence(ctx, wait)
 }
 
 func (s *Service) writePresence(ctx context.Context, wait time.Duration) error {

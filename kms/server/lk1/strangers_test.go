@@ -20,6 +20,7 @@ import (
 	"latchkey/kms/server/fleet"
 	"latchkey/kms/server/lk1"
 	"latchkey/kms/server/metrics"
+	"latchkey/kms/server/rulebook"
 	"latchkey/kms/store"
 	"latchkey/kms/store/bolt"
 )
@@ -185,7 +186,7 @@ func newService(t *testing.T, m *meter) *fixture {
 	t.Helper()
 	f := &fixture{t: t, dir: memoryDir(t)}
 	rows, wrapping := lk1.NewRows(), secret.Random(32)
-	db, err := bolt.Open(f.path(), true, ledger.Names(rows.Tables()))
+	db, err := bolt.Open(f.path(), true, ledger.Names(append(rows.Tables(), rulebook.Tables()...)))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -195,13 +196,13 @@ func newService(t *testing.T, m *meter) *fixture {
 	}
 
 	m.Store = db
-	f.Ledger, err = ledger.Open(ledger.Config{Store: m, Wrapping: wrapping, Mark: mark, Tables: rows.Tables()})
+	f.Ledger, err = ledger.Open(ledger.Config{Store: m, Wrapping: wrapping, Mark: mark, Tables: append(rows.Tables(), rulebook.Tables()...)})
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { f.Close() })
 	f.Service = lk1.New(lk1.Config{
-		Ledger: f.Ledger, Enroll: fleet.Approve, Work: attest.NewWorkers(0), Counted: (&metrics.Set{}).Exchanges(), Log: slog.New(slog.DiscardHandler),
+		Ledger: f.Ledger, Enroll: fleet.Approve, Book: rulebook.New(nil), Work: attest.NewWorkers(0), Counted: (&metrics.Set{}).Exchanges(), Log: slog.New(slog.DiscardHandler),
 	}, rows)
 	return f
 }
