@@ -3,6 +3,8 @@ package main
 import (
 	"fmt"
 	"io"
+	"net/url"
+	"strconv"
 
 	"github.com/spf13/cobra"
 
@@ -65,21 +67,23 @@ func printChanged(w io.Writer, verb string, n lk1.Node) {
 
 // nodeRenew renews one approval, or all that lapsed.
 func nodeRenew(ask *asker, out *output) *cobra.Command {
-	var lapsed bool
+	var lapsed, back bool
 	c := &cobra.Command{
-		Use: "renew WORDS... | NAME | ID | --lapsed", Short: "Renew an approval that lapsed by silence",
-		Long: `Renews the approval of a machine that was silent for too long, and lets it
-through for an hour outside its windows. It binds no volume, and takes no other
-boot state. After the key server's clock was wrong, --lapsed renews all.`,
+		Use: "renew WORDS... | NAME | ID | --lapsed | --back", Short: "Renew an approval that lapsed by silence, or of a machine that vanished",
+		Long: `Renews the approval of a machine that was silent for too long, or vanished, and
+lets it through for an hour outside its windows. It binds no volume, and takes no
+other boot state. After the key server's clock was wrong, --lapsed renews all
+that lapsed. After a network was cut, --back renews those that vanished and were
+seen again in the network that they were in: not one that is still away.`,
 		Example: "  latchkey-kms node renew copper lantern drift meadow quiet anvil",
 		Args:    cli.Args(cobra.ArbitraryArgs),
 		RunE: func(c *cobra.Command, args []string) error {
-			if lapsed != (len(args) == 0) {
-				return cli.Usagef("name one machine, or say --lapsed")
+			if (lapsed || back) != (len(args) == 0) || lapsed && back {
+				return cli.Usagef("name one machine, or say --lapsed or --back")
 			}
 			var nodes []lk1.Node
-			if lapsed {
-				if err := ask.call(c.Context(), "POST", "/v1/nodes/renew", nil, nil, &nodes); err != nil {
+			if lapsed || back {
+				if err := ask.call(c.Context(), "POST", "/v1/nodes/renew", url.Values{"back": {strconv.FormatBool(back)}}, nil, &nodes); err != nil {
 					return err
 				}
 			} else {
@@ -97,5 +101,6 @@ boot state. After the key server's clock was wrong, --lapsed renews all.`,
 		},
 	}
 	c.Flags().BoolVar(&lapsed, "lapsed", false, "all machines whose approval lapsed")
+	c.Flags().BoolVar(&back, "back", false, "all machines that vanished and are back in their networks")
 	return c
 }

@@ -91,7 +91,7 @@ func (f *settingFlags) add(to *pflag.FlagSet, protocol policy.Protocol) {
 	flags.StringVar(&f.unmeasured, "unmeasured", "", "a boot whose initrd nothing measures: ask (approve wants --unmeasured), allow or refuse")
 	flags.Var(cli.List(&f.labels), "label", "label to set: site=berlin; repeatable")
 	flags.Var(cli.List(&f.unlabels), "unlabel", "label to remove: site; repeatable")
-	flags.Var(cli.List(&f.clear), "clear", "settings to remove: "+strings.Join(policy.SettingNames(), ", "))
+	flags.Var(cli.List(&f.clear), "clear", "settings to remove: "+strings.Join(protocol.Settings(), ", "))
 	flags.VisitAll(func(one *pflag.Flag) {
 		if setting := flagSettings[one.Name]; setting == "" || !protocol.Lacks(setting) {
 			to.AddFlag(one)

@@ -171,7 +171,7 @@ func policyRevert(ask *asker, out *output) *cobra.Command {
 the word "file" each server goes by its own configuration file again.`,
 		Example: "  latchkey-kms policy revert 1\n  latchkey-kms policy revert file",
 		RunE: func(c *cobra.Command, args []string) error {
-			query := url.Values{}
+			query := url.Values{"number": {"0"}}
 			if args[0] != "file" {
 				var err error
 				if query, err = edition(args); err != nil {

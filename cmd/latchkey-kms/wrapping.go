@@ -64,11 +64,16 @@ hand.`,
 			}
 
 			change.Hand = func(all []wrapping.Share) error { return hand.give(c, all) }
+			change.Say = func(line string) { fmt.Fprintln(c.ErrOrStderr(), "latchkey-kms: "+line) }
 			kept, err := h.ChangeWrapping(c.Context(), change)
 			if err != nil {
 				return err
 			}
 			return out.show(c, map[string]string{"kept": kept}, func() {
+				if change.Keep {
+					fmt.Fprintf(c.OutOrStdout(), "the wrapping key is kept %s; it is the same key\n", kept)
+					return
+				}
 				fmt.Fprintf(c.OutOrStdout(), "the wrapping key is kept %s; earlier backups need the old key\n", kept)
 				fmt.Fprintln(c.OutOrStdout(), "its file stays, or is renamed to …before where the new one took its place: delete it when you need those backups no more")
 			})

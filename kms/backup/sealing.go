@@ -6,11 +6,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"strings"
 
 	"filippo.io/age"
 	"filippo.io/age/agessh"
+
+	"latchkey/internal/datafile"
 )
 
 // ParseRecipient reads who can open backups: age1…, age1pq1…, or an SSH key.
@@ -38,9 +39,12 @@ func CheckRecipients(to []age.Recipient) error {
 	return err
 }
 
+// maxIdentity bounds a file of identities, in bytes.
+const maxIdentity = 1 << 20
+
 // ReadIdentities reads a file of identities of age, or an SSH key.
 func ReadIdentities(path string) ([]age.Identity, error) {
-	text, err := os.ReadFile(path)
+	text, err := datafile.Read(path, maxIdentity)
 	if err != nil {
 		return nil, fmt.Errorf("reading the identity: %w", err)
 	}

@@ -50,10 +50,14 @@ func (d *Daemon) comparePolicy(c *config.Config, s *server.Server) {
 // fits is an error if the configuration asks for what a store that earlier
 // key servers still use has no place for.
 func fits(c *config.Config, s *server.Server) error {
-	if !c.Policy.Rules.AsksPresence() {
+	needs := ""
+	switch {
+	case c.Policy.Rules.AsksPresence():
+		needs = "policy: presence and moved"
+	case len(c.Recovery.Recipients) > 0:
+		needs = "recovery.recipients"
+	default:
 		return nil
 	}
-	return s.Read(func(v ledger.View) error {
-		return v.Needs("policy: presence and moved", ledger.FormatPeople)
-	})
+	return s.Read(func(v ledger.View) error { return v.Needs(needs, ledger.FormatPeople) })
 }

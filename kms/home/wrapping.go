@@ -20,6 +20,7 @@ type WrappingChange struct {
 	Keep bool                         // the key; else a new one is made
 	PCRs []int                        // that a TPM holds it to
 	Hand func([]wrapping.Share) error // gives new shares to people
+	Say  func(line string)            // of what is to be done after it; nil: nobody listens
 }
 
 // ChangeWrapping makes a new wrapping key, or moves the one there is, and
@@ -80,6 +81,9 @@ func (h Home) changeWrapping(ctx context.Context, from, next keeping, c Wrapping
 
 	if err := s.ChangeWrapping(ctx, old, key); err != nil {
 		return err
+	}
+	if changing, _, err := s.ChangingDataKey(); err == nil && changing && c.Say != nil && !c.Keep {
+		c.Say("the data key is being changed, and the new one was wrapped by the old wrapping key, too: once that is done, run latchkey-kms store rekey again")
 	}
 	if err := keepMaterial(next.material); err != nil {
 		return err

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"path"
 	"strings"
+	"sync"
 	"time"
 
 	"google.golang.org/grpc/codes"
@@ -24,6 +25,10 @@ import (
 type measured struct {
 	metrics.Set
 	counted *metrics.Exchanges
+
+	recovery sync.Mutex // holds the others
+	standing map[string]int
+	recount  time.Time
 }
 
 // writes counts how long changes take.
@@ -116,15 +121,25 @@ func (s *Server) gaugePending(set func(float64, ...string)) {
 	})
 }
 
+// gaugeRecovery counts volumes by how it stands with their recovery keys.
+// Looking through all volumes takes at most a hundredth of the time: what was
+// counted last is said until then.
 func (s *Server) gaugeRecovery(set func(float64, ...string)) {
-	all, err := s.Recoveries()
-	if err != nil {
-		return
+	m := s.measured
+	m.recovery.Lock()
+	defer m.recovery.Unlock()
+	if began := time.Now(); began.After(m.recount) {
+		all, err := s.Recoveries()
+		if err != nil {
+			return
+		}
+		m.standing = map[string]int{}
+		for _, r := range all {
+			m.standing[r.Standing]++
+		}
+		m.recount = began.Add(100 * time.Since(began))
 	}
-	counts := map[string]int{}
-	for _, r := range all {
-		counts[r.Standing]++
-	}
+	counts := m.standing
 	for _, standing := range []string{lk1.RecoveryNone, lk1.RecoveryUnproven, lk1.RecoveryProven, lk1.RecoveryUsed, lk1.RecoveryGone} {
 		set(float64(counts[standing]), standing)
 	}

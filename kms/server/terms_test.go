@@ -262,7 +262,11 @@ func TestTermsByProtocol(t *testing.T) {
 			t.Errorf("%s: %v, want a fault of groups[0].settings", label, err)
 		}
 	}
+	if _, err := (policy.Config{Defaults: policy.Settings{Approvals: ptr(2)}, Groups: []policy.GroupConfig{{Label: "a=b", Settings: policy.Settings{Approvals: ptr(1)}}}}).Policy(nil); err == nil || !strings.Contains(err.Error(), "not for fewer") {
+		t.Errorf("a group that asks for fewer people: %v", err)
+	}
 	for _, c := range []policy.Change{
+		{Clear: []string{"per-boot"}},
 		{Settings: policy.Settings{Releases: []string{policy.NoRelease}}},
 		{Settings: policy.Settings{Approvals: ptr(1)}},
 		{Labels: map[string]string{"protocol": "lk1"}},

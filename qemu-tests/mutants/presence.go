@@ -4,7 +4,7 @@ package main
 var ofPresence = []mutant{
 	{`D46 who was away waits`, `kms/server/policy/presence.go`, `case f.Vanishes():`, `case false:`, `./kms/server/policy`, `TestPresence$`},
 	{`D46 who vanished stays so`, `kms/server/policy/presence.go`, `case !f.Vanished.IsZero():`, `case false:`, `./kms/server/policy`, `TestPresence$`},
-	{`D46 it is noted that a machine vanished`, `kms/server/lk1/presence.go`, `row.Vanished, row.Back = f.Now, false`, `row.Back = false`, `./kms/server`, `TestStolenMachineGetsNothing`},
+	{`D46 it is noted that a machine vanished`, `kms/server/lk1/presence.go`, `row.Vanished, row.Back, row.BackHome = f.Now, false, false`, `row.Back = false`, `./kms/server`, `TestStolenMachineGetsNothing`},
 	{`D46 a gap between beats is noticed by the beat`, `kms/server/lk1/presence.go`, `return f.Vanishes() || moves`, `return moves`, `./kms/server`, `TestGapBetweenLooks`},
 	{`D47 nobody is absent while no server runs`, `kms/server/policy/presence.go`, `if was && o.To.After(last) {`, `if was && false {`, `./kms/server/policy`, `TestPresence$`},
 	{`D47 who was away before stays so`, `kms/server/policy/presence.go`, `&& o.From.Sub(last) <= limit`, ``, `./kms/server/policy`, `TestPresence$`},
@@ -46,4 +46,6 @@ var ofPresence = []mutant{
 	{`beats of a site reach the center`, `kms/server/site/center.go`, `kms.RecoveryPath, kms.BeatPath}`, `kms.RecoveryPath}`, `./kms/server`, `TestSitePassesBeatsOn`},
 	{`presence: five minutes at least`, `kms/server/policy/presence.go`, `d != 0 && d < MinPresence`, `false && d < MinPresence`, `./kms/server/policy`, `TestPresenceSettings`},
 	{`presence: what could not be written is written later`, `kms/server/presence/presence.go`, `b.giveBack(left)`, ``, `./kms/server/presence`, `TestWriteFails`},
+	{`who is back from elsewhere is not renewed with all`, `kms/server/lk1/presence.go`, `row.Back && row.BackHome`, `row.Back`, `./kms/server`, `TestRenewThoseThatAreBack`},
+	{`a group cannot ask for fewer people`, `kms/server/policy/config.go`, `, c.Defaults.checkPeople(g.Settings)`, ``, `./kms/server`, `TestTermsByProtocol`},
 }

@@ -121,11 +121,21 @@ func (s *Service) RenewNode(ctx context.Context, who string) (Node, error) {
 
 // RenewLapsed renews all approvals that lapsed by silence: after a clock was
 // wrong.
-func (s *Service) RenewLapsed(ctx context.Context) (renewed []Node, err error) {
+func (s *Service) RenewLapsed(ctx context.Context) ([]Node, error) {
+	return s.renewAll(ctx, func(row *nodeRow) bool { return !row.Lapsed.IsZero() })
+}
+
+// RenewBack renews all that vanished and are back where they were: after a
+// network was cut. One that is still away, or elsewhere, is not among them.
+func (s *Service) RenewBack(ctx context.Context) ([]Node, error) {
+	return s.renewAll(ctx, (*nodeRow).home)
+}
+
+func (s *Service) renewAll(ctx context.Context, which func(*nodeRow) bool) (renewed []Node, err error) {
 	var ids []string
 	err = s.read(func(v view) error {
 		return s.rows.fleet.Known(v.View, func(row nodeRow) error {
-			if row.State == fleet.Approved && !row.Lapsed.IsZero() {
+			if row.State == fleet.Approved && which(&row) {
 				ids = append(ids, row.Name())
 			}
 			return nil

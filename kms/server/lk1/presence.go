@@ -14,10 +14,11 @@ import (
 
 // presenceRow is what is kept of where a node is.
 type presenceRow struct {
-	Vanished time.Time    `json:"vanished,omitzero"` // when it was found to be away for longer than it may be
-	Back     bool         `json:"back,omitempty"`    // it was seen again since, and waits to be renewed
-	Home     netip.Prefix `json:"home,omitzero"`     // the network that it is in
-	MovedTo  netip.Prefix `json:"moved_to,omitzero"` // another one, that was noted
+	Vanished time.Time    `json:"vanished,omitzero"`   // when it was found to be away for longer than it may be
+	Back     bool         `json:"back,omitempty"`      // it was seen again since, and waits to be renewed
+	BackHome bool         `json:"back_home,omitempty"` // that was in the network that it was in
+	Home     netip.Prefix `json:"home,omitzero"`       // the network that it is in
+	MovedTo  netip.Prefix `json:"moved_to,omitzero"`   // another one, that was noted
 }
 
 // presence adds when and where the node was seen to what the policy judges, if
@@ -59,6 +60,12 @@ func (row *nodeRow) returns(f policy.Facts) bool {
 	return !row.Vanished.IsZero() && !row.Back && f.Now.After(row.Vanished)
 }
 
+// home tells whether a node that vanished is back in the network that it was
+// in.
+func (row *nodeRow) home() bool {
+	return !row.Vanished.IsZero() && row.Back && row.BackHome
+}
+
 // settle keeps in which network the node is.
 func (row *nodeRow) settle(f policy.Facts) {
 	if here := policy.NetworkOf(f.From); !row.Home.IsValid() && here.IsValid() {
@@ -69,6 +76,7 @@ func (row *nodeRow) settle(f policy.Facts) {
 // notice notes that a node was away for longer than it may be, that it is
 // back, and that it is elsewhere: it was seen just now.
 func (t *txn) notice(from string, row *nodeRow, f policy.Facts) error {
+	home := row.Home.IsValid() && policy.NetworkOf(f.From) == row.Home
 	if row.goes(f) {
 		if err := t.vanish(row, f); err != nil {
 			return err
@@ -85,7 +93,7 @@ func (t *txn) notice(from string, row *nodeRow, f policy.Facts) error {
 	if row.Vanished.IsZero() || row.Back || f.Now.Before(row.Vanished) {
 		return nil
 	}
-	row.Back = true
+	row.Back, row.BackHome = true, home
 	return t.Note(ledger.Event{Event: "back", Node: row.ID.String(), From: from, Detail: "it had vanished " + row.Vanished.Format(time.RFC3339) + ", and waits for: node renew"})
 }
 
@@ -100,7 +108,7 @@ func (t *txn) noticeAsking(p *proof, row *nodeRow, f policy.Facts, status kms.St
 // vanish notes that nobody has seen a node for longer than it may be away.
 func (t *txn) vanish(row *nodeRow, f policy.Facts) error {
 	t.Bump()
-	row.Vanished, row.Back = f.Now, false
+	row.Vanished, row.Back, row.BackHome = f.Now, false, false
 	return t.Note(ledger.Event{Event: "vanished", Node: row.ID.String(), Detail: "last seen " + f.Now.Add(-f.Away()).UTC().Format(time.RFC3339)})
 }
 
@@ -221,7 +229,7 @@ func (s *Service) markVanished(ctx context.Context, id kms.NodeID) error {
 
 // expect begins anew: the operator says that the node is where it should be.
 func (row *nodeRow) expect() {
-	row.Vanished, row.Back = time.Time{}, false
+	row.Vanished, row.Back, row.BackHome = time.Time{}, false, false
 	row.Home, row.MovedTo = netip.Prefix{}, netip.Prefix{}
 }
 

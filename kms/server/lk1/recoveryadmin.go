@@ -191,7 +191,7 @@ func (t *txn) handOut(ctx context.Context, owner kms.NodeID, uuid kms.UUID, h Ha
 	}
 	if n := len(e.Handed); n > 0 && !h.Again {
 		last := e.Handed[n-1]
-		return Handed{}, fmt.Errorf("handing out the recovery key of volume %s: %w: %s had it at %s (%q); say again if you must have it, too", uuid, ledger.ErrRefused, last.Who, last.At.Format(time.RFC3339), last.Reason)
+		return Handed{}, fmt.Errorf("handing out the recovery key of volume %s: %w: %s had it at %s (%q); if you must have it, too, say so (--again)", uuid, ledger.ErrRefused, last.Who, last.At.Format(time.RFC3339), last.Reason)
 	}
 	what := whatOf(uuid, e.Key, len(e.Handed))
 	e.Handed = append(e.Handed, Handover{At: t.s.ledger.Wall().UTC(), Who: ledger.Who(ctx), Reason: h.Reason, Key: e.Key})

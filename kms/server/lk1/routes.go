@@ -74,8 +74,14 @@ func (s *Service) nodeRoutes() []admin.Route {
 			return s.RenewNode(r.Context(), who)
 		}),
 		{
-			Method: "POST", Path: "/v1/nodes/renew", Scope: admin.ScopeAdmin, Doc: "Renews all approvals that lapsed by silence: after a clock was wrong.", Answer: []Node{},
-			Do: func(r *http.Request) (any, error) { return admin.List(s.RenewLapsed(r.Context())) },
+			Method: "POST", Path: "/v1/nodes/renew", Scope: admin.ScopeAdmin, Doc: "Renews all approvals that lapsed by silence: after a clock was wrong; or those of nodes that vanished and are back in their networks.", Answer: []Node{},
+			Query: []admin.Param{{Name: "back", Doc: "whether those are renewed that vanished and are back", Kind: "boolean"}},
+			Do: func(r *http.Request) (any, error) {
+				if r.URL.Query().Get("back") == "true" {
+					return admin.List(s.RenewBack(r.Context()))
+				}
+				return admin.List(s.RenewLapsed(r.Context()))
+			},
 		},
 		change("delete", admin.ScopeAdmin, "Refuses a node until it is undeleted.", func(r *http.Request, who string) (Node, error) {
 			return s.DeleteNode(r.Context(), who)

@@ -96,7 +96,7 @@ func (c Config) Policy(read func(path string) ([]byte, error)) (*Policy, error) 
 		if err != nil {
 			return nil, &ConfigError{fmt.Sprintf("groups[%d].label", i), err}
 		}
-		if err := cmp.Or(p.Check(g.Settings), checkGroup(key, value, g.Settings)); err != nil {
+		if err := cmp.Or(p.Check(g.Settings), checkGroup(key, value, g.Settings), c.Defaults.checkPeople(g.Settings)); err != nil {
 			return nil, &ConfigError{fmt.Sprintf("groups[%d].settings", i), err}
 		}
 		p.Groups = append(p.Groups, Group{key, value, g.Settings})

@@ -60,6 +60,12 @@ func (p Protocol) check(s Settings) error {
 // Lacks tells whether a protocol has nothing for a setting.
 func (p Protocol) Lacks(setting string) bool { return without[p][setting] != "" }
 
+// Settings are the names of those that a machine of the protocol may have of
+// its own.
+func (p Protocol) Settings() []string {
+	return slices.DeleteFunc(SettingNames(), func(name string) bool { return p.Lacks(name) || name == "approvals" })
+}
+
 // Unasked are the settings that are set and that a protocol has nothing for,
 // each with why.
 func (p Protocol) Unasked(s Settings) (lines []string) {
@@ -95,6 +101,15 @@ func checkGroup(label, value string, s Settings) error {
 		return fmt.Errorf("label %s=%s: there are %s, %s and %s", label, value, LK1, Kairos, Talos)
 	}
 	return Protocol(value).check(s)
+}
+
+// checkPeople refuses a group that asks for fewer people than all machines
+// need: it would ask for as many all the same.
+func (s Settings) checkPeople(group Settings) error {
+	if group.Approvals == nil || *group.Approvals >= s.People() {
+		return nil
+	}
+	return fmt.Errorf("approvals %d: defaults ask for %d, and a group may ask for more, not for fewer", *group.Approvals, s.People())
 }
 
 // Vouched are the PCRs of those that were shown that a release vouches for, of

@@ -93,6 +93,11 @@ func (p *Policy) Allows(protocol Protocol, c Change) error {
 			return fmt.Errorf("setting: label %s: each machine has it already, with the protocol that it speaks", labelProtocol)
 		}
 	}
+	for _, name := range c.Clear {
+		if protocol.Lacks(name) {
+			return fmt.Errorf("clearing %s: %s", name, without[protocol][name])
+		}
+	}
 	_, err := Settings{}.Without(c.Clear)
 	return err
 }

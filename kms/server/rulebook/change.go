@@ -49,7 +49,7 @@ var subject = kms.NodeID(sha256.Sum256([]byte("latchkey policy")))
 func (d *Editor) Apply(ctx context.Context, n NewEdition) (Applied, error) {
 	e := Edition{Text: n.Text, Files: n.Files}
 	if _, err := e.Rules(); err != nil {
-		return Applied{}, fmt.Errorf("applying the policy: %w: %w", ledger.ErrRefused, err)
+		return Applied{}, fmt.Errorf("applying the policy: %w", err)
 	}
 	return d.change(ctx, "policy apply", func(_ ledger.View, now Edition) (Edition, error) {
 		if n.Base != now.holds() {
@@ -206,9 +206,9 @@ func (d *Editor) Show(number uint32) (e Edition, err error) {
 // Routes answer the operator.
 func (d *Editor) Routes() []admin.Route {
 	numberParam := admin.Param{Name: "number", Doc: "number of the edition; the one that holds if it is not said", Kind: "integer"}
-	number := func(r *http.Request) (uint32, error) {
-		text := r.URL.Query().Get("number")
-		n, err := strconv.ParseUint(cmp.Or(text, "0"), 10, 32)
+	number := func(r *http.Request, missing string) (uint32, error) {
+		text := cmp.Or(r.URL.Query().Get("number"), missing)
+		n, err := strconv.ParseUint(text, 10, 32)
 		if err != nil {
 			return 0, fmt.Errorf("edition %.20q: want a number", text)
 		}
@@ -218,7 +218,7 @@ func (d *Editor) Routes() []admin.Route {
 		Method: "GET", Path: "/v1/policy", Scope: admin.ScopeRead, Doc: "Shows the policy in the store, or an earlier edition of it.",
 		Query: []admin.Param{numberParam}, Answer: Edition{},
 		Do: func(r *http.Request) (any, error) {
-			n, err := number(r)
+			n, err := number(r, "0")
 			if err != nil {
 				return nil, err
 			}
@@ -238,10 +238,10 @@ func (d *Editor) Routes() []admin.Route {
 			return d.Apply(r.Context(), n)
 		},
 	}, {
-		Method: "POST", Path: "/v1/policy/revert", Scope: admin.ScopeAdmin, Doc: "Brings an earlier edition of the policy back; without a number each server's configuration file holds again.",
-		Query: []admin.Param{numberParam}, Answer: Applied{},
+		Method: "POST", Path: "/v1/policy/revert", Scope: admin.ScopeAdmin, Doc: "Brings an earlier edition of the policy back; with number 0 each server's configuration file holds again.",
+		Query: []admin.Param{{Name: "number", Doc: "number of the edition; 0: the file", Kind: "integer", Required: true}}, Answer: Applied{},
 		Do: func(r *http.Request) (any, error) {
-			n, err := number(r)
+			n, err := number(r, "")
 			if err != nil {
 				return nil, err
 			}
