@@ -67,8 +67,8 @@ func TestMember(t *testing.T) {
 	}
 	others := []string{
 		"format", "encrypt", // they overwrite what is there, and prove first that it is nothing
-		"close",                  // a mapping
-		"sync", "enroll", "open", // they need a report, a key server, a block device: TestMemberOpened
+		"close",                                    // a mapping
+		"sync", "enroll", "open", "prove-recovery", // they need a report, a key server, a block device: TestMemberOpened
 	}
 
 	run := func(command string, args []string, path string) (int, string) {
