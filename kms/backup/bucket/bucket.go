@@ -144,11 +144,13 @@ func (b *Bucket) Put(ctx context.Context, name backup.Name, write func(io.Writer
 		w.CloseWithError(err)
 	}()
 	_, err := b.c.PutObject(ctx, b.bucket, key, r, -1, minio.PutObjectOptions{PartSize: part, ContentType: "application/octet-stream"})
+	cause := context.Cause(ctx) // before the writer hears of it, whose error it would be
+	err = explain(err)
 	r.CloseWithError(cmp.Or(err, io.ErrClosedPipe)) // the writer ends
-	if cause := context.Cause(ctx); err != nil && cause != nil {
+	if err != nil && cause != nil {
 		return cause
 	}
-	return explain(err)
+	return err
 }
 
 // Open implements backup.Place.
