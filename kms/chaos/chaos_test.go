@@ -39,7 +39,7 @@ func TestChaos(t *testing.T) {
 	t.Run("bolt", func(t *testing.T) { chaos(t, onBolt(t), []fault{killed, paused, full, rekeyed}) })
 	t.Run("etcd", func(t *testing.T) {
 		c, leads := onEtcd(t)
-		chaos(t, c, []fault{killed, paused, full, cut, silent, leads, rekeyed})
+		chaos(t, c, []fault{killed, paused, full, cut, silent, leads})
 	})
 	t.Run("kube", func(t *testing.T) { chaos(t, onKube(t), []fault{killed, paused, full, cut, silent}) })
 }
