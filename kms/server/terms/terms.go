@@ -3,6 +3,7 @@
 package terms
 
 import (
+	"encoding/json"
 	"fmt"
 	"net/http"
 	"net/netip"
@@ -59,6 +60,24 @@ func Lapse(t *ledger.Txn, terms *policy.Terms, f policy.Facts, v policy.Verdict,
 	t.Bump()
 	terms.Lapsed = f.Now
 	return t.Note(ledger.Event{Event: string(f.Protocol) + " lapse", Node: name, From: from, Detail: "silent since " + f.Heard.UTC().Format(time.RFC3339)})
+}
+
+// Setting is what the audit log says of a change that the policy allows, and
+// what makes it.
+func Setting(r Rules, protocol policy.Protocol, c policy.Change) (detail string, do func(*policy.Terms) error, err error) {
+	if err := r.Rules().Allows(protocol, c); err != nil {
+		return "", nil, err
+	}
+	text, err := json.Marshal(c)
+	if err != nil {
+		return "", nil, fmt.Errorf("setting: %w", err)
+	}
+	return string(text), func(t *policy.Terms) error {
+		if err := t.Set(c); err != nil {
+			return fleet.Refuse(err.Error())
+		}
+		return nil
+	}, nil
 }
 
 // An Explanation says what would be decided for a machine, by the functions

@@ -3,7 +3,6 @@ package keeper
 import (
 	"context"
 	"encoding/hex"
-	"encoding/json"
 	"fmt"
 	"net/http"
 	"net/netip"
@@ -185,19 +184,11 @@ func (row *machine) differs(shown map[string]string, vouched []int) string {
 
 // Set changes a node's own settings and labels.
 func (k *Keeper) Set(ctx context.Context, hash string, c policy.Change) (Node, error) {
-	if err := k.c.Rules.Rules().Allows(policy.Kairos, c); err != nil {
+	detail, do, err := terms.Setting(k.c.Rules, policy.Kairos, c)
+	if err != nil {
 		return Node{}, err
 	}
-	detail, err := json.Marshal(c)
-	if err != nil {
-		return Node{}, fmt.Errorf("setting: %w", err)
-	}
-	return k.change(ctx, "set", hash, string(detail), func(row *machine) error {
-		if err := row.Set(c); err != nil {
-			return fleet.Refuse(err.Error())
-		}
-		return nil
-	})
+	return k.change(ctx, "set", hash, detail, func(row *machine) error { return do(&row.Terms) })
 }
 
 // termsRoutes explain and set.

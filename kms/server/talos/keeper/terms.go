@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
-	"encoding/json"
 	"fmt"
 	"maps"
 	"net/http"
@@ -116,19 +115,11 @@ func (row *machine) busiest() (blob string) {
 
 // Set changes a machine's own settings and labels.
 func (k *Keeper) Set(ctx context.Context, uuid kms.UUID, c policy.Change) (Node, error) {
-	if err := k.c.Rules.Rules().Allows(policy.Talos, c); err != nil {
+	detail, do, err := terms.Setting(k.c.Rules, policy.Talos, c)
+	if err != nil {
 		return Node{}, err
 	}
-	detail, err := json.Marshal(c)
-	if err != nil {
-		return Node{}, fmt.Errorf("setting: %w", err)
-	}
-	return k.change(ctx, "set", uuid, string(detail), func(row *machine) error {
-		if err := row.Set(c); err != nil {
-			return fleet.Refuse(err.Error())
-		}
-		return nil
-	})
+	return k.change(ctx, "set", uuid, detail, func(row *machine) error { return do(&row.Terms) })
 }
 
 // termsRoutes explain and set.
