@@ -101,3 +101,10 @@ func codeOf(err error) string {
 	}
 	return ""
 }
+
+// loopback is an address of this process alone, for a port that must be known
+// before a server says which it has: all of 127.0.0.0/8 is this host.
+func loopback() string {
+	pid := os.Getpid()
+	return fmt.Sprintf("127.%d.%d.%d", 1+pid>>16&0x7f, pid>>8&0xff, pid&0xff)
+}

@@ -38,6 +38,7 @@ func TestScripts(t *testing.T) {
 		Dir: "testdata/script",
 		Setup: func(e *testscript.Env) error {
 			e.Setenv("DATA", e.WorkDir+"/data")
+			e.Setenv("LOOPBACK", loopback())
 			return nil
 		},
 		Condition: func(name string) (bool, error) {
