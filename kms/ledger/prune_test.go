@@ -211,11 +211,13 @@ type filmed struct {
 	store.Store
 	after    func() picture
 	pictures []picture
+	alone    []bool // which updates shared their write with no other one
 }
 
 func (f *filmed) Update(ctx context.Context, do func(store.Tx) error) error {
 	err := f.Store.Update(ctx, do)
 	f.pictures = append(f.pictures, f.after())
+	f.alone = append(f.alone, store.IsAlone(ctx))
 	return err
 }
 

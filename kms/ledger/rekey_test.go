@@ -261,7 +261,7 @@ func TestWrappingChangesDuringRekey(t *testing.T) {
 // old wrapping key more than the old data key, which opens no record.
 func TestOldWrappingKeyOpensNothing(t *testing.T) {
 	k := newKeyed(t)
-	f := &filmed{k.db, func() picture { return picture{"meta": raw(k.db, "meta"), "a": raw(k.db, "a")} }, nil}
+	f := &filmed{Store: k.db, after: func() picture { return picture{"meta": raw(k.db, "meta"), "a": raw(k.db, "a")} }}
 	c := k.config()
 	c.Store = f
 	l, err := ledger.Open(c)

@@ -81,12 +81,17 @@ func TestServerWithoutTheKey(t *testing.T) {
 // pictured is a change of the data key, update by update, and a server's guard
 // that has heard of nothing since before it.
 func pictured(t *testing.T, away *bool) (pictures []picture, guard func(store.Step) error) {
+	f, guard := filmedRekey(t, away)
+	return f.pictures, guard
+}
+
+func filmedRekey(t *testing.T, away *bool) (f *filmed, guard func(store.Step) error) {
 	c := newCrew(t)
 	c.change(c.joinBy(new(bool)), "one")
 	ear := &overheard{Store: c.db}
 	c.openOn(ear, 0, c.again(away))
 
-	f := &filmed{c.db, c.picture, []picture{c.picture()}}
+	f = &filmed{Store: c.db, after: c.picture, pictures: []picture{c.picture()}}
 	one := c.openOn(f, 0, c.again(new(bool)))
 	err := one.Update(t.Context(), func(tx *ledger.Txn) error {
 		return errors.Join(tx.Put(logged, []byte("k"), []byte("v")), tx.PutPassing(passing, []byte("k"), []byte("v")))
@@ -105,7 +110,27 @@ func pictured(t *testing.T, away *bool) (pictures []picture, guard func(store.St
 	if len(f.pictures) < 6 {
 		t.Fatalf("it was done in %d updates", len(f.pictures)-1)
 	}
-	return f.pictures, ear.guard
+	return f, ear.guard
+}
+
+// The head of when there was one server is carried on once, by a server that
+// has one of its own: never in one write with that, which no guard takes.
+func TestOldHeadMovesAlone(t *testing.T) {
+	f, _ := filmedRekey(t, new(bool))
+	moved := 0
+	for i, alone := range f.alone {
+		for _, row := range steps(f.pictures[i], f.pictures[i+1]) {
+			if row.Table == "meta" && row.Key == "state" {
+				moved++
+				if !alone {
+					t.Errorf("update %d moves the old head, and may share its write", i+1)
+				}
+			}
+		}
+	}
+	if moved != 1 {
+		t.Errorf("the old head moved %d times, want once", moved)
+	}
 }
 
 // D34: who follows takes each step of a change, asks for the key if nothing

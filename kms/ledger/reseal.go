@@ -108,7 +108,7 @@ func (l *Ledger) replace(ctx context.Context, r *Rekeying) error {
 				return err
 			}
 		case l.shared && slices.Contains(heads, ""): // of when there was one server
-			if err := l.updateAs(ctx, "", func(*Txn) error { return nil }); err != nil {
+			if err := l.updateAs(store.Alone(ctx), "", func(*Txn) error { return nil }); err != nil {
 				return err
 			}
 		case len(heads) > 0: // of servers that have not written since

@@ -98,3 +98,12 @@ type Store interface {
 	Backup(w io.Writer) error
 	Close() error
 }
+
+type alone struct{}
+
+// Alone has an update share its write with no other one.
+func Alone(ctx context.Context) context.Context { return context.WithValue(ctx, alone{}, true) }
+
+// IsAlone tells whether the update that a context is given to shares its write
+// with no other one.
+func IsAlone(ctx context.Context) bool { return ctx.Value(alone{}) != nil }

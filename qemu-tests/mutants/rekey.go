@@ -56,5 +56,10 @@ var ofRekey = []mutant{
 	{`a backup of the same state is there already`, `kms/backup/backup.go`, `if m.has(ctx, place, name) {`, `if false {`, `./kms/backup`, `TestTwiceInASecond`},
 	{`a backup of another state has another name`, `kms/backup/backup.go`, `	return m.last.At.Add(time.Second)`, `	return m.last.At`, `./kms/backup`, `TestTwiceInASecond`},
 	{`shares: a server that runs asks nobody`, `kms/home/keeping.go`, `if k.Shares != "" && k.ask == nil {`, `if false {`, `./kms/home`, `TestRekeyByShares`},
+	{`D80 a step that was not judged is judged again`, `kms/store/mirror/follow.go`, `case missed != nil:`, `case false:`, `./kms/store/mirror`, `TestGuardThatCannotRead`},
+	{`D80 what was not judged is not gone past`, `kms/store/mirror/follow.go`, `; missed != nil {`, `; false {`, `./kms/store/mirror`, `TestGuardThatCannotRead`},
+	{`D80 what cannot be judged by its rows is judged as a whole`, `kms/store/mirror/follow.go`, `|| stuck >= unjudged {`, `{`, `./kms/store/mirror`, `TestGuardThatNeverReads`},
+	{`D80 an old head moves alone`, `kms/ledger/reseal.go`, `l.updateAs(store.Alone(ctx), ""`, `l.updateAs(ctx, ""`, `./kms/ledger`, `TestOldHeadMovesAlone`},
+	{`D80 what is to be alone shares no write`, `kms/store/mirror/commit.go`, `if i > 0 && (store.IsAlone(j.ctx) || store.IsAlone(group[0].ctx)) {`, `if false {`, `./kms/store/mirror`, `TestSharesWithNobody`},
 	{`a shared store is not rekeyed in place`, `kms/admin/rekey.go`, `if a.ledger.Shared() {`, `if false {`, `./kms/server`, `TestRekeyOfASharedStore`},
 }

@@ -2,6 +2,9 @@ package mirror_test
 
 import (
 	"context"
+	"fmt"
+	"slices"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -97,6 +100,46 @@ func (r *slowRemote) Commit(ctx context.Context, at mirror.Version, reads mirror
 	done, err := r.remote.Commit(ctx, at, reads, changes)
 	time.Sleep(time.Millisecond)
 	return done, err
+}
+
+// An update that is to share its write with no other one does not, whatever
+// waits beside it.
+func TestSharesWithNobody(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newService()
+		db, err := mirror.Open(ctx, &slowRemote{remote{s}}, mirror.Config{Tables: storetest.Tables(), Wait: 10 * time.Second})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer db.Close()
+		var group sync.WaitGroup
+		for i := range byte(12) {
+			ctx := ctx
+			if i%4 == 2 {
+				ctx = store.Alone(ctx)
+			}
+			group.Go(func() {
+				if err := db.Update(ctx, func(tx store.Tx) error { return tx.Put(storetest.A, []byte{i}, []byte{1}) }); err != nil {
+					t.Error(err)
+				}
+			})
+			synctest.Wait() // in this order, while the first is being written
+		}
+		group.Wait()
+		var writes []string
+		for _, e := range s.log {
+			var keys []byte
+			for _, c := range e.changes {
+				keys = append(keys, c.Key[0])
+			}
+			slices.Sort(keys)
+			writes = append(writes, fmt.Sprint(keys))
+		}
+		want := "[[0] [1] [2] [3 4 5] [6] [7 8 9] [10] [11]]"
+		if got := fmt.Sprint(writes); got != want {
+			t.Errorf("the writes are %v, want %v", got, want)
+		}
+	})
 }
 
 func put(db store.Store, key string) error {

@@ -97,6 +97,9 @@ func (d *DB) try(ctx context.Context, base state, group []*job, alone bool) (*wr
 	w := &writer{reader: reader{d, ctx, base}, reads: reads{all: alone}}
 	var results []error
 	for i, j := range group {
+		if i > 0 && (store.IsAlone(j.ctx) || store.IsAlone(group[0].ctx)) {
+			return w, results
+		}
 		next := w.fork()
 		err := j.ctx.Err()
 		if err == nil {

@@ -1,14 +1,17 @@
 package mirror_test
 
 import (
+	"context"
 	"encoding/binary"
 	"errors"
 	"fmt"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"latchkey/kms/store"
+	"latchkey/kms/store/mirror"
 	"latchkey/kms/store/storetest"
 )
 
@@ -117,4 +120,109 @@ func TestGuardRefusesForGood(t *testing.T) {
 	if err := good.Update(ctx, put); !errors.Is(err, refused) {
 		t.Errorf("Update = %v, want refused", err)
 	}
+}
+
+// A step that the guard cannot judge, since the service does not answer, is
+// judged again, and the next one not before it.
+func TestGuardThatCannotRead(t *testing.T) {
+	for _, times := range []int{1, 2, 10} {
+		synctest.Test(t, func(t *testing.T) {
+			s := newService()
+			log, table := storetest.Log, storetest.A
+			follower := &blindRemote{remote: remote{s}}
+			db, err := mirror.Open(ctx, follower, mirror.Config{Tables: storetest.Tables(), Logs: []string{log}, Wait: 10 * time.Second})
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer db.Close()
+			last := 0 // that was judged
+			db.Guard(func(step store.Step) error {
+				step.Before.Get(log, []byte("any"))
+				n := 0
+				if b := step.After.Get(table, []byte("n")); b != nil {
+					n = int(b[0])
+				}
+				if step.Rows != nil && n != last+1 {
+					return fmt.Errorf("the step to %d was judged after that to %d", n, last)
+				}
+				last = n
+				return nil
+			})
+			other, err := open(s, log)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer other.Close()
+
+			follower.blind = times
+			for n := range byte(5) {
+				if err := other.Update(ctx, func(tx store.Tx) error { return tx.Put(table, []byte("n"), []byte{n + 1}) }); err != nil {
+					t.Fatal(err)
+				}
+				time.Sleep(10 * time.Millisecond)
+			}
+			if err := db.View(func(r store.Reader) error {
+				if b := r.Get(table, []byte("n")); len(b) != 1 || b[0] != 5 {
+					t.Errorf("n = %v, want 5", b)
+				}
+				return nil
+			}); err != nil {
+				t.Errorf("after %d reads that failed: %v", times, err)
+			}
+		})
+	}
+}
+
+// A step that can never be judged by its rows, since the service has forgotten
+// what was before, is judged as a state that was read anew.
+func TestGuardThatNeverReads(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newService()
+		follower := &blindRemote{remote: remote{s}, blind: 1 << 30}
+		db, err := mirror.Open(ctx, follower, mirror.Config{Tables: storetest.Tables(), Logs: []string{storetest.Log}, Wait: time.Minute})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer db.Close()
+		anew := 0
+		db.Guard(func(step store.Step) error {
+			if step.Rows == nil {
+				anew++
+				return nil
+			}
+			step.Before.Get(storetest.Log, []byte("any"))
+			return errors.New("judged without what was read")
+		})
+		other, err := open(s, storetest.Log)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer other.Close()
+		if err := put(other, "k"); err != nil {
+			t.Fatal(err)
+		}
+		err = db.View(func(r store.Reader) error {
+			if r.Get(storetest.A, []byte("k")) == nil {
+				t.Error("the row is not there")
+			}
+			return nil
+		})
+		if err != nil || anew != 1 {
+			t.Errorf("View = %v, and %d states were judged as a whole, want 1", err, anew)
+		}
+	})
+}
+
+// A blindRemote does not answer some reads.
+type blindRemote struct {
+	remote
+	blind int
+}
+
+func (r *blindRemote) Get(ctx context.Context, at mirror.Version, table, key string) ([]byte, error) {
+	if r.blind > 0 {
+		r.blind--
+		return nil, errors.New("no answer")
+	}
+	return nil, nil
 }
