@@ -99,9 +99,7 @@ var rooms = []struct{ folder, what string }{
 	{"kms/server/tang/keeper", "the keys that clients of tang encrypt to, and who may use which"},
 	{"kms/server/rpc", "limits of gRPC servers"},
 	{"kms/server/metrics", "counters, histograms and gauges, by Prometheus' library"},
-	{"kms/wrapping", "the key that wraps the database's: a file, a passphrase, the host's TPM"},
 	{"kms/chaos", "tests of whole key servers that die, stop and lose their store: what was seen is as if one after the other"},
-	{"kms/wrapping", "the key that wraps the database's: a file, a passphrase, the host's TPM, programs"},
 	{"kms/wrapping", "the key that wraps the database's: a file, a passphrase, the host's TPM, programs, transit, shares"},
 	{"kms/wrapping/shamir", "shares a secret among people over GF(256)"},
 	{"kms/store", "the interface of what keeps the key server's state"},
@@ -137,7 +135,6 @@ var rooms = []struct{ folder, what string }{
 	{"internal/tlsclient", "TLS to servers that the plan knows, by a machine whose clock may be wrong"},
 	{"internal/version", "which latchkey a program is, for --version"},
 	{"internal/unary", "one unary call of gRPC on a connection"},
-	{"internal/strictyaml", "configuration files of people, with errors that name the line and the nearest key"},
 	{"internal/strictjson", "JSON that two readers cannot understand differently"},
 	{"internal/kmsg", "slog to the kernel log"},
 	{"internal/kube", "a Kubernetes API server by plain REST: get, put, list, watch"},
@@ -181,11 +178,14 @@ var doubles = []string{
 	"unlock/tpm/tpmtest",
 }
 
-// TestRooms: every folder with Go code is described or a test double, and
-// what is described exists.
+// TestRooms: every folder with Go code is described, once, or a test
+// double, and what is described exists.
 func TestRooms(t *testing.T) {
 	known := map[string]bool{".": true}
 	for _, r := range rooms {
+		if known[r.folder] {
+			t.Errorf("%s is described twice", r.folder)
+		}
 		known[r.folder] = true
 	}
 	for _, d := range doubles {

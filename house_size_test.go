@@ -27,7 +27,6 @@ var oversize = map[string]string{
 	"kms/store/etcd/etcd_test.go":                          "one cluster, started once, and every way it fails",
 	"kms/store/kube/kube.go":                               "the log in the head object and its carrying on are one thing",
 	"kms/store/kube/kube_test.go":                          "one API server, started once, and every way it fails",
-	"kms/store/mirror/mirror.go":                           "one type: the rows in memory and how they follow the store",
 	"unlock/tpm/attack_test.go":                            "one proxy on the TPM's bus and what it tries",
 	"cmd/latchkey-kms/cluster_test.go kubeKairos":          "one story, step by step",
 	"kms/home/migrate_test.go TestCopyIsCutOff":            "one story, step by step",

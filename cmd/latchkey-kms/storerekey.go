@@ -21,9 +21,9 @@ func storeRekey(ask *asker, out *output) *cobra.Command {
 records again, while the server answers machines. What is cut off goes on: by itself
 when the server starts, or by this command. At the end the old key is removed.
 
-A store that servers share is moved into a file for this, and back: "store
-migrate". Where people keep the wrapping key, in shares, stop the server and run
-this.
+Servers that share the store get the new key by asking for the wrapping key as they
+do at a start; it is used once all of them have it. Where people keep the wrapping
+key, in shares, stop the server and run this, then start the others again.
 
 Backups of before are opened by what opened them before. To be rid of a wrapping
 key that others may have, change that first: "wrapping change", then this.`,

@@ -3,7 +3,6 @@ package admin
 import (
 	"context"
 	"errors"
-	"fmt"
 	"net/http"
 	"time"
 
@@ -51,9 +50,6 @@ func (a *API) rekey(r *http.Request) (any, error) {
 	}
 	begun := false
 	if !only {
-		if a.ledger.Shared() { // long runs of kms/chaos on etcd had servers take a change for damage
-			return nil, fmt.Errorf("changing the data key: %w: not on a store that key servers share: stop them, move it into a file (latchkey-kms store migrate), change the key there, and move it back", ledger.ErrRefused)
-		}
 		_, _, err = a.ledger.Rekey(r.Context())
 		begun = err == nil
 	}

@@ -39,9 +39,9 @@ func TestChaos(t *testing.T) {
 	t.Run("bolt", func(t *testing.T) { chaos(t, onBolt(t), []fault{killed, paused, full, rekeyed}) })
 	t.Run("etcd", func(t *testing.T) {
 		c, leads := onEtcd(t)
-		chaos(t, c, []fault{killed, paused, full, cut, silent, leads})
+		chaos(t, c, []fault{killed, paused, full, cut, silent, leads, rekeyed})
 	})
-	t.Run("kube", func(t *testing.T) { chaos(t, onKube(t), []fault{killed, paused, full, cut, silent}) })
+	t.Run("kube", func(t *testing.T) { chaos(t, onKube(t), []fault{killed, paused, full, cut, silent, rekeyed}) })
 }
 
 func chaos(t *testing.T, c *cluster, faults []fault) {

@@ -125,7 +125,7 @@ func (l *Ledger) lookAtUse(ctx context.Context) error {
 	if l.rekeying.warned.Swap(id) != id {
 		l.log.Warn("the data key has sealed half of what it may; change it: latchkey-kms store rekey", "key", id, "used", used)
 	}
-	if used >= 0.75 && !older && !l.shared {
+	if used >= 0.75 && !older {
 		_, _, err = l.Rekey(As(ctx, "limit of seals"))
 	}
 	return err

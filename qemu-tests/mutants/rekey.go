@@ -42,7 +42,7 @@ var ofRekey = []mutant{
 	{`D36 seals are counted over restarts`, `kms/ledger/seals.go`, `k.before.Store(t.state.seals)`, `k.before.Store(0)`, `./kms/ledger`, `TestSealsAreCounted`},
 	{`D36 other servers' seals count`, `kms/ledger/seals.go`, `if h.sealer == w.ID {`, `if h.sealer == w.ID && h.server == l.server {`, `./kms/ledger`, `TestSealsAreCounted`},
 	{`D36 a key has a limit`, `kms/ledger/seals.go`, `if v.sealing != nil && v.sealing.total() >= l.sealLimit {`, `if false {`, `./kms/ledger`, `TestSealsHaveALimit`},
-	{`D36 a key is changed before its limit`, `kms/ledger/rekeywatch.go`, `if used >= 0.75 && !older && !l.shared {`, `if used >= 2 && !older {`, `./kms/ledger`, `TestSealsHaveALimit`},
+	{`D36 a key is changed before its limit`, `kms/ledger/rekeywatch.go`, `if used >= 0.75 && !older {`, `if used >= 2 && !older {`, `./kms/ledger`, `TestSealsHaveALimit`},
 	{`D36 half of the limit is said`, `kms/ledger/rekeywatch.go`, `if l.rekeying.warned.Swap(id) != id {`, `if false {`, `./kms/ledger`, `TestSealsHaveALimit`},
 	{`H7 one key, one format`, `kms/ledger/rekey.go`, `if row.first() {
 			return`, `if false {
@@ -61,5 +61,4 @@ var ofRekey = []mutant{
 	{`D80 what cannot be judged by its rows is judged as a whole`, `kms/store/mirror/follow.go`, `|| stuck >= unjudged {`, `{`, `./kms/store/mirror`, `TestGuardThatNeverReads`},
 	{`D80 an old head moves alone`, `kms/ledger/reseal.go`, `l.updateAs(store.Alone(ctx), ""`, `l.updateAs(ctx, ""`, `./kms/ledger`, `TestOldHeadMovesAlone`},
 	{`D80 what is to be alone shares no write`, `kms/store/mirror/commit.go`, `if i > 0 && (store.IsAlone(j.ctx) || store.IsAlone(group[0].ctx)) {`, `if false {`, `./kms/store/mirror`, `TestSharesWithNobody`},
-	{`a shared store is not rekeyed in place`, `kms/admin/rekey.go`, `if a.ledger.Shared() {`, `if false {`, `./kms/server`, `TestRekeyOfASharedStore`},
 }
