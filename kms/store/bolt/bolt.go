@@ -111,7 +111,7 @@ func checkFile(path string, create, anyMode bool) error {
 func openFile(path string) (db *bbolt.DB, err error) {
 	defer recoverDamage(&err)
 	db, err = bbolt.Open(path, 0o600, &bbolt.Options{
-		Timeout: lockWait, FreelistType: bbolt.FreelistMapType, NoFreelistSync: true, NoStatistics: true,
+		Timeout: lockWait, FreelistType: bbolt.FreelistMapType, NoFreelistSync: true,
 	})
 	switch {
 	case errors.Is(err, bbolterrors.ErrTimeout):
@@ -197,8 +197,14 @@ func (d *DB) inPlace() error {
 	return nil
 }
 
+// mostFree is how many free pages are written with each transaction: more of
+// them cost it more than they spare the next start.
+const mostFree = 2048
+
 // write is a transaction of bbolt, which is remembered.
 func (d *DB) write(f func(*bbolt.Tx) error) error {
+	s := d.db.Stats()
+	d.db.NoFreelistSync = s.FreePageN+s.PendingPageN > mostFree
 	var id int
 	err := d.db.Update(func(tx *bbolt.Tx) error {
 		id = tx.ID()

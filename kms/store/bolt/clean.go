@@ -74,11 +74,10 @@ func cleanSeal(r io.ReaderAt, size int64) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	w := newWalker(r, m)
 	if m.freelist == noFreelist || m.high > uint64(size)/m.pageSize {
 		return "", damaged("its free pages are not in it")
 	}
-	list, err := w.page(m.freelist)
+	list, err := newWalker(r, m).page(m.freelist, nil)
 	if err != nil {
 		return "", err
 	}
@@ -91,7 +90,7 @@ func (w *walker) freePages() error {
 	if w.meta.freelist == noFreelist {
 		return nil
 	}
-	b, err := w.page(w.meta.freelist)
+	b, err := w.page(w.meta.freelist, nil)
 	if err != nil {
 		return err
 	}

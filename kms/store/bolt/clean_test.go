@@ -140,13 +140,9 @@ func TestDamagedFreePages(t *testing.T) {
 	for _, seal := range []bool{true, false} {
 		path := logged(t)
 		b, size := readFile(t, path), os.Getpagesize()
-		list := 0
-		for i := 2; i < len(b)/size; i++ {
-			if b[i*size+8] == 0x10 {
-				list = i
-			}
-		}
-		if list == 0 || b[list*size+10] == 0 {
+		page, there := freeList(t, b)
+		list := int(page)
+		if !there || b[list*size+10] == 0 {
 			t.Fatal("no free pages are in the file")
 		}
 		b[list*size+16] ^= 1 // another page

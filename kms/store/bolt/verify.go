@@ -3,10 +3,13 @@ package bolt
 import (
 	"bytes"
 	"encoding/binary"
+	"errors"
 	"fmt"
-	"hash/fnv"
 	"io"
+	"runtime"
 	"slices"
+	"sync"
+	"sync/atomic"
 
 	"latchkey/kms/store"
 )
@@ -34,31 +37,32 @@ const (
 	maxTreeDepth = 32
 )
 
-// meta is what we read of a meta page.
-type meta struct {
-	pageSize, root, freelist, high, txid uint64
-}
-
-// A walker visits every page that the newest meta page reaches.
+// A walker visits every page that the newest meta page reaches, several at
+// once.
 type walker struct {
 	r    io.ReaderAt
 	meta meta
-	seen []uint64 // a bit for each page
-	skip []string // tables that are not visited
+	seen []uint64      // a bit for each page
+	skip []string      // tables that are not visited
+	free chan struct{} // a place for each further trail that may begin
 }
 
-func newWalker(r io.ReaderAt, m meta) *walker { return &walker{r: r, meta: m} }
+func newWalker(r io.ReaderAt, m meta) *walker {
+	w := &walker{r: r, meta: m, seen: make([]uint64, m.high/64+1), free: make(chan struct{}, runtime.GOMAXPROCS(0)-1)}
+	w.seen[0] = 3 // the meta pages
+	return w
+}
+
+// A trail is one way down the tree, with the pages that are on it.
+type trail struct {
+	*walker
+	pages [maxTreeDepth + 2][]byte // by depth
+}
 
 // visit tells whether a page was not seen before.
 func (w *walker) visit(id uint64) bool {
-	if w.seen == nil {
-		w.seen = make([]uint64, w.meta.high/64+1)
-		w.seen[0] = 3 // the meta pages
-	}
 	bit := uint64(1) << (id % 64)
-	fresh := w.seen[id/64]&bit == 0
-	w.seen[id/64] |= bit
-	return fresh
+	return atomic.OrUint64(&w.seen[id/64], bit)&bit == 0
 }
 
 func damaged(format string, args ...any) error {
@@ -71,66 +75,31 @@ func verify(r io.ReaderAt, size int64, skip []string) error {
 	if err != nil {
 		return err
 	}
-	w := newWalker(r, m)
-	w.skip = skip
 	if m.high < 3 || m.high > uint64(size)/m.pageSize {
 		return damaged("it has %d bytes and should have %d pages of %d", size, m.high, m.pageSize)
 	}
-	if err := w.tree(m.root, nil, nil, 0); err != nil {
+	w := newWalker(r, m)
+	w.skip = skip
+	if err := (&trail{walker: w}).tree(m.root, nil, nil, 0, true); err != nil {
 		return err
 	}
 	return w.freePages()
 }
 
-// readMeta takes the newer of the two meta pages that are whole.
-func readMeta(r io.ReaderAt, size int64) (newest meta, err error) {
-	found := false
-	for _, pageSize := range []uint64{4096, 8192, 16384, 32768, 65536} {
-		for page := range uint64(2) {
-			m, ok := metaAt(r, int64(page*pageSize))
-			if ok && m.pageSize == pageSize && (!found || m.txid > newest.txid) {
-				newest, found = m, true
-			}
-		}
-		if found {
-			return newest, nil
-		}
-	}
-	return meta{}, damaged("it begins with no page of a database (%d bytes)", size)
-}
-
-func metaAt(r io.ReaderAt, offset int64) (m meta, ok bool) {
-	b := make([]byte, pageHead+metaLen)
-	if _, err := r.ReadAt(b, offset); err != nil {
-		return m, false
-	}
-
-	flags, b := binary.LittleEndian.Uint16(b[8:]), b[pageHead:]
-	sum := fnv.New64a()
-	sum.Write(b[:metaLen-8])
-	if flags != flagMeta || binary.LittleEndian.Uint32(b) != boltMagic || binary.LittleEndian.Uint32(b[4:]) != boltVersion ||
-		binary.LittleEndian.Uint64(b[metaLen-8:]) != sum.Sum64() {
-		return m, false
-	}
-
-	return meta{
-		pageSize: uint64(binary.LittleEndian.Uint32(b[8:])), root: binary.LittleEndian.Uint64(b[16:]), freelist: binary.LittleEndian.Uint64(b[32:]),
-		high: binary.LittleEndian.Uint64(b[40:]), txid: binary.LittleEndian.Uint64(b[48:]),
-	}, true
-}
-
-// page reads a page with its overflow, each once.
-func (w *walker) page(id uint64) ([]byte, error) {
+// page reads a page with its overflow, each once, into b if that is large
+// enough.
+func (w *walker) page(id uint64, b []byte) ([]byte, error) {
 	if id >= w.meta.high {
 		return nil, damaged("page %d is beyond the end", id)
 	}
-	head := make([]byte, pageHead)
-	if _, err := w.r.ReadAt(head, int64(id*w.meta.pageSize)); err != nil {
+	size := int(w.meta.pageSize)
+	b = slices.Grow(b[:0], size)[:size]
+	if _, err := w.r.ReadAt(b, int64(id*w.meta.pageSize)); err != nil {
 		return nil, damaged("reading page %d: %v", id, err)
 	}
 
-	pages := uint64(binary.LittleEndian.Uint32(head[12:])) + 1
-	if binary.LittleEndian.Uint64(head) != id || pages > w.meta.high-id {
+	pages := uint64(binary.LittleEndian.Uint32(b[12:])) + 1
+	if binary.LittleEndian.Uint64(b) != id || pages > w.meta.high-id {
 		return nil, damaged("page %d has a broken head", id)
 	}
 
@@ -140,34 +109,39 @@ func (w *walker) page(id uint64) ([]byte, error) {
 		}
 	}
 
-	b := make([]byte, pages*w.meta.pageSize)
-	if _, err := w.r.ReadAt(b, int64(id*w.meta.pageSize)); err != nil {
-		return nil, damaged("reading page %d: %v", id, err)
+	if rest := int(pages-1) * size; rest > 0 {
+		b = slices.Grow(b, rest)[:size+rest]
+		if _, err := w.r.ReadAt(b[size:], int64(id*w.meta.pageSize)+int64(size)); err != nil {
+			return nil, damaged("reading page %d: %v", id, err)
+		}
 	}
 	return b, nil
 }
 
 // tree visits a bucket's tree; its keys are from low on and below high.
-func (w *walker) tree(id uint64, low, high []byte, depth int) error {
+func (t *trail) tree(id uint64, low, high []byte, depth int, top bool) (err error) {
 	if depth > maxTreeDepth {
 		return damaged("the tree is too deep")
 	}
-	b, err := w.page(id)
+	b, err := t.page(id, t.pages[depth])
 	if err != nil {
 		return err
 	}
+	t.pages[depth] = b
 
 	switch flags := binary.LittleEndian.Uint16(b[8:]); flags {
 	case flagLeaf:
-		return w.leaf(b, low, high, depth)
+		return t.leaf(b, low, high, depth)
 	case flagBranch:
-		return w.branch(b, low, high, depth)
+		return t.branch(b, low, high, depth, top)
 	default:
 		return damaged("page %d is of no kind that belongs there (%#x)", id, flags)
 	}
 }
 
-func (w *walker) branch(b, low, high []byte, depth int) error {
+// branch visits what is below a page: at the top of a table on as many trails
+// as there are places.
+func (t *trail) branch(b, low, high []byte, depth int, top bool) error {
 	count := int(binary.LittleEndian.Uint16(b[10:]))
 	if count == 0 {
 		return damaged("a branch without leaves")
@@ -187,19 +161,41 @@ func (w *walker) branch(b, low, high []byte, depth int) error {
 	}
 
 	keys[count] = high
+	var beside sync.WaitGroup
+	defer beside.Wait() // they read the keys, which are on this page
+	failed := make([]error, count)
 	for i := range count {
 		if i == 0 && low != nil && bytes.Compare(keys[0], low) < 0 || i > 0 && bytes.Compare(keys[i], keys[i-1]) <= 0 {
 			return damaged("keys out of order")
 		}
-		if err := w.tree(children[i], keys[i], keys[i+1], depth+1); err != nil {
+		if top && t.take() {
+			beside.Go(func() {
+				defer t.give()
+				failed[i] = (&trail{walker: t.walker}).tree(children[i], keys[i], keys[i+1], depth+1, false)
+			})
+			continue
+		}
+		if err := t.tree(children[i], keys[i], keys[i+1], depth+1, false); err != nil {
 			return err
 		}
 	}
-
-	return nil
+	beside.Wait()
+	return errors.Join(failed...)
 }
 
-func (w *walker) leaf(b, low, high []byte, depth int) error {
+// take takes a place for a further trail, if there is one.
+func (w *walker) take() bool {
+	select {
+	case w.free <- struct{}{}:
+		return true
+	default:
+		return false
+	}
+}
+
+func (w *walker) give() { <-w.free }
+
+func (t *trail) leaf(b, low, high []byte, depth int) error {
 	last := low
 	for i := range int(binary.LittleEndian.Uint16(b[10:])) {
 		e, err := element(b, i)
@@ -222,8 +218,8 @@ func (w *walker) leaf(b, low, high []byte, depth int) error {
 			return err
 		}
 
-		if binary.LittleEndian.Uint32(e)&1 != 0 && !slices.Contains(w.skip, string(last)) {
-			if err := w.bucket(value, depth); err != nil {
+		if binary.LittleEndian.Uint32(e)&1 != 0 && !slices.Contains(t.skip, string(last)) {
+			if err := t.bucket(value, depth); err != nil {
 				return err
 			}
 		}
@@ -232,18 +228,18 @@ func (w *walker) leaf(b, low, high []byte, depth int) error {
 }
 
 // bucket visits a bucket that stands in a leaf: inline, or by its root.
-func (w *walker) bucket(value []byte, depth int) error {
+func (t *trail) bucket(value []byte, depth int) error {
 	if len(value) < bucketHead {
 		return damaged("a table is cut short")
 	}
 	if root := binary.LittleEndian.Uint64(value); root != 0 {
-		return w.tree(root, nil, nil, depth+1)
+		return t.tree(root, nil, nil, depth+1, true)
 	}
 	inline := value[bucketHead:]
 	if len(inline) < pageHead || binary.LittleEndian.Uint16(inline[8:]) != flagLeaf || depth > maxTreeDepth {
 		return damaged("a table's page is cut short")
 	}
-	return w.leaf(inline, nil, nil, depth+1)
+	return t.leaf(inline, nil, nil, depth+1)
 }
 
 // element is the i-th element with all that follows it: keys and values are
