@@ -116,6 +116,9 @@ func (r *Result) compare() {
 		if seconds > 0 {
 			one.Allowed = 1 / seconds
 			one.Ratio = one.PerCore / one.Allowed
+			if one.Empty > 0 {
+				one.Over = (1 / one.PerCore) / (seconds + 1/one.Empty)
+			}
 		}
 	}
 }
@@ -146,5 +149,8 @@ func (v *rate) print(w io.Writer) {
 	}
 	if v.Ratio > 0 {
 		fmt.Fprintf(w, "  ratio %.2f of the %.0f that the bare %s allow\n", v.Ratio, v.Allowed, strings.Join(v.bare, " + "))
+	}
+	if v.Over > 0 {
+		fmt.Fprintf(w, "  %.2f x the time of these and an empty HTTP server (%.0f per second and core) together\n", v.Over, v.Empty)
 	}
 }

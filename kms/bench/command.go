@@ -54,7 +54,7 @@ in the same run: a process for each connection, as its socket unit starts it.`,
 	f.StringVar(&load.Debian, "debian", "", "root of a Debian with tang, to compare with (needs root)")
 	f.IntVar(&load.Seconds, "seconds", 3, "length of the steady run, in seconds")
 	f.BoolVar(&asJSON, "json", false, "print JSON")
-	root.AddCommand(clusterCommand(), historyCommand())
+	root.AddCommand(clusterCommand(), historyCommand(), emptyCommand())
 	return cli.Main(root, args, stdout, stderr)
 }
 

@@ -27,10 +27,10 @@ func newLK1Fleet(b *Load) (fleet, error) {
 }
 
 // What the KMS must compute for a challenge, and for a whole exchange:
-// MakeCredential, its own ephemeral key, its signature; then both agreements
-// and the quote's signature.
+// MakeCredential and its signature; then both agreements and the quote's
+// signature. Its own X25519 key is made once for many.
 var (
-	bareChallenge = []string{"P-256 generate", "P-256 ECDH", "X25519 generate", "Ed25519 sign"}
+	bareChallenge = []string{"P-256 generate", "P-256 ECDH", "Ed25519 sign"}
 	bareExchange  = append(slices.Clone(bareChallenge), "X25519", "ML-KEM-768 decapsulate", "P-256 ECDSA verify")
 )
 

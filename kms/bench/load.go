@@ -133,7 +133,9 @@ func (b *Load) measure(ctx context.Context, protocol string, r *Result) error {
 		}
 		r.Runs = append(r.Runs, measured)
 	}
-
+	if lk1, ok := f.(*lk1Fleet); ok {
+		return b.empty(ctx, lk1, r)
+	}
 	return nil
 }
 

@@ -99,6 +99,10 @@ type rate struct {
 	// operations of one exchange, and which part of that was reached.
 	Allowed float64 `json:"bare_per_second_and_core,omitempty"`
 	Ratio   float64 `json:"ratio_to_bare,omitempty"`
+	// What an empty HTTP server does, and how much more time the KMS takes
+	// than that server and those operations together.
+	Empty float64 `json:"empty_per_second_and_core,omitempty"`
+	Over  float64 `json:"ratio_to_bare_and_empty,omitempty"`
 	// Memory of the KMS in use, before and after.
 	ResidentBefore int64 `json:"kms_resident_bytes_before"`
 	Resident       int64 `json:"kms_resident_bytes"`
@@ -167,10 +171,13 @@ func nameOf(err error) string {
 	return text[:min(len(text), 60)]
 }
 
-// cpu is the processor time of the KMS so far: fields 14 and 15 of
-// proc_pid_stat(5), in ticks of 10 ms.
-func (b *Load) cpu() (time.Duration, error) {
-	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", b.child.Process.Pid))
+// cpu is the processor time of the KMS so far.
+func (b *Load) cpu() (time.Duration, error) { return cpuOf(b.child.Process.Pid) }
+
+// cpuOf is that of a process: fields 14 and 15 of proc_pid_stat(5), in ticks
+// of 10 ms.
+func cpuOf(pid int) (time.Duration, error) {
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 	if err != nil {
 		return 0, err
 	}

@@ -5,7 +5,6 @@ import (
 	"crypto/ecdh"
 	"crypto/ed25519"
 	"crypto/rand"
-	"fmt"
 	"slices"
 
 	"latchkey/internal/secret"
@@ -39,19 +38,15 @@ func (s *Service) challengeFor(hello *kms.Hello, th1 [32]byte) ([]byte, error) {
 	if _, err := attest.ReadAK(hello.AKPublic); err != nil {
 		return nil, err
 	}
-	ephemeral, err := ecdh.X25519().GenerateKey(rand.Reader)
-	if err != nil {
-		return nil, fmt.Errorf("generating an ephemeral key: %w", err)
-	}
-
 	if _, err := ecdh.X25519().NewPublicKey(hello.Ephemeral[:]); err != nil {
 		return nil, err
 	}
+	key := s.cookies.newest()
 	t := &ticket{
-		th1: th1, s: secret.Random(32), x25519: secret.Own(ephemeral.Bytes()), peer: hello.Ephemeral,
+		th1: th1, s: secret.Random(32), x25519: key.dh().raw.Clone(), peer: hello.Ephemeral,
 		node: kms.NodeIDOf(hello.EKPublic), akPublic: hello.AKPublic,
 		operation: hello.Operation, volumes: hello.Volumes, expiry: s.ledger.Now() + challengeLife,
-		selection: s.selection(), key: s.cookies.newest(),
+		selection: s.selection(), key: key,
 	}
 	defer t.wipe()
 	if s.enroll == fleet.Cert && len(hello.EKCert) > 0 {
@@ -59,7 +54,7 @@ func (s *Service) challengeFor(hello *kms.Hello, th1 [32]byte) ([]byte, error) {
 	}
 
 	core := kms.Core{
-		Ephemeral: [32]byte(ephemeral.PublicKey().Bytes()), MLKEM: t.key.kem().public,
+		Ephemeral: key.dh().public, MLKEM: key.kem().public,
 		Selection: t.selection,
 	}
 	rand.Read(core.Nonce[:])

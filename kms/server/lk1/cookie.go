@@ -48,6 +48,7 @@ type cookieKey struct {
 	born time.Duration // on the ledger's clock
 	aead cipher.AEAD
 	kem  func() kemKey // made when it is wanted
+	dh   func() dhKey  // likewise
 }
 
 // ringSize is how many keys are accepted.

@@ -32,75 +32,60 @@ func TestFreePagesAfterKill(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "db")
 	db := openLogged(t, path, true)
 	defer db.Close()
-	update := func(f func(tx store.Tx) error) []byte {
-		t.Helper()
-		if err := db.Update(ctx, f); err != nil {
-			t.Fatal(err)
-		}
-		return readFile(t, path)
-	}
-	one := func(tx store.Tx) error { return tx.Put(table, []byte("k"), []byte("v")) }
-	opens := func(now []byte, when string) {
-		t.Helper()
-		copied := filepath.Join(t.TempDir(), "copy")
-		if err := os.WriteFile(copied, now, 0o600); err != nil {
-			t.Fatal(err)
-		}
-		again := openLogged(t, copied, false)
-		defer again.Close()
-		if err := again.View(func(r store.Reader) error {
-			if !bytes.Equal(r.Get(table, []byte("k")), []byte("v")) {
-				t.Errorf("%s: the row is not there", when)
-			}
-			return nil
-		}); err != nil {
-			t.Errorf("%s: %v", when, err)
-		}
-	}
-
-	now := update(one)
-	if _, there := freeList(t, now); !there {
-		t.Error("few free pages are not in the file")
-	}
-	opens(now, "few free pages")
-
 	const rows = 30_000 // of 3,000 pages
-	update(func(tx store.Tx) error {
-		for i := range rows {
-			if err := tx.Put("log", binary.BigEndian.AppendUint32(nil, uint32(i)), bytes.Repeat([]byte("log"), 130)); err != nil {
-				return err
+	all := func(do func(tx store.Tx, key []byte) error) func(store.Tx) error {
+		return func(tx store.Tx) (err error) {
+			for i := range uint32(rows) {
+				err = errors.Join(err, do(tx, binary.BigEndian.AppendUint32(nil, i)))
 			}
+			return err
 		}
-		return nil
-	})
-	update(func(tx store.Tx) error {
-		for i := range rows {
-			if err := tx.Delete("log", binary.BigEndian.AppendUint32(nil, uint32(i))); err != nil {
-				return err
-			}
-		}
-		return nil
-	})
-	now = update(one)
-	if page, there := freeList(t, now); there {
-		t.Errorf("many free pages are in the file, at page %d", page)
 	}
-	opens(now, "many free pages")
+	event := bytes.Repeat([]byte("log"), 130)
+	add := all(func(tx store.Tx, key []byte) error { return tx.Put("log", key, event) })
+	remove := all(func(tx store.Tx, key []byte) error { return tx.Delete("log", key) })
 
-	// Once they are used again, they are in it again.
-	update(func(tx store.Tx) error {
-		for i := range rows {
-			if err := tx.Put("log", binary.BigEndian.AppendUint32(nil, uint32(i)), bytes.Repeat([]byte("log"), 130)); err != nil {
-				return err
+	for _, step := range []struct {
+		name  string
+		do    []func(store.Tx) error
+		there bool
+	}{
+		{"few free pages", nil, true},
+		{"many free pages", []func(store.Tx) error{add, remove}, false},
+		{"few free pages, once they are used again", []func(store.Tx) error{add}, true},
+	} {
+		one := func(tx store.Tx) error { return tx.Put(table, []byte("k"), []byte("v")) }
+		for _, do := range append(step.do, one) {
+			if err := db.Update(ctx, do); err != nil {
+				t.Fatal(err)
 			}
+		}
+		killed := readFile(t, path)
+		if page, there := freeList(t, killed); there != step.there {
+			t.Errorf("%s: they are in the file: %t, at page %d", step.name, there, page)
+		}
+		opens(t, killed, step.name)
+	}
+}
+
+// opens: a file can be opened as it is, and has the row.
+func opens(t *testing.T, file []byte, when string) {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "copy")
+	if err := os.WriteFile(path, file, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	db := openLogged(t, path, false)
+	defer db.Close()
+	err := db.View(func(r store.Reader) error {
+		if !bytes.Equal(r.Get(table, []byte("k")), []byte("v")) {
+			t.Errorf("%s: the row is not there", when)
 		}
 		return nil
 	})
-	now = update(one)
-	if _, there := freeList(t, now); !there {
-		t.Error("few free pages are not in the file again")
+	if err != nil {
+		t.Errorf("%s: %v", when, err)
 	}
-	opens(now, "few free pages again")
 }
 
 // A damaged page is found wherever in the tree it stands, however many look
