@@ -37,6 +37,10 @@ type Grant struct {
 	reportKey secret.Bytes
 }
 
+// WaitCookie is that with which Wait hears of a change, where a volume was
+// refused.
+func (g *Grant) WaitCookie() []byte { return g.cookie }
+
 // Wipe forgets all secrets.
 func (g *Grant) Wipe() {
 	for _, v := range g.Volumes {
@@ -266,7 +270,7 @@ func accept(to Endpoint, k *Keys, m3, m4 []byte, wants []Want) (*Grant, *Ask, er
 	g := &Grant{Volumes: d.Volumes, cookie: d.Cookie, th3: th3, reportKey: k.ReportKey().Clone()}
 	if d.Status != OK {
 		g.Wipe()
-		return nil, d.Ask, &Error{What: what, code: d.Status.Code(), Words: printable(d.Words)}
+		return nil, d.Ask, &Error{What: what, code: d.Status.Code(), Words: printable(d.Words), Cookie: d.Cookie}
 	}
 
 	if !slices.EqualFunc(d.Volumes, wants, func(v Granted, w Want) bool { return v.UUID == w.UUID }) {

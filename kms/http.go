@@ -30,6 +30,8 @@ type session struct {
 	kind string // the media type of what is sent; "" is bytes
 	conn net.Conn
 	r    *bufio.Reader
+
+	patience time.Duration // for an answer; 0: exchangeTimeout
 }
 
 // Post sends one request of a media type, as a session does, and returns the
@@ -70,7 +72,7 @@ func (s *session) once(ctx context.Context, path string, body []byte) ([]byte, e
 	}
 
 	conn := s.conn
-	err := conn.SetDeadline(deadline(ctx, exchangeTimeout))
+	err := conn.SetDeadline(deadline(ctx, cmp.Or(s.patience, exchangeTimeout)))
 	stop := context.AfterFunc(ctx, func() { conn.SetDeadline(time.Unix(1, 0)) })
 	defer stop()
 	if err == nil {

@@ -57,6 +57,8 @@ type Error struct {
 	RetryAfter time.Duration // with CodeBusy
 	Words      string        // what the KMS says of it to people, printable; or why it was not told what it asked
 	Err        error         // nil when the KMS decided so
+
+	Cookie []byte // with which Wait hears of a change; empty: the KMS did not decide
 }
 
 func (e *Error) Error() string {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -178,7 +177,7 @@ func (a *asking) offer(ctx context.Context, to chan<- discover.Candidate) {
 // asked again from here; others wait aside, so that they hold no place.
 func (a *asking) call(ctx context.Context, c discover.Candidate) {
 	url := kms.Endpoint{Host: c.Addr.Addr().String(), Port: c.Addr.Port()}.String()
-	pause := time.Second
+	next := pace{pause: time.Second}
 	for ctx.Err() == nil {
 		link, ok := a.network.way(c)
 		if !ok {
@@ -186,7 +185,7 @@ func (a *asking) call(ctx context.Context, c discover.Candidate) {
 		}
 
 		server := a.worker.sys.Server(a.pins, link)
-		g, err := a.once(ctx, server, url)
+		g, cookie, err := a.once(ctx, server, url)
 		if err == nil {
 			select {
 			case a.won <- &grant{Grant: g, id: a.id, server: server, url: url, from: c, asked: a.volumes}:
@@ -195,15 +194,15 @@ func (a *asking) call(ctx context.Context, c discover.Candidate) {
 			}
 			return
 		}
-		if ctx.Err() != nil || !a.again(ctx, c, err, &pause) {
+		if ctx.Err() != nil || !a.again(ctx, c, err) || next.wait(ctx, server, url, cookie) != nil {
 			return
 		}
 	}
 }
 
 // once makes one attempt. After a grant the others are stopped before the
-// TPM is free for them.
-func (a *asking) once(ctx context.Context, server Server, url string) (*kms.Grant, error) {
+// TPM is free for them. The cookie of a refusal is for Server.Wait.
+func (a *asking) once(ctx context.Context, server Server, url string) (g *kms.Grant, cookie []byte, err error) {
 	t := &turn{Identity: a.id, free: a.free}
 	defer t.end()
 	a.worker.faults.At("ask")
@@ -211,19 +210,23 @@ func (a *asking) once(ctx context.Context, server Server, url string) (*kms.Gran
 		a.show.Do(func() { a.id.Certify(ctx) })
 	}
 
-	g, err := server.Get(ctx, url, t, a.wants)
+	g, err = server.Get(ctx, url, t, a.wants)
 	if err != nil {
-		return nil, err
+		if refused, ok := errors.AsType[*kms.Error](err); ok {
+			cookie = refused.Cookie
+		}
+		return nil, cookie, err
 	}
 	if g.Untold != nil {
 		a.worker.log.Warn("the key server was not shown what was booted, which it asked for", "err", g.Untold)
 	}
 	if err := a.granted(g); err != nil {
+		cookie = g.WaitCookie()
 		g.Wipe()
-		return nil, err
+		return nil, cookie, err
 	}
 	a.stop()
-	return g, nil
+	return g, nil, nil
 }
 
 // granted makes the refusal of a volume that the boot waits for the
@@ -241,9 +244,9 @@ func (a *asking) granted(g *kms.Grant) error {
 	return nil
 }
 
-// again decides what follows an answer that is no grant, and waits if
+// again decides what follows an answer that is no grant, and tells whether
 // the same candidate is worth asking again.
-func (a *asking) again(ctx context.Context, c discover.Candidate, err error, pause *time.Duration) bool {
+func (a *asking) again(ctx context.Context, c discover.Candidate, err error) bool {
 	code := codes.Of(err)
 	if answers(code) {
 		a.answered()
@@ -273,7 +276,5 @@ func (a *asking) again(ctx context.Context, c discover.Candidate, err error, pau
 	a.mu.Unlock()
 	a.worker.waiting(err)
 	a.id.Rest() // an operator may take days
-	d := *pause/2 + rand.N(*pause/2)
-	*pause = min(2**pause, 30*time.Second)
-	return sleep(ctx, d) == nil
+	return true
 }

@@ -123,6 +123,8 @@ type Server interface {
 	Get(ctx context.Context, url string, p kms.Prover, wants []kms.Want) (*kms.Grant, error)
 	Deposit(ctx context.Context, url string, p kms.Prover, op kms.Operation, wants []kms.Want, offers []kms.Offer) (*kms.Grant, error)
 	Report(ctx context.Context, url string, g *kms.Grant, results []kms.Result) error
+	// Wait returns nil when it is worth asking again after a refusal.
+	Wait(ctx context.Context, url string, cookie []byte) error
 }
 
 // A TPM is an open TPM. Detail is for the log.

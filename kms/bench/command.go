@@ -54,7 +54,7 @@ in the same run: a process for each connection, as its socket unit starts it.`,
 	f.StringVar(&load.Debian, "debian", "", "root of a Debian with tang, to compare with (needs root)")
 	f.IntVar(&load.Seconds, "seconds", 3, "length of the steady run, in seconds")
 	f.BoolVar(&asJSON, "json", false, "print JSON")
-	root.AddCommand(clusterCommand(), historyCommand(), emptyCommand())
+	root.AddCommand(clusterCommand(), historyCommand(), waitingCommand(), emptyCommand())
 	return cli.Main(root, args, stdout, stderr)
 }
 
@@ -106,6 +106,25 @@ memory. A million events need half a gigabyte of disk.`,
 	f.StringVar(&h.KMS, "kms", beside("latchkey-kms"), "key server to measure")
 	f.IntVar(&h.Events, "events", 1_000_000, "events of the log")
 	f.StringVar(&h.Dir, "dir", "", "folder of a database to keep, for the next run")
+	return cmd
+}
+
+func waitingCommand() *cobra.Command {
+	w := &Waiting{}
+	cmd := &cobra.Command{
+		Use: "waiting", Short: "Measure what machines cost that wait for an operator",
+		Long: `Starts a key server, makes machines known to it and stops them, lets all ask and
+wait for the operator's word as the init does, and prints which share of a core
+and how much memory that costs the key server. Then it lets some go, one by one,
+and prints how soon they have their keys.`,
+		Example: `  latchkey-kms-bench waiting --machines 10000 --seconds 60`,
+		Args:    cli.Args(cobra.NoArgs),
+		RunE:    func(cmd *cobra.Command, _ []string) error { return w.Run(cmd.Context(), cmd.OutOrStdout()) },
+	}
+	f := cmd.Flags()
+	f.StringVar(&w.KMS, "kms", beside("latchkey-kms"), "key server to measure")
+	f.IntVar(&w.Machines, "machines", 1000, "machines")
+	f.IntVar(&w.Seconds, "seconds", 30, "length of the measurement, in seconds")
 	return cmd
 }
 

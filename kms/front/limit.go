@@ -35,12 +35,14 @@ type limiter struct {
 	waiting  waitlist // those that have not sent a request, oldest first
 	address  map[netip.Addr]int
 	networks map[netip.Prefix]int
+	parked   parking
 }
 
 func newLimiter(o Options) *limiter {
 	return &limiter{
 		most: o.Limits.orDefault(), proxies: o.Proxies,
 		open: map[*limited]struct{}{}, address: map[netip.Addr]int{}, networks: map[netip.Prefix]int{},
+		parked: newParking(),
 	}
 }
 
@@ -128,6 +130,7 @@ type limited struct {
 	first      []byte // read already, to see what the connection is
 	prev, next *limited
 	queued     bool
+	parked     bool
 }
 
 // Read implements net.Conn.
@@ -144,6 +147,7 @@ func (c *limited) Read(b []byte) (int, error) {
 func (c *limited) Close() error {
 	c.l.mu.Lock()
 	c.l.drop(c)
+	c.l.parked.leave(c)
 	c.l.mu.Unlock()
 	return c.Conn.Close()
 }

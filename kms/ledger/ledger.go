@@ -126,8 +126,10 @@ func serverName(c Config) string {
 	return hex.EncodeToString(secret.Random(serverSize).Reveal())
 }
 
-// Close closes the store. The mark has all events then.
+// Close ends the answers that last, and closes the store. The mark has all
+// events then.
 func (l *Ledger) Close() error {
+	l.EndWatches()
 	l.MarkNow()
 	return l.store.Close()
 }

@@ -56,7 +56,7 @@ var mutants = slices.Concat(
 	paths,
 	ofHistory,
 	ofTang,
-	ofWrapping, ofRekey,
+	ofWrapping, ofRekey, ofLobby,
 	keys,
 	ofSites,
 	ofPresence,

@@ -30,6 +30,7 @@ func (s *Service) Handle(mux *http.ServeMux) {
 	mux.HandleFunc("POST "+kms.EvidencePath, s.exchange("evidence", kms.MaxEvidence, func(r *http.Request, body []byte) ([]byte, error) {
 		return nil, s.evidence(r.Context(), body, front.Remote(r))
 	}))
+	mux.HandleFunc("POST "+kms.WaitPath, s.wait)
 	mux.HandleFunc("POST "+kms.RecoveryPath, s.exchange("recovery", kms.MaxMessage, func(r *http.Request, body []byte) ([]byte, error) {
 		return s.recovery(r.Context(), body, front.Remote(r))
 	}))

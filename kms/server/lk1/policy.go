@@ -13,7 +13,10 @@ import (
 
 // SetPolicy replaces the configuration file's policy: the next decision is
 // made by it, unless the store has one.
-func (s *Service) SetPolicy(p *policy.Policy) { s.book.SetFile(p) }
+func (s *Service) SetPolicy(p *policy.Policy) {
+	s.book.SetFile(p)
+	s.lobby.hurry(s.lobby.everybody(), lobbyShort)
+}
 
 // Rules implements terms.Rules.
 func (s *Service) Rules() *policy.Policy { return s.book.Rules() }

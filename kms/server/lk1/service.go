@@ -56,6 +56,8 @@ type Service struct {
 	recipients atomic.Pointer[[]string] // of recovery keys
 	sites      Sites                    // nil: there are none
 
+	lobby lobby // machines that were refused, and wait
+
 	seen              *presence.Book // who was seen when
 	present, vanished atomic.Int64   // machines that must be seen, at the last look
 }
