@@ -129,6 +129,7 @@ var rooms = []struct{ folder, what string }{
 	{"internal/cli", "what all commands share: exit codes, output, manual pages"},
 	{"internal/ifwatch", "network interfaces as they come and go"},
 	{"internal/spelling", "how far apart two words are, for messages that name the nearest"},
+	{"internal/label", "the grammar of the labels of machines"},
 	{"internal/strictyaml", "configuration files of people, with errors that name the line and the nearest key, and their JSON Schemas"},
 	{"internal/strictyaml/schematest", "judges files by those schemas, as editors do"},
 	{"docs", "the pages, for commands that print parts of them"},

@@ -39,13 +39,17 @@ listed there.`,
 
 func tokenCreate(ask *asker, out *output) *cobra.Command {
 	var scope, expires, output string
+	var labels []string
 	c := &cobra.Command{
 		Use: "create NAME", Short: "Create a token",
 		Long: `Creates a token and writes it to a file, mode 0600. It is not shown again: the
 KMS keeps only its hash. Scopes: read sees everything but secrets; approve also
 approves, accepts, quarantines and readmits machines; admin may do everything.
-Every use is in the audit log, with the token's name.`,
+Every use is in the audit log, with the token's name. With --label it is for the
+machines that have that label, or one of several: for who has the token there are
+no others.`,
 		Example: `  latchkey-kms admin token create dashboard --scope read --expires 90d --output dashboard.token
+  latchkey-kms admin token create berlin --scope approve --label site=berlin --output berlin.token
   latchkey-kms node list --server https://kms.example.org:7743 --token-file dashboard.token`,
 		Args: cli.Args(cobra.ExactArgs(1)),
 		RunE: func(c *cobra.Command, args []string) error {
@@ -63,7 +67,7 @@ Every use is in the audit log, with the token's name.`,
 			}
 			defer f.Close()
 			var made admin.IssuedToken
-			want := admin.NewToken{Name: args[0], Scope: admin.Scope(scope), Expires: time.Now().Add(time.Duration(life))}
+			want := admin.NewToken{Name: args[0], Scope: admin.Scope(scope), Expires: time.Now().Add(time.Duration(life)), Labels: labels}
 			if err := ask.call(c.Context(), "POST", "/v1/token/create", nil, want, &made); err != nil {
 				os.Remove(output)
 				return err
@@ -73,12 +77,13 @@ Every use is in the audit log, with the token's name.`,
 				return fmt.Errorf("writing the token: %w", err)
 			}
 			return out.show(c, made.Token, func() {
-				fmt.Fprintf(c.OutOrStdout(), "wrote token %s, scope %s, valid until %s, to %s\n", made.Name, made.Scope, made.Expires.Local().Format("2006-01-02 15:04"), output)
+				fmt.Fprintf(c.OutOrStdout(), "wrote token %s, scope %s, %s, valid until %s, to %s\n", made.Name, made.Scope, made.Labels, made.Expires.Local().Format("2006-01-02 15:04"), output)
 			})
 		},
 	}
 
 	c.Flags().StringVar(&scope, "scope", "read", "read, approve or admin")
+	c.Flags().StringArrayVar(&labels, "label", nil, "only for machines with this label, as in site=berlin; may be repeated")
 	c.Flags().StringVar(&expires, "expires", "90d", "how long it is valid, at most a year: 12h, 90d")
 	c.Flags().StringVar(&output, "output", "", "file to create for the token")
 	return c
@@ -96,9 +101,9 @@ func tokenList(ask *asker, out *output) *cobra.Command {
 			return out.show(c, tokens, func() {
 				w := tabwriter.NewWriter(c.OutOrStdout(), 0, 0, 2, ' ', 0)
 				defer w.Flush()
-				fmt.Fprintln(w, "NAME\tSCOPE\tCREATED\tEXPIRES")
+				fmt.Fprintln(w, "NAME\tSCOPE\tFOR\tCREATED\tEXPIRES")
 				for _, t := range tokens {
-					fmt.Fprintf(w, "%s\t%s\t%s\t%s\n", t.Name, t.Scope, t.Created.Local().Format("2006-01-02"), t.Expires.Local().Format("2006-01-02 15:04"))
+					fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\n", t.Name, t.Scope, t.Labels, t.Created.Local().Format("2006-01-02"), t.Expires.Local().Format("2006-01-02 15:04"))
 				}
 			})
 		},

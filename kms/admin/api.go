@@ -5,6 +5,7 @@
 package admin
 
 import (
+	"context"
 	"log/slog"
 	"slices"
 	"sync"
@@ -28,6 +29,36 @@ type API struct {
 
 	checking sync.Mutex
 	backups  atomic.Pointer[backup.Schedule]
+	sees     Sees
+}
+
+// Sees tells which machines, by their names in the audit log, somebody
+// administers, at the moment of a view.
+type Sees func(ctx context.Context, v ledger.View) func(node string) (bool, error)
+
+// SetSees says who is told of which machine. It is called before anybody is
+// answered; without it, who does not reach all machines is told of none.
+func (a *API) SetSees(s Sees) { a.sees = s }
+
+// seen passes those events on that are of a machine that who administers
+// reaches: the log as if there were no others.
+func (a *API) seen(ctx context.Context, v ledger.View) func(*ledger.Event) (bool, error) {
+	switch {
+	case ReachOf(ctx).Whole():
+		return func(*ledger.Event) (bool, error) { return true, nil }
+	case a.sees == nil:
+		return func(*ledger.Event) (bool, error) { return false, nil }
+	}
+	sees, known := a.sees(ctx, v), map[string]bool{}
+	return func(e *ledger.Event) (bool, error) {
+		yes, asked := known[e.Node]
+		if asked || e.Node == "" {
+			return yes, nil
+		}
+		yes, err := sees(e.Node)
+		known[e.Node] = yes
+		return yes, err
+	}
 }
 
 // New makes one of the ledger's own routes and others.

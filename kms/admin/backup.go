@@ -17,11 +17,11 @@ func (a *API) SetBackups(s *backup.Schedule) { a.backups.Store(s) }
 func (a *API) backupRoutes() []Route {
 	return []Route{
 		{
-			Method: "GET", Path: "/v1/backups", Scope: ScopeRead, Doc: "Shows where the server writes backups, the newest in each place, and what went wrong.",
+			Method: "GET", Path: "/v1/backups", Scope: ScopeRead, Reaching: OnlyWhole, Doc: "Shows where the server writes backups, the newest in each place, and what went wrong.",
 			Answer: backup.Status{}, Do: a.backupStatus,
 		},
 		{
-			Method: "POST", Path: "/v1/backups", Scope: ScopeAdmin, Doc: "Writes a backup to the configured places now, and reads it back from there.",
+			Method: "POST", Path: "/v1/backups", Scope: ScopeAdmin, Reaching: OnlyWhole, Doc: "Writes a backup to the configured places now, and reads it back from there.",
 			Answer: backup.Made{}, Do: a.makeBackup,
 		},
 	}

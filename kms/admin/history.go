@@ -23,29 +23,29 @@ type Upgraded struct {
 func (a *API) historyRoutes() []Route {
 	return []Route{
 		{
-			Method: "GET", Path: "/v1/audit/logs", Scope: ScopeRead, Doc: "Lists the audit logs, one of each server that ever wrote, with the key of their checkpoints.",
+			Method: "GET", Path: "/v1/audit/logs", Scope: ScopeRead, Reaching: OnlyWhole, Doc: "Lists the audit logs, one of each server that ever wrote, with the key of their checkpoints.",
 			Answer: []ledger.ServerLog{}, Do: func(*http.Request) (any, error) { return List(a.ledger.Logs()) },
 		},
 		{
-			Method: "GET", Path: "/v1/audit/segments", Scope: ScopeRead, Doc: "Lists the sealed segments of the audit log with their checkpoints, also those whose events were removed.",
+			Method: "GET", Path: "/v1/audit/segments", Scope: ScopeRead, Reaching: OnlyWhole, Doc: "Lists the sealed segments of the audit log with their checkpoints, also those whose events were removed.",
 			Answer: []ledger.Segment{}, Do: func(*http.Request) (any, error) { return List(a.segments()) },
 		},
 		{
-			Method: "GET", Path: "/v1/audit/segment", Scope: ScopeRead, Doc: "Gives the events of a sealed segment exactly as they were logged, one on a line.",
+			Method: "GET", Path: "/v1/audit/segment", Scope: ScopeRead, Reaching: OnlyWhole, Doc: "Gives the events of a sealed segment exactly as they were logged, one on a line.",
 			Query:  []Param{ofParam, {Name: "number", Doc: "of the segment, from 1 on", Required: true, Kind: "integer"}},
 			Answer: []byte{}, Media: "application/jsonl", Stream: a.segment,
 		},
 		{
-			Method: "GET", Path: "/v1/audit/proof", Scope: ScopeRead, Doc: "Proves that a checkpoint covers an event: the event as it was logged, and a proof in the form of C2SP tlog-proof.",
+			Method: "GET", Path: "/v1/audit/proof", Scope: ScopeRead, Reaching: OnlyWhole, Doc: "Proves that a checkpoint covers an event: the event as it was logged, and a proof in the form of C2SP tlog-proof.",
 			Query:  []Param{ofParam, {Name: "number", Doc: "sequence number of the event", Required: true, Kind: "integer"}},
 			Answer: ledger.Proven{}, Do: a.proof,
 		},
 		{
-			Method: "POST", Path: "/v1/audit/seal", Scope: ScopeAdmin, Doc: "Seals what was logged since the last checkpoint, at once; another server that runs on the store seals its own log.",
+			Method: "POST", Path: "/v1/audit/seal", Scope: ScopeAdmin, Reaching: OnlyWhole, Doc: "Seals what was logged since the last checkpoint, at once; another server that runs on the store seals its own log.",
 			Answer: []ledger.Segment{}, Do: func(r *http.Request) (any, error) { return List(a.seal(r)) },
 		},
 		{
-			Method: "POST", Path: "/v1/store/upgrade", Scope: ScopeAdmin, Doc: "Has the store written in the newest format: earlier versions do not open it any more.",
+			Method: "POST", Path: "/v1/store/upgrade", Scope: ScopeAdmin, Reaching: OnlyWhole, Doc: "Has the store written in the newest format: earlier versions do not open it any more.",
 			Answer: Upgraded{}, Do: a.upgrade,
 		},
 	}

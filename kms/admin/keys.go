@@ -14,7 +14,7 @@ func (a *API) keyRoutes() []Route {
 	key := Param{Name: "key", Doc: "name of the ring", Required: true}
 	on := func(method, verb string, scope Scope, doc string, query []Param, f func(*http.Request, string) ([]ledger.KeyVersion, error)) Route {
 		return Route{
-			Method: method, Path: "/v1/keys" + verb, Scope: scope, Doc: doc, Query: query, Answer: []ledger.KeyVersion{},
+			Method: method, Path: "/v1/keys" + verb, Scope: scope, Reaching: OnlyWhole, Doc: doc, Query: query, Answer: []ledger.KeyVersion{},
 			Do: func(r *http.Request) (any, error) {
 				name := r.URL.Query().Get("key")
 				if name == "" || len(name) > 128 || strings.Trim(name, "abcdefghijklmnopqrstuvwxyz0123456789-./") != "" {

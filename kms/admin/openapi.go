@@ -33,7 +33,8 @@ func (a *API) OpenAPI() any {
 		"info": object{
 			"title": "latchkey-kms administration", "version": "1",
 			"description": "Over the Unix socket of the data folder no authorization is needed; over HTTPS a bearer token or a client certificate, " +
-				"of the scope that the operation names in x-Scope: read, approve or admin, each of which contains the one before.",
+				"of the scope that the operation names in x-scope: read, approve or admin, each of which contains the one before. " +
+				"Who is bounded to machines with labels may use what x-reach says: within is answered as if there were no other machines, same is the same for everybody, whole is refused.",
 		},
 		"paths":      paths,
 		"security":   []any{object{"token": []string{}}, object{"certificate": []string{}}},
@@ -57,7 +58,7 @@ var failures = map[int]string{
 type schemas object
 
 func (types schemas) operation(r Route) object {
-	o := object{"summary": r.Doc, "operationId": operationID(r), "x-scope": string(r.Scope)}
+	o := object{"summary": r.Doc, "operationId": operationID(r), "x-scope": string(r.Scope), "x-reach": r.Reaching.String()}
 	var parameters []any
 	for _, p := range r.Query {
 		schema := object{"type": "string"}
@@ -200,7 +201,7 @@ func (types schemas) collect(t reflect.Type, properties object, required *[]stri
 // documentRoutes serve the document.
 func (a *API) documentRoutes() []Route {
 	return []Route{{
-		Method: "GET", Path: "/v1/openapi.json", Scope: ScopeRead, Doc: "Shows this document.", Answer: []byte{}, Media: "application/json",
+		Method: "GET", Path: "/v1/openapi.json", Scope: ScopeRead, Reaching: SameForAll, Doc: "Shows this document.", Answer: []byte{}, Media: "application/json",
 		Stream: func(w http.ResponseWriter, _ *http.Request) { writeResult(w, a.OpenAPI(), nil) },
 	}}
 }

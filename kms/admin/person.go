@@ -1,6 +1,7 @@
 package admin
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"errors"
@@ -26,6 +27,7 @@ type Person struct {
 	Scope Scope
 	Is    string // Identity: who that is, from wherever
 	Token []byte // SHA-256 of the token that was shown, if it was one
+	Reach Reach  // which machines they administer
 }
 
 // Identify tells who sends a request. Who it does not know has no scope; the
@@ -34,7 +36,7 @@ type Identify func(*http.Request) (Person, error)
 
 // ByHeaders identifies who shows a token, or a client certificate of one of
 // these clients (subject's common name).
-func (a *API) ByHeaders(clients map[string]Scope) Identify {
+func (a *API) ByHeaders(clients map[string]Grant) Identify {
 	return func(r *http.Request) (p Person, err error) {
 		if header := r.Header.Get("Authorization"); header != "" {
 			text, ok := strings.CutPrefix(header, "Bearer ")
@@ -46,10 +48,10 @@ func (a *API) ByHeaders(clients map[string]Scope) Identify {
 			if err != nil {
 				return Person{}, err
 			}
-			p = Person{t.who(), t.Scope, t.identity(), sum[:]}
+			p = Person{t.who(), t.Scope, t.identity(), sum[:], t.Labels}
 		} else if r.TLS != nil && len(r.TLS.VerifiedChains) > 0 {
 			name := r.TLS.VerifiedChains[0][0].Subject.CommonName
-			p = Person{fmt.Sprintf("client %.64q", name), clients[name], name, nil}
+			p = Person{fmt.Sprintf("client %.64q", name), clients[name].Scope, name, nil, clients[name].Reach}
 		}
 
 		p.Who += " at " + front.Remote(r)
@@ -79,7 +81,7 @@ func (a *API) HandlerFor(identify Identify) http.Handler {
 		allowed := func(r *http.Request) (Person, error) {
 			p, err := identify(r)
 			if err == nil {
-				err = p.may(one.Scope)
+				err = cmp.Or(p.may(one.Scope), p.Reach.lets(&one))
 			}
 			return p, err
 		}

@@ -24,11 +24,11 @@ type DataKeyState struct {
 func (a *API) rekeyRoutes() []Route {
 	return []Route{
 		{
-			Method: "GET", Path: "/v1/store/keys", Scope: ScopeRead, Doc: "Shows the data keys that seal the records, how often each has sealed, and how far a change has come.",
+			Method: "GET", Path: "/v1/store/keys", Scope: ScopeRead, Reaching: OnlyWhole, Doc: "Shows the data keys that seal the records, how often each has sealed, and how far a change has come.",
 			Answer: DataKeyState{}, Do: func(*http.Request) (any, error) { return a.dataKeys(false) },
 		},
 		{
-			Method: "POST", Path: "/v1/store/rekey", Scope: ScopeAdmin, Doc: "Changes the data key: adds one, which seals from then on, and seals all records again; it answers after a second at most, and the server goes on.",
+			Method: "POST", Path: "/v1/store/rekey", Scope: ScopeAdmin, Reaching: OnlyWhole, Doc: "Changes the data key: adds one, which seals from then on, and seals all records again; it answers after a second at most, and the server goes on.",
 			Query:  []Param{{Name: "continue", Doc: "begin none, only go on with one that was begun", Kind: "boolean"}},
 			Answer: DataKeyState{}, Do: a.rekey,
 		},

@@ -12,7 +12,7 @@ import (
 type RemoteOptions struct {
 	// Clients are the names in client certificates (subject's common name)
 	// and what each may do.
-	Clients map[string]Scope
+	Clients map[string]Grant
 	// CAs sign the client certificates; nil: there are none.
 	CAs *x509.CertPool
 	// Page answers what is not below /v1/; nil: nothing is there.

@@ -42,8 +42,9 @@ func (s Scope) allows(want Scope) bool {
 type Route struct {
 	Method, Path string
 	Scope        Scope
-	Doc          string // one sentence
-	Gives        bool   // the database away: that is in the audit log, though nothing changes
+	Reaching     Reaching // what it is to who does not reach all machines
+	Doc          string   // one sentence
+	Gives        bool     // the database away: that is in the audit log, though nothing changes
 	Query        []Param
 	Body         any   // a value of the type that is sent; []byte: as it is; nil: none
 	Limit        int64 // of the body, in bytes; 0: 64 KiB
@@ -125,7 +126,7 @@ type personKey struct{}
 
 // as is a context in which somebody administers.
 func as(ctx context.Context, p Person) context.Context {
-	ctx = context.WithValue(ledger.As(ctx, p.Who), scopeKey{}, p.Scope)
+	ctx = Reaches(context.WithValue(ledger.As(ctx, p.Who), scopeKey{}, p.Scope), p.Reach)
 	return context.WithValue(ctx, personKey{}, person{cmp.Or(p.Is, p.Who), p.Token})
 }
 

@@ -1,6 +1,8 @@
 package admin
 
 import (
+	"cmp"
+	"context"
 	"fmt"
 	"net/http"
 	"slices"
@@ -35,7 +37,7 @@ type search struct {
 // searchRoute finds events, the newest first.
 func (a *API) searchRoute() Route {
 	return Route{
-		Method: "GET", Path: "/v1/audit/search", Scope: ScopeRead, Answer: Found{},
+		Method: "GET", Path: "/v1/audit/search", Scope: ScopeRead, Reaching: Within, Answer: Found{},
 		Doc: "Finds events of the audit log, the newest first. A page may have few events, or none, and a next page.",
 		Query: []Param{
 			{Name: "since", Doc: "only events from then on", Kind: "date-time"},
@@ -51,7 +53,7 @@ func (a *API) searchRoute() Route {
 			if err != nil {
 				return nil, fmt.Errorf("searching the audit log: %w", err)
 			}
-			return a.search(s)
+			return a.search(r.Context(), s)
 		},
 	}
 }
@@ -88,7 +90,7 @@ func (s *search) wants(e *ledger.Event) bool {
 }
 
 // search goes back a chunk at a time: the log is read in its own order.
-func (a *API) search(s search) (f Found, err error) {
+func (a *API) search(ctx context.Context, s search) (f Found, err error) {
 	f.Events = []ledger.Event{}
 	oldest, newest, err := a.ledger.AuditRange()
 	if err != nil {
@@ -103,23 +105,23 @@ func (a *API) search(s search) (f Found, err error) {
 		if s.before > searchPage+oldest {
 			from = s.before - searchPage
 		}
-		chunk, err := a.between(from, s.before)
+		chunk, err := a.between(ctx, from, s.before)
 		if err != nil {
 			return f, err
 		}
-		looked += len(chunk)
-		slices.Reverse(chunk)
-		for i := range chunk {
+		looked += chunk.looked
+		slices.Reverse(chunk.events)
+		for i := range chunk.events {
 			if len(f.Events) == s.limit {
-				f.Next = chunk[i].Seq + 1
+				f.Next = chunk.events[i].Seq + 1
 				return f, nil
 			}
-			if s.wants(&chunk[i]) {
-				f.Events = append(f.Events, chunk[i])
+			if s.wants(&chunk.events[i]) {
+				f.Events = append(f.Events, chunk.events[i])
 			}
 		}
 		s.before = from
-		if n := len(chunk); n > 0 && chunk[n-1].Time.Before(s.since.Add(-time.Hour)) {
+		if chunk.looked > 0 && chunk.first.Before(s.since.Add(-time.Hour)) {
 			return f, nil // the clock may have been set back a little, not more
 		}
 	}
@@ -130,16 +132,32 @@ func (a *API) search(s search) (f Found, err error) {
 	return f, nil
 }
 
-// between are the events from one number on, below another.
-func (a *API) between(from, below uint64) (events []ledger.Event, err error) {
+// A chunk is a part of the log.
+type chunk struct {
+	events []ledger.Event // of which somebody is told
+	looked int            // of all that there are
+	first  time.Time      // of the first of all
+}
+
+// between is what is there from one number on, below another.
+func (a *API) between(ctx context.Context, from, below uint64) (c chunk, err error) {
 	err = a.ledger.Read(func(v ledger.View) error {
-		return v.Events(from, func(e ledger.Event) bool {
+		var failed error
+		seen := a.seen(ctx, v)
+		err := v.Events(from, func(e ledger.Event) bool {
 			if e.Seq >= below {
 				return false
 			}
-			events = append(events, e)
-			return true
+			if c.looked++; c.looked == 1 {
+				c.first = e.Time
+			}
+			var yes bool
+			if yes, failed = seen(&e); yes {
+				c.events = append(c.events, e)
+			}
+			return failed == nil
 		})
+		return cmp.Or(err, failed)
 	})
-	return events, err
+	return c, err
 }

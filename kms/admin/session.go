@@ -37,6 +37,7 @@ type Session struct {
 	Who     string    `json:"who"`             // "token NAME", "oidc SUBJECT"
 	Is      string    `json:"is,omitempty"`    // Identity
 	Scope   Scope     `json:"scope"`           // of a token it is looked up again at every use
+	Reach   Reach     `json:"reach,omitempty"` // which machines; of a token it is looked up again, too
 	Token   []byte    `json:"token,omitempty"` // SHA-256 of the token that it rests on
 	Began   time.Time `json:"began"`
 	Expires time.Time `json:"expires"`
@@ -50,7 +51,7 @@ func (a *API) SignIn(ctx context.Context, token secret.Bytes, from string, life 
 	if err != nil {
 		return "", Session{}, err
 	}
-	s := Session{Who: t.who(), Is: t.identity(), Scope: t.Scope, Token: sum[:]}
+	s := Session{Who: t.who(), Is: t.identity(), Scope: t.Scope, Reach: t.Labels, Token: sum[:]}
 	cookie, err := a.BeginSession(ctx, &s, from, life)
 	return cookie, s, err
 }
@@ -70,7 +71,7 @@ func (a *API) BeginSession(ctx context.Context, s *Session, from string, life ti
 			return err
 		}
 		cookie = base64.RawURLEncoding.EncodeToString(append(binary.BigEndian.AppendUint32(nil, version), sealed...))
-		return t.Note(ledger.Event{Event: "sign in", From: s.Who + " at " + from, Detail: fmt.Sprintf("scope %s, until %s", s.Scope, s.Expires.Format(time.RFC3339))})
+		return t.Note(ledger.Event{Event: "sign in", From: s.Who + " at " + from, Detail: fmt.Sprintf("%s, until %s", granted(s.Scope, s.Reach), s.Expires.Format(time.RFC3339))})
 	})
 	if err != nil {
 		return "", &ledger.Unavailable{Err: err}
@@ -78,9 +79,10 @@ func (a *API) BeginSession(ctx context.Context, s *Session, from string, life ti
 	return cookie, nil
 }
 
-// sessionPlace keeps a sealed session from being anything else.
+// sessionPlace keeps a sealed session from being anything else, and from being
+// read by a key server that knows nothing of a reach.
 func sessionPlace(version uint32) []byte {
-	return binary.BigEndian.AppendUint32([]byte("latchkey session"), version)
+	return binary.BigEndian.AppendUint32([]byte("latchkey session with a reach"), version)
 }
 
 // Session opens what BeginSession sealed, if it still counts: it has not ended, who
@@ -117,7 +119,7 @@ func (a *API) Session(cookie string) (s Session, err error) {
 	}
 
 	t, err := a.holder([32]byte(s.Token))
-	s.Scope = t.Scope
+	s.Scope, s.Reach = t.Scope, t.Labels
 	return s, err
 }
 
@@ -179,7 +181,7 @@ func (a *API) EndSessions(ctx context.Context) error {
 // sessionRoutes end sessions.
 func (a *API) sessionRoutes() []Route {
 	return []Route{{
-		Method: "POST", Path: "/v1/sessions/end", Scope: ScopeAdmin, Doc: "Signs everybody out of the pages.", Answer: struct{}{},
+		Method: "POST", Path: "/v1/sessions/end", Scope: ScopeAdmin, Reaching: OnlyWhole, Doc: "Signs everybody out of the pages.", Answer: struct{}{},
 		Do: func(r *http.Request) (any, error) { return struct{}{}, a.EndSessions(r.Context()) },
 	}}
 }

@@ -1,6 +1,7 @@
 package admin
 
 import (
+	"cmp"
 	"fmt"
 	"net/http"
 	"strconv"
@@ -12,16 +13,16 @@ import (
 func (a *API) storeRoutes() []Route {
 	return []Route{
 		{
-			Method: "GET", Path: "/v1/audit", Scope: ScopeRead, Doc: "Shows the audit log, a page of 1,000 events at most.",
+			Method: "GET", Path: "/v1/audit", Scope: ScopeRead, Reaching: Within, Doc: "Shows the audit log, a page of 1,000 events at most.",
 			Query: []Param{{Name: "from", Doc: "first sequence number", Required: true, Kind: "integer"}}, Answer: []ledger.Event{}, Do: a.audit,
 		},
 		a.searchRoute(),
 		{
-			Method: "GET", Path: "/v1/check", Scope: ScopeAdmin, Doc: "Verifies every record and the audit log. One check runs at a time.", Answer: ledger.Checked{},
+			Method: "GET", Path: "/v1/check", Scope: ScopeAdmin, Reaching: OnlyWhole, Doc: "Verifies every record and the audit log. One check runs at a time.", Answer: ledger.Checked{},
 			Do: func(*http.Request) (any, error) { return a.check() },
 		},
 		{
-			Method: "GET", Path: "/v1/backup", Scope: ScopeAdmin, Doc: "Writes one consistent state of the database, still sealed.",
+			Method: "GET", Path: "/v1/backup", Scope: ScopeAdmin, Reaching: OnlyWhole, Doc: "Writes one consistent state of the database, still sealed.",
 			Gives: true, Answer: []byte{}, Media: "application/octet-stream", Stream: a.backup,
 		},
 	}
@@ -61,14 +62,20 @@ func (a *API) audit(r *http.Request) (any, error) {
 	}
 	var events []ledger.Event
 	err = a.ledger.Read(func(v ledger.View) error {
-		return v.Events(from, func(e ledger.Event) bool {
+		var failed error
+		seen := a.seen(r.Context(), v)
+		err := v.Events(from, func(e ledger.Event) bool {
 			n := len(events)
 			if n >= auditPage && e.Seq != events[n-1].Seq { // the next page begins at another number
 				return false
 			}
-			events = append(events, e)
-			return true
+			var yes bool
+			if yes, failed = seen(&e); yes {
+				events = append(events, e)
+			}
+			return failed == nil
 		})
+		return cmp.Or(err, failed)
 	})
 	return List(events, err)
 }

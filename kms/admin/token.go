@@ -22,7 +22,8 @@ type Token struct {
 	Scope   Scope     `json:"scope"`
 	Created time.Time `json:"created"`
 	Expires time.Time `json:"expires"`
-	Maker   string    `json:"maker,omitempty"` // Identity of who made it over HTTPS; empty: somebody on the key server's host
+	Labels  Reach     `json:"labels,omitempty"` // which machines it is for; none: all
+	Maker   string    `json:"maker,omitempty"`  // Identity of who made it over HTTPS; empty: somebody on the key server's host
 }
 
 // identity is who administers with the token: its name, or who made it, if
@@ -38,11 +39,20 @@ func (t Token) who() string {
 	return fmt.Sprintf("token %s (made by %.64q)", t.Name, t.Maker)
 }
 
+// granted says what somebody may do.
+func granted(scope Scope, r Reach) string {
+	if r.Whole() {
+		return fmt.Sprintf("scope %s", scope)
+	}
+	return fmt.Sprintf("scope %s, %s", scope, r)
+}
+
 // A NewToken asks for a token.
 type NewToken struct {
 	Name    string    `json:"name"`
 	Scope   Scope     `json:"scope"`
 	Expires time.Time `json:"expires"`
+	Labels  Reach     `json:"labels,omitempty"`
 }
 
 // An IssuedToken is shown once.
@@ -73,12 +83,20 @@ func (a *API) CreateToken(ctx context.Context, n NewToken) (out IssuedToken, err
 		return out, errors.New("creating a token: it must expire in the future, within a year")
 	}
 
+	if err := n.Labels.Check(); err != nil {
+		return out, fmt.Errorf("creating a token: %w", err)
+	}
 	text := secret.Passphrase()
 	defer text.Wipe()
 	maker, _ := ctx.Value(personKey{}).(person)
-	out = IssuedToken{Token{n.Name, n.Scope, now, n.Expires.UTC(), maker.is}, tokenPrefix + string(text.Reveal())}
+	out = IssuedToken{Token{n.Name, n.Scope, now, n.Expires.UTC(), n.Labels, maker.is}, tokenPrefix + string(text.Reveal())}
 	key := sha256.Sum256([]byte(out.Secret))
 	err = a.ledger.Update(ctx, func(t *ledger.Txn) error {
+		if !n.Labels.Whole() { // a key server of before would take it for one without
+			if err := t.View.Needs("labels of a token", ledger.FormatPeople); err != nil {
+				return err
+			}
+		}
 		all, err := tokens(t.View)
 		if err != nil {
 			return err
@@ -97,7 +115,7 @@ func (a *API) CreateToken(ctx context.Context, n NewToken) (out IssuedToken, err
 		if err := t.Save(tableTokens, key[:], out.Token); err != nil {
 			return err
 		}
-		return t.Note(ledger.Event{Event: "token create", From: ledger.Who(ctx), Detail: fmt.Sprintf("%s, scope %s, until %s", n.Name, n.Scope, out.Expires.Format(time.RFC3339))})
+		return t.Note(ledger.Event{Event: "token create", From: ledger.Who(ctx), Detail: fmt.Sprintf("%s, %s, until %s", n.Name, granted(n.Scope, n.Labels), out.Expires.Format(time.RFC3339))})
 	})
 
 	return out, err
@@ -169,11 +187,11 @@ func (a *API) holder(key [32]byte) (t Token, err error) {
 func (a *API) tokenRoutes() []Route {
 	return []Route{
 		{
-			Method: "GET", Path: "/v1/tokens", Scope: ScopeAdmin, Doc: "Lists the tokens of the administration, never their secrets.", Answer: []Token{},
+			Method: "GET", Path: "/v1/tokens", Scope: ScopeAdmin, Reaching: OnlyWhole, Doc: "Lists the tokens of the administration, never their secrets.", Answer: []Token{},
 			Do: func(*http.Request) (any, error) { return List(a.Tokens()) },
 		},
 		{
-			Method: "POST", Path: "/v1/token/create", Scope: ScopeAdmin, Doc: "Makes a token; its secret is shown this once.", Body: NewToken{}, Answer: IssuedToken{},
+			Method: "POST", Path: "/v1/token/create", Scope: ScopeAdmin, Reaching: OnlyWhole, Doc: "Makes a token; its secret is shown this once.", Body: NewToken{}, Answer: IssuedToken{},
 			Do: func(r *http.Request) (any, error) {
 				var n NewToken
 				if err := strictjson.Decode(r.Body, &n); err != nil {
@@ -183,7 +201,7 @@ func (a *API) tokenRoutes() []Route {
 			},
 		},
 		{
-			Method: "POST", Path: "/v1/token/revoke", Scope: ScopeAdmin, Doc: "Ends a token at once.", Answer: struct{}{},
+			Method: "POST", Path: "/v1/token/revoke", Scope: ScopeAdmin, Reaching: OnlyWhole, Doc: "Ends a token at once.", Answer: struct{}{},
 			Query: []Param{{Name: "name", Doc: "name of the token", Required: true}},
 			Do: func(r *http.Request) (any, error) {
 				return struct{}{}, a.RevokeToken(r.Context(), r.URL.Query().Get("name"))

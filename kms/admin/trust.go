@@ -15,7 +15,7 @@ func (a *API) trustRoutes() []Route {
 	key := []Param{{Name: "key", Doc: "public key, as lk1:...=", Required: true}}
 	change := func(verb, doc string, query []Param, f func(ctx context.Context, pin kms.Pin, now bool) (ledger.Trust, error)) Route {
 		return Route{
-			Method: "POST", Path: "/v1/trust/" + verb, Scope: ScopeAdmin, Doc: doc, Query: query, Answer: ledger.Trust{},
+			Method: "POST", Path: "/v1/trust/" + verb, Scope: ScopeAdmin, Reaching: OnlyWhole, Doc: doc, Query: query, Answer: ledger.Trust{},
 			Do: func(r *http.Request) (any, error) {
 				pin, err := kms.ParsePin(r.URL.Query().Get("key"))
 				if err != nil {
@@ -34,11 +34,11 @@ func (a *API) trustRoutes() []Route {
 	}
 	return []Route{
 		{
-			Method: "GET", Path: "/v1/trust", Scope: ScopeRead, Doc: "Shows the public keys that go into machines' plans.", Answer: ledger.Trust{},
+			Method: "GET", Path: "/v1/trust", Scope: ScopeRead, Reaching: SameForAll, Doc: "Shows the public keys that go into machines' plans.", Answer: ledger.Trust{},
 			Do: func(*http.Request) (any, error) { return a.ledger.Trust(), nil },
 		},
 		{
-			Method: "POST", Path: "/v1/trust/add", Scope: ScopeAdmin, Doc: "Makes another signing key.", Answer: ledger.Trust{},
+			Method: "POST", Path: "/v1/trust/add", Scope: ScopeAdmin, Reaching: OnlyWhole, Doc: "Makes another signing key.", Answer: ledger.Trust{},
 			Do: func(r *http.Request) (any, error) { return a.ledger.AddKey(r.Context()) },
 		},
 		change("use", "Signs with a key from now on.", key, plain(a.ledger.UseKey)),

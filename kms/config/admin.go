@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"latchkey/internal/certfile"
+	"latchkey/internal/label"
 )
 
 // An Admin switches the administration over HTTPS on, if it has an
@@ -25,8 +26,9 @@ type Admin struct {
 
 // An AdminClient is a client certificate, by its common name.
 type AdminClient struct {
-	Name  string `yaml:"name"`
-	Scope Scope  `yaml:"scope" words:"read approve admin"`
+	Name   string   `yaml:"name"`
+	Scope  Scope    `yaml:"scope" words:"read approve admin"`
+	Labels []string `yaml:"labels"` // of the machines that it may do that with; none: all
 }
 
 func (a *Admin) check() error {
@@ -62,6 +64,9 @@ func (a *Admin) check() error {
 			return faultf(at+"name", "each client has a name of its own: the common name of its certificate")
 		case !c.Scope.Known():
 			return faultf(at+"scope", "%q must be read, approve or admin", c.Scope)
+		}
+		if err := label.Check(c.Labels); err != nil {
+			return faultf(at+"labels", "%w", err)
 		}
 		names[c.Name] = true
 	}

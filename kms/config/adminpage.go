@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"latchkey/internal/certfile"
+	"latchkey/internal/label"
 	"latchkey/internal/secret"
 )
 
@@ -44,8 +45,9 @@ type OIDC struct {
 
 // An OIDCGroup is what the members of one of the provider's groups may do.
 type OIDCGroup struct {
-	Name  string `yaml:"name"`
-	Scope Scope  `yaml:"scope" words:"read approve admin"`
+	Name   string   `yaml:"name"`
+	Scope  Scope    `yaml:"scope" words:"read approve admin"`
+	Labels []string `yaml:"labels"` // of the machines that they may do that with; none: all
 }
 
 func (p *AdminPage) check() error {
@@ -134,6 +136,9 @@ func (o *OIDC) check() (err error) {
 		}
 		if !g.Scope.Known() {
 			return faultf(at+"scope", "%q must be read, approve or admin", g.Scope)
+		}
+		if err := label.Check(g.Labels); err != nil {
+			return faultf(at+"labels", "%w", err)
 		}
 	}
 	return nil

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"latchkey/internal/datafile"
+	"latchkey/internal/label"
 	"latchkey/internal/secret"
 	"latchkey/internal/spelling"
 	"latchkey/kms/server/hook"
@@ -32,6 +33,7 @@ type Hook struct {
 	Program    []string      `yaml:"program"` // whole path and arguments
 	Timeout    time.Duration `yaml:"timeout"` // of the program
 	On         []string      `yaml:"on"`      // events or statuses; pending if empty
+	Labels     []string      `yaml:"labels"`  // of the machines that it is told of; none: all
 }
 
 // defaultHookTimeout is for a program that tells people.
@@ -57,6 +59,9 @@ func (h *Hook) check() error {
 		if known := hook.Names(); !slices.Contains(known, name) {
 			return faultf(fmt.Sprintf("on[%d]", i), "%.64q is no event, status or rule%s", name, spelling.Suggest(name, known))
 		}
+	}
+	if err := label.Check(h.Labels); err != nil {
+		return faultf("labels", "%w", err)
 	}
 	if h.Timeout < 0 {
 		return faultf("timeout", "%s is not a time to wait", h.Timeout)
@@ -186,7 +191,7 @@ func (h Hooks) Targets() (all []hook.Hook, err error) {
 		if err != nil {
 			return nil, err
 		}
-		all = append(all, hook.Hook{Target: t, On: one.On})
+		all = append(all, hook.Hook{Target: t, On: one.On, Labels: one.Labels})
 	}
 	return all, nil
 }

@@ -27,7 +27,7 @@ func TestHooks(t *testing.T) {
 	key, token, web := hookFiles(t)
 	good := Hooks{
 		{URL: "https://hooks.example.org/x", SecretFile: key, On: []string{"approve"}},
-		{Program: []string{"/bin/true", "a"}},
+		{Program: []string{"/bin/true", "a"}, Labels: []string{"site=oslo"}},
 		{Preset: "ntfy", URL: "https://ntfy.example.org/kms"},
 		{Preset: "ntfy", URL: "https://ntfy.example.org/kms", SecretFile: token},
 		{Preset: "slack", SecretFile: web},
@@ -40,7 +40,7 @@ func TestHooks(t *testing.T) {
 		t.Fatal(err)
 	}
 	targets, err := good.Targets()
-	if err != nil || len(targets) != len(good) || !slices.Equal(targets[0].On, []string{"approve"}) || !slices.Equal(targets[1].On, []string{"pending"}) {
+	if err != nil || len(targets) != len(good) || !slices.Equal(targets[0].On, []string{"approve"}) || !slices.Equal(targets[1].On, []string{"pending"}) || !slices.Equal(targets[1].Labels, []string{"site=oslo"}) {
 		t.Errorf("Targets = %v, %v", targets, err)
 	}
 	if got := targets[4].Target.String(); got != "https://hooks.slack.example" {
@@ -74,6 +74,7 @@ func TestHooksThatAreNone(t *testing.T) {
 		"a room of ntfy":           {Hook{Preset: "ntfy", URL: "https://x.example", Room: "!a:x"}, "[0].room: only a hook with preset: matrix"},
 		"mail to Slack":            {Hook{Preset: "slack", SecretFile: web, To: []string{"a@x"}}, "[0].to: only a hook with preset: email"},
 		"mail with no CA's file":   {badCA, "[0].ca: " + token + " has no certificate"},
+		"labels that are none":     {Hook{Program: []string{"/bin/true"}, Labels: []string{"oslo"}}, "[0].labels: label \"oslo\": want key=value"},
 		"mail without a password":  {userAlone, "[0].secret-file: name the file"},
 	} {
 		err := (&Hooks{row.hook}).check()

@@ -37,6 +37,9 @@ func tellHooks(ctx context.Context, hooks []hook.Hook, pages string, s *server.S
 	if len(hooks) == 0 {
 		return
 	}
+	for i := range hooks {
+		hooks[i].Sees = func(n hook.Notice, labels []string) bool { return s.InReach(labels, n.Node) }
+	}
 	set := hook.Start(hooks, log)
 	defer set.Stop()
 	s.Tell(ctx, func(n hook.Notice) {

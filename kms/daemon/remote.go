@@ -36,9 +36,9 @@ var errRevoked = errors.New("the client certificate is revoked")
 func newRemote(c *config.Admin, pair *tls.Config, s *server.Server, log *slog.Logger) *remote {
 	r := &remote{conns: map[net.Conn]struct{}{}}
 	r.build = func(c *config.Admin) *http.Server {
-		clients := map[string]admin.Scope{}
+		clients := map[string]admin.Grant{}
 		for _, one := range c.Clients {
-			clients[one.Name] = admin.Scope(one.Scope)
+			clients[one.Name] = admin.Grant{Scope: admin.Scope(one.Scope), Reach: one.Labels}
 		}
 		o := admin.RemoteOptions{Clients: clients}
 		if len(c.CAs) > 0 {
@@ -60,7 +60,7 @@ func newRemote(c *config.Admin, pair *tls.Config, s *server.Server, log *slog.Lo
 }
 
 // webPage is the administration in a browser; nil if it is off.
-func webPage(c *config.Admin, s *server.Server, clients map[string]admin.Scope, log *slog.Logger) http.Handler {
+func webPage(c *config.Admin, s *server.Server, clients map[string]admin.Grant, log *slog.Logger) http.Handler {
 	if c.Page.Off {
 		return nil
 	}
@@ -68,7 +68,7 @@ func webPage(c *config.Admin, s *server.Server, clients map[string]admin.Scope, 
 	if one := &c.Page.OIDC; one.Issuer != "" {
 		o.OIDC = &page.OIDC{Issuer: one.Issuer, Client: one.ClientID, Secret: one.Secret, URL: one.URL, Claim: one.Claim, HTTP: asksProvider(one)}
 		for _, g := range one.Groups {
-			o.OIDC.Groups = append(o.OIDC.Groups, page.Group{Name: g.Name, Scope: admin.Scope(g.Scope)})
+			o.OIDC.Groups = append(o.OIDC.Groups, page.Group{Name: g.Name, Grant: admin.Grant{Scope: admin.Scope(g.Scope), Reach: g.Labels}})
 		}
 	}
 	return page.New(o)

@@ -113,14 +113,17 @@ type peopleView struct {
 }
 
 type client struct {
-	Name  string
-	Scope admin.Scope
+	Name string
+	admin.Grant
 }
 
 func (v *visit) people() error {
 	var view peopleView
-	for name, scope := range v.Clients {
-		view.Clients = append(view.Clients, client{name, scope})
+	if !v.person.Reach.Whole() { // others' rights are not theirs to know
+		return v.render("people", view)
+	}
+	for name, grant := range v.Clients {
+		view.Clients = append(view.Clients, client{name, grant})
 	}
 	slices.SortFunc(view.Clients, func(a, b client) int { return compare(a.Name, b.Name) })
 	if v.OIDC != nil {

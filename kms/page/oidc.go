@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -35,10 +36,10 @@ type OIDC struct {
 	provider *oidc.Provider
 }
 
-// A Group of the provider has a scope here.
+// A Group of the provider may do something here.
 type Group struct {
-	Name  string
-	Scope admin.Scope
+	Name string
+	admin.Grant
 }
 
 // oidcBack is where the provider sends people back to.
@@ -190,6 +191,23 @@ func (o *OIDC) comesBack(r *http.Request) (s admin.Session, to string, err error
 // claim names the groups.
 func (o *OIDC) claim() string { return cmp.Or(o.Claim, "groups") }
 
+// most gathers what somebody may by several groups.
+type most struct{ admin.Grant }
+
+// add takes a group's grant in: the one with the higher scope counts. Those of
+// the same scope are for the machines of both, which is all if one of them is.
+func (m *most) add(g admin.Grant) {
+	switch higher, lower := (admin.Person{Scope: g.Scope}).May(m.Scope), (admin.Person{Scope: m.Scope}).May(g.Scope); {
+	case m.Scope == "" || higher && !lower:
+		m.Grant = g
+	case !higher: // what this one reaches, it reaches with less
+	case m.Reach.Whole() || g.Reach.Whole():
+		m.Reach = nil
+	default:
+		m.Reach = slices.Compact(slices.Sorted(slices.Values(slices.Concat(m.Reach, g.Reach))))
+	}
+}
+
 // person is who the provider tells of, with the most that one of the groups
 // may.
 func (o *OIDC) person(subject string, claims map[string]any) (s admin.Session, err error) {
@@ -204,14 +222,16 @@ func (o *OIDC) person(subject string, claims map[string]any) (s admin.Session, e
 		}
 	}
 
+	var m most
 	is, _ := claims[o.claim()].([]any)
 	for _, one := range is {
 		for _, g := range o.Groups {
-			if one == g.Name && (admin.Person{Scope: g.Scope}).May(s.Scope) {
-				s.Scope = g.Scope
+			if one == g.Name {
+				m.add(g.Grant)
 			}
 		}
 	}
+	s.Scope, s.Reach = m.Scope, m.Reach
 	if s.Scope == "" {
 		return s, fmt.Errorf("%s is in none of the groups that may administer (claim %s)", s.Who, o.claim())
 	}

@@ -17,7 +17,7 @@ import (
 // Options say whom the pages let in, and for how long.
 type Options struct {
 	API     *admin.API
-	Clients map[string]admin.Scope // client certificates, by common name
+	Clients map[string]admin.Grant // client certificates, by common name
 	Session time.Duration          // of a sign-in; 0: an hour
 	OIDC    *OIDC                  // nil: nobody signs in by a provider
 	Ready   func() error           // why nothing can be released

@@ -26,7 +26,7 @@ func (p *Page) identify(r *http.Request) (admin.Person, error) {
 	if err != nil {
 		return p.by(r) // an old cookie beside a certificate
 	}
-	return admin.Person{Who: s.Who + " at " + front.Remote(r), Scope: s.Scope, Is: cmp.Or(s.Is, s.Who), Token: s.Token}, nil
+	return admin.Person{Who: s.Who + " at " + front.Remote(r), Scope: s.Scope, Is: cmp.Or(s.Is, s.Who), Token: s.Token, Reach: s.Reach}, nil
 }
 
 // signInView is the form.

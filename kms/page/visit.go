@@ -79,7 +79,7 @@ func (v *visit) fail(err error) {
 
 // render shows a page to who is signed in.
 func (v *visit) render(name string, data any) error {
-	v.Page.render(v.w, http.StatusOK, name, view{Path: v.r.URL.Path, Who: v.person.Who, Scope: v.person.Scope, Data: data})
+	v.Page.render(v.w, http.StatusOK, name, view{Path: v.r.URL.Path, Who: v.person.Who, Scope: v.person.Scope, Reach: v.person.Reach, Data: data})
 	return nil
 }
 
@@ -88,6 +88,7 @@ type view struct {
 	Path  string
 	Who   string // empty: nobody is signed in
 	Scope admin.Scope
+	Reach admin.Reach // which machines it is about
 	Data  any
 }
 
@@ -98,7 +99,7 @@ func (v view) May(scope string) bool { return admin.Person{Scope: v.Scope}.May(a
 func (p *Page) show(w http.ResponseWriter, r *http.Request, status int, name string, data any) {
 	one := view{Path: r.URL.Path, Data: data}
 	if person, err := p.identify(r); err == nil {
-		one.Who, one.Scope = person.Who, person.Scope
+		one.Who, one.Scope, one.Reach = person.Who, person.Scope, person.Reach
 	}
 	p.render(w, status, name, one)
 }

@@ -85,7 +85,7 @@ func TestReleaseOfABootLoader(t *testing.T) {
 	if _, err := f.get(old()); code(err) != "pcr-mismatch" {
 		t.Errorf("Get with a retired release = %v, want code pcr-mismatch", err)
 	}
-	x, err := f.Explain(lk1.Question{Who: tpm.NodeID().String()})
+	x, err := f.Explain(ctx, lk1.Question{Who: tpm.NodeID().String()})
 	if why := checkOf(x, policy.RuleBootState).Why; err != nil || !strings.Contains(why, "booted release old, which was retired on") {
 		t.Errorf("Explain = %q, %v", why, err)
 	}

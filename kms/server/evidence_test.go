@@ -89,7 +89,7 @@ func TestEvidence(t *testing.T) {
 		if n := f.node(tpm); !strings.Contains(n.Says, words) {
 			t.Errorf("the operator reads %q, want %q", n.Says, words)
 		}
-		x, err := f.Explain(lk1.Question{Who: tpm.NodeID().String()})
+		x, err := f.Explain(ctx, lk1.Question{Who: tpm.NodeID().String()})
 		if err != nil || !strings.Contains(checkOf(x, policy.RuleBootState).Why, words) {
 			t.Errorf("Explain = %q, %v, want %q", checkOf(x, policy.RuleBootState).Why, err, words)
 		}

@@ -92,7 +92,7 @@ func oidcPages(t *testing.T) (*remoteLab, *provider) {
 	p := newProvider(t)
 	o := &page.OIDC{
 		Issuer: p.URL, Client: "latchkey", Secret: secret.Own([]byte("between us")), HTTP: p.Client(),
-		Groups: []page.Group{{Name: "everybody", Scope: admin.ScopeRead}, {Name: "ops", Scope: admin.ScopeApprove}, {Name: "owners", Scope: admin.ScopeAdmin}},
+		Groups: []page.Group{{Name: "everybody", Grant: admin.Grant{Scope: admin.ScopeRead}}, {Name: "ops", Grant: admin.Grant{Scope: admin.ScopeApprove}}, {Name: "ops-oslo", Grant: admin.Grant{Scope: admin.ScopeApprove, Reach: admin.Reach{"site=oslo"}}}, {Name: "ops-cairns", Grant: admin.Grant{Scope: admin.ScopeApprove, Reach: admin.Reach{"site=cairns", "site=oslo"}}}, {Name: "owners", Grant: admin.Grant{Scope: admin.ScopeAdmin}}},
 	}
 	l := newPages(t, func(all *page.Options) { all.OIDC = o })
 	o.URL = l.url
@@ -172,5 +172,30 @@ func TestPageProviderRefuses(t *testing.T) {
 	p.Close()
 	if status, text := l.browser(nil).get("/sign-in"); status != 200 || !strings.Contains(text, "Token") {
 		t.Errorf("without the provider: status %d", status)
+	}
+}
+
+// A person in several groups may do what the highest scope allows, to the
+// machines of the groups that have it: those of a lower scope add nothing.
+func TestReachOfGroups(t *testing.T) {
+	l, p := oidcPages(t)
+	for _, row := range []struct {
+		groups []string
+		want   string
+	}{
+		{[]string{"ops-oslo"}, "scope approve, machines with site=oslo."},
+		{[]string{"everybody", "ops-oslo"}, "scope approve, machines with site=oslo."},
+		{[]string{"ops-oslo", "everybody"}, "scope approve, machines with site=oslo."},
+		{[]string{"ops-oslo", "ops-cairns"}, "scope approve, machines with site=cairns or site=oslo."},
+		{[]string{"ops-oslo", "ops"}, "scope approve, all machines."},
+		{[]string{"ops", "ops-oslo"}, "scope approve, all machines."},
+		{[]string{"owners", "ops-oslo"}, "scope admin, all machines."},
+	} {
+		p.groups = row.groups
+		b := l.browser(nil).trusts(p)
+		b.send("GET", b.signInAt(p, "/people"), "cross-site", nil)
+		if status, text := b.get("/people"); status != 200 || !strings.Contains(text, row.want) {
+			t.Errorf("who is in %v: status %d, want %q in %s", row.groups, status, row.want, text)
+		}
 	}
 }

@@ -57,7 +57,7 @@ func (f *fixture) looks(node kms.Prover, seen ...kms.Escrow) kms.RecoveryState {
 // stands is how it stands with the root volume's recovery key.
 func (f *fixture) stands(want string) lk1.Recovery {
 	f.t.Helper()
-	r, err := f.RecoveryOf(root)
+	r, err := f.RecoveryOf(ctx, root)
 	if err != nil || r.Standing != want {
 		f.t.Errorf("the recovery key is %q, %v; want %q", r.Standing, err, want)
 	}

@@ -87,7 +87,7 @@ func TestRetiredRelease(t *testing.T) {
 	}
 	for _, n := range []*softtpm.TPM{pinned, bound} {
 		f.booted(n, 11, "pcr-mismatch")
-		e, err := f.Explain(lk1.Question{Who: n.NodeID().String()})
+		e, err := f.Explain(ctx, lk1.Question{Who: n.NodeID().String()})
 		if err != nil || !slices.ContainsFunc(e.Rules, func(c policy.Check) bool {
 			return c.Rule == policy.RuleBootState && strings.Contains(c.Why, "booted release 2026.11, which was retired on ")
 		}) {

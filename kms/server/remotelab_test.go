@@ -90,7 +90,7 @@ func newRemote(t testing.TB, options ...option) *remoteLab {
 func newRemoteWith(t testing.TB, change func(*remoteLab, *admin.RemoteOptions), options ...option) *remoteLab {
 	t.Helper()
 	lab := &remoteLab{fixture: newKMS(t, options...), ca: newAuthority(t)}
-	o := admin.RemoteOptions{CAs: lab.ca.pool(), Clients: map[string]admin.Scope{"alice": admin.ScopeApprove}}
+	o := admin.RemoteOptions{CAs: lab.ca.pool(), Clients: map[string]admin.Grant{"alice": {Scope: admin.ScopeApprove}}}
 	change(lab, &o)
 	web := lab.Server.Remote(o,
 		&tls.Config{Certificates: []tls.Certificate{lab.ca.client("kms")}}, discard)

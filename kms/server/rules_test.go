@@ -228,14 +228,14 @@ func TestExplain(t *testing.T) {
 	node := f.approved()
 	f.mustGet(node)
 	before := len(f.log())
-	e, err := f.Explain(lk1.Question{Who: node.NodeID().Words()})
+	e, err := f.Explain(ctx, lk1.Question{Who: node.NodeID().Words()})
 	if err != nil || e.Status != "ok" || len(e.Volumes) != 1 || e.Volumes[0].Status != "ok" {
 		t.Fatalf("Explain = %+v, %v, want ok", e, err)
 	}
 
 	node.PCRs[12] = [32]byte{1}
 	f.mustRefuse(node, "pcr-mismatch", policy.RuleBootState)
-	if e, err = f.Explain(lk1.Question{Who: node.NodeID().Words()}); err != nil || e.Status != "pcr-mismatch" || e.Reason != policy.RuleBootState {
+	if e, err = f.Explain(ctx, lk1.Question{Who: node.NodeID().Words()}); err != nil || e.Status != "pcr-mismatch" || e.Reason != policy.RuleBootState {
 		t.Errorf("Explain = %+v, %v, want pcr-mismatch", e, err)
 	}
 	failed := slices.IndexFunc(e.Rules, func(c policy.Check) bool { return !c.Passes })
@@ -246,7 +246,7 @@ func TestExplain(t *testing.T) {
 	if n := len(f.log()) - before; n != 1 {
 		t.Errorf("%d events since, want the one refusal", n)
 	}
-	if _, err := f.Explain(lk1.Question{Who: newTPM(t).NodeID().String()}); err == nil {
+	if _, err := f.Explain(ctx, lk1.Question{Who: newTPM(t).NodeID().String()}); err == nil {
 		t.Error("a node that nobody knows was explained")
 	}
 }

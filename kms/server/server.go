@@ -154,6 +154,7 @@ func Open(c Config) (*Server, error) {
 	s.Sites = site.NewCenter(s.Ledger, s.Service, s.log)
 	s.Policy = &rulebook.Editor{Ledger: s.Ledger, Book: book, Several: s.Service}
 	s.API = admin.New(s.Ledger, s.log, s.Service.Routes(), s.Policy.Routes(), s.Kairos.Routes(), s.Talos.Routes(), s.Tang.Routes(), s.Sites.Routes())
+	s.API.SetSees(s.sees)
 	if err := s.becomeSite(c.Center); err != nil {
 		return nil, err
 	}

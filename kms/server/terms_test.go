@@ -73,9 +73,11 @@ func kairosKindred(t *testing.T) *kindred {
 	get := func() bool { r, err := n.Attest(); return err == nil && r.Passphrase != "" }
 	return &kindred{
 		fixture: f, gets: get,
-		set:     func(c policy.Change) error { _, err := f.Kairos.Set(ctx, tpm.Hash(), c); return err },
-		renew:   func() { f.kairos("renew", tpm) },
-		explain: func() (terms.Explanation, error) { return f.Kairos.Explain(tpm.Hash(), terms.Question{At: time.Now()}) },
+		set:   func(c policy.Change) error { _, err := f.Kairos.Set(ctx, tpm.Hash(), c); return err },
+		renew: func() { f.kairos("renew", tpm) },
+		explain: func() (terms.Explanation, error) {
+			return f.Kairos.Explain(ctx, tpm.Hash(), terms.Question{At: time.Now()})
+		},
 		reason: func() policy.Rule {
 			nodes, err := f.Kairos.Nodes()
 			if err != nil || len(nodes) != 1 {
@@ -110,7 +112,7 @@ func talosKindred(t *testing.T) *kindred {
 		},
 		set:     func(c policy.Change) error { _, err := l.Talos.Set(ctx, uuid, c); return err },
 		renew:   func() { l.do("renew", box) },
-		explain: func() (terms.Explanation, error) { return l.Talos.Explain(uuid, terms.Question{At: time.Now()}) },
+		explain: func() (terms.Explanation, error) { return l.Talos.Explain(ctx, uuid, terms.Question{At: time.Now()}) },
 		reason: func() policy.Rule {
 			nodes, err := l.Talos.Nodes()
 			if err != nil || len(nodes) != 1 {
@@ -206,7 +208,7 @@ func TestKairosReleases(t *testing.T) {
 	tpm.PCRs[7] = [32]byte{7}
 	next["next"] = policy.Release{PCRs: next["next"].PCRs, Retired: time.Now()}
 	refused(t, n, "PCR verification failed")
-	if e, err := f.Kairos.Explain(tpm.Hash(), terms.Question{At: time.Now()}); err != nil || e.Reason != policy.RuleBootState {
+	if e, err := f.Kairos.Explain(ctx, tpm.Hash(), terms.Question{At: time.Now()}); err != nil || e.Reason != policy.RuleBootState {
 		t.Errorf("explain = %+v (%v), want rule boot-state", e, err)
 	}
 }

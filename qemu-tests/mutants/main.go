@@ -52,6 +52,7 @@ var mutants = slices.Concat(
 	ofAgent,
 	mended,
 	ofPage,
+	ofReach,
 	ofRecovery,
 	paths,
 	ofHistory,

@@ -28,7 +28,7 @@ var terms = []mutant{
 	{`old editions end`, `kms/server/rulebook/change.go`, `	if e.Number > maxEditions &&`, `	if false &&`, `./kms/server/rulebook`, `TestOldEditionsEnd`},
 	{`an older format has no later table`, `kms/ledger/txn.go`, `	if table.since > 0 {`, `	if false {`, `./cmd/latchkey-kms`, `TestFrozen`},
 	{`presence needs a format of its own`, `kms/server/lk1/nodeset.go`, `	if set.Settings.Presence != nil ||`, `	if false && set.Settings.Presence != nil ||`, `./cmd/latchkey-kms`, `TestFrozen`},
-	{`two people for Talos and Kairos`, `kms/server/terms/several.go`, `	return d.Several.Together(`, `	need = 1; return d.Several.Together(`, `./kms/server`, `TestTwoPeopleOfOthers`},
+	{`two people for Talos and Kairos`, `kms/server/terms/several.go`, `if err := d.Several.Together(`, `need = 1; if err := d.Several.Together(`, `./kms/server`, `TestTwoPeopleOfOthers`},
 	{`a stop ends words of others`, `kms/server/terms/several.go`, `		return d.Several.Forget(t, subject)`, `		return nil`, `./kms/server`, `TestTwoPeopleOfOthers`},
 	{`what somebody looked at, of Kairos`, `kms/server/kairos/keeper/admin.go`, `	shown.Clock = 0`, `	shown = lastShown{}`, `./kms/server`, `TestTwoPeopleOfOthers`},
 }

@@ -4,11 +4,8 @@
 package fleet
 
 import (
-	"bytes"
 	"context"
-	"encoding/hex"
 	"fmt"
-	"strings"
 
 	"latchkey/kms/ledger"
 )
@@ -123,69 +120,6 @@ func (f *Fleet[R]) All(v ledger.View, g func(R) error) error {
 		return err
 	}
 	return each(v, f.nodes, g)
-}
-
-// Page calls g with at most n machines after a cursor, "" for the first ones,
-// in the order of All, and gives the cursor for the next ones; "" means that
-// there are none.
-func (f *Fleet[R]) Page(v ledger.View, cursor string, n int, g func(R)) (next string, err error) {
-	list, after, err := parseCursor(cursor)
-	if err != nil {
-		return "", err
-	}
-	for i, table := range []*ledger.Table{f.pending, f.nodes} {
-		if i < list {
-			continue
-		}
-		from := after
-		if i > list {
-			from = nil
-		}
-		next, err := f.page(v, table, from, &n, g)
-		if err != nil || next != nil {
-			return fmt.Sprintf("%d-%x", i, next), err
-		}
-	}
-	return "", nil
-}
-
-// page passes the rows behind a key until n are passed; then it gives the
-// last one's key if there are more.
-func (f *Fleet[R]) page(v ledger.View, table *ledger.Table, after []byte, n *int, g func(R)) (last []byte, err error) {
-	more := false
-	v.Scan(table, after, func(key []byte) bool {
-		if bytes.Equal(key, after) {
-			return true
-		}
-		if more = *n == 0; more {
-			return false
-		}
-		*n--
-		var row R
-		if _, err = v.Load(table, key, &row); err == nil {
-			last = bytes.Clone(key)
-			g(row)
-		}
-		return err == nil
-	})
-	if !more {
-		last = nil
-	} else if last == nil {
-		last = append(bytes.Clone(after), 0)[:len(after)]
-	}
-	return last, err
-}
-
-func parseCursor(cursor string) (list int, after []byte, err error) {
-	if cursor == "" {
-		return 0, nil, nil
-	}
-	number, key, ok := strings.Cut(cursor, "-")
-	after, err = hex.DecodeString(key)
-	if !ok || err != nil || len(number) != 1 || number[0] < '0' || number[0] > '1' {
-		return 0, nil, fmt.Errorf("reading a page: %.80q is no cursor", cursor)
-	}
-	return int(number[0] - '0'), after, nil
 }
 
 // Keys calls g with the key of each machine, those that wait first, until it

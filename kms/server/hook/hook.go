@@ -41,6 +41,9 @@ type Target interface {
 type Hook struct {
 	Target Target
 	On     []string // names of events, statuses or rules (approve, pending, window), or All
+	Labels []string // of the machines that it wants to be told of; none: all, and what is no machine's
+	// Sees tells whether a notice is of a machine with one of the labels, now.
+	Sees func(n Notice, labels []string) bool
 }
 
 // All in a Hook's On is everything that is told.
@@ -48,6 +51,9 @@ const All = "all"
 
 // wants: a notice's event, status or rule is named, or all are wanted.
 func (h Hook) wants(n Notice) bool {
+	if len(h.Labels) > 0 && (n.Node == "" || h.Sees == nil || !h.Sees(n, h.Labels)) {
+		return false
+	}
 	return slices.Contains(h.On, All) || slices.ContainsFunc([]string{n.Event, n.Status, n.Reason}, func(s string) bool { return s != "" && slices.Contains(h.On, s) })
 }
 

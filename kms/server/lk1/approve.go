@@ -44,7 +44,7 @@ type Approved struct {
 // by Seen. One that is approved already is renewed, and gets no volume that
 // was not asked for.
 func (s *Service) ApproveNode(ctx context.Context, a Approval) (out Approved, err error) {
-	id, err := s.candidate(a)
+	id, err := s.candidate(ctx, a)
 	if err != nil {
 		return Approved{}, err
 	}
@@ -65,7 +65,7 @@ func (s *Service) ApproveNode(ctx context.Context, a Approval) (out Approved, er
 
 // approve does it, as the last of as many people as must want it.
 func (t *txn) approve(ctx context.Context, id kms.NodeID, a Approval, rivals rivals) (out Approved, err error) {
-	row, found, err := t.node(id)
+	row, found, err := t.candidate(id)
 	if err != nil {
 		return out, err
 	}
@@ -98,6 +98,7 @@ func (t *txn) approve(ctx context.Context, id kms.NodeID, a Approval, rivals riv
 		row.Unmeasured = row.Unmeasured || a.Unmeasured // for the next accept
 	}
 	bind := row.State != fleet.Approved || a.Bind || a.Move
+	t.sight.Approve(row.machine(), &row.Terms)
 	row.State = fleet.Approved
 	row.Renew(time.Now())
 	row.expect()
@@ -128,12 +129,22 @@ func pinned(pcrs []int, unmeasured bool) string {
 
 // candidate is the node to approve: one that is there, or an id that is
 // registered before its node ever asked.
-func (s *Service) candidate(a Approval) (kms.NodeID, error) {
+func (s *Service) candidate(ctx context.Context, a Approval) (kms.NodeID, error) {
 	if n := len(strings.Fields(strings.ReplaceAll(a.Who, "-", " "))); n != 6 && len(strings.TrimSpace(a.Who)) != 64 {
 		// A part of an id is soon found again by somebody who makes keys.
 		return kms.NodeID{}, fmt.Errorf("approving %q: %w: give all six words, or all 64 digits of the id", a.Who, ledger.ErrRefused)
 	}
-	return s.resolve(a.Who)
+	return s.resolve(ctx, a.Who)
+}
+
+// candidate is the node to approve. Who does not administer all machines
+// registers none beforehand: whose it is, nobody could tell.
+func (t *txn) candidate(id kms.NodeID) (row nodeRow, found bool, err error) {
+	if t.sight.Whole() {
+		return t.node(id)
+	}
+	row, err = t.known(id)
+	return row, err == nil, err
 }
 
 // register makes the row of an id that is not known yet.

@@ -50,6 +50,9 @@ func (t *txn) bindAll(row nodeRow, b binding, out *Approved) error {
 	}
 	slices.SortFunc(uuids, func(a, b kms.UUID) int { return slices.Compare(a[:], b[:]) })
 	for _, uuid := range slices.Compact(uuids) {
+		if err := t.asksFor(row, uuid); err != nil {
+			return err
+		}
 		if err := t.bind(row, uuid, b, out); err != nil {
 			return fmt.Errorf("binding volume %s: %w", uuid, err)
 		}
@@ -64,6 +67,9 @@ func (t *txn) bind(row nodeRow, uuid kms.UUID, b binding, out *Approved) error {
 	}
 	from := nobody
 	switch {
+	case asked.foreign:
+		out.Left = append(out.Left, uuid)
+		return nil
 	case asked.Standing == Deleted && slices.Contains(b.Volumes, uuid):
 		return t.alive(uuid)
 	case asked.Standing == Deleted:

@@ -68,11 +68,14 @@ func (v view) alive(uuid kms.UUID) error {
 // destroyed. It is looked for before the transaction, which reads no other
 // volume's row.
 func (s *Service) DeleteVolume(ctx context.Context, uuid kms.UUID, now bool) error {
-	rows, err := s.VolumesOf(uuid)
+	rows, err := s.volumesOfFor(ctx, uuid)
 	if err != nil {
 		return err
 	}
 	return s.update(ctx, func(t *txn) error {
+		if err := t.mine(uuid); err != nil {
+			return err
+		}
 		owner, _, err := t.owner(uuid) // nobody, if there is none
 		if err != nil {
 			return err
@@ -140,6 +143,9 @@ func destroyVolume(lt *ledger.Txn, key []byte, g ledger.Grave) (ledger.Event, er
 func (s *Service) UndeleteVolume(ctx context.Context, uuid kms.UUID) (needs string, err error) {
 	var owner kms.NodeID
 	err = s.update(ctx, func(t *txn) error {
+		if err := t.mine(uuid); err != nil {
+			return err
+		}
 		d, nodes, err := t.deletion(uuid)
 		if err != nil {
 			return err

@@ -1,6 +1,7 @@
 package lk1
 
 import (
+	"context"
 	"fmt"
 	"net/http"
 	"net/netip"
@@ -46,8 +47,8 @@ type Expected struct {
 }
 
 // Explain answers a question. It changes nothing.
-func (s *Service) Explain(q Question) (e Explanation, err error) {
-	err = s.read(func(v view) error {
+func (s *Service) Explain(ctx context.Context, q Question) (e Explanation, err error) {
+	err = s.see(ctx, func(v view) error {
 		row, err := v.find(q.Who)
 		if err != nil {
 			return err
@@ -119,7 +120,7 @@ func (v view) expect(p *proof) (out []Expected, err error) {
 func (s *Service) policyRoutes() []admin.Route {
 	return []admin.Route{
 		{
-			Method: "GET", Path: "/v1/policy/explain", Scope: admin.ScopeRead, Doc: "Says what would be decided for a node, and why.",
+			Method: "GET", Path: "/v1/policy/explain", Scope: admin.ScopeRead, Reaching: admin.Within, Doc: "Says what would be decided for a node, and why.",
 			Query: []admin.Param{
 				admin.WhoParam,
 				{Name: "operation", Doc: "get, stage, put, enroll, announce or recovery; get if it is not said"},
@@ -129,7 +130,7 @@ func (s *Service) policyRoutes() []admin.Route {
 			Answer: Explanation{}, Do: s.adminExplain,
 		},
 		{
-			Method: "POST", Path: "/v1/node/set", Scope: admin.ScopeAdmin, Doc: "Changes a node's own settings and labels.",
+			Method: "POST", Path: "/v1/node/set", Scope: admin.ScopeAdmin, Reaching: admin.Within, Doc: "Changes a node's own settings and labels.",
 			Query: []admin.Param{admin.WhoParam}, Body: policy.Change{}, Answer: Node{},
 			Do: func(r *http.Request) (any, error) {
 				var set policy.Change
@@ -157,5 +158,5 @@ func (s *Service) adminExplain(r *http.Request) (any, error) {
 		return nil, err
 	}
 	q.At, q.From = asked.At, asked.From
-	return s.Explain(q)
+	return s.Explain(r.Context(), q)
 }

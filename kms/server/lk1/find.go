@@ -25,10 +25,13 @@ func (v view) find(who string) (nodeRow, error) {
 	name := strings.TrimSpace(who)
 	who = strings.ToLower(strings.Join(strings.FieldsFunc(who, func(r rune) bool { return r == ' ' || r == '-' || r == '\t' }), " "))
 	if id, found := v.byWords(who); found {
-		return v.known(id)
+		// To who does not see it there is none: an error that has its id told more.
+		if yes, err := v.nodes()(id); yes || err != nil {
+			return v.known(id)
+		}
 	}
 	var named, near, waiting []nodeRow
-	err := v.s.rows.fleet.All(v.View, func(row nodeRow) error {
+	err := v.theirs().All(v.View, func(row nodeRow) error {
 		switch words := row.ID.Words(); {
 		case name != "" && strings.EqualFold(row.Labels[nameLabel], name):
 			named = append(named, row)

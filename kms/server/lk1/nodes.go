@@ -2,6 +2,7 @@ package lk1
 
 import (
 	"cmp"
+	"context"
 	"fmt"
 	"slices"
 	"strings"
@@ -44,8 +45,10 @@ func (n Node) Describe() string {
 }
 
 // Nodes lists all nodes, pending ones first.
-func (s *Service) Nodes() (nodes []Node, err error) {
-	err = s.read(func(v view) error {
+func (s *Service) Nodes() ([]Node, error) { return s.nodesFor(context.Background()) }
+
+func (s *Service) nodesFor(ctx context.Context) (nodes []Node, err error) {
+	err = s.see(ctx, func(v view) error {
 		r, err := v.rivals()
 		if err == nil {
 			err = v.lookAtAll()
@@ -53,7 +56,7 @@ func (s *Service) Nodes() (nodes []Node, err error) {
 		if err != nil {
 			return err
 		}
-		return s.rows.fleet.All(v.View, func(row nodeRow) error {
+		return v.theirs().All(v.View, func(row nodeRow) error {
 			n, err := v.presentAsking(row, r)
 			nodes = append(nodes, n)
 			return err
@@ -69,9 +72,9 @@ type NodePage struct {
 }
 
 // NodesPage lists up to so many nodes behind a cursor, pending ones first.
-func (s *Service) NodesPage(cursor string, limit int) (p NodePage, err error) {
+func (s *Service) NodesPage(ctx context.Context, cursor string, limit int) (p NodePage, err error) {
 	p.Nodes = []Node{}
-	err = s.read(func(v view) error {
+	err = s.see(ctx, func(v view) error {
 		r, err := v.rivals()
 		if err == nil {
 			err = v.lookAtAll()
@@ -80,7 +83,7 @@ func (s *Service) NodesPage(cursor string, limit int) (p NodePage, err error) {
 			return err
 		}
 		var failed error
-		p.Next, err = s.rows.fleet.Page(v.View, cursor, limit, func(row nodeRow) {
+		p.Next, err = v.theirs().Page(v.View, cursor, limit, func(row nodeRow) {
 			n, err := v.presentAsking(row, r)
 			failed = cmp.Or(failed, err)
 			p.Nodes = append(p.Nodes, n)
@@ -116,8 +119,10 @@ func (v view) present(row nodeRow) Node {
 }
 
 // Node finds one node, as find does.
-func (s *Service) Node(who string) (n Node, err error) {
-	err = s.read(func(v view) error {
+func (s *Service) Node(who string) (Node, error) { return s.nodeFor(context.Background(), who) }
+
+func (s *Service) nodeFor(ctx context.Context, who string) (n Node, err error) {
+	err = s.see(ctx, func(v view) error {
 		row, err := v.find(who)
 		if err != nil {
 			return err
@@ -147,12 +152,12 @@ func (s *Service) Node(who string) (n Node, err error) {
 // resolve finds whom an operator means before the transaction that changes
 // him: looking for words reads all nodes, which a transaction that has to be
 // the first to write must not do.
-func (s *Service) resolve(who string) (kms.NodeID, error) {
+func (s *Service) resolve(ctx context.Context, who string) (kms.NodeID, error) {
 	if id, err := parseID(who); err == nil {
 		return id, nil
 	}
 	var id kms.NodeID
-	err := s.read(func(v view) error {
+	err := s.see(ctx, func(v view) error {
 		row, err := v.find(who)
 		id = row.ID
 		return err
@@ -164,9 +169,9 @@ func parseID(who string) (kms.NodeID, error) {
 	return kms.ParseNodeID(strings.ToLower(strings.TrimSpace(who)))
 }
 
-// known is a node that there is.
+// known is a node that there is, to who administers.
 func (v view) known(id kms.NodeID) (nodeRow, error) {
-	row, found, err := v.node(id)
+	row, found, err := v.theirs().Get(v.View, id[:])
 	if err == nil && !found {
 		err = fmt.Errorf("looking for node %s: %w", id, ledger.ErrNotFound)
 	}

@@ -20,7 +20,11 @@ func (s *Service) SetNode(ctx context.Context, who string, set policy.Change) (N
 			return Node{}, err
 		}
 	}
-	return s.decideNode(ctx, who, "set", detail, func(_ *txn, row *nodeRow) (string, error) {
-		return whatOf(detail), do(&row.Terms)
+	return s.decideNode(ctx, who, "set", detail, func(t *txn, row *nodeRow) (string, error) {
+		before := row.machine()
+		if err := do(&row.Terms); err != nil {
+			return "", err
+		}
+		return whatOf(detail), t.sight.Keeps(before, row.machine())
 	})
 }

@@ -82,7 +82,7 @@ const undelete = "undelete"
 
 // changeNode changes one node's row and notes the event; detail may be empty.
 func (s *Service) changeNode(ctx context.Context, who, event, detail string, change func(*txn, *nodeRow) error) (n Node, err error) {
-	id, err := s.resolve(who)
+	id, err := s.resolve(ctx, who)
 	if err != nil {
 		return Node{}, err
 	}
@@ -92,10 +92,10 @@ func (s *Service) changeNode(ctx context.Context, who, event, detail string, cha
 			if err := s.book.Follow(t.View); err != nil {
 				return nodeRow{}, err
 			}
-			return s.in(t).known(id)
+			return s.by(ctx, t).known(id)
 		},
 		Do: func(lt *ledger.Txn, row *nodeRow) error {
-			t := s.in(lt)
+			t := s.by(ctx, lt)
 			if err := change(t, row); err != nil {
 				return err
 			}
@@ -133,8 +133,8 @@ func (s *Service) RenewBack(ctx context.Context) ([]Node, error) {
 
 func (s *Service) renewAll(ctx context.Context, which func(*nodeRow) bool) (renewed []Node, err error) {
 	var ids []string
-	err = s.read(func(v view) error {
-		return s.rows.fleet.Known(v.View, func(row nodeRow) error {
+	err = s.see(ctx, func(v view) error {
+		return v.theirs().Known(v.View, func(row nodeRow) error {
 			if row.State == fleet.Approved && which(&row) {
 				ids = append(ids, row.Name())
 			}

@@ -9,6 +9,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -203,12 +204,15 @@ func (s *Service) decideNode(ctx context.Context, who, verb, detail string, chan
 	var id kms.NodeID
 	n, err := s.changeNode(ctx, who, verb, detail, func(t *txn, row *nodeRow) error {
 		id = row.ID
-		before := s.settings(row).People()
+		before, labels := s.settings(row).People(), row.Labels
 		what, err := change(t, row)
 		if err != nil {
 			return err
 		}
-		return t.together(ctx, row, max(before, s.settings(row).People()), verb, what)
+		if err := t.together(ctx, row, max(before, s.settings(row).People()), verb, what); err != nil || maps.Equal(labels, row.Labels) {
+			return err
+		}
+		return t.forgetAgreements(row.ID, true) // who said something may be one whose machine it is no more
 	})
 	if few, ok := errors.AsType[*tooFew](err); ok {
 		return s.keep(ctx, id, few)

@@ -62,7 +62,7 @@ func (s *Service) Push(ctx context.Context, p Push) (out Pushed, err error) {
 	if n := p.Passphrase.Len(); n == 0 || n > kms.MaxSecret {
 		return out, fmt.Errorf("pushing to %q: %w: the passphrase has %d bytes, not 1 to %d", p.Who, ledger.ErrRefused, n, kms.MaxSecret)
 	}
-	id, err := s.candidate(Approval{Who: p.Who})
+	id, err := s.candidate(ctx, Approval{Who: p.Who})
 	if err != nil {
 		return out, err
 	}
@@ -221,7 +221,7 @@ func (v view) loadPush(id kms.NodeID) (one pushRow, passphrase secret.Bytes, err
 // pushRoute takes a push; the passphrase is the request's body.
 func (s *Service) pushRoute() admin.Route {
 	return admin.Route{
-		Method: "POST", Path: "/v1/node/push", Scope: admin.ScopeAdmin,
+		Method: "POST", Path: "/v1/node/push", Scope: admin.ScopeAdmin, Reaching: admin.Within,
 		Doc: "Leaves a passphrase, the body as it is, for the next question of a node that waits: for this boot of it, once, for ten minutes.",
 		Query: []admin.Param{
 			admin.WhoParam,

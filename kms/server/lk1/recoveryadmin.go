@@ -88,17 +88,24 @@ func (v view) presentRecovery(uuid kms.UUID) (Recovery, error) {
 
 // Recoveries lists the recovery keys of all volumes that a machine has, and of
 // those that there is a key of.
-func (s *Service) Recoveries() (all []Recovery, err error) {
-	err = s.read(func(v view) (failed error) {
-		seen := map[kms.UUID]bool{}
+func (s *Service) Recoveries() ([]Recovery, error) { return s.recoveriesFor(context.Background()) }
+
+func (s *Service) recoveriesFor(ctx context.Context) (all []Recovery, err error) {
+	err = s.see(ctx, func(v view) (failed error) {
+		seen, sees := map[kms.UUID]bool{}, v.nodes()
 		add := func(uuid kms.UUID) bool {
 			if seen[uuid] {
 				return true
 			}
 			seen[uuid] = true
 			var one Recovery
-			one, failed = v.presentRecovery(uuid)
-			all = append(all, one)
+			if one, failed = v.presentRecovery(uuid); failed != nil {
+				return false
+			}
+			var yes bool
+			if yes, failed = sees(one.Node); yes {
+				all = append(all, one)
+			}
 			return failed == nil
 		}
 		v.Scan(tableVolumes, nil, func(key []byte) bool {
@@ -119,8 +126,11 @@ func (s *Service) Recoveries() (all []Recovery, err error) {
 }
 
 // RecoveryOf shows the recovery keys of one volume.
-func (s *Service) RecoveryOf(uuid kms.UUID) (r Recovery, err error) {
-	err = s.read(func(v view) error {
+func (s *Service) RecoveryOf(ctx context.Context, uuid kms.UUID) (r Recovery, err error) {
+	err = s.see(ctx, func(v view) error {
+		if err := v.mine(uuid); err != nil {
+			return err
+		}
 		if _, bound, err := v.owner(uuid); err != nil || !bound && !v.Has(tableRecovery, uuid[:]) {
 			return errors.Join(err, fmt.Errorf("looking for volume %s: %w: no machine has it", uuid, ledger.ErrNotFound))
 		}
@@ -159,6 +169,9 @@ func (s *Service) ReleaseRecovery(ctx context.Context, uuid kms.UUID, h Handing)
 	}
 	var owner kms.NodeID
 	err = s.update(ctx, func(t *txn) error {
+		if err := t.mine(uuid); err != nil {
+			return err
+		}
 		if owner, _, err = t.owner(uuid); err != nil {
 			return err
 		}

@@ -20,15 +20,15 @@ func (s *Service) releaseRoutes() []admin.Route {
 	group := func(r *http.Request) string { return r.URL.Query().Get("group") }
 	return []admin.Route{
 		{
-			Method: "GET", Path: "/v1/releases", Scope: admin.ScopeRead, Doc: "Lists the releases that were added, with their rolls.", Answer: []ReleaseView{},
+			Method: "GET", Path: "/v1/releases", Scope: admin.ScopeRead, Reaching: admin.OnlyWhole, Doc: "Lists the releases that were added, with their rolls.", Answer: []ReleaseView{},
 			Do: func(*http.Request) (any, error) { return admin.List(s.Releases()) },
 		},
 		{
-			Method: "GET", Path: "/v1/release", Scope: admin.ScopeRead, Doc: "Shows one release.", Query: []admin.Param{nameParam}, Answer: ReleaseView{},
+			Method: "GET", Path: "/v1/release", Scope: admin.ScopeRead, Reaching: admin.OnlyWhole, Doc: "Shows one release.", Query: []admin.Param{nameParam}, Answer: ReleaseView{},
 			Do: func(r *http.Request) (any, error) { return s.Release(name(r)) },
 		},
 		{
-			Method: "POST", Path: "/v1/release/add", Scope: admin.ScopeAdmin, Doc: "Adds a release: golden values, or signatures of PCR 11 with the key that made them.",
+			Method: "POST", Path: "/v1/release/add", Scope: admin.ScopeAdmin, Reaching: admin.OnlyWhole, Doc: "Adds a release: golden values, or signatures of PCR 11 with the key that made them.",
 			Body: release.New{}, Answer: ReleaseView{},
 			Do: func(r *http.Request) (any, error) {
 				var n release.New
@@ -39,17 +39,17 @@ func (s *Service) releaseRoutes() []admin.Route {
 			},
 		},
 		{
-			Method: "POST", Path: "/v1/release/retire", Scope: admin.ScopeAdmin, Doc: "Takes a release back: machines that boot it get nothing.",
+			Method: "POST", Path: "/v1/release/retire", Scope: admin.ScopeAdmin, Reaching: admin.OnlyWhole, Doc: "Takes a release back: machines that boot it get nothing.",
 			Query: []admin.Param{nameParam}, Answer: ReleaseView{},
 			Do: func(r *http.Request) (any, error) { return s.RetireRelease(r.Context(), name(r)) },
 		},
 		{
-			Method: "POST", Path: "/v1/release/remove", Scope: admin.ScopeAdmin, Doc: "Forgets a release that is retired.",
+			Method: "POST", Path: "/v1/release/remove", Scope: admin.ScopeAdmin, Reaching: admin.OnlyWhole, Doc: "Forgets a release that is retired.",
 			Query: []admin.Param{nameParam}, Answer: struct{}{},
 			Do: func(r *http.Request) (any, error) { return struct{}{}, s.RemoveRelease(r.Context(), name(r)) },
 		},
 		{
-			Method: "POST", Path: "/v1/release/roll", Scope: admin.ScopeAdmin, Doc: "Lets the machines of a group boot a release, in waves.",
+			Method: "POST", Path: "/v1/release/roll", Scope: admin.ScopeAdmin, Reaching: admin.OnlyWhole, Doc: "Lets the machines of a group boot a release, in waves.",
 			Query: []admin.Param{nameParam}, Body: release.Options{}, Answer: ReleaseView{},
 			Do: func(r *http.Request) (any, error) {
 				var o release.Options
@@ -60,12 +60,12 @@ func (s *Service) releaseRoutes() []admin.Route {
 			},
 		},
 		{
-			Method: "POST", Path: "/v1/release/stop", Scope: admin.ScopeApprove, Doc: "Stops a roll: machines that have not booted the release may not.",
+			Method: "POST", Path: "/v1/release/stop", Scope: admin.ScopeApprove, Reaching: admin.OnlyWhole, Doc: "Stops a roll: machines that have not booted the release may not.",
 			Query: []admin.Param{nameParam, groupParam}, Answer: ReleaseView{},
 			Do: func(r *http.Request) (any, error) { return s.StopRoll(r.Context(), name(r), group(r)) },
 		},
 		{
-			Method: "POST", Path: "/v1/release/resume", Scope: admin.ScopeAdmin, Doc: "Goes on with a roll that was stopped.",
+			Method: "POST", Path: "/v1/release/resume", Scope: admin.ScopeAdmin, Reaching: admin.OnlyWhole, Doc: "Goes on with a roll that was stopped.",
 			Query: []admin.Param{nameParam, groupParam}, Answer: ReleaseView{},
 			Do: func(r *http.Request) (any, error) { return s.ResumeRoll(r.Context(), name(r), group(r)) },
 		},

@@ -62,6 +62,9 @@ func (s *Service) AbortRotation(ctx context.Context, uuid kms.UUID) error {
 // changeVolume changes the row of a volume that a node owns, and notes it.
 func (s *Service) changeVolume(ctx context.Context, verb string, uuid kms.UUID, change func(*txn, *volumeRow) error) error {
 	return s.update(ctx, func(t *txn) error {
+		if err := t.mine(uuid); err != nil {
+			return err
+		}
 		id, bound, err := t.owner(uuid)
 		if err != nil {
 			return err

@@ -22,29 +22,29 @@ func (s *Service) Routes() []admin.Route {
 func (s *Service) nodeRoutes() []admin.Route {
 	change := func(verb string, scope admin.Scope, doc string, f func(*http.Request, string) (Node, error)) admin.Route {
 		return admin.Route{
-			Method: "POST", Path: "/v1/node/" + verb, Scope: scope, Doc: doc, Query: query(verb, admin.WhoParam), Answer: Node{},
+			Method: "POST", Path: "/v1/node/" + verb, Scope: scope, Reaching: admin.Within, Doc: doc, Query: query(verb, admin.WhoParam), Answer: Node{},
 			Do: func(r *http.Request) (any, error) { return f(r, r.URL.Query().Get("who")) },
 		}
 	}
 	return []admin.Route{
 		{
-			Method: "GET", Path: "/v1/nodes", Scope: admin.ScopeRead, Doc: "Lists nodes, those that wait for approval first.", Answer: []Node{},
+			Method: "GET", Path: "/v1/nodes", Scope: admin.ScopeRead, Reaching: admin.Within, Doc: "Lists nodes, those that wait for approval first.", Answer: []Node{},
 			Do: s.adminNodes,
 		},
 		{
-			Method: "GET", Path: "/v1/nodes/page", Scope: admin.ScopeRead, Doc: "Lists a page of nodes, those that wait for approval first.", Answer: NodePage{},
+			Method: "GET", Path: "/v1/nodes/page", Scope: admin.ScopeRead, Reaching: admin.Within, Doc: "Lists a page of nodes, those that wait for approval first.", Answer: NodePage{},
 			Query: admin.PageParams, Do: s.adminPage,
 		},
 		{
-			Method: "GET", Path: "/v1/nodes/watch", Scope: admin.ScopeRead, Doc: "Streams the nodes that wait for the operator: server-sent events of type node, whose data is a Node.",
+			Method: "GET", Path: "/v1/nodes/watch", Scope: admin.ScopeRead, Reaching: admin.Within, Doc: "Streams the nodes that wait for the operator: server-sent events of type node, whose data is a Node.",
 			Answer: Node{}, Media: "text/event-stream", Stream: s.watchNodes,
 		},
 		{
-			Method: "GET", Path: "/v1/node", Scope: admin.ScopeRead, Doc: "Shows one node.", Query: []admin.Param{admin.WhoParam}, Answer: Node{},
-			Do: func(r *http.Request) (any, error) { return s.Node(r.URL.Query().Get("who")) },
+			Method: "GET", Path: "/v1/node", Scope: admin.ScopeRead, Reaching: admin.Within, Doc: "Shows one node.", Query: []admin.Param{admin.WhoParam}, Answer: Node{},
+			Do: func(r *http.Request) (any, error) { return s.nodeFor(r.Context(), r.URL.Query().Get("who")) },
 		},
 		{
-			Method: "POST", Path: "/v1/node/approve", Scope: admin.ScopeApprove, Doc: "Approves a node, or renews its approval. With move, no_pcrs or volumes it needs scope admin.", Body: Approval{}, Answer: Approved{},
+			Method: "POST", Path: "/v1/node/approve", Scope: admin.ScopeApprove, Reaching: admin.Within, Doc: "Approves a node, or renews its approval. With move, no_pcrs or volumes it needs scope admin.", Body: Approval{}, Answer: Approved{},
 			Do: func(r *http.Request) (any, error) {
 				var a Approval
 				if err := strictjson.Decode(r.Body, &a); err != nil {
@@ -74,7 +74,7 @@ func (s *Service) nodeRoutes() []admin.Route {
 			return s.RenewNode(r.Context(), who)
 		}),
 		{
-			Method: "POST", Path: "/v1/nodes/renew", Scope: admin.ScopeAdmin, Doc: "Renews all approvals that lapsed by silence: after a clock was wrong; or those of nodes that vanished and are back in their networks.", Answer: []Node{},
+			Method: "POST", Path: "/v1/nodes/renew", Scope: admin.ScopeAdmin, Reaching: admin.Within, Doc: "Renews all approvals that lapsed by silence: after a clock was wrong; or those of nodes that vanished and are back in their networks.", Answer: []Node{},
 			Query: []admin.Param{{Name: "back", Doc: "whether those are renewed that vanished and are back", Kind: "boolean"}},
 			Do: func(r *http.Request) (any, error) {
 				if r.URL.Query().Get("back") == "true" {
@@ -119,9 +119,9 @@ func query(verb string, of admin.Param) []admin.Param {
 // whole large fleet is seconds of work.
 func (s *Service) adminNodes(r *http.Request) (any, error) {
 	if admin.May(r.Context(), admin.ScopeAdmin) {
-		return admin.List(s.Nodes())
+		return admin.List(s.nodesFor(r.Context()))
 	}
-	p, err := s.NodesPage("", admin.MaxPage)
+	p, err := s.NodesPage(r.Context(), "", admin.MaxPage)
 	if err == nil && p.Next != "" {
 		err = fmt.Errorf("listing nodes: %w: there are more than %d; ask for /v1/nodes/page", ledger.ErrRefused, admin.MaxPage)
 	}
@@ -133,38 +133,38 @@ func (s *Service) adminPage(r *http.Request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	return s.NodesPage(after, limit)
+	return s.NodesPage(r.Context(), after, limit)
 }
 
 // volumeRoutes list and keep the volumes' secrets.
 func (s *Service) volumeRoutes() []admin.Route {
 	change := func(verb, doc string, f func(*http.Request, kms.UUID) error) admin.Route {
 		return admin.Route{
-			Method: "POST", Path: "/v1/volume/" + verb, Scope: admin.ScopeAdmin, Doc: doc, Query: query(verb, admin.UUIDParam), Answer: struct{}{},
+			Method: "POST", Path: "/v1/volume/" + verb, Scope: admin.ScopeAdmin, Reaching: admin.Within, Doc: doc, Query: query(verb, admin.UUIDParam), Answer: struct{}{},
 			Do: admin.WithUUID(func(r *http.Request, u kms.UUID) (any, error) { return struct{}{}, f(r, u) }),
 		}
 	}
 	return []admin.Route{
 		{
-			Method: "GET", Path: "/v1/volumes", Scope: admin.ScopeRead, Doc: "Lists volumes, never their secrets.", Answer: []Volume{},
-			Do: func(*http.Request) (any, error) { return admin.List(s.Volumes()) },
+			Method: "GET", Path: "/v1/volumes", Scope: admin.ScopeRead, Reaching: admin.Within, Doc: "Lists volumes, never their secrets.", Answer: []Volume{},
+			Do: func(r *http.Request) (any, error) { return admin.List(s.volumesFor(r.Context())) },
 		},
 		{
-			Method: "GET", Path: "/v1/volumes/page", Scope: admin.ScopeRead, Doc: "Lists a page of volumes.", Answer: VolumePage{}, Query: admin.PageParams,
+			Method: "GET", Path: "/v1/volumes/page", Scope: admin.ScopeRead, Reaching: admin.Within, Doc: "Lists a page of volumes.", Answer: VolumePage{}, Query: admin.PageParams,
 			Do: func(r *http.Request) (any, error) {
 				after, limit, err := admin.Paging(r)
 				if err != nil {
 					return nil, err
 				}
-				return s.VolumesPage(after, limit)
+				return s.VolumesPage(r.Context(), after, limit)
 			},
 		},
 		{
-			Method: "GET", Path: "/v1/volume", Scope: admin.ScopeRead, Doc: "Shows the rows of one volume.", Query: []admin.Param{admin.UUIDParam}, Answer: []Volume{},
-			Do: admin.WithUUID(func(_ *http.Request, u kms.UUID) (any, error) { return admin.List(s.VolumesOf(u)) }),
+			Method: "GET", Path: "/v1/volume", Scope: admin.ScopeRead, Reaching: admin.Within, Doc: "Shows the rows of one volume.", Query: []admin.Param{admin.UUIDParam}, Answer: []Volume{},
+			Do: admin.WithUUID(func(r *http.Request, u kms.UUID) (any, error) { return admin.List(s.volumesOfFor(r.Context(), u)) }),
 		},
 		{
-			Method: "POST", Path: "/v1/volume/put", Scope: admin.ScopeAdmin, Doc: "Keeps a volume's passphrase, the body as it is; it never replaces one.",
+			Method: "POST", Path: "/v1/volume/put", Scope: admin.ScopeAdmin, Reaching: admin.Within, Doc: "Keeps a volume's passphrase, the body as it is; it never replaces one.",
 			Query: []admin.Param{admin.UUIDParam}, Body: []byte{}, Answer: []Volume{}, Do: admin.WithUUID(s.adminPut),
 		},
 		change("delete", "Takes a volume from its machine, and destroys all that the KMS has of it once the grace has ended.", func(r *http.Request, u kms.UUID) error {
@@ -175,7 +175,7 @@ func (s *Service) volumeRoutes() []admin.Route {
 			return s.DeleteVolume(r.Context(), u, now)
 		}),
 		{
-			Method: "POST", Path: "/v1/volume/" + undelete, Scope: admin.ScopeAdmin, Doc: "Gives a deleted volume back to its machine.",
+			Method: "POST", Path: "/v1/volume/" + undelete, Scope: admin.ScopeAdmin, Reaching: admin.Within, Doc: "Gives a deleted volume back to its machine.",
 			Query: []admin.Param{admin.UUIDParam}, Answer: Undeleted{},
 			Do: admin.WithUUID(func(r *http.Request, u kms.UUID) (any, error) {
 				needs, err := s.UndeleteVolume(r.Context(), u)
@@ -209,5 +209,5 @@ func (s *Service) adminPut(r *http.Request, uuid kms.UUID) (any, error) {
 	if err := s.PutVolume(r.Context(), uuid, passphrase); err != nil {
 		return nil, err
 	}
-	return admin.List(s.VolumesOf(uuid))
+	return admin.List(s.volumesOfFor(r.Context(), uuid))
 }

@@ -17,6 +17,7 @@ import (
 	"latchkey/kms/server/metrics"
 	"latchkey/kms/server/presence"
 	"latchkey/kms/server/rulebook"
+	"latchkey/kms/server/terms"
 )
 
 // Config is what a Service decides by and with.
@@ -129,8 +130,9 @@ func (s *Service) Pending(v ledger.View) int { return s.rows.fleet.Pending(v) }
 // A view reads what nodes have.
 type view struct {
 	ledger.View
-	s    *Service
-	kept *kept // releases, once they were read
+	s     *Service
+	kept  *kept       // releases, once they were read
+	sight terms.Sight // of who administers; all, if a node asks
 }
 
 // A txn also writes it.
@@ -139,12 +141,18 @@ type txn struct {
 	*ledger.Txn
 }
 
-func (s *Service) read(f func(view) error) error {
+// read is a view of everything.
+func (s *Service) read(f func(view) error) error { return s.see(context.Background(), f) }
+
+// see is the view that who administers has.
+func (s *Service) see(ctx context.Context, f func(view) error) error {
 	return s.ledger.Read(func(v ledger.View) error {
 		if err := s.book.Follow(v); err != nil {
 			return err
 		}
-		return f(s.view(v))
+		one := s.view(v)
+		one.sight = terms.SightOf(ctx, s)
+		return f(one)
 	})
 }
 
@@ -153,11 +161,18 @@ func (s *Service) update(ctx context.Context, f func(*txn) error) error {
 		if err := s.book.Follow(t.View); err != nil {
 			return err
 		}
-		return f(s.in(t))
+		return f(s.by(ctx, t))
 	})
+}
+
+// by is a transaction of who administers; of everything, if a node asks.
+func (s *Service) by(ctx context.Context, lt *ledger.Txn) *txn {
+	t := s.in(lt)
+	t.sight = terms.SightOf(ctx, s)
+	return t
 }
 
 // in is a transaction of the ledger as one of ours.
 func (s *Service) in(t *ledger.Txn) *txn { return &txn{s.view(t.View), t} }
 
-func (s *Service) view(v ledger.View) view { return view{v, s, &kept{}} }
+func (s *Service) view(v ledger.View) view { return view{v, s, &kept{}, terms.Sight{}} }

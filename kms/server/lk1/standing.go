@@ -32,7 +32,8 @@ type Asked struct {
 	Standing Standing `json:"standing"`
 	Others   []string `json:"others,omitempty"` // words of its owner, or of who else asks
 
-	owner kms.NodeID
+	owner   kms.NodeID
+	foreign bool // not for who administers, whatever it is
 }
 
 // rivals are the nodes that wait and ask for a volume, for each volume.
@@ -94,8 +95,16 @@ func (r rivals) others(node kms.NodeID, uuid kms.UUID) (words []string) {
 	return words
 }
 
-// asked says how a volume stands that a node asks for.
+// asked says how a volume stands that a node asks for, to who administers.
 func (v view) asked(node kms.NodeID, uuid kms.UUID, r rivals) (Asked, error) {
+	a, err := v.stands(node, uuid, r)
+	if err != nil {
+		return a, err
+	}
+	return v.discreet(a, r, node)
+}
+
+func (v view) stands(node kms.NodeID, uuid kms.UUID, r rivals) (Asked, error) {
 	a := Asked{UUID: uuid, Standing: Free}
 	if v.Has(graves.Table, graves.At(uuid[:])) {
 		a.Standing = Deleted

@@ -21,8 +21,10 @@ type Volume struct {
 }
 
 // Volumes lists all volumes.
-func (s *Service) Volumes() (volumes []Volume, err error) {
-	err = s.read(func(v view) error {
+func (s *Service) Volumes() ([]Volume, error) { return s.volumesFor(context.Background()) }
+
+func (s *Service) volumesFor(ctx context.Context) (volumes []Volume, err error) {
+	err = s.see(ctx, func(v view) error {
 		volumes, err = v.volumesWhere(func(kms.UUID) bool { return true })
 		return err
 	})
@@ -34,9 +36,14 @@ const volumeKeySize = 48
 
 // volumesWhere opens only the rows that are asked for: a key says which.
 func (v view) volumesWhere(wanted func(kms.UUID) bool) (volumes []Volume, failed error) {
+	sees := v.nodes()
 	v.Scan(tableVolumes, nil, func(key []byte) bool {
 		if len(key) != volumeKeySize || !wanted(kms.UUID(key[32:])) {
 			return true
+		}
+		if yes, err := sees(kms.NodeID(key)); err != nil || !yes {
+			failed = err
+			return err == nil
 		}
 		var row volumeRow
 		if _, failed = v.Load(tableVolumes, key, &row); failed != nil {
@@ -64,8 +71,12 @@ func (v view) presentVolume(row volumeRow) (Volume, error) {
 
 // VolumesOf finds the rows of one volume: the bound one, nobody's, and what
 // pending nodes proposed.
-func (s *Service) VolumesOf(uuid kms.UUID) (volumes []Volume, err error) {
-	err = s.read(func(v view) error {
+func (s *Service) VolumesOf(uuid kms.UUID) ([]Volume, error) {
+	return s.volumesOfFor(context.Background(), uuid)
+}
+
+func (s *Service) volumesOfFor(ctx context.Context, uuid kms.UUID) (volumes []Volume, err error) {
+	err = s.see(ctx, func(v view) error {
 		volumes, err = v.volumesOf(uuid)
 		return err
 	})
@@ -87,6 +98,9 @@ func (s *Service) PutVolume(ctx context.Context, uuid kms.UUID, passphrase secre
 		return fmt.Errorf("putting volume %s: %w: the passphrase has %d bytes, not 1 to %d", uuid, ledger.ErrRefused, passphrase.Len(), kms.MaxSecret)
 	}
 	return s.update(ctx, func(t *txn) error {
+		if err := t.mine(uuid); err != nil {
+			return err
+		}
 		if err := t.alive(uuid); err != nil {
 			return fmt.Errorf("putting a passphrase: %w", err)
 		}
@@ -126,6 +140,9 @@ func (s *Service) PutVolume(ctx context.Context, uuid kms.UUID, passphrase secre
 // empty, is the Node.Seen of that node that the operator looked at.
 func (s *Service) AcceptHeader(ctx context.Context, uuid kms.UUID, seen string) error {
 	return s.update(ctx, func(t *txn) error {
+		if err := t.mine(uuid); err != nil {
+			return err
+		}
 		if err := t.alive(uuid); err != nil {
 			return fmt.Errorf("accepting the header: %w", err)
 		}

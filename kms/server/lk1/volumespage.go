@@ -2,8 +2,11 @@ package lk1
 
 import (
 	"bytes"
+	"context"
 	"encoding/hex"
 	"fmt"
+
+	"latchkey/kms"
 )
 
 // A VolumePage is a part of all volumes.
@@ -13,17 +16,22 @@ type VolumePage struct {
 }
 
 // VolumesPage lists up to so many volumes behind a cursor.
-func (s *Service) VolumesPage(cursor string, limit int) (p VolumePage, err error) {
+func (s *Service) VolumesPage(ctx context.Context, cursor string, limit int) (p VolumePage, err error) {
 	after, err := hex.DecodeString(cursor)
 	if err != nil || len(after) != 0 && len(after) != volumeKeySize {
 		return p, fmt.Errorf("listing volumes: after %.40q is no next of a page", cursor)
 	}
 	p.Volumes = []Volume{}
-	err = s.read(func(v view) (failed error) {
+	err = s.see(ctx, func(v view) (failed error) {
 		var last []byte
+		sees := v.nodes()
 		v.Scan(tableVolumes, after, func(key []byte) bool {
 			if len(key) != volumeKeySize || bytes.Equal(key, after) {
 				return true
+			}
+			if yes, err := sees(kms.NodeID(key)); err != nil || !yes {
+				failed = err
+				return err == nil
 			}
 			if len(p.Volumes) == limit {
 				p.Next = hex.EncodeToString(last)

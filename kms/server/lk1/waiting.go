@@ -27,12 +27,14 @@ const (
 // Waiting lists the nodes that wait for the operator: those that nobody
 // approved, those whose approval must be renewed, and those that booted what
 // was not approved.
-func (s *Service) Waiting() (nodes []Node, err error) {
-	err = s.read(func(v view) error {
+func (s *Service) Waiting() ([]Node, error) { return s.waitingFor(context.Background()) }
+
+func (s *Service) waitingFor(ctx context.Context) (nodes []Node, err error) {
+	err = s.see(ctx, func(v view) error {
 		if err := v.lookAtAll(); err != nil {
 			return err
 		}
-		return s.rows.fleet.All(v.View, func(row nodeRow) error {
+		return v.theirs().All(v.View, func(row nodeRow) error {
 			if row.waits() {
 				nodes = append(nodes, v.present(row))
 			}
@@ -66,7 +68,7 @@ func (s *Service) watchNodes(w http.ResponseWriter, r *http.Request) {
 	told, all := map[kms.NodeID]bool{}, true
 	var heard []kms.NodeID
 	for {
-		nodes, err := s.waitingAmong(heard, all)
+		nodes, err := s.waitingAmong(ctx, heard, all)
 		if err != nil {
 			s.log.Error("watching nodes", "err", err)
 			return
@@ -74,7 +76,7 @@ func (s *Service) watchNodes(w http.ResponseWriter, r *http.Request) {
 		if err := tellWaiting(w, told, heard, all, nodes); err != nil || flush.Flush() != nil {
 			return
 		}
-		if heard, all = waitForNews(ctx, events); ctx.Err() != nil {
+		if heard, all = waitForNews(ctx, events, func(id kms.NodeID) bool { return told[id] || s.tells(ctx, id) }); ctx.Err() != nil {
 			return
 		}
 	}
@@ -82,15 +84,15 @@ func (s *Service) watchNodes(w http.ResponseWriter, r *http.Request) {
 
 // waitingAmong lists those of some nodes that wait; of all, if they are to be
 // looked through. Only one watch at a time looks through all.
-func (s *Service) waitingAmong(ids []kms.NodeID, all bool) (nodes []Node, err error) {
+func (s *Service) waitingAmong(ctx context.Context, ids []kms.NodeID, all bool) (nodes []Node, err error) {
 	if all {
 		s.looking.Lock()
 		defer s.looking.Unlock()
-		return s.Waiting()
+		return s.waitingFor(ctx)
 	}
-	err = s.read(func(v view) error {
+	err = s.see(ctx, func(v view) error {
 		for _, id := range ids {
-			row, found, err := v.node(id)
+			row, found, err := v.theirs().Get(v.View, id[:])
 			if err != nil {
 				return err
 			}
@@ -134,9 +136,19 @@ func tellWaiting(w http.ResponseWriter, told map[kms.NodeID]bool, looked []kms.N
 	return err
 }
 
+// tells tells whether who watches may be told of a node. That something
+// happens to others is not for them either.
+func (s *Service) tells(ctx context.Context, id kms.NodeID) (yes bool) {
+	err := s.see(ctx, func(v view) (err error) {
+		yes, err = v.nodes()(id)
+		return err
+	})
+	return yes && err == nil
+}
+
 // waitForNews returns the nodes that there may be something to tell of: those
 // of the events of a moment. All: events were missed, so that it may be any.
-func waitForNews(ctx context.Context, events *ledger.Listener) (heard []kms.NodeID, all bool) {
+func waitForNews(ctx context.Context, events *ledger.Listener, of func(kms.NodeID) bool) (heard []kms.NodeID, all bool) {
 	timer := time.NewTimer(watchEvery)
 	defer timer.Stop()
 	pause := (<-chan time.Time)(nil)
@@ -150,7 +162,7 @@ func waitForNews(ctx context.Context, events *ledger.Listener) (heard []kms.Node
 			return heard, events.Missed()
 		case e := <-events.Events:
 			id, err := kms.ParseNodeID(e.Node)
-			if err != nil {
+			if err != nil || !of(id) {
 				continue
 			}
 			heard = append(heard, id)

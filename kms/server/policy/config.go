@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"strings"
 
+	"latchkey/internal/label"
 	"latchkey/kms/server/eventlog"
 )
 
@@ -163,13 +164,5 @@ func (c ReleaseConfig) release(read func(string) ([]byte, error), programs map[D
 	return r, err
 }
 
-// ParseLabel reads key=value: letters, digits, '.', '_', '-' and '/'.
-func ParseLabel(s string) (key, value string, err error) {
-	key, value, ok := strings.Cut(s, "=")
-	if !ok || key == "" || len(s) > 128 || strings.ContainsFunc(key+value, func(r rune) bool {
-		return !(r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || strings.ContainsRune("._-/", r))
-	}) {
-		return "", "", fmt.Errorf("label %.128q: want key=value of letters, digits, '.', '_', '-' and '/'", s)
-	}
-	return key, value, nil
-}
+// ParseLabel reads key=value.
+func ParseLabel(s string) (key, value string, err error) { return label.Parse(s) }

@@ -3,6 +3,7 @@ package policy
 import (
 	"fmt"
 	"maps"
+	"net/netip"
 	"slices"
 )
 
@@ -138,4 +139,15 @@ func (f Facts) Vouched(shown []int) (pcrs []int, why string) {
 func (p *Policy) AsksPresence() bool {
 	asks := func(s Settings) bool { return s.Presence != nil && *s.Presence > 0 || s.Moved != "" }
 	return asks(p.Defaults) || slices.ContainsFunc(p.Groups, func(g Group) bool { return asks(g.Settings) })
+}
+
+// NetworksOf are the networks that the settings of a label's group name, for
+// itself: those of the defaults say nothing of whose a machine is.
+func (p *Policy) NetworksOf(label, value string) (networks []netip.Prefix) {
+	for _, g := range p.Groups {
+		if g.Label == label && g.Value == value && g.Settings.Networks != nil {
+			networks = g.Settings.Networks
+		}
+	}
+	return networks
 }

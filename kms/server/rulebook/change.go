@@ -215,7 +215,7 @@ func (d *Editor) Routes() []admin.Route {
 		return uint32(n), nil
 	}
 	return []admin.Route{{
-		Method: "GET", Path: "/v1/policy", Scope: admin.ScopeRead, Doc: "Shows the policy in the store, or an earlier edition of it.",
+		Method: "GET", Path: "/v1/policy", Scope: admin.ScopeRead, Reaching: admin.OnlyWhole, Doc: "Shows the policy in the store, or an earlier edition of it.",
 		Query: []admin.Param{numberParam}, Answer: Edition{},
 		Do: func(r *http.Request) (any, error) {
 			n, err := number(r, "0")
@@ -225,10 +225,10 @@ func (d *Editor) Routes() []admin.Route {
 			return d.Show(n)
 		},
 	}, {
-		Method: "GET", Path: "/v1/policy/editions", Scope: admin.ScopeRead, Doc: "Lists the editions of the policy, the newest first, without their text.",
+		Method: "GET", Path: "/v1/policy/editions", Scope: admin.ScopeRead, Reaching: admin.OnlyWhole, Doc: "Lists the editions of the policy, the newest first, without their text.",
 		Answer: []Edition{}, Do: func(*http.Request) (any, error) { return admin.List(d.List()) },
 	}, {
-		Method: "POST", Path: "/v1/policy/apply", Scope: admin.ScopeAdmin, Doc: "Makes a text the policy of all servers on the store.",
+		Method: "POST", Path: "/v1/policy/apply", Scope: admin.ScopeAdmin, Reaching: admin.OnlyWhole, Doc: "Makes a text the policy of all servers on the store.",
 		Body: NewEdition{}, Limit: 2 * MaxBytes, Answer: Applied{},
 		Do: func(r *http.Request) (any, error) {
 			var n NewEdition
@@ -238,7 +238,7 @@ func (d *Editor) Routes() []admin.Route {
 			return d.Apply(r.Context(), n)
 		},
 	}, {
-		Method: "POST", Path: "/v1/policy/revert", Scope: admin.ScopeAdmin, Doc: "Brings an earlier edition of the policy back; with number 0 each server's configuration file holds again.",
+		Method: "POST", Path: "/v1/policy/revert", Scope: admin.ScopeAdmin, Reaching: admin.OnlyWhole, Doc: "Brings an earlier edition of the policy back; with number 0 each server's configuration file holds again.",
 		Query: []admin.Param{{Name: "number", Doc: "number of the edition; 0: the file", Kind: "integer", Required: true}}, Answer: Applied{},
 		Do: func(r *http.Request) (any, error) {
 			n, err := number(r, "")

@@ -81,12 +81,12 @@ func (c *Center) Routes() []admin.Route {
 	name := admin.Param{Name: "name", Doc: "name of the site", Required: true}
 	return []admin.Route{
 		{
-			Method: "GET", Path: "/v1/sites", Scope: admin.ScopeRead, Doc: "Lists the sites whose servers go on when they are cut off, and how it stands with them.",
+			Method: "GET", Path: "/v1/sites", Scope: admin.ScopeRead, Reaching: admin.OnlyWhole, Doc: "Lists the sites whose servers go on when they are cut off, and how it stands with them.",
 			Query: []admin.Param{{Name: "name", Doc: "of the only one to show"}}, Answer: []Status{},
 			Do: func(r *http.Request) (any, error) { return c.List(r.URL.Query().Get("name")) },
 		},
 		{
-			Method: "POST", Path: "/v1/site/add", Scope: admin.ScopeAdmin, Doc: "Adds a site, and answers the file by which its server joins, once.", Body: NewSite{}, Answer: JoinFile{},
+			Method: "POST", Path: "/v1/site/add", Scope: admin.ScopeAdmin, Reaching: admin.OnlyWhole, Doc: "Adds a site, and answers the file by which its server joins, once.", Body: NewSite{}, Answer: JoinFile{},
 			Do: func(r *http.Request) (any, error) {
 				var n NewSite
 				if err := strictjson.Decode(r.Body, &n); err != nil {
@@ -96,7 +96,7 @@ func (c *Center) Routes() []admin.Route {
 			},
 		},
 		{
-			Method: "POST", Path: "/v1/site/bounds", Scope: admin.ScopeAdmin, Doc: "Gives a site other bounds; what is 0 stays as it was.", Query: []admin.Param{name}, Body: Bounds{}, Answer: Status{},
+			Method: "POST", Path: "/v1/site/bounds", Scope: admin.ScopeAdmin, Reaching: admin.OnlyWhole, Doc: "Gives a site other bounds; what is 0 stays as it was.", Query: []admin.Param{name}, Body: Bounds{}, Answer: Status{},
 			Do: func(r *http.Request) (any, error) {
 				var b Bounds
 				if err := strictjson.Decode(r.Body, &b); err != nil {
@@ -107,7 +107,7 @@ func (c *Center) Routes() []admin.Route {
 			},
 		},
 		{
-			Method: "POST", Path: "/v1/site/remove", Scope: admin.ScopeAdmin, Doc: "Ends a site: its server destroys what it has as soon as it hears of it.", Query: []admin.Param{name}, Answer: Status{},
+			Method: "POST", Path: "/v1/site/remove", Scope: admin.ScopeAdmin, Reaching: admin.OnlyWhole, Doc: "Ends a site: its server destroys what it has as soon as it hears of it.", Query: []admin.Param{name}, Answer: Status{},
 			Do: func(r *http.Request) (any, error) {
 				s, err := c.Remove(r.Context(), r.URL.Query().Get("name"))
 				return c.status(s), err

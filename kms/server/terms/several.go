@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/json"
+	"maps"
 
 	"latchkey/kms"
 	"latchkey/kms/ledger"
@@ -56,5 +57,8 @@ func (d Decision) Agreed(ctx context.Context, t *ledger.Txn) error {
 	}
 	p := d.Rules.Rules()
 	need := max(p.For(d.Protocol, d.Before).People(), p.For(d.Protocol, d.After).People())
-	return d.Several.Together(ctx, t, subject, need, d.Verb, string(what))
+	if err := d.Several.Together(ctx, t, subject, need, d.Verb, string(what)); err != nil || d.Verb != "set" || maps.Equal(d.Before.Labels, d.After.Labels) {
+		return err
+	}
+	return d.Several.Forget(t, subject) // who said something may be one whose machine it is no more
 }

@@ -42,9 +42,11 @@ func present(row machine) Node {
 }
 
 // Nodes lists the nodes of Kairos, pending ones first.
-func (k *Keeper) Nodes() (nodes []Node, err error) {
+func (k *Keeper) Nodes() ([]Node, error) { return k.nodesFor(context.Background()) }
+
+func (k *Keeper) nodesFor(ctx context.Context) (nodes []Node, err error) {
 	err = k.read(func(v view) error {
-		return k.fleet.All(v.View, func(row machine) error {
+		return k.theirs(ctx).All(v.View, func(row machine) error {
 			nodes = append(nodes, present(row))
 			return nil
 		})
@@ -65,7 +67,7 @@ func (k *Keeper) page(r *http.Request) (any, error) {
 	}
 	p := NodePage{Nodes: []Node{}}
 	err = k.read(func(v view) (err error) {
-		p.Next, err = k.fleet.Page(v.View, after, limit, func(row machine) { p.Nodes = append(p.Nodes, present(row)) })
+		p.Next, err = k.theirs(r.Context()).Page(v.View, after, limit, func(row machine) { p.Nodes = append(p.Nodes, present(row)) })
 		return err
 	})
 	return p, err
@@ -103,18 +105,25 @@ func (k *Keeper) change(ctx context.Context, command, hash, detail string, do fu
 	row, err := k.fleet.Change(ctx, k.c.Ledger, fleet.Change[machine]{
 		Event: "kairos " + command, Verb: command, Detail: detail, Deleted: command == "undelete",
 		Find: func(t *ledger.Txn) (machine, error) {
-			row, found, err := k.fleet.Get(t.View, id[:])
+			if err := k.c.Rules.Follow(t.View); err != nil {
+				return machine{}, err
+			}
+			row, found, err := k.theirs(ctx).Get(t.View, id[:])
 			if err == nil && !found {
 				err = errUnknown(id)
 			}
 			return row, err
 		},
 		Do: func(t *ledger.Txn, row *machine) error {
-			if err := k.c.Rules.Follow(t.View); err != nil {
+			sight := terms.SightOf(ctx, k.c.Rules)
+			before, shown := *row, row.looked()
+			if command == "approve" {
+				sight.Approve(before.sighted(), &row.Terms)
+			}
+			if err := do(row); err != nil {
 				return err
 			}
-			before, shown := *row, row.looked()
-			if err := do(row); err != nil {
+			if err := sight.Keeps(before.sighted(), row.sighted()); err != nil && command == "set" {
 				return err
 			}
 			return terms.Decision{
@@ -229,15 +238,15 @@ const documentsPath = "/v1/kairos/documents"
 func (k *Keeper) Routes() []admin.Route {
 	routes := []admin.Route{
 		{
-			Method: "GET", Path: "/v1/kairos/nodes", Scope: admin.ScopeRead, Doc: "Lists the nodes of Kairos, those that wait for approval first.", Answer: []Node{},
-			Do: func(*http.Request) (any, error) { return admin.List(k.Nodes()) },
+			Method: "GET", Path: "/v1/kairos/nodes", Scope: admin.ScopeRead, Reaching: admin.Within, Doc: "Lists the nodes of Kairos, those that wait for approval first.", Answer: []Node{},
+			Do: func(r *http.Request) (any, error) { return admin.List(k.nodesFor(r.Context())) },
 		},
 		{
-			Method: "GET", Path: "/v1/kairos/nodes/page", Scope: admin.ScopeRead, Doc: "Lists a page of the nodes of Kairos.", Answer: NodePage{}, Query: admin.PageParams,
+			Method: "GET", Path: "/v1/kairos/nodes/page", Scope: admin.ScopeRead, Reaching: admin.Within, Doc: "Lists a page of the nodes of Kairos.", Answer: NodePage{}, Query: admin.PageParams,
 			Do: k.page,
 		},
 		{
-			Method: "POST", Path: documentsPath, Scope: admin.ScopeAdmin, Doc: "Takes SealedVolume and Secret documents, YAML: all or none.", Limit: kairos.MaxDocuments,
+			Method: "POST", Path: documentsPath, Scope: admin.ScopeAdmin, Reaching: admin.OnlyWhole, Doc: "Takes SealedVolume and Secret documents, YAML: all or none.", Limit: kairos.MaxDocuments,
 			Query: []admin.Param{{Name: "replace", Doc: "whether passphrases that have another value are replaced", Kind: "boolean"}},
 			Body:  []byte{}, Answer: []Applied{}, Do: func(r *http.Request) (any, error) {
 				file, err := io.ReadAll(r.Body)
@@ -255,7 +264,7 @@ func (k *Keeper) Routes() []admin.Route {
 			scope = admin.ScopeAdmin
 		}
 		routes = append(routes, admin.Route{
-			Method: "POST", Path: "/v1/kairos/" + command, Scope: scope, Doc: "Does " + command + " to a node of Kairos.",
+			Method: "POST", Path: "/v1/kairos/" + command, Scope: scope, Reaching: admin.Within, Doc: "Does " + command + " to a node of Kairos.",
 			Query: []admin.Param{hashParam}, Answer: Node{},
 			Do: func(r *http.Request) (any, error) {
 				return k.Change(r.Context(), command, r.URL.Query().Get("hash"))

@@ -95,7 +95,7 @@ func (row *machine) count(part *partition, f policy.Facts) {
 
 // Explain says what would be decided for the node of a TPMHash, and why, by
 // what it showed last.
-func (k *Keeper) Explain(hash string, q terms.Question) (e terms.Explanation, err error) {
+func (k *Keeper) Explain(ctx context.Context, hash string, q terms.Question) (e terms.Explanation, err error) {
 	if q.Operation == "" {
 		q.Operation = "get"
 	}
@@ -107,7 +107,7 @@ func (k *Keeper) Explain(hash string, q terms.Question) (e terms.Explanation, er
 		return e, err
 	}
 	err = k.read(func(v view) error {
-		row, found, err := v.node(id)
+		row, found, err := k.theirs(ctx).Get(v.View, id[:])
 		if err != nil {
 			return err
 		}
@@ -195,17 +195,17 @@ func (k *Keeper) Set(ctx context.Context, hash string, c policy.Change) (Node, e
 func (k *Keeper) termsRoutes() []admin.Route {
 	hash := func(r *http.Request) string { return r.URL.Query().Get("hash") }
 	return []admin.Route{{
-		Method: "GET", Path: "/v1/kairos/explain", Scope: admin.ScopeRead, Doc: "Says what would be decided for a node of Kairos, and why.",
+		Method: "GET", Path: "/v1/kairos/explain", Scope: admin.ScopeRead, Reaching: admin.Within, Doc: "Says what would be decided for a node of Kairos, and why.",
 		Query: terms.QuestionParams(hashParam), Answer: terms.Explanation{},
 		Do: func(r *http.Request) (any, error) {
 			q, err := terms.ReadQuestion(r)
 			if err != nil {
 				return nil, err
 			}
-			return k.Explain(hash(r), q)
+			return k.Explain(r.Context(), hash(r), q)
 		},
 	}, {
-		Method: "POST", Path: "/v1/kairos/set", Scope: admin.ScopeAdmin, Doc: "Changes the settings and labels of a node of Kairos.",
+		Method: "POST", Path: "/v1/kairos/set", Scope: admin.ScopeAdmin, Reaching: admin.Within, Doc: "Changes the settings and labels of a node of Kairos.",
 		Query: []admin.Param{hashParam}, Body: policy.Change{}, Answer: Node{},
 		Do: func(r *http.Request) (any, error) {
 			var c policy.Change

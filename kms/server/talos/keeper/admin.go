@@ -27,9 +27,11 @@ type Node struct {
 func (n Node) Describe() string { return fleet.Describe(n.State, n.Stopped) }
 
 // Nodes lists the machines of Talos, pending ones first.
-func (k *Keeper) Nodes() (nodes []Node, err error) {
-	err = k.c.Ledger.Read(func(v ledger.View) error {
-		return k.rows.fleet.All(v, func(row machine) error {
+func (k *Keeper) Nodes() ([]Node, error) { return k.nodesFor(context.Background()) }
+
+func (k *Keeper) nodesFor(ctx context.Context) (nodes []Node, err error) {
+	err = k.read(func(v ledger.View) error {
+		return k.theirs(ctx).All(v, func(row machine) error {
 			nodes = append(nodes, Node{machine: row})
 			return nil
 		})
@@ -49,8 +51,8 @@ func (k *Keeper) page(r *http.Request) (any, error) {
 		return nil, err
 	}
 	p := NodePage{Nodes: []Node{}}
-	err = k.c.Ledger.Read(func(v ledger.View) (err error) {
-		p.Next, err = k.rows.fleet.Page(v, after, limit, func(row machine) { p.Nodes = append(p.Nodes, Node{machine: row}) })
+	err = k.read(func(v ledger.View) (err error) {
+		p.Next, err = k.theirs(r.Context()).Page(v, after, limit, func(row machine) { p.Nodes = append(p.Nodes, Node{machine: row}) })
 		return err
 	})
 	return p, err
@@ -82,8 +84,11 @@ func (k *Keeper) change(ctx context.Context, command string, uuid kms.UUID, what
 	row, err := k.rows.fleet.Change(ctx, k.c.Ledger, fleet.Change[machine]{
 		Event: "talos " + command, Verb: command, Detail: what, Deleted: command == "undelete",
 		Find: func(t *ledger.Txn) (machine, error) {
-			row, found, err := k.rows.fleet.Get(t.View, uuid[:])
-			if err == nil && !found && command != "approve" {
+			if err := k.c.Rules.Follow(t.View); err != nil {
+				return machine{}, err
+			}
+			row, found, err := k.theirs(ctx).Get(t.View, uuid[:])
+			if err == nil && !found && (command != "approve" || !terms.SightOf(ctx, k.c.Rules).Whole()) {
 				err = errUnknown(uuid)
 			}
 			if !found {
@@ -92,11 +97,15 @@ func (k *Keeper) change(ctx context.Context, command string, uuid kms.UUID, what
 			return row, err
 		},
 		Do: func(t *ledger.Txn, row *machine) error {
-			if err := k.c.Rules.Follow(t.View); err != nil {
+			sight := terms.SightOf(ctx, k.c.Rules)
+			before := *row
+			if command == "approve" {
+				sight.Approve(before.sighted(), &row.Terms)
+			}
+			if err := do(row); err != nil {
 				return err
 			}
-			before := *row
-			if err := do(row); err != nil {
+			if err := sight.Keeps(before.sighted(), row.sighted()); err != nil && command == "set" {
 				return err
 			}
 			return terms.Decision{
@@ -160,10 +169,10 @@ var changes = map[string]func(*machine, []netip.Prefix) string{
 // Routes answer the operator about the machines of Talos.
 func (k *Keeper) Routes() []admin.Route {
 	routes := []admin.Route{{
-		Method: "GET", Path: "/v1/talos/nodes", Scope: admin.ScopeRead, Doc: "Lists the machines of Talos.", Answer: []Node{},
-		Do: func(*http.Request) (any, error) { return admin.List(k.Nodes()) },
+		Method: "GET", Path: "/v1/talos/nodes", Scope: admin.ScopeRead, Reaching: admin.Within, Doc: "Lists the machines of Talos.", Answer: []Node{},
+		Do: func(r *http.Request) (any, error) { return admin.List(k.nodesFor(r.Context())) },
 	}, {
-		Method: "GET", Path: "/v1/talos/nodes/page", Scope: admin.ScopeRead, Doc: "Lists a page of the machines of Talos.", Answer: NodePage{}, Query: admin.PageParams,
+		Method: "GET", Path: "/v1/talos/nodes/page", Scope: admin.ScopeRead, Reaching: admin.Within, Doc: "Lists a page of the machines of Talos.", Answer: NodePage{}, Query: admin.PageParams,
 		Do: k.page,
 	}}
 	for _, command := range slices.Sorted(maps.Keys(changes)) {
@@ -172,7 +181,7 @@ func (k *Keeper) Routes() []admin.Route {
 			scope = admin.ScopeAdmin
 		}
 		routes = append(routes, admin.Route{
-			Method: "POST", Path: "/v1/talos/" + command, Scope: scope, Doc: "Does " + command + " to a machine of Talos.",
+			Method: "POST", Path: "/v1/talos/" + command, Scope: scope, Reaching: admin.Within, Doc: "Does " + command + " to a machine of Talos.",
 			Query:  []admin.Param{uuidParam, {Name: "source", Doc: "network that it may ask from; may be repeated", Repeated: true}},
 			Answer: Node{}, Do: func(r *http.Request) (any, error) {
 				uuid, err := kms.ParseUUID(r.URL.Query().Get("uuid"))
@@ -185,7 +194,7 @@ func (k *Keeper) Routes() []admin.Route {
 				}
 				// A restriction is not lifted by who may only approve.
 				if command == "approve" && !admin.May(r.Context(), admin.ScopeAdmin) {
-					if err := k.restricted(uuid, sources); err != nil {
+					if err := k.restricted(r.Context(), uuid, sources); err != nil {
 						return nil, err
 					}
 				}
@@ -199,9 +208,9 @@ func (k *Keeper) Routes() []admin.Route {
 var uuidParam = admin.Param{Name: "uuid", Doc: "SMBIOS UUID", Required: true, Kind: "uuid"}
 
 // restricted refuses to give a machine that has networks others than those.
-func (k *Keeper) restricted(uuid kms.UUID, sources []netip.Prefix) error {
-	return k.c.Ledger.Read(func(v ledger.View) error {
-		row, found, err := k.rows.fleet.Get(v, uuid[:])
+func (k *Keeper) restricted(ctx context.Context, uuid kms.UUID, sources []netip.Prefix) error {
+	return k.read(func(v ledger.View) error {
+		row, found, err := k.theirs(ctx).Get(v, uuid[:])
 		if err != nil || !found || len(row.Sources) == 0 || len(sources) == 0 || slices.Equal(row.Sources, sources) {
 			return err
 		}

@@ -70,18 +70,15 @@ func (row *machine) count(blob string, f policy.Facts) {
 }
 
 // Explain says what would be decided for a machine, and why.
-func (k *Keeper) Explain(uuid kms.UUID, q terms.Question) (e terms.Explanation, err error) {
+func (k *Keeper) Explain(ctx context.Context, uuid kms.UUID, q terms.Question) (e terms.Explanation, err error) {
 	if q.Operation == "" {
 		q.Operation = "unseal"
 	}
 	if operations[q.Operation] == 0 {
 		return e, fmt.Errorf("operation %.20q: must be seal or unseal", q.Operation)
 	}
-	err = k.c.Ledger.Read(func(v ledger.View) error {
-		if err := k.c.Rules.Follow(v); err != nil {
-			return err
-		}
-		row, found, err := k.rows.fleet.Get(v, uuid[:])
+	err = k.read(func(v ledger.View) error {
+		row, found, err := k.theirs(ctx).Get(v, uuid[:])
 		if err != nil {
 			return err
 		}
@@ -126,7 +123,7 @@ func (k *Keeper) Set(ctx context.Context, uuid kms.UUID, c policy.Change) (Node,
 func (k *Keeper) termsRoutes() []admin.Route {
 	uuid := func(r *http.Request) (kms.UUID, error) { return kms.ParseUUID(r.URL.Query().Get("uuid")) }
 	return []admin.Route{{
-		Method: "GET", Path: "/v1/talos/explain", Scope: admin.ScopeRead, Doc: "Says what would be decided for a machine of Talos, and why.",
+		Method: "GET", Path: "/v1/talos/explain", Scope: admin.ScopeRead, Reaching: admin.Within, Doc: "Says what would be decided for a machine of Talos, and why.",
 		Query: terms.QuestionParams(uuidParam), Answer: terms.Explanation{},
 		Do: func(r *http.Request) (any, error) {
 			id, err := uuid(r)
@@ -137,10 +134,10 @@ func (k *Keeper) termsRoutes() []admin.Route {
 			if err != nil {
 				return nil, err
 			}
-			return k.Explain(id, q)
+			return k.Explain(r.Context(), id, q)
 		},
 	}, {
-		Method: "POST", Path: "/v1/talos/set", Scope: admin.ScopeAdmin, Doc: "Changes the settings and labels of a machine of Talos.",
+		Method: "POST", Path: "/v1/talos/set", Scope: admin.ScopeAdmin, Reaching: admin.Within, Doc: "Changes the settings and labels of a machine of Talos.",
 		Query: []admin.Param{uuidParam}, Body: policy.Change{}, Answer: Node{},
 		Do: func(r *http.Request) (any, error) {
 			var c policy.Change

@@ -81,7 +81,7 @@ func (k *Keeper) Routes() []admin.Route {
 	curve := admin.Param{Name: "curve", Doc: "of the key for the exchange: P-256, P-384 or P-521; none: P-521"}
 	named := admin.Param{Name: "for", Doc: "name of the client", Required: true}
 	change := func(verb string, scope admin.Scope, doc string, query []admin.Param, do func(*http.Request) error) admin.Route {
-		return admin.Route{Method: "POST", Path: "/v1/tang/" + verb, Scope: scope, Doc: doc, Query: query, Answer: []Key{}, Do: func(r *http.Request) (any, error) {
+		return admin.Route{Method: "POST", Path: "/v1/tang/" + verb, Scope: scope, Reaching: admin.OnlyWhole, Doc: doc, Query: query, Answer: []Key{}, Do: func(r *http.Request) (any, error) {
 			if err := do(r); err != nil {
 				return nil, err
 			}
@@ -90,7 +90,7 @@ func (k *Keeper) Routes() []admin.Route {
 	}
 	name := func(r *http.Request) string { return r.URL.Query().Get("for") }
 	routes := []admin.Route{
-		{Method: "GET", Path: "/v1/tang/keys", Scope: admin.ScopeRead, Doc: "Lists the keys of tang, never their private parts.", Answer: []Key{}, Do: func(*http.Request) (any, error) { return admin.List(k.Keys()) }},
+		{Method: "GET", Path: "/v1/tang/keys", Scope: admin.ScopeRead, Reaching: admin.OnlyWhole, Doc: "Lists the keys of tang, never their private parts.", Answer: []Key{}, Do: func(*http.Request) (any, error) { return admin.List(k.Keys()) }},
 		change("rotate", admin.ScopeAdmin, "Makes new keys, and hides those that there are.", []admin.Param{of, curve}, func(r *http.Request) error { return k.Rotate(r.Context(), name(r), curveOf(r)) }),
 		change("new", admin.ScopeAdmin, "Makes keys for one client alone.",
 			[]admin.Param{named, curve, {Name: "source", Doc: "network that it may ask from; may be repeated", Repeated: true}}, func(r *http.Request) error {
@@ -102,8 +102,8 @@ func (k *Keeper) Routes() []admin.Route {
 			}),
 		change("revoke", admin.ScopeApprove, "Refuses one client that has keys of its own.", []admin.Param{named}, func(r *http.Request) error { return k.Revoke(r.Context(), name(r), true) }),
 		change("readmit", admin.ScopeApprove, "Ends a revocation.", []admin.Param{named}, func(r *http.Request) error { return k.Revoke(r.Context(), name(r), false) }),
-		{Method: "POST", Path: "/v1/tang/import", Scope: admin.ScopeAdmin, Doc: "Takes tang's key files, all or none.", Body: Files{}, Limit: 1 << 20, Answer: []Imported{}, Do: k.importFiles},
-		{Method: "POST", Path: "/v1/tang/export", Scope: admin.ScopeAdmin, Doc: "Gives keys as tang's files have them, in clear.", Query: []admin.Param{of}, Answer: Files{}, Do: k.exportFiles},
+		{Method: "POST", Path: "/v1/tang/import", Scope: admin.ScopeAdmin, Reaching: admin.OnlyWhole, Doc: "Takes tang's key files, all or none.", Body: Files{}, Limit: 1 << 20, Answer: []Imported{}, Do: k.importFiles},
+		{Method: "POST", Path: "/v1/tang/export", Scope: admin.ScopeAdmin, Reaching: admin.OnlyWhole, Doc: "Gives keys as tang's files have them, in clear.", Query: []admin.Param{of}, Answer: Files{}, Do: k.exportFiles},
 	}
 	for verb, doc := range map[string]string{
 		"hide": "Advertises a key no more; who encrypted to it is still answered.", "show": "Advertises a key again.",

@@ -1,0 +1,87 @@
+package terms
+
+import (
+	"context"
+	"net/netip"
+	"slices"
+	"strings"
+
+	"latchkey/kms/admin"
+	"latchkey/kms/server/fleet"
+	"latchkey/kms/server/policy"
+)
+
+// A Sight is which machines somebody sees who administers. The zero Sight
+// sees all.
+type Sight struct {
+	reach admin.Reach
+	rules *policy.Policy
+}
+
+// SightOf is the sight of who administers in a context.
+func SightOf(ctx context.Context, r Rules) Sight {
+	if reach := admin.ReachOf(ctx); !reach.Whole() {
+		return Sight{reach, r.Rules()}
+	}
+	return Sight{}
+}
+
+// A Machine is what a sight goes by.
+type Machine struct {
+	Labels map[string]string
+	State  fleet.State
+	From   string // address that it asked from last
+}
+
+// Whole tells whether all machines are seen, and all that is no machine's.
+func (s Sight) Whole() bool { return s.reach.Whole() }
+
+// Sees tells whether somebody sees a machine: it has a label of their reach,
+// or it waits to be taken in.
+func (s Sight) Sees(m Machine) bool {
+	return s.Whole() || s.reach.By(m.Labels) != "" || s.TakesIn(m) != ""
+}
+
+// TakesIn is the label that a machine gets when it is approved by who sees it
+// because of the network that it asks from: no label says yet whose it is, it
+// waits, and the policy has that network for a group of the reach. Empty: none.
+func (s Sight) TakesIn(m Machine) string {
+	if s.Whole() || m.State != fleet.Pending || s.reach.Owned(m.Labels) {
+		return ""
+	}
+	from, err := netip.ParseAddr(m.From)
+	if err != nil {
+		return ""
+	}
+	for _, label := range s.reach {
+		key, value, _ := strings.Cut(label, "=")
+		if slices.ContainsFunc(s.rules.NetworksOf(key, value), func(p netip.Prefix) bool { return p.Contains(from.Unmap().WithZone("")) }) {
+			return label
+		}
+	}
+	return ""
+}
+
+// Approve gives a machine that is approved the label that takes it in.
+func (s Sight) Approve(m Machine, t *policy.Terms) {
+	label := s.TakesIn(m)
+	if label == "" {
+		return
+	}
+	key, value, _ := strings.Cut(label, "=")
+	labels := map[string]string{key: value}
+	for k, v := range t.Labels {
+		labels[k] = v
+	}
+	t.Labels = labels
+}
+
+// Keeps refuses a change of labels that takes a machine in or out of reach:
+// whose it is, is for who administers all machines.
+func (s Sight) Keeps(before, after Machine) error {
+	was, is := s.reach.By(before.Labels) != "", s.reach.By(after.Labels) != ""
+	if s.Whole() || was == is && s.Sees(after) {
+		return nil
+	}
+	return fleet.Refuse("these labels say whose the machine is: you administer " + s.reach.String() + ", and only who administers all machines takes one in or out")
+}

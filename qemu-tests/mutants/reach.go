@@ -1,0 +1,44 @@
+package main
+
+// ofReach are the rules of operators who administer machines with some labels.
+var ofReach = []mutant{
+	{`D65 a route that says nothing is refused`, `kms/admin/reach.go`, `one.Reaching == SameForAll || one.Reaching == Within {`, `one.Reaching != OnlyWhole || one != nil {`, `./kms/server`, `TestReachOfAllRoutes`},
+	{`D65 a reach goes with who asks`, `kms/admin/route.go`, `ctx = Reaches(context.WithValue(ledger.As(ctx, p.Who), scopeKey{}, p.Scope), p.Reach)`, `ctx = Reaches(context.WithValue(ledger.As(ctx, p.Who), scopeKey{}, p.Scope), nil)`, `./kms/server`, `TestReachOfAllRoutes`},
+	{`D65 nodes are those in reach`, `kms/server/lk1/sight.go`, `return v.sight.Sees(row.machine())`, `return v.sight.Sees(row.machine()) || row.State != fleet.Deleted`, `./kms/server`, `TestReachOfAllRoutes`},
+	{`D65 words find nobody else's node`, `kms/server/lk1/find.go`, `if yes, err := v.nodes()(id); yes || err != nil {`, `if yes, err := v.nodes()(id); yes || err == nil {`, `./kms/server`, `TestReachOfAllRoutes`},
+	{`D65 names find nobody else's node`, `kms/server/lk1/find.go`, `err := v.theirs().All(v.View,`, `err := v.s.rows.fleet.All(v.View,`, `./kms/server`, `TestReachOfAllRoutes|TestReachOfNames`},
+	{`D65 volumes are those of nodes in reach`, `kms/server/lk1/volumes.go`, `	if err == nil && len(rows) == 0 {`, `	if err == nil && len(rows) == 0 && v.sight.Whole() {`, `./kms/server`, `TestReachOfAllRoutes`},
+	{`D65 what another has is changed by nobody else`, `kms/server/lk1/sight.go`, `	if err == nil && !yes {
+		err = noVolume(uuid)`, `	if err == nil && !yes && owner == nobody {
+		err = noVolume(uuid)`, `./kms/server`, `TestReachOfAllRoutes`},
+	{`D65 what no machine has is for who administers all`, `kms/server/lk1/sight.go`, `	if err == nil && !yes {
+		err = noVolume(uuid)`, `	if err == nil && !yes && owner != nobody {
+		err = noVolume(uuid)`, `./kms/server`, `TestReachOfVolumes`},
+	{`D65 an approval takes nothing of another's`, `kms/server/lk1/binding.go`, `case asked.foreign:`, `case false:`, `./kms/server`, `TestReachOfVolumes`},
+	{`D65 an approval names no volume that is not asked for`, `kms/server/lk1/sight.go`, `if v.sight.Whole() || slices.Contains(v.wanted(row), uuid) {`, `if v.sight.Whole() || uuid != (kms.UUID{}) {`, `./kms/server`, `TestReachOfVolumes`},
+	{`D65 nobody is registered beforehand`, `kms/server/lk1/approve.go`, `	if t.sight.Whole() {
+		return t.node(id)`, `	if t.s != nil {
+		return t.node(id)`, `./kms/server`, `TestReachOfAllRoutes|TestReachTakesInOthers`},
+	{`D65 recovery keys are those of nodes in reach`, `kms/server/lk1/recoveryadmin.go`, `if yes, failed = sees(one.Node); yes {`, `if yes, failed = sees(one.Node); yes || failed == nil {`, `./kms/server`, `TestReachOfAllRoutes`},
+	{`D65 the stream is silent of others`, `kms/server/lk1/waiting.go`, `if err != nil || !of(id) {`, `if err != nil {`, `./kms/server`, `TestReachOfWatch`},
+	{`D65 the audit log is that of machines in reach`, `kms/admin/api.go`, `	case ReachOf(ctx).Whole():`, `	case ReachOf(ctx).Whole() || a != nil:`, `./kms/server`, `TestReachOfAllRoutes`},
+	{`D65 Kairos, too`, `kms/server/kairos/keeper/sight.go`, `return sight.Sees(row.sighted())`, `return row.State != fleet.Deleted`, `./kms/server`, `TestReachOfAllRoutes`},
+	{`D65 Talos, too`, `kms/server/talos/keeper/sight.go`, `return sight.Sees(row.sighted())`, `return row.State != fleet.Deleted`, `./kms/server`, `TestReachOfAllRoutes`},
+	{`D65 pages do not show who else may`, `kms/page/fleet.go`, `if !v.person.Reach.Whole() {`, `if false {`, `./kms/server`, `TestReachOfPagesInABrowser`},
+	{`D65 a reach is of a session, too`, `kms/page/signin.go`, `, Reach: s.Reach}`, `}`, `./kms/server`, `TestReachOfPagesInABrowser|TestReachOfGroups`},
+	{`D65 groups of a lower scope reach no further`, `kms/page/oidc.go`, `case !higher: //`, `case false: //`, `./kms/server`, `TestReachOfGroups`},
+	{`D65 hooks with labels hear of no others`, `kms/server/hook/hook.go`, `if len(h.Labels) > 0 && (`, `if len(h.Labels) > 99 && (`, `./kms/server/hook`, `TestHookOfLabels`},
+	{`D66 a machine in their network is taken in, no other`, `kms/server/terms/sight.go`, `return p.Contains(from.Unmap().WithZone(""))`, `return p.IsValid()`, `./kms/server`, `TestReachTakesIn$`},
+	{`D66 one with a label is whose that says`, `kms/server/terms/sight.go`, `m.State != fleet.Pending || s.reach.Owned(m.Labels) {`, `m.State != fleet.Pending {`, `./kms/server`, `TestReachTakesIn$`},
+	{`D66 one that is approved is taken in by nobody`, `kms/server/terms/sight.go`, `m.State != fleet.Pending || s.reach.Owned(m.Labels) {`, `s.reach.Owned(m.Labels) {`, `./kms/server`, `TestReachTakesIn$`},
+	{`D66 everybody's network takes in nobody`, `kms/server/policy/protocol.go`, `	for _, g := range p.Groups {
+		if g.Label == label && g.Value == value &&`, `	networks = p.Defaults.Networks
+	for _, g := range p.Groups {
+		if g.Label == label && g.Value == value &&`, `./kms/server`, `TestReachTakesInByItsOwnNetwork`},
+	{`D66 approving says whose it is`, `kms/server/terms/sight.go`, `	t.Labels = labels
+`, `	_ = labels
+`, `./kms/server`, `TestReachTakesIn$`},
+	{`D66 labels take nothing in or out`, `kms/server/terms/sight.go`, `if s.Whole() || was == is && s.Sees(after) {`, `if s.Whole() || is || !is {`, `./kms/server`, `TestReachKeepsLabels`},
+	{`D66 nor before a machine is approved`, `kms/server/terms/sight.go`, `if s.Whole() || was == is && s.Sees(after) {`, `if s.Whole() || was == is {`, `./kms/server`, `TestReachKeepsLabels`},
+	{`D66 a word of before it was another's`, `kms/server/lk1/people.go`, `return t.forgetAgreements(row.ID, true) // who`, `return nil // who`, `./kms/server`, `TestReachEndsWords`},
+}
