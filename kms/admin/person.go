@@ -93,7 +93,7 @@ func (a *API) HandlerFor(identify Identify) http.Handler {
 				writeResult(w, nil, err)
 				return
 			}
-			ctx := as(r.Context(), p)
+			ctx := As(r.Context(), p)
 			if err := a.record(ctx, p.Who, one); err != nil {
 				writeResult(w, nil, &ledger.Unavailable{Err: err})
 				return

@@ -124,8 +124,8 @@ type scopeKey struct{}
 // personKey finds in a context who administers from elsewhere.
 type personKey struct{}
 
-// as is a context in which somebody administers.
-func as(ctx context.Context, p Person) context.Context {
+// As is a context in which somebody administers from elsewhere.
+func As(ctx context.Context, p Person) context.Context {
 	ctx = Reaches(context.WithValue(ledger.As(ctx, p.Who), scopeKey{}, p.Scope), p.Reach)
 	return context.WithValue(ctx, personKey{}, person{cmp.Or(p.Is, p.Who), p.Token})
 }

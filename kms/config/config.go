@@ -127,6 +127,9 @@ func (c *Config) checkAll() error {
 	if err := c.Tang.checkListeners(c.Listen); err != nil {
 		return err
 	}
+	if err := c.Hooks.checkLinks(&c.Admin); err != nil {
+		return err
+	}
 	l, err := c.location()
 	if err != nil {
 		return err

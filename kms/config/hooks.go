@@ -33,8 +33,20 @@ type Hook struct {
 	Program    []string      `yaml:"program"` // whole path and arguments
 	Timeout    time.Duration `yaml:"timeout"` // of the program
 	On         []string      `yaml:"on"`      // events or statuses; pending if empty
-	Labels     []string      `yaml:"labels"`  // of the machines that it is told of; none: all
+	Approve    HookApproval  `yaml:"approve" words:"sign-in words"`
+	Person     string        `yaml:"person"` // who reads it, as the page calls who signs in
+	Labels     []string      `yaml:"labels"` // of the machines that it is told of; none: all
 }
+
+// A HookApproval is what approving by the link of a notice needs.
+type HookApproval string
+
+const (
+	// BySignIn leads to the machine's page; it is what holds if nothing is said.
+	BySignIn HookApproval = "sign-in"
+	// ByWords asks for the six words that the machine's console shows.
+	ByWords HookApproval = "words"
+)
 
 // defaultHookTimeout is for a program that tells people.
 const defaultHookTimeout = 30 * time.Second
@@ -62,6 +74,14 @@ func (h *Hook) check() error {
 	}
 	if err := label.Check(h.Labels); err != nil {
 		return faultf("labels", "%w", err)
+	}
+	switch {
+	case h.Approve != "" && h.Approve != BySignIn && h.Approve != ByWords:
+		return faultf("approve", "%q must be sign-in or words", h.Approve)
+	case h.Person != "" && h.Approve != ByWords:
+		return faultf("person", "it says whose word a link is, and there are links of that kind with approve: words only")
+	case len(h.Person) > 64:
+		return faultf("person", "a name of %d bytes: 64 at most", len(h.Person))
 	}
 	if h.Timeout < 0 {
 		return faultf("timeout", "%s is not a time to wait", h.Timeout)
@@ -191,7 +211,17 @@ func (h Hooks) Targets() (all []hook.Hook, err error) {
 		if err != nil {
 			return nil, err
 		}
-		all = append(all, hook.Hook{Target: t, On: one.On, Labels: one.Labels})
+		all = append(all, hook.Hook{Target: t, On: one.On, Labels: one.Labels, Blind: one.Approve == ByWords, Person: one.Person})
 	}
 	return all, nil
+}
+
+// checkLinks: links lead to the page.
+func (h Hooks) checkLinks(a *Admin) error {
+	for i, one := range h {
+		if one.Approve == ByWords && (a.Address == "" || a.Page.Address() == "") {
+			return faultf("hooks["+strconv.Itoa(i)+"].approve", "links need the page: set admin.address and admin.page.url")
+		}
+	}
+	return nil
 }

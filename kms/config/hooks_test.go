@@ -28,7 +28,7 @@ func TestHooks(t *testing.T) {
 	good := Hooks{
 		{URL: "https://hooks.example.org/x", SecretFile: key, On: []string{"approve"}},
 		{Program: []string{"/bin/true", "a"}, Labels: []string{"site=oslo"}},
-		{Preset: "ntfy", URL: "https://ntfy.example.org/kms"},
+		{Preset: "ntfy", URL: "https://ntfy.example.org/kms", Approve: ByWords, Person: "ann"},
 		{Preset: "ntfy", URL: "https://ntfy.example.org/kms", SecretFile: token},
 		{Preset: "slack", SecretFile: web},
 		{Preset: "teams", SecretFile: web},
@@ -40,7 +40,7 @@ func TestHooks(t *testing.T) {
 		t.Fatal(err)
 	}
 	targets, err := good.Targets()
-	if err != nil || len(targets) != len(good) || !slices.Equal(targets[0].On, []string{"approve"}) || !slices.Equal(targets[1].On, []string{"pending"}) || !slices.Equal(targets[1].Labels, []string{"site=oslo"}) {
+	if err != nil || len(targets) != len(good) || !slices.Equal(targets[0].On, []string{"approve"}) || !slices.Equal(targets[1].On, []string{"pending"}) || !slices.Equal(targets[1].Labels, []string{"site=oslo"}) || targets[1].Blind || !targets[2].Blind || targets[2].Person != "ann" {
 		t.Errorf("Targets = %v, %v", targets, err)
 	}
 	if got := targets[4].Target.String(); got != "https://hooks.slack.example" {
@@ -74,12 +74,28 @@ func TestHooksThatAreNone(t *testing.T) {
 		"a room of ntfy":           {Hook{Preset: "ntfy", URL: "https://x.example", Room: "!a:x"}, "[0].room: only a hook with preset: matrix"},
 		"mail to Slack":            {Hook{Preset: "slack", SecretFile: web, To: []string{"a@x"}}, "[0].to: only a hook with preset: email"},
 		"mail with no CA's file":   {badCA, "[0].ca: " + token + " has no certificate"},
+		"approval by a guess":      {Hook{Program: []string{"/bin/true"}, Approve: "word"}, "[0].approve: \"word\" must be sign-in or words"},
+		"a person without links":   {Hook{Program: []string{"/bin/true"}, Person: "ann"}, "[0].person: it says whose word a link is"},
 		"labels that are none":     {Hook{Program: []string{"/bin/true"}, Labels: []string{"oslo"}}, "[0].labels: label \"oslo\": want key=value"},
 		"mail without a password":  {userAlone, "[0].secret-file: name the file"},
 	} {
 		err := (&Hooks{row.hook}).check()
 		if err == nil || !strings.HasPrefix(err.Error(), row.want) {
 			t.Errorf("%s: check = %v, want %s", name, err, row.want)
+		}
+	}
+}
+
+// Links need the page that they lead to.
+func TestHookLinksNeedThePage(t *testing.T) {
+	h := Hooks{{Program: []string{"/bin/true"}, Approve: ByWords}}
+	for want, a := range map[string]Admin{
+		"hooks[0].approve: links need the page": {Address: ":1"},
+		"":                                      {Address: ":1", Page: AdminPage{URL: "https://kms.example.org"}},
+	} {
+		err := h.checkLinks(&a)
+		if got := err != nil; got != (want != "") || got && !strings.HasPrefix(err.Error(), want) {
+			t.Errorf("with the page at %q: %v, want %q", a.Page.URL, err, want)
 		}
 	}
 }

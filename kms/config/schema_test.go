@@ -71,6 +71,7 @@ func TestSchemaWords(t *testing.T) {
 		".enroll":                       "enroll: %s\nek: {roots: " + roots + "}",
 		".talos.enroll":                 "talos: {address: \":1\", enroll: %s}",
 		".admin.clients.scope":          "admin: {address: \":1\", tls: {certificate: " + certificate + ", key: " + key + "}, client-ca: " + certificate + ", clients: {name: x, scope: %s}}",
+		".hooks.approve":                "admin: {address: \":1\", tls: {certificate: " + certificate + ", key: " + key + "}, page: {url: \"https://x\"}}\nhooks: {program: [/bin/true], approve: %s}",
 		".admin.page.oidc.groups.scope": "admin: {address: \":1\", tls: {certificate: " + certificate + ", key: " + key + "}, page: {oidc: {issuer: \"https://x\", url: \"https://y\", client-id: z, client-secret-file: " + key + ", groups: {name: x, scope: %s}}}}",
 		".log.level":                    "log: {level: %s}",
 		".log.format":                   "log: {format: %s}",

@@ -8,8 +8,10 @@ import (
 	"latchkey/kms/front"
 
 	"latchkey/kms/config"
+	"latchkey/kms/page"
 	"latchkey/kms/server"
 	"latchkey/kms/server/hook"
+	"latchkey/kms/server/lk1"
 )
 
 // listenRemote serves the administration over HTTPS.
@@ -38,6 +40,13 @@ func tellHooks(ctx context.Context, hooks []hook.Hook, pages string, s *server.S
 		return
 	}
 	for i := range hooks {
+		hooks[i].Link = func(ctx context.Context, h hook.Hook, n hook.Notice) (string, error) {
+			link, err := s.NewLink(ctx, n.Node, lk1.Holder{Hook: h.Target.String(), Person: h.Person, Reach: h.Labels})
+			if link != "" {
+				link = pages + page.LinkPath + link
+			}
+			return link, err
+		}
 		hooks[i].Sees = func(n hook.Notice, labels []string) bool { return s.InReach(labels, n.Node) }
 	}
 	set := hook.Start(hooks, log)

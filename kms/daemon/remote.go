@@ -64,7 +64,7 @@ func webPage(c *config.Admin, s *server.Server, clients map[string]admin.Grant, 
 	if c.Page.Off {
 		return nil
 	}
-	o := page.Options{API: s.API, Clients: clients, Session: c.Page.Session, Ready: s.Ready, Log: log}
+	o := page.Options{API: s.API, Links: s.Service, Clients: clients, Session: c.Page.Session, Ready: s.Ready, Log: log}
 	if one := &c.Page.OIDC; one.Issuer != "" {
 		o.OIDC = &page.OIDC{Issuer: one.Issuer, Client: one.ClientID, Secret: one.Secret, URL: one.URL, Claim: one.Claim, HTTP: asksProvider(one)}
 		for _, g := range one.Groups {

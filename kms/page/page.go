@@ -21,6 +21,7 @@ type Options struct {
 	Session time.Duration          // of a sign-in; 0: an hour
 	OIDC    *OIDC                  // nil: nobody signs in by a provider
 	Ready   func() error           // why nothing can be released
+	Links   Links                  // nil: nobody approves by a link
 	Log     *slog.Logger
 }
 
@@ -32,6 +33,8 @@ type Page struct {
 	Options
 	api http.Handler
 	by  admin.Identify // who shows a token or a certificate
+
+	forged throttle // links that are none
 }
 
 // New makes the pages' handler. It wants to be behind
@@ -51,6 +54,11 @@ func New(o Options) http.Handler {
 	if o.OIDC != nil {
 		mux.HandleFunc("GET /sign-in/oidc", p.toProvider)
 		mux.HandleFunc("GET "+oidcBack, p.fromProvider)
+	}
+
+	if o.Links != nil {
+		mux.HandleFunc("GET "+LinkPath+"{link}", p.showLink)
+		mux.HandleFunc("POST "+LinkPath+"{link}", p.useLink)
 	}
 
 	mux.Handle("GET /{$}", http.RedirectHandler("/machines", http.StatusSeeOther))

@@ -123,7 +123,7 @@ var pages = parsePages()
 func parsePages() map[string]*template.Template {
 	all := map[string]*template.Template{}
 	frame := template.Must(template.New("").Funcs(funcs).ParseFS(templates, "templates/frame.html", "templates/parts.html"))
-	for _, name := range []string{"audit", "health", "machine", "machines", "others", "people", "problem", "recovery", "releases", "signedin", "signin", "volumes"} {
+	for _, name := range []string{"audit", "health", "link", "linked", "machine", "machines", "others", "people", "problem", "recovery", "releases", "signedin", "signin", "volumes"} {
 		t := template.Must(template.Must(frame.Clone()).ParseFS(templates, fmt.Sprintf("templates/%s.html", name)))
 		all[name] = t.Lookup("frame")
 	}

@@ -58,13 +58,21 @@ func asked(a lk1.Asked) string {
 	case lk1.Stored:
 		return "you stored its passphrase: approving gives it to this machine"
 	case lk1.Owned:
-		return "belongs to " + strings.Join(a.Others, ", ") + ", and stays there"
+		return "belongs to " + orAnother(a.Others) + ", and stays there"
 	case lk1.Deleted:
 		return "was deleted, and nobody gets it until it is undeleted"
 	case lk1.Contested:
-		return "also asked for by " + strings.Join(a.Others, ", ")
+		return "also asked for by " + orAnother(a.Others)
 	}
 	return "nobody else has it"
+}
+
+// orAnother names machines, or says that it is one that is not named here.
+func orAnother(words []string) string {
+	if len(words) == 0 {
+		return "another machine"
+	}
+	return strings.Join(words, ", ")
 }
 
 // state is a machine's state as a person would say it.

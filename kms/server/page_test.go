@@ -26,7 +26,7 @@ type browser struct {
 func newPages(t testing.TB, change func(*page.Options), options ...option) *remoteLab {
 	t.Helper()
 	return newRemoteWith(t, func(l *remoteLab, o *admin.RemoteOptions) {
-		p := page.Options{API: l.API, Clients: o.Clients, Ready: l.Ready, Log: discard}
+		p := page.Options{API: l.API, Links: l.Service, Clients: o.Clients, Ready: l.Ready, Log: discard}
 		if change != nil {
 			change(&p)
 		}

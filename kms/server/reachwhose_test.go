@@ -158,18 +158,27 @@ func TestReachOfVolumes(t *testing.T) {
 
 // What somebody said counts no more when the machine is another's.
 func TestReachEndsWords(t *testing.T) {
-	f, node := needTwo(t)
-	if f.approves("user alice", node, asItIs) {
-		t.Fatal("one person approved")
-	}
-	labels := policy.Change{Labels: map[string]string{"site": "oslo"}}
-	for _, who := range []string{"user carol", "user dave"} {
-		if _, err := f.SetNode(by(who), node.NodeID().String(), labels); err != nil {
-			t.Fatal(err)
+	for name, row := range map[string]struct {
+		to   string
+		want bool
+	}{"it stays theirs": {"oslo", true}, "it is another's": {"cairns", false}} {
+		f, node := needTwo(t)
+		label := func(site string) {
+			for _, who := range []string{"user carol", "user dave"} {
+				if _, err := f.SetNode(by(who), node.NodeID().String(), policy.Change{Labels: map[string]string{"site": site}}); err != nil {
+					t.Fatal(err)
+				}
+			}
 		}
-	}
-	if f.approves("user bob", node, asItIs) {
-		t.Error("a word of before the machine was another's counted")
+		label("oslo")
+		alice := admin.As(ctx, admin.Person{Who: "alice", Scope: admin.ScopeApprove, Reach: admin.Reach{"site=oslo"}})
+		if out, err := f.ApproveNode(alice, lk1.Approval{Who: node.NodeID().Words(), Seen: mustSeen(f, node)}); err != nil || out.Node.Needs == "" {
+			t.Fatalf("one of two: %+v, %v", out, err)
+		}
+		label(row.to)
+		if got := f.approves("user bob", node, asItIs); got != row.want {
+			t.Errorf("%s: approved is %v", name, got)
+		}
 	}
 }
 

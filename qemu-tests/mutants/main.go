@@ -52,7 +52,7 @@ var mutants = slices.Concat(
 	ofAgent,
 	mended,
 	ofPage,
-	ofReach,
+	ofReach, ofLinks,
 	ofRecovery,
 	paths,
 	ofHistory,

@@ -14,7 +14,7 @@ var ofPage = []mutant{
 	{`D22 the same person counts once`, `kms/server/lk1/people.go`, ` || a.Who == me.Who })`, ` || a.Who == "" })`, `./kms/server`, `TestTwoPeople$`},
 	{`D22 the same of the same`, `kms/server/lk1/people.go`, `a.Verb != verb || a.What != what ||`, `a.Verb != verb ||`, `./kms/server`, `TestTwoPeople$`},
 	{`D22 a word ends after a day`, `kms/server/lk1/people.go`, `now.Sub(w.At) < agreementLife && admin`, `admin`, `./kms/server`, `TestAgreementEnds`},
-	{`D22 readmitting takes two, too`, `kms/server/lk1/people.go`, `if err := t.together(ctx, row, max(`, "if what == \"\" {\n\t\t\treturn nil\n\t\t}\n\t\tif err := t.together(ctx, row, max(", `./kms/server`, `TestTwoPeopleForTheRest`},
+	{`D22 readmitting takes two, too`, `kms/server/lk1/people.go`, `return t.together(ctx, row, max(`, "if what == \"\" {\n\t\t\treturn nil\n\t\t}\n\t\treturn t.together(ctx, row, max(", `./kms/server`, `TestTwoPeopleForTheRest`},
 	{`D22 a group lowers nothing`, `kms/server/policy/settings.go`, `(*at(s) == nil || *w > **at(s))`, `*at(s) == nil`, `./kms/server`, `TestApprovalsOnlyRise`},
 	{`D22 a token made far away is its maker's`, `kms/admin/token.go`, `cmp.Or(t.Maker, t.Name)`, `cmp.Or(t.Name, t.Maker)`, `./kms/server`, `TestPersonIsAName`},
 	{`D22 a certificate is a name`, `kms/admin/person.go`, `clients[name].Scope, name, nil,`, `clients[name].Scope, "", nil,`, `./kms/server`, `TestPersonIsAName`},

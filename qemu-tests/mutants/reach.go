@@ -15,7 +15,7 @@ var ofReach = []mutant{
 		err = noVolume(uuid)`, `	if err == nil && !yes && owner != nobody {
 		err = noVolume(uuid)`, `./kms/server`, `TestReachOfVolumes`},
 	{`D65 an approval takes nothing of another's`, `kms/server/lk1/binding.go`, `case asked.foreign:`, `case false:`, `./kms/server`, `TestReachOfVolumes`},
-	{`D65 an approval names no volume that is not asked for`, `kms/server/lk1/sight.go`, `if v.sight.Whole() || slices.Contains(v.wanted(row), uuid) {`, `if v.sight.Whole() || uuid != (kms.UUID{}) {`, `./kms/server`, `TestReachOfVolumes`},
+	{`D65 an approval names no volume that is not asked for`, `kms/server/lk1/sight.go`, `if v.sight.Whole() || slices.Contains(v.wanted(row), uuid) {`, `if v.sight.Whole() || len(v.wanted(row)) >= 0 || slices.Contains(v.wanted(row), uuid) {`, `./kms/server`, `TestReachOfVolumes`},
 	{`D65 nobody is registered beforehand`, `kms/server/lk1/approve.go`, `	if t.sight.Whole() {
 		return t.node(id)`, `	if t.s != nil {
 		return t.node(id)`, `./kms/server`, `TestReachOfAllRoutes|TestReachTakesInOthers`},
@@ -40,5 +40,33 @@ var ofReach = []mutant{
 `, `./kms/server`, `TestReachTakesIn$`},
 	{`D66 labels take nothing in or out`, `kms/server/terms/sight.go`, `if s.Whole() || was == is && s.Sees(after) {`, `if s.Whole() || is || !is {`, `./kms/server`, `TestReachKeepsLabels`},
 	{`D66 nor before a machine is approved`, `kms/server/terms/sight.go`, `if s.Whole() || was == is && s.Sees(after) {`, `if s.Whole() || was == is {`, `./kms/server`, `TestReachKeepsLabels`},
-	{`D66 a word of before it was another's`, `kms/server/lk1/people.go`, `return t.forgetAgreements(row.ID, true) // who`, `return nil // who`, `./kms/server`, `TestReachEndsWords`},
+	{`D66 a word of before it was another's`, `kms/server/lk1/people.go`, ` && v.reaches(w.Reach, id) {`, ` {`, `./kms/server`, `TestReachEndsWords`},
+}
+
+// ofLinks are the rules of links that approve.
+var ofLinks = []mutant{
+	{`D67 a link needs the words of its machine`, `kms/server/lk1/link.go`, `if !sameWords(w.Words, l.Node) {`, `if w.Words == "" {`, `./kms/server`, `TestLinkRefuses`},
+	{`D67 a link is used up`, `kms/server/lk1/link.go`, `		if err := t.Unmark(tableLinks, linkKey(link)); err != nil {
+			return err
+		}
+		out, err = t.approve(`, `		out, err = t.approve(`, `./kms/server`, `TestLinkApproves|TestLinkRefuses`},
+	{`D67 a link is used up by a word that is noted`, `kms/server/lk1/link.go`, `		if err := t.Unmark(tableLinks, linkKey(link)); err != nil {
+			return err
+		}
+		if err := t.keepWord(`, `		if err := t.keepWord(`, `./kms/server`, `TestLinkIsOnePerson`},
+	{`D67 three guesses`, `kms/server/lk1/link.go`, `if l.Wrong >= linkTries {`, `if false {`, `./kms/server`, `TestLinkGuesses`},
+	{`D67 guesses are counted`, `kms/server/lk1/link.go`, `l.Wrong++`, `l.Wrong += 0`, `./kms/server`, `TestLinkGuesses`},
+	{`D67 minutes`, `kms/server/lk1/link.go`, `if v.s.ledger.Now() >= l.Until {`, `if false {`, `./kms/server`, `TestLinkEnds`},
+	{`D67 of what the machine showed`, `kms/server/lk1/link.go`, ` || row.stillShows(l.Seen) != nil) {`, `) {`, `./kms/server`, `TestLinkRefuses`},
+	{`D67 of what was to be given`, `kms/server/lk1/link.go`, `if view.Shown != w.Shown {`, `if w.Shown == "x" {`, `./kms/server`, `TestLinkGivesWhatWasSeen`},
+	{`D67 a link of nobody is not one of two`, `kms/server/lk1/link.go`, `if l.Holder.Person == "" && s.settings(&row).People() > 1 {`, `if false {`, `./kms/server`, `TestLinkIsOnePerson`},
+	{`D67 a link is who it is sent to`, `kms/server/lk1/link.go`, `Is: l.Holder.Person,`, `Is: link,`, `./kms/server`, `TestLinkIsOnePerson`},
+	{`D67 a link reaches no further than its hook`, `kms/server/lk1/link.go`, `row, found, err := v.theirs().Get(v.View, l.Node[:])`, `row, found, err := v.node(l.Node)`, `./kms/server`, `TestLinksThatAreNot`},
+	{`D67 so many links`, `kms/server/lk1/link.go`, `n >= linkMost {`, `n > 1<<20 {`, `./kms/server`, `TestLinksThatAreNot`},
+	{`D67 the page does not show others' words`, `kms/server/lk1/linkview.go`, `out.Asks[i].Others = nil //`, `_ = out.Asks[i] //`, `./kms/server`, `TestLinkHidesOthers`},
+	{`D67 no Referer`, `kms/page/link.go`, `w.Header().Set("Referrer-Policy", "no-referrer")
+	one`, `one`, `./kms/server`, `TestLinkApproves`},
+	{`D67 links are not searched`, `kms/page/link.go`, `return t.n > maxForged`, `return t.n < 0`, `./kms/server`, `TestLinksAreNotSearched`},
+	{`D68 who approves by words is told none`, `kms/server/hook/hook.go`, `n.Words, n.Node, n.Link = "", "", ""`, `n.Link = ""`, `./kms/server/hook`, `TestBlindHook`},
+	{`D68 a program does not put the link into the log`, `kms/server/hook/program.go`, `if m.Link != "" { //`, `if false { //`, `./kms/server/hook`, `TestBlindProgram`},
 }

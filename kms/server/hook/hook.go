@@ -44,6 +44,12 @@ type Hook struct {
 	Labels []string // of the machines that it wants to be told of; none: all, and what is no machine's
 	// Sees tells whether a notice is of a machine with one of the labels, now.
 	Sees func(n Notice, labels []string) bool
+	// Blind: who reads it approves by links and the words of a console, so that
+	// it is told no words, nor an id, of which words are made.
+	Blind  bool
+	Person string // who reads it; empty: nobody knows
+	// Link is the link of a notice for it; "" if there is none.
+	Link func(ctx context.Context, h Hook, n Notice) (string, error)
 }
 
 // All in a Hook's On is everything that is told.
@@ -117,12 +123,30 @@ func (s *Set) run(ctx context.Context, q queue) {
 			s.lost(q, 0, 0)
 			return
 		case n := <-q.notices:
-			if s.deliver(ctx, q.Target, n); ctx.Err() != nil {
+			if s.deliver(ctx, q.Target, s.seen(ctx, q.Hook, n)); ctx.Err() != nil {
 				s.lost(q, 1, n.Seq)
 				return
 			}
 		}
 	}
+}
+
+// seen is a notice as a hook is told it.
+func (s *Set) seen(ctx context.Context, h Hook, n Notice) Notice {
+	if !h.Blind {
+		return n
+	}
+	full := n
+	n.Words, n.Node, n.Link = "", "", ""
+	if h.Link == nil || full.Status != "pending" || full.Words == "" {
+		return n
+	}
+	link, err := h.Link(ctx, h, full)
+	if err != nil {
+		s.log.Error("a notice goes without its link", "hook", h.Target, "seq", n.Seq, "err", err)
+	}
+	n.Link = link
+	return n
 }
 
 // lost tells of the notices that a hook was not told when the server

@@ -125,39 +125,6 @@ func TestOn(t *testing.T) {
 	}
 }
 
-// A hook with labels is told of the machines that have them, and of nothing
-// that is no machine's; if nobody can tell, of nothing.
-func TestHookOfLabels(t *testing.T) {
-	told := make(chan hook.Notice, 8)
-	web := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
-		var payload struct{ Data hook.Notice }
-		if err := json.NewDecoder(r.Body).Decode(&payload); err != nil {
-			t.Error(err)
-		}
-		told <- payload.Data
-	}))
-	defer web.Close()
-	target, err := hook.NewWeb(web.URL, signer(t, firstKey))
-	if err != nil {
-		t.Fatal(err)
-	}
-	ours := func(n hook.Notice, labels []string) bool { return n.Node == "ours" && labels[0] == "site=oslo" }
-	set := hook.Start([]hook.Hook{
-		{Target: target, On: []string{hook.All}, Labels: []string{"site=oslo"}, Sees: ours},
-		{Target: target, On: []string{hook.All}, Labels: []string{"site=oslo"}},
-	}, slog.New(slog.DiscardHandler))
-	defer set.Stop()
-	for i, node := range []string{"another's", "", "ours", "another's", "ours"} {
-		set.Tell(hook.Notice{Seq: uint64(i), Event: "approve", Node: node})
-	}
-	if first, second := wait(t, told), wait(t, told); first.Seq != 2 || second.Seq != 4 {
-		t.Errorf("the hook was told of %+v and %+v", first, second)
-	}
-	if len(told) > 0 {
-		t.Errorf("and of %+v", <-told)
-	}
-}
-
 // A hook that hangs makes nobody wait; what is too much is dropped and said
 // to be.
 func TestSlowHookBlocksNobody(t *testing.T) {

@@ -36,6 +36,8 @@ func (m message) payload() ([]byte, error) {
 // title is one line for people.
 func (m message) title() string {
 	switch {
+	case m.Status == "pending" && m.Words+m.Node == "":
+		return plain("A machine waits at " + m.From)
 	case m.Status == "pending":
 		return "A machine waits: " + plain(cmp.Or(m.Words, m.Node))
 	case m.Words != "":

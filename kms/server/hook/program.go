@@ -52,5 +52,9 @@ func (p *Program) deliver(ctx context.Context, m message) error {
 		return fmt.Errorf("%w: it ran for longer than %s", errFinal, p.timeout)
 	}
 
-	return fmt.Errorf("%w: %w: %q", errFinal, err, strings.TrimSpace(string(said.Bytes())))
+	text := string(said.Bytes())
+	if m.Link != "" { // it may be one that approves
+		text = strings.ReplaceAll(text, m.Link, "(the link)")
+	}
+	return fmt.Errorf("%w: %w: %q", errFinal, err, strings.TrimSpace(text))
 }

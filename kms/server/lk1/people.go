@@ -9,7 +9,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -39,7 +38,8 @@ type Agreement struct {
 // A word is an agreement as it is kept.
 type word struct {
 	Agreement
-	Token []byte `json:"token,omitempty"` // that it was said by: when it is revoked, the word is, too
+	Token []byte      `json:"token,omitempty"` // that it was said by: when it is revoked, the word is, too
+	Reach admin.Reach `json:"reach,omitempty"` // of who said it: when the machine is another's, the word counts no more
 }
 
 // tooFew undoes a change that not enough people want yet.
@@ -94,7 +94,7 @@ func (v view) agreements(id kms.NodeID, now time.Time) (all []Agreement, err err
 			return false
 		}
 		var w word
-		if _, err = v.Load(tableAgreements, key, &w); err == nil && now.Sub(w.At) < agreementLife && admin.Counts(v.View, w.Token) {
+		if _, err = v.Load(tableAgreements, key, &w); err == nil && now.Sub(w.At) < agreementLife && admin.Counts(v.View, w.Token) && v.reaches(w.Reach, id) {
 			all = append(all, w.Agreement)
 		}
 		return err == nil
@@ -117,7 +117,7 @@ func (t *txn) together(ctx context.Context, row *nodeRow, need int, verb, what s
 	}
 	same := slices.DeleteFunc(slices.Clone(all), func(a Agreement) bool { return a.Verb != verb || a.What != what || a.Who == me.Who })
 	if have := len(same) + 1; have < need {
-		return &tooFew{word{me, admin.Through(ctx)}, have, need}
+		return &tooFew{word{me, admin.Through(ctx), admin.ReachOf(ctx)}, have, need}
 	}
 
 	for _, a := range all {
@@ -204,15 +204,12 @@ func (s *Service) decideNode(ctx context.Context, who, verb, detail string, chan
 	var id kms.NodeID
 	n, err := s.changeNode(ctx, who, verb, detail, func(t *txn, row *nodeRow) error {
 		id = row.ID
-		before, labels := s.settings(row).People(), row.Labels
+		before := s.settings(row).People()
 		what, err := change(t, row)
 		if err != nil {
 			return err
 		}
-		if err := t.together(ctx, row, max(before, s.settings(row).People()), verb, what); err != nil || maps.Equal(labels, row.Labels) {
-			return err
-		}
-		return t.forgetAgreements(row.ID, true) // who said something may be one whose machine it is no more
+		return t.together(ctx, row, max(before, s.settings(row).People()), verb, what)
 	})
 	if few, ok := errors.AsType[*tooFew](err); ok {
 		return s.keep(ctx, id, few)

@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"latchkey/kms"
+	"latchkey/kms/admin"
 	"latchkey/kms/ledger"
 	"latchkey/kms/server/fleet"
 	"latchkey/kms/server/terms"
@@ -127,4 +128,15 @@ func (v view) asksFor(row nodeRow, uuid kms.UUID) error {
 		return nil
 	}
 	return fmt.Errorf("binding volume %s: %w: the machine does not ask for it, and you administer only some machines", uuid, ledger.ErrRefused)
+}
+
+// reaches tells whether a node is in a reach now. What is no node is not for
+// this service to say: terms.Decision ends words about machines whose labels
+// change.
+func (v view) reaches(r admin.Reach, id kms.NodeID) bool {
+	if r.Whole() {
+		return true
+	}
+	row, found, err := v.node(id)
+	return err == nil && (!found || terms.SightOf(admin.Reaches(context.Background(), r), v.s).Sees(row.machine()))
 }

@@ -34,7 +34,7 @@ func (r *Rows) Bound(most int) { r.fleet.Bound(most) }
 
 // Tables are those to register.
 func (r *Rows) Tables() []*ledger.Table {
-	return append(append(append(r.fleet.Tables(), r.releases.Tables()...), presence.Tables()...), tableVolumes, tableSecrets, tableOwners, tableSpent, tableCookies, tablePushes, tableAgreements, tableRecovery)
+	return append(append(append(r.fleet.Tables(), r.releases.Tables()...), presence.Tables()...), tableVolumes, tableSecrets, tableOwners, tableSpent, tableCookies, tablePushes, tableLinks, tableAgreements, tableRecovery)
 }
 
 // States of a secret, part of what it is sealed with: an active and a
