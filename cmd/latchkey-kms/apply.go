@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"io"
 	"net/url"
-	"os"
 	"strconv"
 
 	kairoskeeper "latchkey/kms/server/kairos/keeper"
@@ -12,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"latchkey/internal/cli"
+	"latchkey/internal/datafile"
 	"latchkey/kms/server/kairos"
 )
 
@@ -61,7 +61,7 @@ everything that was learned.`,
 func readDocuments(stdin io.Reader, path string) ([]byte, error) {
 	from := stdin
 	if path != "-" {
-		f, err := os.Open(path)
+		f, err := datafile.OpenRead(path)
 		if err != nil {
 			return nil, fmt.Errorf("reading documents: %w", err)
 		}

@@ -60,5 +60,6 @@ Exit codes: 0 done, 1 failed, 4 refused by the KMS,
 		root.AddCommand(c)
 	}
 	root.AddCommand(serveCommand(flags), schemaCommand())
+	sayTogether(root)
 	return root
 }

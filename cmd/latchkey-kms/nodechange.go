@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"io"
 	"net/url"
@@ -9,7 +10,9 @@ import (
 	"github.com/spf13/cobra"
 
 	"latchkey/internal/cli"
+	kairoskeeper "latchkey/kms/server/kairos/keeper"
 	"latchkey/kms/server/lk1"
+	taloskeeper "latchkey/kms/server/talos/keeper"
 )
 
 // nodeChange is a command that changes one node's state.
@@ -65,6 +68,38 @@ func printChanged(w io.Writer, verb string, n lk1.Node) {
 	}
 }
 
+// renewLapsed renews all that lapsed, whatever they speak.
+func renewLapsed(c *cobra.Command, ask *asker, out *output) error {
+	var all struct {
+		Nodes  []lk1.Node          `json:"nodes"`
+		Kairos []kairoskeeper.Node `json:"kairos"`
+		Talos  []taloskeeper.Node  `json:"talos"`
+	}
+	needs := "" // of any: each call says it of its own answer
+	for _, one := range []struct {
+		path string
+		to   any
+	}{{"/v1/nodes/renew", &all.Nodes}, {"/v1/kairos/nodes/renew", &all.Kairos}, {"/v1/talos/nodes/renew", &all.Talos}} {
+		if err := ask.call(c.Context(), "POST", one.path, nil, nil, one.to); err != nil {
+			return err
+		}
+		needs = cmp.Or(needs, ask.needs)
+	}
+	ask.needs = needs
+	return out.show(c, all, func() {
+		w := c.OutOrStdout()
+		for _, n := range all.Nodes {
+			printChanged(w, "renew", n)
+		}
+		for _, n := range all.Kairos {
+			printStanding(w, "Kairos "+n.Hash.String(), n.Describe(), n.Needs)
+		}
+		for _, n := range all.Talos {
+			printStanding(w, "Talos "+n.UUID.String(), n.Describe(), n.Needs)
+		}
+	})
+}
+
 // nodeRenew renews one approval, or all that lapsed.
 func nodeRenew(ask *asker, out *output) *cobra.Command {
 	var lapsed, back bool
@@ -73,7 +108,7 @@ func nodeRenew(ask *asker, out *output) *cobra.Command {
 		Long: `Renews the approval of a machine that was silent for too long, or vanished, and
 lets it through for an hour outside its windows. It binds no volume, and takes no
 other boot state. After the key server's clock was wrong, --lapsed renews all
-that lapsed. After a network was cut, --back renews those that vanished and were
+that lapsed, also of Kairos and Talos. After a network was cut, --back renews those that vanished and were
 seen again in the network that they were in: not one that is still away.`,
 		Example: "  latchkey-kms node renew copper lantern drift meadow quiet anvil",
 		Args:    cli.Args(cobra.ArbitraryArgs),
@@ -81,8 +116,11 @@ seen again in the network that they were in: not one that is still away.`,
 			if (lapsed || back) != (len(args) == 0) || lapsed && back {
 				return cli.Usagef("name one machine, or say --lapsed or --back")
 			}
+			if lapsed {
+				return renewLapsed(c, ask, out)
+			}
 			var nodes []lk1.Node
-			if lapsed || back {
+			if back {
 				if err := ask.call(c.Context(), "POST", "/v1/nodes/renew", url.Values{"back": {strconv.FormatBool(back)}}, nil, &nodes); err != nil {
 					return err
 				}

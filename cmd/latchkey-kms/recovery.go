@@ -72,7 +72,7 @@ func recoveryWords(r lk1.Recovery, now time.Time) (text string) {
 		text = fmt.Sprintf("GONE: since %s its keyslot is not what was seen to open", day(r.Since))
 	case lk1.RecoveryUsed:
 		last := r.Handed[len(r.Handed)-1]
-		text = fmt.Sprintf("USED: handed out %s to %s (%s)", day(last.At), last.Who, last.Reason)
+		text = fmt.Sprintf("USED: handed out %s to %s (%s)", day(last.At), last.By(), last.Reason)
 	}
 	if !r.Next.IsZero() {
 		text += "; another, made " + day(r.Next) + ", waits for its machine to boot"
@@ -99,7 +99,7 @@ func recoveryShow(ask *asker, out *output) *cobra.Command {
 					fmt.Fprintf(w, "proven by:    %s, boot %d.%d\n", r.ProvenBy, r.ProvenIn.Reset, r.ProvenIn.Restart)
 				}
 				for _, h := range r.Handed {
-					fmt.Fprintf(w, "handed out:   %s to %s: %s\n", day(h.At), h.Who, h.Reason)
+					fmt.Fprintf(w, "handed out:   %s to %s: %s\n", day(h.At), h.By(), h.Reason)
 				}
 			})
 		},

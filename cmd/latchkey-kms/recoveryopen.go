@@ -3,12 +3,12 @@ package main
 import (
 	"errors"
 	"fmt"
-	"os"
 	"slices"
 
 	"github.com/spf13/cobra"
 
 	"latchkey/internal/cli"
+	"latchkey/internal/datafile"
 	"latchkey/internal/escrow"
 	"latchkey/kms"
 	"latchkey/kms/backup"
@@ -58,7 +58,7 @@ func (o *opening) open(path string) (k escrow.Key, err error) {
 	if err != nil {
 		return k, err
 	}
-	f, err := os.Open(path)
+	f, err := datafile.OpenRead(path)
 	if err != nil {
 		return k, fmt.Errorf("opening a sealed recovery key: %w", err)
 	}

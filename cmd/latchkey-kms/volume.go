@@ -15,6 +15,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"latchkey/internal/cli"
+	"latchkey/internal/datafile"
 	"latchkey/internal/secret"
 	"latchkey/kms"
 )
@@ -261,7 +262,7 @@ func passphrase(stdin io.Reader, keyFile, output string) (secret.Bytes, error) {
 
 	from := stdin
 	if keyFile != "-" {
-		f, err := os.Open(keyFile)
+		f, err := datafile.OpenRead(keyFile)
 		if err != nil {
 			return secret.Bytes{}, fmt.Errorf("reading the passphrase: %w", err)
 		}

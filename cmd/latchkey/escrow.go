@@ -38,17 +38,27 @@ type sealedSlot struct {
 	kms.Escrow
 }
 
+// sealedKey is the SHA-256 of the sealed key of a recovery key's token; nil if
+// it has none.
+func sealedKey(t luks2.Token) []byte {
+	var token struct {
+		Sealed string `json:"latchkey-sealed"`
+	}
+	if t.Type != recoveryType || json.Unmarshal(t.JSON, &token) != nil || len(t.Keyslots) != 1 {
+		return nil
+	}
+	key, err := hex.DecodeString(token.Sealed)
+	if err != nil || len(key) != 32 {
+		return nil
+	}
+	return key
+}
+
 // sealedSlots are those of a header, as they are on the disk.
 func sealedSlots(h *luks2.Header, s luks2.Storage) (all []sealedSlot, err error) {
 	for _, t := range h.Tokens() {
-		var token struct {
-			Sealed string `json:"latchkey-sealed"`
-		}
-		if t.Type != recoveryType || json.Unmarshal(t.JSON, &token) != nil || len(t.Keyslots) != 1 {
-			continue
-		}
-		key, err := hex.DecodeString(token.Sealed)
-		if err != nil || len(key) != 32 {
+		key := sealedKey(t)
+		if key == nil {
 			continue
 		}
 		one := sealedSlot{t.Keyslots[0], kms.Escrow{Key: [32]byte(key)}}

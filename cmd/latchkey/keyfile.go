@@ -8,6 +8,7 @@ import (
 	"os"
 
 	"latchkey/internal/cli"
+	"latchkey/internal/datafile"
 	"latchkey/internal/secret"
 	"latchkey/unlock/luks2"
 )
@@ -21,7 +22,7 @@ func readKeyFile(path string) (secret.Bytes, error) {
 	f := os.Stdin
 	if path != "-" {
 		var err error
-		if f, err = os.Open(path); err != nil {
+		if f, err = datafile.OpenRead(path); err != nil {
 			return secret.Bytes{}, err
 		}
 		defer f.Close()

@@ -222,6 +222,9 @@ func purpose(h *luks2.Header, slot int) string {
 	}
 	for _, t := range h.Tokens() {
 		if t.Type == recoveryType && slices.Contains(t.Keyslots, slot) {
+			if key := sealedKey(t); key != nil {
+				return fmt.Sprintf("recovery key, sealed for people as %x: latchkey-kms recovery show %s", key[:4], h.UUID())
+			}
 			return "recovery key"
 		}
 	}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"path/filepath"
 
 	"latchkey/internal/datafile"
 	"latchkey/internal/secret"
@@ -56,6 +57,9 @@ func (h Home) changeWrapping(ctx context.Context, from, next keeping, c Wrapping
 		}
 	}
 	if _, err := os.Stat(next.material); err == nil && next.material != from.material {
+		if info, err := os.Stat(next.material); err == nil && info.IsDir() {
+			return fmt.Errorf("%s is a folder: name a file in it that is not there yet, such as %s; nothing was changed", next.material, filepath.Join(next.material, "wrapping.key"))
+		}
 		return fmt.Errorf("%s already exists; nothing was changed", next.material)
 	}
 

@@ -7,19 +7,21 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
 	"net/url"
-	"os"
 	"strings"
 
 	"latchkey/kms/admin"
 
 	"latchkey/internal/cli"
+	"latchkey/internal/datafile"
 	"latchkey/kms/home"
 	"latchkey/kms/server"
+	"latchkey/kms/store/bolt"
 )
 
 // A Client asks one key server. Close it.
@@ -45,6 +47,12 @@ func Local(ctx context.Context, h home.Home) (*Client, error) {
 	}
 
 	s, err := h.Open(ctx, server.Config{})
+	if errors.Is(err, bolt.ErrInUse) {
+		if up, _ := h.Running(ctx); up { // it came up while we looked
+			return overSocket(h.Socket()), nil
+		}
+		return nil, fmt.Errorf("%w: a key server that starts and does not answer yet, or another command: say this again in a moment; the server's log says what it waits for", err)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -72,7 +80,8 @@ func (c *Client) Close() error { return c.close() }
 
 // Call asks one thing. body is sent as it is if it is bytes, else as JSON;
 // to takes the answer: an io.Writer as it is, anything else from JSON. An
-// answer that refuses is an error with exit code cli.Refused.
+// answer that refuses is an error with exit code cli.Refused, one that says that an
+// argument is wrong has cli.Usage.
 func (c *Client) Call(ctx context.Context, method, path string, query url.Values, body, to any) error {
 	reader, err := encodeBody(body)
 	if err != nil {
@@ -93,7 +102,7 @@ func (c *Client) send(ctx context.Context, method, path string, query url.Values
 	}
 
 	if c.token != "" {
-		token, err := os.ReadFile(c.token)
+		token, err := datafile.Read(c.token, 4<<10)
 		if err != nil {
 			return nil, fmt.Errorf("reading the token: %w", err)
 		}
@@ -121,8 +130,12 @@ func encodeBody(body any) (io.Reader, error) {
 
 func decodeReply(reply *http.Response, to any) error {
 	err := admin.Decode(reply, to)
-	if admin.Refused(err) {
+	e, _ := errors.AsType[*admin.StatusError](err)
+	switch {
+	case admin.Refused(err):
 		return &cli.Exit{Code: cli.Refused, Err: err}
+	case e != nil && (e.Status == http.StatusBadRequest || e.Status == http.StatusRequestEntityTooLarge):
+		return &cli.Exit{Code: cli.Usage, Err: err} // an argument that only the server can judge
 	}
 	return err
 }

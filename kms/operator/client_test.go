@@ -20,6 +20,7 @@ import (
 	"latchkey/kms/home"
 	"latchkey/kms/ledger"
 	"latchkey/kms/operator"
+	"latchkey/kms/server"
 	"latchkey/kms/server/lk1"
 )
 
@@ -52,6 +53,24 @@ func TestInProcess(t *testing.T) {
 	err = c.Call(t.Context(), "POST", "/v1/volume/put", uuid, []byte("another passphrase that is long"), &volumes)
 	if exit, ok := errors.AsType[*cli.Exit](err); !ok || exit.Code != cli.Refused {
 		t.Errorf("a second put = %v, want exit code %d", err, cli.Refused)
+	}
+
+	for name, one := range map[string]struct {
+		path  string
+		query url.Values
+		want  int
+	}{
+		"an argument that only the server judges": {"/v1/audit", url.Values{"from": {"x"}}, cli.Usage},
+		"what there is not":                       {"/v1/node", url.Values{"who": {"nobody-at-all"}}, cli.Failed},
+	} {
+		err := c.Call(t.Context(), "GET", one.path, one.query, nil, &json.RawMessage{})
+		code := cli.Failed
+		if exit, ok := errors.AsType[*cli.Exit](err); ok {
+			code = exit.Code
+		}
+		if err == nil || code != one.want {
+			t.Errorf("%s: %v, exit code %d, want %d", name, err, code, one.want)
+		}
 	}
 
 	var events []ledger.Event
@@ -220,5 +239,18 @@ func TestWatch(t *testing.T) {
 	stop := errors.New("enough")
 	if err := c.Watch(t.Context(), func(lk1.Node) error { return stop }); !errors.Is(err, stop) {
 		t.Errorf("Watch = %v, want what tell said", err)
+	}
+}
+
+// A server that starts has the database, and does not answer yet.
+func TestStartingServer(t *testing.T) {
+	h := newHome(t)
+	s, err := h.Open(t.Context(), server.Config{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	if _, err := operator.Local(t.Context(), h); err == nil || !strings.Contains(err.Error(), "a key server that starts and does not answer yet, or another command: say this again in a moment") {
+		t.Errorf("Local = %v", err)
 	}
 }

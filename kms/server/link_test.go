@@ -1,6 +1,7 @@
 package server_test
 
 import (
+	"context"
 	"net/http"
 	"net/url"
 	"regexp"
@@ -110,6 +111,30 @@ func TestLinkApproves(t *testing.T) {
 	}
 	if !said {
 		t.Error("the audit log does not say that a link approved it")
+	}
+}
+
+// A link that was used stays so, though the machine waits again, and shows the
+// same, within its minutes.
+func TestLinkIsUsedUp(t *testing.T) {
+	f := newKMS(t)
+	node := newTPM(t)
+	f.mustPend(node)
+	used, unused := f.link(node, phone), f.link(node, phone)
+	if _, err := f.clicks(used, node.NodeID().Words()); err != nil || !f.isApproved(node) {
+		t.Fatal(err)
+	}
+	for _, change := range []func(context.Context, string) (lk1.Node, error){f.DeleteNode, f.UndeleteNode} {
+		if _, err := change(ctx, node.NodeID().String()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	f.mustPend(node)
+	if _, err := f.clicks(used, node.NodeID().Words()); err == nil || f.isApproved(node) {
+		t.Errorf("the link approved twice: %v", err)
+	}
+	if _, err := f.clicks(unused, node.NodeID().Words()); err != nil || !f.isApproved(node) {
+		t.Errorf("another, which was not used: %v", err)
 	}
 }
 

@@ -55,6 +55,7 @@ func askTerms(d *document31, h http.Handler, ask func(method, target, body strin
 		ask("GET", path+"explain"+machine+"&operation=x", "", 400)
 		ask("GET", path+"explain"+machine+"&from=x", "", 400)
 		ask("POST", path+"renew"+machine, "", 200)
+		ask("POST", path+"nodes/renew", "", 200)
 	}
 	text := `"text":"policy: {releases: [{name: r, signed: {public-key: k.pem, signatures: s.json}}]}\n","files":{"k.pem":"` + testFile64(d.t, "tpm2-pcr-public-key.pem") + `","s.json":"` + testFile64(d.t, "tpm2-pcr-signature.json") + `"}`
 	ask("GET", "/v1/policy", "", 200)

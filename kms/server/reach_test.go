@@ -47,6 +47,8 @@ var boundings = map[string]bounding{
 	"POST /v1/node/set":             {of: nodeOf, ask: byWho, body: `{"labels":{"rack":"1"}}`},
 	"POST /v1/node/push":            {of: wholeNode, ask: byWho + "&shown=x", body: "a passphrase"},
 	"POST /v1/nodes/renew":          {list: "?"},
+	"POST /v1/kairos/nodes/renew":   {list: "?"},
+	"POST /v1/talos/nodes/renew":    {list: "?"},
 	"POST /v1/node/delete":          {of: nodeOf, ask: byWho},
 	"POST /v1/node/undelete":        {of: nodeOf, ask: byWho},
 	"GET /v1/volumes":               {list: "?"},

@@ -158,7 +158,7 @@ func TestRecoveryOfTwoPeople(t *testing.T) {
 		}
 	}
 	r := f.stands(lk1.RecoveryUsed)
-	if len(r.Handed) != 1 || r.Handed[0].Who != "bob" || !f.audited("recovery asked", "because of alice") {
+	if len(r.Handed) != 1 || r.Handed[0].By() != "bob, with alice" || !f.audited("recovery asked", "because of alice") {
 		t.Errorf("it was handed out as %+v", r.Handed)
 	}
 }

@@ -161,7 +161,11 @@ func TestTermsOfOthers(t *testing.T) {
 			k.refuses(policy.RuleSilence, k.gets)
 			k.mustSet(policy.Settings{})
 			k.refuses(policy.RuleSilence, k.gets) // asking does not end a lapse, nor does another setting
-			k.renew()
+			for want := range []int{1, 0} {       // all that lapsed; then none is left
+				if n := k.renewsLapsed(); n != 1-want {
+					t.Errorf("%d lapsed approvals were renewed, want %d", n, 1-want)
+				}
+			}
 			if !k.gets() {
 				t.Error("renewed after a lapse, it got nothing")
 			}

@@ -6,11 +6,13 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"path/filepath"
 	"slices"
 	"syscall"
 
 	"golang.org/x/crypto/argon2"
 
+	"latchkey/internal/datafile"
 	"latchkey/internal/secret"
 )
 
@@ -45,6 +47,9 @@ func read(path string, ours func(fs.FileInfo) bool) (secret.Bytes, error) {
 		return secret.Bytes{}, fmt.Errorf("reading the wrapping key: %w", err)
 	}
 
+	if info.IsDir() {
+		return secret.Bytes{}, fmt.Errorf("reading the wrapping key: %s is a folder: name the file in it, such as %s", path, filepath.Join(path, "wrapping.key"))
+	}
 	if !ours(info) {
 		return secret.Bytes{}, fmt.Errorf("reading the wrapping key %s: others may read it; make it mode 0600", path)
 	}
@@ -76,7 +81,7 @@ func Derive(passphrasePath, saltPath string) (secret.Bytes, error) {
 	if err != nil {
 		return secret.Bytes{}, fmt.Errorf("reading the wrapping salt: %w", err)
 	}
-	b, err := os.ReadFile(passphrasePath)
+	b, err := datafile.Read(passphrasePath, 64<<10)
 	if err != nil {
 		return secret.Bytes{}, fmt.Errorf("reading the wrapping passphrase: %w", err)
 	}

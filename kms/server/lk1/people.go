@@ -56,19 +56,27 @@ func (e *tooFew) Error() string {
 	return fmt.Sprintf("%d of %d people said %s; %s say the same within %d hours", e.have, e.need, e.said.Verb, missing, int(agreementLife.Hours()))
 }
 
-// NeedsOf is Node.Needs in an answer of the administration that is a node, or
-// an approval with one; empty, if what was asked for is done.
+// NeedsOf is Node.Needs in an answer of the administration that is a node, an
+// approval with one, or a list; empty, if what was asked for is done.
 func NeedsOf(answer []byte) string {
-	var n struct {
+	type one struct {
 		Needs string `json:"needs"`
 		Node  struct {
 			Needs string `json:"needs"`
 		} `json:"node"`
 	}
-	if err := json.Unmarshal(answer, &n); err != nil {
-		return "" // a list, or nothing
+	all := make([]one, 1)
+	if err := json.Unmarshal(answer, &all[0]); err != nil {
+		if err := json.Unmarshal(answer, &all); err != nil {
+			return "" // nothing that has it
+		}
 	}
-	return cmp.Or(n.Needs, n.Node.Needs)
+	for _, n := range all {
+		if needs := cmp.Or(n.Needs, n.Node.Needs); needs != "" {
+			return needs
+		}
+	}
+	return ""
 }
 
 // whatOf is the digest of what a verb does: two people agree if it is the same.
@@ -101,6 +109,17 @@ func (v view) agreements(id kms.NodeID, now time.Time) (all []Agreement, err err
 	})
 	slices.SortFunc(all, func(a, b Agreement) int { return a.At.Compare(b.At) })
 	return all, err
+}
+
+// others are the other people who want the same, as the audit log has them.
+func (v view) others(ctx context.Context, id kms.NodeID, verb, what string) (from []string, err error) {
+	all, err := v.agreements(id, v.s.ledger.Wall())
+	for _, a := range all {
+		if a.Verb == verb && a.What == what && a.Who != admin.Identity(ctx) {
+			from = append(from, a.From)
+		}
+	}
+	return from, err
 }
 
 // together is nil if as many people as need be want this done, the one who

@@ -204,10 +204,15 @@ func (t *txn) handOut(ctx context.Context, owner kms.NodeID, uuid kms.UUID, h Ha
 	}
 	if n := len(e.Handed); n > 0 && !h.Again {
 		last := e.Handed[n-1]
-		return Handed{}, fmt.Errorf("handing out the recovery key of volume %s: %w: %s had it at %s (%q); if you must have it, too, say so (--again)", uuid, ledger.ErrRefused, last.Who, last.At.Format(time.RFC3339), last.Reason)
+		return Handed{}, fmt.Errorf("handing out the recovery key of volume %s: %w: %s had it at %s (%q); if you must have it, too, say so (--again)", uuid, ledger.ErrRefused, last.By(), last.At.Format(time.RFC3339), last.Reason)
 	}
+	const verb = "recovery release"
 	what := whatOf(uuid, e.Key, len(e.Handed))
-	e.Handed = append(e.Handed, Handover{At: t.s.ledger.Wall().UTC(), Who: ledger.Who(ctx), Reason: h.Reason, Key: e.Key})
+	with, err := t.others(ctx, owner, verb, what)
+	if err != nil {
+		return Handed{}, err
+	}
+	e.Handed = append(e.Handed, Handover{At: t.s.ledger.Wall().UTC(), Who: ledger.Who(ctx), With: with, Reason: h.Reason, Key: e.Key})
 	e.Handed = e.Handed[max(0, len(e.Handed)-maxHandovers):]
 	t.Bump()
 	if err := t.saveRecovery(row); err != nil {
@@ -228,5 +233,5 @@ func (t *txn) handOut(ctx context.Context, owner kms.NodeID, uuid kms.UUID, h Ha
 		node = nodeRow{ID: owner, State: fleet.Deleted}
 	}
 	out := Handed{UUID: uuid, Sealed: e.Sealed, Key: &e.Key, Proven: e.proven()}
-	return out, t.together(ctx, &node, t.s.settings(&node).People(), "recovery release", what)
+	return out, t.together(ctx, &node, t.s.settings(&node).People(), verb, what)
 }

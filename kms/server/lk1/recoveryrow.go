@@ -1,6 +1,7 @@
 package lk1
 
 import (
+	"strings"
 	"time"
 
 	"latchkey/kms"
@@ -42,9 +43,18 @@ type escrow struct {
 // A Handover is a sealed key that a person was given.
 type Handover struct {
 	At     time.Time `json:"at"`
-	Who    string    `json:"who"`
+	Who    string    `json:"who"`            // who was given it
+	With   []string  `json:"with,omitempty"` // who wanted the same before, where several people must
 	Reason string    `json:"reason"`
 	Key    digest    `json:"key"` // SHA-256 of what was given
+}
+
+// By names everybody who wanted it, for people.
+func (h Handover) By() string {
+	if len(h.With) == 0 {
+		return h.Who
+	}
+	return h.Who + ", with " + strings.Join(h.With, ", ")
 }
 
 // maxHandovers is how many of keys that were replaced are kept: the audit log

@@ -205,6 +205,9 @@ func (k *Keeper) termsRoutes() []admin.Route {
 			return k.Explain(r.Context(), hash(r), q)
 		},
 	}, {
+		Method: "POST", Path: "/v1/kairos/nodes/renew", Scope: admin.ScopeAdmin, Reaching: admin.Within, Doc: "Renews all approvals of nodes of Kairos that lapsed by silence: after a clock was wrong.", Answer: []Node{},
+		Do: func(r *http.Request) (any, error) { return admin.List(k.RenewLapsed(r.Context())) },
+	}, {
 		Method: "POST", Path: "/v1/kairos/set", Scope: admin.ScopeAdmin, Reaching: admin.Within, Doc: "Changes the settings and labels of a node of Kairos.",
 		Query: []admin.Param{hashParam}, Body: policy.Change{}, Answer: Node{},
 		Do: func(r *http.Request) (any, error) {
@@ -224,6 +227,30 @@ func renew(row *machine) string {
 	}
 	row.Renew(time.Now())
 	return ""
+}
+
+// RenewLapsed renews all approvals that lapsed by silence: after a clock was
+// wrong.
+func (k *Keeper) RenewLapsed(ctx context.Context) (renewed []Node, err error) {
+	var lapsed []string
+	err = k.read(func(v view) error {
+		return k.theirs(ctx).Known(v.View, func(row machine) error {
+			if row.State == fleet.Approved && !row.Lapsed.IsZero() {
+				lapsed = append(lapsed, row.Name())
+			}
+			return nil
+		})
+	})
+	for _, hash := range lapsed {
+		if err != nil {
+			break
+		}
+		var n Node
+		if n, err = k.Change(ctx, "renew", hash); err == nil {
+			renewed = append(renewed, n)
+		}
+	}
+	return renewed, err
 }
 
 func errUnknown(id kms.NodeID) error {

@@ -137,6 +137,9 @@ func (k *Keeper) termsRoutes() []admin.Route {
 			return k.Explain(r.Context(), id, q)
 		},
 	}, {
+		Method: "POST", Path: "/v1/talos/nodes/renew", Scope: admin.ScopeAdmin, Reaching: admin.Within, Doc: "Renews all approvals of machines of Talos that lapsed by silence: after a clock was wrong.", Answer: []Node{},
+		Do: func(r *http.Request) (any, error) { return admin.List(k.RenewLapsed(r.Context())) },
+	}, {
 		Method: "POST", Path: "/v1/talos/set", Scope: admin.ScopeAdmin, Reaching: admin.Within, Doc: "Changes the settings and labels of a machine of Talos.",
 		Query: []admin.Param{uuidParam}, Body: policy.Change{}, Answer: Node{},
 		Do: func(r *http.Request) (any, error) {
@@ -160,6 +163,30 @@ func renew(row *machine) string {
 	}
 	row.Renew(time.Now())
 	return ""
+}
+
+// RenewLapsed renews all approvals that lapsed by silence: after a clock was
+// wrong.
+func (k *Keeper) RenewLapsed(ctx context.Context) (renewed []Node, err error) {
+	var lapsed []kms.UUID
+	err = k.read(func(v ledger.View) error {
+		return k.theirs(ctx).Known(v, func(row machine) error {
+			if row.State == fleet.Approved && !row.Lapsed.IsZero() {
+				lapsed = append(lapsed, row.UUID)
+			}
+			return nil
+		})
+	})
+	for _, uuid := range lapsed {
+		if err != nil {
+			break
+		}
+		var n Node
+		if n, err = k.Change(ctx, "renew", uuid, nil); err == nil {
+			renewed = append(renewed, n)
+		}
+	}
+	return renewed, err
 }
 
 func errUnknown(uuid kms.UUID) error {
