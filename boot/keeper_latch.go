@@ -95,6 +95,9 @@ func (b *pid1) fromLatch(r wire.Record, ok bool) error {
 			return &StepError{"latch", codes.Latch, fmt.Errorf("the latch extended PCR %d unasked", r.PCR)}
 		}
 		l.pending = nil
+		if b.worker.word == nil {
+			b.worker.held = r.Held
+		}
 		b.measured = append(b.measured, measured{l.orders[0], strings.Fields(r.Text), b.sys.Now()})
 		l.orders = l.orders[1:]
 		l.give()

@@ -10,7 +10,8 @@ import (
 // A workerKeeper is PID 1's side of the worker.
 type workerKeeper struct {
 	keeper
-	word *wire.Record // that the TPM may be used or not: nil as long as nobody knows
+	word *wire.Record               // that the TPM may be used or not: nil as long as nobody knows
+	held [len(wire.Likely)][32]byte // what the latch read of PCRs, for this word
 }
 
 func (w *workerKeeper) start() error {
@@ -26,7 +27,7 @@ func (w *workerKeeper) start() error {
 // entered tells this worker, and each that follows, that the TPM may be
 // used, or by code and text why not.
 func (w *workerKeeper) entered(code, text string) {
-	r := wire.Record{Kind: wire.KindEntered, Code: code, Text: text}
+	r := wire.Record{Kind: wire.KindEntered, Code: code, Text: text, Held: w.held}
 	if w.word != nil && *w.word == r {
 		return
 	}

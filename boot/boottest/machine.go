@@ -27,6 +27,7 @@ type Machine struct {
 	Person  Person
 	FreeMiB int64
 	Drivers time.Duration // how long each device's driver takes to load
+	Mapping time.Duration // how long a volume takes to open
 	// Reaches tells with which settings of the network the key server and
 	// tang servers can be reached; nil is with all.
 	Reaches func(plan.Net) bool

@@ -343,6 +343,7 @@ func (w workerProcess) MapLogical(l dm.Logical) error {
 
 // Map implements worker.Disks.
 func (w workerProcess) Map(t dm.Target, key luks2.VolumeKey) error {
+	time.Sleep(w.machine.Mapping)
 	w.machine.mu.Lock()
 	defer w.machine.mu.Unlock()
 	if err := w.alive(); err != nil {

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"latchkey/boot/codes"
@@ -29,6 +30,7 @@ type TPM struct {
 	NV      map[uint32]string // what Kairos keeps there
 	PIN     string            // of sealed secrets that want one
 	Wrongs  int               // PINs that were; more than eight are a lockout
+	Known   []kms.PCR         // what the worker was told of PCRs
 
 	machine *Machine
 	user    *process // the worker that has it open: /dev/tpm0 has one
@@ -167,7 +169,7 @@ func (c chip) Identify(ctx context.Context, _ tpm.Options) (worker.Identity, str
 		return nil, "", err
 	}
 	c.load(2)
-	return &identity{c.opened}, "commands=2", nil
+	return &identity{opened: c.opened}, "commands=2", nil
 }
 
 // Unseal gives what is sealed, in clear, while PCR 7 is zero if the policy
@@ -216,20 +218,36 @@ func (t *TPM) Loaded() int {
 }
 
 // identity is the keys of a TPM.
-type identity struct{ opened }
+type identity struct {
+	opened
+	closed atomic.Bool
+}
 
 func (*identity) EKPublic() []byte                     { return []byte("EK") }
 func (*identity) EKCert() []byte                       { return nil }
 func (*identity) AKPublic() []byte                     { return []byte("AK") }
 func (*identity) NodeID() kms.NodeID                   { return kms.NodeIDOf([]byte("EK")) }
 func (*identity) Certify(context.Context)              {}
+func (i *identity) Know(values []kms.PCR)              { i.Known = values }
 func (*identity) Prepare(context.Context, []int) error { return nil }
 func (*identity) PrepareUnseal(context.Context) error  { return nil }
 func (i *identity) Rest()                              { i.load(1) }
 
 func (i *identity) Close() {
+	if i.closed.Swap(true) {
+		return
+	}
 	i.use(background, i.p)
 	i.load(0)
+	i.machine.note("the TPM's keys are unloaded")
+}
+
+// use is one command with a key.
+func (i *identity) use(ctx context.Context, p *process) error {
+	if i.closed.Load() && ctx != background {
+		return codes.Fail(tpm.CodeFailed, "TPM_RC_HANDLE: its keys are unloaded")
+	}
+	return i.opened.use(ctx, p)
 }
 
 func (i *identity) Activate(ctx context.Context, _, _ []byte) (secret.Bytes, error) {

@@ -71,14 +71,15 @@ type latch struct {
 }
 
 // read returns a PCR, from the TPM only if this process has not seen it. The
-// first reading is of both that a boot extends.
+// first reading is of all that this boot needs: those that it extends, and
+// those that the worker will quote.
 func (l *latch) read(ctx context.Context, pcr uint8) ([32]byte, error) {
 	if v, ok := l.values[pcr]; ok {
 		return v, nil
 	}
 	pcrs := []int{int(pcr)}
 	if len(l.values) == 0 && (pcr == 11 || pcr == 15) {
-		pcrs = []int{11, 15}
+		pcrs = wire.Likely[:]
 	}
 	values, err := l.tpm.ReadPCRs(ctx, pcrs...)
 	for index, v := range values {
@@ -177,5 +178,18 @@ func (l *latch) extended(ctx context.Context, index uint8, value [32]byte) error
 	if err != nil {
 		return err
 	}
-	return l.conn.Send(wire.Record{Kind: wire.KindExtended, PCR: index, New: value, Text: strings.Join(banks, " ")})
+	return l.conn.Send(wire.Record{Kind: wire.KindExtended, PCR: index, New: value, Text: strings.Join(banks, " "), Held: l.held()})
+}
+
+// held are the values of wire.Likely, or zeros if one of them was not read.
+func (l *latch) held() (held [len(wire.Likely)][32]byte) {
+	all := held
+	for i, n := range wire.Likely {
+		v, ok := l.values[uint8(n)]
+		if !ok {
+			return held
+		}
+		all[i] = v
+	}
+	return all
 }

@@ -208,6 +208,7 @@ func TestWholeBoot(t *testing.T) {
 	if n := dev.Commands(); n != 5 {
 		t.Errorf("the latch sent %d commands, want 5", n)
 	}
+	sayHeld(t, s.said[1], dev)
 	want11 := wire.Extended(wire.Extended([32]byte{}, order(11, "enter-initrd").Digests.SHA256), order(11, "leave-initrd").Digests.SHA256)
 	want15 := wire.Extended([32]byte{}, order(15, "volume root").Digests.SHA256)
 	if held(t, dev, 11) != want11 || held(t, dev, 15) != want15 {

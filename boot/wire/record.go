@@ -14,7 +14,12 @@ import (
 
 // Size is the size of every message between PID 1 and its children, in
 // bytes: one datagram of a SOCK_SEQPACKET socket.
-const Size = 640
+const Size = 832
+
+// Likely are the PCRs that key servers ask for: firmware policy, what was
+// booted and the latch, and what releases name besides. A TPM reads eight by
+// one command.
+var Likely = [7]int{4, 7, 8, 9, 11, 12, 15}
 
 // Silence is how long a child may say nothing before it is taken for hung.
 const Silence = 60 * time.Second
@@ -38,8 +43,8 @@ const (
 	KindFailed                      // Code and Text: the child ends
 	KindWantCiphers                 // the disks had their turn: the modules that every boot needs may load
 	KindExtending                   // about to extend PCR from Old to New
-	KindExtended                    // it holds New now; Text names the banks that the TPM has on
-	KindEntered                     // to the worker: the TPM may be used; Code if there is none
+	KindExtended                    // it holds New now; Text names the banks that the TPM has on, Held what was read
+	KindEntered                     // to the worker: the TPM may be used, Held is what the latch read; Code if there is none
 	KindCiphers                     // to the worker: those modules are loaded
 	KindExtend                      // to the latch: extend PCR with Digests
 	KindResume                      // to the latch: this one was under way, from Old to New
@@ -60,6 +65,7 @@ type Record struct {
 	Duration time.Duration
 	Old, New [32]byte // what a PCR holds, SHA-256 bank
 	Digests  pcr.Digests
+	Held     [len(Likely)][32]byte // what those of Likely hold, SHA-256 bank; all zero: not told
 }
 
 // Offsets of the fields, in bytes. Texts have a length byte in front.
@@ -75,7 +81,8 @@ const (
 	at256   = at1 + 20
 	at384   = at256 + 32
 	at512   = at384 + 48
-	atEnd   = at512 + 64
+	atHeld  = at512 + 64
+	atEnd   = atHeld + 32*len(Likely)
 )
 
 // Encode writes the record's fixed form.
@@ -93,6 +100,9 @@ func (r Record) Encode() [Size]byte {
 	copy(b[at256:], r.Digests.SHA256[:])
 	copy(b[at384:], r.Digests.SHA384[:])
 	copy(b[at512:], r.Digests.SHA512[:])
+	for i := range r.Held {
+		copy(b[atHeld+32*i:], r.Held[i][:])
+	}
 	return b
 }
 
@@ -108,7 +118,10 @@ func Decode(b []byte) (Record, error) {
 		Start:    time.Duration(binary.LittleEndian.Uint64(b[atStart:])),
 		Duration: time.Duration(binary.LittleEndian.Uint64(b[atTook:])),
 		Old:      [32]byte(b[atOld:atNew]), New: [32]byte(b[atNew:at1]),
-		Digests: pcr.Digests{SHA1: [20]byte(b[at1:at256]), SHA256: [32]byte(b[at256:at384]), SHA384: [48]byte(b[at384:at512]), SHA512: [64]byte(b[at512:atEnd])},
+		Digests: pcr.Digests{SHA1: [20]byte(b[at1:at256]), SHA256: [32]byte(b[at256:at384]), SHA384: [48]byte(b[at384:at512]), SHA512: [64]byte(b[at512:atHeld])},
+	}
+	for i := range r.Held {
+		r.Held[i] = [32]byte(b[atHeld+32*i : atEnd])
 	}
 	if r.PCR > 23 {
 		return Record{}, fmt.Errorf("reading a record: there is no PCR %d", r.PCR)

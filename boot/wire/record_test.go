@@ -23,7 +23,7 @@ func full() wire.Record {
 	return wire.Record{
 		Kind: wire.KindExtending, PCR: 23, Slot: 31, Code: "volume-missing", Name: "root", Text: "what happened",
 		Start: 1500 * time.Millisecond, Duration: -time.Nanosecond, Old: sha256.Sum256([]byte("old")), New: sha256.Sum256([]byte("new")),
-		Digests: pcr.Measure([]byte("digests")),
+		Digests: pcr.Measure([]byte("digests")), Held: [len(wire.Likely)][32]byte{{4}, {7}, {8}, {9}, {11}, {12}, {15}},
 	}
 }
 

@@ -37,6 +37,9 @@ func (g *grant) of(d *disk) (granted kms.Granted, ok bool) {
 // try opens what a KMS granted. It fails if a volume that the boot waits
 // for stays closed: the KMS has no other key for it.
 func (k *keyServer) try(ctx context.Context, to source.Opener, g *grant) error {
+	if !g.provesAgain() {
+		go k.identity.close() // while keyslots are tried, the TPM has nothing else to do
+	}
 	offer := source.Offer{Taken: func() { k.grant = g }}
 	for i, v := range g.asked {
 		granted := g.Volumes[i]
@@ -65,6 +68,17 @@ func (w *worker) takesPush(v *unlock.Volume) bool {
 	return slices.ContainsFunc(w.plan.Volumes, func(p plan.Volume) bool {
 		return p.Name == v.Name && slices.Contains(p.Sources, plan.SourcePush)
 	})
+}
+
+// provesAgain tells whether what was granted needs the TPM's keys once more:
+// to unseal it, or to prove for a rotation, see rotation.volumes.
+func (g *grant) provesAgain() bool {
+	for i, v := range g.Volumes {
+		if v.Active.Kind == kms.Bound || v.Staged.Kind != 0 || unlock.Unfinished(g.asked[i].Header) {
+			return true
+		}
+	}
+	return false
 }
 
 // refusal is the error of a volume that a KMS does not give.

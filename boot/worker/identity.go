@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"latchkey/boot/codes"
+	"latchkey/boot/wire"
+	"latchkey/kms"
 	"latchkey/unlock"
 	"latchkey/unlock/tpm"
 )
@@ -18,10 +20,6 @@ type identity struct {
 	id     Identity
 	err    error
 }
-
-// likelyPCRs are what key servers ask for: firmware policy, what was booted and
-// the latch, and what releases name besides. A TPM reads eight at a time.
-var likelyPCRs = []int{4, 7, 8, 9, 11, 12, 15}
 
 // identify begins to load the TPM's keys.
 func (w *worker) identify(ctx context.Context) *identity {
@@ -67,15 +65,21 @@ func (i *identity) close() {
 
 // mayUseTPM waits for PID 1's word that the TPM may be used.
 func (w *worker) mayUseTPM(ctx context.Context) error {
+	_, err := w.word(ctx)
+	return err
+}
+
+// word is that word, with what the latch has read of PCRs.
+func (w *worker) word(ctx context.Context) (wire.Record, error) {
 	select {
 	case r := <-w.entered:
 		w.entered <- r // for the next who asks
 		if r.Code != "" {
-			return codes.Fail(r.Code, "the TPM cannot be used: %s", r.Text)
+			return r, codes.Fail(r.Code, "the TPM cannot be used: %s", r.Text)
 		}
-		return nil
+		return r, nil
 	case <-ctx.Done():
-		return ctx.Err()
+		return wire.Record{}, ctx.Err()
 	}
 }
 
@@ -84,7 +88,8 @@ func (w *worker) loadIdentity(ctx context.Context) (Identity, error) {
 	if !w.plan.NeedsKMS() {
 		return nil, codes.Fail(codes.PlanInvalid, "no volume has the source kms")
 	}
-	if err := w.mayUseTPM(ctx); err != nil {
+	word, err := w.word(ctx)
+	if err != nil {
 		return nil, err
 	}
 
@@ -100,12 +105,25 @@ func (w *worker) loadIdentity(ctx context.Context) (Identity, error) {
 		return nil, err
 	}
 
+	id.Know(held(word))
 	go func() {
-		if err := id.Prepare(ctx, likelyPCRs); err != nil {
+		if err := id.Prepare(ctx, wire.Likely[:]); err != nil {
 			w.log.Warn("the TPM is not ready for an answer yet", "err", err)
 		}
 	}()
 	return id, nil
+}
+
+// held are the PCRs that came with PID 1's word; none if the latch has not
+// read them. Each quote shows whether they are still true.
+func held(word wire.Record) (values []kms.PCR) {
+	if word.Held == (wire.Record{}).Held {
+		return nil
+	}
+	for i, n := range wire.Likely {
+		values = append(values, kms.PCR{Index: n, Value: word.Held[i]})
+	}
+	return values
 }
 
 // prepareUnseal has the TPM load what a sealed secret needs while the KMS is

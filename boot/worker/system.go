@@ -145,6 +145,7 @@ type Identity interface {
 	Seal(ctx context.Context, s secret.Bytes) ([]byte, error)
 	NodeID() kms.NodeID
 	Certify(ctx context.Context)
+	Know(values []kms.PCR)
 	Prepare(ctx context.Context, pcrs []int) error
 	PrepareUnseal(ctx context.Context) error
 	Rest()

@@ -264,5 +264,17 @@ var node = []mutant{
 	{`unlock/tpm: the list may fail`, `unlock/tpm/identify.go`, `	case listed != nil:
 `, `	case false:
 `, `./unlock/tpm`, `TestChosenEK`},
-	{`boot/latch: both PCRs by one command`, `boot/latch/latch.go`, `pcrs = []int{11, 15}`, `pcrs = []int{int(pcr)}`, `./boot/latch`, `TestWholeBoot`},
+	{`boot/latch: both PCRs by one command`, `boot/latch/latch.go`, `pcrs = wire.Likely[:]`, `pcrs = []int{int(pcr)}`, `./boot/latch`, `TestWholeBoot`},
+	{`boot/latch: the worker need not read PCRs`, `boot/latch/latch.go`, `, Held: l.held()})`, `})`, `./boot/latch`, `TestWholeBoot`},
+	{`boot: PID 1 passes on what the latch read`, `boot/keeper_latch.go`, `b.worker.held = r.Held`, ``, `./boot`, `TestReadOnce`},
+	{`boot/worker: a sealed secret needs the TPM's keys`, `boot/worker/grant.go`, `v.Active.Kind == kms.Bound ||`, ``, `./boot`, `TestUnloads`},
+	{`boot/worker: a rotation needs the TPM's keys`, `boot/worker/grant.go`, `|| v.Staged.Kind != 0 || unlock`, `|| unlock`, `./boot`, `TestUnloads`},
+	{`boot/worker: nobody waits for the TPM to forget`, `boot/worker/grant.go`, `if !g.provesAgain() {`, `if false {`, `./boot`, `TestUnloads`},
+	{`unlock/tpm: every bank that the kernel names`, `unlock/tpm/pcr.go`, `banks = append(banks, alg)
+		}
+	}
+	return banks`, `banks = append(banks, alg)
+		}
+	}
+	return banks[:min(1, len(banks))]`, `./unlock/tpm`, `TestBanksOfTheKernel`},
 }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/binary"
+	"maps"
 	"slices"
 	"testing"
 	"testing/synctest"
@@ -13,6 +14,7 @@ import (
 	"github.com/google/go-tpm/tpm2/transport/linuxudstpm"
 
 	"latchkey/internal/secret"
+	"latchkey/kms"
 	"latchkey/unlock/tpm"
 	"latchkey/unlock/tpm/tpmtest"
 )
@@ -187,14 +189,24 @@ func TestCommandsOfABoot(t *testing.T) {
 	wire.sent = nil
 
 	boot := tpm.New(wire)
+	read, err := boot.ReadPCRs(context.Background(), 4, 7, 8, 9, 11, 12, 15) // as the latch does
+	if err != nil {
+		t.Fatal(err)
+	}
 	again := identify(t, boot, tpm.Options{})
+	var known []kms.PCR
+	for _, n := range slices.Sorted(maps.Keys(read)) {
+		known = append(known, kms.PCR{Index: n, Value: read[n]})
+	}
+	again.Know(known)
 	if err := again.Prepare(context.Background(), []int{4, 7, 8, 9, 11, 12, 15}); err != nil {
 		t.Fatal(err)
 	}
 	getOnce(t, s, url, again)
 	want := []string{
+		"PCR_Read",                       // by the latch
 		"CreatePrimary", "CreatePrimary", // EK, AK
-		"PCR_Read", "StartAuthSession", "PolicySecret", // for the answer to come
+		"StartAuthSession", "PolicySecret", // for the answer to come
 		"ActivateCredential", "Quote", // S, boot state
 	}
 	if got := wire.commands(); !slices.Equal(got, want) {

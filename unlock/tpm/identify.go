@@ -31,7 +31,7 @@ type Identity struct {
 	ekCert     atomic.Pointer[[]byte]
 	persistent bool         // the EK lives in NV, nothing to flush
 	ready      tpm2.Session // made by Prepare, nil without
-	pcrs       []kms.PCR    // read by Prepare
+	pcrs       []kms.PCR    // read by Prepare, or known before
 }
 
 // key is a loaded object.

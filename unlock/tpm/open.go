@@ -47,10 +47,13 @@ func openDevice(path string) (*TPM, error) {
 	if err != nil {
 		return nil, &Error{"opening " + path, CodeAbsent, err}
 	}
-	t := New(&device{fd: fd})
-	if real, err := filepath.EvalSymlinks(path); err == nil {
-		t.managed = strings.HasPrefix(filepath.Base(real), "tpmrm")
+	real, err := filepath.EvalSymlinks(path)
+	if err != nil {
+		return New(&device{fd: fd}), nil
 	}
+	name := filepath.Base(real)
+	t := NewAt(&device{fd: fd}, "/sys/class/tpm/"+strings.Replace(name, "tpmrm", "tpm", 1))
+	t.managed = strings.HasPrefix(name, "tpmrm")
 	return t, nil
 }
 

@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"os"
+	"path/filepath"
 	"slices"
 
 	"github.com/google/go-tpm/tpm2"
@@ -74,8 +76,29 @@ func (t *TPM) Extend(ctx context.Context, pcr int, digest func(crypto.Hash) []by
 	return err
 }
 
-// activeBanks lists the banks that have PCRs; it is asked once per TPM.
+// kernelBanks are the banks that have PCRs, as the kernel found them when it
+// took the TPM: it has a folder for each that it knows, and asks the TPM
+// nothing for it (drivers/char/tpm/tpm-sysfs.c, from Linux 5.12). They are all
+// of which latchkey has a hash.
+func kernelBanks(class string) (banks []tpm2.TPMIAlgHash) {
+	if class == "" {
+		return nil
+	}
+	for _, hash := range []crypto.Hash{crypto.SHA1, crypto.SHA256, crypto.SHA384, crypto.SHA512} {
+		name, alg, _ := bank(hash)
+		if _, err := os.Stat(filepath.Join(class, "pcr-"+name)); err == nil {
+			banks = append(banks, alg)
+		}
+	}
+	return banks
+}
+
+// activeBanks lists the banks that have PCRs. The TPM is asked once, where the
+// kernel does not say.
 func (c call) activeBanks() ([]tpm2.TPMIAlgHash, error) {
+	if c.t.banks == nil {
+		c.t.banks = kernelBanks(c.t.class)
+	}
 	if c.t.banks != nil {
 		return c.t.banks, nil
 	}

@@ -5,6 +5,8 @@ import (
 	"fmt"
 
 	"github.com/google/go-tpm/tpm2"
+
+	"latchkey/kms"
 )
 
 // PrepareUnseal loads the storage key ahead, for a secret that is to be
@@ -20,8 +22,17 @@ func (id *Identity) PrepareUnseal(ctx context.Context) (err error) {
 	return id.makeSRK(c)
 }
 
+// Know takes PCRs of the SHA-256 bank, in ascending order, that somebody has
+// read in this boot: Prepare reads no others then. As with those that it reads
+// itself, a quote is of them only if its digest is.
+func (id *Identity) Know(values []kms.PCR) {
+	_, end := id.tpm.begin(context.Background())
+	defer end()
+	id.pcrs = values
+}
+
 // Prepare starts the session that the next Activate needs, satisfies the EK's
-// policy in it, and reads the PCRs that will be quoted, so that a server's
+// policy in it, and reads the PCRs that will be quoted, unless they are known, so that a server's
 // answer finds the TPM ready: on a slow chip these commands take as long as the
 // activation. It depends on no server. An Activate that finds nothing prepared
 // does it by itself, and so does a Quote of other PCRs, or other values.
@@ -45,7 +56,7 @@ func (id *Identity) Prepare(ctx context.Context, pcrs []int) (err error) {
 		}
 	}()
 
-	if len(pcrs) > 0 {
+	if len(pcrs) > 0 && len(id.pcrs) == 0 {
 		if id.pcrs, err = c.readPCRs(pcrs); err != nil {
 			return err
 		}

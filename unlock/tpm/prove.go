@@ -117,7 +117,7 @@ func (id *Identity) quote(c call, pcrs []int, extra []byte) (kms.Quote, error) {
 	}, nil
 }
 
-// quoted are the values of the PCRs that were quoted. Those that Prepare read
+// quoted are the values of the PCRs that were quoted. Those that are known
 // are they if the quote's digest is of them.
 func (id *Identity) quoted(c call, pcrs []int, attest tpm2.TPM2BAttest) ([]kms.PCR, error) {
 	var values []kms.PCR

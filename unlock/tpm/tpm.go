@@ -24,6 +24,7 @@ type TPM struct {
 	// managed: the kernel's resource manager owns our handles, so that it
 	// flushes them when we close, and nobody else's are visible to us.
 	managed bool
+	class   string // the kernel's folder for it, such as /sys/class/tpm/tpm0; "" if it has none
 
 	mu       sync.Mutex              // held for one whole call: its handles are its own
 	kept     map[tpm2.TPMHandle]bool // objects that we loaded
@@ -38,6 +39,14 @@ type TPM struct {
 // Open does not know: recorders and fault injectors in tests.
 func New(bus transport.TPM) *TPM {
 	return &TPM{bus: bus, kept: map[tpm2.TPMHandle]bool{}}
+}
+
+// NewAt is New for a TPM of which the kernel tells in a folder such as
+// /sys/class/tpm/tpm0.
+func NewAt(bus transport.TPM, class string) *TPM {
+	t := New(bus)
+	t.class = class
+	return t
 }
 
 // Close closes the transport. Handles of a TPM without resource manager
