@@ -72,3 +72,19 @@ func TestReadOnce(t *testing.T) {
 		}
 	})
 }
+
+// TestPendingDoubtsKeptKeys: a key server that does not know a machine has it
+// look, once, whether the keys that it took from NV are its own.
+func TestPendingDoubtsKeptKeys(t *testing.T) {
+	for state, want := range map[string]int{"pending": 1, "": 0, "away": 0} {
+		synctest.Test(t, func(t *testing.T) {
+			m := boottest.New("kms")
+			defer m.End()
+			m.KMS.State, m.Plan.Find.Timeout = state, 0
+			m.Boot(time.Hour)
+			if m.TPM.Doubts != want {
+				t.Errorf("the key server is %q: the keys were doubted %d times, want %d", state, m.TPM.Doubts, want)
+			}
+		})
+	}
+}

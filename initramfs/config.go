@@ -29,7 +29,8 @@ type Config struct {
 	// Net holds kernel command line words: one grammar for both places.
 	Net string `yaml:"net"`
 	TPM struct {
-		EK string `yaml:"ek" words:"p256 rsa2048"`
+		EK   string `yaml:"ek" words:"p256 rsa2048"`
+		Kept bool   `yaml:"kept"`
 	} `yaml:"tpm"`
 	Volumes []VolumeConfig `yaml:"volumes" least:"1"`
 	// HeadStart is how much earlier a source begins than the next one.
@@ -165,7 +166,7 @@ func (c *Config) Plan() (*plan.Plan, error) {
 			URLs: c.Find.URLs, Services: c.Find.Services, Timeout: c.Find.Timeout,
 			NoReport: c.Find.Report != nil && !*c.Find.Report,
 		},
-		TPM:    plan.TPM{EK: c.TPM.EK},
+		TPM:    plan.TPM{EK: c.TPM.EK, Kept: c.TPM.Kept},
 		Resume: c.Resume,
 		Root:   plan.Root{Device: c.Root.Device, FSType: c.Root.FSType, Flags: c.Root.Flags, ReadWrite: c.Root.RW, Init: c.Root.Init, Overlay: c.Root.Overlay},
 		Usr:    plan.Usr{Device: c.Usr.Device, FSType: c.Usr.FSType, Flags: c.Usr.Flags},

@@ -39,7 +39,7 @@ func TestSchema(t *testing.T) {
 	}
 
 	for _, more := range []string{
-		"wait: 0s", "head-start: 1.5s", "find: {report: false}", "modules: {add: nvme}", "root: {device: LABEL=root}", "debug: true", "tpm: {ek: p256}",
+		"wait: 0s", "head-start: 1.5s", "find: {report: false}", "modules: {add: nvme}", "root: {device: LABEL=root}", "debug: true", "tpm: {ek: p256}", "tpm: {kept: true}",
 		"degraded: never", "degraded: 3s", "degraded: +1m30s",
 	} {
 		if file := config + more + "\n"; judge(file) != nil || !taken(file) {
@@ -47,7 +47,7 @@ func TestSchema(t *testing.T) {
 		}
 	}
 	for _, more := range []string{
-		"wiat: 0s", "wait: 5", "wait: five", "find: {report: perhaps}", "find: [x]", "modules: universal", "tpm: {ek: rsa}", "debug: 1", "volumes: 5",
+		"wiat: 0s", "wait: 5", "wait: five", "find: {report: perhaps}", "find: [x]", "modules: universal", "tpm: {ek: rsa}", "tpm: {kept: sometimes}", "debug: 1", "volumes: 5",
 		"root: {device: [a]}", "modules: {set: all}", "image: {efi: x}",
 		"degraded: ever", "degraded: -3s", "degraded: 3",
 	} {

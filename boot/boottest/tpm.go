@@ -31,6 +31,7 @@ type TPM struct {
 	PIN     string            // of sealed secrets that want one
 	Wrongs  int               // PINs that were; more than eight are a lockout
 	Known   []kms.PCR         // what the worker was told of PCRs
+	Doubts  int               // how often it was asked whether its keys are its own
 
 	machine *Machine
 	user    *process // the worker that has it open: /dev/tpm0 has one
@@ -230,6 +231,7 @@ func (*identity) NodeID() kms.NodeID                   { return kms.NodeIDOf([]b
 func (*identity) Certify(context.Context)              {}
 func (i *identity) Know(values []kms.PCR)              { i.Known = values }
 func (*identity) Prepare(context.Context, []int) error { return nil }
+func (i *identity) Doubt(context.Context) error        { i.Doubts++; return nil }
 func (*identity) PrepareUnseal(context.Context) error  { return nil }
 func (i *identity) Rest()                              { i.load(1) }
 

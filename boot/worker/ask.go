@@ -72,6 +72,7 @@ type asking struct {
 
 	free     chan struct{} // the TPM's turns
 	show     sync.Once     // reads the EK's certificate, when a KMS does not know us
+	doubt    sync.Once     // looks whether kept keys are this TPM's own, likewise
 	unknown  atomic.Bool
 	answered func() // is called when a key server that is trusted has answered
 	stop     context.CancelFunc
@@ -269,6 +270,11 @@ func (a *asking) again(ctx context.Context, c discover.Candidate, err error) boo
 
 	if code == kms.Pending.Code() {
 		a.unknown.Store(true)
+		a.doubt.Do(func() {
+			if err := a.id.Doubt(ctx); err != nil {
+				a.worker.log.Warn("the TPM's keys are made", "err", err)
+			}
+		})
 	}
 	err = codes.Fail(code, "this machine is %q; %w", a.id.NodeID().Words(), err)
 	a.mu.Lock()

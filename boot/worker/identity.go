@@ -99,7 +99,7 @@ func (w *worker) loadIdentity(ctx context.Context) (Identity, error) {
 			return nil, "", err
 		}
 		ek := map[string]tpm.EK{"": tpm.EKAuto, "p256": tpm.EKP256, "rsa2048": tpm.EKRSA2048}[w.plan.TPM.EK]
-		return t.Identify(ctx, tpm.Options{EK: ek})
+		return t.Identify(ctx, tpm.Options{EK: ek, Kept: w.plan.TPM.Kept})
 	})
 	if err != nil {
 		return nil, err

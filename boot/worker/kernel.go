@@ -232,7 +232,11 @@ func (c chip) Identify(ctx context.Context, o tpm.Options) (Identity, string, er
 	if err != nil {
 		return nil, "", err
 	}
-	return tpmKeys{id}, fmt.Sprintf("commands=%d", c.Commands()), nil
+	detail := fmt.Sprintf("commands=%d", c.Commands())
+	if err := id.NotKept(); err != nil {
+		detail += fmt.Sprintf(" the keys are made: %v (latchkey tpm keep)", err)
+	}
+	return tpmKeys{id}, detail, nil
 }
 
 // tpmKeys are a tpm.Identity in an initramfs, where nobody has mounted

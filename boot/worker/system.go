@@ -146,6 +146,7 @@ type Identity interface {
 	NodeID() kms.NodeID
 	Certify(ctx context.Context)
 	Know(values []kms.PCR)
+	Doubt(ctx context.Context) error
 	Prepare(ctx context.Context, pcrs []int) error
 	PrepareUnseal(ctx context.Context) error
 	Rest()

@@ -18,11 +18,11 @@ import (
 func tpmCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "tpm",
-		Short: "Show what this machine's TPM says of it",
+		Short: "Show what this machine's TPM says of it, and what it keeps",
 		Args:  cli.Args(cobra.ArbitraryArgs),
 		RunE:  cli.Group,
 	}
-	c.AddCommand(tpmInfoCommand(), tpmHashCommand())
+	c.AddCommand(tpmInfoCommand(), tpmHashCommand(), tpmKeepCommand(), tpmForgetCommand())
 	return c
 }
 

@@ -168,6 +168,9 @@ func (p *Plan) checkRest() error {
 	if !slices.Contains([]string{"", "p256", "rsa2048"}, p.TPM.EK) {
 		return fmt.Errorf("tpm.ek is %q, want p256 or rsa2048", p.TPM.EK)
 	}
+	if p.TPM.Kept && p.TPM.EK == "rsa2048" {
+		return fmt.Errorf("tpm.kept is for P-256 keys: leave out either tpm.kept or tpm.ek")
+	}
 	if !slices.Contains([]string{"reboot", "poweroff", "halt", "wait"}, p.OnFail.Action) {
 		return fmt.Errorf("on-fail.action is %q, want reboot, poweroff, halt or wait", p.OnFail.Action)
 	}

@@ -141,6 +141,9 @@ func describeFind(p *Plan) []string {
 	if p.TPM.EK != "" {
 		s.add("the TPM's endorsement key %s names this machine", p.TPM.EK)
 	}
+	if p.TPM.Kept {
+		s.add("the TPM's keys are taken from its NV, where it keeps them, and else are made")
+	}
 	if p.Find.NoReport {
 		s.add("no report is sent after unlocking")
 	} else {

@@ -121,7 +121,8 @@ type Find struct {
 
 // TPM says how the TPM is used.
 type TPM struct {
-	EK string `json:"ek,omitempty"` // "", "p256" or "rsa2048"; "" takes what the TPM lists
+	EK   string `json:"ek,omitempty"`   // "", "p256" or "rsa2048"; "" takes what the TPM lists
+	Kept bool   `json:"kept,omitempty"` // its keys are taken from NV, if "latchkey tpm keep" has left them there
 }
 
 // A Volume is one LUKS2 volume that must be open before the pivot.

@@ -265,6 +265,12 @@ var node = []mutant{
 `, `	case false:
 `, `./unlock/tpm`, `TestChosenEK`},
 	{`boot/latch: both PCRs by one command`, `boot/latch/latch.go`, `pcrs = wire.Likely[:]`, `pcrs = []int{int(pcr)}`, `./boot/latch`, `TestWholeBoot`},
+	{`unlock/tpm/keep.go: nothing is written over`, `unlock/tpm/keep.go`, `if !bytes.Equal(tpm2.Marshal(*public), tpm2.Marshal(p.key.public)) {`, `if public == nil {`, `./unlock/tpm`, `TestNotKept`},
+	{`unlock/tpm/keep.go: a primary of the endorsement hierarchy`, `unlock/tpm/keep.go`, `|| !bytes.Equal(rsp.QualifiedName.Buffer, primaryName(tpm2.TPMRHEndorsement, k.name))`, ``, `./unlock/tpm`, `TestNotKept`},
+	{`unlock/tpm/keep.go: of our template`, `unlock/tpm/keep.go`, `!matches(*public, template) || `, ``, `./unlock/tpm`, `TestNotKept`},
+	{`unlock/tpm/keep.go: doubted keys are compared`, `unlock/tpm/keep.go`, `if bytes.Equal(own.ek.name.Buffer, id.ek.name.Buffer) &&`, `if len(own.ek.name.Buffer) > 0 || bytes.Equal(own.ek.name.Buffer, id.ek.name.Buffer) &&`, `./unlock/tpm`, `TestNotKept`},
+	{`unlock/tpm/keep.go: all or nothing`, `unlock/tpm/keep.go`, `if err != nil && undo && changed > 0 {`, `if false {`, `./unlock/tpm`, `TestKeepFails`},
+	{`boot/worker/ask.go: kept keys are doubted`, `boot/worker/ask.go`, `if err := a.id.Doubt(ctx); err != nil {`, `if err := ctx.Err(); err != nil {`, `./boot`, `TestPendingDoubts`},
 	{`boot/latch: the worker need not read PCRs`, `boot/latch/latch.go`, `, Held: l.held()})`, `})`, `./boot/latch`, `TestWholeBoot`},
 	{`boot: PID 1 passes on what the latch read`, `boot/keeper_latch.go`, `b.worker.held = r.Held`, ``, `./boot`, `TestReadOnce`},
 	{`boot/worker: a sealed secret needs the TPM's keys`, `boot/worker/grant.go`, `v.Active.Kind == kms.Bound ||`, ``, `./boot`, `TestUnloads`},

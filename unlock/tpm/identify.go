@@ -16,23 +16,25 @@ import (
 type Options struct {
 	EK          EK
 	Certificate bool // read the EK certificate from NV as well
+	Kept        bool // take the keys that Keep has left in NV, if they are there
 }
 
 // An Identity is a TPM's two keys, loaded once per boot: the EK, whose
 // hash names the node, and the AK that signs its quotes. It implements
 // kms.Prover.
 type Identity struct {
-	tpm        *TPM
-	ek, ak     key
-	srk        key  // loaded with the first sealed secret
-	srkStays   bool // it lives in NV, nothing to flush
-	ekPublic   []byte
-	akPublic   []byte
-	ekCert     atomic.Pointer[[]byte]
-	persistent bool         // the EK lives in NV, nothing to flush
-	ready      tpm2.Session // made by Prepare, nil without
-	pcrs       []kms.PCR    // read by Prepare, or known before
+	tpm     *TPM
+	ek, ak  key
+	srk     key // loaded with the first sealed secret
+	said    atomic.Pointer[publicAreas]
+	ekCert  atomic.Pointer[[]byte]
+	ready   tpm2.Session // made by Prepare, nil without
+	pcrs    []kms.PCR    // read by Prepare, or known before
+	notKept error        // why keys were made that should be in NV
 }
+
+// publicAreas are what others are told of the keys.
+type publicAreas struct{ ek, ak []byte }
 
 // key is a loaded object.
 type key struct {
@@ -48,16 +50,20 @@ func (t *TPM) Identify(ctx context.Context, o Options) (*Identity, error) {
 	defer end()
 	id := &Identity{tpm: t}
 	var err error
-	if id.ek, id.persistent, err = c.loadChosen(o.EK); err != nil {
-		return nil, err
+	if o.Kept {
+		id.notKept = id.takeKept(c, o.EK)
 	}
-
+	if id.ek.handle == 0 {
+		if id.ek, err = c.loadChosen(o.EK); err != nil {
+			return nil, err
+		}
+	}
 	if err := id.loadAK(c); err != nil {
 		id.release(c)
 		return nil, err
 	}
 
-	id.ekPublic, id.akPublic = tpm2.Marshal(id.ek.public), tpm2.Marshal(id.ak.public)
+	id.publish()
 	if o.Certificate {
 		id.certify(c)
 	}
@@ -65,8 +71,16 @@ func (t *TPM) Identify(ctx context.Context, o Options) (*Identity, error) {
 	return id, nil
 }
 
+func (id *Identity) publish() {
+	id.said.Store(&publicAreas{tpm2.Marshal(id.ek.public), tpm2.Marshal(id.ak.public)})
+}
+
+// NotKept is why keys were made that Options.Kept wanted from NV; nil if they
+// were not.
+func (id *Identity) NotKept() error { return id.notKept }
+
 // EKPublic is the EK's TPMT_PUBLIC.
-func (id *Identity) EKPublic() []byte { return slices.Clone(id.ekPublic) }
+func (id *Identity) EKPublic() []byte { return slices.Clone(id.said.Load().ek) }
 
 // EKCert is the EK's certificate, DER, or empty: it was not read, or there
 // is none.
@@ -95,10 +109,10 @@ func (id *Identity) certify(c call) {
 }
 
 // AKPublic is the AK's TPMT_PUBLIC.
-func (id *Identity) AKPublic() []byte { return slices.Clone(id.akPublic) }
+func (id *Identity) AKPublic() []byte { return slices.Clone(id.said.Load().ak) }
 
 // NodeID is the node's name: the hash of its EK.
-func (id *Identity) NodeID() kms.NodeID { return kms.NodeIDOf(id.ekPublic) }
+func (id *Identity) NodeID() kms.NodeID { return kms.NodeIDOf(id.said.Load().ek) }
 
 // Close unloads the keys, once. Behind a resource manager that is the
 // kernel's work when the TPM is closed, and costs no command here.
@@ -124,27 +138,16 @@ func (id *Identity) Rest() {
 		c.flush(s.Handle())
 	}
 	c.unload(&id.ak)
-	id.dropSRK()
 	c.unload(&id.srk)
-}
-
-// dropSRK forgets a storage key that lives in NV: there is nothing to flush.
-func (id *Identity) dropSRK() {
-	if id.srkStays {
-		id.srk.handle, id.srkStays = 0, false
-	}
 }
 
 func (id *Identity) release(c call) {
 	if s := id.takeReady(c); s != nil {
 		c.flush(s.Handle())
 	}
-	if id.persistent {
-		id.ek.handle = 0
-	}
-	id.dropSRK()
 	for _, k := range []*key{&id.ek, &id.ak, &id.srk} {
 		c.unload(k)
+		k.handle = 0
 	}
 }
 
@@ -186,13 +189,13 @@ func (id *Identity) makeSRK(c call) (err error) {
 		return err
 	}
 	id.srk, err = newKey(persistentSRK, *public)
-	id.srkStays = err == nil
 	return err
 }
 
-// unload flushes a key if it is loaded; it can be made again.
+// unload flushes a key if it is loaded; it can be made again. One that lives
+// in NV takes no room.
 func (c call) unload(k *key) {
-	if k.handle != 0 {
+	if k.handle != 0 && !k.inNV() {
 		c.flush(k.handle)
 		k.handle = 0
 	}
@@ -201,20 +204,20 @@ func (c call) unload(k *key) {
 // loadChosen loads the EK that is wanted. With EKAuto that depends only on what
 // the TPM lists, which a TPM that makes the P-256 one is not asked for: each
 // command counts in a boot.
-func (c call) loadChosen(want EK) (key, bool, error) {
+func (c call) loadChosen(want EK) (key, error) {
 	if want != EKAuto {
 		return c.loadEK(want)
 	}
-	ek, persistent, err := c.loadEK(EKP256)
+	ek, err := c.loadEK(EKP256)
 	if e, ok := errors.AsType[*Error](err); !ok || e.code != CodeUnsupported && e.code != CodeFailed {
-		return ek, persistent, err
+		return ek, err
 	}
 	has, listed := c.hasP256()
 	switch {
 	case listed != nil:
-		return key{}, false, listed
+		return key{}, listed
 	case has:
-		return key{}, false, err
+		return key{}, err
 	}
 	return c.loadEK(EKRSA2048)
 }
@@ -240,20 +243,17 @@ func (c call) hasP256() (bool, error) {
 // commands (create, flush) for one. A P-256 primary takes a fraction of a
 // second and has no handle of its own in the guidance, so there the search
 // would cost more than it saves.
-func (c call) loadEK(kind EK) (key, bool, error) {
+func (c call) loadEK(kind EK) (key, error) {
 	if kind == EKP256 {
-		ek, err := c.createPrimary("creating the P-256 endorsement key", tpm2.TPMRHEndorsement, tpm2.ECCEKTemplate)
-		return ek, false, err
+		return c.createPrimary("creating the P-256 endorsement key", tpm2.TPMRHEndorsement, tpm2.ECCEKTemplate)
 	}
 	rsp, err := run(c, "reading the persistent endorsement key", tpm2.ReadPublic{ObjectHandle: persistentRSAEK})
 	if err == nil {
 		if public, err := rsp.OutPublic.Contents(); err == nil && matches(*public, tpm2.RSAEKTemplate) {
-			k, err := newKey(persistentRSAEK, *public)
-			return k, true, err
+			return newKey(persistentRSAEK, *public)
 		}
 	}
-	ek, err := c.createPrimary("creating the RSA-2048 endorsement key", tpm2.TPMRHEndorsement, tpm2.RSAEKTemplate)
-	return ek, false, err
+	return c.createPrimary("creating the RSA-2048 endorsement key", tpm2.TPMRHEndorsement, tpm2.RSAEKTemplate)
 }
 
 // createPrimary makes a primary key from a template and checks that the
@@ -284,6 +284,9 @@ func newKey(h tpm2.TPMHandle, public tpm2.TPMTPublic) (key, error) {
 	}
 	return key{h, *name, public}, nil
 }
+
+// inNV tells whether the key lives in NV: there is nothing to flush.
+func (k key) inNV() bool { return k.handle>>24 == tpm2.TPMHandle(tpm2.TPMHTPersistent) }
 
 // auth is the key with its empty password.
 func (k key) auth() tpm2.AuthHandle {

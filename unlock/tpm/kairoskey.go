@@ -118,11 +118,7 @@ func (c call) persist(handle tpm2.TPMHandle, template tpm2.TPMTPublic) (key, err
 		return key{}, err
 	}
 	defer c.flush(k.handle)
-	if _, err := run(c, fmt.Sprintf("keeping a key at %#08x", handle), tpm2.EvictControl{
-		Auth:             tpm2.AuthHandle{Handle: tpm2.TPMRHOwner, Auth: tpm2.PasswordAuth(nil)},
-		ObjectHandle:     &tpm2.NamedHandle{Handle: k.handle, Name: k.name},
-		PersistentHandle: handle,
-	}); err != nil {
+	if err := c.evict("keeping a key", k, handle); err != nil {
 		return key{}, err
 	}
 	return newKey(handle, k.public)

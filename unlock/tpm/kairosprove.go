@@ -157,7 +157,7 @@ func (k *Kairos) Prove(ctx context.Context, credential, seed []byte) (secret.Byt
 	if id.ak, err = k.loadUnderParent(c); err != nil {
 		return secret.Bytes{}, kms.Quote{}, err
 	}
-	if id.ek, id.persistent, err = k.loadEK(c); err != nil {
+	if id.ek, err = k.loadEK(c); err != nil {
 		return secret.Bytes{}, kms.Quote{}, err
 	}
 
@@ -184,23 +184,23 @@ func (k *Kairos) loadUnderParent(c call) (key, error) {
 
 // loadEK takes the persistent key if it is the one that names this machine,
 // and else makes it.
-func (k *Kairos) loadEK(c call) (ek key, persistent bool, err error) {
+func (k *Kairos) loadEK(c call) (ek key, err error) {
 	if rsp, err := run(c, "reading the persistent endorsement key", tpm2.ReadPublic{ObjectHandle: persistentRSAEK}); err == nil {
 		if public, err := rsp.OutPublic.Contents(); err == nil && matches(*public, tpm2.RSAEKTemplate) {
 			kept, err := newKey(persistentRSAEK, *public)
 			if spki, bad := spkiOf(kept); err == nil && bad == nil && bytes.Equal(spki, k.spki) {
-				return kept, true, nil
+				return kept, nil
 			}
 		}
 	}
 	if ek, err = c.makeKairosEK(); err != nil {
-		return key{}, false, err
+		return key{}, err
 	}
 	if spki, err := spkiOf(ek); err != nil || !bytes.Equal(spki, k.spki) {
 		c.flush(ek.handle)
-		return key{}, false, &Error{"loading the endorsement key", CodeUnsupported, errors.New("the certificate in NV 0x01c00002 is of a key that this TPM does not make, and 0x81010001 has it not either")}
+		return key{}, &Error{"loading the endorsement key", CodeUnsupported, errors.New("the certificate in NV 0x01c00002 is of a key that this TPM does not make, and 0x81010001 has it not either")}
 	}
-	return ek, false, nil
+	return ek, nil
 }
 
 // contentOf2B takes the size off a whole TPM2B: Part 2, section 10.4.

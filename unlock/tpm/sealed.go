@@ -252,7 +252,7 @@ func (c call) loadParent(p Parent) (key, error) {
 
 // release unloads a parent, if it does not live in NV.
 func (c call) release(k key) {
-	if k.handle>>24 != tpm2.TPMHandle(tpm2.TPMHTPersistent) {
+	if !k.inNV() {
 		c.flush(k.handle)
 	}
 }
@@ -261,7 +261,6 @@ func (c call) release(k key) {
 func (c call) makeRoom() {
 	for _, id := range c.t.identities {
 		c.unload(&id.ak)
-		id.dropSRK()
 		c.unload(&id.srk)
 	}
 }
