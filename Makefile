@@ -48,8 +48,8 @@ fuzz: deps build ## every fuzz target for FUZZTIME (4s)
 chaos: deps ## ten thousand histories at servers that die, stop and lose their store (an hour)
 	@qemu-tests/run chaos
 
-bench: deps build ## speed and size, as ratios against the floor
-	@qemu-tests/bench
+bench: deps build ## speed and size, as ratios against the floor, also into docs/performance.md
+	@set -o pipefail; mkdir -p out && qemu-tests/bench | tee out/bench.txt && go run ./qemu-tests/performance timed <out/bench.txt
 
 mutants: ## switch rules off, one at a time: the named test must fail (half an hour)
 	go run ./qemu-tests/mutants $(WORDS)

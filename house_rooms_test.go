@@ -152,6 +152,7 @@ var rooms = []struct{ folder, what string }{
 	{"qemu-tests/browser", "a person at a real Chromium, who does what a file of steps says"},
 	{"qemu-tests/eventlogs", "records the event logs of real boots"},
 	{"qemu-tests/mutants", "switches rules off, one at a time, and looks for the test that fails"},
+	{"qemu-tests/performance", "compares what a boot takes with docs/performance.md, and writes that page"},
 	{"qemu-tests/testroot", "the tiny root that those boot into"},
 }
 

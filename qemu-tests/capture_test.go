@@ -1,6 +1,7 @@
 package qemutests
 
 import (
+	"io"
 	"net"
 	"os"
 	"path/filepath"
@@ -36,7 +37,7 @@ func cmdCapture(ts *testscript.TestScript, neg bool, args []string) {
 	}
 }
 
-func (l *lan) capture(out *os.File) (*capture, error) {
+func (l *lan) capture(out io.WriteCloser) (*capture, error) {
 	c := &capture{fd: -1, stop: make(chan struct{}), done: make(chan error, 1)}
 	err := l.inside(func() error {
 		bridge, err := net.InterfaceByName("br0")
@@ -65,7 +66,7 @@ func (l *lan) capture(out *os.File) (*capture, error) {
 	return c, nil
 }
 
-func (c *capture) run(out *os.File) error {
+func (c *capture) run(out io.WriteCloser) error {
 	defer out.Close()
 	defer unix.Close(c.fd)
 	frame := make([]byte, 1<<16)

@@ -34,6 +34,7 @@ func TestScripts(t *testing.T) {
 			"capture":     cmdCapture,
 			"chip":        cmdChip,
 			"console":     cmdConsole,
+			"count":       cmdCount,
 			"dhcp":        cmdDHCP,
 			"debian":      cmdDebian,
 			"disk":        cmdDisk,
@@ -117,6 +118,7 @@ type world struct {
 	storm    *storm
 	relay    *relay
 	capture  *capture
+	counter  *counter
 }
 
 type worldKey struct{}
