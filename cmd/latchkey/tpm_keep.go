@@ -20,9 +20,10 @@ func tpmKeepCommand() *cobra.Command {
 		Long: `Keep writes the endorsement key (EK) and the attestation key (AK), both P-256,
 into the TPM's non-volatile memory at ` + keptWhere + `, once. They are
 the keys that each boot makes otherwise: the machine stays the same for its
-key server, and nothing of them leaves the TPM. An image with "tpm: {kept: true}"
-takes them from there, which saves a slow TPM two of its longest commands and
-the boot two flushes; if they are not there, it makes them as before.
+key server, and nothing of them leaves the TPM. An image that is built with
+"tpm: {kept: true}" takes them from there, which saves a slow TPM two of its
+longest commands and the boot two flushes; if they are not there, it makes
+them as before.
 
 A handle that holds another key is left as it is, and nothing is written. It
 needs the owner hierarchy without a password, and room for two keys. Clearing

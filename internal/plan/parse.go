@@ -27,7 +27,7 @@ func Parse(file []byte, cmdline, image string) (*Plan, []Problem, error) {
 // the same bytes, says what the problems are, and ends the boot if there
 // is anything wrong with the file.
 func ParseAgain(file []byte, cmdline, image string) (*Plan, error) {
-	p, err := decode(file)
+	p, _, err := decode(file)
 	if err != nil {
 		return nil, err
 	}

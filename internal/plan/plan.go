@@ -199,9 +199,12 @@ type Load struct {
 // Decode reads a plan file. It must be exactly what Encode writes, so no
 // key is unknown, doubled or in another case.
 func Decode(file []byte) (*Plan, error) {
-	p, err := decode(file)
+	p, canonical, err := decode(file)
 	if err != nil {
 		return nil, err
+	}
+	if canonical {
+		return p, nil
 	}
 	again, err := p.Encode()
 	if err != nil {
@@ -213,22 +216,25 @@ func Decode(file []byte) (*Plan, error) {
 	return p, nil
 }
 
-// decode is Decode without the last check, which costs as much again.
-func decode(file []byte) (*Plan, error) {
+// decode is Decode without the last check. The plan is canonical if that is
+// not needed.
+func decode(file []byte) (p *Plan, canonical bool, err error) {
 	if len(file) > maxPlan {
-		return nil, fmt.Errorf("%w: plan file has %d bytes, the limit is %d", ErrInvalid, len(file), maxPlan)
+		return nil, false, fmt.Errorf("%w: plan file has %d bytes, the limit is %d", ErrInvalid, len(file), maxPlan)
 	}
-	var p Plan
-	dec := json.NewDecoder(bytes.NewReader(file))
-	dec.DisallowUnknownFields()
-	if err := dec.Decode(&p); err != nil {
-		return nil, fmt.Errorf("%w: decoding the plan file: %w (build the image again)", ErrInvalid, err)
+	if p, canonical = readCanonical(file); !canonical {
+		p = &Plan{}
+		dec := json.NewDecoder(bytes.NewReader(file))
+		dec.DisallowUnknownFields()
+		if err := dec.Decode(p); err != nil {
+			return nil, false, fmt.Errorf("%w: decoding the plan file: %w (build the image again)", ErrInvalid, err)
+		}
 	}
 	if p.Version < 1 || p.Version > Version {
-		return nil, fmt.Errorf("%w: plan file has version %d, this init reads 1 to %d (build the image again)", ErrInvalid, p.Version, Version)
+		return nil, false, fmt.Errorf("%w: plan file has version %d, this init reads 1 to %d (build the image again)", ErrInvalid, p.Version, Version)
 	}
 	p.ofImage()
-	return &p, p.Check()
+	return p, canonical, p.Check()
 }
 
 // Encode checks the plan and writes its file.
