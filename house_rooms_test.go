@@ -124,6 +124,7 @@ var rooms = []struct{ folder, what string }{
 	{"internal/rootdir", "finds the files of a system below a root directory, whose links lead nowhere else"},
 	{"internal/disk", "opens an image file or a block device, and keeps others from writing to it"},
 	{"internal/endpoint", "the grammar of a key server's URL"},
+	{"internal/lzma", "unpacks what xz compressed in its older format: modules in blocks"},
 	{"internal/mapping", "the rules for UUIDs and mapping names"},
 	{"internal/certfile", "certificate files, read again when they change"},
 	{"internal/cli", "what all commands share: exit codes, output, manual pages"},

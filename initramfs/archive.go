@@ -11,7 +11,6 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/klauspost/compress/zstd"
 	"github.com/u-root/u-root/pkg/cpio"
 
 	"latchkey/internal/plan"
@@ -103,19 +102,8 @@ func (a *archive) firmware(name, root string, dirs []string) (bool, error) {
 
 // write writes the archive: sorted, without times, owners and inode
 // numbers of this machine, compressed with zstd.
-func (a *archive) write(w io.Writer, level int) error {
-	if level == 0 {
-		level = 19
-	}
-	z, err := zstd.NewWriter(w, zstd.WithEncoderLevel(zstd.EncoderLevelFromZstd(level)),
-		zstd.WithEncoderConcurrency(1), zstd.WithWindowSize(8<<20))
-	if err != nil {
-		return err
-	}
-	if err := writeRecords(z, a.records); err != nil {
-		return err
-	}
-	return z.Close()
+func (a *archive) write(w io.Writer, c *Compressors, level int) error {
+	return c.zstd(w, level, func(w io.Writer) error { return writeRecords(w, a.records) })
 }
 
 func writeRecords(w io.Writer, records map[string]cpio.Record) error {

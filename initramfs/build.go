@@ -2,6 +2,7 @@ package initramfs
 
 import (
 	"bytes"
+	"cmp"
 	"debug/elf"
 	"errors"
 	"fmt"
@@ -26,6 +27,8 @@ type Options struct {
 	Modprobe  []string     // modprobe.d folders, read for modules.set: host
 	Level     int          // zstd level, 1 to 22; 0 is 19
 	Host      hosttab.Host // this machine; another root directory in tests
+	// Compressors are the programs that compress; nil: the libraries do.
+	Compressors *Compressors
 	// Ciphers tells which ciphers a volume has whose plan says accept:
 	// cryptsetup; nil, or an empty list, stands for all that are accepted.
 	Ciphers func(uuid string) []string
@@ -35,13 +38,18 @@ type Options struct {
 type Result struct {
 	Plan     *plan.Plan
 	Modules  int
+	InBlocks int      // of the modules: what few machines load
 	Missing  []string // firmware files that modules name and no folder has
 	Warnings []string // what is allowed and doubtful
-	Unpacked int64    // size in memory, in bytes
+	// Compressed says by what the image is.
+	Compressed string
+	Unpacked   int64 // size in memory, in bytes
 }
 
 // Build writes the image to w. The same inputs give the same bytes.
 func Build(w io.Writer, o Options) (*Result, error) {
+	o.Level = cmp.Or(o.Level, bestLevel)
+	o.Compressors = cmp.Or(o.Compressors, &Compressors{})
 	p, err := o.Config.Plan()
 	if err != nil {
 		return nil, err
@@ -53,20 +61,9 @@ func Build(w io.Writer, o Options) (*Result, error) {
 		return nil, err
 	}
 
-	chosen, err := k.choose(o.Config.Modules, p, o.Host, o.cipherWords(p))
-	if err != nil {
-		return nil, o.Config.locate(err)
-	}
-
-	index, unapplied, err := k.index(o, chosen)
-	if err != nil {
-		return nil, err
-	}
-	p.Modules.Always = alwaysLoaded(k, index, slices.Concat(o.cipherWords(p), o.Config.Modules.Add))
-
 	a := newArchive()
-	res := &Result{Plan: p, Modules: len(index.List), Warnings: unapplied}
-	if res.Missing, err = addModules(a, k, index, o.Firmware); err != nil {
+	res, err := o.addDrivers(a, k, p, loadsBlocks(init))
+	if err != nil {
 		return nil, err
 	}
 
@@ -74,8 +71,7 @@ func Build(w io.Writer, o Options) (*Result, error) {
 	if err != nil {
 		return nil, o.Config.locate(err)
 	}
-	res.Warnings = append(append(res.Warnings, doubtful...), k.arrayWarnings(p, index, o.Host)...)
-	res.Warnings = append(res.Warnings, k.pathWarnings(p, index)...)
+	res.Warnings = append(res.Warnings, doubtful...)
 	if err := addHeaders(a, o.Config, p); err != nil {
 		return nil, o.Config.locate(err)
 	}
@@ -87,7 +83,6 @@ func Build(w io.Writer, o Options) (*Result, error) {
 
 	a.file("init", init, 0o755)
 	a.file("plan.json", planFile, 0o644)
-	a.file(strings.TrimPrefix(plan.ModulesFile, "/"), index.Encode(), 0o644)
 	res.Unpacked = a.mark()
 	if !hasBoards(k.machine) { // microcode is x86's
 		if err := microcode(w, o.Host.Root, o.Microcode); err != nil {
@@ -95,7 +90,45 @@ func Build(w io.Writer, o Options) (*Result, error) {
 		}
 	}
 
-	return res, a.write(w, o.Level)
+	if err := a.write(w, o.Compressors, o.Level); err != nil {
+		return nil, err
+	}
+	res.Compressed = o.Compressors.words(o.Level)
+	res.Warnings = append(res.Warnings, o.Compressors.Warnings()...)
+	return res, nil
+}
+
+// addDrivers puts the modules that the plan and the configuration need into
+// the archive, in blocks what an init that can loads from there, and their
+// index.
+func (o Options) addDrivers(a *archive, k *kernel, p *plan.Plan, inBlocks bool) (*Result, error) {
+	chosen, err := k.choose(o.Config.Modules, p, o.Host, o.cipherWords(p))
+	if err != nil {
+		return nil, o.Config.locate(err)
+	}
+	index, unapplied, err := k.index(o, chosen)
+	if err != nil {
+		return nil, err
+	}
+	p.Modules.Always = alwaysLoaded(k, index, slices.Concat(o.cipherWords(p), o.Config.Modules.Add))
+
+	res := &Result{Plan: p, Modules: len(index.List), Warnings: unapplied}
+	res.Warnings = append(res.Warnings, k.arrayWarnings(p, index, o.Host)...)
+	res.Warnings = append(res.Warnings, k.pathWarnings(p, index)...)
+	var seldom []bool
+	if inBlocks {
+		seldom = k.seldom(o.Config.Modules, p, index, o.cipherWords(p))
+	}
+	if res.Missing, err = o.addModules(a, k, index, seldom); err != nil {
+		return nil, err
+	}
+	for _, m := range index.List {
+		if m.Packed() {
+			res.InBlocks++
+		}
+	}
+	a.file(strings.TrimPrefix(plan.ModulesFile, "/"), index.Encode(), 0o644)
+	return res, nil
 }
 
 // programs are the init, which must be one for the plan, and the kernel,
@@ -158,11 +191,13 @@ func alwaysLoaded(k *kernel, index *plan.Modules, added []string) []string {
 	return names
 }
 
-// addModules puts the modules and their firmware into the archive and
-// makes the index name them by their place there.
-func addModules(a *archive, k *kernel, index *plan.Modules, firmware []string) (missing []string, err error) {
+// addModules puts the modules and their firmware into the archive, what is
+// seldom loaded into blocks, and makes the index name them by their place
+// there.
+func (o Options) addModules(a *archive, k *kernel, index *plan.Modules, seldom []bool) (missing []string, err error) {
 	base := "lib/modules/" + filepath.Base(k.dir) + "/"
-	for i := range index.List {
+	pack := &packer{index: index}
+	for _, i := range byPath(index) {
 		file := index.List[i].Path
 		data, err := k.read(file)
 		if err != nil {
@@ -171,14 +206,16 @@ func addModules(a *archive, k *kernel, index *plan.Modules, firmware []string) (
 
 		name := base + strings.TrimSuffix(strings.TrimSuffix(strings.TrimSuffix(file, ".zst"), ".xz"), ".gz")
 		index.List[i].Path = "/" + name
-		a.file(name, data, 0o644)
+		if seldom == nil || !seldom[i] || !pack.add(i, data) {
+			a.file(name, data, 0o644)
+		}
 		wanted, err := firmwareOf(data)
 		if err != nil {
 			return nil, fmt.Errorf("reading module %s: %w", file, err)
 		}
 
 		for _, f := range wanted {
-			if found, err := a.firmware(f, k.root, firmware); err != nil {
+			if found, err := a.firmware(f, k.root, o.Firmware); err != nil {
 				return nil, err
 			} else if !found {
 				missing = append(missing, f)
@@ -187,7 +224,7 @@ func addModules(a *archive, k *kernel, index *plan.Modules, firmware []string) (
 	}
 
 	slices.Sort(missing)
-	return slices.Compact(missing), nil
+	return slices.Compact(missing), pack.close(a, base, o.Compressors, o.Level)
 }
 
 // firmwareOf lists the firmware files that a module's .modinfo section

@@ -19,6 +19,7 @@ type Entry struct {
 	Name string      `json:"name"` // as it is written
 	Mode fs.FileMode `json:"mode"`
 	Size int64       `json:"size_bytes"`
+	In   string      `json:"in,omitempty"` // the block that it is in
 	Data []byte      `json:"-"`
 
 	links uint32 // names that it has

@@ -25,6 +25,7 @@ type Loader struct {
 	blocked map[int]bool
 	once    []sync.Once
 	errs    []error
+	blocks  []block
 	log     *slog.Logger
 
 	mu   sync.Mutex
@@ -47,7 +48,7 @@ var (
 func New(index *plan.Modules, blocked []string, insert func(path, params string) error, log *slog.Logger) *Loader {
 	l := &Loader{
 		index: index, insert: insert, blocked: map[int]bool{}, log: log,
-		once: make([]sync.Once, len(index.List)), errs: make([]error, len(index.List)),
+		once: make([]sync.Once, len(index.List)), errs: make([]error, len(index.List)), blocks: make([]block, len(index.Blocks)),
 	}
 	for _, name := range blocked {
 		if i := index.Find(name); i >= 0 {
@@ -163,6 +164,9 @@ func (l *Loader) loadNow(i int) error {
 		return fmt.Errorf("loading what %s needs: %w", m.Name(), err)
 	}
 
+	if m.Packed() {
+		return l.insertPart(m)
+	}
 	return l.insert(m.Path, m.Params)
 }
 

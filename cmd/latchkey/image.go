@@ -195,7 +195,7 @@ func (o *imageBuild) options() (*initramfs.Options, error) {
 		return nil, err
 	}
 
-	return &initramfs.Options{Config: config, Modules: o.modules, Init: o.init, Firmware: o.firmware, Microcode: o.microcode, Host: hosttab.Host{Root: o.root()}, Modprobe: initramfs.ModprobeDirs(o.root()), Level: o.level, Ciphers: func(uuid string) []string { return hostCiphers(rootdir.Path(o.root(), byUUID), uuid) }}, nil
+	return &initramfs.Options{Config: config, Modules: o.modules, Init: o.init, Firmware: o.firmware, Microcode: o.microcode, Host: hosttab.Host{Root: o.root()}, Modprobe: initramfs.ModprobeDirs(o.root()), Level: o.level, Compressors: initramfs.FindCompressors(), Ciphers: func(uuid string) []string { return hostCiphers(rootdir.Path(o.root(), byUUID), uuid) }}, nil
 }
 
 // readConfig reads a latchkey.yaml: what is wrong in it is a usage error.
@@ -242,10 +242,10 @@ func (o *imageBuild) print(stdout io.Writer, r *initramfs.Result) error {
 	if o.json {
 		return json.NewEncoder(stdout).Encode(map[string]any{
 			"image": o.output, "size_bytes": info.Size(), "unpacked_bytes": r.Unpacked, "needs_memory_bytes": meminfo.ForImage(r.Unpacked),
-			"modules": r.Modules, "missing_firmware": r.Missing, "plan": r.Plan,
+			"modules": r.Modules, "modules_in_blocks": r.InBlocks, "compressed": r.Compressed, "missing_firmware": r.Missing, "plan": r.Plan,
 		})
 	}
-	fmt.Fprintf(stdout, "%s: %d bytes, %d modules\n%s\nplan: %s\n", o.output, info.Size(), r.Modules, memoryWords(r.Unpacked), r.Plan)
+	fmt.Fprintf(stdout, "%s: %d bytes, %d modules, %d of them in blocks\n%s\n%s\nplan: %s\n", o.output, info.Size(), r.Modules, r.InBlocks, r.Compressed, memoryWords(r.Unpacked), r.Plan)
 	if len(r.Missing) > 0 {
 		fmt.Fprintf(stdout, "firmware that modules name and no folder has (%d): %s\n", len(r.Missing), strings.Join(r.Missing, " "))
 	}

@@ -22,8 +22,9 @@ func imageListCommand() *cobra.Command {
 		Use:   "ls IMAGE",
 		Short: "List what is in an initramfs or a unified kernel image",
 		Long: `Ls lists the files of an image with mode and size, as the kernel unpacks
-them: those of the early part (microcode) first. It takes the images of other
-builders as well.`,
+them: those of the early part (microcode) first. Modules that few machines load
+are in blocks, files that end in .lzma: what is in a block stands below it, with
+an arrow. It takes the images of other builders as well.`,
 		Example: "  latchkey image ls /boot/initrd.img-$(uname -r)",
 		Args:    cli.Args(cobra.ExactArgs(1)),
 		RunE: func(c *cobra.Command, args []string) error {
@@ -41,14 +42,23 @@ builders as well.`,
 				return fmt.Errorf("%s: %w", args[0], err)
 			}
 
+			in, err := initramfs.InBlocks(entries)
+			if err != nil {
+				fmt.Fprintf(c.ErrOrStderr(), "latchkey: warning: %s\n", cli.OneLine(err.Error()))
+			}
+
 			if asJSON {
-				return json.NewEncoder(c.OutOrStdout()).Encode(entries)
+				return json.NewEncoder(c.OutOrStdout()).Encode(withBlocks(entries, in))
 			}
 			for _, s := range sections {
 				fmt.Fprintf(c.OutOrStdout(), "section    %9d %s\n", len(s.Data), cli.OneLine(s.Name))
 			}
-			for _, e := range entries {
-				fmt.Fprintf(c.OutOrStdout(), "%s %9d %s\n", e.Mode, e.Size, cli.OneLine(e.Name))
+			for _, e := range withBlocks(entries, in) {
+				arrow := ""
+				if e.In != "" {
+					arrow = "-> "
+				}
+				fmt.Fprintf(c.OutOrStdout(), "%s %9d %s%s\n", e.Mode, e.Size, arrow, cli.OneLine(e.Name))
 			}
 			for _, name := range initramfs.Unpacked(entries).Doubled() {
 				fmt.Fprintf(c.ErrOrStderr(), "latchkey: warning: %s is in the image more than once; the kernel keeps the last one\n", name)
@@ -60,6 +70,15 @@ builders as well.`,
 
 	c.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	return c
+}
+
+// withBlocks lists what is in blocks behind each.
+func withBlocks(entries []initramfs.Entry, in map[string][]initramfs.Entry) (all []initramfs.Entry) {
+	for _, e := range entries {
+		all = append(all, e)
+		all = append(all, in[e.Name]...)
+	}
+	return all
 }
 
 // maxImageFile is how large an image may be, in bytes: 32-bit sizes are all

@@ -21,9 +21,10 @@ const maxModules = 20000
 type Modules struct {
 	List    []Module
 	Aliases []Alias
+	Blocks  []Block // what seldom loaded modules are in
 }
 
-// A Module is one .ko file, uncompressed, in the image.
+// A Module is one .ko file, uncompressed, in the image, or a part of a block.
 type Module struct {
 	Path string // absolute, in the image
 	Deps []int  // loaded before it: indexes in List, lower than its own
@@ -31,6 +32,7 @@ type Module struct {
 	// Params is what modprobe.d(5) and the command line give it, in the form
 	// that finit_module(2) takes.
 	Params string
+	Part   Part // of a block, if it is in one
 }
 
 // An Alias is a pattern of modalias strings (modules.alias: "*", "?" and
@@ -83,7 +85,8 @@ func (m *Modules) Match(modalias string) []int {
 
 // Encode writes the index: a line "m PATH DEPS SOFT" for each module,
 // numbers separated by commas and "-" for none, "p MODULE PARAMS" if it has
-// parameters, and "a MODULE PATTERN" for each alias.
+// parameters, and "a MODULE PATTERN" for each alias. Lines of blocks are
+// those of encodeBlocks.
 func (m *Modules) Encode() []byte {
 	var b bytes.Buffer
 	for i, mod := range m.List {
@@ -95,6 +98,7 @@ func (m *Modules) Encode() []byte {
 	for _, a := range m.Aliases {
 		fmt.Fprintf(&b, "a %d %s\n", a.Module, a.Pattern)
 	}
+	m.encodeBlocks(&b)
 	return b.Bytes()
 }
 
@@ -146,6 +150,8 @@ func (m *Modules) decodeLine(line string) error {
 			return fmt.Errorf("no module %q", f[1])
 		}
 		m.List[n].Params = strings.Join(f[2:], " ")
+	case f[0] == "b" || f[0] == "z":
+		return m.decodeBlock(f)
 	default:
 		return fmt.Errorf("not a module or an alias: %.80q", line)
 	}

@@ -2,6 +2,7 @@ package plan_test
 
 import (
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -11,10 +12,11 @@ import (
 
 func testModules() *plan.Modules {
 	return &plan.Modules{
-		List: []plan.Module{{Path: "/lib/virtio_ring.ko"}, {Path: "/lib/virtio-net.ko", Deps: []int{0}, Params: "a=1 b=\"c d\""}, {Path: "/lib/xts.ko", Soft: []int{0, 1}}},
+		List: []plan.Module{{Path: "/lib/virtio_ring.ko"}, {Path: "/lib/virtio-net.ko", Deps: []int{0}, Params: "a=1 b=\"c d\""}, {Path: "/lib/xts.ko", Soft: []int{0, 1}, Part: plan.Part{Block: 0, Offset: 200, Size: 100}}},
 		Aliases: []plan.Alias{
 			{Pattern: "virtio:d00000001v*", Module: 1}, {Pattern: "pci:v*d*sv*sd*bc01sc06i01*", Module: 2}, {Pattern: "usb:v[0-9]*", Module: 2},
 		},
+		Blocks: []plan.Block{{File: "/lib/seldom-00.lzma", Size: 300, Sum: [32]byte{1, 2}}, {File: "/lib/seldom-01.lzma", Size: 7}},
 	}
 }
 
@@ -26,6 +28,7 @@ func TestModulesRoundTrip(t *testing.T) {
 }
 
 func TestDecodeModulesRefuses(t *testing.T) {
+	sum := strings.Repeat("00", 32)
 	for _, tt := range []struct{ name, file string }{
 		{"depends on itself", "m /a.ko 0 -\n"},
 		{"depends on a later one", "m /a.ko 1 -\nm /b.ko - -\n"},
@@ -35,6 +38,15 @@ func TestDecodeModulesRefuses(t *testing.T) {
 		{"no number", "m /a.ko x -\n"},
 		{"unknown line", "x\n"},
 		{"parameters of none", "p 0 a=1\n"},
+		{"in no block", "m /a.ko - -\nz 0 0 0 5\n"},
+		{"behind the end of its block", "m /a.ko - -\nb /b 10 " + sum + "\nz 0 0 6 5\n"},
+		{"before its block", "m /a.ko - -\nb /b 10 " + sum + "\nz 0 0 -1 5\n"},
+		{"nothing of a block", "m /a.ko - -\nb /b 10 " + sum + "\nz 0 0 0 0\n"},
+		{"a part so large that its end is small", "m /a.ko - -\nb /b 10 " + sum + "\nz 0 0 1 9223372036854775807\n"},
+		{"part of no module", "b /b 10 " + sum + "\nz 0 0 0 5\n"},
+		{"a block without a sum", "b /b 10 00\n"},
+		{"a block that is too large", "b /b 8388609 " + sum + "\n"},
+		{"a block of nothing", "b /b 0 " + sum + "\n"},
 		{"no parameters", "m /a.ko - -\np 0\n"},
 	} {
 		if m, err := plan.DecodeModules([]byte(tt.file)); err == nil {

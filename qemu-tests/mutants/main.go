@@ -43,6 +43,7 @@ var mutants = slices.Concat(
 	mds,
 	inners,
 	bcaches,
+	blocks,
 	secure,
 	ofTalos,
 	released,
