@@ -2,7 +2,6 @@ package qemutests
 
 import (
 	"cmp"
-	"encoding/hex"
 	"fmt"
 	"os"
 	"os/exec"
@@ -54,13 +53,20 @@ type bench struct {
 	chip  *tpmtest.Chip // nil: swtpm itself
 	disks []string      // of the machine
 	words string        // more of the kernel's command line
+	cable time.Duration // how long after the init's start the cable is in; 0: always
+	began time.Time     // the init, or the carrier if it came later
+	mem   int           // MiB
+	whole float64       // seconds from the kernel's start to the real root's
 }
 
 const benchUUID = "be7c0000-0000-4000-8000-000000000001"
 
 // newBench skips the test unless BENCH=1. ROUNDS is how often it measures, if
 // not rounds.
-func newBench(t *testing.T, rounds int) (*bench, int) {
+func newBench(t *testing.T, rounds int) (*bench, int) { return newBenchWith(t, rounds, "") }
+
+// newBenchWith has machines with Debian's kernel of this flavor.
+func newBenchWith(t *testing.T, rounds int, flavor string) (*bench, int) {
 	if os.Getenv("BENCH") == "" {
 		t.Skip("measures for minutes: run make bench")
 	}
@@ -72,8 +78,15 @@ func newBench(t *testing.T, rounds int) (*bench, int) {
 	}
 
 	s := prepare(t)
-	b := &bench{t: t, s: s, dir: t.TempDir(), disks: []string{"root.img"}}
+	b := &bench{t: t, s: s, dir: t.TempDir(), disks: []string{"root.img"}, mem: 512}
 	top, _ := filepath.Abs("..")
+	if flavor != "" {
+		var err error
+		s.kernel = run(t, top, filepath.Join(top, "images/kernel"), flavor)
+		if s.modules, err = modulesOf(s.kernel); err != nil {
+			t.Fatal(err)
+		}
+	}
 	for _, name := range []string{"floor", "marker"} {
 		run(t, top, "gcc", "-O2", "-static", "-o", filepath.Join(b.dir, name), "qemu-tests/floor/"+name+".c")
 	}
@@ -92,66 +105,6 @@ truncate -s 64M root.ext4 && mke2fs -q -t ext4 -d tree root.ext4
 head -c 32 /dev/urandom >key
 ` + b.s.bin + `/latchkey volume encrypt --kdf pbkdf2 --key-file key --uuid ` + benchUUID + ` root.ext4 root.img
 cryptsetup luksDump -q --dump-volume-key --key-file key --volume-key-file volume.key root.img >/dev/null`)
-}
-
-// makeFloor makes the floor's image: its modules in order, and the
-// dm-crypt table with the volume key in clear.
-func (b *bench) makeFloor() {
-	key, err := os.ReadFile(filepath.Join(b.dir, "volume.key"))
-	if err != nil {
-		b.t.Fatal(err)
-	}
-
-	modules := closure(b.t, b.s.modules, "virtio_pci", "virtio_blk", "aesni-intel", "ecb", "xts", "dm-crypt")
-	tree := filepath.Join(b.dir, "floortree")
-	var list strings.Builder
-	for _, m := range modules {
-		to := filepath.Join(tree, "m", filepath.Base(m))
-		os.MkdirAll(filepath.Dir(to), 0o755)
-		run(b.t, b.dir, "cp", filepath.Join(b.s.modules, m), to)
-		list.WriteString("/m/" + filepath.Base(m) + "\n")
-	}
-
-	os.WriteFile(filepath.Join(tree, "modules"), []byte(list.String()), 0o644)
-	table := fmt.Sprintf("aes-xts-plain64 %s 0 /dev/vda %d", hex.EncodeToString(key), 16<<20/512)
-	os.WriteFile(filepath.Join(tree, "table"), []byte(table), 0o600)
-	b.sh(`cp floor floortree/init && mkdir -p floortree/dev && mknod floortree/dev/console c 5 1
-cd floortree && find . | sort | cpio -o -H newc --quiet --reproducible | zstd -19 -q >../floor.img`)
-}
-
-// closure orders modules after what they need, by modules.dep.
-func closure(t *testing.T, dir string, names ...string) []string {
-	text, err := os.ReadFile(filepath.Join(dir, "modules.dep"))
-	if err != nil {
-		t.Fatal(err)
-	}
-
-	deps := map[string][]string{}
-	for line := range strings.Lines(string(text)) {
-		file, needs, _ := strings.Cut(strings.TrimSpace(line), ":")
-		deps[file] = strings.Fields(needs)
-	}
-	var order []string
-	var add func(file string)
-
-	add = func(file string) {
-		if slices.Contains(order, file) {
-			return
-		}
-		for _, d := range slices.Backward(deps[file]) {
-			add(d)
-		}
-		order = append(order, file)
-	}
-	for _, n := range names {
-		for file := range deps {
-			if strings.TrimSuffix(filepath.Base(file), ".ko") == n {
-				add(file)
-			}
-		}
-	}
-
-	return order
 }
 
 // startLAN starts DHCP, the KMS with the node approved in advance, and
@@ -204,16 +157,17 @@ func (b *bench) service(name, ready string, args ...string) {
 // power starts one machine; both kinds have the same shape.
 func (b *bench) power(image string) *service {
 	flags := []string{
-		"-machine", "q35", "-accel", "tcg,thread=multi", "-cpu", "max", "-m", "512", "-smp", "2", "-nodefaults", "-no-user-config",
+		"-machine", "q35", "-accel", "tcg,thread=multi", "-cpu", "max", "-m", strconv.Itoa(b.mem), "-smp", "2", "-nodefaults", "-no-user-config",
 		"-display", "none", "-no-reboot", "-serial", "stdio", "-device", "virtio-rng-pci", "-kernel", b.s.kernel + "/vmlinuz", "-initrd", image,
 		"-append", "console=ttyS0 edd=off panic=-1 rd.neednet=1 " + b.words, "-netdev", "tap,id=n0,ifname=" + b.tap + ",script=no,downscript=no", "-device", "virtio-net-pci,netdev=n0,romfile=",
+		"-qmp", "unix:qmp.sock,server=on,wait=off",
 	}
 	for i, d := range b.disks {
 		flags = append(flags, "-drive", fmt.Sprintf("if=none,id=d%d,format=raw,file=%s,snapshot=on", i, d), "-device", fmt.Sprintf("virtio-blk-pci,drive=d%d", i))
 	}
 	sock := filepath.Join(b.dir, "tpm.sock")
 	os.Remove(sock)
-	chip := exec.Command("swtpm", "socket", "--tpm2", "--tpmstate", "dir="+b.dir+"/tpm", "--ctrl", "type=unixio,path="+sock, "--flags", "startup-clear", "--terminate")
+	chip := b.urgent("swtpm", "socket", "--tpm2", "--tpmstate", "dir="+b.dir+"/tpm", "--ctrl", "type=unixio,path="+sock, "--flags", "startup-clear", "--terminate")
 	if err := chip.Start(); err != nil {
 		b.t.Fatal(err)
 	}
@@ -255,9 +209,18 @@ var (
 // the seconds between two lines of its kernel log, and of CPU.
 func (b *bench) boot(image string) (seconds, cpu float64) {
 	s := b.power(image)
+	if b.cable > 0 {
+		b.link(false)
+	}
 	began, err := s.out.wait(beganRE, patience)
 	if err != nil {
 		b.t.Fatal(err)
+	}
+	b.began = time.Now()
+	if b.cable > 0 {
+		time.Sleep(b.cable) // it is what is measured
+		b.link(true)
+		b.began = time.Now()
 	}
 
 	root, err := s.out.wait(rootRE, patience)
@@ -271,6 +234,7 @@ func (b *bench) boot(image string) (seconds, cpu float64) {
 	}
 	from, _ := strconv.ParseFloat(began[1], 64)
 	to, _ := strconv.ParseFloat(root[1], 64)
+	b.whole = to
 	used := s.cmd.ProcessState
 	return to - from, (used.UserTime() + used.SystemTime()).Seconds()
 }

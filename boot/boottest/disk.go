@@ -70,6 +70,11 @@ func DataDisk() *Disk {
 	return &Disk{Name: "vdb", Serial: "disk-b", Bytes: bytes.Clone(volumes[DataUUID]())}
 }
 
+// VolumeDisk is another volume of the same keys.
+func VolumeDisk(name, uuid string) *Disk {
+	return &Disk{Name: name, Serial: "disk-" + name, Bytes: format(uuid, Recovery)}
+}
+
 // SetRecovery formats the disk with another recovery key.
 func (d *Disk) SetRecovery(recovery string) {
 	d.Bytes = format(DataUUID, recovery)

@@ -5,12 +5,16 @@ import (
 	"errors"
 	"strings"
 	"sync"
+	"time"
 
 	"latchkey/boot/codes"
 	"latchkey/boot/worker"
 	"latchkey/internal/secret"
 	"latchkey/kms"
 )
+
+// connectTime is how long a dead server is waited for: connectTimeout of kms.
+const connectTime = 5 * time.Second
 
 // A KMS is a key server in some state.
 type KMS struct {
@@ -24,6 +28,7 @@ type KMS struct {
 	Deaf    bool                  // reports are lost
 	Asked   int                   // how often it was asked for keys
 	Wanted  [][]kms.Want          // what for
+	Others  map[string]string     // the state of servers at other addresses, by URL; of one that is dead "dead"
 
 	machine *Machine
 	mu      sync.Mutex
@@ -66,6 +71,9 @@ func (c *client) Get(ctx context.Context, url string, p kms.Prover, wants []kms.
 	c.Asked++
 	c.Wanted = append(c.Wanted, wants)
 	state := c.State
+	if other := c.Others[url]; other != "" {
+		state = other
+	}
 	c.mu.Unlock()
 	if !c.p.machine.connected() {
 		state = "away"
@@ -74,6 +82,12 @@ func (c *client) Get(ctx context.Context, url string, p kms.Prover, wants []kms.
 		return nil, err
 	}
 	switch state {
+	case "dead": // its address answers nothing, not even that it is not there
+		select {
+		case <-time.After(connectTime):
+		case <-ctx.Done():
+		}
+		return nil, codes.Fail(kms.CodeUnreachable, "connecting to %s: i/o timeout", url)
 	case "away":
 		return nil, codes.Fail(kms.CodeUnreachable, "connecting to %s: no route to host", url)
 	case "sealed":
