@@ -43,6 +43,9 @@ func (b *bench) link(up bool) {
 // beside the floor with the same; and with how little memory each boots. It
 // runs with BENCH=1 (make bench) and asserts nothing about time.
 func TestBenchKernels(t *testing.T) {
+	if os.Getenv("BENCH") == "" {
+		t.Skip("measures for minutes: run make bench")
+	}
 	for _, flavor := range []string{"cloud-amd64", "amd64"} {
 		t.Run(flavor, func(t *testing.T) {
 			b, rounds := newBenchWith(t, 7, flavor)
