@@ -2,7 +2,6 @@ package server_test
 
 import (
 	"bytes"
-	"context"
 	"errors"
 	"testing"
 	"testing/synctest"
@@ -159,21 +158,24 @@ func TestWaitForged(t *testing.T) {
 
 // D82: those that wait take no place of those that ask, and have a limit.
 func TestWaitLimit(t *testing.T) {
+	const most = 16 // of one address
 	f := newKMS(t)
 	node := f.waits()
 	refused := f.refusalOf(node)
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	full := make(chan error, 1)
-	for range 17 { // one more than an address may have
-		go func() {
-			if err := f.client().Wait(ctx, f.url, refused.Cookie); code(err) == kms.CodeBusy {
-				full <- err
-			}
-		}()
+	heard := make(chan error, most+1)
+	for range most + 1 {
+		go func() { heard <- f.client().Wait(ctx, f.url, refused.Cookie) }()
 	}
-	<-full
-	f.refusalOf(node)
+	if err := <-heard; code(err) != kms.CodeBusy {
+		t.Fatalf("one of %d that wait = %v, want code %s", most+1, err, kms.CodeBusy)
+	}
+	f.refusalOf(node) // who asks has a place
+	f.approve(node, root)
+	for range most {
+		if err := <-heard; err != nil {
+			t.Errorf("one that waited heard %v", err)
+		}
+	}
 }
 
 // What is decided for all is told to all, within half a minute and not at one
