@@ -21,6 +21,7 @@ var frequent = []string{
 	"virtio_pci", "virtio_mmio", "virtio_blk", "virtio_scsi", "virtio_net", "virtio_rng", "xen_blkfront", "xen_netfront",
 	"hv_vmbus", "hv_netvsc", "hv_storvsc", "pci_hyperv", "vmxnet3", "vmw_pvscsi", "ena", "gve",
 	"ahci", "nvme", "sd_mod", "e1000", "e1000e", "igb", "igc", "r8169", "realtek", "tg3", "tpm_crb", "tpm_tis",
+	"i2c_i801", "lpc_ich", "iTCO_wdt", "xhci_pci", // which nearly all machines ask for, as soon as a link is late
 }
 
 // blockSize is how much a block holds at least, in bytes, if there is as much.
