@@ -7,6 +7,7 @@ import (
 	"encoding/base64"
 	"encoding/hex"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 )
@@ -49,6 +50,14 @@ func (n NodeID) Words() string {
 		words[i] = list[v]
 	}
 	return strings.Join(words, " ")
+}
+
+// AreWords tells whether a text is nothing but words of the list that node ids
+// are shown by, so that a machine may be known by it.
+func AreWords(text string) bool {
+	list := wordList()
+	words := strings.FieldsFunc(strings.ToLower(text), func(r rune) bool { return r == ' ' || r == '-' || r == '\t' })
+	return len(words) > 0 && !slices.ContainsFunc(words, func(w string) bool { return !slices.Contains(list, w) })
 }
 
 // A Pin is the Ed25519 public key of a KMS.

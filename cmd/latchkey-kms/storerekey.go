@@ -100,11 +100,14 @@ AES-GCM allows, and how far a change by "store rekey" is.`,
 			return out.show(c, s, func() {
 				w := c.OutOrStdout()
 				for _, k := range s.Keys {
-					fmt.Fprintf(w, "data key %d%s: used %d times, %.3g %% of what it may", k.ID, madeAt(k.Made), k.Seals, 100*float64(k.Seals)/float64(k.Limit))
-					if !k.Sealing {
-						fmt.Fprint(w, "; encrypts nothing more")
+					switch {
+					case k.Sealing:
+						fmt.Fprintf(w, "data key %d%s: used %d times, %.3g %% of what it may\n", k.ID, madeAt(k.Made), k.Seals, 100*float64(k.Seals)/float64(k.Limit))
+					case k.ID == s.Change.To: // until all servers have it
+						fmt.Fprintf(w, "data key %d%s: encrypts nothing yet\n", k.ID, madeAt(k.Made))
+					default: // how often it did is not known any more
+						fmt.Fprintf(w, "data key %d%s: encrypts nothing more\n", k.ID, madeAt(k.Made))
 					}
-					fmt.Fprintln(w)
 				}
 				if s.Change.From != 0 {
 					fmt.Fprintf(w, "being changed to %d: %d records are left\n", s.Change.To, s.Change.Left)

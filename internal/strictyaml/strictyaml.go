@@ -135,6 +135,11 @@ func (r *reader) mapping(n *yaml.Node, to reflect.Value, path string) error {
 			return fmt.Errorf("%s: %s is already set in line %d", r.at(key), key.Value, line)
 		}
 		seen[key.Value] = key.Line
+		if n := n.Content[i+1]; n.Tag == "!!null" || n.Kind == yaml.SequenceNode && len(n.Content) == 0 {
+			if words := tagOf(to.Type(), key.Value).Get("empty"); words != "" {
+				return fmt.Errorf("%s: %s is there without a value: %s", r.at(key), key.Value, words)
+			}
+		}
 		child := key.Value
 		if path != "" {
 			child = path + "." + child
@@ -168,6 +173,22 @@ func keysOf(to reflect.Value, fields map[string]reflect.Value) (names []string) 
 // hasKeys tells a struct of keys from one that is a single value.
 func hasKeys(to reflect.Value) bool {
 	return to.Kind() == reflect.Struct && len(keysOf(to, map[string]reflect.Value{})) > 0
+}
+
+// tagOf is the tag of a key's field. "empty" there says why a list may not be
+// without elements: where none is no bound, it is more than somebody meant.
+func tagOf(to reflect.Type, key string) reflect.StructTag {
+	for i := range to.NumField() {
+		f := to.Field(i)
+		if f.Anonymous {
+			if tag := tagOf(f.Type, key); tag != "" {
+				return tag
+			}
+		} else if KeyOf(f) == key {
+			return f.Tag
+		}
+	}
+	return ""
 }
 
 // KeyOf is a field's key; "" if it has none.

@@ -2,6 +2,7 @@ package admin
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -15,7 +16,12 @@ import (
 type Reach []string
 
 // Check says what is wrong with a reach.
-func (r Reach) Check() error { return label.Check(r) }
+func (r Reach) Check() error {
+	if r != nil && len(r) == 0 {
+		return errors.New("an empty list of labels would be of all machines: leave it out if that is meant")
+	}
+	return label.Check(r)
+}
 
 // Whole tells whether it is all machines.
 func (r Reach) Whole() bool { return len(r) == 0 }

@@ -28,7 +28,7 @@ type Admin struct {
 type AdminClient struct {
 	Name   string   `yaml:"name"`
 	Scope  Scope    `yaml:"scope" words:"read approve admin"`
-	Labels []string `yaml:"labels"` // of the machines that it may do that with; none: all
+	Labels []string `yaml:"labels" least:"1" empty:"it would be for all machines; leave the key out if that is meant"` // of the machines that it may do that with; none: all
 }
 
 func (a *Admin) check() error {

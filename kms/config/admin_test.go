@@ -69,6 +69,8 @@ func TestAdmin(t *testing.T) {
 		{"a client without a name", head + tlsLine + ca + "  clients: [{scope: read}]\n", "kms.yaml:5: admin.clients[0].name: each client has a name of its own"},
 		{"two clients of one name", head + tlsLine + ca + "  clients: [{name: anna, scope: read}, {name: anna, scope: admin}]\n", "kms.yaml:5: admin.clients[1].name: each client has a name of its own"},
 		{"no scope", head + tlsLine + ca + "  clients: [{name: anna}]\n", `kms.yaml:5: admin.clients[0].scope: "" must be read, approve or admin`},
+		{"no label where there must be one", head + tlsLine + ca + "  clients: [{name: anna, scope: read, labels: []}]\n", "kms.yaml:5: labels is there without a value: it would be for all machines"},
+		{"labels without a value", head + tlsLine + ca + "  clients:\n    - name: anna\n      scope: read\n      labels:\n", "kms.yaml:8: labels is there without a value: it would be for all machines"},
 		{"a label that is none", head + tlsLine + ca + "  clients: [{name: anna, scope: read, labels: [oslo]}]\n", `kms.yaml:5: admin.clients[0].labels: label "oslo": want key=value`},
 		{"the protocol as a label", head + tlsLine + ca + "  clients: [{name: anna, scope: read, labels: [protocol=talos]}]\n", `kms.yaml:5: admin.clients[0].labels: label protocol=talos: the protocol is no label`},
 		{"a scope that is none", head + tlsLine + ca + "  clients: [{name: anna, scope: root}]\n", `kms.yaml:5: admin.clients[0].scope: "root" must be read, approve or admin`},

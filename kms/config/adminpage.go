@@ -47,7 +47,7 @@ type OIDC struct {
 type OIDCGroup struct {
 	Name   string   `yaml:"name"`
 	Scope  Scope    `yaml:"scope" words:"read approve admin"`
-	Labels []string `yaml:"labels"` // of the machines that they may do that with; none: all
+	Labels []string `yaml:"labels" least:"1" empty:"it would be for all machines; leave the key out if that is meant"` // of the machines that they may do that with; none: all
 }
 
 func (p *AdminPage) check() error {

@@ -34,8 +34,8 @@ type Hook struct {
 	Timeout    time.Duration `yaml:"timeout"` // of the program
 	On         []string      `yaml:"on"`      // events or statuses; pending if empty
 	Approve    HookApproval  `yaml:"approve" words:"sign-in words"`
-	Person     string        `yaml:"person"` // who reads it, as the page calls who signs in
-	Labels     []string      `yaml:"labels"` // of the machines that it is told of; none: all
+	Person     string        `yaml:"person"`                                                                                    // who reads it, as the page calls who signs in
+	Labels     []string      `yaml:"labels" least:"1" empty:"it would be for all machines; leave the key out if that is meant"` // of the machines that it is told of; none: all
 }
 
 // A HookApproval is what approving by the link of a notice needs.

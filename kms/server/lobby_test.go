@@ -1,8 +1,11 @@
 package server_test
 
 import (
+	"bufio"
 	"bytes"
 	"errors"
+	"io"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -214,4 +217,31 @@ func TestWaitForAll(t *testing.T) {
 			})
 		})
 	}
+}
+
+// A message that does not come is no message that is too large.
+func TestSlowMessage(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newKMS(t, inMemory)
+		for _, path := range []string{kms.WaitPath, kms.ChallengePath} {
+			for head, want := range map[string]string{"100": " 408 ", "999999": " 413 "} {
+				c, err := f.pipe.dial(ctx, "", "")
+				if err != nil {
+					t.Fatal(err)
+				}
+				go func() {
+					io.WriteString(c, "POST "+path+" HTTP/1.1\r\nHost: kms\r\nContent-Length: "+head+"\r\n\r\n")
+					if want == " 413 " {
+						c.Write(make([]byte, 70<<10)) // the server reads as much as it takes, and no more
+					}
+				}()
+				line, err := bufio.NewReader(c).ReadString('\n')
+				if err != nil || !strings.Contains(line, want) {
+					t.Errorf("%s, %s bytes: %q, %v; want%s", path, head, line, err, want)
+				}
+				c.Close()
+			}
+		}
+		time.Sleep(time.Second) // net/http waits before it closes
+	})
 }

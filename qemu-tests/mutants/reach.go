@@ -2,6 +2,10 @@ package main
 
 // ofReach are the rules of operators who administer machines with some labels.
 var ofReach = []mutant{
+	{`D69 an id is no name`, `kms/server/terms/sight.go`, `	case isID:`, `	case isID && false:`, `./kms/server`, `TestReachNames`},
+	{`D69 words are no name for who does not see whose`, `kms/server/terms/sight.go`, `case !s.Whole() && kms.AreWords(after):`, `case !s.Whole() && kms.AreWords(after) && false:`, `./kms/server`, `TestReachNames`},
+	{`D70 no labels are no bound: tokens`, `kms/admin/reach.go`, `if r != nil && len(r) == 0 {`, `if false {`, `./kms/server`, `TestTokenWithoutLabels`},
+	{`D70 no labels are no bound: kms.yaml`, `internal/strictyaml/strictyaml.go`, `words != ""`, `false && words != ""`, `./kms/config`, `TestAdmin`},
 	{`D65 a route that says nothing is refused`, `kms/admin/reach.go`, `one.Reaching == SameForAll || one.Reaching == Within {`, `one.Reaching != OnlyWhole || one != nil {`, `./kms/server`, `TestReachOfAllRoutes`},
 	{`D65 a reach goes with who asks`, `kms/admin/route.go`, `ctx = Reaches(context.WithValue(ledger.As(ctx, p.Who), scopeKey{}, p.Scope), p.Reach)`, `ctx = Reaches(context.WithValue(ledger.As(ctx, p.Who), scopeKey{}, p.Scope), nil)`, `./kms/server`, `TestReachOfAllRoutes`},
 	{`D65 nodes are those in reach`, `kms/server/lk1/sight.go`, `return v.sight.Sees(row.machine())`, `return v.sight.Sees(row.machine()) || row.State != fleet.Deleted`, `./kms/server`, `TestReachOfAllRoutes`},

@@ -39,9 +39,8 @@ func (s *Service) Handle(mux *http.ServeMux) {
 // exchange reads one bounded message and answers.
 func (s *Service) exchange(operation string, most int64, f func(*http.Request, []byte) ([]byte, error)) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
-		body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, most))
-		if err != nil {
-			http.Error(w, "", http.StatusRequestEntityTooLarge)
+		body, ok := message(w, r, most)
+		if !ok {
 			return
 		}
 		defer front.Serving(r.Context())()
@@ -50,6 +49,17 @@ func (s *Service) exchange(operation string, most int64, f func(*http.Request, [
 		s.counted.Request("lk1", operation, resultOf(err), began)
 		s.reply(w, r, reply, err)
 	}
+}
+
+// message reads one of at most so many bytes, or says why there is none.
+func message(w http.ResponseWriter, r *http.Request, most int64) (body []byte, ok bool) {
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, most))
+	if _, large := errors.AsType[*http.MaxBytesError](err); large {
+		http.Error(w, "", http.StatusRequestEntityTooLarge)
+	} else if err != nil {
+		http.Error(w, "", http.StatusRequestTimeout) // or it is gone
+	}
+	return body, err == nil
 }
 
 // reply: our own failures are 503, and all that a message can be refused for,

@@ -47,9 +47,8 @@ type lobby struct {
 // wait takes a machine into the lobby. What it brings is the report cookie of
 // the M4 that refused it.
 func (s *Service) wait(w http.ResponseWriter, r *http.Request) {
-	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, kms.MaxReportCookie+2))
-	if err != nil {
-		http.Error(w, "", http.StatusRequestEntityTooLarge)
+	body, ok := message(w, r, kms.MaxReportCookie+2)
+	if !ok {
 		return
 	}
 	began := time.Now()

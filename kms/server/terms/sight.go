@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 
+	"latchkey/kms"
 	"latchkey/kms/admin"
 	"latchkey/kms/server/fleet"
 	"latchkey/kms/server/policy"
@@ -76,9 +77,33 @@ func (s Sight) Approve(m Machine, t *policy.Terms) {
 	t.Labels = labels
 }
 
+// nameLabel is the label that is a machine's name.
+const nameLabel = "name"
+
+// names refuses a new name by which another machine may be known: a stop of
+// that one would stop this one. Digits of an id are nobody's name. Words are
+// names of rooms, too, and a name goes before the words of a stranger; but who
+// is bounded does not see whose words they are.
+func (s Sight) names(before, after string) error {
+	isID := len(after) >= 8 && !strings.ContainsFunc(after, func(r rune) bool { return !strings.ContainsRune("0123456789abcdefABCDEF", r) })
+	switch {
+	case after == before:
+		return nil
+	case isID:
+		return fleet.Refuse("the name " + after + " looks like the id of a machine: take another")
+	case !s.Whole() && kms.AreWords(after):
+		return fleet.Refuse("the name " + after + " is of words that machines are known by: add something to it")
+	}
+	return nil
+}
+
 // Keeps refuses a change of labels that takes a machine in or out of reach:
-// whose it is, is for who administers all machines.
+// whose it is, is for who administers all machines. It refuses names that are
+// taken for another machine, too.
 func (s Sight) Keeps(before, after Machine) error {
+	if err := s.names(before.Labels[nameLabel], after.Labels[nameLabel]); err != nil {
+		return err
+	}
 	was, is := s.reach.By(before.Labels) != "", s.reach.By(after.Labels) != ""
 	if s.Whole() || was == is && s.Sees(after) {
 		return nil
