@@ -5,7 +5,11 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"slices"
 	"strconv"
+	"strings"
+
+	"latchkey/kms/server/policy"
 )
 
 // Warnings are what the configuration allows and hardly anybody means, one
@@ -29,10 +33,50 @@ func (c *Config) Warnings() (lines []string) {
 		err := faultf("talos.address", "%s is in the clear: whoever hears it reads the keys that Talos asks to seal and unseal; set talos.tls, and https:// in the machines' configuration", t.Address)
 		lines = append(lines, c.locate(err).Error())
 	}
+	for _, err := range c.Hooks.nameless(&c.Policy) {
+		lines = append(lines, c.locate(err).Error())
+	}
 	for _, err := range c.Backup.warnings(cmp.Or(c.Data, DefaultData)) {
 		lines = append(lines, c.locate(err).Error())
 	}
 	return lines
+}
+
+// nameless are the hooks whose links are nobody's word, where the policy wants
+// the words of several people for machines of theirs.
+func (h Hooks) nameless(p *Policy) (all []error) {
+	if p.Rules == nil {
+		return nil
+	}
+	for i, one := range h {
+		if one.Approve != ByWords || one.Person != "" {
+			continue
+		}
+		where := ""
+		if p.Rules.Defaults.People() > 1 {
+			where = "policy.defaults"
+		}
+		for _, group := range p.Rules.Groups {
+			if where == "" && group.Settings.People() > 1 && one.mayBeIn(group) {
+				where = "the group " + group.Label + "=" + group.Value
+			}
+		}
+		if where != "" {
+			all = append(all, faultf("hooks["+strconv.Itoa(i)+"].approve", "links of a hook without person approve no machine for which %s wants several people: say whose word they are (person)", where))
+		}
+	}
+	return all
+}
+
+// mayBeIn tells whether a machine that the hook tells of can be in a group.
+func (h *Hook) mayBeIn(group policy.Group) bool {
+	if group.Label == "protocol" {
+		return group.Value == string(policy.LK1)
+	}
+	return len(h.Labels) == 0 || slices.ContainsFunc(h.Labels, func(label string) bool {
+		key, value, _ := strings.Cut(label, "=")
+		return key != group.Label || value == group.Value
+	})
 }
 
 // onlyHere tells whether host:port is an address of this machine alone.

@@ -40,3 +40,35 @@ func TestWarnings(t *testing.T) {
 		}
 	}
 }
+
+// A hook whose links nobody is known to have is named where several people must
+// approve a machine of it.
+func TestWarningsOfLinks(t *testing.T) {
+	certificate, key := pair(t)
+	page := "admin: {address: \":1\", tls: {certificate: " + certificate + ", key: " + key + "}, page: {url: \"https://kms.example.org\"}}\n"
+	const says = " wants several people: say whose word they are (person)"
+	const of = "kms.yaml:3: hooks[0].approve: links of a hook without person approve no machine for which "
+	for name, row := range map[string]struct{ hook, policy, want string }{
+		"one is enough":            {"", "{}", ""},
+		"all machines":             {"", "{defaults: {approvals: 2}}", of + "policy.defaults" + says},
+		"the hook's group":         {", labels: [site=oslo]", "{groups: [{label: site=oslo, settings: {approvals: 2}}]}", of + "the group site=oslo" + says},
+		"a group, of all machines": {"", "{groups: [{label: site=oslo, settings: {approvals: 3}}]}", of + "the group site=oslo" + says},
+		"a group of another label": {", labels: [site=oslo]", "{groups: [{label: rack=1, settings: {approvals: 2}}]}", of + "the group rack=1" + says},
+		"another group":            {", labels: [site=oslo]", "{groups: [{label: site=cairns, settings: {approvals: 2}}]}", ""},
+		"a protocol without links": {"", "{groups: [{label: protocol=talos, settings: {approvals: 2}}]}", ""},
+		"the protocol with links":  {"", "{groups: [{label: protocol=lk1, settings: {approvals: 2}}]}", of + "the group protocol=lk1" + says},
+		"somebody who is known":    {", person: ann", "{defaults: {approvals: 2}}", ""},
+	} {
+		c, err := configured(t, page+"hooks:\n  - {program: [/bin/true], approve: words"+row.hook+"}\npolicy: "+row.policy+"\n")
+		if err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		var want []string
+		if row.want != "" {
+			want = []string{row.want}
+		}
+		if diff := cmp.Diff(want, c.Warnings()); diff != "" {
+			t.Errorf("%s: warnings (-want +got):\n%s", name, diff)
+		}
+	}
+}

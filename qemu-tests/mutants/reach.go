@@ -32,7 +32,7 @@ var ofReach = []mutant{
 	{`D65 a reach is of a session, too`, `kms/page/signin.go`, `, Reach: s.Reach}`, `}`, `./kms/server`, `TestReachOfPagesInABrowser|TestReachOfGroups`},
 	{`D65 groups of a lower scope reach no further`, `kms/page/oidc.go`, `case !higher: //`, `case false: //`, `./kms/server`, `TestReachOfGroups`},
 	{`D65 hooks with labels hear of no others`, `kms/server/hook/hook.go`, `if len(h.Labels) > 0 && (`, `if len(h.Labels) > 99 && (`, `./kms/server/hook`, `TestHookOfLabels`},
-	{`D66 a machine in their network is taken in, no other`, `kms/server/terms/sight.go`, `return p.Contains(from.Unmap().WithZone(""))`, `return p.Contains(from) || p.IsValid()`, `./kms/server`, `TestReachTakesIn$`},
+	{`D66 a machine in their network is taken in, no other`, `kms/server/policy/protocol.go`, `return p.Contains(from)`, `return p.Contains(from) || p.IsValid()`, `./kms/server`, `TestReachTakesIn$`},
 	{`D66 one with a label is whose that says`, `kms/server/terms/sight.go`, `m.State != fleet.Pending || s.reach.Owned(m.Labels) {`, `m.State != fleet.Pending {`, `./kms/server`, `TestReachTakesIn$`},
 	{`D66 one that is approved is taken in by nobody`, `kms/server/terms/sight.go`, `m.State != fleet.Pending || s.reach.Owned(m.Labels) {`, `s.reach.Owned(m.Labels) {`, `./kms/server`, `TestReachTakesIn$`},
 	{`D66 everybody's network takes in nobody`, `kms/server/policy/protocol.go`, `	for _, g := range p.Groups {
@@ -44,6 +44,9 @@ var ofReach = []mutant{
 `, `./kms/server`, `TestReachTakesIn$`},
 	{`D66 labels take nothing in or out`, `kms/server/terms/sight.go`, `if s.Whole() || was == is && s.Sees(after) {`, `if s.Whole() || was == is || was != is {`, `./kms/server`, `TestReachKeepsLabels`},
 	{`D66 nor before a machine is approved`, `kms/server/terms/sight.go`, `if s.Whole() || was == is && s.Sees(after) {`, `if s.Whole() || was == is {`, `./kms/server`, `TestReachKeepsLabels`},
+	{`D66 as many people as the group of the network needs`, `kms/server/lk1/peopleothers.go`, `return v.s.book.Rules().PeopleAt(policy.LK1, row.Terms, row.machine().Waits())`, `return v.s.settings(row).People()`, `./kms/server`, `TestPeopleOfTheGroup`},
+	{`D66 the same of Kairos and Talos`, `kms/server/terms/several.go`, `p.PeopleAt(d.Protocol, d.Before, d.Machine.Waits())`, `p.For(d.Protocol, d.Before).People()`, `./kms/server`, `TestPeopleOfTheGroupOfOthers`},
+	{`D66 the label of who said it first`, `kms/server/terms/several.go`, `range append(before, admin.ReachOf(ctx)) {`, `range append(before[:0], admin.ReachOf(ctx)) {`, `./kms/server`, `TestPeopleOfTheGroup`},
 	{`D66 a word of before it was another's`, `kms/server/lk1/people.go`, ` && v.reaches(w.Reach, id) {`, ` {`, `./kms/server`, `TestReachEndsWords`},
 }
 
@@ -63,7 +66,10 @@ var ofLinks = []mutant{
 	{`D67 minutes`, `kms/server/lk1/link.go`, `if v.s.ledger.Now() >= l.Until {`, `if false {`, `./kms/server`, `TestLinkEnds`},
 	{`D67 of what the machine showed`, `kms/server/lk1/link.go`, ` || row.stillShows(l.Seen) != nil) {`, `) {`, `./kms/server`, `TestLinkRefuses`},
 	{`D67 of what was to be given`, `kms/server/lk1/link.go`, `if view.Shown != w.Shown {`, `if view.Shown != w.Shown && w.Shown == "x" {`, `./kms/server`, `TestLinkGivesWhatWasSeen`},
-	{`D67 a link of nobody is not one of two`, `kms/server/lk1/link.go`, `if l.Holder.Person == "" && s.settings(&row).People() > 1 {`, `if false {`, `./kms/server`, `TestLinkIsOnePerson`},
+	{`D67 a link of nobody is not one of two`, `kms/server/lk1/link.go`, `	if t.nameless {`, `	if false {`, `./kms/server`, `TestLinkIsOnePerson`},
+	{`D67 a link of nobody is not one of two of a group`, `kms/server/lk1/link.go`, `t.nameless = l.Holder.Person == ""`, `t.nameless = l.Holder.Person == "" && s.settings(&row).People() > 1`, `./kms/server`, `TestLinkOfNobodyInAGroup`},
+	{`D67 a hook of nobody where two must approve is named`, `kms/config/warnings.go`, `if group.Label == "protocol" {`, `if group.Label != "" {`, `./kms/config`, `TestWarningsOfLinks`},
+	{`D67 and of no other group`, `kms/config/warnings.go`, `return key != group.Label || value == group.Value`, `return key != "" || value == group.Value`, `./kms/config`, `TestWarningsOfLinks`},
 	{`D67 a link is who it is sent to`, `kms/server/lk1/link.go`, `Is: l.Holder.Person,`, `Is: link,`, `./kms/server`, `TestLinkIsOnePerson`},
 	{`D67 a link reaches no further than its hook`, `kms/server/lk1/link.go`, `row, found, err := v.theirs().Get(v.View, l.Node[:])`, `row, found, err := v.node(l.Node)`, `./kms/server`, `TestLinksThatAreNot`},
 	{`D67 so many links`, `kms/server/lk1/link.go`, `n >= linkMost {`, `n > 1<<20 {`, `./kms/server`, `TestLinksThatAreNot`},

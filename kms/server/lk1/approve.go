@@ -10,6 +10,7 @@ import (
 	"latchkey/kms"
 	"latchkey/kms/ledger"
 	"latchkey/kms/server/fleet"
+	"latchkey/kms/server/terms"
 )
 
 // An Approval says what to approve.
@@ -98,7 +99,12 @@ func (t *txn) approve(ctx context.Context, id kms.NodeID, a Approval, rivals riv
 		row.Unmeasured = row.Unmeasured || a.Unmeasured // for the next accept
 	}
 	bind := row.State != fleet.Approved || a.Bind || a.Move
-	t.sight.Approve(row.machine(), &row.Terms)
+	need, what := t.people(&row), a.what(&row)
+	said, err := t.reachesOf(id, "approve", what)
+	if err != nil {
+		return out, err
+	}
+	terms.TakeIn(ctx, t.s, row.machine(), &row.Terms, said)
 	row.State = fleet.Approved
 	row.Renew(time.Now())
 	row.expect()
@@ -106,7 +112,7 @@ func (t *txn) approve(ctx context.Context, id kms.NodeID, a Approval, rivals riv
 		return out, err
 	}
 
-	if err := t.together(ctx, &row, t.s.settings(&row).People(), "approve", a.what(&row)); err != nil {
+	if err := t.together(ctx, &row, max(need, t.people(&row)), "approve", what); err != nil {
 		return out, err
 	}
 	if err := t.saveNode(row); err != nil {

@@ -124,7 +124,7 @@ func (t *txn) destroyNow(ctx context.Context, uuid kms.UUID, rows []Volume) erro
 
 // destroyVolume is the end of a grace.
 func destroyVolume(lt *ledger.Txn, key []byte, g ledger.Grave) (ledger.Event, error) {
-	uuid, t := kms.UUID(key), &txn{view{View: lt.View}, lt}
+	uuid, t := kms.UUID(key), &txn{view: view{View: lt.View}, Txn: lt}
 	nodes, err := nodesOf(g)
 	if err != nil {
 		return ledger.Event{}, err

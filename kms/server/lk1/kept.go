@@ -162,7 +162,7 @@ func (row *volumeRow) caughtUp(seqID uint64) {
 
 // destroyKept is the end of the time that a secret is kept.
 func destroyKept(lt *ledger.Txn, key []byte, g ledger.Grave) (ledger.Event, error) {
-	uuid, state, t := kms.UUID(key), key[len(key)-1], &txn{view{View: lt.View}, lt}
+	uuid, state, t := kms.UUID(key), key[len(key)-1], &txn{view: view{View: lt.View}, Txn: lt}
 	e := ledger.Event{Volumes: []kms.UUID{uuid}, Detail: "a secret that was replaced"}
 	nodes, err := nodesOf(g)
 	if err != nil {

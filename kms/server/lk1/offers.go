@@ -24,7 +24,7 @@ func (t *txn) leaveOffers(ctx context.Context, id kms.NodeID) error {
 
 // destroyOffers is the end of a grace.
 func destroyOffers(lt *ledger.Txn, key []byte, _ ledger.Grave) (ledger.Event, error) {
-	id, t := kms.NodeID(key), &txn{view{View: lt.View}, lt}
+	id, t := kms.NodeID(key), &txn{view: view{View: lt.View}, Txn: lt}
 	err := t.forgetOffers(id)
 	return ledger.Event{Node: id.String(), Detail: "what it offered while it waited"}, err
 }

@@ -16,6 +16,7 @@ import (
 	"latchkey/kms"
 	"latchkey/kms/admin"
 	"latchkey/kms/ledger"
+	"latchkey/kms/server/fleet"
 )
 
 // tableAgreements is what one of several people said who must agree, by node
@@ -97,17 +98,25 @@ func agreementKey(id kms.NodeID, verb, who string) []byte {
 // agreements are what people said of a node and still counts, the first
 // first.
 func (v view) agreements(id kms.NodeID, now time.Time) (all []Agreement, err error) {
+	words, err := v.words(id, now)
+	for _, w := range words {
+		all = append(all, w.Agreement)
+	}
+	return all, err
+}
+
+func (v view) words(id kms.NodeID, now time.Time) (all []word, err error) {
 	v.Scan(tableAgreements, id[:], func(key []byte) bool {
 		if !bytes.HasPrefix(key, id[:]) {
 			return false
 		}
 		var w word
 		if _, err = v.Load(tableAgreements, key, &w); err == nil && now.Sub(w.At) < agreementLife && admin.Counts(v.View, w.Token) && v.reaches(w.Reach, id) {
-			all = append(all, w.Agreement)
+			all = append(all, w)
 		}
 		return err == nil
 	})
-	slices.SortFunc(all, func(a, b Agreement) int { return a.At.Compare(b.At) })
+	slices.SortFunc(all, func(a, b word) int { return a.At.Compare(b.At) })
 	return all, err
 }
 
@@ -128,6 +137,9 @@ func (v view) others(ctx context.Context, id kms.NodeID, verb, what string) (fro
 func (t *txn) together(ctx context.Context, row *nodeRow, need int, verb, what string) error {
 	if need < 2 {
 		return nil
+	}
+	if t.nameless {
+		return fleet.Refuse("several people must approve this machine, and nobody knows who has this link: sign in")
 	}
 	me := Agreement{Verb: verb, What: what, Who: admin.Identity(ctx), From: ledger.Who(ctx), At: t.s.ledger.Wall().UTC()}
 	all, err := t.agreements(row.ID, me.At)
@@ -223,12 +235,12 @@ func (s *Service) decideNode(ctx context.Context, who, verb, detail string, chan
 	var id kms.NodeID
 	n, err := s.changeNode(ctx, who, verb, detail, func(t *txn, row *nodeRow) error {
 		id = row.ID
-		before := s.settings(row).People()
+		before := t.people(row)
 		what, err := change(t, row)
 		if err != nil {
 			return err
 		}
-		return t.together(ctx, row, max(before, s.settings(row).People()), verb, what)
+		return t.together(ctx, row, max(before, t.people(row)), verb, what)
 	})
 	if few, ok := errors.AsType[*tooFew](err); ok {
 		return s.keep(ctx, id, few)

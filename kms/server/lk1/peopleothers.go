@@ -5,13 +5,35 @@ import (
 	"errors"
 
 	"latchkey/kms"
+	"latchkey/kms/admin"
 	"latchkey/kms/ledger"
+	"latchkey/kms/server/policy"
 )
 
 // Together is an error until as many people as need be want this done with
 // something that is no node.
 func (s *Service) Together(ctx context.Context, t *ledger.Txn, subject kms.NodeID, need int, verb, what string) error {
 	return s.in(t).together(ctx, &nodeRow{ID: subject}, need, verb, what)
+}
+
+// Reaches are those of who said it before, and still counts, the first first.
+func (s *Service) Reaches(v ledger.View, subject kms.NodeID, verb, what string) ([]admin.Reach, error) {
+	return s.view(v).reachesOf(subject, verb, what)
+}
+
+func (v view) reachesOf(id kms.NodeID, verb, what string) (all []admin.Reach, err error) {
+	words, err := v.words(id, v.s.ledger.Wall())
+	for _, w := range words {
+		if w.Verb == verb && w.What == what {
+			all = append(all, w.Reach)
+		}
+	}
+	return all, err
+}
+
+// people is how many must want something done with a node as it is.
+func (v view) people(row *nodeRow) int {
+	return v.s.book.Rules().PeopleAt(policy.LK1, row.Terms, row.machine().Waits())
 }
 
 // Keep records what one person said of it, if err is Together's, and says how

@@ -139,6 +139,7 @@ type view struct {
 type txn struct {
 	view
 	*ledger.Txn
+	nameless bool // nobody knows who administers: theirs is no word where several must agree
 }
 
 // read is a view of everything.
@@ -173,6 +174,6 @@ func (s *Service) by(ctx context.Context, lt *ledger.Txn) *txn {
 }
 
 // in is a transaction of the ledger as one of ours.
-func (s *Service) in(t *ledger.Txn) *txn { return &txn{s.view(t.View), t} }
+func (s *Service) in(t *ledger.Txn) *txn { return &txn{view: s.view(t.View), Txn: t} }
 
 func (s *Service) view(v ledger.View) view { return view{v, s, &kept{}, terms.Sight{}} }

@@ -93,6 +93,33 @@ func (p *Policy) For(protocol Protocol, t Terms) Settings {
 	return t.Settings.Over(s)
 }
 
+// PeopleAt is how many people must want something done with a machine, of which
+// from is the address that it waits at; the zero address if it does not wait.
+// Until a label says whose it is, it needs as many as the group that needs most
+// of those in whose networks it is: approving it may put it there.
+func (p *Policy) PeopleAt(protocol Protocol, t Terms, from netip.Addr) int {
+	most := p.For(protocol, t).People()
+	for _, g := range p.Groups {
+		if _, owned := t.Labels[g.Label]; owned || g.Label == labelProtocol || !Covers(p.NetworksOf(g.Label, g.Value), from) {
+			continue
+		}
+		there := t
+		there.Labels = maps.Clone(t.Labels)
+		if there.Labels == nil {
+			there.Labels = map[string]string{}
+		}
+		there.Labels[g.Label] = g.Value
+		most = max(most, p.For(protocol, there).People())
+	}
+	return most
+}
+
+// Covers tells whether an address is in one of the networks.
+func Covers(networks []netip.Prefix, from netip.Addr) bool {
+	from = from.Unmap().WithZone("")
+	return slices.ContainsFunc(networks, func(p netip.Prefix) bool { return p.Contains(from) })
+}
+
 // checkGroup refuses a group of a protocol that has nothing for its settings.
 func checkGroup(label, value string, s Settings) error {
 	if label != labelProtocol {

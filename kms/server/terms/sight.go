@@ -3,7 +3,6 @@ package terms
 import (
 	"context"
 	"net/netip"
-	"slices"
 	"strings"
 
 	"latchkey/kms"
@@ -56,7 +55,7 @@ func (s Sight) TakesIn(m Machine) string {
 	}
 	for _, label := range s.reach {
 		key, value, _ := strings.Cut(label, "=")
-		if slices.ContainsFunc(s.rules.NetworksOf(key, value), func(p netip.Prefix) bool { return p.Contains(from.Unmap().WithZone("")) }) {
+		if policy.Covers(s.rules.NetworksOf(key, value), from) {
 			return label
 		}
 	}
@@ -95,6 +94,16 @@ func (s Sight) names(before, after string) error {
 		return fleet.Refuse("the name " + after + " is of words that machines are known by: add something to it")
 	}
 	return nil
+}
+
+// Waits is the address that a machine waits at; the zero address if it does not
+// wait.
+func (m Machine) Waits() netip.Addr {
+	from, err := netip.ParseAddr(m.From)
+	if err != nil || m.State != fleet.Pending {
+		return netip.Addr{}
+	}
+	return from
 }
 
 // Keeps refuses a change of labels that takes a machine in or out of reach:

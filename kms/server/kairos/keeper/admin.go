@@ -117,8 +117,12 @@ func (k *Keeper) change(ctx context.Context, command, hash, detail string, do fu
 		Do: func(t *ledger.Txn, row *machine) error {
 			sight := terms.SightOf(ctx, k.c.Rules)
 			before, shown := *row, row.looked()
-			if command == "approve" {
-				sight.Approve(before.sighted(), &row.Terms)
+			decision := terms.Decision{
+				Protocol: policy.Kairos, Key: id[:], Verb: command, What: []any{shown, detail},
+				Machine: before.sighted(), Before: before.Terms, Several: k.c.Several, Rules: k.c.Rules,
+			}
+			if err := decision.TakeIn(ctx, t.View, &row.Terms); err != nil {
+				return err
 			}
 			if err := do(row); err != nil {
 				return err
@@ -126,10 +130,8 @@ func (k *Keeper) change(ctx context.Context, command, hash, detail string, do fu
 			if err := sight.Keeps(before.sighted(), row.sighted()); err != nil && command == "set" {
 				return err
 			}
-			return terms.Decision{
-				Protocol: policy.Kairos, Key: id[:], Verb: command, What: []any{shown, detail},
-				Before: before.Terms, After: row.Terms, Several: k.c.Several, Rules: k.c.Rules,
-			}.Agreed(ctx, t)
+			decision.After = row.Terms
+			return decision.Agreed(ctx, t)
 		},
 	})
 	if needs, kept := k.c.Several.Keep(ctx, terms.Subject(policy.Kairos, id[:]), id.String(), err); needs != "" || kept != nil {

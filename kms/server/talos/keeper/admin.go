@@ -99,8 +99,12 @@ func (k *Keeper) change(ctx context.Context, command string, uuid kms.UUID, what
 		Do: func(t *ledger.Txn, row *machine) error {
 			sight := terms.SightOf(ctx, k.c.Rules)
 			before := *row
-			if command == "approve" {
-				sight.Approve(before.sighted(), &row.Terms)
+			decision := terms.Decision{
+				Protocol: policy.Talos, Key: uuid[:], Verb: command, What: what,
+				Machine: before.sighted(), Before: before.Terms, Several: k.c.Several, Rules: k.c.Rules,
+			}
+			if err := decision.TakeIn(ctx, t.View, &row.Terms); err != nil {
+				return err
 			}
 			if err := do(row); err != nil {
 				return err
@@ -108,10 +112,8 @@ func (k *Keeper) change(ctx context.Context, command string, uuid kms.UUID, what
 			if err := sight.Keeps(before.sighted(), row.sighted()); err != nil && command == "set" {
 				return err
 			}
-			return terms.Decision{
-				Protocol: policy.Talos, Key: uuid[:], Verb: command, What: what,
-				Before: before.Terms, After: row.Terms, Several: k.c.Several, Rules: k.c.Rules,
-			}.Agreed(ctx, t)
+			decision.After = row.Terms
+			return decision.Agreed(ctx, t)
 		},
 	})
 	if needs, kept := k.c.Several.Keep(ctx, terms.Subject(policy.Talos, uuid[:]), uuid.String(), err); needs != "" || kept != nil {
