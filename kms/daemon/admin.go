@@ -41,7 +41,7 @@ func tellHooks(ctx context.Context, hooks []hook.Hook, pages string, s *server.S
 	}
 	for i := range hooks {
 		hooks[i].Link = func(ctx context.Context, h hook.Hook, n hook.Notice) (string, error) {
-			link, err := s.NewLink(ctx, n.Node, lk1.Holder{Hook: h.Target.String(), Person: h.Person, Reach: h.Labels})
+			link, err := s.NewLink(ctx, n.Node, lk1.Holder{Hook: h.Target.String(), Number: i, Person: h.Person, Reach: h.Labels})
 			if link != "" {
 				link = pages + page.LinkPath + link
 			}

@@ -120,7 +120,7 @@ func TestLinkIsUsedUp(t *testing.T) {
 	f := newKMS(t)
 	node := newTPM(t)
 	f.mustPend(node)
-	used, unused := f.link(node, phone), f.link(node, phone)
+	used, unused := f.link(node, phone), f.link(node, lk1.Holder{Hook: "another"})
 	if _, err := f.clicks(used, node.NodeID().Words()); err != nil || !f.isApproved(node) {
 		t.Fatal(err)
 	}
@@ -271,7 +271,7 @@ func TestLinkEnds(t *testing.T) {
 		f := newKMS(t, inMemory)
 		node := newTPM(t)
 		f.mustPend(node)
-		early, late := f.link(node, phone), f.link(node, phone)
+		early, late := f.link(node, phone), f.link(node, lk1.Holder{Hook: "another"})
 		time.Sleep(9 * time.Minute)
 		if _, err := f.LookByLink(ctx, early); err != nil {
 			t.Errorf("after nine minutes: %v", err)

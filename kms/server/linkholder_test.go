@@ -83,8 +83,8 @@ func TestLinksThatAreNot(t *testing.T) {
 	if view, err := f.LookByLink(ctx, link); err == nil {
 		t.Errorf("it was given to others meanwhile, and the link shows %+v", view)
 	}
-	for range 99 {
-		f.link(waits, phone)
+	for i := range 99 {
+		f.link(waits, lk1.Holder{Hook: "x", Number: i + 1})
 	}
 	if link, err := f.NewLink(ctx, waits.NodeID().String(), phone); link != "" || err != nil {
 		t.Errorf("link 101 = %q, %v", link, err)

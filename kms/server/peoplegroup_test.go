@@ -130,7 +130,7 @@ func TestPeopleOfTheGroupBeforeALabel(t *testing.T) {
 func TestPeopleOfTheGroupOfOthers(t *testing.T) {
 	l := newReach(t)
 	l.SetPolicy(&policy.Policy{Groups: []policy.Group{
-		{Label: "site", Value: "oslo", Settings: policy.Settings{Networks: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}, Approvals: ptr(2)}},
+		{Label: "site", Value: "oslo", Settings: policy.Settings{Networks: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}, Approvals: ptr(3)}},
 	}})
 	soft, box := newSoft(t), "6f2b9d0c-0000-4000-8000-0000000000d1"
 	refused(t, l.kairosNode(soft), "")
@@ -146,9 +146,9 @@ func TestPeopleOfTheGroupOfOthers(t *testing.T) {
 			return n.Needs, n.Labels, err
 		},
 	} {
-		for i, c := range []context.Context{person("ann", "site=oslo"), person("bob")} {
+		for i, c := range []context.Context{person("eve"), person("ann", "site=oslo"), person("bob")} {
 			needs, labels, err := approve(c)
-			if last := i == 1; err != nil || (needs == "") != last || last && labels["site"] != "oslo" {
+			if last := i == 2; err != nil || (needs == "") != last || last && labels["site"] != "oslo" {
 				t.Errorf("%s, word %d: needs %q, labels %v, %v", protocol, i+1, needs, labels, err)
 			}
 		}

@@ -115,3 +115,53 @@ func TestBlindProgram(t *testing.T) {
 		t.Errorf("the log is %s", text)
 	}
 }
+
+// A machine whose links are over is told of to hooks that have links, and only
+// with a new one: the others heard of it when it came.
+func TestBlindHookAgain(t *testing.T) {
+	told := make(chan hook.Notice, 64)
+	web := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		var payload struct{ Data hook.Notice }
+		if err := json.NewDecoder(r.Body).Decode(&payload); err != nil {
+			t.Error(err)
+		}
+		told <- payload.Data
+	}))
+	defer web.Close()
+	target, err := hook.NewWeb(web.URL, signer(t, firstKey))
+	if err != nil {
+		t.Fatal(err)
+	}
+	again := pending
+	again.Event, again.Reason = "link over", "enrollment"
+	for name, row := range map[string]struct {
+		hook hook.Hook
+		link string
+		want bool
+	}{
+		"with links":                      {hook.Hook{On: []string{"pending"}, Blind: true}, "canary", true},
+		"with links, on an event":         {hook.Hook{On: []string{"get"}, Blind: true}, "canary", true},
+		"with links, on what is not that": {hook.Hook{On: []string{"approve"}, Blind: true}, "canary", false},
+		"none can be made":                {hook.Hook{On: []string{"pending"}, Blind: true}, "", false},
+		"without links":                   {hook.Hook{On: []string{"pending", "get"}}, "canary", false},
+		"without links, on this":          {hook.Hook{On: []string{"link over"}}, "canary", true},
+	} {
+		row.hook.Target = target
+		row.hook.Link = func(context.Context, hook.Hook, hook.Notice) (string, error) { return row.link, nil }
+		set := hook.Start([]hook.Hook{row.hook}, slog.New(slog.DiscardHandler))
+		set.Tell(again)
+		end := hook.Notice{Seq: 99, Event: row.hook.On[0]}
+		set.Tell(end)
+		n := wait(t, told)
+		if got := n.Seq != 99; got != row.want {
+			t.Errorf("%s: told %v, want %v", name, got, row.want)
+		}
+		if n.Seq != 99 {
+			if row.hook.Blind && (n.Link != "canary" || n.Words+n.Node != "") {
+				t.Errorf("%s: %+v", name, n)
+			}
+			wait(t, told)
+		}
+		set.Stop()
+	}
+}

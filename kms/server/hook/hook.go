@@ -60,7 +60,24 @@ func (h Hook) wants(n Notice) bool {
 	if len(h.Labels) > 0 && (n.Node == "" || h.Sees == nil || !h.Sees(n, h.Labels)) {
 		return false
 	}
+	if n.Event == linkOver {
+		return h.wantsLink(n)
+	}
 	return slices.Contains(h.On, All) || slices.ContainsFunc([]string{n.Event, n.Status, n.Reason}, func(s string) bool { return s != "" && slices.Contains(h.On, s) })
+}
+
+// linkOver is a machine that waits on, and whose links are over: whoever had one
+// is told of the machine again, with a new one.
+const linkOver = "link over"
+
+// wantsLink: a hook is told of machines that wait, and has links. The others
+// heard of this one when it came.
+func (h Hook) wantsLink(n Notice) bool {
+	names := []string{All, linkOver}
+	if h.Blind {
+		names = append(names, n.Status, n.Reason, "get", "stage", "enroll", "boot-log")
+	}
+	return slices.ContainsFunc(names, func(s string) bool { return s != "" && slices.Contains(h.On, s) })
 }
 
 // A Set is hooks at work.
@@ -123,7 +140,11 @@ func (s *Set) run(ctx context.Context, q queue) {
 			s.lost(q, 0, 0)
 			return
 		case n := <-q.notices:
-			if s.deliver(ctx, q.Target, s.seen(ctx, q.Hook, n)); ctx.Err() != nil {
+			told := s.seen(ctx, q.Hook, n)
+			if q.Blind && n.Event == linkOver && told.Link == "" {
+				continue // there is nothing new
+			}
+			if s.deliver(ctx, q.Target, told); ctx.Err() != nil {
 				s.lost(q, 1, n.Seq)
 				return
 			}

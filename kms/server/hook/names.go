@@ -7,7 +7,7 @@ import "slices"
 var names = []string{
 	// Events of lk1 and of operators.
 	"get", "stage", "put", "enroll", "report", "lapse", "vanished", "back", "moved", "push", "push given", "push void",
-	"agree", "approve", "link refused", "accept", "quarantine", "readmit", "renew", "set", "delete", "undelete", "node destroy", "first-boot", "announced", "announced-boot",
+	"agree", "approve", "link refused", "link over", "accept", "quarantine", "readmit", "renew", "set", "delete", "undelete", "node destroy", "first-boot", "announced", "announced-boot",
 	"release add", "release retire", "release remove", "release roll", "release stop", "release resume",
 	"release wave", "release came", "release failed", "release stopped", "release done",
 	"site add", "site set", "site join", "site remove", "site refused", "site self", "site wiped", "site get", "site start", "site lapse",

@@ -28,7 +28,8 @@ const (
 	linkMost  = 100 // that are alive at once: strangers make them
 )
 
-// tableLinks is by SHA-256 of a link's secret.
+// tableLinks is by SHA-256 of a link's secret, and has one row for each node
+// that waits and had links, by its id.
 var tableLinks = ledger.NewTable("links", ledger.Passing)
 
 // linkRow is one link.
@@ -36,13 +37,15 @@ type linkRow struct {
 	Node   kms.NodeID    `json:"node"`
 	Seen   string        `json:"seen"`  // digest of what it showed
 	Until  time.Duration `json:"until"` // on the ledger's clock
-	Wrong  int           `json:"wrong"` // words that were typed and are none of its
+	Wrong  int           `json:"wrong"` // words that were typed and are none of its, with those of the links before it
 	Holder Holder        `json:"holder"`
+	Newest time.Time     `json:"newest,omitzero"` // of a node's own row: when the newest of its links was made
 }
 
 // A Holder is whom a link is sent to.
 type Holder struct {
 	Hook   string      `json:"hook"`             // for the audit log
+	Number int         `json:"number,omitempty"` // among the hooks, of which several may have one name
 	Person string      `json:"person,omitempty"` // admin.Identity of who reads it; empty: nobody knows
 	Reach  admin.Reach `json:"reach,omitempty"`  // which machines it may approve
 }
@@ -56,7 +59,8 @@ var (
 )
 
 // NewLink makes a link for a node that waits for its first approval, and gives
-// its secret; "" if the node does not, or there are too many.
+// its secret; "" if the node does not, or there are too many, or wrong words
+// were typed for it too often. The holder's link of before is over.
 func (s *Service) NewLink(ctx context.Context, node string, h Holder) (link string, err error) {
 	id, err := kms.ParseNodeID(node)
 	if err != nil || s.bound != nil {
@@ -70,11 +74,15 @@ func (s *Service) NewLink(ctx context.Context, node string, h Holder) (link stri
 		if err != nil || row.State != fleet.Pending || !row.waits() || row.Shown == nil {
 			return notThere(err)
 		}
-		if n, err := t.forgetLinks(); err != nil || n >= linkMost {
+		n, wrong, err := t.forgetLinks(id, h)
+		if err != nil || n >= linkMost || wrong >= linkTries {
 			return err
 		}
 		link = base64.RawURLEncoding.EncodeToString(text.Reveal())
-		return t.saveLink(link, linkRow{Node: id, Seen: row.Shown.digest(), Until: s.ledger.Now() + linkLife, Holder: h})
+		if err := t.saveLink(linkKey(link), linkRow{Node: id, Seen: row.Shown.digest(), Until: s.ledger.Now() + linkLife, Wrong: wrong, Holder: h}); err != nil {
+			return err
+		}
+		return t.saveLink(id[:], linkRow{Node: id, Newest: s.ledger.Wall()})
 	})
 	return link, err
 }
@@ -92,33 +100,12 @@ func linkKey(link string) []byte {
 	return sum[:]
 }
 
-func (t *txn) saveLink(link string, row linkRow) error {
+func (t *txn) saveLink(key []byte, row linkRow) error {
 	text, err := json.Marshal(row)
 	if err != nil {
 		return err
 	}
-	return t.PutPassing(tableLinks, linkKey(link), text)
-}
-
-// forgetLinks removes those that are too old, and counts the others.
-func (t *txn) forgetLinks() (alive int, err error) {
-	var old [][]byte
-	now := t.s.ledger.Now()
-	t.Scan(tableLinks, nil, func(key []byte) bool {
-		var row linkRow
-		if row, err = t.link(key); err == nil && now < row.Until {
-			alive++
-			return true
-		}
-		old, err = append(old, append([]byte(nil), key...)), nil // one that cannot be read is of no use either
-		return true
-	})
-	for _, key := range old {
-		if err := t.Unmark(tableLinks, key); err != nil {
-			return alive, err
-		}
-	}
-	return alive, nil
+	return t.PutPassing(tableLinks, key, text)
 }
 
 func (v view) link(key []byte) (row linkRow, err error) {
@@ -137,7 +124,7 @@ func (v view) linked(link string) (l linkRow, row nodeRow, err error) {
 	if l, err = v.link(linkKey(link)); err != nil {
 		return l, row, err
 	}
-	if v.s.ledger.Now() >= l.Until {
+	if v.s.ledger.Now() >= l.Until || l.Wrong >= linkTries {
 		return l, row, ErrLink
 	}
 	row, found, err := v.theirs().Get(v.View, l.Node[:])
@@ -235,17 +222,4 @@ func sameWords(typed string, id kms.NodeID) bool {
 	words := strings.Fields(strings.ToLower(strings.NewReplacer("-", " ", ",", " ").Replace(typed)))
 	a, b := sha256.Sum256([]byte(strings.Join(words, " "))), sha256.Sum256([]byte(id.Words()))
 	return subtle.ConstantTimeCompare(a[:], b[:]) == 1
-}
-
-// wrongWords counts a guess; after the last one the link is dead.
-func (t *txn) wrongWords(ctx context.Context, link string, l linkRow) error {
-	l.Wrong++
-	e := ledger.Event{Event: "link refused", Node: l.Node.String(), From: ledger.Who(ctx), Detail: fmt.Sprintf("wrong words, %d of %d times", l.Wrong, linkTries)}
-	if err := t.Note(e); err != nil {
-		return err
-	}
-	if l.Wrong >= linkTries {
-		return t.Unmark(tableLinks, linkKey(link))
-	}
-	return t.saveLink(link, l)
 }

@@ -198,6 +198,9 @@ func (t *txn) remember(p *proof, before, row nodeRow, d *kms.Decision, verdict p
 	}
 
 	if d.Status != kms.OK && before.LastStatus == row.LastStatus && before.LastReason == row.LastReason {
+		if row.State == fleet.Pending && d.Status == kms.Pending {
+			return t.renewLinks(p, d, verdict.Reason)
+		}
 		return nil // asking again: nothing new for the log, which must not be filled from outside
 	}
 	if row.State != fleet.Approved {

@@ -5,6 +5,7 @@ package lk1
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"sync"
 	"sync/atomic"
@@ -85,7 +86,7 @@ func (s *Service) Begin(ctx context.Context) error {
 		}
 	}
 	return s.update(ctx, func(t *txn) error {
-		if err := t.forgetAllSpent(); err != nil {
+		if err := errors.Join(t.forgetAllSpent(), t.forgetAllLinks()); err != nil {
 			return err
 		}
 		if _, err := t.stored(); err != nil {
