@@ -3,6 +3,7 @@ package page
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/http"
 	"strings"
 	"sync"
@@ -46,6 +47,16 @@ func (p *Page) linkPage(w http.ResponseWriter, r *http.Request, status int, refu
 // useLink approves, if the words are right.
 func (p *Page) useLink(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Referrer-Policy", "no-referrer")
+	if err := r.ParseForm(); err != nil {
+		p.linkPage(w, r, http.StatusBadRequest, "Nothing was done: the form cannot be read.")
+		return
+	}
+	for name, said := range r.Form {
+		if len(said) > 1 {
+			p.linkPage(w, r, http.StatusBadRequest, fmt.Sprintf("Nothing was done: %.20q is said %d times: say it once.", name, len(said)))
+			return
+		}
+	}
 	out, err := p.Links.ApproveByLink(r.Context(), r.PathValue("link"), lk1.LinkWord{
 		Words: r.PostFormValue("words"), Shown: r.PostFormValue("shown"), From: front.Remote(r),
 	})

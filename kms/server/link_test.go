@@ -87,6 +87,14 @@ func TestLinkApproves(t *testing.T) {
 	if status, text, _ := b.send("POST", path, "cross-site", url.Values{"words": {typed}, "shown": {shown}}); status != http.StatusForbidden || l.isApproved(node) {
 		t.Errorf("another site's form: status %d, %s", status, text)
 	}
+	for _, twice := range []url.Values{{"words": {typed, "x"}, "shown": {shown}}, {"words": {typed}, "shown": {shown, shown}}} {
+		if status, text := b.post(path, twice); status != http.StatusBadRequest || !strings.Contains(text, "is said 2 times") || l.isApproved(node) {
+			t.Errorf("%v: status %d, %s", twice, status, text)
+		}
+	}
+	if status, text := b.post(path+"?words=x", url.Values{"words": {typed}, "shown": {shown}}); status != http.StatusBadRequest || l.isApproved(node) {
+		t.Errorf("words in the address, too: status %d, %s", status, text)
+	}
 	if status, text := b.post(path, url.Values{"words": {typed}, "shown": {shown}}); status != 200 || !strings.Contains(text, "<h1>Approved</h1>") {
 		t.Fatalf("approving: status %d, %s", status, text)
 	}

@@ -141,6 +141,17 @@ func TestReachOfVolumes(t *testing.T) {
 			t.Errorf("volume %s stands as %+v", a.UUID, a)
 		}
 	}
+	// Naming what is another's, or nobody's, is naming what there is not: the
+	// answer is that to a look at any volume that is not theirs.
+	_, none := l.asks("GET", "/v1/volume?uuid="+kms.UUID{0xee}.String(), oslo, "")
+	for _, uuid := range []kms.UUID{l.cairns.volume, stored} {
+		body, _ := json.Marshal(lk1.Approval{Who: id.Words(), Volumes: []kms.UUID{uuid}, Move: true, Secrets: lk1.SecretsKeep})
+		status, text := l.asks("POST", "/v1/node/approve", oslo, string(body))
+		want := strings.ReplaceAll(none, kms.UUID{0xee}.String(), "IT")
+		if got := strings.ReplaceAll(strings.ReplaceAll(text, "binding volume "+uuid.String()+": ", ""), uuid.String(), "IT"); status != http.StatusNotFound || got != want || l.isApproved(l.oslo.waiting) {
+			t.Errorf("moving %s, which they do not have: status %d, %s; want %s", uuid, status, got, want)
+		}
+	}
 	body, _ := json.Marshal(lk1.Approval{Who: id.Words(), Seen: n.Seen, Move: true, Secrets: lk1.SecretsKeep})
 	status, text := l.asks("POST", "/v1/node/approve", oslo, string(body))
 	var out lk1.Approved

@@ -19,6 +19,7 @@ var ofReach = []mutant{
 		err = noVolume(uuid)`, `	if err == nil && !yes && owner != nobody {
 		err = noVolume(uuid)`, `./kms/server`, `TestReachOfVolumes`},
 	{`D65 an approval takes nothing of another's`, `kms/server/lk1/binding.go`, `case asked.foreign:`, `case false:`, `./kms/server`, `TestReachOfVolumes`},
+	{`D65 a move of what is another's is refused`, `kms/server/lk1/binding.go`, `case asked.foreign && b.Move && slices.Contains(b.Volumes, uuid):`, `case asked.foreign && false:`, `./kms/server`, `TestReachOfVolumes`},
 	{`D65 an approval names no volume that is not asked for`, `kms/server/lk1/sight.go`, `if v.sight.Whole() || slices.Contains(v.wanted(row), uuid) {`, `if v.sight.Whole() || len(v.wanted(row)) >= 0 || slices.Contains(v.wanted(row), uuid) {`, `./kms/server`, `TestReachOfVolumes`},
 	{`D65 nobody is registered beforehand`, `kms/server/lk1/approve.go`, `	if t.sight.Whole() {
 		return t.node(id)`, `	if t.s != nil {
@@ -83,6 +84,7 @@ var ofLinks = []mutant{
 	{`D67 a link reaches no further than its hook`, `kms/server/lk1/link.go`, `row, found, err := v.theirs().Get(v.View, l.Node[:])`, `row, found, err := v.node(l.Node)`, `./kms/server`, `TestLinksThatAreNot`},
 	{`D67 so many links`, `kms/server/lk1/link.go`, `n >= linkMost {`, `n > 1<<20 {`, `./kms/server`, `TestLinksThatAreNot`},
 	{`D67 the page does not show others' words`, `kms/server/lk1/linkview.go`, `out.Asks[i].Others = nil //`, `_ = out.Asks[i] //`, `./kms/server`, `TestLinkHidesOthers`},
+	{`D67 nothing is said twice`, `kms/page/link.go`, `if len(said) > 1 {`, `if len(said) > 2 {`, `./kms/server`, `TestLinkApproves`},
 	{`D67 no Referer`, `kms/page/link.go`, `w.Header().Set("Referrer-Policy", "no-referrer")
 	one`, `one`, `./kms/server`, `TestLinkApproves`},
 	{`D67 links are not searched`, `kms/page/link.go`, `return t.n > maxForged`, `return t.n < 0`, `./kms/server`, `TestLinksAreNotSearched`},

@@ -67,6 +67,8 @@ func (t *txn) bind(row nodeRow, uuid kms.UUID, b binding, out *Approved) error {
 	}
 	from := nobody
 	switch {
+	case asked.foreign && b.Move && slices.Contains(b.Volumes, uuid):
+		return noVolume(uuid)
 	case asked.foreign:
 		out.Left = append(out.Left, uuid)
 		return nil
