@@ -4,7 +4,7 @@ package main
 var ofPage = []mutant{
 	{`a checkpoint that was kept is signed`, `kms/history/checkpoint.go`, `if len(keys) > 0 {`, `if len(keys) > 9 {`, `./cmd/latchkey-kms`, `TestScripts/history$`},
 	{`an archive without its begin is not whole`, `kms/history/archive/verify.go`, `if numbers[0] != 1 {`, `if numbers[0] == 0 {`, `./kms/history/archive`, `TestDamage`},
-	{`D22 a label takes two`, `kms/server/lk1/people.go`, `max(before, s.settings(row).People())`, `s.settings(row).People() + 0*before`, `./kms/server`, `TestApprovalsOnlyRise`},
+	{`D22 a label takes two`, `kms/server/lk1/people.go`, `max(before, t.people(row))`, `t.people(row) + 0*before`, `./kms/server`, `TestApprovalsOnlyRise`},
 	{`D22 a stop ends words`, `kms/server/lk1/people.go`, `t.forgetAgreements(id, true)`, `t.forgetAgreements(id, false)`, `./kms/server`, `TestStopEndsWords`},
 	{`D20 a stop ends pushes`, `kms/server/lk1/people.go`, `if err := t.Unmark(tablePushes, id[:]); err != nil {`, `if err := error(nil); err != nil {`, `./kms/server`, `TestStopEndsWords`},
 	{`D22 a revoked token's word ends`, `kms/server/lk1/people.go`, ` && admin.Counts(v.View, w.Token)`, ``, `./kms/server`, `TestPersonIsAName`},
