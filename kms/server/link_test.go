@@ -114,27 +114,6 @@ func TestLinkApproves(t *testing.T) {
 	}
 }
 
-// Nothing in its form is said twice, nor in its address.
-func TestLinkTakesNothingTwice(t *testing.T) {
-	l := newPages(t, nil)
-	node := newTPM(t)
-	l.mustPend(node)
-	b, path, typed := l.browser(nil), page.LinkPath+l.link(node, phone), node.NodeID().Words()
-	_, text := b.get(path)
-	shown := linkShown.FindStringSubmatch(text)[1]
-	for _, twice := range []url.Values{{"words": {typed, "x"}, "shown": {shown}}, {"words": {typed}, "shown": {shown, shown}}} {
-		if status, text := b.post(path, twice); status != http.StatusBadRequest || !strings.Contains(text, "is said 2 times") || l.isApproved(node) {
-			t.Errorf("%v: status %d, %s", twice, status, text)
-		}
-	}
-	if status, text := b.post(path+"?words=x", url.Values{"words": {typed}, "shown": {shown}}); status != http.StatusBadRequest || l.isApproved(node) {
-		t.Errorf("words in the address, too: status %d, %s", status, text)
-	}
-	if status, text := b.post(path, url.Values{"words": {typed}, "shown": {shown}}); status != 200 || !l.isApproved(node) {
-		t.Errorf("said once: status %d, %s", status, text)
-	}
-}
-
 // A link that was used stays so, though the machine waits again, and shows the
 // same, within its minutes.
 func TestLinkIsUsedUp(t *testing.T) {

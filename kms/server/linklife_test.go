@@ -1,10 +1,14 @@
 package server_test
 
 import (
+	"net/http"
+	"net/url"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	"latchkey/kms/page"
 	"latchkey/kms/server/lk1"
 )
 
@@ -118,5 +122,26 @@ func TestLinkOfAnEarlierProcess(t *testing.T) {
 	f.mustPend(node)
 	if n := f.overs(); n != 1 {
 		t.Errorf("the log says %d times that links are over, want 1", n)
+	}
+}
+
+// Nothing in its form is said twice, nor in its address.
+func TestLinkTakesNothingTwice(t *testing.T) {
+	l := newPages(t, nil)
+	node := newTPM(t)
+	l.mustPend(node)
+	b, path, typed := l.browser(nil), page.LinkPath+l.link(node, phone), node.NodeID().Words()
+	_, text := b.get(path)
+	shown := linkShown.FindStringSubmatch(text)[1]
+	for _, twice := range []url.Values{{"words": {typed, "x"}, "shown": {shown}}, {"words": {typed}, "shown": {shown, shown}}} {
+		if status, text := b.post(path, twice); status != http.StatusBadRequest || !strings.Contains(text, "is said 2 times") || l.isApproved(node) {
+			t.Errorf("%v: status %d, %s", twice, status, text)
+		}
+	}
+	if status, text := b.post(path+"?words=x", url.Values{"words": {typed}, "shown": {shown}}); status != http.StatusBadRequest || l.isApproved(node) {
+		t.Errorf("words in the address, too: status %d, %s", status, text)
+	}
+	if status, text := b.post(path, url.Values{"words": {typed}, "shown": {shown}}); status != 200 || !l.isApproved(node) {
+		t.Errorf("said once: status %d, %s", status, text)
 	}
 }
