@@ -7,6 +7,7 @@ import (
 
 	"latchkey/internal/secret"
 	"latchkey/kms"
+	"latchkey/kms/admin"
 	"latchkey/kms/ledger"
 	"latchkey/kms/store/bolt"
 )
@@ -16,6 +17,10 @@ type nobody struct{}
 
 func (nobody) Together(context.Context, *ledger.Txn, kms.NodeID, int, string, string) error {
 	return nil
+}
+
+func (nobody) Reaches(ledger.View, kms.NodeID, string, string) ([]admin.Reach, error) {
+	return nil, nil
 }
 
 func (nobody) Keep(context.Context, kms.NodeID, string, error) (string, error) { return "", nil }
