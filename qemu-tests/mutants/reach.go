@@ -68,12 +68,12 @@ var ofLinks = []mutant{
 	{`D67 guesses are those of a machine and a hook`, `kms/server/lk1/linklife.go`, `wrong, over = row.Wrong, row.Wrong < linkTries`, `wrong, over = 0, true`, `./kms/server`, `TestLinkIsOneAtATime`},
 	{`D67 one link at a time`, `kms/server/lk1/linklife.go`, `wrong, over = row.Wrong, row.Wrong < linkTries`, `wrong = row.Wrong`, `./kms/server`, `TestLinkIsOneAtATime`},
 	{`D67 a link that is over has another`, `kms/server/lk1/policy.go`, `return t.renewLinks(p, d, verdict.Reason)`, `return nil`, `./kms/server`, `TestLinkAfterALink`},
-	{`D67 not more often than in ten minutes`, `kms/server/lk1/linklife.go`, `err != nil || age >= 0 && age < linkLife {`, `err != nil {`, `./kms/server`, `TestLinkAfterALink`},
+	{`D67 not more often than in ten minutes`, `kms/server/lk1/linklife.go`, `err != nil || age >= 0 && age < linkLife {`, `err != nil || age < 0 {`, `./kms/server`, `TestLinkAfterALink`},
 	{`D67 its notice is for hooks with links`, `kms/server/hook/hook.go`, `	if h.Blind {
 		names`, `	if true {
 		names`, `./kms/server/hook`, `TestBlindHookAgain`},
 	{`D67 and for nobody without a link`, `kms/server/hook/hook.go`, `if q.Blind && n.Event == linkOver && told.Link == "" {`, `if false {`, `./kms/server/hook`, `TestBlindHookAgain`},
-	{`D67 links of an earlier process`, `kms/server/lk1/linklife.go`, `err != nil || row.Newest.IsZero() {`, `err != nil {`, `./kms/server`, `TestLinkOfAnEarlierProcess`},
+	{`D67 links of an earlier process`, `kms/server/lk1/linklife.go`, `err != nil || row.Newest.IsZero() {`, `err != nil && row.Newest.IsZero() {`, `./kms/server`, `TestLinkOfAnEarlierProcess`},
 	{`D67 of what the machine showed`, `kms/server/lk1/link.go`, ` || row.stillShows(l.Seen) != nil) {`, `) {`, `./kms/server`, `TestLinkRefuses`},
 	{`D67 of what was to be given`, `kms/server/lk1/link.go`, `if view.Shown != w.Shown {`, `if view.Shown != w.Shown && w.Shown == "x" {`, `./kms/server`, `TestLinkGivesWhatWasSeen`},
 	{`D67 a link of nobody is not one of two`, `kms/server/lk1/people.go`, `	if t.nameless {`, `	if false {`, `./kms/server`, `TestLinkIsOnePerson`},
