@@ -3,6 +3,7 @@ package rulebook
 import (
 	"context"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"latchkey/internal/secret"
@@ -72,7 +73,9 @@ func TestEditionThatCannotBeRead(t *testing.T) {
 // What a view of before says does not bring back what was replaced since.
 func TestOlderViewsChangeNothing(t *testing.T) {
 	d, ctx := newEditor(t), context.Background()
-	if _, err := d.Apply(ctx, NewEdition{Text: "policy: {defaults: {per-boot: 1}}\n"}); err != nil {
+	// A view keeps the file from growing: it grows before.
+	long := "policy: {defaults: {per-boot: 1}}\n" + strings.Repeat("# and a long comment\n", 2000)
+	if _, err := d.Apply(ctx, NewEdition{Text: long}); err != nil {
 		t.Fatal(err)
 	}
 	err := d.Ledger.Read(func(before ledger.View) error {
