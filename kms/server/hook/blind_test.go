@@ -14,10 +14,10 @@ import (
 	"latchkey/kms/server/hook"
 )
 
-// A hook with labels is told of the machines that have them, and of nothing
-// that is no machine's; if nobody can tell, of nothing.
-func TestHookOfLabels(t *testing.T) {
-	told := make(chan hook.Notice, 8)
+// listens is a web service, and the notices that it is told.
+func listens(t *testing.T) (hook.Target, <-chan hook.Notice) {
+	t.Helper()
+	told := make(chan hook.Notice, 64)
 	web := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
 		var payload struct{ Data hook.Notice }
 		if err := json.NewDecoder(r.Body).Decode(&payload); err != nil {
@@ -25,11 +25,18 @@ func TestHookOfLabels(t *testing.T) {
 		}
 		told <- payload.Data
 	}))
-	defer web.Close()
+	t.Cleanup(web.Close)
 	target, err := hook.NewWeb(web.URL, signer(t, firstKey))
 	if err != nil {
 		t.Fatal(err)
 	}
+	return target, told
+}
+
+// A hook with labels is told of the machines that have them, and of nothing
+// that is no machine's; if nobody can tell, of nothing.
+func TestHookOfLabels(t *testing.T) {
+	target, told := listens(t)
 	ours := func(n hook.Notice, labels []string) bool { return n.Node == "ours" && labels[0] == "site=oslo" }
 	set := hook.Start([]hook.Hook{
 		{Target: target, On: []string{hook.All}, Labels: []string{"site=oslo"}, Sees: ours},
@@ -119,19 +126,7 @@ func TestBlindProgram(t *testing.T) {
 // A machine whose links are over is told of to hooks that have links, and only
 // with a new one: the others heard of it when it came.
 func TestBlindHookAgain(t *testing.T) {
-	told := make(chan hook.Notice, 64)
-	web := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
-		var payload struct{ Data hook.Notice }
-		if err := json.NewDecoder(r.Body).Decode(&payload); err != nil {
-			t.Error(err)
-		}
-		told <- payload.Data
-	}))
-	defer web.Close()
-	target, err := hook.NewWeb(web.URL, signer(t, firstKey))
-	if err != nil {
-		t.Fatal(err)
-	}
+	target, told := listens(t)
 	again := pending
 	again.Event, again.Reason = "link over", "enrollment"
 	for name, row := range map[string]struct {
