@@ -27,9 +27,9 @@ type Waiting struct {
 	Seconds  int
 }
 
-// called is how many machines are let go one by one, to see how soon they
+// readmitted is how many machines are let go one by one, to see how soon they
 // hear of it.
-const called = 50
+const readmitted = 50
 
 // Run has so many machines wait, and measures the key server meanwhile.
 func (w *Waiting) Run(ctx context.Context, out io.Writer) error {
@@ -44,11 +44,11 @@ func (w *Waiting) Run(ctx context.Context, out io.Writer) error {
 		return err
 	}
 	defer b.stop()
-	any, err := newLK1Fleet(b)
+	machines, err := newLK1Fleet(b)
 	if err != nil {
 		return err
 	}
-	f := any.(*lk1Fleet)
+	f := machines.(*lk1Fleet)
 	if err := b.each(setupLanes, func(i int) error { return f.stopped(ctx, i) }); err != nil {
 		return fmt.Errorf("enrolling and stopping the machines: %w", err)
 	}
@@ -93,7 +93,7 @@ func (w *Waiting) measure(ctx context.Context, b *Load, hall *hall, before int64
 		w.Machines, 100*(after-cpu).Seconds()/took.Seconds(), took.Round(time.Second), hall.asked.Load()-asked, before>>20, resident>>20)
 
 	var heard []time.Duration
-	for i := range min(called, w.Machines) {
+	for i := range min(readmitted, w.Machines) {
 		said := time.Now()
 		var n lk1.Node
 		if err := b.call(ctx, "POST", "/v1/node/readmit", url.Values{"who": {hall.f.tpms[i].NodeID().String()}}, nil, &n); err != nil {
